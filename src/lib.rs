@@ -1,0 +1,6 @@
+//! AAM.
+pub mod connectors;
+pub mod credentials;
+pub mod egress;
+pub mod model;
+pub mod policy;

@@ -1,0 +1,157 @@
+//! Identities derived from content, so that every replica and every push agrees on them.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The namespace of AAM's UUIDv5 ids. Changing it would rename every connection.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5f);
+
+/// The id of a connection: UUIDv5 of (namespace, source type, sorted unique resource ids).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ConnectionId(pub Uuid);
+
+impl ConnectionId {
+    /// Derives the id. Order and repetition of `resource_ids` do not matter.
+    ///
+    /// Each part is length-prefixed, so no two different identities share a byte string.
+    #[must_use]
+    pub fn derive(namespace: &str, source_type: &str, resource_ids: &[String]) -> ConnectionId {
+        let mut sorted: Vec<&str> = resource_ids.iter().map(String::as_str).collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut name = String::new();
+        for part in [namespace, source_type].into_iter().chain(sorted) {
+            name.push_str(&part.len().to_string());
+            name.push(':');
+            name.push_str(part);
+        }
+        ConnectionId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
+    }
+
+    /// Reads the hyphenated form.
+    ///
+    /// # Errors
+    /// When `text` is no UUID.
+    pub fn parse(text: &str) -> Result<ConnectionId, String> {
+        Uuid::parse_str(text).map(ConnectionId).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// SHA-256 of some bytes, written as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest::of_parts(&[bytes])
+    }
+
+    /// The digest of several byte strings, one after the other.
+    #[must_use]
+    pub fn of_parts(parts: &[&[u8]]) -> Digest {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        for part in parts {
+            context.update(part);
+        }
+        let mut out = [0; 32];
+        out.copy_from_slice(context.finish().as_ref());
+        Digest(out)
+    }
+
+    /// Reads 64 hex digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Digest> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 64 {
+            return None;
+        }
+        let mut out = [0; 32];
+        for (slot, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+            let high = (pair[0] as char).to_digit(16)?;
+            let low = (pair[1] as char).to_digit(16)?;
+            *slot = u8::try_from(high * 16 + low).ok()?;
+        }
+        Some(Digest(out))
+    }
+
+    /// The first 12 hex digits: enough to tell two policies apart on a screen.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string()[..12].to_string()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Digest::parse(&text).ok_or_else(|| serde::de::Error::custom("expected 64 hex digits"))
+    }
+}
+
+/// Who desires a connection: `folder:<path below the intents folder>`, `api:<token name>`, `seed:<file>`.
+///
+/// A file that holds several intents is one origin for all of them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Origin(pub Arc<str>);
+
+impl Origin {
+    /// The origin of the file at `path`, relative to the intents folder, with `/` between parts.
+    #[must_use]
+    pub fn folder(path: &str) -> Origin {
+        Origin(format!("folder:{path}").into())
+    }
+
+    /// The origin of everything pushed under the token called `name`.
+    #[must_use]
+    pub fn api(name: &str) -> Origin {
+        Origin(format!("api:{name}").into())
+    }
+
+    /// The path of a folder origin.
+    #[must_use]
+    pub fn folder_path(&self) -> Option<&str> {
+        self.0.strip_prefix("folder:")
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,152 @@
+//! The `connection_intent` document, after it passed the published schema.
+
+use super::ids::{ConnectionId, Digest};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The scopes mode every intent has; any other value is refused.
+pub const SAFE_READONLY: &str = "safe_readonly";
+
+/// What one document asks for. Made only by `intake::wire`, which owns the checking.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    pub source_type: String,
+    /// Tenant, org, site, repo, bucket or db uri; sorted, unique, at least one.
+    pub resource_ids: Vec<String>,
+    pub scopes_mode: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_locator: Option<Locator>,
+    pub namespace: String,
+    pub risk_level: Risk,
+    pub evidence: IntentEvidence,
+    pub owner: Owner,
+    /// Unknown fields: kept, answered with a warning, never an error.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+/// Why the company believes this system is in use and allowed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IntentEvidence {
+    /// For example `Sanctioned`; the policy lists which values are eligible.
+    pub status: String,
+    /// IdP, CMDB, Procurement or CASB.
+    pub source: String,
+    /// RFC 3339.
+    pub ts: String,
+}
+
+/// Who answers for the system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Owner {
+    pub user: String,
+    /// 0 to 1.
+    pub confidence: f64,
+    /// oauth_consenter, admin, usage, expense or idp_owner.
+    pub why: String,
+}
+
+/// The risk the discovery tool put on the system. Ordered: `low < med < high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    Low,
+    Med,
+    High,
+}
+
+impl fmt::Display for Risk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Risk::Low => "low",
+            Risk::Med => "med",
+            Risk::High => "high",
+        })
+    }
+}
+
+/// Where a credential lives; never the credential itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Locator {
+    /// `env:NAME`: an environment variable of the daemon.
+    Env(String),
+    /// `vault:PATH`: not served yet.
+    Vault(String),
+    /// `consent:ID`: not served yet.
+    Consent(String),
+    /// `sp:ID`, a service principal: not served yet.
+    ServicePrincipal(String),
+}
+
+impl Locator {
+    /// Reads `scheme:rest`.
+    ///
+    /// # Errors
+    /// A sentence that names the schemes there are. The text itself is not repeated:
+    /// somebody may have pasted a secret here.
+    pub fn parse(text: &str) -> Result<Locator, String> {
+        let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
+        if rest.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(LOCATOR_FORM.to_string());
+        }
+        match scheme {
+            "env" if is_env_name(rest) => Ok(Locator::Env(rest.to_string())),
+            "env" => Err("after env: comes the name of an environment variable: letters, digits and _, not starting with a digit".to_string()),
+            "vault" => Ok(Locator::Vault(rest.to_string())),
+            "consent" => Ok(Locator::Consent(rest.to_string())),
+            "sp" => Ok(Locator::ServicePrincipal(rest.to_string())),
+            _ => Err(LOCATOR_FORM.to_string()),
+        }
+    }
+}
+
+const LOCATOR_FORM: &str = "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret lives and never holds one";
+
+fn is_env_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Locator::Env(rest) => write!(f, "env:{rest}"),
+            Locator::Vault(rest) => write!(f, "vault:{rest}"),
+            Locator::Consent(rest) => write!(f, "consent:{rest}"),
+            Locator::ServicePrincipal(rest) => write!(f, "sp:{rest}"),
+        }
+    }
+}
+
+impl Serialize for Locator {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Locator {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Locator, D::Error> {
+        Locator::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl Intent {
+    /// The identity of the connection this document desires.
+    #[must_use]
+    pub fn connection_id(&self) -> ConnectionId {
+        ConnectionId::derive(&self.namespace, &self.source_type, &self.resource_ids)
+    }
+
+    /// The canonical JSON: fields in declaration order, extra fields in key order.
+    /// Equal documents give equal bytes whatever their spelling was.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The digest of the canonical form; a new one is a new generation.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.canonical().as_bytes())
+    }
+}
