@@ -1,6 +1,12 @@
 //! AAM.
+pub mod clock;
 pub mod connectors;
 pub mod credentials;
 pub mod egress;
+pub mod funnel;
 pub mod model;
 pub mod policy;
+pub mod reconcile;
+pub mod registry;
+pub mod report;
+pub mod world;

@@ -23,7 +23,13 @@ pub trait DayBudget: Send + Sync {
     ///
     /// # Errors
     /// When the registry cannot write: then no call may happen.
-    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>>;
+    fn take<'a>(
+        &'a self,
+        key: &'a str,
+        day: i64,
+        wanted: u64,
+        limit: u64,
+    ) -> BoxFuture<'a, Result<u64, String>>;
 }
 
 /// On whose behalf calls are made.
@@ -73,7 +79,10 @@ impl Answer {
     /// The first header called `name` (lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -122,7 +131,10 @@ impl Egress {
     /// A session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
-        Session { egress: Arc::clone(self), caller }
+        Session {
+            egress: Arc::clone(self),
+            caller,
+        }
     }
 }
 
@@ -145,7 +157,14 @@ impl Session {
     }
 
     /// Tells breaker and log how a call that was admitted ended; `wire` is for example `postgres`.
-    pub fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
+    pub fn settle(
+        &self,
+        wire: &str,
+        host: &str,
+        bytes: u64,
+        took: Duration,
+        failure: Option<&Failure>,
+    ) {
         let _ = (wire, host, bytes, took, failure);
     }
 
@@ -165,5 +184,9 @@ impl Session {
 }
 
 fn unbuilt(what: &str) -> Failure {
-    Failure::new(crate::model::Class::Bug, format!("egress is not built yet: {what}"), "")
+    Failure::new(
+        crate::model::Class::Bug,
+        format!("egress is not built yet: {what}"),
+        "",
+    )
 }

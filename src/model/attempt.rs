@@ -34,7 +34,9 @@ impl Outcome {
     /// The first failed step and why.
     #[must_use]
     pub fn failure(&self) -> Option<(Step, &Failure)> {
-        self.steps.iter().find_map(|report| report.failure().map(|failure| (report.step, failure)))
+        self.steps
+            .iter()
+            .find_map(|report| report.failure().map(|failure| (report.step, failure)))
     }
 
     /// The class of the failure; `None` is a pass.
@@ -46,7 +48,9 @@ impl Outcome {
     /// Whether `step` did its work.
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
-        self.steps.iter().any(|report| report.step == step && report.done())
+        self.steps
+            .iter()
+            .any(|report| report.step == step && report.done())
     }
 
     /// The digest of what was found, without times and evidence: an equal one is an unchanged re-check.
@@ -58,7 +62,11 @@ impl Outcome {
             text.push_str(report.step.word());
             text.push_str(&words);
         }
-        text.push_str(&format!("{:?}{:?}", self.rows, self.catalog.as_ref().map(Catalog::digest)));
+        text.push_str(&format!(
+            "{:?}{:?}",
+            self.rows,
+            self.catalog.as_ref().map(Catalog::digest)
+        ));
         Digest::of(text.as_bytes())
     }
 }

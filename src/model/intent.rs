@@ -104,7 +104,8 @@ impl Locator {
 const LOCATOR_FORM: &str = "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret lives and never holds one";
 
 fn is_env_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 impl fmt::Display for Locator {

@@ -1,0 +1,3 @@
+//! Values to text. Every surface prints what is written here, so no two of them can differ.
+
+pub mod summary;
