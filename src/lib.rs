@@ -5,6 +5,8 @@ pub mod credentials;
 pub mod egress;
 pub mod funnel;
 pub mod model;
+pub mod pipeline;
+pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod registry;

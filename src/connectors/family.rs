@@ -16,3 +16,6 @@ pub struct Family {
     /// The least privilege to ask the vendor's administrator for, in the vendor's words.
     pub least_privilege: &'static str,
 }
+
+pub fn find(_id: &str) -> Option<&'static Family> { None }
+pub fn all() -> &'static [Family] { &[] }

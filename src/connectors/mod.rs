@@ -82,6 +82,26 @@ pub trait Connector: Send + Sync {
     fn traffic(&self) -> crate::egress::Traffic;
 }
 
+/// The engines of this build, by the name that family files use.
+#[derive(Default)]
+pub struct Engines {
+    by_name: Vec<(&'static str, Box<dyn Engine>)>,
+}
+
+impl Engines {
+    /// These engines and no others.
+    #[must_use]
+    pub fn of_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
+        Engines { by_name }
+    }
+
+    /// The engine that serves `family`, if this build has one.
+    #[must_use]
+    pub fn of(&self, family: &Family) -> Option<&dyn Engine> {
+        self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
+    }
+}
+
 /// How far discovery may go. A met bound sets `Catalog::truncated`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {

@@ -10,7 +10,7 @@ use super::{RegistryError, reader, schema};
 use crate::clock::Clock;
 use crate::model::ledger::{Entry, Fact, Finished, Under, Why};
 use crate::model::{
-    Class, ConnectionId, Digest, Failure, Intent, Origin, Outcome, Scope, Step, StepReport,
+    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport,
     StepStatus, Timestamp,
 };
 use crate::world::{Checked, World};
@@ -772,6 +772,7 @@ fn interrupted(scope: Scope) -> Outcome {
         scope,
         steps,
         catalog: None,
+        drift: Drift::default(),
         rows: None,
         latency_ms: None,
     }
