@@ -2,5 +2,6 @@
 pub mod connectors;
 pub mod credentials;
 pub mod egress;
+pub mod intake;
 pub mod model;
 pub mod policy;
