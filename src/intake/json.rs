@@ -317,14 +317,14 @@ mod tests {
         let text = "{\"a\": 1,\n \"b\": [ {\"x\": 1, \"\\u0078\": 2} ]}";
         assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
         let located = locate(text, []);
-        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 17 })]);
+        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 18 })]);
     }
 
     #[test]
     fn a_missing_pointer_gets_the_place_of_its_nearest_ancestor() {
         let text = "[1,\n {\"ä\": \"ö\", \"a/b\": {\"c\": null}}]";
         let located = locate(text, ["/1/a~1b/c", "/1/nothing", "/0"]);
-        assert_eq!(located.place("/1/a~1b/c"), Some(Place { line: 2, column: 25 }));
+        assert_eq!(located.place("/1/a~1b/c"), Some(Place { line: 2, column: 26 }));
         assert_eq!(located.place("/1/nothing"), Some(Place { line: 2, column: 2 }));
         assert_eq!(located.place("/0"), Some(Place { line: 1, column: 2 }));
     }

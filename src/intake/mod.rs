@@ -19,5 +19,8 @@ pub mod schema;
 pub mod watch;
 pub mod wire;
 
-//pub use folder::{FileReport, Mark, Scan, Scanner};
+pub use folder::{FileReport, Mark, Scan, Scanner};
 pub use wire::{Fault, Item, Limits, Parsed, Refusal};
+
+#[cfg(test)]
+mod tests;
