@@ -1,0 +1,3 @@
+//! Tests over whole texts and real files.
+
+mod wire;
