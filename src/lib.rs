@@ -1,4 +1,5 @@
 //! AAM.
+pub mod clock;
 pub mod connectors;
 pub mod credentials;
 pub mod egress;
