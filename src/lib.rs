@@ -1,7 +1,9 @@
 //! AAM.
+pub mod cli;
 pub mod clock;
 pub mod connectors;
 pub mod credentials;
+pub mod daemon;
 pub mod egress;
 pub mod funnel;
 pub mod intake;

@@ -40,13 +40,7 @@ pub trait DayBudget: Send + Sync {
     ///
     /// # Errors
     /// When the registry cannot write: then no call may happen.
-    fn take<'a>(
-        &'a self,
-        key: &'a str,
-        day: i64,
-        wanted: u64,
-        limit: u64,
-    ) -> BoxFuture<'a, Result<u64, String>>;
+    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>>;
 }
 
 /// On whose behalf calls are made.
@@ -96,10 +90,7 @@ impl Answer {
     /// The first header called `name` (lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -165,14 +156,7 @@ impl Egress {
     /// A session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
-<<<<<<< HEAD
-        Session {
-            egress: Arc::clone(self),
-            caller,
-        }
-=======
         Session { egress: Arc::clone(self), caller, counters: log::Counters::default(), passes: Mutex::default() }
->>>>>>> w-egress
     }
 }
 
@@ -219,17 +203,6 @@ impl Session {
     }
 
     /// Tells breaker and log how a call that was admitted ended; `wire` is for example `postgres`.
-<<<<<<< HEAD
-    pub fn settle(
-        &self,
-        wire: &str,
-        host: &str,
-        bytes: u64,
-        took: Duration,
-        failure: Option<&Failure>,
-    ) {
-        let _ = (wire, host, bytes, took, failure);
-=======
     pub fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
         let now = self.egress.clock.now();
         let pass = locked(&self.passes).get(host).cloned();
@@ -240,7 +213,6 @@ impl Session {
         self.counters.bytes(bytes);
         let error = failure.map(|failure| failure.class.word()).unwrap_or_default();
         log::write(&self.caller, &log::Line { method: wire, host, path: "", status: 0, bytes, took, error });
->>>>>>> w-egress
     }
 
     /// Takes one call from the budgets for a local file and logs it; no address is involved.
@@ -271,14 +243,6 @@ impl Session {
     }
 }
 
-<<<<<<< HEAD
-fn unbuilt(what: &str) -> Failure {
-    Failure::new(
-        crate::model::Class::Bug,
-        format!("egress is not built yet: {what}"),
-        "",
-    )
-=======
 /// What a failure says about the health of the host.
 fn sign(failure: Option<&Failure>) -> breaker::Sign {
     match failure.map(|failure| failure.class) {
@@ -291,5 +255,4 @@ fn sign(failure: Option<&Failure>) -> breaker::Sign {
 /// The value, also after a panic elsewhere: what is kept here stays whole between two statements.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
->>>>>>> w-egress
 }

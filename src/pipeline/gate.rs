@@ -2,34 +2,41 @@
 
 use super::run::Ran;
 use super::{Env, Job};
-use crate::connectors::{Engine, Family, Need, Target, family};
+use crate::connectors::{Engine, Engines, Family, Need, Target, family};
 use crate::credentials::Credential;
 use crate::egress::Caller;
 use crate::model::problem::nearest;
-use crate::model::{Class, Evidence, Failure, Privilege};
+use crate::model::{Class, Evidence, Failure, Intent, Privilege};
+use crate::policy::Policy;
 use std::sync::Arc;
 
 /// Step 1: the family is known and listed, the document is eligible, the resource ids have a form that is served.
 pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Failure> {
-    let source_type = job.intent.source_type.as_str();
+    let family = judge(&env.engines, &job.policy, &job.intent)?;
+    let mut evidence = Evidence::new();
+    evidence.insert("family".to_string(), family.title.clone().into());
+    evidence.insert("policy".to_string(), job.policy.digest.short().into());
+    Ok(Ran::new(family, evidence))
+}
+
+/// The pure part of step 1.
+pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
+    let source_type = intent.source_type.as_str();
     let Some(family) = family::find(source_type) else { return Err(unknown(source_type)) };
-    if !job.policy.allowlist.contains(source_type) {
+    if !policy.allowlist.contains(source_type) {
         return Err(Failure::new(
             Class::Unsupported,
             format!("source type {source_type} is not on the policy's allowlist"),
             format!("add {source_type} to allowlist in the policy and have the change reviewed"),
         ));
     }
-    eligible(job)?;
-    if let Some(engine) = env.engines.of(family) {
-        for resource_id in &job.intent.resource_ids {
+    eligible(policy, intent)?;
+    if let Some(engine) = engines.of(family) {
+        for resource_id in &intent.resource_ids {
             engine.accepts(resource_id)?;
         }
     }
-    let mut evidence = Evidence::new();
-    evidence.insert("family".to_string(), family.title.into());
-    evidence.insert("policy".to_string(), job.policy.digest.short().into());
-    Ok(Ran::new(family, evidence))
+    Ok(family)
 }
 
 fn unknown(source_type: &str) -> Failure {
@@ -41,8 +48,8 @@ fn unknown(source_type: &str) -> Failure {
     Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
 }
 
-fn eligible(job: &Job) -> Result<(), Failure> {
-    let (intent, rules) = (&job.intent, &job.policy.eligibility);
+fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
+    let rules = &policy.eligibility;
     let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
     if !rules.evidence.contains(&intent.evidence.status) {
         return refuse(

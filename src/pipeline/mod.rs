@@ -62,6 +62,14 @@ pub async fn attempt(env: &Env, job: &Job) -> Outcome {
     })
 }
 
+/// What the allowlist step would say of `intent`, without running anything: for `aam plan`.
+///
+/// # Errors
+/// The failure that would end the attempt there.
+pub fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
+    gate::judge(engines, policy, intent)
+}
+
 /// What the steps leave behind, also when a later one fails.
 #[derive(Default)]
 struct Found {

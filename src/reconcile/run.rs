@@ -60,12 +60,12 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
         if until == Until::Settled && this.settled() {
             break;
         }
+        let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
         tokio::select! {
             _ = stopping.changed() => {}
             Some(ended) = this.attempts.join_next() => this.ended(ended),
-            () = this.handle.woken() => this.look_again = true,
-            () = this.eyes.changed() => this.look_again = true,
-            () = tokio::time::sleep(this.pause()) => this.timer().await,
+            () = handle.woken() => this.look_again = true,
+            () = tokio::time::sleep(pause) => this.timer().await,
         }
         while let Some(ended) = this.attempts.try_join_next() {
             this.ended(ended);

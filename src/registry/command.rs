@@ -98,6 +98,8 @@ pub struct Mark {
     pub size: u64,
     pub mtime_ns: i64,
     pub inode: u64,
+    /// The first half of the SHA-256 of the content.
+    pub content: [u8; 16],
 }
 
 /// An outcome with its texts made, so that the writer only writes.

@@ -595,13 +595,14 @@ impl Writer {
     }
 
     fn keep_marks(&mut self, seen: &[Mark], gone: &[String]) -> Result<(), RegistryError> {
-        let mut put = self.db.prepare_cached("INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut put = self.db.prepare_cached("INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode, content) VALUES (?1, ?2, ?3, ?4, ?5)")?;
         for mark in seen {
             put.execute(params![
                 mark.path,
                 mark.size,
                 mark.mtime_ns,
-                mark.inode.cast_signed()
+                mark.inode.cast_signed(),
+                mark.content
             ])?;
         }
         let mut drop = self
