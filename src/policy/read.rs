@@ -184,7 +184,10 @@ impl Reader {
 
     /// A whole number in `range`.
     pub fn whole(&mut self, spot: &Spot<'_>, range: RangeInclusive<u64>) -> Option<u64> {
-        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+        let allowed = match range.start() == range.end() {
+            true => format!("the number {}", range.end()),
+            false => format!("a whole number from {} to {}", range.start(), range.end()),
+        };
         let value = plain(spot.node).filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
         match value.map(str::parse::<u64>) {
             Some(Ok(value)) if range.contains(&value) => Some(value),
@@ -279,7 +282,11 @@ impl Reader {
     /// The items of a list.
     pub fn list<'a>(&mut self, spot: &Spot<'a>, of: &str) -> Option<Vec<Spot<'a>>> {
         let Kind::List(items) = &spot.node.kind else {
-            self.wrong_type(spot, &format!("a list of {of}"), "write [a, b], or [] for none");
+            let hint = match &spot.node.kind {
+                Kind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= SHOWN => format!("write [{text}]"),
+                _ => "write [a, b], or [] for none".to_string(),
+            };
+            self.wrong_type(spot, &format!("a list of {of}"), hint);
             return None;
         };
         let spot_of = |(index, node)| Spot { node, pointer: step(&spot.pointer, &usize::to_string(&index)) };

@@ -66,6 +66,10 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
         let problem = Problem::new("", format!("the file has {} bytes; a policy has at most {MAX_BYTES}", text.len()));
         return (None, vec![problem]);
     }
+    if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
+        let problem = Problem::new("", "a character that a reader cannot see stands here").at(Place::of_offset(text, offset));
+        return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
+    }
     let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
     match walk.document() {
         Ok(node) => (node, walk.problems),
@@ -74,6 +78,12 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
             (None, walk.problems)
         }
     }
+}
+
+/// What makes a reviewer see another text than the parser: NUL ends the parser's input early, and
+/// changes of writing direction reorder what is shown.
+fn unseen(c: char) -> bool {
+    (c.is_control() && !matches!(c, '\n' | '\r' | '\t')) || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 type Fatal = Box<Problem>;

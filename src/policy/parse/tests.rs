@@ -180,6 +180,14 @@ fn what_is_no_policy_at_all_is_said_in_one_problem() {
 }
 
 #[test]
+fn what_a_reviewer_cannot_see_is_refused() {
+    for hidden in ['\0', '\u{7f}', '\u{202e}', '\u{2066}'] {
+        let found = problems(&format!("version: 1\nallowlist: [slack]\n# {hidden}\n"));
+        assert_eq!((found.len(), found[0].place), (1, Some(crate::model::Place { line: 3, column: 3 })), "{hidden:?}");
+    }
+}
+
+#[test]
 fn size_depth_and_the_number_of_problems_are_bounded() {
     let big = format!("version: 1\nallowlist: [slack]\n#{}", "x".repeat(yaml::MAX_BYTES));
     assert!(problems(&big)[0].message.contains("bytes"));
