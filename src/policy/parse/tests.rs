@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::{Cap, Network};
 use proptest::prelude::*;
 
 /// The form of the documentation, every section filled.
