@@ -130,6 +130,12 @@ impl Scanner {
         Scanner { marks, ..Scanner::new(root, limits) }
     }
 
+    /// Another number of files to read in one scan.
+    #[must_use]
+    pub fn batch(self, files: usize) -> Scanner {
+        Scanner { batch: files.max(1), ..self }
+    }
+
     /// The folder that is scanned.
     #[must_use]
     pub fn root(&self) -> &Path {
@@ -140,10 +146,8 @@ impl Scanner {
     /// file times are held against.
     pub fn scan(&mut self, now: Timestamp) -> Scan {
         self.round = self.round.wrapping_add(1);
-        let (listing, mut dirty, files) = self.stat_all();
-        let more = dirty.len() > self.batch;
-        dirty.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        dirty.truncate(self.batch);
+        let (listing, dirty, files) = self.stat_all();
+        let (dirty, more) = self.batched(dirty);
         let mut scan = Scan { files, more, look_again: more, root: listing.root, ..Scan::default() };
         for (path, outcome) in self.read_all(dirty) {
             self.judge(path, outcome, now, &mut scan);
@@ -202,6 +206,18 @@ impl Scanner {
             }
         });
         (listing, dirty, files)
+    }
+
+    /// The files to read now, new ones first. Bad files are tried every time and do not count:
+    /// many of them must not keep a new one waiting.
+    fn batched(&self, dirty: Vec<(Arc<str>, Found)>) -> (Vec<(Arc<str>, Found)>, bool) {
+        let (bad, mut dirty): (Vec<_>, Vec<_>) = dirty.into_iter().partition(|(path, _)| self.troubles.contains_key(path));
+        let more = dirty.len() > self.batch;
+        dirty.sort_by_cached_key(|(path, _)| (self.marks.contains_key(path.as_ref()), Arc::clone(path)));
+        dirty.truncate(self.batch);
+        dirty.extend(bad);
+        dirty.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        (dirty, more)
     }
 
     /// Reads and parses, on all cores when there is much.

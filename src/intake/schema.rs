@@ -68,7 +68,7 @@ fn describe(document: &Value, error: &ValidationError<'_>) -> Problem {
         ValidationErrorKind::Required { property } => missing(document, &pointer, property.as_str().unwrap_or_default()),
         ValidationErrorKind::Type { kind } => plain(format!("expected {}, found {}", expected(kind), shown(&pointer, found))),
         ValidationErrorKind::Enum { options } => one_of(&pointer, found, options, text),
-        ValidationErrorKind::Pattern { .. } => plain(format!("{} has not the form of this field", shown(&pointer, found))),
+        ValidationErrorKind::Pattern { .. } => plain(format!("{} does not have the form of this field", shown(&pointer, found))),
         ValidationErrorKind::Format { .. } => plain(format!("{} is no instant by RFC 3339", shown(&pointer, found))),
         ValidationErrorKind::Minimum { limit } => plain(format!("{} is less than {limit}", shown(&pointer, found))),
         ValidationErrorKind::Maximum { limit } => plain(format!("{} is more than {limit}", shown(&pointer, found))),
@@ -100,7 +100,15 @@ fn one_of(pointer: &str, found: &Value, options: &Value, text: &str) -> Problem 
     let words: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let near = found.as_str().filter(|word| leaks::may_be_shown(word)).and_then(|word| near_word(word, &words));
     let hint = near.map_or_else(|| text.to_string(), |word| format!("did you mean {word}?"));
-    Problem::new(pointer, format!("expected {}, found {}", words.join(", "), shown(pointer, found))).hint(hint)
+    Problem::new(pointer, format!("expected {}, found {}", listed(&words), shown(pointer, found))).hint(hint)
+}
+
+/// `a, b or c`.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 /// The option that is meant: the same word in other letters first, then the nearest, then a longer form.
@@ -134,8 +142,8 @@ pub fn shown(pointer: &str, value: &Value) -> String {
     match value {
         Value::Null => "null".to_string(),
         Value::Bool(flag) => flag.to_string(),
-        Value::Number(_) if pointer.ends_with("credential_locator") => "a number".to_string(),
-        Value::Number(number) => number.to_string(),
+        Value::Number(number) if number.to_string().len() <= 6 && !pointer.ends_with("credential_locator") => number.to_string(),
+        Value::Number(_) => "a number".to_string(),
         Value::String(text) if text.is_empty() => "an empty string".to_string(),
         Value::String(text) if leaks::may_be_shown(text) && !pointer.ends_with("credential_locator") => format!("{text:?}"),
         Value::String(text) => format!("a string of {} characters", text.chars().count()),

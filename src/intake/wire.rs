@@ -192,6 +192,9 @@ fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
         let doubles = located.duplicates.iter().filter(|(pointer, _)| within(pointer));
         refuse(item, doubles.map(|(pointer, place)| duplicate(pointer).at(*place)).collect());
         findings(item).for_each(|problem| shorten(&mut problem.pointer));
+        if let Err(refusal) = &mut item.outcome {
+            refusal.problems.sort_by(|a, b| (a.place, &a.pointer).cmp(&(b.place, &b.pointer)));
+        }
     }
     Parsed { items }
 }
