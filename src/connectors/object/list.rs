@@ -211,3 +211,79 @@ fn tree(body: &[u8]) -> Result<Node, Stopped> {
 fn named(name: &str) -> Node {
     Node { name: name.to_string(), ..Node::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LISTING: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>acme</Name><Prefix></Prefix>
+<CommonPrefixes><Prefix>b%2Bc%2F</Prefix></CommonPrefixes>
+<Contents><Key>a+b%26.txt</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&#34;x&quot;</ETag><Size>7</Size><Owner/></Contents>
+<CommonPrefixes><Prefix>r%C3%A4ume/</Prefix></CommonPrefixes>
+<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>1/a==</NextContinuationToken></ListBucketResult>"#;
+
+    fn of(body: &str) -> Listing {
+        match read(body.as_bytes()) {
+            Ok(Document::Listing(listing)) => listing,
+            other => panic!("no listing: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_listing_is_read_in_any_order_of_its_parts() {
+        let listing = of(LISTING);
+        assert_eq!(listing.bucket, "acme");
+        assert_eq!(listing.objects, vec![Object { key: "a b&.txt".to_string(), size: Some(7) }]);
+        assert_eq!(listing.prefixes, vec!["b+c/".to_string(), "räume/".to_string()]);
+        assert_eq!((listing.truncated, listing.next.as_deref()), (true, Some("1/a==")));
+    }
+
+    #[test]
+    fn without_encoding_type_keys_are_plain() {
+        let plain = of("<s:ListBucketResult xmlns:s='x'><s:Name>acme</s:Name><s:Contents><s:Key>a+b%20&amp;&lt;<![CDATA[<c>]]></s:Key></s:Contents></s:ListBucketResult>");
+        assert_eq!(plain.objects.first().map(|object| object.key.as_str()), Some("a+b%20&<<c>"));
+        assert_eq!((plain.truncated, plain.next), (false, None));
+    }
+
+    #[test]
+    fn an_error_gives_its_code_and_what_helps() {
+        let body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message><Region>eu-west-1</Region><RequestId>r</RequestId></Error>";
+        let want = StoreError {
+            code: "AuthorizationHeaderMalformed".to_string(),
+            message: "m".to_string(),
+            region: Some("eu-west-1".to_string()),
+            request_id: Some("r".to_string()),
+            ..StoreError::default()
+        };
+        assert_eq!(read(body.as_bytes()), Ok(Document::Error(want)));
+    }
+
+    #[test]
+    fn foreign_and_broken_are_told_apart() {
+        for foreign in ["<!doctype html><html><body>hi</body></html>", "{\"ok\":true}", "hello", "<rss/>", "<html><p>open"] {
+            assert!(matches!(read(foreign.as_bytes()), Err(Unread::Foreign(_))), "{foreign}");
+        }
+        let bomb = "<!DOCTYPE x [<!ENTITY a 'aaaa'>]><Error><Code>&a;</Code></Error>";
+        for broken in ["", " \n", "<?xml version='1.0'?>", "<ListBucketResult>", "<Error><Code>x</Error>", "<ListBucketResult></ListBucketResult>", bomb] {
+            assert!(matches!(read(broken.as_bytes()), Err(Unread::Broken(_))), "{broken}");
+        }
+        let deep = format!("<Error>{}", "<a>".repeat(100_000));
+        assert!(matches!(read(deep.as_bytes()), Err(Unread::Broken(why)) if why.contains("deeper")));
+    }
+
+    proptest! {
+        /// A cut answer is never taken for a shorter listing.
+        #[test]
+        fn no_cut_of_a_listing_is_a_listing(at in 0..LISTING.len()) {
+            let cut = LISTING.as_bytes().get(..at).unwrap_or_default();
+            prop_assert!(read(cut).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&bytes);
+        }
+    }
+}

@@ -221,12 +221,12 @@ mod tests {
             ("HEAD", "http://127.0.0.1:9000/aam-landing", "s3", "eu-central-1", None, &[], "c9d44bfc440930baa8907d895d5f8471e9cea73e73a86347fd60f727584bd53e"),
             (
                 "GET",
-                "https://acme.s3.eu-central-1.amazonaws.com/?list-type=2&max-keys=20&prefix=a%20b%2F%C3%BC%2Bx%7E%26%3D&delimiter=%2F",
+                "https://acme.s3.eu-central-1.amazonaws.com/?list-type=2&max-keys=20&prefix=a%20b%2F%C3%BC%2Bx~%26%3D&delimiter=%2F",
                 "s3",
                 "eu-central-1",
                 Some("tok/en+=="),
                 &[],
-                "fda910afc9c3f8fd585ef1255a2f53db05597c6aac2865bb6e7c6822b8f722fd",
+                "23300063c69f75e62c1cf6a86ce832719a70063dfa49d226544176ca03760922",
             ),
             (
                 "GET",

@@ -1,0 +1,4 @@
+//! Tests over real sockets, files and servers.
+
+mod object_peers;
+mod object_wire;
