@@ -1,4 +1,4 @@
-//! Tests over real sockets, files and servers.
+//! Tests that meet software which AAM did not write. `scripts/peers/*.sh` start it.
 
-mod object_peers;
-mod object_wire;
+mod openapi_peers;
+mod openapi_support;

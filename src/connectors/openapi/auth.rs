@@ -139,7 +139,7 @@ fn scheme(library: &Library, name: &str) -> Scheme {
 }
 
 const TOKEN_FIELDS: [&str; 4] = ["token", "access_token", "bearer_token", "bearer"];
-const KEY_FIELDS: [&str; 4] = ["api_key", "apikey", "key", "token"];
+const KEY_FIELDS: [&str; 3] = ["api_key", "apikey", "key"];
 
 /// The header of one scheme. A field called as the scheme wins; a plain value and the common fields
 /// serve only where the scheme stands alone, because two schemes want two secrets.

@@ -22,8 +22,8 @@ pub struct Asked<'a> {
     pub what: &'a str,
     /// Scopes that the description asks for.
     pub scopes: &'a [String],
-    /// A credential was sent.
-    pub credential: bool,
+    /// The schemes under which a credential was sent; empty for an open call.
+    pub schemes: &'a [String],
 }
 
 /// The body of a good answer as JSON.
@@ -53,15 +53,15 @@ pub fn json(answer: &Answer, asked: Asked<'_>) -> Result<Value, Failure> {
 /// # Errors
 /// For everything but 2xx.
 pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
-    let Asked { url, what, scopes, credential } = asked;
+    let Asked { url, what, scopes, schemes } = asked;
     let host = host_of(url);
     let path = url.path();
     let scopes = if scopes.is_empty() { String::new() } else { format!(" (the description asks for {})", scopes.join(", ")) };
     let failure = match answer.status {
         200..=299 => return Ok(()),
         300..=399 => return Err(redirect(answer, asked)),
-        401 if !credential => Failure::new(Class::CredentialMissing, format!("{host} asks for a credential for {what}{scopes}, and none was sent"), "name one with credential_locator, for example env:SERVICE_TOKEN; if the description declares no security for it, that is its fault"),
-        401 => Failure::new(Class::CredentialRejected, format!("{host} rejects the credential for {what}"), "put a valid credential where credential_locator points; it is read again at every attempt"),
+        401 if schemes.is_empty() => Failure::new(Class::CredentialMissing, format!("{host} asks for a credential for {what}{scopes}, and none was sent"), "name one with credential_locator, for example env:SERVICE_TOKEN; if the description declares no security for it, that is its fault"),
+        401 => Failure::new(Class::CredentialRejected, format!("{host} rejects the credential for {what}, sent as {}", schemes.join(" and ")), "put a valid credential where credential_locator points; it is read again at every attempt. If it is meant for another scheme of the description, write it as JSON: {\"<scheme>\": \"...\"}"),
         403 => Failure::new(Class::PermissionDenied, format!("{host} forbids {what} to this credential{scopes}"), format!("grant the credential the right to GET {path}{scopes}, read-only")),
         404 | 410 => Failure::new(Class::NotFound, format!("{host} promises {what} at {path} and answers that it is not there"), "check that description and service are of the same version, or name another path in the policy: families: {openapi: {health_path: /v1/status}}"),
         429 | 503 => Failure::new(Class::Throttled, format!("{host} says \"later\" to {what}"), "nothing: it is tried again by itself").after(retry_after(answer)),
@@ -169,7 +169,7 @@ mod tests {
         let url = Url::parse("https://a.example/v1/pets").unwrap();
         let headers = headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
         let answer = Answer { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
-        json(&answer, Asked { url: &url, what: "listPets", scopes: &["pets:read".into()], credential: true })
+        json(&answer, Asked { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] })
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn another_kind_of_answer_does_not_fit() {
         let url = Url::parse("https://a.example/").unwrap();
-        let asked = Asked { url: &url, what: "x", scopes: &[], credential: false };
+        let asked = Asked { url: &url, what: "x", scopes: &[], schemes: &[] };
         let pet = json!({"type": "object", "required": ["id"], "properties": {"id": {}, "name": {}}});
         assert!(fits(&json!({"name": 1}), &pet, asked).is_ok());
         assert!(fits(&json!({"ok": true}), &pet, asked).is_err());

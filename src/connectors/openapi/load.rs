@@ -28,7 +28,7 @@ pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Creden
     let mut best: Option<Failure> = None;
     for candidate in &address.candidates {
         let (answer, protected) = fetch(wire, candidate, credential).await?;
-        let asked = Asked { url: candidate, what: "the description", scopes: &[], credential: protected.is_some() };
+        let asked = Asked { url: candidate, what: "the description", scopes: &[], schemes: &sent_as(protected.as_ref()) };
         if let Err(failure) = classify::status(&answer, asked) {
             if matches!(answer.status, 401 | 403 | 429 | 500..) {
                 return Err(failure);
@@ -95,7 +95,7 @@ async fn complete(wire: &dyn Wire, library: &mut Library, header: Option<&(Strin
 
 async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)>) -> Result<serde_json::Value, Failure> {
     let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
-    classify::status(&answer, Asked { url, what: "a part of the description", scopes: &[], credential: header.is_some() })?;
+    classify::status(&answer, Asked { url, what: "a part of the description", scopes: &[], schemes: &sent_as(header) })?;
     let body = answer.body;
     let path = url.path().to_string();
     let parsed = offload(move || std::str::from_utf8(&body).map_err(|error| error.to_string()).and_then(document::parse)).await?;
@@ -114,6 +114,11 @@ async fn fetch(wire: &dyn Wire, url: &Url, credential: Option<&Credential>) -> R
         None => Ok((answer, None)),
         Some(header) => Ok((wire.http(request(url, vec![header.clone()])).await?, Some(header))),
     }
+}
+
+/// Words for a failure: no scheme is known before the description is read.
+fn sent_as(header: Option<&(String, Secret)>) -> Vec<String> {
+    header.map(|(name, _)| name.clone()).into_iter().collect()
 }
 
 fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> Request {

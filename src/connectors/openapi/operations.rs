@@ -7,6 +7,7 @@ use super::server::{Servers, join};
 use super::streams::{Record, record};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use url::Url;
 
 /// Operations that are looked at; more are counted as truncated.
@@ -88,6 +89,7 @@ pub fn read(library: &Library, servers: &Servers) -> Operations {
     let mut found = Operations::default();
     let mut expander = Expander::new(library);
     let mut bytes = 0;
+    let mut names = BTreeSet::new();
     let root = library.root();
     let mut paths: Vec<(&str, Node<'_>)> = root.get("paths").into_iter().flat_map(Node::fields).filter(|(path, _)| path.starts_with('/')).collect();
     paths.sort_unstable_by_key(|(path, _)| *path);
@@ -110,7 +112,7 @@ pub fn read(library: &Library, servers: &Servers) -> Operations {
         }
         let mut name = get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path).chars().take(200).collect::<String>();
         // Ids ought to be unique and often are not; a path always is.
-        if found.list.iter().any(|other| other.name == name) {
+        if !names.insert(name.clone()) {
             name = path.to_string();
         }
         let answer = if bytes < MAX_SCHEMA_BYTES { answer(library, get) } else { Ok(None) };

@@ -76,6 +76,8 @@ fn glob(pattern: &str, text: &str) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
     Proves,
+    /// It could be sent here too, but most of the service uses another scheme.
+    Guess,
     Open,
     Lacks,
 }

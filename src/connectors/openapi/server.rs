@@ -135,8 +135,8 @@ fn filled(text: &str, variables: &Value) -> Result<String, String> {
 /// When the path makes no URL, or leaves the base by `..`.
 pub fn join(base: &Url, path: &str) -> Result<Url, String> {
     let prefix = base.path().trim_end_matches('/');
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let path = path.split('#').next().unwrap_or_default();
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let mut url = base.clone();
     url.set_fragment(None);
     url.set_query(query);

@@ -18,6 +18,7 @@ use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::FamilyPolicy;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An answer with data that is longer is not read.
@@ -31,6 +32,9 @@ pub struct Service {
     servers: Servers,
     rules: Rules,
     credential: Option<Credential>,
+    /// The schemes that most operations accept this credential for. A plain value does not say
+    /// which scheme it is for.
+    main: Vec<String>,
 }
 
 /// What one call gave.
@@ -55,7 +59,8 @@ impl Service {
             (library, servers, operations)
         })
         .await?;
-        let service = Service { wire, library, operations, servers, rules: Rules::of(policy), credential };
+        let mut service = Service { wire, library, operations, servers, rules: Rules::of(policy), credential, main: Vec::new() };
+        service.main = service.main_schemes();
         let auth = service.authorize(&service.health_operation()?)?;
         let mut identity = Evidence::new();
         identity.insert("title".into(), description.title.into());
@@ -80,9 +85,20 @@ impl Service {
     fn fit(&self, operation: &Operation) -> Fit {
         match self.authorize(operation) {
             Ok(auth) if auth.schemes.is_empty() => Fit::Open,
-            Ok(_) => Fit::Proves,
+            Ok(auth) if auth.schemes == self.main => Fit::Proves,
+            Ok(_) => Fit::Guess,
             Err(_) => Fit::Lacks,
         }
+    }
+
+    fn main_schemes(&self) -> Vec<String> {
+        let mut votes: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+        for operation in &self.operations.list {
+            if let Ok(auth) = self.authorize(operation) {
+                *votes.entry(auth.schemes).or_default() += 1;
+            }
+        }
+        votes.into_iter().filter(|(schemes, _)| !schemes.is_empty()).max_by_key(|(_, count)| *count).map(|(schemes, _)| schemes).unwrap_or_default()
     }
 
     fn authorize(&self, operation: &Operation) -> Result<Auth, Failure> {
@@ -105,9 +121,8 @@ impl Service {
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers);
         headers.push(("accept".into(), Secret::new("application/json".into())));
-        let credential = !auth.schemes.is_empty();
         let answer: Answer = self.wire.http(Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_ANSWER, follow_redirects: true }).await?;
-        let asked = Asked { url: &url, what: &operation.name, scopes: &auth.scopes, credential };
+        let asked = Asked { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
         if !self.servers.allows(&answer.url) {
             let fix = "if the service moved, name its new URL in resource_ids";
             return Err(Failure::new(Class::EgressRefused, format!("{} sends {} on to {}", host_of(&url), operation.name, host_of(&answer.url)), fix));
