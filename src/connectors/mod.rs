@@ -5,6 +5,7 @@
 //! through [`Session`](crate::egress::Session); a connector never opens a socket of its own.
 
 pub mod family;
+pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
