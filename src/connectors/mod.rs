@@ -8,6 +8,7 @@ pub mod family;
 pub mod file;
 pub mod object;
 pub mod openapi;
+pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
@@ -99,6 +100,7 @@ impl Engines {
             ("file", Box::new(file::FileEngine)),
             ("object", Box::new(object::ObjectEngine::new(clock))),
             ("openapi", Box::new(openapi::OpenApiEngine)),
+            ("sql", Box::new(sql::SqlEngine::default())),
         ])
     }
 
