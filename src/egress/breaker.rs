@@ -212,7 +212,8 @@ mod tests {
                 if what == 3 {
                     match breaker.enter(now, &RULES) {
                         Ok(pass) => {
-                            prop_assert!(!matches!(before, State::HalfOpen { .. }), "a second probe");
+                            let probing = matches!(before, State::HalfOpen { .. });
+                            prop_assert!(!probing, "a second probe");
                             out.push(pass);
                         }
                         Err(rest) => prop_assert!(rest <= RULES.open_for && rest > Duration::ZERO),
@@ -223,7 +224,8 @@ mod tests {
                     breaker.leave(pass, sign, now, &RULES);
                     let closed = |state| matches!(state, State::Closed { .. });
                     if closed(breaker.state) && !closed(before) {
-                        prop_assert!(matches!(before, State::HalfOpen { .. }) && sign == Sign::Alive);
+                        let proven = matches!(before, State::HalfOpen { .. }) && sign == Sign::Alive;
+                        prop_assert!(proven, "closed without a probe");
                     }
                 }
                 if let State::Closed { failures } = breaker.state {
