@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Failure> {
     let family = judge(&env.engines, &job.policy, &job.intent)?;
     let mut evidence = Evidence::new();
-    evidence.insert("family".to_string(), family.title.clone().into());
+    evidence.insert("family".to_string(), family.title.into());
     evidence.insert("policy".to_string(), job.policy.digest.short().into());
     Ok(Ran::new(family, evidence))
 }
