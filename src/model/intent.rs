@@ -35,6 +35,9 @@ pub struct IntentEvidence {
     pub source: String,
     /// RFC 3339.
     pub ts: String,
+    /// Unknown fields, as in [`Intent`].
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// Who answers for the system.
@@ -45,6 +48,9 @@ pub struct Owner {
     pub confidence: f64,
     /// oauth_consenter, admin, usage, expense or idp_owner.
     pub why: String,
+    /// Unknown fields, as in [`Intent`].
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// The risk the discovery tool put on the system. Ordered: `low < med < high`.
