@@ -5,6 +5,10 @@
 //! through [`Session`](crate::egress::Session); a connector never opens a socket of its own.
 
 pub mod family;
+pub mod file;
+pub mod object;
+pub mod openapi;
+pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
@@ -80,6 +84,37 @@ pub trait Connector: Send + Sync {
 
     /// Calls and bytes so far, for the evidence of the steps.
     fn traffic(&self) -> crate::egress::Traffic;
+}
+
+/// The engines of this build, by the name that family files use.
+#[derive(Default)]
+pub struct Engines {
+    by_name: Vec<(&'static str, Box<dyn Engine>)>,
+}
+
+impl Engines {
+    /// Every engine this build has.
+    #[must_use]
+    pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
+        Engines::of_list(vec![
+            ("file", Box::new(file::FileEngine)),
+            ("object", Box::new(object::ObjectEngine::new(clock))),
+            ("openapi", Box::new(openapi::OpenApiEngine)),
+            ("sql", Box::new(sql::SqlEngine::new())),
+        ])
+    }
+
+    /// These engines and no others.
+    #[must_use]
+    pub fn of_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
+        Engines { by_name }
+    }
+
+    /// The engine that serves `family`, if this build has one.
+    #[must_use]
+    pub fn of(&self, family: &Family) -> Option<&dyn Engine> {
+        self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
+    }
 }
 
 /// How far discovery may go. A met bound sets `Catalog::truncated`.

@@ -18,9 +18,7 @@ impl Resolver {
     /// A resolver over the environment of this process.
     #[must_use]
     pub fn of_process() -> Resolver {
-        Resolver {
-            read_env: Arc::new(|name| std::env::var(name).ok()),
-        }
+        Resolver { read_env: Arc::new(|name| std::env::var(name).ok()) }
     }
 
     /// A resolver over any lookup.
@@ -34,20 +32,16 @@ impl Resolver {
     /// # Errors
     /// [`Class::CredentialMissing`], naming the locator and what to do.
     pub fn resolve(&self, locator: &Locator) -> Result<Credential, Failure> {
-        let missing =
-            |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
+        let missing = |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
         match locator {
             Locator::Env(name) => match (self.read_env)(name) {
                 None => missing(
                     format!("environment variable {name} is not set"),
-                    format!(
-                        "start aam with {name} set to the credential, for example: {name}=... aam serve"
-                    ),
+                    format!("start aam with {name} set to the credential, for example: {name}=... aam serve"),
                 ),
-                Some(value) if value.trim().is_empty() => missing(
-                    format!("environment variable {name} is empty"),
-                    format!("set {name} to the credential and restart aam"),
-                ),
+                Some(value) if value.trim().is_empty() => {
+                    missing(format!("environment variable {name} is empty"), format!("set {name} to the credential and restart aam"))
+                }
                 Some(value) => {
                     let credential = Credential::read(Secret::new(value));
                     redact::learn(&credential);
@@ -59,9 +53,7 @@ impl Resolver {
                 let scheme = text.split(':').next().unwrap_or_default();
                 missing(
                     format!("locators of the form {scheme}: are not served by this version"),
-                    format!(
-                        "put the credential into an environment variable and write env:NAME instead of {text}"
-                    ),
+                    format!("put the credential into an environment variable and write env:NAME instead of {text}"),
                 )
             }
         }

@@ -41,29 +41,16 @@ impl Credential {
     #[must_use]
     pub fn read(raw: Secret) -> Credential {
         let parsed: Option<serde_json::Map<String, serde_json::Value>> =
-            if raw.expose().trim_start().starts_with('{') {
-                serde_json::from_str(raw.expose()).ok()
-            } else {
-                None
-            };
+            if raw.expose().trim_start().starts_with('{') { serde_json::from_str(raw.expose()).ok() } else { None };
         match parsed {
-            None => Credential {
-                plain: Some(raw),
-                fields: BTreeMap::new(),
-            },
+            None => Credential { plain: Some(raw), fields: BTreeMap::new() },
             Some(object) => {
                 let text = |value: serde_json::Value| match value {
                     serde_json::Value::String(text) => text,
                     other => other.to_string(),
                 };
-                let fields = object
-                    .into_iter()
-                    .map(|(key, value)| (key, Secret::new(text(value))))
-                    .collect();
-                Credential {
-                    plain: None,
-                    fields,
-                }
+                let fields = object.into_iter().map(|(key, value)| (key, Secret::new(text(value)))).collect();
+                Credential { plain: None, fields }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One run of the pipeline for one connection, as a value.
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Drift};
 use super::failure::{Class, Failure};
 use super::ids::Digest;
 use super::step::{Step, StepReport};
@@ -24,6 +24,8 @@ pub struct Outcome {
     pub steps: Vec<StepReport>,
     /// What discovery saw, also when a later step failed.
     pub catalog: Option<Catalog>,
+    /// The difference to the catalog in force before.
+    pub drift: Drift,
     /// Items that the tiny sync really read.
     pub rows: Option<u64>,
     /// Milliseconds that the tiny sync took.

@@ -2,6 +2,15 @@
 //!
 //! `parse` turns text into a [`Policy`] or into every [`Problem`](crate::model::Problem) of it.
 //! `active` keeps the last good one. `diff` says in plain words what a change would do.
+//! `effective` prints it with every default.
+
+pub mod active;
+pub mod diff;
+pub mod effective;
+pub mod known;
+pub mod parse;
+mod read;
+mod yaml;
 
 use crate::model::{Digest, Risk, Timestamp};
 use ipnet::IpNet;
@@ -175,6 +184,21 @@ pub enum TokenScope {
     RegistryRead,
     #[serde(rename = "ops:heal")]
     OpsHeal,
+}
+
+impl TokenScope {
+    /// All scopes.
+    pub const ALL: [TokenScope; 3] = [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal];
+
+    /// The word of the policy and of refusals.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            TokenScope::IntentsWrite => "intents:write",
+            TokenScope::RegistryRead => "registry:read",
+            TokenScope::OpsHeal => "ops:heal",
+        }
+    }
 }
 
 impl Policy {

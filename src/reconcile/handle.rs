@@ -28,7 +28,7 @@ pub struct Handle {
     pub ready: watch::Sender<bool>,
     /// True once the process was asked to stop.
     pub stopping: watch::Sender<bool>,
-    wakes: Notify,
+    wakes: Arc<Notify>,
     in_flight: Mutex<BTreeSet<ConnectionId>>,
     heals: Mutex<BTreeSet<ConnectionId>>,
     /// Counts finished attempts, so that waiters look again also after one that appended nothing.
@@ -57,7 +57,7 @@ impl Handle {
             trouble: ArcSwap::default(),
             ready: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
-            wakes: Notify::new(),
+            wakes: Arc::default(),
             in_flight: Mutex::default(),
             heals: Mutex::default(),
             finished: watch::Sender::new(0),
@@ -73,6 +73,12 @@ impl Handle {
     /// Says "look again". Carries no data; a thousand of them make one look.
     pub fn wake(&self) {
         self.wakes.notify_one();
+    }
+
+    /// What a watcher pulls to say "look again".
+    #[must_use]
+    pub fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.wakes)
     }
 
     /// Ends when somebody said "look again".

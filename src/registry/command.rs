@@ -98,6 +98,8 @@ pub struct Mark {
     pub size: u64,
     pub mtime_ns: i64,
     pub inode: u64,
+    /// The first half of the SHA-256 of the content.
+    pub content: [u8; 16],
 }
 
 /// An outcome with its texts made, so that the writer only writes.
@@ -113,7 +115,6 @@ pub(super) struct FinishCatalog {
     pub digest: Digest,
     pub streams: u32,
     pub text: String,
-    /// Filled from the drift that the discover step reports.
     pub breaking: Vec<String>,
     pub additive: Vec<String>,
 }
@@ -124,8 +125,8 @@ impl Finish {
             digest: catalog.digest(),
             streams: u32::try_from(catalog.streams.len()).unwrap_or(u32::MAX),
             text: serde_json::to_string(catalog).unwrap_or_default(),
-            breaking: drift_words(outcome, "breaking"),
-            additive: drift_words(outcome, "additive"),
+            breaking: outcome.drift.breaking.clone(),
+            additive: outcome.drift.additive.clone(),
         });
         Finish {
             connection: ticket.connection,
@@ -135,18 +136,4 @@ impl Finish {
             catalog,
         }
     }
-}
-
-/// The drift lists that the pipeline put into the evidence of the discover step.
-fn drift_words(outcome: &Outcome, key: &str) -> Vec<String> {
-    let discover = outcome
-        .steps
-        .iter()
-        .find(|report| report.step == crate::model::Step::Discover);
-    discover
-        .and_then(|report| report.evidence.get("drift")?.get(key)?.as_array().cloned())
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|word| word.as_str().map(str::to_string))
-        .collect()
 }

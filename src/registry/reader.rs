@@ -155,13 +155,14 @@ impl Reader {
     pub fn marks(&self) -> Result<Vec<Mark>, RegistryError> {
         self.with(|db| {
             let mut statement =
-                db.prepare_cached("SELECT path, size, mtime_ns, inode FROM folder_marks")?;
+                db.prepare_cached("SELECT path, size, mtime_ns, inode, content FROM folder_marks")?;
             let rows = statement.query_map([], |row| {
                 Ok(Mark {
                     path: row.get(0)?,
                     size: row.get(1)?,
                     mtime_ns: row.get(2)?,
                     inode: row.get::<_, i64>(3)?.cast_unsigned(),
+                    content: row.get(4)?,
                 })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)

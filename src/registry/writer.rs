@@ -10,7 +10,7 @@ use super::{RegistryError, reader, schema};
 use crate::clock::Clock;
 use crate::model::ledger::{Entry, Fact, Finished, Under, Why};
 use crate::model::{
-    Class, ConnectionId, Digest, Failure, Intent, Origin, Outcome, Scope, Step, StepReport,
+    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport,
     StepStatus, Timestamp,
 };
 use crate::world::{Checked, World};
@@ -595,13 +595,14 @@ impl Writer {
     }
 
     fn keep_marks(&mut self, seen: &[Mark], gone: &[String]) -> Result<(), RegistryError> {
-        let mut put = self.db.prepare_cached("INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut put = self.db.prepare_cached("INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode, content) VALUES (?1, ?2, ?3, ?4, ?5)")?;
         for mark in seen {
             put.execute(params![
                 mark.path,
                 mark.size,
                 mark.mtime_ns,
-                mark.inode.cast_signed()
+                mark.inode.cast_signed(),
+                mark.content
             ])?;
         }
         let mut drop = self
@@ -772,6 +773,7 @@ fn interrupted(scope: Scope) -> Outcome {
         scope,
         steps,
         catalog: None,
+        drift: Drift::default(),
         rows: None,
         latency_ms: None,
     }

@@ -1,0 +1,146 @@
+//! CSV and TSV: delimiter, header and types from the first rows.
+
+use super::describe::{Description, Names};
+use super::format::{Format, without_mark};
+use super::types::{Kind, Seen};
+use crate::model::Evidence;
+use csv::{ByteRecord, ReaderBuilder};
+use serde_json::json;
+
+/// Rows that types are inferred from.
+const ROWS: usize = 1000;
+
+/// The first rows of a table.
+pub struct Table {
+    pub delimiter: u8,
+    pub rows: Vec<ByteRecord>,
+    /// The bytes end inside the only row there is: more are needed.
+    pub cut: bool,
+}
+
+/// Splits `bytes` into at most `limit` rows. Where the bytes are not the `whole` file, the last row may
+/// be half of one and is left out.
+#[must_use]
+pub fn rows(bytes: &[u8], whole: bool, format: Format, limit: usize) -> Table {
+    let text = without_mark(bytes);
+    let delimiter = if format == Format::Tsv { b'\t' } else { sniff(text) };
+    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text);
+    let mut rows = Vec::new();
+    let mut record = ByteRecord::new();
+    // One more than asked: the surplus row shows that the ones before it are complete.
+    while rows.len() <= limit {
+        match reader.read_byte_record(&mut record) {
+            Ok(true) => rows.push(record.clone()),
+            // Reading from memory into a flexible record cannot fail; were it to, the rows so far stand.
+            Ok(false) | Err(_) => break,
+        }
+    }
+    let ended = rows.len() <= limit;
+    let cut = ended && !whole && rows.len() <= 1;
+    if ended && !whole && rows.len() > 1 {
+        rows.pop();
+    }
+    rows.truncate(limit);
+    Table { delimiter, rows, cut }
+}
+
+/// The delimiter that splits the first lines most evenly; a comma where none does.
+fn sniff(text: &[u8]) -> u8 {
+    let mut counts: [Vec<usize>; 4] = Default::default();
+    const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
+    let mut quoted = false;
+    let mut line = [0usize; 4];
+    let mut filled = false;
+    for byte in text.iter().take(64 << 10) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' if !quoted => {
+                counts.iter_mut().zip(line).for_each(|(all, count)| all.push(count));
+                (line, filled) = ([0; 4], false);
+                if counts.iter().any(|all| all.len() >= 10) {
+                    break;
+                }
+            }
+            _ if quoted => {}
+            _ => {
+                filled = true;
+                if let Some((_, count)) = CANDIDATES.iter().zip(line.iter_mut()).find(|(candidate, _)| *candidate == byte) {
+                    *count += 1;
+                }
+            }
+        }
+    }
+    if filled {
+        counts.iter_mut().zip(line).for_each(|(all, count)| all.push(count));
+    }
+    let score = |all: &Vec<usize>| {
+        let first = all.first().copied().unwrap_or(0);
+        let even = all.iter().filter(|count| **count == first).count();
+        (first > 0).then_some((even, first))
+    };
+    // Later candidates win ties, so the order is turned round: the comma is the last.
+    let best = CANDIDATES.iter().zip(&counts).rev().filter_map(|(candidate, all)| Some((score(all)?, *candidate)));
+    best.max_by_key(|(score, _)| *score).map_or(b',', |(_, candidate)| candidate)
+}
+
+/// Columns and types of a table, at most `columns` of them.
+#[must_use]
+pub fn describe(table: &Table, columns: usize) -> Description {
+    let mut notes = Evidence::new();
+    notes.insert("delimiter".to_owned(), json!(char::from(table.delimiter).to_string()));
+    let Some(first) = table.rows.first() else {
+        notes.insert("note".to_owned(), json!("empty"));
+        return Description { notes, ..Description::default() };
+    };
+    let body = table.rows.get(1..).unwrap_or_default();
+    let header = has_header(first);
+    let data = if header { body } else { &table.rows };
+    let width = first.len().min(columns);
+    let mut seen = vec![Seen::default(); width];
+    for row in data.iter().take(ROWS) {
+        for (cell, column) in row.iter().zip(seen.iter_mut()) {
+            column.add(Kind::of_text(&String::from_utf8_lossy(cell)));
+        }
+    }
+    let mut names = Names::default();
+    let mut properties = serde_json::Map::new();
+    for (index, (column, cell)) in seen.iter().zip(first.iter()).enumerate() {
+        let given = if header { String::from_utf8_lossy(cell) } else { "".into() };
+        properties.insert(names.unique(&given, index), column.of_texts());
+    }
+    notes.insert("header".to_owned(), json!(header));
+    let ragged = data.iter().filter(|row| row.len() != first.len()).count();
+    let mut note = |count: usize, key: &str| {
+        if count > 0 {
+            notes.insert(key.to_owned(), json!(count));
+        }
+    };
+    note(ragged, "ragged_rows");
+    note(names.changed, "column_names_made_unique");
+    let latin = table.rows.iter().filter(|row| row.iter().any(|cell| std::str::from_utf8(cell).is_err())).count();
+    note(latin, "rows_not_utf8_read_with_replacement_characters");
+    Description {
+        properties,
+        columns: first.len(),
+        truncated: first.len() > columns,
+        rows_seen: data.len(),
+        row_estimate: None,
+        required: Vec::new(),
+        notes,
+    }
+}
+
+/// Whether the first row names the columns. Values in it speak against that, except years, which
+/// are column names in many tables.
+#[must_use]
+pub fn has_header(first: &ByteRecord) -> bool {
+    let kind = |cell: &[u8]| Kind::of_text(&String::from_utf8_lossy(cell));
+    let year = |cell: &[u8]| cell.len() == 4 && (cell.starts_with(b"19") || cell.starts_with(b"20"));
+    let named = first.iter().any(|cell| kind(cell) == Kind::Text);
+    let valued = first.iter().any(|cell| !matches!(kind(cell), Kind::Text | Kind::Empty) && !(named && year(cell)));
+    named && !valued
+}
+
+#[cfg(test)]
+#[path = "delimited_tests.rs"]
+mod tests;

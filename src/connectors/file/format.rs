@@ -1,0 +1,257 @@
+//! Which format a file claims, and whether its bytes agree.
+
+use crate::model::{Class, Failure};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The formats that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Csv,
+    Tsv,
+    Json,
+    JsonLines,
+    Parquet,
+}
+
+/// For messages.
+pub const SERVED: &str = "csv, tsv, json, jsonl (ndjson) and parquet";
+
+/// Extensions that are surely a file and surely not served.
+const REFUSED: [&str; 20] = [
+    "gz", "zip", "bz2", "xz", "zst", "7z", "tar", "tgz", "xls", "xlsx", "ods", "avro", "orc", "xml", "html", "pdf",
+    "txt", "db", "sqlite", "arrow",
+];
+
+impl Format {
+    /// The format that the extension of `path` claims.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Format> {
+        match extension(path)?.as_str() {
+            "csv" => Some(Format::Csv),
+            "tsv" => Some(Format::Tsv),
+            "json" => Some(Format::Json),
+            "jsonl" | "ndjson" => Some(Format::JsonLines),
+            "parquet" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
+
+    /// The word in evidence and messages.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::Json => "json",
+            Format::JsonLines => "jsonl",
+            Format::Parquet => "parquet",
+        }
+    }
+}
+
+fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+/// Whether the name alone says that this build cannot read it. An unknown extension may still be a directory's.
+#[must_use]
+pub fn refused(path: &Path) -> Option<Failure> {
+    let extension = extension(path)?;
+    REFUSED.contains(&extension.as_str()).then(|| unserved(path))
+}
+
+/// The failure for a regular file that is in none of the formats.
+#[must_use]
+pub fn unserved(path: &Path) -> Failure {
+    let shown = path.display();
+    let (what, fix) = match extension(path).as_deref() {
+        Some("gz" | "zip" | "bz2" | "xz" | "zst" | "7z" | "tar" | "tgz") => {
+            ("archives and compressed files are not opened".to_owned(), "unpack it and name the file inside".to_owned())
+        }
+        Some("db" | "sqlite") => {
+            ("a database is not a file source".to_owned(), format!("use source_type jdbc with jdbc:sqlite:{shown}"))
+        }
+        Some(other) => (format!("files of type .{other} are not read"), format!("convert it to one of {SERVED}")),
+        None => ("its name has no extension".to_owned(), format!("give it the extension of its format: {SERVED}")),
+    };
+    Failure::new(Class::Unsupported, format!("{shown}: {what}; served are {SERVED}"), fix)
+}
+
+/// The first bytes of a file.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    pub bytes: Vec<u8>,
+    /// The file ended inside the limit.
+    pub whole: bool,
+}
+
+/// Reads the first bytes, at most `limit`. `size` is a hint only: a file may grow or shrink meanwhile.
+///
+/// # Errors
+/// Those of the file system.
+pub fn head(file: &File, size: u64, limit: usize) -> std::io::Result<Head> {
+    let first = usize::try_from(size.saturating_add(1)).unwrap_or(limit).min(limit);
+    let mut bytes = vec![0; first];
+    let mut filled = 0;
+    while filled < limit {
+        if filled == bytes.len() {
+            bytes.resize(limit.min(filled.saturating_mul(2).max(4096)), 0);
+        }
+        let Some(room) = bytes.get_mut(filled..) else { break };
+        match file.read_at(room, filled as u64) {
+            Ok(0) => {
+                bytes.truncate(filled);
+                return Ok(Head { bytes, whole: true });
+            }
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(Head { bytes, whole: false })
+}
+
+/// Holds the bytes against the format of the name.
+///
+/// # Errors
+/// `WrongService` when they are something else, `Remote` when they are cut, `Unsupported` when encrypted,
+/// `Misconfigured` for UTF-16.
+pub fn agree(format: Format, head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
+    if format == Format::Parquet {
+        return parquet(head, tail, shown);
+    }
+    if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
+        return Err(Failure::new(
+            Class::Misconfigured,
+            format!("{shown} is UTF-16; text files are read as UTF-8"),
+            format!("convert it: iconv -f UTF-16 -t UTF-8 {shown} -o <new file>"),
+        ));
+    }
+    if let Some(found) = guess(head) {
+        return Err(other(shown, format, found));
+    }
+    let text = without_mark(head).trim_ascii_start();
+    let json = matches!(text.first(), Some(b'{' | b'['));
+    match format {
+        Format::Json if text.is_empty() => Err(Failure::new(
+            Class::Remote,
+            format!("{shown} is empty, and empty is not JSON"),
+            "write the file whole: an empty list is []",
+        )),
+        Format::Json if !json => Err(other(shown, format, "neither a JSON object nor an array")),
+        Format::JsonLines if text.first() == Some(&b'[') => {
+            Err(other(shown, format, "a JSON array").detail("a JSON array belongs into a file named .json"))
+        }
+        Format::JsonLines if !text.is_empty() && !json => Err(other(shown, format, "not one JSON object a line")),
+        _ => Ok(()),
+    }
+}
+
+/// The bytes without a UTF-8 byte order mark.
+#[must_use]
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+}
+
+fn other(shown: &str, format: Format, found: &str) -> Failure {
+    Failure::new(
+        Class::WrongService,
+        format!("{shown} is not {}: it is {found}", format.word()),
+        "give the file the extension of its format, or name the right file in resource_ids",
+    )
+}
+
+fn parquet(head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
+    match (head.starts_with(b"PAR1"), tail.ends_with(b"PAR1")) {
+        (true, true) if head.len() >= 12 => Ok(()),
+        _ if head.starts_with(b"PARE") || tail.ends_with(b"PARE") => Err(Failure::new(
+            Class::Unsupported,
+            format!("{shown} is an encrypted Parquet file, and this version has no keys for it"),
+            "write the file without Parquet encryption, or put it into an object store that encrypts at rest",
+        )),
+        (true, _) => Err(cut(shown, "it begins with PAR1 and does not end with it")),
+        (false, _) if head.is_empty() => Err(cut(shown, "it has no bytes at all")),
+        (false, _) => Err(other(shown, Format::Parquet, guess(head).unwrap_or("without the PAR1 mark"))),
+    }
+}
+
+/// The failure for a Parquet file without its end.
+#[must_use]
+pub fn cut(shown: &str, detail: &str) -> Failure {
+    Failure::new(
+        Class::Remote,
+        format!("{shown} is cut, or is still being written"),
+        "write it under another name and rename it when it is whole; aam tries again by itself",
+    )
+    .detail(detail)
+}
+
+/// What bytes that are no text are known for.
+fn guess(head: &[u8]) -> Option<&'static str> {
+    const MARKS: [(&[u8], &str); 9] = [
+        (b"PAR1", "a Parquet file"),
+        (b"PARE", "an encrypted Parquet file"),
+        (b"\x1f\x8b", "a gzip archive"),
+        (b"PK\x03\x04", "a zip archive (xlsx is one too)"),
+        (b"SQLite format 3\0", "a SQLite database"),
+        (b"%PDF-", "a PDF document"),
+        (b"\x28\xB5\x2F\xFD", "zstd compressed data"),
+        (b"\x7FELF", "a program"),
+        (b"ARROW1", "an Arrow file"),
+    ];
+    if let Some((_, found)) = MARKS.iter().find(|(mark, _)| head.starts_with(mark)) {
+        return Some(found);
+    }
+    let text = without_mark(head).trim_ascii_start();
+    let start: Vec<u8> = text.iter().take(14).map(u8::to_ascii_lowercase).collect();
+    if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
+        return Some("an HTML page");
+    }
+    if start.starts_with(b"<?xml") {
+        return Some("an XML document");
+    }
+    head.iter().take(4096).any(|byte| *byte == 0).then_some("binary data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(format: Format, bytes: &[u8]) -> Option<Class> {
+        agree(format, bytes, bytes, "x").err().map(|failure| failure.class)
+    }
+
+    #[test]
+    fn bytes_are_held_against_the_extension() {
+        assert_eq!(class(Format::Csv, b"a,b\n1,2\n"), None);
+        assert_eq!(class(Format::Csv, b""), None);
+        assert_eq!(class(Format::Json, b"\xEF\xBB\xBF [1]"), None);
+        assert_eq!(class(Format::Json, b"<!DOCTYPE html><p>login"), Some(Class::WrongService));
+        assert_eq!(class(Format::Json, b""), Some(Class::Remote));
+        assert_eq!(class(Format::Csv, b"\x1f\x8b\x08rest"), Some(Class::WrongService));
+        assert_eq!(class(Format::Csv, b"a\0b"), Some(Class::WrongService));
+        assert_eq!(class(Format::Csv, b"\xFF\xFEa\0"), Some(Class::Misconfigured));
+        assert_eq!(class(Format::JsonLines, b"[{}]"), Some(Class::WrongService));
+        assert_eq!(class(Format::Parquet, b"PAR1....PAR1"), None);
+        assert_eq!(class(Format::Parquet, b"PAR1"), Some(Class::Remote));
+        assert_eq!(class(Format::Parquet, b"PAR1.....cut"), Some(Class::Remote));
+        assert_eq!(class(Format::Parquet, b"PARE....PARE"), Some(Class::Unsupported));
+        assert_eq!(class(Format::Parquet, b"id,name\n"), Some(Class::WrongService));
+    }
+
+    #[test]
+    fn a_head_ends_at_its_limit_or_at_the_end() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"0123456789", 0).unwrap();
+        let cut = head(&file, 10, 4).unwrap();
+        assert_eq!((cut.bytes.as_slice(), cut.whole), (b"0123".as_slice(), false));
+        // The size is a hint: grown and shrunk files are read as they are.
+        for size in [0, 3, 10, 500] {
+            let all = head(&file, size, 4096).unwrap();
+            assert_eq!((all.bytes.as_slice(), all.whole), (b"0123456789".as_slice(), true));
+        }
+    }
+}

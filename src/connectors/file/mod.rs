@@ -1,0 +1,169 @@
+//! The `file` engine: CSV, TSV, JSON, JSON lines and Parquet below the policy's roots.
+//!
+//! Reading order: `place` (path to open file), `format` (is it what it claims), `source` (one file),
+//! `resource` (file or directory), and here the thin edge to the pipeline. Nothing is ever written:
+//! files are opened for reading, read by position, and archives are not opened.
+
+mod delimited;
+mod describe;
+mod format;
+mod json;
+mod parquet;
+mod place;
+mod resource;
+mod source;
+mod thrift;
+mod tree;
+mod types;
+
+use super::{Bounds, Connector, Discovery, Engine, Need, Opened, Sample, Target};
+use crate::egress::{PlannedCall, Session, Traffic};
+use crate::model::{Catalog, Class, Evidence, Failure};
+use crate::policy::Policy;
+use futures_util::future::BoxFuture;
+use resource::Resource;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Serves family `filesource`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileEngine;
+
+impl Engine for FileEngine {
+    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
+        accepts(resource_id)
+    }
+
+    fn need(&self, _: &str) -> Need {
+        Need::Optional
+    }
+
+    fn account(&self, resource_id: &str, _: &Policy) -> String {
+        shown(resource_id)
+    }
+
+    fn planned_calls(&self, resource_id: &str, _: &Policy) -> Vec<PlannedCall> {
+        vec![PlannedCall { method: "READ FILE".to_owned(), host: "local".to_owned(), path: shown(resource_id) }]
+    }
+
+    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
+        Box::pin(async move {
+            accepts(&target.resource_id)?;
+            let Target { resource_id, policy, session, .. } = target;
+            let path = shown(&resource_id);
+            session.local(&path).await?;
+            let begun = Instant::now();
+            let work = move || {
+                let resource = Resource::open(&resource_id, &policy.files)?;
+                let (identity, privilege) = (resource.identity(), resource.privilege());
+                Ok((resource, identity, privilege))
+            };
+            let opened = blocking(work).await;
+            let bytes = opened.as_ref().map_or(0, |(resource, _, _)| resource.bytes());
+            session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
+            let (resource, identity, privilege) = opened?;
+            let connector = Box::new(FileConnector { resource: Arc::new(resource), session, path });
+            Ok(Opened { connector, identity, privilege })
+        })
+    }
+}
+
+const WIRE: &str = "file";
+const HOST: &str = "local";
+
+/// The absolute path of a resource id, by its letters alone.
+fn shown(resource_id: &str) -> String {
+    match place::absolute(Path::new(resource_id)) {
+        Ok(path) => path.display().to_string(),
+        Err(_) => resource_id.to_owned(),
+    }
+}
+
+fn accepts(id: &str) -> Result<(), Failure> {
+    let wrong = |what: &str, fix: &str| Err(Failure::new(Class::Misconfigured, format!("{id:?} {what}"), fix));
+    if id.trim().is_empty() {
+        return wrong("is no path", "write the path of a file or directory below one of files.roots");
+    }
+    if id.chars().any(char::is_control) {
+        return wrong("holds control characters", "write a plain path");
+    }
+    if let Some((scheme, rest)) = id.split_once("://") {
+        return match scheme {
+            "file" => wrong("is a URL, not a path", &format!("write the path alone: {rest}")),
+            "http" | "https" => wrong(
+                "is on another host: this family reads local files only",
+                "use source_type openapi for an HTTP service, s3_compat for an object store, or copy the file below files.roots",
+            ),
+            _ => wrong(
+                "is on another host: this family reads local files only",
+                "use the family of that store (s3, s3_compat), or copy the file below files.roots",
+            ),
+        };
+    }
+    let path = Path::new(id);
+    if place::absolute(path).is_err() {
+        return wrong("has `..` after a name", "write the path without `..`");
+    }
+    match format::refused(path) {
+        Some(failure) if !id.ends_with('/') => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+struct FileConnector {
+    resource: Arc<Resource>,
+    session: Session,
+    path: String,
+}
+
+impl FileConnector {
+    /// Takes one call from the budget and does `work` where blocking is allowed.
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Resource) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.session.local(&self.path).await?;
+        let (begun, before) = (Instant::now(), self.resource.bytes());
+        let resource = Arc::clone(&self.resource);
+        let done = blocking(move || work(&resource)).await;
+        // No failure is passed on: a bad file says nothing about its neighbours, and all share one host.
+        self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
+        done
+    }
+}
+
+impl Connector for FileConnector {
+    fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
+        Box::pin(self.call(move |resource| resource.discover(bounds)))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
+        Box::pin(self.call(Resource::health))
+    }
+
+    fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
+        let names = self.resource.members(catalog);
+        Box::pin(self.call(move |resource| resource.sample(&names, max_items)))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.session.traffic()
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Failure::new(
+            Class::Bug,
+            "reading a file ended in a panic",
+            "report it with the detail; the other connections go on",
+        )
+        .detail(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -1,0 +1,270 @@
+//! Parquet: types and row count from the footer, rows through the library behind a guard.
+
+use super::describe::{Description, Names};
+use super::thrift;
+use bytes::Bytes;
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use parquet::schema::types::Type;
+use serde_json::{Map, Value, json};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A larger footer is not read: it belongs to a table of many thousand columns or row groups.
+const FOOTER: u64 = 16 << 20;
+/// Columns that sample rows are read from; every one costs a page of about a megabyte.
+const COLUMNS: usize = 16;
+/// Bytes that one sample may read from the file.
+const BUDGET: u64 = 128 << 20;
+/// A page header with statistics is far smaller.
+const HEADER: usize = 64 << 10;
+/// Levels of nested types that are described.
+const LEVELS: usize = 4;
+
+/// An open Parquet file. Reads by position, so that many readers may share one descriptor.
+#[derive(Clone)]
+pub struct Chunks {
+    pub file: Arc<File>,
+    /// Bytes when it was opened.
+    pub size: u64,
+    /// Bytes read so far.
+    pub read: Arc<AtomicU64>,
+}
+
+/// Types and row count.
+///
+/// # Errors
+/// The library's words, or those of the guard.
+pub fn describe(chunks: &Chunks, columns: usize) -> Result<Description, String> {
+    let footer = footer(chunks)?;
+    let metadata = contained(|| ParquetMetaDataReader::decode_metadata(&footer).map_err(|error| error.to_string()))?;
+    let file = metadata.file_metadata();
+    let fields = file.schema().get_fields();
+    let mut names = Names::default();
+    let mut found = Description {
+        columns: fields.len(),
+        truncated: fields.len() > columns,
+        row_estimate: u64::try_from(file.num_rows()).ok(),
+        ..Description::default()
+    };
+    for (index, field) in fields.iter().take(columns).enumerate() {
+        let name = names.unique(field.name(), index);
+        if repetition(field) == Repetition::REQUIRED {
+            found.required.push(name.clone());
+        }
+        found.properties.insert(name, schema(field, LEVELS));
+    }
+    let groups = metadata.num_row_groups();
+    found.notes.insert("row_groups".to_owned(), json!(groups));
+    if let Some(writer) = file.created_by() {
+        found.notes.insert("written_by".to_owned(), json!(writer.chars().take(80).collect::<String>()));
+    }
+    Ok(found)
+}
+
+/// Reads at most `limit` rows; answers rows and columns read.
+///
+/// # Errors
+/// As [`describe`].
+pub fn count(chunks: &Chunks, limit: usize) -> Result<(usize, usize), String> {
+    footer(chunks)?;
+    let begun = chunks.read.load(Ordering::Relaxed);
+    let guarded = Guarded { chunks: chunks.clone(), most: begun.saturating_add(BUDGET) };
+    contained(|| {
+        let reader = SerializedFileReader::new(guarded).map_err(|error| error.to_string())?;
+        let schema = reader.metadata().file_metadata().schema();
+        let fields: Vec<_> = schema.get_fields().iter().take(COLUMNS).cloned().collect();
+        let columns = fields.len();
+        if columns == 0 {
+            return Ok((0, 0));
+        }
+        let part = Type::group_type_builder(schema.name()).with_fields(fields).build();
+        let part = part.map_err(|error| error.to_string())?;
+        let rows = reader.get_row_iter(Some(part)).map_err(|error| error.to_string())?.with_batch_size(64);
+        let mut read = 0;
+        for row in rows.take(limit) {
+            row.map_err(|error| error.to_string())?;
+            read += 1;
+        }
+        Ok((read, columns))
+    })
+}
+
+/// The library meets hostile bytes with a panic here and there; that is the file's fault, not a defect of AAM.
+fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| {
+        let words = cause.downcast_ref::<String>().cloned();
+        let words = words.or_else(|| cause.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+        Err(format!("the file contradicts itself: {}", words.unwrap_or_default()))
+    })
+}
+
+fn footer(chunks: &Chunks) -> Result<Bytes, String> {
+    let tail = chunks.exactly(chunks.size.saturating_sub(8), 8)?;
+    let length = tail.get(..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let length = u64::from(length);
+    // Four bytes of mark before, four of length and four of mark behind.
+    if length.saturating_add(12) > chunks.size {
+        return Err(format!("the footer claims {length} bytes, the file has {}", chunks.size));
+    }
+    if length > FOOTER {
+        return Err(format!("the footer has {length} bytes; at most {FOOTER} are read"));
+    }
+    let bytes = chunks.exactly(chunks.size - 8 - length, usize::try_from(length).unwrap_or(0))?;
+    thrift::check_footer(&bytes)?;
+    Ok(bytes)
+}
+
+impl Chunks {
+    fn exactly(&self, start: u64, length: usize) -> Result<Bytes, String> {
+        if start.checked_add(length as u64).is_none_or(|end| end > self.size) {
+            return Err(format!("{length} bytes at {start} lie behind the end of the file"));
+        }
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start).map_err(|error| format!("{length} bytes at {start}: {error}"))?;
+        self.read.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(bytes.into())
+    }
+}
+
+/// What the library reads through: bounded, and every page header is looked at first.
+struct Guarded {
+    chunks: Chunks,
+    most: u64,
+}
+
+/// A position from which the library reads a page header (or the last eight bytes).
+struct Position {
+    chunks: Chunks,
+    at: u64,
+    checked: bool,
+}
+
+impl Length for Guarded {
+    fn len(&self) -> u64 {
+        self.chunks.size
+    }
+}
+
+impl ChunkReader for Guarded {
+    type T = BufReader<Position>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        // The library begins here for the tail of the file; no page header fits into eight bytes.
+        let tail = start.saturating_add(8) == self.chunks.size;
+        let position = Position { chunks: self.chunks.clone(), at: start, checked: tail };
+        Ok(BufReader::with_capacity(4096, position))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        if self.chunks.read.load(Ordering::Relaxed).saturating_add(length as u64) > self.most {
+            return Err(ParquetError::General(format!("a sample reads at most {BUDGET} bytes")));
+        }
+        self.chunks.exactly(start, length).map_err(ParquetError::EOF)
+    }
+}
+
+impl Read for Position {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        if !self.checked {
+            // Only a reader of headers reads from here; bodies come through `get_bytes`.
+            let left = usize::try_from(self.chunks.size.saturating_sub(self.at)).unwrap_or(HEADER);
+            let mut header = vec![0; left.min(HEADER)];
+            let count = self.chunks.file.read_at(&mut header, self.at)?;
+            thrift::check_page(header.get(..count).unwrap_or_default()).map_err(std::io::Error::other)?;
+            self.checked = true;
+        }
+        let count = self.chunks.file.read_at(room, self.at)?;
+        self.at += count as u64;
+        self.chunks.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+fn repetition(field: &Type) -> Repetition {
+    let info = field.get_basic_info();
+    if info.has_repetition() { info.repetition() } else { Repetition::REQUIRED }
+}
+
+fn schema(field: &Type, levels: usize) -> Value {
+    let mut inner = bare(field, levels);
+    match repetition(field) {
+        Repetition::REQUIRED => inner,
+        Repetition::OPTIONAL => {
+            if let Some(object) = inner.as_object_mut() {
+                let one = object.get("type").cloned().unwrap_or(Value::Null);
+                object.insert("type".to_owned(), json!(["null", one]));
+            }
+            inner
+        }
+        // The old form of a list: a repeated field without a group around it.
+        Repetition::REPEATED => json!({"type": "array", "items": inner}),
+    }
+}
+
+fn bare(field: &Type, levels: usize) -> Value {
+    let info = field.get_basic_info();
+    if field.is_primitive() {
+        return primitive(field.get_physical_type(), info.logical_type_ref(), info.converted_type());
+    }
+    let list = matches!(info.logical_type_ref(), Some(LogicalType::List)) || info.converted_type() == ConvertedType::LIST;
+    let map = matches!(info.logical_type_ref(), Some(LogicalType::Map))
+        || matches!(info.converted_type(), ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE);
+    if list {
+        // Three levels by the specification: list, repeated group, element.
+        let element = field.get_fields().first().filter(|group| group.is_group()).and_then(|group| group.get_fields().first());
+        return match element {
+            Some(element) if levels > 0 => json!({"type": "array", "items": schema(element, levels - 1)}),
+            _ => json!({"type": "array"}),
+        };
+    }
+    if map || levels == 0 {
+        return json!({"type": "object"});
+    }
+    let inner: Map<String, Value> =
+        field.get_fields().iter().take(100).map(|child| (child.name().to_owned(), schema(child, levels - 1))).collect();
+    json!({"type": "object", "properties": inner})
+}
+
+fn primitive(physical: Physical, logical: Option<&LogicalType>, converted: ConvertedType) -> Value {
+    let stamp = |zoned: bool| {
+        let kind = if zoned { "timestamp_with_timezone" } else { "timestamp_without_timezone" };
+        json!({"type": "string", "format": "date-time", "airbyte_type": kind})
+    };
+    match logical {
+        Some(LogicalType::Date) => return json!({"type": "string", "format": "date"}),
+        Some(LogicalType::Time(_)) => return json!({"type": "string", "format": "time"}),
+        Some(LogicalType::Timestamp(stamped)) => return stamp(stamped.is_adjusted_to_u_t_c),
+        Some(LogicalType::Decimal(_) | LogicalType::Float16) => return json!({"type": "number"}),
+        Some(LogicalType::Integer(_)) => return json!({"type": "integer"}),
+        Some(LogicalType::Uuid) => return json!({"type": "string", "format": "uuid"}),
+        Some(LogicalType::String | LogicalType::Enum | LogicalType::Json) => return json!({"type": "string"}),
+        _ => {}
+    }
+    match converted {
+        ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON => return json!({"type": "string"}),
+        ConvertedType::DATE => return json!({"type": "string", "format": "date"}),
+        ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS => return json!({"type": "string", "format": "time"}),
+        // The old timestamps are UTC by definition.
+        ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIMESTAMP_MICROS => return stamp(true),
+        ConvertedType::DECIMAL => return json!({"type": "number"}),
+        _ => {}
+    }
+    match physical {
+        Physical::BOOLEAN => json!({"type": "boolean"}),
+        Physical::INT32 | Physical::INT64 => json!({"type": "integer"}),
+        Physical::INT96 => stamp(false),
+        Physical::FLOAT | Physical::DOUBLE => json!({"type": "number"}),
+        Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => json!({"type": "string", "contentEncoding": "base64"}),
+    }
+}
+
+#[cfg(test)]
+#[path = "parquet_tests.rs"]
+mod tests;
