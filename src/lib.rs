@@ -14,5 +14,6 @@ pub mod policy;
 pub mod reconcile;
 pub mod registry;
 pub mod report;
+pub mod server;
 pub mod telemetry;
 pub mod world;

@@ -1,0 +1,310 @@
+//! One connection in words: the body of every answer about it. Pure.
+
+use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
+use crate::world::{Attempt, Connection};
+use crate::{funnel, model::ConnectionId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// What is known of one connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionResult {
+    /// UUIDv5 of namespace, source type and resource ids: the same on every push and replica.
+    pub connection_id: String,
+    /// PENDING, ACTIVE, AWAITING_CREDENTIALS, NETWORK_BLOCKED, HEALING, ERROR, UNSUPPORTED, REJECTED or RETIRED.
+    pub status: String,
+    pub namespace: String,
+    pub source_type: String,
+    pub resource_ids: Vec<String>,
+    /// Items that the latest passed tiny sync really read; null before the first.
+    pub first_sync_rows: Option<u64>,
+    /// Milliseconds that it took.
+    pub latency_ms: Option<u64>,
+    /// The stage of the funnel that the connection has come to.
+    pub funnel_stage: String,
+    /// One plain sentence.
+    pub message: String,
+    /// What keeps it from being ACTIVE, and what to do.
+    pub error: Option<ErrorBody>,
+    /// Counts the distinct documents of this connection, from 1.
+    pub version: u32,
+    /// The version of the catalog in force; null before the first discovery.
+    pub catalog_version: Option<u32>,
+    /// The seven steps of the latest attempt; left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<StepBody>>,
+    /// An attempt runs right now. The status stays what it was meanwhile.
+    pub checking: bool,
+    pub owner: Option<OwnerBody>,
+    /// Where the credential lives; never the credential.
+    pub credential_locator: Option<String>,
+    pub risk_level: Option<String>,
+    /// When it was last looked at, or accepted. RFC 3339.
+    pub updated_at: String,
+    /// Unknown fields of the document, and steps that passed with a finding.
+    pub warnings: Vec<WarningBody>,
+}
+
+/// A failure.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    /// For a machine, for example `permission_denied`.
+    pub class: String,
+    /// What happened, and to what.
+    pub title: String,
+    /// What to do, in words that can be pasted.
+    pub fix: String,
+    /// The source's own words; may be empty.
+    pub detail: String,
+}
+
+/// Who answers for the system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OwnerBody {
+    pub user: String,
+    /// 0 to 1.
+    pub confidence: f64,
+    pub why: String,
+}
+
+/// Something worth mending that stops nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WarningBody {
+    /// JSON pointer into the document, or `/steps/<name>`.
+    pub pointer: String,
+    pub message: String,
+    pub hint: String,
+}
+
+/// One step of the pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StepBody {
+    /// allowlist, credential, upsert, discover, health, tiny_sync or registry.
+    pub step: String,
+    /// passed, warned, failed or skipped.
+    pub status: String,
+    pub duration_ms: u64,
+    /// Why it was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What failed, or what was found besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<ErrorBody>,
+    /// Small facts a person can check.
+    #[schema(value_type = Object)]
+    pub evidence: Map<String, Value>,
+}
+
+impl From<&Failure> for ErrorBody {
+    fn from(failure: &Failure) -> ErrorBody {
+        ErrorBody {
+            class: failure.class.word().to_string(),
+            title: failure.title.clone(),
+            fix: failure.fix.clone(),
+            detail: failure.detail.clone(),
+        }
+    }
+}
+
+impl From<&Problem> for WarningBody {
+    fn from(problem: &Problem) -> WarningBody {
+        WarningBody {
+            pointer: problem.pointer.clone(),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+}
+
+impl From<StepReport> for StepBody {
+    fn from(report: StepReport) -> StepBody {
+        let (status, reason, failure) = match &report.status {
+            StepStatus::Passed => ("passed", None, None),
+            StepStatus::Warned { failure } => ("warned", None, Some(failure.into())),
+            StepStatus::Failed { failure } => ("failed", None, Some(failure.into())),
+            StepStatus::Skipped { reason } => ("skipped", Some(reason.clone()), None),
+        };
+        StepBody {
+            step: report.step.word().to_string(),
+            status: status.to_string(),
+            duration_ms: report.duration_ms,
+            reason,
+            failure,
+            evidence: report.evidence,
+        }
+    }
+}
+
+/// What the ledger's bodies add to the facts of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bodies<'a> {
+    /// The document in force, as canonical JSON.
+    pub document: Option<&'a str>,
+    /// The step reports of the latest attempt; `None` leaves the steps out.
+    pub steps: Option<&'a str>,
+    /// The step reports of the attempt that the error comes from.
+    pub error_steps: Option<&'a str>,
+}
+
+impl ConnectionResult {
+    /// Puts facts and bodies together.
+    #[must_use]
+    pub fn of(
+        id: ConnectionId,
+        connection: &Connection,
+        bodies: Bodies<'_>,
+        checking: bool,
+    ) -> ConnectionResult {
+        let state = connection.state();
+        let document = bodies
+            .document
+            .and_then(|text| serde_json::from_str::<Intent>(text).ok());
+        let steps = bodies.steps.map(step_bodies);
+        let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
+        let mut warnings = document.as_ref().map(unknown_fields).unwrap_or_default();
+        warnings.extend(steps.iter().flatten().filter_map(step_warning));
+        ConnectionResult {
+            connection_id: id.to_string(),
+            status: state.word().to_string(),
+            namespace: connection.namespace.to_string(),
+            source_type: connection.source_type.to_string(),
+            first_sync_rows: proven.and_then(|facts| facts.rows),
+            latency_ms: proven.and_then(|facts| facts.latency_ms),
+            funnel_stage: funnel::stage(connection).to_string(),
+            message: message(state, connection),
+            error: error(connection, bodies.error_steps),
+            version: connection.generation,
+            catalog_version: connection.catalog.map(|(version, _, _)| version),
+            steps,
+            checking,
+            owner: document.as_ref().map(|intent| OwnerBody {
+                user: intent.owner.user.clone(),
+                confidence: intent.owner.confidence,
+                why: intent.owner.why.clone(),
+            }),
+            credential_locator: document
+                .as_ref()
+                .and_then(|intent| intent.credential_locator.as_ref())
+                .map(ToString::to_string),
+            risk_level: document
+                .as_ref()
+                .map(|intent| intent.risk_level.to_string()),
+            resource_ids: document
+                .map(|intent| intent.resource_ids)
+                .unwrap_or_default(),
+            updated_at: updated(connection),
+            warnings,
+        }
+    }
+}
+
+/// The attempt that says why the connection is not ACTIVE.
+#[must_use]
+pub fn error_attempt(connection: &Connection) -> Option<&Attempt> {
+    if matches!(connection.state(), State::Active | State::Retired) {
+        return None;
+    }
+    let conclusive = connection
+        .conclusive
+        .as_deref()
+        .filter(|attempt| attempt.facts.class.is_some());
+    conclusive.or(connection
+        .last
+        .as_deref()
+        .filter(|attempt| attempt.facts.class.is_some()))
+}
+
+/// Title and fix are in the facts; the source's own words are in the body of the attempt.
+fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
+    let facts = &error_attempt(connection)?.facts;
+    let detail = steps
+        .map(step_bodies)
+        .unwrap_or_default()
+        .into_iter()
+        .find(|step| step.status == "failed")
+        .and_then(|step| step.failure)
+        .map(|failure| failure.detail);
+    Some(ErrorBody {
+        class: facts.class?.word().to_string(),
+        title: facts.title.clone(),
+        fix: facts.fix.clone(),
+        detail: detail.unwrap_or_default(),
+    })
+}
+
+/// Reads the body of a finished attempt.
+#[must_use]
+pub fn step_bodies(text: &str) -> Vec<StepBody> {
+    let reports: Vec<StepReport> = serde_json::from_str(text).unwrap_or_default();
+    reports.into_iter().map(StepBody::from).collect()
+}
+
+fn step_warning(step: &StepBody) -> Option<WarningBody> {
+    let failure = step
+        .failure
+        .as_ref()
+        .filter(|_| step.status == "warned")?;
+    Some(WarningBody {
+        pointer: format!("/steps/{}", step.step),
+        message: failure.title.clone(),
+        hint: failure.fix.clone(),
+    })
+}
+
+fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
+    intent
+        .extra
+        .keys()
+        .map(|name| WarningBody {
+            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            message: "is an unknown field".to_string(),
+            hint: "it is stored with the intent and has no effect".to_string(),
+        })
+        .collect()
+}
+
+fn updated(connection: &Connection) -> String {
+    connection
+        .looked_at()
+        .max(connection.retired)
+        .max(Some(connection.desired_since))
+        .unwrap_or(connection.created)
+        .rfc3339()
+}
+
+fn message(state: State, connection: &Connection) -> String {
+    let title = error_attempt(connection).map_or("", |attempt| attempt.facts.title.as_str());
+    match state {
+        State::Active => connected(connection),
+        State::Pending if title.is_empty() => {
+            "Accepted; the first attempt has not finished yet.".to_string()
+        }
+        State::Pending => sentence("Accepted, and waiting", title),
+        State::AwaitingCredentials => sentence("It waits for a credential", title),
+        State::NetworkBlocked => sentence("It cannot be reached", title),
+        State::Healing => sentence("It was active and fails now", title),
+        State::Error => sentence("It does not work", title),
+        State::Unsupported => sentence("It is not supported", title),
+        State::Rejected => sentence("The policy refuses it", title),
+        State::Retired => "Nobody asks for it any more; its history stays.".to_string(),
+    }
+}
+
+fn connected(connection: &Connection) -> String {
+    let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
+    match proven.and_then(|facts| Some((facts.rows?, facts.latency_ms?))) {
+        Some((1, ms)) => format!("Connected, read-only: 1 item was read in {ms} ms."),
+        Some((rows, ms)) => format!("Connected, read-only: {rows} items were read in {ms} ms."),
+        None => "Connected, read-only.".to_string(),
+    }
+}
+
+fn sentence(start: &str, title: &str) -> String {
+    let title = title.trim_end_matches('.');
+    if title.is_empty() {
+        format!("{start}.")
+    } else {
+        format!("{start}: {title}.")
+    }
+}

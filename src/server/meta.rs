@@ -1,0 +1,131 @@
+//! The server about itself: alive, ready, version, contract, and the Prometheus text.
+
+use super::ServerInfo;
+use super::call::{Answer, Call, JSON, answer, json};
+use super::problem::Problem;
+use super::{auth::Caller, openapi};
+use crate::funnel::funnel;
+use crate::report::metrics::{self, MAX_NAMESPACES, Scrape};
+use axum::http::StatusCode;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use utoipa::ToSchema;
+
+/// The published schema is the one that the parser enforces.
+const SCHEMA: &str = crate::intake::schema::TEXT;
+
+/// The media type of the OpenMetrics text.
+pub const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// `ok`, and nothing more.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct StatusAnswer {
+    pub status: String,
+}
+
+/// `GET /healthz`: the process is alive.
+///
+/// # Errors
+/// None.
+pub async fn healthz(_: Call) -> Answer {
+    json(
+        StatusCode::OK,
+        &StatusAnswer {
+            status: "ok".to_string(),
+        },
+    )
+}
+
+/// `GET /readyz`: the folder was read once and the registry can write.
+///
+/// # Errors
+/// 503 with the reason.
+pub async fn readyz(call: Call) -> Answer {
+    let handle = &call.app.handle;
+    let trouble = handle.trouble.load();
+    let reason = if *handle.stopping.borrow() {
+        "The process was asked to stop."
+    } else if !*handle.ready.borrow() {
+        "The first scan of the intents folder is not done yet."
+    } else if !trouble.is_empty() {
+        trouble.as_str()
+    } else {
+        return json(
+            StatusCode::OK,
+            &StatusAnswer {
+                status: "ready".to_string(),
+            },
+        );
+    };
+    Err(Problem::unavailable("NOT_READY", "Not ready", reason))
+}
+
+/// `GET /version`
+///
+/// # Errors
+/// None.
+pub async fn version(call: Call) -> Answer {
+    json::<ServerInfo>(StatusCode::OK, &call.app.info)
+}
+
+/// `GET /openapi.json`
+///
+/// # Errors
+/// None.
+pub async fn document(_: Call) -> Answer {
+    Ok(answer(StatusCode::OK, JSON, openapi::text()))
+}
+
+/// `GET /schemas/connection_intent.json`
+///
+/// # Errors
+/// None.
+pub async fn intent_schema(_: Call) -> Answer {
+    let body = Bytes::from_static(SCHEMA.as_bytes());
+    Ok(answer(StatusCode::OK, "application/schema+json", body))
+}
+
+/// `GET /metrics`
+///
+/// # Errors
+/// When the funnels cannot be made.
+pub async fn prometheus(call: Call) -> Answer {
+    let caller = call.caller()?.clone();
+    let text = call
+        .app
+        .blocking(move |app| Ok(metrics::text(&scrape(app, &caller))))
+        .await?;
+    Ok(answer(StatusCode::OK, METRICS, text.into()))
+}
+
+fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
+    let handle = &app.handle;
+    let active = handle.policy.load();
+    let now = handle.clock.now();
+    let world = handle.registry.world();
+    let mut namespaces: BTreeSet<&str> = world
+        .connections
+        .values()
+        .map(|connection| &*connection.namespace)
+        .collect();
+    namespaces.insert(&active.policy.namespace);
+    let target = active.policy.slo.coverage;
+    let funnels = namespaces
+        .into_iter()
+        .filter(|namespace| caller.sees(namespace))
+        .take(MAX_NAMESPACES)
+        .map(|namespace| funnel(&world, namespace, target, now))
+        .collect();
+    Scrape {
+        version: app.info.version.clone(),
+        funnels,
+        attempts_in_flight: handle.attempts_in_flight(),
+        intake_problems: handle.problems.load().len(),
+        trouble: !handle.trouble.load().is_empty(),
+        policy_rejected: active.rejected.is_some(),
+        ledger_seq: world.seq,
+        uptime_seconds: now.since(handle.started).as_secs_f64(),
+        ready: *handle.ready.borrow(),
+    }
+}
