@@ -113,15 +113,18 @@ impl Accounts {
     pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
         let account = self.account(caller);
         let patience = caller.policy.safe_mode.step_timeout / 2;
-        let semaphore = account.shape(&caller.cap, self.started.elapsed());
+        let asked = self.started.elapsed();
+        let semaphore = account.shape(&caller.cap, asked);
         let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {
             Ok(Ok(slot)) => slot,
             // The semaphore is never closed; a timeout is all that can happen.
             Ok(Err(_)) | Err(_) => return Err(busy(caller)),
         };
+        let now = self.started.elapsed();
+        let patience = patience.saturating_sub(now.saturating_sub(asked));
         let wait = locked(&account.bucket)
             .0
-            .reserve(self.started.elapsed(), patience)
+            .reserve(now, patience)
             .map_err(|wait| too_fast(caller, wait))?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;

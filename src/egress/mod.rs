@@ -9,6 +9,7 @@
 //!
 //! A connector never opens a socket of its own: it asks a [`Session`].
 
+mod body;
 mod breaker;
 mod bucket;
 mod caps;
@@ -229,7 +230,8 @@ impl Session {
         self.charge().await?;
         self.counters.call();
         locked(&self.passes).insert(host.to_string(), (ticket.key.clone(), ticket.pass));
-        match found.first() {
+        // No driver tries one address after the other; IPv4 is the one that is routed everywhere.
+        match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
             Some(ip) => Ok(Admitted {
                 address: SocketAddr::new(*ip, port),
                 slot: Some(slot),

@@ -247,3 +247,32 @@ async fn a_network_entry_that_cannot_be_used_says_so() {
         "{failure:?}"
     );
 }
+
+#[tokio::test]
+async fn a_policy_that_closes_an_address_holds_for_open_connections_too() {
+    let mut world = World::with_names(&[("app.acme.example", &["127.0.0.1"])]);
+    let kept = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell".to_vec();
+    let server = Server::start(vec![Reply::Bytes(kept)]).await;
+    let url = format!("http://app.acme.example:{}/", server.port);
+    world.session().http(get(&url)).await.unwrap();
+    world.policy.network.allow_private.clear();
+    let failure = world.session().http(get(&url)).await.unwrap_err();
+    assert_eq!(failure.class, Class::EgressRefused);
+    assert_eq!(server.count(), 1);
+}
+
+#[tokio::test]
+async fn a_driver_gets_the_address_that_is_routed_everywhere() {
+    let world = World::with_names(&[("db.acme.example", &["2606:4700::1111", "1.1.1.1"])]);
+    let admitted = world
+        .session()
+        .admit("db.acme.example", 5432)
+        .await
+        .unwrap();
+    assert_eq!(admitted.address.to_string(), "1.1.1.1:5432");
+    let failure = world.session().admit("[::1]", 5432).await.err().unwrap();
+    assert_eq!(
+        failure.title,
+        "::1 was not called: it is a loopback address"
+    );
+}
