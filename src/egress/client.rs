@@ -3,13 +3,21 @@
 use super::locked;
 use super::resolve::{Guarded, Lookup};
 use crate::model::{Class, Failure};
-use crate::policy::Network;
+use crate::policy::{Network, Policy, SafeMode};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long name, connection and TLS may take together.
-pub const CONNECT: Duration = Duration::from_secs(10);
+/// How long name, connection and TLS may take together, at most.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The time for name, connection and TLS: less than a step has, so that the failure can tell a port
+/// that drops packets from a service that is slow.
+#[must_use]
+pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
+    CONNECT.min(safe_mode.step_timeout / 2)
+}
+
 /// Clients of policies that are no longer in force are dropped beyond this many.
 const KEPT: usize = 4;
 
@@ -18,21 +26,23 @@ const KEPT: usize = 4;
 pub struct Clients(Mutex<Vec<(String, reqwest::Client)>>);
 
 impl Clients {
-    /// The client for `network`.
+    /// The client for the network part of `policy`.
     ///
     /// # Errors
     /// `Misconfigured` when the proxy or the file of authorities cannot be used.
     pub fn of(
         &self,
-        network: &Network,
+        policy: &Policy,
         lookup: &Arc<dyn Lookup>,
     ) -> Result<reqwest::Client, Failure> {
-        let key = format!("{network:?}|{}", version(network.ca_file.as_deref()));
+        let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
+        let file = version(network.ca_file.as_deref());
+        let key = format!("{network:?}|{connect:?}|{file}");
         let mut all = locked(&self.0);
         if let Some((_, client)) = all.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
         }
-        let client = build(network, lookup)?;
+        let client = build(network, connect, lookup)?;
         if all.len() >= KEPT {
             all.remove(0);
         }
@@ -48,7 +58,11 @@ fn version(file: Option<&Path>) -> String {
         .unwrap_or_default()
 }
 
-fn build(network: &Network, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
+fn build(
+    network: &Network,
+    connect: Duration,
+    lookup: &Arc<dyn Lookup>,
+) -> Result<reqwest::Client, Failure> {
     // Another part of the process may have been first; both mean ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let proxy = network
@@ -69,7 +83,7 @@ fn build(network: &Network, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client,
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .connect_timeout(CONNECT)
+            .connect_timeout(connect)
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(4)
             .dns_resolver(Arc::new(guarded));

@@ -210,7 +210,7 @@ impl Session {
         let (mut ticket, slot) = self.gate(host, port).await?;
         let allowed = &self.caller.policy.network.allow_private;
         let resolving = tokio::time::timeout(
-            client::CONNECT,
+            client::connect_timeout(&self.caller.policy.safe_mode),
             resolve::resolve(self.egress.lookup.as_ref(), host, allowed),
         );
         let found = match resolving.await {

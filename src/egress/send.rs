@@ -2,7 +2,7 @@
 
 use super::body::{self, Trouble};
 use super::breaker::Sign;
-use super::client::CONNECT;
+use super::client::connect_timeout;
 use super::gate::Ticket;
 use super::transport::{self, Cause};
 use super::{Answer, Method, Request, Session, guard, log, redirect, retry};
@@ -78,7 +78,11 @@ async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &U
     {
         return Tried::Held(failure);
     }
-    let client = match session.egress.clients.of(network, &session.egress.lookup) {
+    let client = match session
+        .egress
+        .clients
+        .of(&session.caller.policy, &session.egress.lookup)
+    {
         Ok(client) => client,
         Err(failure) => return Tried::Held(failure),
     };
@@ -222,7 +226,8 @@ impl<'a> Flight<'a> {
     }
 
     fn unanswered(&mut self, error: reqwest::Error, whole: Duration) -> Tried {
-        let cause = transport::diagnose(&error, CONNECT, whole);
+        let safe_mode = &self.session.caller.policy.safe_mode;
+        let cause = transport::diagnose(&error, connect_timeout(safe_mode), whole);
         let failure = cause.failure(&self.at(), &transport::words(error));
         let sign = match cause {
             Cause::Guard(_) => Sign::Unknown,

@@ -194,14 +194,14 @@ async fn a_hanging_server_ends_with_the_caller_and_counts_as_failing() {
 #[tokio::test]
 async fn a_hanging_server_is_named_before_the_step_ends() {
     let mut world = World::new();
-    world.policy.safe_mode.step_timeout = Duration::from_millis(200);
+    world.policy.safe_mode.step_timeout = Duration::from_secs(2);
     let server = Server::start(vec![Reply::Hang]).await;
     let failure = failure(&world, get(&server.url("/"))).await;
     assert_eq!(
         (failure.class, failure.title),
         (
             Class::Network,
-            format!("127.0.0.1:{} did not answer within 0.15 s", server.port)
+            format!("127.0.0.1:{} did not answer within 1.5 s", server.port)
         )
     );
     assert_eq!(server.count(), 1, "a timeout is not retried");

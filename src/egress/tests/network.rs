@@ -276,3 +276,29 @@ async fn a_driver_gets_the_address_that_is_routed_everywhere() {
         "::1 was not called: it is a loopback address"
     );
 }
+
+#[tokio::test]
+async fn a_port_that_drops_packets_is_not_called_slow() {
+    let mut world = World::new();
+    world.policy.safe_mode.step_timeout = std::time::Duration::from_secs(2);
+    // The kernel drops what comes after the queue of a socket that accepts nothing is full.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut held = Vec::new();
+    let soon = std::time::Duration::from_millis(100);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, soon) {
+        held.push(stream);
+    }
+    let failure = world
+        .session()
+        .http(get(&format!("http://{address}/")))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.class, Class::Network);
+    assert_eq!(
+        failure.title,
+        format!("{address} did not accept a connection within 1 s")
+    );
+}
