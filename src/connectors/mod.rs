@@ -100,7 +100,7 @@ impl Engines {
             ("file", Box::new(file::FileEngine)),
             ("object", Box::new(object::ObjectEngine::new(clock))),
             ("openapi", Box::new(openapi::OpenApiEngine)),
-            ("sql", Box::new(sql::SqlEngine::new())),
+            ("sql", Box::new(sql::SqlEngine)),
         ])
     }
 
