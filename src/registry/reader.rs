@@ -55,6 +55,20 @@ impl Reader {
         })
     }
 
+    /// When entry `seq` was appended.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn entry_at(&self, seq: u64) -> Result<Option<Timestamp>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT at FROM ledger WHERE seq = ?1")?;
+            Ok(statement
+                .query_row([seq], |row| row.get(0))
+                .optional()?
+                .map(Timestamp))
+        })
+    }
+
     /// The bodies of several entries, in the order asked for.
     ///
     /// # Errors

@@ -79,7 +79,7 @@ impl Caller {
         if self.scopes.contains(&scope) {
             return Ok(());
         }
-        let word = scope_word(scope);
+        let word = scope.word();
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "SCOPE_MISSING",
@@ -89,15 +89,6 @@ impl Caller {
     }
 }
 
-/// The word of the policy.
-#[must_use]
-pub fn scope_word(scope: TokenScope) -> &'static str {
-    match scope {
-        TokenScope::IntentsWrite => "intents:write",
-        TokenScope::RegistryRead => "registry:read",
-        TokenScope::OpsHeal => "ops:heal",
-    }
-}
 
 /// Finds out who calls. `admin` counts only while the policy configures no token.
 ///

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a handler answers.
 pub type Answer = Result<Response, Problem>;
@@ -31,7 +31,8 @@ pub struct Call {
     pub target: String,
     pub query: Query,
     pub headers: HeaderMap,
-    pub body: Body,
+    /// Behind a lock only because a body may not be shared between threads.
+    pub body: Mutex<Body>,
     pub wait: Wait,
 }
 
@@ -165,7 +166,7 @@ impl Call {
         if length.is_some_and(|length| length > limit as u64) {
             return Err(Problem::too_large(limit));
         }
-        let body = std::mem::take(&mut self.body);
+        let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let read = Limited::new(body, limit).collect();
         let Ok(read) = tokio::time::timeout(self.app.limits.body_read, read).await else {
             return Err(Problem::new(

@@ -42,7 +42,7 @@ pub async fn serve_with(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stopping.wait_for(|stopping| *stopping) => break,
+            () = asked_to_stop(&mut stopping) => break,
             // Ended connections are taken out, so that the set does not grow.
             Some(_) = open.join_next(), if !open.is_empty() => continue,
             accepted = accept(&listener, &places) => accepted,
@@ -100,7 +100,7 @@ async fn connection(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stopping.wait_for(|stopping| *stopping) => {
+        () = asked_to_stop(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -108,4 +108,9 @@ async fn connection(
     if let Err(error) = ended {
         tracing::debug!(target: "aam::http", %error, "a connection ended early");
     }
+}
+
+/// Ends when the process was asked to stop, or is gone.
+pub(super) async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }

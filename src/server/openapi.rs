@@ -1,6 +1,5 @@
 //! The OpenAPI 3.1 document, from the route table and the answer types.
 
-use super::auth::scope_word;
 use super::problem::{MEDIA_TYPE, Problem};
 use super::routes::{Access, ROUTES, Route, Verb};
 use super::{ServerInfo, dashboard, heal, meta, push, read};
@@ -73,7 +72,7 @@ fn operation(route: &Route) -> Value {
     match route.access {
         Access::Open => operation["security"] = json!([]),
         Access::Scope(scope) => {
-            let scope = scope_word(scope);
+            let scope = scope.word();
             operation["security"] = json!([{"bearer": [scope]}, {"basic": [scope]}]);
             operation["description"] = format!("Needs a token with the scope `{scope}`.").into();
         }

@@ -2,6 +2,7 @@
 
 use super::auth::{Caller, DEMO};
 use super::call::{Answer, Call, json, put};
+use super::listen::asked_to_stop;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{Problem, ProblemItem};
 use super::read::one;
@@ -285,7 +286,7 @@ pub async fn settle(call: &Call, id: ConnectionId, since: Timestamp, until: Inst
     tokio::select! {
         biased;
         settled = handle.settled(id, since, left) => settled,
-        _ = stopping.wait_for(|stopping| *stopping) => handle.is_settled(id, since),
+        () = asked_to_stop(&mut stopping) => handle.is_settled(id, since),
     }
 }
 

@@ -129,31 +129,7 @@ pub fn page(app: &App, filter: &Filter) -> Result<ConnectionPage, Problem> {
     let (total, mut found) = select(&app.handle.registry.world(), filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
-    let mut seqs: Vec<u64> = found.iter().map(|(_, connection)| connection.document).collect();
-    // Titles and fixes are facts; only the vendor's own words need the body of the attempt.
-    let errors: Vec<Option<usize>> = found
-        .iter()
-        .map(|(_, connection)| {
-            let seq = error_attempt(connection)?.seq;
-            seqs.push(seq);
-            Some(seqs.len() - 1)
-        })
-        .collect();
-    let bodies = app.handle.registry.reader().bodies(&seqs)?;
-    let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
-    let connections: Vec<ConnectionResult> = found
-        .iter()
-        .zip(errors)
-        .enumerate()
-        .map(|(index, ((id, connection), error))| {
-            let bodies = Bodies {
-                document: text(index),
-                steps: None,
-                error_steps: error.and_then(text),
-            };
-            ConnectionResult::of(*id, connection, bodies, app.handle.checking(*id))
-        })
-        .collect();
+    let connections = describe(app, &found, false)?;
     Ok(ConnectionPage {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
@@ -161,6 +137,42 @@ pub fn page(app: &App, filter: &Filter) -> Result<ConnectionPage, Problem> {
         next_cursor: found.last().filter(|_| more).map(|(id, _)| cursor(*id)),
         connections,
     })
+}
+
+/// Facts and documents together; `steps` adds the steps of the latest attempt.
+///
+/// # Errors
+/// When the registry cannot be read.
+pub fn describe(
+    app: &App,
+    found: &[(ConnectionId, Connection)],
+    steps: bool,
+) -> Result<Vec<ConnectionResult>, Problem> {
+    let seqs: Vec<u64> = found
+        .iter()
+        .flat_map(|(_, connection)| {
+            // Titles and fixes are facts; only the vendor's own words need the body of the attempt.
+            // 0 is no entry.
+            let error = error_attempt(connection).map_or(0, |attempt| attempt.seq);
+            let last = connection.last.as_ref().filter(|_| steps);
+            [
+                connection.document,
+                error,
+                last.map_or(0, |attempt| attempt.seq),
+            ]
+        })
+        .collect();
+    let bodies = app.handle.registry.reader().bodies(&seqs)?;
+    let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
+    let results = found.iter().enumerate().map(|(index, (id, connection))| {
+        let bodies = Bodies {
+            document: text(index * 3),
+            error_steps: text(index * 3 + 1),
+            steps: steps.then(|| text(index * 3 + 2).unwrap_or("[]")),
+        };
+        ConnectionResult::of(*id, connection, bodies, app.handle.checking(*id))
+    });
+    Ok(results.collect())
 }
 
 /// All that match are counted; one more than the page holds is copied.
@@ -209,27 +221,10 @@ fn bad_cursor() -> Problem {
 /// # Errors
 /// When the registry cannot be read.
 pub fn one(app: &App, id: ConnectionId) -> Result<ConnectionResult, Problem> {
-    let connection = copy(app, id)?;
-    let last = connection.last.as_ref().map(|attempt| attempt.seq);
-    let error = error_attempt(&connection).map(|attempt| attempt.seq);
-    let seqs = [
-        connection.document,
-        last.unwrap_or_default(),
-        error.unwrap_or_default(),
-    ];
-    let bodies = app.handle.registry.reader().bodies(&seqs)?;
-    let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
-    let bodies = Bodies {
-        document: text(0),
-        steps: Some(text(1).unwrap_or("[]")),
-        error_steps: text(2),
-    };
-    Ok(ConnectionResult::of(
-        id,
-        &connection,
-        bodies,
-        app.handle.checking(id),
-    ))
+    let found = [(id, copy(app, id)?)];
+    describe(app, &found, true)?
+        .pop()
+        .ok_or_else(|| Problem::defect("A connection has no description."))
 }
 
 fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {

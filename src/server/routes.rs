@@ -252,7 +252,7 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Call, Problem
         app,
         caller,
         headers: parts.headers,
-        body,
+        body: std::sync::Mutex::new(body),
         wait,
     })
 }
