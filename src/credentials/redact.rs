@@ -110,11 +110,24 @@ impl Store {
             return;
         }
         let mut tiers: Vec<Arc<Tier>> = self.tiers.load().as_ref().clone();
-        let mut values = vec![Zeroizing::new(value.to_string())];
-        while let Some(last) = tiers.pop_if(|last| last.values.len() <= values.len()) {
+        let fresh = vec![Zeroizing::new(value.to_string())];
+        let mut values = fresh.clone();
+        let mut kept = tiers.len();
+        while let Some(last) = kept.checked_sub(1).and_then(|last| tiers.get(last)) {
+            if last.values.len() > values.len() {
+                break;
+            }
             values.extend(last.values.iter().cloned());
+            kept -= 1;
         }
-        tiers.extend(Tier::of(values).map(Arc::new));
+        match Tier::of(values) {
+            Some(merged) => {
+                tiers.truncate(kept);
+                tiers.push(Arc::new(merged));
+            }
+            // Too large to be merged: what is known stays known, and the new value stands alone.
+            None => tiers.extend(Tier::of(fresh).map(Arc::new)),
+        }
         self.tiers.store(Arc::new(tiers));
     }
 

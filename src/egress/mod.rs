@@ -3,7 +3,9 @@
 //! - read-only guard: GET and HEAD; anything else is refused before a socket opens
 //! - SSRF guard: private, loopback, link-local and metadata addresses are refused unless the policy
 //!   lists them; checked on the resolved address, for literals and after every redirect
-//! - caps: per family and vendor account: rate, burst, concurrency, calls a day (durable)
+//! - redirects by hand, on the same origin only; bodies bounded after decompression
+//! - caps: per family and vendor account: rate, burst, concurrency, calls a day (durable); a source
+//!   that says "later" is obeyed for the whole account
 //! - breaker: per host, with one half-open probe
 //! - call log: method, host, path, status and bytes; never a credential, never a query
 //!

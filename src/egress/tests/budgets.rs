@@ -331,3 +331,21 @@ async fn settled_calls_move_the_breaker() {
     drop(probe);
     assert!(session.admit("127.0.0.1", 5432).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_source_that_echoes_the_secret_is_not_quoted() {
+    let world = World::new();
+    crate::credentials::redact::learn_value("echoed-canary-3141");
+    // Longer than what is quoted: the cut must not leave half a secret.
+    let body = format!("{} echoed-canary-3141", "x".repeat(290));
+    let headers = [("retry-after", "echoed-canary-3141")];
+    let server = Server::start(vec![answer(429, &headers, body.as_bytes())]).await;
+    let failure = world
+        .session()
+        .http(get(&server.url("/")))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.retry_after_ms, Some(60_000));
+    assert!(failure.detail.contains("x [redacte"), "{failure:?}");
+    assert!(!format!("{failure:?}").contains("echoed"), "{failure:?}");
+}

@@ -284,12 +284,20 @@ async fn no_log_line_holds_a_secret_or_a_query() {
         .http(get(&server.url("/other?key=of-the-query-8888")))
         .await
         .unwrap_err();
+    let denied = Failure::new(Class::CredentialRejected, "said of-the-canary-7777", "");
+    session.settle(
+        "postgres",
+        "db.example",
+        12,
+        Duration::from_millis(3),
+        Some(&denied),
+    );
     let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
     let calls: Vec<&str> = text
         .lines()
         .filter(|line| line.contains("aam::egress"))
         .collect();
-    assert_eq!(calls.len(), 4, "{text}");
+    assert_eq!(calls.len(), 5, "{text}");
     assert!(
         calls[0].contains(
             r#""method":"GET","host":"127.0.0.1","path":"/some/path","status":200,"bytes":4,"#
@@ -301,6 +309,9 @@ async fn no_log_line_holds_a_secret_or_a_query() {
         calls[0].contains(r#""family":"openapi""#) && calls[1].contains(r#""error":"network""#),
         "{text}"
     );
+    let settled =
+        r#""method":"postgres","host":"db.example","path":"","status":0,"bytes":12,"ms":3,"#;
+    assert!(calls[4].contains(settled), "{}", calls[4]);
     assert!(!text.contains("canary-7777"), "{text}");
     assert!(calls.iter().all(|line| !line.contains("8888")), "{text}");
 }
@@ -321,4 +332,17 @@ async fn a_header_that_cannot_be_sent_names_itself_and_not_its_value() {
         "{failure:?}"
     );
     assert_eq!((server.count(), world.budget.total()), (0, 0));
+}
+
+#[test]
+fn what_connectors_hold_may_cross_threads() {
+    fn crosses<T: Send + Sync>() {}
+    fn runs_anywhere<T: Send>(_: T) {}
+    crosses::<crate::egress::Session>();
+    crosses::<crate::egress::Admitted>();
+    let world = World::new();
+    let session = world.session();
+    runs_anywhere(session.http(get("http://127.0.0.1/")));
+    runs_anywhere(session.admit("127.0.0.1", 1));
+    runs_anywhere(session.local("x"));
 }
