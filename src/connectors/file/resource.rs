@@ -6,7 +6,7 @@ use super::source::Source;
 use super::tree;
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Stream, Timestamp};
+use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Timestamp};
 use crate::policy::Files;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ impl Resource {
         evidence.insert("columns".to_owned(), json!(found.columns));
         evidence.insert("rows_seen".to_owned(), json!(found.rows_seen));
         let truncated = found.truncated;
-        let streams = vec![found.stream(self.name(), self.namespace())];
+        let streams = vec![found.stream(self.name())];
         Ok((Catalog { streams, truncated, skipped: Vec::new() }, evidence))
     }
 
@@ -148,7 +148,7 @@ impl Resource {
                 Ok(found) => {
                     columns += found.columns;
                     catalog.truncated |= found.truncated;
-                    catalog.streams.push(found.stream(name.clone(), self.namespace()));
+                    catalog.streams.push(found.stream(name.clone()));
                 }
                 Err(failure) => {
                     let reason = [failure.title.as_str(), failure.detail.as_str()].join(": ");
@@ -209,10 +209,9 @@ impl Resource {
     /// The names of the files that a sample of `catalog` reads; none for a single file, which needs none.
     #[must_use]
     pub fn members(&self, catalog: &Catalog) -> Vec<String> {
-        let mine = |stream: &&Stream| stream.namespace.is_none() || stream.namespace == self.namespace();
         match self.kind {
             Kind::File(_) => Vec::new(),
-            Kind::Directory(_) => catalog.streams.iter().filter(mine).map(|stream| stream.name.clone()).collect(),
+            Kind::Directory(_) => catalog.streams.iter().map(|stream| stream.name.clone()).collect(),
         }
     }
 
@@ -289,11 +288,6 @@ impl Resource {
     fn name(&self) -> String {
         let last = Path::new(&self.id).file_name().map(|name| name.to_string_lossy().into_owned());
         last.unwrap_or_else(|| self.id.clone())
-    }
-
-    /// Two resources of one connection may hold files of the same name.
-    fn namespace(&self) -> Option<String> {
-        Some(self.id.clone())
     }
 }
 
