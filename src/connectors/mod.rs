@@ -6,6 +6,9 @@
 
 pub mod family;
 pub mod file;
+pub mod object;
+pub mod openapi;
+pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
@@ -73,10 +76,45 @@ pub trait Connector: Send + Sync {
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>>;
 
     /// Reads at most `max_items` items of one stream and counts them.
-    fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>>;
+    fn tiny_sync<'a>(
+        &'a self,
+        catalog: &'a Catalog,
+        max_items: u32,
+    ) -> BoxFuture<'a, Result<Sample, Failure>>;
 
     /// Calls and bytes so far, for the evidence of the steps.
     fn traffic(&self) -> crate::egress::Traffic;
+}
+
+/// The engines of this build, by the name that family files use.
+#[derive(Default)]
+pub struct Engines {
+    by_name: Vec<(&'static str, Box<dyn Engine>)>,
+}
+
+impl Engines {
+    /// Every engine this build has.
+    #[must_use]
+    pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
+        Engines::of_list(vec![
+            ("file", Box::new(file::FileEngine)),
+            ("object", Box::new(object::ObjectEngine::new(clock))),
+            ("openapi", Box::new(openapi::OpenApiEngine)),
+            ("sql", Box::new(sql::SqlEngine)),
+        ])
+    }
+
+    /// These engines and no others.
+    #[must_use]
+    pub fn of_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
+        Engines { by_name }
+    }
+
+    /// The engine that serves `family`, if this build has one.
+    #[must_use]
+    pub fn of(&self, family: &Family) -> Option<&dyn Engine> {
+        self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
+    }
 }
 
 /// How far discovery may go. A met bound sets `Catalog::truncated`.
@@ -91,7 +129,12 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds { time: Duration::from_secs(15), streams: 1000, columns: 500, bytes: 16 << 20 }
+        Bounds {
+            time: Duration::from_secs(15),
+            streams: 1000,
+            columns: 500,
+            bytes: 16 << 20,
+        }
     }
 }
 

@@ -1,13 +1,217 @@
-//! Removes known secrets from any text, by value: plain, base64 and URL-encoded.
+//! Removes known secrets from any text, by value, in every form in which they are likely to appear.
+//!
+//! A value that was learnt once stays known for the life of the process: a rotated secret may still be
+//! echoed. Values shorter than [`SHORTEST`] are not learnt, they would destroy every text.
+//! Scrub a text before cutting it: half a secret is not recognised.
 
+use super::forms;
 use super::secret::Credential;
+use crate::model::Failure;
+use aho_corasick::{AhoCorasick, MatchKind};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use tracing_subscriber::fmt::MakeWriter;
+use zeroize::Zeroizing;
 
-/// Remembers the values of `credential` for [`scrub`].
-pub fn learn(_credential: &Credential) {}
+/// What stands in the place of a secret.
+pub const MARK: &str = "[redacted]";
+/// The least length of a value that is learnt, in bytes.
+pub const SHORTEST: usize = 4;
+
+static STORE: LazyLock<Store> = LazyLock::new(Store::default);
+
+/// Remembers the values of `credential` for [`scrub`]. Fields that are known to be no secret
+/// (`user`, `host`, `region` and the like) are left out.
+pub fn learn(credential: &Credential) {
+    let plain = credential.plain().map(|secret| forms::values(secret.expose())).unwrap_or_default();
+    let fields = credential.field_names().into_iter().filter_map(|name| Some(forms::field_values(name, credential.field(name)?.expose())));
+    for value in fields.flatten().chain(plain) {
+        STORE.learn(&value);
+    }
+}
+
+/// Remembers one secret that did not come through a locator, for example a minted token.
+pub fn learn_value(value: &str) {
+    for value in forms::values(value) {
+        STORE.learn(&value);
+    }
+}
 
 /// `text` without any learnt secret, in whatever encoding it appears.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
-    Cow::Borrowed(text)
+    STORE.scrub(text)
 }
+
+/// Scrubs every string and every key of `value`.
+pub fn scrub_json(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => {
+            if let Cow::Owned(clean) = scrub(text) {
+                *text = clean;
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(scrub_json),
+        serde_json::Value::Object(object) => {
+            if object.keys().any(|key| matches!(scrub(key), Cow::Owned(_))) {
+                *object = std::mem::take(object).into_iter().map(|(key, value)| (scrub(&key).into_owned(), value)).collect();
+            }
+            object.values_mut().for_each(scrub_json);
+        }
+        serde_json::Value::Number(_) | serde_json::Value::Bool(_) | serde_json::Value::Null => {}
+    }
+}
+
+/// Scrubs every text of `failure`.
+#[must_use]
+pub fn scrub_failure(mut failure: Failure) -> Failure {
+    for text in [&mut failure.title, &mut failure.fix, &mut failure.detail] {
+        if let Cow::Owned(clean) = scrub(text) {
+            *text = clean;
+        }
+    }
+    failure
+}
+
+/// Some learnt values and the machine that finds them.
+struct Tier {
+    values: Vec<Zeroizing<String>>,
+    finder: AhoCorasick,
+}
+
+/// Values in tiers of growing size: a new value makes a small tier, equal ones are merged. So learning
+/// n values costs n log n and not n², and a text is searched log n times.
+#[derive(Default)]
+struct Store {
+    tiers: arc_swap::ArcSwap<Vec<Arc<Tier>>>,
+    /// SHA-256 of what was learnt; also the lock of the learners.
+    known: Mutex<BTreeSet<[u8; 32]>>,
+}
+
+impl Store {
+    fn learn(&self, value: &str) {
+        if value.len() < SHORTEST {
+            return;
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.insert(crate::model::Digest::of(value.as_bytes()).0) {
+            return;
+        }
+        let mut tiers: Vec<Arc<Tier>> = self.tiers.load().as_ref().clone();
+        let mut values = vec![Zeroizing::new(value.to_string())];
+        while let Some(last) = tiers.pop_if(|last| last.values.len() <= values.len()) {
+            values.extend(last.values.iter().cloned());
+        }
+        tiers.extend(Tier::of(values).map(Arc::new));
+        self.tiers.store(Arc::new(tiers));
+    }
+
+    fn scrub<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let tiers = self.tiers.load();
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for tier in tiers.iter() {
+            found.extend(tier.finder.find_overlapping_iter(text).map(|hit| hit.range()));
+        }
+        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replace(text, found)) }
+    }
+}
+
+impl Tier {
+    fn of(values: Vec<Zeroizing<String>>) -> Option<Tier> {
+        let patterns: BTreeSet<String> = values.iter().flat_map(|value| forms::all(value)).collect();
+        // Fails only beyond four billion states.
+        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok()?;
+        Some(Tier { values, finder })
+    }
+}
+
+/// Replaces the union of `found`; overlapping secrets leave nothing behind.
+fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
+    found.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for range in found {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut at = 0;
+    for range in merged {
+        // Every form is whole UTF-8, so its ends are character boundaries.
+        clean.push_str(text.get(at..range.start).unwrap_or_default());
+        clean.push_str(MARK);
+        at = range.end;
+    }
+    clean.push_str(text.get(at..).unwrap_or_default());
+    clean
+}
+
+/// A writer, or a maker of writers for `tracing_subscriber`, that scrubs what passes.
+/// Text is held back until its line is complete, so that a secret in two pieces is still whole.
+pub struct ScrubbingWriter<W>(pub W);
+
+impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for ScrubbingWriter<M> {
+    type Writer = ScrubbedLines<M::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        ScrubbedLines::new(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
+        ScrubbedLines::new(self.0.make_writer_for(meta))
+    }
+}
+
+/// Writes whole lines, scrubbed.
+pub struct ScrubbedLines<W: Write> {
+    inner: W,
+    held: Vec<u8>,
+}
+
+/// A line longer than this is let go in pieces.
+const LONGEST_LINE: usize = 1 << 20;
+
+impl<W: Write> ScrubbedLines<W> {
+    /// Scrubs what goes to `inner`.
+    pub fn new(inner: W) -> ScrubbedLines<W> {
+        ScrubbedLines { inner, held: Vec::new() }
+    }
+
+    fn let_go(&mut self, end: usize) -> io::Result<()> {
+        let rest = self.held.split_off(end);
+        let lines = std::mem::replace(&mut self.held, rest);
+        self.inner.write_all(scrub(&String::from_utf8_lossy(&lines)).as_bytes())
+    }
+}
+
+impl<W: Write> Write for ScrubbedLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        match self.held.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => self.let_go(end + 1)?,
+            None if self.held.len() > LONGEST_LINE => self.let_go(self.held.len())?,
+            None => {}
+        }
+        Ok(bytes.len())
+    }
+
+    /// Flushes whole lines; an open line stays held back.
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<W: Write> Drop for ScrubbedLines<W> {
+    fn drop(&mut self) {
+        // Nobody is left to be told of an error here.
+        let _ = self.let_go(self.held.len()).and_then(|()| self.inner.flush());
+    }
+}
+
+#[cfg(test)]
+#[path = "redact_tests.rs"]
+mod tests;

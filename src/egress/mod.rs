@@ -9,11 +9,28 @@
 //!
 //! A connector never opens a socket of its own: it asks a [`Session`].
 
-use crate::model::{ConnectionId, Failure};
+mod breaker;
+mod bucket;
+mod caps;
+mod client;
+mod gate;
+pub mod guard;
+mod log;
+mod redirect;
+pub mod resolve;
+mod retry;
+mod send;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use crate::clock::{Clock, SystemClock};
+use crate::model::{Class, ConnectionId, Failure};
 use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Calls of one UTC day, kept where a restart cannot lose them. The registry implements it.
@@ -83,6 +100,8 @@ pub struct Admitted {
     pub address: SocketAddr,
     /// Kept for its `Drop`.
     pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Gives the breaker's probe back if the call was never settled.
+    _ticket: Option<gate::Ticket>,
 }
 
 /// What went out so far, for the evidence of a step.
@@ -104,36 +123,53 @@ pub struct PlannedCall {
 /// Shared by all attempts of a process.
 pub struct Egress {
     pub budget: Arc<dyn DayBudget>,
+    clock: Arc<dyn Clock>,
+    lookup: Arc<dyn resolve::Lookup>,
+    accounts: caps::Accounts,
+    breakers: breaker::Breakers,
+    clients: client::Clients,
 }
 
 /// The egress of one attempt.
 pub struct Session {
     pub egress: Arc<Egress>,
     pub caller: Caller,
+    counters: log::Counters,
+    /// The breaker's leave of the last admission for each host, for [`Session::settle`].
+    passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
 
 impl Egress {
-    /// One for the process.
+    /// One for the process, with the machine's clock and resolver.
     #[must_use]
     pub fn new(budget: Arc<dyn DayBudget>) -> Arc<Egress> {
-        Arc::new(Egress { budget })
+        Egress::with(budget, Arc::new(SystemClock), Arc::new(resolve::SystemLookup))
+    }
+
+    /// One with another clock and resolver.
+    #[must_use]
+    pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
+        let (accounts, breakers, clients) = Default::default();
+        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients })
     }
 
     /// A session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
-        Session { egress: Arc::clone(self), caller }
+        Session { egress: Arc::clone(self), caller, counters: log::Counters::default(), passes: Mutex::default() }
     }
 }
 
 impl Session {
-    /// Sends one request: budget, guard, breaker, send, log.
+    /// Sends one request: guard, breaker, budget, send, log. Up to two quick retries after a cut
+    /// connection or 502, 503, 504; never after a timeout. Each try uses a call of the budget.
     ///
     /// # Errors
-    /// `Network`, `EgressRefused`, `BreakerOpen`, `Throttled` (also for 429 and 503 with `Retry-After`),
-    /// `Remote` for a body that is cut or too long.
+    /// `Network`, `EgressRefused`, `BreakerOpen`, `Throttled` (also for 429, for 503 with `Retry-After` and
+    /// for 403 with `Retry-After` or a spent quota), `Remote` for a body that is cut or too long,
+    /// `CredentialMissing` for a header value that cannot be sent, `Misconfigured` for proxy or `ca_file`.
     pub async fn http(&self, request: Request) -> Result<Answer, Failure> {
-        Err(unbuilt(&format!("{:?}", request.method)))
+        send::http(self, &request).await
     }
 
     /// Takes one call from the budgets, resolves `host` and checks the address, for a SQL driver.
@@ -141,12 +177,42 @@ impl Session {
     /// # Errors
     /// As [`Session::http`].
     pub async fn admit(&self, host: &str, port: u16) -> Result<Admitted, Failure> {
-        Err(unbuilt(&format!("{host}:{port}")))
+        let (mut ticket, slot) = self.gate(host, port).await?;
+        let allowed = &self.caller.policy.network.allow_private;
+        let resolving = tokio::time::timeout(client::CONNECT, resolve::resolve(self.egress.lookup.as_ref(), host, allowed));
+        let found = match resolving.await {
+            Ok(Ok(found)) => found,
+            Ok(Err(no)) => {
+                let failure = transport::no_address(&no);
+                ticket.leave(sign(Some(&failure)), &failure.title);
+                return Err(failure);
+            }
+            Err(_) => {
+                let failure = transport::Cause::NoSuchName.failure(host, "the resolver did not answer in time");
+                ticket.leave(breaker::Sign::Failing, &failure.title);
+                return Err(failure);
+            }
+        };
+        self.charge().await?;
+        self.counters.call();
+        locked(&self.passes).insert(host.to_string(), (ticket.key.clone(), ticket.pass));
+        match found.first() {
+            Some(ip) => Ok(Admitted { address: SocketAddr::new(*ip, port), slot: Some(slot), _ticket: Some(ticket) }),
+            None => Err(transport::Cause::NoSuchName.failure(host, "the name has no address")),
+        }
     }
 
     /// Tells breaker and log how a call that was admitted ended; `wire` is for example `postgres`.
     pub fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
-        let _ = (wire, host, bytes, took, failure);
+        let now = self.egress.clock.now();
+        let pass = locked(&self.passes).get(host).cloned();
+        if let Some((key, pass)) = pass {
+            let words = failure.map(|failure| failure.title.as_str()).unwrap_or_default();
+            self.egress.breakers.leave(&key, pass, sign(failure), words, now, &self.caller.policy.breaker);
+        }
+        self.counters.bytes(bytes);
+        let error = failure.map(|failure| failure.class.word()).unwrap_or_default();
+        log::write(&self.caller, &log::Line { method: wire, host, path: "", status: 0, bytes, took, error });
     }
 
     /// Takes one call from the budgets for a local file and logs it; no address is involved.
@@ -154,16 +220,39 @@ impl Session {
     /// # Errors
     /// `Throttled` when the day's budget of this file is spent.
     pub async fn local(&self, path: &str) -> Result<(), Failure> {
-        Err(unbuilt(path))
+        self.egress.accounts.free(&self.caller, self.egress.clock.now())?;
+        let slot = self.egress.accounts.enter(&self.caller).await?;
+        self.charge().await?;
+        self.counters.call();
+        log::write(&self.caller, &log::Line { method: "READ FILE", host: "", path, status: 0, bytes: 0, took: Duration::ZERO, error: "" });
+        drop(slot);
+        Ok(())
+    }
+
+    /// The source said "later" in words that only its connector understands: no further call goes to this
+    /// account before `wait` (1 s to 24 h) has passed. Answers the failure to report.
+    #[must_use]
+    pub fn later(&self, wait: Duration, words: &str) -> Failure {
+        self.egress.accounts.park(&self.caller, wait, self.egress.clock.now(), words)
     }
 
     /// Calls and bytes of this session so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        Traffic::default()
+        self.counters.read()
     }
 }
 
-fn unbuilt(what: &str) -> Failure {
-    Failure::new(crate::model::Class::Bug, format!("egress is not built yet: {what}"), "")
+/// What a failure says about the health of the host.
+fn sign(failure: Option<&Failure>) -> breaker::Sign {
+    match failure.map(|failure| failure.class) {
+        Some(Class::Network | Class::Remote) => breaker::Sign::Failing,
+        Some(Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::Bug) => breaker::Sign::Unknown,
+        _ => breaker::Sign::Alive,
+    }
+}
+
+/// The value, also after a panic elsewhere: what is kept here stays whole between two statements.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

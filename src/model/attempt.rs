@@ -1,6 +1,6 @@
 //! One run of the pipeline for one connection, as a value.
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Drift};
 use super::failure::{Class, Failure};
 use super::ids::Digest;
 use super::step::{Step, StepReport};
@@ -24,6 +24,8 @@ pub struct Outcome {
     pub steps: Vec<StepReport>,
     /// What discovery saw, also when a later step failed.
     pub catalog: Option<Catalog>,
+    /// The difference to the catalog in force before.
+    pub drift: Drift,
     /// Items that the tiny sync really read.
     pub rows: Option<u64>,
     /// Milliseconds that the tiny sync took.
@@ -34,7 +36,9 @@ impl Outcome {
     /// The first failed step and why.
     #[must_use]
     pub fn failure(&self) -> Option<(Step, &Failure)> {
-        self.steps.iter().find_map(|report| report.failure().map(|failure| (report.step, failure)))
+        self.steps
+            .iter()
+            .find_map(|report| report.failure().map(|failure| (report.step, failure)))
     }
 
     /// The class of the failure; `None` is a pass.
@@ -46,7 +50,9 @@ impl Outcome {
     /// Whether `step` did its work.
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
-        self.steps.iter().any(|report| report.step == step && report.done())
+        self.steps
+            .iter()
+            .any(|report| report.step == step && report.done())
     }
 
     /// The digest of what was found, without times and evidence: an equal one is an unchanged re-check.
@@ -58,7 +64,11 @@ impl Outcome {
             text.push_str(report.step.word());
             text.push_str(&words);
         }
-        text.push_str(&format!("{:?}{:?}", self.rows, self.catalog.as_ref().map(Catalog::digest)));
+        text.push_str(&format!(
+            "{:?}{:?}",
+            self.rows,
+            self.catalog.as_ref().map(Catalog::digest)
+        ));
         Digest::of(text.as_bytes())
     }
 }

@@ -35,6 +35,9 @@ pub struct IntentEvidence {
     pub source: String,
     /// RFC 3339.
     pub ts: String,
+    /// Unknown fields, as in [`Intent`].
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// Who answers for the system.
@@ -45,6 +48,9 @@ pub struct Owner {
     pub confidence: f64,
     /// oauth_consenter, admin, usage, expense or idp_owner.
     pub why: String,
+    /// Unknown fields, as in [`Intent`].
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
 }
 
 /// The risk the discovery tool put on the system. Ordered: `low < med < high`.
@@ -104,7 +110,8 @@ impl Locator {
 const LOCATOR_FORM: &str = "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret lives and never holds one";
 
 fn is_env_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 impl fmt::Display for Locator {

@@ -52,7 +52,9 @@ impl State {
     /// Reads the word, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.word().eq_ignore_ascii_case(text))
+        State::ALL
+            .into_iter()
+            .find(|state| state.word().eq_ignore_ascii_case(text))
     }
 
     /// The class -> state table. `None` is a pass. `was_active`: this connection was proven before.
@@ -62,7 +64,9 @@ impl State {
     /// a right that went missing and breaking drift are HEALING then.
     #[must_use]
     pub fn of(failure: Option<Class>, was_active: bool) -> State {
-        let Some(class) = failure else { return State::Active };
+        let Some(class) = failure else {
+            return State::Active;
+        };
         match class {
             Class::NotEligible => State::Rejected,
             Class::Unsupported => State::Unsupported,
@@ -72,7 +76,11 @@ impl State {
             Class::Drift => State::Healing,
             Class::Network | Class::EgressRefused | Class::BreakerOpen => State::NetworkBlocked,
             Class::Throttled | Class::Interrupted => State::Pending,
-            Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::Bug => State::Error,
+            Class::NotFound
+            | Class::WrongService
+            | Class::Misconfigured
+            | Class::Remote
+            | Class::Bug => State::Error,
         }
     }
 }

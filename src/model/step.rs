@@ -26,8 +26,15 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Step; 7] =
-        [Step::Allowlist, Step::Credential, Step::Upsert, Step::Discover, Step::Health, Step::TinySync, Step::Registry];
+    pub const ALL: [Step; 7] = [
+        Step::Allowlist,
+        Step::Credential,
+        Step::Upsert,
+        Step::Discover,
+        Step::Health,
+        Step::TinySync,
+        Step::Registry,
+    ];
 
     /// The word used in answers, reports and the database.
     #[must_use]
@@ -53,9 +60,15 @@ pub type Evidence = Map<String, Value>;
 pub enum StepStatus {
     Passed,
     /// The step did its work and found something a person should mend, for example too many rights.
-    Warned { failure: Failure },
-    Failed { failure: Failure },
-    Skipped { reason: String },
+    Warned {
+        failure: Failure,
+    },
+    Failed {
+        failure: Failure,
+    },
+    Skipped {
+        reason: String,
+    },
 }
 
 /// One step of one attempt.
@@ -93,7 +106,11 @@ impl StepReport {
 pub enum Privilege {
     Ok,
     /// The excess grants, in the source's own words.
-    Over { grants: Vec<String> },
+    Over {
+        grants: Vec<String>,
+    },
     /// The source offers no way to ask; the reason says why.
-    Unknown { reason: String },
+    Unknown {
+        reason: String,
+    },
 }

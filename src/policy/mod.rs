@@ -2,6 +2,15 @@
 //!
 //! `parse` turns text into a [`Policy`] or into every [`Problem`](crate::model::Problem) of it.
 //! `active` keeps the last good one. `diff` says in plain words what a change would do.
+//! `effective` prints it with every default.
+
+pub mod active;
+pub mod diff;
+pub mod effective;
+pub mod known;
+pub mod parse;
+mod read;
+mod yaml;
 
 use crate::model::{Digest, Risk, Timestamp};
 use ipnet::IpNet;
@@ -177,11 +186,30 @@ pub enum TokenScope {
     OpsHeal,
 }
 
+impl TokenScope {
+    /// All scopes.
+    pub const ALL: [TokenScope; 3] = [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal];
+
+    /// The word of the policy and of refusals.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            TokenScope::IntentsWrite => "intents:write",
+            TokenScope::RegistryRead => "registry:read",
+            TokenScope::OpsHeal => "ops:heal",
+        }
+    }
+}
+
 impl Policy {
     /// The budget of a family: the policy's entry, else the family's own default, else the policy's default.
     #[must_use]
     pub fn cap<'a>(&'a self, family: &str, family_default: Option<&'a Cap>) -> &'a Cap {
-        self.caps.families.get(family).or(family_default).unwrap_or(&self.caps.default)
+        self.caps
+            .families
+            .get(family)
+            .or(family_default)
+            .unwrap_or(&self.caps.default)
     }
 
     /// What the company set for `family`.
@@ -229,7 +257,12 @@ pub mod duration_words {
     #[must_use]
     pub fn word(duration: &Duration) -> String {
         let ms = duration.as_millis();
-        for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        for (unit, size) in [
+            ("d", 86_400_000),
+            ("h", 3_600_000),
+            ("m", 60_000),
+            ("s", 1000),
+        ] {
             if ms >= size && ms.is_multiple_of(size) {
                 return format!("{}{unit}", ms / size);
             }
@@ -241,7 +274,10 @@ pub mod duration_words {
     ///
     /// # Errors
     /// Those of the serialiser.
-    pub fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: serde::Serializer>(
+        duration: &Duration,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&word(duration))
     }
 }

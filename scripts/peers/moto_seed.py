@@ -1,0 +1,116 @@
+"""Fills a fresh moto server, switches its verification on, and writes the generated keys.
+
+usage: moto_seed.py ENDPOINT ENV_FILE
+"""
+
+import json
+import sys
+import time
+import urllib.request
+
+import boto3
+from botocore.exceptions import ClientError
+
+LANDING = "aam-landing"
+# Verification starts only after the seed, so any key does here.
+ANY = {"aws_access_key_id": "seed", "aws_secret_access_key": "seed"}
+
+
+def wait_for(endpoint, seconds=30):
+    """Until the server answers; it imports for some seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return urllib.request.urlopen(endpoint + "/moto-api/", timeout=2)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def buckets(s3):
+    """Buckets as a company has them: folders, an empty one, a dotted name, another region."""
+    keys = [f"orders/2026/{month:02}.csv" for month in range(1, 13)]
+    keys += [f"events/{day:02}/part 0+{day}.json" for day in range(1, 16)]
+    keys += ["räume/a&b <c>.txt", "README.txt", "manifest.json"]
+    s3.create_bucket(Bucket=LANDING)
+    for key in keys:
+        s3.put_object(Bucket=LANDING, Key=key, Body=key.encode())
+    s3.create_bucket(Bucket="empty-bucket")
+    s3.create_bucket(Bucket="dotted.bucket.name")
+    s3.put_object(Bucket="dotted.bucket.name", Key="one.txt", Body=b"1")
+    s3.create_bucket(Bucket="aam-frankfurt", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    s3.put_object(Bucket="aam-frankfurt", Key="ein.txt", Body=b"1")
+    # More than one page of folders, so that a continuation token is signed.
+    s3.create_bucket(Bucket="many-folders")
+    for number in range(1100):
+        s3.put_object(Bucket="many-folders", Key=f"f{number:05}/x", Body=b"")
+
+
+def may_list(names):
+    """The policy that AAM asks for, on the buckets `names`."""
+    arns = [f"arn:aws:s3:::{bucket}" for bucket in names]
+    statement = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation"], "Resource": arns}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def user(iam, name, names):
+    """A user that may list the buckets `names`, and its key."""
+    iam.create_user(UserName=name)
+    if names:
+        iam.put_user_policy(UserName=name, PolicyName="list", PolicyDocument=may_list(names))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return key["AccessKeyId"], key["SecretAccessKey"]
+
+
+def session(iam, sts, names):
+    """A role that may list the buckets `names`, and temporary keys of it."""
+    trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
+    role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument=json.dumps(trust))["Role"]
+    iam.put_role_policy(RoleName="reader", PolicyName="list", PolicyDocument=may_list(names))
+    keys = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="aam")["Credentials"]
+    return keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"]
+
+
+def main(endpoint, env_file):
+    wait_for(endpoint)
+    client = lambda service: boto3.client(service, endpoint_url=endpoint, region_name="us-east-1", **ANY)
+    buckets(client("s3"))
+    iam = client("iam")
+    names = {
+        # The least that AAM asks for, on one bucket.
+        "LISTER": user(iam, "lister", [LANDING]),
+        # The same on every bucket of the seed and on one that does not exist.
+        "AUDITOR": user(iam, "auditor", [LANDING, "empty-bucket", "dotted.bucket.name", "aam-frankfurt", "many-folders", "no-such-bucket"]),
+        "NOBODY": user(iam, "nobody", []),
+    }
+    session_id, session_secret, session_token = session(iam, client("sts"), [LANDING])
+    verify_from_now_on(endpoint)
+    refuses_strangers(client("s3"))
+    lines = [f"AAM_TEST_MOTO_ENDPOINT={endpoint}"]
+    for name, (key_id, secret) in names.items():
+        lines += [f"AAM_TEST_MOTO_{name}_KEY_ID={key_id}", f"AAM_TEST_MOTO_{name}_SECRET={secret}"]
+    lines += [f"AAM_TEST_MOTO_SESSION_KEY_ID={session_id}", f"AAM_TEST_MOTO_SESSION_SECRET={session_secret}"]
+    lines += [f"AAM_TEST_MOTO_SESSION_TOKEN={session_token}"]
+    with open(env_file, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def verify_from_now_on(endpoint):
+    """Sets the number of free calls to 0. As a form, urllib's default, the 0 would not be read."""
+    request = urllib.request.Request(endpoint + "/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}, method="POST")
+    urllib.request.urlopen(request, timeout=10)
+
+
+def refuses_strangers(s3):
+    """A peer that accepts anything proves nothing."""
+    try:
+        s3.list_objects_v2(Bucket=LANDING)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "InvalidAccessKeyId":
+            return
+        raise
+    raise SystemExit("moto does not verify credentials")
+
+
+main(*sys.argv[1:])

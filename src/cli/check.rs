@@ -1,0 +1,53 @@
+//! `aam check`: parse everything, no network.
+
+use super::{Common, EXIT_CONFIG, Ended};
+use crate::clock;
+use crate::connectors::family;
+use crate::intake::{Limits, check};
+use crate::policy::{Cap, effective};
+use crate::reconcile::look;
+use std::fmt::Write;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// Print the policy with every default filled in
+    #[arg(long)]
+    effective: bool,
+}
+
+/// Exit 0 when all is good, 78 with every problem.
+pub fn run(common: &Common, options: &Options) -> Ended {
+    let (_, policy, _) = look::read_policy(&common.policy);
+    let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
+    let mut text = String::new();
+    if let (true, Ok(policy)) = (options.effective, &policy) {
+        let caps: Vec<(&str, &Cap)> = family::all().iter().map(|family| (family.id, &family.cap)).collect();
+        text.push_str(&effective::effective(policy, &caps));
+    }
+    let policy_problems = policy.as_ref().err().cloned().unwrap_or_default();
+    for problem in policy_problems.iter().chain(&intents.problems) {
+        let _ = writeln!(text, "error: {problem}");
+    }
+    for warning in &intents.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    let problems = policy_problems.len() + intents.problems.len();
+    let _ = writeln!(
+        text,
+        "{} file(s), {} intent(s), {} connection(s), policy {}: {} problem(s), {} warning(s)",
+        intents.files,
+        intents.intents.len(),
+        intents.connections,
+        policy.as_ref().map_or_else(|_| "bad".to_string(), |policy| policy.digest.short()),
+        problems,
+        intents.warnings.len()
+    );
+    let value = serde_json::json!({
+        "files": intents.files, "intents": intents.intents.len(), "connections": intents.connections,
+        "policy": policy.as_ref().ok(), "problems": policy_problems.iter().chain(&intents.problems).collect::<Vec<_>>(),
+        "warnings": intents.warnings,
+    });
+    common.print(&text, &value);
+    Ok(if problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) })
+}

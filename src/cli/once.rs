@@ -1,0 +1,28 @@
+//! `aam once`: reconcile until settled, print the exec summary.
+
+use super::{Common, EXIT_NOT_YET, Ended, report};
+use crate::daemon;
+use crate::funnel::funnel;
+use crate::reconcile::{self, Eyes, Until};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Exit 0 when the SLO is met, 2 when not, 1 on an error.
+pub async fn run(common: &Common) -> Ended {
+    let handle = daemon::open(&common.paths(), "once", crate::clock::of_process()).await?;
+    let env = Arc::new(daemon::env(&handle));
+    let eyes = Eyes::open(&handle, false)?;
+    reconcile::run(Arc::clone(&handle), env, eyes, Until::Settled).await;
+    for problem in handle.problems.load().iter() {
+        eprintln!("problem: {problem}");
+    }
+    let trouble = handle.trouble.load().to_string();
+    let policy = handle.policy();
+    let folded = funnel(&handle.registry.world(), &policy.namespace, policy.slo.coverage, handle.clock.now());
+    handle.registry.close().await;
+    report::print(common, &folded);
+    if !trouble.is_empty() {
+        return Err(super::Fail::new(trouble));
+    }
+    Ok(if folded.slo_met { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}

@@ -1,0 +1,157 @@
+//! `aam plan`: what would be done and every call that would be made. Writes nothing, calls nobody.
+//!
+//! The folder is folded over a copy of the registry's world by the same `apply` and planned by the
+//! same `plan` that the daemon uses.
+
+use super::report::policy_in_force;
+use super::{Common, EXIT_NOT_YET, Ended, Fail};
+use crate::clock;
+use crate::connectors::Engines;
+use crate::intake::{Limits, Scanner};
+use crate::model::ledger::{Entry, Fact};
+use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
+use crate::plan::{self, Ground, Item};
+use crate::policy::Policy;
+use crate::reconcile::look;
+use crate::registry::{Reader, RegistryError};
+use crate::report::plan::{Planned, PlannedAttempt, text};
+use crate::world::World;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Exit 0 nothing to do, 2 something to do, 1 error.
+pub async fn run(common: &Common) -> Ended {
+    let reader = match Reader::open(&common.registry) {
+        Ok(reader) => Some(reader),
+        Err(RegistryError::Missing(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let policy = match &reader {
+        Some(reader) => policy_in_force(common, reader)?,
+        None => look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?,
+    };
+    let clock = clock::of_process();
+    let now = clock.now();
+    let world = match &reader {
+        Some(reader) => reader.world()?,
+        None => World::default(),
+    };
+    let mut draft = Draft { world, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
+    draft.fold_folder(common, now);
+    let planned = draft.plan(policy, &Engines::all(clock), reader.as_ref(), now);
+    common.print(&text(&planned), &planned);
+    Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// The world as it would be after the folder was taken in.
+struct Draft {
+    world: World,
+    /// Documents that are only in the folder, by their would-be entry.
+    documents: BTreeMap<u64, Intent>,
+    retire: Vec<ConnectionId>,
+    problems: Vec<Problem>,
+}
+
+impl Draft {
+    fn fold_folder(&mut self, common: &Common, now: Timestamp) {
+        let mut scanner = Scanner::new(&common.intents, Limits::default());
+        let (mut present, mut bad) = (BTreeSet::new(), BTreeSet::new());
+        let whole = loop {
+            let scan = scanner.scan(now);
+            scanner.accept(&scan);
+            for report in &scan.changed {
+                let origin = Origin::folder(&report.path);
+                present.insert(origin.clone());
+                if !report.complete() {
+                    bad.insert(origin.clone());
+                }
+                for (intent, _) in &report.intents {
+                    self.accept(intent, &origin, now);
+                }
+                if report.complete() {
+                    let keep: BTreeSet<ConnectionId> = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
+                    self.withdraw(&origin, &keep, now);
+                }
+            }
+            if !scan.more {
+                self.problems.extend(scan.problems.iter().cloned().chain(scan.folder.clone()));
+                break scan.folder.is_none();
+            }
+        };
+        // What the registry holds of files that are not there any more would be withdrawn.
+        if whole {
+            let known: Vec<Origin> = self.world.by_origin.keys().filter(|origin| origin.folder_path().is_some()).cloned().collect();
+            for origin in known.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
+                self.withdraw(origin, &BTreeSet::new(), now);
+            }
+        }
+    }
+
+    fn accept(&mut self, intent: &Intent, origin: &Origin, now: Timestamp) {
+        if self.world.sealed.contains(&intent.namespace) {
+            return;
+        }
+        let id = intent.connection_id();
+        let known = self.world.connections.get(&id).filter(|known| known.retired.is_none());
+        if known.is_some_and(|known| known.origins.iter().any(|desire| desire.origin == *origin && desire.spec == intent.digest())) {
+            return;
+        }
+        let seq = self.apply(intent.namespace.clone(), id, Fact::accepted(intent, origin.clone()), now);
+        self.documents.insert(seq, intent.clone());
+    }
+
+    fn withdraw(&mut self, origin: &Origin, keep: &BTreeSet<ConnectionId>, now: Timestamp) {
+        let ids: Vec<ConnectionId> = self.world.by_origin.get(origin).into_iter().flatten().filter(|id| !keep.contains(id)).copied().collect();
+        for id in ids {
+            self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
+            if self.world.connections.get(&id).is_some_and(crate::world::Connection::orphaned) {
+                self.apply(String::new(), id, Fact::ConnectionRetired, now);
+                self.retire.push(id);
+            }
+        }
+    }
+
+    fn apply(&mut self, namespace: String, id: ConnectionId, fact: Fact, now: Timestamp) -> u64 {
+        let seq = self.world.seq + 1;
+        self.world.apply(&Entry { seq, at: now, namespace, connection: Some(id), fact });
+        seq
+    }
+
+    fn plan(mut self, policy: Policy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
+        let ground = Ground::of(Arc::new(policy), &self.world);
+        let items = plan::plan(&self.world, &ground, &BTreeSet::new(), now);
+        let (due, later): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.due <= now);
+        let attempts = due.into_iter().map(|item| self.describe(item, &ground.policy, engines, reader)).collect();
+        Planned {
+            now: attempts,
+            retire: std::mem::take(&mut self.retire),
+            waiting: later.len(),
+            next_due: later.first().map(|item| item.due),
+            problems: self.problems,
+        }
+    }
+
+    fn describe(&self, item: Item, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
+        let document = self.world.connections.get(&item.connection).map_or(0, |known| known.document);
+        let stored = || serde_json::from_str::<Intent>(&reader?.body(document).ok()??).ok();
+        let Some(intent) = self.documents.get(&document).cloned().or_else(stored) else {
+            return PlannedAttempt { item, source_type: String::new(), resource_ids: Vec::new(), calls: Vec::new(), blocked: Some("its document cannot be read".to_string()) };
+        };
+        let mut attempt = PlannedAttempt {
+            item,
+            source_type: intent.source_type.clone(),
+            resource_ids: intent.resource_ids.clone(),
+            calls: Vec::new(),
+            blocked: None,
+        };
+        match crate::pipeline::judge(engines, policy, &intent) {
+            Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
+            Ok(family) => match engines.of(family) {
+                None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
+                Some(engine) => attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect(),
+            },
+        }
+        attempt
+    }
+}

@@ -1,0 +1,70 @@
+//! `aam test FILE`: the pipeline on one intent file, without writing anything.
+
+use super::{Common, EXIT_NOT_YET, Ended, Fail};
+use crate::clock;
+use crate::connectors::Engines;
+use crate::credentials::Resolver;
+use crate::egress::{DayBudget, Egress, resolve::SystemLookup};
+use crate::intake::{Limits, wire};
+use crate::model::{Scope, State};
+use crate::pipeline::{self, Env, Job};
+use crate::reconcile::look;
+use crate::report;
+use futures_util::future::BoxFuture;
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+#[derive(clap::Args)]
+pub struct Options {
+    /// A file with one intent or an array of them
+    file: PathBuf,
+}
+
+/// Exit 0 when every intent would be ACTIVE, 2 when one would not, 78 when the file is bad.
+pub async fn run(common: &Common, options: &Options) -> Ended {
+    let policy = Arc::new(look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let bytes = std::fs::read(&options.file).map_err(|error| Fail::new(format!("{}: {error}", options.file.display())))?;
+    let name = options.file.display().to_string();
+    let parsed = wire::parse(&bytes, &Limits::default())
+        .map_err(|refusal| Fail::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>()))?;
+    let problems: Vec<_> = parsed.problems().map(|problem| problem.clone().in_file(&name)).collect();
+    if !problems.is_empty() {
+        return Err(Fail::config(&problems));
+    }
+    let clock = clock::of_process();
+    let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
+    let env = Env { engines: Engines::all(clock), egress, resolver: Resolver::of_process() };
+    let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
+    for intent in parsed.intents() {
+        let job = Job { connection: intent.connection_id(), intent: intent.clone(), scope: Scope::Full, policy: Arc::clone(&policy), known: None };
+        let outcome = pipeline::attempt(&env, &job).await;
+        let state = State::of(outcome.class(), false);
+        passed &= state == State::Active;
+        let _ = writeln!(text, "{} would be {state}: {} {}", report::status::symbol(state), intent.source_type, intent.resource_ids.join(" "));
+        text.push_str(&report::attempt::steps(&outcome.steps));
+        values.push(serde_json::json!({
+            "connection_id": job.connection, "status": state, "steps": outcome.steps, "first_sync_rows": outcome.rows,
+            "latency_ms": outcome.latency_ms, "catalog": outcome.catalog,
+        }));
+    }
+    text.push_str("nothing was written\n");
+    common.print(&text, &values);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// The day's calls of this process alone: a test writes nothing, not even a counter.
+#[derive(Default)]
+struct MemoryBudget(Mutex<HashMap<(String, i64), u64>>);
+
+impl DayBudget for MemoryBudget {
+    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
+        let mut used = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let used = used.entry((key.to_string(), day)).or_insert(0);
+        let granted = wanted.min(limit.saturating_sub(*used));
+        *used += granted;
+        Box::pin(std::future::ready(Ok(granted)))
+    }
+}

@@ -1,0 +1,171 @@
+//! An open bucket: discovery, health and tiny sync, all from listings.
+
+use super::classify::printable;
+use super::store::{Page, Store};
+use crate::connectors::{Bounds, Connector, Discovery, Sample};
+use crate::egress::{Answer, Traffic};
+use crate::model::{Catalog, Evidence, Failure, Stream, SyncMode};
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// A listing is billed; five thousand keys or folders show the structure.
+const MAX_PAGES: usize = 5;
+const PAGE: u32 = 1000;
+
+/// An open bucket.
+pub struct Bucket {
+    pub store: Store,
+    /// `HEAD` answered 200 with a store's request id when the bucket was opened.
+    pub head_works: bool,
+}
+
+impl Connector for Bucket {
+    fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
+        Box::pin(self.folders(bounds))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
+        Box::pin(self.probe())
+    }
+
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
+        Box::pin(self.sample(max_items))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.store.wire.traffic()
+    }
+}
+
+impl Bucket {
+    /// The folders below the prefix, each a stream, and one stream for the objects beside them.
+    async fn folders(&self, bounds: Bounds) -> Result<Discovery, Failure> {
+        let started = Instant::now();
+        let mut seen = Seen::default();
+        let mut after: Option<String> = None;
+        loop {
+            let spare = bounds.bytes.saturating_sub(seen.bytes);
+            let page = Page { max_keys: PAGE, folders: true, after: after.as_deref(), max_bytes: Page::flat(0).max_bytes.min(spare.max(1)) };
+            let (listing, answer) = self.store.list(page).await.map_err(|refused| refused.failure)?;
+            seen.pages += 1;
+            seen.bytes += u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
+            seen.objects += u64::try_from(listing.objects.len()).unwrap_or(0);
+            seen.folders.extend(listing.prefixes);
+            // A store that says "more" and names no new place would be asked for ever.
+            let next = listing.next.filter(|_| listing.truncated).filter(|next| Some(next) != after.as_ref());
+            let bound_met = seen.pages >= MAX_PAGES || seen.folders.len() >= bounds.streams || seen.bytes >= bounds.bytes || started.elapsed() >= bounds.time;
+            match next {
+                Some(next) if !bound_met => after = Some(next),
+                next => {
+                    seen.truncated = next.is_some() || listing.truncated;
+                    return Ok(self.discovery(seen, bounds));
+                }
+            }
+        }
+    }
+
+    fn discovery(&self, mut seen: Seen, bounds: Bounds) -> Discovery {
+        let place = &self.store.place;
+        let stream = |name: String, row_estimate: Option<u64>| Stream {
+            name,
+            namespace: Some(place.bucket.clone()),
+            json_schema: record_schema(),
+            supported_sync_modes: vec![SyncMode::FullRefresh],
+            source_defined_primary_key: vec![vec!["key".to_string()]],
+            row_estimate,
+        };
+        // A folder's name ends in `/`, so this name is free.
+        let top = stream(format!("{}objects", place.prefix), (!seen.truncated).then_some(seen.objects));
+        let room = bounds.streams.saturating_sub(1);
+        seen.truncated |= seen.folders.len() > room;
+        let mut evidence = Evidence::new();
+        evidence.insert("pages".into(), json!(seen.pages));
+        evidence.insert("folders".into(), json!(seen.folders.len()));
+        evidence.insert("objects_beside_folders".into(), json!(seen.objects));
+        evidence.insert("truncated".into(), json!(seen.truncated));
+        evidence.insert("metadata_only".into(), json!(true));
+        let mut streams: Vec<Stream> = seen.folders.into_iter().take(room).map(|name| stream(name, None)).collect();
+        streams.push(top);
+        Discovery { catalog: Catalog { streams, truncated: seen.truncated, skipped: Vec::new() }.sorted(), evidence }
+    }
+
+    /// `HEAD` where it worked when the bucket was opened, else a listing: some keys may only list a prefix.
+    async fn probe(&self) -> Result<Evidence, Failure> {
+        let mut evidence = Evidence::new();
+        let head = if self.head_works { Some(self.store.head().await?) } else { None };
+        let answer = match head.filter(speaks_s3) {
+            Some(answer) => {
+                evidence.insert("probe".into(), json!("HEAD bucket"));
+                answer
+            }
+            None => {
+                evidence.insert("probe".into(), json!("ListObjectsV2 max-keys=1"));
+                self.store.list(Page::flat(1)).await.map_err(|refused| refused.failure)?.1
+            }
+        };
+        evidence.insert("status".into(), json!(answer.status));
+        evidence.insert("region".into(), json!(self.store.place.region));
+        note_request_id(&mut evidence, &answer);
+        Ok(evidence)
+    }
+
+    async fn sample(&self, max_items: u32) -> Result<Sample, Failure> {
+        let (listing, answer) = self.store.list(Page::flat(max_items.clamp(1, PAGE))).await.map_err(|refused| refused.failure)?;
+        let read = &listing.objects;
+        let most = usize::try_from(max_items).unwrap_or(usize::MAX);
+        let rows = read.len().min(most);
+        let mut evidence = Evidence::new();
+        evidence.insert("metadata_only".into(), json!(true));
+        evidence.insert("items".into(), json!("keys of ListObjectsV2"));
+        evidence.insert("more".into(), json!(listing.truncated));
+        evidence.insert("bytes_described".into(), json!(read.iter().take(rows).filter_map(|object| object.size).fold(0, u64::saturating_add)));
+        if rows == 0 {
+            evidence.insert("note".into(), json!("empty"));
+        }
+        if read.len() > most {
+            evidence.insert("note".into(), json!("the store sent more than was asked for"));
+        }
+        note_request_id(&mut evidence, &answer);
+        Ok(Sample { rows: u64::try_from(rows).unwrap_or(0), evidence })
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    pages: usize,
+    bytes: u64,
+    objects: u64,
+    folders: BTreeSet<String>,
+    truncated: bool,
+}
+
+/// A 200 with a store's request id. Any web server answers 200.
+#[must_use]
+pub fn speaks_s3(answer: &Answer) -> bool {
+    answer.status == 200 && answer.header("x-amz-request-id").is_some()
+}
+
+/// Adds the request id, by which the store's operator finds the call.
+pub fn note_request_id(evidence: &mut Evidence, answer: &Answer) {
+    if let Some(id) = answer.header("x-amz-request-id") {
+        evidence.insert("request_id".into(), json!(printable(id)));
+    }
+}
+
+/// One record of a listing.
+fn record_schema() -> Value {
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "required": ["key", "size", "last_modified"],
+        "properties": {
+            "key": {"type": "string"},
+            "size": {"type": "integer"},
+            "last_modified": {"type": "string", "format": "date-time"},
+            "etag": {"type": ["null", "string"]},
+            "storage_class": {"type": ["null", "string"]},
+        },
+    })
+}

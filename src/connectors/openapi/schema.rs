@@ -1,0 +1,296 @@
+//! OpenAPI 3.0 and 3.1 schemas -> plain JSON Schema, bounded, with cycles cut.
+//!
+//! Only the structure is kept: types, formats, properties, items. Texts, examples and defaults
+//! are left out, so that an edited description is no drift.
+
+use super::refs::{Library, Node};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Values of one stream's schema. What is deeper is cut, and says so.
+const MAX_NODES: usize = 2000;
+/// How many objects deep a schema is told, tried in this order until it fits [`MAX_NODES`].
+const DEPTHS: [usize; 4] = [6, 4, 2, 1];
+/// Nested calls, whatever the reason.
+const MAX_LEVEL: usize = 48;
+/// Values of one `enum`.
+const MAX_ENUM: usize = 50;
+
+/// Expands schemas and remembers those that many operations share.
+pub struct Expander<'a> {
+    library: &'a Library,
+    memo: BTreeMap<usize, Value>,
+    stack: Vec<usize>,
+    left: usize,
+}
+
+impl<'a> Expander<'a> {
+    /// An expander over `library`.
+    #[must_use]
+    pub fn new(library: &'a Library) -> Expander<'a> {
+        Expander { library, memo: BTreeMap::new(), stack: Vec::new(), left: 0 }
+    }
+
+    /// The schema that `node` stands for. The result does not depend on what was expanded before.
+    pub fn expand(&mut self, node: Node<'a>) -> Value {
+        let identity = self.library.follow(node).map_or_else(|_| node.identity(), Node::identity);
+        if let Some(known) = self.memo.get(&identity) {
+            return known.clone();
+        }
+        let mut best = json!({});
+        for depth in DEPTHS {
+            self.left = MAX_NODES;
+            self.stack.clear();
+            best = self.schema(node, depth, MAX_LEVEL);
+            if self.left > 0 {
+                break;
+            }
+        }
+        self.memo.insert(identity, best.clone());
+        best
+    }
+
+    fn schema(&mut self, node: Node<'a>, depth: usize, level: usize) -> Value {
+        self.left = self.left.saturating_sub(1);
+        if node.value == &Value::Bool(false) {
+            return json!({"not": {}});
+        }
+        let target = match self.library.follow(node) {
+            Ok(target) => target,
+            Err(reason) => return json!({"x-aam-unresolved": reason}),
+        };
+        if self.stack.contains(&target.identity()) {
+            return json!({"x-aam-cycle": true});
+        }
+        if self.left == 0 || level == 0 {
+            return shallow(target);
+        }
+        self.stack.push(target.identity());
+        let mut found = self.object(target, depth, level - 1);
+        self.stack.pop();
+        if node.value.get("nullable") == Some(&Value::Bool(true)) {
+            found = nullable(found);
+        }
+        found
+    }
+
+    fn object(&mut self, node: Node<'a>, depth: usize, level: usize) -> Value {
+        let mut out = Map::new();
+        if let Some(kind) = kind(node) {
+            out.insert("type".into(), kind);
+        }
+        for name in ["format", "const"] {
+            if let Some(value) = node.value.get(name).filter(|value| !(value.is_object() || value.is_array())) {
+                out.insert(name.into(), value.clone());
+            }
+        }
+        if let Some(values) = node.value.get("enum").and_then(Value::as_array) {
+            let few: Vec<Value> = values.iter().filter(|value| !(value.is_object() || value.is_array())).take(MAX_ENUM).cloned().collect();
+            out.insert("enum".into(), few.into());
+        }
+        let nested = ["properties", "items", "additionalProperties", "allOf", "oneOf", "anyOf"];
+        if depth == 0 && nested.iter().any(|name| node.value.get(name).is_some_and(|value| !value.is_boolean())) {
+            out.insert("x-aam-truncated".into(), true.into());
+            return out.into();
+        }
+        if depth > 0 {
+            self.children(node, depth - 1, level, &mut out);
+            self.branches(node, depth, level, &mut out);
+        }
+        let required = node.value.get("required").and_then(Value::as_array);
+        merge_required(&mut out, required.map(Vec::as_slice).unwrap_or_default());
+        let out = Value::Object(out);
+        if node.value.get("nullable") == Some(&Value::Bool(true)) { nullable(out) } else { out }
+    }
+
+    fn children(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
+        if let Some(properties) = node.get("properties") {
+            let map: Map<String, Value> =
+                properties.fields().map(|(name, schema)| (name.to_string(), self.schema(schema, depth, level))).collect();
+            out.insert("properties".into(), map.into());
+        }
+        for name in ["items", "additionalProperties"] {
+            if let Some(schema) = node.get(name) {
+                let value = if schema.value.is_boolean() { schema.value.clone() } else { self.schema(schema, depth, level) };
+                out.insert(name.into(), value);
+            }
+        }
+    }
+
+    /// `allOf` is folded into the schema. The branches of `oneOf` and `anyOf` are kept; of several
+    /// objects, the properties are folded too, because they are what a reader may meet.
+    fn branches(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
+        for part in node.get("allOf").into_iter().flat_map(Node::items) {
+            let part = self.schema(part, depth, level);
+            fold(out, &part, true);
+        }
+        for name in ["oneOf", "anyOf"] {
+            let Some(list) = node.get(name) else { continue };
+            let branches: Vec<Value> = list.items().map(|branch| self.schema(branch, depth, level)).collect();
+            let null = branches.iter().any(|branch| branch["type"] == "null");
+            let mut real: Vec<Value> = branches.into_iter().filter(|branch| branch["type"] != "null").collect();
+            if real.len() == 1 {
+                fold(out, &real.remove(0), true);
+            } else {
+                real.iter().filter(|branch| branch.get("properties").is_some()).for_each(|branch| fold(out, branch, false));
+                out.insert(name.into(), real.into());
+            }
+            if null {
+                let whole = nullable(Value::Object(std::mem::take(out)));
+                *out = whole.as_object().cloned().unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Adds what `part` says and `out` does not.
+fn fold(out: &mut Map<String, Value>, part: &Value, all: bool) {
+    let Some(part) = part.as_object() else { return };
+    for (name, value) in part {
+        match (name.as_str(), value) {
+            ("properties", Value::Object(more)) => {
+                let slot = out.entry("properties").or_insert_with(|| json!({}));
+                if let Some(properties) = slot.as_object_mut() {
+                    for (name, schema) in more {
+                        properties.entry(name.clone()).or_insert_with(|| schema.clone());
+                    }
+                }
+            }
+            ("required", Value::Array(more)) if all => merge_required(out, more),
+            ("required", _) => {}
+            (name, value) if all || name == "type" => {
+                out.entry(name.to_string()).or_insert_with(|| value.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn merge_required(out: &mut Map<String, Value>, more: &[Value]) {
+    let mut names: Vec<String> = out.get("required").and_then(Value::as_array).into_iter().flatten().chain(more).filter_map(Value::as_str).map(str::to_string).collect();
+    names.sort_unstable();
+    names.dedup();
+    if !names.is_empty() {
+        out.insert("required".into(), names.into());
+    }
+}
+
+fn shallow(node: Node<'_>) -> Value {
+    let mut out = Map::new();
+    if let Some(kind) = kind(node) {
+        out.insert("type".into(), kind);
+    }
+    out.insert("x-aam-truncated".into(), true.into());
+    out.into()
+}
+
+/// The `type`, as one word or a sorted list; guessed from what else the schema says.
+fn kind(node: Node<'_>) -> Option<Value> {
+    let words: Vec<&str> = match node.value.get("type") {
+        Some(Value::String(word)) => vec![word],
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        _ if node.value.get("properties").is_some() || node.value.get("additionalProperties").is_some_and(Value::is_object) => vec!["object"],
+        _ if node.value.get("items").is_some() => vec!["array"],
+        _ => Vec::new(),
+    };
+    words_to_type(words.into_iter().map(str::to_string).collect())
+}
+
+fn words_to_type(mut words: Vec<String>) -> Option<Value> {
+    words.sort_unstable();
+    words.dedup();
+    match words.len() {
+        0 => None,
+        1 => words.pop().map(Value::String),
+        _ => Some(words.into()),
+    }
+}
+
+/// The same schema, with `null` among its types where it names any.
+fn nullable(mut schema: Value) -> Value {
+    let words: Vec<String> = match &schema["type"] {
+        Value::String(word) => vec![word.clone(), "null".into()],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_string).chain(["null".to_string()]).collect(),
+        _ => return schema,
+    };
+    if let (Some(kind), Some(object)) = (words_to_type(words), schema.as_object_mut()) {
+        object.insert("type".into(), kind);
+    }
+    schema
+}
+
+/// Whether a normalised schema allows values of type `word`; one that names no type allows all.
+#[must_use]
+pub fn allows(schema: &Value, word: &str) -> bool {
+    match &schema["type"] {
+        Value::String(one) => one == word,
+        Value::Array(list) => list.iter().any(|one| one == word),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use url::Url;
+
+    fn expand(components: Value, schema: Value) -> Value {
+        let root = json!({"components": {"schemas": components}, "s": schema});
+        let library = Library::new(Url::parse("https://a.example/openapi.json").unwrap(), root);
+        let node = library.root().get("s").unwrap();
+        Expander::new(&library).expand(node)
+    }
+
+    #[test]
+    fn both_ways_to_say_null_agree() {
+        let old = expand(json!({}), json!({"type": "string", "nullable": true}));
+        let new = expand(json!({}), json!({"type": ["string", "null"]}));
+        let any = expand(json!({}), json!({"anyOf": [{"type": "string"}, {"type": "null"}]}));
+        assert_eq!(old, json!({"type": ["null", "string"]}));
+        assert_eq!((&new, &any), (&old, &old));
+    }
+
+    #[test]
+    fn all_of_is_folded_and_texts_are_dropped() {
+        let found = expand(
+            json!({"Base": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer", "description": "x", "example": 7}}}}),
+            json!({"allOf": [{"$ref": "#/components/schemas/Base"}, {"properties": {"name": {"type": "string"}}, "required": ["name"]}]}),
+        );
+        assert_eq!(found, json!({"type": "object", "required": ["id", "name"], "properties": {"id": {"type": "integer"}, "name": {"type": "string"}}}));
+    }
+
+    #[test]
+    fn cycles_are_cut_with_a_marker() {
+        let found = expand(
+            json!({"Tree": {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}}}}),
+            json!({"$ref": "#/components/schemas/Tree"}),
+        );
+        assert_eq!(found["properties"]["children"], json!({"type": "array", "items": {"x-aam-cycle": true}}));
+    }
+
+    #[test]
+    fn a_bomb_keeps_its_columns_and_is_cut_below() {
+        let mut schemas = Map::new();
+        for level in 0..30 {
+            let next = json!({"$ref": format!("#/components/schemas/L{}", level + 1)});
+            let properties: Map<String, Value> = (0..10).map(|i| (format!("p{i}"), next.clone())).collect();
+            schemas.insert(format!("L{level}"), json!({"type": "object", "properties": properties}));
+        }
+        schemas.insert("L30".into(), json!({"type": "string"}));
+        let found = expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"}));
+        let columns = found["properties"].as_object().unwrap();
+        assert_eq!(columns.len(), 10);
+        assert!(columns.values().all(|column| column["type"] == "object"), "{found}");
+        assert!(found.to_string().len() < 200_000);
+        assert!(found.to_string().contains("x-aam-truncated"));
+    }
+
+    #[test]
+    fn a_chain_of_all_of_ends() {
+        let mut schemas = Map::new();
+        for level in 0..5000 {
+            schemas.insert(format!("L{level}"), json!({"allOf": [{"$ref": format!("#/components/schemas/L{}", level + 1)}]}));
+        }
+        assert_eq!(expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"})), json!({"x-aam-truncated": true}));
+    }
+}

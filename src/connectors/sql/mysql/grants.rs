@@ -1,0 +1,192 @@
+//! `SHOW GRANTS`, read. The only place where a privilege verdict and the question
+//! "may this account see the whole database" come from.
+//!
+//! A line may end in `IDENTIFIED BY PASSWORD '<hash>'`: nothing behind `TO` is ever kept.
+
+use crate::connectors::sql::limits;
+use crate::model::Privilege;
+
+/// Privileges that only read. REFERENCES and the rest write, lock, run code or see other sessions.
+const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
+
+/// One line of `SHOW GRANTS`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Privileges on an object, as printed: `*.*`, `` `shop`.* ``, `` `shop`.`orders` ``.
+    On { privileges: Vec<String>, object: String, grant_option: bool },
+    /// A role whose own privileges may not be in the list.
+    Role(String),
+}
+
+/// Reads one line; `None` for what is no grant of rights, for example `SET DEFAULT ROLE`.
+#[must_use]
+pub fn parse(line: &str) -> Option<Grant> {
+    let rest = line.strip_prefix("GRANT ")?;
+    let (head, tail) = split_outside(rest, " TO ")?;
+    match split_outside(head, " ON ") {
+        None => Some(Grant::Role(head.trim().to_string())),
+        Some((privileges, object)) => Some(Grant::On {
+            privileges: split_list(privileges),
+            object: object.strip_prefix("TABLE ").unwrap_or(object).trim().to_string(),
+            grant_option: tail.contains("WITH GRANT OPTION"),
+        }),
+    }
+}
+
+/// Splits at the first `word` that is not inside backticks.
+fn split_outside<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
+    let mut quoted = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '`' => quoted = !quoted,
+            _ if !quoted => {
+                if let Some(after) = text.get(at..).and_then(|rest| rest.strip_prefix(word)) {
+                    return Some((text.get(..at)?, after));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Splits `SELECT (`a`, `b`), INSERT` at the commas outside parentheses.
+fn split_list(text: &str) -> Vec<String> {
+    let mut list = vec![String::new()];
+    let (mut depth, mut quoted) = (0_usize, false);
+    for c in text.chars() {
+        match c {
+            '`' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth = depth.saturating_sub(1),
+            ',' if !quoted && depth == 0 => {
+                list.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = list.last_mut() {
+            last.push(c);
+        }
+    }
+    list.into_iter().map(|privilege| privilege.trim().to_string()).filter(|privilege| !privilege.is_empty()).collect()
+}
+
+/// The name of a privilege without its column list.
+fn word(privilege: &str) -> &str {
+    privilege.split(" (").next().unwrap_or(privilege).trim()
+}
+
+/// The verdict over all lines.
+#[must_use]
+pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
+    let parsed: Vec<Grant> = lines.iter().filter_map(|line| parse(line)).collect();
+    let mut excess: Vec<String> = Vec::new();
+    let mut roles: Vec<&str> = Vec::new();
+    for grant in &parsed {
+        match grant {
+            Grant::Role(role) => roles.push(role),
+            Grant::On { privileges, object, grant_option } => {
+                // PROXY is granted on accounts, not on data.
+                let mut over: Vec<&str> = privileges.iter().map(String::as_str).filter(|privilege| !READING.contains(&word(privilege))).collect();
+                if *grant_option {
+                    over.push("GRANT OPTION");
+                }
+                if !over.is_empty() {
+                    excess.push(format!("{} ON {object}", over.join(", ")));
+                }
+            }
+        }
+    }
+    let more = excess.len().saturating_sub(limits::GRANTS);
+    if more > 0 {
+        excess.truncate(limits::GRANTS);
+        excess.push(format!("and {more} more grants"));
+    }
+    if !excess.is_empty() {
+        return Privilege::Over { grants: excess };
+    }
+    if parsed.is_empty() {
+        return Privilege::Unknown { reason: "SHOW GRANTS gave no line that is a grant".to_string() };
+    }
+    // MariaDB lists the rights of the active role; MySQL lists its name only.
+    if !roles.is_empty() && !mariadb {
+        return Privilege::Unknown { reason: format!("the rights of the roles {} are not in SHOW GRANTS", roles.join(", ")) };
+    }
+    Privilege::Ok
+}
+
+/// Whether some grant opens every table of `database` for SELECT: then an empty list is truly empty.
+#[must_use]
+pub fn sees_all(lines: &[String], database: &str) -> bool {
+    lines.iter().filter_map(|line| parse(line)).any(|grant| match grant {
+        Grant::Role(_) => false,
+        Grant::On { privileges, object, .. } => {
+            let reads = privileges.iter().any(|privilege| privilege == "SELECT" || privilege.starts_with("ALL PRIVILEGES"));
+            reads && (object == "*.*" || covers(&object, database))
+        }
+    })
+}
+
+/// Whether `` `pattern`.* `` is `database`. Patterns with unescaped wildcards are taken by their
+/// literal text only: a wrong no asks for a grant, a wrong yes would hide blindness.
+fn covers(object: &str, database: &str) -> bool {
+    let Some(name) = object.strip_suffix(".*") else { return false };
+    let name = name.trim_matches('`').replace("``", "`").replace("\\_", "_").replace("\\%", "%");
+    name.eq_ignore_ascii_case(database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|line| (*line).to_string()).collect()
+    }
+
+    #[test]
+    fn a_reader_is_ok_and_its_hash_is_not_kept() {
+        let reader = lines(&["GRANT USAGE ON *.* TO `reader`@`%` IDENTIFIED BY PASSWORD '*0123'", "GRANT SELECT, SHOW VIEW ON `shop`.* TO `reader`@`%`"]);
+        assert_eq!(verdict(&reader, true), Privilege::Ok);
+        assert!(sees_all(&reader, "shop") && !sees_all(&reader, "other"));
+        assert!(!format!("{:?}", parse(&reader[0])).contains("0123"));
+    }
+
+    #[test]
+    fn excess_is_named_in_the_words_of_show_grants() {
+        let writer = lines(&[
+            "GRANT FILE ON *.* TO `w`@`%`",
+            "GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`order TO s` TO `w`@`%` WITH GRANT OPTION",
+        ]);
+        assert_eq!(
+            verdict(&writer, true),
+            Privilege::Over { grants: vec!["FILE ON *.*".into(), "INSERT, UPDATE (`a`, `b`), GRANT OPTION ON `shop`.`order TO s`".into()] }
+        );
+        assert!(!sees_all(&writer, "shop"));
+        assert_eq!(verdict(&lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]), true), Privilege::Over { grants: vec!["ALL PRIVILEGES ON `shop`.*".into()] });
+    }
+
+    #[test]
+    fn what_could_not_be_asked_is_unknown() {
+        let roles = lines(&["GRANT USAGE ON *.* TO `r`@`%`", "GRANT `analyst`@`%` TO `r`@`%`"]);
+        assert!(matches!(verdict(&roles, false), Privilege::Unknown { .. }));
+        assert_eq!(verdict(&roles, true), Privilege::Ok);
+        assert!(matches!(verdict(&[], true), Privilege::Unknown { .. }));
+    }
+
+    proptest! {
+        /// Any extra privilege on any object is seen; no line makes the reader panic.
+        #[test]
+        fn an_extra_privilege_is_never_missed(extra in "INSERT|UPDATE|DELETE|DROP|ALTER|EXECUTE|SUPER|CREATE USER", name in "[a-z ,()]{1,12}") {
+            let line = format!("GRANT SELECT, {extra} ON `{name}`.* TO `x`@`%`");
+            prop_assert_eq!(verdict(&[line], true), Privilege::Over { grants: vec![format!("{extra} ON `{name}`.*")] });
+        }
+
+        #[test]
+        fn any_line_is_answered(line in "\\PC{0,60}") {
+            let _ = parse(&line);
+            let _ = parse(&format!("GRANT {line}"));
+        }
+    }
+}

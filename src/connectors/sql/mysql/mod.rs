@@ -1,0 +1,102 @@
+//! MySQL and MariaDB.
+
+pub mod catalog;
+pub mod errors;
+pub mod grants;
+pub mod wire;
+
+use super::gate::Gate;
+use super::login::Login;
+use super::uri::Server;
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
+use crate::egress::Traffic;
+use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use crate::policy::Policy;
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use std::sync::Arc;
+use wire::{Row, Wire};
+
+/// `tx_read_only` in MariaDB, `transaction_read_only` in MySQL 8.
+const IDENTITY: [&str; 2] = [
+    "SELECT DATABASE(), CURRENT_USER(), VERSION(), @@tx_read_only",
+    "SELECT DATABASE(), CURRENT_USER(), VERSION(), @@transaction_read_only",
+];
+
+/// An open database.
+struct Database {
+    wire: Wire,
+    /// Some grant opens the whole database.
+    sees_all: bool,
+}
+
+/// Logs in and proves that this is the database of the resource id, in a session that cannot write.
+///
+/// # Errors
+/// The gate's, the wire's, and `WrongService` for another database.
+pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
+    let wire = Wire::open(gate, server, login, &policy.network).await?;
+    let mut identity = prove(&wire).await?;
+    identity.insert("encrypted".into(), json!(wire.encrypted));
+    let (privilege, sees_all) = match wire.ask("ask for this account's grants", &["SHOW GRANTS"]).await {
+        Ok(sets) => {
+            let lines: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
+            (grants::verdict(&lines, wire.mariadb), grants::sees_all(&lines, &server.database))
+        }
+        Err(failure) => (Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) }, false),
+    };
+    Ok(Opened { connector: Box::new(Database { wire, sees_all }), identity, privilege })
+}
+
+/// Who and where we are, from the server itself.
+async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
+    let statement = if wire.mariadb { IDENTITY[0] } else { IDENTITY[1] };
+    let sets = wire.ask("ask who and where it is", &[statement]).await?;
+    let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
+    let [Some(database), Some(user), Some(version), read_only] = row.as_slice() else {
+        return Err(Failure::new(
+            Class::WrongService,
+            format!("{}: the server does not say which database it is", wire.server),
+            "check host and port",
+        ));
+    };
+    // Names are folded where lower_case_table_names is set.
+    if database.to_lowercase() != wire.server.database.to_lowercase() {
+        return Err(Failure::new(
+            Class::WrongService,
+            format!("{}: the server answers as database {database}", wire.server),
+            "check the resource id and the proxy's routing",
+        ));
+    }
+    if read_only.as_deref() != Some("1") {
+        return Err(Failure::new(
+            Class::WrongService,
+            format!("{}: the server does not keep a session read-only", wire.server),
+            "AAM reads only where the server itself refuses writes; connect to the server instead of the proxy before it",
+        ));
+    }
+    let mut evidence = Evidence::new();
+    evidence.insert("server_version".into(), json!(version));
+    evidence.insert("database".into(), json!(database));
+    evidence.insert("user".into(), json!(user));
+    evidence.insert("read_only".into(), json!(true));
+    Ok(evidence)
+}
+
+impl Connector for Database {
+    fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
+        Box::pin(catalog::discover(&self.wire, bounds))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
+        Box::pin(prove(&self.wire))
+    }
+
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
+        Box::pin(catalog::sample(&self.wire, self.sees_all, max_items))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.wire.call.traffic()
+    }
+}

@@ -1,0 +1,185 @@
+//! Structure from `pg_catalog`, which every role may read, with or without SELECT on the tables.
+
+use super::wire::{Row, Wire};
+use crate::connectors::sql::quote;
+use crate::connectors::sql::types::{self, Column, Table};
+use crate::connectors::{Bounds, Discovery};
+use crate::model::catalog::SkippedStream;
+use crate::model::{Catalog, Evidence, Failure};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Tables whose columns are asked for at once.
+const CHUNK: usize = 200;
+
+/// What one relation is, besides its columns.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub kind: &'static str,
+    /// `None` when the table was never analysed.
+    pub rows: Option<u64>,
+    pub usage: bool,
+    pub select: bool,
+    /// SELECT on at least one column, though not on the table.
+    pub some_columns: bool,
+    /// Row level security filters what this role reads.
+    pub filtered: bool,
+}
+
+impl Relation {
+    /// Whether a row could be read.
+    #[must_use]
+    pub fn readable(&self) -> bool {
+        self.usage && (self.select || self.some_columns)
+    }
+
+    /// `"schema"."name"`.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote::double(&self.schema), quote::double(&self.name))
+    }
+
+    /// What is missing, in the words of GRANT; empty when nothing is.
+    #[must_use]
+    pub fn missing(&self) -> &'static str {
+        match (self.usage, self.select || self.some_columns) {
+            (true, true) => "",
+            (false, true) => "USAGE on the schema",
+            (true, false) => "SELECT on the table",
+            (false, false) => "USAGE on the schema and SELECT on the table",
+        }
+    }
+}
+
+/// Ordinary relations outside the system schemas and outside extensions; partitions are part of their parent.
+const FROM: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition \
+    AND n.nspname NOT IN ('pg_catalog','information_schema') AND n.nspname !~ '^pg_(toast|temp|toast_temp)' \
+    AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
+
+const COLUMNS_OF_RELATION: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples::bigint, \
+    has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'SELECT'), \
+    c.relkind IN ('r','p') AND row_security_active(c.oid)";
+
+/// The condition for one schema, if the resource id names one.
+pub fn only_schema(wire: &Wire) -> String {
+    wire.server.schema.as_deref().map_or_else(String::new, |name| format!(" AND n.nspname = {}", quote::literal(name)))
+}
+
+/// Up to `limit` relations in the order of `order`, a constant of the caller.
+pub async fn relations(wire: &Wire, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
+    let sql = format!("{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
+    let sets = wire.ask("list the tables", &sql).await?;
+    Ok(sets.into_iter().flatten().filter_map(|row| relation(&row)).collect())
+}
+
+fn relation(row: &Row) -> Option<Relation> {
+    let text = |at: usize| row.get(at).and_then(Option::as_deref);
+    let yes = |at: usize| text(at) == Some("t");
+    Some(Relation {
+        oid: text(0)?.parse().ok()?,
+        schema: text(1)?.to_string(),
+        name: text(2)?.to_string(),
+        kind: match text(3)? {
+            "v" => "view",
+            "m" => "materialized view",
+            "f" => "foreign table",
+            _ => "table",
+        },
+        // -1 means never analysed; before version 14 that was 0.
+        rows: text(4).and_then(|rows| rows.parse::<u64>().ok()),
+        usage: yes(5),
+        select: yes(6),
+        some_columns: yes(7),
+        filtered: yes(8),
+    })
+}
+
+/// Catalog v1 of the database.
+///
+/// # Errors
+/// Those of the wire.
+pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure> {
+    let started = Instant::now();
+    let mut all = relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;
+    let mut truncated = all.len() > bounds.streams;
+    all.truncate(bounds.streams);
+    let seen = all.len();
+    let mut catalog = Catalog::default();
+    for chunk in all.chunks(CHUNK) {
+        if started.elapsed() > bounds.time || wire.bytes() > bounds.bytes {
+            truncated = true;
+            break;
+        }
+        truncated |= describe(wire, chunk, bounds.columns, &mut catalog).await?;
+    }
+    let blind: Vec<&Relation> = all.iter().filter(|relation| !relation.readable()).collect();
+    let mut evidence = Evidence::new();
+    evidence.insert("streams".into(), json!(catalog.streams.len()));
+    evidence.insert("readable".into(), json!(seen - blind.len()));
+    if !blind.is_empty() {
+        let named: Vec<String> = blind.iter().take(10).map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing())).collect();
+        evidence.insert("unreadable".into(), json!(named));
+        evidence.insert("unreadable_count".into(), json!(blind.len()));
+    }
+    catalog.truncated = truncated;
+    Ok(Discovery { catalog: catalog.sorted(), evidence })
+}
+
+/// Adds the streams of `chunk`; answers whether a bound was met.
+async fn describe(wire: &Wire, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
+    let oids = chunk.iter().map(|relation| relation.oid.to_string()).collect::<Vec<_>>().join(",");
+    let sql = format!(
+        "SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+         CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, t.typtype = 'd' AND t.typnotnull \
+         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN ({oids}) ORDER BY a.attrelid, a.attnum; \
+         SELECT i.indrelid, a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+         WHERE i.indisprimary AND i.indrelid IN ({oids}) ORDER BY i.indrelid, k.place"
+    );
+    let mut sets = wire.ask("describe the columns", &sql).await?.into_iter();
+    let mut described: BTreeMap<u32, Vec<Column>> = BTreeMap::new();
+    for (oid, column) in sets.next().unwrap_or_default().iter().filter_map(column) {
+        described.entry(oid).or_default().push(column);
+    }
+    let mut keys: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for row in sets.next().unwrap_or_default() {
+        if let [Some(oid), Some(name)] = row.as_slice() {
+            keys.entry(oid.parse().unwrap_or_default()).or_default().push(name.clone());
+        }
+    }
+    let mut truncated = false;
+    for relation in chunk {
+        let mut own = described.remove(&relation.oid).unwrap_or_default();
+        if own.len() > columns {
+            own.truncate(columns);
+            truncated = true;
+        }
+        if own.is_empty() && relation.kind != "table" {
+            catalog.skipped.push(SkippedStream { name: relation.name.clone(), reason: "it has no columns".into() });
+            continue;
+        }
+        catalog.streams.push(types::stream(Table {
+            namespace: Some(relation.schema.clone()),
+            name: relation.name.clone(),
+            kind: relation.kind,
+            columns: own,
+            key: keys.remove(&relation.oid).unwrap_or_default(),
+            rows: relation.rows.filter(|_| relation.kind != "view"),
+        }));
+    }
+    Ok(truncated)
+}
+
+fn column(row: &Row) -> Option<(u32, Column)> {
+    let text = |at: usize| row.get(at).and_then(Option::as_deref);
+    let native = text(2)?.to_string();
+    let schema = types::postgres(text(4).unwrap_or(&native));
+    let nullable = text(3) != Some("t") && text(5) != Some("t");
+    Some((text(0)?.parse().ok()?, Column { name: text(1)?.to_string(), native, nullable, schema }))
+}

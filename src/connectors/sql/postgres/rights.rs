@@ -1,0 +1,109 @@
+//! What the role may do beyond reading, asked of the catalog and never tried.
+
+use super::wire::{Row, Wire};
+use crate::connectors::sql::{limits, quote};
+use crate::model::Privilege;
+
+/// Four result sets: attributes, memberships, CREATE, writable tables (one more than are named, and their number).
+fn statements() -> String {
+    let more = limits::GRANTS + 1;
+    format!(
+        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user; \
+         SELECT rolname FROM pg_roles WHERE rolname IN ('pg_write_all_data','pg_write_server_files','pg_execute_server_program', \
+           'pg_read_server_files','pg_signal_backend') AND pg_has_role(current_user, oid, 'MEMBER') ORDER BY 1; \
+         SELECT 'database', current_database()::text WHERE has_database_privilege(current_database(), 'CREATE') \
+           UNION ALL (SELECT 'schema', nspname::text FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' \
+           AND has_schema_privilege(oid, 'CREATE') ORDER BY nspname LIMIT {more}); \
+         SELECT n.nspname, c.relname, has_table_privilege(c.oid, 'INSERT'), has_table_privilege(c.oid, 'UPDATE'), \
+           has_table_privilege(c.oid, 'DELETE'), has_table_privilege(c.oid, 'TRUNCATE'), count(*) OVER () \
+           FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+           WHERE c.relkind IN ('r','p','v','f') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
+           AND has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1, 2 LIMIT {more}"
+    )
+}
+
+/// The verdict; `Unknown` when the server does not answer the question.
+pub async fn verdict(wire: &Wire) -> Privilege {
+    match wire.ask("ask for this role's privileges", &statements()).await {
+        Ok(sets) => judge(&sets),
+        Err(failure) => Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) },
+    }
+}
+
+/// From the four result sets to the verdict.
+#[must_use]
+pub fn judge(sets: &[Vec<Row>]) -> Privilege {
+    let [attributes, memberships, create, tables] = sets else {
+        return Privilege::Unknown { reason: format!("the server gave {} of 4 answers", sets.len()) };
+    };
+    let Some(own) = attributes.first() else {
+        return Privilege::Unknown { reason: "pg_roles does not show the current role".to_string() };
+    };
+    let mut grants: Vec<String> = Vec::new();
+    let words = ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"];
+    grants.extend(own.iter().zip(words).filter(|(has, _)| has.as_deref() == Some("t")).map(|(_, word)| word.to_string()));
+    // A superuser has every right below: naming them adds nothing.
+    if grants.first().is_some_and(|first| first == "SUPERUSER") {
+        return Privilege::Over { grants };
+    }
+    grants.extend(memberships.iter().filter_map(|row| text(row, 0)).map(|role| format!("member of {role}")));
+    grants.extend(create.iter().filter_map(|row| Some(format!("CREATE on {} {}", text(row, 0)?, quote::double(text(row, 1)?)))));
+    grants.extend(tables.iter().take(limits::GRANTS).filter_map(table));
+    if let Some(total) = tables.first().and_then(|row| text(row, 6)).and_then(|total| total.parse::<usize>().ok())
+        && total > limits::GRANTS
+    {
+        grants.push(format!("and writing to {} more tables", total - limits::GRANTS));
+    }
+    if grants.is_empty() { Privilege::Ok } else { Privilege::Over { grants } }
+}
+
+fn table(row: &Row) -> Option<String> {
+    let has: Vec<&str> = ["INSERT", "UPDATE", "DELETE", "TRUNCATE"]
+        .into_iter()
+        .enumerate()
+        .filter(|(at, _)| text(row, at + 2) == Some("t"))
+        .map(|(_, word)| word)
+        .collect();
+    Some(format!("{} on table {}.{}", has.join(", "), quote::double(text(row, 0)?), quote::double(text(row, 1)?)))
+}
+
+fn text(row: &Row, at: usize) -> Option<&str> {
+    row.get(at).and_then(Option::as_deref)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(values: &[&str]) -> Row {
+        values.iter().map(|value| Some((*value).to_string())).collect()
+    }
+
+    const PLAIN: [&str; 5] = ["f", "f", "f", "f", "f"];
+
+    #[test]
+    fn a_role_that_only_reads_is_ok() {
+        assert_eq!(judge(&[vec![row(&PLAIN)], vec![], vec![], vec![]]), Privilege::Ok);
+    }
+
+    #[test]
+    fn an_answer_that_is_missing_is_not_ok() {
+        assert!(matches!(judge(&[vec![], vec![], vec![], vec![]]), Privilege::Unknown { .. }));
+        assert!(matches!(judge(&[vec![row(&PLAIN)], vec![]]), Privilege::Unknown { .. }));
+    }
+
+    #[test]
+    fn excess_is_named_in_the_words_of_grant_and_bounded() {
+        let table = |n: usize| row(&["sales", &format!("t{n:02}"), "t", "f", "t", "f", "30"]);
+        let sets = [
+            vec![row(&["f", "t", "f", "f", "f"])],
+            vec![row(&["pg_write_all_data"])],
+            vec![row(&["schema", "sales"])],
+            (0..=limits::GRANTS).map(table).collect(),
+        ];
+        let Privilege::Over { grants } = judge(&sets) else { panic!("not over") };
+        assert_eq!(grants[..4], ["CREATEROLE", "member of pg_write_all_data", "CREATE on schema \"sales\"", "INSERT, DELETE on table \"sales\".\"t00\""]);
+        assert_eq!(grants.last().map(String::as_str), Some("and writing to 10 more tables"));
+        assert_eq!(judge(&[vec![row(&["t", "t", "f", "f", "f"])], vec![], vec![], vec![]]), Privilege::Over { grants: vec!["SUPERUSER".into(), "CREATEROLE".into()] });
+    }
+}

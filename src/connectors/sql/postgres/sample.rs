@@ -1,0 +1,89 @@
+//! The tiny sync: a few rows of the first table that can be read and has any.
+
+use super::catalog::{self, Relation};
+use super::wire::Wire;
+use crate::connectors::Sample;
+use crate::connectors::sql::{limits, quote};
+use crate::model::{Class, Evidence, Failure};
+use serde_json::json;
+
+/// Readable ones first, tables before views (reading a view runs somebody's functions), then those
+/// that are not known to be empty.
+const ORDER: &str = "(has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')) DESC, \
+    (c.relkind IN ('r','p','m')) DESC, (c.reltuples <> 0) DESC, n.nspname, c.relname";
+
+/// Reads at most `max_items` rows and counts them; nothing of them is kept.
+///
+/// # Errors
+/// `PermissionDenied` when tables exist and none can be read: an empty answer would be a lie.
+pub async fn read(wire: &Wire, max_items: u32) -> Result<Sample, Failure> {
+    let candidates = catalog::relations(wire, ORDER, limits::CANDIDATES).await?;
+    let mut evidence = Evidence::new();
+    if candidates.is_empty() {
+        evidence.insert("note".into(), json!("empty: the database has no tables"));
+        return Ok(Sample { rows: 0, evidence });
+    }
+    let mut denied: Option<Failure> = None;
+    let mut empty: Vec<String> = Vec::new();
+    let mut filtered = false;
+    for relation in candidates.iter().filter(|relation| relation.readable()) {
+        match rows_of(wire, relation, max_items).await {
+            Ok(0) => {
+                filtered |= relation.filtered;
+                empty.push(relation.quoted());
+            }
+            Ok(rows) => {
+                evidence.insert("stream".into(), json!(format!("{}.{}", relation.schema, relation.name)));
+                evidence.insert("rows".into(), json!(rows));
+                return Ok(Sample { rows, evidence });
+            }
+            Err(failure) if failure.class == Class::PermissionDenied => denied = Some(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if empty.is_empty() {
+        return Err(denied.unwrap_or_else(|| blind(wire, &candidates)));
+    }
+    evidence.insert("empty_streams".into(), json!(empty));
+    let note = if filtered {
+        "empty: row level security is active for this role and may hide rows"
+    } else {
+        "empty: the tables that were looked into have no rows"
+    };
+    evidence.insert("note".into(), json!(note));
+    Ok(Sample { rows: 0, evidence })
+}
+
+async fn rows_of(wire: &Wire, relation: &Relation, max_items: u32) -> Result<u64, Failure> {
+    let what = format!("read {}", relation.quoted());
+    let columns = if relation.select { "*".to_string() } else { granted_columns(wire, relation).await? };
+    let sql = format!("SELECT {columns} FROM {} LIMIT {max_items}", relation.quoted());
+    let sets = wire.ask(&what, &sql).await?;
+    Ok(sets.into_iter().map(|set| set.len() as u64).sum())
+}
+
+/// The columns that a column-level grant opens.
+async fn granted_columns(wire: &Wire, relation: &Relation) -> Result<String, Failure> {
+    let sql = format!(
+        "SELECT a.attname FROM pg_attribute a WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped \
+         AND has_column_privilege(a.attrelid, a.attnum, 'SELECT') ORDER BY a.attnum",
+        relation.oid
+    );
+    let sets = wire.ask("list the readable columns", &sql).await?;
+    let names: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).map(|name| quote::double(&name)).collect();
+    Ok(names.join(", "))
+}
+
+/// Tables exist and this role reads none of them.
+fn blind(wire: &Wire, candidates: &[Relation]) -> Failure {
+    let Some(first) = candidates.first() else {
+        return Failure::new(Class::Bug, "no table to name", "report this");
+    };
+    let (schema, role) = (quote::double(&first.schema), quote::double(&wire.user));
+    Failure::new(
+        Class::PermissionDenied,
+        format!("{}: {} can read no table, although tables exist", wire.server, wire.user),
+        format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};"),
+    )
+    .detail(format!("permission denied for table {}: lacks {}", first.quoted(), first.missing()))
+}

@@ -1,0 +1,199 @@
+//! One PostgreSQL session in which nothing can be written.
+//!
+//! Two locks: the session starts with `default_transaction_read_only=on`, and every batch is one
+//! simple query `BEGIN READ ONLY; SET LOCAL ...; <constant>; ROLLBACK`. The simple protocol needs
+//! no prepared statement, so a pooler in transaction mode serves it as well.
+
+use super::errors::{self, Stage};
+use super::meter::Meter;
+use crate::connectors::sql::gate::{Call, Gate};
+use crate::connectors::sql::login::Login;
+use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::{limits, tls};
+use crate::model::{Class, Failure};
+use crate::policy::Network;
+use futures_util::StreamExt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
+use tokio_postgres::{Client, Config, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Set when the session starts, so that a statement outside a batch could not write either.
+const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=5000 -c lock_timeout=1000 \
+    -c idle_in_transaction_session_timeout=15000";
+
+/// Repeated in each batch for poolers. `search_path` keeps functions of the database's users from
+/// standing in for those of the catalog.
+const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 1000; \
+    SET LOCAL idle_in_transaction_session_timeout = 15000; SET LOCAL search_path = pg_catalog; ";
+
+/// One row as text; `None` is NULL.
+pub type Row = Vec<Option<String>>;
+
+/// An open session.
+pub struct Wire {
+    client: Client,
+    driver: tokio::task::JoinHandle<()>,
+    /// What the connection itself died of; the client only learns that it is closed.
+    died: Arc<Mutex<Option<String>>>,
+    pub call: Call,
+    pub server: Server,
+    pub user: String,
+    pub encrypted: bool,
+    /// A pooler refused the start options; only the batches are read-only then.
+    pub pooled: bool,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Wire {
+    /// Dials, encrypts, logs in.
+    ///
+    /// # Errors
+    /// Those of the gate, and what `errors` makes of the server's answer.
+    pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network) -> Result<Wire, Failure> {
+        let first = Wire::attempt(gate, server, login, network, true).await;
+        match first {
+            // PgBouncer before 1.20 does not know the start parameter.
+            Err(failure) if failure.detail.contains("08P01") && failure.detail.contains("options") => {
+                Wire::attempt(gate, server, login, network, false).await
+            }
+            other => other,
+        }
+    }
+
+    async fn attempt(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network, options: bool) -> Result<Wire, Failure> {
+        let call = Call::admit(gate, server).await?;
+        let encrypted = call.note(tls::encrypted(server, call.address()))?;
+        let died = Arc::new(Mutex::new(None));
+        let config = config(server, login, options, encrypted);
+        let dialled = async {
+            let stream = dial(server, call.address()).await?;
+            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::BYTES);
+            let start = |error: tokio_postgres::Error| errors::of(server, &login.user, Stage::Open, &error, None);
+            if encrypted {
+                let mut make = MakeRustlsConnect::new(tls::client(network)?);
+                let connect = MakeTlsConnect::<Meter<TcpStream>>::make_tls_connect(&mut make, &server.host)
+                    .map_err(|error| tls::failure(server, &format!("{error:?}")))?;
+                run(&config, stream, connect, &died).await.map_err(start)
+            } else {
+                run(&config, stream, NoTls, &died).await.map_err(start)
+            }
+        };
+        let dialled = within(limits::connect(server), server, "log in", dialled).await.and_then(|outcome| outcome);
+        let (client, driver) = call.note(dialled)?;
+        Ok(Wire { client, driver, died, call, server: server.clone(), user: login.user.clone(), encrypted, pooled: !options })
+    }
+
+    /// Runs constant statements in one read-only transaction and gives their result sets in order.
+    ///
+    /// # Errors
+    /// What `errors` makes of the server's answer; `Network` when none comes in time.
+    pub async fn ask(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, Failure> {
+        let batch = format!("{BEGIN}{sql}; ROLLBACK");
+        let outcome = within(limits::answer(&self.server), &self.server, what, self.collect(&batch)).await;
+        let outcome = match outcome {
+            Ok(Err(error)) => Err(self.failed(what, &error).await),
+            Ok(Ok(sets)) => Ok(sets),
+            Err(late) => Err(late),
+        };
+        self.call.note(outcome)
+    }
+
+    /// Ends the transaction that the server may still hold open, and says what happened.
+    async fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Failure {
+        if !error.is_closed() {
+            let _ = within(limits::LOCK, &self.server, "end the transaction", self.client.batch_execute("ROLLBACK")).await;
+        }
+        let died = self.died.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        errors::of(&self.server, &self.user, Stage::Work(what), error, died)
+    }
+
+    async fn collect(&self, batch: &str) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
+        let stream = self.client.simple_query_raw(batch).await?;
+        let mut stream = std::pin::pin!(stream);
+        let mut sets: Vec<Vec<Row>> = Vec::new();
+        while let Some(message) = stream.next().await {
+            match message? {
+                SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
+                SimpleQueryMessage::Row(row) => {
+                    // Bytes that are no UTF-8 (a database in SQL_ASCII) count as a value that is not shown.
+                    let values = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
+                    if let Some(set) = sets.last_mut() {
+                        set.push(values);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(sets)
+    }
+
+    /// Bytes in both directions so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.call.bytes().load(Ordering::Relaxed)
+    }
+}
+
+fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Config {
+    let mut config = Config::new();
+    config
+        .user(&login.user)
+        .password(login.password.expose())
+        .dbname(&server.database)
+        .application_name(server.application.as_deref().unwrap_or("aam"))
+        .ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
+    if options {
+        config.options(OPTIONS);
+    }
+    config
+}
+
+async fn dial(server: &Server, address: SocketAddr) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect(address).await.map_err(|error| errors::unreachable(server, &error))?;
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Logs in and lets the connection run by itself until it ends or is aborted.
+async fn run<S, T>(
+    config: &Config,
+    stream: S,
+    connect: T,
+    died: &Arc<Mutex<Option<String>>>,
+) -> Result<(Client, tokio::task::JoinHandle<()>), tokio_postgres::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: TlsConnect<S>,
+    T::Stream: Send + 'static,
+{
+    let (client, connection) = config.connect_raw(stream, connect).await?;
+    let died = Arc::clone(died);
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            *died.lock().unwrap_or_else(PoisonError::into_inner) = Some(errors::chain(&error));
+        }
+    });
+    Ok((client, driver))
+}
+
+async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(limit, work).await.map_err(|_| {
+        Failure::new(
+            Class::Network,
+            format!("{server}: no answer within {} s (to {what})", limit.as_secs_f32()),
+            format!("check that a PostgreSQL server listens on {} and that no firewall drops its packets", server.authority()),
+        )
+    })
+}

@@ -1,0 +1,151 @@
+//! Structure and a few rows of an SQLite file.
+
+use super::errors;
+use super::file::File;
+use crate::connectors::sql::types::{self, Column, Table};
+use crate::connectors::sql::{limits, quote};
+use crate::connectors::{Bounds, Discovery, Sample};
+use crate::model::catalog::SkippedStream;
+use crate::model::{Catalog, Class, Evidence, Failure};
+use rusqlite::{Connection, Statement};
+use serde_json::json;
+use std::time::Instant;
+
+/// User tables and views; SQLite's own are called `sqlite_...`.
+const OBJECTS: &str = "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table','view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+    ORDER BY type, name LIMIT ?1";
+
+/// `hidden` 1 is a column of a virtual table that `SELECT *` leaves out; 2 and 3 are generated ones.
+const COLUMNS: &str = "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid LIMIT ?2";
+
+struct Object {
+    name: String,
+    kind: &'static str,
+}
+
+fn objects(base: &Connection, limit: usize) -> rusqlite::Result<Vec<Object>> {
+    let mut statement = base.prepare(OBJECTS)?;
+    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        let (kind, sql): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+        let is_virtual = sql.is_some_and(|sql| sql.get(..14).is_some_and(|head| head.eq_ignore_ascii_case("CREATE VIRTUAL")));
+        let kind = match (kind.as_str(), is_virtual) {
+            ("view", _) => "view",
+            (_, true) => "virtual table",
+            _ => "table",
+        };
+        Ok(Object { name: row.get(0)?, kind })
+    })?;
+    rows.collect()
+}
+
+/// Catalog v1 of the file.
+///
+/// # Errors
+/// Those of SQLite for the schema itself; one bad view only skips that view.
+pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
+    let started = Instant::now();
+    file.within("list the tables", |base| {
+        let mut all = objects(base, bounds.streams.saturating_add(1))?;
+        let mut catalog = Catalog { truncated: all.len() > bounds.streams, ..Catalog::default() };
+        all.truncate(bounds.streams);
+        let mut statement = base.prepare(COLUMNS)?;
+        for object in all {
+            if started.elapsed() > bounds.time {
+                catalog.truncated = true;
+                break;
+            }
+            match columns(&mut statement, &object.name, bounds.columns.saturating_add(1)) {
+                Ok((mut columns, key)) => {
+                    if columns.len() > bounds.columns {
+                        columns.truncate(bounds.columns);
+                        catalog.truncated = true;
+                    }
+                    let table = Table { namespace: None, name: object.name, kind: object.kind, columns, key, rows: None };
+                    catalog.streams.push(types::stream(table));
+                }
+                Err(error) => {
+                    let reason = errors::of(&file.written, "describe it", &error).detail;
+                    catalog.skipped.push(SkippedStream { name: object.name, reason });
+                }
+            }
+        }
+        let mut evidence = Evidence::new();
+        evidence.insert("streams".into(), json!(catalog.streams.len()));
+        evidence.insert("readable".into(), json!(catalog.streams.len()));
+        Ok(Discovery { catalog: catalog.sorted(), evidence })
+    })
+}
+
+fn columns(statement: &mut Statement<'_>, table: &str, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+    let mut columns = Vec::new();
+    let mut key: Vec<(i64, String)> = Vec::new();
+    let mut rows = statement.query((table, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    while let Some(row) = rows.next()? {
+        let (name, native, not_null, place): (String, Option<String>, bool, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let native = native.unwrap_or_default();
+        if place > 0 {
+            key.push((place, name.clone()));
+        }
+        // `INTEGER PRIMARY KEY` is the rowid and never null, whatever is declared.
+        let rowid = place > 0 && native.eq_ignore_ascii_case("INTEGER");
+        columns.push(Column { name, schema: types::sqlite(&native), native, nullable: !not_null && !rowid });
+    }
+    key.sort_unstable();
+    Ok((columns, key.into_iter().map(|(_, name)| name).collect()))
+}
+
+/// Reads at most `max_items` rows and counts them; nothing of them is kept.
+///
+/// # Errors
+/// Those of SQLite, when no table at all can be read.
+pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
+    let all = file.within("list the tables", |base| objects(base, 200))?;
+    let mut evidence = Evidence::new();
+    if all.is_empty() {
+        evidence.insert("note".into(), json!("empty: the database has no tables"));
+        return Ok(Sample { rows: 0, evidence });
+    }
+    let mut failed: Option<Failure> = None;
+    let mut empty: Vec<&str> = Vec::new();
+    // Ordered by type: tables come before views.
+    for object in &all {
+        if empty.len() >= limits::CANDIDATES {
+            break;
+        }
+        let sql = format!("SELECT * FROM {} LIMIT {max_items}", quote::double(&object.name));
+        match file.within("read a table", |base| count(base, &sql)) {
+            Ok(0) => empty.push(&object.name),
+            Ok(rows) => {
+                evidence.insert("stream".into(), json!(object.name));
+                evidence.insert("rows".into(), json!(rows));
+                return Ok(Sample { rows, evidence });
+            }
+            // A locked or damaged file is the same for every table.
+            Err(failure) if failure.class == Class::Remote && !failure.title.contains("could not") => return Err(failure),
+            Err(failure) => failed = Some(failure),
+        }
+    }
+    match failed {
+        Some(failure) if empty.is_empty() => Err(failure),
+        _ => {
+            evidence.insert("empty_streams".into(), json!(empty));
+            evidence.insert("note".into(), json!("empty: the tables that were looked into have no rows"));
+            Ok(Sample { rows: 0, evidence })
+        }
+    }
+}
+
+/// Every value is fetched, so that a damaged row is met here.
+fn count(base: &Connection, sql: &str) -> rusqlite::Result<u64> {
+    let mut statement = base.prepare(sql)?;
+    let width = statement.column_count();
+    let mut rows = statement.query([])?;
+    let mut seen = 0;
+    while let Some(row) = rows.next()? {
+        for at in 0..width {
+            row.get_ref(at)?;
+        }
+        seen += 1;
+    }
+    Ok(seen)
+}

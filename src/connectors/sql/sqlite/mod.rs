@@ -1,0 +1,116 @@
+//! SQLite files, `jdbc:sqlite:PATH`.
+
+pub mod catalog;
+pub mod errors;
+pub mod file;
+pub mod place;
+
+use super::gate::Gate;
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
+use crate::egress::Traffic;
+use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use crate::policy::Policy;
+use file::{File, Mode};
+use futures_util::future::BoxFuture;
+use rustix::fs::{Access, access};
+use serde_json::json;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One statement, so that one transaction sees it all. The count proves that this is a database.
+const IDENTITY: &str = "SELECT (SELECT count(*) FROM sqlite_schema), (SELECT page_count FROM pragma_page_count), \
+    (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), sqlite_version()";
+
+/// An open file.
+struct Database {
+    file: Arc<Mutex<File>>,
+    gate: Arc<dyn Gate>,
+}
+
+/// Finds the file below the policy's roots, opens it read-only and proves that it is a database.
+///
+/// # Errors
+/// `Misconfigured` outside the roots, `NotFound`, `WrongService` for any other kind of file.
+pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
+    gate.local(path).await?;
+    let written = path.to_string();
+    let (file, identity, privilege) = blocking(move || {
+        let real = place::locate(&written, &policy.files.roots)?;
+        let file = file::open(&real, &written)?;
+        let identity = prove(&file)?;
+        let privilege = privilege(&real);
+        Ok((file, identity, privilege))
+    })
+    .await?;
+    let file = Arc::new(Mutex::new(file));
+    Ok(Opened { connector: Box::new(Database { file, gate }), identity, privilege })
+}
+
+fn prove(file: &File) -> Result<Evidence, Failure> {
+    let (objects, pages, application, version, sqlite): (i64, i64, i64, i64, String) = file.within("read its schema", |base| {
+        base.query_row(IDENTITY, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+    })?;
+    if pages == 0 {
+        return Err(Failure::new(
+            Class::WrongService,
+            format!("{} has no bytes: nothing says that it is an SQLite database", file.written),
+            "name a database that has been written to",
+        ));
+    }
+    let mut evidence = Evidence::new();
+    evidence.insert("engine".into(), json!(format!("SQLite {sqlite}")));
+    evidence.insert("schema_objects".into(), json!(objects));
+    evidence.insert("page_count".into(), json!(pages));
+    evidence.insert("application_id".into(), json!(application));
+    evidence.insert("user_version".into(), json!(version));
+    evidence.insert("read_only".into(), json!(true));
+    if file.mode == Mode::Immutable {
+        evidence.insert("opened".into(), json!("immutable: in WAL mode and not in use"));
+    }
+    Ok(evidence)
+}
+
+/// The right to write is that of the process: SQLite has no users.
+fn privilege(real: &Path) -> Privilege {
+    match access(real, Access::WRITE_OK) {
+        Ok(()) => Privilege::Over { grants: vec!["the file is writable for the user of aam".to_string()] },
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS | rustix::io::Errno::PERM) => Privilege::Ok,
+        Err(error) => Privilege::Unknown { reason: format!("access(2): {error}") },
+    }
+}
+
+/// SQLite blocks; it gets a thread that may.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error.to_string())),
+    }
+}
+
+impl Database {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&File) -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+        let file = Arc::clone(&self.file);
+        blocking(move || work(&file.lock().unwrap_or_else(PoisonError::into_inner))).await
+    }
+}
+
+impl Connector for Database {
+    fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
+        Box::pin(self.run(move |file| catalog::discover(file, bounds)))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
+        Box::pin(self.run(prove))
+    }
+
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
+        Box::pin(self.run(move |file| catalog::sample(file, max_items)))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.gate.traffic()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Which file a path means, and whether the policy lets it be read.
+//!
+//! Nothing here opens the file. POSIX drops all locks that a process holds on a file when *any*
+//! descriptor of it is closed, and this process may hold SQLite locks on it: AAM reads its own
+//! registry this way. Only `stat`, `readlink` and SQLite itself touch it.
+
+use crate::connectors::sql::uri::misconfigured;
+use crate::model::{Class, Failure};
+use std::io::ErrorKind;
+use std::path::{Component, Path, PathBuf};
+
+/// A file below one of the roots, without any symbolic link in its path.
+///
+/// # Errors
+/// `Misconfigured` outside the roots, `NotFound`, `WrongService` for what is no file.
+pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
+    let outside = || {
+        misconfigured(
+            format!("{written} is not below one of the policy's files.roots"),
+            format!("add its directory to files.roots in the policy, for example files: {{roots: [{}]}}", parent(written)),
+        )
+    };
+    let real = match std::fs::canonicalize(written) {
+        Ok(real) => real,
+        // Whether a file outside the roots exists is nobody's business.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(if lexically_below(written, roots) { absent(written) } else { outside() });
+        }
+        Err(error) => {
+            return Err(Failure::new(Class::PermissionDenied, format!("{written} cannot be reached"), format!("let the user of aam read it: chmod o+r {written}"))
+                .detail(error.to_string()));
+        }
+    };
+    let below = roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root)));
+    if !below {
+        return Err(outside());
+    }
+    match std::fs::metadata(&real) {
+        Ok(meta) if meta.is_file() => Ok(real),
+        Ok(_) => Err(Failure::new(Class::WrongService, format!("{written} is no file"), "name the database file itself")),
+        Err(_) => Err(absent(written)),
+    }
+}
+
+fn absent(written: &str) -> Failure {
+    Failure::new(Class::NotFound, format!("there is no file {written}"), "correct the path in the resource id, or put the file there")
+}
+
+fn parent(written: &str) -> String {
+    Path::new(written).parent().map_or_else(|| ".".to_string(), |parent| parent.display().to_string())
+}
+
+/// For paths that do not exist: whether they would be below a root, without following links.
+fn lexically_below(written: &str, roots: &[PathBuf]) -> bool {
+    let path = flat(Path::new(written));
+    roots.iter().any(|root| path.starts_with(flat(root)) || std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root)))
+}
+
+/// Absolute, without `.` and `..`.
+fn flat(path: &Path) -> PathBuf {
+    let mut out = std::env::current_dir().unwrap_or_default();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_below_a_root_are_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::write(inside.join("a.db"), "").unwrap();
+        std::fs::write(outside.join("b.db"), "").unwrap();
+        std::os::unix::fs::symlink(outside.join("b.db"), inside.join("link.db")).unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("dir")).unwrap();
+        let roots = vec![inside.clone()];
+        let class = |name: &str| locate(&inside.join(name).display().to_string(), &roots).map_err(|failure| failure.class).err();
+        assert_eq!(class("a.db"), None);
+        assert_eq!(class("../in/a.db"), None);
+        assert_eq!(class("none.db"), Some(Class::NotFound));
+        assert_eq!(class("link.db"), Some(Class::Misconfigured));
+        assert_eq!(class("dir/b.db"), Some(Class::Misconfigured));
+        assert_eq!(class("../out/b.db"), Some(Class::Misconfigured));
+        assert_eq!(class("../out/none.db"), Some(Class::Misconfigured));
+        assert_eq!(class("."), Some(Class::WrongService));
+        let failure = locate(&outside.join("b.db").display().to_string(), &roots).err().unwrap();
+        assert!(failure.fix.contains("files.roots"), "{failure:?}");
+        assert_eq!(locate(&inside.join("a.db").display().to_string(), &[]).map_err(|f| f.class).err(), Some(Class::Misconfigured));
+    }
+}

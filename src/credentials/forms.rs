@@ -1,0 +1,179 @@
+//! What of a credential is secret, and the forms in which a secret may come back. Pure.
+
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, PAD};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::collections::BTreeSet;
+use zeroize::Zeroizing;
+
+/// Fields of a JSON credential that name things and hide nothing. Everything else is secret.
+const NAMES: [&str; 62] = [
+    "access_key_id", "account", "account_id", "algorithm", "alias", "api_version", "auth_provider_x509_cert_url", "auth_type", "auth_uri",
+    "authority", "aws_access_key_id", "base_url", "bucket", "client_email", "client_id", "client_x509_cert_url", "database", "db", "dbname",
+    "dialect", "domain", "driver", "email", "endpoint", "environment", "expires", "expires_at", "expires_in", "format", "grant_type",
+    "header", "host", "hostname", "in", "instance", "issuer", "key_id", "kind", "login", "name", "organization", "org", "port",
+    "private_key_id", "project", "project_id", "region", "role", "role_arn", "schema", "scheme", "scope", "scopes", "server", "service",
+    "site", "ssl", "sslmode", "subdomain", "tenant", "tenant_id", "tls",
+];
+const MORE_NAMES: [&str; 15] = [
+    "token_type", "token_uri", "token_url", "type", "universe_domain", "user", "user_id", "user_name", "username", "version", "warehouse",
+    "workspace", "subject", "timeout", "url",
+];
+/// Words in the name of a field that make even a short number secret.
+const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
+
+/// The secret values of one field.
+#[must_use]
+pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    if NAMES.contains(&name.as_str()) || MORE_NAMES.contains(&name.as_str()) {
+        // An address among them may still carry a password.
+        return password_of(value.trim()).into_iter().collect();
+    }
+    let number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if number && !SECRET_WORDS.iter().any(|word| name.contains(word)) {
+        return Vec::new();
+    }
+    values(value)
+}
+
+/// The value itself and the parts of it that are secret alone.
+#[must_use]
+pub fn values(value: &str) -> Vec<Zeroizing<String>> {
+    // Words of JSON: removing them would destroy every document.
+    if matches!(value.trim(), "true" | "false" | "null" | "none") {
+        return Vec::new();
+    }
+    let mut found: Vec<Zeroizing<String>> = Vec::new();
+    let mut add = |text: &str| {
+        if !text.is_empty() && !found.iter().any(|known| known.as_str() == text) {
+            found.push(Zeroizing::new(text.to_string()));
+        }
+    };
+    add(value);
+    add(value.trim());
+    // The lines of a key appear one by one.
+    if value.trim().contains('\n') {
+        value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----")).for_each(&mut add);
+    }
+    if let Some(password) = password_of(value.trim()) {
+        add(&password);
+    } else if let Some((_, after)) = value.trim().split_once(':')
+        && !value.trim().contains(char::is_whitespace)
+        && !after.starts_with("//")
+    {
+        // `user:password`, as Basic authentication writes it.
+        add(after);
+    }
+    // Numbers within are ids and counts; texts without a name of their own are taken as secret.
+    if value.trim_start().starts_with(['{', '[']) && let Ok(json) = serde_json::from_str::<serde_json::Value>(value) {
+        let mut inner = Vec::new();
+        leaves("", &json, &mut inner);
+        inner.iter().for_each(|text| add(text));
+    }
+    found
+}
+
+fn leaves(name: &str, json: &serde_json::Value, out: &mut Vec<Zeroizing<String>>) {
+    match json {
+        serde_json::Value::Object(object) => object.iter().for_each(|(name, value)| leaves(name, value, out)),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| leaves(name, item, out)),
+        serde_json::Value::String(text) => out.extend(field_values(name, text)),
+        _ => {}
+    }
+}
+
+/// The password within an address of the form `scheme://user:password@host`, decoded.
+fn password_of(text: &str) -> Option<Zeroizing<String>> {
+    let url = url::Url::parse(text).ok()?;
+    let password = url.password().filter(|password| !password.is_empty())?;
+    Some(Zeroizing::new(percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned()))
+}
+
+/// What `encodeURIComponent` and form encoders leave as it is.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
+/// What URL writers escape in a query, a path and user info.
+const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
+const SPECIAL_QUERY: &AsciiSet = &QUERY.add(b'\'');
+const PATH: &AsciiSet = &QUERY.add(b'?').add(b'`').add(b'{').add(b'}').add(b'^');
+const SEGMENT: &AsciiSet = &PATH.add(b'/').add(b'%');
+const USER_INFO: &AsciiSet = &PATH.add(b'/').add(b':').add(b';').add(b'=').add(b'@').add(b'[').add(b'\\').add(b']').add(b'|');
+
+/// A run of base64 shorter than this says too little and hits too much.
+const SHORTEST_RUN: usize = 6;
+
+/// Every form of `value` that is looked for. Not empty strings, at least `value` itself.
+#[must_use]
+pub fn all(value: &str) -> BTreeSet<String> {
+    let mut forms = BTreeSet::from([value.to_string()]);
+    for set in [NON_ALPHANUMERIC, UNRESERVED, COMPONENT, QUERY, SPECIAL_QUERY, PATH, SEGMENT, USER_INFO] {
+        let upper = utf8_percent_encode(value, set).to_string();
+        forms.insert(lower_escapes(&upper));
+        forms.insert(upper.replace("%20", "+"));
+        forms.insert(upper);
+    }
+    forms.insert(url::form_urlencoded::byte_serialize(value.as_bytes()).collect());
+    for quoted in [serde_json::to_string(value).unwrap_or_default(), format!("{value:?}"), ascii_json(value)] {
+        if let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            forms.insert(inner.replace('/', "\\/"));
+            forms.insert(inner.to_string());
+        }
+    }
+    forms.insert(value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    forms.insert(hex.to_ascii_uppercase());
+    forms.insert(hex);
+    for alphabet in [&STANDARD, &URL_SAFE] {
+        let (padded, bare) = (GeneralPurpose::new(alphabet, PAD), GeneralPurpose::new(alphabet, NO_PAD));
+        forms.insert(padded.encode(value));
+        forms.insert(bare.encode(value));
+        forms.extend((0..3).filter_map(|before| run(&bare, value, before)));
+    }
+    forms.retain(|form| form.len() >= value.len().min(super::redact::SHORTEST));
+    forms
+}
+
+/// The characters that stay the same wherever `value` starts `before` bytes after a group of three,
+/// whatever stands around it: so `user:secret` in base64 is found by `secret`.
+fn run(engine: &GeneralPurpose, value: &str, before: usize) -> Option<String> {
+    let mut bytes = vec![0; before];
+    bytes.extend_from_slice(value.as_bytes());
+    let text = engine.encode(&bytes);
+    // Six bits a character: those that also hold bits of a neighbour are left out.
+    let first = (before * 8).div_ceil(6);
+    let last = bytes.len() * 8 / 6;
+    text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
+}
+
+fn lower_escapes(text: &str) -> String {
+    let mut rest = 0;
+    let lower = |c: char| match (c, rest) {
+        ('%', _) => {
+            rest = 2;
+            c
+        }
+        (_, 0) => c,
+        _ => {
+            rest -= 1;
+            c.to_ascii_lowercase()
+        }
+    };
+    text.chars().map(lower).collect()
+}
+
+/// JSON as writers that keep to ASCII write it, with everything else as `\uXXXX`.
+fn ascii_json(value: &str) -> String {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}

@@ -1,0 +1,170 @@
+use super::*;
+use crate::credentials::Secret;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use proptest::prelude::*;
+
+fn store(values: &[&str]) -> Store {
+    let store = Store::default();
+    for value in values {
+        store.learn(value);
+    }
+    store
+}
+
+#[test]
+fn a_secret_is_found_in_every_form() {
+    let secret = "p@ss/wörd \"+<7>";
+    let store = store(&[secret]);
+    let basic = STANDARD.encode(format!("reader:{secret}"));
+    let texts = [
+        format!("password={secret};"),
+        serde_json::json!({ "error": secret }).to_string(),
+        format!("{:?}", Some(secret)),
+        format!("https://x.example/?q={}", percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC)),
+        format!("body {}", url::form_urlencoded::Serializer::new(String::new()).append_pair("p", secret).finish()),
+        format!("hex {}", secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        format!("Authorization: Basic {basic}"),
+        format!("raw {}", URL_SAFE_NO_PAD.encode(secret)),
+        "a page with p@ss/wörd &quot;+&lt;7&gt; in it".to_string(),
+        "python's json: p@ss/w\\u00f6rd \\\"+<7>".to_string(),
+    ];
+    for text in texts {
+        let clean = store.scrub(&text);
+        assert!(clean.contains(MARK), "not found in {text}");
+    }
+    assert!(!store.scrub(&format!("Basic {basic}")).contains(&basic[12..30]));
+    assert_eq!(store.scrub("nothing of that kind"), "nothing of that kind");
+}
+
+#[test]
+fn overlapping_secrets_leave_nothing_behind() {
+    let store = store(&["alpha-bravo", "bravo-charlie", "bravo"]);
+    assert_eq!(store.scrub("see alpha-bravo-charlie!"), "see [redacted]!");
+    assert_eq!(store.scrub("bravobravo"), MARK);
+}
+
+#[test]
+fn a_rotated_secret_stays_known_and_short_ones_are_not_learnt() {
+    let store = store(&["first-value", "second-value", "abc", ""]);
+    assert_eq!(store.scrub("first-value second-value abc"), "[redacted] [redacted] abc");
+}
+
+#[test]
+fn many_values_are_kept_in_few_tiers() {
+    let store = Store::default();
+    for i in 0..300 {
+        store.learn(&format!("value-number-{i:04}"));
+    }
+    assert!(store.tiers.load().len() <= 9, "{} tiers", store.tiers.load().len());
+    assert!((0..300).all(|i| store.scrub(&format!("<value-number-{i:04}>")) == "<[redacted]>"));
+}
+
+#[test]
+fn names_of_a_json_credential_stay_readable() {
+    let json = r#"{"username":"reader-of-reports","password":"kept-for-us-alone","region":"eu-central-1","ssl":true,
+        "port":"15432","retries":12345,"pin":"90817","url":"postgres://u:in%2Furl-hidden@h/db","nested":{"client_secret":"deep-hidden-thing"}}"#;
+    learn(&Credential::read(Secret::new(json.to_string())));
+    let text = "reader-of-reports eu-central-1 true 15432 12345";
+    assert_eq!(scrub(text), text);
+    for secret in ["kept-for-us-alone", "in/url-hidden", "in%2Furl-hidden", "in%2furl-hidden", "deep-hidden-thing", "90817"] {
+        assert_eq!(scrub(&format!("<{secret}>")), "<[redacted]>", "{secret}");
+    }
+}
+
+#[test]
+fn parts_of_a_plain_credential_are_secret_too() {
+    learn(&Credential::read(Secret::new("robot-account:the-second-half-of-it\n".to_string())));
+    assert_eq!(scrub("user robot-account with the-second-half-of-it"), "user robot-account with [redacted]");
+    let pem = "-----BEGIN THING-----\nQUJDREVGR0hJSktMTU5PUFFSU1RVVg\nWFlaYWJjZGVmZ2hpamtsbW5vcHFyc3R\n-----END THING-----\n";
+    learn(&Credential::read(Secret::new(pem.to_string())));
+    assert_eq!(scrub("line WFlaYWJjZGVmZ2hpamtsbW5vcHFyc3R of it"), "line [redacted] of it");
+}
+
+#[test]
+fn json_is_scrubbed_in_place() {
+    learn_value("minted-token-4711-abcd");
+    let mut json = serde_json::json!({ "a": ["x minted-token-4711-abcd", 1, null], "minted-token-4711-abcd": { "b": "fine" } });
+    scrub_json(&mut json);
+    assert_eq!(json, serde_json::json!({ "a": ["x [redacted]", 1, null], "[redacted]": { "b": "fine" } }));
+    let failure = Failure::new(crate::model::Class::Remote, "t", "f").detail("said minted-token-4711-abcd");
+    assert_eq!(scrub_failure(failure).detail, "said [redacted]");
+}
+
+#[test]
+fn a_secret_in_two_writes_is_still_caught() {
+    learn_value("split-over-two-writes-1");
+    let mut out = Vec::new();
+    {
+        let mut lines = ScrubbedLines::new(&mut out);
+        lines.write_all(b"one\ntoken split-over-").unwrap();
+        lines.flush().unwrap();
+        lines.write_all(b"two-writes-1 end").unwrap();
+    }
+    assert_eq!(String::from_utf8(out).unwrap(), "one\ntoken [redacted] end");
+}
+
+#[test]
+fn events_are_scrubbed_on_their_way_out() {
+    learn_value("canary-of-the-log-writer");
+    let out = Arc::new(Mutex::new(Vec::<u8>::new()));
+    let subscriber = tracing_subscriber::fmt().json().with_writer(ScrubbingWriter(Arc::clone(&out).maker())).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::warn!(header = "Bearer canary-of-the-log-writer", "said {:?}", "canary-of-the-log-writer");
+    });
+    let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
+    assert!(text.contains("Bearer [redacted]") && !text.contains("canary"), "{text}");
+}
+
+/// A shared buffer as a maker of writers.
+trait Maker {
+    fn maker(self) -> Box<dyn Fn() -> Shared + Send + Sync>;
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Maker for Arc<Mutex<Vec<u8>>> {
+    fn maker(self) -> Box<dyn Fn() -> Shared + Send + Sync> {
+        Box::new(move || Shared(Arc::clone(&self)))
+    }
+}
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+proptest! {
+    // Building the finder is slow without optimisation.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn no_form_survives(secret in "\\PC{6,40}", before in "\\PC{0,12}", after in "\\PC{0,12}", user in "[a-z]{0,5}") {
+        prop_assume!(!MARK.contains(secret.as_str()) && !secret.contains(MARK));
+        let store = store(&[secret.as_str()]);
+        for form in forms::all(&secret) {
+            let clean = store.scrub(&format!("{before}{form}{after}")).into_owned();
+            prop_assert!(clean.contains(MARK));
+            prop_assert!(!clean.contains(&form) && !clean.contains(&secret), "{} in {}", form, clean);
+        }
+        // Inside a longer base64 text, at any alignment, nothing longer than the two edges survives.
+        let basic = STANDARD.encode(format!("{user}:{secret}:{after}"));
+        let clean = store.scrub(&basic).into_owned();
+        prop_assert!(clean.contains(MARK), "{} in {}", secret, basic);
+        prop_assert!(!clean.contains(&basic));
+        prop_assert_eq!(clean.len() + secret.len() * 4 / 3 <= basic.len() + MARK.len() + 4, true);
+    }
+
+    #[test]
+    fn scrubbing_is_total_and_repeatable(secrets in proptest::collection::vec("\\PC{4,12}", 1..8), text in "\\PC{0,200}") {
+        let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+        let store = store(&secrets);
+        let clean = store.scrub(&text).into_owned();
+        prop_assert!(secrets.iter().all(|secret| MARK.contains(secret) || secret.contains(MARK) || !clean.contains(secret)));
+    }
+}

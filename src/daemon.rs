@@ -1,0 +1,92 @@
+//! The wiring: registry, policy, seed, engines, loop and server, put together once.
+
+use crate::clock::Clock;
+use crate::connectors::Engines;
+use crate::credentials::Resolver;
+use crate::egress::{Egress, resolve::SystemLookup};
+use crate::intake::{Limits, wire};
+use crate::model::{Intent, Origin, Problem};
+use crate::pipeline::Env;
+use crate::policy::{ActivePolicy, parse};
+use crate::reconcile::{Handle, look};
+use crate::registry::{Registry, RegistryError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The namespace that is loaded once and never changes.
+pub const DEMO: &str = "demo";
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    pub intents: PathBuf,
+    pub policy: PathBuf,
+    pub registry: PathBuf,
+    /// Documents of the demo namespace.
+    pub seeds: PathBuf,
+}
+
+/// Why a process does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error("the policy cannot be used and no earlier one was ever accepted")]
+    Policy(Vec<Problem>),
+}
+
+/// Opens the registry for writing, settles which policy is in force, loads the demo seed once.
+///
+/// # Errors
+/// [`StartError`]; nothing is left locked.
+pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
+    let registry = Registry::open(&paths.registry, command, Arc::clone(&clock))?;
+    let active = start_policy(paths, &registry, clock.as_ref())?;
+    let registry = Arc::new(registry);
+    let handle = Handle::new(registry, clock, active, paths.intents.clone(), paths.policy.clone());
+    seed(&handle.registry, &paths.seeds).await?;
+    Ok(handle)
+}
+
+/// The file's policy, or the last accepted one with the file's problems beside it.
+fn start_policy(paths: &Paths, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
+    let (_, file, _) = look::read_policy(&paths.policy);
+    let last = registry.reader().last_policy()?.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
+    ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
+}
+
+/// What every attempt shares.
+#[must_use]
+pub fn env(handle: &Handle) -> Env {
+    let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
+    Env {
+        engines: Engines::all(Arc::clone(&handle.clock)),
+        egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
+        resolver: Resolver::of_process(),
+    }
+}
+
+/// Loads the documents below `folder` into the demo namespace, once. No folder, no demo.
+async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
+    if registry.world().sealed.contains(DEMO) {
+        return Ok(());
+    }
+    let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
+    let mut paths: Vec<PathBuf> = files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|ext| ext == "json")).collect();
+    paths.sort();
+    let mut documents: Vec<(Intent, Origin)> = Vec::new();
+    for path in paths {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let bytes = std::fs::read(&path).map_err(|error| RegistryError::Io { path: path.clone(), error })?;
+        match wire::parse(&bytes, &Limits::default()) {
+            Ok(parsed) => documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into())))),
+            Err(refusal) => {
+                tracing::warn!(target: "aam::intake", file = %path.display(), problems = refusal.problems.len(), "a seed cannot be read");
+            }
+        }
+    }
+    if !documents.is_empty() {
+        registry.seal(DEMO, documents).await?;
+    }
+    Ok(())
+}

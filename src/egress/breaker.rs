@@ -1,0 +1,237 @@
+//! The breaker: a host that fails is left alone, then asked once, then trusted again.
+//!
+//! Only outages count: no answer, or 5xx. A denial (401, 403), a missing thing (404) and a throttle
+//! (429) are answers of a living host.
+
+use super::locked;
+use crate::model::Timestamp;
+use crate::policy;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// What a call said about the health of its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It answered.
+    Alive,
+    /// It did not answer, or only to say that it is broken.
+    Failing,
+    /// Nothing was learnt: not sent, throttled or given up by the caller.
+    Unknown,
+}
+
+/// The right to make one call. It counts only for the epoch in which it was given, so that an answer
+/// from before the breaker opened neither closes nor opens it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    epoch: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Closed { failures: u32 },
+    Open { since: Timestamp },
+    /// One probe is on its way.
+    HalfOpen { since: Timestamp },
+}
+
+/// The breaker of one host, as a pure state machine.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    state: State,
+    epoch: u64,
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker { state: State::Closed { failures: 0 }, epoch: 0 }
+    }
+}
+
+impl Breaker {
+    /// Asks for a call.
+    ///
+    /// # Errors
+    /// How long the host is left alone still.
+    pub fn enter(&mut self, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, Duration> {
+        match self.state {
+            State::Closed { .. } => {}
+            State::HalfOpen { .. } => return Err(rules.open_for),
+            State::Open { since } => {
+                // A clock that was set back must not prolong the rest.
+                let since = since.min(now);
+                let rested = now.since(since);
+                if rested < rules.open_for {
+                    self.state = State::Open { since };
+                    return Err(rules.open_for.saturating_sub(rested));
+                }
+                self.turn(State::HalfOpen { since });
+            }
+        }
+        Ok(Pass { epoch: self.epoch })
+    }
+
+    /// How long the host is left alone still, without taking the probe.
+    #[must_use]
+    pub fn resting(&self, now: Timestamp, rules: &policy::Breaker) -> Option<Duration> {
+        self.clone().enter(now, rules).err()
+    }
+
+    /// Tells how the call of `pass` ended.
+    pub fn leave(&mut self, pass: Pass, sign: Sign, now: Timestamp, rules: &policy::Breaker) {
+        if pass.epoch != self.epoch {
+            return;
+        }
+        match (self.state, sign) {
+            (State::Closed { failures }, Sign::Failing) if failures + 1 >= rules.failures.max(1) => self.turn(State::Open { since: now }),
+            (State::Closed { failures }, Sign::Failing) => self.state = State::Closed { failures: failures + 1 },
+            (State::Closed { .. }, Sign::Alive) => self.state = State::Closed { failures: 0 },
+            (State::HalfOpen { .. }, Sign::Alive) => self.turn(State::Closed { failures: 0 }),
+            (State::HalfOpen { .. }, Sign::Failing) => self.turn(State::Open { since: now }),
+            // The probe was never sent: the next call may be it.
+            (State::HalfOpen { since }, Sign::Unknown) => self.turn(State::Open { since }),
+            (State::Closed { .. }, Sign::Unknown) | (State::Open { .. }, _) => {}
+        }
+    }
+
+    fn turn(&mut self, state: State) {
+        self.state = state;
+        self.epoch += 1;
+    }
+}
+
+/// The breakers of the process, by `family|host:port`.
+#[derive(Default)]
+pub struct Breakers(Mutex<HashMap<String, (Breaker, String)>>);
+
+impl Breakers {
+    /// As [`Breaker::enter`]; a refusal also tells the words of the last failure.
+    ///
+    /// # Errors
+    /// The rest of the wait and the words.
+    pub fn enter(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, (Duration, String)> {
+        let mut all = locked(&self.0);
+        let (breaker, last) = all.entry(key.to_string()).or_default();
+        breaker.enter(now, rules).map_err(|rest| (rest, last.clone()))
+    }
+
+    /// As [`Breaker::resting`].
+    pub fn resting(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Option<(Duration, String)> {
+        let all = locked(&self.0);
+        let (breaker, last) = all.get(key)?;
+        breaker.resting(now, rules).map(|rest| (rest, last.clone()))
+    }
+
+    /// As [`Breaker::leave`]; `words` say what failed.
+    pub fn leave(&self, key: &str, pass: Pass, sign: Sign, words: &str, now: Timestamp, rules: &policy::Breaker) {
+        let mut all = locked(&self.0);
+        let (breaker, last) = all.entry(key.to_string()).or_default();
+        if sign == Sign::Failing {
+            *last = words.to_string();
+        }
+        breaker.leave(pass, sign, now, rules);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const RULES: policy::Breaker = policy::Breaker { failures: 3, open_for: Duration::from_secs(30) };
+
+    fn fail(breaker: &mut Breaker, times: u32, now: Timestamp) {
+        for _ in 0..times {
+            let pass = breaker.enter(now, &RULES).unwrap();
+            breaker.leave(pass, Sign::Failing, now, &RULES);
+        }
+    }
+
+    #[test]
+    fn opens_after_failures_in_a_row_and_probes_once() {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 2, Timestamp(0));
+        let pass = breaker.enter(Timestamp(0), &RULES).unwrap();
+        breaker.leave(pass, Sign::Alive, Timestamp(0), &RULES);
+        fail(&mut breaker, 2, Timestamp(0));
+        assert!(breaker.enter(Timestamp(0), &RULES).is_ok(), "an answer in between starts the count anew");
+        fail(&mut breaker, 1, Timestamp(1000));
+        assert_eq!(breaker.enter(Timestamp(11_000), &RULES), Err(Duration::from_secs(20)));
+        let probe = breaker.enter(Timestamp(31_000), &RULES).unwrap();
+        assert!(breaker.enter(Timestamp(31_000), &RULES).is_err(), "one probe at a time");
+        breaker.leave(probe, Sign::Failing, Timestamp(32_000), &RULES);
+        assert_eq!(breaker.enter(Timestamp(33_000), &RULES), Err(Duration::from_secs(29)));
+        let probe = breaker.enter(Timestamp(62_000), &RULES).unwrap();
+        breaker.leave(probe, Sign::Alive, Timestamp(62_000), &RULES);
+        fail(&mut breaker, 2, Timestamp(62_000));
+        assert!(breaker.enter(Timestamp(62_000), &RULES).is_ok(), "closed again, with no failure remembered");
+    }
+
+    #[test]
+    fn a_late_answer_changes_nothing_once_open() {
+        let mut breaker = Breaker::default();
+        let late = breaker.enter(Timestamp(0), &RULES).unwrap();
+        fail(&mut breaker, 3, Timestamp(0));
+        breaker.leave(late, Sign::Alive, Timestamp(1), &RULES);
+        assert!(breaker.enter(Timestamp(2), &RULES).is_err());
+        let probe = breaker.enter(Timestamp(30_000), &RULES).unwrap();
+        breaker.leave(late, Sign::Failing, Timestamp(30_001), &RULES);
+        breaker.leave(probe, Sign::Alive, Timestamp(30_002), &RULES);
+        assert!(breaker.enter(Timestamp(30_003), &RULES).is_ok());
+    }
+
+    #[test]
+    fn an_unsent_probe_gives_its_place_away() {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 3, Timestamp(0));
+        let probe = breaker.enter(Timestamp(30_000), &RULES).unwrap();
+        breaker.leave(probe, Sign::Unknown, Timestamp(30_000), &RULES);
+        assert!(breaker.enter(Timestamp(30_001), &RULES).is_ok());
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_prolong_the_rest() {
+        let mut breaker = Breaker::default();
+        fail(&mut breaker, 3, Timestamp(9_000_000));
+        assert_eq!(breaker.enter(Timestamp(0), &RULES), Err(Duration::from_secs(30)));
+        assert!(breaker.enter(Timestamp(30_000), &RULES).is_ok());
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: never two probes, never a refusal longer than the rest,
+        /// and never closed without an answer after having been open.
+        #[test]
+        fn holds_for_any_history(steps in proptest::collection::vec((0_i64..20_000, 0_u8..4, any::<proptest::sample::Index>()), 1..200)) {
+            let mut breaker = Breaker::default();
+            let mut now = Timestamp(0);
+            let mut out: Vec<Pass> = Vec::new();
+            for (pause, what, which) in steps {
+                now = now.plus(Duration::from_millis(pause as u64));
+                let before = breaker.state;
+                if what == 3 {
+                    match breaker.enter(now, &RULES) {
+                        Ok(pass) => {
+                            let probing = matches!(before, State::HalfOpen { .. });
+                            prop_assert!(!probing, "a second probe");
+                            out.push(pass);
+                        }
+                        Err(rest) => prop_assert!(rest <= RULES.open_for && rest > Duration::ZERO),
+                    }
+                } else if !out.is_empty() {
+                    let pass = out.swap_remove(which.index(out.len()));
+                    let sign = [Sign::Alive, Sign::Failing, Sign::Unknown][usize::from(what)];
+                    breaker.leave(pass, sign, now, &RULES);
+                    let closed = |state| matches!(state, State::Closed { .. });
+                    if closed(breaker.state) && !closed(before) {
+                        let proven = matches!(before, State::HalfOpen { .. }) && sign == Sign::Alive;
+                        prop_assert!(proven, "closed without a probe");
+                    }
+                }
+                if let State::Closed { failures } = breaker.state {
+                    prop_assert!(failures < RULES.failures);
+                }
+            }
+        }
+    }
+}

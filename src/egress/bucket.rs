@@ -1,0 +1,126 @@
+//! A token bucket that reserves: who asks first is served first. Pure; the time is handed in.
+
+use std::time::Duration;
+
+/// Tokens flow in at `per_second` up to `burst`; a reservation may go below zero and then waits.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    at: Duration,
+}
+
+/// The longest wait that is ever answered.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+impl Bucket {
+    /// A full bucket at `now`, any monotonic time.
+    #[must_use]
+    pub fn new(per_second: f64, burst: u32, now: Duration) -> Bucket {
+        let burst = f64::from(burst.max(1));
+        Bucket { per_second: positive(per_second), burst, tokens: burst, at: now }
+    }
+
+    /// Takes over changed figures. The level stays, so that changing a policy to and fro gives no call away.
+    pub fn reshape(&mut self, per_second: f64, burst: u32, now: Duration) {
+        self.refill(now);
+        self.per_second = positive(per_second);
+        self.burst = f64::from(burst.max(1));
+        self.tokens = self.tokens.min(self.burst);
+    }
+
+    /// Reserves one call and answers how long to wait before it.
+    ///
+    /// # Errors
+    /// The wait, when it is longer than `patience`; nothing is reserved then.
+    pub fn reserve(&mut self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
+        self.refill(now);
+        let after = self.tokens - 1.0;
+        let wait = if after >= 0.0 { Duration::ZERO } else { seconds(-after / self.per_second) };
+        if wait > patience {
+            return Err(wait);
+        }
+        self.tokens = after;
+        Ok(wait)
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.per_second).min(self.burst);
+        self.at = self.at.max(now);
+    }
+}
+
+fn positive(rate: f64) -> f64 {
+    if rate.is_finite() && rate > 0.0 { rate } else { 0.0 }
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DAY: Duration = LONGEST;
+
+    #[test]
+    fn a_burst_is_free_and_the_rest_waits_in_order() {
+        let mut bucket = Bucket::new(2.0, 3, Duration::ZERO);
+        let waits: Vec<u128> = (0..6).map(|_| bucket.reserve(Duration::ZERO, DAY).unwrap().as_millis()).collect();
+        assert_eq!(waits, [0, 0, 0, 500, 1000, 1500]);
+    }
+
+    #[test]
+    fn too_long_a_wait_reserves_nothing() {
+        let mut bucket = Bucket::new(1.0, 1, Duration::ZERO);
+        bucket.reserve(Duration::ZERO, DAY).unwrap();
+        for _ in 0..3 {
+            assert_eq!(bucket.reserve(Duration::ZERO, Duration::from_millis(999)), Err(Duration::from_secs(1)));
+        }
+        assert_eq!(bucket.reserve(Duration::from_secs(1), Duration::ZERO), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn reshaping_gives_no_call_away() {
+        let mut bucket = Bucket::new(1.0, 2, Duration::ZERO);
+        for _ in 0..2 {
+            bucket.reserve(Duration::ZERO, DAY).unwrap();
+        }
+        for burst in [1, 50, 2] {
+            bucket.reshape(1.0, burst, Duration::ZERO);
+            assert!(bucket.reserve(Duration::ZERO, Duration::ZERO).is_err());
+        }
+        assert_eq!(Bucket::new(f64::NAN, 0, Duration::ZERO).reserve(Duration::ZERO, DAY), Ok(Duration::ZERO));
+        let mut never = Bucket::new(0.0, 1, Duration::ZERO);
+        never.reserve(Duration::ZERO, DAY).unwrap();
+        assert_eq!(never.reserve(DAY, Duration::from_secs(20)), Err(DAY));
+    }
+
+    proptest! {
+        #[test]
+        fn no_window_holds_more_than_burst_and_rate(
+            rate in 0.1_f64..50.0, burst in 1_u32..20, pauses in proptest::collection::vec(0_u64..2_000, 1..80)
+        ) {
+            let mut bucket = Bucket::new(rate, burst, Duration::ZERO);
+            let mut now = Duration::ZERO;
+            let mut starts: Vec<f64> = Vec::new();
+            for pause in pauses {
+                now += Duration::from_millis(pause);
+                if let Ok(wait) = bucket.reserve(now, Duration::from_secs(5)) {
+                    starts.push((now + wait).as_secs_f64());
+                }
+            }
+            prop_assert!(starts.windows(2).all(|pair| pair[0] <= pair[1] + 1e-6), "out of order");
+            for (i, from) in starts.iter().enumerate() {
+                for (j, to) in starts.iter().enumerate().skip(i) {
+                    let calls = (j - i + 1) as f64;
+                    prop_assert!(calls <= f64::from(burst) + rate * (to - from) + 1e-3, "{calls} calls within {}", to - from);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Call budgets per family and vendor account: at the same time, a second, a day, and "not now".
+
+use super::bucket::Bucket;
+use super::{Caller, DayBudget, locked};
+use crate::model::{Class, Failure, Timestamp};
+use crate::policy::Cap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
+#[derive(Debug, Default)]
+struct Block {
+    day: i64,
+    /// The limit under which it was taken; under a lower one it is given up.
+    limit: u64,
+    left: u64,
+}
+
+/// A source said "later" for this account.
+#[derive(Clone, Debug)]
+struct Parked {
+    until: Timestamp,
+    words: String,
+}
+
+/// Slots for calls at the same time; the number may change while calls are out.
+struct Slots {
+    semaphore: Arc<Semaphore>,
+    size: usize,
+    /// Slots that a lowered cap must still take away, as soon as they are free.
+    surplus: usize,
+}
+
+/// The budgets that all connections of one vendor account share.
+struct Account {
+    slots: Mutex<Slots>,
+    bucket: Mutex<(Bucket, f64, u32)>,
+    block: tokio::sync::Mutex<Block>,
+    parked: Mutex<Option<Parked>>,
+}
+
+/// The accounts of the process.
+pub struct Accounts {
+    all: Mutex<HashMap<String, Arc<Account>>>,
+    started: Instant,
+}
+
+impl Default for Accounts {
+    fn default() -> Accounts {
+        Accounts { all: Mutex::default(), started: Instant::now() }
+    }
+}
+
+/// The key of an account's budgets, also in the registry.
+#[must_use]
+pub fn key(caller: &Caller) -> String {
+    format!("{}|{}", caller.family, caller.account)
+}
+
+/// The calls to take at once: about a fiftieth of the day, so that a crash wastes little.
+#[must_use]
+pub fn block_size(limit: u64) -> u64 {
+    (limit / 50).clamp(1, 10)
+}
+
+impl Accounts {
+    /// Whether the account may be called at all now.
+    ///
+    /// # Errors
+    /// `Throttled` while the source's "later" lasts.
+    pub fn free(&self, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
+        let account = self.account(caller);
+        let mut parked = locked(&account.parked);
+        match parked.as_ref() {
+            // More than a day means that the clock was set back: no wait is that long.
+            Some(Parked { until, words }) if *until > now && until.since(now) <= super::retry::LONGEST => {
+                Err(later(caller, until.since(now), *until, words))
+            }
+            Some(_) => {
+                *parked = None;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the account from being called before `until`; answers the failure to report.
+    pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, words: &str) -> Failure {
+        let wait = wait.clamp(super::retry::SHORTEST, super::retry::LONGEST);
+        let until = now.plus(wait);
+        let account = self.account(caller);
+        let mut parked = locked(&account.parked);
+        if parked.as_ref().is_none_or(|parked| parked.until < until) {
+            *parked = Some(Parked { until, words: words.to_string() });
+        }
+        later(caller, wait, until, words)
+    }
+
+    /// Waits for a slot and for the rate, in order, but not longer than half a step.
+    ///
+    /// # Errors
+    /// `Throttled` when it would take longer.
+    pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
+        let account = self.account(caller);
+        let patience = caller.policy.safe_mode.step_timeout / 2;
+        let semaphore = account.shape(&caller.cap, self.started.elapsed());
+        let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {
+            Ok(Ok(slot)) => slot,
+            // The semaphore is never closed; a timeout is all that can happen.
+            Ok(Err(_)) | Err(_) => return Err(busy(caller)),
+        };
+        let wait = locked(&account.bucket).0.reserve(self.started.elapsed(), patience).map_err(|wait| too_fast(caller, wait))?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(slot)
+    }
+
+    /// Takes one call from the day. It is written down before this returns.
+    ///
+    /// # Errors
+    /// `Throttled` when the day is spent, or when the registry cannot write.
+    pub async fn charge(&self, caller: &Caller, budget: &dyn DayBudget, now: Timestamp) -> Result<(), Failure> {
+        let account = self.account(caller);
+        let limit = caller.cap.per_day;
+        let mut block = account.block.lock().await;
+        if block.day != now.day() || limit < block.limit {
+            *block = Block { day: now.day(), limit, left: 0 };
+        }
+        if block.left == 0 {
+            let granted = budget.take(&key(caller), now.day(), block_size(limit), limit).await;
+            block.left = granted.map_err(|error| unwritten(caller, &error))?;
+            block.limit = limit;
+        }
+        block.left = block.left.checked_sub(1).ok_or_else(|| spent(caller, now))?;
+        Ok(())
+    }
+
+    fn account(&self, caller: &Caller) -> Arc<Account> {
+        let cap = &caller.cap;
+        let mut all = locked(&self.all);
+        let account = all.entry(key(caller)).or_insert_with(|| {
+            let size = slots(cap);
+            Arc::new(Account {
+                slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
+                bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
+                block: tokio::sync::Mutex::default(),
+                parked: Mutex::default(),
+            })
+        });
+        Arc::clone(account)
+    }
+}
+
+impl Account {
+    /// Brings slots and rate to the figures of `cap`: a changed policy holds from the next call on.
+    fn shape(&self, cap: &Cap, now: Duration) -> Arc<Semaphore> {
+        let mut bucket = locked(&self.bucket);
+        if bucket.1 != cap.per_second || bucket.2 != cap.burst {
+            bucket.0.reshape(cap.per_second, cap.burst, now);
+            (bucket.1, bucket.2) = (cap.per_second, cap.burst);
+        }
+        let mut slots = locked(&self.slots);
+        let size = self::slots(cap);
+        if size > slots.size {
+            let grown = size - slots.size;
+            let kept = grown.min(slots.surplus);
+            slots.surplus -= kept;
+            slots.semaphore.add_permits(grown - kept);
+        } else {
+            slots.surplus += slots.size - size;
+        }
+        slots.size = size;
+        if slots.surplus > 0 {
+            slots.surplus -= slots.semaphore.forget_permits(slots.surplus);
+        }
+        Arc::clone(&slots.semaphore)
+    }
+}
+
+fn slots(cap: &Cap) -> usize {
+    usize::try_from(cap.concurrency).unwrap_or(1).max(1)
+}
+
+fn whose(caller: &Caller) -> String {
+    format!("{} account {}", caller.family, caller.account)
+}
+
+fn policy_key(caller: &Caller, figure: &str) -> String {
+    format!("caps.families.{}.{figure}", caller.family)
+}
+
+fn spent(caller: &Caller, now: Timestamp) -> Failure {
+    let (limit, next) = (caller.cap.per_day, now.next_day());
+    let title = format!("the day's budget of {} is spent: {limit} calls a day", whose(caller));
+    let fix = format!("wait until {next}, or raise {} in the policy (now {limit})", policy_key(caller, "per_day"));
+    Failure::new(Class::Throttled, title, fix).after(next.since(now))
+}
+
+fn unwritten(caller: &Caller, error: &str) -> Failure {
+    let title = format!("no call was made for {}: the registry could not write it down", whose(caller));
+    let fix = "see that the disk of the registry has room and is writable; AAM tries again by itself";
+    Failure::new(Class::Throttled, title, fix).detail(error).after(Duration::from_secs(5))
+}
+
+fn busy(caller: &Caller) -> Failure {
+    let most = caller.cap.concurrency;
+    let title = format!("all {most} slots of {} are taken", whose(caller));
+    let fix = format!("nothing to do: AAM tries again; to go faster raise {} in the policy (now {most})", policy_key(caller, "concurrency"));
+    Failure::new(Class::Throttled, title, fix).after(Duration::from_secs(1))
+}
+
+fn too_fast(caller: &Caller, wait: Duration) -> Failure {
+    let rate = caller.cap.per_second;
+    let title = format!("the rate of {} is used up: {rate} calls a second", whose(caller));
+    let fix = format!("nothing to do: AAM tries again; to go faster raise {} in the policy (now {rate})", policy_key(caller, "per_second"));
+    Failure::new(Class::Throttled, title, fix).after(wait)
+}
+
+fn later(caller: &Caller, wait: Duration, until: Timestamp, words: &str) -> Failure {
+    let title = format!("{} asked AAM to come back later", whose(caller));
+    let fix = format!("nothing to do: AAM calls again after {until}; if this repeats, lower {} in the policy", policy_key(caller, "per_second"));
+    Failure::new(Class::Throttled, title, fix).detail(words).after(wait)
+}

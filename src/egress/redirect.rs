@@ -1,0 +1,86 @@
+//! Redirects, followed by hand: the same scheme, host and port, or not at all. Pure.
+//!
+//! A credential was given for one origin. Another one may be a login page, a CDN or an attacker; none
+//! of them is what the resource id names.
+
+use crate::model::{Class, Failure};
+use url::Url;
+
+/// Redirects of one call.
+pub const MOST: usize = 5;
+
+/// Where an answer with `status` and `location` sends the caller of `from`; `None` when nowhere.
+///
+/// # Errors
+/// `EgressRefused` for another origin, `Remote` for a `Location` that is no address.
+pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<Url>, Failure> {
+    let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else { return Ok(None) };
+    let host = from.host_str().unwrap_or_default();
+    let mut to = from.join(location).map_err(|error| {
+        Failure::new(Class::Remote, format!("{host} redirects to something that is no address"), "ask the operator of the service")
+            .detail(format!("{status} Location: {error}"))
+    })?;
+    to.set_fragment(None);
+    let plain = to.username().is_empty() && to.password().is_none();
+    if plain && to.origin() == from.origin() && to.origin().is_tuple() {
+        return Ok(Some(to));
+    }
+    let (here, there) = (from.origin().ascii_serialization(), place(&to));
+    let title = format!("{here} redirects to {there}; AAM does not take a credential there");
+    let fix = format!("if the service has moved, write its new address into the resource id or into families.<family>.base_url: {there}");
+    Err(Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}")))
+}
+
+/// After [`MOST`] redirects.
+#[must_use]
+pub fn too_many(from: &Url) -> Failure {
+    let host = from.host_str().unwrap_or_default();
+    Failure::new(Class::Remote, format!("{host} redirected more than {MOST} times"), "see whether the address is the final one of the service")
+}
+
+fn place(url: &Url) -> String {
+    match url.origin().is_tuple() {
+        true => url.origin().ascii_serialization(),
+        false => format!("a {}: address", url.scheme()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(from: &str, location: &str) -> Result<Option<String>, Failure> {
+        target(302, Some(location), &Url::parse(from).unwrap()).map(|url| url.map(String::from))
+    }
+
+    #[test]
+    fn the_same_origin_is_followed() {
+        assert_eq!(to("https://a.example/x/y?q=1", "../z"), Ok(Some("https://a.example/z".to_string())));
+        assert_eq!(to("https://a.example/", "https://A.example:443/v2#frag"), Ok(Some("https://a.example/v2".to_string())));
+        let url = Url::parse("https://a.example/").unwrap();
+        assert_eq!(target(200, Some("/x"), &url), Ok(None));
+        assert_eq!(target(304, Some("/x"), &url), Ok(None));
+        assert_eq!(target(302, None, &url), Ok(None));
+    }
+
+    #[test]
+    fn any_other_place_is_refused_by_name() {
+        for location in [
+            "https://b.example/",
+            "//b.example/",
+            "http://a.example/",
+            "https://a.example:8443/",
+            "https://a.example.evil/",
+            "https://user@a.example/",
+            "http://169.254.169.254/latest/meta-data/",
+            "file:///etc/hosts",
+            "data:text/plain,x",
+        ] {
+            let failure = to("https://a.example/x", location).unwrap_err();
+            assert_eq!(failure.class, Class::EgressRefused, "{location}");
+            assert!(failure.title.starts_with("https://a.example redirects to "), "{}", failure.title);
+        }
+        assert!(to("https://a.example/x", "https://b.example/").unwrap_err().title.contains("https://b.example;"));
+        assert_eq!(to("https://a.example/x", "https://[").unwrap_err().class, Class::Remote);
+    }
+}

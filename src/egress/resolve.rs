@@ -1,0 +1,99 @@
+//! Names to addresses that passed the guard. The HTTP client dials what it gets here and nothing else,
+//! so a name that changes its address between check and dial gains nothing.
+
+use super::guard::{self, Refusal};
+use futures_util::future::BoxFuture;
+use ipnet::IpNet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// A name that has no address.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{host}: {words}")]
+pub struct Unresolved {
+    pub host: String,
+    pub words: String,
+}
+
+/// The resolver of the machine, or one of a test.
+pub trait Lookup: Send + Sync {
+    /// Every address of `host`.
+    fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The resolver of the machine.
+pub struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let mut addresses: Vec<IpAddr> = Vec::new();
+            for address in tokio::net::lookup_host((host, 0)).await? {
+                if !addresses.contains(&address.ip()) {
+                    addresses.push(address.ip());
+                }
+            }
+            Ok(addresses)
+        })
+    }
+}
+
+/// Why a name gave no address to dial.
+#[derive(Clone, Debug)]
+pub enum NoAddress {
+    Refused(Refusal),
+    Unresolved(Unresolved),
+}
+
+/// The addresses of `host`, a name or a literal, that may be dialled; at least one.
+///
+/// # Errors
+/// When it has none, or none that passes.
+pub async fn resolve(lookup: &dyn Lookup, host: &str, allowed: &[IpNet]) -> Result<Vec<IpAddr>, NoAddress> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let found = match bare.parse::<IpAddr>() {
+        Ok(address) => vec![address],
+        Err(_) => lookup.lookup(bare).await.map_err(|error| unresolved(host, &error.to_string()))?,
+    };
+    if found.is_empty() {
+        return Err(unresolved(host, "the name has no address"));
+    }
+    guard::passing(host, &found, allowed).map_err(NoAddress::Refused)
+}
+
+fn unresolved(host: &str, words: &str) -> NoAddress {
+    NoAddress::Unresolved(Unresolved { host: host.to_string(), words: words.to_string() })
+}
+
+/// The guard inside the HTTP client.
+pub struct Guarded {
+    pub lookup: Arc<dyn Lookup>,
+    pub allowed: Vec<IpNet>,
+    /// The host of the policy's proxy: naming it in the policy allows it.
+    pub proxy: Option<String>,
+}
+
+impl reqwest::dns::Resolve for Guarded {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let lookup = Arc::clone(&self.lookup);
+        let host = name.as_str().to_string();
+        let is_proxy = self.proxy.as_deref().is_some_and(|proxy| proxy.eq_ignore_ascii_case(&host));
+        let allowed = if is_proxy { everything() } else { self.allowed.clone() };
+        Box::pin(async move {
+            match resolve(lookup.as_ref(), &host, &allowed).await {
+                // The port 0 is replaced by that of the URL.
+                Ok(addresses) => {
+                    let addresses: reqwest::dns::Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
+                    Ok(addresses)
+                }
+                Err(NoAddress::Refused(refusal)) => Err(refusal.into()),
+                Err(NoAddress::Unresolved(unresolved)) => Err(unresolved.into()),
+            }
+        })
+    }
+}
+
+fn everything() -> Vec<IpNet> {
+    vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())]
+}

@@ -1,0 +1,262 @@
+//! What went wrong below HTTP, in precise words: name, port, route, TLS, time.
+
+use super::guard::Refusal;
+use super::resolve::{NoAddress, Unresolved};
+use crate::credentials::redact;
+use crate::model::{Class, Failure};
+use rustls::CertificateError;
+use std::error::Error;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// Why there was no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// AAM's own guard.
+    Guard(Refusal),
+    NoSuchName,
+    Refused,
+    /// The other side hung up before it answered.
+    Closed,
+    Unreachable,
+    /// No connection in time.
+    ConnectTimeout(Duration),
+    /// A connection, but no answer in time.
+    AnswerTimeout(Duration),
+    /// The certificate is for another name.
+    CertificateName,
+    /// The certificate comes from an authority that is not known here.
+    CertificateIssuer,
+    CertificateExpired,
+    /// Any other trouble with TLS, also a server that does not speak it.
+    Tls,
+    /// What came is no HTTP.
+    NotHttp,
+    Other,
+}
+
+impl Cause {
+    /// Whether the same call may pass a moment later.
+    #[must_use]
+    pub fn passes_by_itself(&self) -> bool {
+        *self == Cause::Closed
+    }
+
+    /// The failure a person reads. `at` is `host` or `host:port`, `words` the error's own.
+    #[must_use]
+    pub fn failure(&self, at: &str, words: &str) -> Failure {
+        let host = at.rsplit_once(':').map_or(at, |(host, _)| host);
+        let fail = |title: String, fix: String| Failure::new(Class::Network, title, fix);
+        let s = |time: &Duration| time.as_secs_f64();
+        let failure = match self {
+            Cause::Guard(refusal) => return refusal.failure(),
+            Cause::NoSuchName => fail(
+                format!("{host} cannot be resolved"),
+                format!("correct the host if it is mistyped; else see what this machine's resolver says: getent hosts {host}"),
+            ),
+            Cause::Refused => fail(
+                format!("{at} refused the connection"),
+                "nothing listens there: start the service, or correct host and port".to_string(),
+            ),
+            Cause::Closed => fail(
+                format!("{at} closed the connection before it answered"),
+                "see the service's own log; a proxy or firewall in between may cut connections, too".to_string(),
+            ),
+            Cause::Unreachable => fail(
+                format!("{at} cannot be reached: no route"),
+                "open the route or the VPN from this machine, or name a proxy in the policy: network.proxy".to_string(),
+            ),
+            Cause::ConnectTimeout(time) => fail(
+                format!("{at} did not accept a connection within {} s", s(time)),
+                "a firewall most likely drops the packets: allow this machine there, or name a proxy in the policy: network.proxy".to_string(),
+            ),
+            Cause::AnswerTimeout(time) => fail(
+                format!("{at} did not answer within {} s", s(time)),
+                "see whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy".to_string(),
+            ),
+            Cause::CertificateName => fail(
+                format!("the certificate of {at} is for another name"),
+                "use the host name that the certificate was made for".to_string(),
+            ),
+            Cause::CertificateIssuer => fail(
+                format!("the certificate of {at} comes from an authority that is not trusted here"),
+                "put the authority's certificate (PEM) into a file and name it in the policy: network.ca_file".to_string(),
+            ),
+            Cause::CertificateExpired => fail(
+                format!("the certificate of {at} is not valid at this time"),
+                "renew the certificate of the service; see that the clock of this machine is right".to_string(),
+            ),
+            Cause::Tls => fail(
+                format!("no TLS connection with {at}"),
+                "see that the service speaks TLS 1.2 or 1.3 on this port; for a plain service write http:// instead of https://".to_string(),
+            ),
+            Cause::NotHttp => Failure::new(
+                Class::WrongService,
+                format!("{at} answered, but not in HTTP"),
+                "see that host and port are those of the HTTP service, and that https:// is written where TLS is spoken",
+            ),
+            Cause::Other => fail(format!("the call to {at} failed"), "see the detail; the service or the network in between broke the call".to_string()),
+        };
+        failure.detail(redact::scrub(words))
+    }
+}
+
+/// The failure of a name that gave no address to dial.
+#[must_use]
+pub fn no_address(no: &NoAddress) -> Failure {
+    match no {
+        NoAddress::Refused(refusal) => refusal.failure(),
+        NoAddress::Unresolved(Unresolved { host, words }) => Cause::NoSuchName.failure(host, words),
+    }
+}
+
+/// Reads the error of the HTTP client. `connect` and `whole` are the timeouts in force.
+#[must_use]
+pub fn diagnose(error: &reqwest::Error, connect: Duration, whole: Duration) -> Cause {
+    let mut link: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = link {
+        if let Some(cause) = known(error) {
+            return cause;
+        }
+        link = error.source();
+    }
+    match (error.is_timeout(), error.is_connect()) {
+        (true, true) => Cause::ConnectTimeout(connect.min(whole)),
+        (true, false) => Cause::AnswerTimeout(whole),
+        _ => Cause::Other,
+    }
+}
+
+/// The words of an error and of its causes, without the address (it may hold a query).
+#[must_use]
+pub fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut link = error.source();
+    while let Some(cause) = link {
+        let more = cause.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        link = cause.source();
+    }
+    words
+}
+
+/// Whether a body ended before its announced end.
+#[must_use]
+pub fn cut(error: &reqwest::Error) -> bool {
+    let mut link: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = link {
+        let hyper = error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_closed());
+        let io = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+            matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe)
+        });
+        if hyper || io {
+            return true;
+        }
+        link = error.source();
+    }
+    false
+}
+
+fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return Some(Cause::Guard(refusal.clone()));
+    }
+    if error.is::<Unresolved>() {
+        return Some(Cause::NoSuchName);
+    }
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(of_tls(tls));
+    }
+    if let Some(io) = error.downcast_ref::<std::io::Error>() {
+        return of_io(io);
+    }
+    let hyper = error.downcast_ref::<hyper::Error>()?;
+    if hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled() {
+        return Some(Cause::Closed);
+    }
+    hyper.is_parse().then_some(Cause::NotHttp)
+}
+
+fn of_io(error: &std::io::Error) -> Option<Cause> {
+    // `source` of a wrapped error skips the wrapped one itself.
+    if let Some(inner) = error.get_ref() {
+        let inner: &(dyn Error + 'static) = inner;
+        if let Some(cause) = known(inner) {
+            return Some(cause);
+        }
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Some(Cause::Refused),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Some(Cause::Closed),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => {
+            Some(Cause::Unreachable)
+        }
+        _ => None,
+    }
+}
+
+fn of_tls(error: &rustls::Error) -> Cause {
+    match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::CertificateName,
+            CertificateError::UnknownIssuer => Cause::CertificateIssuer,
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. } => Cause::CertificateExpired,
+            // A self-signed end certificate is refused with words of its own.
+            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Cause::CertificateIssuer,
+            _ => Cause::Tls,
+        },
+        _ => Cause::Tls,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    #[test]
+    fn every_cause_has_its_words() {
+        let refusal = Refusal { host: "db.acme.example".to_string(), address: "10.1.2.3".parse().unwrap(), kind: "a private address" };
+        let causes = [
+            Cause::Guard(refusal),
+            Cause::NoSuchName,
+            Cause::Refused,
+            Cause::Closed,
+            Cause::Unreachable,
+            Cause::ConnectTimeout(Duration::from_secs(10)),
+            Cause::AnswerTimeout(Duration::from_secs(15)),
+            Cause::CertificateName,
+            Cause::CertificateIssuer,
+            Cause::CertificateExpired,
+            Cause::Tls,
+            Cause::NotHttp,
+            Cause::Other,
+        ];
+        let mut text = String::new();
+        for cause in causes {
+            let failure = cause.failure("db.acme.example:8443", "the error's own words");
+            writeln!(text, "{}: {}\n  fix: {}", failure.class.word(), failure.title, failure.fix).unwrap();
+        }
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
+        insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {
+            insta::assert_snapshot!("egress_transport_failures", text);
+        });
+    }
+
+    #[test]
+    fn certificates_are_told_apart() {
+        let of = |error| of_tls(&rustls::Error::InvalidCertificate(error));
+        assert_eq!(of(CertificateError::NotValidForName), Cause::CertificateName);
+        assert_eq!(of(CertificateError::UnknownIssuer), Cause::CertificateIssuer);
+        assert_eq!(of(CertificateError::Expired), Cause::CertificateExpired);
+        assert_eq!(of(CertificateError::BadSignature), Cause::Tls);
+        let wrapped = std::io::Error::new(ErrorKind::InvalidData, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        assert_eq!(known(&wrapped), Some(Cause::CertificateIssuer));
+    }
+}

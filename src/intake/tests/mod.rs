@@ -1,0 +1,4 @@
+//! Tests over whole texts and real files.
+
+mod folder;
+mod wire;

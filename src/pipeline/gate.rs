@@ -1,0 +1,139 @@
+//! The steps that need no network: the policy's word, the credential, the choice of the engine.
+
+use super::run::Ran;
+use super::{Env, Job};
+use crate::connectors::{Engine, Engines, Family, Need, Target, family};
+use crate::credentials::Credential;
+use crate::egress::Caller;
+use crate::model::problem::nearest;
+use crate::model::{Class, Evidence, Failure, Intent, Privilege};
+use crate::policy::Policy;
+use std::sync::Arc;
+
+/// Step 1: the family is known and listed, the document is eligible, the resource ids have a form that is served.
+pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Failure> {
+    let family = judge(&env.engines, &job.policy, &job.intent)?;
+    let mut evidence = Evidence::new();
+    evidence.insert("family".to_string(), family.title.into());
+    evidence.insert("policy".to_string(), job.policy.digest.short().into());
+    Ok(Ran::new(family, evidence))
+}
+
+/// The pure part of step 1.
+pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
+    let source_type = intent.source_type.as_str();
+    let Some(family) = family::find(source_type) else { return Err(unknown(source_type)) };
+    if !policy.allowlist.contains(source_type) {
+        return Err(Failure::new(
+            Class::Unsupported,
+            format!("source type {source_type} is not on the policy's allowlist"),
+            format!("add {source_type} to allowlist in the policy and have the change reviewed"),
+        ));
+    }
+    eligible(policy, intent)?;
+    if let Some(engine) = engines.of(family) {
+        for resource_id in &intent.resource_ids {
+            engine.accepts(resource_id)?;
+        }
+    }
+    Ok(family)
+}
+
+fn unknown(source_type: &str) -> Failure {
+    let names = family::all().iter().map(|family| family.id);
+    let fix = match nearest(source_type, names) {
+        Some(near) => format!("did you mean {near}? aam families lists all"),
+        None => "aam families lists the source types there are".to_string(),
+    };
+    Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
+}
+
+fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
+    let rules = &policy.eligibility;
+    let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
+    if !rules.evidence.contains(&intent.evidence.status) {
+        return refuse(
+            format!("evidence.status is {}, the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
+            format!("have {} sanctioned, then send the intent again", intent.source_type),
+        );
+    }
+    if intent.risk_level > rules.max_risk {
+        return refuse(
+            format!("risk_level is {}, the policy accepts {} at most", intent.risk_level, rules.max_risk),
+            "lower the risk at its source, or raise eligibility.max_risk in the policy".to_string(),
+        );
+    }
+    if intent.owner.confidence < rules.min_confidence {
+        return refuse(
+            format!("owner.confidence is {}, the policy asks for {} at least", intent.owner.confidence, rules.min_confidence),
+            "confirm the owner, or lower eligibility.min_confidence in the policy".to_string(),
+        );
+    }
+    Ok(())
+}
+
+/// Step 2: the locator resolves, or the source needs none. Read anew at every attempt.
+pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Result<Ran<Option<Credential>>, Failure> {
+    let mut evidence = Evidence::new();
+    if let Some(locator) = &job.intent.credential_locator {
+        let credential = env.resolver.resolve(locator)?;
+        evidence.insert("locator".to_string(), locator.to_string().into());
+        return Ok(Ran::new(Some(credential), evidence));
+    }
+    let needed = match env.engines.of(family) {
+        Some(engine) => job.intent.resource_ids.iter().any(|id| engine.need(id) == Need::Required),
+        None => true,
+    };
+    if needed {
+        return Err(Failure::new(
+            Class::CredentialMissing,
+            format!("{} needs a credential and the intent has no credential_locator", family.title),
+            format!("set credential_locator, for example env:{}_TOKEN; least privilege: {}", family.id.to_uppercase(), family.least_privilege),
+        ));
+    }
+    evidence.insert("locator".to_string(), "none needed".into());
+    Ok(Ran::new(None, evidence))
+}
+
+/// The engine that serves `family` in this build.
+pub(super) fn engine<'a>(env: &'a Env, family: &Family) -> Result<&'a dyn Engine, Failure> {
+    env.engines.of(family).ok_or_else(|| {
+        Failure::new(
+            Class::Unsupported,
+            format!("this version of aam has no connector for {} yet", family.title),
+            "nothing to do now; aam families shows what this version connects",
+        )
+    })
+}
+
+/// One resource, ready to be opened.
+pub(super) fn target(
+    env: &Env,
+    job: &Job,
+    family: &'static Family,
+    engine: &dyn Engine,
+    resource_id: &str,
+    credential: Option<Credential>,
+) -> Target {
+    let session = env.egress.session(Caller {
+        connection: job.connection,
+        family: family.id,
+        account: engine.account(resource_id, &job.policy),
+        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        policy: Arc::clone(&job.policy),
+    });
+    Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
+}
+
+/// The warning for a credential that may do more than read.
+pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege) -> Option<Failure> {
+    let Privilege::Over { grants } = privilege else { return None };
+    Some(
+        Failure::new(
+            Class::PermissionDenied,
+            format!("the credential of {resource_id} may do more than read"),
+            format!("give aam a credential with least privilege: {}", family.least_privilege),
+        )
+        .detail(grants.join("; ")),
+    )
+}

@@ -1,0 +1,121 @@
+//! What is due, and why: a pure function of the world, the policy and an instant.
+//!
+//! `aam plan` and the daemon share it. Waits are computed here from rows, so that a restart, a saved
+//! file or a spurious wake can neither shorten nor inflate one.
+
+use crate::model::ledger::Why;
+use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
+use crate::policy::Policy;
+use crate::world::{Attempt, Connection, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One attempt that is due at `due`, or was due since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Item {
+    pub connection: ConnectionId,
+    pub why: Why,
+    pub scope: Scope,
+    pub due: Timestamp,
+}
+
+/// The policy, with its per-family digests at hand.
+pub struct Ground {
+    pub policy: Arc<Policy>,
+    slices: BTreeMap<Arc<str>, Digest>,
+}
+
+impl Ground {
+    /// Computes the digest for each family that `world` mentions.
+    #[must_use]
+    pub fn of(policy: Arc<Policy>, world: &World) -> Ground {
+        let families: BTreeSet<Arc<str>> = world.connections.values().map(|known| Arc::clone(&known.source_type)).collect();
+        let slices = families.into_iter().map(|family| (Arc::clone(&family), policy.slice(&family))).collect();
+        Ground { policy, slices }
+    }
+
+    fn slice(&self, family: &str) -> Digest {
+        self.slices.get(family).copied().unwrap_or_else(|| self.policy.slice(family))
+    }
+}
+
+/// Everything that is or will be due, earliest first.
+#[must_use]
+pub fn plan(world: &World, ground: &Ground, heals: &BTreeSet<ConnectionId>, now: Timestamp) -> Vec<Item> {
+    let mut items: Vec<Item> = world
+        .connections
+        .iter()
+        .filter(|(_, known)| !world.sealed.contains(&*known.namespace))
+        .filter_map(|(id, known)| next(*id, known, ground, heals.contains(id), now))
+        .collect();
+    items.sort_by_key(|item| (item.due, item.connection));
+    items
+}
+
+/// When `known` is to be looked at next; `None`: only when its document or the policy changes.
+#[must_use]
+pub fn next(id: ConnectionId, known: &Connection, ground: &Ground, heal: bool, now: Timestamp) -> Option<Item> {
+    if known.retired.is_some() || known.origins.is_empty() {
+        return None;
+    }
+    let full = |why, due| Some(Item { connection: id, why, scope: Scope::Full, due });
+    if heal {
+        return full(Why::Heal, now);
+    }
+    let Some(last) = &known.last else { return full(Why::New, known.desired_since) };
+    if last.facts.generation != known.generation {
+        return full(Why::SpecChanged, now);
+    }
+    if last.facts.slice != ground.slice(&known.source_type) {
+        return full(Why::PolicyChanged, now);
+    }
+    match last.facts.class {
+        None => settled(id, known, last, &ground.policy),
+        Some(class) => {
+            let since = known.looked_at().unwrap_or(last.at);
+            let wait = match class.retry() {
+                Retry::OnChange => return None,
+                Retry::Recheck => ground.policy.recheck.awaiting_credentials,
+                Retry::After => Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0)).clamp(SHORTEST, LONGEST),
+                Retry::Backoff => backoff(&ground.policy, id, known.failures),
+            };
+            full(Why::Retry, since.plus(wait))
+        }
+    }
+}
+
+/// Bounds of a wait that a source asked for (families.md section 0).
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The next re-check of a connection that passed: whichever of drift and health is due first.
+fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &Policy) -> Option<Item> {
+    let full_at = known.checked_full.unwrap_or(last.at);
+    let looked_at = known.looked_at().unwrap_or(last.at);
+    // A tenth of the interval is drawn by id, so that a folder of ten thousand is not re-checked in one second.
+    let spread = |interval: Duration| interval.mul_f64(1.0 - 0.1 * share(id, 0));
+    let drift = full_at.plus(spread(policy.recheck.drift));
+    let health = looked_at.plus(spread(policy.recheck.health));
+    Some(if drift <= health {
+        Item { connection: id, why: Why::Drift, scope: Scope::Full, due: drift }
+    } else {
+        Item { connection: id, why: Why::Health, scope: Scope::Health, due: health }
+    })
+}
+
+/// `initial * 2^(failures-1)`, at most `max`, shortened by up to the policy's jitter. The draw depends
+/// only on id and number of failures: the same rows give the same instant on every replica.
+#[must_use]
+pub fn backoff(policy: &Policy, id: ConnectionId, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(30);
+    let wait = policy.backoff.initial.saturating_mul(1 << doublings).min(policy.backoff.max);
+    wait.mul_f64(1.0 - policy.backoff.jitter.clamp(0.0, 1.0) * share(id, failures))
+}
+
+/// A number in 0..1 from the id and a counter.
+fn share(id: ConnectionId, counter: u32) -> f64 {
+    let digest = Digest::of_parts(&[id.0.as_bytes(), &counter.to_be_bytes()]);
+    let [a, b, c, d, ..] = digest.0;
+    f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
+}

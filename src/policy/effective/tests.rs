@@ -1,0 +1,197 @@
+use super::*;
+use crate::model::{Digest, Risk};
+use crate::policy::known::FAMILIES;
+use crate::policy::parse::parse;
+use crate::policy::{
+    Api, Backoff, Breaker, Caps, Eligibility, Files, Network, Recheck, Reconcile, SafeMode, Slo,
+    TokenScope,
+};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+fn family() -> impl Strategy<Value = String> {
+    proptest::sample::select(FAMILIES.to_vec()).prop_map(str::to_string)
+}
+
+fn wait() -> impl Strategy<Value = Duration> {
+    prop_oneof![1u64..5000, (1u64..400).prop_map(|n| n * 60_000)].prop_map(Duration::from_millis)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z][a-z:/._-]{0,12}",
+        "[ -~]{1,12}",
+        "[^\\p{Cc}]{1,8}",
+        proptest::sample::select(vec![
+            "no", "null", "~", "1", "1e3", "true", "- a", "a: b", "#x", "a #b", ":", "[",
+            "\u{2028}", "\u{feff}"
+        ])
+        .prop_map(str::to_string)
+    ]
+}
+
+fn unique<T: PartialEq + std::fmt::Debug>(
+    items: impl Strategy<Value = T>,
+) -> impl Strategy<Value = Vec<T>> {
+    vec(items, 0..4).prop_map(|items| {
+        items.into_iter().fold(Vec::new(), |mut kept, item| {
+            if !kept.contains(&item) {
+                kept.push(item);
+            }
+            kept
+        })
+    })
+}
+
+fn range() -> impl Strategy<Value = ipnet::IpNet> {
+    let v4 = (any::<[u8; 4]>(), 0u8..=32)
+        .prop_map(|(ip, bits)| ipnet::Ipv4Net::new(ip.into(), bits).unwrap().trunc().into());
+    let v6 = (any::<[u8; 16]>(), 0u8..=128)
+        .prop_map(|(ip, bits)| ipnet::Ipv6Net::new(ip.into(), bits).unwrap().trunc().into());
+    prop_oneof![v4, v6]
+}
+
+fn caps_entry() -> impl Strategy<Value = Cap> {
+    let positive = (1u64..=1_000_000_000).prop_map(|n| n as f64 / 10_000.0);
+    (
+        positive,
+        1u32..=1_000_000,
+        1u64..=1_000_000_000_000,
+        1u32..=10_000,
+    )
+        .prop_map(|(per_second, burst, per_day, concurrency)| Cap {
+            per_second,
+            burst,
+            per_day,
+            concurrency,
+        })
+}
+
+fn name() -> impl Strategy<Value = String> {
+    "[a-z0-9][a-z0-9._-]{0,10}".prop_filter("demo is never new work", |name| name != "demo")
+}
+
+fn tokens() -> impl Strategy<Value = Vec<Token>> {
+    let scopes = btree_set(proptest::sample::select(TokenScope::ALL.to_vec()), 1..=3);
+    let token = (any::<[u8; 32]>(), scopes, btree_set(name(), 1..3));
+    btree_map(name(), token, 0..3).prop_map(|tokens| {
+        let token = |(name, (sha256, scopes, namespaces))| Token {
+            name,
+            sha256: Digest(sha256),
+            scopes,
+            namespaces,
+        };
+        tokens.into_iter().map(token).collect()
+    })
+}
+
+fn set() -> impl Strategy<Value = FamilyPolicy> {
+    let url = proptest::option::of(
+        "https?://[a-z]{1,8}(:[1-9][0-9]{1,3})?(/[a-z%0-9]{0,6})?"
+            .prop_filter("an address", |url| url::Url::parse(url).is_ok()),
+    );
+    let path = proptest::option::of("/[a-z?=&%~]{0,8}");
+    (url, proptest::option::of(name()), path, unique(text())).prop_map(
+        |(base_url, region, health_path, deny_operations)| FamilyPolicy {
+            base_url,
+            region,
+            health_path,
+            deny_operations,
+        },
+    )
+}
+
+prop_compose! {
+    fn outer()(
+        network in (unique(range()), proptest::option::of(Just("http://proxy.example:3128".to_string())), proptest::option::of(text())),
+        roots in unique(text().prop_map(PathBuf::from).prop_filter("not the whole file system", |path| path.parent().is_some())),
+        evidence in vec(text(), 1).prop_map(|all| all),
+        risk in proptest::sample::select(vec![Risk::Low, Risk::Med, Risk::High]),
+        shares in (0.0f64..=1.0, 0.0f64..=1.0, 0.0f64..=1.0),
+        tokens in tokens(),
+    ) -> (Network, Files, Eligibility, Slo, f64, Api) {
+        let (allow_private, proxy, ca_file) = network;
+        (
+            Network { allow_private, proxy, ca_file: ca_file.map(PathBuf::from) },
+            Files { roots },
+            Eligibility { evidence, max_risk: risk, min_confidence: shares.0 },
+            Slo { coverage: shares.1 },
+            shares.2,
+            Api { tokens },
+        )
+    }
+}
+
+prop_compose! {
+    fn policies()(
+        outer in outer(),
+        namespace in name(),
+        allowlist in btree_set(family(), 0..5),
+        waits in (wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait()),
+        numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000),
+        caps in (caps_entry(), btree_map(family(), caps_entry(), 0..3)),
+        families in btree_map(family(), set(), 0..3),
+    ) -> Policy {
+        let (network, files, eligibility, slo, jitter, api) = outer;
+        Policy {
+            version: 1,
+            namespace,
+            slo,
+            eligibility,
+            safe_mode: SafeMode { max_items: numbers.0, step_timeout: waits.0.min(waits.1), attempt_timeout: waits.0.max(waits.1) },
+            allowlist,
+            network,
+            files,
+            caps: Caps { default: caps.0, families: caps.1 },
+            backoff: Backoff { initial: waits.2.min(waits.3), max: waits.2.max(waits.3), jitter },
+            breaker: Breaker { failures: numbers.1, open_for: waits.4 },
+            recheck: Recheck { health: waits.5, drift: waits.6, awaiting_credentials: waits.7 },
+            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8 },
+            families,
+            api,
+            digest: Digest::default(),
+        }
+    }
+}
+
+fn family_caps() -> Vec<(&'static str, &'static Cap)> {
+    crate::connectors::family::caps()
+}
+
+proptest! {
+    #[test]
+    fn what_is_printed_reads_back_as_the_same_policy(policy in policies()) {
+        let text = effective(&policy, &family_caps());
+        let mut back = parse(&text, "effective.yaml").map_err(|problems| TestCaseError::fail(format!("{text}\n{problems:#?}")))?;
+        back.digest = policy.digest;
+        prop_assert_eq!(back, policy, "{}", text);
+    }
+}
+
+#[test]
+fn defaults_read_well() {
+    let policy = parse("version: 1\nallowlist: [slack, github]\ncaps: {families: {slack: {per_second: 1, burst: 5, per_day: 2000, concurrency: 1}}}\n", "p").unwrap();
+    let text = effective(&policy, &family_caps());
+    assert!(
+        !text.contains("# slack:") && text.contains("# github:"),
+        "an override replaces the family's own line"
+    );
+    insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!("policy_effective", text);
+    });
+}
+
+#[test]
+fn a_policy_with_everything_reads_back() {
+    let policy = parse(crate::policy::parse::tests::DESIGN, "p").unwrap();
+    let mut back = parse(&effective(&policy, &[]), "p").unwrap();
+    assert_ne!(back.digest, policy.digest, "the digest is of the bytes");
+    back.digest = policy.digest;
+    assert_eq!(back, policy);
+    assert_eq!(
+        policy.api.tokens[0].scopes,
+        BTreeSet::from([TokenScope::IntentsWrite, TokenScope::RegistryRead])
+    );
+}

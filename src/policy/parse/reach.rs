@@ -1,0 +1,208 @@
+//! Where calls and reads may go, and how many: network, files, caps, families.
+
+use super::super::read::{Fields, Reader, Spot, shown};
+use super::super::{Cap, Caps, FamilyPolicy, Files, Network};
+use super::section;
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
+    let nothing = Network {
+        allow_private: Vec::new(),
+        proxy: None,
+        ca_file: None,
+    };
+    let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file"]) else {
+        return nothing;
+    };
+    Network {
+        allow_private: r.field(&fields, "allow_private", Vec::new(), |r, spot| {
+            r.unique(spot, "address ranges", range)
+        }),
+        proxy: r.optional(&fields, "proxy", |r, spot| {
+            address(
+                r,
+                spot,
+                "a proxy address, for example http://proxy.example:3128",
+            )
+        }),
+        ca_file: r.optional(&fields, "ca_file", |r, spot| {
+            r.text(spot, "the path of a PEM file").map(PathBuf::from)
+        }),
+    }
+}
+
+/// A CIDR range whose address is the first of the range, so that nobody misreads its width.
+fn range(r: &mut Reader, spot: &Spot<'_>) -> Option<IpNet> {
+    let text = r.text(spot, "an address range")?;
+    let Ok(net) = text.parse::<IpNet>() else {
+        let hint = match text.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(one)) => format!("write {one}/32 for this one address"),
+            Ok(std::net::IpAddr::V6(one)) => format!("write {one}/128 for this one address"),
+            Err(_) => "write address/prefix, for example 10.0.0.0/8 or fd00::/8".to_string(),
+        };
+        r.complain(spot, format!("{} is no address range", shown(text)), hint);
+        return None;
+    };
+    if net.trunc() != net {
+        r.complain(
+            spot,
+            format!("`{net}` does not begin its range"),
+            format!("write {} if the whole range is meant", net.trunc()),
+        );
+        return None;
+    }
+    Some(net)
+}
+
+/// An http or https address without user info, query and fragment. Never repeated: it may hold a secret.
+fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
+    let text = r.text(spot, what)?;
+    let problem = match url::Url::parse(text) {
+        Err(error) => Some((
+            format!("this is no address: {error}"),
+            format!("write {what}"),
+        )),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => Some((
+            "the scheme must be http or https".to_string(),
+            format!("write {what}"),
+        )),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => Some((
+            "the address holds a user name or password".to_string(),
+            "remove it: the policy is no place for secrets".to_string(),
+        )),
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => Some((
+            "the address has a query or fragment".to_string(),
+            "end it with the path".to_string(),
+        )),
+        Ok(_) => None,
+    };
+    match problem {
+        None => Some(text.to_string()),
+        Some((message, hint)) => {
+            r.complain(spot, message, hint);
+            None
+        }
+    }
+}
+
+pub fn files(r: &mut Reader, spot: &Spot<'_>) -> Option<Files> {
+    let fields = r.fields(spot, &["roots"])?;
+    let root = |r: &mut Reader, item: &Spot<'_>| {
+        let path = PathBuf::from(r.text(item, "the path of a folder")?);
+        if path.has_root() && path.parent().is_none() {
+            r.complain(
+                item,
+                "the whole file system is no root",
+                "name the folder that holds the data",
+            );
+            return None;
+        }
+        Some(path)
+    };
+    Some(Files {
+        roots: r.field(&fields, "roots", Vec::new(), |r, spot| {
+            r.unique(spot, "folders", root)
+        }),
+    })
+}
+
+pub fn default_cap() -> Cap {
+    Cap {
+        per_second: 5.0,
+        burst: 10,
+        per_day: 2000,
+        concurrency: 2,
+    }
+}
+
+pub fn caps(r: &mut Reader, spot: &Spot<'_>) -> Option<Caps> {
+    let fields = r.fields(spot, &["default", "families"])?;
+    let default = r.field(&fields, "default", default_cap(), |r, spot| {
+        cap(r, spot, false)
+    });
+    let mut families = BTreeMap::new();
+    if let Some(spot) = fields.get("families") {
+        for (family, spot) in r.by_family(&spot) {
+            if let Some(cap) = cap(r, &spot, true) {
+                families.insert(family.to_string(), cap);
+            }
+        }
+    }
+    Some(Caps { default, families })
+}
+
+/// One budget. A family's entry names all four figures: filling a gap from `caps.default` could
+/// raise a figure above what the vendor allows.
+fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
+    const NAMES: [&str; 4] = ["per_second", "burst", "per_day", "concurrency"];
+    let fields = r.fields(spot, &NAMES)?;
+    if complete {
+        for name in NAMES {
+            r.required(
+                &fields,
+                name,
+                "a family's cap names all four; `aam check --effective` shows its present figures",
+            );
+        }
+    }
+    let base = default_cap();
+    Some(Cap {
+        per_second: r.field(&fields, "per_second", base.per_second, |r, spot| {
+            r.number(spot, 0.0..=100_000.0, true)
+        }),
+        burst: r.field(&fields, "burst", base.burst, |r, spot| {
+            r.whole32(spot, 1..=1_000_000)
+        }),
+        per_day: r.field(&fields, "per_day", base.per_day, |r, spot| {
+            r.whole(spot, 1..=1_000_000_000_000)
+        }),
+        concurrency: r.field(&fields, "concurrency", base.concurrency, |r, spot| {
+            r.whole32(spot, 1..=10_000)
+        }),
+    })
+}
+
+pub fn families(r: &mut Reader, spot: &Spot<'_>) -> BTreeMap<String, FamilyPolicy> {
+    let entries = r.by_family(spot);
+    let read =
+        |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, &spot)?));
+    entries.into_iter().filter_map(read).collect()
+}
+
+fn family_policy(r: &mut Reader, spot: &Spot<'_>) -> Option<FamilyPolicy> {
+    let fields = r.fields(
+        spot,
+        &["base_url", "region", "health_path", "deny_operations"],
+    )?;
+    let path = |r: &mut Reader, spot: &Spot<'_>| {
+        let text = r.text(spot, "a path")?;
+        // `//host` would be an address of its own.
+        if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
+            r.complain(
+                spot,
+                "a health path is relative to the server",
+                "write a path such as /healthz",
+            );
+            return None;
+        }
+        Some(text.to_string())
+    };
+    let operation =
+        |r: &mut Reader, item: &Spot<'_>| r.text(item, "an operationId").map(str::to_string);
+    Some(FamilyPolicy {
+        base_url: r.optional(&fields, "base_url", |r, spot| {
+            address(
+                r,
+                spot,
+                "an address, for example https://ghe.example/api/v3",
+            )
+        }),
+        region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),
+        health_path: r.optional(&fields, "health_path", path),
+        deny_operations: r.field(&fields, "deny_operations", Vec::new(), |r, spot| {
+            r.unique(spot, "operations", operation)
+        }),
+    })
+}

@@ -1,0 +1,94 @@
+//! Who may call the HTTP API.
+
+use super::super::read::{Reader, Spot, shown};
+use super::super::{Api, Token, TokenScope};
+use crate::model::Digest;
+
+pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
+    let fields = r.fields(spot, &["tokens"])?;
+    let mut tokens: Vec<Token> = Vec::new();
+    for item in fields
+        .get("tokens")
+        .and_then(|spot| r.list(&spot, "tokens"))
+        .unwrap_or_default()
+    {
+        let Some(token) = token(r, &item) else {
+            continue;
+        };
+        if tokens.iter().any(|other| other.name == token.name) {
+            r.complain(
+                &item,
+                format!("a second token is called {}", shown(&token.name)),
+                "give each token a name of its own",
+            );
+        }
+        if let Some(other) = tokens.iter().find(|other| other.sha256 == token.sha256) {
+            let message = format!("this token and {} have the same sha256", shown(&other.name));
+            r.complain(
+                &item,
+                message,
+                "make a token for each caller: aam token new",
+            );
+        }
+        tokens.push(token);
+    }
+    Some(Api { tokens })
+}
+
+fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
+    let fields = r.fields(spot, &["name", "sha256", "scopes", "namespaces"])?;
+    let name = r.required(&fields, "name", "name the caller, for example name: aod");
+    let name = name.and_then(|spot| r.name(&spot, "the name of a token"));
+    let sha256 = r
+        .required(&fields, "sha256", "aam token new prints it")
+        .and_then(|spot| sha256(r, &spot));
+    let words = TokenScope::ALL.map(TokenScope::word);
+    let scopes = r.required(&fields, "scopes", "for example scopes: [registry:read]");
+    let scopes =
+        scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.word(item, "scope", &words)));
+    let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
+    let namespaces = namespaces.and_then(|spot| {
+        filled(r, &spot, "namespaces", |r, item| {
+            r.name(item, "a namespace")
+        })
+    });
+    Some(Token {
+        name: name?,
+        sha256: sha256?,
+        scopes: TokenScope::ALL
+            .into_iter()
+            .filter(|scope| scopes.iter().flatten().any(|word| *word == scope.word()))
+            .collect(),
+        namespaces: namespaces?.into_iter().collect(),
+    })
+}
+
+/// A list with at least one item.
+fn filled<'a, T: PartialEq>(
+    r: &mut Reader,
+    spot: &Spot<'a>,
+    of: &str,
+    read: impl FnMut(&mut Reader, &Spot<'a>) -> Option<T>,
+) -> Option<Vec<T>> {
+    if r.list(spot, of)?.is_empty() {
+        r.complain(
+            spot,
+            format!("a token without {of} can do nothing"),
+            "name at least one, or remove the token",
+        );
+    }
+    r.unique(spot, of, read)
+}
+
+/// The value is never repeated: the token itself may have been pasted here.
+fn sha256(r: &mut Reader, spot: &Spot<'_>) -> Option<Digest> {
+    let digest = Digest::parse(r.text(spot, "a SHA-256 in hex")?);
+    if digest.is_none() {
+        r.complain(
+            spot,
+            "sha256 is not 64 hex digits",
+            "write the SHA-256 of the token, never the token: aam token new prints both",
+        );
+    }
+    digest
+}

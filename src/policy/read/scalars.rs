@@ -1,0 +1,200 @@
+//! Numbers, durations and words.
+
+use super::super::yaml::{Kind, Node};
+use super::{Reader, Spot, found, shown};
+use crate::model::problem::nearest;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+impl Reader {
+    /// A number in `range`; `above_zero` leaves the lower end out.
+    pub fn number(
+        &mut self,
+        spot: &Spot<'_>,
+        range: RangeInclusive<f64>,
+        above_zero: bool,
+    ) -> Option<f64> {
+        let allowed = match above_zero {
+            true => format!("a number above 0, at most {}", range.end()),
+            false => format!("a number from {} to {}", range.start(), range.end()),
+        };
+        let Some(value) = plain(spot.node).and_then(as_number) else {
+            self.wrong_type(spot, &allowed, unquote(spot.node));
+            return None;
+        };
+        if !range.contains(&value) || (above_zero && value <= 0.0) {
+            self.complain(
+                spot,
+                format!("{} is out of range", found(spot.node)),
+                format!("write {allowed}"),
+            );
+            return None;
+        }
+        // -0.0 is in range, and would print as itself.
+        Some(value + 0.0)
+    }
+
+    /// A whole number in `range`.
+    pub fn whole(&mut self, spot: &Spot<'_>, range: RangeInclusive<u64>) -> Option<u64> {
+        let allowed = match range.start() == range.end() {
+            true => format!("the number {}", range.end()),
+            false => format!("a whole number from {} to {}", range.start(), range.end()),
+        };
+        let value = plain(spot.node)
+            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        match value.map(str::parse::<u64>) {
+            Some(Ok(value)) if range.contains(&value) => Some(value),
+            Some(_) => {
+                self.complain(
+                    spot,
+                    format!("{} is out of range", found(spot.node)),
+                    format!("write {allowed}"),
+                );
+                None
+            }
+            None => {
+                self.wrong_type(spot, &allowed, unquote(spot.node));
+                None
+            }
+        }
+    }
+
+    /// As [`Reader::whole`], for a 32-bit field.
+    pub fn whole32(&mut self, spot: &Spot<'_>, range: RangeInclusive<u32>) -> Option<u32> {
+        let (low, high) = range.into_inner();
+        self.whole(spot, u64::from(low)..=u64::from(high))
+            .and_then(|value| u32::try_from(value).ok())
+    }
+
+    /// A duration from 1 ms to 30 days: one number and one unit.
+    pub fn duration(&mut self, spot: &Spot<'_>) -> Option<Duration> {
+        const FORM: &str = "one whole number and one unit: ms, s, m, h or d, for example 20s";
+        let Kind::Scalar { text, .. } = &spot.node.kind else {
+            self.wrong_type(spot, "a duration", FORM);
+            return None;
+        };
+        let split = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (digits, unit) = text.split_at(split);
+        if !digits.is_empty() && unit.is_empty() {
+            self.complain(
+                spot,
+                format!("{} has no unit", found(spot.node)),
+                format!("write {digits}s for seconds; units are ms, s, m, h and d"),
+            );
+            return None;
+        }
+        let size = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => 0,
+        };
+        let Some(number) = digits.parse::<u64>().ok().filter(|_| size > 0) else {
+            self.wrong_type(spot, "a duration", FORM);
+            return None;
+        };
+        match number
+            .checked_mul(size)
+            .filter(|ms| (1..=30 * 86_400_000).contains(ms))
+        {
+            Some(ms) => Some(Duration::from_millis(ms)),
+            None => {
+                self.complain(
+                    spot,
+                    format!("{} is out of range", found(spot.node)),
+                    "write a duration from 1ms to 30d",
+                );
+                None
+            }
+        }
+    }
+
+    /// A text; `what` names it in messages.
+    pub fn text<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Option<&'a str> {
+        match &spot.node.kind {
+            Kind::Scalar { text, .. }
+                if !spot.node.is_null()
+                    && !text.is_empty()
+                    && !text.chars().any(char::is_control) =>
+            {
+                Some(text)
+            }
+            _ => {
+                self.wrong_type(spot, what, "");
+                None
+            }
+        }
+    }
+
+    /// A name: lower-case letters, digits, `_`, `-` and `.`, at most 63 characters.
+    pub fn name(&mut self, spot: &Spot<'_>, what: &str) -> Option<String> {
+        let text = self.text(spot, what)?;
+        let fits =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+        if text.len() <= 63
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(fits)
+        {
+            return Some(text.to_string());
+        }
+        let hint = "lower-case letters, digits, _, - and ., starting with a letter or digit, at most 63 characters";
+        self.complain(spot, format!("{} cannot be {what}", shown(text)), hint);
+        None
+    }
+
+    /// One of `allowed`.
+    pub fn word<'w>(
+        &mut self,
+        spot: &Spot<'_>,
+        what: &str,
+        allowed: &[&'w str],
+    ) -> Option<&'w str> {
+        let text = self.text(spot, what)?;
+        let hit = allowed.iter().find(|word| **word == text);
+        if hit.is_none() {
+            let hint = match nearest(text, allowed.iter().copied()) {
+                Some(near) => format!("did you mean {near}? Allowed: {}", either(allowed)),
+                None => format!("allowed: {}", either(allowed)),
+            };
+            self.complain(spot, format!("{} is no {what}", shown(text)), hint);
+        }
+        hit.copied()
+    }
+}
+
+/// `a, b or c`.
+fn either(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => (*one).to_string(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+fn plain(node: &Node) -> Option<&str> {
+    match &node.kind {
+        Kind::Scalar { text, plain: true } => Some(text),
+        _ => None,
+    }
+}
+
+/// YAML 1.2's core numbers, without octal, hex and infinities.
+fn as_number(text: &str) -> Option<f64> {
+    let shape = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    text.parse::<f64>()
+        .ok()
+        .filter(|value| shape && value.is_finite())
+}
+
+fn unquote(node: &Node) -> &'static str {
+    match &node.kind {
+        Kind::Scalar { text, plain: false } if as_number(text).is_some() => "remove the quotes",
+        _ => "",
+    }
+}

@@ -1,0 +1,86 @@
+//! One attempt: read the rows, begin, run the pipeline, finish. No ticket, no side effect.
+
+use super::handle::Handle;
+use crate::model::ledger::Under;
+use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
+use crate::pipeline::{self, Env, Job};
+use crate::plan::Item;
+use crate::registry::{Registry, RegistryError};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a finished attempt waits before it tries again to write its outcome.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Runs one attempt for `item` and records it.
+///
+/// # Errors
+/// When the registry could not be read, or the beginning could not be written: then nothing was called.
+pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryError> {
+    let policy = handle.policy();
+    let Some((job, under)) = prepare(&handle.registry, &policy, item)? else { return Ok(()) };
+    let ticket = handle.registry.begin(item.connection, under).await?;
+    let outcome = pipeline::attempt(env, &job).await;
+    log(&job, &outcome);
+    loop {
+        match handle.registry.finish(&ticket, &outcome).await {
+            Ok(_) => return Ok(()),
+            // The outcome is kept until there is space; a crash before that counts as an interrupted attempt.
+            Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
+            Err(error) if *handle.stopping.borrow() => return Err(error),
+            Err(error) => {
+                handle.trouble.store(Arc::new(error.to_string()));
+                tokio::time::sleep(WRITE_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Reads what the attempt needs. `None`: the connection went away meanwhile.
+fn prepare(
+    registry: &Registry,
+    policy: &Arc<crate::policy::Policy>,
+    item: Item,
+) -> Result<Option<(Job, Under)>, RegistryError> {
+    let (document, generation, catalog) = {
+        let world = registry.world();
+        let Some(known) = world.connections.get(&item.connection).filter(|known| known.retired.is_none()) else { return Ok(None) };
+        (known.document, known.generation, known.catalog)
+    };
+    let intent = read_intent(registry, item.connection, document)?;
+    let known: Option<Catalog> = match catalog {
+        Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
+        None => None,
+    };
+    let under = Under {
+        begun_at: Timestamp(0),
+        generation,
+        scope: item.scope,
+        why: item.why,
+        policy: policy.digest,
+        slice: policy.slice(&intent.source_type),
+    };
+    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy: Arc::clone(policy), known }, under)))
+}
+
+fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {
+    let text = registry.reader().body(seq)?.unwrap_or_default();
+    serde_json::from_str(&text).map_err(|error| RegistryError::Row { seq, why: format!("document of {connection}: {error}") })
+}
+
+fn log(job: &Job, outcome: &crate::model::Outcome) {
+    let (id, kind) = (job.connection, &job.intent.source_type);
+    match outcome.failure() {
+        None => tracing::info!(target: "aam::attempt", connection = %id, source_type = %kind, rows = outcome.rows, latency_ms = outcome.latency_ms, "passed"),
+        Some((step, failure)) => tracing::warn!(
+            target: "aam::attempt",
+            connection = %id,
+            source_type = %kind,
+            step = step.word(),
+            class = failure.class.word(),
+            title = %failure.title,
+            detail = %failure.detail,
+            "failed"
+        ),
+    }
+}

@@ -1,0 +1,240 @@
+//! The looking: what changed in the policy file and in the intents folder, made durable.
+//!
+//! Findings are told to the scanner as known only after the registry has them: with a full disk, or
+//! after a crash, the next look finds the same again.
+
+use super::handle::Handle;
+use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
+use crate::model::{ConnectionId, Digest, Intent, Origin, Problem};
+use crate::policy::{ActivePolicy, Policy, parse};
+use crate::registry::{Mark, Registry, RegistryError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Documents of one registry command: big enough to share a sync, small enough to let others in.
+const CHUNK: usize = 256;
+
+/// What the loop looks with.
+pub struct Eyes {
+    /// `None` only while a scan runs on another thread.
+    scanner: Option<Scanner>,
+    /// `None` for commands that look once.
+    watch: Option<Watch>,
+    watch_warning: Option<Problem>,
+    /// The bytes of the policy file that were judged last.
+    judged: Option<Digest>,
+}
+
+impl Eyes {
+    /// Eyes that remember what an earlier process saw. `watching`: also be woken by changes.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn open(handle: &Handle, watching: bool) -> Result<Eyes, RegistryError> {
+        let marks = handle.registry.reader().marks()?.into_iter().map(|mark| {
+            let stamp = intake::listing::Stamp { size: mark.size, mtime_ns: mark.mtime_ns, inode: mark.inode };
+            (mark.path, intake::Mark { stamp, content: mark.content })
+        });
+        let scanner = Scanner::from_marks(&handle.intents, Limits::default(), marks);
+        let mut eyes = Eyes { scanner: Some(scanner), watch: None, watch_warning: None, judged: None };
+        if watching {
+            let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
+            eyes.watch = Some(watch);
+            eyes.watch_warning = warning.map(|text| Problem::new("", text).in_file(handle.intents.display().to_string()));
+        }
+        Ok(eyes)
+    }
+
+    /// Watches anew what was replaced since.
+    pub fn check_watch(&self) {
+        if let Some(watch) = &self.watch {
+            let _ = watch.check();
+        }
+    }
+
+    /// Looks at the policy first, then at the folder: a document saved in the same second as the
+    /// policy is judged by the new one.
+    ///
+    /// # Errors
+    /// When the registry cannot write; the next look finds the same again.
+    pub async fn look(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+        self.look_at_policy(handle).await?;
+        loop {
+            let Some(mut scanner) = self.scanner.take() else { return Ok(()) };
+            let now = handle.clock.now();
+            let looked = tokio::task::spawn_blocking(move || {
+                let scan = scanner.scan(now);
+                (scanner, scan)
+            });
+            // A scan that panicked leaves no scanner: the process goes on with what it has and says so.
+            let Ok((mut scanner, scan)) = looked.await else {
+                handle.problems.store(Arc::new(vec![Problem::new("", "a defect of aam was met while reading the intents folder").hint("restart aam and report it")]));
+                return Ok(());
+            };
+            let taken = take_in(&handle.registry, &scan).await;
+            if taken.is_ok() {
+                scanner.accept(&scan);
+            }
+            self.scanner = Some(scanner);
+            let refused = taken?;
+            self.publish(handle, &scan, refused);
+            if !scan.more {
+                if scan.look_again {
+                    ring_later(handle);
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    async fn look_at_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+        let (digest, parsed, text) = read_policy(&handle.policy_file);
+        if self.judged == Some(digest) {
+            return Ok(());
+        }
+        let before = handle.policy.load_full();
+        let after = before.reload(parsed, handle.clock.now());
+        if after.rejected.is_none() {
+            handle.registry.accept_policy(after.policy.digest, text).await?;
+        }
+        self.judged = Some(digest);
+        tell(&before, &after);
+        handle.policy.store(Arc::new(after));
+        Ok(())
+    }
+
+    fn publish(&self, handle: &Handle, scan: &Scan, refused: Vec<Problem>) {
+        let mut problems: Vec<Problem> = scan.folder.iter().cloned().collect();
+        problems.extend(scan.problems.iter().cloned());
+        problems.extend(refused);
+        problems.extend(self.watch_warning.iter().cloned());
+        if **handle.problems.load() != problems {
+            for problem in &problems {
+                tracing::warn!(target: "aam::intake", "{problem}");
+            }
+            handle.problems.store(Arc::new(problems));
+        }
+    }
+}
+
+/// The file may still be written within the tick of the file system's clock: look once more soon.
+fn ring_later(handle: &Handle) {
+    let bell = handle.bell();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        bell.notify_one();
+    });
+}
+
+/// The policy file: the digest of its bytes, what it says, its text.
+#[must_use]
+pub fn read_policy(path: &std::path::Path) -> (Digest, Result<Policy, Vec<Problem>>, String) {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => (Digest::of(text.as_bytes()), parse::parse(&text, &name), text),
+        Err(error) => {
+            let problem = Problem::new("", format!("the policy cannot be read: {error}"))
+                .in_file(name)
+                .hint("name the file with --policy, or start from the policy.yaml of the project");
+            (Digest::of(error.to_string().as_bytes()), Err(vec![problem]), String::new())
+        }
+    }
+}
+
+fn tell(before: &ActivePolicy, after: &ActivePolicy) {
+    match &after.rejected {
+        Some(rejected) => {
+            for problem in &rejected.problems {
+                tracing::error!(target: "aam::policy", in_force = %after.policy.digest.short(), "rejected, the last good policy stays in force: {problem}");
+            }
+        }
+        None if before.policy.digest != after.policy.digest || before.rejected.is_some() => {
+            tracing::info!(target: "aam::policy", policy = %after.policy.digest.short(), "in force");
+        }
+        None => {}
+    }
+}
+
+/// Makes the findings durable: new documents first, then what is no longer desired, then the marks.
+/// Answers the documents that a sealed namespace refused.
+async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<Problem>, RegistryError> {
+    if scan.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sealed = registry.world().sealed.clone();
+    let mut refused = Vec::new();
+    let mut documents: Vec<(Intent, Origin)> = Vec::new();
+    for report in &scan.changed {
+        let origin = Origin::folder(&report.path);
+        for (intent, _) in &report.intents {
+            if sealed.contains(&intent.namespace) {
+                refused.push(sealed_problem(report, &intent.namespace));
+            } else {
+                documents.push((intent.clone(), origin.clone()));
+            }
+        }
+    }
+    let mut chunks = Vec::new();
+    while !documents.is_empty() {
+        let rest = documents.split_off(documents.len().min(CHUNK));
+        chunks.push(std::mem::replace(&mut documents, rest));
+    }
+    // Sent together, so that the writer can group them.
+    for answer in futures_util::future::join_all(chunks.into_iter().map(|chunk| registry.accept(chunk))).await {
+        answer?;
+    }
+    withdraw(registry, scan).await?;
+    keep_marks(registry, scan).await?;
+    Ok(refused)
+}
+
+fn sealed_problem(report: &FileReport, namespace: &str) -> Problem {
+    Problem::new("/namespace", format!("namespace {namespace} is sealed: nothing changes it after its seed was loaded"))
+        .in_file(report.path.to_string())
+        .hint("use the namespace autonomy")
+}
+
+/// Withdraws what a changed, fully readable file no longer holds, and all of a file that is gone.
+async fn withdraw(registry: &Registry, scan: &Scan) -> Result<(), RegistryError> {
+    let (mut dropped, mut gone) = (Vec::new(), Vec::new());
+    {
+        let world = registry.world();
+        let left = |path: &str, keep: &BTreeSet<ConnectionId>, list: &mut Vec<(ConnectionId, Origin)>| {
+            let origin = Origin::folder(path);
+            for id in world.by_origin.get(&origin).into_iter().flatten().filter(|id| !keep.contains(id)) {
+                list.push((*id, origin.clone()));
+            }
+        };
+        for report in scan.changed.iter().filter(|report| report.complete()) {
+            let keep = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
+            left(&report.path, &keep, &mut dropped);
+        }
+        for path in &scan.gone {
+            left(path, &BTreeSet::new(), &mut gone);
+        }
+    }
+    if !dropped.is_empty() {
+        registry.withdraw(dropped, "the file no longer holds it").await?;
+    }
+    if !gone.is_empty() {
+        registry.withdraw(gone, "the file is gone").await?;
+    }
+    Ok(())
+}
+
+async fn keep_marks(registry: &Registry, scan: &Scan) -> Result<(), RegistryError> {
+    let (mut seen, mut gone) = (Vec::new(), Vec::new());
+    for (path, mark) in scan.marks() {
+        match mark {
+            Some(mark) => seen.push(Mark {
+                path: path.to_string(),
+                size: mark.stamp.size,
+                mtime_ns: mark.stamp.mtime_ns,
+                inode: mark.stamp.inode,
+                content: mark.content,
+            }),
+            None => gone.push(path.to_string()),
+        }
+    }
+    registry.keep_marks(seen, gone).await
+}

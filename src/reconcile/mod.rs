@@ -1,0 +1,11 @@
+//! The level-triggered loop: look again, plan, run what is due, look again.
+
+pub mod attempt;
+pub mod handle;
+pub mod look;
+pub mod queue;
+pub mod run;
+
+pub use handle::Handle;
+pub use look::Eyes;
+pub use run::{Until, run};

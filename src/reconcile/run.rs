@@ -1,0 +1,211 @@
+//! The loop: look, plan, run what is due, wait until something says "look again".
+//!
+//! A wake carries no data: the loop re-reads the folder, the policy and the rows, and plans anew.
+//! Attempts run beside it, at most `reconcile.concurrency` at once and one for each connection.
+
+use super::attempt;
+use super::handle::Handle;
+use super::look::Eyes;
+use super::queue::Queue;
+use crate::model::{ConnectionId, Timestamp};
+use crate::pipeline::Env;
+use crate::plan::{self, Ground, Item};
+use crate::registry::RegistryError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How often a registry that cannot write is asked whether it can again.
+const PROBE: Duration = Duration::from_millis(500);
+/// How long in-flight attempts may take to end when the process stops.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// When the loop ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// `handle.stopping` says so.
+    Stopped,
+    /// Everything that is due was attempted once.
+    Settled,
+}
+
+struct Loop {
+    handle: Arc<Handle>,
+    env: Arc<Env>,
+    eyes: Eyes,
+    queue: Queue,
+    ground: Ground,
+    attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
+    look_again: bool,
+    looked_at: Timestamp,
+}
+
+/// Runs the loop.
+pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
+    let ground = Ground::of(handle.policy(), &handle.registry.world());
+    let looked_at = handle.clock.now();
+    let queue = Queue::default();
+    let mut this = Loop { handle, env, eyes, queue, ground, attempts: JoinSet::new(), look_again: true, looked_at };
+    let mut stopping = this.handle.stopping.subscribe();
+    let mut first = true;
+    while !*stopping.borrow_and_update() {
+        if this.look_again {
+            this.look().await;
+            if first {
+                this.handle.ready.send_replace(true);
+                first = false;
+            }
+        }
+        this.dispatch();
+        if until == Until::Settled && this.settled() {
+            break;
+        }
+        let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
+        tokio::select! {
+            _ = stopping.changed() => {}
+            Some(ended) = this.attempts.join_next() => this.ended(ended),
+            () = handle.woken() => this.look_again = true,
+            () = tokio::time::sleep(pause) => this.timer().await,
+        }
+        while let Some(ended) = this.attempts.try_join_next() {
+            this.ended(ended);
+        }
+    }
+    this.drain().await;
+}
+
+impl Loop {
+    /// Looks at policy and folder, takes in what changed, plans anew.
+    async fn look(&mut self) {
+        self.look_again = false;
+        self.looked_at = self.handle.clock.now();
+        if let Err(error) = self.eyes.look(&self.handle).await {
+            self.troubled(&error);
+        }
+        self.replan();
+    }
+
+    fn replan(&mut self) {
+        let heals = self.handle.heals();
+        let now = self.handle.clock.now();
+        let world = self.handle.registry.world();
+        self.ground = Ground::of(self.handle.policy(), &world);
+        let plan = plan::plan(&world, &self.ground, &heals, now);
+        drop(world);
+        self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
+    }
+
+    /// Starts what is due, up to the policy's concurrency. Nothing starts while the registry cannot write.
+    fn dispatch(&mut self) {
+        if !self.handle.trouble.load().is_empty() {
+            return;
+        }
+        let now = self.handle.clock.now();
+        while self.attempts.len() < self.ground.policy.reconcile.concurrency.max(1) {
+            let handle = &self.handle;
+            let Some(item) = self.queue.pop(now, |id| !handle.checking(id)) else { return };
+            self.start(item);
+        }
+    }
+
+    fn start(&mut self, item: Item) {
+        let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
+        if !handle.enter(item.connection) {
+            return;
+        }
+        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.word(), "begins");
+        self.attempts.spawn(async move {
+            let place = Place { handle: Arc::clone(&handle), connection: item.connection };
+            let result = attempt::run(&handle, &env, item).await;
+            drop(place);
+            (item.connection, result)
+        });
+    }
+
+    /// An attempt ended: plan this one connection again.
+    fn ended(&mut self, ended: Result<(ConnectionId, Result<(), RegistryError>), tokio::task::JoinError>) {
+        let (connection, result) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(target: "aam::attempt", %error, "an attempt ended without a word");
+                self.look_again = true;
+                return;
+            }
+        };
+        if let Err(error) = result {
+            self.troubled(&error);
+            self.look_again = true;
+            return;
+        }
+        let heal = self.handle.heals().contains(&connection);
+        let now = self.handle.clock.now();
+        let world = self.handle.registry.world();
+        let item = match world.connections.get(&connection) {
+            Some(known) => plan::next(connection, known, &self.ground, heal, now),
+            None => None,
+        };
+        drop(world);
+        self.queue.put(connection, item);
+    }
+
+    fn troubled(&self, error: &RegistryError) {
+        tracing::error!(target: "aam::registry", %error, "the registry cannot be used");
+        self.handle.trouble.store(Arc::new(error.to_string()));
+    }
+
+    /// Until the next item is due, the next resync, or the next probe of a registry in trouble.
+    fn pause(&self) -> Duration {
+        if !self.handle.trouble.load().is_empty() {
+            return PROBE;
+        }
+        let now = self.handle.clock.now();
+        let resync = self.looked_at.plus(self.ground.policy.reconcile.resync);
+        let busy = self.attempts.len() >= self.ground.policy.reconcile.concurrency.max(1);
+        // With all places taken nothing can start: an ending attempt wakes the loop.
+        let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
+        next.since(now).max(Duration::from_millis(1))
+    }
+
+    async fn timer(&mut self) {
+        if !self.handle.trouble.load().is_empty() {
+            if self.handle.registry.probe().await.is_ok() {
+                tracing::info!(target: "aam::registry", "the registry can write again");
+                self.handle.trouble.store(Arc::default());
+                self.look_again = true;
+            }
+            return;
+        }
+        let now = self.handle.clock.now();
+        if now >= self.looked_at.plus(self.ground.policy.reconcile.resync) {
+            self.eyes.check_watch();
+            self.look_again = true;
+        }
+    }
+
+    /// Nothing runs and nothing is due now.
+    fn settled(&self) -> bool {
+        let due = self.queue.next_due().is_some_and(|due| due <= self.handle.clock.now());
+        self.attempts.is_empty() && !due && !self.look_again
+    }
+
+    /// Lets attempts in flight end; those that do not are recorded as interrupted at the next start.
+    async fn drain(&mut self) {
+        let all = async { while self.attempts.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, all).await.is_err() {
+            tracing::warn!(target: "aam::attempt", left = self.attempts.len(), "attempts did not end in time; they count as interrupted");
+        }
+        self.attempts.abort_all();
+    }
+}
+
+/// Gives the place of an attempt back however it ends.
+struct Place {
+    handle: Arc<Handle>,
+    connection: ConnectionId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.handle.leave(self.connection);
+    }
+}

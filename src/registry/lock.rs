@@ -1,0 +1,77 @@
+//! One writer at a time: an advisory lock on a file beside the registry, with its holder's name in it.
+
+use super::RegistryError;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Who holds the registry. The kernel frees the lock when the process ends, however it ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub pid: u32,
+    pub command: String,
+    pub version: String,
+}
+
+/// The held lock; dropping it frees the registry.
+pub struct WriterLock {
+    _file: File,
+}
+
+/// Takes the lock of the registry at `registry`.
+///
+/// # Errors
+/// [`RegistryError::Held`] naming the holder, [`RegistryError::Io`] when the lock file cannot be made.
+pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError> {
+    let path = lock_path(registry);
+    let io = |error| RegistryError::Io {
+        path: path.clone(),
+        error,
+    };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let _ = file.read_to_string(&mut text);
+            let holder = serde_json::from_str::<Holder>(&text).map_or_else(
+                |_| "another process".to_string(),
+                |holder| {
+                    format!(
+                        "process {} (aam {} {})",
+                        holder.pid, holder.version, holder.command
+                    )
+                },
+            );
+            return Err(RegistryError::Held {
+                path: registry.to_path_buf(),
+                holder,
+            });
+        }
+        Err(TryLockError::Error(error)) => return Err(io(error)),
+    }
+    let holder = Holder {
+        pid: std::process::id(),
+        command: command.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+    };
+    // The name is a courtesy: on a full disk the lock itself must still work.
+    let _ = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(serde_json::json!(holder).to_string().as_bytes()));
+    Ok(WriterLock { _file: file })
+}
+
+fn lock_path(registry: &Path) -> PathBuf {
+    let mut name = registry.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}

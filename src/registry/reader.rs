@@ -1,0 +1,285 @@
+//! Read-only connections: bodies, history, folds of the past. Never waits for the writer.
+
+use super::{Mark, RegistryError, schema};
+use crate::model::ledger::{Entry, Fact, Under};
+use crate::model::{ConnectionId, Timestamp};
+use crate::world::{Checked, World};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// A small pool of read-only connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    path: PathBuf,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// One entry with its body, for histories.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Version {
+    #[serde(flatten)]
+    pub entry: Entry,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<serde_json::Value>,
+}
+
+/// Columns of an [`Entry`], in the order `entry` reads them.
+const COLUMNS: &str = "seq, at, namespace, connection, facts";
+
+impl Reader {
+    /// Opens the registry at `path` for reading; a daemon may be writing to it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Missing`] when there is none.
+    pub fn open(path: &Path) -> Result<Reader, RegistryError> {
+        let reader = Reader {
+            path: path.to_path_buf(),
+            idle: Arc::default(),
+        };
+        reader.with(|_| Ok(()))?;
+        Ok(reader)
+    }
+
+    /// The body of entry `seq`.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn body(&self, seq: u64) -> Result<Option<String>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
+            Ok(statement
+                .query_row([seq], |row| row.get(0))
+                .optional()?
+                .flatten())
+        })
+    }
+
+    /// The bodies of several entries, in the order asked for.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn bodies(&self, seqs: &[u64]) -> Result<Vec<Option<String>>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
+            seqs.iter()
+                .map(|seq| {
+                    Ok(statement
+                        .query_row([seq], |row| row.get(0))
+                        .optional()?
+                        .flatten())
+                })
+                .collect()
+        })
+    }
+
+    /// Everything that was appended for `connection`, newest first, with bodies. `before`: only entries below that `seq`.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn history(
+        &self,
+        connection: ConnectionId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Version>, RegistryError> {
+        self.with(|db| {
+            let sql = format!("SELECT {COLUMNS}, body FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
+            let mut statement = db.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![connection.to_string(), before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX)), limit])?;
+            let mut versions = Vec::new();
+            while let Some(row) = rows.next()? {
+                let body: Option<String> = row.get(5)?;
+                versions.push(Version { entry: entry(row)?, body: body.and_then(|text| serde_json::from_str(&text).ok()) });
+            }
+            Ok(versions)
+        })
+    }
+
+    /// The catalog of `connection`: the newest, or a given version.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn catalog(
+        &self,
+        connection: ConnectionId,
+        version: Option<u32>,
+    ) -> Result<Option<(u32, String)>, RegistryError> {
+        self.with(|db| {
+            let mut statement = db.prepare_cached(
+                "SELECT json_extract(facts, '$.version'), body FROM ledger
+                 WHERE connection = ?1 AND kind = 'catalog_registered' AND (?2 IS NULL OR json_extract(facts, '$.version') = ?2)
+                 ORDER BY seq DESC LIMIT 1",
+            )?;
+            Ok(statement.query_row(params![connection.to_string(), version], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+        })
+    }
+
+    /// The newest accepted policy's text.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn last_policy(&self) -> Result<Option<String>, RegistryError> {
+        self.with(|db| {
+            let sql =
+                "SELECT body FROM ledger WHERE kind = 'policy_accepted' ORDER BY seq DESC LIMIT 1";
+            Ok(db
+                .query_row(sql, [], |row| row.get(0))
+                .optional()?
+                .flatten())
+        })
+    }
+
+    /// Folds everything, with the times of unchanged re-checks.
+    ///
+    /// # Errors
+    /// When the registry cannot be read or a row is not what this build knows.
+    pub fn world(&self) -> Result<World, RegistryError> {
+        self.with(|db| {
+            fold(db, i64::MAX).and_then(|mut world| checked(db, &mut world).map(|()| world))
+        })
+    }
+
+    /// Folds what was appended up to `at`.
+    ///
+    /// # Errors
+    /// As [`Reader::world`].
+    pub fn world_at(&self, at: Timestamp) -> Result<World, RegistryError> {
+        self.with(|db| fold(db, at.0))
+    }
+
+    /// What the last folder scan saw.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn marks(&self) -> Result<Vec<Mark>, RegistryError> {
+        self.with(|db| {
+            let mut statement =
+                db.prepare_cached("SELECT path, size, mtime_ns, inode, content FROM folder_marks")?;
+            let rows = statement.query_map([], |row| {
+                Ok(Mark {
+                    path: row.get(0)?,
+                    size: row.get(1)?,
+                    mtime_ns: row.get(2)?,
+                    inode: row.get::<_, i64>(3)?.cast_unsigned(),
+                    content: row.get(4)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Runs `read` on a pooled connection.
+    pub(super) fn with<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
+        let pooled = self
+            .idle
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .pop();
+        let db = match pooled {
+            Some(db) => db,
+            None => connect(&self.path)?,
+        };
+        let answer = read(&db);
+        let mut idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if idle.len() < 4 {
+            idle.push(db);
+        }
+        answer
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, RegistryError> {
+    if !path.exists() {
+        return Err(RegistryError::Missing(path.to_path_buf()));
+    }
+    let db = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    db.busy_timeout(std::time::Duration::from_secs(5))?;
+    db.pragma_update(None, "query_only", true)?;
+    let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if id != schema::APPLICATION_ID {
+        return Err(RegistryError::Foreign);
+    }
+    Ok(db)
+}
+
+/// Folds all rows with `at <= until`. `at` never decreases along `seq`.
+pub(super) fn fold(db: &Connection, until: i64) -> Result<World, RegistryError> {
+    let mut world = World::default();
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM ledger WHERE at <= ?1 ORDER BY seq"
+    ))?;
+    let mut rows = statement.query([until])?;
+    while let Some(row) = rows.next()? {
+        world.apply(&entry(row)?);
+    }
+    Ok(world)
+}
+
+/// Adds the times of unchanged re-checks.
+pub(super) fn checked(db: &Connection, world: &mut World) -> Result<(), RegistryError> {
+    let mut statement = db.prepare_cached("SELECT connection, at, full, failures FROM checked")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: String = row.get(0)?;
+        if let Ok(connection) = ConnectionId::parse(&id) {
+            world.apply_checked(&Checked {
+                connection,
+                at: Timestamp(row.get(1)?),
+                full: row.get(2)?,
+                failures: row.get(3)?,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Reads the tickets that were never finished.
+pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, Under, bool)>, RegistryError> {
+    let mut statement = db.prepare("SELECT connection, under, in_ledger FROM tickets")?;
+    let mut rows = statement.query([])?;
+    let mut tickets = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, under): (String, String) = (row.get(0)?, row.get(1)?);
+        if let (Ok(connection), Ok(under)) =
+            (ConnectionId::parse(&id), serde_json::from_str(&under))
+        {
+            tickets.push((connection, under, row.get(2)?));
+        }
+    }
+    Ok(tickets)
+}
+
+fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
+    let seq: u64 = row.get(0)?;
+    let broken = |why: String| RegistryError::Row { seq, why };
+    let connection = match row
+        .get_ref(3)?
+        .as_str_or_null()
+        .map_err(|error| broken(error.to_string()))?
+    {
+        Some(id) => Some(ConnectionId::parse(id).map_err(broken)?),
+        None => None,
+    };
+    let facts = row
+        .get_ref(4)?
+        .as_str()
+        .map_err(|error| broken(error.to_string()))?;
+    let fact: Fact = serde_json::from_str(facts).map_err(|error| broken(error.to_string()))?;
+    Ok(Entry {
+        seq,
+        at: Timestamp(row.get(1)?),
+        namespace: row.get(2)?,
+        connection,
+        fact,
+    })
+}

@@ -1,0 +1,351 @@
+//! The fold over the ledger: what is desired, what was observed, and nothing else.
+//!
+//! `World::apply` is the only place where an entry changes what is believed. The daemon applies each
+//! entry as it is committed, a reader applies all of them, `at=` applies those up to an instant:
+//! the same fold, so they cannot disagree. Pure: no clock, no file, no socket.
+
+use crate::model::ledger::{Entry, Fact, Finished, Under};
+use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Everything that is known, by connection.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// By namespace, then by id: pages of one namespace are a range.
+    pub connections: BTreeMap<ConnectionId, Connection>,
+    /// Which connections an origin desires. Empty sets are removed.
+    pub by_origin: BTreeMap<Origin, BTreeSet<ConnectionId>>,
+    /// Namespaces that take no more entries.
+    pub sealed: BTreeSet<String>,
+    /// The policy that was accepted last, and the entry that holds its text.
+    pub policy: Option<(Digest, u64)>,
+    /// The last entry applied.
+    pub seq: u64,
+    /// Strings that repeat a hundred thousand times are kept once.
+    words: BTreeSet<Arc<str>>,
+}
+
+/// What is known of one connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub namespace: Arc<str>,
+    pub source_type: Arc<str>,
+    pub created: Timestamp,
+    /// Since when it is desired without a break.
+    pub desired_since: Timestamp,
+    /// Who desires it: origin, the entry and the digest of its newest document there.
+    pub origins: Vec<Desire>,
+    /// Counts the distinct documents in force, from 1.
+    pub generation: u32,
+    /// The digest of the document in force.
+    pub spec: Digest,
+    /// The entry whose body is the document in force.
+    pub document: u64,
+    pub retired: Option<Timestamp>,
+    /// Begun and not finished.
+    pub begun: Option<Timestamp>,
+    /// The latest finished attempt and its entry.
+    pub last: Option<Arc<Attempt>>,
+    /// The latest attempt that says something about the connection.
+    pub conclusive: Option<Arc<Attempt>>,
+    /// The latest full attempt that passed: its tiny sync counters stay true until the next one.
+    pub proven: Option<Arc<Attempt>>,
+    /// Failed attempts in a row, for this document and policy.
+    pub failures: u32,
+    /// When it was last looked at, also by a re-check that changed nothing.
+    pub checked: Option<Timestamp>,
+    /// When it was last looked at in full.
+    pub checked_full: Option<Timestamp>,
+    /// Version and entry of the catalog in force.
+    pub catalog: Option<(u32, u64, Digest)>,
+}
+
+/// One origin's wish.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desire {
+    pub origin: Origin,
+    pub seq: u64,
+    pub spec: Digest,
+}
+
+/// A finished attempt and where its step reports are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub facts: Finished,
+}
+
+/// A row of the `checked` table: a re-check that found nothing new appended nothing to the ledger.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Checked {
+    pub connection: ConnectionId,
+    pub at: Timestamp,
+    pub full: bool,
+    /// Failures in a row including the unchanged ones.
+    pub failures: u32,
+}
+
+impl World {
+    /// Folds `entries`, in order of `seq`.
+    #[must_use]
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> World {
+        let mut world = World::default();
+        for entry in entries {
+            world.apply(entry);
+        }
+        world
+    }
+
+    /// Takes one more entry in.
+    pub fn apply(&mut self, entry: &Entry) {
+        self.seq = entry.seq;
+        match (&entry.fact, entry.connection) {
+            (Fact::PolicyAccepted { policy }, _) => self.policy = Some((*policy, entry.seq)),
+            (Fact::NamespaceSealed { .. }, _) => {
+                self.sealed.insert(entry.namespace.clone());
+            }
+            (
+                Fact::IntentAccepted {
+                    origin,
+                    spec,
+                    source_type,
+                },
+                Some(id),
+            ) => {
+                self.accept(entry, id, origin, *spec, source_type);
+            }
+            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
+            (fact, Some(id)) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.apply(entry, fact);
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Takes the time of an unchanged re-check in.
+    pub fn apply_checked(&mut self, checked: &Checked) {
+        let Some(connection) = self.connections.get_mut(&checked.connection) else {
+            return;
+        };
+        if connection
+            .last
+            .as_ref()
+            .is_some_and(|last| last.at > checked.at)
+        {
+            return;
+        }
+        connection.begun = None;
+        connection.checked = Some(checked.at);
+        if checked.full {
+            connection.checked_full = Some(checked.at);
+        }
+        connection.failures = checked.failures;
+    }
+
+    /// The one shared copy of `text`.
+    fn word(&mut self, text: &str) -> Arc<str> {
+        if let Some(word) = self.words.get(text) {
+            return Arc::clone(word);
+        }
+        let word: Arc<str> = text.into();
+        self.words.insert(Arc::clone(&word));
+        word
+    }
+
+    fn accept(
+        &mut self,
+        entry: &Entry,
+        id: ConnectionId,
+        origin: &Origin,
+        spec: Digest,
+        source_type: &str,
+    ) {
+        let (namespace, source_type) = (self.word(&entry.namespace), self.word(source_type));
+        let origin = match self.by_origin.get_key_value(origin) {
+            Some((known, _)) => known.clone(),
+            None => origin.clone(),
+        };
+        self.by_origin.entry(origin.clone()).or_default().insert(id);
+        let connection = self
+            .connections
+            .entry(id)
+            .or_insert_with(|| Connection::new(namespace, source_type, entry.at));
+        connection.origins.retain(|desire| desire.origin != origin);
+        connection.origins.push(Desire {
+            origin,
+            seq: entry.seq,
+            spec,
+        });
+        connection.origins.shrink_to_fit();
+        if connection.retired.take().is_some() {
+            connection.start_anew(entry.at);
+        }
+        connection.choose_document();
+    }
+
+    fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
+        if let Some(ids) = self.by_origin.get_mut(origin) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_origin.remove(origin);
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.origins.retain(|desire| desire.origin != *origin);
+            connection.choose_document();
+        }
+        let _ = entry;
+    }
+
+    /// The connections of `namespace`, in order of id.
+    pub fn of_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
+        self.connections
+            .iter()
+            .filter(move |(_, c)| &*c.namespace == namespace)
+            .map(|(id, c)| (*id, c))
+    }
+}
+
+impl Connection {
+    fn new(namespace: Arc<str>, source_type: Arc<str>, at: Timestamp) -> Connection {
+        Connection {
+            namespace,
+            source_type,
+            created: at,
+            desired_since: at,
+            origins: Vec::new(),
+            generation: 0,
+            spec: Digest::default(),
+            document: 0,
+            retired: None,
+            begun: None,
+            last: None,
+            conclusive: None,
+            proven: None,
+            failures: 0,
+            checked: None,
+            checked_full: None,
+            catalog: None,
+        }
+    }
+
+    /// A retired connection that is desired again proves itself again; catalog and history stay.
+    fn start_anew(&mut self, at: Timestamp) {
+        self.desired_since = at;
+        self.begun = None;
+        self.last = None;
+        self.conclusive = None;
+        self.proven = None;
+        self.failures = 0;
+        self.checked = None;
+        self.checked_full = None;
+    }
+
+    /// The newest accepted document wins; another document is another generation.
+    fn choose_document(&mut self) {
+        let Some(newest) = self.origins.iter().max_by_key(|desire| desire.seq) else {
+            return;
+        };
+        self.document = newest.seq;
+        if newest.spec != self.spec {
+            self.spec = newest.spec;
+            self.generation += 1;
+            self.failures = 0;
+        }
+    }
+
+    fn apply(&mut self, entry: &Entry, fact: &Fact) {
+        match fact {
+            Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
+            Fact::AttemptFinished(facts) => self.finish(entry, facts),
+            Fact::CatalogRegistered {
+                version, digest, ..
+            } => self.catalog = Some((*version, entry.seq, *digest)),
+            Fact::ConnectionRetired => {
+                self.retired = Some(entry.at);
+                self.begun = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, entry: &Entry, facts: &Finished) {
+        let same_ground = self.last.as_ref().is_some_and(|last| {
+            last.facts.generation == facts.generation && last.facts.slice == facts.slice
+        });
+        self.failures = match facts.class {
+            None => 0,
+            Some(_) if same_ground => self.failures.saturating_add(1),
+            Some(_) => 1,
+        };
+        let attempt = Arc::new(Attempt {
+            seq: entry.seq,
+            at: entry.at,
+            facts: facts.clone(),
+        });
+        if facts.class.is_none_or(|class| class.conclusive()) {
+            self.conclusive = Some(Arc::clone(&attempt));
+        }
+        if facts.class.is_none() && facts.scope == crate::model::Scope::Full {
+            self.proven = Some(Arc::clone(&attempt));
+        }
+        self.begun = None;
+        self.checked = Some(entry.at);
+        if facts.scope == crate::model::Scope::Full {
+            self.checked_full = Some(entry.at);
+        }
+        self.last = Some(attempt);
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        if self.retired.is_some() {
+            return State::Retired;
+        }
+        match &self.conclusive {
+            None => State::Pending,
+            Some(attempt) => State::of(attempt.facts.class, self.proven.is_some()),
+        }
+    }
+
+    /// Nobody desires it, and it is not retired yet.
+    #[must_use]
+    pub fn orphaned(&self) -> bool {
+        self.origins.is_empty() && self.retired.is_none()
+    }
+
+    /// When the latest attempt, changed or not, ended.
+    #[must_use]
+    pub fn looked_at(&self) -> Option<Timestamp> {
+        self.checked.max(self.last.as_ref().map(|last| last.at))
+    }
+
+    /// When the class of the latest failure says to look again: table and delay, without backoff.
+    #[must_use]
+    pub fn retry(&self) -> Option<Retry> {
+        self.last
+            .as_ref()
+            .and_then(|last| last.facts.class)
+            .map(crate::model::Class::retry)
+    }
+
+    /// Whether an outcome with these facts says nothing that the ledger does not already say.
+    #[must_use]
+    pub fn says_nothing_new(&self, facts: &Finished, under: &Under) -> bool {
+        let Some(last) = &self.last else { return false };
+        let same_ground =
+            last.facts.generation == under.generation && last.facts.slice == under.slice;
+        let healthy_recheck = facts.scope == crate::model::Scope::Health
+            && facts.class.is_none()
+            && last.facts.class.is_none();
+        same_ground && (healthy_recheck || last.facts.outcome == facts.outcome)
+    }
+}
