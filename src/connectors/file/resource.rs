@@ -2,7 +2,7 @@
 
 use super::format::{self, Format};
 use super::place::{self, Facts, Found, Held, Root};
-use super::source::Source;
+use super::source::{FIRST, GLANCE, Source};
 use super::tree;
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
@@ -46,7 +46,7 @@ impl Resource {
             false => {
                 let path = Path::new(id);
                 let format = Format::of(path).ok_or_else(|| format::unserved(path))?;
-                Kind::File(Source::new(held, format, root.shown(&relative), Arc::clone(&read))?)
+                Kind::File(Source::new(held, format, root.shown(&relative), Arc::clone(&read), FIRST)?)
             }
         };
         Ok(Resource { id: id.to_owned(), root, relative, facts, read, kind })
@@ -184,11 +184,11 @@ impl Resource {
         let mut evidence = Evidence::new();
         match (&self.kind, now.directory) {
             (Kind::File(source), false) => {
-                Source::new(held, source.format, source.shown.clone(), Arc::clone(&self.read))?;
+                Source::new(held, source.format, source.shown.clone(), Arc::clone(&self.read), GLANCE)?;
             }
             (Kind::Directory(_), true) => {
-                let listing = tree::list(&self.root, &self.relative, &held, 1)?;
-                evidence.insert("listed".to_owned(), json!(listing.files.len() + listing.skipped.len()));
+                tree::list(&self.root, &self.relative, &held, 1)?;
+                evidence.insert("listed".to_owned(), json!(true));
             }
             _ => {
                 return Err(Failure::new(
@@ -282,7 +282,7 @@ impl Resource {
         if held.facts.directory {
             return Err(Failure::new(Class::WrongService, format!("{shown} is a directory"), "name a file"));
         }
-        Source::new(held, format, shown, Arc::clone(&self.read))
+        Source::new(held, format, shown, Arc::clone(&self.read), FIRST)
     }
 
     fn name(&self) -> String {
