@@ -31,3 +31,17 @@ as_user() {
 server_user() {
   if [ "$(id -u)" != 0 ]; then id -un; elif id "$1" >/dev/null 2>&1; then echo "$1"; else echo nobody; fi
 }
+
+# certify DIR: DIR/ca.pem, and DIR/server.crt with DIR/server.key for the name localhost alone.
+certify() {
+  command -v openssl >/dev/null || install openssl
+  (
+    cd "$1"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=peer authority" \
+      -addext "basicConstraints=critical,CA:TRUE" -keyout ca.key -out ca.pem
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=localhost" -keyout server.key -out server.csr
+    printf 'subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n' >server.ext
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile server.ext -out server.crt
+  ) >/dev/null 2>&1
+  chmod 600 "$1/server.key"
+}

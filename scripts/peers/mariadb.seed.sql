@@ -1,4 +1,7 @@
 -- The database `shop` for the tests. :super, :reader, ... are quoted passwords, put in by mariadb.sh.
+-- Owns the views: one whose owner is gone cannot be read, and root goes at the end.
+CREATE USER super@'%' IDENTIFIED BY :super;
+GRANT ALL PRIVILEGES ON *.* TO super@'%' WITH GRANT OPTION;
 CREATE DATABASE shop CHARACTER SET utf8mb4;
 CREATE DATABASE other;
 USE shop;
@@ -20,14 +23,11 @@ CREATE TABLE `Order ``x``` (
   FOREIGN KEY (customer) REFERENCES customer (id)
 );
 CREATE TABLE payroll (person VARCHAR(20) PRIMARY KEY, salary DECIMAL(10, 2));
-CREATE VIEW glad AS SELECT id, name FROM customer WHERE mood = 'glad';
+CREATE DEFINER = super@'%' VIEW glad AS SELECT id, name FROM customer WHERE mood = 'glad';
 INSERT INTO customer (name, mood) SELECT CONCAT('c', seq), 'glad' FROM seq_1_to_200;
 INSERT INTO `Order ``x``` SELECT id, 'M', 9.99 FROM customer LIMIT 30;
 INSERT INTO payroll VALUES ('boss', 1);
 
--- An account of any other host would be shadowed by the anonymous one, where it exists.
-CREATE USER super@'%' IDENTIFIED BY :super;
-GRANT ALL PRIVILEGES ON *.* TO super@'%' WITH GRANT OPTION;
 CREATE USER reader@'%' IDENTIFIED BY :reader;
 GRANT SELECT, SHOW VIEW ON shop.* TO reader@'%';
 CREATE USER blind@'%' IDENTIFIED BY :blind;
@@ -37,4 +37,22 @@ GRANT INSERT ON shop.payroll TO narrow@'%';
 CREATE USER writer@'%' IDENTIFIED BY :writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shop.* TO writer@'%';
 GRANT FILE ON *.* TO writer@'%';
+
+-- What a reader may meet: a view that writes, one that never ends, nothing.
+CREATE DATABASE trap;
+CREATE TABLE trap.log (at TIMESTAMP);
+INSERT INTO trap.log VALUES (NOW());
+DELIMITER //
+CREATE DEFINER = super@'%' FUNCTION trap.sneak() RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO trap.log VALUES (NOW()); RETURN 1; END //
+DELIMITER ;
+CREATE DEFINER = super@'%' VIEW trap.sneaky AS SELECT trap.sneak() AS one;
+CREATE DATABASE slow;
+CREATE DEFINER = super@'%' VIEW slow.forever AS SELECT SLEEP(60);
+CREATE DATABASE void;
+GRANT SELECT ON trap.sneaky TO writer@'%';
+GRANT INSERT ON trap.log TO writer@'%';
+GRANT EXECUTE ON trap.* TO writer@'%';
+GRANT SELECT ON slow.* TO writer@'%';
+GRANT SELECT ON void.* TO writer@'%';
+
 DROP USER IF EXISTS root@localhost, root@'127.0.0.1', root@'::1', ''@localhost;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A MariaDB of the test's own on loopback: mariadb.sh start DIR | stop DIR
 #
-# DIR/env: HOST PORT DATABASE SUPER SUPER_PASSWORD READER_PASSWORD BLIND_PASSWORD NARROW_PASSWORD
+# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD READER_PASSWORD BLIND_PASSWORD NARROW_PASSWORD
 # WRITER_PASSWORD. Passwords are made anew at each start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,6 +19,7 @@ start() {
   fi
   user=$(server_user mysql)
   mkdir -p "$dir/tmp"
+  certify "$dir"
   if [ "$(id -u)" = 0 ]; then chown -R "$user" "$dir"; fi
   cd "$dir"
   as_user "$user" mariadb-install-db --no-defaults --datadir="$dir/data" --auth-root-authentication-method=normal --skip-test-db >"$dir/install.log" 2>&1 ||
@@ -28,7 +29,7 @@ start() {
     # A socket path may be 107 bytes long at most; relative to the data directory it always fits.
     as_user "$user" mariadbd --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --bind-address=127.0.0.1 --port="$port" \
       --socket=peer.sock --pid-file="$dir/pid" --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M \
-      --character-set-server=utf8mb4 >"$dir/log" 2>&1 &
+      --ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --character-set-server=utf8mb4 >"$dir/log" 2>&1 &
     echo $! >"$dir/starter"
     if wait_until_up "$port"; then break; fi
     port=
@@ -38,6 +39,7 @@ start() {
     echo "HOST=127.0.0.1"
     echo "PORT=$port"
     echo "DATABASE=shop"
+    echo "CA_FILE=$dir/ca.pem"
     echo "SUPER=super"
     for role in SUPER READER BLIND NARROW WRITER; do echo "${role}_PASSWORD=$(new_secret)"; done
   } >"$dir/env"

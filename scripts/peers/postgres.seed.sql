@@ -36,3 +36,24 @@ CREATE ROLE blind LOGIN PASSWORD :'blind';
 CREATE ROLE writer LOGIN CREATEDB PASSWORD :'writer';
 GRANT USAGE, CREATE ON SCHEMA sales TO writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sales TO writer;
+
+-- What a reader may meet: a view that writes, one that never ends, rows that are hidden, nothing.
+CREATE DATABASE trap;
+\connect trap
+CREATE SCHEMA writes;
+CREATE TABLE writes.log (at timestamptz);
+INSERT INTO writes.log VALUES (now());
+CREATE FUNCTION writes.sneak() RETURNS integer LANGUAGE sql VOLATILE AS 'INSERT INTO writes.log VALUES (now()); SELECT 1';
+CREATE VIEW writes.sneaky AS SELECT writes.sneak() AS one;
+CREATE SCHEMA slow;
+CREATE VIEW slow.forever AS SELECT 1 AS x FROM pg_sleep(60);
+CREATE SCHEMA hidden;
+CREATE TABLE hidden.secret AS SELECT 1 AS x;
+ALTER TABLE hidden.secret ENABLE ROW LEVEL SECURITY;
+CREATE SCHEMA void;
+CREATE SCHEMA narrow;
+CREATE TABLE narrow.person AS SELECT 'ann'::text AS name, 1 AS salary;
+GRANT USAGE ON SCHEMA writes, slow, hidden, void, narrow TO writer;
+GRANT INSERT ON writes.log TO writer;
+GRANT SELECT ON writes.sneaky, slow.forever, hidden.secret TO writer;
+GRANT SELECT (name) ON narrow.person TO writer;

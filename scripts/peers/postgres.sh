@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A PostgreSQL of the test's own on loopback: postgres.sh start DIR | stop DIR
 #
-# DIR/env: HOST PORT DATABASE SUPER SUPER_PASSWORD and for each role of seed.sql
+# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD and for each role of seed.sql
 # READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD. Passwords are made anew at each start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -28,6 +28,7 @@ start() {
   mkdir -p "$dir/run"
   new_secret >"$dir/super"
   chmod 600 "$dir/super"
+  certify "$dir"
   if [ "$(id -u)" = 0 ]; then chown -R "$user" "$dir"; fi
   cd "$dir"
   as_user "$user" "$bin/initdb" -D "$dir/data" -U super --auth=scram-sha-256 --pwfile="$dir/super" -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 ||
@@ -41,6 +42,9 @@ synchronous_commit = off
 full_page_writes = off
 max_connections = 60
 log_statement = 'all'
+ssl = on
+ssl_cert_file = '$dir/server.crt'
+ssl_key_file = '$dir/server.key'
 CONF
   for _ in 1 2 3; do
     port=$(free_port)
@@ -53,6 +57,7 @@ CONF
     echo "HOST=127.0.0.1"
     echo "PORT=$port"
     echo "DATABASE=shop"
+    echo "CA_FILE=$dir/ca.pem"
     echo "SUPER=super"
     echo "SUPER_PASSWORD=$secret"
     for role in READER BLIND WRITER; do echo "${role}_PASSWORD=$(new_secret)"; done

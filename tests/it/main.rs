@@ -1,0 +1,3 @@
+//! Scenario tests against real servers and files.
+
+mod sql_peers;
