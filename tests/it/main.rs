@@ -1,4 +1,3 @@
-//! Tests that meet software which AAM did not write. `scripts/peers/*.sh` start it.
+//! Scenario tests against real servers and files.
 
-mod openapi_peers;
-mod openapi_support;
+mod sql_peers;
