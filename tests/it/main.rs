@@ -1,3 +1,5 @@
-//! Scenario tests against real servers and files.
+//! Tests over real sockets, files and servers.
 
-mod sql_peers;
+mod object_faults;
+mod object_peers;
+mod object_wire;
