@@ -1,6 +1,7 @@
 //! `securitySchemes` and a credential -> headers. A secret goes into headers only, never into a URL.
 
-use super::operations::{Way, is_header};
+use super::operations::Way;
+use super::parameters::is_header;
 use super::refs::Library;
 use crate::credentials::{Credential, Secret};
 use crate::model::{Class, Failure};

@@ -183,7 +183,7 @@ fn a_web_of_references_is_not_unfolded() {
     let url = Url::parse("https://a.example/x").unwrap();
     let text = web().to_string();
     let begun = Instant::now();
-    let root = super::document::parse(&text).unwrap();
+    let root = super::parse::parse(&text).unwrap();
     let library = Library::new(url.clone(), root);
     assert!(library.missing().is_empty());
     let servers = Servers::read(library.root(), &url, None).unwrap();

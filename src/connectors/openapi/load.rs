@@ -3,7 +3,8 @@
 use super::address::{Address, host_of, same_origin};
 use super::auth;
 use super::classify::{self, Asked};
-use super::document::{self, Description, MAX_BYTES};
+use super::document::{Description, MAX_BYTES};
+use super::parse;
 use super::refs::{Library, MAX_DOCUMENTS};
 use super::wire::Wire;
 use crate::credentials::{Credential, Secret};
@@ -166,7 +167,7 @@ async fn fetch_part(
     let parsed = offload(move || {
         std::str::from_utf8(&body)
             .map_err(|error| error.to_string())
-            .and_then(document::parse)
+            .and_then(parse::parse)
     })
     .await?;
     parsed.map(|value| (value, length)).map_err(|words| {

@@ -11,6 +11,8 @@ pub mod classify;
 pub mod document;
 pub mod load;
 pub mod operations;
+pub mod parameters;
+pub mod parse;
 pub mod privilege;
 pub mod refs;
 pub mod schema;

@@ -1,6 +1,7 @@
 //! Which operations are called: the health operation and the tiny one, and which never are.
 
-use super::operations::{Call, Operation, Operations};
+use super::operations::{Operation, Operations};
+use super::parameters::Call;
 use super::server::{Servers, join};
 use super::streams::Place;
 use crate::model::{Class, Failure};
@@ -221,7 +222,8 @@ pub fn tiny<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::openapi::operations::{Limit, Way};
+    use crate::connectors::openapi::operations::Way;
+    use crate::connectors::openapi::parameters::Limit;
     use crate::connectors::openapi::streams::record;
     use serde_json::json;
     use url::Url;
