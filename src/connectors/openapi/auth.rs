@@ -81,7 +81,7 @@ pub fn authorize(
     )
     .detail(
         ways.iter()
-            .map(|way| names(way))
+            .map(names)
             .collect::<Vec<_>>()
             .join(" or "),
     ))

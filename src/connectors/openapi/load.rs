@@ -116,7 +116,7 @@ async fn complete(
             return Ok(library);
         }
         for url in missing {
-            if library.len() >= MAX_DOCUMENTS {
+            if library.count() >= MAX_DOCUMENTS {
                 library.refuse(url, format!("the description refers to more than {MAX_DOCUMENTS} documents; the rest is not read"));
                 continue;
             }

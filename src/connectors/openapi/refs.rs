@@ -103,7 +103,7 @@ impl Library {
 
     /// How many documents there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.documents.len()
     }
 

@@ -92,7 +92,7 @@ impl Service {
             description.digest.to_string().into(),
         );
         identity.insert("description_protected".into(), protected.into());
-        identity.insert("documents".into(), service.library.len().into());
+        identity.insert("documents".into(), service.library.count().into());
         identity.insert(
             "server".into(),
             format!(
