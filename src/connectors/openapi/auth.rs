@@ -79,12 +79,7 @@ pub fn authorize(
         given,
         format!("set credential_locator, for example env:SERVICE_TOKEN, to {words}"),
     )
-    .detail(
-        ways.iter()
-            .map(names)
-            .collect::<Vec<_>>()
-            .join(" or "),
-    ))
+    .detail(ways.iter().map(names).collect::<Vec<_>>().join(" or ")))
 }
 
 fn names(way: &Way) -> String {
