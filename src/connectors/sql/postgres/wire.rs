@@ -69,10 +69,7 @@ impl Wire {
     ) -> Result<Wire, Failure> {
         let first = Wire::attempt(gate, server, login, network, true).await;
         match first {
-            // PgBouncer before 1.20 does not know the start parameter.
-            Err(failure)
-                if failure.detail.contains("08P01") && failure.detail.contains("options") =>
-            {
+            Err(failure) if refuses_options(&failure) => {
                 Wire::attempt(gate, server, login, network, false).await
             }
             other => other,
@@ -109,6 +106,14 @@ impl Wire {
         let dialled = within(limits::connect(server), server, "log in", dialled)
             .await
             .and_then(|outcome| outcome);
+        let dialled = match dialled {
+            // An answer to a question, no fault of the server: the breaker need not know.
+            Err(failure) if refuses_options(&failure) => {
+                call.note(Ok(()))?;
+                return Err(failure);
+            }
+            other => other,
+        };
         let (client, driver) = call.note(dialled)?;
         Ok(Wire {
             client,
@@ -189,6 +194,11 @@ impl Wire {
     pub fn bytes(&self) -> u64 {
         self.call.bytes().load(Ordering::Relaxed)
     }
+}
+
+/// PgBouncer before 1.20 does not know the start parameter, later ones not all of its contents.
+fn refuses_options(failure: &Failure) -> bool {
+    failure.detail.contains("08P01") && failure.detail.contains("options")
 }
 
 fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Config {

@@ -10,8 +10,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const TIME: Duration = Duration::from_secs(5);
@@ -110,15 +110,31 @@ fn mode(real: &Path, written: &str) -> Result<Mode, Failure> {
     }
 }
 
+/// One connection of the process that files are attached to for a look at their header: opening
+/// a connection for each costs as much as all the reading after it.
+static PROBE: Mutex<Option<Connection>> = Mutex::new(None);
+
 /// Without locks SQLite cannot use a WAL, and says so before it makes any file: that is the probe.
 fn in_wal_mode(real: &Path, written: &str) -> Result<bool, Failure> {
-    let probe = connect(real, "mode=ro&nolock=1")
-        .map_err(|error| errors::of(written, "open it", &error))?;
-    match probe.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0)) {
-        Ok(_) => Ok(false),
+    let mut slot = PROBE.lock().unwrap_or_else(PoisonError::into_inner);
+    match attach(&mut slot, &uri(real, "mode=ro&nolock=1")) {
+        Ok(()) => Ok(false),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(true),
         Err(error) => Err(errors::of(written, "read its header", &error)),
     }
+}
+
+/// Attaching reads the header and the schema; a file that cannot be attached is not left attached.
+fn attach(slot: &mut Option<Connection>, uri: &str) -> rusqlite::Result<()> {
+    let probe = match slot.take() {
+        Some(probe) => probe,
+        None => Connection::open_with_flags(":memory:", FLAGS)?,
+    };
+    probe.prepare_cached("ATTACH ?1 AS probe")?.execute([uri])?;
+    probe.prepare_cached("DETACH probe")?.execute([])?;
+    // After any error the connection is dropped, and with it whatever may still be attached.
+    *slot = Some(probe);
+    Ok(())
 }
 
 fn beside(real: &Path, suffix: &str) -> PathBuf {
@@ -131,15 +147,21 @@ fn size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|meta| meta.len())
 }
 
+/// One owner at a time holds a connection, behind a mutex of its own.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY
+    .union(OpenFlags::SQLITE_OPEN_URI)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    .union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
+fn uri(real: &Path, query: &str) -> String {
+    format!(
+        "file:{}?{query}",
+        utf8_percent_encode(&real.to_string_lossy(), IN_URI)
+    )
+}
+
 fn connect(real: &Path, query: &str) -> rusqlite::Result<Connection> {
-    let path = real.to_string_lossy();
-    let uri = format!("file:{}?{query}", utf8_percent_encode(&path, IN_URI));
-    // One owner at a time holds the connection, behind a mutex of its own.
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Connection::open_with_flags(uri, flags)
+    Connection::open_with_flags(uri(real, query), FLAGS)
 }
 
 fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Connection> {
