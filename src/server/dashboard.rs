@@ -110,7 +110,9 @@ pub async fn data(call: Call) -> Answer {
 pub async fn html(call: Call) -> Answer {
     let namespace = call.namespace()?;
     let made = call.cached(HTML, move |app| {
-        Ok(page::render(&collect(app, namespace)?).into_string().into_bytes())
+        Ok(page::render(&collect(app, namespace)?)
+            .into_string()
+            .into_bytes())
     });
     let mut response = made.await?;
     put(

@@ -96,7 +96,8 @@ async fn connection(
         .header_read_timeout(limits.header_read)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD);
-    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection =
+        server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -196,18 +196,20 @@ fn schemas() -> Map<String, Value> {
     add::<push::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
     // The schema that is enforced, without the keywords that only stand at a document's root.
-    let mut intent: Value =
-        serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
+    let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
     }
     all.insert("connection_intent".to_string(), intent);
-    all.insert("IntentBatch".to_string(), json!({
-        "type": "object",
-        "required": ["intents"],
-        "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
-    }));
+    all.insert(
+        "IntentBatch".to_string(),
+        json!({
+            "type": "object",
+            "required": ["intents"],
+            "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
+        }),
+    );
     all
 }
 

@@ -167,7 +167,9 @@ impl Problem {
             StatusCode::FORBIDDEN,
             "NAMESPACE_SEALED",
             "The namespace is sealed",
-            format!("{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."),
+            format!(
+                "{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."
+            ),
         )
     }
 
@@ -176,9 +178,24 @@ impl Problem {
     pub fn refused(refusal: &Refusal, limit: usize) -> Problem {
         let problem = match refusal.fault {
             Fault::TooLarge => Problem::too_large(limit),
-            Fault::NotJson => Problem::new(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is no JSON", "The body cannot be read as JSON; problems names the place."),
-            Fault::Invalid => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_INTENT", "The document is no valid connection_intent", "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form."),
-            Fault::UnsafeScopes => Problem::new(StatusCode::FORBIDDEN, "UNSAFE_SCOPES_MODE", "Only safe_readonly is allowed", "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded."),
+            Fault::NotJson => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "NOT_JSON",
+                "The body is no JSON",
+                "The body cannot be read as JSON; problems names the place.",
+            ),
+            Fault::Invalid => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "INVALID_INTENT",
+                "The document is no valid connection_intent",
+                "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form.",
+            ),
+            Fault::UnsafeScopes => Problem::new(
+                StatusCode::FORBIDDEN,
+                "UNSAFE_SCOPES_MODE",
+                "Only safe_readonly is allowed",
+                "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded.",
+            ),
         };
         problem.with(&refusal.problems)
     }
@@ -205,8 +222,7 @@ impl From<RegistryError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let text = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;

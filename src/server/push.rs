@@ -79,7 +79,8 @@ pub async fn onboard(mut call: Call) -> Answer {
         ..Limits::default()
     };
     let list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let parsed = wire::parse(&body, &limits).map_err(|refusal| Problem::refused(&refusal, MAX_BODY))?;
+    let parsed =
+        wire::parse(&body, &limits).map_err(|refusal| Problem::refused(&refusal, MAX_BODY))?;
     let item = match parsed.items.into_iter().next() {
         Some(item) if !list => item,
         _ => {
@@ -262,7 +263,7 @@ pub fn may_write(call: &Call, namespace: &str) -> Result<(), Problem> {
 
 /// Appends; the documents are on disk when this returns.
 async fn accept(call: &Call, intents: Vec<Intent>) -> Result<Vec<Acceptance>, Problem> {
-    let origin = Origin::api(&call.caller()?.name);
+    let origin = Origin::api(call.caller()?.name());
     let documents = intents
         .into_iter()
         .map(|intent| (intent, origin.clone()))

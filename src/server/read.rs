@@ -300,7 +300,11 @@ pub async fn versions(call: Call) -> Answer {
     let answer = call
         .app
         .blocking(move |app| {
-            let mut found = app.handle.registry.reader().history(id, before, limit + 1)?;
+            let mut found = app
+                .handle
+                .registry
+                .reader()
+                .history(id, before, limit + 1)?;
             let more = found.len() > limit;
             found.truncate(limit);
             let next_cursor = found
@@ -335,7 +339,9 @@ pub async fn catalog(call: Call) -> Answer {
     let id = call.connection()?;
     let version = match call.query.get("version") {
         Some(text) => Some(text.parse::<u32>().map_err(|_| {
-            Problem::bad_request("version is a whole number, the catalog_version of the connection.")
+            Problem::bad_request(
+                "version is a whole number, the catalog_version of the connection.",
+            )
         })?),
         None => None,
     };

@@ -48,14 +48,16 @@ pub struct Bench {
     pub hands: Arc<Hands>,
     pub port: u16,
     pub served: tokio::task::JoinHandle<()>,
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// A policy with the three tokens above.
 pub fn policy_text() -> String {
     let token = |name: &str, value: &str, scopes: &str, namespaces: &str| {
         let digest = Digest::of(value.as_bytes());
-        format!("    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n")
+        format!(
+            "    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n"
+        )
     };
     let all = "\"intents:write\", \"registry:read\", \"ops:heal\"";
     format!(
@@ -106,7 +108,7 @@ impl Bench {
             hands,
             port,
             served,
-            folder,
+            _folder: folder,
         }
     }
 
@@ -121,7 +123,12 @@ impl Bench {
             .iter()
             .map(|document| (intent_of(document), Origin::folder("a.json")))
             .collect();
-        let taken = self.handle.registry.accept(documents).await.expect("accepted");
+        let taken = self
+            .handle
+            .registry
+            .accept(documents)
+            .await
+            .expect("accepted");
         taken.into_iter().map(|taken| taken.connection).collect()
     }
 
@@ -140,11 +147,13 @@ impl Bench {
                     let world = handle.registry.world();
                     let due = world.connections.iter().filter(|(id, known)| {
                         handle.heals().contains(id)
-                            || known.last.as_ref().is_none_or(|last| {
-                                last.facts.generation != known.generation
-                            })
+                            || known
+                                .last
+                                .as_ref()
+                                .is_none_or(|last| last.facts.generation != known.generation)
                     });
-                    due.map(|(id, known)| (*id, known.source_type.to_string())).collect()
+                    due.map(|(id, known)| (*id, known.source_type.to_string()))
+                        .collect()
                 };
                 for (id, source_type) in due {
                     record(&handle, id, &outcome(&source_type)).await;
@@ -154,7 +163,8 @@ impl Bench {
     }
 
     pub async fn get(&self, target: &str) -> Reply {
-        self.send("GET", target, &[("Authorization", &bearer(FULL))], None).await
+        self.send("GET", target, &[("Authorization", &bearer(FULL))], None)
+            .await
     }
 
     pub async fn post(&self, target: &str, body: &Value) -> Reply {
@@ -163,13 +173,24 @@ impl Bench {
 
     pub async fn post_with(&self, target: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
         let token = bearer(FULL);
-        let mut headers = vec![("Authorization", token.as_str()), ("Content-Type", "application/json")];
+        let mut headers = vec![
+            ("Authorization", token.as_str()),
+            ("Content-Type", "application/json"),
+        ];
         headers.extend(more);
-        self.send("POST", target, &headers, Some(&body.to_string())).await
+        self.send("POST", target, &headers, Some(&body.to_string()))
+            .await
     }
 
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) -> Reply {
-        let mut text = format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
+    pub async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Reply {
+        let mut text =
+            format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -192,12 +213,19 @@ impl Bench {
     }
 
     pub async fn connect(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected")
+        TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .expect("connected")
     }
 }
 
 async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
-    let generation = handle.registry.world().connections.get(&id).map_or(1, |known| known.generation);
+    let generation = handle
+        .registry
+        .world()
+        .connections
+        .get(&id)
+        .map_or(1, |known| known.generation);
     let under = Under {
         begun_at: handle.clock.now(),
         generation,
@@ -208,7 +236,11 @@ async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
     };
     assert!(handle.enter(id));
     let ticket = handle.registry.begin(id, under).await.expect("begun");
-    handle.registry.finish(&ticket, outcome).await.expect("finished");
+    handle
+        .registry
+        .finish(&ticket, outcome)
+        .await
+        .expect("finished");
     handle.leave(id);
 }
 
@@ -225,11 +257,15 @@ impl Reply {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let mut lines = head.split("\r\n");
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let status = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let headers = lines.filter_map(|line| line.split_once(": "));
         Reply {
             status: status.unwrap_or(0),
-            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_string())).collect(),
+            headers: headers
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_string()))
+                .collect(),
             body: body.to_string(),
         }
     }
@@ -244,11 +280,23 @@ impl Reply {
 
     /// The code of a problem; holds its form on the way.
     pub fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
         let body = self.json();
         assert_eq!(body["status"], self.status, "{body}");
-        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
-        assert_eq!(body["type"], format!("urn:aam:problem:{}", body["code"].as_str().unwrap_or("?")));
+        assert!(
+            body["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty()),
+            "{body}"
+        );
+        assert_eq!(
+            body["type"],
+            format!("urn:aam:problem:{}", body["code"].as_str().unwrap_or("?"))
+        );
         body["code"].as_str().unwrap_or("?").to_string()
     }
 }
@@ -267,7 +315,10 @@ pub fn document(source_type: &str, resource: &str) -> Value {
 }
 
 pub fn intent_of(document: &Value) -> Intent {
-    let parsed = crate::intake::wire::parse(document.to_string().as_bytes(), &crate::intake::wire::Limits::default());
+    let parsed = crate::intake::wire::parse(
+        document.to_string().as_bytes(),
+        &crate::intake::wire::Limits::default(),
+    );
     let item = parsed.expect("readable").items.remove(0);
     item.outcome.expect("a good document")
 }
@@ -290,7 +341,10 @@ pub fn passed(_: &str) -> Outcome {
     Outcome {
         scope: Scope::Full,
         steps: Step::ALL.into_iter().map(step).collect(),
-        catalog: Some(Catalog { streams: vec![stream], ..Catalog::default() }),
+        catalog: Some(Catalog {
+            streams: vec![stream],
+            ..Catalog::default()
+        }),
         rows: Some(20),
         latency_ms: Some(12),
         drift: Drift::default(),
@@ -302,9 +356,13 @@ pub fn failed(at: Step, failure: Failure) -> Outcome {
     let mut outcome = passed("");
     for report in &mut outcome.steps {
         if report.step == at {
-            report.status = StepStatus::Failed { failure: failure.clone() };
+            report.status = StepStatus::Failed {
+                failure: failure.clone(),
+            };
         } else if report.step > at && report.step != Step::Registry {
-            report.status = StepStatus::Skipped { reason: format!("{} failed", at.word()) };
+            report.status = StepStatus::Skipped {
+                reason: format!("{} failed", at.word()),
+            };
         }
     }
     outcome.rows = None;
@@ -319,7 +377,11 @@ pub fn by_type(source_type: &str) -> Outcome {
         "jdbc" | "s3" => passed(source_type),
         other => failed(
             Step::Allowlist,
-            Failure::new(Class::Unsupported, format!("no connector of this build serves {other}"), "aam families lists what is served"),
+            Failure::new(
+                Class::Unsupported,
+                format!("no connector of this build serves {other}"),
+                "aam families lists what is served",
+            ),
         ),
     }
 }
