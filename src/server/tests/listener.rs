@@ -244,8 +244,8 @@ async fn the_log_names_the_call_and_never_a_token_or_a_query() {
         .await;
     let log = String::from_utf8_lossy(&lines.0.lock().expect("no panic")).into_owned();
     assert!(
-        log.contains("method=GET path=/connections status=200")
-            && log.contains("method=POST path=/connections/onboard status=422"),
+        log.contains("method=GET path=\"/connections\" status=200")
+            && log.contains("method=POST path=\"/connections/onboard\" status=422"),
         "{log}"
     );
     assert!(!log.contains("canary") && !log.contains(FULL), "{log}");
