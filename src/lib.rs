@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod egress;
 pub mod funnel;
+pub mod gate;
 pub mod intake;
 pub mod model;
 pub mod pipeline;

@@ -4,7 +4,7 @@ use super::{Common, EXIT_CONFIG, Ended};
 use crate::clock;
 use crate::connectors::family;
 use crate::intake::{Limits, check};
-use crate::policy::{Cap, effective};
+use crate::policy::effective;
 use crate::reconcile::look;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -22,8 +22,7 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {
-        let caps: Vec<(&str, &Cap)> = family::all().iter().map(|family| (family.id, &family.cap)).collect();
-        text.push_str(&effective::effective(policy, &caps));
+        text.push_str(&effective::effective(policy, &family::caps()));
     }
     let policy_problems = policy.as_ref().err().cloned().unwrap_or_default();
     for problem in policy_problems.iter().chain(&intents.problems) {

@@ -4,13 +4,13 @@
 
 mod check;
 mod families;
-//mod gate;
-//mod heal;
+mod gate;
+mod heal;
 mod once;
 mod plan;
 mod policy;
 mod report;
-//mod serve;
+mod serve;
 mod status;
 mod test;
 mod token;
@@ -74,7 +74,7 @@ pub enum Format {
 #[derive(Subcommand)]
 enum Command {
     /// Watch the folder and the policy, reconcile, serve the HTTP API
-    //Serve,
+    Serve,
     /// Reconcile until settled and print the exec summary (exit 0 SLO met, 2 not met, 1 error)
     Once,
     /// Say what would be done and every call that would be made (exit 0 nothing, 2 something, 1 error)
@@ -86,9 +86,9 @@ enum Command {
     /// Print the exec summary from the registry; no server needed
     Report(report::Options),
     /// Ask the running daemon to verify again at once
-    //Heal(heal::Options),
+    Heal(heal::Options),
     /// Stop on declared or undeclared debt that nobody approved
-    //Gate(gate::Options),
+    Gate(gate::Options),
     /// Run the pipeline on one intent file without writing anything
     Test(test::Options),
     /// Walk the hash chain of the ledger
@@ -171,7 +171,7 @@ pub fn main() -> ExitCode {
     // Two providers of cryptography are in the tree of dependencies; this one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
-    crate::telemetry::start(if matches!(cli.command, Command::Once) { "info" } else { "warn" });
+    crate::telemetry::start(if matches!(cli.command, Command::Serve | Command::Once) { "info" } else { "warn" });
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
@@ -186,14 +186,14 @@ pub fn main() -> ExitCode {
 async fn run(cli: Cli) -> Ended {
     let common = cli.common;
     match cli.command {
-        //Command::Serve => serve::run(&common).await,
+        Command::Serve => serve::run(&common).await,
         Command::Once => once::run(&common).await,
         Command::Plan => plan::run(&common).await,
         Command::Check(options) => check::run(&common, &options),
         Command::Status(options) => status::run(&common, &options),
         Command::Report(options) => report::run(&common, &options),
-        //Command::Heal(options) => heal::run(&common, &options).await,
-        //Command::Gate(options) => gate::run(&common, &options),
+        Command::Heal(options) => heal::run(&common, &options).await,
+        Command::Gate(options) => gate::run(&common, &options),
         Command::Test(options) => test::run(&common, &options).await,
         Command::Verify => verify::run(&common),
         Command::Token(command) => token::run(&common, &command),

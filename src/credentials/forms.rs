@@ -8,30 +8,39 @@ use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 /// Fields of a JSON credential that name things and hide nothing. Everything else is secret.
-const NAMES: [&str; 62] = [
-    "access_key_id", "account", "account_id", "algorithm", "alias", "api_version", "auth_provider_x509_cert_url", "auth_type", "auth_uri",
-    "authority", "aws_access_key_id", "base_url", "bucket", "client_email", "client_id", "client_x509_cert_url", "database", "db", "dbname",
-    "dialect", "domain", "driver", "email", "endpoint", "environment", "expires", "expires_at", "expires_in", "format", "grant_type",
-    "header", "host", "hostname", "in", "instance", "issuer", "key_id", "kind", "login", "name", "organization", "org", "port",
-    "private_key_id", "project", "project_id", "region", "role", "role_arn", "schema", "scheme", "scope", "scopes", "server", "service",
-    "site", "ssl", "sslmode", "subdomain", "tenant", "tenant_id", "tls",
-];
-const MORE_NAMES: [&str; 15] = [
-    "token_type", "token_uri", "token_url", "type", "universe_domain", "user", "user_id", "user_name", "username", "version", "warehouse",
-    "workspace", "subject", "timeout", "url",
-];
+const NAMES: &str = "\
+    access_key_id account account_id algorithm alias api_version auth_provider_x509_cert_url \
+    auth_type auth_uri authority aws_access_key_id base_url bucket client_email client_id \
+    client_x509_cert_url database db dbname dialect domain driver email endpoint environment \
+    expires expires_at expires_in format grant_type header host hostname in instance issuer \
+    key_id kind login name org organization port private_key_id project project_id region role \
+    role_arn schema scheme scope scopes server service site ssl sslmode subdomain subject \
+    tenant tenant_id timeout tls token_type token_uri token_url type universe_domain url user \
+    user_id user_name username version warehouse workspace";
 /// Words in the name of a field that make even a short number secret.
-const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
+const SECRET_WORDS: [&str; 8] = [
+    "pass",
+    "secret",
+    "token",
+    "key",
+    "pin",
+    "pwd",
+    "credential",
+    "auth",
+];
 
 /// The secret values of one field.
 #[must_use]
 pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    if NAMES.contains(&name.as_str()) || MORE_NAMES.contains(&name.as_str()) {
+    if NAMES.split_whitespace().any(|known| known == name) {
         // An address among them may still carry a password.
         return password_of(value.trim()).into_iter().collect();
     }
-    let number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = value.len() < 8
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     if number && !SECRET_WORDS.iter().any(|word| name.contains(word)) {
         return Vec::new();
     }
@@ -55,7 +64,11 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
     add(value.trim());
     // The lines of a key appear one by one.
     if value.trim().contains('\n') {
-        value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----")).for_each(&mut add);
+        value
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.len() >= 16 && !line.starts_with("-----"))
+            .for_each(&mut add);
     }
     if let Some(password) = password_of(value.trim()) {
         add(&password);
@@ -67,7 +80,9 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
         add(after);
     }
     // Numbers within are ids and counts; texts without a name of their own are taken as secret.
-    if value.trim_start().starts_with(['{', '[']) && let Ok(json) = serde_json::from_str::<serde_json::Value>(value) {
+    if value.trim_start().starts_with(['{', '['])
+        && let Ok(json) = serde_json::from_str::<serde_json::Value>(value)
+    {
         let mut inner = Vec::new();
         leaves("", &json, &mut inner);
         inner.iter().for_each(|text| add(text));
@@ -77,7 +92,9 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
 
 fn leaves(name: &str, json: &serde_json::Value, out: &mut Vec<Zeroizing<String>>) {
     match json {
-        serde_json::Value::Object(object) => object.iter().for_each(|(name, value)| leaves(name, value, out)),
+        serde_json::Value::Object(object) => object
+            .iter()
+            .for_each(|(name, value)| leaves(name, value, out)),
         serde_json::Value::Array(items) => items.iter().for_each(|item| leaves(name, item, out)),
         serde_json::Value::String(text) => out.extend(field_values(name, text)),
         _ => {}
@@ -88,18 +105,40 @@ fn leaves(name: &str, json: &serde_json::Value, out: &mut Vec<Zeroizing<String>>
 fn password_of(text: &str) -> Option<Zeroizing<String>> {
     let url = url::Url::parse(text).ok()?;
     let password = url.password().filter(|password| !password.is_empty())?;
-    Some(Zeroizing::new(percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned()))
+    Some(Zeroizing::new(
+        percent_encoding::percent_decode_str(password)
+            .decode_utf8_lossy()
+            .into_owned(),
+    ))
 }
 
 /// What `encodeURIComponent` and form encoders leave as it is.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+const COMPONENT: &AsciiSet = &UNRESERVED
+    .remove(b'!')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
 /// What URL writers escape in a query, a path and user info.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 const SPECIAL_QUERY: &AsciiSet = &QUERY.add(b'\'');
 const PATH: &AsciiSet = &QUERY.add(b'?').add(b'`').add(b'{').add(b'}').add(b'^');
 const SEGMENT: &AsciiSet = &PATH.add(b'/').add(b'%');
-const USER_INFO: &AsciiSet = &PATH.add(b'/').add(b':').add(b';').add(b'=').add(b'@').add(b'[').add(b'\\').add(b']').add(b'|');
+const USER_INFO: &AsciiSet = &PATH
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'=')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'|');
 
 /// A run of base64 shorter than this says too little and hits too much.
 const SHORTEST_RUN: usize = 6;
@@ -108,25 +147,50 @@ const SHORTEST_RUN: usize = 6;
 #[must_use]
 pub fn all(value: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::from([value.to_string()]);
-    for set in [NON_ALPHANUMERIC, UNRESERVED, COMPONENT, QUERY, SPECIAL_QUERY, PATH, SEGMENT, USER_INFO] {
+    for set in [
+        NON_ALPHANUMERIC,
+        UNRESERVED,
+        COMPONENT,
+        QUERY,
+        SPECIAL_QUERY,
+        PATH,
+        SEGMENT,
+        USER_INFO,
+    ] {
         let upper = utf8_percent_encode(value, set).to_string();
         forms.insert(lower_escapes(&upper));
         forms.insert(upper.replace("%20", "+"));
         forms.insert(upper);
     }
     forms.insert(url::form_urlencoded::byte_serialize(value.as_bytes()).collect());
-    for quoted in [serde_json::to_string(value).unwrap_or_default(), format!("{value:?}"), ascii_json(value)] {
-        if let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+    for quoted in [
+        serde_json::to_string(value).unwrap_or_default(),
+        format!("{value:?}"),
+        ascii_json(value),
+    ] {
+        if let Some(inner) = quoted
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+        {
             forms.insert(inner.replace('/', "\\/"));
             forms.insert(inner.to_string());
         }
     }
-    forms.insert(value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
+    forms.insert(
+        value
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('"', "&quot;"),
+    );
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     forms.insert(hex.to_ascii_uppercase());
     forms.insert(hex);
     for alphabet in [&STANDARD, &URL_SAFE] {
-        let (padded, bare) = (GeneralPurpose::new(alphabet, PAD), GeneralPurpose::new(alphabet, NO_PAD));
+        let (padded, bare) = (
+            GeneralPurpose::new(alphabet, PAD),
+            GeneralPurpose::new(alphabet, NO_PAD),
+        );
         forms.insert(padded.encode(value));
         forms.insert(bare.encode(value));
         forms.extend((0..3).filter_map(|before| run(&bare, value, before)));
@@ -144,7 +208,9 @@ fn run(engine: &GeneralPurpose, value: &str, before: usize) -> Option<String> {
     // Six bits a character: those that also hold bits of a neighbour are left out.
     let first = (before * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
-    text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
+    text.get(first..last)
+        .filter(|run| run.len() >= SHORTEST_RUN)
+        .map(str::to_string)
 }
 
 fn lower_escapes(text: &str) -> String {
@@ -172,7 +238,9 @@ fn ascii_json(value: &str) -> String {
             text.push(c);
         } else {
             let mut units = [0; 2];
-            c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut units)
+                .iter()
+                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
         }
     }
     text

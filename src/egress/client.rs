@@ -3,13 +3,21 @@
 use super::locked;
 use super::resolve::{Guarded, Lookup};
 use crate::model::{Class, Failure};
-use crate::policy::Network;
+use crate::policy::{Network, Policy, SafeMode};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How long name, connection and TLS may take together.
-pub const CONNECT: Duration = Duration::from_secs(10);
+/// How long name, connection and TLS may take together, at most.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The time for name, connection and TLS: less than a step has, so that the failure can tell a port
+/// that drops packets from a service that is slow.
+#[must_use]
+pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
+    CONNECT.min(safe_mode.step_timeout / 2)
+}
+
 /// Clients of policies that are no longer in force are dropped beyond this many.
 const KEPT: usize = 4;
 
@@ -18,17 +26,23 @@ const KEPT: usize = 4;
 pub struct Clients(Mutex<Vec<(String, reqwest::Client)>>);
 
 impl Clients {
-    /// The client for `network`.
+    /// The client for the network part of `policy`.
     ///
     /// # Errors
     /// `Misconfigured` when the proxy or the file of authorities cannot be used.
-    pub fn of(&self, network: &Network, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
-        let key = format!("{network:?}|{}", version(network.ca_file.as_deref()));
+    pub fn of(
+        &self,
+        policy: &Policy,
+        lookup: &Arc<dyn Lookup>,
+    ) -> Result<reqwest::Client, Failure> {
+        let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
+        let file = version(network.ca_file.as_deref());
+        let key = format!("{network:?}|{connect:?}|{file}");
         let mut all = locked(&self.0);
         if let Some((_, client)) = all.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
         }
-        let client = build(network, lookup)?;
+        let client = build(network, connect, lookup)?;
         if all.len() >= KEPT {
             all.remove(0);
         }
@@ -40,13 +54,22 @@ impl Clients {
 /// A changed file of authorities makes a new client, without a restart.
 fn version(file: Option<&Path>) -> String {
     let meta = file.and_then(|file| std::fs::metadata(file).ok());
-    meta.map(|meta| format!("{}|{:?}", meta.len(), meta.modified().ok())).unwrap_or_default()
+    meta.map(|meta| format!("{}|{:?}", meta.len(), meta.modified().ok()))
+        .unwrap_or_default()
 }
 
-fn build(network: &Network, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
+fn build(
+    network: &Network,
+    connect: Duration,
+    lookup: &Arc<dyn Lookup>,
+) -> Result<reqwest::Client, Failure> {
     // Another part of the process may have been first; both mean ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let proxy = network.proxy.as_deref().map(|text| proxy(text, network)).transpose()?;
+    let proxy = network
+        .proxy
+        .as_deref()
+        .map(|text| proxy(text, network))
+        .transpose()?;
     let authorities = network.ca_file.as_deref().map(authorities).transpose()?;
     let start = || {
         let guarded = Guarded {
@@ -60,7 +83,7 @@ fn build(network: &Network, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client,
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .connect_timeout(CONNECT)
+            .connect_timeout(connect)
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(4)
             .dns_resolver(Arc::new(guarded));
@@ -69,35 +92,72 @@ fn build(network: &Network, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client,
             None => builder,
         }
     };
-    let merged = start().tls_certs_merge(authorities.clone().unwrap_or_default()).build();
+    let merged = start()
+        .tls_certs_merge(authorities.clone().unwrap_or_default())
+        .build();
     // A machine without any authority can still talk http, or https with the file's authorities alone.
-    merged.or_else(|_| start().tls_certs_only(authorities.unwrap_or_default()).build()).map_err(|error| {
-        Failure::new(Class::Misconfigured, "the HTTP client cannot be built", "see network.ca_file and network.proxy in the policy")
+    merged
+        .or_else(|_| {
+            start()
+                .tls_certs_only(authorities.unwrap_or_default())
+                .build()
+        })
+        .map_err(|error| {
+            Failure::new(
+                Class::Misconfigured,
+                "the HTTP client cannot be built",
+                "see network.ca_file and network.proxy in the policy",
+            )
             .detail(super::transport::words(error))
-    })
+        })
 }
 
 fn proxy(text: &str, network: &Network) -> Result<(reqwest::Proxy, String), Failure> {
     let wrong = |words: String| {
-        Failure::new(Class::Misconfigured, "network.proxy cannot be used", "write it as network.proxy: http://proxy.acme.example:3128").detail(words)
+        Failure::new(
+            Class::Misconfigured,
+            "network.proxy cannot be used",
+            "write it as network.proxy: http://proxy.acme.example:3128",
+        )
+        .detail(words)
     };
     let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     let host = url.host_str().unwrap_or_default().to_string();
     if !matches!(url.scheme(), "http" | "https") || host.is_empty() {
-        return Err(wrong(format!("{}: is not served, only http: and https:", url.scheme())));
+        return Err(wrong(format!(
+            "{}: is not served, only http: and https:",
+            url.scheme()
+        )));
     }
     let proxy = reqwest::Proxy::all(url).map_err(|error| wrong(super::transport::words(error)))?;
     // What the policy opens inside is reached from inside.
-    let inside: Vec<String> = network.allow_private.iter().map(ToString::to_string).collect();
-    Ok((proxy.no_proxy(reqwest::NoProxy::from_string(&inside.join(","))), host))
+    let inside: Vec<String> = network
+        .allow_private
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Ok((
+        proxy.no_proxy(reqwest::NoProxy::from_string(&inside.join(","))),
+        host,
+    ))
 }
 
 fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
     let wrong = |words: String| {
         let title = format!("network.ca_file {} cannot be used", file.display());
-        Failure::new(Class::Misconfigured, title, "name a readable file with certificates in PEM form (-----BEGIN CERTIFICATE-----)").detail(words)
+        Failure::new(
+            Class::Misconfigured,
+            title,
+            "name a readable file with certificates in PEM form (-----BEGIN CERTIFICATE-----)",
+        )
+        .detail(words)
     };
     let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let found = reqwest::Certificate::from_pem_bundle(&bytes).map_err(|error| wrong(super::transport::words(error)))?;
-    if found.is_empty() { Err(wrong("it holds no certificate".to_string())) } else { Ok(found) }
+    let found = reqwest::Certificate::from_pem_bundle(&bytes)
+        .map_err(|error| wrong(super::transport::words(error)))?;
+    if found.is_empty() {
+        Err(wrong("it holds no certificate".to_string()))
+    } else {
+        Ok(found)
+    }
 }

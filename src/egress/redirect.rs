@@ -14,11 +14,17 @@ pub const MOST: usize = 5;
 /// # Errors
 /// `EgressRefused` for another origin, `Remote` for a `Location` that is no address.
 pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<Url>, Failure> {
-    let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else { return Ok(None) };
+    let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else {
+        return Ok(None);
+    };
     let host = from.host_str().unwrap_or_default();
     let mut to = from.join(location).map_err(|error| {
-        Failure::new(Class::Remote, format!("{host} redirects to something that is no address"), "ask the operator of the service")
-            .detail(format!("{status} Location: {error}"))
+        Failure::new(
+            Class::Remote,
+            format!("{host} redirects to something that is no address"),
+            "ask the operator of the service",
+        )
+        .detail(format!("{status} Location: {error}"))
     })?;
     to.set_fragment(None);
     let plain = to.username().is_empty() && to.password().is_none();
@@ -27,7 +33,9 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
     }
     let (here, there) = (from.origin().ascii_serialization(), place(&to));
     let title = format!("{here} redirects to {there}; AAM does not take a credential there");
-    let fix = format!("if the service has moved, write its new address into the resource id or into families.<family>.base_url: {there}");
+    let fix = format!(
+        "if the service has moved, write its new address into the resource id or into families.<family>.base_url: {there}"
+    );
     Err(Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}")))
 }
 
@@ -35,7 +43,11 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
 #[must_use]
 pub fn too_many(from: &Url) -> Failure {
     let host = from.host_str().unwrap_or_default();
-    Failure::new(Class::Remote, format!("{host} redirected more than {MOST} times"), "see whether the address is the final one of the service")
+    Failure::new(
+        Class::Remote,
+        format!("{host} redirected more than {MOST} times"),
+        "see whether the address is the final one of the service",
+    )
 }
 
 fn place(url: &Url) -> String {
@@ -55,8 +67,14 @@ mod tests {
 
     #[test]
     fn the_same_origin_is_followed() {
-        assert_eq!(to("https://a.example/x/y?q=1", "../z"), Ok(Some("https://a.example/z".to_string())));
-        assert_eq!(to("https://a.example/", "https://A.example:443/v2#frag"), Ok(Some("https://a.example/v2".to_string())));
+        assert_eq!(
+            to("https://a.example/x/y?q=1", "../z"),
+            Ok(Some("https://a.example/z".to_string()))
+        );
+        assert_eq!(
+            to("https://a.example/", "https://A.example:443/v2#frag"),
+            Ok(Some("https://a.example/v2".to_string()))
+        );
         let url = Url::parse("https://a.example/").unwrap();
         assert_eq!(target(200, Some("/x"), &url), Ok(None));
         assert_eq!(target(304, Some("/x"), &url), Ok(None));
@@ -78,9 +96,21 @@ mod tests {
         ] {
             let failure = to("https://a.example/x", location).unwrap_err();
             assert_eq!(failure.class, Class::EgressRefused, "{location}");
-            assert!(failure.title.starts_with("https://a.example redirects to "), "{}", failure.title);
+            assert!(
+                failure.title.starts_with("https://a.example redirects to "),
+                "{}",
+                failure.title
+            );
         }
-        assert!(to("https://a.example/x", "https://b.example/").unwrap_err().title.contains("https://b.example;"));
-        assert_eq!(to("https://a.example/x", "https://[").unwrap_err().class, Class::Remote);
+        assert!(
+            to("https://a.example/x", "https://b.example/")
+                .unwrap_err()
+                .title
+                .contains("https://b.example;")
+        );
+        assert_eq!(
+            to("https://a.example/x", "https://[").unwrap_err().class,
+            Class::Remote
+        );
     }
 }

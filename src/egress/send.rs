@@ -1,19 +1,16 @@
 //! One HTTP request from the guard to the answer: every try is admitted, charged, sent and logged anew.
 
+use super::body::{self, Trouble};
 use super::breaker::Sign;
-use super::client::CONNECT;
+use super::client::connect_timeout;
 use super::gate::Ticket;
 use super::transport::{self, Cause};
 use super::{Answer, Method, Request, Session, guard, log, redirect, retry};
-use crate::credentials::redact;
 use crate::model::{Class, Failure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::time::{Duration, Instant};
 use url::Url;
-
-/// What is read of an answer that only says "later".
-const WORDS: u64 = 64 << 10;
 
 /// How a try ended.
 enum Tried {
@@ -33,7 +30,11 @@ pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failur
     let mut url = request.url.clone();
     for _ in 0..=redirect::MOST {
         let answer = patiently(session, request, &headers, &url).await?;
-        let next = if request.follow_redirects { redirect::target(answer.status, answer.header("location"), &url)? } else { None };
+        let next = if request.follow_redirects {
+            redirect::target(answer.status, answer.header("location"), &url)?
+        } else {
+            None
+        };
         match next {
             Some(next) => url = next,
             None => return Ok(answer),
@@ -42,7 +43,12 @@ pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failur
     Err(redirect::too_many(&url))
 }
 
-async fn patiently(session: &Session, request: &Request, headers: &HeaderMap, url: &Url) -> Result<Answer, Failure> {
+async fn patiently(
+    session: &Session,
+    request: &Request,
+    headers: &HeaderMap,
+    url: &Url,
+) -> Result<Answer, Failure> {
     let mut last = None;
     for turn in 0..=retry::QUICK_RETRIES {
         if turn > 0 {
@@ -55,20 +61,35 @@ async fn patiently(session: &Session, request: &Request, headers: &HeaderMap, ur
             Tried::Again(result) => last = Some(result),
         }
     }
-    last.unwrap_or_else(|| Err(Failure::new(Class::Bug, "a call was never tried", "report this as a defect of AAM")))
+    last.unwrap_or_else(|| {
+        Err(Failure::new(
+            Class::Bug,
+            "a call was never tried",
+            "report this as a defect of AAM",
+        ))
+    })
 }
 
 async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &Url) -> Tried {
     let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
-    if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url)) {
+    if let Err(failure) =
+        guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url))
+    {
         return Tried::Held(failure);
     }
-    let client = match session.egress.clients.of(network, &session.egress.lookup) {
+    let client = match session
+        .egress
+        .clients
+        .of(&session.caller.policy, &session.egress.lookup)
+    {
         Ok(client) => client,
         Err(failure) => return Tried::Held(failure),
     };
-    let (ticket, _slot) = match session.gate(host, url.port_or_known_default().unwrap_or(0)).await {
+    let (ticket, _slot) = match session
+        .gate(host, url.port_or_known_default().unwrap_or(0))
+        .await
+    {
         Ok(admitted) => admitted,
         Err(failure) => return Tried::Held(failure),
     };
@@ -80,7 +101,11 @@ async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &U
         Method::Head => reqwest::Method::HEAD,
     };
     let whole = patience(session);
-    let sending = client.request(method, url.clone()).headers(headers.clone()).timeout(whole).send();
+    let sending = client
+        .request(method, url.clone())
+        .headers(headers.clone())
+        .timeout(whole)
+        .send();
     let mut flight = Flight::start(session, ticket, request.method, url);
     match sending.await {
         Err(error) => flight.unanswered(error, whole),
@@ -99,9 +124,17 @@ fn patience(session: &Session) -> Duration {
 /// Behind a proxy nobody checks what a name resolves to, so names that mean "inside" are refused.
 fn beyond_proxy(session: &Session, url: &Url) -> Result<(), Failure> {
     match url.host() {
-        Some(url::Host::Domain(name)) if session.caller.policy.network.proxy.is_some() && guard::local_name(name) => {
-            let title = format!("{name} was not called: it is a name inside the network, and calls go through network.proxy");
-            Err(Failure::new(Class::EgressRefused, title, "write the address instead of the name and list it in the policy: network.allow_private"))
+        Some(url::Host::Domain(name))
+            if session.caller.policy.network.proxy.is_some() && guard::local_name(name) =>
+        {
+            let title = format!(
+                "{name} was not called: it is a name inside the network, and calls go through network.proxy"
+            );
+            Err(Failure::new(
+                Class::EgressRefused,
+                title,
+                "write the address instead of the name and list it in the policy: network.allow_private",
+            ))
         }
         _ => Ok(()),
     }
@@ -112,10 +145,19 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
     for (name, value) in pairs {
         let unusable = || {
             let fix = "the credential holds a character that no header can carry; most often it is a line break at its end: remove it";
-            Failure::new(Class::CredentialMissing, format!("the value for the header {name} cannot be sent"), fix)
+            Failure::new(
+                Class::CredentialMissing,
+                format!("the value for the header {name} cannot be sent"),
+                fix,
+            )
         };
-        let key = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Failure::new(Class::Bug, format!("{name:?} is no header name"), "report this as a defect of AAM"))?;
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            Failure::new(
+                Class::Bug,
+                format!("{name:?} is no header name"),
+                "report this as a defect of AAM",
+            )
+        })?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| unusable())?;
         value.set_sensitive(true);
         map.append(key, value);
@@ -138,7 +180,15 @@ struct Flight<'a> {
 impl<'a> Flight<'a> {
     fn start(session: &'a Session, ticket: Ticket, method: Method, url: &'a Url) -> Flight<'a> {
         session.counters.call();
-        Flight { session, ticket, method, url, started: Instant::now(), heard: false, over: false }
+        Flight {
+            session,
+            ticket,
+            method,
+            url,
+            started: Instant::now(),
+            heard: false,
+            over: false,
+        }
     }
 
     fn host(&self) -> &str {
@@ -161,11 +211,23 @@ impl<'a> Flight<'a> {
             Method::Head => "HEAD",
         };
         let (host, path, took) = (self.host(), self.url.path(), self.started.elapsed());
-        log::write(&self.session.caller, &log::Line { method, host, path, status, bytes, took, error });
+        log::write(
+            &self.session.caller,
+            &log::Line {
+                method,
+                host,
+                path,
+                status,
+                bytes,
+                took,
+                error,
+            },
+        );
     }
 
     fn unanswered(&mut self, error: reqwest::Error, whole: Duration) -> Tried {
-        let cause = transport::diagnose(&error, CONNECT, whole);
+        let safe_mode = &self.session.caller.policy.safe_mode;
+        let cause = transport::diagnose(&error, connect_timeout(safe_mode), whole);
         let failure = cause.failure(&self.at(), &transport::words(error));
         let sign = match cause {
             Cause::Guard(_) => Sign::Unknown,
@@ -173,38 +235,78 @@ impl<'a> Flight<'a> {
             _ => Sign::Failing,
         };
         self.end(sign, &failure.title, 0, 0, failure.class.word());
-        if cause.passes_by_itself() { Tried::Again(Err(failure)) } else { Tried::Sent(Err(failure)) }
+        if cause.passes_by_itself() {
+            Tried::Again(Err(failure))
+        } else {
+            Tried::Sent(Err(failure))
+        }
     }
 
-    async fn answered(&mut self, response: reqwest::Response, max_bytes: u64, whole: Duration) -> Tried {
+    async fn answered(
+        &mut self,
+        response: reqwest::Response,
+        max_bytes: u64,
+        whole: Duration,
+    ) -> Tried {
         let status = response.status().as_u16();
         let headers: Vec<(String, String)> = response
             .headers()
             .iter()
-            .map(|(name, value)| (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
             .collect();
         let now = self.session.egress.clock.now();
         if let Some(wait) = retry::throttled(status, &headers, now) {
-            let body = read(response, WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
-            let words = format!("{status} from {}: {}", self.at(), excerpt(&body));
-            self.end(Sign::Unknown, &words, status, body.len() as u64, Class::Throttled.word());
-            return Tried::Sent(Err(self.session.egress.accounts.park(&self.session.caller, wait, now, words.trim_end_matches(": "))));
+            let body = body::read(response, body::WORDS)
+                .await
+                .unwrap_or_else(|(_, _)| Bytes::new());
+            let words = format!("{status} from {}: {}", self.at(), body::excerpt(&body));
+            self.end(
+                Sign::Unknown,
+                &words,
+                status,
+                body.len() as u64,
+                Class::Throttled.word(),
+            );
+            return Tried::Sent(Err(self.session.egress.accounts.park(
+                &self.session.caller,
+                wait,
+                now,
+                words.trim_end_matches(": "),
+            )));
         }
         let (sign, words) = match status {
             500.. => (Sign::Failing, format!("{} answered {status}", self.at())),
             _ => (Sign::Alive, String::new()),
         };
-        match read(response, max_bytes).await {
+        match body::read(response, max_bytes).await {
             Err((bytes, trouble)) => {
                 let failure = trouble.failure(&self.at(), bytes, whole);
-                let sign = if matches!(trouble, Trouble::TooLong(_)) { sign } else { Sign::Failing };
+                let sign = if matches!(trouble, Trouble::TooLong(_)) {
+                    sign
+                } else {
+                    Sign::Failing
+                };
                 self.end(sign, &failure.title, status, bytes, failure.class.word());
                 Tried::Sent(Err(failure))
             }
             Ok(body) => {
                 self.end(sign, &words, status, body.len() as u64, "");
-                let answer = Ok(Answer { status, headers, body, url: self.url.clone() });
-                if retry::passing_trouble(status) { Tried::Again(answer) } else { Tried::Sent(answer) }
+                let answer = Ok(Answer {
+                    status,
+                    headers,
+                    body,
+                    url: self.url.clone(),
+                });
+                if retry::passing_trouble(status) {
+                    Tried::Again(answer)
+                } else {
+                    Tried::Sent(answer)
+                }
             }
         }
     }
@@ -214,69 +316,13 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.over {
             // A host that lets its callers wait until they give up is not well; a slow body says less.
-            let sign = if self.heard { Sign::Unknown } else { Sign::Failing };
+            let sign = if self.heard {
+                Sign::Unknown
+            } else {
+                Sign::Failing
+            };
             let words = format!("{} gave no answer before the step ended", self.at());
             self.end(sign, &words, 0, 0, "abandoned");
         }
     }
-}
-
-/// Why a body was not read to its end.
-enum Trouble {
-    TooLong(u64),
-    /// The length that was announced.
-    Cut(Option<u64>, String),
-    Timeout,
-    Other(String),
-}
-
-impl Trouble {
-    fn failure(&self, at: &str, bytes: u64, whole: Duration) -> Failure {
-        match self {
-            Trouble::TooLong(most) => {
-                let fix = "see that the address is the one that is meant; nothing was kept of the answer";
-                Failure::new(Class::Remote, format!("the answer of {at} is longer than {most} bytes"), fix)
-            }
-            Trouble::Cut(announced, words) => {
-                let of = announced.map(|length| format!(" of {length}")).unwrap_or_default();
-                let fix = "AAM tries again; if it repeats, see the service's own log and what a proxy in between does";
-                Failure::new(Class::Remote, format!("the answer of {at} was cut after {bytes}{of} bytes"), fix).detail(redact::scrub(words))
-            }
-            Trouble::Timeout => {
-                let title = format!("{at} did not finish its answer within {} s ({bytes} bytes came)", whole.as_secs_f64());
-                let fix = "see whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy";
-                Failure::new(Class::Network, title, fix)
-            }
-            Trouble::Other(words) => {
-                let fix = "see the detail; the service or a proxy in between sent something broken";
-                Failure::new(Class::Remote, format!("the answer of {at} cannot be read"), fix).detail(redact::scrub(words))
-            }
-        }
-    }
-}
-
-/// Reads at most `most` bytes, counted after decompression, so that a small answer cannot become a large one.
-async fn read(mut response: reqwest::Response, most: u64) -> Result<Bytes, (u64, Trouble)> {
-    // Gone when the body is compressed: then its length says nothing about what is read here.
-    let announced = response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut body = BytesMut::new();
-    loop {
-        let read = body.len() as u64;
-        match response.chunk().await {
-            Ok(None) => return Ok(body.freeze()),
-            Ok(Some(chunk)) if read + chunk.len() as u64 > most => return Err((read, Trouble::TooLong(most))),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) if error.is_timeout() => return Err((read, Trouble::Timeout)),
-            Err(error) if transport::cut(&error) => return Err((read, Trouble::Cut(announced, transport::words(error)))),
-            Err(error) => return Err((read, Trouble::Other(transport::words(error)))),
-        }
-    }
-}
-
-/// The beginning of a body, fit for one line of a report.
-fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    // Scrubbed before it is cut: half a secret would not be recognised.
-    let text = redact::scrub(&text);
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }

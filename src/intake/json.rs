@@ -1,18 +1,13 @@
-//! A strict JSON reader, and the places of pointers.
+//! A strict JSON reader.
 //!
 //! `serde_json` takes the last of two equal keys without a word; here a second one is a finding.
-//! Places are looked up in a second pass, which only documents with findings pay for.
 
 use crate::model::Place;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
-
-/// Duplicates that are named one by one; a document with more is broken enough.
-const MAX_DUPLICATES: usize = 100;
 
 /// Why a text is no acceptable JSON.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +25,11 @@ pub struct Syntax {
 pub fn read(text: &str, max_depth: usize) -> Result<(Value, bool), Syntax> {
     let (twice, too_deep) = (Cell::new(false), Cell::new(false));
     let mut source = serde_json::Deserializer::from_str(text);
-    let seed = Tree { left: max_depth, twice: &twice, too_deep: &too_deep };
+    let seed = Tree {
+        left: max_depth,
+        twice: &twice,
+        too_deep: &too_deep,
+    };
     seed.deserialize(&mut source)
         .and_then(|value| source.end().map(|()| value))
         .map(|value| (value, twice.get()))
@@ -39,12 +38,26 @@ pub fn read(text: &str, max_depth: usize) -> Result<(Value, bool), Syntax> {
 
 fn syntax(text: &str, error: &serde_json::Error, too_deep: bool) -> Syntax {
     let full = error.to_string();
-    let message = full.rsplit_once(" at line ").map_or(full.as_str(), |(message, _)| message);
-    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let message = full
+        .rsplit_once(" at line ")
+        .map_or(full.as_str(), |(message, _)| message);
+    let line = text
+        .split('\n')
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
     let bytes = line.as_bytes();
-    let before = bytes.get(..error.column().saturating_sub(1).min(bytes.len())).unwrap_or_default();
+    let before = bytes
+        .get(..error.column().saturating_sub(1).min(bytes.len()))
+        .unwrap_or_default();
     let column = String::from_utf8_lossy(before).chars().count() + 1;
-    Syntax { message: message.to_string(), place: Place { line: error.line().max(1), column }, too_deep }
+    Syntax {
+        message: message.to_string(),
+        place: Place {
+            line: error.line().max(1),
+            column,
+        },
+        too_deep,
+    }
 }
 
 /// Builds a [`Value`], watching depth and duplicate keys.
@@ -123,263 +136,27 @@ impl<'de> Visitor<'de> for Tree<'_> {
 /// One reference token of a JSON pointer, escaped by RFC 6901.
 #[must_use]
 pub fn token(key: &str) -> Cow<'_, str> {
-    if key.contains(['~', '/']) { Cow::Owned(key.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(key) }
-}
-
-/// What the second pass found.
-pub struct Located {
-    nodes: Vec<Node>,
-    places: HashMap<usize, Place>,
-    /// Pointer and place of every key that its object already had.
-    pub duplicates: Vec<(String, Place)>,
-}
-
-/// The wanted pointers as a tree, so that no pointer is ever built for the rest of the document.
-#[derive(Default)]
-struct Node {
-    children: HashMap<String, usize>,
-    offset: Option<usize>,
-}
-
-impl Located {
-    /// The place of `pointer`, or of its nearest ancestor when it names something that is missing.
-    #[must_use]
-    pub fn place(&self, pointer: &str) -> Option<Place> {
-        let mut best = None;
-        let mut at = Some(0);
-        let mut tokens = pointer.split('/').skip(1);
-        while let Some(node) = at.and_then(|index| self.nodes.get(index)) {
-            best = node.offset.or(best);
-            at = tokens.next().and_then(|token| node.children.get(token).copied());
-        }
-        best.and_then(|offset| self.places.get(&offset).copied())
-    }
-}
-
-/// Finds the places of `wanted` pointers and all duplicate keys. `text` was accepted by [`read`].
-#[must_use]
-pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Located {
-    let mut nodes = vec![Node::default()];
-    for pointer in wanted {
-        let mut at = 0;
-        for token in pointer.split('/').skip(1) {
-            let next = nodes.len();
-            at = *nodes[at].children.entry(token.to_string()).or_insert(next);
-            if at == next {
-                nodes.push(Node::default());
-            }
-        }
-    }
-    let mut walk = Walk { text, at: 0, nodes, path: Vec::new(), duplicates: Vec::new() };
-    walk.value(Some(0));
-    let Walk { nodes, duplicates, .. } = walk;
-    let mut offsets: Vec<usize> = nodes.iter().filter_map(|node| node.offset).chain(duplicates.iter().map(|(_, offset)| *offset)).collect();
-    offsets.sort_unstable();
-    offsets.dedup();
-    let places = places(text, &offsets);
-    let at = |offset: usize| places.get(&offset).copied().unwrap_or(Place { line: 1, column: 1 });
-    let duplicates = duplicates.into_iter().map(|(pointer, offset)| (pointer, at(offset))).collect();
-    Located { nodes, duplicates, places }
-}
-
-/// One pass over the text for all offsets, which are sorted: a long line costs no more than its length.
-fn places(text: &str, offsets: &[usize]) -> HashMap<usize, Place> {
-    let mut found = HashMap::new();
-    let mut rest = offsets.iter().copied().peekable();
-    let (mut line, mut column) = (1, 1);
-    for (index, character) in text.char_indices() {
-        while rest.next_if(|offset| *offset <= index).map(|offset| found.insert(offset, Place { line, column })).is_some() {}
-        if rest.peek().is_none() {
-            break;
-        }
-        if character == '\n' {
-            (line, column) = (line + 1, 1);
-        } else {
-            column += 1;
-        }
-    }
-    for offset in rest {
-        found.insert(offset, Place { line, column });
-    }
-    found
-}
-
-/// Walks a well-formed text. On anything else it ends early; it never panics.
-struct Walk<'t> {
-    text: &'t str,
-    at: usize,
-    nodes: Vec<Node>,
-    path: Vec<Cow<'t, str>>,
-    duplicates: Vec<(String, usize)>,
-}
-
-impl<'t> Walk<'t> {
-    fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while matches!(bytes.get(self.at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-            self.at += 1;
-        }
-        bytes.get(self.at).copied()
-    }
-
-    fn eat(&mut self, byte: u8) -> bool {
-        let there = self.peek() == Some(byte);
-        self.at += usize::from(there);
-        there
-    }
-
-    fn child(&self, node: Option<usize>, key: &str) -> Option<usize> {
-        self.nodes.get(node?)?.children.get(token(key).as_ref()).copied()
-    }
-
-    fn value(&mut self, node: Option<usize>) {
-        let first = self.peek();
-        if let Some(node) = node.and_then(|index| self.nodes.get_mut(index)) {
-            // The first of two equal keys keeps the place; the second is a finding of its own.
-            node.offset.get_or_insert(self.at);
-        }
-        match first {
-            Some(b'{') => self.object(node),
-            Some(b'[') => self.array(node),
-            Some(b'"') => drop(self.string()),
-            _ => {
-                let rest = self.text.get(self.at..).unwrap_or_default();
-                self.at += rest.find([',', '}', ']', ' ', '\n', '\r', '\t']).unwrap_or(rest.len());
-            }
-        }
-    }
-
-    fn array(&mut self, node: Option<usize>) {
-        self.at += 1;
-        let mut index = 0_usize;
-        while self.peek().is_some() && !self.eat(b']') {
-            let key = index.to_string();
-            let child = self.child(node, &key);
-            self.path.push(Cow::Owned(key));
-            self.value(child);
-            self.path.pop();
-            self.eat(b',');
-            index += 1;
-        }
-    }
-
-    fn object(&mut self, node: Option<usize>) {
-        self.at += 1;
-        let mut keys: HashSet<Cow<'t, str>> = HashSet::new();
-        while self.peek() == Some(b'"') {
-            let start = self.at;
-            let key = self.string();
-            self.eat(b':');
-            let child = self.child(node, &key);
-            self.path.push(key.clone());
-            if !keys.insert(key) && self.duplicates.len() < MAX_DUPLICATES {
-                let pointer = self.path.iter().fold(String::new(), |all, key| all + "/" + &token(key));
-                self.duplicates.push((pointer, start));
-            }
-            self.value(child);
-            self.path.pop();
-            self.eat(b',');
-        }
-        self.eat(b'}');
-    }
-
-    fn string(&mut self) -> Cow<'t, str> {
-        let bytes = self.text.as_bytes();
-        let start = self.at;
-        let mut escaped = false;
-        self.at += 1;
-        while let Some(byte) = bytes.get(self.at) {
-            match byte {
-                b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    self.at += 2;
-                }
-                _ => self.at += 1,
-            }
-        }
-        self.at = (self.at + 1).min(bytes.len());
-        let raw = self.text.get(start..self.at).unwrap_or_default();
-        if escaped {
-            return serde_json::from_str::<String>(raw).map_or(Cow::Borrowed(raw), Cow::Owned);
-        }
-        Cow::Borrowed(raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default())
+    if key.contains(['~', '/']) {
+        Cow::Owned(key.replace('~', "~0").replace('/', "~1"))
+    } else {
+        Cow::Borrowed(key)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_second_equal_key_is_seen_and_placed_however_it_is_spelled() {
-        let text = "{\"a\": 1,\n \"b\": [ {\"x\": 1, \"\\u0078\": 2} ]}";
-        assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
-        let located = locate(text, []);
-        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 18 })]);
-    }
-
-    #[test]
-    fn a_missing_pointer_gets_the_place_of_its_nearest_ancestor() {
-        let text = "[1,\n {\"ä\": \"ö\", \"a/b\": {\"c\": null}}]";
-        let located = locate(text, ["/1/a~1b/c", "/1/nothing", "/0"]);
-        assert_eq!(located.place("/1/a~1b/c"), Some(Place { line: 2, column: 26 }));
-        assert_eq!(located.place("/1/nothing"), Some(Place { line: 2, column: 2 }));
-        assert_eq!(located.place("/0"), Some(Place { line: 1, column: 2 }));
-    }
 
     #[test]
     fn syntax_errors_name_line_and_character() {
         let error = read("{\"ä\": 1,\n  \"é\" 2}", 8).expect_err("a colon is missing");
-        assert_eq!((error.message.as_str(), error.place), ("expected `:`", Place { line: 2, column: 7 }));
+        assert_eq!(
+            (error.message.as_str(), error.place),
+            ("expected `:`", Place { line: 2, column: 7 })
+        );
         assert!(read("[[[1]]]", 2).is_err_and(|error| error.too_deep));
         assert!(read("[[1]]", 2).is_ok());
         assert!(read(&"[".repeat(100_000), 64).is_err());
         assert!(read("1 2", 8).is_err_and(|error| error.message == "trailing characters"));
-    }
-
-    /// All pointers of a value with the value behind them.
-    fn pointers(value: &Value, at: String, all: &mut Vec<(String, Value)>) {
-        all.push((at.clone(), value.clone()));
-        match value {
-            Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| pointers(item, format!("{at}/{i}"), all)),
-            Value::Object(map) => map.iter().for_each(|(key, item)| pointers(item, format!("{at}/{}", token(key)), all)),
-            _ => {}
-        }
-    }
-
-    fn any_json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), ".{0,6}".prop_map(Value::from)];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::btree_map("[a-c~/\"\\\\\n]{0,3}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn every_pointer_leads_to_the_text_of_its_value(value in any_json()) {
-            let text = serde_json::to_string_pretty(&value).expect("a value prints");
-            let mut all = Vec::new();
-            pointers(&value, String::new(), &mut all);
-            let located = locate(&text, all.iter().map(|(pointer, _)| pointer.as_str()));
-            prop_assert!(located.duplicates.is_empty());
-            for (pointer, value) in &all {
-                let place = located.place(pointer).expect("every value has a place");
-                let line = text.split('\n').nth(place.line - 1).unwrap_or_default();
-                let rest: String = line.chars().skip(place.column - 1).collect();
-                let shown = serde_json::to_string_pretty(value).expect("a value prints");
-                prop_assert!(rest.starts_with(shown.split('\n').next().unwrap_or_default()), "{pointer}: {rest}");
-            }
-        }
-
-        #[test]
-        fn arbitrary_text_never_panics(text in ".{0,200}") {
-            let _ = read(&text, 8);
-            let _ = locate(&text, ["/a/b", ""]);
-        }
     }
 }

@@ -2,13 +2,42 @@
 
 /// Beginnings of the credentials that vendors mark as such.
 const PREFIXES: [&str; 20] = [
-    "xoxa-", "xoxb-", "xoxe", "xoxp-", "xoxr-", "xoxs-", "xapp-", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "sk_live_",
-    "shpat_", "hvs.", "ya29.", "AIza", "dop_v1_",
+    "xoxa-",
+    "xoxb-",
+    "xoxe",
+    "xoxp-",
+    "xoxr-",
+    "xoxs-",
+    "xapp-",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "ghu_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "sk_live_",
+    "shpat_",
+    "hvs.",
+    "ya29.",
+    "AIza",
+    "dop_v1_",
 ];
 
 /// Names that say "what follows is secret", without their `_`, `-` and `.`.
-const NAMES: [&str; 11] =
-    ["password", "passwd", "passphrase", "secret", "token", "apikey", "privatekey", "accesskey", "credential", "signature", "sessionkey"];
+const NAMES: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "privatekey",
+    "accesskey",
+    "credential",
+    "signature",
+    "sessionkey",
+];
 
 /// Short names that must match as a whole.
 const SHORT_NAMES: [&str; 4] = ["pwd", "pass", "pw", "sig"];
@@ -16,7 +45,11 @@ const SHORT_NAMES: [&str; 4] = ["pwd", "pass", "pw", "sig"];
 /// Whether a field or parameter of this name holds a secret.
 #[must_use]
 pub fn secret_name(name: &str) -> bool {
-    let bare: String = name.chars().filter(|c| !matches!(c, '_' | '-' | '.')).map(|c| c.to_ascii_lowercase()).collect();
+    let bare: String = name
+        .chars()
+        .filter(|c| !matches!(c, '_' | '-' | '.'))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
     SHORT_NAMES.contains(&bare.as_str()) || NAMES.iter().any(|word| bare.contains(word))
 }
 
@@ -26,7 +59,9 @@ pub fn secret_value(text: &str) -> bool {
     let text = text.trim();
     let prefixed = text.len() >= 12 && PREFIXES.iter().any(|prefix| text.starts_with(prefix));
     let jwt = text.starts_with("eyJ") && text.matches('.').count() == 2;
-    let aws = text.len() == 20 && (text.starts_with("AKIA") || text.starts_with("ASIA")) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let aws = text.len() == 20
+        && (text.starts_with("AKIA") || text.starts_with("ASIA"))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric());
     prefixed || jwt || aws || (text.contains("-----BEGIN ") && text.contains("PRIVATE KEY"))
 }
 
@@ -38,19 +73,33 @@ pub fn secret_in_address(text: &str) -> bool {
 }
 
 fn userinfo(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return false };
+    let Some((_, rest)) = text.split_once("://") else {
+        return false;
+    };
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let Some((before, _)) = rest.rsplit_once('@') else { return false };
-    let Some((_, after)) = before.split_once(':') else { return false };
+    let Some((before, _)) = rest.rsplit_once('@') else {
+        return false;
+    };
+    let Some((_, after)) = before.split_once(':') else {
+        return false;
+    };
     // `host:8080/a@b` is a port and a path, not a password.
-    let port = after.split_once('/').is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
+    let port = after
+        .split_once('/')
+        .is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
     !after.is_empty() && !port
 }
 
 fn parameter(text: &str) -> bool {
-    let Some(start) = text.find(['?', ';', '#', ' ', '&']) else { return text.split_once('=').is_some_and(is_secret_pair) };
+    let Some(start) = text.find(['?', ';', '#', ' ', '&']) else {
+        return text.split_once('=').is_some_and(is_secret_pair);
+    };
     let pairs = text.get(start..).unwrap_or_default();
-    pairs.split(['?', '&', ';', '#', ' ']).chain(text.get(..start)).filter_map(|pair| pair.split_once('=')).any(is_secret_pair)
+    pairs
+        .split(['?', '&', ';', '#', ' '])
+        .chain(text.get(..start))
+        .filter_map(|pair| pair.split_once('='))
+        .any(is_secret_pair)
 }
 
 fn is_secret_pair((name, value): (&str, &str)) -> bool {
@@ -59,14 +108,23 @@ fn is_secret_pair((name, value): (&str, &str)) -> bool {
 
 fn oracle(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let Some(rest) = lower.strip_prefix("jdbc:oracle:") else { return false };
-    rest.split_once('@').and_then(|(before, _)| before.split_once('/')).is_some_and(|(_, password)| !password.is_empty())
+    let Some(rest) = lower.strip_prefix("jdbc:oracle:") else {
+        return false;
+    };
+    rest.split_once('@')
+        .and_then(|(before, _)| before.split_once('/'))
+        .is_some_and(|(_, password)| !password.is_empty())
 }
 
 /// Whether a found word may be repeated in a message: short, letters only, no known form of a secret.
 #[must_use]
 pub fn may_be_shown(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 24 && !secret_value(text) && text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | ' '))
+    !text.is_empty()
+        && text.len() <= 24
+        && !secret_value(text)
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | ' '))
 }
 
 #[cfg(test)]
@@ -109,9 +167,13 @@ mod tests {
         assert!(secret_value(&format!("{}{}", "xoxb-", "0".repeat(12))));
         assert!(secret_value(&format!("{}{}", "AKIA", "A".repeat(16))));
         assert!(secret_value("eyJx.y.z"));
-        assert!(!secret_value("Sanctioned") && !secret_value("ghp_") && !secret_value("acme.example"));
+        assert!(
+            !secret_value("Sanctioned") && !secret_value("ghp_") && !secret_value("acme.example")
+        );
         assert!(secret_name("client_secret") && secret_name("API-Key") && secret_name("pwd"));
-        assert!(!secret_name("department") && !secret_name("keyboard") && !secret_name("passenger"));
+        assert!(
+            !secret_name("department") && !secret_name("keyboard") && !secret_name("passenger")
+        );
         assert!(may_be_shown("critical") && !may_be_shown("r00t") && !may_be_shown(""));
     }
 }

@@ -63,10 +63,19 @@ impl Watch {
             Ok(watcher) => (Some(watcher), None),
             Err(error) => (None, Some(refused(&error))),
         };
-        let mut watched = Watched { watcher, places: places(intents, policy) };
+        let mut watched = Watched {
+            watcher,
+            places: places(intents, policy),
+        };
         warning = watched.rewatch().1.or(warning);
-        let inner = Arc::new(Inner { watcher: Mutex::new(watched), wake });
-        let tasks = [tokio::spawn(debounce(raw, Arc::clone(&inner.wake))), tokio::spawn(tick(Arc::clone(&inner)))];
+        let inner = Arc::new(Inner {
+            watcher: Mutex::new(watched),
+            wake,
+        });
+        let tasks = [
+            tokio::spawn(debounce(raw, Arc::clone(&inner.wake))),
+            tokio::spawn(tick(Arc::clone(&inner))),
+        ];
         (Watch { inner, tasks }, warning)
     }
 
@@ -120,14 +129,18 @@ impl Watched {
             }
             changed = true;
             place.identity = now;
-            let Some(watcher) = self.watcher.as_mut() else { continue };
+            let Some(watcher) = self.watcher.as_mut() else {
+                continue;
+            };
             // The old watch may have died with its folder: nothing to do about an error.
             let _ = watcher.unwatch(&place.path);
             if now.is_none() {
                 continue;
             }
             if let Err(error) = watcher.watch(&place.path, place.mode) {
-                if matches!(error.kind, notify::ErrorKind::PathNotFound) || identity_of(&place.path).is_none() {
+                if matches!(error.kind, notify::ErrorKind::PathNotFound)
+                    || identity_of(&place.path).is_none()
+                {
                     place.identity = None;
                     continue;
                 }
@@ -145,24 +158,37 @@ fn places(intents: &Path, policy: &Path) -> Vec<Place> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let place = |path: PathBuf, mode| Place { path, mode, identity: None };
-    let mut all = vec![place(intents.to_path_buf(), RecursiveMode::Recursive), place(folder(policy), RecursiveMode::NonRecursive)];
-    if let Some(target) = policy.canonicalize().ok().map(|target| folder(&target)) {
-        if identity_of(&target) != identity_of(&folder(policy)) {
-            all.push(place(target, RecursiveMode::NonRecursive));
-        }
+    let place = |path: PathBuf, mode| Place {
+        path,
+        mode,
+        identity: None,
+    };
+    let mut all = vec![
+        place(intents.to_path_buf(), RecursiveMode::Recursive),
+        place(folder(policy), RecursiveMode::NonRecursive),
+    ];
+    let target = policy.canonicalize().ok().map(|target| folder(&target));
+    if let Some(target) =
+        target.filter(|target| identity_of(target) != identity_of(&folder(policy)))
+    {
+        all.push(place(target, RecursiveMode::NonRecursive));
     }
     all
 }
 
 /// Everything but accesses; of these only "closed after writing".
 fn matters(event: &Event) -> bool {
-    event.need_rescan() || !event.kind.is_access() || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+    event.need_rescan()
+        || !event.kind.is_access()
+        || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
 fn refused(error: &notify::Error) -> String {
     let why = match &error.kind {
-        notify::ErrorKind::MaxFilesWatch => "the system's limit of watched folders is reached (raise fs.inotify.max_user_watches)".to_string(),
+        notify::ErrorKind::MaxFilesWatch => {
+            "the system's limit of watched folders is reached (raise fs.inotify.max_user_watches)"
+                .to_string()
+        }
         notify::ErrorKind::Io(io) => format!("{io} (is fs.inotify.max_user_instances reached?)"),
         other => format!("{other:?}"),
     };
@@ -204,7 +230,10 @@ mod tests {
 
     fn setup() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let home = tempfile::tempdir().expect("a folder");
-        let (intents, policy) = (home.path().join("intents"), home.path().join("policy/policy.yaml"));
+        let (intents, policy) = (
+            home.path().join("intents"),
+            home.path().join("policy/policy.yaml"),
+        );
         fs::create_dir_all(intents.join("team")).expect("a folder");
         fs::create_dir_all(home.path().join("policy")).expect("a folder");
         fs::write(&policy, "version: 1").expect("a file");
@@ -217,7 +246,10 @@ mod tests {
 
     /// Takes wakes until none came for a while that is long against the debounce.
     async fn silence(wake: &Notify) {
-        while timeout(Duration::from_millis(150), wake.notified()).await.is_ok() {}
+        while timeout(Duration::from_millis(150), wake.notified())
+            .await
+            .is_ok()
+        {}
     }
 
     #[tokio::test]
@@ -227,7 +259,11 @@ mod tests {
         let (watch, warning) = Watch::start(&intents, &policy, Arc::clone(&wake));
         assert_eq!((warning, watch.polls()), (None, false));
         silence(&wake).await;
-        for (path, text) in [(intents.join("a.json"), "[]"), (intents.join("team/b.json"), "[]"), (policy.clone(), "version: 1\n")] {
+        for (path, text) in [
+            (intents.join("a.json"), "[]"),
+            (intents.join("team/b.json"), "[]"),
+            (policy.clone(), "version: 1\n"),
+        ] {
             fs::write(&path, text).expect("a file");
             assert!(woken(&wake).await, "{}", path.display());
             silence(&wake).await;
@@ -241,7 +277,12 @@ mod tests {
             fs::read(intents.join("a.json")).expect("a file");
             fs::read_dir(&intents).expect("a folder").for_each(drop);
         }
-        assert!(timeout(Duration::from_millis(200), wake.notified()).await.is_err(), "reading woke the loop");
+        assert!(
+            timeout(Duration::from_millis(200), wake.notified())
+                .await
+                .is_err(),
+            "reading woke the loop"
+        );
     }
 
     #[tokio::test]
@@ -285,12 +326,18 @@ mod tests {
                 storm.notify_one();
             }
         });
-        assert!(woken(&wake).await && woken(&wake).await, "a burst without end still wakes");
+        assert!(
+            woken(&wake).await && woken(&wake).await,
+            "a burst without end still wakes"
+        );
         endless.abort();
         silence(&wake).await;
         (0..10).for_each(|_| raw.notify_one());
         assert!(woken(&wake).await);
-        assert!(timeout(10 * QUIET, wake.notified()).await.is_err(), "one burst, one wake");
+        assert!(
+            timeout(10 * QUIET, wake.notified()).await.is_err(),
+            "one burst, one wake"
+        );
         task.abort();
     }
 }

@@ -317,4 +317,6 @@ fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(super) mod tests;

@@ -3,7 +3,7 @@
 mod scalars;
 
 use super::yaml::{Kind, MAX_PROBLEMS, Node, step};
-use crate::model::problem::nearest;
+use crate::model::problem;
 use crate::model::{Place, Problem};
 use std::collections::BTreeMap;
 
@@ -39,6 +39,18 @@ pub struct Reader {
 
 /// The longest text that a message repeats; a longer one may be a secret.
 const SHOWN: usize = 24;
+
+/// The longest list: a policy is a page of text, and lists are compared item by item.
+const MAX_ITEMS: usize = 1000;
+
+/// As [`problem::nearest`], for texts that may be of any length.
+fn near<'a>(text: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > 64 {
+        None
+    } else {
+        problem::nearest(text, allowed)
+    }
+}
 
 /// `text` in backquotes, or its length when it is long.
 #[must_use]
@@ -114,7 +126,7 @@ impl Reader {
                 entries.insert(key.text.as_str(), value);
                 continue;
             }
-            let hint = match nearest(&key.text, allowed.iter().copied()) {
+            let hint = match near(&key.text, allowed.iter().copied()) {
                 Some(name) => format!("did you mean {name}?"),
                 None => keys_are(allowed),
             };
@@ -157,7 +169,7 @@ impl Reader {
         if super::known::FAMILIES.contains(&name) {
             return true;
         }
-        let hint = match nearest(name, super::known::FAMILIES) {
+        let hint = match near(name, super::known::FAMILIES) {
             Some(near) => format!("did you mean {near}?"),
             None => "`aam families` lists the families there are".to_string(),
         };
@@ -230,6 +242,14 @@ impl Reader {
             self.wrong_type(spot, &format!("a list of {of}"), hint);
             return None;
         };
+        if items.len() > MAX_ITEMS {
+            self.complain(
+                spot,
+                format!("{} items are too many", items.len()),
+                format!("list at most {MAX_ITEMS}"),
+            );
+            return None;
+        }
         let spot_of = |(index, node)| Spot {
             node,
             pointer: step(&spot.pointer, &usize::to_string(&index)),

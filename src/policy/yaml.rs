@@ -75,6 +75,7 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
         );
         return (None, vec![problem]);
     }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
         let problem = Problem::new("", "a character that a reader cannot see stands here")
             .at(Place::of_offset(text, offset));
@@ -96,11 +97,11 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
 }
 
-/// What makes a reviewer see another text than the parser: NUL ends the parser's input early, and
-/// changes of writing direction reorder what is shown.
+/// What makes a reviewer see another text than the parser: NUL ends the parser's input early,
+/// changes of writing direction reorder what is shown, and some characters have no width.
 fn unseen(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
 type Fatal = Box<Problem>;

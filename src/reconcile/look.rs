@@ -8,7 +8,7 @@ use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem};
 use crate::policy::{ActivePolicy, Policy, parse};
 use crate::registry::{Mark, Registry, RegistryError};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Documents of one registry command: big enough to share a sync, small enough to let others in.
@@ -23,6 +23,8 @@ pub struct Eyes {
     watch_warning: Option<Problem>,
     /// The bytes of the policy file that were judged last.
     judged: Option<Digest>,
+    /// Documents that a sealed namespace refused, by file; told until the file changes.
+    refused: BTreeMap<Arc<str>, Vec<Problem>>,
 }
 
 impl Eyes {
@@ -36,7 +38,7 @@ impl Eyes {
             (mark.path, intake::Mark { stamp, content: mark.content })
         });
         let scanner = Scanner::from_marks(&handle.intents, Limits::default(), marks);
-        let mut eyes = Eyes { scanner: Some(scanner), watch: None, watch_warning: None, judged: None };
+        let mut eyes = Eyes { scanner: Some(scanner), watch: None, watch_warning: None, judged: None, refused: BTreeMap::new() };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
             eyes.watch = Some(watch);
@@ -76,8 +78,8 @@ impl Eyes {
                 scanner.accept(&scan);
             }
             self.scanner = Some(scanner);
-            let refused = taken?;
-            self.publish(handle, &scan, refused);
+            self.remember_refused(&scan, taken?);
+            self.publish(handle, &scan);
             if !scan.more {
                 if scan.look_again {
                     ring_later(handle);
@@ -103,10 +105,19 @@ impl Eyes {
         Ok(())
     }
 
-    fn publish(&self, handle: &Handle, scan: &Scan, refused: Vec<Problem>) {
+    fn remember_refused(&mut self, scan: &Scan, refused: Vec<(Arc<str>, Problem)>) {
+        for path in scan.changed.iter().map(|report| &report.path).chain(&scan.gone) {
+            self.refused.remove(path);
+        }
+        for (path, problem) in refused {
+            self.refused.entry(path).or_default().push(problem);
+        }
+    }
+
+    fn publish(&self, handle: &Handle, scan: &Scan) {
         let mut problems: Vec<Problem> = scan.folder.iter().cloned().collect();
         problems.extend(scan.problems.iter().cloned());
-        problems.extend(refused);
+        problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
         if **handle.problems.load() != problems {
             for problem in &problems {
@@ -157,7 +168,7 @@ fn tell(before: &ActivePolicy, after: &ActivePolicy) {
 
 /// Makes the findings durable: new documents first, then what is no longer desired, then the marks.
 /// Answers the documents that a sealed namespace refused.
-async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<Problem>, RegistryError> {
+async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
     if scan.is_empty() {
         return Ok(Vec::new());
     }
@@ -168,7 +179,7 @@ async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<Problem>, Regis
         let origin = Origin::folder(&report.path);
         for (intent, _) in &report.intents {
             if sealed.contains(&intent.namespace) {
-                refused.push(sealed_problem(report, &intent.namespace));
+                refused.push((Arc::clone(&report.path), sealed_problem(report, &intent.namespace)));
             } else {
                 documents.push((intent.clone(), origin.clone()));
             }

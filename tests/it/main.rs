@@ -1,4 +1,11 @@
-//! Tests that meet software which AAM did not write. `scripts/peers/*.sh` start it.
+//! AAM from outside: the built binary over real sockets and files, engines against servers that
+//! AAM did not write. `scripts/with_peers.sh` starts those.
 
+mod daemon_folder;
+mod daemon_support;
+mod object_faults;
+mod object_peers;
+mod object_wire;
 mod openapi_peers;
 mod openapi_support;
+// mod sql_peers;

@@ -137,8 +137,8 @@ pub fn has_header(first: &ByteRecord) -> bool {
     let kind = |cell: &[u8]| Kind::of_text(&String::from_utf8_lossy(cell));
     let year = |cell: &[u8]| cell.len() == 4 && (cell.starts_with(b"19") || cell.starts_with(b"20"));
     let named = first.iter().any(|cell| kind(cell) == Kind::Text);
-    let valued = first.iter().any(|cell| !matches!(kind(cell), Kind::Text | Kind::Empty) && !(named && year(cell)));
-    named && !valued
+    let value = |cell: &[u8]| !matches!(kind(cell), Kind::Text | Kind::Empty) && !year(cell);
+    named && !first.iter().any(value)
 }
 
 #[cfg(test)]

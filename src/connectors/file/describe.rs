@@ -22,16 +22,17 @@ pub struct Description {
 }
 
 impl Description {
-    /// The stream of this file.
+    /// The stream of this file. It has no namespace: where a connection has several resources, the
+    /// pipeline keeps their streams apart.
     #[must_use]
-    pub fn stream(self, name: String, namespace: Option<String>) -> Stream {
+    pub fn stream(self, name: String) -> Stream {
         let mut schema = json!({"type": "object", "properties": self.properties});
         if let (false, Some(object)) = (self.required.is_empty(), schema.as_object_mut()) {
             object.insert("required".to_owned(), json!(self.required));
         }
         Stream {
             name,
-            namespace,
+            namespace: None,
             json_schema: schema,
             supported_sync_modes: vec![SyncMode::FullRefresh],
             source_defined_primary_key: Vec::new(),

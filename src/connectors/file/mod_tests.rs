@@ -37,3 +37,49 @@ fn the_account_is_the_absolute_path() {
     assert_eq!(shown("./seeds/data/a.csv"), here.join("seeds/data/a.csv").display().to_string());
     assert_eq!(FileEngine.need("a.csv"), Need::Optional);
 }
+
+/// Grants what is left, like the registry, but in memory.
+struct Budget(std::sync::atomic::AtomicU64);
+
+impl crate::egress::DayBudget for Budget {
+    fn take<'a>(&'a self, _: &'a str, _: i64, wanted: u64, _: u64) -> BoxFuture<'a, Result<u64, String>> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let granted = self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(wanted))).map(|left| left.min(wanted));
+        Box::pin(async move { Ok(granted.unwrap_or(0)) })
+    }
+}
+
+fn target(id: &str, calls: u64) -> Target {
+    let text = "version: 1\nallowlist: [filesource]\nfiles: {roots: [seeds/data]}\n";
+    let policy = Arc::new(crate::policy::parse::parse(text, "policy.yaml").unwrap());
+    let family = crate::connectors::family::find("filesource").unwrap();
+    let session = crate::egress::Egress::new(Arc::new(Budget(calls.into()))).session(crate::egress::Caller {
+        connection: crate::model::ConnectionId::derive("autonomy", "filesource", &[id.to_owned()]),
+        family: family.id,
+        account: FileEngine.account(id, &policy),
+        cap: family.cap.clone(),
+        policy: Arc::clone(&policy),
+    });
+    Target { family, resource_id: id.to_owned(), credential: None, policy, session }
+}
+
+#[tokio::test]
+async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
+    let opened = FileEngine.open(target("seeds/data/customers.csv", 1000)).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(opened.identity["format"], "csv");
+    let found = opened.connector.discover(Bounds::default()).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    opened.connector.health().await.unwrap();
+    let sample = opened.connector.tiny_sync(&found.catalog, 20).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(sample.rows, 20);
+    let size = std::fs::metadata("seeds/data/customers.csv").unwrap().len();
+    // Opened, looked at again, and read for the sample; discovery uses the bytes of the opening.
+    assert_eq!(opened.connector.traffic(), Traffic { calls: 4, bytes: 3 * size });
+}
+
+#[tokio::test]
+async fn a_spent_budget_stops_it_before_the_file_is_opened() {
+    let failure = FileEngine.open(target("seeds/data/none.csv", 0)).await.err().unwrap();
+    assert_eq!(failure.class, Class::Throttled);
+    let failure = FileEngine.open(target("seeds/data/none.csv", 1000)).await.err().unwrap();
+    assert_eq!(failure.class, Class::NotFound);
+}

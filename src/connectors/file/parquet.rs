@@ -10,7 +10,7 @@ use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReade
 use parquet::schema::types::Type;
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,8 +22,10 @@ const FOOTER: u64 = 16 << 20;
 const COLUMNS: usize = 16;
 /// Bytes that one sample may read from the file.
 const BUDGET: u64 = 128 << 20;
-/// A page header with statistics is far smaller.
-const HEADER: usize = 64 << 10;
+/// Most page headers end inside.
+const HEADER: usize = 256;
+/// A page header with long statistics.
+const LONG_HEADER: usize = 64 << 10;
 /// Levels of nested types that are described.
 const LEVELS: usize = 4;
 
@@ -142,7 +144,11 @@ struct Guarded {
 /// A position from which the library reads a page header (or the last eight bytes).
 struct Position {
     chunks: Chunks,
+    /// Where `ahead` begins in the file.
     at: u64,
+    ahead: Vec<u8>,
+    /// Bytes of `ahead` that were handed out.
+    used: usize,
     checked: bool,
 }
 
@@ -153,13 +159,12 @@ impl Length for Guarded {
 }
 
 impl ChunkReader for Guarded {
-    type T = BufReader<Position>;
+    type T = Position;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
         // The library begins here for the tail of the file; no page header fits into eight bytes.
         let tail = start.saturating_add(8) == self.chunks.size;
-        let position = Position { chunks: self.chunks.clone(), at: start, checked: tail };
-        Ok(BufReader::with_capacity(4096, position))
+        Ok(Position { chunks: self.chunks.clone(), at: start, ahead: Vec::new(), used: 0, checked: tail })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
@@ -174,16 +179,35 @@ impl Read for Position {
     fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
         if !self.checked {
             // Only a reader of headers reads from here; bodies come through `get_bytes`.
-            let left = usize::try_from(self.chunks.size.saturating_sub(self.at)).unwrap_or(HEADER);
-            let mut header = vec![0; left.min(HEADER)];
-            let count = self.chunks.file.read_at(&mut header, self.at)?;
-            thrift::check_page(header.get(..count).unwrap_or_default()).map_err(std::io::Error::other)?;
+            self.load(HEADER)?;
+            if thrift::check_page(&self.ahead).is_err() {
+                self.load(LONG_HEADER)?;
+                thrift::check_page(&self.ahead).map_err(std::io::Error::other)?;
+            }
             self.checked = true;
         }
-        let count = self.chunks.file.read_at(room, self.at)?;
-        self.at += count as u64;
-        self.chunks.read.fetch_add(count as u64, Ordering::Relaxed);
+        let Some(left) = self.ahead.get(self.used..).filter(|left| !left.is_empty()) else {
+            self.load(HEADER)?;
+            let mut fresh = self.ahead.as_slice();
+            self.used = fresh.read(room)?;
+            return Ok(self.used);
+        };
+        let count = { left }.read(room)?;
+        self.used += count;
         Ok(count)
+    }
+}
+
+impl Position {
+    /// Fills `ahead` with what follows the bytes already handed out.
+    fn load(&mut self, length: usize) -> std::io::Result<()> {
+        self.at += std::mem::take(&mut self.used) as u64;
+        let left = usize::try_from(self.chunks.size.saturating_sub(self.at)).unwrap_or(length);
+        self.ahead.resize(left.min(length), 0);
+        let count = self.chunks.file.read_at(&mut self.ahead, self.at)?;
+        self.ahead.truncate(count);
+        self.chunks.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(())
     }
 }
 

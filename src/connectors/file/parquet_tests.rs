@@ -40,6 +40,9 @@ fn types_are_exact() {
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("file_parquet_types", text);
     });
+    let seed = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/data/orders.parquet")).unwrap();
+    let seed = describe(&chunks(&seed), 500).unwrap();
+    assert_eq!((seed.required, &seed.properties["order_id"]), (vec!["order_id".to_owned()], &json!({"type": "integer"})));
     let maps = describe(&chunks(&fixture("maps")), 500).unwrap();
     assert_eq!(maps.properties["settings"], json!({"type": ["null", "object"]}));
     assert_eq!(maps.properties["raw"]["contentEncoding"], "base64");
@@ -73,6 +76,21 @@ fn lying_lengths_are_refused_before_memory_is_reserved() {
     let words = describe(&chunks(&[&b"PAR1"[..], &[0xFF; 4], b"PAR1"].concat()), 10).unwrap_err();
     assert!(words.contains("the footer claims 4294967295 bytes, the file has 12"), "{words}");
     assert!(describe(&chunks(b""), 10).is_err());
+}
+
+#[test]
+fn a_schema_of_a_hundred_thousand_levels_does_not_end_the_process() {
+    let depth = 100_000u32;
+    // FileMetaData: version 1, then the schema as a list of structures with a long size.
+    let mut footer = vec![0x15, 0x02, 0x19, 0xFC];
+    footer.extend([(depth & 0x7F) as u8 | 0x80, (depth >> 7 & 0x7F) as u8 | 0x80, (depth >> 14) as u8]);
+    // Every element: repetition required, name "g", one child.
+    (0..depth).for_each(|_| footer.extend([0x35, 0x00, 0x18, 0x01, b'g', 0x15, 0x02, 0x00]));
+    footer.extend([0x16, 0x00, 0x19, 0x0C, 0x00]);
+    let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
+    let file = [&b"PAR1"[..], &footer, &length, b"PAR1"].concat();
+    let words = describe(&chunks(&file), 10).unwrap_err();
+    assert!(words.contains("nested deeper"), "{words}");
 }
 
 #[test]

@@ -326,8 +326,8 @@ fn facts(fd: BorrowedFd<'_>, shown: &str) -> Result<Facts, Failure> {
     Ok(Facts {
         directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        modified: i64::try_from(stat.st_mtime)
-            .unwrap_or(0)
+        modified: stat
+            .st_mtime
             .saturating_mul(1000)
             .saturating_add(i64::try_from(stat.st_mtime_nsec / 1_000_000).unwrap_or(0)),
         device: stat.st_dev,

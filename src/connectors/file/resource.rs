@@ -2,11 +2,11 @@
 
 use super::format::{self, Format};
 use super::place::{self, Facts, Found, Held, Root};
-use super::source::Source;
+use super::source::{FIRST, GLANCE, Source};
 use super::tree;
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Stream, Timestamp};
+use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Timestamp};
 use crate::policy::Files;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ impl Resource {
             false => {
                 let path = Path::new(id);
                 let format = Format::of(path).ok_or_else(|| format::unserved(path))?;
-                Kind::File(Source::new(held, format, root.shown(&relative), Arc::clone(&read))?)
+                Kind::File(Source::new(held, format, root.shown(&relative), Arc::clone(&read), FIRST)?)
             }
         };
         Ok(Resource { id: id.to_owned(), root, relative, facts, read, kind })
@@ -128,7 +128,7 @@ impl Resource {
         evidence.insert("columns".to_owned(), json!(found.columns));
         evidence.insert("rows_seen".to_owned(), json!(found.rows_seen));
         let truncated = found.truncated;
-        let streams = vec![found.stream(self.name(), self.namespace())];
+        let streams = vec![found.stream(self.name())];
         Ok((Catalog { streams, truncated, skipped: Vec::new() }, evidence))
     }
 
@@ -148,7 +148,7 @@ impl Resource {
                 Ok(found) => {
                     columns += found.columns;
                     catalog.truncated |= found.truncated;
-                    catalog.streams.push(found.stream(name.clone(), self.namespace()));
+                    catalog.streams.push(found.stream(name.clone()));
                 }
                 Err(failure) => {
                     let reason = [failure.title.as_str(), failure.detail.as_str()].join(": ");
@@ -184,11 +184,11 @@ impl Resource {
         let mut evidence = Evidence::new();
         match (&self.kind, now.directory) {
             (Kind::File(source), false) => {
-                Source::new(held, source.format, source.shown.clone(), Arc::clone(&self.read))?;
+                Source::new(held, source.format, source.shown.clone(), Arc::clone(&self.read), GLANCE)?;
             }
             (Kind::Directory(_), true) => {
-                let listing = tree::list(&self.root, &self.relative, &held, 1)?;
-                evidence.insert("listed".to_owned(), json!(listing.files.len() + listing.skipped.len()));
+                tree::list(&self.root, &self.relative, &held, 1)?;
+                evidence.insert("listed".to_owned(), json!(true));
             }
             _ => {
                 return Err(Failure::new(
@@ -209,10 +209,9 @@ impl Resource {
     /// The names of the files that a sample of `catalog` reads; none for a single file, which needs none.
     #[must_use]
     pub fn members(&self, catalog: &Catalog) -> Vec<String> {
-        let mine = |stream: &&Stream| stream.namespace.is_none() || stream.namespace == self.namespace();
         match self.kind {
             Kind::File(_) => Vec::new(),
-            Kind::Directory(_) => catalog.streams.iter().filter(mine).map(|stream| stream.name.clone()).collect(),
+            Kind::Directory(_) => catalog.streams.iter().map(|stream| stream.name.clone()).collect(),
         }
     }
 
@@ -283,17 +282,12 @@ impl Resource {
         if held.facts.directory {
             return Err(Failure::new(Class::WrongService, format!("{shown} is a directory"), "name a file"));
         }
-        Source::new(held, format, shown, Arc::clone(&self.read))
+        Source::new(held, format, shown, Arc::clone(&self.read), FIRST)
     }
 
     fn name(&self) -> String {
         let last = Path::new(&self.id).file_name().map(|name| name.to_string_lossy().into_owned());
         last.unwrap_or_else(|| self.id.clone())
-    }
-
-    /// Two resources of one connection may hold files of the same name.
-    fn namespace(&self) -> Option<String> {
-        Some(self.id.clone())
     }
 }
 

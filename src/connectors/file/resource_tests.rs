@@ -223,7 +223,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn any_bytes_under_any_extension(bytes in proptest::collection::vec(any::<u8>(), 0..600), json in "[\\[\\]{}\",:0-9a-z\n ]{0,80}", pick: bool) {
+    fn any_bytes_under_any_extension(
+        bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        json in "[\\[\\]{}\",:0-9a-z\n ]{0,80}",
+        pick: bool,
+    ) {
         let content = if pick { bytes } else { json.into_bytes() };
         for extension in ["csv", "tsv", "json", "jsonl", "ndjson", "parquet"] {
             let name = format!("x.{extension}");

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are read first; most small files end inside.
 pub const FIRST: usize = 64 << 10;
+/// Bytes that tell what a file is.
+pub const GLANCE: usize = 4 << 10;
 /// Bytes that one record may have.
 const MOST: usize = 16 << 20;
 /// Records that types are inferred from.
@@ -41,13 +43,14 @@ pub struct Counted {
 }
 
 impl Source {
-    /// Takes an open file and holds its first (and last) bytes against its format.
+    /// Takes an open file and holds its first (and last) bytes against its format; `first` is [`FIRST`]
+    /// where it will be described, else [`GLANCE`].
     ///
     /// # Errors
     /// Those of [`format::agree`]; `Remote` when it cannot be read.
-    pub fn new(held: Held, format: Format, shown: String, read: Arc<AtomicU64>) -> Result<Source, Failure> {
+    pub fn new(held: Held, format: Format, shown: String, read: Arc<AtomicU64>, first: usize) -> Result<Source, Failure> {
         let mut source = Source { file: Arc::new(held.file), size: held.facts.size, format, shown, read, head: None };
-        let limit = if format == Format::Parquet { 12 } else { FIRST };
+        let limit = if format == Format::Parquet { 12 } else { first };
         let head = source.head(limit)?;
         format::agree(format, &head.bytes, &source.tail()?, &source.shown)?;
         source.head = Some(head);

@@ -116,6 +116,8 @@ impl Walk<'_> {
         let below: PathBuf = self.base.join(inside);
         let read = self.root.open_below(&below).and_then(|held| self.directory(&held, inside, depth + 1));
         if let Err(failure) = read {
+            // Its files are unknown, not gone.
+            self.found.truncated = true;
             self.skip(inside, &failure.title);
         }
     }

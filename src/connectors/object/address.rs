@@ -48,17 +48,28 @@ pub struct Place {
 ///
 /// # Errors
 /// `Misconfigured` for what cannot be an address, `Unsupported` for access points and directory buckets.
-pub fn place(flavor: Flavor, resource_id: &str, policy: &FamilyPolicy, credential_region: Option<&str>) -> Result<Place, Failure> {
+pub fn place(
+    flavor: Flavor,
+    resource_id: &str,
+    policy: &FamilyPolicy,
+    credential_region: Option<&str>,
+) -> Result<Place, Failure> {
     let base = policy.base_url.as_deref();
     let (endpoint, partition, rest) = split(flavor, resource_id.trim(), base)?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest.as_str(), ""));
     bucket_name(flavor, bucket)?;
     if prefix.chars().any(char::is_control) || prefix.len() > 1024 {
-        return Err(unusable(flavor, "the prefix holds control characters or is longer than the 1024 bytes of a key"));
+        return Err(unusable(
+            flavor,
+            "the prefix holds control characters or is longer than the 1024 bytes of a key",
+        ));
     }
     let written = policy.region.as_deref().or(credential_region);
     if written.is_some_and(|region| !valid_region(region)) {
-        return Err(unusable(flavor, "the region is no region name such as eu-central-1"));
+        return Err(unusable(
+            flavor,
+            "the region is no region name such as eu-central-1",
+        ));
     }
     let default = match partition {
         "aws-cn" => "cn-north-1",
@@ -79,31 +90,48 @@ pub fn place(flavor: Flavor, resource_id: &str, policy: &FamilyPolicy, credentia
 
 /// A resource id names a folder, so `logs` must not take in `logs-old`.
 fn folder(prefix: &str) -> String {
-    if prefix.is_empty() || prefix.ends_with('/') { prefix.to_string() } else { format!("{prefix}/") }
+    if prefix.is_empty() || prefix.ends_with('/') {
+        prefix.to_string()
+    } else {
+        format!("{prefix}/")
+    }
 }
 
 type Split = (Option<String>, &'static str, String);
 
 /// Endpoint, partition and `bucket[/prefix]`.
 fn split(flavor: Flavor, id: &str, base: Option<&str>) -> Result<Split, Failure> {
-    let partition = if id.starts_with("arn:") { arn_partition(flavor, id)? } else { "aws" };
+    let partition = if id.starts_with("arn:") {
+        arn_partition(flavor, id)?
+    } else {
+        "aws"
+    };
     if id.starts_with("https://") || id.starts_with("http://") {
-        return url_form(flavor, id, base).map(|(endpoint, rest)| (Some(endpoint), partition, rest));
+        return url_form(flavor, id, base)
+            .map(|(endpoint, rest)| (Some(endpoint), partition, rest));
     }
     let rest = match id.split_once(":::") {
         Some((_, rest)) if id.starts_with("arn:") => rest,
         _ => id.strip_prefix("s3://").unwrap_or(id),
     };
     match (flavor, base) {
-        (_, Some(base)) => Ok((Some(base.trim_end_matches('/').to_string()), partition, rest.to_string())),
+        (_, Some(base)) => Ok((
+            Some(base.trim_end_matches('/').to_string()),
+            partition,
+            rest.to_string(),
+        )),
         (Flavor::Aws, None) => Ok((None, partition, rest.to_string())),
-        (Flavor::Compatible, None) => Err(unusable(flavor, "the resource id names no endpoint and the policy has none")),
+        (Flavor::Compatible, None) => Err(unusable(
+            flavor,
+            "the resource id names no endpoint and the policy has none",
+        )),
     }
 }
 
 fn arn_partition(flavor: Flavor, id: &str) -> Result<&'static str, Failure> {
     let mut parts = id.splitn(6, ':').skip(1);
-    let (partition, service, region, account) = (parts.next(), parts.next(), parts.next(), parts.next());
+    let (partition, service, region, account) =
+        (parts.next(), parts.next(), parts.next(), parts.next());
     if service != Some("s3") || region != Some("") || account != Some("") {
         return Err(Failure::new(
             Class::Unsupported,
@@ -115,26 +143,48 @@ fn arn_partition(flavor: Flavor, id: &str) -> Result<&'static str, Failure> {
         Some("aws") => Ok("aws"),
         Some("aws-cn") => Ok("aws-cn"),
         Some("aws-us-gov") => Ok("aws-us-gov"),
-        _ => Err(unusable(flavor, "the ARN's partition is none of aws, aws-cn, aws-us-gov")),
+        _ => Err(unusable(
+            flavor,
+            "the ARN's partition is none of aws, aws-cn, aws-us-gov",
+        )),
     }
 }
 
 /// `https://endpoint/bucket[/prefix]`. An endpoint with a path of its own is known by the policy's `base_url`.
 fn url_form(flavor: Flavor, id: &str, base: Option<&str>) -> Result<(String, String), Failure> {
     if flavor == Flavor::Aws {
-        return Err(unusable(flavor, "an address is no bucket; another endpoint than Amazon's belongs into the policy, or to s3_compat"));
+        return Err(unusable(
+            flavor,
+            "an address is no bucket; another endpoint than Amazon's belongs into the policy, or to s3_compat",
+        ));
     }
     // The text is not repeated in these words: it may hold a password.
-    let url = Url::parse(id).map_err(|error| unusable(flavor, &format!("the resource id is no address: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(unusable(flavor, "the address holds a user, a query or a fragment; the key belongs into the credential"));
+    let url = Url::parse(id)
+        .map_err(|error| unusable(flavor, &format!("the resource id is no address: {error}")))?;
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        return Err(unusable(
+            flavor,
+            "the address holds a user, a query or a fragment; the key belongs into the credential",
+        ));
     }
     let plain = percent_encoding::percent_decode_str(url.path()).decode_utf8();
     let path = plain.map_err(|_| unusable(flavor, "the path of the address is no UTF-8"))?;
     let origin = url.origin().ascii_serialization();
-    if let Some(rest) = base.and_then(|base| id.strip_prefix(base.trim_end_matches('/'))).and_then(|rest| rest.strip_prefix('/')) {
-        let rest = percent_encoding::percent_decode_str(rest).decode_utf8_lossy().into_owned();
-        return Ok((base.unwrap_or_default().trim_end_matches('/').to_string(), rest));
+    if let Some(rest) = base
+        .and_then(|base| id.strip_prefix(base.trim_end_matches('/')))
+        .and_then(|rest| rest.strip_prefix('/'))
+    {
+        let rest = percent_encoding::percent_decode_str(rest)
+            .decode_utf8_lossy()
+            .into_owned();
+        return Ok((
+            base.unwrap_or_default().trim_end_matches('/').to_string(),
+            rest,
+        ));
     }
     Ok((origin, path.trim_start_matches('/').to_string()))
 }
@@ -147,23 +197,44 @@ impl Place {
     pub fn url(&self) -> Result<Url, Failure> {
         let text = match &self.endpoint {
             Some(endpoint) if endpoint.contains("{bucket}") => {
-                format!("{}/", endpoint.replace("{bucket}", &self.bucket).replace("{region}", &self.region))
+                format!(
+                    "{}/",
+                    endpoint
+                        .replace("{bucket}", &self.bucket)
+                        .replace("{region}", &self.region)
+                )
             }
-            Some(endpoint) => format!("{}/{}", endpoint.replace("{region}", &self.region), self.bucket),
+            Some(endpoint) => format!(
+                "{}/{}",
+                endpoint.replace("{region}", &self.region),
+                self.bucket
+            ),
             None if self.path_style() => format!("https://{}/{}", self.amazon(), self.bucket),
             None => format!("https://{}.{}/", self.bucket, self.amazon()),
         };
-        let url = Url::parse(&text).map_err(|error| unusable(self.flavor, &format!("the endpoint is no address: {error}")))?;
-        let clean = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+        let url = Url::parse(&text).map_err(|error| {
+            unusable(self.flavor, &format!("the endpoint is no address: {error}"))
+        })?;
+        let clean = url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
         if matches!(url.scheme(), "https" | "http") && url.has_host() && clean {
             Ok(url)
         } else {
-            Err(unusable(self.flavor, "the endpoint is no plain http or https address"))
+            Err(unusable(
+                self.flavor,
+                "the endpoint is no plain http or https address",
+            ))
         }
     }
 
     fn amazon(&self) -> String {
-        let suffix = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let suffix = if self.region.starts_with("cn-") {
+            "amazonaws.com.cn"
+        } else {
+            "amazonaws.com"
+        };
         format!("s3.{}.{suffix}", self.region)
     }
 
@@ -181,7 +252,10 @@ impl Place {
     #[must_use]
     pub fn moved(&self, region: &str) -> Option<Place> {
         let other = valid_region(region) && region != self.region;
-        other.then(|| Place { region: region.to_string(), ..self.clone() })
+        other.then(|| Place {
+            region: region.to_string(),
+            ..self.clone()
+        })
     }
 
     /// The host and, if unusual, the port.
@@ -189,13 +263,17 @@ impl Place {
     pub fn host(&self) -> String {
         let url = self.url().ok();
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        url.as_ref().and_then(Url::port).map_or(host.to_string(), |port| format!("{host}:{port}"))
+        url.as_ref()
+            .and_then(Url::port)
+            .map_or(host.to_string(), |port| format!("{host}:{port}"))
     }
 
     /// Whether the region decides the host, so that discovering it means another host.
     #[must_use]
     pub fn host_follows_region(&self) -> bool {
-        self.endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("{region}"))
+        self.endpoint
+            .as_ref()
+            .is_none_or(|endpoint| endpoint.contains("{region}"))
     }
 
     /// The bucket's ARN.
@@ -212,14 +290,22 @@ impl Place {
     /// `bucket` or `bucket/prefix`, for words.
     #[must_use]
     pub fn name(&self) -> String {
-        if self.prefix.is_empty() { self.bucket.clone() } else { format!("{}/{}", self.bucket, self.prefix) }
+        if self.prefix.is_empty() {
+            self.bucket.clone()
+        } else {
+            format!("{}/{}", self.bucket, self.prefix)
+        }
     }
 }
 
 /// Letters, digits and hyphens: `eu-central-1`, `auto`.
 #[must_use]
 pub fn valid_region(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    !text.is_empty()
+        && text.len() <= 40
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Amazon's naming rules for `s3`; other stores are laxer, but no name may leave its place in an address.
@@ -228,26 +314,52 @@ fn bucket_name(flavor: Flavor, name: &str) -> Result<(), Failure> {
     let bytes = name.as_bytes();
     let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     if !edge(bytes.first()) || !edge(bytes.last()) || name.contains("..") {
-        return Err(unusable(flavor, &format!("{name:?} is no bucket name: it begins and ends with a letter or digit and has no two dots in a row")));
+        return Err(unusable(
+            flavor,
+            &format!(
+                "{name:?} is no bucket name: it begins and ends with a letter or digit and has no two dots in a row"
+            ),
+        ));
     }
-    let (least, most) = if flavor == Flavor::Aws { (3, 63) } else { (1, 255) };
+    let (least, most) = if flavor == Flavor::Aws {
+        (3, 63)
+    } else {
+        (1, 255)
+    };
     if bytes.len() < least || bytes.len() > most {
-        return Err(unusable(flavor, &format!("{name:?} is no bucket name: it has {least} to {most} characters")));
+        return Err(unusable(
+            flavor,
+            &format!("{name:?} is no bucket name: it has {least} to {most} characters"),
+        ));
     }
     let fits = |byte: u8| match flavor {
-        Flavor::Aws => byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'),
+        Flavor::Aws => {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+        }
         Flavor::Compatible => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'),
     };
     if !bytes.iter().copied().all(fits) {
-        return Err(unusable(flavor, &format!("{name:?} is no bucket name: lower-case letters, digits, dots and hyphens")));
+        return Err(unusable(
+            flavor,
+            &format!("{name:?} is no bucket name: lower-case letters, digits, dots and hyphens"),
+        ));
     }
     if name.parse::<std::net::Ipv4Addr>().is_ok() {
-        return Err(unusable(flavor, &format!("{name:?} is an address, no bucket name")));
+        return Err(unusable(
+            flavor,
+            &format!("{name:?} is an address, no bucket name"),
+        ));
     }
-    if flavor == Flavor::Aws && ["--x-s3", "--ol-s3", "--table-s3", ".mrap"].iter().any(|end| name.ends_with(end)) {
+    if flavor == Flavor::Aws
+        && ["--x-s3", "--ol-s3", "--table-s3", ".mrap"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    {
         return Err(Failure::new(
             Class::Unsupported,
-            format!("{name} is a directory bucket, table bucket or access point, which speaks another protocol"),
+            format!(
+                "{name} is a directory bucket, table bucket or access point, which speaks another protocol"
+            ),
             "name a general purpose bucket",
         ));
     }
@@ -256,7 +368,9 @@ fn bucket_name(flavor: Flavor, name: &str) -> Result<(), Failure> {
 
 fn unusable(flavor: Flavor, what: &str) -> Failure {
     let fix = match flavor {
-        Flavor::Aws => "write resource_ids as BUCKET, s3://BUCKET/PREFIX or arn:aws:s3:::BUCKET; the policy's families.s3 takes base_url and region",
+        Flavor::Aws => {
+            "write resource_ids as BUCKET, s3://BUCKET/PREFIX or arn:aws:s3:::BUCKET; the policy's families.s3 takes base_url and region"
+        }
         Flavor::Compatible => {
             "write resource_ids as https://ENDPOINT/BUCKET or https://ENDPOINT/BUCKET/PREFIX, or BUCKET with families.s3_compat.base_url in the policy"
         }
@@ -265,112 +379,4 @@ fn unusable(flavor: Flavor, what: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(flavor: Flavor, id: &str, base: Option<&str>, region: Option<&str>) -> Result<Place, Failure> {
-        let policy = FamilyPolicy { base_url: base.map(str::to_string), region: region.map(str::to_string), ..FamilyPolicy::default() };
-        place(flavor, id, &policy, None)
-    }
-
-    fn url(flavor: Flavor, id: &str, base: Option<&str>, region: Option<&str>) -> String {
-        let place = at(flavor, id, base, region).expect(id);
-        format!("{} {}", place.url().expect(id), place.prefix)
-    }
-
-    #[test]
-    fn every_form_of_a_resource_id_finds_its_address() {
-        let (aws, compatible) = (Flavor::Aws, Flavor::Compatible);
-        let cases = [
-            (aws, "acme", None, None, "https://acme.s3.us-east-1.amazonaws.com/ "),
-            (aws, " s3://acme/a/b ", None, Some("eu-west-1"), "https://acme.s3.eu-west-1.amazonaws.com/ a/b/"),
-            (aws, "arn:aws:s3:::acme/logs", None, None, "https://acme.s3.us-east-1.amazonaws.com/ logs/"),
-            (aws, "arn:aws-cn:s3:::acme", None, None, "https://acme.s3.cn-north-1.amazonaws.com.cn/ "),
-            (aws, "acme.with.dots", None, None, "https://s3.us-east-1.amazonaws.com/acme.with.dots "),
-            (aws, "acme", Some("http://127.0.0.1:5001/"), None, "http://127.0.0.1:5001/acme "),
-            (aws, "acme", Some("https://{bucket}.vpce.example"), None, "https://acme.vpce.example/ "),
-            (aws, "acme", Some("https://s3.{region}.example"), Some("auto"), "https://s3.auto.example/acme "),
-            (compatible, "https://minio.example:9000/acme/a b/%C3%BC", None, None, "https://minio.example:9000/acme a b/ü/"),
-            (compatible, "http://10.0.0.7/Acme_1", None, None, "http://10.0.0.7/Acme_1 "),
-            (compatible, "acme/x", Some("https://store.example/s3"), None, "https://store.example/s3/acme x/"),
-            (compatible, "https://store.example/s3/acme/x", Some("https://store.example/s3/"), None, "https://store.example/s3/acme x/"),
-        ];
-        for (flavor, id, base, region, want) in cases {
-            assert_eq!(url(flavor, id, base, region), want, "{id}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_address_is_refused_with_a_class_and_without_its_secret() {
-        let (aws, compatible) = (Flavor::Aws, Flavor::Compatible);
-        let cases = [
-            (aws, "Acme", None, Class::Misconfigured),
-            (aws, "ac", None, Class::Misconfigured),
-            (aws, "a..b", None, Class::Misconfigured),
-            (aws, "-acme", None, Class::Misconfigured),
-            (aws, "10.1.2.3", None, Class::Misconfigured),
-            (aws, "", None, Class::Misconfigured),
-            (aws, "https://acme.s3.amazonaws.com/", None, Class::Misconfigured),
-            (aws, "acme", Some("ftp://x.example"), Class::Misconfigured),
-            (aws, "acme", Some("https://x.example/?a=b"), Class::Misconfigured),
-            (aws, "arn:aws:s3:us-east-1:123456789012:accesspoint/x", None, Class::Unsupported),
-            (aws, "acme--use1-az4--x-s3", None, Class::Unsupported),
-            (compatible, "acme", None, Class::Misconfigured),
-            (compatible, "https://minio.example", None, Class::Misconfigured),
-            (compatible, "https://minio.example/..", None, Class::Misconfigured),
-            (compatible, "https://user:canary@minio.example/acme", None, Class::Misconfigured),
-            (compatible, "https://minio.example/acme?token=canary", None, Class::Misconfigured),
-            (compatible, "https://minio.example:canary/acme", None, Class::Misconfigured),
-        ];
-        for (flavor, id, base, class) in cases {
-            let failure = at(flavor, id, base, None).err().expect(id);
-            assert_eq!(failure.class, class, "{id}: {failure:?}");
-            assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");
-        }
-        assert!(at(aws, "acme", None, Some("eu/west")).is_err());
-    }
-
-    #[test]
-    fn a_region_from_the_store_moves_only_within_the_service() {
-        let place = at(Flavor::Aws, "acme", None, None).expect("a place");
-        assert_eq!(place.moved("eu-central-1").map(|place| place.host()).as_deref(), Some("acme.s3.eu-central-1.amazonaws.com"));
-        assert_eq!(place.moved("us-east-1"), None);
-        for hostile in ["", "evil.example/", "a@evil", "x#", "EU", "eu west"] {
-            assert_eq!(place.moved(hostile), None, "{hostile}");
-        }
-    }
-
-    #[test]
-    fn the_policys_region_counts_before_the_credentials() {
-        let region = |policy: Option<&str>, credential: Option<&str>| {
-            let policy = FamilyPolicy { region: policy.map(str::to_string), ..FamilyPolicy::default() };
-            place(Flavor::Aws, "acme", &policy, credential).map(|place| (place.region, place.guessed)).ok()
-        };
-        assert_eq!(region(Some("eu-west-1"), Some("eu-west-2")), Some(("eu-west-1".to_string(), false)));
-        assert_eq!(region(None, Some("eu-west-2")), Some(("eu-west-2".to_string(), false)));
-        assert_eq!(region(None, None), Some((DEFAULT_REGION.to_string(), true)));
-    }
-
-    proptest! {
-        /// Whatever an intent says, the host is Amazon's and the bucket stays in its place.
-        #[test]
-        fn no_resource_id_leaves_the_service(id in "(s3://|arn:aws:s3:::|https://)?[a-zA-Z0-9./@:#?%_-]{0,30}") {
-            if let Ok(place) = at(Flavor::Aws, &id, None, None) {
-                let url = place.url().expect("a place has an address");
-                prop_assert!(url.host_str().unwrap_or_default().ends_with("s3.us-east-1.amazonaws.com"), "{}", url);
-                prop_assert!(url.query().is_none() && url.username().is_empty());
-                prop_assert!(url.path() == "/" || url.path().strip_prefix('/') == Some(place.bucket.as_str()));
-            }
-        }
-
-        #[test]
-        fn an_endpoints_host_is_the_one_that_is_written(path in "[a-zA-Z0-9./%:@_-]{0,30}") {
-            if let Ok(place) = at(Flavor::Compatible, &format!("https://minio.example/{path}"), None, None) {
-                prop_assert_eq!(place.host(), "minio.example");
-                let url = place.url().expect("a place has an address");
-                prop_assert_eq!(url.path(), format!("/{}", place.bucket));
-            }
-        }
-    }
-}
+mod tests;

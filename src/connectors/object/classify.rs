@@ -21,7 +21,10 @@ pub struct Refused {
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Refused {
-        Refused { region: None, failure }
+        Refused {
+            region: None,
+            failure,
+        }
     }
 }
 
@@ -32,24 +35,48 @@ impl From<Failure> for Refused {
 pub fn listing(place: &Place, answer: &Answer, signed_at: Timestamp) -> Result<Listing, Refused> {
     let header_region = answer.header("x-amz-bucket-region").map(str::to_string);
     let (failure, region) = match (answer.status, list::read(&answer.body)) {
-        (200, Ok(Document::Listing(listing))) if listing.bucket == place.bucket => return Ok(listing),
+        (200, Ok(Document::Listing(listing))) if listing.bucket == place.bucket => {
+            return Ok(listing);
+        }
         (200, Ok(Document::Listing(listing))) => {
-            let title = format!("{} lists bucket {:?} instead of {:?}", place.host(), printable(&listing.bucket), place.bucket);
-            (Failure::new(Class::WrongService, title, wrong_fix(place)), None)
+            let title = format!(
+                "{} lists bucket {:?} instead of {:?}",
+                place.host(),
+                printable(&listing.bucket),
+                place.bucket
+            );
+            (
+                Failure::new(Class::WrongService, title, wrong_fix(place)),
+                None,
+            )
         }
         // Without its code a cut error says nothing: 403 may be the key, the right or the clock.
         (status, Err(Unread::Broken(why))) if status == 200 || !answer.body.is_empty() => {
-            let title = format!("the answer about bucket {} is cut off or broken", place.bucket);
+            let title = format!(
+                "the answer about bucket {} is cut off or broken",
+                place.bucket
+            );
             let fix = "nothing to do if it passes; if it stays, a proxy between AAM and the store cuts answers";
-            (Failure::new(Class::Remote, title, fix).detail(format!("HTTP {status}: {why}")), None)
+            (
+                Failure::new(Class::Remote, title, fix).detail(format!("HTTP {status}: {why}")),
+                None,
+            )
         }
         (200, Err(Unread::Foreign(begin))) => (foreign(place, answer, &begin), None),
-        (_, Ok(Document::Error(error))) => (by_code(place, answer, &error, signed_at), error.region),
-        (status, Ok(Document::Listing(_))) => (foreign(place, answer, &format!("a listing with HTTP {status}")), None),
+        (_, Ok(Document::Error(error))) => {
+            (by_code(place, answer, &error, signed_at), error.region)
+        }
+        (status, Ok(Document::Listing(_))) => (
+            foreign(place, answer, &format!("a listing with HTTP {status}")),
+            None,
+        ),
         (_, Err(Unread::Broken(_))) => (by_status(place, answer, ""), None),
         (_, Err(Unread::Foreign(begin))) => (by_status(place, answer, &begin), None),
     };
-    Err(Refused { region: header_region.or(region), failure })
+    Err(Refused {
+        region: header_region.or(region),
+        failure,
+    })
 }
 
 /// The code decides; an unknown code is judged by its status.
@@ -57,58 +84,111 @@ fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timest
     let bucket = &place.bucket;
     let new_key = "create an access key for the read-only user and store it where the credential_locator points";
     let failure = match error.code.as_str() {
-        "InvalidAccessKeyId" => rejected(format!("{} does not know the access key", place.host()), new_key),
+        "InvalidAccessKeyId" => rejected(
+            format!("{} does not know the access key", place.host()),
+            new_key,
+        ),
         "SignatureDoesNotMatch" => rejected(
-            format!("{} refuses the signature: the secret access key does not belong to the access key id", place.host()),
+            format!(
+                "{} refuses the signature: the secret access key does not belong to the access key id",
+                place.host()
+            ),
             "store the secret_access_key that was shown when the key was created, or create a new key; a proxy that rewrites the Host header has the same effect",
         ),
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => {
-            rejected("the session token has expired".to_string(), "issue new temporary keys and store all three values where the credential_locator points")
-        }
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => rejected(
+            "the session token has expired".to_string(),
+            "issue new temporary keys and store all three values where the credential_locator points",
+        ),
         "InvalidToken" | "InvalidClientTokenId" => rejected(
             "the session token is not valid for this access key".to_string(),
             "store access_key_id, secret_access_key and session_token of one and the same session; a long-lived key has no session_token",
         ),
-        "AuthorizationHeaderMalformed" if error.region.is_some() => region_needed(place, error.region.as_deref().unwrap_or_default()),
-        "AuthorizationHeaderMalformed" => rejected(format!("{} cannot read the access key", place.host()), new_key),
+        "AuthorizationHeaderMalformed" if error.region.is_some() => {
+            region_needed(place, error.region.as_deref().unwrap_or_default())
+        }
+        "AuthorizationHeaderMalformed" => rejected(
+            format!("{} cannot read the access key", place.host()),
+            new_key,
+        ),
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => denied(place),
         "NoSuchBucket" => Failure::new(
             Class::NotFound,
             format!("bucket {bucket} does not exist at {}", place.host()),
             "correct the bucket in resource_ids, or remove the intent if the bucket was deleted",
         ),
-        "InvalidBucketName" => Failure::new(Class::Misconfigured, format!("{} takes {bucket} for no bucket name", place.host()), "correct the bucket in resource_ids"),
+        "InvalidBucketName" => Failure::new(
+            Class::Misconfigured,
+            format!("{} takes {bucket} for no bucket name", place.host()),
+            "correct the bucket in resource_ids",
+        ),
         "RequestTimeTooSkewed" => skewed(place, answer, error, signed_at),
-        "SlowDown" | "ServiceUnavailable" | "Busy" | "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" => throttled(place, answer),
+        "SlowDown"
+        | "ServiceUnavailable"
+        | "Busy"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "RequestThrottled" => throttled(place, answer),
         code if code.starts_with("Throttl") => throttled(place, answer),
-        "PermanentRedirect" | "TemporaryRedirect" | "Redirect" | "IllegalLocationConstraintException" => {
-            let other = error.endpoint.as_deref().map_or("another endpoint".to_string(), printable);
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "Redirect"
+        | "IllegalLocationConstraintException" => {
+            let other = error
+                .endpoint
+                .as_deref()
+                .map_or("another endpoint".to_string(), printable);
             Failure::new(
                 Class::Misconfigured,
                 format!("bucket {bucket} is served by {other}"),
-                format!("set families.{}.region in the policy to the bucket's region", place.flavor.family()),
+                format!(
+                    "set families.{}.region in the policy to the bucket's region",
+                    place.flavor.family()
+                ),
             )
         }
         _ => by_status(place, answer, ""),
     };
-    let id = error.request_id.as_deref().or(answer.header("x-amz-request-id")).unwrap_or("none");
-    let words = format!("{}: {} (HTTP {}, request id {})", printable(&error.code), printable(&error.message), answer.status, printable(id));
+    let id = error
+        .request_id
+        .as_deref()
+        .or(answer.header("x-amz-request-id"))
+        .unwrap_or("none");
+    let words = format!(
+        "{}: {} (HTTP {}, request id {})",
+        printable(&error.code),
+        printable(&error.message),
+        answer.status,
+        printable(id)
+    );
     failure.detail(words)
 }
 
 /// No code that is known: the status, and what the body begins with if it is not a store's.
 fn by_status(place: &Place, answer: &Answer, begin: &str) -> Failure {
     let host = place.host();
-    let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
+    let detail = if begin.is_empty() {
+        format!("HTTP {}", answer.status)
+    } else {
+        format!("HTTP {}: {begin}", answer.status)
+    };
     let failure = match answer.status {
         429 | 503 => throttled(place, answer),
-        500.. => {
-            Failure::new(Class::Remote, format!("{host} failed with HTTP {}", answer.status), "nothing to do if it passes; otherwise look at the store's own status page")
-        }
+        500.. => Failure::new(
+            Class::Remote,
+            format!("{host} failed with HTTP {}", answer.status),
+            "nothing to do if it passes; otherwise look at the store's own status page",
+        ),
         _ if !begin.is_empty() => return foreign(place, answer, begin),
-        401 => rejected(format!("{host} refuses the access key"), "create an access key for the read-only user and store it where the credential_locator points"),
+        401 => rejected(
+            format!("{host} refuses the access key"),
+            "create an access key for the read-only user and store it where the credential_locator points",
+        ),
         403 => denied(place),
-        404 => Failure::new(Class::NotFound, format!("bucket {} does not exist at {host}", place.bucket), "correct the bucket in resource_ids"),
+        404 => Failure::new(
+            Class::NotFound,
+            format!("bucket {} does not exist at {host}", place.bucket),
+            "correct the bucket in resource_ids",
+        ),
         _ => return foreign(place, answer, begin),
     };
     failure.detail(detail)
@@ -116,11 +196,26 @@ fn by_status(place: &Place, answer: &Answer, begin: &str) -> Failure {
 
 /// Something answered that is no object store.
 fn foreign(place: &Place, answer: &Answer, begin: &str) -> Failure {
-    let kind = answer.header("content-type").map_or("no content type".to_string(), printable);
-    let to = answer.header("location").and_then(|to| answer.url.join(to).ok()).and_then(|to| to.host_str().map(str::to_string));
-    let to = to.map(|host| format!(", sends to {host}")).unwrap_or_default();
-    Failure::new(Class::WrongService, format!("{} answers, and not as an object store", place.host()), wrong_fix(place))
-        .detail(format!("HTTP {}, {kind}{to}: {}", answer.status, printable(begin)))
+    let kind = answer
+        .header("content-type")
+        .map_or("no content type".to_string(), printable);
+    let to = answer
+        .header("location")
+        .and_then(|to| answer.url.join(to).ok())
+        .and_then(|to| to.host_str().map(str::to_string));
+    let to = to
+        .map(|host| format!(", sends to {host}"))
+        .unwrap_or_default();
+    Failure::new(
+        Class::WrongService,
+        format!("{} answers, and not as an object store", place.host()),
+        wrong_fix(place),
+    )
+    .detail(format!(
+        "HTTP {}, {kind}{to}: {}",
+        answer.status,
+        printable(begin)
+    ))
 }
 
 fn wrong_fix(place: &Place) -> String {
@@ -149,150 +244,99 @@ fn denied(place: &Place) -> Failure {
         r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":["s3:ListBucket"],"Resource":"{arn}"{condition}}},{{"Effect":"Allow","Action":["s3:GetBucketLocation"],"Resource":"{arn}"}}]}}"#
     );
     let hint = match place.flavor {
-        Flavor::Aws => "attach this policy to the key's user or role (a bucket policy of another account must allow the same; if the bucket may not exist, check its name)",
-        Flavor::Compatible => "give the key this policy, or the store's own right to list the bucket",
+        Flavor::Aws => {
+            "attach this policy to the key's user or role (a bucket policy of another account must allow the same; if the bucket may not exist, check its name)"
+        }
+        Flavor::Compatible => {
+            "give the key this policy, or the store's own right to list the bucket"
+        }
     };
     let title = format!("s3:ListBucket on {arn} is not allowed for this access key");
     Failure::new(Class::PermissionDenied, title, format!("{hint}: {policy}"))
 }
 
 fn throttled(place: &Place, answer: &Answer) -> Failure {
-    let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok()).map_or(PAUSE, Duration::from_secs);
+    let wait = answer
+        .header("retry-after")
+        .and_then(|text| text.trim().parse().ok())
+        .map_or(PAUSE, Duration::from_secs);
     let wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
-    let fix = format!("nothing to do; if it happens often, lower caps.families.{} in the policy", place.flavor.family());
-    Failure::new(Class::Throttled, format!("{} asks to slow down", place.host()), fix).detail(format!("HTTP {}", answer.status)).after(wait)
+    let fix = format!(
+        "nothing to do; if it happens often, lower caps.families.{} in the policy",
+        place.flavor.family()
+    );
+    Failure::new(
+        Class::Throttled,
+        format!("{} asks to slow down", place.host()),
+        fix,
+    )
+    .detail(format!("HTTP {}", answer.status))
+    .after(wait)
 }
 
 /// The bucket's region is known to the store and the second try for it did not help.
 pub fn region_needed(place: &Place, region: &str) -> Failure {
     Failure::new(
         Class::Misconfigured,
-        format!("bucket {} is in region {}, asked for as {}", place.bucket, printable(region), place.region),
-        format!("set families.{}.region in the policy to {}", place.flavor.family(), printable(region)),
+        format!(
+            "bucket {} is in region {}, asked for as {}",
+            place.bucket,
+            printable(region),
+            place.region
+        ),
+        format!(
+            "set families.{}.region in the policy to {}",
+            place.flavor.family(),
+            printable(region)
+        ),
     )
 }
 
 /// Neither the key nor the store is wrong: this machine's clock is. It passes by itself once the clock is set.
 fn skewed(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timestamp) -> Failure {
-    let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
+    let stated = error
+        .server_time
+        .as_deref()
+        .and_then(|text| Timestamp::parse(text).ok());
     let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
     let off = theirs.map_or("too far off that".to_string(), |theirs| {
         let seconds = (signed_at.0.saturating_sub(theirs.0)) / 1000;
-        format!("{} s {}", seconds.unsigned_abs(), if seconds > 0 { "ahead of that" } else { "behind that" })
+        format!(
+            "{} s {}",
+            seconds.unsigned_abs(),
+            if seconds > 0 {
+                "ahead of that"
+            } else {
+                "behind that"
+            }
+        )
     });
     Failure::new(
         Class::Remote,
-        format!("this machine's clock is {off} of {}, so its signatures are refused", place.host()),
+        format!(
+            "this machine's clock is {off} of {}, so its signatures are refused",
+            place.host()
+        ),
         "set this machine's clock, for example: timedatectl set-ntp true",
     )
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|at| Timestamp(at.timestamp().as_millisecond()))
 }
 
 /// Somebody else's words on one line, at most 300 characters.
 pub fn printable(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(300).collect()
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(300)
+        .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::connectors::object::address;
-    use crate::policy::FamilyPolicy;
-
-    fn place(flavor: Flavor, id: &str) -> Place {
-        address::place(flavor, id, &FamilyPolicy::default(), None).expect("a place")
-    }
-
-    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
-        Answer {
-            status,
-            headers: headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect(),
-            body: body.as_bytes().to_vec().into(),
-            url: url::Url::parse("https://acme.s3.us-east-1.amazonaws.com/").expect("a URL"),
-        }
-    }
-
-    fn refused(place: &Place, answer: &Answer) -> Refused {
-        let signed_at = Timestamp::parse("2026-11-22T18:30:00Z").expect("a time");
-        listing(place, answer, signed_at).expect_err("no listing")
-    }
-
-    fn code(code: &str, message: &str, more: &str) -> String {
-        format!("<Error><Code>{code}</Code><Message>{message}</Message>{more}<RequestId>R1</RequestId></Error>")
-    }
-
-    /// Every failure as a person reads it.
-    #[test]
-    fn the_words_of_every_failure() {
-        let aws = place(Flavor::Aws, "s3://acme/logs");
-        let own = place(Flavor::Compatible, "https://minio.example:9000/acme");
-        let skew = "<RequestTime>x</RequestTime><ServerTime>2026-11-22T18:50:00Z</ServerTime>";
-        let html = [("content-type", "text/html")];
-        let cases = [
-            (&aws, answer(403, &[], &code("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", ""))),
-            (&own, answer(403, &[], &code("SignatureDoesNotMatch", "The request signature we calculated does not match", ""))),
-            (&aws, answer(400, &[], &code("ExpiredToken", "The provided token has expired.", ""))),
-            (&aws, answer(400, &[], &code("InvalidToken", "The provided token is malformed", ""))),
-            (&aws, answer(400, &[], &code("AuthorizationHeaderMalformed", "the Credential is mal-formed", ""))),
-            (&own, answer(400, &[], &code("AuthorizationHeaderMalformed", "expecting 'eu'", "<Region>eu</Region>"))),
-            (&aws, answer(403, &[], &code("AccessDenied", "User: arn:aws:iam::123456789012:user/x is not authorized to perform: s3:ListBucket", ""))),
-            (&own, answer(403, &[], &code("AccessDenied", "Access Denied.", ""))),
-            (&aws, answer(404, &[], &code("NoSuchBucket", "The specified bucket does not exist", ""))),
-            (&aws, answer(403, &[], &code("RequestTimeTooSkewed", "The difference is too large.", skew))),
-            (&aws, answer(403, &[("date", "Sun, 22 Nov 2026 18:00:00 GMT")], &code("RequestTimeTooSkewed", "The difference is too large.", ""))),
-            (&aws, answer(503, &[], &code("SlowDown", "Please reduce your request rate.", ""))),
-            (&aws, answer(503, &[("retry-after", "7")], "")),
-            (&aws, answer(500, &[], &code("InternalError", "We encountered an internal error.", ""))),
-            (&own, answer(502, &html, "<html><h1>Bad Gateway</h1></html>")),
-            (&aws, answer(301, &[], &code("PermanentRedirect", "Use the endpoint.", "<Endpoint>acme.s3-eu-west-1.amazonaws.com</Endpoint>"))),
-            (&own, answer(302, &[("location", "https://login.example/?next=canary")], "")),
-            (&own, answer(200, &html, "<!doctype html>\n<html><title>MinIO Console</title></html>")),
-            (&own, answer(403, &html, "<html>blocked by the proxy</html>")),
-            (&own, answer(200, &[], "<ListBucketResult><Name>other</Name></ListBucketResult>")),
-            (&own, answer(200, &[], "<?xml version=\"1.0\"?><ListBucketResult><Name>acme</Name><Contents>")),
-            (&own, answer(403, &[], "<Error><Code>AccessDe")),
-            (&own, answer(401, &[], "")),
-            (&own, answer(403, &[], "")),
-            (&own, answer(404, &[], "")),
-        ];
-        let mut text = String::new();
-        for (place, answer) in &cases {
-            let Failure { class, title, fix, detail, retry_after_ms } = refused(place, answer).failure;
-            let wait = retry_after_ms.map(|ms| format!(" (after {ms} ms)")).unwrap_or_default();
-            text.push_str(&format!("{}{wait}: {title}\n  detail: {detail}\n  fix: {fix}\n\n", class.word()));
-        }
-        assert!(!text.contains("canary"));
-        insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
-            insta::assert_snapshot!("object_failures", text);
-        });
-    }
-
-    #[test]
-    fn a_store_names_the_region_in_the_header_or_the_body() {
-        let aws = place(Flavor::Aws, "acme");
-        let both = answer(301, &[("x-amz-bucket-region", "eu-west-1")], &code("PermanentRedirect", "", "<Region>eu-west-2</Region>"));
-        assert_eq!(refused(&aws, &both).region.as_deref(), Some("eu-west-1"));
-        let body = answer(400, &[], &code("AuthorizationHeaderMalformed", "", "<Region>eu-west-2</Region>"));
-        assert_eq!(refused(&aws, &body).region.as_deref(), Some("eu-west-2"));
-        assert_eq!(refused(&aws, &answer(403, &[], &code("AccessDenied", "", ""))).region, None);
-    }
-
-    #[test]
-    fn the_policy_to_paste_is_json_for_any_prefix() {
-        let failure = denied(&place(Flavor::Aws, "s3://acme/a \"quoted\" folder"));
-        let start = failure.fix.find('{').expect("a policy");
-        let policy: serde_json::Value = serde_json::from_str(failure.fix.get(start..).unwrap_or_default()).expect("JSON");
-        assert_eq!(policy["Statement"][0]["Action"][0], "s3:ListBucket");
-        assert_eq!(policy["Statement"][0]["Condition"]["StringLike"]["s3:prefix"][0], "a \"quoted\" folder/*");
-    }
-
-    #[test]
-    fn an_answer_for_the_bucket_is_a_listing() {
-        let body = "<ListBucketResult><Name>acme</Name></ListBucketResult>";
-        let found = listing(&place(Flavor::Aws, "acme"), &answer(200, &[], body), Timestamp(0));
-        assert_eq!(found.map(|listing| listing.bucket).ok().as_deref(), Some("acme"));
-    }
-}
+mod tests;

@@ -72,7 +72,7 @@ fn extra_roots(network: &Network) -> Result<Vec<CertificateDer<'static>>, Failur
 pub fn failure(server: &Server, words: &str) -> Failure {
     let fix = if words.contains("UnknownIssuer") {
         "name the issuer's PEM file in the policy's network.ca_file".to_string()
-    } else if words.contains("NotValidForName") {
+    } else if words.contains("not valid for name") {
         "use the host name that the server's certificate carries in the resource id".to_string()
     } else if words.contains("does not support TLS") || words.contains("does not have this capability") {
         "switch TLS on at the server, or write ?sslmode=disable into the resource id to go without encryption".to_string()

@@ -35,7 +35,9 @@ pub fn stream(table: Table) -> Stream {
         if column.nullable {
             admit_null(&mut schema);
         }
-        schema["x-native-type"] = Value::String(column.native);
+        if !column.native.is_empty() {
+            schema["x-native-type"] = Value::String(column.native);
+        }
         properties.insert(column.name, schema);
     }
     Stream {

@@ -5,3 +5,4 @@ mod budgets;
 mod http;
 mod network;
 mod rig;
+mod tls;

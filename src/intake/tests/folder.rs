@@ -1,8 +1,7 @@
 //! Scans over real files.
 
-use crate::intake::check::check;
 use crate::intake::wire::Limits;
-use crate::intake::{Mark, Scan, Scanner};
+use crate::intake::{Scan, Scanner};
 use crate::model::Timestamp;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,9 +9,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Long after every file time of the tests, so that all files count as settled.
-const LATER: Timestamp = Timestamp(i64::MAX / 2);
+pub(super) const LATER: Timestamp = Timestamp(i64::MAX / 2);
 
-fn intent(resource: &str) -> String {
+pub(super) fn intent(resource: &str) -> String {
     format!(
         r#"{{"source_type": "github", "resource_ids": ["{resource}"], "risk_level": "low",
             "evidence": {{"status": "Sanctioned", "source": "IdP", "ts": "2026-11-08T18:00:00Z"}},
@@ -20,7 +19,7 @@ fn intent(resource: &str) -> String {
     )
 }
 
-fn folder() -> (TempDir, PathBuf, Scanner) {
+pub(super) fn folder() -> (TempDir, PathBuf, Scanner) {
     let home = tempfile::tempdir().expect("a folder");
     let root = home.path().join("intents");
     fs::create_dir(&root).expect("a folder");
@@ -28,26 +27,43 @@ fn folder() -> (TempDir, PathBuf, Scanner) {
     (home, root, scanner)
 }
 
-fn put(root: &Path, path: &str, text: &str) {
+pub(super) fn put(root: &Path, path: &str, text: &str) {
     let full = root.join(path);
     fs::create_dir_all(full.parent().expect("a parent")).expect("a folder");
     fs::write(full, text).expect("a file");
 }
 
 /// Scans and accepts.
-fn scan(scanner: &mut Scanner) -> Scan {
+pub(super) fn scan(scanner: &mut Scanner) -> Scan {
     let scan = scanner.scan(LATER);
     scanner.accept(&scan);
     scan
 }
 
 /// `path: resources | number of problems` of every changed file.
-fn changed(scan: &Scan) -> Vec<String> {
-    let resources = |report: &crate::intake::FileReport| report.intents.iter().map(|(intent, _)| intent.resource_ids.join("+")).collect::<Vec<_>>().join(",");
-    scan.changed.iter().map(|report| format!("{}: {} | {}", report.path, resources(report), report.problems.len())).collect()
+pub(super) fn changed(scan: &Scan) -> Vec<String> {
+    let resources = |report: &crate::intake::FileReport| {
+        report
+            .intents
+            .iter()
+            .map(|(intent, _)| intent.resource_ids.join("+"))
+            .collect::<Vec<_>>()
+            .join(",")
+    };
+    scan.changed
+        .iter()
+        .map(|report| {
+            format!(
+                "{}: {} | {}",
+                report.path,
+                resources(report),
+                report.problems.len()
+            )
+        })
+        .collect()
 }
 
-fn gone(scan: &Scan) -> Vec<&str> {
+pub(super) fn gone(scan: &Scan) -> Vec<&str> {
     scan.gone.iter().map(AsRef::as_ref).collect()
 }
 
@@ -55,13 +71,28 @@ fn gone(scan: &Scan) -> Vec<&str> {
 fn single_objects_arrays_and_sub_folders_are_read_once() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &intent("a"));
-    put(&root, "team/deep/b.json", &format!("[{},{}]", intent("b1"), intent("b2")));
+    put(
+        &root,
+        "team/deep/b.json",
+        &format!("[{},{}]", intent("b1"), intent("b2")),
+    );
     put(&root, "notes.txt", "no intent");
     put(&root, ".hidden.json", "no intent");
     put(&root, ".git/x.json", "no intent");
     let first = scan(&mut scanner);
-    assert_eq!(changed(&first), vec!["a.json: a | 0", "team/deep/b.json: b1,b2 | 0"]);
-    assert_eq!((first.files, first.problems.len(), first.folder.is_none(), first.more), (2, 0, true, false));
+    assert_eq!(
+        changed(&first),
+        vec!["a.json: a | 0", "team/deep/b.json: b1,b2 | 0"]
+    );
+    assert_eq!(
+        (
+            first.files,
+            first.problems.len(),
+            first.folder.is_none(),
+            first.more
+        ),
+        (2, 0, true, false)
+    );
     let second = scan(&mut scanner);
     assert!(second.is_empty() && !second.look_again && second.files == 2);
 }
@@ -104,7 +135,10 @@ fn a_config_map_swap_is_followed() {
     for name in ["a.json", "b.json", "team"] {
         symlink(format!("..data/{name}"), root.join(name)).expect("a link");
     }
-    assert_eq!(changed(&scan(&mut scanner)), vec!["a.json: old | 0", "b.json: b | 0", "team/c.json: c | 0"]);
+    assert_eq!(
+        changed(&scan(&mut scanner)),
+        vec!["a.json: old | 0", "b.json: b | 0", "team/c.json: c | 0"]
+    );
     put(&root, "..2024_2/a.json", &intent("new"));
     put(&root, "..2024_2/team/c.json", &intent("c"));
     symlink("..2024_2", root.join("..data_tmp")).expect("a link");
@@ -112,7 +146,10 @@ fn a_config_map_swap_is_followed() {
     fs::remove_dir_all(root.join("..2024_1")).expect("removed");
     let swapped = scan(&mut scanner);
     assert_eq!(changed(&swapped), vec!["a.json: new | 0", "b.json:  | 1"]);
-    assert!(swapped.gone.is_empty(), "a link to nowhere is unreadable, not absent");
+    assert!(
+        swapped.gone.is_empty(),
+        "a link to nowhere is unreadable, not absent"
+    );
     fs::remove_file(root.join("b.json")).expect("removed");
     assert_eq!(gone(&scan(&mut scanner)), vec!["b.json"]);
 }
@@ -124,7 +161,10 @@ fn a_bad_file_costs_no_other_stays_visible_and_is_picked_up_once_fixed() {
     put(&root, "good.json", &intent("g"));
     put(&root, "mixed.json", &format!("[{}, {{}}]", intent("m")));
     let first = scan(&mut scanner);
-    assert_eq!(changed(&first), vec!["bad.json:  | 1", "good.json: g | 0", "mixed.json: m | 5"]);
+    assert_eq!(
+        changed(&first),
+        vec!["bad.json:  | 1", "good.json: g | 0", "mixed.json: m | 5"]
+    );
     assert!(!first.changed[2].complete() && first.changed[1].complete());
     let second = scan(&mut scanner);
     assert!(second.is_empty());
@@ -135,16 +175,28 @@ fn a_bad_file_costs_no_other_stays_visible_and_is_picked_up_once_fixed() {
     assert_eq!(third.problems.len(), 5);
     put(&root, "good.json", "broken now");
     let fourth = scan(&mut scanner);
-    assert!(fourth.gone.is_empty() && !fourth.changed[0].complete(), "held, not gone");
+    assert!(
+        fourth.gone.is_empty() && !fourth.changed[0].complete(),
+        "held, not gone"
+    );
     fs::remove_file(root.join("mixed.json")).expect("removed");
     let fifth = scan(&mut scanner);
-    assert_eq!((gone(&fifth), fifth.problems.len()), (vec!["mixed.json"], 1));
+    assert_eq!(
+        (gone(&fifth), fifth.problems.len()),
+        (vec!["mixed.json"], 1)
+    );
 }
 
 #[test]
 fn what_cannot_be_read_is_held_and_told_once() {
     let (_home, root, _) = folder();
-    let mut scanner = Scanner::new(&root, Limits { bytes: 1000, ..Limits::default() });
+    let mut scanner = Scanner::new(
+        &root,
+        Limits {
+            bytes: 1000,
+            ..Limits::default()
+        },
+    );
     for name in ["folder.json", "link.json", "large.json"] {
         put(&root, name, &intent(name));
     }
@@ -155,28 +207,57 @@ fn what_cannot_be_read_is_held_and_told_once() {
     symlink("nowhere", root.join("link.json")).expect("a link");
     put(&root, "large.json", &" ".repeat(1001));
     let held = scan(&mut scanner);
-    assert_eq!(changed(&held), vec!["folder.json:  | 1", "large.json:  | 1", "link.json:  | 1"]);
+    assert_eq!(
+        changed(&held),
+        vec!["folder.json:  | 1", "large.json:  | 1", "link.json:  | 1"]
+    );
     assert!(held.gone.is_empty());
     let again = scan(&mut scanner);
     assert!(again.is_empty() && again.problems.len() == 3);
-    let text: String = again.problems.iter().map(|problem| problem.to_string().replace(&root.display().to_string(), "intents") + "\n").collect();
+    let text: String = again
+        .problems
+        .iter()
+        .map(|problem| {
+            problem
+                .to_string()
+                .replace(&root.display().to_string(), "intents")
+                + "\n"
+        })
+        .collect();
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("intake_unreadable_files", text);
     });
     fs::remove_dir(root.join("folder.json")).expect("removed");
     put(&root, "folder.json", &intent("folder.json"));
-    assert_eq!(changed(&scan(&mut scanner)), vec!["folder.json: folder.json | 0"], "also with the content of before");
+    assert_eq!(
+        changed(&scan(&mut scanner)),
+        vec!["folder.json: folder.json | 0"],
+        "also with the content of before"
+    );
 }
 
 #[test]
 fn pipes_are_never_opened() {
     let (_home, root, mut scanner) = folder();
     let path = root.join("pipe.json");
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .expect("a pipe");
     symlink("pipe.json", root.join("link.json")).expect("a link");
     // An open would wait for a writer for ever; the guard of `read` holds even behind the listing.
-    assert_eq!(changed(&scan(&mut scanner)), vec!["link.json:  | 1", "pipe.json:  | 1"]);
-    assert!(crate::intake::read::read(&path, &Limits::default()).is_err_and(|why| why.contains("no regular file")));
+    assert_eq!(
+        changed(&scan(&mut scanner)),
+        vec!["link.json:  | 1", "pipe.json:  | 1"]
+    );
+    assert!(
+        crate::intake::read::read(&path, &Limits::default())
+            .is_err_and(|why| why.contains("no regular file"))
+    );
 }
 
 #[test]
@@ -190,15 +271,25 @@ fn a_folder_that_vanishes_withdraws_nothing_and_is_followed_when_it_returns() {
     assert!(away.folder.is_some() && away.is_empty() && away.problems.len() == 1);
     fs::create_dir(&root).expect("an empty mount point");
     let empty = scan(&mut scanner);
-    assert!(empty.folder.is_some() && empty.gone.is_empty(), "another, empty folder is a lost mount");
+    assert!(
+        empty.folder.is_some() && empty.gone.is_empty(),
+        "another, empty folder is a lost mount"
+    );
     put(&root, "a.json", &intent("a"));
     put(&root, "c.json", &intent("c"));
     let back = scan(&mut scanner);
-    assert_eq!((changed(&back), gone(&back)), (vec!["c.json: c | 0".to_string()], vec!["b.json"]));
+    assert_eq!(
+        (changed(&back), gone(&back)),
+        (vec!["c.json: c | 0".to_string()], vec!["b.json"])
+    );
     assert!(back.folder.is_none() && back.problems.is_empty());
     fs::remove_file(root.join("a.json")).expect("removed");
     fs::remove_file(root.join("c.json")).expect("removed");
-    assert_eq!(gone(&scan(&mut scanner)), vec!["a.json", "c.json"], "the last files of a known folder may go");
+    assert_eq!(
+        gone(&scan(&mut scanner)),
+        vec!["a.json", "c.json"],
+        "the last files of a known folder may go"
+    );
 }
 
 #[test]
@@ -207,14 +298,22 @@ fn a_sub_folder_that_goes_takes_its_files_and_one_that_cannot_be_listed_does_not
     put(home.path(), "elsewhere/a.json", &intent("a"));
     symlink(home.path().join("elsewhere"), root.join("linked")).expect("a link");
     put(&root, "plain/b.json", &intent("b"));
-    assert_eq!(changed(&scan(&mut scanner)), vec!["linked/a.json: a | 0", "plain/b.json: b | 0"]);
+    assert_eq!(
+        changed(&scan(&mut scanner)),
+        vec!["linked/a.json: a | 0", "plain/b.json: b | 0"]
+    );
     fs::rename(home.path().join("elsewhere"), home.path().join("away")).expect("a rename");
     fs::remove_dir_all(root.join("plain")).expect("removed");
     let broken = scan(&mut scanner);
     assert_eq!(gone(&broken), vec!["plain/b.json"]);
+    assert!(
+        broken.problems[0].message.contains("leads nowhere"),
+        "{:?}",
+        broken.problems
+    );
     fs::rename(home.path().join("away"), home.path().join("elsewhere")).expect("a rename");
     let back = scan(&mut scanner);
-    assert!(back.changed.is_empty() && back.gone.is_empty());
+    assert!(back.changed.is_empty() && back.gone.is_empty() && back.problems.is_empty());
     fs::remove_file(root.join("linked")).expect("removed");
     assert_eq!(gone(&scan(&mut scanner)), vec!["linked/a.json"]);
 }
@@ -236,77 +335,28 @@ fn circles_of_links_end_and_real_folders_win() {
 fn a_fresh_file_is_looked_at_again_until_its_time_can_be_trusted() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &intent("a"));
-    let saved = fs::metadata(root.join("a.json")).and_then(|meta| meta.modified()).expect("a time");
-    let ms = saved.duration_since(std::time::UNIX_EPOCH).map(|since| i64::try_from(since.as_millis()).unwrap_or(0)).expect("after 1970");
+    let saved = fs::metadata(root.join("a.json"))
+        .and_then(|meta| meta.modified())
+        .expect("a time");
+    let ms = saved
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|since| i64::try_from(since.as_millis()).unwrap_or(0))
+        .expect("after 1970");
     let first = scanner.scan(Timestamp(ms + 10));
     scanner.accept(&first);
     assert!(first.look_again && first.changed.len() == 1);
     // The same size and the same time: only the content tells.
     put(&root, "a.json", &intent("b"));
-    fs::File::options().write(true).open(root.join("a.json")).and_then(|file| file.set_modified(saved)).expect("a time");
+    fs::File::options()
+        .write(true)
+        .open(root.join("a.json"))
+        .and_then(|file| file.set_modified(saved))
+        .expect("a time");
     let second = scanner.scan(Timestamp(ms + 30));
     scanner.accept(&second);
-    assert_eq!((changed(&second), second.look_again), (vec!["a.json: b | 0".to_string()], false));
+    assert_eq!(
+        (changed(&second), second.look_again),
+        (vec!["a.json: b | 0".to_string()], false)
+    );
     assert!(scanner.scan(Timestamp(ms + 30)).is_empty());
-}
-
-#[test]
-fn marks_survive_a_restart_and_bad_files_are_found_again() {
-    let (_home, root, mut scanner) = folder();
-    put(&root, "bad.json", "{");
-    put(&root, "gone.json", &intent("x"));
-    put(&root, "good.json", &intent("g"));
-    let first = scan(&mut scanner);
-    let stored: Vec<(String, Mark)> = first.marks().filter_map(|(path, mark)| mark.map(|mark| (path.to_string(), mark))).collect();
-    assert_eq!(stored.len(), 3);
-    fs::remove_file(root.join("gone.json")).expect("removed");
-    let mut next = Scanner::from_marks(&root, Limits::default(), stored.clone());
-    let after = scan(&mut next);
-    assert_eq!((changed(&after), gone(&after)), (vec!["bad.json:  | 1".to_string()], vec!["gone.json"]));
-    fs::remove_file(root.join("good.json")).expect("removed");
-    fs::remove_file(root.join("bad.json")).expect("removed");
-    let mut unmounted = Scanner::from_marks(&root, Limits::default(), stored);
-    let empty = scan(&mut unmounted);
-    assert!(empty.folder.is_some() && empty.gone.is_empty());
-    put(&root, "none.json", "[]");
-    assert_eq!(scan(&mut unmounted).gone.len(), 3);
-}
-
-#[test]
-fn ten_thousand_files_come_in_batches_and_nothing_is_gone_meanwhile() {
-    let (_home, root, _) = folder();
-    let mut scanner = Scanner::new(&root, Limits::default()).batch(4000);
-    for i in 0..10_000 {
-        put(&root, &format!("{:02}/{i}.json", i % 50), &intent(&format!("r{i}")));
-    }
-    let mut sizes = Vec::new();
-    loop {
-        let part = scan(&mut scanner);
-        assert_eq!((part.files, part.gone.len()), (10_000, 0));
-        sizes.push(part.changed.len());
-        if !part.more {
-            break;
-        }
-    }
-    assert_eq!(sizes, vec![4000, 4000, 2000]);
-    assert!(scan(&mut scanner).is_empty());
-    fs::rename(root.join("07"), root.join("seven")).expect("a rename");
-    let moved = scan(&mut scanner);
-    assert_eq!((moved.changed.len(), moved.gone.len()), (200, 200));
-}
-
-#[test]
-fn check_finds_everything_that_is_wrong() {
-    let (_home, root, _) = folder();
-    put(&root, "a.json", &intent("a"));
-    put(&root, "b/same.json", &intent("a").replace("\"low\"", "\"high\""));
-    put(&root, "c.json", "[1, 2]");
-    put(&root, "d.json", &intent("d").replace("\"risk_level\"", "\"note\": 1, \"risk_level\""));
-    let checked = check(&root, Limits::default(), LATER);
-    assert_eq!((checked.files, checked.intents.len(), checked.connections, checked.passed()), (4, 3, 2, false));
-    assert_eq!(checked.problems.iter().map(|problem| problem.pointer.as_str()).collect::<Vec<_>>(), vec!["/0", "/1"]);
-    assert_eq!(checked.warnings.len(), 2);
-    assert!(checked.warnings[0].message.contains("described differently in"), "{:?}", checked.warnings);
-    let missing = check(&root.join("nowhere"), Limits::default(), LATER);
-    assert!(!missing.passed() && missing.problems.len() == 1);
 }

@@ -1,6 +1,5 @@
 use super::*;
 use crate::policy::{Cap, Network};
-use proptest::prelude::*;
 
 /// The form of the documentation, every section filled.
 pub const DESIGN: &str = r#"
@@ -326,7 +325,7 @@ fn what_is_no_policy_at_all_is_said_in_one_problem() {
 
 #[test]
 fn what_a_reviewer_cannot_see_is_refused() {
-    for hidden in ['\0', '\u{7f}', '\u{202e}', '\u{2066}'] {
+    for hidden in ['\0', '\u{7f}', '\u{202e}', '\u{2066}', '\u{feff}'] {
         let found = problems(&format!("version: 1\nallowlist: [slack]\n# {hidden}\n"));
         assert_eq!(
             (found.len(), found[0].place),
@@ -334,6 +333,16 @@ fn what_a_reviewer_cannot_see_is_refused() {
             "{hidden:?}"
         );
     }
+}
+
+#[test]
+fn line_ends_and_byte_order_marks_of_other_systems_are_read() {
+    let policy = parse(
+        "\u{feff}version: 1\r\nallowlist: [slack]\r\nslo: {coverage: 0.5}\r\n",
+        "p",
+    )
+    .unwrap();
+    assert_eq!(policy.slo.coverage, 0.5);
 }
 
 #[test]
@@ -355,84 +364,20 @@ fn size_depth_and_the_number_of_problems_are_bounded() {
             begun.elapsed()
         );
     }
+    for (before, item, after) in [
+        ("deny: ", "x", ""),
+        ("files: {roots: ", "a", "}"),
+        ("eligibility: {evidence: ", "b", "}"),
+    ] {
+        let items: Vec<String> = (0..100_000).map(|n| format!("{item}{n}")).collect();
+        let found = with(&format!("{before}[{}]{after}", items.join(",")));
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+    let long = "k".repeat(900_000);
+    assert_eq!(
+        with(&format!("caps: {{families: {{? {long} : {{}}}}}}")).len(),
+        1
+    );
     let many: String = (0..50_000).map(|n| format!("key{n}: 1\n")).collect();
     assert!(problems(&many).len() <= super::super::yaml::MAX_PROBLEMS);
-}
-
-/// Pieces that reach deeper than random characters do.
-fn pieces() -> impl Strategy<Value = String> {
-    let piece = proptest::sample::select(vec![
-        "version",
-        "allowlist",
-        "caps",
-        "families",
-        "slack",
-        "api",
-        "tokens",
-        "network",
-        ": ",
-        ":",
-        "\n",
-        "  ",
-        "- ",
-        "[",
-        "]",
-        "{",
-        "}",
-        ", ",
-        "1",
-        "20s",
-        "0.5",
-        "\"",
-        "'",
-        "&a ",
-        "*a",
-        "<<",
-        "!!str ",
-        "|\n",
-        ">-\n ",
-        "? ",
-        "#",
-        "---\n",
-        "...\n",
-        "%YAML 1.2\n",
-        "\t",
-        "\r\n",
-        "é",
-        "\u{feff}",
-        "\u{85}",
-        "~",
-        "10.0.0.0/8",
-        "per_second",
-        "-",
-        "\\",
-        "\\u12",
-        "\0",
-    ]);
-    proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
-
-    #[test]
-    fn arbitrary_text_never_panics(text in any::<String>()) {
-        let _ = parse(&text, "f");
-    }
-
-    #[test]
-    fn arbitrary_yaml_like_text_never_panics(text in pieces()) {
-        if let Err(problems) = parse(&text, "f") {
-            prop_assert!(!problems.is_empty());
-            prop_assert!(problems.iter().all(|problem| problem.file == "f" && problem.place.is_some_and(|place| place.line > 0 && place.column > 0)));
-        }
-    }
-
-    #[test]
-    fn a_damaged_policy_never_panics(at in 0usize..1600, cut in 0usize..40, insert in "[ -~\\n]{0,4}") {
-        let chars: Vec<char> = DESIGN.chars().collect();
-        let at = at.min(chars.len());
-        let damaged: String = chars[..at].iter().chain(insert.chars().collect::<Vec<_>>().iter()).chain(&chars[(at + cut).min(chars.len())..]).collect();
-        let _ = parse(&damaged, "f");
-    }
 }

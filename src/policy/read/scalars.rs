@@ -1,8 +1,7 @@
 //! Numbers, durations and words.
 
 use super::super::yaml::{Kind, Node};
-use super::{Reader, Spot, found, shown};
-use crate::model::problem::nearest;
+use super::{Reader, Spot, found, near, shown};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -156,7 +155,7 @@ impl Reader {
         let text = self.text(spot, what)?;
         let hit = allowed.iter().find(|word| **word == text);
         if hit.is_none() {
-            let hint = match nearest(text, allowed.iter().copied()) {
+            let hint = match near(text, allowed.iter().copied()) {
                 Some(near) => format!("did you mean {near}? Allowed: {}", either(allowed)),
                 None => format!("allowed: {}", either(allowed)),
             };

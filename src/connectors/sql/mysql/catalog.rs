@@ -1,6 +1,7 @@
 //! Structure and a few rows, from `information_schema`. It shows an account only what it has
 //! some right on, so an empty list is believed only when a grant covers the whole database.
 
+use super::errors;
 use super::wire::{Row, Wire};
 use crate::connectors::sql::quote::backtick;
 use crate::connectors::sql::types::{self, Column, Table};
@@ -84,7 +85,7 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
                 name: relation.name,
             })),
             None => catalog.skipped.push(SkippedStream {
-                reason: if relation.kind == "view" { "the view is invalid or lacks SHOW VIEW" } else { "no column is visible to this account" }.into(),
+                reason: if relation.kind == "view" { "the view cannot be described: it is invalid, or it writes when it is read" } else { "no column is visible to this account" }.into(),
                 name: relation.name,
             }),
         }
@@ -109,7 +110,7 @@ fn may_select(rights: Option<&str>) -> bool {
 const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM \
     (SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'SEQUENCE' \
      ORDER BY TABLE_TYPE <> 'BASE TABLE', COALESCE(TABLE_ROWS, 1) = 0, TABLE_NAME LIMIT 50) AS T \
-    JOIN information_schema.COLUMNS AS C ON C.TABLE_SCHEMA = DATABASE() AND C.TABLE_NAME = T.TABLE_NAME \
+    LEFT JOIN information_schema.COLUMNS AS C ON C.TABLE_SCHEMA = DATABASE() AND C.TABLE_NAME = T.TABLE_NAME \
     ORDER BY T.TABLE_TYPE <> 'BASE TABLE', COALESCE(T.TABLE_ROWS, 1) = 0, T.TABLE_NAME, C.ORDINAL_POSITION";
 
 /// Reads at most `max_items` rows and counts them; nothing of them is kept.
@@ -120,14 +121,16 @@ const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM 
 pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
     let mut tables: Vec<(String, Vec<String>)> = Vec::new();
     for row in wire.ask("choose a table", &[CANDIDATES]).await?.into_iter().flatten() {
-        let [Some(table), Some(column), rights] = row.as_slice() else { continue };
+        let [Some(table), column, rights] = row.as_slice() else { continue };
         if tables.last().is_none_or(|(last, _)| last != table) {
             tables.push((table.clone(), Vec::new()));
         }
-        if let Some((_, columns)) = tables.last_mut()
-            && may_select(rights.as_deref())
-        {
-            columns.push(backtick(column));
+        let Some((_, columns)) = tables.last_mut() else { continue };
+        match column {
+            Some(column) if may_select(rights.as_deref()) => columns.push(backtick(column)),
+            Some(_) => {}
+            // A view that the server cannot describe here; reading it says why.
+            None => columns.push("*".to_string()),
         }
     }
     let mut evidence = Evidence::new();
@@ -152,7 +155,7 @@ pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sampl
                 }
                 empty.push(table);
             }
-            Err(failure) if failure.class == Class::PermissionDenied => denied = Some(failure),
+            Err(failure) if errors::only_this_one(&failure) => denied = Some(failure),
             Err(failure) => return Err(failure),
         }
     }

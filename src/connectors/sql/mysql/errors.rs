@@ -25,6 +25,7 @@ pub fn of(server: &Server, user: &str, stage: Stage<'_>, error: &Error) -> Failu
     match error {
         Error::Server(own) => of_code(server, user, stage, own.code, &format!("ERROR {} ({}): {}", own.code, own.state, own.message)),
         Error::Io(IoError::Tls(tls_error)) => tls::failure(server, &tls_error.to_string()),
+        Error::Io(IoError::Io(io)) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => tls::failure(server, &io.to_string()),
         Error::Io(IoError::Io(io)) => of_io(server, stage, io),
         Error::Driver(driver) => of_driver(server, stage, driver),
         other => Failure::new(Class::Remote, format!("{server}: the driver gave up"), "read the detail").detail(other.to_string()),
@@ -41,6 +42,11 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
     let account = format!("'{}'@'HOST'", user.replace('\'', "''"));
     let grant = format!("GRANT SELECT, SHOW VIEW ON {}.* TO {account};", backtick(&server.database));
     let failure = match code {
+        1045 | 1449 if matches!(stage, Stage::Work(_)) => Failure::new(
+            Class::PermissionDenied,
+            format!("{server}: to {doing} is not possible: the view's DEFINER is gone or has lost its rights"),
+            "ALTER DEFINER = an existing account VIEW ...; or leave the view out",
+        ),
         1045 | 1698 | 1862 | 4151 => Failure::new(
             Class::CredentialRejected,
             format!("{server}: the password of {user} is wrong, has expired, or the account is locked"),
@@ -59,6 +65,11 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
             Class::NotFound,
             format!("{server}: there is no such database"),
             "correct the name in the resource id; SHOW DATABASES lists those that exist",
+        ),
+        1792 => Failure::new(
+            Class::Remote,
+            format!("{server}: to {doing} would write; the read-only transaction refused it"),
+            format!("a view or function writes when it is read; REVOKE SELECT on it FROM {account};"),
         ),
         1040 | 1203 | 1226 => Failure::new(
             Class::Throttled,
@@ -92,6 +103,12 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
     failure.detail(words)
 }
 
+/// Whether one table or view cannot be read while others may be.
+#[must_use]
+pub fn only_this_one(failure: &Failure) -> bool {
+    failure.class == Class::PermissionDenied || failure.detail.starts_with("ERROR 1792 ")
+}
+
 fn of_io(server: &Server, stage: Stage<'_>, error: &std::io::Error) -> Failure {
     let opening = matches!(stage, Stage::Open);
     let failure = match error.kind() {
@@ -103,7 +120,9 @@ fn of_io(server: &Server, stage: Stage<'_>, error: &std::io::Error) -> Failure {
         ErrorKind::ConnectionReset if opening => {
             Failure::new(Class::Network, format!("{server}: the connection was reset"), "look at firewalls and proxies on the way")
         }
-        ErrorKind::InvalidData | ErrorKind::InvalidInput if opening => wrong_service(server),
+        // Lengths and sequence numbers of packets that only another protocol can have sent.
+        _ if opening && is_packet_error(error) => wrong_service(server),
+        _ if is_packet_error(error) => too_long(server),
         _ => cut(server),
     };
     failure.detail(error.to_string())
@@ -114,9 +133,7 @@ fn of_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure 
     let failure = match error {
         DriverError::NoClientSslFlagFromServer => return tls::failure(server, &error.to_string()),
         DriverError::ConnectionClosed => cut(server),
-        DriverError::PacketTooLarge if !opening => {
-            Failure::new(Class::Remote, format!("{server}: a row is longer than AAM reads"), "leave very long values out of the first rows, or use a view")
-        }
+        DriverError::PacketTooLarge if !opening => too_long(server),
         DriverError::UnknownAuthPlugin { .. } | DriverError::CleartextPluginDisabled | DriverError::MysqlOldPasswordDisabled => Failure::new(
             Class::Misconfigured,
             format!("{server}: the server asks for a kind of login that AAM does not offer"),
@@ -126,6 +143,16 @@ fn of_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure 
         _ => Failure::new(Class::Remote, format!("{server}: the answer makes no sense"), "look at proxies between here and the server"),
     };
     failure.detail(error.to_string())
+}
+
+/// The packet codec speaks through `std::io::Error`.
+fn is_packet_error(error: &std::io::Error) -> bool {
+    let words = error.to_string();
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) || words.contains("max_allowed_packet") || words.contains("out of sync")
+}
+
+fn too_long(server: &Server) -> Failure {
+    Failure::new(Class::Remote, format!("{server}: a row is longer than AAM reads"), "leave very long values out of the first rows, or use a view")
 }
 
 fn cut(server: &Server) -> Failure {

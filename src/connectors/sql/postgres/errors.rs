@@ -2,7 +2,7 @@
 //!
 //! Codes: PostgreSQL manual, appendix A.
 
-use super::meter::TOO_LONG;
+use super::meter::{FOREIGN, TOO_LONG};
 use crate::connectors::sql::tls;
 use crate::connectors::sql::uri::Server;
 use crate::model::{Class, Failure};
@@ -80,6 +80,11 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
             format!("{server}: {user} lacks a privilege to {doing}"),
             format!("grant what the detail names, for example: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"),
         ),
+        "25006" => Failure::new(
+            Class::Remote,
+            format!("{server}: to {doing} would write; the read-only transaction refused it"),
+            format!("a view or function writes when it is read; REVOKE SELECT on it FROM {role};"),
+        ),
         "53300" => Failure::new(
             Class::Throttled,
             format!("{server}: the server has no free connection slot"),
@@ -103,18 +108,24 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
     failure.detail(words)
 }
 
+/// Whether one relation cannot be read while others may be.
+#[must_use]
+pub fn only_this_one(failure: &Failure) -> bool {
+    failure.class == Class::PermissionDenied || failure.detail.contains(" 25006: ")
+}
+
 /// An error without a server's word: the wire itself.
 fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String>) -> Failure {
     let kind = error.to_string();
     let detail = died.unwrap_or_else(|| chain(error));
-    if kind.starts_with("error performing TLS") {
+    let nonsense = [FOREIGN, "error parsing response", "unexpected message"].iter().any(|words| detail.contains(words));
+    if kind.starts_with("error performing TLS") && !nonsense {
         return tls::failure(server, &detail);
     }
     if detail.contains(TOO_LONG) {
         return Failure::new(Class::Remote, format!("{server}: the answer is too long"), "name one schema with ?currentSchema=NAME").detail(detail);
     }
     let opening = matches!(stage, Stage::Open);
-    let nonsense = detail.contains("error parsing response") || detail.contains("unexpected message");
     if nonsense && opening {
         return Failure::new(
             Class::WrongService,

@@ -7,20 +7,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes in both directions; reading more than `limit` is an error.
+/// Bytes in both directions; reading more than `limit` is an error, and so is a first byte that no
+/// PostgreSQL server sends. Without that look an HTTP answer is a message of a gigabyte that never ends.
 pub struct Meter<S> {
     inner: S,
     bytes: Arc<AtomicU64>,
     limit: u64,
+    /// The first bytes that make sense; `None` once one was seen.
+    first: Option<&'static [u8]>,
 }
+
+/// Answers to a start message: authentication, error, notice, protocol negotiation.
+const FIRST_IN_CLEAR: &[u8] = b"RENv";
+/// Answers to a request for TLS.
+const FIRST_OF_TLS: &[u8] = b"SNE";
 
 /// The words of the error when the limit is met; `errors` looks for them.
 pub const TOO_LONG: &str = "the answer is longer than AAM reads";
+/// The words of the error when another protocol answers.
+pub const FOREIGN: &str = "the first byte of the answer is not PostgreSQL's";
 
 impl<S> Meter<S> {
     /// Counts into `bytes`.
-    pub fn new(inner: S, bytes: Arc<AtomicU64>, limit: u64) -> Meter<S> {
-        Meter { inner, bytes, limit }
+    pub fn new(inner: S, bytes: Arc<AtomicU64>, limit: u64, encrypted: bool) -> Meter<S> {
+        Meter { inner, bytes, limit, first: Some(if encrypted { FIRST_OF_TLS } else { FIRST_IN_CLEAR }) }
     }
 }
 
@@ -30,6 +40,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut this.inner).poll_read(cx, buf);
         if let Poll::Ready(Ok(())) = outcome {
+            if let (Some(known), Some(first)) = (this.first, buf.filled().get(before)) {
+                if !known.contains(first) {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN)));
+                }
+                this.first = None;
+            }
             let read = (buf.filled().len() - before) as u64;
             if this.bytes.fetch_add(read, Ordering::Relaxed) + read > this.limit {
                 return Poll::Ready(Err(io::Error::other(TOO_LONG)));

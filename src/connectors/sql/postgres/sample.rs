@@ -1,6 +1,7 @@
 //! The tiny sync: a few rows of the first table that can be read and has any.
 
 use super::catalog::{self, Relation};
+use super::errors;
 use super::wire::Wire;
 use crate::connectors::Sample;
 use crate::connectors::sql::{limits, quote};
@@ -37,7 +38,7 @@ pub async fn read(wire: &Wire, max_items: u32) -> Result<Sample, Failure> {
                 evidence.insert("rows".into(), json!(rows));
                 return Ok(Sample { rows, evidence });
             }
-            Err(failure) if failure.class == Class::PermissionDenied => denied = Some(failure),
+            Err(failure) if errors::only_this_one(&failure) => denied = Some(failure),
             Err(failure) => return Err(failure),
         }
     }

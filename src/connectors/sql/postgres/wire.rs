@@ -79,7 +79,7 @@ impl Wire {
         let config = config(server, login, options, encrypted);
         let dialled = async {
             let stream = dial(server, call.address()).await?;
-            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::BYTES);
+            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::BYTES, encrypted);
             let start = |error: tokio_postgres::Error| errors::of(server, &login.user, Stage::Open, &error, None);
             if encrypted {
                 let mut make = MakeRustlsConnect::new(tls::client(network)?);

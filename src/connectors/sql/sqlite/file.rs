@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long one call into SQLite may compute.
 const TIME: Duration = Duration::from_secs(5);
 /// How long to wait for another program's lock.
 const BUSY: Duration = Duration::from_secs(1);
@@ -38,6 +37,8 @@ pub struct File {
     pub mode: Mode,
     /// As written in the resource id.
     pub written: String,
+    /// How long one call into SQLite may compute.
+    pub limit: Duration,
     deadline: Arc<Deadline>,
 }
 
@@ -75,7 +76,7 @@ pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
     let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
     let opened = connect(real, query).and_then(|base| guard(base, Arc::clone(&deadline)));
     let base = opened.map_err(|error| errors::of(written, "open it", &error))?;
-    Ok(File { base, mode, written: written.to_string(), deadline })
+    Ok(File { base, mode, written: written.to_string(), limit: TIME, deadline })
 }
 
 /// Decides by the files that lie beside the database, and by the database's header.
@@ -154,7 +155,7 @@ impl File {
     /// # Errors
     /// Those of `work`, as a failure.
     pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
-        self.deadline.set(TIME);
+        self.deadline.set(self.limit);
         work(&self.base).map_err(|error| errors::of(&self.written, doing, &error))
     }
 }

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A MariaDB of the test's own on loopback: mariadb.sh start DIR | stop DIR
+#
+# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD READER_PASSWORD BLIND_PASSWORD NARROW_PASSWORD
+# WRITER_PASSWORD. Passwords are made anew at each start.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+
+command=${1:?start or stop}
+dir=${2:?a directory}
+PATH=$PATH:/usr/sbin
+
+start() {
+  local user port
+  if ! command -v mariadbd >/dev/null || ! command -v mariadb >/dev/null || ! command -v mariadb-install-db >/dev/null; then
+    # Server and client alone: the full package would set up a service of the machine.
+    install mariadb-server-core mariadb-client-core
+  fi
+  user=$(server_user mysql)
+  mkdir -p "$dir/tmp"
+  certify "$dir"
+  if [ "$(id -u)" = 0 ]; then chown -R "$user" "$dir"; fi
+  cd "$dir"
+  as_user "$user" mariadb-install-db --no-defaults --datadir="$dir/data" --auth-root-authentication-method=normal --skip-test-db >"$dir/install.log" 2>&1 ||
+    { tail -n 20 "$dir/install.log" >&2; exit 1; }
+  for _ in 1 2 3; do
+    port=$(free_port)
+    # A socket path may be 107 bytes long at most; relative to the data directory it always fits.
+    as_user "$user" mariadbd --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --bind-address=127.0.0.1 --port="$port" \
+      --socket=peer.sock --pid-file="$dir/pid" --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M \
+      --ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --character-set-server=utf8mb4 >"$dir/log" 2>&1 &
+    echo $! >"$dir/starter"
+    if wait_until_up "$port"; then break; fi
+    port=
+  done
+  [ -n "$port" ] || { tail -n 20 "$dir/log" >&2; exit 1; }
+  {
+    echo "HOST=127.0.0.1"
+    echo "PORT=$port"
+    echo "DATABASE=shop"
+    echo "CA_FILE=$dir/ca.pem"
+    echo "SUPER=super"
+    for role in SUPER READER BLIND NARROW WRITER; do echo "${role}_PASSWORD=$(new_secret)"; done
+  } >"$dir/env"
+  . "$dir/env"
+  sed -e "s/:super/'$SUPER_PASSWORD'/" -e "s/:reader/'$READER_PASSWORD'/" -e "s/:blind/'$BLIND_PASSWORD'/" \
+    -e "s/:narrow/'$NARROW_PASSWORD'/" -e "s/:writer/'$WRITER_PASSWORD'/" "$here/mariadb.seed.sql" |
+    mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u root --default-character-set=utf8mb4
+}
+
+# Up when it answers on its port, given up when its process has ended or after 30 s.
+wait_until_up() {
+  local n=0
+  while [ "$n" -lt 300 ]; do
+    if mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$1" -u root -e 'SELECT 1' >/dev/null 2>&1; then return 0; fi
+    kill -0 "$(cat "$dir/starter")" 2>/dev/null || return 1
+    n=$((n + 1))
+    sleep 0.1
+  done
+  return 1
+}
+
+stop() {
+  local pid n=0
+  if [ -f "$dir/pid" ]; then
+    pid=$(cat "$dir/pid")
+  elif [ -f "$dir/starter" ]; then
+    # Ended before it wrote its own pid, or not yet at it: the shell that started it has one child.
+    pid=$(pgrep -P "$(cat "$dir/starter")" || true)
+  fi
+  [ -n "${pid:-}" ] || return 0
+  kill -9 "$pid" 2>/dev/null || true
+  while kill -0 "$pid" 2>/dev/null && [ "$n" -lt 100 ]; do
+    n=$((n + 1))
+    sleep 0.1
+  done
+}
+
+case $command in
+  start | stop) "$command" ;;
+  *) echo "usage: $0 start|stop DIR" >&2; exit 64 ;;
+esac

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# A PostgreSQL of the test's own on loopback: postgres.sh start DIR | stop DIR
+#
+# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD and for each role of seed.sql
+# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD. Passwords are made anew at each start.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+
+command=${1:?start or stop}
+dir=${2:?a directory}
+
+# The newest installed server; the Debian package keeps its programs off PATH.
+find_bin() {
+  local all
+  all=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
+  if [ -n "$all" ] && [ -x "$all/initdb" ]; then echo "$all"; else dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null; fi
+}
+
+start() {
+  local bin user port secret
+  bin=$(find_bin) || true
+  if [ -z "$bin" ] || [ "$bin" = . ]; then
+    install postgresql
+    bin=$(find_bin)
+  fi
+  user=$(server_user postgres)
+  mkdir -p "$dir/run"
+  new_secret >"$dir/super"
+  chmod 600 "$dir/super"
+  certify "$dir"
+  if [ "$(id -u)" = 0 ]; then chown -R "$user" "$dir"; fi
+  cd "$dir"
+  as_user "$user" "$bin/initdb" -D "$dir/data" -U super --auth=scram-sha-256 --pwfile="$dir/super" -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 ||
+    { cat "$dir/initdb.log" >&2; exit 1; }
+  # Test data that nobody needs after a crash.
+  cat >>"$dir/data/postgresql.conf" <<CONF
+listen_addresses = '127.0.0.1'
+unix_socket_directories = '$dir/run'
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_connections = 60
+log_statement = 'all'
+ssl = on
+ssl_cert_file = '$dir/server.crt'
+ssl_key_file = '$dir/server.key'
+CONF
+  for _ in 1 2 3; do
+    port=$(free_port)
+    if as_user "$user" "$bin/pg_ctl" -D "$dir/data" -w -t 30 -l "$dir/log" -o "-p $port" start >/dev/null 2>&1; then break; fi
+    port=
+  done
+  [ -n "$port" ] || { tail -n 20 "$dir/log" >&2; exit 1; }
+  secret=$(cat "$dir/super")
+  {
+    echo "HOST=127.0.0.1"
+    echo "PORT=$port"
+    echo "DATABASE=shop"
+    echo "CA_FILE=$dir/ca.pem"
+    echo "SUPER=super"
+    echo "SUPER_PASSWORD=$secret"
+    for role in READER BLIND WRITER; do echo "${role}_PASSWORD=$(new_secret)"; done
+  } >"$dir/env"
+  set -a
+  . "$dir/env"
+  set +a
+  PGPASSWORD=$secret "$bin/createdb" -h 127.0.0.1 -p "$port" -U super shop
+  PGPASSWORD=$secret "$bin/psql" -q -X -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$port" -U super -d shop \
+    -v reader="$READER_PASSWORD" -v blind="$BLIND_PASSWORD" -v writer="$WRITER_PASSWORD" -f "$here/postgres.seed.sql" >/dev/null
+}
+
+stop() {
+  [ -d "$dir/data" ] || return 0
+  local bin
+  bin=$(find_bin)
+  cd "$dir"
+  as_user "$(stat -c %U "$dir/data")" "$bin/pg_ctl" -D "$dir/data" -m immediate -w -t 10 stop >/dev/null 2>&1 || true
+}
+
+case $command in
+  start | stop) "$command" ;;
+  *) echo "usage: $0 start|stop DIR" >&2; exit 64 ;;
+esac
