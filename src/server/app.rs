@@ -121,11 +121,16 @@ struct Kept {
     bytes: usize,
 }
 
-struct Rendered {
-    version: Version,
+/// One kept answer.
+pub struct Rendered {
+    pub version: Version,
     /// When its making began: it shows everything that was committed before.
-    begun: Instant,
-    body: Bytes,
+    pub begun: Instant,
+    /// Only callers who see this namespace may have it.
+    pub namespace: Arc<str>,
+    /// It is plain JSON, with no headers of its own.
+    pub plain: bool,
+    pub body: Bytes,
 }
 
 const MAKERS: usize = 16;
@@ -151,6 +156,14 @@ impl Cache {
         (rendered.version == *version).then(|| rendered.body.clone())
     }
 
+    /// The plain answer of `key` with its namespace, if it was made for `version`.
+    pub fn with_namespace(&self, key: &str, version: &Version) -> Option<(Arc<str>, Bytes)> {
+        let kept = self.lock();
+        let rendered = kept.answers.get(key)?;
+        (rendered.plain && rendered.version == *version)
+            .then(|| (Arc::clone(&rendered.namespace), rendered.body.clone()))
+    }
+
     /// The answer of `key`, if its making began at `arrived` or later.
     pub fn made_since(&self, key: &str, arrived: Instant) -> Option<Bytes> {
         let kept = self.lock();
@@ -165,7 +178,8 @@ impl Cache {
     }
 
     /// Keeps an answer for the moment.
-    pub fn put(&self, key: &str, version: Version, begun: Instant, body: &Bytes) {
+    pub fn put(&self, key: &str, rendered: Rendered) {
+        let body = &rendered.body;
         if key.len() > MAX_KEY || body.len() > MAX_BYTES / 4 {
             return;
         }
@@ -175,11 +189,6 @@ impl Cache {
             kept.bytes = 0;
         }
         kept.bytes += body.len();
-        let rendered = Rendered {
-            version,
-            begun,
-            body: body.clone(),
-        };
         if let Some(earlier) = kept.answers.insert(key.to_string(), rendered) {
             kept.bytes -= earlier.body.len();
         }

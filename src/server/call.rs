@@ -1,6 +1,6 @@
 //! One request, checked against its line of the route table, on its way to the handler.
 
-use super::app::App;
+use super::app::{App, Rendered};
 use super::auth::Caller;
 use super::prefer::Wait;
 use super::problem::Problem;
@@ -213,13 +213,14 @@ impl Call {
     }
 
     /// An answer that is rendered once for each state of the registry and kept for the moment.
-    /// Whether the caller may see it was decided before.
+    /// It is of `namespace`, and whether the caller may see that was decided before.
     ///
     /// # Errors
     /// Those of `make`.
     pub async fn cached(
         &self,
         kind: &'static str,
+        namespace: &str,
         make: impl FnOnce(&App) -> Result<Vec<u8>, Problem> + Send + 'static,
     ) -> Answer {
         let cache = &self.app.cache;
@@ -233,7 +234,14 @@ impl Call {
         }
         let (begun, version) = (Instant::now(), self.app.version());
         let body = Bytes::from(self.app.blocking(make).await?);
-        cache.put(&self.target, version, begun, &body);
+        let rendered = Rendered {
+            version,
+            begun,
+            namespace: namespace.into(),
+            plain: kind == JSON,
+            body: body.clone(),
+        };
+        cache.put(&self.target, rendered);
         Ok(answer(StatusCode::OK, kind, body))
     }
 }

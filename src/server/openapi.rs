@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, from the route table and the answer types.
 
-use super::problem::{MEDIA_TYPE, Problem};
+use super::problem::{Document, MEDIA_TYPE};
 use super::routes::{Access, ROUTES, Route, Verb};
 use super::{ServerInfo, dashboard, heal, meta, push, read};
 use crate::funnel::Funnel;
@@ -182,7 +182,7 @@ fn example(schema: &str) -> Value {
 
 fn schemas() -> Map<String, Value> {
     let mut all = Map::new();
-    add::<Problem>(&mut all);
+    add::<Document>(&mut all);
     add::<ConnectionResult>(&mut all);
     add::<Funnel>(&mut all);
     add::<ServerInfo>(&mut all);

@@ -39,7 +39,7 @@ pub struct BatchAnswer {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchItem {
-    Accepted(AcceptedItem),
+    Accepted(Box<AcceptedItem>),
     Refused(RefusedItem),
 }
 
@@ -187,11 +187,11 @@ pub async fn batch(mut call: Call) -> Answer {
         add_warnings(&mut result, warnings);
         let http_status = status_of(taken.how, settled, &result).as_u16();
         if let Some(slot) = results.get_mut(index) {
-            *slot = Some(BatchItem::Accepted(AcceptedItem {
+            *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem {
                 index,
                 http_status,
                 result,
-            }));
+            })));
         }
     }
     let results: Vec<BatchItem> = results.into_iter().flatten().collect();
@@ -218,6 +218,7 @@ impl BatchItem {
 }
 
 fn refused(index: usize, problem: Problem, warnings: &[crate::model::Problem]) -> BatchItem {
+    let problem = problem.into_document();
     BatchItem::Refused(RefusedItem {
         index,
         http_status: problem.status,

@@ -311,7 +311,6 @@ pub static ROUTES: [Route; 18] = [
 ];
 
 /// The router over all lines of the table.
-#[must_use]
 pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for route in &ROUTES {
@@ -404,7 +403,8 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Call, Problem
     })
 }
 
-const SECURITY: [(HeaderName, &str); 5] = [
+/// The headers of every answer.
+pub const SECURITY: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),

@@ -243,3 +243,55 @@ async fn without_tokens_the_admin_token_opens_everything_but_demo() {
     );
     assert_eq!(bench.handle.registry.world().connections.len(), 0);
 }
+
+#[tokio::test]
+async fn a_kept_answer_is_given_only_to_callers_who_may_see_it() {
+    let bench = Bench::new().await;
+    bench.accept(&[document("jdbc", "a")]).await;
+    for path in [
+        "/connections",
+        "/metrics/funnel?namespace=autonomy",
+        "/dashboard.json",
+        "/",
+    ] {
+        let first = bench.get(path).await;
+        let again = bench.get(path).await;
+        assert_eq!((first.status, &first.body), (200, &again.body), "{path}");
+        for name in [
+            "content-type",
+            "content-security-policy",
+            "cache-control",
+            "content-length",
+        ] {
+            assert_eq!(first.header(name), again.header(name), "{path} {name}");
+        }
+        assert_eq!(
+            bench
+                .send("GET", path, &[("Authorization", &bearer(READER))], None)
+                .await
+                .body,
+            first.body
+        );
+        assert_eq!(
+            bench
+                .send("GET", path, &[("Authorization", &bearer(OTHER))], None)
+                .await
+                .status,
+            403,
+            "{path}"
+        );
+        assert_eq!(
+            bench
+                .send("GET", path, &[("Authorization", &bearer("none"))], None)
+                .await
+                .status,
+            401,
+            "{path}"
+        );
+        assert_eq!(
+            bench.send("GET", path, &[], None).await.status,
+            401,
+            "{path}"
+        );
+    }
+}
