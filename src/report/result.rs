@@ -241,10 +241,7 @@ pub fn step_bodies(text: &str) -> Vec<StepBody> {
 }
 
 fn step_warning(step: &StepBody) -> Option<WarningBody> {
-    let failure = step
-        .failure
-        .as_ref()
-        .filter(|_| step.status == "warned")?;
+    let failure = step.failure.as_ref().filter(|_| step.status == "warned")?;
     Some(WarningBody {
         pointer: format!("/steps/{}", step.step),
         message: failure.title.clone(),
