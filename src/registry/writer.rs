@@ -144,7 +144,10 @@ impl Writer {
             }
         }
         for answer in answers {
-            answer(result.as_ref().map(|()| ()).map_err(RegistryError::copy));
+            answer(match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(error.copy()),
+            });
         }
     }
 
