@@ -112,8 +112,12 @@ impl Handle {
 
     /// Takes the place of the one attempt that `connection` may have; false when it is taken.
     pub fn enter(&self, connection: ConnectionId) -> bool {
-        lock(&self.heals).remove(&connection);
-        lock(&self.in_flight).insert(connection)
+        let entered = lock(&self.in_flight).insert(connection);
+        if entered {
+            // Only now: a heal that was asked for while an attempt runs is still owed.
+            lock(&self.heals).remove(&connection);
+        }
+        entered
     }
 
     /// Gives the place back and tells the waiters.
@@ -164,3 +168,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;
