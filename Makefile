@@ -5,13 +5,9 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
-PORT ?= 5000
 SMOKE_PORT ?= 5090
-export PORT
-# The binary reads its approval from here; an empty one would be a wrong one.
-ifneq ($(strip $(APPROVE)),)
-export AAM_APPROVAL := $(APPROVE)
-endif
+# An empty approval would be a wrong one.
+GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
 
 DEBUG := target/debug/aam
 RELEASE := target/release/aam
@@ -29,17 +25,17 @@ help: ## List the targets
 	@echo 'A run that the gate stops: make TARGET APPROVE="CONTINUE 90 RUN"'
 
 autonomy-mode: release ## Gate, check the policy, start (or reuse) the daemon, show what is in force
-	$(RELEASE) gate
+	$(RELEASE) gate $(GATE_FLAGS)
 	python3 scripts/autonomy_mode.py --aam $(RELEASE)
 
 smoke-90: debug ## Gate, then five real sources through a daemon of its own; fails below 0.90
-	$(DEBUG) gate
+	$(DEBUG) gate $(GATE_FLAGS)
 	python3 scripts/smoke_90.py --aam $(DEBUG) --port $(SMOKE_PORT)
 
 heal: release ## Verify again, at once, what is not ACTIVE in the running daemon
 	$(RELEASE) heal
 
-test: needs-test check-scripts check-format check-licences check-lints debug gate check-tests check-docs check-smoke ## Everything that CI runs
+test: needs-test check-scripts check-format check-lints check-tests check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"
 
 run: release ## The daemon in the foreground
@@ -64,7 +60,7 @@ release: needs-build
 	$(CARGO) build --locked --release
 
 gate: debug
-	$(DEBUG) gate
+	$(DEBUG) gate $(GATE_FLAGS)
 
 check-scripts:
 	bash -n .ci/run
@@ -81,7 +77,9 @@ check-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
 # Advisories are left out: their database is cloned with git, and CI reaches package registries only.
+# Fetched first: a build on one platform leaves the crates of the others out.
 check-licences: $(DENY)
+	$(CARGO) fetch --locked
 	$(DENY) --offline --locked check --config .ci/deny.toml licenses bans sources
 
 $(DENY):
