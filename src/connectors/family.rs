@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 pub struct Family {
     pub id: &'static str,
     pub title: &'static str,
-    /// The engine's name: `file`, `sql`, `object`, `openapi`; empty when this build has none.
+    /// The engine's name: `file`, `sql`, `object`, `object_compat`, `openapi`; empty when this build has none.
     pub engine: &'static str,
     /// In the allowlist that `aam` suggests for a new policy.
     pub on_by_default: bool,
@@ -218,7 +218,7 @@ mod tests {
             ("s3", "object"),
             ("openapi", "openapi"),
             ("jdbc", "sql"),
-            ("s3_compat", "object"),
+            ("s3_compat", "object_compat"),
             ("postgres", "sql"),
             ("filesource", "file"),
         ];

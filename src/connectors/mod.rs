@@ -98,7 +98,8 @@ impl Engines {
     pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
         Engines::of_list(vec![
             ("file", Box::new(file::FileEngine)),
-            ("object", Box::new(object::ObjectEngine::new(clock))),
+            ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
+            ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
             ("openapi", Box::new(openapi::OpenApiEngine)),
             ("sql", Box::new(sql::SqlEngine)),
         ])

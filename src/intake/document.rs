@@ -50,6 +50,7 @@ fn bad_instant(document: &Value, problems: &[Problem]) -> Option<Problem> {
 /// Warns of unknown fields and takes secrets out of them: documents are stored and shown.
 fn unknown_fields(document: &mut Value) -> Vec<Problem> {
     let mut warnings = Vec::new();
+    let mut unknown = 0_usize;
     for place in ["", "/evidence", "/owner"] {
         let (Some(known), Some(Value::Object(fields))) =
             (schema::known_fields(place), document.pointer_mut(place))
@@ -61,6 +62,10 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
             .filter(|(name, _)| !known.contains(&name.as_str()))
         {
             let removed = remove_secrets(name, value);
+            unknown += 1;
+            if unknown > MAX_WARNINGS {
+                continue;
+            }
             let near = crate::model::problem::nearest(name, known.iter().copied());
             let hint = match near {
                 _ if removed => format!(
@@ -74,8 +79,7 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
             );
         }
     }
-    let more = warnings.len().saturating_sub(MAX_WARNINGS);
-    warnings.truncate(MAX_WARNINGS);
+    let more = unknown.saturating_sub(MAX_WARNINGS);
     if more > 0 {
         warnings.push(Problem::new(
             "",

@@ -19,6 +19,9 @@ const FRESH_MS: i64 = 20;
 /// Files read by one scan; the rest follows at once in the next, so that memory stays bounded.
 const BATCH: usize = 8192;
 
+/// Problems of one file that are kept: the same mistake ten thousand times helps nobody.
+const MAX_PROBLEMS: usize = 200;
+
 /// Fewer changed files than this are read on the calling thread.
 const PARALLEL_FROM: usize = 32;
 
@@ -407,6 +410,14 @@ fn report(path: &Arc<str>, name: &str, bytes: &[u8], limits: &Limits, mark: Mark
                 }
             }
         }
+    }
+    let more = report.problems.len().saturating_sub(MAX_PROBLEMS);
+    if more > 0 {
+        report.problems.truncate(MAX_PROBLEMS);
+        report.problems.push(Problem::new(
+            "",
+            format!("there are {more} more problems in this file"),
+        ));
     }
     for problem in report.problems.iter_mut().chain(&mut report.warnings) {
         problem.file = name.to_string();

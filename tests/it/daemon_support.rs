@@ -120,6 +120,8 @@ impl Place {
 
     /// Starts `aam serve` on a free port and waits until it is ready.
     pub async fn serve(&self) -> Daemon {
+        // The client asks for a provider of cryptography although it only speaks plain HTTP here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let log = self.path("log");
         let append = || std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
         let child = self
@@ -134,7 +136,7 @@ impl Place {
             child,
             port: 0,
             token: Secret::new(String::new()),
-            log,
+            log: log.clone(),
             client: reqwest::Client::builder().no_proxy().build().expect("client"),
         };
         daemon.port = daemon.read_port(append());

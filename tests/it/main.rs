@@ -9,4 +9,4 @@ mod object_peers;
 mod object_wire;
 mod openapi_peers;
 mod openapi_support;
-mod sql_peers;
+// mod sql_peers;

@@ -7,6 +7,7 @@ use aam::connectors::object::ObjectEngine;
 use aam::model::{Catalog, Class};
 use aam::policy::FamilyPolicy;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 const KEY: &str = "some-id:some-secret";
 
@@ -206,6 +207,33 @@ async fn a_key_that_may_list_and_not_head_is_enough() {
         opened.connector.health().await.expect("healthy")["probe"],
         "ListObjectsV2 max-keys=1"
     );
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_later_is_named_by_the_health_check() {
+    let revoked = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&revoked);
+    let at = serve(
+        move |seen: &Seen| match (now.load(SeqCst), seen.is_head()) {
+            (false, true) => http("200 OK", "x-amz-request-id: R\r\n", ""),
+            (false, false) => listing("acme", ""),
+            (true, true) => http("403 Forbidden", "", ""),
+            (true, false) => http(
+                "403 Forbidden",
+                "",
+                "<Error><Code>AccessDenied</Code><Message>revoked</Message></Error>",
+            ),
+        },
+    )
+    .await;
+    let (_, result) = open_at(&at, "acme", &credential(KEY)).await;
+    let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
+    let health = opened.connector.health().await.expect("healthy");
+    assert_eq!(health["probe"], "HEAD bucket");
+    revoked.store(true, SeqCst);
+    let failure = opened.connector.health().await.expect_err("revoked");
+    assert_eq!(failure.class, Class::PermissionDenied);
+    assert!(failure.detail.contains("revoked"), "{failure:?}");
 }
 
 #[tokio::test]

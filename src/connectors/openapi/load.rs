@@ -3,13 +3,18 @@
 use super::address::{Address, host_of, same_origin};
 use super::auth;
 use super::classify::{self, Asked};
-use super::document::{self, Description, MAX_BYTES};
+use super::document::{Description, MAX_BYTES};
+use super::parse;
 use super::refs::{Library, MAX_DOCUMENTS};
 use super::wire::Wire;
 use crate::credentials::{Credential, Secret};
 use crate::egress::{Answer, Method, Request};
 use crate::model::{Class, Failure};
+use serde_json::Value;
 use url::Url;
+
+/// Bytes of a description and its parts; past this, no further part is asked for.
+const MAX_TOTAL: usize = 12 << 20;
 
 /// A description with everything that could be read of what it refers to.
 pub struct Loaded {
@@ -24,11 +29,20 @@ pub struct Loaded {
 /// # Errors
 /// Those of the wire; `CredentialRejected` and the like when the description is protected;
 /// `WrongService` or `NotFound` when no candidate holds one.
-pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Credential>) -> Result<Loaded, Failure> {
+pub async fn load(
+    wire: &dyn Wire,
+    address: &Address,
+    credential: Option<&Credential>,
+) -> Result<Loaded, Failure> {
     let mut best: Option<Failure> = None;
     for candidate in &address.candidates {
         let (answer, protected) = fetch(wire, candidate, credential).await?;
-        let asked = Asked { url: candidate, what: "the description", scopes: &[], schemes: &sent_as(protected.as_ref()) };
+        let asked = Asked {
+            url: candidate,
+            what: "the description",
+            scopes: &[],
+            schemes: &sent_as(protected.as_ref()),
+        };
         if let Err(failure) = classify::status(&answer, asked) {
             if matches!(answer.status, 401 | 403 | 429 | 500..) {
                 return Err(failure);
@@ -40,16 +54,29 @@ pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Creden
         }
         if !same_origin(&answer.url, candidate) {
             let fix = "name the URL where the description is really served in resource_ids";
-            return Err(Failure::new(Class::EgressRefused, format!("{} sends the description on to {}", host_of(candidate), host_of(&answer.url)), fix));
+            return Err(Failure::new(
+                Class::EgressRefused,
+                format!(
+                    "{} sends the description on to {}",
+                    host_of(candidate),
+                    host_of(&answer.url)
+                ),
+                fix,
+            ));
         }
         let Answer { body, url, .. } = answer;
         let read = offload(move || Description::read(&body, url)).await?;
         match read {
             Ok(mut description) => {
                 let root = std::mem::take(&mut description.root);
-                let mut library = Library::new(description.url.clone(), root);
-                complete(wire, &mut library, protected.as_ref()).await?;
-                return Ok(Loaded { description, library, protected: protected.is_some() });
+                let library = Library::new(description.url.clone(), root);
+                let library =
+                    complete(wire, library, description.bytes, protected.as_ref()).await?;
+                return Ok(Loaded {
+                    description,
+                    library,
+                    protected: protected.is_some(),
+                });
             }
             Err(unusable) if unusable.look_on => {
                 best.get_or_insert(unusable.failure);
@@ -72,39 +99,93 @@ fn nowhere(address: &Address) -> Failure {
 
 /// Reads the remote documents of the same origin. One that cannot be had is remembered with the
 /// reason: it takes its streams with it and nothing else.
-async fn complete(wire: &dyn Wire, library: &mut Library, header: Option<&(String, Secret)>) -> Result<(), Failure> {
+async fn complete(
+    wire: &dyn Wire,
+    mut library: Library,
+    mut bytes: usize,
+    header: Option<&(String, Secret)>,
+) -> Result<Library, Failure> {
     loop {
-        let missing = library.missing();
+        let missing;
+        (library, missing) = offload(move || {
+            let missing = library.missing();
+            (library, missing)
+        })
+        .await?;
         if missing.is_empty() {
-            return Ok(());
+            return Ok(library);
         }
         for url in missing {
-            if library.len() >= MAX_DOCUMENTS {
+            if library.count() >= MAX_DOCUMENTS {
                 library.refuse(url, format!("the description refers to more than {MAX_DOCUMENTS} documents; the rest is not read"));
                 continue;
             }
+            if bytes >= MAX_TOTAL {
+                library.refuse(url, format!("the description and its parts are longer than {} MiB; the rest is not read", MAX_TOTAL >> 20));
+                continue;
+            }
             match fetch_part(wire, &url, header).await {
-                Ok(value) => library.add(url, value),
+                Ok((value, length)) => {
+                    bytes += length;
+                    library.add(url, value);
+                }
                 // A throttle or a broken line says nothing about the document.
-                Err(failure) if matches!(failure.class, Class::Throttled | Class::Network | Class::BreakerOpen) => return Err(failure),
+                Err(failure)
+                    if matches!(
+                        failure.class,
+                        Class::Throttled | Class::Network | Class::BreakerOpen
+                    ) =>
+                {
+                    return Err(failure);
+                }
                 Err(failure) => library.refuse(url, failure.title),
             }
         }
     }
 }
 
-async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)>) -> Result<serde_json::Value, Failure> {
-    let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
-    classify::status(&answer, Asked { url, what: "a part of the description", scopes: &[], schemes: &sent_as(header) })?;
+async fn fetch_part(
+    wire: &dyn Wire,
+    url: &Url,
+    header: Option<&(String, Secret)>,
+) -> Result<(Value, usize), Failure> {
+    let answer = wire
+        .http(request(url, header.cloned().into_iter().collect()))
+        .await?;
+    classify::status(
+        &answer,
+        Asked {
+            url,
+            what: "a part of the description",
+            scopes: &[],
+            schemes: &sent_as(header),
+        },
+    )?;
     let body = answer.body;
+    let length = body.len();
     let path = url.path().to_string();
-    let parsed = offload(move || std::str::from_utf8(&body).map_err(|error| error.to_string()).and_then(document::parse)).await?;
-    parsed.map_err(|words| Failure::new(Class::Remote, format!("{path} cannot be read: {words}"), "have the service mend its description"))
+    let parsed = offload(move || {
+        std::str::from_utf8(&body)
+            .map_err(|error| error.to_string())
+            .and_then(parse::parse)
+    })
+    .await?;
+    parsed.map(|value| (value, length)).map_err(|words| {
+        Failure::new(
+            Class::Remote,
+            format!("{path} cannot be read: {words}"),
+            "have the service mend its description",
+        )
+    })
 }
 
 /// Asks openly first: most descriptions are open, and a secret that need not be sent is not sent.
 /// The second value is the header that was needed.
-async fn fetch(wire: &dyn Wire, url: &Url, credential: Option<&Credential>) -> Result<(Answer, Option<(String, Secret)>), Failure> {
+async fn fetch(
+    wire: &dyn Wire,
+    url: &Url,
+    credential: Option<&Credential>,
+) -> Result<(Answer, Option<(String, Secret)>), Failure> {
     let answer = wire.http(request(url, Vec::new())).await?;
     if !matches!(answer.status, 401 | 403) {
         return Ok((answer, None));
@@ -112,7 +193,10 @@ async fn fetch(wire: &dyn Wire, url: &Url, credential: Option<&Credential>) -> R
     let challenge = answer.header("www-authenticate").unwrap_or_default();
     match credential.and_then(|credential| auth::for_document(credential, challenge)) {
         None => Ok((answer, None)),
-        Some(header) => Ok((wire.http(request(url, vec![header.clone()])).await?, Some(header))),
+        Some(header) => Ok((
+            wire.http(request(url, vec![header.clone()])).await?,
+            Some(header),
+        )),
     }
 }
 
@@ -122,16 +206,32 @@ fn sent_as(header: Option<&(String, Secret)>) -> Vec<String> {
 }
 
 fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> Request {
-    headers.push(("accept".into(), Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into())));
-    Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_BYTES, follow_redirects: true }
+    headers.push((
+        "accept".into(),
+        Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into()),
+    ));
+    Request {
+        method: Method::Get,
+        url: url.clone(),
+        headers,
+        max_bytes: MAX_BYTES,
+        follow_redirects: true,
+    }
 }
 
 /// Runs bounded but long work where it does not hold up other connections.
 ///
 /// # Errors
 /// `Bug` when it panics.
-pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::new(Class::Bug, "reading a description failed inside AAM", "report it with the description").detail(error.to_string()))
+pub async fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Failure::new(
+            Class::Bug,
+            "reading a description failed inside AAM",
+            "report it with the description",
+        )
+        .detail(error.to_string())
+    })
 }

@@ -11,6 +11,8 @@ pub mod classify;
 pub mod document;
 pub mod load;
 pub mod operations;
+pub mod parameters;
+pub mod parse;
 pub mod privilege;
 pub mod refs;
 pub mod schema;
@@ -19,6 +21,9 @@ pub mod server;
 pub mod service;
 pub mod streams;
 pub mod wire;
+
+#[cfg(test)]
+mod hostile;
 
 use super::{Engine, Need, Opened, Target};
 use crate::credentials::Credential;
@@ -44,7 +49,12 @@ impl OpenApiEngine {
     /// # Errors
     /// See [`load::load`] and [`server::Servers::read`]; `CredentialMissing` naming the scheme when
     /// what can be read asks for a credential.
-    pub async fn open_over(wire: Arc<dyn Wire>, resource_id: &str, credential: Option<Credential>, policy: &Policy) -> Result<Opened, Failure> {
+    pub async fn open_over(
+        wire: Arc<dyn Wire>,
+        resource_id: &str,
+        credential: Option<Credential>,
+        policy: &Policy,
+    ) -> Result<Opened, Failure> {
         let address = Address::parse(resource_id)?;
         let loaded = load::load(wire.as_ref(), &address, credential.as_ref()).await?;
         Service::open(wire, loaded, credential, &policy.family(FAMILY)).await
@@ -62,24 +72,49 @@ impl Engine for OpenApiEngine {
     }
 
     fn account(&self, resource_id: &str, _policy: &Policy) -> String {
-        Address::parse(resource_id).map(|address| address.host()).unwrap_or_default()
+        Address::parse(resource_id)
+            .map(|address| address.host())
+            .unwrap_or_default()
     }
 
     fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall> {
-        let Ok(address) = Address::parse(resource_id) else { return Vec::new() };
-        let call = |host: String, path: &str| PlannedCall { method: "GET".into(), host, path: path.into() };
-        let mut calls: Vec<PlannedCall> = address.candidates.iter().map(|url| call(host_of(url), url.path())).collect();
+        let Ok(address) = Address::parse(resource_id) else {
+            return Vec::new();
+        };
+        let call = |host: String, path: &str| PlannedCall {
+            method: "GET".into(),
+            host,
+            path: path.into(),
+        };
+        let mut calls: Vec<PlannedCall> = address
+            .candidates
+            .iter()
+            .map(|url| call(host_of(url), url.path()))
+            .collect();
         calls.push(call(address.host(), "GET operations of the description"));
-        let elsewhere = policy.family(FAMILY).base_url.and_then(|text| Url::parse(&text).ok()).map(|url| host_of(&url));
+        let elsewhere = policy
+            .family(FAMILY)
+            .base_url
+            .and_then(|text| Url::parse(&text).ok())
+            .map(|url| host_of(&url));
         if let Some(host) = elsewhere.filter(|host| *host != address.host()) {
-            calls.push(call(host, "GET operations of the description, if its servers name this host"));
+            calls.push(call(
+                host,
+                "GET operations of the description, if its servers name this host",
+            ));
         }
         calls
     }
 
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
         Box::pin(async move {
-            let Target { resource_id, credential, policy, session, .. } = target;
+            let Target {
+                resource_id,
+                credential,
+                policy,
+                session,
+                ..
+            } = target;
             OpenApiEngine::open_over(Arc::new(session), &resource_id, credential, &policy).await
         })
     }

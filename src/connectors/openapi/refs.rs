@@ -3,7 +3,8 @@
 use super::address::{host_of, same_origin};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use url::Url;
 
 /// Documents of one description, the first included.
@@ -24,18 +25,32 @@ impl<'a> Node<'a> {
     /// A field of this value, in the same document.
     #[must_use]
     pub fn get(self, name: &str) -> Option<Node<'a>> {
-        self.value.get(name).map(|value| Node { document: self.document, value })
+        self.value.get(name).map(|value| Node {
+            document: self.document,
+            value,
+        })
     }
 
     /// The items, in the same document; empty for what is no array.
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
-        self.value.as_array().into_iter().flatten().map(move |value| Node { document: self.document, value })
+        self.value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(move |value| Node {
+                document: self.document,
+                value,
+            })
     }
 
     /// The fields, in the same document; empty for what is no object.
     pub fn fields(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
         let document = self.document;
-        self.value.as_object().into_iter().flatten().map(move |(name, value)| (name.as_str(), Node { document, value }))
+        self.value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(move |(name, value)| (name.as_str(), Node { document, value }))
     }
 
     /// The text of a field.
@@ -64,7 +79,11 @@ impl Library {
     /// A library of one description.
     #[must_use]
     pub fn new(url: Url, root: Value) -> Library {
-        let mut library = Library { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut library = Library {
+            documents: Vec::new(),
+            index: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        };
         library.add(url, root);
         library
     }
@@ -84,7 +103,7 @@ impl Library {
 
     /// How many documents there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.documents.len()
     }
 
@@ -92,7 +111,10 @@ impl Library {
     #[must_use]
     pub fn root(&self) -> Node<'_> {
         static NOTHING: Value = Value::Null;
-        Node { document: 0, value: self.documents.first().map_or(&NOTHING, |(_, value)| value) }
+        Node {
+            document: 0,
+            value: self.documents.first().map_or(&NOTHING, |(_, value)| value),
+        }
     }
 
     /// What `node` stands for: itself, or what its `$ref`s lead to.
@@ -111,7 +133,7 @@ impl Library {
     }
 
     fn resolve(&self, document: usize, text: &str) -> Result<Node<'_>, String> {
-        let short: String = text.chars().take(120).collect();
+        let short = || text.chars().take(120).collect::<String>();
         let (document, fragment) = match text.strip_prefix('#') {
             Some(fragment) => (document, fragment),
             None => {
@@ -120,29 +142,48 @@ impl Library {
                 key.set_fragment(None);
                 let key = key.to_string();
                 let Some(found) = self.index.get(&key) else {
-                    return Err(self.refused.get(&key).cloned().unwrap_or_else(|| format!("$ref {short} was not read")));
+                    return Err(self
+                        .refused
+                        .get(&key)
+                        .cloned()
+                        .unwrap_or_else(|| format!("$ref {} was not read", short())));
                 };
-                (*found, text.split_once('#').map_or("", |(_, fragment)| fragment))
+                (
+                    *found,
+                    text.split_once('#').map_or("", |(_, fragment)| fragment),
+                )
             }
         };
-        let pointer = percent_decode_str(fragment).decode_utf8().map_err(|_| format!("$ref {short} is no UTF-8"))?;
+        let pointer = percent_decode_str(fragment)
+            .decode_utf8()
+            .map_err(|_| format!("$ref {} is no UTF-8", short()))?;
         if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!("$ref {short} names an anchor; only JSON pointers are followed"));
+            return Err(format!(
+                "$ref {} names an anchor; only JSON pointers are followed",
+                short()
+            ));
         }
         let (_, root) = self.documents.get(document).ok_or("the document is gone")?;
-        let value = root.pointer(&pointer).ok_or_else(|| format!("$ref {short} leads to nothing"))?;
+        let value =
+            walk(root, &pointer).ok_or_else(|| format!("$ref {} leads to nothing", short()))?;
         Ok(Node { document, value })
     }
 
     /// The absolute URL of a remote reference, if it may be read at all.
     fn target(&self, document: usize, text: &str) -> Result<Url, String> {
         let (base, _) = self.documents.get(document).ok_or("the document is gone")?;
-        let target = base.join(text).map_err(|_| "a $ref is no URL".to_string())?;
+        let target = base
+            .join(text)
+            .map_err(|_| "a $ref is no URL".to_string())?;
         let (home, _) = self.documents.first().ok_or("the document is gone")?;
         if !same_origin(&target, home) {
             return Err(format!(
                 "a $ref leads to {}, and only documents of {} itself are read",
-                if host_of(&target).is_empty() { target.scheme().to_string() } else { host_of(&target) },
+                if host_of(&target).is_empty() {
+                    target.scheme().to_string()
+                } else {
+                    host_of(&target)
+                },
                 host_of(home)
             ));
         }
@@ -158,7 +199,7 @@ impl Library {
     #[must_use]
     pub fn missing(&self) -> BTreeSet<Url> {
         let mut found = BTreeSet::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::new();
         let mut todo: Vec<Node<'_>> = self.get_operations();
         while let Some(node) = todo.pop() {
             if seen.len() >= MAX_VISITS {
@@ -174,7 +215,11 @@ impl Library {
                 }
             }
             todo.extend(node.items());
-            todo.extend(node.fields().filter(|(name, _)| !matches!(*name, "example" | "examples")).map(|(_, value)| value));
+            todo.extend(
+                node.fields()
+                    .filter(|(name, _)| !matches!(*name, "example" | "examples"))
+                    .map(|(_, value)| value),
+            );
         }
         found
     }
@@ -191,14 +236,18 @@ impl Library {
     }
 
     fn get_operations(&self) -> Vec<Node<'_>> {
-        let Some(paths) = self.root().get("paths") else { return Vec::new() };
+        let Some(paths) = self.root().get("paths") else {
+            return Vec::new();
+        };
         let mut nodes = Vec::new();
         for (_, item) in paths.fields() {
             nodes.extend(item.get("get"));
             nodes.extend(item.get("parameters"));
             if item.value.get("$ref").is_some() {
                 match self.follow(item) {
-                    Ok(item) => nodes.extend(item.get("get").into_iter().chain(item.get("parameters"))),
+                    Ok(item) => {
+                        nodes.extend(item.get("get").into_iter().chain(item.get("parameters")))
+                    }
                     Err(_) => nodes.push(item),
                 }
             }
@@ -207,18 +256,43 @@ impl Library {
     }
 }
 
+/// The value at a JSON pointer (RFC 6901). A description holds tens of thousands of them, and nearly
+/// none needs unescaping.
+fn walk<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
+    pointer.split('/').skip(1).try_fold(root, |value, token| {
+        let token = if token.contains('~') {
+            Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
+        } else {
+            Cow::Borrowed(token)
+        };
+        match value {
+            Value::Object(map) => map.get(token.as_ref()),
+            Value::Array(list) => list.get(token.parse::<usize>().ok()?),
+            _ => None,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn library(root: Value) -> Library {
-        Library::new(Url::parse("https://a.example/v1/openapi.json").unwrap(), root)
+        Library::new(
+            Url::parse("https://a.example/v1/openapi.json").unwrap(),
+            root,
+        )
     }
 
     fn follow(library: &Library, reference: &str) -> Result<Value, String> {
         let node = json!({"$ref": reference});
-        library.follow(Node { document: 0, value: &node }).map(|found| found.value.clone())
+        library
+            .follow(Node {
+                document: 0,
+                value: &node,
+            })
+            .map(|found| found.value.clone())
     }
 
     #[test]
@@ -227,14 +301,22 @@ mod tests {
         assert_eq!(follow(&library, "#/paths/~1a~1{id}/x~0y"), Ok(json!(1)));
         assert_eq!(follow(&library, "#/paths/~1a~1%7Bid%7D/x~0y"), Ok(json!(1)));
         assert_eq!(follow(&library, "#/with%20space"), Ok(json!(2)));
-        assert!(follow(&library, "#/nowhere").unwrap_err().contains("leads to nothing"));
+        assert!(
+            follow(&library, "#/nowhere")
+                .unwrap_err()
+                .contains("leads to nothing")
+        );
         assert!(follow(&library, "#anchor").unwrap_err().contains("anchor"));
     }
 
     #[test]
     fn circles_end() {
         let library = library(json!({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}));
-        assert!(follow(&library, "#/a").unwrap_err().contains("back to itself"));
+        assert!(
+            follow(&library, "#/a")
+                .unwrap_err()
+                .contains("back to itself")
+        );
     }
 
     #[test]
@@ -247,12 +329,31 @@ mod tests {
             {"$ref": "file:///etc/passwd"}
         ]}, "post": {"$ref": "never.json"}}}}));
         let wanted: Vec<String> = library.missing().iter().map(Url::to_string).collect();
-        assert_eq!(wanted, ["https://a.example/v1/common.yaml", "https://a.example/v2/more.json"]);
-        assert!(follow(&library, "https://b.example/evil.json#/S").unwrap_err().contains("b.example"));
-        library.add(Url::parse("https://a.example/v1/common.yaml").unwrap(), json!({"S": {"$ref": "deep/er.json#/T"}}));
-        library.refuse(Url::parse("https://a.example/v2/more.json").unwrap(), "it answered 404");
+        assert_eq!(
+            wanted,
+            [
+                "https://a.example/v1/common.yaml",
+                "https://a.example/v2/more.json"
+            ]
+        );
+        assert!(
+            follow(&library, "https://b.example/evil.json#/S")
+                .unwrap_err()
+                .contains("b.example")
+        );
+        library.add(
+            Url::parse("https://a.example/v1/common.yaml").unwrap(),
+            json!({"S": {"$ref": "deep/er.json#/T"}}),
+        );
+        library.refuse(
+            Url::parse("https://a.example/v2/more.json").unwrap(),
+            "it answered 404",
+        );
         let wanted: Vec<String> = library.missing().iter().map(Url::to_string).collect();
         assert_eq!(wanted, ["https://a.example/v1/deep/er.json"]);
-        assert_eq!(follow(&library, "/v2/more.json").unwrap_err(), "it answered 404");
+        assert_eq!(
+            follow(&library, "/v2/more.json").unwrap_err(),
+            "it answered 404"
+        );
     }
 }

@@ -5,12 +5,13 @@
 
 use super::refs::{Library, Node};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 /// Values of one stream's schema. What is deeper is cut, and says so.
-const MAX_NODES: usize = 2000;
-/// How many objects deep a schema is told, tried in this order until it fits [`MAX_NODES`].
-const DEPTHS: [usize; 4] = [6, 4, 2, 1];
+const MAX_NODES: usize = 500;
+/// How many objects deep a schema is told, tried in this order until it fits [`MAX_NODES`]. Two are
+/// a wrapper and the columns of its records.
+const DEPTHS: [usize; 3] = [4, 3, 2];
 /// Nested calls, whatever the reason.
 const MAX_LEVEL: usize = 48;
 /// Values of one `enum`.
@@ -19,8 +20,13 @@ const MAX_ENUM: usize = 50;
 /// Expands schemas and remembers those that many operations share.
 pub struct Expander<'a> {
     library: &'a Library,
-    memo: BTreeMap<usize, Value>,
+    /// By target of the outermost `$ref`: the schema and its number of values. Below the outermost
+    /// one a result depends on what leads to it (cycles, depth), so it is not remembered.
+    memo: HashMap<usize, (Value, usize)>,
+    /// The targets that are being expanded.
     stack: Vec<usize>,
+    /// Below a `$ref`.
+    inside: bool,
     left: usize,
 }
 
@@ -28,26 +34,50 @@ impl<'a> Expander<'a> {
     /// An expander over `library`.
     #[must_use]
     pub fn new(library: &'a Library) -> Expander<'a> {
-        Expander { library, memo: BTreeMap::new(), stack: Vec::new(), left: 0 }
+        Expander {
+            library,
+            memo: HashMap::new(),
+            stack: Vec::new(),
+            inside: false,
+            left: 0,
+        }
     }
 
     /// The schema that `node` stands for. The result does not depend on what was expanded before.
     pub fn expand(&mut self, node: Node<'a>) -> Value {
-        let identity = self.library.follow(node).map_or_else(|_| node.identity(), Node::identity);
-        if let Some(known) = self.memo.get(&identity) {
-            return known.clone();
-        }
+        self.deepest(node).0
+    }
+
+    /// The deepest expansion that fits the budget, and the values it holds.
+    fn deepest(&mut self, node: Node<'a>) -> (Value, usize) {
+        let outer = (self.left, std::mem::take(&mut self.stack));
         let mut best = json!({});
         for depth in DEPTHS {
             self.left = MAX_NODES;
-            self.stack.clear();
             best = self.schema(node, depth, MAX_LEVEL);
             if self.left > 0 {
                 break;
             }
         }
-        self.memo.insert(identity, best.clone());
-        best
+        let cost = MAX_NODES - self.left;
+        (self.left, self.stack) = outer;
+        (best, cost)
+    }
+
+    /// The target of an outermost `$ref`, with a budget of its own.
+    fn shared(&mut self, target: Node<'a>) -> Value {
+        let key = target.identity();
+        if !self.memo.contains_key(&key) {
+            self.inside = true;
+            let found = self.deepest(target);
+            self.inside = false;
+            self.memo.insert(key, found);
+        }
+        let Some((known, cost)) = self.memo.get(&key) else {
+            return json!({});
+        };
+        self.left = self.left.saturating_sub(*cost);
+        known.clone()
     }
 
     fn schema(&mut self, node: Node<'a>, depth: usize, level: usize) -> Value {
@@ -65,9 +95,14 @@ impl<'a> Expander<'a> {
         if self.left == 0 || level == 0 {
             return shallow(target);
         }
-        self.stack.push(target.identity());
-        let mut found = self.object(target, depth, level - 1);
-        self.stack.pop();
+        let mut found = if !self.inside && node.value.get("$ref").is_some() {
+            self.shared(target)
+        } else {
+            self.stack.push(target.identity());
+            let found = self.object(target, depth, level - 1);
+            self.stack.pop();
+            found
+        };
         if node.value.get("nullable") == Some(&Value::Bool(true)) {
             found = nullable(found);
         }
@@ -80,18 +115,45 @@ impl<'a> Expander<'a> {
             out.insert("type".into(), kind);
         }
         for name in ["format", "const"] {
-            if let Some(value) = node.value.get(name).filter(|value| !(value.is_object() || value.is_array())) {
+            if let Some(value) = node
+                .value
+                .get(name)
+                .filter(|value| !(value.is_object() || value.is_array()))
+            {
                 out.insert(name.into(), value.clone());
             }
         }
         if let Some(values) = node.value.get("enum").and_then(Value::as_array) {
-            let few: Vec<Value> = values.iter().filter(|value| !(value.is_object() || value.is_array())).take(MAX_ENUM).cloned().collect();
+            let few: Vec<Value> = values
+                .iter()
+                .filter(|value| !(value.is_object() || value.is_array()))
+                .take(MAX_ENUM)
+                .cloned()
+                .collect();
             out.insert("enum".into(), few.into());
         }
-        let nested = ["properties", "items", "additionalProperties", "allOf", "oneOf", "anyOf"];
-        if depth == 0 && nested.iter().any(|name| node.value.get(name).is_some_and(|value| !value.is_boolean())) {
+        let nested = [
+            "properties",
+            "items",
+            "additionalProperties",
+            "allOf",
+            "oneOf",
+            "anyOf",
+        ];
+        if depth == 0
+            && node.value.get("items").is_none()
+            && nested.iter().any(|name| {
+                node.value
+                    .get(name)
+                    .is_some_and(|value| !value.is_boolean())
+            })
+        {
             out.insert("x-aam-truncated".into(), true.into());
             return out.into();
+        }
+        if let Some(items) = node.get("items").filter(|items| !items.value.is_boolean()) {
+            let items = self.schema(items, depth, level);
+            out.insert("items".into(), items);
         }
         if depth > 0 {
             self.children(node, depth - 1, level, &mut out);
@@ -100,39 +162,67 @@ impl<'a> Expander<'a> {
         let required = node.value.get("required").and_then(Value::as_array);
         merge_required(&mut out, required.map(Vec::as_slice).unwrap_or_default());
         let out = Value::Object(out);
-        if node.value.get("nullable") == Some(&Value::Bool(true)) { nullable(out) } else { out }
+        if node.value.get("nullable") == Some(&Value::Bool(true)) {
+            nullable(out)
+        } else {
+            out
+        }
     }
 
-    fn children(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
+    fn children(
+        &mut self,
+        node: Node<'a>,
+        depth: usize,
+        level: usize,
+        out: &mut Map<String, Value>,
+    ) {
         if let Some(properties) = node.get("properties") {
-            let map: Map<String, Value> =
-                properties.fields().map(|(name, schema)| (name.to_string(), self.schema(schema, depth, level))).collect();
+            let map: Map<String, Value> = properties
+                .fields()
+                .map(|(name, schema)| (name.to_string(), self.schema(schema, depth, level)))
+                .collect();
             out.insert("properties".into(), map.into());
         }
-        for name in ["items", "additionalProperties"] {
-            if let Some(schema) = node.get(name) {
-                let value = if schema.value.is_boolean() { schema.value.clone() } else { self.schema(schema, depth, level) };
-                out.insert(name.into(), value);
-            }
+        if let Some(schema) = node.get("additionalProperties") {
+            let value = if schema.value.is_boolean() {
+                schema.value.clone()
+            } else {
+                self.schema(schema, depth, level)
+            };
+            out.insert("additionalProperties".into(), value);
         }
     }
 
     /// `allOf` is folded into the schema. The branches of `oneOf` and `anyOf` are kept; of several
     /// objects, the properties are folded too, because they are what a reader may meet.
-    fn branches(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
+    fn branches(
+        &mut self,
+        node: Node<'a>,
+        depth: usize,
+        level: usize,
+        out: &mut Map<String, Value>,
+    ) {
         for part in node.get("allOf").into_iter().flat_map(Node::items) {
             let part = self.schema(part, depth, level);
             fold(out, &part, true);
         }
         for name in ["oneOf", "anyOf"] {
             let Some(list) = node.get(name) else { continue };
-            let branches: Vec<Value> = list.items().map(|branch| self.schema(branch, depth, level)).collect();
+            let branches: Vec<Value> = list
+                .items()
+                .map(|branch| self.schema(branch, depth, level))
+                .collect();
             let null = branches.iter().any(|branch| branch["type"] == "null");
-            let mut real: Vec<Value> = branches.into_iter().filter(|branch| branch["type"] != "null").collect();
+            let mut real: Vec<Value> = branches
+                .into_iter()
+                .filter(|branch| branch["type"] != "null")
+                .collect();
             if real.len() == 1 {
                 fold(out, &real.remove(0), true);
             } else {
-                real.iter().filter(|branch| branch.get("properties").is_some()).for_each(|branch| fold(out, branch, false));
+                real.iter()
+                    .filter(|branch| branch.get("properties").is_some())
+                    .for_each(|branch| fold(out, branch, false));
                 out.insert(name.into(), real.into());
             }
             if null {
@@ -152,7 +242,9 @@ fn fold(out: &mut Map<String, Value>, part: &Value, all: bool) {
                 let slot = out.entry("properties").or_insert_with(|| json!({}));
                 if let Some(properties) = slot.as_object_mut() {
                     for (name, schema) in more {
-                        properties.entry(name.clone()).or_insert_with(|| schema.clone());
+                        properties
+                            .entry(name.clone())
+                            .or_insert_with(|| schema.clone());
                     }
                 }
             }
@@ -167,7 +259,15 @@ fn fold(out: &mut Map<String, Value>, part: &Value, all: bool) {
 }
 
 fn merge_required(out: &mut Map<String, Value>, more: &[Value]) {
-    let mut names: Vec<String> = out.get("required").and_then(Value::as_array).into_iter().flatten().chain(more).filter_map(Value::as_str).map(str::to_string).collect();
+    let mut names: Vec<String> = out
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .chain(more)
+        .filter_map(Value::as_str)
+        .map(str::to_string)
+        .collect();
     names.sort_unstable();
     names.dedup();
     if !names.is_empty() {
@@ -189,7 +289,14 @@ fn kind(node: Node<'_>) -> Option<Value> {
     let words: Vec<&str> = match node.value.get("type") {
         Some(Value::String(word)) => vec![word],
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ if node.value.get("properties").is_some() || node.value.get("additionalProperties").is_some_and(Value::is_object) => vec!["object"],
+        _ if node.value.get("properties").is_some()
+            || node
+                .value
+                .get("additionalProperties")
+                .is_some_and(Value::is_object) =>
+        {
+            vec!["object"]
+        }
         _ if node.value.get("items").is_some() => vec!["array"],
         _ => Vec::new(),
     };
@@ -210,13 +317,36 @@ fn words_to_type(mut words: Vec<String>) -> Option<Value> {
 fn nullable(mut schema: Value) -> Value {
     let words: Vec<String> = match &schema["type"] {
         Value::String(word) => vec![word.clone(), "null".into()],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_string).chain(["null".to_string()]).collect(),
+        Value::Array(list) => list
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_string)
+            .chain(["null".to_string()])
+            .collect(),
         _ => return schema,
     };
     if let (Some(kind), Some(object)) = (words_to_type(words), schema.as_object_mut()) {
         object.insert("type".into(), kind);
     }
     schema
+}
+
+/// The bytes of a value as JSON.
+#[must_use]
+pub fn size(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// Whether a normalised schema allows values of type `word`; one that names no type allows all.
@@ -245,7 +375,10 @@ mod tests {
     fn both_ways_to_say_null_agree() {
         let old = expand(json!({}), json!({"type": "string", "nullable": true}));
         let new = expand(json!({}), json!({"type": ["string", "null"]}));
-        let any = expand(json!({}), json!({"anyOf": [{"type": "string"}, {"type": "null"}]}));
+        let any = expand(
+            json!({}),
+            json!({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        );
         assert_eq!(old, json!({"type": ["null", "string"]}));
         assert_eq!((&new, &any), (&old, &old));
     }
@@ -256,7 +389,10 @@ mod tests {
             json!({"Base": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer", "description": "x", "example": 7}}}}),
             json!({"allOf": [{"$ref": "#/components/schemas/Base"}, {"properties": {"name": {"type": "string"}}, "required": ["name"]}]}),
         );
-        assert_eq!(found, json!({"type": "object", "required": ["id", "name"], "properties": {"id": {"type": "integer"}, "name": {"type": "string"}}}));
+        assert_eq!(
+            found,
+            json!({"type": "object", "required": ["id", "name"], "properties": {"id": {"type": "integer"}, "name": {"type": "string"}}})
+        );
     }
 
     #[test]
@@ -265,7 +401,10 @@ mod tests {
             json!({"Tree": {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}}}}),
             json!({"$ref": "#/components/schemas/Tree"}),
         );
-        assert_eq!(found["properties"]["children"], json!({"type": "array", "items": {"x-aam-cycle": true}}));
+        assert_eq!(
+            found["properties"]["children"],
+            json!({"type": "array", "items": {"x-aam-cycle": true}})
+        );
     }
 
     #[test]
@@ -273,14 +412,21 @@ mod tests {
         let mut schemas = Map::new();
         for level in 0..30 {
             let next = json!({"$ref": format!("#/components/schemas/L{}", level + 1)});
-            let properties: Map<String, Value> = (0..10).map(|i| (format!("p{i}"), next.clone())).collect();
-            schemas.insert(format!("L{level}"), json!({"type": "object", "properties": properties}));
+            let properties: Map<String, Value> =
+                (0..10).map(|i| (format!("p{i}"), next.clone())).collect();
+            schemas.insert(
+                format!("L{level}"),
+                json!({"type": "object", "properties": properties}),
+            );
         }
         schemas.insert("L30".into(), json!({"type": "string"}));
         let found = expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"}));
         let columns = found["properties"].as_object().unwrap();
         assert_eq!(columns.len(), 10);
-        assert!(columns.values().all(|column| column["type"] == "object"), "{found}");
+        assert!(
+            columns.values().all(|column| column["type"] == "object"),
+            "{found}"
+        );
         assert!(found.to_string().len() < 200_000);
         assert!(found.to_string().contains("x-aam-truncated"));
     }
@@ -289,8 +435,14 @@ mod tests {
     fn a_chain_of_all_of_ends() {
         let mut schemas = Map::new();
         for level in 0..5000 {
-            schemas.insert(format!("L{level}"), json!({"allOf": [{"$ref": format!("#/components/schemas/L{}", level + 1)}]}));
+            schemas.insert(
+                format!("L{level}"),
+                json!({"allOf": [{"$ref": format!("#/components/schemas/L{}", level + 1)}]}),
+            );
         }
-        assert_eq!(expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"})), json!({"x-aam-truncated": true}));
+        assert_eq!(
+            expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"})),
+            json!({"x-aam-truncated": true})
+        );
     }
 }

@@ -105,3 +105,17 @@ fn check_finds_everything_that_is_wrong() {
     let missing = check(&root.join("nowhere"), Limits::default(), LATER);
     assert!(!missing.passed() && missing.problems.len() == 1);
 }
+
+#[test]
+fn the_same_mistake_many_times_is_told_a_bounded_number_of_times() {
+    let (_home, root, mut scanner) = folder();
+    put(&root, "a.json", &format!("[{}]", vec!["7"; 5000].join(",")));
+    let first = scan(&mut scanner);
+    assert_eq!(first.problems.len(), 201);
+    assert!(
+        first
+            .problems
+            .iter()
+            .any(|problem| problem.message.contains("4800 more"))
+    );
+}

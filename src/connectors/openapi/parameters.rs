@@ -1,0 +1,266 @@
+//! The parameters of an operation: what must be sent, and what limits a page.
+
+use super::address::{host_of, looks_secret, same_origin};
+use super::refs::{Library, Node};
+use super::server::join;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use url::Url;
+
+/// Parameters of one operation.
+const MAX_PARAMETERS: usize = 200;
+
+/// Parameter names by which services limit a page, the best first.
+pub const LIMIT_NAMES: [&str; 9] = [
+    "limit",
+    "per_page",
+    "perPage",
+    "pageSize",
+    "page_size",
+    "$top",
+    "maxResults",
+    "max_results",
+    "count",
+];
+
+/// A GET that can be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub url: Url,
+    /// Required header parameters; public values from the description.
+    pub headers: Vec<(String, String)>,
+}
+
+/// The page-limit parameter of an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub name: String,
+    pub minimum: u64,
+    pub maximum: u64,
+    /// The values it may have, where the description lists them.
+    pub allowed: Vec<u64>,
+}
+
+impl Limit {
+    /// The value to send for at most `wanted` items: the largest that is allowed and not above it.
+    #[must_use]
+    pub fn value(&self, wanted: u64) -> u64 {
+        if self.allowed.is_empty() {
+            return wanted.min(self.maximum).max(self.minimum);
+        }
+        let fits = self
+            .allowed
+            .iter()
+            .copied()
+            .filter(|value| *value <= wanted && *value > 0)
+            .max();
+        fits.or_else(|| {
+            self.allowed
+                .iter()
+                .copied()
+                .filter(|value| *value > 0)
+                .min()
+        })
+        .unwrap_or(wanted)
+    }
+}
+
+/// A described parameter, with a value to send where the description gives one.
+pub struct Parameter {
+    name: String,
+    place: String,
+    required: bool,
+    value: Option<String>,
+    schema: Value,
+}
+
+/// The parameters of path item and operation; the operation's replace the item's.
+pub fn parameters<'a>(library: &'a Library, item: Node<'a>, operation: Node<'a>) -> Vec<Parameter> {
+    let mut list: Vec<Parameter> = Vec::new();
+    let nodes = [operation, item]
+        .into_iter()
+        .filter_map(|node| node.get("parameters"))
+        .flat_map(Node::items);
+    for node in nodes.take(MAX_PARAMETERS) {
+        // One that cannot be read may be required, so it counts as such.
+        let unreadable = || Parameter {
+            name: "(unreadable)".into(),
+            place: "query".into(),
+            required: true,
+            value: None,
+            schema: Value::Null,
+        };
+        let parameter = library
+            .follow(node)
+            .ok()
+            .and_then(|node| parameter(library, node))
+            .unwrap_or_else(unreadable);
+        if !list
+            .iter()
+            .any(|known| known.name == parameter.name && known.place == parameter.place)
+        {
+            list.push(parameter);
+        }
+    }
+    list
+}
+
+fn parameter<'a>(library: &'a Library, node: Node<'a>) -> Option<Parameter> {
+    let schema = node
+        .get("schema")
+        .and_then(|schema| library.follow(schema).ok());
+    let of_schema = |name: &str| schema.and_then(|schema| schema.value.get(name));
+    let examples = node
+        .get("examples")
+        .into_iter()
+        .flat_map(Node::fields)
+        .find_map(|(_, example)| library.follow(example).ok()?.value.get("value"));
+    let first_of =
+        |list: Option<&'a Value>| list.and_then(Value::as_array).and_then(|list| list.first());
+    let candidates = [
+        of_schema("const"),
+        of_schema("default"),
+        node.value.get("example"),
+        examples,
+        of_schema("example"),
+        first_of(of_schema("examples")),
+    ];
+    let place = node.text("in")?.to_string();
+    Some(Parameter {
+        name: node.text("name")?.to_string(),
+        required: place == "path" || node.value.get("required") == Some(&Value::Bool(true)),
+        value: candidates.into_iter().flatten().find_map(primitive),
+        schema: schema
+            .map(|schema| schema.value.clone())
+            .filter(|schema| schema.to_string().len() < 4096)
+            .unwrap_or_default(),
+        place,
+    })
+}
+
+fn primitive(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() && text.len() <= 200 => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// The address of a call, with the described values of what is required.
+pub fn call(base: &Url, path: &str, parameters: &[Parameter]) -> Result<Call, String> {
+    let mut path = path.to_string();
+    let mut query = Vec::new();
+    let mut headers = Vec::new();
+    for parameter in parameters.iter().filter(|parameter| parameter.required) {
+        let Parameter {
+            name, place, value, ..
+        } = parameter;
+        let Some(value) = value else {
+            return Err(format!(
+                "the {place} parameter {name} is required and has no default or example"
+            ));
+        };
+        match place.as_str() {
+            "path" => {
+                path = path.replace(
+                    &format!("{{{name}}}"),
+                    &utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
+                )
+            }
+            "query" | "cookie" if looks_secret(name) => {
+                return Err(format!(
+                    "the {place} parameter {name} looks like a secret, and no secret is sent so"
+                ));
+            }
+            "query" => query.push((name.clone(), value.clone())),
+            "header" => {
+                let standard = [
+                    "authorization",
+                    "accept",
+                    "content-type",
+                    "host",
+                    "cookie",
+                    "content-length",
+                    "connection",
+                ];
+                if !standard.contains(&name.to_ascii_lowercase().as_str()) {
+                    if !is_header(name, value) {
+                        return Err(format!("the header parameter {name} cannot be sent"));
+                    }
+                    headers.push((name.clone(), value.clone()));
+                }
+            }
+            _ => {
+                return Err(format!(
+                    "the {place} parameter {name} is required, and such are not sent"
+                ));
+            }
+        }
+    }
+    if let Some(open) = path.find('{').filter(|at| path[*at..].contains('}')) {
+        return Err(format!(
+            "the path names {}, which no parameter describes",
+            path[open..].chars().take(60).collect::<String>()
+        ));
+    }
+    let mut url = join(base, &path)?;
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    if !same_origin(&url, base) {
+        return Err(format!("the path leads to {}", host_of(&url)));
+    }
+    Ok(Call { url, headers })
+}
+
+/// Whether name and value can be an HTTP header.
+#[must_use]
+pub fn is_header(name: &str, value: &str) -> bool {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    !name.is_empty() && name.chars().all(token) && value.chars().all(|c| matches!(c, ' '..='~'))
+}
+
+pub fn limit(parameters: &[Parameter]) -> Option<Limit> {
+    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+    let parameter = LIMIT_NAMES.iter().find_map(|name| {
+        parameters
+            .iter()
+            .find(|parameter| parameter.place == "query" && same(&parameter.name, name))
+    })?;
+    // Pydantic says "integer or null" with anyOf; the bounds are then in the branch.
+    let branches = parameter.schema["anyOf"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let number = |name: &str| {
+        std::iter::once(&parameter.schema)
+            .chain(&branches)
+            .find_map(|schema| schema[name].as_u64())
+    };
+    let bound = |name: &str, exclusive: &str| match (number(name), &parameter.schema[exclusive]) {
+        (Some(value), Value::Bool(true)) => (Some(value), true),
+        (_, Value::Number(value)) => (value.as_u64(), true),
+        (value, _) => (value, false),
+    };
+    let minimum = match bound("minimum", "exclusiveMinimum") {
+        (Some(value), true) => value.saturating_add(1),
+        (value, _) => value.unwrap_or(1),
+    };
+    let maximum = match bound("maximum", "exclusiveMaximum") {
+        (Some(value), true) => value.saturating_sub(1),
+        (value, _) => value.unwrap_or(u64::MAX),
+    };
+    let allowed = parameter.schema["enum"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_u64)
+        .collect();
+    Some(Limit {
+        name: parameter.name.clone(),
+        minimum,
+        maximum: maximum.max(1),
+        allowed,
+    })
+}
