@@ -80,7 +80,7 @@ check-docs:
 # Fetched first: a build on one platform leaves the crates of the others out.
 check-licences: $(DENY)
 	$(CARGO) fetch --locked
-	$(DENY) --offline --locked check --config .ci/deny.toml licenses bans sources
+	$(DENY) --offline --locked --config .ci/deny.toml check licenses bans sources
 
 $(DENY):
 	$(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --root target/tools

@@ -2,9 +2,8 @@
 # Installs what is missing, and nothing else.
 #
 #   scripts/needs.sh build        a C compiler, for the bundled SQLite
-#   scripts/needs.sh build test   also the servers and the browser that the tests talk to
+#   scripts/needs.sh build test   also the browser and the tools of the tests; scripts/peers/ installs the servers
 set -euo pipefail
-PATH=$PATH:/usr/sbin
 
 missing=()
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -22,9 +21,6 @@ for what in "$@"; do
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
       need chromium chromium
       need chromedriver chromium-driver
-      # Servers and clients alone: the full package of MariaDB would set up a service of the machine.
-      if ! has mariadbd || ! has mariadb || ! has mariadb-install-db; then missing+=(mariadb-server-core mariadb-client-core); fi
-      if ! has initdb && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then missing+=(postgresql); fi
       ;;
     *)
       echo "usage: $0 [build] [test]" >&2

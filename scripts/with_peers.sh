@@ -5,8 +5,7 @@
 #
 # A peer is a script scripts/peers/NAME.sh with `start DIR` and `stop DIR`. `start` returns when the
 # peer answers and has written DIR/env (lines NAME=value). Each line reaches the command as a
-# variable AAM_TEST_<PEER>_<NAME>, whether DIR/env writes NAME in full or without that beginning, and
-# AAM_TEST_<PEER> names DIR/env itself.
+# variable AAM_TEST_<PEER>_<NAME>, and AAM_TEST_<PEER> names DIR/env itself.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -52,7 +51,7 @@ for peer in "${peers[@]}"; do
   name=${name//-/_}
   export "AAM_TEST_$name=$root/$peer/env"
   while IFS='=' read -r key value; do
-    [ -n "$key" ] && export "AAM_TEST_${name}_${key#"AAM_TEST_${name}_"}=$value"
+    [ -n "$key" ] && export "AAM_TEST_${name}_$key=$value"
   done <"$root/$peer/env"
 done
 
