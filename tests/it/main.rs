@@ -3,6 +3,7 @@
 
 mod daemon_folder;
 mod daemon_support;
+mod exec_summary;
 mod object_faults;
 mod object_peers;
 mod object_wire;
