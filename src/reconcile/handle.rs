@@ -98,6 +98,11 @@ impl Handle {
         lock(&self.heals).clone()
     }
 
+    /// Forgets the heals of what can never begin: unknown, retired and sealed connections.
+    pub fn keep_heals(&self, can_begin: impl Fn(ConnectionId) -> bool) {
+        lock(&self.heals).retain(|id| can_begin(*id));
+    }
+
     /// Whether an attempt runs for `connection` right now. The state stays what it was meanwhile.
     #[must_use]
     pub fn checking(&self, connection: ConnectionId) -> bool {

@@ -1,7 +1,7 @@
 //! `scripts/exec_summary.py` says what the binary says, to the character.
 
 use aam::funnel::{Blocker, Funnel};
-use aam::report::summary;
+use aam::funnel::summary;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
