@@ -151,11 +151,15 @@ impl Writer {
             });
         }
         if result.is_ok() {
+            crate::fault::boundary("before_commit");
             result = self.db.execute_batch("COMMIT").map_err(RegistryError::from);
         }
         let batch = std::mem::take(&mut self.batch);
         match &result {
-            Ok(()) => self.publish(batch),
+            Ok(()) => {
+                crate::fault::boundary("after_commit");
+                self.publish(batch);
+            }
             Err(error) => {
                 tracing::error!(target: "aam::registry", error = %error, "nothing of this transaction was written");
                 self.head = before;
