@@ -1,8 +1,13 @@
 //! AAM from outside: the built binary over real sockets and files, engines against servers that
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
+mod daemon_disk;
+mod daemon_faults;
 mod daemon_folder;
+mod daemon_hangs;
+mod daemon_races;
 mod daemon_support;
+mod daemon_vendor;
 mod exec_summary;
 mod object_faults;
 mod object_peers;
