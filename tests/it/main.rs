@@ -2,7 +2,9 @@
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
 mod daemon_folder;
+mod daemon_hostile;
 mod daemon_support;
+mod daemon_trust;
 mod object_faults;
 mod object_peers;
 mod object_wire;
