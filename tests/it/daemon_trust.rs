@@ -123,7 +123,8 @@ async fn cases() -> Vec<Case> {
     cases
 }
 
-#[tokio::test]
+// Commands are waited for on this thread while the services answer on the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
     let mut place = Place::new();
     let cases = cases().await;
@@ -145,7 +146,7 @@ async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
     for status in [401, 403, 404, 429, 500] {
         cases.iter().filter_map(|case| case.hostile.as_ref()).for_each(|hostile| hostile.set(Mood::Status(status)));
         for id in &ids {
-            let told = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
+            let told = daemon.post_with(&format!("/connections/{id}/heal"), &json!({}), "wait=5").await;
             hay.told(&format!("heal of {id} at {status}"), &told);
         }
         hay.answers(&daemon, &ids).await;

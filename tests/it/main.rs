@@ -1,6 +1,8 @@
 //! AAM from outside: the built binary over real sockets and files, engines against servers that
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
+mod daemon_api;
+mod daemon_demo;
 mod daemon_folder;
 mod daemon_hostile;
 mod daemon_support;
