@@ -109,7 +109,7 @@ async fn upsert(env: &Env, job: &Job, family: &'static Family, credential: Optio
         let opened = engine.open(target).await?;
         let mut identity = opened.identity;
         identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));
-        warning = warning.or_else(|| gate::over_privileged(family, resource_id, &opened.privilege));
+        warning = warning.or_else(|| gate::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());
         evidence.insert(resource_id.clone(), identity.into());
         parts.push(Part { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });

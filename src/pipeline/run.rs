@@ -141,9 +141,13 @@ pub(super) fn scrubbed(mut outcome: Outcome) -> Outcome {
 }
 
 fn clean<T: serde::Serialize + serde::de::DeserializeOwned>(value: T) -> T {
-    let text = serde_json::to_string(&value).unwrap_or_default();
-    match redact::scrub(&text) {
-        Cow::Borrowed(_) => value,
-        Cow::Owned(scrubbed) => serde_json::from_str(&scrubbed).unwrap_or(value),
-    }
+    // String by string: escaped as JSON once more, a secret would have one form more.
+    let Ok(mut json) = serde_json::to_value(&value) else { return value };
+    redact::scrub_json(&mut json);
+    let text = json.to_string();
+    let scrubbed = match redact::scrub(&text) {
+        Cow::Borrowed(_) => serde_json::from_value(json),
+        Cow::Owned(scrubbed) => serde_json::from_str(&scrubbed),
+    };
+    scrubbed.unwrap_or(value)
 }

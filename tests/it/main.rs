@@ -2,10 +2,12 @@
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
 mod daemon_api;
+mod daemon_browser;
 mod daemon_demo;
 mod daemon_folder;
 mod daemon_hostile;
 mod daemon_support;
+mod daemon_texts;
 mod daemon_trust;
 mod object_faults;
 mod object_peers;
