@@ -145,9 +145,10 @@ impl Place {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let log = self.path("log");
         let append = || std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
+        let filter = self.env.iter().find(|(name, _)| name == "AAM_LOG").map_or("info,aam=debug", |(_, value)| value);
         let child = self
             .command(&["serve", "--port", "0"])
-            .env("AAM_LOG", "info,aam=debug")
+            .env("AAM_LOG", filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(append())

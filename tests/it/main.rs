@@ -1,12 +1,19 @@
 //! AAM from outside: the built binary over real sockets and files, engines against servers that
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
+// mod sql_peers;
+mod daemon_api;
+mod daemon_browser;
+mod daemon_demo;
 mod daemon_disk;
 mod daemon_faults;
 mod daemon_folder;
 mod daemon_hangs;
+mod daemon_hostile;
 mod daemon_races;
 mod daemon_support;
+mod daemon_texts;
+mod daemon_trust;
 mod daemon_vendor;
 mod exec_summary;
 mod object_faults;
@@ -14,4 +21,3 @@ mod object_peers;
 mod object_wire;
 mod openapi_peers;
 mod openapi_support;
-// mod sql_peers;
