@@ -27,6 +27,7 @@ CREATE DEFINER = super@'%' VIEW glad AS SELECT id, name FROM customer WHERE mood
 INSERT INTO customer (name, mood) SELECT CONCAT('c', seq), 'glad' FROM seq_1_to_200;
 INSERT INTO `Order ``x``` SELECT id, 'M', 9.99 FROM customer LIMIT 30;
 INSERT INTO payroll VALUES ('boss', 1);
+ANALYZE TABLE customer;
 
 CREATE USER reader@'%' IDENTIFIED BY :reader;
 GRANT SELECT, SHOW VIEW ON shop.* TO reader@'%';

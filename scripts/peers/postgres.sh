@@ -2,7 +2,7 @@
 # A PostgreSQL of the test's own on loopback: postgres.sh start DIR | stop DIR
 #
 # DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD and for each role of seed.sql
-# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD. Passwords are made anew at each start.
+# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is a PgBouncer before it. Passwords are made anew at each start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -68,10 +68,42 @@ CONF
   PGPASSWORD=$secret "$bin/createdb" -h 127.0.0.1 -p "$port" -U super shop
   PGPASSWORD=$secret "$bin/psql" -q -X -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$port" -U super -d shop \
     -v reader="$READER_PASSWORD" -v blind="$BLIND_PASSWORD" -v writer="$WRITER_PASSWORD" -f "$here/postgres.seed.sql" >/dev/null
+  pooler "$user"
+}
+
+# A pooler in transaction mode before it, as companies have one.
+pooler() {
+  command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install pgbouncer
+  local user=$1 port
+  printf '"reader" "%s"\n' "$READER_PASSWORD" >"$dir/pooler.users"
+  for _ in 1 2 3; do
+    port=$(free_port)
+    cat >"$dir/pooler.ini" <<CONF
+[databases]
+shop = host=127.0.0.1 port=$PORT dbname=shop
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = $port
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = $dir/pooler.users
+pool_mode = transaction
+default_pool_size = 2
+logfile = $dir/pooler.log
+pidfile = $dir/pooler.pid
+CONF
+    if as_user "$user" env PATH="$PATH:/usr/sbin" pgbouncer -q -d "$dir/pooler.ini" >>"$dir/pooler.out" 2>&1; then
+      echo "POOLER_PORT=$port" >>"$dir/env"
+      return 0
+    fi
+  done
+  cat "$dir/pooler.out" "$dir/pooler.log" >&2
+  return 1
 }
 
 stop() {
   [ -d "$dir/data" ] || return 0
+  if [ -s "$dir/pooler.pid" ]; then kill "$(cat "$dir/pooler.pid")" 2>/dev/null || true; fi
   local bin
   bin=$(find_bin)
   cd "$dir"

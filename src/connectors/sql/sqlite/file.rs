@@ -10,8 +10,8 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const TIME: Duration = Duration::from_secs(5);
@@ -55,7 +55,8 @@ impl Deadline {
 
     fn set(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.at.store(self.elapsed().saturating_add(limit), Ordering::Relaxed);
+        self.at
+            .store(self.elapsed().saturating_add(limit), Ordering::Relaxed);
     }
 
     fn passed(&self) -> bool {
@@ -73,10 +74,19 @@ pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
         Mode::Shared => "mode=ro",
         Mode::Immutable => "mode=ro&immutable=1",
     };
-    let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
+    let deadline = Arc::new(Deadline {
+        origin: Instant::now(),
+        at: AtomicU64::new(u64::MAX),
+    });
     let opened = connect(real, query).and_then(|base| guard(base, Arc::clone(&deadline)));
     let base = opened.map_err(|error| errors::of(written, "open it", &error))?;
-    Ok(File { base, mode, written: written.to_string(), limit: TIME, deadline })
+    Ok(File {
+        base,
+        mode,
+        written: written.to_string(),
+        limit: TIME,
+        deadline,
+    })
 }
 
 /// Decides by the files that lie beside the database, and by the database's header.
@@ -88,22 +98,43 @@ fn mode(real: &Path, written: &str) -> Result<Mode, Failure> {
         Some(_) if shm => Ok(Mode::Shared),
         Some(1..) => Err(Failure::new(
             Class::Remote,
-            format!("{written} has changes in its -wal file and no -shm file; reading them would create one"),
-            format!("let its owner merge them: sqlite3 {written} 'PRAGMA wal_checkpoint(TRUNCATE)'"),
+            format!(
+                "{written} has changes in its -wal file and no -shm file; reading them would create one"
+            ),
+            format!(
+                "let its owner merge them: sqlite3 {written} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+            ),
         )),
         _ if in_wal_mode(real, written)? => Ok(Mode::Immutable),
         _ => Ok(Mode::Shared),
     }
 }
 
+/// One connection of the process that files are attached to for a look at their header: opening
+/// a connection for each costs as much as all the reading after it.
+static PROBE: Mutex<Option<Connection>> = Mutex::new(None);
+
 /// Without locks SQLite cannot use a WAL, and says so before it makes any file: that is the probe.
 fn in_wal_mode(real: &Path, written: &str) -> Result<bool, Failure> {
-    let probe = connect(real, "mode=ro&nolock=1").map_err(|error| errors::of(written, "open it", &error))?;
-    match probe.query_row("PRAGMA schema_version", [], |row| row.get::<_, i64>(0)) {
-        Ok(_) => Ok(false),
+    let mut slot = PROBE.lock().unwrap_or_else(PoisonError::into_inner);
+    match attach(&mut slot, &uri(real, "mode=ro&nolock=1")) {
+        Ok(()) => Ok(false),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(true),
         Err(error) => Err(errors::of(written, "read its header", &error)),
     }
+}
+
+/// Attaching reads the header and the schema; a file that cannot be attached is not left attached.
+fn attach(slot: &mut Option<Connection>, uri: &str) -> rusqlite::Result<()> {
+    let probe = match slot.take() {
+        Some(probe) => probe,
+        None => Connection::open_with_flags(":memory:", FLAGS)?,
+    };
+    probe.prepare_cached("ATTACH ?1 AS probe")?.execute([uri])?;
+    probe.prepare_cached("DETACH probe")?.execute([])?;
+    // After any error the connection is dropped, and with it whatever may still be attached.
+    *slot = Some(probe);
+    Ok(())
 }
 
 fn beside(real: &Path, suffix: &str) -> PathBuf {
@@ -116,15 +147,21 @@ fn size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|meta| meta.len())
 }
 
+/// One owner at a time holds a connection, behind a mutex of its own.
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY
+    .union(OpenFlags::SQLITE_OPEN_URI)
+    .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    .union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
+
+fn uri(real: &Path, query: &str) -> String {
+    format!(
+        "file:{}?{query}",
+        utf8_percent_encode(&real.to_string_lossy(), IN_URI)
+    )
+}
+
 fn connect(real: &Path, query: &str) -> rusqlite::Result<Connection> {
-    let path = real.to_string_lossy();
-    let uri = format!("file:{}?{query}", utf8_percent_encode(&path, IN_URI));
-    // One owner at a time holds the connection, behind a mutex of its own.
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-        | OpenFlags::SQLITE_OPEN_URI
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Connection::open_with_flags(uri, flags)
+    Connection::open_with_flags(uri(real, query), FLAGS)
 }
 
 fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Connection> {
@@ -138,12 +175,32 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
 /// Reading, and nothing else. `load_extension` is a function; everything that names a file is denied.
 fn allow(context: AuthContext<'_>) -> Authorization {
     match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
-        AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
-        AuthAction::Pragma { pragma_name, pragma_value } => {
-            let value_free = ["application_id", "user_version", "page_count", "data_version", "schema_version"];
-            let known = pragma_name == "table_xinfo" || (pragma_value.is_none() && value_free.contains(&pragma_name));
-            if known { Authorization::Allow } else { Authorization::Deny }
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {
+            Authorization::Allow
+        }
+        AuthAction::Function { function_name }
+            if !function_name.eq_ignore_ascii_case("load_extension") =>
+        {
+            Authorization::Allow
+        }
+        AuthAction::Pragma {
+            pragma_name,
+            pragma_value,
+        } => {
+            let value_free = [
+                "application_id",
+                "user_version",
+                "page_count",
+                "data_version",
+                "schema_version",
+            ];
+            let known = pragma_name == "table_xinfo"
+                || (pragma_value.is_none() && value_free.contains(&pragma_name));
+            if known {
+                Authorization::Allow
+            } else {
+                Authorization::Deny
+            }
         }
         _ => Authorization::Deny,
     }
@@ -154,7 +211,11 @@ impl File {
     ///
     /// # Errors
     /// Those of `work`, as a failure.
-    pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
+    pub fn within<T>(
+        &self,
+        doing: &str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
         self.deadline.set(self.limit);
         work(&self.base).map_err(|error| errors::of(&self.written, doing, &error))
     }

@@ -1,0 +1,168 @@
+//! The texts that no real server gives on demand, and the engine's answers without network.
+
+use super::*;
+use crate::model::Class;
+
+fn server(id: &str) -> uri::Server {
+    match uri::parse(id) {
+        Ok(Place::Server(server)) => server,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn text(what: &str, failure: &Failure) -> String {
+    format!(
+        "# {what}\n{:?}\n  {}\n  fix: {}\n",
+        failure.class, failure.title, failure.fix
+    )
+}
+
+fn snapshot(name: &str, text: &str) {
+    insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn every_postgres_code_has_its_class_and_its_fix() {
+    use super::postgres::errors::{Stage, of_code};
+    let server = server("postgresql://db.example/shop");
+    let work = Stage::Work("read \"sales\".\"t\"");
+    let mut all = String::new();
+    for (code, stage, words, class) in [
+        ("28P01", Stage::Open, "", Class::CredentialRejected),
+        ("28000", Stage::Open, "", Class::CredentialRejected),
+        (
+            "28000",
+            Stage::Open,
+            "no pg_hba.conf entry for host, no encryption",
+            Class::CredentialRejected,
+        ),
+        ("3D000", Stage::Open, "", Class::NotFound),
+        ("42501", Stage::Open, "", Class::PermissionDenied),
+        ("42501", work, "", Class::PermissionDenied),
+        ("25006", work, "", Class::Remote),
+        ("53300", Stage::Open, "", Class::Throttled),
+        ("57014", work, "", Class::Remote),
+        ("55P03", work, "", Class::Remote),
+        ("57P03", Stage::Open, "", Class::Remote),
+        ("57P01", work, "", Class::Remote),
+        ("XX000", work, "", Class::Remote),
+    ] {
+        let failure = of_code(&server, "reader", stage, code, words);
+        assert_eq!(failure.class, class, "{code}");
+        all.push_str(&text(code, &failure));
+    }
+    snapshot("sql_postgres_codes", &all);
+}
+
+#[test]
+fn every_mysql_code_has_its_class_and_its_fix() {
+    use super::mysql::errors::{Stage, of_code};
+    let server = server("jdbc:mysql://db.example/shop");
+    let work = Stage::Work("read `t`");
+    let mut all = String::new();
+    for (code, stage, class) in [
+        (1045, Stage::Open, Class::CredentialRejected),
+        (1045, work, Class::PermissionDenied),
+        (1130, Stage::Open, Class::CredentialRejected),
+        (1044, Stage::Open, Class::PermissionDenied),
+        (1142, work, Class::PermissionDenied),
+        (1143, work, Class::PermissionDenied),
+        (1049, Stage::Open, Class::NotFound),
+        (1040, Stage::Open, Class::Throttled),
+        (1203, Stage::Open, Class::Throttled),
+        (1129, Stage::Open, Class::Remote),
+        (1205, work, Class::Remote),
+        (1792, work, Class::Remote),
+        (1969, work, Class::Remote),
+        (3024, work, Class::Remote),
+        (1053, work, Class::Remote),
+        (3159, Stage::Open, Class::Misconfigured),
+        (9999, work, Class::Remote),
+    ] {
+        let failure = of_code(&server, "o'hara", stage, code, "");
+        assert_eq!(failure.class, class, "{code}");
+        all.push_str(&text(&code.to_string(), &failure));
+    }
+    snapshot("sql_mysql_codes", &all);
+}
+
+#[test]
+fn every_refusal_of_a_resource_id_can_be_read() {
+    let mut all = String::new();
+    for id in [
+        "jdbc:oracle:thin:@h:1521/x",
+        "jdbc:redshift://h/db",
+        "jdbc:frobnicate:x",
+        "shop",
+        "jdbc:postgresql:shop",
+        "postgres://joe:secret@h/db",
+        "jdbc:postgresql://a,b/db",
+        "jdbc:mysql://h/db?allowLoadLocalInfile=true",
+        "jdbc:mysql://h/db?colour=blue",
+        "jdbc:postgresql://h/db?ssl=false",
+        "jdbc:sqlite::memory:",
+        "jdbc:sqlite:x?cache=shared",
+    ] {
+        let failure = SqlEngine
+            .accepts(id)
+            .err()
+            .unwrap_or_else(|| panic!("{id} was accepted"));
+        all.push_str(&text(id, &failure));
+    }
+    snapshot("sql_resource_ids", &all);
+}
+
+#[test]
+fn a_plan_names_host_and_database_and_a_broken_id_is_never_shown() {
+    let policy = test_policy(Vec::new());
+    let id = "jdbc:postgresql://DB.example/shop?sslmode=verify-full";
+    let calls = SqlEngine.planned_calls(id, &policy);
+    assert_eq!(
+        calls,
+        [PlannedCall {
+            method: "SQL READ ONLY".into(),
+            host: "db.example:5432".into(),
+            path: "/shop".into()
+        }]
+    );
+    assert_eq!(SqlEngine.account(id, &policy), "db.example:5432");
+    assert_eq!(
+        (SqlEngine.need(id), SqlEngine.need("jdbc:sqlite:a.db")),
+        (Need::Required, Need::Optional)
+    );
+    let broken = "postgres://joe:hunter2@h/db";
+    assert!(SqlEngine.planned_calls(broken, &policy).is_empty());
+    assert!(!SqlEngine.account(broken, &policy).contains("hunter2"));
+}
+
+#[test]
+fn clear_text_needs_loopback_or_a_written_word() {
+    let judge = |id: &str, address: &str| {
+        tls::encrypted(
+            &server(id),
+            address.parse().unwrap_or_else(|e| panic!("{e}")),
+        )
+        .map_err(|f| f.class)
+    };
+    let (loopback, remote) = ("127.0.0.1:5432", "192.0.2.1:5432");
+    for (id, here, there) in [
+        ("h:5432/db", Ok(false), Ok(true)),
+        (
+            "postgres://h/db?sslmode=prefer",
+            Ok(false),
+            Err(Class::Misconfigured),
+        ),
+        ("postgres://h/db?sslmode=disable", Ok(false), Ok(false)),
+        ("postgres://h/db?sslmode=require", Ok(true), Ok(true)),
+        ("jdbc:mysql://h/db?useSSL=true", Ok(true), Ok(true)),
+    ] {
+        assert_eq!(
+            (judge(id, loopback), judge(id, remote)),
+            (here, there),
+            "{id}"
+        );
+    }
+    assert_eq!(judge("h:5432/db", "[::ffff:127.0.0.1]:5432"), Ok(false));
+}
