@@ -2,10 +2,12 @@
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
 mod daemon_folder;
+mod daemon_peers;
 mod daemon_support;
 mod object_faults;
 mod object_peers;
 mod object_wire;
 mod openapi_peers;
 mod openapi_support;
-// mod sql_peers;
+mod session_support;
+mod sql_peers;

@@ -1,7 +1,7 @@
 //! `s3` and `s3_compat` against a server of a few lines, where a store misbehaves in a way that moto
 //! and nanio cannot.
 
-use crate::object_wire::{Moved, Plain, Seen, credential, discover, http, open_at, refused, serve};
+use crate::object_wire::{Moved, Seen, credential, discover, http, open_at, refused, serve, wire};
 use aam::connectors::Bounds;
 use aam::connectors::object::ObjectEngine;
 use aam::model::{Catalog, Class};
@@ -47,7 +47,7 @@ async fn a_region_in_the_header_is_signed_for_and_moved_to() {
     };
     let engine = ObjectEngine::new(Arc::new(Moved(0)));
     let opened = engine
-        .open_on(Plain::new(), "acme", Some(&credential(KEY)), &policy)
+        .open_on(wire("s3_compat"), "acme", Some(&credential(KEY)), &policy)
         .await
         .unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The `openapi` engine against a FastAPI service (`scripts/peers/fastapi.sh start DIR`), which
+//! The `openapi` engine against a FastAPI service (`scripts/with_peers.sh fastapi -- ...`), which
 //! writes its own description, and against servers that misbehave.
 
 use crate::openapi_support::{Page, Run, failure, json, raw, serve};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run scripts/peers/fastapi.sh start DIR and export DIR/env")
+        panic!("{name} is not set: run through scripts/with_peers.sh fastapi -- ...")
     })
 }
 
@@ -63,9 +63,9 @@ async fn fastapi_passes_every_step_and_only_gets_are_sent() {
     assert_eq!(
         calls,
         [
-            format!("Get {url}/openapi.json"),
-            format!("Get {url}/books?limit=1"),
-            format!("Get {url}/books?limit=20")
+            format!("GET {url}/openapi.json"),
+            format!("GET {url}/books?limit=1"),
+            format!("GET {url}/books?limit=20")
         ]
     );
     let seen: serde_json::Value = reqwest_json(&format!("{url}/calls")).await;
@@ -286,7 +286,7 @@ async fn a_yaml_description_of_3_0_below_a_protected_path_works() {
     assert!(
         run.calls()
             .iter()
-            .all(|call| call.starts_with(&format!("Get {base}/"))),
+            .all(|call| call.starts_with(&format!("GET {base}/"))),
         "{:?}",
         run.calls()
     );
