@@ -57,7 +57,7 @@ venv() {
     if [ ! -e "$cache/$name/.complete" ]; then
       rm -rf "${cache:?}/$name"
       python3 -m venv "$cache/$name" >/dev/null 2>&1 || { install python3-venv && rm -rf "${cache:?}/$name" && python3 -m venv "$cache/$name"; }
-      "$cache/$name/bin/pip" install --quiet --disable-pip-version-check "$@"
+      "$cache/$name/bin/pip" install --quiet --disable-pip-version-check --no-compile "$@"
       touch "$cache/$name/.complete"
     fi
   ) 9>"$cache/$name.lock" >&2
