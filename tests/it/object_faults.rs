@@ -118,7 +118,7 @@ async fn a_store_that_sends_around_or_away_is_not_followed() {
 
 #[tokio::test]
 async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
-    let cases: [(&str, String, Class); 5] = [
+    let cases: [(&str, String, Class); 8] = [
         (
             "cut XML",
             http(
@@ -145,6 +145,21 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
         ),
         ("other bucket", listing("other", ""), Class::WrongService),
         (
+            "too long",
+            listing("acme", &" ".repeat(9 << 20)),
+            Class::Remote,
+        ),
+        (
+            "too many requests",
+            http("429 Too Many Requests", "retry-after: 7\r\n", ""),
+            Class::Throttled,
+        ),
+        (
+            "later",
+            http("503 Service Unavailable", "retry-after: 7\r\n", ""),
+            Class::Throttled,
+        ),
+        (
             "slow down",
             http(
                 "503 Slow Down",
@@ -165,6 +180,8 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
         .await;
         let failure = refused(&at, "acme", &credential(KEY)).await;
         assert_eq!(failure.class, class, "{name}: {failure:?}");
+        let waits = failure.retry_after_ms.is_some();
+        assert_eq!(waits, class == Class::Throttled, "{name}: {failure:?}");
     }
 }
 
