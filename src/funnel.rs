@@ -5,6 +5,8 @@
 //! - eligible = active + network_blocked + healing + error
 //! - active <= reachable <= eligible
 
+pub mod summary;
+
 use crate::model::{State, Timestamp};
 use crate::world::{Connection, World};
 use serde::{Deserialize, Serialize};
@@ -85,7 +87,7 @@ pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> 
     }
     funnel.first_sync_p95_ms = p95(&mut latencies);
     funnel.blockers = ranked(blockers);
-    funnel.summary = crate::report::summary::lines(&funnel);
+    funnel.summary = summary::lines(&funnel);
     funnel
 }
 
@@ -203,3 +205,6 @@ fn p95(values: &mut [u64]) -> u64 {
     let rank = (values.len() * 95).div_ceil(100).max(1) - 1;
     *values.select_nth_unstable(rank).1
 }
+
+#[cfg(test)]
+mod tests;

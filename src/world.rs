@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything that is known, by connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
-    /// By namespace, then by id: pages of one namespace are a range.
+    /// In order of id.
     pub connections: BTreeMap<ConnectionId, Connection>,
     /// Which connections an origin desires. Empty sets are removed.
     pub by_origin: BTreeMap<Origin, BTreeSet<ConnectionId>>,
@@ -27,7 +27,7 @@ pub struct World {
 }
 
 /// What is known of one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Connection {
     pub namespace: Arc<str>,
     pub source_type: Arc<str>,
@@ -77,14 +77,18 @@ pub struct Attempt {
     pub facts: Finished,
 }
 
-/// A row of the `checked` table: a re-check that found nothing new appended nothing to the ledger.
+/// A row of the `checked` table: what the ledger alone does not say, because a re-check that found
+/// nothing new appended nothing to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Checked {
     pub connection: ConnectionId,
     pub at: Timestamp,
-    pub full: bool,
+    /// The last full look, changed or not.
+    pub full_at: Option<Timestamp>,
     /// Failures in a row including the unchanged ones.
     pub failures: u32,
+    /// The generation that `failures` belongs to: a newer document starts from zero.
+    pub generation: u32,
 }
 
 impl World {
@@ -116,7 +120,7 @@ impl World {
             ) => {
                 self.accept(entry, id, origin, *spec, source_type);
             }
-            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
+            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(id, origin),
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.apply(entry, fact);
@@ -138,12 +142,11 @@ impl World {
         {
             return;
         }
-        connection.begun = None;
         connection.checked = Some(checked.at);
-        if checked.full {
-            connection.checked_full = Some(checked.at);
+        connection.checked_full = checked.full_at.or(connection.checked_full);
+        if connection.generation == checked.generation {
+            connection.failures = checked.failures;
         }
-        connection.failures = checked.failures;
     }
 
     /// The one shared copy of `text`.
@@ -187,7 +190,7 @@ impl World {
         connection.choose_document();
     }
 
-    fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
+    fn withdraw(&mut self, id: ConnectionId, origin: &Origin) {
         if let Some(ids) = self.by_origin.get_mut(origin) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -198,7 +201,6 @@ impl World {
             connection.origins.retain(|desire| desire.origin != *origin);
             connection.choose_document();
         }
-        let _ = entry;
     }
 
     /// The connections of `namespace`, in order of id.
@@ -254,7 +256,7 @@ impl Connection {
             return;
         };
         self.document = newest.seq;
-        if newest.spec != self.spec {
+        if newest.spec != self.spec || self.generation == 0 {
             self.spec = newest.spec;
             self.generation += 1;
             self.failures = 0;
@@ -328,7 +330,7 @@ impl Connection {
         self.checked.max(self.last.as_ref().map(|last| last.at))
     }
 
-    /// When the class of the latest failure says to look again: table and delay, without backoff.
+    /// What the class of the latest failure says about looking again.
     #[must_use]
     pub fn retry(&self) -> Option<Retry> {
         self.last
@@ -349,3 +351,8 @@ impl Connection {
         same_ground && (healthy_recheck || last.facts.outcome == facts.outcome)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod history;
+#[cfg(test)]
+mod tests;

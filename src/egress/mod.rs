@@ -27,6 +27,8 @@ mod send;
 mod tests;
 mod transport;
 
+pub use crate::model::PlannedCall;
+
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Class, ConnectionId, Failure};
 use crate::policy::{Cap, Policy};
@@ -121,15 +123,6 @@ pub struct Admitted {
 pub struct Traffic {
     pub calls: u64,
     pub bytes: u64,
-}
-
-/// A call that `aam plan` announces.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct PlannedCall {
-    /// `GET`, `HEAD`, `SQL READ ONLY`, `READ FILE`.
-    pub method: String,
-    pub host: String,
-    pub path: String,
 }
 
 /// Shared by all attempts of a process.

@@ -3,7 +3,7 @@
 use super::catalog::{Catalog, Drift};
 use super::failure::{Class, Failure};
 use super::ids::Digest;
-use super::step::{Step, StepReport};
+use super::step::{Step, StepReport, StepStatus};
 use serde::{Deserialize, Serialize};
 
 /// How much of the pipeline an attempt runs.
@@ -60,7 +60,12 @@ impl Outcome {
     pub fn digest(&self) -> Digest {
         let mut text = String::new();
         for report in &self.steps {
-            let words = serde_json::to_string(&report.status).unwrap_or_default();
+            let words = match &report.status {
+                StepStatus::Warned { failure } | StepStatus::Failed { failure } => {
+                    lasting(failure, report.failure().is_some())
+                }
+                other => serde_json::to_string(other).unwrap_or_default(),
+            };
             text.push_str(report.step.word());
             text.push_str(&words);
         }
@@ -70,5 +75,79 @@ impl Outcome {
             self.catalog.as_ref().map(Catalog::digest)
         ));
         Digest::of(text.as_bytes())
+    }
+}
+
+/// What of a failure is the same when it is met again. Sources put request ids and times into their
+/// words: with them every retry would be news, and the ledger would grow with the clock.
+fn lasting(failure: &Failure, failed: bool) -> String {
+    let detail: Vec<&str> = failure
+        .detail
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.contains(|c: char| c.is_ascii_digit()))
+        .collect();
+    serde_json::json!([
+        failed,
+        failure.class,
+        failure.title,
+        failure.fix,
+        failure.retry_after_ms,
+        detail
+    ])
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Evidence;
+
+    fn failed(detail: &str, duration_ms: u64) -> Outcome {
+        let failure = Failure::new(Class::Remote, "the bucket cannot be listed", "try later");
+        let report = |step| StepReport {
+            step,
+            status: if step == Step::Health {
+                StepStatus::Failed {
+                    failure: failure.clone().detail(detail),
+                }
+            } else {
+                StepStatus::Passed
+            },
+            duration_ms,
+            evidence: Evidence::new(),
+        };
+        Outcome {
+            scope: Scope::Full,
+            steps: Step::ALL.into_iter().map(report).collect(),
+            catalog: None,
+            drift: Drift::default(),
+            rows: None,
+            latency_ms: Some(duration_ms),
+        }
+    }
+
+    #[test]
+    fn request_ids_and_times_are_no_news_and_other_words_are() {
+        let once = failed("SlowDown at 2026-11-08T18:00:00Z, RequestId 7F3A-00c1", 3).digest();
+        let again = failed("SlowDown at 2026-11-09T06:30:12Z, RequestId 91BB-12d4", 900).digest();
+        assert_eq!(once, again);
+        assert_ne!(
+            once,
+            failed(
+                "AccessDenied at 2026-11-08T18:00:00Z, RequestId 7F3A-00c1",
+                3
+            )
+            .digest()
+        );
+        let mut warned = failed("", 3);
+        let mut other = failed("", 3);
+        for report in &mut warned.steps {
+            if let StepStatus::Failed { failure } = report.status.clone() {
+                report.status = StepStatus::Warned { failure };
+            }
+        }
+        assert_ne!(warned.digest(), other.digest(), "a warning is no failure");
+        other.rows = Some(1);
+        assert_ne!(failed("", 3).digest(), other.digest());
     }
 }

@@ -88,9 +88,10 @@ impl Catalog {
         let before = by_name(earlier);
         let after = by_name(self);
         let mut drift = Drift::default();
-        for (name, stream) in &before {
-            match after.get(name) {
-                Some(now) => columns(name, stream, now, &mut drift),
+        for (key, stream) in &before {
+            let name = full_name(stream);
+            match after.get(key) {
+                Some(now) => columns(&name, stream, now, &mut drift),
                 None if self.truncated
                     || self
                         .skipped
@@ -102,25 +103,29 @@ impl Catalog {
         if !earlier.truncated {
             drift.additive.extend(
                 after
-                    .keys()
-                    .filter(|name| !before.contains_key(*name))
-                    .map(|name| format!("stream {name} is new")),
+                    .iter()
+                    .filter(|(key, _)| !before.contains_key(*key))
+                    .map(|(_, stream)| format!("stream {} is new", full_name(stream))),
             );
         }
         drift
     }
 }
 
-fn by_name(catalog: &Catalog) -> BTreeMap<String, &Stream> {
-    let full = |stream: &Stream| match &stream.namespace {
-        Some(namespace) => format!("{namespace}.{}", stream.name),
-        None => stream.name.clone(),
-    };
+/// Streams by namespace and name; joined into one text, `a.b` and `c` would be `a` and `b.c`.
+fn by_name(catalog: &Catalog) -> BTreeMap<(Option<&str>, &str), &Stream> {
     catalog
         .streams
         .iter()
-        .map(|stream| (full(stream), stream))
+        .map(|stream| ((stream.namespace.as_deref(), stream.name.as_str()), stream))
         .collect()
+}
+
+fn full_name(stream: &Stream) -> String {
+    match &stream.namespace {
+        Some(namespace) => format!("{namespace}.{}", stream.name),
+        None => stream.name.clone(),
+    }
 }
 
 fn columns(name: &str, before: &Stream, now: &Stream, drift: &mut Drift) {
@@ -154,5 +159,131 @@ fn columns(name: &str, before: &Stream, now: &Stream, drift: &mut Drift) {
         drift
             .breaking
             .push(format!("the primary key of {name} changed"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stream(namespace: Option<&str>, name: &str, columns: &[(&str, &str)]) -> Stream {
+        let properties: serde_json::Map<String, Value> = columns
+            .iter()
+            .map(|(column, kind)| ((*column).to_string(), serde_json::json!({ "type": kind })))
+            .collect();
+        Stream {
+            name: name.to_string(),
+            namespace: namespace.map(str::to_string),
+            json_schema: serde_json::json!({ "properties": properties }),
+            supported_sync_modes: vec![SyncMode::FullRefresh],
+            source_defined_primary_key: Vec::new(),
+            row_estimate: None,
+        }
+    }
+
+    fn of(streams: Vec<Stream>) -> Catalog {
+        Catalog {
+            streams,
+            ..Catalog::default()
+        }
+        .sorted()
+    }
+
+    #[test]
+    fn names_that_join_to_one_text_are_two_streams() {
+        let before = of(vec![
+            stream(Some("a.b"), "c", &[]),
+            stream(Some("a"), "b.c", &[]),
+        ]);
+        let after = of(vec![stream(Some("a"), "b.c", &[])]);
+        assert_eq!(after.drift_from(&before).breaking, ["stream a.b.c is gone"]);
+    }
+
+    #[test]
+    fn what_is_skipped_or_behind_a_truncation_is_not_gone() {
+        let before = of(vec![stream(None, "t", &[]), stream(None, "u", &[])]);
+        let mut after = of(vec![stream(None, "t", &[])]);
+        assert_eq!(after.drift_from(&before).breaking, ["stream u is gone"]);
+        after.truncated = true;
+        assert_eq!(after.drift_from(&before), Drift::default());
+        assert_eq!(
+            before.drift_from(&after),
+            Drift::default(),
+            "it may have been there before"
+        );
+        after.truncated = false;
+        after.skipped.push(SkippedStream {
+            name: "u".to_string(),
+            reason: "denied".to_string(),
+        });
+        assert_eq!(after.drift_from(&before), Drift::default());
+    }
+
+    #[test]
+    fn columns_types_and_keys_break_and_new_ones_do_not() {
+        let before = of(vec![stream(
+            None,
+            "t",
+            &[("id", "integer"), ("name", "string")],
+        )]);
+        let mut now = stream(None, "t", &[("id", "string"), ("email", "string")]);
+        now.source_defined_primary_key = vec![vec!["id".to_string()]];
+        let after = of(vec![now]);
+        let drift = after.drift_from(&before);
+        assert_eq!(drift.additive, ["column t.email is new"]);
+        assert_eq!(
+            drift.breaking,
+            [
+                "column t.id changed from \"integer\" to \"string\"",
+                "column t.name is gone"
+            ]
+        );
+        assert!(
+            before
+                .drift_from(&after)
+                .breaking
+                .contains(&"the primary key of t changed".to_string())
+        );
+    }
+
+    fn streams() -> impl Strategy<Value = Vec<Stream>> {
+        let one = (
+            proptest::option::of("[ab]"),
+            "[tu]{1,2}",
+            proptest::collection::btree_map("[xy]", "string|integer", 0..3),
+        );
+        proptest::collection::btree_set(one, 0..5).prop_map(|set| {
+            let mut seen = std::collections::BTreeSet::new();
+            set.into_iter()
+                .filter(|(namespace, name, _)| seen.insert((namespace.clone(), name.clone())))
+                .map(|(namespace, name, columns)| {
+                    let columns: Vec<(&str, &str)> = columns
+                        .iter()
+                        .map(|(name, kind)| (name.as_str(), kind.as_str()))
+                        .collect();
+                    stream(namespace.as_deref(), &name, &columns)
+                })
+                .collect()
+        })
+    }
+
+    proptest! {
+        /// No drift exactly where the digest is the same; what is new one way is gone the other way.
+        #[test]
+        fn drift_and_digest_agree(a in streams(), b in streams(), estimate in 0..9_u64) {
+            let (before, after) = (of(a.clone()), of(b));
+            let mut shuffled = Catalog { streams: a.into_iter().rev().collect(), ..Catalog::default() };
+            for stream in &mut shuffled.streams {
+                stream.row_estimate = Some(estimate);
+            }
+            prop_assert_eq!(shuffled.digest(), before.digest());
+            prop_assert_eq!(before.drift_from(&before), Drift::default());
+            let (there, back) = (after.drift_from(&before), before.drift_from(&after));
+            prop_assert_eq!(there == Drift::default(), after.digest() == before.digest());
+            for line in &there.additive {
+                prop_assert!(back.breaking.contains(&line.replace(" is new", " is gone")), "{line}");
+            }
+        }
     }
 }

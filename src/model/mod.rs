@@ -5,6 +5,7 @@
 //! README's state table; one word names one thing in code, API, docs and database.
 
 pub mod attempt;
+pub mod call;
 pub mod catalog;
 pub mod failure;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod state;
 pub mod step;
 
 pub use attempt::{Outcome, Scope};
+pub use call::PlannedCall;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
 pub use failure::{Class, Failure, Retry};
 pub use ids::{ConnectionId, Digest, Origin};

@@ -20,9 +20,15 @@ pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Fa
 }
 
 /// The pure part of step 1.
-pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
+pub(super) fn judge(
+    engines: &Engines,
+    policy: &Policy,
+    intent: &Intent,
+) -> Result<&'static Family, Failure> {
     let source_type = intent.source_type.as_str();
-    let Some(family) = family::find(source_type) else { return Err(unknown(source_type)) };
+    let Some(family) = family::find(source_type) else {
+        return Err(unknown(source_type));
+    };
     if !policy.allowlist.contains(source_type) {
         return Err(Failure::new(
             Class::Unsupported,
@@ -45,7 +51,11 @@ fn unknown(source_type: &str) -> Failure {
         Some(near) => format!("did you mean {near}? aam families lists all"),
         None => "aam families lists the source types there are".to_string(),
     };
-    Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
+    Failure::new(
+        Class::Unsupported,
+        format!("source type {source_type} is not known"),
+        fix,
+    )
 }
 
 fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
@@ -53,19 +63,32 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
     if !rules.evidence.contains(&intent.evidence.status) {
         return refuse(
-            format!("evidence.status is {}, the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
-            format!("have {} sanctioned, then send the intent again", intent.source_type),
+            format!(
+                "evidence.status is {}, the policy accepts {}",
+                intent.evidence.status,
+                rules.evidence.join(", ")
+            ),
+            format!(
+                "have {} sanctioned, then send the intent again",
+                intent.source_type
+            ),
         );
     }
     if intent.risk_level > rules.max_risk {
         return refuse(
-            format!("risk_level is {}, the policy accepts {} at most", intent.risk_level, rules.max_risk),
+            format!(
+                "risk_level is {}, the policy accepts {} at most",
+                intent.risk_level, rules.max_risk
+            ),
             "lower the risk at its source, or raise eligibility.max_risk in the policy".to_string(),
         );
     }
     if intent.owner.confidence < rules.min_confidence {
         return refuse(
-            format!("owner.confidence is {}, the policy asks for {} at least", intent.owner.confidence, rules.min_confidence),
+            format!(
+                "owner.confidence is {}, the policy asks for {} at least",
+                intent.owner.confidence, rules.min_confidence
+            ),
             "confirm the owner, or lower eligibility.min_confidence in the policy".to_string(),
         );
     }
@@ -73,7 +96,11 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
 }
 
 /// Step 2: the locator resolves, or the source needs none. Read anew at every attempt.
-pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Result<Ran<Option<Credential>>, Failure> {
+pub(super) fn credential(
+    env: &Env,
+    job: &Job,
+    family: &'static Family,
+) -> Result<Ran<Option<Credential>>, Failure> {
     let mut evidence = Evidence::new();
     if let Some(locator) = &job.intent.credential_locator {
         let credential = env.resolver.resolve(locator)?;
@@ -81,14 +108,25 @@ pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Resul
         return Ok(Ran::new(Some(credential), evidence));
     }
     let needed = match env.engines.of(family) {
-        Some(engine) => job.intent.resource_ids.iter().any(|id| engine.need(id) == Need::Required),
+        Some(engine) => job
+            .intent
+            .resource_ids
+            .iter()
+            .any(|id| engine.need(id) == Need::Required),
         None => true,
     };
     if needed {
         return Err(Failure::new(
             Class::CredentialMissing,
-            format!("{} needs a credential and the intent has no credential_locator", family.title),
-            format!("set credential_locator, for example env:{}_TOKEN; least privilege: {}", family.id.to_uppercase(), family.least_privilege),
+            format!(
+                "{} needs a credential and the intent has no credential_locator",
+                family.title
+            ),
+            format!(
+                "set credential_locator, for example env:{}_TOKEN; least privilege: {}",
+                family.id.to_uppercase(),
+                family.least_privilege
+            ),
         ));
     }
     evidence.insert("locator".to_string(), "none needed".into());
@@ -100,7 +138,10 @@ pub(super) fn engine<'a>(env: &'a Env, family: &Family) -> Result<&'a dyn Engine
     env.engines.of(family).ok_or_else(|| {
         Failure::new(
             Class::Unsupported,
-            format!("this version of aam has no connector for {} yet", family.title),
+            format!(
+                "this version of aam has no connector for {} yet",
+                family.title
+            ),
             "nothing to do now; aam families shows what this version connects",
         )
     })
@@ -122,17 +163,32 @@ pub(super) fn target(
         cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),
     });
-    Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
+    Target {
+        family,
+        resource_id: resource_id.to_string(),
+        credential,
+        policy: Arc::clone(&job.policy),
+        session,
+    }
 }
 
 /// The warning for a credential that may do more than read.
-pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege) -> Option<Failure> {
-    let Privilege::Over { grants } = privilege else { return None };
+pub(super) fn over_privileged(
+    family: &Family,
+    resource_id: &str,
+    privilege: &Privilege,
+) -> Option<Failure> {
+    let Privilege::Over { grants } = privilege else {
+        return None;
+    };
     Some(
         Failure::new(
             Class::PermissionDenied,
             format!("the credential of {resource_id} may do more than read"),
-            format!("give aam a credential with least privilege: {}", family.least_privilege),
+            format!(
+                "give aam a credential with least privilege: {}",
+                family.least_privilege
+            ),
         )
         .detail(grants.join("; ")),
     )

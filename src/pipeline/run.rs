@@ -2,7 +2,7 @@
 
 use crate::credentials::redact;
 use crate::egress::Traffic;
-use crate::model::{Class, Evidence, Failure, Outcome, Step, StepReport, StepStatus};
+use crate::model::{Catalog, Class, Evidence, Failure, Outcome, Step, StepReport, StepStatus};
 use crate::policy::{SafeMode, duration_words};
 use futures_util::FutureExt;
 use std::borrow::Cow;
@@ -20,7 +20,11 @@ pub(super) struct Ran<T> {
 
 impl<T> Ran<T> {
     pub(super) fn new(value: T, evidence: Evidence) -> Ran<T> {
-        Ran { value, evidence, warning: None }
+        Ran {
+            value,
+            evidence,
+            warning: None,
+        }
     }
 }
 
@@ -45,52 +49,103 @@ impl Runner {
     }
 
     /// Runs one step. `None`: it failed, and the report says why.
-    pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<Ran<T>, Failure>>) -> Option<T> {
+    pub(super) async fn step<T>(
+        &mut self,
+        step: Step,
+        work: impl Future<Output = Result<Ran<T>, Failure>>,
+    ) -> Option<T> {
         let started = Instant::now();
         let left = self.deadline.saturating_duration_since(started);
-        let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
-        let ended = tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await;
+        let (limit, whole) = if left < self.step_timeout {
+            (left, true)
+        } else {
+            (self.step_timeout, false)
+        };
+        let guarded = AssertUnwindSafe(work).catch_unwind();
+        // With no time left the step is not even begun: a first poll could already call somebody.
+        let ended = if limit.is_zero() {
+            None
+        } else {
+            tokio::time::timeout(limit, guarded).await.ok()
+        };
         let took = started.elapsed();
         let result = match ended {
-            Err(_) if whole => Err(timed_out(step, "attempt_timeout", self.attempt_timeout)),
-            Err(_) => Err(timed_out(step, "step_timeout", self.step_timeout)),
-            Ok(Err(panic)) => Err(panicked(step, &*panic)),
-            Ok(Ok(result)) => result,
+            None if whole => Err(timed_out(step, "attempt_timeout", self.attempt_timeout)),
+            None => Err(timed_out(step, "step_timeout", self.step_timeout)),
+            Some(Err(panic)) => Err(panicked(step, &*panic)),
+            Some(Ok(result)) => result,
         };
         // Rounded up: what was measured took time.
-        self.latencies.push((step, u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)));
+        self.latencies.push((
+            step,
+            u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX),
+        ));
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (status, evidence, value) = match result {
-            Ok(Ran { value, evidence, warning: None }) => (StepStatus::Passed, evidence, Some(value)),
-            Ok(Ran { value, evidence, warning: Some(failure) }) => (StepStatus::Warned { failure }, evidence, Some(value)),
+            Ok(Ran {
+                value,
+                evidence,
+                warning: None,
+            }) => (StepStatus::Passed, evidence, Some(value)),
+            Ok(Ran {
+                value,
+                evidence,
+                warning: Some(failure),
+            }) => (StepStatus::Warned { failure }, evidence, Some(value)),
             Err(failure) => (StepStatus::Failed { failure }, Evidence::new(), None),
         };
-        self.reports.push(StepReport { step, status, duration_ms, evidence });
+        self.reports.push(StepReport {
+            step,
+            status,
+            duration_ms,
+            evidence,
+        });
         value
     }
 
-    /// Adds evidence to the report of the step that ran last, whether it passed or not.
+    /// Reports a step that is not run, and why.
     pub(super) fn skip(&mut self, step: Step, reason: &str) {
-        let status = StepStatus::Skipped { reason: reason.to_string() };
-        self.reports.push(StepReport { step, status, duration_ms: 0, evidence: Evidence::new() });
+        let status = StepStatus::Skipped {
+            reason: reason.to_string(),
+        };
+        self.reports.push(StepReport {
+            step,
+            status,
+            duration_ms: 0,
+            evidence: Evidence::new(),
+        });
     }
 
     /// Milliseconds that `step` took, rounded up.
     pub(super) fn latency_ms(&self, step: Step) -> Option<u64> {
-        self.latencies.iter().find(|(ran, _)| *ran == step).map(|(_, ms)| *ms)
+        self.latencies
+            .iter()
+            .find(|(ran, _)| *ran == step)
+            .map(|(_, ms)| *ms)
     }
 
     /// All seven reports: what did not run is skipped, with the reason. The registry's report is
     /// written with the row itself, so it stands also after a failure.
     pub(super) fn finish(mut self) -> Vec<StepReport> {
-        let failed = self.reports.iter().find(|report| report.failure().is_some()).map(|report| report.step);
+        let failed = self
+            .reports
+            .iter()
+            .find(|report| report.failure().is_some())
+            .map(|report| report.step);
         for step in Step::ALL {
             if self.reports.iter().any(|report| report.step == step) {
                 continue;
             }
             match failed {
-                Some(failed) if step != Step::Registry => self.skip(step, &format!("not run: {} failed", failed.word())),
-                _ => self.reports.push(StepReport { step, status: StepStatus::Passed, duration_ms: 0, evidence: Evidence::new() }),
+                Some(failed) if step != Step::Registry => {
+                    self.skip(step, &format!("not run: {} failed", failed.word()))
+                }
+                _ => self.reports.push(StepReport {
+                    step,
+                    status: StepStatus::Passed,
+                    duration_ms: 0,
+                    evidence: Evidence::new(),
+                }),
             }
         }
         self.reports.sort_by_key(|report| report.step);
@@ -109,7 +164,10 @@ fn timed_out(step: Step, key: &str, limit: Duration) -> Failure {
 }
 
 fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failure {
-    let words = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    let words = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     Failure::new(
         Class::Bug,
         format!("a defect of aam was met in the {} step", step.word()),
@@ -134,16 +192,58 @@ pub(super) fn flat(evidence: Evidence) -> Evidence {
 }
 
 /// The outcome without any known secret, by value. The last gate before log, row and answer.
+///
+/// Each text is scrubbed where it stands and never the JSON around it: a secret like `1234` or `passed`
+/// would break that, and what cannot be read back cannot be cleaned.
 pub(super) fn scrubbed(mut outcome: Outcome) -> Outcome {
-    outcome.steps = clean(outcome.steps);
-    outcome.catalog = outcome.catalog.map(clean);
+    for report in &mut outcome.steps {
+        report.status = match std::mem::replace(&mut report.status, StepStatus::Passed) {
+            StepStatus::Passed => StepStatus::Passed,
+            StepStatus::Warned { failure } => StepStatus::Warned {
+                failure: redact::scrub_failure(failure),
+            },
+            StepStatus::Failed { failure } => StepStatus::Failed {
+                failure: redact::scrub_failure(failure),
+            },
+            StepStatus::Skipped { reason } => StepStatus::Skipped {
+                reason: clean(reason),
+            },
+        };
+        let mut evidence = serde_json::Value::Object(std::mem::take(&mut report.evidence));
+        redact::scrub_json(&mut evidence);
+        if let serde_json::Value::Object(evidence) = evidence {
+            report.evidence = evidence;
+        }
+    }
+    outcome.drift.additive = clean_all(outcome.drift.additive);
+    outcome.drift.breaking = clean_all(outcome.drift.breaking);
+    outcome.catalog = outcome.catalog.map(clean_catalog);
     outcome
 }
 
-fn clean<T: serde::Serialize + serde::de::DeserializeOwned>(value: T) -> T {
-    let text = serde_json::to_string(&value).unwrap_or_default();
-    match redact::scrub(&text) {
-        Cow::Borrowed(_) => value,
-        Cow::Owned(scrubbed) => serde_json::from_str(&scrubbed).unwrap_or(value),
+fn clean_catalog(mut catalog: Catalog) -> Catalog {
+    for stream in &mut catalog.streams {
+        stream.name = clean(std::mem::take(&mut stream.name));
+        stream.namespace = stream.namespace.take().map(clean);
+        redact::scrub_json(&mut stream.json_schema);
+        for path in &mut stream.source_defined_primary_key {
+            *path = clean_all(std::mem::take(path));
+        }
     }
+    for skipped in &mut catalog.skipped {
+        skipped.name = clean(std::mem::take(&mut skipped.name));
+        skipped.reason = clean(std::mem::take(&mut skipped.reason));
+    }
+    catalog
+}
+
+fn clean(text: String) -> String {
+    match redact::scrub(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(scrubbed) => scrubbed,
+    }
+}
+
+fn clean_all(texts: Vec<String>) -> Vec<String> {
+    texts.into_iter().map(clean).collect()
 }

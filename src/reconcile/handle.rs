@@ -98,6 +98,11 @@ impl Handle {
         lock(&self.heals).clone()
     }
 
+    /// Forgets the heals of what can never begin: unknown, retired and sealed connections.
+    pub fn keep_heals(&self, can_begin: impl Fn(ConnectionId) -> bool) {
+        lock(&self.heals).retain(|id| can_begin(*id));
+    }
+
     /// Whether an attempt runs for `connection` right now. The state stays what it was meanwhile.
     #[must_use]
     pub fn checking(&self, connection: ConnectionId) -> bool {
@@ -112,8 +117,12 @@ impl Handle {
 
     /// Takes the place of the one attempt that `connection` may have; false when it is taken.
     pub fn enter(&self, connection: ConnectionId) -> bool {
-        lock(&self.heals).remove(&connection);
-        lock(&self.in_flight).insert(connection)
+        let entered = lock(&self.in_flight).insert(connection);
+        if entered {
+            // Only now: a heal that was asked for while an attempt runs is still owed.
+            lock(&self.heals).remove(&connection);
+        }
+        entered
     }
 
     /// Gives the place back and tells the waiters.
@@ -164,3 +173,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "handle_tests.rs"]
+mod tests;

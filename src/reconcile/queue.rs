@@ -34,7 +34,12 @@ impl Queue {
 
     /// The earliest item that is due at `now` and passes `free`; it leaves the queue.
     pub fn pop(&mut self, now: Timestamp, free: impl Fn(ConnectionId) -> bool) -> Option<Item> {
-        let found = self.order.iter().take_while(|(due, _)| *due <= now).find(|(_, id)| free(*id)).copied()?;
+        let found = self
+            .order
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .find(|(_, id)| free(*id))
+            .copied()?;
         self.order.remove(&found);
         self.items.remove(&found.1)
     }
@@ -55,5 +60,66 @@ impl Queue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Scope;
+    use crate::model::ledger::Why;
+    use crate::world::history::id;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn item(connection: u8, due: i64) -> Item {
+        Item {
+            connection: id(connection),
+            why: Why::New,
+            scope: Scope::Full,
+            due: Timestamp(due),
+        }
+    }
+
+    proptest! {
+        /// Against a plain map: whatever is put, at most one item for each connection, the earliest first.
+        #[test]
+        fn it_is_a_map_ordered_by_due(puts in proptest::collection::vec((0..5_u8, proptest::option::of(0..50_i64)), 0..40), now in 0..60_i64, taken in 0..5_u8) {
+            let (mut queue, mut map) = (Queue::default(), BTreeMap::new());
+            for (connection, due) in puts {
+                queue.put(id(connection), due.map(|due| item(connection, due)));
+                match due {
+                    Some(due) => map.insert(connection, due),
+                    None => map.remove(&connection),
+                };
+            }
+            prop_assert_eq!(queue.len(), map.len());
+            prop_assert_eq!(queue.is_empty(), map.is_empty());
+            prop_assert_eq!(queue.next_due(), map.values().min().map(|due| Timestamp(*due)));
+            let mut order: Vec<(i64, u8)> = map.iter().map(|(connection, due)| (*due, *connection)).collect();
+            order.retain(|(due, connection)| *due <= now && *connection != taken);
+            order.sort_unstable();
+            let mut popped = Vec::new();
+            while let Some(item) = queue.pop(Timestamp(now), |one| one != id(taken)) {
+                popped.push(item);
+            }
+            prop_assert_eq!(popped, order.into_iter().map(|(due, connection)| item(connection, due)).collect::<Vec<_>>());
+        }
+
+        /// A plan in place of a plan: a thousand wakes leave what one leaves.
+        #[test]
+        fn replacing_again_changes_nothing(plan in proptest::collection::vec((0..9_u8, 0..50_i64), 0..20), wakes in 1..5_usize) {
+            let plan: BTreeMap<u8, i64> = plan.into_iter().collect();
+            let items = || plan.iter().map(|(connection, due)| item(*connection, *due));
+            let (mut once, mut often) = (Queue::default(), Queue::default());
+            once.replace(items());
+            for _ in 0..wakes {
+                often.replace(items());
+            }
+            while let Some(item) = once.pop(Timestamp(i64::MAX), |_| true) {
+                prop_assert_eq!(often.pop(Timestamp(i64::MAX), |_| true), Some(item));
+            }
+            prop_assert!(often.is_empty());
+        }
     }
 }

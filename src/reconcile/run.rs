@@ -91,6 +91,9 @@ impl Loop {
         let world = self.handle.registry.world();
         self.ground = Ground::of(self.handle.policy(), &world);
         let plan = plan::plan(&world, &self.ground, &heals, now);
+        self.handle.keep_heals(|id| {
+            world.connections.get(&id).is_some_and(|known| known.retired.is_none() && !world.sealed.contains(&*known.namespace))
+        });
         drop(world);
         self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
     }
@@ -132,10 +135,19 @@ impl Loop {
                 return;
             }
         };
-        if let Err(error) = result {
-            self.troubled(&error);
-            self.look_again = true;
-            return;
+        match result {
+            Ok(()) => {}
+            // One row that cannot be read concerns one connection: the others go on.
+            Err(error @ RegistryError::Row { .. }) => {
+                tracing::error!(target: "aam::registry", %connection, %error, "this connection is held as it is");
+                self.queue.put(connection, None);
+                return;
+            }
+            Err(error) => {
+                self.troubled(&error);
+                self.look_again = true;
+                return;
+            }
         }
         let heal = self.handle.heals().contains(&connection);
         let now = self.handle.clock.now();

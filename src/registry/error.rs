@@ -13,10 +13,14 @@ pub enum RegistryError {
         "registry {path} is in use by {holder}; one writer at a time: stop it, or give this one its own --registry"
     )]
     Held { path: PathBuf, holder: String },
-    #[error("the file is an SQLite database but no registry of AAM; give another --registry")]
+    #[error("the file is no registry of AAM and is left as it is; give another --registry")]
     Foreign,
     #[error("the registry has schema version {found}, this aam knows {known}: use the newer aam")]
     Newer { found: usize, known: usize },
+    #[error(
+        "the registry has schema version {found}, this aam reads {known}: start aam serve or aam once, which migrates it"
+    )]
+    Older { found: usize, known: usize },
     #[error(
         "migration {version} was applied in another form than this aam knows; the registry was changed by hand or by another build"
     )]
@@ -44,6 +48,7 @@ impl From<rusqlite::Error> for RegistryError {
     fn from(error: rusqlite::Error) -> RegistryError {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => RegistryError::Full,
+            Some(rusqlite::ErrorCode::NotADatabase) => RegistryError::Foreign,
             // A write that fails for want of space shows as an I/O error on some file systems.
             Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => {
                 RegistryError::Full

@@ -7,10 +7,14 @@
 
 mod chain;
 mod command;
+mod commands;
 mod error;
 mod lock;
 mod reader;
 pub mod schema;
+mod state;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod writer;
 
@@ -27,13 +31,16 @@ use crate::world::World;
 use command::{Command, Reply};
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
 use tokio::sync::{oneshot, watch};
+use writer::{Shared, Writer};
 
 /// The registry, open for writing.
 pub struct Registry {
     path: PathBuf,
     world: Arc<RwLock<World>>,
+    transactions: Arc<AtomicU64>,
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
     reader: Reader,
@@ -50,31 +57,47 @@ impl Registry {
         command: &str,
         clock: Arc<dyn Clock>,
     ) -> Result<Registry, RegistryError> {
+        let page_limit = std::env::var_os("AAM_TEST_MAX_PAGES")
+            .filter(|_| cfg!(debug_assertions))
+            .map(PathBuf::from);
+        Registry::open_within(path, command, clock, page_limit)
+    }
+
+    /// Opens it. `page_limit`: a file with the number of pages that stands for a full disk.
+    fn open_within(
+        path: &Path,
+        command: &str,
+        clock: Arc<dyn Clock>,
+        page_limit: Option<PathBuf>,
+    ) -> Result<Registry, RegistryError> {
+        let io = |path: &Path| {
+            let path = path.to_path_buf();
+            |error| RegistryError::Io { path, error }
+        };
         if let Some(folder) = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
         {
-            std::fs::create_dir_all(folder).map_err(|error| RegistryError::Io {
-                path: folder.to_path_buf(),
-                error,
-            })?;
+            std::fs::create_dir_all(folder).map_err(io(folder))?;
         }
         let lock = lock::take(path, command)?;
-        let world = Arc::new(RwLock::new(World::default()));
         let (announce, changes) = watch::channel(0);
-        let writer = writer::Writer::open(path, lock, clock, Arc::clone(&world), announce)?;
+        let shared = Shared {
+            world: Arc::default(),
+            announce,
+            transactions: Arc::default(),
+        };
+        let writer = Writer::open(path, lock, clock, shared.clone(), page_limit)?;
         let (commands, inbox) = mpsc::channel();
         let reader = Reader::open(path)?;
         std::thread::Builder::new()
             .name("registry-writer".to_string())
             .spawn(move || writer.run(&inbox))
-            .map_err(|error| RegistryError::Io {
-                path: path.to_path_buf(),
-                error,
-            })?;
+            .map_err(io(path))?;
         Ok(Registry {
             path: path.to_path_buf(),
-            world,
+            world: shared.world,
+            transactions: shared.transactions,
             commands,
             changes,
             reader,
@@ -98,6 +121,12 @@ impl Registry {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
+    }
+
+    /// Transactions committed by this process. A burst of commands shares few of them.
+    #[must_use]
+    pub fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
     }
 
     /// Reads bodies and history.

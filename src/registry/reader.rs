@@ -150,7 +150,11 @@ impl Reader {
     /// When the registry cannot be read or a row is not what this build knows.
     pub fn world(&self) -> Result<World, RegistryError> {
         self.with(|db| {
-            fold(db, i64::MAX).and_then(|mut world| checked(db, &mut world).map(|()| world))
+            // One snapshot for both, whatever is written meanwhile.
+            let snapshot = db.unchecked_transaction()?;
+            let mut world = fold(&snapshot, i64::MAX)?;
+            checked(&snapshot, &mut world)?;
+            Ok(world)
         })
     }
 
@@ -223,6 +227,7 @@ fn connect(path: &Path) -> Result<Connection, RegistryError> {
     if id != schema::APPLICATION_ID {
         return Err(RegistryError::Foreign);
     }
+    schema::refuse_other_version(&db)?;
     Ok(db)
 }
 
@@ -241,7 +246,8 @@ pub(super) fn fold(db: &Connection, until: i64) -> Result<World, RegistryError> 
 
 /// Adds the times of unchanged re-checks.
 pub(super) fn checked(db: &Connection, world: &mut World) -> Result<(), RegistryError> {
-    let mut statement = db.prepare_cached("SELECT connection, at, full, failures FROM checked")?;
+    let mut statement =
+        db.prepare_cached("SELECT connection, at, full_at, failures, generation FROM checked")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
@@ -249,8 +255,9 @@ pub(super) fn checked(db: &Connection, world: &mut World) -> Result<(), Registry
             world.apply_checked(&Checked {
                 connection,
                 at: Timestamp(row.get(1)?),
-                full: row.get(2)?,
+                full_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
                 failures: row.get(3)?,
+                generation: row.get(4)?,
             });
         }
     }

@@ -5,9 +5,10 @@ use crate::model::Digest;
 use rusqlite::Connection;
 
 /// All migrations, in order; the number is the place in this list, from 1.
-pub const MIGRATIONS: [&str; 2] = [
+pub const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0002_folder_marks.sql"),
+    include_str!("migrations/0003_checked.sql"),
 ];
 
 /// Marks an SQLite file as a registry of AAM (`PRAGMA application_id`): "AAM1".
@@ -27,11 +28,7 @@ pub fn migrate(db: &mut Connection) -> Result<(), RegistryError> {
 /// # Errors
 /// As [`migrate`].
 pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryError> {
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    if tables > 0 && id != APPLICATION_ID {
-        return Err(RegistryError::Foreign);
-    }
+    refuse_foreign(db)?;
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(&format!(
         "PRAGMA application_id = {APPLICATION_ID};
@@ -60,6 +57,32 @@ pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryErr
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// Reads only: a database of somebody else is left as it is.
+///
+/// # Errors
+/// [`RegistryError::Foreign`].
+pub fn refuse_foreign(db: &Connection) -> Result<(), RegistryError> {
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if tables > 0 && id != APPLICATION_ID {
+        return Err(RegistryError::Foreign);
+    }
+    Ok(())
+}
+
+/// For readers, which cannot migrate.
+///
+/// # Errors
+/// [`RegistryError::Newer`] or [`RegistryError::Older`].
+pub fn refuse_other_version(db: &Connection) -> Result<(), RegistryError> {
+    let (found, known) = (applied(db)?.len(), MIGRATIONS.len());
+    match found.cmp(&known) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(RegistryError::Newer { found, known }),
+        std::cmp::Ordering::Less => Err(RegistryError::Older { found, known }),
+    }
 }
 
 /// The SHA-256 of each applied migration, in order.

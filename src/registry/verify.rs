@@ -12,7 +12,7 @@ pub struct Verdict {
     /// The hash of the last row that fits. Kept elsewhere, it also proves that no tail was cut off.
     pub head: Digest,
     /// The first row that does not fit, and how.
-    pub broken: Option<(u64, String)>,
+    pub broken: Option<(i64, String)>,
 }
 
 impl Reader {
@@ -27,7 +27,7 @@ impl Reader {
             let mut rows = statement.query([])?;
             let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None };
             while let Some(row) = rows.next()? {
-                let seq: u64 = row.get(0)?;
+                let seq: i64 = row.get(0)?;
                 match step(row, &verdict) {
                     Ok(head) => {
                         verdict.rows += 1;
@@ -48,7 +48,12 @@ impl Reader {
 fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
     let words = |error: rusqlite::types::FromSqlError| error.to_string();
-    let seq: u64 = row.get(0).map_err(|error| error.to_string())?;
+    let seq: u64 = row
+        .get(0)
+        .map_err(|_| "a row before the first one was put in".to_string())?;
+    if seq == 0 {
+        return Err("a row before the first one was put in".to_string());
+    }
     if seq != verdict.rows + 1 {
         return Err(format!("row {} is missing", verdict.rows + 1));
     }

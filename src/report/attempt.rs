@@ -19,10 +19,23 @@ pub fn steps(reports: &[StepReport]) -> String {
             StepStatus::Skipped { reason } => reason.clone(),
             _ => evidence(&report.evidence),
         };
-        let duration = if word == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
-        let _ = writeln!(text, "{}", format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.word()).trim_end());
+        let duration = if word == "-" {
+            String::new()
+        } else {
+            format!("{} ms", report.duration_ms)
+        };
+        let _ = writeln!(
+            text,
+            "{}",
+            format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.word()).trim_end()
+        );
         if let Some(failure) = failure {
-            let _ = writeln!(text, "       what: {} ({})", failure.title, failure.class.word());
+            let _ = writeln!(
+                text,
+                "       what: {} ({})",
+                failure.title,
+                failure.class.word()
+            );
             if !failure.detail.is_empty() {
                 let _ = writeln!(text, "       said: {}", failure.detail);
             }
@@ -48,7 +61,11 @@ fn evidence(evidence: &Evidence) -> String {
                 }
             }
             Value::Object(traffic) if key == "traffic" => {
-                words.push(format!("{} call(s), {} bytes", traffic.get("calls").unwrap_or(&Value::Null), traffic.get("bytes").unwrap_or(&Value::Null)));
+                words.push(format!(
+                    "{} call(s), {} bytes",
+                    traffic.get("calls").unwrap_or(&Value::Null),
+                    traffic.get("bytes").unwrap_or(&Value::Null)
+                ));
             }
             _ => {}
         }

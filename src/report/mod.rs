@@ -5,4 +5,6 @@ pub mod metrics;
 pub mod plan;
 pub mod result;
 pub mod status;
-pub mod summary;
+
+#[cfg(test)]
+mod tests;

@@ -241,10 +241,7 @@ pub fn step_bodies(text: &str) -> Vec<StepBody> {
 }
 
 fn step_warning(step: &StepBody) -> Option<WarningBody> {
-    let failure = step
-        .failure
-        .as_ref()
-        .filter(|_| step.status == "warned")?;
+    let failure = step.failure.as_ref().filter(|_| step.status == "warned")?;
     Some(WarningBody {
         pointer: format!("/steps/{}", step.step),
         message: failure.title.clone(),
@@ -281,7 +278,7 @@ fn message(state: State, connection: &Connection) -> String {
             "Accepted; the first attempt has not finished yet.".to_string()
         }
         State::Pending => sentence("Accepted, and waiting", title),
-        State::AwaitingCredentials => sentence("It waits for a credential", title),
+        State::AwaitingCredentials => sentence("It waits for a credential that works", title),
         State::NetworkBlocked => sentence("It cannot be reached", title),
         State::Healing => sentence("It was active and fails now", title),
         State::Error => sentence("It does not work", title),

@@ -8,7 +8,9 @@ use crate::policy::Policy;
 use crate::reconcile::Handle;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 use tokio::sync::Semaphore;
 
 /// Folds of the past that may run at the same time; each reads the whole ledger.
@@ -106,31 +108,78 @@ pub struct Version {
 }
 
 /// Rendered answers, few and small, by path and query. Who may see them is decided before.
-#[derive(Default)]
 pub struct Cache {
     kept: Mutex<Kept>,
+    /// One maker for a key at a time: whoever waits for the same answer takes it over.
+    makers: [tokio::sync::Mutex<()>; MAKERS],
+    hasher: RandomState,
 }
 
 #[derive(Default)]
 struct Kept {
-    answers: HashMap<String, (Version, Bytes)>,
+    answers: HashMap<String, Rendered>,
     bytes: usize,
 }
 
+/// One kept answer.
+pub struct Rendered {
+    pub version: Version,
+    /// When its making began: it shows everything that was committed before.
+    pub begun: Instant,
+    /// Only callers who see this namespace may have it.
+    pub namespace: Arc<str>,
+    /// It is plain JSON, with no headers of its own.
+    pub plain: bool,
+    pub body: Bytes,
+}
+
+const MAKERS: usize = 16;
 const MAX_ANSWERS: usize = 64;
 const MAX_BYTES: usize = 8 << 20;
 const MAX_KEY: usize = 512;
+
+impl Default for Cache {
+    fn default() -> Cache {
+        Cache {
+            kept: Mutex::default(),
+            makers: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            hasher: RandomState::new(),
+        }
+    }
+}
 
 impl Cache {
     /// The answer of `key`, if it was made for `version`.
     pub fn get(&self, key: &str, version: &Version) -> Option<Bytes> {
         let kept = self.lock();
-        let (made_for, body) = kept.answers.get(key)?;
-        (made_for == version).then(|| body.clone())
+        let rendered = kept.answers.get(key)?;
+        (rendered.version == *version).then(|| rendered.body.clone())
+    }
+
+    /// The plain answer of `key` with its namespace, if it was made for `version`.
+    pub fn with_namespace(&self, key: &str, version: &Version) -> Option<(Arc<str>, Bytes)> {
+        let kept = self.lock();
+        let rendered = kept.answers.get(key)?;
+        (rendered.plain && rendered.version == *version)
+            .then(|| (Arc::clone(&rendered.namespace), rendered.body.clone()))
+    }
+
+    /// The answer of `key`, if its making began at `arrived` or later.
+    pub fn made_since(&self, key: &str, arrived: Instant) -> Option<Bytes> {
+        let kept = self.lock();
+        let rendered = kept.answers.get(key)?;
+        (rendered.begun >= arrived).then(|| rendered.body.clone())
+    }
+
+    /// The right to make the answer of `key`.
+    pub async fn maker(&self, key: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let index = usize::try_from(self.hasher.hash_one(key) % MAKERS as u64).unwrap_or(0);
+        Some(self.makers.get(index)?.lock().await)
     }
 
     /// Keeps an answer for the moment.
-    pub fn put(&self, key: &str, version: Version, body: &Bytes) {
+    pub fn put(&self, key: &str, rendered: Rendered) {
+        let body = &rendered.body;
         if key.len() > MAX_KEY || body.len() > MAX_BYTES / 4 {
             return;
         }
@@ -140,8 +189,8 @@ impl Cache {
             kept.bytes = 0;
         }
         kept.bytes += body.len();
-        if let Some((_, earlier)) = kept.answers.insert(key.to_string(), (version, body.clone())) {
-            kept.bytes -= earlier.len();
+        if let Some(earlier) = kept.answers.insert(key.to_string(), rendered) {
+            kept.bytes -= earlier.body.len();
         }
     }
 

@@ -3,15 +3,15 @@
 use super::problem::Problem;
 use crate::credentials::secret::Secret;
 use crate::model::Digest;
-use crate::policy::{Policy, TokenScope};
+use crate::policy::{Policy, Token, TokenScope};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// The namespace of the seed: nobody writes there, whatever the token says.
@@ -23,36 +23,36 @@ pub const ADMIN: &str = "admin";
 /// Longer credentials are no token of ours and are not even hashed.
 const MAX_TOKEN: usize = 1024;
 
-/// Whoever sent an accepted token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whoever sent an accepted token. Cheap: it points into the policy that the token is in.
+#[derive(Clone, Debug)]
 pub struct Caller {
-    /// The token's name; origins are made of it.
-    pub name: String,
-    scopes: BTreeSet<TokenScope>,
-    /// `None`: all of them.
-    namespaces: Option<BTreeSet<String>>,
+    policy: Arc<Policy>,
+    /// The place in the policy's list; `None` is the admin, who has all scopes everywhere.
+    token: Option<usize>,
 }
 
 impl Caller {
-    fn admin() -> Caller {
-        Caller {
-            name: ADMIN.to_string(),
-            scopes: [
-                TokenScope::IntentsWrite,
-                TokenScope::RegistryRead,
-                TokenScope::OpsHeal,
-            ]
-            .into(),
-            namespaces: None,
+    /// Asks the token; the admin may everything, a token that is not found nothing.
+    fn may(&self, ask: impl Fn(&Token) -> bool) -> bool {
+        match self.token {
+            None => true,
+            Some(index) => self.policy.api.tokens.get(index).is_some_and(ask),
         }
+    }
+
+    /// The token's name; origins are made of it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let token = self
+            .token
+            .and_then(|index| self.policy.api.tokens.get(index));
+        token.map_or(ADMIN, |token| &token.name)
     }
 
     /// Whether the token is for `namespace`.
     #[must_use]
     pub fn sees(&self, namespace: &str) -> bool {
-        self.namespaces
-            .as_ref()
-            .is_none_or(|namespaces| namespaces.contains(namespace))
+        self.may(|token| token.namespaces.contains(namespace))
     }
 
     /// 403 unless the token is for `namespace`.
@@ -67,7 +67,10 @@ impl Caller {
             StatusCode::FORBIDDEN,
             "NAMESPACE_NOT_ALLOWED",
             "The token is not for this namespace",
-            format!("The token {} is not for the namespace {namespace}; the policy lists a token's namespaces below api.tokens.", self.name),
+            format!(
+                "The token {} is not for the namespace {namespace}; the policy lists a token's namespaces below api.tokens.",
+                self.name()
+            ),
         ))
     }
 
@@ -76,7 +79,7 @@ impl Caller {
     /// # Errors
     /// The problem to answer with; it names the scope.
     pub fn must(&self, scope: TokenScope) -> Result<(), Problem> {
-        if self.scopes.contains(&scope) {
+        if self.may(|token| token.scopes.contains(&scope)) {
             return Ok(());
         }
         let word = scope.word();
@@ -84,24 +87,30 @@ impl Caller {
             StatusCode::FORBIDDEN,
             "SCOPE_MISSING",
             "The token may not do this",
-            format!("This call needs the scope {word}; the token {} has not got it. The policy lists a token's scopes below api.tokens.", self.name),
+            format!(
+                "This call needs the scope {word}; the token {} has not got it. The policy lists a token's scopes below api.tokens.",
+                self.name()
+            ),
         ))
     }
 }
-
 
 /// Finds out who calls. `admin` counts only while the policy configures no token.
 ///
 /// # Errors
 /// 401, with the challenge that fits: `browser` asks for the token in a dialogue.
 pub fn caller(
-    policy: &Policy,
+    policy: &Arc<Policy>,
     admin: Option<&Admin>,
     headers: &HeaderMap,
     browser: bool,
 ) -> Result<Caller, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Err(challenge("TOKEN_MISSING", "Send a token: Authorization: Bearer <token>. aam serve said at its start where the admin token lies; others are in the policy below api.tokens.", browser));
+        return Err(challenge(
+            "TOKEN_MISSING",
+            "Send a token: Authorization: Bearer <token>. aam serve said at its start where the admin token lies; others are in the policy below api.tokens.",
+            browser,
+        ));
     };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(challenge(
@@ -111,7 +120,11 @@ pub fn caller(
         ));
     }
     let Some(token) = value.to_str().ok().and_then(token) else {
-        return Err(challenge("TOKEN_MALFORMED", "The Authorization header is neither Bearer <token> nor Basic with the token as the password.", browser));
+        return Err(challenge(
+            "TOKEN_MALFORMED",
+            "The Authorization header is neither Bearer <token> nor Basic with the token as the password.",
+            browser,
+        ));
     };
     let digest = Digest::of(token.expose().as_bytes());
     known(policy, admin, &digest).ok_or_else(|| {
@@ -124,23 +137,23 @@ pub fn caller(
 }
 
 /// Compares with every token in constant time, so that the time says nothing about which one is near.
-fn known(policy: &Policy, admin: Option<&Admin>, digest: &Digest) -> Option<Caller> {
+fn known(policy: &Arc<Policy>, admin: Option<&Admin>, digest: &Digest) -> Option<Caller> {
     let tokens = &policy.api.tokens;
+    let caller = |token: Option<usize>| Caller {
+        policy: Arc::clone(policy),
+        token,
+    };
     if tokens.is_empty() {
         let admin = admin?;
-        return bool::from(admin.digest.0.ct_eq(&digest.0)).then(Caller::admin);
+        return bool::from(admin.digest.0.ct_eq(&digest.0)).then(|| caller(None));
     }
     let mut found = None;
-    for token in tokens {
+    for (index, token) in tokens.iter().enumerate() {
         if bool::from(token.sha256.0.ct_eq(&digest.0)) {
-            found = found.or(Some(token));
+            found = found.or(Some(index));
         }
     }
-    found.map(|token| Caller {
-        name: token.name.clone(),
-        scopes: token.scopes.clone(),
-        namespaces: Some(token.namespaces.clone()),
-    })
+    found.map(|index| caller(Some(index)))
 }
 
 /// The token of `Bearer <token>` or of `Basic <base64 of user:token>`.
@@ -156,8 +169,9 @@ fn token(value: &str) -> Option<Secret> {
         return None;
     };
     let text = token.expose();
-    let fits =
-        !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits = !text.is_empty()
+        && text.len() <= MAX_TOKEN
+        && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(token)
 }
 
@@ -291,7 +305,15 @@ mod tests {
         assert_eq!(read("bearer  abc ").as_deref(), Some("abc"));
         let basic = format!("Basic {}", BASE64_STANDARD.encode("me:a:b"));
         assert_eq!(read(&basic).as_deref(), Some("a:b"));
-        for bad in ["", "Bearer", "Bearer ", "Basic !!", "Digest x", "Bearer a b", "Bearer ä"] {
+        for bad in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Basic !!",
+            "Digest x",
+            "Bearer a b",
+            "Bearer ä",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
         assert_eq!(read(&format!("Bearer {}", "x".repeat(MAX_TOKEN + 1))), None);
@@ -306,7 +328,10 @@ mod tests {
         assert!(first.created && !second.created);
         assert_eq!(first.token().expose(), second.token().expose());
         assert_eq!(first.token().expose().len(), 4 + 43);
-        let mode = std::fs::metadata(&first.path).expect("there").permissions().mode();
+        let mode = std::fs::metadata(&first.path)
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{first:?}").contains(first.token().expose()));
         std::fs::write(&first.path, "").expect("emptied");

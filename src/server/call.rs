@@ -1,6 +1,6 @@
 //! One request, checked against its line of the route table, on its way to the handler.
 
-use super::app::App;
+use super::app::{App, Rendered};
 use super::auth::Caller;
 use super::prefer::Wait;
 use super::problem::Problem;
@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 /// What a handler answers.
 pub type Answer = Result<Response, Problem>;
@@ -142,7 +143,9 @@ impl Call {
     pub fn connection(&self) -> Result<ConnectionId, Problem> {
         let text = self.path.split('/').nth(2).unwrap_or_default();
         let missing = || {
-            Problem::not_found("There is no connection of this id, or the token is not for its namespace; GET /connections lists them.")
+            Problem::not_found(
+                "There is no connection of this id, or the token is not for its namespace; GET /connections lists them.",
+            )
         };
         let id = ConnectionId::parse(text).map_err(|_| missing())?;
         let world = self.app.handle.registry.world();
@@ -210,24 +213,35 @@ impl Call {
     }
 
     /// An answer that is rendered once for each state of the registry and kept for the moment.
-    /// Whether the caller may see it was decided before.
+    /// It is of `namespace`, and whether the caller may see that was decided before.
     ///
     /// # Errors
     /// Those of `make`.
     pub async fn cached(
         &self,
         kind: &'static str,
+        namespace: &str,
         make: impl FnOnce(&App) -> Result<Vec<u8>, Problem> + Send + 'static,
     ) -> Answer {
-        let version = self.app.version();
-        let body = match self.app.cache.get(&self.target, &version) {
-            Some(body) => body,
-            None => {
-                let body = Bytes::from(self.app.blocking(make).await?);
-                self.app.cache.put(&self.target, version, &body);
-                body
-            }
+        let cache = &self.app.cache;
+        if let Some(body) = cache.get(&self.target, &self.app.version()) {
+            return Ok(answer(StatusCode::OK, kind, body));
+        }
+        let arrived = Instant::now();
+        let _maker = cache.maker(&self.target).await;
+        if let Some(body) = cache.made_since(&self.target, arrived) {
+            return Ok(answer(StatusCode::OK, kind, body));
+        }
+        let (begun, version) = (Instant::now(), self.app.version());
+        let body = Bytes::from(self.app.blocking(make).await?);
+        let rendered = Rendered {
+            version,
+            begun,
+            namespace: namespace.into(),
+            plain: kind == JSON,
+            body: body.clone(),
         };
+        cache.put(&self.target, rendered);
         Ok(answer(StatusCode::OK, kind, body))
     }
 }

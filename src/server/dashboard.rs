@@ -99,7 +99,8 @@ impl From<&crate::model::Problem> for Finding {
 /// 403, 503.
 pub async fn data(call: Call) -> Answer {
     let namespace = call.namespace()?;
-    call.cached(JSON, move |app| encode(&collect(app, namespace)?))
+    let of = namespace.clone();
+    call.cached(JSON, &of, move |app| encode(&collect(app, namespace)?))
         .await
 }
 
@@ -109,8 +110,11 @@ pub async fn data(call: Call) -> Answer {
 /// 403, 503.
 pub async fn html(call: Call) -> Answer {
     let namespace = call.namespace()?;
-    let made = call.cached(HTML, move |app| {
-        Ok(page::render(&collect(app, namespace)?).into_string().into_bytes())
+    let of = namespace.clone();
+    let made = call.cached(HTML, &of, move |app| {
+        Ok(page::render(&collect(app, namespace)?)
+            .into_string()
+            .into_bytes())
     });
     let mut response = made.await?;
     put(

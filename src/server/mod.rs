@@ -11,6 +11,7 @@ pub mod app;
 pub mod auth;
 pub mod call;
 pub mod dashboard;
+mod fast;
 pub mod heal;
 pub mod listen;
 pub mod meta;

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, from the route table and the answer types.
 
-use super::problem::{MEDIA_TYPE, Problem};
+use super::problem::{Document, MEDIA_TYPE};
 use super::routes::{Access, ROUTES, Route, Verb};
 use super::{ServerInfo, dashboard, heal, meta, push, read};
 use crate::funnel::Funnel;
@@ -182,7 +182,7 @@ fn example(schema: &str) -> Value {
 
 fn schemas() -> Map<String, Value> {
     let mut all = Map::new();
-    add::<Problem>(&mut all);
+    add::<Document>(&mut all);
     add::<ConnectionResult>(&mut all);
     add::<Funnel>(&mut all);
     add::<ServerInfo>(&mut all);
@@ -196,18 +196,20 @@ fn schemas() -> Map<String, Value> {
     add::<push::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
     // The schema that is enforced, without the keywords that only stand at a document's root.
-    let mut intent: Value =
-        serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
+    let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
     }
     all.insert("connection_intent".to_string(), intent);
-    all.insert("IntentBatch".to_string(), json!({
-        "type": "object",
-        "required": ["intents"],
-        "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
-    }));
+    all.insert(
+        "IntentBatch".to_string(),
+        json!({
+            "type": "object",
+            "required": ["intents"],
+            "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
+        }),
+    );
     all
 }
 

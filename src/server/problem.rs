@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use std::ops::{Deref, DerefMut};
 use utoipa::ToSchema;
 
 /// Seconds after which a registry that could not write is worth another try.
@@ -17,7 +18,8 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error document by RFC 9457.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
+#[schema(as = Problem)]
+pub struct Document {
     /// `urn:aam:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
@@ -42,6 +44,23 @@ pub struct Problem {
     #[serde(skip)]
     #[schema(ignore)]
     pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An error on its way out. Small, so that it may be the error of any `Result`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem(Box<Document>);
+
+impl Deref for Problem {
+    type Target = Document;
+    fn deref(&self) -> &Document {
+        &self.0
+    }
+}
+
+impl DerefMut for Problem {
+    fn deref_mut(&mut self) -> &mut Document {
+        &mut self.0
+    }
 }
 
 /// One problem of a document.
@@ -74,7 +93,7 @@ impl Problem {
     /// A problem; `code` is upper snake case and never changes its meaning.
     #[must_use]
     pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Problem {
-        Problem {
+        Problem(Box::new(Document {
             kind: format!("urn:aam:problem:{code}"),
             title: title.to_string(),
             status: status.as_u16(),
@@ -84,7 +103,13 @@ impl Problem {
             problems: Vec::new(),
             result: None,
             headers: Vec::new(),
-        }
+        }))
+    }
+
+    /// The document by itself.
+    #[must_use]
+    pub fn into_document(self) -> Document {
+        *self.0
     }
 
     /// Adds a header to the answer.
@@ -167,7 +192,9 @@ impl Problem {
             StatusCode::FORBIDDEN,
             "NAMESPACE_SEALED",
             "The namespace is sealed",
-            format!("{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."),
+            format!(
+                "{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."
+            ),
         )
     }
 
@@ -176,9 +203,24 @@ impl Problem {
     pub fn refused(refusal: &Refusal, limit: usize) -> Problem {
         let problem = match refusal.fault {
             Fault::TooLarge => Problem::too_large(limit),
-            Fault::NotJson => Problem::new(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is no JSON", "The body cannot be read as JSON; problems names the place."),
-            Fault::Invalid => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_INTENT", "The document is no valid connection_intent", "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form."),
-            Fault::UnsafeScopes => Problem::new(StatusCode::FORBIDDEN, "UNSAFE_SCOPES_MODE", "Only safe_readonly is allowed", "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded."),
+            Fault::NotJson => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "NOT_JSON",
+                "The body is no JSON",
+                "The body cannot be read as JSON; problems names the place.",
+            ),
+            Fault::Invalid => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "INVALID_INTENT",
+                "The document is no valid connection_intent",
+                "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form.",
+            ),
+            Fault::UnsafeScopes => Problem::new(
+                StatusCode::FORBIDDEN,
+                "UNSAFE_SCOPES_MODE",
+                "Only safe_readonly is allowed",
+                "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded.",
+            ),
         };
         problem.with(&refusal.problems)
     }
@@ -205,14 +247,15 @@ impl From<RegistryError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let document = *self.0;
         let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let text = serde_json::to_vec(&self).unwrap_or_default();
+            StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let text = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        for (name, value) in self.headers {
+        for (name, value) in document.headers {
             headers.append(name, value);
         }
         response

@@ -39,7 +39,7 @@ pub struct BatchAnswer {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum BatchItem {
-    Accepted(AcceptedItem),
+    Accepted(Box<AcceptedItem>),
     Refused(RefusedItem),
 }
 
@@ -79,7 +79,8 @@ pub async fn onboard(mut call: Call) -> Answer {
         ..Limits::default()
     };
     let list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let parsed = wire::parse(&body, &limits).map_err(|refusal| Problem::refused(&refusal, MAX_BODY))?;
+    let parsed =
+        wire::parse(&body, &limits).map_err(|refusal| Problem::refused(&refusal, MAX_BODY))?;
     let item = match parsed.items.into_iter().next() {
         Some(item) if !list => item,
         _ => {
@@ -186,11 +187,11 @@ pub async fn batch(mut call: Call) -> Answer {
         add_warnings(&mut result, warnings);
         let http_status = status_of(taken.how, settled, &result).as_u16();
         if let Some(slot) = results.get_mut(index) {
-            *slot = Some(BatchItem::Accepted(AcceptedItem {
+            *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem {
                 index,
                 http_status,
                 result,
-            }));
+            })));
         }
     }
     let results: Vec<BatchItem> = results.into_iter().flatten().collect();
@@ -217,6 +218,7 @@ impl BatchItem {
 }
 
 fn refused(index: usize, problem: Problem, warnings: &[crate::model::Problem]) -> BatchItem {
+    let problem = problem.into_document();
     BatchItem::Refused(RefusedItem {
         index,
         http_status: problem.status,
@@ -262,7 +264,7 @@ pub fn may_write(call: &Call, namespace: &str) -> Result<(), Problem> {
 
 /// Appends; the documents are on disk when this returns.
 async fn accept(call: &Call, intents: Vec<Intent>) -> Result<Vec<Acceptance>, Problem> {
-    let origin = Origin::api(&call.caller()?.name);
+    let origin = Origin::api(call.caller()?.name());
     let documents = intents
         .into_iter()
         .map(|intent| (intent, origin.clone()))

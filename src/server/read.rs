@@ -117,7 +117,8 @@ pub async fn list(call: Call) -> Answer {
         limit: call.query.number("limit", PAGE, MAX_PAGE)?,
         after: call.query.get("cursor").map(uncursor).transpose()?,
     };
-    call.cached(JSON, move |app| encode(&page(app, &filter)?))
+    let of = filter.namespace.clone();
+    call.cached(JSON, &of, move |app| encode(&page(app, &filter)?))
         .await
 }
 
@@ -209,7 +210,7 @@ fn uncursor(text: &str) -> Result<ConnectionId, Problem> {
         .ok()
         .and_then(|bytes| Uuid::from_slice(&bytes).ok())
         .map(ConnectionId)
-        .ok_or_else(|| bad_cursor())
+        .ok_or_else(bad_cursor)
 }
 
 fn bad_cursor() -> Problem {
@@ -243,7 +244,9 @@ fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {
 /// 404, 503.
 pub async fn connection(call: Call) -> Answer {
     let id = call.connection()?;
-    call.cached(JSON, move |app| encode(&one(app, id)?)).await
+    let of = copy(&call.app, id)?.namespace;
+    call.cached(JSON, &of, move |app| encode(&one(app, id)?))
+        .await
 }
 
 /// `GET /connections/{id}/health`
@@ -300,7 +303,11 @@ pub async fn versions(call: Call) -> Answer {
     let answer = call
         .app
         .blocking(move |app| {
-            let mut found = app.handle.registry.reader().history(id, before, limit + 1)?;
+            let mut found = app
+                .handle
+                .registry
+                .reader()
+                .history(id, before, limit + 1)?;
             let more = found.len() > limit;
             found.truncate(limit);
             let next_cursor = found
@@ -335,7 +342,9 @@ pub async fn catalog(call: Call) -> Answer {
     let id = call.connection()?;
     let version = match call.query.get("version") {
         Some(text) => Some(text.parse::<u32>().map_err(|_| {
-            Problem::bad_request("version is a whole number, the catalog_version of the connection.")
+            Problem::bad_request(
+                "version is a whole number, the catalog_version of the connection.",
+            )
         })?),
         None => None,
     };
@@ -364,8 +373,9 @@ pub async fn catalog(call: Call) -> Answer {
 pub async fn metrics_funnel(call: Call) -> Answer {
     let namespace = call.namespace()?;
     let Some(text) = call.query.get("at") else {
+        let of = namespace.clone();
         return call
-            .cached(JSON, move |app| {
+            .cached(JSON, &of, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
                 let folded = funnel(&app.handle.registry.world(), &namespace, target, now);

@@ -4,6 +4,7 @@
 mod daemon_folder;
 mod daemon_peers;
 mod daemon_support;
+mod exec_summary;
 mod object_faults;
 mod object_peers;
 mod object_wire;

@@ -1,6 +1,6 @@
 //! The executive's lines. `scripts/exec_summary.py` prints the same, to the character.
 
-use crate::funnel::Funnel;
+use super::Funnel;
 
 /// Blockers that are named before the rest is only counted.
 const NAMED: usize = 10;

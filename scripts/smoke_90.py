@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""The smoke run: five real sources through the API of a real daemon, then the exec summary.
+
+    python3 scripts/smoke_90.py [--dir var/smoke] [--port 5090] [--twice]
+
+A daemon of its own (registry, empty intents folder, policy/smoke.yaml, port) is started and stopped;
+a daemon on another port is never touched. The registry is kept, so a second run finds what the first
+one proved and changes no number; --twice proves that. Port 0 takes any free one.
+
+Exit code: 0 coverage reaches the target, 2 it does not, 1 an error.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import exec_summary
+from exec_summary import Problem, call
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAYLOADS = ROOT / "seeds" / "intents"
+POLICY = "policy/smoke.yaml"
+# What the payloads name: the documented port and folder. Another run reads its own.
+PORT, FOLDER = 5090, "var/smoke"
+# Seconds until a daemon must be ready, and until it must have stopped.
+READY, STOPPED = 60.0, 40.0
+
+
+def taken_by(port):
+    """What holds the port, in words; None when it is free."""
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((exec_summary.HOST, port))
+            return None
+        except OSError as error:
+            words = f"another program ({error.strerror})"
+    try:
+        _, running = call(port, "GET", "/version", timeout=5.0)
+        if isinstance(running, dict) and running.get("service") == "aam":
+            return f"an AAM (pid {running.get('pid')}, registry {running.get('registry')})"
+    except Problem:
+        pass
+    return words
+
+
+def free_port():
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.bind((exec_summary.HOST, 0))
+        return probe.getsockname()[1]
+
+
+class Daemon:
+    """A daemon on the run's own registry."""
+
+    def __init__(self, aam, folder, port):
+        self.aam, self.folder, self.port = aam, folder, port
+        self.registry = f"{folder}/aam.db"
+        self.common = ["--registry", self.registry, "--intents", f"{folder}/intents", "--policy", POLICY]
+        # What is set for another daemon must not reach this one.
+        own = {"PORT", "AAM_BIND", "AAM_TOKEN", "AAM_SEEDS"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in own}
+
+    def __enter__(self):
+        held = taken_by(self.port)
+        if held:
+            raise Problem(f"port {self.port} is taken by {held}; stop it, or choose another: SMOKE_PORT=N make smoke-90")
+        (ROOT / self.folder / "intents").mkdir(parents=True, exist_ok=True)
+        self.log_path = ROOT / self.folder / "aam.log"
+        with open(self.log_path, "ab") as log:
+            command = [self.aam, "serve", "--port", str(self.port), *self.common]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def wait_until_ready(self):
+        until = time.monotonic() + READY
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise Problem(f"the daemon ended with {self.process.returncode}; its last words:\n{self.last_words()}")
+            with contextlib.suppress(Problem):
+                status, running = call(self.port, "GET", "/version", timeout=5.0)
+                if status == 200 and running.get("pid") == self.process.pid and call(self.port, "GET", "/readyz", timeout=5.0)[0] == 200:
+                    return
+            time.sleep(0.05)
+        raise Problem(f"the daemon was not ready after {READY:.0f} s; its last words:\n{self.last_words()}")
+
+    def last_words(self):
+        return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOPPED)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise Problem(f"the daemon did not stop within {STOPPED:.0f} s and was killed; see {self.log_path}") from None
+
+    def run(self, *arguments):
+        """Another command of the binary on the same registry: its stdout."""
+        done = subprocess.run([self.aam, *arguments, *self.common], cwd=ROOT, env=self.environment, capture_output=True, text=True, encoding="utf-8", check=False)
+        if done.returncode not in (0, 2):
+            raise Problem(f"aam {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+
+def push(daemon, token, payload):
+    """One payload through the API: a line about its answer."""
+    text = payload.read_text(encoding="utf-8")
+    text = text.replace(f"127.0.0.1:{PORT}/", f"127.0.0.1:{daemon.port}/").replace(f"jdbc:sqlite:{FOLDER}/", f"jdbc:sqlite:{daemon.folder}/")
+    status, answer = call(daemon.port, "POST", "/connections/onboard", token, text.encode())
+    if status not in (200, 201, 202, 409):
+        raise Problem(f"{payload.name} was refused: {status}: {answer.get('detail') or answer.get('title')}")
+    print(f"{status} {answer['status']:<20} {answer['source_type']:<10} {answer['resource_ids'][0]}  ({answer['message']})", flush=True)
+
+
+def once(aam, folder, port):
+    """One whole run: (exit code, the summary's lines, the funnel without its instant)."""
+    with Daemon(aam, folder, port) as daemon:
+        token_file = f"{daemon.registry}.admin-token"
+        token = (ROOT / token_file).read_text(encoding="ascii").strip()
+        print(f"daemon on port {port}, registry {daemon.registry}, log {folder}/aam.log", flush=True)
+        for payload in sorted(PAYLOADS.glob("*.json")):
+            push(daemon, token, payload)
+        command = [sys.executable, "scripts/exec_summary.py", "--port", str(port), "--token-file", token_file]
+        told = subprocess.run(command, cwd=ROOT, env=daemon.environment, capture_output=True, text=True, encoding="utf-8", check=False)
+        if told.returncode == 1:
+            raise Problem(told.stderr.strip())
+        funnel = exec_summary.fetch(port, "autonomy", token)
+        # Three ways to the same words: the script, the API, the registry without a server.
+        ways = {"the API": "\n".join(funnel["summary"]) + "\n", "aam report": daemon.run("report")}
+        for name, words in ways.items():
+            if words != told.stdout:
+                raise Problem(f"exec_summary.py and {name} do not agree:\n{told.stdout}---\n{words}")
+    print(daemon.run("verify").strip(), flush=True)
+    print(told.stdout, end="", flush=True)
+    del funnel["as_of"]
+    return told.returncode, funnel
+
+
+def main():
+    sys.stdout.reconfigure(encoding="utf-8")
+    parser = argparse.ArgumentParser(description="Five real sources through a daemon of its own, then the exec summary.")
+    parser.add_argument("--aam", default="target/debug/aam", help="the binary; default: %(default)s")
+    parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s; 0: any free one")
+    parser.add_argument("--dir", help=f"folder of the run below the repository; default: {FOLDER}, or {FOLDER}/port-N for another port")
+    parser.add_argument("--twice", action="store_true", help="run twice and compare every number")
+    options = parser.parse_args()
+    port = options.port or free_port()
+    # The port is part of a payload's identity, so another port gets a registry of its own.
+    folder = options.dir or (FOLDER if port == PORT else f"{FOLDER}/port-{port}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        code, first = once(options.aam, folder, port)
+        if options.twice:
+            again, second = once(options.aam, folder, port)
+            changed = [name for name in first if first[name] != second.get(name)]
+            if changed:
+                raise Problem("the second run changed " + ", ".join(f"{name} from {first[name]} to {second.get(name)}" for name in changed))
+            print(f"smoke-90: the second run changed none of {len(first)} numbers")
+            code = code or again
+        return code
+    except Problem as problem:
+        print(f"smoke-90: {problem}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("smoke-90: interrupted", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

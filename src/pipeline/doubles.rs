@@ -1,0 +1,261 @@
+//! An engine and a connector that do what a test says.
+
+use super::{Env, Job};
+use crate::clock::SystemClock;
+use crate::connectors::{
+    Bounds, Connector, Discovery, Engine, Engines, Need, Opened, Sample, Target,
+};
+use crate::credentials::Resolver;
+use crate::egress::resolve::SystemLookup;
+use crate::egress::{DayBudget, Egress, PlannedCall, Traffic};
+use crate::model::catalog::SkippedStream;
+use crate::model::{Catalog, Class, Evidence, Failure, Intent, Privilege, Scope, Stream, SyncMode};
+use crate::policy::{Policy, parse::parse};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What one call of the double does.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Pass,
+    Fail(Failure),
+    Panic,
+    Hang,
+}
+
+/// The whole script, and what was called.
+#[derive(Clone)]
+pub struct Script {
+    pub accepts: Act,
+    pub open: Act,
+    pub discover: Act,
+    pub health: Act,
+    pub tiny: Act,
+    pub need: Need,
+    pub privilege: Privilege,
+    /// By resource id; others have one stream `t`.
+    pub catalog: Arc<dyn Fn(&str) -> Catalog + Send + Sync>,
+    /// Rows that the connector says it read, whatever was asked for.
+    pub rows: u64,
+    pub evidence: Evidence,
+    pub calls: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for Script {
+    fn default() -> Script {
+        Script {
+            accepts: Act::Pass,
+            open: Act::Pass,
+            discover: Act::Pass,
+            health: Act::Pass,
+            tiny: Act::Pass,
+            need: Need::Optional,
+            privilege: Privilege::Ok,
+            catalog: Arc::new(|_| catalog(&[("t", &["id"])])),
+            rows: 3,
+            evidence: Evidence::new(),
+            calls: Arc::default(),
+        }
+    }
+}
+
+impl Script {
+    async fn act(&self, name: &str, resource: &str, act: &Act) -> Result<(), Failure> {
+        if let Ok(mut calls) = self.calls.lock() {
+            calls.push(format!("{name} {resource}"));
+        }
+        match act {
+            Act::Pass => Ok(()),
+            Act::Fail(failure) => Err(failure.clone()),
+            Act::Panic => panic!("the double panics in {name}"),
+            Act::Hang => std::future::pending().await,
+        }
+    }
+
+    pub fn called(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
+    }
+}
+
+pub fn fail(class: Class) -> Act {
+    Act::Fail(Failure::new(class, "it failed", "mend it").detail("42501: no"))
+}
+
+/// Streams with their columns.
+pub fn catalog(streams: &[(&str, &[&str])]) -> Catalog {
+    let stream = |(name, columns): &(&str, &[&str])| {
+        let properties: serde_json::Map<String, serde_json::Value> = columns
+            .iter()
+            .map(|column| ((*column).to_string(), json!({"type": "string"})))
+            .collect();
+        Stream {
+            name: (*name).to_string(),
+            namespace: None,
+            json_schema: json!({"type": "object", "properties": properties}),
+            supported_sync_modes: vec![SyncMode::FullRefresh],
+            source_defined_primary_key: Vec::new(),
+            row_estimate: None,
+        }
+    };
+    Catalog {
+        streams: streams.iter().map(stream).collect(),
+        ..Catalog::default()
+    }
+}
+
+pub fn skipped(mut catalog: Catalog, name: &str, reason: &str) -> Catalog {
+    catalog.skipped.push(SkippedStream {
+        name: name.to_string(),
+        reason: reason.to_string(),
+    });
+    catalog
+}
+
+struct Double(Script);
+
+struct Part {
+    script: Script,
+    resource_id: String,
+    asked: AtomicU32,
+}
+
+impl Engine for Double {
+    fn accepts(&self, _: &str) -> Result<(), Failure> {
+        match &self.0.accepts {
+            Act::Fail(failure) => Err(failure.clone()),
+            Act::Panic => panic!("the double panics in accepts"),
+            _ => Ok(()),
+        }
+    }
+
+    fn need(&self, _: &str) -> Need {
+        self.0.need
+    }
+
+    fn account(&self, resource_id: &str, _: &Policy) -> String {
+        resource_id.to_string()
+    }
+
+    fn planned_calls(&self, _: &str, _: &Policy) -> Vec<PlannedCall> {
+        Vec::new()
+    }
+
+    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
+        Box::pin(async move {
+            self.0
+                .act("open", &target.resource_id, &self.0.open)
+                .await?;
+            let part = Part {
+                script: self.0.clone(),
+                resource_id: target.resource_id,
+                asked: AtomicU32::new(0),
+            };
+            Ok(Opened {
+                connector: Box::new(part),
+                identity: self.0.evidence.clone(),
+                privilege: self.0.privilege.clone(),
+            })
+        })
+    }
+}
+
+impl Connector for Part {
+    fn discover(&self, _: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
+        Box::pin(async move {
+            self.script
+                .act("discover", &self.resource_id, &self.script.discover)
+                .await?;
+            Ok(Discovery {
+                catalog: (self.script.catalog)(&self.resource_id),
+                evidence: self.script.evidence.clone(),
+            })
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
+        Box::pin(async move {
+            self.script
+                .act("health", &self.resource_id, &self.script.health)
+                .await?;
+            Ok(self.script.evidence.clone())
+        })
+    }
+
+    fn tiny_sync<'a>(
+        &'a self,
+        _: &'a Catalog,
+        max_items: u32,
+    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+        Box::pin(async move {
+            self.asked.fetch_add(max_items, Ordering::SeqCst);
+            let name = format!("tiny {max_items}");
+            self.script
+                .act(&name, &self.resource_id, &self.script.tiny)
+                .await?;
+            Ok(Sample {
+                rows: self.script.rows,
+                evidence: self.script.evidence.clone(),
+            })
+        })
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
+}
+
+struct NoBudget;
+
+impl DayBudget for NoBudget {
+    fn take<'a>(
+        &'a self,
+        _: &'a str,
+        _: i64,
+        _: u64,
+        _: u64,
+    ) -> BoxFuture<'a, Result<u64, String>> {
+        Box::pin(async { Err("no call belongs to these tests".to_string()) })
+    }
+}
+
+pub fn env(script: &Script) -> Env {
+    Env {
+        engines: Engines::of_list(vec![("file", Box::new(Double(script.clone())))]),
+        egress: Egress::with(
+            Arc::new(NoBudget),
+            Arc::new(SystemClock),
+            Arc::new(SystemLookup),
+        ),
+        resolver: Resolver::of(Arc::new(|name| {
+            (name == "PLANTED").then(|| PLANTED.to_string())
+        })),
+    }
+}
+
+/// What `env:PLANTED` resolves to: values that are also words of the reports themselves.
+pub const PLANTED: &str =
+    r#"{"password": "planted-canary-77", "token": "passed", "api_key": "31337"}"#;
+
+pub fn policy(lines: &str) -> Arc<Policy> {
+    let text = format!("version: 1\nallowlist: [filesource, slack]\n{lines}\n");
+    Arc::new(parse(&text, "test").unwrap())
+}
+
+pub fn job(resources: &[&str]) -> Job {
+    let intent: Intent = serde_json::from_value(json!({
+        "source_type": "filesource", "resource_ids": resources, "scopes_mode": "safe_readonly",
+        "namespace": "autonomy", "risk_level": "low",
+        "evidence": {"status": "Sanctioned", "source": "IdP", "ts": "2026-11-08T18:00:00Z"},
+        "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
+    }))
+    .unwrap();
+    Job {
+        connection: intent.connection_id(),
+        intent,
+        scope: Scope::Full,
+        policy: policy(""),
+        known: None,
+    }
+}

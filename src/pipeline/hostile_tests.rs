@@ -1,0 +1,77 @@
+//! Connectors that lie, and sources that echo secrets.
+
+use super::doubles::{Act, Script, catalog, env, job, policy, skipped};
+use super::*;
+use crate::model::{Class, Locator, Privilege};
+
+#[tokio::test]
+async fn no_more_items_than_the_policy_allows_are_counted_whatever_a_connector_says() {
+    let mut job = job(&["a", "b"]);
+    job.policy = policy("safe_mode: {max_items: 7}");
+    let script = Script {
+        rows: 1000,
+        ..Script::default()
+    };
+    let outcome = attempt(&env(&script), &job).await;
+    assert_eq!(outcome.rows, Some(7));
+    assert_eq!(
+        script.called().last().unwrap(),
+        "tiny 7 a",
+        "the second resource is not asked any more"
+    );
+    assert_eq!(outcome.steps[5].evidence["rows"], 7);
+}
+
+/// The secrets are also words and numbers of the report itself: cleaning must not depend on its JSON.
+#[tokio::test]
+async fn planted_secrets_are_in_no_part_of_an_outcome() {
+    let words = "it said planted-canary-77, passed and 31337";
+    let evidence: Evidence = serde_json::from_value(serde_json::json!({
+        "said": words, "nested": {"planted-canary-77": [words, 31, true]}, "ms": 12
+    }))
+    .unwrap();
+    let seen = || {
+        let mut seen = skipped(
+            catalog(&[("t-planted-canary-77", &["planted-canary-77", "id"])]),
+            "planted-canary-77",
+            words,
+        );
+        seen.streams[0].namespace = Some(words.to_string());
+        seen.streams[0].source_defined_primary_key = vec![vec!["planted-canary-77".to_string()]];
+        seen
+    };
+    let failure = Failure::new(Class::Remote, words, words).detail(words);
+    for tiny in [Act::Pass, Act::Fail(failure)] {
+        let mut job = job(&["a"]);
+        job.intent.credential_locator = Some(Locator::Env("PLANTED".to_string()));
+        job.known = Some(catalog(&[("t", &["id"])]));
+        let fails = matches!(tiny, Act::Fail(_));
+        let script = Script {
+            tiny,
+            catalog: Arc::new(move |_| seen()),
+            evidence: evidence.clone(),
+            privilege: Privilege::Over {
+                grants: vec![words.to_string()],
+            },
+            ..Script::default()
+        };
+        job.known = if fails { None } else { job.known };
+        let outcome = attempt(&env(&script), &job).await;
+        let texts = format!(
+            "{:?} {:?} {:?}",
+            outcome.steps, outcome.catalog, outcome.drift
+        );
+        assert!(
+            !texts.contains("planted-canary-77") && !texts.contains("31337"),
+            "{texts}"
+        );
+        assert!(texts.contains("[redacted]"));
+        assert_eq!(
+            outcome.class(),
+            Some(if fails { Class::Remote } else { Class::Drift })
+        );
+        let rows = serde_json::to_string(&outcome.steps).unwrap();
+        let back: Vec<crate::model::StepReport> = serde_json::from_str(&rows).unwrap();
+        assert_eq!(back, outcome.steps, "what is stored can be read again");
+    }
+}

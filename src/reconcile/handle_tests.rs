@@ -1,0 +1,140 @@
+use super::*;
+use crate::clock::SystemClock;
+use crate::model::ledger::{Under, Why};
+use crate::model::{Digest, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus};
+use crate::policy::parse::parse;
+use futures_util::FutureExt;
+
+fn handle(dir: &std::path::Path) -> Arc<Handle> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registry = Registry::open(&dir.join("aam.db"), "test", Arc::clone(&clock)).unwrap();
+    let policy = parse("version: 1\nallowlist: []\n", "test").unwrap();
+    let policy = ActivePolicy {
+        policy: Arc::new(policy),
+        rejected: None,
+    };
+    Handle::new(
+        Arc::new(registry),
+        clock,
+        policy,
+        dir.to_path_buf(),
+        dir.join("policy.yaml"),
+    )
+}
+
+fn intent() -> Intent {
+    serde_json::from_value(serde_json::json!({
+        "source_type": "jdbc", "resource_ids": ["db"], "scopes_mode": "safe_readonly", "namespace": "autonomy", "risk_level": "low",
+        "evidence": {"status": "Sanctioned", "source": "IdP", "ts": "2026-11-08T18:00:00Z"},
+        "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
+    }))
+    .unwrap()
+}
+
+async fn attempt(handle: &Handle, id: ConnectionId) {
+    let under = Under {
+        begun_at: Timestamp(0),
+        generation: 1,
+        scope: Scope::Full,
+        why: Why::Retry,
+        policy: Digest::default(),
+        slice: Digest::default(),
+    };
+    let report = |step| StepReport {
+        step,
+        status: StepStatus::Passed,
+        duration_ms: 0,
+        evidence: serde_json::Map::new(),
+    };
+    let steps = Step::ALL.into_iter().map(report).collect();
+    let outcome = Outcome {
+        scope: Scope::Full,
+        steps,
+        catalog: None,
+        drift: crate::model::Drift::default(),
+        rows: Some(1),
+        latency_ms: Some(1),
+    };
+    let ticket = handle.registry.begin(id, under).await.unwrap();
+    handle.registry.finish(&ticket, &outcome).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_wakes_are_one_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = handle(dir.path());
+    for _ in 0..1000 {
+        handle.wake();
+    }
+    assert_eq!(handle.woken().now_or_never(), Some(()));
+    assert_eq!(handle.woken().now_or_never(), None);
+    handle.bell().notify_one();
+    assert_eq!(handle.woken().now_or_never(), Some(()));
+}
+
+#[tokio::test]
+async fn one_attempt_for_each_connection_and_a_heal_during_one_is_still_owed() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = handle(dir.path());
+    let id = intent().connection_id();
+    handle.heal([id]);
+    assert!(handle.enter(id) && handle.checking(id));
+    assert!(
+        handle.heals().is_empty(),
+        "this attempt is the one that was asked for"
+    );
+    handle.heal([id]);
+    assert!(!handle.enter(id), "the place is taken");
+    assert_eq!(
+        handle.heals().len(),
+        1,
+        "a heal that was asked for meanwhile is not lost"
+    );
+    assert_eq!(handle.attempts_in_flight(), 1);
+    handle.leave(id);
+    assert!(!handle.checking(id) && handle.enter(id) && handle.heals().is_empty());
+}
+
+#[tokio::test]
+async fn it_is_settled_when_an_attempt_at_this_document_ended_and_nothing_is_owed() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = handle(dir.path());
+    let id = intent().connection_id();
+    let settled = |since| handle.settled(id, since, Duration::from_millis(5));
+    assert!(!settled(Timestamp(0)).await, "not known");
+    handle
+        .registry
+        .accept(vec![(intent(), Origin::api("aod"))])
+        .await
+        .unwrap();
+    assert!(!settled(Timestamp(0)).await, "not attempted");
+    assert!(handle.enter(id));
+    let waiting = {
+        let handle = Arc::clone(&handle);
+        tokio::spawn(async move {
+            handle
+                .settled(id, Timestamp(0), Duration::from_secs(20))
+                .await
+        })
+    };
+    attempt(&handle, id).await;
+    assert!(!settled(Timestamp(0)).await, "it runs");
+    handle.leave(id);
+    assert!(waiting.await.unwrap(), "who waits is told");
+    assert!(settled(Timestamp(0)).await);
+    assert!(!settled(Timestamp(i64::MAX)).await, "not since then");
+    handle.heal([id]);
+    assert!(!settled(Timestamp(0)).await, "a heal is owed");
+    assert!(handle.enter(id));
+    attempt(&handle, id).await;
+    handle.leave(id);
+    assert!(settled(Timestamp(0)).await);
+    let mut changed = intent();
+    changed.extra.insert("note".to_string(), "another".into());
+    handle
+        .registry
+        .accept(vec![(changed, Origin::api("aod"))])
+        .await
+        .unwrap();
+    assert!(!settled(Timestamp(0)).await, "not for this document");
+}

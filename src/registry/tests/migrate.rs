@@ -1,0 +1,121 @@
+use super::super::{Reader, RegistryError, schema};
+use super::rig::{Rig, accepted, attempt, outcome};
+use crate::model::Scope;
+use crate::model::ledger::Why;
+use rusqlite::Connection;
+
+/// Tables and triggers as they are called; the text of an altered table differs from a new one's.
+fn objects(db: &Connection) -> Vec<String> {
+    let mut statement = db
+        .prepare("SELECT type || ' ' || name FROM sqlite_schema ORDER BY 1")
+        .unwrap();
+    statement
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}
+
+#[tokio::test]
+async fn each_earlier_version_with_data_in_it_is_brought_up() {
+    // Real rows, written by this build.
+    let source = Rig::new();
+    let registry = source.open();
+    let id = accepted(&registry, "db").await;
+    attempt(&registry, id, Why::New, &outcome(None, Scope::Full, &["t"])).await;
+    let expected = registry.world().connections.clone();
+    registry.close().await;
+    for version in 1..schema::MIGRATIONS.len() {
+        let rig = Rig::new();
+        let mut db = rig.raw();
+        schema::migrate_to(&mut db, version).unwrap();
+        db.execute("ATTACH ?1 AS source", [source.path().display().to_string()])
+            .unwrap();
+        db.execute_batch("INSERT INTO ledger SELECT * FROM source.ledger ORDER BY seq")
+            .unwrap();
+        let at = expected[&id].checked.unwrap().0;
+        db.execute(
+            "INSERT INTO checked (connection, at, full, failures) VALUES (?1, ?2, 1, 7)",
+            (id.to_string(), at + 5),
+        )
+        .unwrap();
+        drop(db);
+        let told = Reader::open(&rig.path())
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            told.contains("start aam serve"),
+            "a reader cannot migrate: {told}"
+        );
+        let registry = rig.open();
+        let known = registry.world().connections[&id].clone();
+        assert_eq!(known.last, expected[&id].last);
+        assert_eq!(
+            (
+                known.checked.map(|at| at.0),
+                known.checked_full.map(|at| at.0)
+            ),
+            (Some(at + 5), Some(at + 5))
+        );
+        rig.rows();
+        accepted(&registry, "more").await;
+        assert_eq!(
+            objects(&rig.raw()),
+            objects(&source.raw()),
+            "version {version}"
+        );
+    }
+}
+
+#[test]
+fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
+    let rig = Rig::new();
+    rig.raw()
+        .execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)")
+        .unwrap();
+    let before = std::fs::read(rig.path()).unwrap();
+    assert!(matches!(rig.try_open().err(), Some(RegistryError::Foreign)));
+    assert!(matches!(
+        Reader::open(&rig.path()).err(),
+        Some(RegistryError::Foreign)
+    ));
+    assert_eq!(std::fs::read(rig.path()).unwrap(), before);
+    let text = Rig::new();
+    std::fs::write(
+        text.path(),
+        "not a database at all, and long enough to have a header of its own".repeat(20),
+    )
+    .unwrap();
+    assert!(matches!(
+        text.try_open().err(),
+        Some(RegistryError::Foreign)
+    ));
+    let none = Rig::new();
+    assert!(matches!(
+        Reader::open(&none.path()).err(),
+        Some(RegistryError::Missing(_))
+    ));
+    assert!(!none.path().exists(), "a reader makes no file");
+}
+
+#[tokio::test]
+async fn a_newer_schema_and_a_changed_migration_are_refused() {
+    for (sql, newer) in [
+        ("INSERT INTO schema_migrations VALUES (99, 'later')", true),
+        (
+            "UPDATE schema_migrations SET sha256 = 'changed' WHERE version = 1",
+            false,
+        ),
+    ] {
+        let rig = Rig::new();
+        rig.open().close().await;
+        rig.raw().execute(sql, []).unwrap();
+        match rig.try_open().err() {
+            Some(RegistryError::Newer { found, known }) => assert!(newer && found == known + 1),
+            Some(RegistryError::Migration { version }) => assert!(!newer && version == 1),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(Reader::open(&rig.path()).is_err(), newer);
+    }
+}

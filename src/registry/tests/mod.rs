@@ -1,0 +1,8 @@
+//! The registry over real files.
+
+mod appends;
+mod attempts;
+mod limits;
+mod migrate;
+mod rig;
+mod tamper;

@@ -1,0 +1,149 @@
+//! What the tests of this folder share.
+
+use super::super::{Registry, RegistryError};
+use crate::clock::Clock;
+use crate::model::ledger::{Under, Why};
+use crate::model::step::{StepReport, StepStatus};
+use crate::model::{
+    Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step,
+    Stream, SyncMode, Timestamp,
+};
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Moves one millisecond with every look, and as far as it is told.
+pub struct TestClock(pub AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+}
+
+pub struct Rig {
+    pub dir: tempfile::TempDir,
+    pub clock: Arc<TestClock>,
+}
+
+impl Rig {
+    pub fn new() -> Rig {
+        Rig {
+            dir: tempfile::tempdir().unwrap(),
+            clock: Arc::new(TestClock(AtomicI64::new(1_000_000))),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("aam.db")
+    }
+
+    /// The file that stands for a full disk.
+    pub fn limit(&self) -> PathBuf {
+        self.dir.path().join("pages")
+    }
+
+    pub fn try_open(&self) -> Result<Registry, RegistryError> {
+        Registry::open_within(&self.path(), "test", self.clock.clone(), Some(self.limit()))
+    }
+
+    pub fn open(&self) -> Registry {
+        self.try_open().unwrap()
+    }
+
+    /// A second, writable connection, as somebody with an SQL prompt has it.
+    pub fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path()).unwrap()
+    }
+
+    /// Whether the chain of the ledger is whole, and how many rows it has.
+    pub fn rows(&self) -> u64 {
+        let verdict = super::super::Reader::open(&self.path())
+            .unwrap()
+            .verify()
+            .unwrap();
+        assert_eq!(verdict.broken, None);
+        verdict.rows
+    }
+}
+
+/// A document; `note` makes another one of the same connection.
+pub fn intent(namespace: &str, resource: &str, note: &str) -> Intent {
+    serde_json::from_value(json!({
+        "source_type": "jdbc", "resource_ids": [resource], "scopes_mode": "safe_readonly",
+        "namespace": namespace, "risk_level": "low",
+        "evidence": {"status": "Sanctioned", "source": "IdP", "ts": "2026-11-08T18:00:00Z"},
+        "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"},
+        "note": note
+    }))
+    .unwrap()
+}
+
+pub fn document(resource: &str, note: &str) -> (Intent, Origin) {
+    (intent("autonomy", resource, note), Origin::folder("a.json"))
+}
+
+pub fn under(why: Why, scope: Scope, generation: u32) -> Under {
+    Under {
+        begun_at: Timestamp(0),
+        generation,
+        scope,
+        why,
+        policy: Digest::default(),
+        slice: Digest::default(),
+    }
+}
+
+/// What an attempt found. `class`: it failed at the upsert. `streams`: what discovery saw.
+pub fn outcome(class: Option<Class>, scope: Scope, streams: &[&str]) -> Outcome {
+    let status = |step| match class {
+        Some(class) if step == Step::Upsert => StepStatus::Failed {
+            failure: Failure::new(class, "it failed", "mend it"),
+        },
+        Some(_) if step > Step::Upsert && step != Step::Registry => StepStatus::Skipped {
+            reason: "not run".to_string(),
+        },
+        _ => StepStatus::Passed,
+    };
+    let report = |step| StepReport {
+        step,
+        status: status(step),
+        duration_ms: 1,
+        evidence: serde_json::Map::new(),
+    };
+    let stream = |name: &&str| Stream {
+        name: (*name).to_string(),
+        namespace: None,
+        json_schema: json!({"type": "object"}),
+        supported_sync_modes: vec![SyncMode::FullRefresh],
+        source_defined_primary_key: Vec::new(),
+        row_estimate: None,
+    };
+    Outcome {
+        scope,
+        steps: Step::ALL.into_iter().map(report).collect(),
+        catalog: (!streams.is_empty()).then(|| Catalog {
+            streams: streams.iter().map(stream).collect(),
+            ..Catalog::default()
+        }),
+        drift: Drift::default(),
+        rows: class.is_none().then_some(3),
+        latency_ms: class.is_none().then_some(12),
+    }
+}
+
+/// Accepts one document and answers its connection.
+pub async fn accepted(registry: &Registry, resource: &str) -> ConnectionId {
+    registry.accept(vec![document(resource, "")]).await.unwrap()[0].connection
+}
+
+/// One whole attempt.
+pub async fn attempt(registry: &Registry, id: ConnectionId, why: Why, outcome: &Outcome) -> bool {
+    let generation = registry.world().connections[&id].generation;
+    let ticket = registry
+        .begin(id, under(why, outcome.scope, generation))
+        .await
+        .unwrap();
+    registry.finish(&ticket, outcome).await.unwrap().appended
+}

@@ -1,0 +1,179 @@
+//! The table, the router and the document say the same.
+
+use super::*;
+use crate::server::routes::{ROUTES, Verb};
+use std::collections::BTreeSet;
+
+#[tokio::test]
+async fn the_router_and_the_document_hold_the_same_routes() {
+    let bench = Bench::new().await;
+    let document = bench.get("/openapi.json").await.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    let empty = serde_json::Map::new();
+    let paths = document["paths"].as_object().unwrap_or(&empty);
+    let documented: BTreeSet<(String, String)> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .unwrap_or(&empty)
+                .keys()
+                .map(move |verb| (path.clone(), verb.clone()))
+        })
+        .collect();
+    assert_eq!(documented.len(), ROUTES.len());
+    // The router is asked over the wire which methods it knows, for every path of the document.
+    for path in paths.keys() {
+        let target = path.replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e");
+        let reply = bench.send("OPTIONS", &target, &[], None).await;
+        assert_eq!(
+            (reply.status, reply.code().as_str()),
+            (405, "METHOD_NOT_ALLOWED"),
+            "{path}"
+        );
+        let allowed: BTreeSet<String> = reply
+            .header("allow")
+            .split(',')
+            .map(|verb| verb.trim().to_lowercase())
+            .filter(|verb| verb != "head")
+            .collect();
+        let known: BTreeSet<String> = documented
+            .iter()
+            .filter(|(known, _)| known == path)
+            .map(|(_, verb)| verb.clone())
+            .collect();
+        assert_eq!(allowed, known, "{path}");
+    }
+    for path in ["/nothing", "/connections/", "/connections/a/b", "/metrics/"] {
+        assert_eq!(bench.get(path).await.code(), "NOT_FOUND", "{path}");
+    }
+    assert!(!documented.contains(&("/nothing".to_string(), "get".to_string())));
+}
+
+#[test]
+fn every_reference_of_the_document_leads_somewhere() {
+    let document = crate::server::openapi::document();
+    let text = document.to_string();
+    let mut references: BTreeSet<&str> = BTreeSet::new();
+    for rest in text.split("\"$ref\":\"#").skip(1) {
+        references.insert(rest.split('"').next().unwrap_or(""));
+    }
+    assert!(references.len() > 10);
+    for reference in references {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
+    let ids: Vec<String> = document["paths"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, item)| {
+            item.as_object()
+                .into_iter()
+                .flatten()
+                .map(|(_, op)| op["operationId"].to_string())
+        })
+        .collect();
+    assert_eq!(
+        ids.iter().collect::<BTreeSet<_>>().len(),
+        ROUTES.len(),
+        "operation ids are unique: {ids:?}"
+    );
+}
+
+/// Every answer of success is held against the schema that the document gives for it.
+#[tokio::test]
+async fn answers_have_the_documented_form() {
+    let bench = Bench::new().await;
+    let worker = bench.answer_wakes(by_type);
+    let pushed = bench
+        .post(
+            "/connections/onboard",
+            &crate::server::tests::document("jdbc", "a"),
+        )
+        .await
+        .json();
+    let id = pushed["connection_id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_string();
+    let openapi = crate::server::openapi::document();
+    for route in &ROUTES {
+        let target = route.path.replace("{id}", &id);
+        let reply = match route.verb {
+            Verb::Get => bench.get(&target).await,
+            Verb::Post if route.path.ends_with("batch") => {
+                bench
+                    .post(
+                        &target,
+                        &json!({"intents": [crate::server::tests::document("fax", "b"), {}]}),
+                    )
+                    .await
+            }
+            Verb::Post if route.path.ends_with("onboard") => {
+                bench
+                    .post(&target, &crate::server::tests::document("s3", "c"))
+                    .await
+            }
+            Verb::Post => bench.post(&target, &json!({})).await,
+        };
+        let Some((_, kind, schema)) = route
+            .answers
+            .iter()
+            .find(|(status, _, _)| *status == reply.status)
+        else {
+            panic!("{target} answers {reply:?}");
+        };
+        assert_eq!(reply.header("content-type"), *kind, "{target}");
+        if !schema.is_empty() {
+            let mut root = openapi["components"].clone();
+            root["$ref"] = format!("#/schemas/{schema}").into();
+            let text = root
+                .to_string()
+                .replace("#/components/schemas/", "#/schemas/");
+            let schema: Value = serde_json::from_str(&text).expect("JSON");
+            let validator = jsonschema::draft202012::new(&schema).expect("a schema");
+            let errors: Vec<String> = validator
+                .iter_errors(&reply.json())
+                .map(|error| format!("{} {error}", error.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{target}: {errors:?}\n{}", reply.body);
+        }
+    }
+    worker.abort();
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_security_headers_and_head_has_no_body() {
+    let bench = Bench::new().await;
+    for path in ["/", "/healthz", "/connections", "/nothing", "/metrics"] {
+        let reply = bench.get(path).await;
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+            ("x-frame-options", "DENY"),
+        ] {
+            assert_eq!(reply.header(name), value, "{path}");
+        }
+        let policy = reply.header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'none'")
+                && policy.contains("frame-ancestors 'none'")
+                && !policy.contains("unsafe"),
+            "{path}: {policy}"
+        );
+        let head = bench
+            .send("HEAD", path, &[("Authorization", &bearer(FULL))], None)
+            .await;
+        assert_eq!(
+            (
+                head.status,
+                head.body.as_str(),
+                head.header("content-length")
+            ),
+            (reply.status, "", reply.header("content-length")),
+            "{path}"
+        );
+    }
+    let schema = bench.get("/schemas/connection_intent.json").await;
+    assert_eq!(schema.body, crate::intake::schema::TEXT);
+}

@@ -1,0 +1,159 @@
+use super::history::{history, id, origin};
+use super::*;
+use proptest::prelude::*;
+
+/// The newest document of each origin, kept the slow and plain way.
+type Wishes = BTreeMap<(ConnectionId, Origin), (u64, Digest)>;
+
+fn wishes(entries: &[Entry]) -> Wishes {
+    let mut wishes = Wishes::new();
+    for entry in entries {
+        match (&entry.fact, entry.connection) {
+            (Fact::IntentAccepted { origin, spec, .. }, Some(id)) => {
+                wishes.insert((id, origin.clone()), (entry.seq, *spec));
+            }
+            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => {
+                wishes.remove(&(id, origin.clone()));
+            }
+            _ => {}
+        }
+    }
+    wishes
+}
+
+/// The document in force of `id`.
+fn newest(wishes: &Wishes, id: ConnectionId) -> Option<(u64, Digest)> {
+    wishes
+        .iter()
+        .filter(|((one, _), _)| *one == id)
+        .map(|(_, document)| *document)
+        .max_by_key(|(seq, _)| *seq)
+}
+
+proptest! {
+    #[test]
+    fn one_go_and_step_by_step_agree(entries in history(), cut in 0..80_usize) {
+        let cut = cut.min(entries.len());
+        let mut world = World::of(&entries[..cut]);
+        for entry in &entries[cut..] {
+            world.apply(entry);
+        }
+        prop_assert_eq!(world, World::of(&entries));
+    }
+
+    #[test]
+    fn it_is_desired_while_any_origin_desires_it_and_the_newest_document_wins(entries in history()) {
+        let (world, wishes) = (World::of(&entries), wishes(&entries));
+        for (id, known) in &world.connections {
+            let theirs: BTreeSet<&Origin> = known.origins.iter().map(|desire| &desire.origin).collect();
+            let expected: BTreeSet<&Origin> = wishes.keys().filter(|(one, _)| one == id).map(|(_, origin)| origin).collect();
+            prop_assert_eq!(theirs.len(), known.origins.len(), "an origin twice");
+            prop_assert_eq!(theirs, expected);
+            if let Some(document) = newest(&wishes, *id) {
+                prop_assert_eq!((known.document, known.spec), document);
+            }
+        }
+        let mut by_origin: BTreeMap<Origin, BTreeSet<ConnectionId>> = BTreeMap::new();
+        for (id, origin) in wishes.keys() {
+            by_origin.entry(origin.clone()).or_default().insert(*id);
+        }
+        prop_assert_eq!(world.by_origin, by_origin);
+    }
+
+    #[test]
+    fn a_generation_is_a_change_of_the_document_in_force(entries in history()) {
+        let mut in_force: BTreeMap<ConnectionId, (Digest, u32)> = BTreeMap::new();
+        for end in 1..=entries.len() {
+            let now = wishes(&entries[..end]);
+            let Some(id) = entries[end - 1].connection else { continue };
+            if let Some((_, spec)) = newest(&now, id) {
+                let (before, count) = in_force.entry(id).or_default();
+                if *count == 0 || *before != spec {
+                    (*before, *count) = (spec, *count + 1);
+                }
+            }
+        }
+        let world = World::of(&entries);
+        for (id, known) in &world.connections {
+            prop_assert_eq!((known.spec, known.generation), in_force[id]);
+        }
+    }
+
+    #[test]
+    fn withdrawals_by_strangers_change_nothing(entries in history(), connection in 0..6_u8, times in 1..4_u64) {
+        let before = World::of(&entries);
+        let mut after = before.clone();
+        for seq in 0..times {
+            after.apply(&Entry {
+                seq: before.seq + 1 + seq,
+                at: Timestamp(i64::MAX),
+                namespace: "autonomy".to_string(),
+                connection: Some(id(connection)),
+                fact: Fact::IntentWithdrawn { origin: origin(99), reason: String::new() },
+            });
+        }
+        after.seq = before.seq;
+        prop_assert_eq!(after, before);
+    }
+
+    #[test]
+    fn a_count_of_an_older_generation_does_not_come_back(entries in history(), failures in 2..9_u32) {
+        let mut world = World::of(&entries);
+        let Some((id, known)) = world.connections.iter().next().map(|(id, known)| (*id, known.clone())) else { return Ok(()) };
+        let checked = |generation| Checked { connection: id, at: Timestamp(i64::MAX), full_at: None, failures, generation };
+        world.apply_checked(&checked(known.generation + 1));
+        prop_assert_eq!(world.connections[&id].failures, known.failures);
+        world.apply_checked(&checked(known.generation));
+        prop_assert_eq!(world.connections[&id].failures, failures);
+        prop_assert_eq!(world.connections[&id].checked_full, known.checked_full, "no full look was made");
+    }
+}
+
+#[test]
+fn a_retired_connection_that_comes_back_proves_itself_again() {
+    let entry = |seq, fact| Entry {
+        seq,
+        at: Timestamp(i64::try_from(seq).unwrap()),
+        namespace: "autonomy".to_string(),
+        connection: Some(id(0)),
+        fact,
+    };
+    let accepted = |seq| {
+        entry(
+            seq,
+            Fact::IntentAccepted {
+                origin: origin(0),
+                spec: history::digest(1),
+                source_type: "jdbc".to_string(),
+            },
+        )
+    };
+    let passed = Finished {
+        begun_at: Timestamp(1),
+        generation: 1,
+        scope: crate::model::Scope::Full,
+        policy: history::digest(0),
+        slice: history::digest(0),
+        class: None,
+        failed_step: None,
+        retry_after_ms: None,
+        upserted: true,
+        healthy: true,
+        rows: Some(3),
+        latency_ms: Some(1),
+        outcome: history::digest(0),
+        title: String::new(),
+        fix: String::new(),
+    };
+    let mut world = World::of(&[accepted(1), entry(2, Fact::AttemptFinished(passed))]);
+    assert_eq!(world.connections[&id(0)].state(), State::Active);
+    world.apply(&entry(3, Fact::ConnectionRetired));
+    assert_eq!(world.connections[&id(0)].state(), State::Retired);
+    world.apply(&accepted(4));
+    let known = &world.connections[&id(0)];
+    assert_eq!((known.state(), known.generation), (State::Pending, 1));
+    assert_eq!(
+        (known.created, known.desired_since),
+        (Timestamp(1), Timestamp(4))
+    );
+}

@@ -1,0 +1,395 @@
+//! The shape of the sources: layers, purity, sizes, and what may not be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// The layers of `src/lib.rs`: a module may import those before it, never one after it.
+/// Modules of one line may not import each other either.
+const LAYERS: [&[&str]; 16] = [
+    &["model"],
+    &["clock", "policy", "credentials", "world", "gate", "intake"],
+    &["funnel"],
+    &["plan"],
+    &["report"],
+    &["telemetry"],
+    &["egress"],
+    &["registry"],
+    &["connectors"],
+    &["pipeline"],
+    &["reconcile"],
+    &["server"],
+    &["daemon"],
+    &["cli"],
+    &["lib"],
+    &["main"],
+];
+
+/// Modules that know no clock, no file and no socket.
+const PURE: [&str; 7] = [
+    "model", "policy", "world", "funnel", "plan", "report", "gate",
+];
+
+/// Lines of a file at most.
+const LONGEST: usize = 450;
+
+struct Source {
+    /// Below the repository, with `/`.
+    name: String,
+    text: String,
+    /// Compiled for tests only.
+    is_test: bool,
+}
+
+impl Source {
+    /// The module below `src` that the file belongs to.
+    fn module(&self) -> &str {
+        let path = self.name.strip_prefix("src/").unwrap_or(&self.name);
+        path.split(['/', '.']).next().unwrap_or(path)
+    }
+
+    /// The files that `#[cfg(test)] mod name;` in this one names: a file, or all of a folder.
+    fn test_files(&self) -> Vec<String> {
+        let (folder, file) = self.name.rsplit_once('/').unwrap_or(("", &self.name));
+        let stem = file.trim_end_matches(".rs");
+        let inside = match stem {
+            "mod" | "lib" | "main" => folder.to_string(),
+            stem => format!("{folder}/{stem}"),
+        };
+        let lines: Vec<&str> = self.text.lines().map(str::trim).collect();
+        let mut files = Vec::new();
+        for (at, _) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| **line == "#[cfg(test)]")
+        {
+            let next = lines.get(at + 1).copied().unwrap_or_default();
+            if let Some(path) = next
+                .strip_prefix("#[path = \"")
+                .and_then(|path| path.strip_suffix("\"]"))
+            {
+                files.push(format!("{folder}/{path}"));
+            } else if let Some(name) = next
+                .rsplit("mod ")
+                .next()
+                .and_then(|name| name.strip_suffix(';'))
+            {
+                files.push(format!("{inside}/{name}.rs"));
+                files.push(format!("{inside}/{name}/"));
+            }
+        }
+        files
+    }
+
+    /// The lines that are no comment and come before the tests at the bottom, with their numbers.
+    fn code(&self) -> Vec<(usize, &str)> {
+        let mut lines = Vec::new();
+        let mut all = self.text.lines().enumerate().peekable();
+        while let Some((number, line)) = all.next() {
+            if line.trim() == "#[cfg(test)]" {
+                let tests = all
+                    .peek()
+                    .is_some_and(|(_, next)| next.starts_with("mod ") && next.ends_with('{'));
+                if tests {
+                    break;
+                }
+                all.next();
+                continue;
+            }
+            let bare = line.split("//").next().unwrap_or_default();
+            if !line.trim_start().starts_with("//") {
+                lines.push((number + 1, if bare.contains('"') { line } else { bare }));
+            }
+        }
+        lines
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for folder in folders {
+        collect(&root().join(folder), &mut sources);
+    }
+    assert!(!sources.is_empty());
+    let named: Vec<String> = sources.iter().flat_map(Source::test_files).collect();
+    for source in &mut sources {
+        let is_named = |named: &String| {
+            source.name == *named || (named.ends_with('/') && source.name.starts_with(named))
+        };
+        source.is_test = !source.name.starts_with("src/") || named.iter().any(is_named);
+    }
+    sources
+}
+
+fn collect(folder: &Path, sources: &mut Vec<Source>) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path
+                .strip_prefix(root())
+                .unwrap()
+                .to_string_lossy()
+                .replace('\\', "/");
+            let text = std::fs::read_to_string(&path).unwrap();
+            sources.push(Source {
+                name,
+                text,
+                is_test: false,
+            });
+        }
+    }
+}
+
+fn none(findings: &[String], rule: &str) {
+    assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// The top-level modules that a line names: `crate::a`, and each name of `crate::{a, b}`.
+fn imports(line: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in line.match_indices("crate::") {
+        let rest = &line[at + "crate::".len()..];
+        let word = |text: &str| {
+            text.chars()
+                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                .collect::<String>()
+        };
+        match rest.strip_prefix('{') {
+            Some(list) => {
+                let mut depth = 0;
+                let mut first = true;
+                for (at, c) in list.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => first = true,
+                        c if first && c.is_ascii_lowercase() => {
+                            found.insert(word(&list[at..]));
+                            first = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            None => drop(found.insert(word(rest))),
+        }
+    }
+    found.remove("");
+    found
+}
+
+#[test]
+fn imports_are_found() {
+    let names = |line| imports(line).into_iter().collect::<Vec<_>>().join(" ");
+    assert_eq!(names("use crate::model::{State, Timestamp};"), "model");
+    assert_eq!(
+        names("use crate::{funnel, model::{ConnectionId, Digest}, policy};"),
+        "funnel model policy"
+    );
+    assert_eq!(
+        names("let x = crate::plan::next(crate::world::of());"),
+        "plan world"
+    );
+}
+
+#[test]
+fn imports_point_down_the_layers() {
+    let mut findings = Vec::new();
+    for source in sources(&["src"]).iter().filter(|source| !source.is_test) {
+        let Some(own) = layer(source.module()) else {
+            findings.push(format!(
+                "{}: the module is in no layer of tests/tidy.rs",
+                source.name
+            ));
+            continue;
+        };
+        for (number, line) in source.code() {
+            for module in imports(line) {
+                match layer(&module) {
+                    None => {
+                        findings.push(format!("{}:{number}: {module} is in no layer", source.name))
+                    }
+                    Some(other) if module != source.module() && other >= own => {
+                        findings.push(format!(
+                            "{}:{number}: {} may not import {module}",
+                            source.name,
+                            source.module()
+                        ));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    none(
+        &findings,
+        "imports point from a later layer to an earlier one",
+    );
+}
+
+#[test]
+fn the_map_in_lib_names_every_layer() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let modules: Vec<&str> = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let map: String = lib
+        .lines()
+        .take_while(|line| line.starts_with("//!"))
+        .collect();
+    let findings: Vec<String> = modules
+        .iter()
+        .filter(|module| !map.contains(&format!("[`{module}`]")))
+        .map(|module| (*module).to_string())
+        .collect();
+    none(
+        &findings,
+        "modules that the map of src/lib.rs does not name",
+    );
+    let mut at = 0;
+    for module in LAYERS
+        .iter()
+        .flat_map(|layer| layer.iter())
+        .filter(|module| modules.contains(*module))
+    {
+        let place = map.find(&format!("[`{module}`]")).unwrap_or(usize::MAX);
+        assert!(place >= at, "{module} stands in another order in the map");
+        at = place;
+    }
+}
+
+#[test]
+fn pure_modules_know_no_clock_no_file_and_no_socket() {
+    let words = [
+        "SystemTime",
+        "Instant::now",
+        "Timestamp::now",
+        "Zoned::now",
+        "tokio::",
+        "std::fs",
+        "std::process",
+        "std::env::",
+        "TcpStream",
+        "UdpSocket",
+        "reqwest",
+        "rusqlite",
+        "async fn",
+        "println!",
+        "eprintln!",
+    ];
+    let mut findings = Vec::new();
+    for source in sources(&["src"])
+        .iter()
+        .filter(|source| PURE.contains(&source.module()) && !source.is_test)
+    {
+        for (number, line) in source.code() {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                findings.push(format!("{}:{number}: {word}", source.name));
+            }
+        }
+    }
+    none(&findings, "pure modules name an edge");
+}
+
+#[test]
+fn files_stay_readable() {
+    let long: Vec<String> = sources(&["src", "tests", "benches"])
+        .iter()
+        .filter(|source| source.text.lines().count() > LONGEST)
+        .map(|source| format!("{}: {} lines", source.name, source.text.lines().count()))
+        .collect();
+    none(&long, "a file has at most 450 lines");
+}
+
+#[test]
+fn outside_tests_nothing_unwraps() {
+    let words = [
+        ".unwrap()",
+        ".expect(",
+        "panic!(",
+        "unreachable!(",
+        concat!("tod", "o!("),
+        concat!("unimple", "mented!("),
+    ];
+    let mut findings = Vec::new();
+    for source in sources(&["src"]).iter().filter(|source| !source.is_test) {
+        for (number, line) in source.code() {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                findings.push(format!("{}:{number}: {word}", source.name));
+            }
+        }
+    }
+    none(
+        &findings,
+        "outside input must not be able to end the process",
+    );
+}
+
+#[test]
+fn tests_neither_sleep_nor_are_ignored() {
+    let (sleep, ignore) = (concat!("sle", "ep("), concat!("#[ign", "ore"));
+    let mut findings = Vec::new();
+    for source in sources(&["src", "tests"]) {
+        let mut in_tests = source.is_test;
+        for (number, line) in source.text.lines().enumerate() {
+            in_tests |= line.trim() == "mod tests {";
+            let bare = line.split("//").next().unwrap_or_default();
+            if (in_tests && bare.contains(sleep)) || bare.contains(ignore) {
+                findings.push(format!("{}:{}: {}", source.name, number + 1, line.trim()));
+            }
+        }
+    }
+    none(
+        &findings,
+        "wait on a condition; a test that is not run is a debt",
+    );
+}
+
+#[test]
+fn every_family_says_everything() {
+    let folder = root().join("src/connectors/families");
+    let fields = [
+        "id",
+        "title",
+        "engine",
+        "on_by_default",
+        "resource_ids",
+        "cap",
+        "cap_source",
+        "least_privilege",
+        "source",
+    ];
+    let mut on: BTreeMap<String, bool> = BTreeMap::new();
+    let mut findings = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let id = path.file_stem().unwrap().to_string_lossy().to_string();
+        for field in fields {
+            let value = text
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{field}:")));
+            let empty = value.is_none_or(|value| value.trim().is_empty());
+            if empty && !(field == "cap" && value.is_some()) {
+                let _ = writeln!(findings, "{id}: {field}");
+            }
+        }
+        on.insert(id, text.contains("on_by_default: true"));
+    }
+    assert_eq!(findings, "", "fields that are missing or empty");
+    assert_eq!((on.len(), on.values().filter(|on| **on).count()), (33, 29));
+}
