@@ -138,7 +138,6 @@ fn ring_later(handle: &Handle) {
 }
 
 /// The policy file: the digest of its bytes, what it says, its text.
-#[must_use]
 pub fn read_policy(path: &std::path::Path) -> (Digest, Result<Policy, Vec<Problem>>, String) {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
