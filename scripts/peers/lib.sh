@@ -34,7 +34,7 @@ install() {
   (
     flock 9
     # The tests start a server of their own; the package's would take the well-known port.
-    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+    if [ "$1" = postgresql ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
       "${root[@]}" mkdir -p /etc/postgresql-common
       echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
     fi
