@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # Starts the named peers, runs a command, stops all of them.
 #
-#   scripts/with_peers.sh postgres mariadb -- cargo test --test it
+#   scripts/with_peers.sh postgres mariadb moto nanio fastapi -- cargo test
 #
-# A peer is a script scripts/peers/NAME.sh with `start DIR` and `stop DIR`. `start` returns when the
-# peer answers and has written DIR/env (lines NAME=value). Each line reaches the command as a
-# variable AAM_TEST_<PEER>_<NAME>, and AAM_TEST_<PEER> names DIR/env itself.
+# A peer is a script scripts/peers/NAME.sh with `start DIR` and `stop DIR`. `start` installs what is
+# missing, and returns when the peer answers on a port that the kernel chose and DIR/env is written
+# (lines NAME=value). Each line reaches the command as a variable AAM_TEST_<PEER>_<NAME>.
+# Python peers are kept in AAM_PEERS_CACHE (target/peers); secrets are made anew at each start.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/peers/lib.sh"
 peers=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
+  [ -x "$here/peers/$1.sh" ] || { echo "with_peers: there is no peer $1" >&2; exit 64; }
   peers+=("$1")
   shift
 done
@@ -23,36 +26,81 @@ shift
 # Servers run as a user of their own, so each directory on the way must be passable.
 root=$(mktemp -d "${TMPDIR:-/tmp}/aam-peers.XXXXXX")
 chmod 755 "$root"
+began=$(now)
+starting=()
+running=
+
+# Whatever still writes into our folder was begun here and must not outlive us.
+left_over() {
+  local entry target
+  for entry in /proc/[0-9]*; do
+    target=$(readlink "$entry/fd/1" 2>/dev/null || true)
+    case $target in "$root"/*) echo "${entry#/proc/}" ;; esac
+  done
+}
 
 stop_all() {
-  local status=$?
-  trap - EXIT INT TERM
+  local status=$? pid stopping=()
+  trap '' EXIT INT TERM HUP
+  # Each was given a process group of its own, so that none of its children is left.
+  for pid in $running "${starting[@]}"; do
+    if kill -0 "$pid" 2>/dev/null; then
+      kill -TERM -- "-$pid" 2>/dev/null || true
+      wait "$pid" 2>/dev/null || true
+    fi
+  done
   for peer in "${peers[@]}"; do
-    "$here/peers/$peer.sh" stop "$root/$peer" >&2 || echo "with_peers: $peer did not stop" >&2
+    { "$here/peers/$peer.sh" stop "$root/$peer" >&2 || echo "with_peers: $peer did not stop" >&2; } &
+    stopping+=($!)
+  done
+  wait "${stopping[@]}" || true
+  for pid in $(left_over); do
+    kill -KILL "$pid" 2>/dev/null || true
   done
   rm -rf "$root"
   exit "$status"
 }
 trap stop_all EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-starting=()
+# A port may be lost to another program between its choice and its use, so there is a second turn.
+start() {
+  local begun
+  begun=$(now)
+  "$here/peers/$1.sh" start "$root/$1" ||
+    { "$here/peers/$1.sh" stop "$root/$1" && rm -rf "${root:?}/$1" && "$here/peers/$1.sh" start "$root/$1"; } || return 1
+  echo "with_peers: $1 is ready after $(since "$begun") s" >&2
+}
+
+set -m
 for peer in "${peers[@]}"; do
-  "$here/peers/$peer.sh" start "$root/$peer" >&2 &
+  start "$peer" >&2 </dev/null &
   starting+=($!)
 done
+set +m
 for index in "${!starting[@]}"; do
   wait "${starting[$index]}" || { echo "with_peers: ${peers[$index]} did not start" >&2; exit 69; }
 done
+starting=()
+echo "with_peers: all ready after $(since "$began") s" >&2
 
 for peer in "${peers[@]}"; do
   name=${peer^^}
   name=${name//-/_}
-  export "AAM_TEST_$name=$root/$peer/env"
-  while IFS='=' read -r key value; do
-    [ -n "$key" ] && export "AAM_TEST_${name}_$key=$value"
+  while IFS= read -r line; do
+    [ -z "$line" ] || export "AAM_TEST_${name}_${line%%=*}=${line#*=}"
   done <"$root/$peer/env"
 done
 
-"$@"
+begun=$(now)
+set -m
+"$@" <&0 &
+running=$!
+set +m
+status=0
+wait "$running" || status=$?
+running=
+echo "with_peers: the command ended with $status after $(since "$begun") s" >&2
+exit "$status"

@@ -11,13 +11,74 @@ free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# install PACKAGE...: only what is not there. One apt at a time on this machine.
+# now, since MOMENT: seconds with tenths.
+now() {
+  date +%s.%N
+}
+
+since() {
+  awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'
+}
+
+# install PACKAGE...: called only for what is not there. One apt at a time on this machine.
 install() {
+  local root=()
+  if [ "$(id -u)" != 0 ]; then
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+      root=(sudo -n)
+    else
+      echo "not installed, and only root can: apt-get install -y $*" >&2
+      return 1
+    fi
+  fi
   (
     flock 9
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
-      { apt-get update >/dev/null 2>&1 && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >/dev/null; }
-  ) 9>"${TMPDIR:-/tmp}/aam-peers-apt.lock"
+    # The tests start a server of their own; the package's would take the well-known port.
+    if [ "$1" = postgresql ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+      "${root[@]}" mkdir -p /etc/postgresql-common
+      echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    get=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Options::=--force-confold)
+    "${get[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+      { "${get[@]}" update >/dev/null && "${get[@]}" install -y --no-install-recommends "$@" >/dev/null; }
+  ) 9>"${TMPDIR:-/tmp}/aam-peers-apt.$(id -u).lock"
+}
+
+# venv NAME PACKAGE...: makes it once below AAM_PEERS_CACHE; answers its folder.
+venv() {
+  local cache=${AAM_PEERS_CACHE:-$here/../../target/peers} name=$1
+  shift
+  command -v python3 >/dev/null || install python3 >&2
+  mkdir -p "$cache"
+  cache=$(cd "$cache" && pwd)
+  (
+    # Two runs at once would break each other's installation.
+    flock 9
+    if [ ! -e "$cache/$name/.complete" ]; then
+      rm -rf "${cache:?}/$name"
+      python3 -m venv "$cache/$name" >/dev/null 2>&1 || { install python3-venv && rm -rf "${cache:?}/$name" && python3 -m venv "$cache/$name"; }
+      "$cache/$name/bin/pip" install --quiet --disable-pip-version-check --no-compile "$@"
+      touch "$cache/$name/.complete"
+    fi
+  ) 9>"$cache/$name.lock" >&2
+  echo "$cache/$name"
+}
+
+# end PIDFILE WORD: ends the process of PIDFILE, if its command line still holds WORD: a number alone
+# may be another process by now.
+end() {
+  local pid n=0
+  [ -s "$1" ] || return 0
+  pid=$(cat "$1")
+  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$2"; then
+    kill "$pid" 2>/dev/null || true
+    while kill -0 "$pid" 2>/dev/null && [ "$n" -lt 30 ]; do
+      n=$((n + 1))
+      sleep 0.1
+    done
+    kill -9 "$pid" 2>/dev/null || true
+  fi
+  rm -f "$1"
 }
 
 # as_user USER COMMAND...: servers refuse to run as root.

@@ -46,7 +46,7 @@ start() {
   . "$dir/env"
   sed -e "s/:super/'$SUPER_PASSWORD'/" -e "s/:reader/'$READER_PASSWORD'/" -e "s/:blind/'$BLIND_PASSWORD'/" \
     -e "s/:narrow/'$NARROW_PASSWORD'/" -e "s/:writer/'$WRITER_PASSWORD'/" "$here/mariadb.seed.sql" |
-    mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u root --default-character-set=utf8mb4
+    mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u root --default-character-set=utf8mb4 >/dev/null
 }
 
 # Up when it answers on its port, given up when its process has ended or after 30 s.

@@ -92,11 +92,11 @@ def main(endpoint, env_file):
     session_id, session_secret, session_token = session(iam, client("sts"), [LANDING])
     verify_from_now_on(endpoint)
     refuses_strangers(client("s3"))
-    lines = [f"AAM_TEST_MOTO_ENDPOINT={endpoint}"]
+    lines = [f"ENDPOINT={endpoint}"]
     for name, (key_id, secret) in names.items():
-        lines += [f"AAM_TEST_MOTO_{name}_KEY_ID={key_id}", f"AAM_TEST_MOTO_{name}_SECRET={secret}"]
-    lines += [f"AAM_TEST_MOTO_SESSION_KEY_ID={session_id}", f"AAM_TEST_MOTO_SESSION_SECRET={session_secret}"]
-    lines += [f"AAM_TEST_MOTO_SESSION_TOKEN={session_token}"]
+        lines += [f"{name}_KEY_ID={key_id}", f"{name}_SECRET={secret}"]
+    lines += [f"SESSION_KEY_ID={session_id}", f"SESSION_SECRET={session_secret}"]
+    lines += [f"SESSION_TOKEN={session_token}"]
     with open(env_file, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
 

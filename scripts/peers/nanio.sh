@@ -1,41 +1,18 @@
 #!/usr/bin/env bash
 # nanio: a second S3 server that verifies signatures, written apart from moto and from botocore.
+#   nanio.sh start DIR | stop DIR
 #
-#   nanio.sh start DIR   installs (once), starts, seeds; writes DIR/env as KEY=value lines
-#   nanio.sh stop DIR    ends what start began
-#
-# The installation is kept in AAM_PEERS_CACHE (default: target/peers).
+# DIR/env: ENDPOINT KEY_ID SECRET DATA (the folder behind it).
 set -euo pipefail
-
-VERSION=0.1.7
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cache=${AAM_PEERS_CACHE:-$here/../../target/peers}
-venv=$cache/nanio-$VERSION
+. "$here/lib.sh"
 
-install() {
-  [ -e "$venv/.complete" ] && return
-  mkdir -p "$cache"
-  # Two runs at once would break each other's installation.
-  exec 8>"$cache/nanio.lock"
-  flock 8
-  if [ ! -e "$venv/.complete" ]; then
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "nanio==$VERSION"
-    touch "$venv/.complete"
-  fi
-  exec 8>&-
-}
+command=${1:?start or stop}
+dir=${2:?a directory}
+VERSION=0.1.7
 
 stop() {
-  [ -e "$1/nanio.pid" ] || return 0
-  local pid
-  pid=$(cat "$1/nanio.pid")
-  # A number alone may be another process by now.
-  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q nanio; then
-    kill "$pid"
-  fi
-  rm -f "$1/nanio.pid"
+  end "$dir/nanio.pid" nanio
 }
 
 # Buckets are folders and objects are files.
@@ -66,28 +43,25 @@ PY
 }
 
 start() {
-  local dir=$1 port key secret
+  local venv port key secret
   mkdir -p "$dir"
-  install
-  stop "$dir"
-  rm -rf "$dir/data"
+  venv=$(venv "nanio-$VERSION" "nanio==$VERSION")
   seed "$dir/data"
-  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  key=$(python3 -c 'import secrets; print(secrets.token_hex(8))')
-  secret=$(python3 -c 'import secrets; print(secrets.token_urlsafe(30))')
+  port=$(free_port)
+  key=$(new_secret)
+  secret=$(new_secret)
   NANIO_ACCESS_KEY=$key NANIO_SECRET_KEY=$secret setsid "$venv/bin/python" -m nanio serve --host 127.0.0.1 --port "$port" \
     --data-dir "$dir/data" --no-access-log >"$dir/nanio.log" 2>&1 </dev/null &
   echo $! >"$dir/nanio.pid"
   if ! answers "http://127.0.0.1:$port/landing"; then
-    tail -20 "$dir/nanio.log" >&2
-    stop "$dir"
+    tail -n 20 "$dir/nanio.log" >&2
+    stop
     return 1
   fi
-  printf 'AAM_TEST_NANIO_%s=%s\n' ENDPOINT "http://127.0.0.1:$port" KEY_ID "$key" SECRET "$secret" >"$dir/env"
+  printf '%s\n' "ENDPOINT=http://127.0.0.1:$port" "KEY_ID=$key" "SECRET=$secret" "DATA=$dir/data" >"$dir/env"
 }
 
-case "${1:-} ${2:-}" in
-  "start "?*) start "$2" ;;
-  "stop "?*) stop "$2" ;;
+case $command in
+  start | stop) "$command" ;;
   *) echo "usage: $0 start|stop DIR" >&2; exit 64 ;;
 esac

@@ -315,7 +315,7 @@ mod tests {
     fn caps_read_well() {
         let line = |family: &Family| {
             format!(
-                "{:17} {:8} {}\n",
+                "{:17} {:13} {}\n",
                 family.id,
                 family.engine,
                 crate::policy::effective::cap(&family.cap)

@@ -34,7 +34,7 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
     let (here, there) = (from.origin().ascii_serialization(), place(&to));
     let title = format!("{here} redirects to {there}; AAM does not take a credential there");
     let fix = format!(
-        "if the service has moved, write its new address into the resource id or into families.<family>.base_url: {there}"
+        "if the service has moved, name {there} in resource_ids, or as base_url of its family in the policy; if that is a sign-in page, the call needs another credential"
     );
     Err(Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}")))
 }

@@ -1,7 +1,6 @@
 //! AAM from outside: the built binary over real sockets and files, engines against servers that
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
-// mod sql_peers;
 mod daemon_api;
 mod daemon_browser;
 mod daemon_demo;
@@ -10,6 +9,7 @@ mod daemon_faults;
 mod daemon_folder;
 mod daemon_hangs;
 mod daemon_hostile;
+mod daemon_peers;
 mod daemon_races;
 mod daemon_support;
 mod daemon_texts;
@@ -21,3 +21,5 @@ mod object_peers;
 mod object_wire;
 mod openapi_peers;
 mod openapi_support;
+mod session_support;
+mod sql_peers;

@@ -1,7 +1,7 @@
 //! `s3` and `s3_compat` against a server of a few lines, where a store misbehaves in a way that moto
 //! and nanio cannot.
 
-use crate::object_wire::{Moved, Plain, Seen, credential, discover, http, open_at, refused, serve};
+use crate::object_wire::{Moved, Seen, credential, discover, http, open_at, refused, serve, wire};
 use aam::connectors::Bounds;
 use aam::connectors::object::ObjectEngine;
 use aam::model::{Catalog, Class};
@@ -47,7 +47,7 @@ async fn a_region_in_the_header_is_signed_for_and_moved_to() {
     };
     let engine = ObjectEngine::new(Arc::new(Moved(0)));
     let opened = engine
-        .open_on(Plain::new(), "acme", Some(&credential(KEY)), &policy)
+        .open_on(wire("s3_compat"), "acme", Some(&credential(KEY)), &policy)
         .await
         .unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(
@@ -118,7 +118,7 @@ async fn a_store_that_sends_around_or_away_is_not_followed() {
 
 #[tokio::test]
 async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
-    let cases: [(&str, String, Class); 5] = [
+    let cases: [(&str, String, Class); 8] = [
         (
             "cut XML",
             http(
@@ -145,6 +145,21 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
         ),
         ("other bucket", listing("other", ""), Class::WrongService),
         (
+            "too long",
+            listing("acme", &" ".repeat(9 << 20)),
+            Class::Remote,
+        ),
+        (
+            "too many requests",
+            http("429 Too Many Requests", "retry-after: 7\r\n", ""),
+            Class::Throttled,
+        ),
+        (
+            "later",
+            http("503 Service Unavailable", "retry-after: 7\r\n", ""),
+            Class::Throttled,
+        ),
+        (
             "slow down",
             http(
                 "503 Slow Down",
@@ -165,6 +180,8 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
         .await;
         let failure = refused(&at, "acme", &credential(KEY)).await;
         assert_eq!(failure.class, class, "{name}: {failure:?}");
+        let waits = failure.retry_after_ms.is_some();
+        assert_eq!(waits, class == Class::Throttled, "{name}: {failure:?}");
     }
 }
 

@@ -1,10 +1,9 @@
 //! `s3` and `s3_compat` against moto in auth mode, which verifies every signature and IAM policy,
 //! and against nanio, which verifies signatures with other code and checks the time.
 //!
-//! `scripts/peers/moto.sh start DIR` and `nanio.sh` write DIR/env; its variables must be set, or
-//! these tests fail.
+//! `scripts/with_peers.sh moto nanio -- cargo test --test it` starts both; without them these tests fail.
 
-use crate::object_wire::{Moved, Plain, credential, discover, open_at, refused};
+use crate::object_wire::{Moved, credential, discover, open_at, refused, wire};
 use aam::connectors::object::ObjectEngine;
 use aam::connectors::{Bounds, Opened};
 use aam::credentials::Credential;
@@ -18,12 +17,8 @@ fn variable(name: &str) -> String {
 
 fn of_peer(peer: &str, name: &str) -> String {
     let full = format!("AAM_TEST_{peer}_{name}");
-    let script = peer.to_lowercase();
-    std::env::var(&full).unwrap_or_else(|_| {
-        panic!(
-            "{full} is not set: run scripts/peers/{script}.sh start DIR and set what DIR/env says"
-        )
-    })
+    std::env::var(&full)
+        .unwrap_or_else(|_| panic!("{full} is not set: run through scripts/with_peers.sh"))
 }
 
 fn endpoint() -> String {
@@ -134,7 +129,7 @@ async fn both_families_open_the_same_bucket_through_the_policys_base_url() {
         (ObjectEngine::compatible(Arc::new(Moved(0))), "aam-landing"),
     ] {
         let opened = engine
-            .open_on(Plain::new(), id, Some(&key_of("LISTER")), &policy)
+            .open_on(wire("s3_compat"), id, Some(&key_of("LISTER")), &policy)
             .await;
         assert_eq!(
             opened
@@ -368,7 +363,7 @@ async fn a_wrong_clock_is_told_by_how_much() {
     let engine = ObjectEngine::compatible(Arc::new(Moved(-3_630_000)));
     let result = engine
         .open_on(
-            Plain::new(),
+            wire("s3_compat"),
             &format!("{at}/landing"),
             Some(&key),
             &FamilyPolicy::default(),

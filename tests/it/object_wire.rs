@@ -1,15 +1,13 @@
-//! What the object storage tests stand on: a wire without policy, a clock, and a server of a few lines.
+//! What the object storage tests stand on: a session, a clock, and a server of a few lines.
 
+use crate::session_support::{Recorded, policy};
 use aam::clock::Clock;
-use aam::connectors::object::{ObjectEngine, Wire};
+use aam::connectors::object::ObjectEngine;
 use aam::connectors::{Bounds, Opened};
 use aam::credentials::{Credential, Secret};
-use aam::egress::{Answer, Method, Request, Traffic};
-use aam::model::{Catalog, Class, Failure, Timestamp};
+use aam::model::{Catalog, Failure, Timestamp};
 use aam::policy::FamilyPolicy;
-use futures_util::future::BoxFuture;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -26,80 +24,9 @@ impl Clock for Moved {
     }
 }
 
-/// Requests go out as they are. Whatever is sent is remembered, to be searched for secrets.
-pub struct Plain {
-    client: reqwest::Client,
-    calls: AtomicU64,
-    pub sent: Mutex<Vec<String>>,
-}
-
-impl Plain {
-    pub fn new() -> Arc<Plain> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(2))
-            .build()
-            .expect("a client");
-        Arc::new(Plain {
-            client,
-            calls: AtomicU64::new(0),
-            sent: Mutex::default(),
-        })
-    }
-}
-
-impl Wire for Plain {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
-        Box::pin(async move {
-            self.calls.fetch_add(1, Relaxed);
-            let method = match request.method {
-                Method::Get => reqwest::Method::GET,
-                Method::Head => reqwest::Method::HEAD,
-            };
-            let mut line = format!("{method} {}", request.url);
-            let mut call = self.client.request(method, request.url.clone());
-            for (name, value) in &request.headers {
-                line.push_str(&format!("\n{name}: {}", value.expose()));
-                call = call.header(name, value.expose());
-            }
-            self.sent.lock().expect("unpoisoned").push(line);
-            let network = |error: reqwest::Error| {
-                let class = if error.is_body() || error.is_decode() {
-                    Class::Remote
-                } else {
-                    Class::Network
-                };
-                Failure::new(class, "the call failed", "").detail(error.to_string())
-            };
-            let answer = call.send().await.map_err(network)?;
-            let headers = answer.headers().iter();
-            let headers = headers
-                .map(|(name, value)| {
-                    (
-                        name.to_string(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
-                })
-                .collect();
-            let (status, url) = (answer.status().as_u16(), answer.url().clone());
-            let body = answer.bytes().await.map_err(network)?;
-            Ok(Answer {
-                status,
-                headers,
-                body,
-                url,
-            })
-        })
-    }
-
-    fn traffic(&self) -> Traffic {
-        Traffic {
-            calls: self.calls.load(Relaxed),
-            bytes: 0,
-        }
-    }
+/// A session whose calls end in little more than a second.
+pub fn wire(family: &'static str) -> Arc<Recorded> {
+    Recorded::new(family, Arc::new(policy(Duration::from_secs(2), None)))
 }
 
 /// A request as a server sees it: the head of the message.
@@ -162,8 +89,8 @@ pub async fn open_at(
     endpoint: &str,
     bucket: &str,
     key: &Credential,
-) -> (Arc<Plain>, Result<Opened, Failure>) {
-    let wire = Plain::new();
+) -> (Arc<Recorded>, Result<Opened, Failure>) {
+    let wire = wire("s3_compat");
     let engine = ObjectEngine::compatible(Arc::new(Moved(0)));
     let opened = engine
         .open_on(

@@ -1,4 +1,4 @@
-//! The `openapi` engine against a FastAPI service (`scripts/peers/fastapi.sh start DIR`), which
+//! The `openapi` engine against a FastAPI service (`scripts/with_peers.sh fastapi -- ...`), which
 //! writes its own description, and against servers that misbehave.
 
 use crate::openapi_support::{Page, Run, failure, json, raw, serve};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn env(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run scripts/peers/fastapi.sh start DIR and export DIR/env")
+        panic!("{name} is not set: run through scripts/with_peers.sh fastapi -- ...")
     })
 }
 
@@ -63,9 +63,9 @@ async fn fastapi_passes_every_step_and_only_gets_are_sent() {
     assert_eq!(
         calls,
         [
-            format!("Get {url}/openapi.json"),
-            format!("Get {url}/books?limit=1"),
-            format!("Get {url}/books?limit=20")
+            format!("GET {url}/openapi.json"),
+            format!("GET {url}/books?limit=1"),
+            format!("GET {url}/books?limit=20")
         ]
     );
     let seen: serde_json::Value = reqwest_json(&format!("{url}/calls")).await;
@@ -204,6 +204,10 @@ async fn every_failure_has_its_class_and_its_words() {
         ("422", Class::Misconfigured, service(good(), status(422)).await, Some("t")),
         ("429", Class::Throttled, service(good(), status(429)).await, Some("t")),
         ("500", Class::Remote, service(good(), status(500)).await, Some("t")),
+        ("503", Class::Remote, service(good(), status(503)).await, Some("t")),
+        ("503 with a wait", Class::Throttled, service(good(), (503, vec![("retry-after", "7".to_string())], String::new())).await, Some("t")),
+        ("too long", Class::Remote, service(good(), json(format!("[\"{}\"]", "x".repeat(5 << 20)))).await, Some("t")),
+        ("redirects without end", Class::Remote, service(good(), (302, vec![("location", "/pets".to_string())], String::new())).await, Some("t")),
         ("sign-in page", Class::WrongService, service(good(), html()).await, Some("t")),
         ("another answer", Class::WrongService, service(good(), json(r#"{"hello":"world"}"#)).await, Some("t")),
         ("cut JSON", Class::Remote, service(good(), json("[{\"id\":1},{\"i")).await, Some("t")),
@@ -234,7 +238,7 @@ async fn every_failure_has_its_class_and_its_words() {
     }
     insta::with_settings!({
         snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false,
-        filters => vec![(r"127\.0\.0\.1:\d+", "HOST")]
+        filters => vec![(r"127\.0\.0\.1:\d+", "HOST"), (r"after 20\S+Z", "after TIME")]
     }, { insta::assert_snapshot!("openapi_failures", text); });
 }
 
@@ -286,7 +290,7 @@ async fn a_yaml_description_of_3_0_below_a_protected_path_works() {
     assert!(
         run.calls()
             .iter()
-            .all(|call| call.starts_with(&format!("Get {base}/"))),
+            .all(|call| call.starts_with(&format!("GET {base}/"))),
         "{:?}",
         run.calls()
     );

@@ -1,118 +1,28 @@
-//! A plain client in place of the egress layer, and servers that behave as a test wants.
+//! The engine on a real session, and servers that behave as a test wants.
 
+use crate::session_support::{self, Recorded};
 use aam::connectors::openapi::OpenApiEngine;
-use aam::connectors::openapi::wire::Wire;
 use aam::connectors::{Bounds, Discovery, Opened, Sample};
 use aam::credentials::{Credential, Secret};
-use aam::egress::{Answer, Method, Request, Traffic};
-use aam::model::{Class, Digest, Evidence, Failure, Risk};
-use aam::policy::{
-    Api, Backoff, Breaker, Cap, Caps, Eligibility, FamilyPolicy, Files, Network, Policy, Recheck,
-    Reconcile, SafeMode, Slo,
-};
+use aam::model::{Evidence, Failure};
+use aam::policy::{FamilyPolicy, Policy};
 use axum::body::Body;
 use axum::http::{Request as HttpRequest, Response};
-use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Sends with reqwest, follows redirects on the same origin only, and remembers every call.
-#[derive(Default)]
-pub struct Plain {
-    /// `METHOD URL` and the names of the headers.
-    pub calls: Mutex<Vec<(String, Vec<String>)>>,
-}
-
-impl Wire for Plain {
-    fn http(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
-        Box::pin(self.send(request))
-    }
-
-    fn traffic(&self) -> Traffic {
-        Traffic {
-            calls: self.calls.lock().unwrap().len() as u64,
-            bytes: 0,
-        }
-    }
-}
-
-impl Plain {
-    async fn send(&self, request: Request) -> Result<Answer, Failure> {
-        let network = |error: reqwest::Error| {
-            Failure::new(Class::Network, "the line broke", "").detail(error.to_string())
-        };
-        let names = request
-            .headers
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect();
-        self.calls
-            .lock()
-            .unwrap()
-            .push((format!("{:?} {}", request.method, request.url), names));
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let same = reqwest::redirect::Policy::custom(|attempt| {
-            let stays = attempt
-                .previous()
-                .last()
-                .is_some_and(|last| last.origin() == attempt.url().origin());
-            if stays && attempt.previous().len() < 5 {
-                attempt.follow()
-            } else {
-                attempt.stop()
-            }
-        });
-        let client = reqwest::Client::builder()
-            .redirect(same)
-            .timeout(Duration::from_secs(2))
-            .no_proxy()
-            .build()
-            .map_err(network)?;
-        let method = match request.method {
-            Method::Get => reqwest::Method::GET,
-            Method::Head => reqwest::Method::HEAD,
-        };
-        let mut builder = client.request(method, request.url);
-        for (name, value) in &request.headers {
-            builder = builder.header(name, value.expose());
-        }
-        let response = builder.send().await.map_err(network)?;
-        let headers = response.headers().iter().map(|(name, value)| {
-            (
-                name.to_string(),
-                value.to_str().unwrap_or_default().to_string(),
-            )
-        });
-        let (status, headers, url) = (
-            response.status().as_u16(),
-            headers.collect(),
-            response.url().clone(),
-        );
-        let body = response.bytes().await.map_err(|error| {
-            Failure::new(Class::Remote, "the answer was cut", "").detail(error.to_string())
-        })?;
-        assert!(body.len() as u64 <= request.max_bytes);
-        Ok(Answer {
-            status,
-            headers,
-            body,
-            url,
-        })
-    }
-}
 
 /// One whole run.
 pub struct Run {
-    pub wire: Arc<Plain>,
+    pub wire: Arc<Recorded>,
     pub opened: Result<Opened, Failure>,
 }
 
 impl Run {
     pub async fn open(url: &str, credential: Option<&str>, family: FamilyPolicy) -> Run {
-        let wire = Arc::new(Plain::default());
+        let policy = policy(family);
+        let wire = Recorded::new("openapi", Arc::new(policy.clone()));
         let credential = credential.map(|text| Credential::read(Secret::new(text.into())));
-        let opened = OpenApiEngine::open_over(wire.clone(), url, credential, &policy(family)).await;
+        let opened = OpenApiEngine::open_over(wire.clone(), url, credential, &policy).await;
         Run { wire, opened }
     }
 
@@ -137,13 +47,7 @@ impl Run {
     }
 
     pub fn calls(&self) -> Vec<String> {
-        self.wire
-            .calls
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(call, _)| call.clone())
-            .collect()
+        self.wire.calls()
     }
 }
 
@@ -156,61 +60,11 @@ pub async fn failure(url: &str, credential: Option<&str>, family: FamilyPolicy) 
         .expect_err("this must fail")
 }
 
+/// Calls end in a little more than two seconds.
 fn policy(family: FamilyPolicy) -> Policy {
-    let second = Duration::from_secs(1);
-    let cap = Cap {
-        per_second: 100.0,
-        burst: 100,
-        per_day: 1000,
-        concurrency: 4,
-    };
-    Policy {
-        version: 1,
-        namespace: "autonomy".into(),
-        slo: Slo { coverage: 0.9 },
-        eligibility: Eligibility {
-            evidence: vec!["Sanctioned".into()],
-            max_risk: Risk::High,
-            min_confidence: 0.0,
-        },
-        safe_mode: SafeMode {
-            max_items: 20,
-            step_timeout: 20 * second,
-            attempt_timeout: 60 * second,
-        },
-        allowlist: ["openapi".to_string()].into(),
-        network: Network {
-            allow_private: Vec::new(),
-            proxy: None,
-            ca_file: None,
-        },
-        files: Files { roots: Vec::new() },
-        caps: Caps {
-            default: cap,
-            families: BTreeMap::new(),
-        },
-        backoff: Backoff {
-            initial: second,
-            max: second,
-            jitter: 0.0,
-        },
-        breaker: Breaker {
-            failures: 5,
-            open_for: second,
-        },
-        recheck: Recheck {
-            health: second,
-            drift: second,
-            awaiting_credentials: second,
-        },
-        reconcile: Reconcile {
-            concurrency: 1,
-            resync: second,
-        },
-        families: [("openapi".to_string(), family)].into(),
-        api: Api::default(),
-        digest: Digest::default(),
-    }
+    let mut policy = session_support::policy(Duration::from_secs(3), None);
+    policy.families.insert("openapi".to_string(), family);
+    policy
 }
 
 /// What a server answers: status, headers, body.

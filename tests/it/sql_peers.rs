@@ -21,13 +21,14 @@ async fn a_reader_passes_every_step() {
         (Postgres, "sql_postgres_catalog"),
         (Mariadb, "sql_mariadb_catalog"),
     ] {
-        let gate = Arc::new(Direct::default());
+        let policy = Arc::new(policy(None));
+        let gate = gate(&policy);
         let opened = SqlEngine
             .open_through(
                 gate.clone(),
                 &peer.id("shop"),
                 Some(&peer.credential("reader")),
-                Arc::new(policy(None)),
+                policy,
             )
             .await
             .unwrap();

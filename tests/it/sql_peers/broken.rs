@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 async fn a_server_without_a_free_slot_is_throttled() {
     let client = superuser("shop").await;
     client
-        .batch_execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0 PASSWORD 'crowded'")
+        .batch_execute("DROP ROLE IF EXISTS crowded; CREATE ROLE crowded LOGIN CONNECTION LIMIT 0 PASSWORD 'crowded'")
         .await
         .unwrap();
     let failure = open_at(

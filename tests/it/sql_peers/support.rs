@@ -1,57 +1,17 @@
-//! What the cases share: the servers' addresses, a gate without checks, a proxy that cuts.
+//! What the cases share: the servers' addresses, a session, a proxy that cuts.
 
+use crate::session_support::{self, Recorded};
 use aam::connectors::Opened;
 use aam::connectors::sql::SqlEngine;
-use aam::connectors::sql::gate::Gate;
 use aam::credentials::{Credential, Secret};
-use aam::egress::{Admitted, Traffic};
-use aam::model::{Class, Failure};
+use aam::model::Failure;
 use aam::policy::Policy;
-use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-/// Plain resolution of names: what the egress layer does after its checks.
-#[derive(Default)]
-pub struct Direct {
-    pub settled: Mutex<Vec<(u64, Option<Class>)>>,
-}
-
-impl Gate for Direct {
-    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Admitted, Failure>> {
-        Box::pin(async move {
-            let mut all = tokio::net::lookup_host((host, port))
-                .await
-                .map_err(|e| Failure::new(Class::Network, e.to_string(), ""))?;
-            let address = all
-                .find(|a| a.is_ipv4())
-                .ok_or_else(|| Failure::new(Class::Network, "no address", ""))?;
-            Ok(Admitted {
-                address,
-                slot: None,
-            })
-        })
-    }
-
-    fn settle(&self, _: &str, _: &str, bytes: u64, _: Duration, failure: Option<&Failure>) {
-        self.settled
-            .lock()
-            .unwrap()
-            .push((bytes, failure.map(|failure| failure.class)));
-    }
-
-    fn local<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), Failure>> {
-        Box::pin(async move { panic!("a server asked for the file {path}") })
-    }
-
-    fn traffic(&self) -> Traffic {
-        Traffic::default()
-    }
-}
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Peer {
@@ -100,13 +60,9 @@ impl Peer {
 }
 
 pub async fn open_at(id: &str, credential: &Credential, policy: Policy) -> Result<Opened, Failure> {
+    let policy = Arc::new(policy);
     SqlEngine
-        .open_through(
-            Arc::new(Direct::default()),
-            id,
-            Some(credential),
-            Arc::new(policy),
-        )
+        .open_through(gate(&policy), id, Some(credential), policy)
         .await
 }
 
@@ -184,60 +140,12 @@ pub async fn relay(client: TcpStream, server: TcpStream, limit: usize) {
     up.abort();
 }
 
-/// The design's defaults, and the authority of a peer's certificate.
+/// The design's timeouts, and the authority of a peer's certificate.
 pub fn policy(ca_file: Option<PathBuf>) -> Policy {
-    use aam::policy::*;
-    let cap = Cap {
-        per_second: 5.0,
-        burst: 10,
-        per_day: 2000,
-        concurrency: 2,
-    };
-    Policy {
-        version: 1,
-        namespace: "autonomy".into(),
-        slo: Slo { coverage: 0.9 },
-        eligibility: Eligibility {
-            evidence: vec!["Sanctioned".into()],
-            max_risk: aam::model::Risk::High,
-            min_confidence: 0.0,
-        },
-        safe_mode: SafeMode {
-            max_items: 20,
-            step_timeout: Duration::from_secs(20),
-            attempt_timeout: Duration::from_secs(60),
-        },
-        allowlist: Default::default(),
-        network: Network {
-            allow_private: Vec::new(),
-            proxy: None,
-            ca_file,
-        },
-        files: Files { roots: Vec::new() },
-        caps: Caps {
-            default: cap,
-            families: Default::default(),
-        },
-        backoff: Backoff {
-            initial: Duration::from_secs(5),
-            max: Duration::from_secs(900),
-            jitter: 0.2,
-        },
-        breaker: Breaker {
-            failures: 5,
-            open_for: Duration::from_secs(30),
-        },
-        recheck: Recheck {
-            health: Duration::from_secs(21_600),
-            drift: Duration::from_secs(86_400),
-            awaiting_credentials: Duration::from_secs(300),
-        },
-        reconcile: Reconcile {
-            concurrency: 64,
-            resync: Duration::from_secs(30),
-        },
-        families: Default::default(),
-        api: Api::default(),
-        digest: aam::model::Digest::default(),
-    }
+    session_support::policy(Duration::from_secs(20), ca_file.as_deref())
+}
+
+/// A session under `policy`.
+pub fn gate(policy: &Arc<Policy>) -> Arc<Recorded> {
+    Recorded::new("jdbc", Arc::clone(policy))
 }
