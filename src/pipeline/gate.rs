@@ -54,7 +54,7 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     if !rules.evidence.contains(&intent.evidence.status) {
         return refuse(
             format!("evidence.status is {}, the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
-            format!("have {} sanctioned, then send the intent again", intent.source_type),
+            "have this source sanctioned, then send the intent again with the new status".to_string(),
         );
     }
     if intent.risk_level > rules.max_risk {
