@@ -14,7 +14,7 @@ use crate::plan::{self, Ground, Item};
 use crate::policy::Policy;
 use crate::reconcile::look;
 use crate::registry::{Reader, RegistryError};
-use crate::report::plan::{Planned, PlannedAttempt, text};
+use crate::report::plan::{Planned, PlannedAttempt, Retirement, text};
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -118,24 +118,37 @@ impl Draft {
         seq
     }
 
-    fn plan(mut self, policy: Policy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
+    fn plan(self, policy: Policy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
         let ground = Ground::of(Arc::new(policy), &self.world);
         let items = plan::plan(&self.world, &ground, &BTreeSet::new(), now);
         let (due, later): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.due <= now);
         let attempts = due.into_iter().map(|item| self.describe(item, &ground.policy, engines, reader)).collect();
         Planned {
             now: attempts,
-            retire: std::mem::take(&mut self.retire),
+            retire: self.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
             waiting: later.len(),
             next_due: later.first().map(|item| item.due),
             problems: self.problems,
         }
     }
 
+    /// The document in force, from the folder or from the registry.
+    fn document(&self, id: ConnectionId, reader: Option<&Reader>) -> Option<Intent> {
+        let seq = self.world.connections.get(&id).map_or(0, |known| known.document);
+        let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();
+        self.documents.get(&seq).cloned().or_else(stored)
+    }
+
+    fn retirement(&self, id: ConnectionId, reader: Option<&Reader>) -> Retirement {
+        Retirement {
+            connection: id,
+            source_type: self.world.connections.get(&id).map(|known| known.source_type.to_string()).unwrap_or_default(),
+            resource_ids: self.document(id, reader).map(|intent| intent.resource_ids).unwrap_or_default(),
+        }
+    }
+
     fn describe(&self, item: Item, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
-        let document = self.world.connections.get(&item.connection).map_or(0, |known| known.document);
-        let stored = || serde_json::from_str::<Intent>(&reader?.body(document).ok()??).ok();
-        let Some(intent) = self.documents.get(&document).cloned().or_else(stored) else {
+        let Some(intent) = self.document(item.connection, reader) else {
             return PlannedAttempt { item, source_type: String::new(), resource_ids: Vec::new(), calls: Vec::new(), blocked: Some("its document cannot be read".to_string()) };
         };
         let mut attempt = PlannedAttempt {

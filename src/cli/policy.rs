@@ -12,7 +12,12 @@ use std::process::ExitCode;
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Say in plain words what would change from OLD to NEW, and for which connections
-    Diff { old: PathBuf, new: PathBuf },
+    Diff {
+        /// The policy as it is, for example the file of the main branch
+        old: PathBuf,
+        /// The policy as it would be
+        new: PathBuf,
+    },
 }
 
 /// Exit 0; 78 when one of the two is bad.

@@ -32,12 +32,12 @@ impl Refusal {
             true => format!("{address} was not called: it is {kind}"),
             false => format!("{host} was not called: it is {address}, {kind}"),
         };
-        let line = format!("network.allow_private: [{}]", single(*address));
-        Failure::new(
-            Class::EgressRefused,
-            title,
-            format!("if this address is meant, add it to the policy: {line}"),
-        )
+        // What lives there hands out the machine's own credentials: nobody is told to open it.
+        let fix = match kind.contains("metadata") {
+            true => "no source lives there: correct the resource id, or find out who wants aam to call it".to_string(),
+            false => format!("if this address is meant, add it to the policy: network.allow_private: [{}]", single(*address)),
+        };
+        Failure::new(Class::EgressRefused, title, fix)
     }
 }
 

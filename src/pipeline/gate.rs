@@ -63,15 +63,8 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
     if !rules.evidence.contains(&intent.evidence.status) {
         return refuse(
-            format!(
-                "evidence.status is {}, the policy accepts {}",
-                intent.evidence.status,
-                rules.evidence.join(", ")
-            ),
-            format!(
-                "have {} sanctioned, then send the intent again",
-                intent.source_type
-            ),
+            format!("evidence.status is {}, the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
+            "have this source sanctioned, then send the intent again with the new status".to_string(),
         );
     }
     if intent.risk_level > rules.max_risk {

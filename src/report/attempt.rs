@@ -30,12 +30,9 @@ pub fn steps(reports: &[StepReport]) -> String {
             format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.word()).trim_end()
         );
         if let Some(failure) = failure {
-            let _ = writeln!(
-                text,
-                "       what: {} ({})",
-                failure.title,
-                failure.class.word()
-            );
+            // A warning is no failure: its class would read like one.
+            let class = if word == "FAIL" { format!(" ({})", failure.class.word()) } else { String::new() };
+            let _ = writeln!(text, "       what: {}{class}", failure.title);
             if !failure.detail.is_empty() {
                 let _ = writeln!(text, "       said: {}", failure.detail);
             }

@@ -18,13 +18,22 @@ pub struct PlannedAttempt {
     pub blocked: Option<String>,
 }
 
+/// A connection that nothing desires any more.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Retirement {
+    pub connection: ConnectionId,
+    pub source_type: String,
+    /// Empty when its document cannot be read.
+    pub resource_ids: Vec<String>,
+}
+
 /// The plan as values.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Planned {
     /// Due now.
     pub now: Vec<PlannedAttempt>,
     /// Connections whose only file is gone.
-    pub retire: Vec<ConnectionId>,
+    pub retire: Vec<Retirement>,
     /// Not due yet: when the next one is, and how many wait.
     pub waiting: usize,
     pub next_due: Option<Timestamp>,
@@ -74,11 +83,8 @@ pub fn text(planned: &Planned) -> String {
             );
         }
     }
-    for id in &planned.retire {
-        let _ = writeln!(
-            text,
-            "- {id}\n    why:  nothing desires it any more; it is retired, its history stays"
-        );
+    for gone in &planned.retire {
+        let _ = writeln!(text, "- {} {}  {}\n    why:  nothing desires it any more; it is retired, its history stays", gone.source_type, gone.resource_ids.join(" "), gone.connection);
     }
     for problem in &planned.problems {
         let _ = writeln!(

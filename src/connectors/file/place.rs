@@ -148,6 +148,8 @@ fn outside(id: &str, why: &str) -> Failure {
     let directory = match (path.extension(), path.parent()) {
         (Some(_), Some(parent)) if parent != Path::new("") => parent,
         (Some(_), _) => Path::new("."),
+        // A file without an extension, such as /etc/hosts, is no directory either.
+        (None, Some(parent)) if path.is_file() && parent != Path::new("") => parent,
         (None, _) => path,
     };
     Failure::new(
