@@ -48,6 +48,7 @@ pub mod connectors;
 pub mod credentials;
 pub mod daemon;
 pub mod egress;
+pub mod fault;
 pub mod funnel;
 pub mod gate;
 pub mod intake;

@@ -50,7 +50,8 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         let value: serde_json::Value = answer.json().await.unwrap_or_default();
         if !status.is_success() && value.get("status").and_then(|word| word.as_str()).is_none() {
             let words = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason given").to_string();
-            return Err(Fail::new(format!("the daemon refused: {status}: {words}")));
+            let hint = if status.as_u16() == 401 || status.as_u16() == 403 { "; set AAM_TOKEN to a token of the policy with the scope ops:heal" } else { "" };
+            return Err(Fail::new(format!("the daemon refused: {status}: {words}{hint}")));
         }
         let results = match value.get("results").and_then(|results| results.as_array()) {
             Some(results) => results.clone(),

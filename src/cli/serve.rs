@@ -11,7 +11,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Exit 0 after a graceful stop, or when an AAM already serves the port.
+/// What a shell shows for a process that SIGTERM ended.
+const EXIT_AT_ONCE: i32 = 128 + 15;
+
+/// Exit 0 after a graceful stop (143 if a second signal cut it short), or when an AAM already serves the port.
 pub async fn run(common: &Common) -> Ended {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
     let handle = daemon::open(&common.paths(), "serve", crate::clock::of_process()).await?;
@@ -95,12 +98,19 @@ async fn stop_on_signal(handle: Arc<Handle>) {
             return;
         }
     };
+    asked(&mut terminate).await;
+    tracing::info!(target: "aam", "stopping: attempts in flight end, nothing new begins; a second signal ends at once");
+    handle.stopping.send_replace(true);
+    asked(&mut terminate).await;
+    tracing::warn!(target: "aam", "ended at once: attempts in flight count as interrupted");
+    std::process::exit(EXIT_AT_ONCE);
+}
+
+async fn asked(terminate: &mut tokio::signal::unix::Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
-    tracing::info!(target: "aam", "stopping: attempts in flight end, nothing new begins");
-    handle.stopping.send_replace(true);
 }
 
 /// Prints the exec summary once nothing is pending any more.

@@ -173,6 +173,12 @@ pub fn all(value: &str) -> BTreeSet<String> {
             .and_then(|rest| rest.strip_suffix('"'))
         {
             forms.insert(inner.replace('/', "\\/"));
+            // JSON within strings of JSON, as gateways pass on what others said.
+            let mut deeper = inner.to_string();
+            for _ in 0..3 {
+                deeper = deeper.replace('\\', "\\\\").replace('"', "\\\"");
+                forms.insert(deeper.clone());
+            }
             forms.insert(inner.to_string());
         }
     }

@@ -173,23 +173,18 @@ pub(super) fn target(
 }
 
 /// The warning for a credential that may do more than read.
-pub(super) fn over_privileged(
-    family: &Family,
-    resource_id: &str,
-    privilege: &Privilege,
-) -> Option<Failure> {
-    let Privilege::Over { grants } = privilege else {
-        return None;
-    };
-    Some(
-        Failure::new(
-            Class::PermissionDenied,
+pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege, credential: bool) -> Option<Failure> {
+    let Privilege::Over { grants } = privilege else { return None };
+    // A file needs no credential: then the rights are those of the process.
+    let (title, fix) = match credential {
+        true => (
             format!("the credential of {resource_id} may do more than read"),
-            format!(
-                "give aam a credential with least privilege: {}",
-                family.least_privilege
-            ),
-        )
-        .detail(grants.join("; ")),
-    )
+            format!("give aam a credential with least privilege: {}", family.least_privilege),
+        ),
+        false => (
+            format!("the user that runs aam could also write {resource_id}"),
+            "nothing has to be done, aam only reads; to be sure, run aam as a user without write permission there".to_string(),
+        ),
+    };
+    Some(Failure::new(Class::PermissionDenied, title, fix).detail(grants.join("; ")))
 }

@@ -146,7 +146,7 @@ async fn upsert(
         let opened = engine.open(target).await?;
         let mut identity = opened.identity;
         identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));
-        warning = warning.or_else(|| gate::over_privileged(family, resource_id, &opened.privilege));
+        warning = warning.or_else(|| gate::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());
         evidence.insert(resource_id.clone(), identity.into());
         parts.push(Part {

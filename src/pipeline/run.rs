@@ -49,11 +49,8 @@ impl Runner {
     }
 
     /// Runs one step. `None`: it failed, and the report says why.
-    pub(super) async fn step<T>(
-        &mut self,
-        step: Step,
-        work: impl Future<Output = Result<Ran<T>, Failure>>,
-    ) -> Option<T> {
+    pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<Ran<T>, Failure>>) -> Option<T> {
+        crate::fault::boundary(step.word());
         let started = Instant::now();
         let left = self.deadline.saturating_duration_since(started);
         let (limit, whole) = if left < self.step_timeout {

@@ -1,6 +1,7 @@
 //! One attempt: read the rows, begin, run the pipeline, finish. No ticket, no side effect.
 
 use super::handle::Handle;
+use crate::fault;
 use crate::model::ledger::Under;
 use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
 use crate::pipeline::{self, Env, Job};
@@ -19,17 +20,23 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryError> {
     let policy = handle.policy();
     let Some((job, under)) = prepare(&handle.registry, &policy, item)? else { return Ok(()) };
+    fault::boundary("before_begin");
     let ticket = handle.registry.begin(item.connection, under).await?;
+    fault::boundary("after_begin");
     let outcome = pipeline::attempt(env, &job).await;
     log(&job, &outcome);
+    fault::boundary("before_finish");
     loop {
         match handle.registry.finish(&ticket, &outcome).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => {
+                fault::boundary("after_finish");
+                return Ok(());
+            }
             // The outcome is kept until there is space; a crash before that counts as an interrupted attempt.
             Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),
             Err(error) => {
-                handle.trouble.store(Arc::new(error.to_string()));
+                handle.troubled(&error);
                 tokio::time::sleep(WRITE_AGAIN).await;
             }
         }

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::model::{ConnectionId, Problem, Timestamp};
 use crate::policy::{ActivePolicy, Policy};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -73,6 +73,18 @@ impl Handle {
     /// Says "look again". Carries no data; a thousand of them make one look.
     pub fn wake(&self) {
         self.wakes.notify_one();
+    }
+
+    /// The registry could not write: every surface says so, nothing begins, and the loop asks it
+    /// until it can again.
+    pub fn troubled(&self, error: &RegistryError) {
+        let words = error.to_string();
+        if **self.trouble.load() != words {
+            tracing::error!(target: "aam::registry", error = %words, "the registry cannot be used");
+            self.trouble.store(Arc::new(words));
+            // Only for the first one: the loop itself reports trouble, and must not spin.
+            self.wake();
+        }
     }
 
     /// What a watcher pulls to say "look again".

@@ -4,6 +4,7 @@
 //! after a crash, the next look finds the same again.
 
 use super::handle::Handle;
+use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem};
 use crate::policy::{ActivePolicy, Policy, parse};
@@ -16,7 +17,7 @@ const CHUNK: usize = 256;
 
 /// What the loop looks with.
 pub struct Eyes {
-    /// `None` only while a scan runs on another thread.
+    /// `None` while a scan runs on another thread, and after one that panicked.
     scanner: Option<Scanner>,
     /// `None` for commands that look once.
     watch: Option<Watch>,
@@ -33,11 +34,7 @@ impl Eyes {
     /// # Errors
     /// When the registry cannot be read.
     pub fn open(handle: &Handle, watching: bool) -> Result<Eyes, RegistryError> {
-        let marks = handle.registry.reader().marks()?.into_iter().map(|mark| {
-            let stamp = intake::listing::Stamp { size: mark.size, mtime_ns: mark.mtime_ns, inode: mark.inode };
-            (mark.path, intake::Mark { stamp, content: mark.content })
-        });
-        let scanner = Scanner::from_marks(&handle.intents, Limits::default(), marks);
+        let scanner = remembering(handle)?;
         let mut eyes = Eyes { scanner: Some(scanner), watch: None, watch_warning: None, judged: None, refused: BTreeMap::new() };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
@@ -62,16 +59,23 @@ impl Eyes {
     pub async fn look(&mut self, handle: &Handle) -> Result<(), RegistryError> {
         self.look_at_policy(handle).await?;
         loop {
-            let Some(mut scanner) = self.scanner.take() else { return Ok(()) };
+            let mut scanner = match self.scanner.take() {
+                Some(scanner) => scanner,
+                None => remembering(handle)?,
+            };
             let now = handle.clock.now();
             let looked = tokio::task::spawn_blocking(move || {
+                fault::boundary("scan");
                 let scan = scanner.scan(now);
                 (scanner, scan)
             });
-            // A scan that panicked leaves no scanner: the process goes on with what it has and says so.
-            let Ok((mut scanner, scan)) = looked.await else {
-                handle.problems.store(Arc::new(vec![Problem::new("", "a defect of aam was met while reading the intents folder").hint("restart aam and report it")]));
-                return Ok(());
+            // A scan that panicked leaves no scanner: the next look makes one from the stored marks.
+            let (mut scanner, scan) = match looked.await {
+                Ok(looked) => looked,
+                Err(error) => {
+                    self.tell_defect(handle, &error);
+                    return Ok(());
+                }
             };
             let taken = take_in(&handle.registry, &scan).await;
             if taken.is_ok() {
@@ -114,9 +118,18 @@ impl Eyes {
         }
     }
 
+    /// Says that a scan ended in a panic. What was desired before is kept.
+    fn tell_defect(&self, handle: &Handle, error: &tokio::task::JoinError) {
+        let problem = Problem::new("", format!("a defect of aam was met while reading the intents folder: {error}"))
+            .in_file(handle.intents.display().to_string())
+            .hint("the folder is read again by itself; if this stays, report it");
+        tracing::error!(target: "aam::intake", "{problem}");
+        handle.problems.store(Arc::new(vec![problem]));
+    }
+
     fn publish(&self, handle: &Handle, scan: &Scan) {
-        let mut problems: Vec<Problem> = scan.folder.iter().cloned().collect();
-        problems.extend(scan.problems.iter().cloned());
+        // The folder's own problem is among those of the scan.
+        let mut problems = scan.problems.clone();
         problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
         if **handle.problems.load() != problems {
@@ -126,6 +139,15 @@ impl Eyes {
             handle.problems.store(Arc::new(problems));
         }
     }
+}
+
+/// A scanner that remembers what the registry says was taken in.
+fn remembering(handle: &Handle) -> Result<Scanner, RegistryError> {
+    let marks = handle.registry.reader().marks()?.into_iter().map(|mark| {
+        let stamp = intake::listing::Stamp { size: mark.size, mtime_ns: mark.mtime_ns, inode: mark.inode };
+        (mark.path, intake::Mark { stamp, content: mark.content })
+    });
+    Ok(Scanner::from_marks(&handle.intents, Limits::default(), marks))
 }
 
 /// The file may still be written within the tick of the file system's clock: look once more soon.
@@ -193,7 +215,9 @@ async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Prob
     for answer in futures_util::future::join_all(chunks.into_iter().map(|chunk| registry.accept(chunk))).await {
         answer?;
     }
+    fault::boundary("take_in");
     withdraw(registry, scan).await?;
+    fault::boundary("take_in");
     keep_marks(registry, scan).await?;
     Ok(refused)
 }

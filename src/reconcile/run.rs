@@ -60,6 +60,11 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
         if until == Until::Settled && this.settled() {
             break;
         }
+        if until == Until::Settled && !this.handle.trouble.load().is_empty() {
+            // Nobody waits for space here: what is in flight gives its outcome up and counts as interrupted.
+            this.handle.stopping.send_replace(true);
+            break;
+        }
         let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
         tokio::select! {
             _ = stopping.changed() => {}
@@ -80,7 +85,7 @@ impl Loop {
         self.look_again = false;
         self.looked_at = self.handle.clock.now();
         if let Err(error) = self.eyes.look(&self.handle).await {
-            self.troubled(&error);
+            self.handle.troubled(&error);
         }
         self.replan();
     }
@@ -144,8 +149,7 @@ impl Loop {
                 return;
             }
             Err(error) => {
-                self.troubled(&error);
-                self.look_again = true;
+                self.handle.troubled(&error);
                 return;
             }
         }
@@ -158,11 +162,6 @@ impl Loop {
         };
         drop(world);
         self.queue.put(connection, item);
-    }
-
-    fn troubled(&self, error: &RegistryError) {
-        tracing::error!(target: "aam::registry", %error, "the registry cannot be used");
-        self.handle.trouble.store(Arc::new(error.to_string()));
     }
 
     /// Until the next item is due, the next resync, or the next probe of a registry in trouble.

@@ -132,10 +132,14 @@ impl Writer {
             });
         }
         if result.is_ok() {
+            crate::fault::boundary("before_commit");
             result = self.db.execute_batch("COMMIT").map_err(RegistryError::from);
         }
         match &result {
-            Ok(()) => self.publish(),
+            Ok(()) => {
+                crate::fault::boundary("after_commit");
+                self.publish();
+            }
             Err(error) => {
                 self.batch = Batch::default();
                 tracing::error!(target: "aam::registry", error = %error, "nothing of this transaction was written");

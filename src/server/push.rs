@@ -9,7 +9,7 @@ use super::read::one;
 use crate::funnel::{Funnel, funnel};
 use crate::intake::wire::{self, Item, Limits};
 use crate::model::{ConnectionId, Intent, Origin, State, Timestamp};
-use crate::registry::{Acceptance, How};
+use crate::registry::{Acceptance, How, RegistryError};
 use crate::report::result::{ConnectionResult, WarningBody};
 use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -269,7 +269,15 @@ async fn accept(call: &Call, intents: Vec<Intent>) -> Result<Vec<Acceptance>, Pr
         .into_iter()
         .map(|intent| (intent, origin.clone()))
         .collect();
-    let taken = call.app.handle.registry.accept(documents).await?;
+    let taken = match call.app.handle.registry.accept(documents).await {
+        Err(refusal @ RegistryError::Sealed(_)) => return Err(refusal.into()),
+        Err(error) => {
+            call.app.handle.troubled(&error);
+            return Err(error.into());
+        }
+        Ok(taken) => taken,
+    };
+    crate::fault::boundary("after_accept");
     call.app.handle.wake();
     Ok(taken)
 }

@@ -120,13 +120,35 @@ impl Place {
 
     /// Starts `aam serve` on a free port and waits until it is ready.
     pub async fn serve(&self) -> Daemon {
+        let mut daemon = self.start();
+        assert_ne!(daemon.port, 0, "no port was told; log:\n{}", daemon.log());
+        let ready = daemon.url("/readyz");
+        until("the daemon is ready", || async {
+            match daemon.client.get(&ready).send().await {
+                Ok(answer) => (answer.status() == 200, format!("{}", answer.status())),
+                Err(error) => (false, error.to_string()),
+            }
+        })
+        .await;
+        daemon.token = self.token();
+        daemon
+    }
+
+    fn token(&self) -> Secret {
+        let token = std::fs::read_to_string(self.path("var/aam.db.admin-token")).unwrap_or_default();
+        Secret::new(token.trim().to_string())
+    }
+
+    /// Starts `aam serve`; the port is 0 if it died before it told one.
+    pub fn start(&self) -> Daemon {
         // The client asks for a provider of cryptography although it only speaks plain HTTP here.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let log = self.path("log");
         let append = || std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
+        let filter = self.env.iter().find(|(name, _)| name == "AAM_LOG").map_or("info,aam=debug", |(_, value)| value);
         let child = self
             .command(&["serve", "--port", "0"])
-            .env("AAM_LOG", "info,aam=debug")
+            .env("AAM_LOG", filter)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(append())
@@ -135,23 +157,20 @@ impl Place {
         let mut daemon = Daemon {
             child,
             port: 0,
-            token: Secret::new(String::new()),
+            token: self.token(),
             log: log.clone(),
             client: reqwest::Client::builder().no_proxy().build().expect("client"),
         };
         daemon.port = daemon.read_port(append());
-        let client = daemon.client.clone();
-        let ready = format!("http://127.0.0.1:{}/readyz", daemon.port);
-        until("the daemon is ready", || async {
-            match client.get(&ready).send().await {
-                Ok(answer) => (answer.status() == 200, format!("{}", answer.status())),
-                Err(error) => (false, error.to_string()),
-            }
-        })
-        .await;
-        let token = std::fs::read_to_string(self.path("var/aam.db.admin-token")).unwrap_or_default();
-        daemon.token = Secret::new(token.trim().to_string());
         daemon
+    }
+
+    /// Rows of the ledger, after its chain was walked.
+    pub fn rows(&self) -> u64 {
+        let output = self.run(&["verify", "--format", "json"]);
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert!(output.status.success() && verdict["broken"].is_null(), "{verdict} {}", stderr(&output));
+        verdict["rows"].as_u64().expect("rows")
     }
 
     /// Every byte that AAM left in the folder, but for the data: registry, logs, token file.
@@ -174,7 +193,7 @@ fn gather(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
 }
 
 impl Daemon {
-    /// Reads the port from the first line of stdout; the rest goes to the log.
+    /// Reads the port from the first line of stdout, 0 if there is none; the rest goes to the log.
     fn read_port(&mut self, mut log: std::fs::File) -> u16 {
         use std::io::{BufRead, BufReader, Write};
         let mut lines = BufReader::new(self.child.stdout.take().expect("stdout")).lines();
@@ -185,7 +204,7 @@ impl Daemon {
             }
         });
         let port = first.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
-        port.unwrap_or_else(|| panic!("no port in {first:?}; log:\n{}", self.log()))
+        port.unwrap_or(0)
     }
 
     /// What was logged so far.
@@ -212,6 +231,13 @@ impl Daemon {
     pub async fn post_with(&self, path: &str, body: &Value, prefer: &str) -> Told {
         let request = self.client.post(self.url(path)).bearer_auth(self.token.expose());
         told(request.header("content-type", "application/json").header("prefer", prefer).body(body.to_string())).await
+    }
+
+    /// A push that need not be answered: the status, if it was.
+    pub async fn try_push(&self, intent: &Value) -> Option<u16> {
+        let request = self.client.post(self.url("/connections/onboard")).bearer_auth(self.token.expose());
+        let request = request.header("content-type", "application/json").header("prefer", "respond-async");
+        request.body(intent.to_string()).send().await.ok().map(|answer| answer.status().as_u16())
     }
 
     pub async fn push(&self, intent: &Value) -> Told {
@@ -254,15 +280,33 @@ impl Daemon {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM, then waits for the end; answers the exit code.
-    pub async fn stop(mut self) -> Option<i32> {
+    /// SIGTERM.
+    pub fn terminate(&self) {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+    }
+
+    /// SIGTERM, then waits for the end; answers the exit code.
+    pub async fn stop(self) -> Option<i32> {
+        self.terminate();
+        self.ended().await.code()
+    }
+
+    /// Waits for the end.
+    pub async fn ended(mut self) -> std::process::ExitStatus {
         until("the daemon ends", || {
             let ended = self.child.try_wait().ok().flatten().is_some();
             async move { (ended, String::new()) }
         })
         .await;
-        self.child.wait().ok().and_then(|status| status.code())
+        self.child.wait().expect("the exit status")
+    }
+
+    /// The ledger's entries of one connection that are of `kind`, newest first.
+    pub async fn entries(&self, connection: &Value, kind: &str) -> Vec<Value> {
+        let id = connection["connection_id"].as_str().unwrap_or_default();
+        let told = self.get(&format!("/connections/{id}/versions?limit=1000")).await;
+        let all = told.body["versions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().filter(|entry| entry["kind"] == kind).collect()
     }
 }
 

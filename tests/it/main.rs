@@ -1,9 +1,20 @@
 //! AAM from outside: the built binary over real sockets and files, engines against servers that
 //! AAM did not write. `scripts/with_peers.sh` starts those.
 
+mod daemon_api;
+mod daemon_browser;
+mod daemon_demo;
+mod daemon_disk;
+mod daemon_faults;
 mod daemon_folder;
+mod daemon_hangs;
+mod daemon_hostile;
 mod daemon_peers;
+mod daemon_races;
 mod daemon_support;
+mod daemon_texts;
+mod daemon_trust;
+mod daemon_vendor;
 mod exec_summary;
 mod object_faults;
 mod object_peers;

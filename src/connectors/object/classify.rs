@@ -4,6 +4,7 @@
 
 use super::address::{Flavor, Place};
 use super::list::{self, Document, Listing, StoreError, Unread};
+use crate::credentials::redact;
 use crate::egress::Answer;
 use crate::model::{Class, Failure, Timestamp};
 use std::time::Duration;
@@ -327,9 +328,11 @@ fn http_date(text: &str) -> Option<Timestamp> {
         .map(|at| Timestamp(at.timestamp().as_millisecond()))
 }
 
-/// Somebody else's words on one line, at most 300 characters.
+/// Somebody else's words on one line, at most 300 characters. Scrubbed before they are cut: half a
+/// secret would not be recognised.
 pub fn printable(text: &str) -> String {
-    text.split_whitespace()
+    redact::scrub(text)
+        .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
         .chars()

@@ -190,8 +190,10 @@ fn message(body: &Value) -> Option<String> {
     }
 }
 
+/// Scrubbed before it is cut: half a secret would not be recognised.
 fn short(text: &str) -> String {
-    text.chars()
+    redact::scrub(text)
+        .chars()
         .filter(|c| !c.is_control())
         .take(WORDS)
         .collect()

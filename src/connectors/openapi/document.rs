@@ -2,6 +2,7 @@
 
 use super::address::host_of;
 use super::parse::parse;
+use crate::credentials::redact;
 use crate::model::{Class, Digest, Failure};
 use serde_json::{Map, Value};
 use url::Url;
@@ -78,7 +79,7 @@ impl Description {
         bytes: &[u8],
     ) -> Result<Description, (bool, Class, String, &'static str)> {
         let scalar = |value: &Value| match value {
-            Value::String(text) => Some(text.chars().take(200).collect::<String>()),
+            Value::String(text) => Some(redact::scrub(text).chars().take(200).collect::<String>()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };

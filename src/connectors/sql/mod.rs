@@ -78,11 +78,7 @@ impl Engine for SqlEngine {
 
     fn planned_calls(&self, resource_id: &str, _policy: &Policy) -> Vec<PlannedCall> {
         match uri::parse(resource_id) {
-            Ok(Place::Sqlite(path)) => vec![PlannedCall {
-                method: "READ FILE".into(),
-                host: String::new(),
-                path,
-            }],
+            Ok(Place::Sqlite(path)) => vec![PlannedCall { method: "READ FILE".into(), host: "local".into(), path }],
             Ok(Place::Server(server)) => {
                 vec![PlannedCall {
                     method: "SQL READ ONLY".into(),

@@ -1,0 +1,282 @@
+//! Who may call what, what the funnel says everywhere, and what a changed policy moves.
+
+use crate::daemon_hostile::{Canary, Hostile};
+use crate::daemon_support::{Daemon, Place, intent, stdout, until};
+use aam::credentials::Secret;
+use serde_json::{Value, json};
+
+/// A token and its entry for the policy, as `aam token new` prints them.
+fn token(place: &Place, name: &str, scopes: &str, namespace: &str) -> (Secret, String) {
+    let output = place.run(&["token", "new", "--name", name, "--format", "json"]);
+    let value: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let entry = format!("{{name: {name}, sha256: \"{}\", scopes: [{scopes}], namespaces: [{namespace}]}}", value["sha256"].as_str().expect("a digest"));
+    (Secret::new(value["token"].as_str().expect("a token").to_string()), entry)
+}
+
+/// Scope of each call; `None`: open to everybody.
+const CALLS: [(&str, &str, Option<&str>); 18] = [
+    ("post", "/connections/onboard", Some("intents:write")),
+    ("post", "/connections/onboard/batch", Some("intents:write")),
+    ("get", "/connections", Some("registry:read")),
+    ("post", "/connections/heal", Some("ops:heal")),
+    ("post", "/connections/{id}/heal", Some("ops:heal")),
+    ("get", "/connections/{id}", Some("registry:read")),
+    ("get", "/connections/{id}/health", Some("registry:read")),
+    ("get", "/connections/{id}/versions", Some("registry:read")),
+    ("get", "/connections/{id}/catalog", Some("registry:read")),
+    ("get", "/metrics/funnel", Some("registry:read")),
+    ("get", "/metrics", Some("registry:read")),
+    ("get", "/", Some("registry:read")),
+    ("get", "/dashboard.json", Some("registry:read")),
+    ("get", "/healthz", None),
+    ("get", "/readyz", None),
+    ("get", "/version", None),
+    ("get", "/openapi.json", None),
+    ("get", "/schemas/connection_intent.json", None),
+];
+
+#[tokio::test]
+async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
+    let place = Place::new();
+    let path = place.csv("a.csv", 3);
+    let mut daemon = place.serve().await;
+    let id = daemon.push(&intent("filesource", &path)).await.body["connection_id"].as_str().expect("id").to_string();
+    let admin = std::mem::replace(&mut daemon.token, Secret::new(String::new()));
+    let all = "intents:write, registry:read, ops:heal";
+    let (writer, writes) = token(&place, "writer", "intents:write", "autonomy");
+    let (reader, reads) = token(&place, "reader", "registry:read", "autonomy");
+    let (healer, heals) = token(&place, "healer", "ops:heal", "autonomy");
+    let (foreign, elsewhere) = token(&place, "foreign", all, "elsewhere");
+    place.write_policy(&format!("api: {{tokens: [{writes}, {reads}, {heals}, {elsewhere}]}}\n"));
+    daemon.token = reader.clone();
+    until("the tokens are in force", || async {
+        let status = daemon.get("/connections").await.status;
+        (status == 200, status.to_string())
+    })
+    .await;
+    let known = daemon.get("/openapi.json").await.body["paths"].clone();
+    assert_eq!(known.as_object().map(serde_json::Map::len), Some(CALLS.len()), "every call of the description is in the table: {known}");
+    let nobody = Secret::new("aam_nobody-has-this-token-00000000000000000".to_string());
+    let callers = [("writer", &writer), ("reader", &reader), ("healer", &healer), ("foreign", &foreign), ("nobody", &nobody), ("admin", &admin)];
+    for (name, secret) in callers {
+        daemon.token = secret.clone();
+        for (method, path, scope) in CALLS {
+            let told = call(&daemon, method, &path.replace("{id}", &id), &path_body(path, &place)).await;
+            let has = match name {
+                "writer" => scope == Some("intents:write"),
+                "reader" => scope == Some("registry:read"),
+                "healer" => scope == Some("ops:heal"),
+                _ => true,
+            };
+            let what = format!("{name} {method} {path}: {} {}", told.status, told.body);
+            match (scope, name) {
+                (None, _) => assert_eq!(told.status, 200, "{what}"),
+                (Some(_), "nobody" | "admin") => assert_eq!((told.status, &told.body["code"]), (401, &json!("TOKEN_UNKNOWN")), "{what}"),
+                (Some(_), "foreign") if path == "/connections/onboard/batch" => {
+                    assert_eq!((told.status, &told.body["results"][0]["http_status"]), (200, &json!(403)), "{what}");
+                }
+                // The text for Prometheus holds what the token may see.
+                (Some(_), "foreign") if path == "/metrics" => assert!(!told.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}"),
+                (Some(_), "foreign") => assert!(matches!(told.status, 403 | 404), "{what}"),
+                (Some(_), _) if has => assert!(told.status < 400, "{what}"),
+                (Some(scope), _) => {
+                    assert_eq!((told.status, &told.body["code"]), (403, &json!("SCOPE_MISSING")), "{what}");
+                    assert!(told.body["detail"].as_str().is_some_and(|words| words.contains(scope)), "{what}");
+                }
+            }
+        }
+    }
+    // A token that leaves the policy is worth nothing from then on; with none left, the admin token opens again.
+    place.write_policy("");
+    daemon.token = admin;
+    until("the admin token opens again", || async {
+        let status = daemon.get("/connections").await.status;
+        (status == 200, status.to_string())
+    })
+    .await;
+    daemon.token = reader;
+    assert_eq!(daemon.get("/connections").await.status, 401);
+}
+
+fn path_body(path: &str, place: &Place) -> Value {
+    let document = intent("filesource", &place.path("data/a.csv").display().to_string());
+    match path {
+        "/connections/onboard" => document,
+        "/connections/onboard/batch" => json!({ "intents": [document] }),
+        _ => json!({}),
+    }
+}
+
+async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> crate::daemon_support::Told {
+    match method {
+        "get" if matches!(path, "/connections" | "/metrics/funnel" | "/" | "/dashboard.json") => daemon.get(&format!("{path}?namespace=autonomy")).await,
+        "get" => daemon.get(path).await,
+        _ => daemon.post(path, body).await,
+    }
+}
+
+/// The numbers without the instant.
+fn numbers(funnel: &Value) -> Value {
+    let mut funnel = funnel.clone();
+    if let Some(fields) = funnel.as_object_mut() {
+        fields.remove("as_of");
+    }
+    funnel
+}
+
+fn summary(funnel: &Value) -> String {
+    let lines = funnel["summary"].as_array().cloned().unwrap_or_default();
+    lines.iter().map(|line| format!("{}\n", line.as_str().unwrap_or_default())).collect()
+}
+
+#[tokio::test]
+async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
+    let place = Place::new();
+    let (good, gone) = (place.csv("good.csv", 3), place.path("data/missing.csv").display().to_string());
+    let daemon = place.serve().await;
+    let empty = daemon.funnel().await;
+    place.intent_file("good.json", &intent("filesource", &good));
+    daemon.until_state(&good, "ACTIVE").await;
+    let one = daemon.funnel().await;
+    place.intent_file("gone.json", &intent("filesource", &gone));
+    daemon.until_state(&gone, "ERROR").await;
+    let mut waits = intent("filesource", &place.csv("waits.csv", 1));
+    waits["credential_locator"] = json!("env:NEVER_SET");
+    let mut shadow = intent("filesource", &place.csv("shadow.csv", 1));
+    shadow["evidence"]["status"] = json!("Shadow");
+    assert_eq!(daemon.push(&waits).await.body["status"], "AWAITING_CREDENTIALS");
+    assert_eq!(daemon.push(&shadow).await.body["status"], "REJECTED");
+    assert_eq!(daemon.push(&intent("no_such_system", "x")).await.status, 409);
+    let full = daemon.funnel().await;
+    for (field, wanted) in [("received", 5), ("eligible", 2), ("reachable", 1), ("active", 1), ("error", 1), ("awaiting_credentials", 1), ("rejected", 1), ("unsupported_type", 1), ("pending", 0)] {
+        assert_eq!(full[field], wanted, "{field} of {full}");
+    }
+    std::fs::remove_file(place.path("intents/gone.json")).expect("remove");
+    until("the retired one is in no number", || async {
+        let funnel = daemon.funnel().await;
+        (funnel["received"] == 4 && funnel["error"] == 0 && funnel["eligible"] == 1, funnel.to_string())
+    })
+    .await;
+    let last = daemon.funnel().await;
+    assert!(last["slo_met"] == true && !last["blockers"].to_string().contains("missing.csv"), "{last}");
+    for then in [&empty, &one, &full, &last] {
+        let at = then["as_of"].as_str().expect("an instant");
+        let again = daemon.get(&format!("/metrics/funnel?namespace=autonomy&at={at}")).await;
+        assert_eq!(numbers(&again.body), numbers(then), "as of {at}");
+        assert_eq!(stdout(&place.run(&["report", "--at", at])), summary(then), "aam report --at {at}");
+    }
+    let bad = daemon.get("/metrics/funnel?namespace=autonomy&at=yesterday").await;
+    assert_eq!(bad.status, 400, "{}", bad.body);
+    let shown = daemon.get("/dashboard.json").await.body;
+    assert_eq!(numbers(&shown["funnel"]), numbers(&last));
+    let page = daemon.get("/").await.body.as_str().unwrap_or_default().to_string();
+    for line in last["summary"].as_array().into_iter().flatten().take(4) {
+        assert!(page.contains(line.as_str().unwrap_or_default()), "{line} is on the page");
+    }
+    let json: Value = serde_json::from_str(&stdout(&place.run(&["report", "--format", "json"]))).expect("JSON");
+    assert_eq!(numbers(&json), numbers(&last));
+    let log = place.path("log");
+    daemon.stop().await;
+    let printed: String = std::fs::read_to_string(log).unwrap_or_default().lines().filter_map(|line| line.strip_prefix("stdout: ")).map(|line| format!("{line}\n")).collect();
+    assert!(printed.ends_with(&summary(&last)), "serve prints the same lines:\n{printed}");
+    assert_eq!(stdout(&place.run(&["once"])), summary(&last));
+    assert_eq!(stdout(&place.run(&["report"])), summary(&last));
+}
+
+#[tokio::test]
+async fn a_changed_policy_moves_connections_and_names_them_before() {
+    let mut place = Place::new();
+    let canary = Canary::tame("policy");
+    let service = Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value)).await;
+    place.set("SERVICE_TOKEN", &canary.value);
+    let (file, url) = (place.csv("a.csv", 3), format!("{}/openapi.json", service.base));
+    let mut risky = intent("filesource", &file);
+    risky["risk_level"] = json!("high");
+    let mut api = intent("openapi", &url);
+    api["credential_locator"] = json!("env:SERVICE_TOKEN");
+    place.intent_file("file.json", &risky);
+    place.intent_file("api.json", &api);
+    let daemon = place.serve().await;
+    daemon.until_state(&file, "ACTIVE").await;
+    daemon.until_state(&url, "ACTIVE").await;
+    std::fs::create_dir(place.path("data/below")).expect("folder");
+    let below = place.path("data/below").display().to_string();
+    let changes = [
+        ("allowlist: [openapi]\n".to_string(), &file, "UNSUPPORTED", "allowlist"),
+        ("eligibility: {max_risk: med}\n".to_string(), &file, "REJECTED", "max_risk"),
+        (format!("files: {{roots: [{below}]}}\n"), &file, "ERROR", "files.roots"),
+        ("network: {allow_private: []}\n".to_string(), &url, "NETWORK_BLOCKED", "allow_private"),
+    ];
+    for (change, resource_id, state, word) in changes {
+        let old = std::fs::read(place.path("policy/policy.yaml")).expect("policy");
+        place.replace("old.yaml", &old);
+        place.write_policy(&change);
+        let output = place.run(&["policy", "diff", "old.yaml", "policy/policy.yaml"]);
+        let words = stdout(&output);
+        if state != "NETWORK_BLOCKED" {
+            assert!(words.contains(resource_id.as_str()), "{change} names the connection: {words}");
+        }
+        let one = daemon.until_state(resource_id, state).await;
+        let error = one["error"].to_string();
+        assert!(error.contains(word), "{state} says what to change: {error}");
+        place.write_policy("");
+        daemon.until_state(resource_id, "ACTIVE").await;
+    }
+}
+
+/// Attempts of a connection in its history.
+async fn attempts(daemon: &Daemon, id: &str) -> usize {
+    let told = daemon.get(&format!("/connections/{id}/versions?limit=1000")).await;
+    told.body.to_string().matches("attempt_finished").count()
+}
+
+#[tokio::test]
+async fn a_spent_day_is_told_survives_a_restart_and_ends_at_midnight_utc() {
+    let mut place = Place::new();
+    let offset = place.path("offset");
+    place.set("AAM_TEST_CLOCK", &offset.display().to_string());
+    let canary = Canary::tame("caps");
+    let service = Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value)).await;
+    place.set("SERVICE_TOKEN", &canary.value);
+    let caps = |day: u32| format!("caps: {{families: {{openapi: {{per_second: 100, burst: 100, per_day: {day}, concurrency: 2}}}}}}\n");
+    place.write_policy(&caps(3));
+    let url = format!("{}/openapi.json", service.base);
+    let mut api = intent("openapi", &url);
+    api["credential_locator"] = json!("env:SERVICE_TOKEN");
+    let daemon = place.serve().await;
+    let one = daemon.push(&api).await.body;
+    assert_eq!(one["status"], "ACTIVE", "{one}");
+    let id = one["connection_id"].as_str().expect("id").to_string();
+    let calls = service.seen().len();
+    let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
+    let said = healed["steps"].to_string();
+    assert!(said.contains("the day's budget of") && said.contains("per_day"), "{healed}");
+    assert_eq!(healed["status"], "ACTIVE", "a spent budget says nothing about the connection: {healed}");
+    assert_eq!(service.seen().len(), calls, "nothing was sent");
+    daemon.stop().await;
+    let daemon = place.serve().await;
+    let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
+    assert!(healed["steps"].to_string().contains("the day's budget of"), "the counter survives: {healed}");
+    assert_eq!(service.seen().len(), calls, "nothing was sent after the restart");
+    place.replace("offset", b"86400000");
+    let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
+    assert!(!healed["steps"].to_string().contains("the day's budget of"), "a new day: {healed}");
+    assert!(service.seen().len() > calls, "calls go out again");
+
+    // Larger caps concern no result: nothing runs again.
+    until("nothing runs", || async {
+        let shown = daemon.get("/dashboard.json").await.body;
+        (shown["attempts_in_flight"] == 0, shown["attempts_in_flight"].to_string())
+    })
+    .await;
+    let (before, digest) = (attempts(&daemon, &id).await, daemon.get("/dashboard.json").await.body["policy"]["digest"].clone());
+    place.write_policy(&caps(3000));
+    until("the caps are in force", || async {
+        let now = daemon.get("/dashboard.json").await.body["policy"]["digest"].clone();
+        (now != digest, now.to_string())
+    })
+    .await;
+    let csv = place.csv("later.csv", 1);
+    assert_eq!(daemon.push(&intent("filesource", &csv)).await.body["status"], "ACTIVE");
+    assert_eq!(attempts(&daemon, &id).await, before, "a change of caps runs nothing again");
+}
