@@ -3,10 +3,12 @@
 usage: moto_seed.py ENDPOINT ENV_FILE
 """
 
+import http.client
 import json
 import sys
 import time
 import urllib.request
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import ClientError
@@ -28,6 +30,15 @@ def wait_for(endpoint, seconds=30):
             time.sleep(0.05)
 
 
+def put_plainly(path):
+    """An empty object without a signature, which is not asked for yet: half of the work of a start."""
+    call = http.client.HTTPConnection(urlsplit(sys.argv[1]).netloc, timeout=10)
+    call.request("PUT", "/" + path, headers={"Content-Length": "0"})
+    if call.getresponse().status != 200:
+        raise SystemExit(f"moto did not take {path}")
+    call.close()
+
+
 def buckets(s3):
     """Buckets as a company has them: folders, an empty one, a dotted name, another region."""
     keys = [f"orders/2026/{month:02}.csv" for month in range(1, 13)]
@@ -44,7 +55,7 @@ def buckets(s3):
     # More than one page of folders, so that a continuation token is signed.
     s3.create_bucket(Bucket="many-folders")
     for number in range(1100):
-        s3.put_object(Bucket="many-folders", Key=f"f{number:05}/x", Body=b"")
+        put_plainly(f"many-folders/f{number:05}/x")
 
 
 # moto asks for this right at HEAD; at Amazon s3:ListBucket covers it and no such right exists.

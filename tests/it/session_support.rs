@@ -85,7 +85,11 @@ impl Recorded {
     }
 
     fn pass(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
-        let mut call = format!("{} {}", format!("{:?}", request.method).to_uppercase(), request.url);
+        let mut call = format!(
+            "{} {}",
+            format!("{:?}", request.method).to_uppercase(),
+            request.url
+        );
         for (name, value) in &request.headers {
             call.push_str(&format!("\n{name}: {}", value.expose()));
         }
@@ -128,7 +132,10 @@ impl Gate for Recorded {
         failure: Option<&Failure>,
     ) {
         let class = failure.map(|failure| failure.class);
-        self.settled.lock().expect("unpoisoned").push((bytes, class));
+        self.settled
+            .lock()
+            .expect("unpoisoned")
+            .push((bytes, class));
         self.session.settle(wire, host, bytes, took, failure);
     }
 
