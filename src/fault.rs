@@ -44,11 +44,7 @@ fn read(text: &str) -> Option<Fault> {
     let mut words = text.split_whitespace();
     let name = words.next()?.to_string();
     let left = AtomicU32::new(words.next()?.parse().ok()?);
-    Some(Fault {
-        name,
-        left,
-        panics: words.next() == Some("panic"),
-    })
+    Some(Fault { name, left, panics: words.next() == Some("panic") })
 }
 
 #[cfg(test)]
@@ -57,8 +53,7 @@ mod tests {
 
     #[test]
     fn a_boundary_and_a_count_are_read_and_nothing_else() {
-        let fault =
-            read("discover 3\n").map(|fault| (fault.name, fault.left.into_inner(), fault.panics));
+        let fault = read("discover 3\n").map(|fault| (fault.name, fault.left.into_inner(), fault.panics));
         assert_eq!(fault, Some(("discover".to_string(), 3, false)));
         assert!(read("scan 1 panic").is_some_and(|fault| fault.panics));
         assert!(read("").is_none() && read("discover").is_none() && read("discover x").is_none());

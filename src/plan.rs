@@ -30,34 +30,19 @@ impl Ground {
     /// Computes the digest for each family that `world` mentions.
     #[must_use]
     pub fn of(policy: Arc<Policy>, world: &World) -> Ground {
-        let families: BTreeSet<Arc<str>> = world
-            .connections
-            .values()
-            .map(|known| Arc::clone(&known.source_type))
-            .collect();
-        let slices = families
-            .into_iter()
-            .map(|family| (Arc::clone(&family), policy.slice(&family)))
-            .collect();
+        let families: BTreeSet<Arc<str>> = world.connections.values().map(|known| Arc::clone(&known.source_type)).collect();
+        let slices = families.into_iter().map(|family| (Arc::clone(&family), policy.slice(&family))).collect();
         Ground { policy, slices }
     }
 
     fn slice(&self, family: &str) -> Digest {
-        self.slices
-            .get(family)
-            .copied()
-            .unwrap_or_else(|| self.policy.slice(family))
+        self.slices.get(family).copied().unwrap_or_else(|| self.policy.slice(family))
     }
 }
 
 /// Everything that is or will be due, earliest first.
 #[must_use]
-pub fn plan(
-    world: &World,
-    ground: &Ground,
-    heals: &BTreeSet<ConnectionId>,
-    now: Timestamp,
-) -> Vec<Item> {
+pub fn plan(world: &World, ground: &Ground, heals: &BTreeSet<ConnectionId>, now: Timestamp) -> Vec<Item> {
     let mut items: Vec<Item> = world
         .connections
         .iter()
@@ -70,24 +55,11 @@ pub fn plan(
 
 /// When `known` is to be looked at next; `None`: only when its document or the policy changes.
 #[must_use]
-pub fn next(
-    id: ConnectionId,
-    known: &Connection,
-    ground: &Ground,
-    heal: bool,
-    now: Timestamp,
-) -> Option<Item> {
+pub fn next(id: ConnectionId, known: &Connection, ground: &Ground, heal: bool, now: Timestamp) -> Option<Item> {
     if known.retired.is_some() || known.origins.is_empty() {
         return None;
     }
-    let full = |why, due| {
-        Some(Item {
-            connection: id,
-            why,
-            scope: Scope::Full,
-            due,
-        })
-    };
+    let full = |why, due| Some(Item { connection: id, why, scope: Scope::Full, due });
     if heal {
         return full(Why::Heal, now);
     }
@@ -107,8 +79,7 @@ pub fn next(
             let wait = match class.retry() {
                 Retry::OnChange => return None,
                 Retry::Recheck => ground.policy.recheck.awaiting_credentials,
-                Retry::After => Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0))
-                    .clamp(SHORTEST, LONGEST),
+                Retry::After => Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0)).clamp(SHORTEST, LONGEST),
                 Retry::Backoff => backoff(&ground.policy, id, known.failures),
             };
             full(Why::Retry, since.plus(wait))
@@ -121,12 +92,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The next re-check of a connection that passed: whichever of drift and health is due first.
-fn settled(
-    id: ConnectionId,
-    known: &Connection,
-    last: &Arc<Attempt>,
-    policy: &Policy,
-) -> Option<Item> {
+fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &Policy) -> Option<Item> {
     let full_at = known.checked_full.unwrap_or(last.at);
     let looked_at = known.looked_at().unwrap_or(last.at);
     // A tenth of the interval is drawn by id, so that a folder of ten thousand is not re-checked in one second.
@@ -134,19 +100,9 @@ fn settled(
     let drift = full_at.plus(spread(policy.recheck.drift));
     let health = looked_at.plus(spread(policy.recheck.health));
     Some(if drift <= health {
-        Item {
-            connection: id,
-            why: Why::Drift,
-            scope: Scope::Full,
-            due: drift,
-        }
+        Item { connection: id, why: Why::Drift, scope: Scope::Full, due: drift }
     } else {
-        Item {
-            connection: id,
-            why: Why::Health,
-            scope: Scope::Health,
-            due: health,
-        }
+        Item { connection: id, why: Why::Health, scope: Scope::Health, due: health }
     })
 }
 
@@ -155,11 +111,7 @@ fn settled(
 #[must_use]
 pub fn backoff(policy: &Policy, id: ConnectionId, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(30);
-    let wait = policy
-        .backoff
-        .initial
-        .saturating_mul(1 << doublings)
-        .min(policy.backoff.max);
+    let wait = policy.backoff.initial.saturating_mul(1 << doublings).min(policy.backoff.max);
     wait.mul_f64(1.0 - policy.backoff.jitter.clamp(0.0, 1.0) * share(id, failures))
 }
 

@@ -26,9 +26,7 @@ const LAYERS: [&[&str]; 16] = [
 ];
 
 /// Modules that know no clock, no file and no socket.
-const PURE: [&str; 7] = [
-    "model", "policy", "world", "funnel", "plan", "report", "gate",
-];
+const PURE: [&str; 7] = ["model", "policy", "world", "funnel", "plan", "report", "gate"];
 
 /// Lines of a file at most.
 const LONGEST: usize = 450;
@@ -58,22 +56,11 @@ impl Source {
         };
         let lines: Vec<&str> = self.text.lines().map(str::trim).collect();
         let mut files = Vec::new();
-        for (at, _) in lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| **line == "#[cfg(test)]")
-        {
+        for (at, _) in lines.iter().enumerate().filter(|(_, line)| **line == "#[cfg(test)]") {
             let next = lines.get(at + 1).copied().unwrap_or_default();
-            if let Some(path) = next
-                .strip_prefix("#[path = \"")
-                .and_then(|path| path.strip_suffix("\"]"))
-            {
+            if let Some(path) = next.strip_prefix("#[path = \"").and_then(|path| path.strip_suffix("\"]")) {
                 files.push(format!("{folder}/{path}"));
-            } else if let Some(name) = next
-                .rsplit("mod ")
-                .next()
-                .and_then(|name| name.strip_suffix(';'))
-            {
+            } else if let Some(name) = next.rsplit("mod ").next().and_then(|name| name.strip_suffix(';')) {
                 files.push(format!("{inside}/{name}.rs"));
                 files.push(format!("{inside}/{name}/"));
             }
@@ -87,9 +74,7 @@ impl Source {
         let mut all = self.text.lines().enumerate().peekable();
         while let Some((number, line)) = all.next() {
             if line.trim() == "#[cfg(test)]" {
-                let tests = all
-                    .peek()
-                    .is_some_and(|(_, next)| next.starts_with("mod ") && next.ends_with('{'));
+                let tests = all.peek().is_some_and(|(_, next)| next.starts_with("mod ") && next.ends_with('{'));
                 if tests {
                     break;
                 }
@@ -117,9 +102,7 @@ fn sources(folders: &[&str]) -> Vec<Source> {
     assert!(!sources.is_empty());
     let named: Vec<String> = sources.iter().flat_map(Source::test_files).collect();
     for source in &mut sources {
-        let is_named = |named: &String| {
-            source.name == *named || (named.ends_with('/') && source.name.starts_with(named))
-        };
+        let is_named = |named: &String| source.name == *named || (named.ends_with('/') && source.name.starts_with(named));
         source.is_test = !source.name.starts_with("src/") || named.iter().any(is_named);
     }
     sources
@@ -134,17 +117,9 @@ fn collect(folder: &Path, sources: &mut Vec<Source>) {
         if path.is_dir() {
             collect(&path, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path
-                .strip_prefix(root())
-                .unwrap()
-                .to_string_lossy()
-                .replace('\\', "/");
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().replace('\\', "/");
             let text = std::fs::read_to_string(&path).unwrap();
-            sources.push(Source {
-                name,
-                text,
-                is_test: false,
-            });
+            sources.push(Source { name, text, is_test: false });
         }
     }
 }
@@ -162,11 +137,7 @@ fn imports(line: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in line.match_indices("crate::") {
         let rest = &line[at + "crate::".len()..];
-        let word = |text: &str| {
-            text.chars()
-                .take_while(|c| c.is_ascii_lowercase() || *c == '_')
-                .collect::<String>()
-        };
+        let word = |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
         match rest.strip_prefix('{') {
             Some(list) => {
                 let mut depth = 0;
@@ -195,14 +166,8 @@ fn imports(line: &str) -> BTreeSet<String> {
 fn imports_are_found() {
     let names = |line| imports(line).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(names("use crate::model::{State, Timestamp};"), "model");
-    assert_eq!(
-        names("use crate::{funnel, model::{ConnectionId, Digest}, policy};"),
-        "funnel model policy"
-    );
-    assert_eq!(
-        names("let x = crate::plan::next(crate::world::of());"),
-        "plan world"
-    );
+    assert_eq!(names("use crate::{funnel, model::{ConnectionId, Digest}, policy};"), "funnel model policy");
+    assert_eq!(names("let x = crate::plan::next(crate::world::of());"), "plan world");
 }
 
 #[test]
@@ -210,62 +175,34 @@ fn imports_point_down_the_layers() {
     let mut findings = Vec::new();
     for source in sources(&["src"]).iter().filter(|source| !source.is_test) {
         let Some(own) = layer(source.module()) else {
-            findings.push(format!(
-                "{}: the module is in no layer of tests/tidy.rs",
-                source.name
-            ));
+            findings.push(format!("{}: the module is in no layer of tests/tidy.rs", source.name));
             continue;
         };
         for (number, line) in source.code() {
             for module in imports(line) {
                 match layer(&module) {
-                    None => {
-                        findings.push(format!("{}:{number}: {module} is in no layer", source.name))
-                    }
+                    None => findings.push(format!("{}:{number}: {module} is in no layer", source.name)),
                     Some(other) if module != source.module() && other >= own => {
-                        findings.push(format!(
-                            "{}:{number}: {} may not import {module}",
-                            source.name,
-                            source.module()
-                        ));
+                        findings.push(format!("{}:{number}: {} may not import {module}", source.name, source.module()));
                     }
                     Some(_) => {}
                 }
             }
         }
     }
-    none(
-        &findings,
-        "imports point from a later layer to an earlier one",
-    );
+    none(&findings, "imports point from a later layer to an earlier one");
 }
 
 #[test]
 fn the_map_in_lib_names_every_layer() {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let modules: Vec<&str> = lib
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
-        .collect();
-    let map: String = lib
-        .lines()
-        .take_while(|line| line.starts_with("//!"))
-        .collect();
-    let findings: Vec<String> = modules
-        .iter()
-        .filter(|module| !map.contains(&format!("[`{module}`]")))
-        .map(|module| (*module).to_string())
-        .collect();
-    none(
-        &findings,
-        "modules that the map of src/lib.rs does not name",
-    );
+    let modules: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let map: String = lib.lines().take_while(|line| line.starts_with("//!")).collect();
+    let findings: Vec<String> =
+        modules.iter().filter(|module| !map.contains(&format!("[`{module}`]"))).map(|module| (*module).to_string()).collect();
+    none(&findings, "modules that the map of src/lib.rs does not name");
     let mut at = 0;
-    for module in LAYERS
-        .iter()
-        .flat_map(|layer| layer.iter())
-        .filter(|module| modules.contains(*module))
-    {
+    for module in LAYERS.iter().flat_map(|layer| layer.iter()).filter(|module| modules.contains(*module)) {
         let place = map.find(&format!("[`{module}`]")).unwrap_or(usize::MAX);
         assert!(place >= at, "{module} stands in another order in the map");
         at = place;
@@ -292,10 +229,7 @@ fn pure_modules_know_no_clock_no_file_and_no_socket() {
         "eprintln!",
     ];
     let mut findings = Vec::new();
-    for source in sources(&["src"])
-        .iter()
-        .filter(|source| PURE.contains(&source.module()) && !source.is_test)
-    {
+    for source in sources(&["src"]).iter().filter(|source| PURE.contains(&source.module()) && !source.is_test) {
         for (number, line) in source.code() {
             for word in words.iter().filter(|word| line.contains(**word)) {
                 findings.push(format!("{}:{number}: {word}", source.name));
@@ -317,14 +251,7 @@ fn files_stay_readable() {
 
 #[test]
 fn outside_tests_nothing_unwraps() {
-    let words = [
-        ".unwrap()",
-        ".expect(",
-        "panic!(",
-        "unreachable!(",
-        concat!("tod", "o!("),
-        concat!("unimple", "mented!("),
-    ];
+    let words = [".unwrap()", ".expect(", "panic!(", "unreachable!(", concat!("tod", "o!("), concat!("unimple", "mented!(")];
     let mut findings = Vec::new();
     for source in sources(&["src"]).iter().filter(|source| !source.is_test) {
         for (number, line) in source.code() {
@@ -333,10 +260,7 @@ fn outside_tests_nothing_unwraps() {
             }
         }
     }
-    none(
-        &findings,
-        "outside input must not be able to end the process",
-    );
+    none(&findings, "outside input must not be able to end the process");
 }
 
 #[test]
@@ -353,26 +277,13 @@ fn tests_neither_sleep_nor_are_ignored() {
             }
         }
     }
-    none(
-        &findings,
-        "wait on a condition; a test that is not run is a debt",
-    );
+    none(&findings, "wait on a condition; a test that is not run is a debt");
 }
 
 #[test]
 fn every_family_says_everything() {
     let folder = root().join("src/connectors/families");
-    let fields = [
-        "id",
-        "title",
-        "engine",
-        "on_by_default",
-        "resource_ids",
-        "cap",
-        "cap_source",
-        "least_privilege",
-        "source",
-    ];
+    let fields = ["id", "title", "engine", "on_by_default", "resource_ids", "cap", "cap_source", "least_privilege", "source"];
     let mut on: BTreeMap<String, bool> = BTreeMap::new();
     let mut findings = String::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -380,9 +291,7 @@ fn every_family_says_everything() {
         let text = std::fs::read_to_string(&path).unwrap();
         let id = path.file_stem().unwrap().to_string_lossy().to_string();
         for field in fields {
-            let value = text
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{field}:")));
+            let value = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
             let empty = value.is_none_or(|value| value.trim().is_empty());
             if empty && !(field == "cap" && value.is_some()) {
                 let _ = writeln!(findings, "{id}: {field}");

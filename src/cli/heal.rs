@@ -21,7 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(330);
 /// Exit 0 when all that was asked for is ACTIVE, 2 when not, 1 when no daemon answers.
 pub async fn run(common: &Common, options: &Options) -> Ended {
     let Some(running) = probe::running(common.port).await else {
-        return Err(Fail::new(format!("no aam serves port {}; start it with aam serve, or name its port with --port", common.port)));
+        return Err(Fail::new(format!(
+            "no aam serves port {}; start it with aam serve, or name its port with --port",
+            common.port
+        )));
     };
     let token = token(common, &running.registry)?;
     let client = reqwest::Client::builder()
@@ -50,7 +53,11 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         let value: serde_json::Value = answer.json().await.unwrap_or_default();
         if !status.is_success() && value.get("status").and_then(|word| word.as_str()).is_none() {
             let words = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason given").to_string();
-            let hint = if status.as_u16() == 401 || status.as_u16() == 403 { "; set AAM_TOKEN to a token of the policy with the scope ops:heal" } else { "" };
+            let hint = if status.as_u16() == 401 || status.as_u16() == 403 {
+                "; set AAM_TOKEN to a token of the policy with the scope ops:heal"
+            } else {
+                ""
+            };
             return Err(Fail::new(format!("the daemon refused: {status}: {words}{hint}")));
         }
         let results = match value.get("results").and_then(|results| results.as_array()) {
@@ -60,7 +67,12 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         for result in results {
             let state = result["status"].as_str().unwrap_or("?");
             active &= state == "ACTIVE";
-            text.push_str(&format!("{:<20} {}  {}\n", state, result["connection_id"].as_str().unwrap_or_default(), result["message"].as_str().unwrap_or_default()));
+            text.push_str(&format!(
+                "{:<20} {}  {}\n",
+                state,
+                result["connection_id"].as_str().unwrap_or_default(),
+                result["message"].as_str().unwrap_or_default()
+            ));
             values.push(result);
         }
     }

@@ -81,7 +81,8 @@ impl Draft {
         };
         // What the registry holds of files that are not there any more would be withdrawn.
         if whole {
-            let known: Vec<Origin> = self.world.by_origin.keys().filter(|origin| origin.folder_path().is_some()).cloned().collect();
+            let known: Vec<Origin> =
+                self.world.by_origin.keys().filter(|origin| origin.folder_path().is_some()).cloned().collect();
             for origin in known.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
                 self.withdraw(origin, &BTreeSet::new(), now);
             }
@@ -94,7 +95,9 @@ impl Draft {
         }
         let id = intent.connection_id();
         let known = self.world.connections.get(&id).filter(|known| known.retired.is_none());
-        if known.is_some_and(|known| known.origins.iter().any(|desire| desire.origin == *origin && desire.spec == intent.digest())) {
+        if known
+            .is_some_and(|known| known.origins.iter().any(|desire| desire.origin == *origin && desire.spec == intent.digest()))
+        {
             return;
         }
         let seq = self.apply(intent.namespace.clone(), id, Fact::accepted(intent, origin.clone()), now);
@@ -102,7 +105,8 @@ impl Draft {
     }
 
     fn withdraw(&mut self, origin: &Origin, keep: &BTreeSet<ConnectionId>, now: Timestamp) {
-        let ids: Vec<ConnectionId> = self.world.by_origin.get(origin).into_iter().flatten().filter(|id| !keep.contains(id)).copied().collect();
+        let ids: Vec<ConnectionId> =
+            self.world.by_origin.get(origin).into_iter().flatten().filter(|id| !keep.contains(id)).copied().collect();
         for id in ids {
             self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
             if self.world.connections.get(&id).is_some_and(crate::world::Connection::orphaned) {
@@ -149,7 +153,13 @@ impl Draft {
 
     fn describe(&self, item: Item, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
         let Some(intent) = self.document(item.connection, reader) else {
-            return PlannedAttempt { item, source_type: String::new(), resource_ids: Vec::new(), calls: Vec::new(), blocked: Some("its document cannot be read".to_string()) };
+            return PlannedAttempt {
+                item,
+                source_type: String::new(),
+                resource_ids: Vec::new(),
+                calls: Vec::new(),
+                blocked: Some("its document cannot be read".to_string()),
+            };
         };
         let mut attempt = PlannedAttempt {
             item,
@@ -162,7 +172,9 @@ impl Draft {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
             Ok(family) => match engines.of(family) {
                 None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
-                Some(engine) => attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect(),
+                Some(engine) => {
+                    attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()
+                }
             },
         }
         attempt

@@ -23,12 +23,8 @@ pub enum Severity {
 }
 
 impl Severity {
-    const WORDS: [(&'static str, Severity); 4] = [
-        ("Blocker", Severity::Blocker),
-        ("High", Severity::High),
-        ("Medium", Severity::Medium),
-        ("Low", Severity::Low),
-    ];
+    const WORDS: [(&'static str, Severity); 4] =
+        [("Blocker", Severity::Blocker), ("High", Severity::High), ("Medium", Severity::Medium), ("Low", Severity::Low)];
 
     /// Whether it stops a run.
     #[must_use]
@@ -68,16 +64,11 @@ impl Verdict {
     /// Whether a run may go on without approval.
     #[must_use]
     pub fn passes(&self) -> bool {
-        self.undeclared.is_empty()
-            && self.unreadable.is_empty()
-            && !self.declared.iter().any(|debt| debt.severity.stops())
+        self.undeclared.is_empty() && self.unreadable.is_empty() && !self.declared.iter().any(|debt| debt.severity.stops())
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.declared
-            .iter()
-            .filter(|debt| debt.severity == severity)
-            .count()
+        self.declared.iter().filter(|debt| debt.severity == severity).count()
     }
 
     /// Five lines, as the requirement asks: counts, what stops the run, and how to go on.
@@ -93,24 +84,13 @@ impl Verdict {
                     .filter(|debt| debt.severity.stops())
                     .map(|debt| format!("{} {}: {}", debt.severity, debt.id, debt.what)),
             )
-            .chain(
-                self.undeclared
-                    .iter()
-                    .map(|finding| format!("undeclared {finding}")),
-            )
+            .chain(self.undeclared.iter().map(|finding| format!("undeclared {finding}")))
             .collect();
-        let first = stopping
-            .first()
-            .cloned()
-            .unwrap_or_else(|| "nothing stops this run".to_string());
+        let first = stopping.first().cloned().unwrap_or_else(|| "nothing stops this run".to_string());
         let more = match stopping.len() {
             0 | 1 => "no further reason".to_string(),
             2 => stopping[1].clone(),
-            more => format!(
-                "{}; and {} more (aam gate --format json lists all)",
-                stopping[1],
-                more - 2
-            ),
+            more => format!("{}; and {} more (aam gate --format json lists all)", stopping[1], more - 2),
         };
         [
             format!(
@@ -127,9 +107,7 @@ impl Verdict {
             ),
             format!("First: {first}"),
             format!("Then: {more}"),
-            format!(
-                "Approve with: aam gate --approve \"{APPROVAL}\" (make: APPROVE=\"{APPROVAL}\"), or pay the debt"
-            ),
+            format!("Approve with: aam gate --approve \"{APPROVAL}\" (make: APPROVE=\"{APPROVAL}\"), or pay the debt"),
         ]
     }
 }
@@ -138,15 +116,8 @@ impl Verdict {
 #[must_use]
 pub fn judge(debt: &str, findings: Vec<Finding>) -> Verdict {
     let (declared, unreadable) = read(debt);
-    let undeclared = findings
-        .into_iter()
-        .filter(|finding| !declared.iter().any(|debt| finding.named_by(&debt.row)))
-        .collect();
-    Verdict {
-        declared,
-        undeclared,
-        unreadable,
-    }
+    let undeclared = findings.into_iter().filter(|finding| !declared.iter().any(|debt| finding.named_by(&debt.row))).collect();
+    Verdict { declared, undeclared, unreadable }
 }
 
 /// The rows of the table, and what is wrong with those that cannot be read.
@@ -159,56 +130,28 @@ fn read(text: &str) -> (Vec<Debt>, Vec<String>) {
         let Some(inner) = line.strip_prefix('|').or(bare.then_some(line)) else {
             continue;
         };
-        let cells: Vec<&str> = inner
-            .trim_end_matches('|')
-            .split('|')
-            .map(str::trim)
-            .collect();
-        let rule = cells
-            .iter()
-            .all(|cell| cell.chars().all(|c| matches!(c, '-' | ':')));
-        if rule
-            || cells
-                .first()
-                .is_some_and(|cell| cell.eq_ignore_ascii_case("id"))
-        {
+        let cells: Vec<&str> = inner.trim_end_matches('|').split('|').map(str::trim).collect();
+        let rule = cells.iter().all(|cell| cell.chars().all(|c| matches!(c, '-' | ':')));
+        if rule || cells.first().is_some_and(|cell| cell.eq_ignore_ascii_case("id")) {
             continue;
         }
-        let Some((id, severity, what)) = cells
-            .first()
-            .zip(cells.get(1))
-            .zip(cells.get(2))
-            .map(|((a, b), c)| (*a, *b, *c))
-        else {
-            unreadable.push(format!(
-                "DEBT.md line {}: a row has id, severity, what, rationale, payoff plan, ETA",
-                number + 1
-            ));
+        let Some((id, severity, what)) = cells.first().zip(cells.get(1)).zip(cells.get(2)).map(|((a, b), c)| (*a, *b, *c)) else {
+            unreadable.push(format!("DEBT.md line {}: a row has id, severity, what, rationale, payoff plan, ETA", number + 1));
             continue;
         };
         let plain = severity.trim_matches('*');
-        match Severity::WORDS
-            .iter()
-            .find(|(word, _)| word.eq_ignore_ascii_case(plain))
-        {
-            Some((_, severity))
-                if cells.len() == 6 && cells.iter().all(|cell| !cell.is_empty()) =>
-            {
-                rows.push(Debt {
-                    id: id.to_string(),
-                    severity: *severity,
-                    what: what.to_string(),
-                    row: line.to_string(),
-                });
+        match Severity::WORDS.iter().find(|(word, _)| word.eq_ignore_ascii_case(plain)) {
+            Some((_, severity)) if cells.len() == 6 && cells.iter().all(|cell| !cell.is_empty()) => {
+                rows.push(Debt { id: id.to_string(), severity: *severity, what: what.to_string(), row: line.to_string() });
             }
-            Some(_) => unreadable.push(format!(
-                "DEBT.md line {}: {id} needs all of severity, what, rationale, payoff plan, ETA",
-                number + 1
-            )),
+            Some(_) => unreadable
+                .push(format!("DEBT.md line {}: {id} needs all of severity, what, rationale, payoff plan, ETA", number + 1)),
             None => {
-                let near =
-                    nearest(plain, Severity::WORDS.iter().map(|(word, _)| *word)).unwrap_or("High");
-                unreadable.push(format!("DEBT.md line {}: severity {plain:?} is none of Blocker, High, Medium, Low (did you mean {near}?)", number + 1));
+                let near = nearest(plain, Severity::WORDS.iter().map(|(word, _)| *word)).unwrap_or("High");
+                unreadable.push(format!(
+                    "DEBT.md line {}: severity {plain:?} is none of Blocker, High, Medium, Low (did you mean {near}?)",
+                    number + 1
+                ));
             }
         }
     }
@@ -227,13 +170,7 @@ mod tests {
 
     #[test]
     fn blocker_and_high_stop_and_the_rest_pass() {
-        for (word, passes) in [
-            ("Blocker", false),
-            ("High", false),
-            ("**high**", false),
-            ("Medium", true),
-            ("Low", true),
-        ] {
+        for (word, passes) in [("Blocker", false), ("High", false), ("**high**", false), ("Medium", true), ("Low", true)] {
             assert_eq!(judge(&row(word), Vec::new()).passes(), passes, "{word}");
         }
     }
@@ -242,20 +179,13 @@ mod tests {
     fn a_severity_nobody_knows_stops() {
         let verdict = judge(&row("Hihg"), Vec::new());
         assert!(!verdict.passes());
-        assert!(
-            verdict.summary()[2].contains("did you mean High?"),
-            "{:?}",
-            verdict.summary()
-        );
+        assert!(verdict.summary()[2].contains("did you mean High?"), "{:?}", verdict.summary());
     }
 
     #[test]
     fn a_row_without_its_first_bar_is_read() {
         let verdict = judge("D1 | Blocker | x | y | z | soon\n", Vec::new());
-        assert!(
-            !verdict.passes() && verdict.declared.len() == 1,
-            "{verdict:?}"
-        );
+        assert!(!verdict.passes() && verdict.declared.len() == 1, "{verdict:?}");
     }
 
     #[test]
@@ -268,19 +198,7 @@ mod tests {
         let finding = || sentinel::scan("tests/a.rs", concat!("#[ign", "ore]\nfn a() {}\n"));
         assert_eq!(finding().len(), 1);
         assert!(!judge("", finding()).passes());
-        assert!(
-            judge(
-                "| D1 | Low | ignored test in tests/a.rs:1 | y | z | soon |",
-                finding()
-            )
-            .passes()
-        );
-        assert!(
-            !judge(
-                "| D1 | Low | ignored test in tests/a.rs:12 | y | z | soon |",
-                finding()
-            )
-            .passes()
-        );
+        assert!(judge("| D1 | Low | ignored test in tests/a.rs:1 | y | z | soon |", finding()).passes());
+        assert!(!judge("| D1 | Low | ignored test in tests/a.rs:12 | y | z | soon |", finding()).passes());
     }
 }

@@ -22,8 +22,7 @@ impl Finding {
     #[must_use]
     pub fn named_by(&self, row: &str) -> bool {
         let place = format!("{}:{}", self.file, self.line);
-        row.match_indices(&place)
-            .any(|(at, _)| !row[at + place.len()..].starts_with(|c: char| c.is_ascii_digit()))
+        row.match_indices(&place).any(|(at, _)| !row[at + place.len()..].starts_with(|c: char| c.is_ascii_digit()))
     }
 }
 
@@ -62,22 +61,13 @@ const SECRETS: [(&str, &str, usize); 10] = [
 pub fn scan(name: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let mut found = |kind| {
-            findings.push(Finding {
-                file: name.to_string(),
-                line: number + 1,
-                kind,
-            })
-        };
+        let mut found = |kind| findings.push(Finding { file: name.to_string(), line: number + 1, kind });
         for (first, second, kind) in WORDS {
             if contains(line, first, second) && !line.trim_start().starts_with("//") {
                 found(kind);
             }
         }
-        if SECRETS
-            .iter()
-            .any(|(first, second, length)| secret(line, &format!("{first}{second}"), *length))
-        {
+        if SECRETS.iter().any(|(first, second, length)| secret(line, &format!("{first}{second}"), *length)) {
             found("hard-coded secret");
         }
     }
@@ -85,17 +75,14 @@ pub fn scan(name: &str, text: &str) -> Vec<Finding> {
 }
 
 fn contains(line: &str, first: &str, second: &str) -> bool {
-    line.match_indices(first)
-        .any(|(at, _)| line[at + first.len()..].starts_with(second))
+    line.match_indices(first).any(|(at, _)| line[at + first.len()..].starts_with(second))
 }
 
 /// `prefix` followed by at least `length` characters of a token, with some variety: a row of X is no secret.
 fn secret(line: &str, prefix: &str, length: usize) -> bool {
     line.match_indices(prefix).any(|(at, _)| {
-        let rest: String = line[at + prefix.len()..]
-            .chars()
-            .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
-            .collect();
+        let rest: String =
+            line[at + prefix.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
         let variety: std::collections::BTreeSet<char> = rest.chars().collect();
         let starts_word = !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
         starts_word && rest.len() >= length && (length == 0 || variety.len() >= 6)
@@ -110,25 +97,15 @@ mod tests {
     fn each_pattern_is_found() {
         for (first, second, kind) in WORDS {
             let findings = scan("a", &format!("  {first}{second}\n"));
-            assert_eq!(
-                findings.first().map(|finding| finding.kind),
-                Some(kind),
-                "{first}{second}"
-            );
+            assert_eq!(findings.first().map(|finding| finding.kind), Some(kind), "{first}{second}");
         }
     }
 
     #[test]
     fn a_token_is_found_and_a_placeholder_is_not() {
         let token: String = "abcdefghijklmnopqrstuvwxyz0123456789".chars().collect();
-        assert_eq!(
-            scan("a", &format!("x = \"{}{}{token}\"", "gh", "p_")).len(),
-            1
-        );
-        assert_eq!(
-            scan("a", &format!("x = \"{}{}{}\"", "gh", "p_", "x".repeat(36))).len(),
-            0
-        );
+        assert_eq!(scan("a", &format!("x = \"{}{}{token}\"", "gh", "p_")).len(), 1);
+        assert_eq!(scan("a", &format!("x = \"{}{}{}\"", "gh", "p_", "x".repeat(36))).len(), 0);
         assert_eq!(scan("a", "the prefix alone: AKIA").len(), 0);
     }
 }

@@ -36,9 +36,7 @@ impl Outcome {
     /// The first failed step and why.
     #[must_use]
     pub fn failure(&self) -> Option<(Step, &Failure)> {
-        self.steps
-            .iter()
-            .find_map(|report| report.failure().map(|failure| (report.step, failure)))
+        self.steps.iter().find_map(|report| report.failure().map(|failure| (report.step, failure)))
     }
 
     /// The class of the failure; `None` is a pass.
@@ -50,9 +48,7 @@ impl Outcome {
     /// Whether `step` did its work.
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
-        self.steps
-            .iter()
-            .any(|report| report.step == step && report.done())
+        self.steps.iter().any(|report| report.step == step && report.done())
     }
 
     /// The digest of what was found, without times and evidence: an equal one is an unchanged re-check.
@@ -61,19 +57,13 @@ impl Outcome {
         let mut text = String::new();
         for report in &self.steps {
             let words = match &report.status {
-                StepStatus::Warned { failure } | StepStatus::Failed { failure } => {
-                    lasting(failure, report.failure().is_some())
-                }
+                StepStatus::Warned { failure } | StepStatus::Failed { failure } => lasting(failure, report.failure().is_some()),
                 other => serde_json::to_string(other).unwrap_or_default(),
             };
             text.push_str(report.step.word());
             text.push_str(&words);
         }
-        text.push_str(&format!(
-            "{:?}{:?}",
-            self.rows,
-            self.catalog.as_ref().map(Catalog::digest)
-        ));
+        text.push_str(&format!("{:?}{:?}", self.rows, self.catalog.as_ref().map(Catalog::digest)));
         Digest::of(text.as_bytes())
     }
 }
@@ -86,15 +76,7 @@ fn lasting(failure: &Failure, failed: bool) -> String {
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.contains(|c: char| c.is_ascii_digit()))
         .collect();
-    serde_json::json!([
-        failed,
-        failure.class,
-        failure.title,
-        failure.fix,
-        failure.retry_after_ms,
-        detail
-    ])
-    .to_string()
+    serde_json::json!([failed, failure.class, failure.title, failure.fix, failure.retry_after_ms, detail]).to_string()
 }
 
 #[cfg(test)]
@@ -107,9 +89,7 @@ mod tests {
         let report = |step| StepReport {
             step,
             status: if step == Step::Health {
-                StepStatus::Failed {
-                    failure: failure.clone().detail(detail),
-                }
+                StepStatus::Failed { failure: failure.clone().detail(detail) }
             } else {
                 StepStatus::Passed
             },
@@ -131,14 +111,7 @@ mod tests {
         let once = failed("SlowDown at 2026-11-08T18:00:00Z, RequestId 7F3A-00c1", 3).digest();
         let again = failed("SlowDown at 2026-11-09T06:30:12Z, RequestId 91BB-12d4", 900).digest();
         assert_eq!(once, again);
-        assert_ne!(
-            once,
-            failed(
-                "AccessDenied at 2026-11-08T18:00:00Z, RequestId 7F3A-00c1",
-                3
-            )
-            .digest()
-        );
+        assert_ne!(once, failed("AccessDenied at 2026-11-08T18:00:00Z, RequestId 7F3A-00c1", 3).digest());
         let mut warned = failed("", 3);
         let mut other = failed("", 3);
         for report in &mut warned.steps {

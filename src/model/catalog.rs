@@ -63,8 +63,7 @@ impl Catalog {
     /// Sorts the streams; every connector calls it once before returning.
     #[must_use]
     pub fn sorted(mut self) -> Catalog {
-        self.streams
-            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.streams.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         self.skipped.sort_by(|a, b| a.name.cmp(&b.name));
         self
     }
@@ -92,11 +91,7 @@ impl Catalog {
             let name = full_name(stream);
             match after.get(key) {
                 Some(now) => columns(&name, stream, now, &mut drift),
-                None if self.truncated
-                    || self
-                        .skipped
-                        .iter()
-                        .any(|skipped| skipped.name == stream.name) => {}
+                None if self.truncated || self.skipped.iter().any(|skipped| skipped.name == stream.name) => {}
                 None => drift.breaking.push(format!("stream {name} is gone")),
             }
         }
@@ -114,11 +109,7 @@ impl Catalog {
 
 /// Streams by namespace and name; joined into one text, `a.b` and `c` would be `a` and `b.c`.
 fn by_name(catalog: &Catalog) -> BTreeMap<(Option<&str>, &str), &Stream> {
-    catalog
-        .streams
-        .iter()
-        .map(|stream| ((stream.namespace.as_deref(), stream.name.as_str()), stream))
-        .collect()
+    catalog.streams.iter().map(|stream| ((stream.namespace.as_deref(), stream.name.as_str()), stream)).collect()
 }
 
 fn full_name(stream: &Stream) -> String {
@@ -130,35 +121,22 @@ fn full_name(stream: &Stream) -> String {
 
 fn columns(name: &str, before: &Stream, now: &Stream, drift: &mut Drift) {
     let empty = serde_json::Map::new();
-    let old = before.json_schema["properties"]
-        .as_object()
-        .unwrap_or(&empty);
+    let old = before.json_schema["properties"].as_object().unwrap_or(&empty);
     let new = now.json_schema["properties"].as_object().unwrap_or(&empty);
     for (column, schema) in old {
         match new.get(column) {
-            None => drift
-                .breaking
-                .push(format!("column {name}.{column} is gone")),
+            None => drift.breaking.push(format!("column {name}.{column} is gone")),
             Some(other) if other["type"] != schema["type"] => {
-                drift.breaking.push(format!(
-                    "column {name}.{column} changed from {} to {}",
-                    schema["type"], other["type"]
-                ));
+                drift.breaking.push(format!("column {name}.{column} changed from {} to {}", schema["type"], other["type"]));
             }
             Some(_) => {}
         }
     }
-    drift.additive.extend(
-        new.keys()
-            .filter(|column| !old.contains_key(*column))
-            .map(|column| format!("column {name}.{column} is new")),
-    );
-    if before.source_defined_primary_key != now.source_defined_primary_key
-        && !before.source_defined_primary_key.is_empty()
-    {
-        drift
-            .breaking
-            .push(format!("the primary key of {name} changed"));
+    drift
+        .additive
+        .extend(new.keys().filter(|column| !old.contains_key(*column)).map(|column| format!("column {name}.{column} is new")));
+    if before.source_defined_primary_key != now.source_defined_primary_key && !before.source_defined_primary_key.is_empty() {
+        drift.breaking.push(format!("the primary key of {name} changed"));
     }
 }
 
@@ -168,10 +146,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn stream(namespace: Option<&str>, name: &str, columns: &[(&str, &str)]) -> Stream {
-        let properties: serde_json::Map<String, Value> = columns
-            .iter()
-            .map(|(column, kind)| ((*column).to_string(), serde_json::json!({ "type": kind })))
-            .collect();
+        let properties: serde_json::Map<String, Value> =
+            columns.iter().map(|(column, kind)| ((*column).to_string(), serde_json::json!({ "type": kind }))).collect();
         Stream {
             name: name.to_string(),
             namespace: namespace.map(str::to_string),
@@ -183,19 +159,12 @@ mod tests {
     }
 
     fn of(streams: Vec<Stream>) -> Catalog {
-        Catalog {
-            streams,
-            ..Catalog::default()
-        }
-        .sorted()
+        Catalog { streams, ..Catalog::default() }.sorted()
     }
 
     #[test]
     fn names_that_join_to_one_text_are_two_streams() {
-        let before = of(vec![
-            stream(Some("a.b"), "c", &[]),
-            stream(Some("a"), "b.c", &[]),
-        ]);
+        let before = of(vec![stream(Some("a.b"), "c", &[]), stream(Some("a"), "b.c", &[])]);
         let after = of(vec![stream(Some("a"), "b.c", &[])]);
         assert_eq!(after.drift_from(&before).breaking, ["stream a.b.c is gone"]);
     }
@@ -207,61 +176,32 @@ mod tests {
         assert_eq!(after.drift_from(&before).breaking, ["stream u is gone"]);
         after.truncated = true;
         assert_eq!(after.drift_from(&before), Drift::default());
-        assert_eq!(
-            before.drift_from(&after),
-            Drift::default(),
-            "it may have been there before"
-        );
+        assert_eq!(before.drift_from(&after), Drift::default(), "it may have been there before");
         after.truncated = false;
-        after.skipped.push(SkippedStream {
-            name: "u".to_string(),
-            reason: "denied".to_string(),
-        });
+        after.skipped.push(SkippedStream { name: "u".to_string(), reason: "denied".to_string() });
         assert_eq!(after.drift_from(&before), Drift::default());
     }
 
     #[test]
     fn columns_types_and_keys_break_and_new_ones_do_not() {
-        let before = of(vec![stream(
-            None,
-            "t",
-            &[("id", "integer"), ("name", "string")],
-        )]);
+        let before = of(vec![stream(None, "t", &[("id", "integer"), ("name", "string")])]);
         let mut now = stream(None, "t", &[("id", "string"), ("email", "string")]);
         now.source_defined_primary_key = vec![vec!["id".to_string()]];
         let after = of(vec![now]);
         let drift = after.drift_from(&before);
         assert_eq!(drift.additive, ["column t.email is new"]);
-        assert_eq!(
-            drift.breaking,
-            [
-                "column t.id changed from \"integer\" to \"string\"",
-                "column t.name is gone"
-            ]
-        );
-        assert!(
-            before
-                .drift_from(&after)
-                .breaking
-                .contains(&"the primary key of t changed".to_string())
-        );
+        assert_eq!(drift.breaking, ["column t.id changed from \"integer\" to \"string\"", "column t.name is gone"]);
+        assert!(before.drift_from(&after).breaking.contains(&"the primary key of t changed".to_string()));
     }
 
     fn streams() -> impl Strategy<Value = Vec<Stream>> {
-        let one = (
-            proptest::option::of("[ab]"),
-            "[tu]{1,2}",
-            proptest::collection::btree_map("[xy]", "string|integer", 0..3),
-        );
+        let one = (proptest::option::of("[ab]"), "[tu]{1,2}", proptest::collection::btree_map("[xy]", "string|integer", 0..3));
         proptest::collection::btree_set(one, 0..5).prop_map(|set| {
             let mut seen = std::collections::BTreeSet::new();
             set.into_iter()
                 .filter(|(namespace, name, _)| seen.insert((namespace.clone(), name.clone())))
                 .map(|(namespace, name, columns)| {
-                    let columns: Vec<(&str, &str)> = columns
-                        .iter()
-                        .map(|(name, kind)| (name.as_str(), kind.as_str()))
-                        .collect();
+                    let columns: Vec<(&str, &str)> = columns.iter().map(|(name, kind)| (name.as_str(), kind.as_str())).collect();
                     stream(namespace.as_deref(), &name, &columns)
                 })
                 .collect()

@@ -9,39 +9,24 @@ use crate::policy::SafeMode;
 /// Discovery stops by itself, with a truncated catalog, before the step's timeout would lose it.
 pub(super) fn bounds(safe_mode: &SafeMode) -> Bounds {
     let time = safe_mode.step_timeout.mul_f64(0.75);
-    Bounds {
-        time,
-        ..Bounds::default()
-    }
+    Bounds { time, ..Bounds::default() }
 }
 
 /// Discovers every resource. What was found is kept in `found` also when it breaks readers.
-pub(super) async fn discover(
-    parts: &mut [Part],
-    job: &Job,
-    bounds: Bounds,
-    found: &mut Found,
-) -> Result<Ran<()>, Failure> {
+pub(super) async fn discover(parts: &mut [Part], job: &Job, bounds: Bounds, found: &mut Found) -> Result<Ran<()>, Failure> {
     let several = parts.len() > 1;
     let mut whole = Catalog::default();
     let mut evidence = Evidence::new();
     for part in parts.iter_mut() {
         let mut discovery = part.connector.discover(bounds).await?;
         let mut seen = std::mem::take(&mut discovery.evidence);
-        seen.insert(
-            "streams".to_string(),
-            discovery.catalog.streams.len().into(),
-        );
+        seen.insert("streams".to_string(), discovery.catalog.streams.len().into());
         if discovery.catalog.truncated {
             seen.insert("truncated".to_string(), true.into());
         }
         run::note_traffic(&mut seen, part.connector.traffic());
         evidence.insert(part.resource_id.clone(), seen.into());
-        join(
-            &mut whole,
-            &discovery.catalog,
-            several.then_some(part.resource_id.as_str()),
-        );
+        join(&mut whole, &discovery.catalog, several.then_some(part.resource_id.as_str()));
         part.discovery = Some(discovery);
     }
     let mut evidence = run::flat(evidence);
@@ -50,21 +35,13 @@ pub(super) async fn discover(
         None => whole,
     }
     .sorted();
-    let drift = job
-        .known
-        .as_ref()
-        .map(|known| whole.drift_from(known))
-        .unwrap_or_default();
+    let drift = job.known.as_ref().map(|known| whole.drift_from(known)).unwrap_or_default();
     found.catalog = Some(whole);
     if drift != Drift::default() {
         evidence.insert("drift".to_string(), serde_json::json!(drift));
     }
     found.drift = drift;
-    if found.drift.breaking.is_empty() {
-        Ok(Ran::new((), evidence))
-    } else {
-        Err(broken(&found.drift))
-    }
+    if found.drift.breaking.is_empty() { Ok(Ran::new((), evidence)) } else { Err(broken(&found.drift)) }
 }
 
 /// Adds the streams of one resource; with several resources the resource id keeps names apart.
@@ -86,14 +63,8 @@ fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
 /// A stream that cannot be read today keeps its last known description: unreadable is not absent.
 fn keep_unreadable(mut whole: Catalog, known: &Catalog) -> Catalog {
     for stream in &known.streams {
-        let skipped = whole
-            .skipped
-            .iter()
-            .any(|skipped| skipped.name == stream.name);
-        let present = whole
-            .streams
-            .iter()
-            .any(|now| now.name == stream.name && now.namespace == stream.namespace);
+        let skipped = whole.skipped.iter().any(|skipped| skipped.name == stream.name);
+        let present = whole.streams.iter().any(|now| now.name == stream.name && now.namespace == stream.namespace);
         if skipped && !present {
             whole.streams.push(stream.clone());
         }

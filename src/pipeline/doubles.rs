@@ -2,9 +2,7 @@
 
 use super::{Env, Job};
 use crate::clock::SystemClock;
-use crate::connectors::{
-    Bounds, Connector, Discovery, Engine, Engines, Need, Opened, Sample, Target,
-};
+use crate::connectors::{Bounds, Connector, Discovery, Engine, Engines, Need, Opened, Sample, Target};
 use crate::credentials::Resolver;
 use crate::egress::resolve::SystemLookup;
 use crate::egress::{DayBudget, Egress, PlannedCall, Traffic};
@@ -86,10 +84,8 @@ pub fn fail(class: Class) -> Act {
 /// Streams with their columns.
 pub fn catalog(streams: &[(&str, &[&str])]) -> Catalog {
     let stream = |(name, columns): &(&str, &[&str])| {
-        let properties: serde_json::Map<String, serde_json::Value> = columns
-            .iter()
-            .map(|column| ((*column).to_string(), json!({"type": "string"})))
-            .collect();
+        let properties: serde_json::Map<String, serde_json::Value> =
+            columns.iter().map(|column| ((*column).to_string(), json!({"type": "string"}))).collect();
         Stream {
             name: (*name).to_string(),
             namespace: None,
@@ -99,17 +95,11 @@ pub fn catalog(streams: &[(&str, &[&str])]) -> Catalog {
             row_estimate: None,
         }
     };
-    Catalog {
-        streams: streams.iter().map(stream).collect(),
-        ..Catalog::default()
-    }
+    Catalog { streams: streams.iter().map(stream).collect(), ..Catalog::default() }
 }
 
 pub fn skipped(mut catalog: Catalog, name: &str, reason: &str) -> Catalog {
-    catalog.skipped.push(SkippedStream {
-        name: name.to_string(),
-        reason: reason.to_string(),
-    });
+    catalog.skipped.push(SkippedStream { name: name.to_string(), reason: reason.to_string() });
     catalog
 }
 
@@ -144,19 +134,9 @@ impl Engine for Double {
 
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
         Box::pin(async move {
-            self.0
-                .act("open", &target.resource_id, &self.0.open)
-                .await?;
-            let part = Part {
-                script: self.0.clone(),
-                resource_id: target.resource_id,
-                asked: AtomicU32::new(0),
-            };
-            Ok(Opened {
-                connector: Box::new(part),
-                identity: self.0.evidence.clone(),
-                privilege: self.0.privilege.clone(),
-            })
+            self.0.act("open", &target.resource_id, &self.0.open).await?;
+            let part = Part { script: self.0.clone(), resource_id: target.resource_id, asked: AtomicU32::new(0) };
+            Ok(Opened { connector: Box::new(part), identity: self.0.evidence.clone(), privilege: self.0.privilege.clone() })
         })
     }
 }
@@ -164,40 +144,24 @@ impl Engine for Double {
 impl Connector for Part {
     fn discover(&self, _: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
         Box::pin(async move {
-            self.script
-                .act("discover", &self.resource_id, &self.script.discover)
-                .await?;
-            Ok(Discovery {
-                catalog: (self.script.catalog)(&self.resource_id),
-                evidence: self.script.evidence.clone(),
-            })
+            self.script.act("discover", &self.resource_id, &self.script.discover).await?;
+            Ok(Discovery { catalog: (self.script.catalog)(&self.resource_id), evidence: self.script.evidence.clone() })
         })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
         Box::pin(async move {
-            self.script
-                .act("health", &self.resource_id, &self.script.health)
-                .await?;
+            self.script.act("health", &self.resource_id, &self.script.health).await?;
             Ok(self.script.evidence.clone())
         })
     }
 
-    fn tiny_sync<'a>(
-        &'a self,
-        _: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, _: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         Box::pin(async move {
             self.asked.fetch_add(max_items, Ordering::SeqCst);
             let name = format!("tiny {max_items}");
-            self.script
-                .act(&name, &self.resource_id, &self.script.tiny)
-                .await?;
-            Ok(Sample {
-                rows: self.script.rows,
-                evidence: self.script.evidence.clone(),
-            })
+            self.script.act(&name, &self.resource_id, &self.script.tiny).await?;
+            Ok(Sample { rows: self.script.rows, evidence: self.script.evidence.clone() })
         })
     }
 
@@ -209,13 +173,7 @@ impl Connector for Part {
 struct NoBudget;
 
 impl DayBudget for NoBudget {
-    fn take<'a>(
-        &'a self,
-        _: &'a str,
-        _: i64,
-        _: u64,
-        _: u64,
-    ) -> BoxFuture<'a, Result<u64, String>> {
+    fn take<'a>(&'a self, _: &'a str, _: i64, _: u64, _: u64) -> BoxFuture<'a, Result<u64, String>> {
         Box::pin(async { Err("no call belongs to these tests".to_string()) })
     }
 }
@@ -223,20 +181,13 @@ impl DayBudget for NoBudget {
 pub fn env(script: &Script) -> Env {
     Env {
         engines: Engines::of_list(vec![("file", Box::new(Double(script.clone())))]),
-        egress: Egress::with(
-            Arc::new(NoBudget),
-            Arc::new(SystemClock),
-            Arc::new(SystemLookup),
-        ),
-        resolver: Resolver::of(Arc::new(|name| {
-            (name == "PLANTED").then(|| PLANTED.to_string())
-        })),
+        egress: Egress::with(Arc::new(NoBudget), Arc::new(SystemClock), Arc::new(SystemLookup)),
+        resolver: Resolver::of(Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()))),
     }
 }
 
 /// What `env:PLANTED` resolves to: values that are also words of the reports themselves.
-pub const PLANTED: &str =
-    r#"{"password": "planted-canary-77", "token": "passed", "api_key": "31337"}"#;
+pub const PLANTED: &str = r#"{"password": "planted-canary-77", "token": "passed", "api_key": "31337"}"#;
 
 pub fn policy(lines: &str) -> Arc<Policy> {
     let text = format!("version: 1\nallowlist: [filesource, slack]\n{lines}\n");
@@ -251,11 +202,5 @@ pub fn job(resources: &[&str]) -> Job {
         "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
     }))
     .unwrap();
-    Job {
-        connection: intent.connection_id(),
-        intent,
-        scope: Scope::Full,
-        policy: policy(""),
-        known: None,
-    }
+    Job { connection: intent.connection_id(), intent, scope: Scope::Full, policy: policy(""), known: None }
 }

@@ -20,11 +20,7 @@ pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Fa
 }
 
 /// The pure part of step 1.
-pub(super) fn judge(
-    engines: &Engines,
-    policy: &Policy,
-    intent: &Intent,
-) -> Result<&'static Family, Failure> {
+pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
     let source_type = intent.source_type.as_str();
     let Some(family) = family::find(source_type) else {
         return Err(unknown(source_type));
@@ -51,11 +47,7 @@ fn unknown(source_type: &str) -> Failure {
         Some(near) => format!("did you mean {near}? aam families lists all"),
         None => "aam families lists the source types there are".to_string(),
     };
-    Failure::new(
-        Class::Unsupported,
-        format!("source type {source_type} is not known"),
-        fix,
-    )
+    Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
 }
 
 fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
@@ -69,19 +61,13 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     }
     if intent.risk_level > rules.max_risk {
         return refuse(
-            format!(
-                "risk_level is {}, the policy accepts {} at most",
-                intent.risk_level, rules.max_risk
-            ),
+            format!("risk_level is {}, the policy accepts {} at most", intent.risk_level, rules.max_risk),
             "lower the risk at its source, or raise eligibility.max_risk in the policy".to_string(),
         );
     }
     if intent.owner.confidence < rules.min_confidence {
         return refuse(
-            format!(
-                "owner.confidence is {}, the policy asks for {} at least",
-                intent.owner.confidence, rules.min_confidence
-            ),
+            format!("owner.confidence is {}, the policy asks for {} at least", intent.owner.confidence, rules.min_confidence),
             "confirm the owner, or lower eligibility.min_confidence in the policy".to_string(),
         );
     }
@@ -89,11 +75,7 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
 }
 
 /// Step 2: the locator resolves, or the source needs none. Read anew at every attempt.
-pub(super) fn credential(
-    env: &Env,
-    job: &Job,
-    family: &'static Family,
-) -> Result<Ran<Option<Credential>>, Failure> {
+pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Result<Ran<Option<Credential>>, Failure> {
     let mut evidence = Evidence::new();
     if let Some(locator) = &job.intent.credential_locator {
         let credential = env.resolver.resolve(locator)?;
@@ -101,20 +83,13 @@ pub(super) fn credential(
         return Ok(Ran::new(Some(credential), evidence));
     }
     let needed = match env.engines.of(family) {
-        Some(engine) => job
-            .intent
-            .resource_ids
-            .iter()
-            .any(|id| engine.need(id) == Need::Required),
+        Some(engine) => job.intent.resource_ids.iter().any(|id| engine.need(id) == Need::Required),
         None => true,
     };
     if needed {
         return Err(Failure::new(
             Class::CredentialMissing,
-            format!(
-                "{} needs a credential and the intent has no credential_locator",
-                family.title
-            ),
+            format!("{} needs a credential and the intent has no credential_locator", family.title),
             format!(
                 "set credential_locator, for example env:{}_TOKEN; least privilege: {}",
                 family.id.to_uppercase(),
@@ -131,10 +106,7 @@ pub(super) fn engine<'a>(env: &'a Env, family: &Family) -> Result<&'a dyn Engine
     env.engines.of(family).ok_or_else(|| {
         Failure::new(
             Class::Unsupported,
-            format!(
-                "this version of aam has no connector for {} yet",
-                family.title
-            ),
+            format!("this version of aam has no connector for {} yet", family.title),
             "nothing to do now; aam families shows what this version connects",
         )
     })
@@ -156,13 +128,7 @@ pub(super) fn target(
         cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),
     });
-    Target {
-        family,
-        resource_id: resource_id.to_string(),
-        credential,
-        policy: Arc::clone(&job.policy),
-        session,
-    }
+    Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
 }
 
 /// The warning for a credential that may do more than read.

@@ -8,17 +8,10 @@ use crate::model::{Class, Locator, Privilege};
 async fn no_more_items_than_the_policy_allows_are_counted_whatever_a_connector_says() {
     let mut job = job(&["a", "b"]);
     job.policy = policy("safe_mode: {max_items: 7}");
-    let script = Script {
-        rows: 1000,
-        ..Script::default()
-    };
+    let script = Script { rows: 1000, ..Script::default() };
     let outcome = attempt(&env(&script), &job).await;
     assert_eq!(outcome.rows, Some(7));
-    assert_eq!(
-        script.called().last().unwrap(),
-        "tiny 7 a",
-        "the second resource is not asked any more"
-    );
+    assert_eq!(script.called().last().unwrap(), "tiny 7 a", "the second resource is not asked any more");
     assert_eq!(outcome.steps[5].evidence["rows"], 7);
 }
 
@@ -31,11 +24,7 @@ async fn planted_secrets_are_in_no_part_of_an_outcome() {
     }))
     .unwrap();
     let seen = || {
-        let mut seen = skipped(
-            catalog(&[("t-planted-canary-77", &["planted-canary-77", "id"])]),
-            "planted-canary-77",
-            words,
-        );
+        let mut seen = skipped(catalog(&[("t-planted-canary-77", &["planted-canary-77", "id"])]), "planted-canary-77", words);
         seen.streams[0].namespace = Some(words.to_string());
         seen.streams[0].source_defined_primary_key = vec![vec!["planted-canary-77".to_string()]];
         seen
@@ -50,26 +39,15 @@ async fn planted_secrets_are_in_no_part_of_an_outcome() {
             tiny,
             catalog: Arc::new(move |_| seen()),
             evidence: evidence.clone(),
-            privilege: Privilege::Over {
-                grants: vec![words.to_string()],
-            },
+            privilege: Privilege::Over { grants: vec![words.to_string()] },
             ..Script::default()
         };
         job.known = if fails { None } else { job.known };
         let outcome = attempt(&env(&script), &job).await;
-        let texts = format!(
-            "{:?} {:?} {:?}",
-            outcome.steps, outcome.catalog, outcome.drift
-        );
-        assert!(
-            !texts.contains("planted-canary-77") && !texts.contains("31337"),
-            "{texts}"
-        );
+        let texts = format!("{:?} {:?} {:?}", outcome.steps, outcome.catalog, outcome.drift);
+        assert!(!texts.contains("planted-canary-77") && !texts.contains("31337"), "{texts}");
         assert!(texts.contains("[redacted]"));
-        assert_eq!(
-            outcome.class(),
-            Some(if fails { Class::Remote } else { Class::Drift })
-        );
+        assert_eq!(outcome.class(), Some(if fails { Class::Remote } else { Class::Drift }));
         let rows = serde_json::to_string(&outcome.steps).unwrap();
         let back: Vec<crate::model::StepReport> = serde_json::from_str(&rows).unwrap();
         assert_eq!(back, outcome.steps, "what is stored can be read again");

@@ -66,11 +66,7 @@ pub async fn attempt(env: &Env, job: &Job) -> Outcome {
 ///
 /// # Errors
 /// The failure that would end the attempt there.
-pub fn judge(
-    engines: &Engines,
-    policy: &Policy,
-    intent: &Intent,
-) -> Result<&'static Family, Failure> {
+pub fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
     gate::judge(engines, policy, intent)
 }
 
@@ -85,49 +81,21 @@ struct Found {
 
 /// The story. `None`: a step failed and its report says why.
 async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut Found) -> Option<()> {
-    let family = runner
-        .step(Step::Allowlist, async { gate::allowlist(env, job) })
-        .await?;
-    let credential = runner
-        .step(Step::Credential, async {
-            gate::credential(env, job, family)
-        })
-        .await?;
-    let mut parts = runner
-        .step(Step::Upsert, upsert(env, job, family, credential))
-        .await?;
+    let family = runner.step(Step::Allowlist, async { gate::allowlist(env, job) }).await?;
+    let credential = runner.step(Step::Credential, async { gate::credential(env, job, family) }).await?;
+    let mut parts = runner.step(Step::Upsert, upsert(env, job, family, credential)).await?;
     if job.scope == Scope::Health {
-        runner.skip(
-            Step::Discover,
-            "a health re-check: the structure is looked at again by recheck.drift",
-        );
+        runner.skip(Step::Discover, "a health re-check: the structure is looked at again by recheck.drift");
         runner.step(Step::Health, health(&parts)).await?;
-        runner.skip(
-            Step::TinySync,
-            "a health re-check: the counters of the last full attempt stand",
-        );
+        runner.skip(Step::TinySync, "a health re-check: the counters of the last full attempt stand");
     } else {
         let bounds = discover::bounds(&job.policy.safe_mode);
-        runner
-            .step(
-                Step::Discover,
-                discover::discover(&mut parts, job, bounds, found),
-            )
-            .await?;
+        runner.step(Step::Discover, discover::discover(&mut parts, job, bounds, found)).await?;
         runner.step(Step::Health, health(&parts)).await?;
-        found.rows = Some(
-            runner
-                .step(
-                    Step::TinySync,
-                    tiny_sync(&parts, job.policy.safe_mode.max_items),
-                )
-                .await?,
-        );
+        found.rows = Some(runner.step(Step::TinySync, tiny_sync(&parts, job.policy.safe_mode.max_items)).await?);
         found.latency_ms = runner.latency_ms(Step::TinySync);
     }
-    runner
-        .step(Step::Registry, async { Ok(Ran::new((), Evidence::new())) })
-        .await
+    runner.step(Step::Registry, async { Ok(Ran::new((), Evidence::new())) }).await
 }
 
 /// Opens every resource; all must open, because the connection is all of them.
@@ -149,26 +117,15 @@ async fn upsert(
         warning = warning.or_else(|| gate::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());
         evidence.insert(resource_id.clone(), identity.into());
-        parts.push(Part {
-            resource_id: resource_id.clone(),
-            connector: opened.connector,
-            discovery: None,
-        });
+        parts.push(Part { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });
     }
-    Ok(Ran {
-        value: parts,
-        evidence: run::flat(evidence),
-        warning,
-    })
+    Ok(Ran { value: parts, evidence: run::flat(evidence), warning })
 }
 
 async fn health(parts: &[Part]) -> Result<Ran<()>, Failure> {
     let mut evidence = Evidence::new();
     for part in parts {
-        evidence.insert(
-            part.resource_id.clone(),
-            part.connector.health().await?.into(),
-        );
+        evidence.insert(part.resource_id.clone(), part.connector.health().await?.into());
     }
     Ok(Ran::new((), run::flat(evidence)))
 }
@@ -185,10 +142,7 @@ async fn tiny_sync(parts: &[Part], max_items: u32) -> Result<Ran<u64>, Failure> 
         if left == 0 {
             break;
         }
-        let sample = part
-            .connector
-            .tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX))
-            .await?;
+        let sample = part.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
         rows += sample.rows.min(left);
         let mut seen = sample.evidence;
         run::note_traffic(&mut seen, part.connector.traffic());

@@ -20,11 +20,7 @@ pub(super) struct Ran<T> {
 
 impl<T> Ran<T> {
     pub(super) fn new(value: T, evidence: Evidence) -> Ran<T> {
-        Ran {
-            value,
-            evidence,
-            warning: None,
-        }
+        Ran { value, evidence, warning: None }
     }
 }
 
@@ -53,18 +49,10 @@ impl Runner {
         crate::fault::boundary(step.word());
         let started = Instant::now();
         let left = self.deadline.saturating_duration_since(started);
-        let (limit, whole) = if left < self.step_timeout {
-            (left, true)
-        } else {
-            (self.step_timeout, false)
-        };
+        let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
         let guarded = AssertUnwindSafe(work).catch_unwind();
         // With no time left the step is not even begun: a first poll could already call somebody.
-        let ended = if limit.is_zero() {
-            None
-        } else {
-            tokio::time::timeout(limit, guarded).await.ok()
-        };
+        let ended = if limit.is_zero() { None } else { tokio::time::timeout(limit, guarded).await.ok() };
         let took = started.elapsed();
         let result = match ended {
             None if whole => Err(timed_out(step, "attempt_timeout", self.attempt_timeout)),
@@ -73,76 +61,41 @@ impl Runner {
             Some(Ok(result)) => result,
         };
         // Rounded up: what was measured took time.
-        self.latencies.push((
-            step,
-            u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX),
-        ));
+        self.latencies.push((step, u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)));
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (status, evidence, value) = match result {
-            Ok(Ran {
-                value,
-                evidence,
-                warning: None,
-            }) => (StepStatus::Passed, evidence, Some(value)),
-            Ok(Ran {
-                value,
-                evidence,
-                warning: Some(failure),
-            }) => (StepStatus::Warned { failure }, evidence, Some(value)),
+            Ok(Ran { value, evidence, warning: None }) => (StepStatus::Passed, evidence, Some(value)),
+            Ok(Ran { value, evidence, warning: Some(failure) }) => (StepStatus::Warned { failure }, evidence, Some(value)),
             Err(failure) => (StepStatus::Failed { failure }, Evidence::new(), None),
         };
-        self.reports.push(StepReport {
-            step,
-            status,
-            duration_ms,
-            evidence,
-        });
+        self.reports.push(StepReport { step, status, duration_ms, evidence });
         value
     }
 
     /// Reports a step that is not run, and why.
     pub(super) fn skip(&mut self, step: Step, reason: &str) {
-        let status = StepStatus::Skipped {
-            reason: reason.to_string(),
-        };
-        self.reports.push(StepReport {
-            step,
-            status,
-            duration_ms: 0,
-            evidence: Evidence::new(),
-        });
+        let status = StepStatus::Skipped { reason: reason.to_string() };
+        self.reports.push(StepReport { step, status, duration_ms: 0, evidence: Evidence::new() });
     }
 
     /// Milliseconds that `step` took, rounded up.
     pub(super) fn latency_ms(&self, step: Step) -> Option<u64> {
-        self.latencies
-            .iter()
-            .find(|(ran, _)| *ran == step)
-            .map(|(_, ms)| *ms)
+        self.latencies.iter().find(|(ran, _)| *ran == step).map(|(_, ms)| *ms)
     }
 
     /// All seven reports: what did not run is skipped, with the reason. The registry's report is
     /// written with the row itself, so it stands also after a failure.
     pub(super) fn finish(mut self) -> Vec<StepReport> {
-        let failed = self
-            .reports
-            .iter()
-            .find(|report| report.failure().is_some())
-            .map(|report| report.step);
+        let failed = self.reports.iter().find(|report| report.failure().is_some()).map(|report| report.step);
         for step in Step::ALL {
             if self.reports.iter().any(|report| report.step == step) {
                 continue;
             }
             match failed {
-                Some(failed) if step != Step::Registry => {
-                    self.skip(step, &format!("not run: {} failed", failed.word()))
+                Some(failed) if step != Step::Registry => self.skip(step, &format!("not run: {} failed", failed.word())),
+                _ => {
+                    self.reports.push(StepReport { step, status: StepStatus::Passed, duration_ms: 0, evidence: Evidence::new() })
                 }
-                _ => self.reports.push(StepReport {
-                    step,
-                    status: StepStatus::Passed,
-                    duration_ms: 0,
-                    evidence: Evidence::new(),
-                }),
             }
         }
         self.reports.sort_by_key(|report| report.step);
@@ -161,10 +114,7 @@ fn timed_out(step: Step, key: &str, limit: Duration) -> Failure {
 }
 
 fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failure {
-    let words = panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned());
+    let words = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     Failure::new(
         Class::Bug,
         format!("a defect of aam was met in the {} step", step.word()),
@@ -196,15 +146,9 @@ pub(super) fn scrubbed(mut outcome: Outcome) -> Outcome {
     for report in &mut outcome.steps {
         report.status = match std::mem::replace(&mut report.status, StepStatus::Passed) {
             StepStatus::Passed => StepStatus::Passed,
-            StepStatus::Warned { failure } => StepStatus::Warned {
-                failure: redact::scrub_failure(failure),
-            },
-            StepStatus::Failed { failure } => StepStatus::Failed {
-                failure: redact::scrub_failure(failure),
-            },
-            StepStatus::Skipped { reason } => StepStatus::Skipped {
-                reason: clean(reason),
-            },
+            StepStatus::Warned { failure } => StepStatus::Warned { failure: redact::scrub_failure(failure) },
+            StepStatus::Failed { failure } => StepStatus::Failed { failure: redact::scrub_failure(failure) },
+            StepStatus::Skipped { reason } => StepStatus::Skipped { reason: clean(reason) },
         };
         let mut evidence = serde_json::Value::Object(std::mem::take(&mut report.evidence));
         redact::scrub_json(&mut evidence);

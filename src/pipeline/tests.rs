@@ -11,11 +11,7 @@ type Change = fn(&mut Job);
 /// The word of each step's status, in order.
 fn words(outcome: &Outcome) -> Vec<&'static str> {
     assert_eq!(
-        outcome
-            .steps
-            .iter()
-            .map(|report| report.step)
-            .collect::<Vec<_>>(),
+        outcome.steps.iter().map(|report| report.step).collect::<Vec<_>>(),
         Step::ALL,
         "one report for each step, in order"
     );
@@ -43,35 +39,15 @@ async fn the_steps_run_in_order_and_each_resource_is_asked() {
     let script = Script::default();
     let outcome = ran(&script, &job(&["a", "b"])).await;
     assert_eq!(words(&outcome), ["passed"; 7]);
-    let expected = [
-        "open a",
-        "open b",
-        "discover a",
-        "discover b",
-        "health a",
-        "health b",
-        "tiny 20 a",
-        "tiny 17 b",
-    ];
+    let expected = ["open a", "open b", "discover a", "discover b", "health a", "health b", "tiny 20 a", "tiny 17 b"];
     assert_eq!(script.called(), expected);
     assert_eq!(outcome.rows, Some(6));
-    assert!(
-        outcome.latency_ms.is_some_and(|ms| ms > 0),
-        "rounded up: what was measured took time"
-    );
-    let names: Vec<_> = outcome
-        .catalog
-        .unwrap()
-        .streams
-        .into_iter()
-        .map(|stream| (stream.namespace.unwrap(), stream.name))
-        .collect();
+    assert!(outcome.latency_ms.is_some_and(|ms| ms > 0), "rounded up: what was measured took time");
+    let names: Vec<_> =
+        outcome.catalog.unwrap().streams.into_iter().map(|stream| (stream.namespace.unwrap(), stream.name)).collect();
     assert_eq!(
         names,
-        [
-            ("a".to_string(), "t".to_string()),
-            ("b".to_string(), "t".to_string())
-        ],
+        [("a".to_string(), "t".to_string()), ("b".to_string(), "t".to_string())],
         "the resource id keeps names apart"
     );
 }
@@ -79,19 +55,11 @@ async fn the_steps_run_in_order_and_each_resource_is_asked() {
 #[tokio::test]
 async fn a_step_that_fails_ends_the_attempt_and_the_rest_says_why_it_was_skipped() {
     let failing: [(Step, Plant); 5] = [
-        (Step::Allowlist, |script| {
-            script.accepts = fail(Class::Misconfigured)
-        }),
-        (Step::Upsert, |script| {
-            script.open = fail(Class::CredentialRejected)
-        }),
-        (Step::Discover, |script| {
-            script.discover = fail(Class::PermissionDenied)
-        }),
+        (Step::Allowlist, |script| script.accepts = fail(Class::Misconfigured)),
+        (Step::Upsert, |script| script.open = fail(Class::CredentialRejected)),
+        (Step::Discover, |script| script.discover = fail(Class::PermissionDenied)),
         (Step::Health, |script| script.health = fail(Class::Remote)),
-        (Step::TinySync, |script| {
-            script.tiny = fail(Class::Throttled)
-        }),
+        (Step::TinySync, |script| script.tiny = fail(Class::Throttled)),
     ];
     for (step, plant) in failing {
         let mut script = Script::default();
@@ -99,29 +67,19 @@ async fn a_step_that_fails_ends_the_attempt_and_the_rest_says_why_it_was_skipped
         let outcome = ran(&script, &job(&["a"])).await;
         let (failed, failure) = outcome.failure().unwrap();
         assert_eq!(failed, step);
-        assert!(
-            script.called().len() <= Step::ALL.iter().position(|one| *one == step).unwrap(),
-            "{:?}",
-            script.called()
-        );
+        assert!(script.called().len() <= Step::ALL.iter().position(|one| *one == step).unwrap(), "{:?}", script.called());
         words(&outcome);
         for report in &outcome.steps {
             match &report.status {
                 StepStatus::Skipped { reason } => {
-                    assert!(
-                        report.step > step && *reason == format!("not run: {} failed", step.word())
-                    );
+                    assert!(report.step > step && *reason == format!("not run: {} failed", step.word()));
                 }
                 StepStatus::Failed { .. } => assert_eq!(report.step, step),
                 _ => assert!(report.step < step || report.step == Step::Registry),
             }
         }
         assert_eq!(outcome.rows, None);
-        assert_eq!(
-            outcome.catalog.is_some(),
-            step > Step::Discover,
-            "what discovery saw is kept"
-        );
+        assert_eq!(outcome.catalog.is_some(), step > Step::Discover, "what discovery saw is kept");
         assert!(!failure.fix.is_empty());
     }
 }
@@ -131,34 +89,16 @@ async fn the_first_two_steps_judge_document_policy_and_locator() {
     let refused = |change: Change, need| async move {
         let mut job = job(&["a"]);
         change(&mut job);
-        let script = Script {
-            need,
-            ..Script::default()
-        };
+        let script = Script { need, ..Script::default() };
         let outcome = ran(&script, &job).await;
         assert_eq!(script.called(), Vec::<String>::new(), "nothing is opened");
         let (step, failure) = outcome.failure().unwrap();
         (step, failure.class)
     };
     let cases: [(Change, Need, Step, Class); 8] = [
-        (
-            |job| job.intent.source_type = "slak".to_string(),
-            Need::Optional,
-            Step::Allowlist,
-            Class::Unsupported,
-        ),
-        (
-            |job| job.intent.source_type = "zoom".to_string(),
-            Need::Optional,
-            Step::Allowlist,
-            Class::Unsupported,
-        ),
-        (
-            |job| job.intent.evidence.status = "Unsanctioned".to_string(),
-            Need::Optional,
-            Step::Allowlist,
-            Class::NotEligible,
-        ),
+        (|job| job.intent.source_type = "slak".to_string(), Need::Optional, Step::Allowlist, Class::Unsupported),
+        (|job| job.intent.source_type = "zoom".to_string(), Need::Optional, Step::Allowlist, Class::Unsupported),
+        (|job| job.intent.evidence.status = "Unsanctioned".to_string(), Need::Optional, Step::Allowlist, Class::NotEligible),
         (
             |job| {
                 job.policy = policy("eligibility: {max_risk: low}");
@@ -168,18 +108,8 @@ async fn the_first_two_steps_judge_document_policy_and_locator() {
             Step::Allowlist,
             Class::NotEligible,
         ),
-        (
-            |job| job.policy = policy("eligibility: {min_confidence: 0.95}"),
-            Need::Optional,
-            Step::Allowlist,
-            Class::NotEligible,
-        ),
-        (
-            |_| {},
-            Need::Required,
-            Step::Credential,
-            Class::CredentialMissing,
-        ),
+        (|job| job.policy = policy("eligibility: {min_confidence: 0.95}"), Need::Optional, Step::Allowlist, Class::NotEligible),
+        (|_| {}, Need::Required, Step::Credential, Class::CredentialMissing),
         (
             |job| job.intent.credential_locator = Some(Locator::Env("ABSENT".to_string())),
             Need::Optional,
@@ -218,30 +148,22 @@ async fn a_panic_is_a_defect_of_one_attempt() {
         assert_eq!((failed, failure.class), (step, Class::Bug));
         assert!(failure.detail.contains("the double panics"), "{failure:?}");
     }
-    assert_eq!(
-        words(&ran(&Script::default(), &job(&["a"])).await),
-        ["passed"; 7],
-        "the process lives"
-    );
+    assert_eq!(words(&ran(&Script::default(), &job(&["a"])).await), ["passed"; 7], "the process lives");
 }
 
 #[tokio::test]
 async fn a_source_that_hangs_meets_the_timeout_of_step_or_attempt() {
     let (short, long) = (Duration::from_millis(40), Duration::from_secs(60));
-    for (step_timeout, attempt_timeout, key) in [
-        (short, long, "safe_mode.step_timeout"),
-        (long, short, "safe_mode.attempt_timeout"),
-    ] {
+    for (step_timeout, attempt_timeout, key) in
+        [(short, long, "safe_mode.step_timeout"), (long, short, "safe_mode.attempt_timeout")]
+    {
         let mut job = job(&["a"]);
         // Shorter than a policy may say, so that the test is short.
         let mut policy = (*policy("")).clone();
         policy.safe_mode.step_timeout = step_timeout;
         policy.safe_mode.attempt_timeout = attempt_timeout;
         job.policy = Arc::new(policy);
-        let script = Script {
-            health: Act::Hang,
-            ..Script::default()
-        };
+        let script = Script { health: Act::Hang, ..Script::default() };
         let outcome = ran(&script, &job).await;
         let (step, failure) = outcome.failure().unwrap();
         assert_eq!((step, failure.class), (Step::Health, Class::Network));
@@ -258,12 +180,7 @@ async fn with_no_time_left_nothing_is_called() {
     job.policy = Arc::new(policy);
     let script = Script::default();
     let outcome = ran(&script, &job).await;
-    assert_eq!(
-        outcome
-            .failure()
-            .map(|(step, failure)| (step, failure.class)),
-        Some((Step::Allowlist, Class::Network))
-    );
+    assert_eq!(outcome.failure().map(|(step, failure)| (step, failure.class)), Some((Step::Allowlist, Class::Network)));
     assert_eq!(script.called(), Vec::<String>::new());
 }
 
@@ -273,116 +190,52 @@ async fn a_health_recheck_neither_discovers_nor_reads() {
     let mut job = job(&["a"]);
     job.scope = Scope::Health;
     let outcome = ran(&script, &job).await;
-    assert_eq!(
-        words(&outcome),
-        [
-            "passed", "passed", "passed", "skipped", "passed", "skipped", "passed"
-        ]
-    );
+    assert_eq!(words(&outcome), ["passed", "passed", "passed", "skipped", "passed", "skipped", "passed"]);
     assert_eq!(script.called(), ["open a", "health a"]);
-    assert_eq!(
-        (outcome.rows, outcome.latency_ms, outcome.class()),
-        (None, None, None)
-    );
+    assert_eq!((outcome.rows, outcome.latency_ms, outcome.class()), (None, None, None));
     assert!(outcome.catalog.is_none());
 }
 
 #[tokio::test]
 async fn additive_drift_passes_and_breaking_drift_fails_once() {
-    let now = |catalog: Catalog| Script {
-        catalog: Arc::new(move |_| catalog.clone()),
-        ..Script::default()
-    };
+    let now = |catalog: Catalog| Script { catalog: Arc::new(move |_| catalog.clone()), ..Script::default() };
     let mut job = job(&["a"]);
     job.known = Some(catalog(&[("t", &["id"])]));
-    let grown = ran(
-        &now(catalog(&[("t", &["id", "name"]), ("u", &["id"])])),
-        &job,
-    )
-    .await;
+    let grown = ran(&now(catalog(&[("t", &["id", "name"]), ("u", &["id"])])), &job).await;
     assert_eq!(grown.class(), None);
     assert_eq!(grown.drift.additive.len(), 2, "{:?}", grown.drift);
-    assert_eq!(
-        grown.catalog.as_ref().map(|catalog| catalog.streams.len()),
-        Some(2)
-    );
+    assert_eq!(grown.catalog.as_ref().map(|catalog| catalog.streams.len()), Some(2));
 
     job.known = grown.catalog;
     let script = now(catalog(&[("t", &["id"])]));
     let broken = ran(&script, &job).await;
     let (step, failure) = broken.failure().unwrap();
     assert_eq!((step, failure.class), (Step::Discover, Class::Drift));
-    assert!(
-        failure.detail.contains("stream u is gone")
-            && failure.detail.contains("column t.name is gone"),
-        "{failure:?}"
-    );
-    assert_eq!(
-        broken.catalog.as_ref().map(|catalog| catalog.streams.len()),
-        Some(1),
-        "the new structure is registered"
-    );
+    assert!(failure.detail.contains("stream u is gone") && failure.detail.contains("column t.name is gone"), "{failure:?}");
+    assert_eq!(broken.catalog.as_ref().map(|catalog| catalog.streams.len()), Some(1), "the new structure is registered");
 
     job.known = broken.catalog;
-    assert_eq!(
-        ran(&script, &job).await.class(),
-        None,
-        "the next attempt proves it"
-    );
+    assert_eq!(ran(&script, &job).await.class(), None, "the next attempt proves it");
 }
 
 #[tokio::test]
 async fn a_stream_that_is_denied_today_keeps_its_description() {
     let mut job = job(&["a"]);
     job.known = Some(catalog(&[("t", &["id"]), ("u", &["id"])]));
-    let seen = skipped(
-        catalog(&[("t", &["id"])]),
-        "u",
-        "permission denied for table u",
-    );
-    let outcome = ran(
-        &Script {
-            catalog: Arc::new(move |_| seen.clone()),
-            ..Script::default()
-        },
-        &job,
-    )
-    .await;
+    let seen = skipped(catalog(&[("t", &["id"])]), "u", "permission denied for table u");
+    let outcome = ran(&Script { catalog: Arc::new(move |_| seen.clone()), ..Script::default() }, &job).await;
     assert_eq!(outcome.class(), None);
     let after = outcome.catalog.unwrap();
-    assert_eq!(
-        after.streams,
-        job.known.unwrap().streams,
-        "unreadable is not absent"
-    );
+    assert_eq!(after.streams, job.known.unwrap().streams, "unreadable is not absent");
     assert_eq!(after.skipped[0].reason, "permission denied for table u");
 }
 
 #[tokio::test]
 async fn too_many_rights_warn_and_stop_nothing() {
-    let privilege = Privilege::Over {
-        grants: vec!["INSERT ON shop.orders".to_string()],
-    };
-    let outcome = ran(
-        &Script {
-            privilege,
-            ..Script::default()
-        },
-        &job(&["a"]),
-    )
-    .await;
-    assert_eq!(
-        words(&outcome),
-        [
-            "passed", "passed", "warned", "passed", "passed", "passed", "passed"
-        ]
-    );
+    let privilege = Privilege::Over { grants: vec!["INSERT ON shop.orders".to_string()] };
+    let outcome = ran(&Script { privilege, ..Script::default() }, &job(&["a"])).await;
+    assert_eq!(words(&outcome), ["passed", "passed", "warned", "passed", "passed", "passed", "passed"]);
     assert_eq!(outcome.class(), None);
-    let StepStatus::Warned { failure } = &outcome.steps[2].status else {
-        panic!("{:?}", outcome.steps[2])
-    };
-    assert!(
-        failure.detail.contains("INSERT ON shop.orders") && failure.fix.contains("least privilege"),
-        "{failure:?}"
-    );
+    let StepStatus::Warned { failure } = &outcome.steps[2].status else { panic!("{:?}", outcome.steps[2]) };
+    assert!(failure.detail.contains("INSERT ON shop.orders") && failure.fix.contains("least privilege"), "{failure:?}");
 }

@@ -4,9 +4,7 @@ use crate::world::history::history;
 use proptest::prelude::*;
 
 fn policy(jitter: f64) -> Arc<Policy> {
-    let text = format!(
-        "version: 1\nallowlist: [jdbc, openapi]\nbackoff: {{initial: 5s, max: 15m, jitter: {jitter:.2}}}\n"
-    );
+    let text = format!("version: 1\nallowlist: [jdbc, openapi]\nbackoff: {{initial: 5s, max: 15m, jitter: {jitter:.2}}}\n");
     Arc::new(parse(&text, "test").unwrap())
 }
 
@@ -87,8 +85,6 @@ proptest! {
 fn a_backoff_doubles_up_to_its_limit() {
     let policy = policy(0.0);
     let id = crate::world::history::id(0);
-    let seconds: Vec<u64> = (1..=10)
-        .map(|failures| backoff(&policy, id, failures).as_secs())
-        .collect();
+    let seconds: Vec<u64> = (1..=10).map(|failures| backoff(&policy, id, failures).as_secs()).collect();
     assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
 }

@@ -9,17 +9,8 @@ fn handle(dir: &std::path::Path) -> Arc<Handle> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::open(&dir.join("aam.db"), "test", Arc::clone(&clock)).unwrap();
     let policy = parse("version: 1\nallowlist: []\n", "test").unwrap();
-    let policy = ActivePolicy {
-        policy: Arc::new(policy),
-        rejected: None,
-    };
-    Handle::new(
-        Arc::new(registry),
-        clock,
-        policy,
-        dir.to_path_buf(),
-        dir.join("policy.yaml"),
-    )
+    let policy = ActivePolicy { policy: Arc::new(policy), rejected: None };
+    Handle::new(Arc::new(registry), clock, policy, dir.to_path_buf(), dir.join("policy.yaml"))
 }
 
 fn intent() -> Intent {
@@ -40,12 +31,7 @@ async fn attempt(handle: &Handle, id: ConnectionId) {
         policy: Digest::default(),
         slice: Digest::default(),
     };
-    let report = |step| StepReport {
-        step,
-        status: StepStatus::Passed,
-        duration_ms: 0,
-        evidence: serde_json::Map::new(),
-    };
+    let report = |step| StepReport { step, status: StepStatus::Passed, duration_ms: 0, evidence: serde_json::Map::new() };
     let steps = Step::ALL.into_iter().map(report).collect();
     let outcome = Outcome {
         scope: Scope::Full,
@@ -79,17 +65,10 @@ async fn one_attempt_for_each_connection_and_a_heal_during_one_is_still_owed() {
     let id = intent().connection_id();
     handle.heal([id]);
     assert!(handle.enter(id) && handle.checking(id));
-    assert!(
-        handle.heals().is_empty(),
-        "this attempt is the one that was asked for"
-    );
+    assert!(handle.heals().is_empty(), "this attempt is the one that was asked for");
     handle.heal([id]);
     assert!(!handle.enter(id), "the place is taken");
-    assert_eq!(
-        handle.heals().len(),
-        1,
-        "a heal that was asked for meanwhile is not lost"
-    );
+    assert_eq!(handle.heals().len(), 1, "a heal that was asked for meanwhile is not lost");
     assert_eq!(handle.attempts_in_flight(), 1);
     handle.leave(id);
     assert!(!handle.checking(id) && handle.enter(id) && handle.heals().is_empty());
@@ -102,20 +81,12 @@ async fn it_is_settled_when_an_attempt_at_this_document_ended_and_nothing_is_owe
     let id = intent().connection_id();
     let settled = |since| handle.settled(id, since, Duration::from_millis(5));
     assert!(!settled(Timestamp(0)).await, "not known");
-    handle
-        .registry
-        .accept(vec![(intent(), Origin::api("aod"))])
-        .await
-        .unwrap();
+    handle.registry.accept(vec![(intent(), Origin::api("aod"))]).await.unwrap();
     assert!(!settled(Timestamp(0)).await, "not attempted");
     assert!(handle.enter(id));
     let waiting = {
         let handle = Arc::clone(&handle);
-        tokio::spawn(async move {
-            handle
-                .settled(id, Timestamp(0), Duration::from_secs(20))
-                .await
-        })
+        tokio::spawn(async move { handle.settled(id, Timestamp(0), Duration::from_secs(20)).await })
     };
     attempt(&handle, id).await;
     assert!(!settled(Timestamp(0)).await, "it runs");
@@ -131,10 +102,6 @@ async fn it_is_settled_when_an_attempt_at_this_document_ended_and_nothing_is_owe
     assert!(settled(Timestamp(0)).await);
     let mut changed = intent();
     changed.extra.insert("note".to_string(), "another".into());
-    handle
-        .registry
-        .accept(vec![(changed, Origin::api("aod"))])
-        .await
-        .unwrap();
+    handle.registry.accept(vec![(changed, Origin::api("aod"))]).await.unwrap();
     assert!(!settled(Timestamp(0)).await, "not for this document");
 }

@@ -34,12 +34,7 @@ impl Queue {
 
     /// The earliest item that is due at `now` and passes `free`; it leaves the queue.
     pub fn pop(&mut self, now: Timestamp, free: impl Fn(ConnectionId) -> bool) -> Option<Item> {
-        let found = self
-            .order
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .find(|(_, id)| free(*id))
-            .copied()?;
+        let found = self.order.iter().take_while(|(due, _)| *due <= now).find(|(_, id)| free(*id)).copied()?;
         self.order.remove(&found);
         self.items.remove(&found.1)
     }
@@ -73,12 +68,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn item(connection: u8, due: i64) -> Item {
-        Item {
-            connection: id(connection),
-            why: Why::New,
-            scope: Scope::Full,
-            due: Timestamp(due),
-        }
+        Item { connection: id(connection), why: Why::New, scope: Scope::Full, due: Timestamp(due) }
     }
 
     proptest! {

@@ -5,17 +5,13 @@ use super::writer::Writer;
 use super::{RegistryError, reader};
 use crate::model::ledger::{Fact, Finished, Under, Why};
 use crate::model::{
-    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport,
-    StepStatus, Timestamp,
+    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Timestamp,
 };
 use crate::world::Checked;
 use rusqlite::params;
 
 impl Writer {
-    pub(super) fn accept(
-        &mut self,
-        documents: Vec<(Intent, Origin)>,
-    ) -> Result<Vec<Acceptance>, RegistryError> {
+    pub(super) fn accept(&mut self, documents: Vec<(Intent, Origin)>) -> Result<Vec<Acceptance>, RegistryError> {
         for (intent, _) in &documents {
             self.refuse_sealed(&intent.namespace)?;
         }
@@ -25,9 +21,7 @@ impl Writer {
             let how = self.how(connection, &origin, intent.digest());
             if how == How::Created {
                 // One that was retired proves itself again: its earlier looks count no more.
-                self.db
-                    .prepare_cached("DELETE FROM checked WHERE connection = ?1")?
-                    .execute([connection.to_string()])?;
+                self.db.prepare_cached("DELETE FROM checked WHERE connection = ?1")?.execute([connection.to_string()])?;
             }
             if how != How::Unchanged {
                 let fact = Fact::accepted(&intent, origin);
@@ -46,9 +40,7 @@ impl Writer {
             };
             let newest = known.origins.iter().map(|desire| desire.seq).max();
             let same = known.origins.iter().any(|desire| {
-                desire.origin == *origin
-                    && desire.spec == spec
-                    && (Some(desire.seq) == newest || desire.spec == known.spec)
+                desire.origin == *origin && desire.spec == spec && (Some(desire.seq) == newest || desire.spec == known.spec)
             });
             if same { How::Unchanged } else { How::Changed }
         })
@@ -62,23 +54,14 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn withdraw(
-        &mut self,
-        wishes: Vec<(ConnectionId, Origin)>,
-        reason: &str,
-    ) -> Result<(), RegistryError> {
+    pub(super) fn withdraw(&mut self, wishes: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
         for (connection, _) in &wishes {
             self.refuse_sealed(&self.namespace_of(*connection))?;
         }
         for (connection, origin) in wishes {
             let (desired, left) = self.with_known(connection, |known| {
-                let origins = known
-                    .map(|known| known.origins.as_slice())
-                    .unwrap_or_default();
-                let by_it = origins
-                    .iter()
-                    .filter(|desire| desire.origin == origin)
-                    .count();
+                let origins = known.map(|known| known.origins.as_slice()).unwrap_or_default();
+                let by_it = origins.iter().filter(|desire| desire.origin == origin).count();
                 (by_it > 0, origins.len() - by_it)
             });
             if !desired {
@@ -95,35 +78,25 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn begin(
-        &mut self,
-        connection: ConnectionId,
-        under: Under,
-    ) -> Result<Ticket, RegistryError> {
+    pub(super) fn begin(&mut self, connection: ConnectionId, under: Under) -> Result<Ticket, RegistryError> {
         let namespace = self.namespace_of(connection);
         self.refuse_sealed(&namespace)?;
         // A ticket that is still there belongs to an attempt that ended without a word.
         if let Some((lost, in_ledger)) = self.take_ticket(connection)? {
             self.finish_ticket(cut_off(connection, lost), Some(in_ledger))?;
         }
-        let under = Under {
-            begun_at: self.now(),
-            ..under
-        };
+        let under = Under { begun_at: self.now(), ..under };
         // A re-check of a settled connection is only a ticket: it becomes a row if it finds something new.
-        let in_ledger = matches!(
-            under.why,
-            Why::New | Why::SpecChanged | Why::PolicyChanged | Why::Heal
-        );
+        let in_ledger = matches!(under.why, Why::New | Why::SpecChanged | Why::PolicyChanged | Why::Heal);
         if in_ledger {
             self.append(&namespace, Some(connection), begun(&under), None)?;
         }
         let text = serde_json::to_string(&under).unwrap_or_default();
-        self.db
-            .prepare_cached(
-                "INSERT INTO tickets (connection, under, in_ledger) VALUES (?1, ?2, ?3)",
-            )?
-            .execute(params![connection.to_string(), text, in_ledger])?;
+        self.db.prepare_cached("INSERT INTO tickets (connection, under, in_ledger) VALUES (?1, ?2, ?3)")?.execute(params![
+            connection.to_string(),
+            text,
+            in_ledger
+        ])?;
         Ok(Ticket { connection, under })
     }
 
@@ -134,11 +107,7 @@ impl Writer {
 
     /// `in_ledger`: the ticket had a begun row. What has one gets a finished row; a silent re-check
     /// gets both, or none.
-    fn finish_ticket(
-        &mut self,
-        finish: Finish,
-        in_ledger: Option<bool>,
-    ) -> Result<Recorded, RegistryError> {
+    fn finish_ticket(&mut self, finish: Finish, in_ledger: Option<bool>) -> Result<Recorded, RegistryError> {
         let connection = finish.connection;
         let (nothing_new, catalog, gone) = self.with_known(connection, |known| {
             (
@@ -153,18 +122,12 @@ impl Writer {
             if nothing_new && !gone {
                 self.check_off(connection, &finish.facts)?;
             }
-            return Ok(Recorded {
-                appended: false,
-                facts: finish.facts,
-            });
+            return Ok(Recorded { appended: false, facts: finish.facts });
         }
         if !in_ledger {
             self.append(&namespace, Some(connection), begun(&finish.under), None)?;
         }
-        if let Some(found) = finish
-            .catalog
-            .filter(|found| catalog.is_none_or(|(_, _, known)| known != found.digest))
-        {
+        if let Some(found) = finish.catalog.filter(|found| catalog.is_none_or(|(_, _, known)| known != found.digest)) {
             let fact = Fact::CatalogRegistered {
                 version: catalog.map_or(1, |(version, _, _)| version.saturating_add(1)),
                 digest: found.digest,
@@ -177,28 +140,17 @@ impl Writer {
         let fact = Fact::AttemptFinished(finish.facts.clone());
         self.append(&namespace, Some(connection), fact, Some(finish.steps))?;
         self.keep_count(connection)?;
-        Ok(Recorded {
-            appended: true,
-            facts: finish.facts,
-        })
+        Ok(Recorded { appended: true, facts: finish.facts })
     }
 
     /// Notes the time of a re-check that found nothing new.
-    fn check_off(
-        &mut self,
-        connection: ConnectionId,
-        facts: &Finished,
-    ) -> Result<(), RegistryError> {
+    fn check_off(&mut self, connection: ConnectionId, facts: &Finished) -> Result<(), RegistryError> {
         let now = self.now();
         let checked = self.with_known(connection, |known| {
             known.map(|known| Checked {
                 connection,
                 at: now,
-                full_at: if facts.scope == Scope::Full {
-                    Some(now)
-                } else {
-                    known.checked_full
-                },
+                full_at: if facts.scope == Scope::Full { Some(now) } else { known.checked_full },
                 failures: match facts.class {
                     Some(_) => known.failures.saturating_add(1),
                     None => 0,
@@ -244,13 +196,8 @@ impl Writer {
         Ok(())
     }
 
-    fn take_ticket(
-        &mut self,
-        connection: ConnectionId,
-    ) -> Result<Option<(Under, bool)>, RegistryError> {
-        let mut statement = self.db.prepare_cached(
-            "DELETE FROM tickets WHERE connection = ?1 RETURNING under, in_ledger",
-        )?;
+    fn take_ticket(&mut self, connection: ConnectionId) -> Result<Option<(Under, bool)>, RegistryError> {
+        let mut statement = self.db.prepare_cached("DELETE FROM tickets WHERE connection = ?1 RETURNING under, in_ledger")?;
         let mut rows = statement.query([connection.to_string()])?;
         let Some(row) = rows.next()? else {
             return Ok(None);
@@ -262,29 +209,19 @@ impl Writer {
         Ok(serde_json::from_str(&under).ok().zip(Some(in_ledger)))
     }
 
-    pub(super) fn accept_policy(
-        &mut self,
-        policy: Digest,
-        text: String,
-    ) -> Result<(), RegistryError> {
+    pub(super) fn accept_policy(&mut self, policy: Digest, text: String) -> Result<(), RegistryError> {
         if self.policy().is_some_and(|(digest, _)| digest == policy) {
             return Ok(());
         }
         self.append("", None, Fact::PolicyAccepted { policy }, Some(text))
     }
 
-    pub(super) fn seal(
-        &mut self,
-        namespace: &str,
-        mut documents: Vec<(Intent, Origin)>,
-    ) -> Result<bool, RegistryError> {
+    pub(super) fn seal(&mut self, namespace: &str, mut documents: Vec<(Intent, Origin)>) -> Result<bool, RegistryError> {
         if self.sealed(namespace) {
             return Ok(false);
         }
         documents.retain(|(intent, _)| intent.namespace == namespace);
-        let fact = Fact::NamespaceSealed {
-            documents: u32::try_from(documents.len()).unwrap_or(u32::MAX),
-        };
+        let fact = Fact::NamespaceSealed { documents: u32::try_from(documents.len()).unwrap_or(u32::MAX) };
         self.accept(documents)?;
         self.append(namespace, None, fact, None)?;
         Ok(true)
@@ -307,11 +244,7 @@ impl Writer {
     }
 
     fn namespace_of(&self, connection: ConnectionId) -> String {
-        self.with_known(connection, |known| {
-            known
-                .map(|known| known.namespace.to_string())
-                .unwrap_or_default()
-        })
+        self.with_known(connection, |known| known.map(|known| known.namespace.to_string()).unwrap_or_default())
     }
 
     /// Never earlier than the last row, so that folding by time and by order agree.
@@ -321,12 +254,7 @@ impl Writer {
 }
 
 fn begun(under: &Under) -> Fact {
-    Fact::AttemptBegun {
-        generation: under.generation,
-        scope: under.scope,
-        why: under.why,
-        policy: under.policy,
-    }
+    Fact::AttemptBegun { generation: under.generation, scope: under.scope, why: under.why, policy: under.policy }
 }
 
 /// The outcome of an attempt that a crash cut off.
@@ -337,19 +265,10 @@ fn cut_off(connection: ConnectionId, under: Under) -> Finish {
         "nothing to do: it is tried again by the backoff of the policy",
     );
     let status = |step| match step {
-        Step::Registry => StepStatus::Failed {
-            failure: failure.clone(),
-        },
-        _ => StepStatus::Skipped {
-            reason: "aam ended before this step was recorded".to_string(),
-        },
+        Step::Registry => StepStatus::Failed { failure: failure.clone() },
+        _ => StepStatus::Skipped { reason: "aam ended before this step was recorded".to_string() },
     };
-    let report = |step| StepReport {
-        step,
-        status: status(step),
-        duration_ms: 0,
-        evidence: serde_json::Map::new(),
-    };
+    let report = |step| StepReport { step, status: status(step), duration_ms: 0, evidence: serde_json::Map::new() };
     let outcome = Outcome {
         scope: under.scope,
         steps: Step::ALL.into_iter().map(report).collect(),

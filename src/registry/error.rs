@@ -9,17 +9,13 @@ pub enum RegistryError {
         "the disk is full: the registry cannot write; nothing is called until it can (free some space, aam goes on by itself)"
     )]
     Full,
-    #[error(
-        "registry {path} is in use by {holder}; one writer at a time: stop it, or give this one its own --registry"
-    )]
+    #[error("registry {path} is in use by {holder}; one writer at a time: stop it, or give this one its own --registry")]
     Held { path: PathBuf, holder: String },
     #[error("the file is no registry of AAM and is left as it is; give another --registry")]
     Foreign,
     #[error("the registry has schema version {found}, this aam knows {known}: use the newer aam")]
     Newer { found: usize, known: usize },
-    #[error(
-        "the registry has schema version {found}, this aam reads {known}: start aam serve or aam once, which migrates it"
-    )]
+    #[error("the registry has schema version {found}, this aam reads {known}: start aam serve or aam once, which migrates it")]
     Older { found: usize, known: usize },
     #[error(
         "migration {version} was applied in another form than this aam knows; the registry was changed by hand or by another build"
@@ -34,10 +30,7 @@ pub enum RegistryError {
     #[error("registry: {0}")]
     Sqlite(rusqlite::Error),
     #[error("registry {path}: {error}")]
-    Io {
-        path: PathBuf,
-        error: std::io::Error,
-    },
+    Io { path: PathBuf, error: std::io::Error },
     #[error("{0}")]
     Other(String),
     #[error("the registry's writer has ended; restart aam")]
@@ -50,9 +43,7 @@ impl From<rusqlite::Error> for RegistryError {
             Some(rusqlite::ErrorCode::DiskFull) => RegistryError::Full,
             Some(rusqlite::ErrorCode::NotADatabase) => RegistryError::Foreign,
             // A write that fails for want of space shows as an I/O error on some file systems.
-            Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => {
-                RegistryError::Full
-            }
+            Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => RegistryError::Full,
             _ => RegistryError::Sqlite(error),
         }
     }
@@ -65,10 +56,7 @@ impl RegistryError {
             RegistryError::Full => RegistryError::Full,
             RegistryError::Sealed(namespace) => RegistryError::Sealed(namespace.clone()),
             RegistryError::Closed => RegistryError::Closed,
-            RegistryError::Row { seq, why } => RegistryError::Row {
-                seq: *seq,
-                why: why.clone(),
-            },
+            RegistryError::Row { seq, why } => RegistryError::Row { seq: *seq, why: why.clone() },
             other => RegistryError::Other(other.to_string()),
         }
     }

@@ -6,22 +6,11 @@ use super::writer::Writer;
 use rusqlite::params;
 
 impl Writer {
-    pub(super) fn take_budget(
-        &mut self,
-        account: &str,
-        day: i64,
-        wanted: u64,
-        limit: u64,
-    ) -> Result<u64, RegistryError> {
-        let (wanted, limit) = (
-            i64::try_from(wanted).unwrap_or(i64::MAX),
-            i64::try_from(limit).unwrap_or(i64::MAX),
-        );
+    pub(super) fn take_budget(&mut self, account: &str, day: i64, wanted: u64, limit: u64) -> Result<u64, RegistryError> {
+        let (wanted, limit) = (i64::try_from(wanted).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
         let used: i64 = self
             .db
-            .prepare_cached(
-                "SELECT coalesce(max(used), 0) FROM budget WHERE account = ?1 AND day = ?2",
-            )?
+            .prepare_cached("SELECT coalesce(max(used), 0) FROM budget WHERE account = ?1 AND day = ?2")?
             .query_row(params![account, day], |row| row.get(0))?;
         let granted = wanted.min(limit.saturating_sub(used)).max(0);
         if granted > 0 {
@@ -31,33 +20,19 @@ impl Writer {
                      ON CONFLICT (account, day) DO UPDATE SET used = used + ?3",
                 )?
                 .execute(params![account, day, granted])?;
-            self.db
-                .prepare_cached("DELETE FROM budget WHERE account = ?1 AND day < ?2")?
-                .execute(params![account, day])?;
+            self.db.prepare_cached("DELETE FROM budget WHERE account = ?1 AND day < ?2")?.execute(params![account, day])?;
         }
         Ok(u64::try_from(granted).unwrap_or(0))
     }
 
-    pub(super) fn keep_marks(
-        &mut self,
-        seen: &[Mark],
-        gone: &[String],
-    ) -> Result<(), RegistryError> {
+    pub(super) fn keep_marks(&mut self, seen: &[Mark], gone: &[String]) -> Result<(), RegistryError> {
         let mut put = self.db.prepare_cached(
             "INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode, content) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         for mark in seen {
-            put.execute(params![
-                mark.path,
-                mark.size,
-                mark.mtime_ns,
-                mark.inode.cast_signed(),
-                mark.content
-            ])?;
+            put.execute(params![mark.path, mark.size, mark.mtime_ns, mark.inode.cast_signed(), mark.content])?;
         }
-        let mut drop = self
-            .db
-            .prepare_cached("DELETE FROM folder_marks WHERE path = ?1")?;
+        let mut drop = self.db.prepare_cached("DELETE FROM folder_marks WHERE path = ?1")?;
         for path in gone {
             drop.execute([path])?;
         }

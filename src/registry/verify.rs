@@ -48,9 +48,7 @@ impl Reader {
 fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
     let words = |error: rusqlite::types::FromSqlError| error.to_string();
-    let seq: u64 = row
-        .get(0)
-        .map_err(|_| "a row before the first one was put in".to_string())?;
+    let seq: u64 = row.get(0).map_err(|_| "a row before the first one was put in".to_string())?;
     if seq == 0 {
         return Err("a row before the first one was put in".to_string());
     }
@@ -71,9 +69,7 @@ fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     }
     let hash = chain::hash(&verdict.head, &read);
     if text(8)?.as_blob().map_err(words)? != hash.0 {
-        return Err(
-            "its content does not fit its hash: it was changed after it was written".to_string(),
-        );
+        return Err("its content does not fit its hash: it was changed after it was written".to_string());
     }
     Ok(hash)
 }

@@ -84,15 +84,7 @@ impl Writer {
         let head = head(&db)?;
         shared.announce.send_replace(folded.seq);
         *shared.world.write().unwrap_or_else(PoisonError::into_inner) = folded;
-        let mut writer = Writer {
-            db,
-            clock,
-            shared,
-            head,
-            batch: Batch::default(),
-            page_limit,
-            _lock: lock,
-        };
+        let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), page_limit, _lock: lock };
         writer.record_interrupted()?;
         Ok(writer)
     }
@@ -162,14 +154,9 @@ impl Writer {
     }
 
     fn obey_page_limit(&self) {
-        let limit = self
-            .page_limit
-            .as_ref()
-            .and_then(|path| std::fs::read_to_string(path).ok());
+        let limit = self.page_limit.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
         if let Some(pages) = limit.and_then(|text| text.trim().parse::<i64>().ok()) {
-            let _ = self
-                .db
-                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
+            let _ = self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
         }
     }
 
@@ -180,11 +167,7 @@ impl Writer {
         if batch.entries.is_empty() && batch.checked.is_empty() {
             return;
         }
-        let mut world = self
-            .shared
-            .world
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut world = self.shared.world.write().unwrap_or_else(PoisonError::into_inner);
         for entry in &batch.entries {
             world.apply(entry);
         }
@@ -196,18 +179,11 @@ impl Writer {
     }
 
     fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.shared
-            .world
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection as it is after what the open transaction did so far.
-    pub(super) fn with_known<T>(
-        &self,
-        id: ConnectionId,
-        read: impl FnOnce(Option<&Known>) -> T,
-    ) -> T {
+    pub(super) fn with_known<T>(&self, id: ConnectionId, read: impl FnOnce(Option<&Known>) -> T) -> T {
         match self.batch.view.connections.get(&id) {
             Some(known) => read(Some(known)),
             None => read(self.world().connections.get(&id)),
@@ -243,37 +219,15 @@ impl Writer {
     fn serve(&mut self, command: Command, batch: &mut Result<(), RegistryError>) -> Answer {
         match command {
             Command::Accept { documents, reply } => settle(self.accept(documents), reply, batch),
-            Command::Withdraw {
-                wishes,
-                reason,
-                reply,
-            } => settle(self.withdraw(wishes, &reason), reply, batch),
-            Command::Begin {
-                connection,
-                under,
-                reply,
-            } => settle(self.begin(connection, under), reply, batch),
+            Command::Withdraw { wishes, reason, reply } => settle(self.withdraw(wishes, &reason), reply, batch),
+            Command::Begin { connection, under, reply } => settle(self.begin(connection, under), reply, batch),
             Command::Finish { finish, reply } => settle(self.finish(*finish), reply, batch),
-            Command::AcceptPolicy {
-                policy,
-                text,
-                reply,
-            } => settle(self.accept_policy(policy, text), reply, batch),
-            Command::Seal {
-                namespace,
-                documents,
-                reply,
-            } => settle(self.seal(&namespace, documents), reply, batch),
-            Command::TakeBudget {
-                account,
-                day,
-                wanted,
-                limit,
-                reply,
-            } => settle(self.take_budget(&account, day, wanted, limit), reply, batch),
-            Command::KeepMarks { seen, gone, reply } => {
-                settle(self.keep_marks(&seen, &gone), reply, batch)
+            Command::AcceptPolicy { policy, text, reply } => settle(self.accept_policy(policy, text), reply, batch),
+            Command::Seal { namespace, documents, reply } => settle(self.seal(&namespace, documents), reply, batch),
+            Command::TakeBudget { account, day, wanted, limit, reply } => {
+                settle(self.take_budget(&account, day, wanted, limit), reply, batch)
             }
+            Command::KeepMarks { seen, gone, reply } => settle(self.keep_marks(&seen, &gone), reply, batch),
             Command::Probe { reply } => settle(self.probe(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
         }
@@ -289,40 +243,17 @@ impl Writer {
         let (seq, at) = (self.head.seq + 1, self.now());
         let facts = serde_json::to_string(&fact).unwrap_or_default();
         let id = connection.map(|id| id.to_string());
-        let row = Row {
-            seq,
-            at: at.0,
-            kind: fact.kind(),
-            namespace,
-            connection: id.as_deref(),
-            facts: &facts,
-            body: body.as_deref(),
-        };
+        let row =
+            Row { seq, at: at.0, kind: fact.kind(), namespace, connection: id.as_deref(), facts: &facts, body: body.as_deref() };
         let hash = chain::hash(&self.head.hash, &row);
         self.db
             .prepare_cached(
                 "INSERT INTO ledger (seq, at, kind, namespace, connection, facts, body, prev, hash)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
-            .execute(params![
-                seq,
-                at.0,
-                row.kind,
-                namespace,
-                id,
-                facts,
-                body,
-                self.head.hash.0,
-                hash.0
-            ])?;
+            .execute(params![seq, at.0, row.kind, namespace, id, facts, body, self.head.hash.0, hash.0])?;
         self.head = Head { seq, at, hash };
-        let entry = Entry {
-            seq,
-            at,
-            namespace: namespace.to_string(),
-            connection,
-            fact,
-        };
+        let entry = Entry { seq, at, namespace: namespace.to_string(), connection, fact };
         if let Some(id) = connection {
             self.bring_into_view(id);
         }
@@ -335,19 +266,9 @@ impl Writer {
 /// The last committed row.
 fn head(db: &Connection) -> Result<Head, RegistryError> {
     let sql = "SELECT seq, at, hash FROM ledger ORDER BY seq DESC LIMIT 1";
-    let read = db.query_row(sql, [], |row| {
-        Ok(Head {
-            seq: row.get(0)?,
-            at: Timestamp(row.get(1)?),
-            hash: Digest(row.get(2)?),
-        })
-    });
+    let read = db.query_row(sql, [], |row| Ok(Head { seq: row.get(0)?, at: Timestamp(row.get(1)?), hash: Digest(row.get(2)?) }));
     match read {
-        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(Head {
-            seq: 0,
-            at: Timestamp(0),
-            hash: chain::GENESIS,
-        }),
+        Err(rusqlite::Error::QueryReturnedNoRows) => Ok(Head { seq: 0, at: Timestamp(0), hash: chain::GENESIS }),
         other => Ok(other?),
     }
 }

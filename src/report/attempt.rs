@@ -19,16 +19,8 @@ pub fn steps(reports: &[StepReport]) -> String {
             StepStatus::Skipped { reason } => reason.clone(),
             _ => evidence(&report.evidence),
         };
-        let duration = if word == "-" {
-            String::new()
-        } else {
-            format!("{} ms", report.duration_ms)
-        };
-        let _ = writeln!(
-            text,
-            "{}",
-            format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.word()).trim_end()
-        );
+        let duration = if word == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
+        let _ = writeln!(text, "{}", format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.word()).trim_end());
         if let Some(failure) = failure {
             // A warning is no failure: its class would read like one.
             let class = if word == "FAIL" { format!(" ({})", failure.class.word()) } else { String::new() };

@@ -59,54 +59,21 @@ type Real = Gauge<f64, AtomicU64>;
 #[must_use]
 pub fn text(scrape: &Scrape) -> String {
     let mut registry = Registry::with_prefix("aam");
-    registry.register(
-        "build",
-        "The version of this process",
-        Info::new([("version", scrape.version.clone())]),
-    );
-    whole(
-        &mut registry,
-        "ready",
-        "1 once the first scan of the intents folder was taken in",
-        scrape.ready.into(),
-    );
-    whole(
-        &mut registry,
-        "attempts_in_flight",
-        "Attempts that run right now",
-        count(scrape.attempts_in_flight),
-    );
+    registry.register("build", "The version of this process", Info::new([("version", scrape.version.clone())]));
+    whole(&mut registry, "ready", "1 once the first scan of the intents folder was taken in", scrape.ready.into());
+    whole(&mut registry, "attempts_in_flight", "Attempts that run right now", count(scrape.attempts_in_flight));
     whole(
         &mut registry,
         "intake_problems",
         "Problems of the intents folder and its files right now",
         count(scrape.intake_problems),
     );
-    whole(
-        &mut registry,
-        "registry_trouble",
-        "1 while the registry cannot write",
-        scrape.trouble.into(),
-    );
-    whole(
-        &mut registry,
-        "policy_rejected",
-        "1 while the policy file is not the policy in force",
-        scrape.policy_rejected.into(),
-    );
-    whole(
-        &mut registry,
-        "ledger_entries",
-        "Entries of the ledger",
-        i64::try_from(scrape.ledger_seq).unwrap_or(i64::MAX),
-    );
+    whole(&mut registry, "registry_trouble", "1 while the registry cannot write", scrape.trouble.into());
+    whole(&mut registry, "policy_rejected", "1 while the policy file is not the policy in force", scrape.policy_rejected.into());
+    whole(&mut registry, "ledger_entries", "Entries of the ledger", i64::try_from(scrape.ledger_seq).unwrap_or(i64::MAX));
     let uptime = Real::default();
     uptime.set(scrape.uptime_seconds);
-    registry.register(
-        "uptime_seconds",
-        "Seconds since the process started",
-        uptime,
-    );
+    registry.register("uptime_seconds", "Seconds since the process started", uptime);
     funnels(&mut registry, &scrape.funnels);
     let mut text = String::new();
     // Writing into a string cannot fail.
@@ -121,50 +88,26 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
     let met = Family::<Place, Whole>::default();
     let latency = Family::<Place, Real>::default();
     for funnel in funnels.iter().take(MAX_NAMESPACES) {
-        let place = Place {
-            namespace: funnel.namespace.clone(),
-        };
+        let place = Place { namespace: funnel.namespace.clone() };
         for (stage, value) in by_stage(funnel) {
-            let labels = Stage {
-                namespace: funnel.namespace.clone(),
-                stage: Word(stage),
-            };
-            stages
-                .get_or_create(&labels)
-                .set(i64::try_from(value).unwrap_or(i64::MAX));
+            let labels = Stage { namespace: funnel.namespace.clone(), stage: Word(stage) };
+            stages.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         coverage.get_or_create(&place).set(funnel.coverage);
         target.get_or_create(&place).set(funnel.target);
         met.get_or_create(&place).set(funnel.slo_met.into());
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds of one sync stay far below 2^52"
-        )]
-        latency
-            .get_or_create(&place)
-            .set(funnel.first_sync_p95_ms as f64 / 1000.0);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of one sync stay far below 2^52")]
+        latency.get_or_create(&place).set(funnel.first_sync_p95_ms as f64 / 1000.0);
     }
     registry.register(
         "connections",
         "Connections by stage of the funnel; received is all of them, reachable a part of eligible",
         stages,
     );
-    registry.register(
-        "coverage_ratio",
-        "active / eligible, 0 when nothing is eligible",
-        coverage,
-    );
+    registry.register("coverage_ratio", "active / eligible, 0 when nothing is eligible", coverage);
     registry.register("coverage_target_ratio", "The policy's slo.coverage", target);
-    registry.register(
-        "slo_met",
-        "1 when something is eligible and coverage is at least the target",
-        met,
-    );
-    registry.register(
-        "first_sync_p95_seconds",
-        "Nearest-rank p95 of the tiny syncs of the ACTIVE connections",
-        latency,
-    );
+    registry.register("slo_met", "1 when something is eligible and coverage is at least the target", met);
+    registry.register("first_sync_p95_seconds", "Nearest-rank p95 of the tiny syncs of the ACTIVE connections", latency);
 }
 
 /// The numbers of the funnel by name; the names are the same as in `GET /metrics/funnel`.

@@ -54,11 +54,7 @@ impl Planned {
 pub fn text(planned: &Planned) -> String {
     let mut text = String::new();
     for attempt in &planned.now {
-        let sign = if attempt.item.why == crate::model::ledger::Why::New {
-            "+"
-        } else {
-            "~"
-        };
+        let sign = if attempt.item.why == crate::model::ledger::Why::New { "+" } else { "~" };
         let _ = writeln!(
             text,
             "{sign} {} {}  {}\n    why:  {}",
@@ -71,26 +67,21 @@ pub fn text(planned: &Planned) -> String {
             let _ = writeln!(text, "    stop: {blocked}");
         }
         for (call, count) in counted(&attempt.calls) {
-            let times = if count > 1 {
-                format!(" ({count} times)")
-            } else {
-                String::new()
-            };
-            let _ = writeln!(
-                text,
-                "    call: {} {} {}{times}",
-                call.method, call.host, call.path
-            );
+            let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
+            let _ = writeln!(text, "    call: {} {} {}{times}", call.method, call.host, call.path);
         }
     }
     for gone in &planned.retire {
-        let _ = writeln!(text, "- {} {}  {}\n    why:  nothing desires it any more; it is retired, its history stays", gone.source_type, gone.resource_ids.join(" "), gone.connection);
-    }
-    for problem in &planned.problems {
         let _ = writeln!(
             text,
-            "! {problem}\n  the connections of this file are held as they are"
+            "- {} {}  {}\n    why:  nothing desires it any more; it is retired, its history stays",
+            gone.source_type,
+            gone.resource_ids.join(" "),
+            gone.connection
         );
+    }
+    for problem in &planned.problems {
+        let _ = writeln!(text, "! {problem}\n  the connections of this file are held as they are");
     }
     let again = match planned.next_due {
         Some(due) if planned.waiting > 0 => {
@@ -109,21 +100,11 @@ fn counted(calls: &[PlannedCall]) -> Vec<(&PlannedCall, usize)> {
     let mut counts: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     let mut order: Vec<&PlannedCall> = Vec::new();
     for call in calls {
-        let count = counts
-            .entry((&call.method, &call.host, &call.path))
-            .or_insert(0);
+        let count = counts.entry((&call.method, &call.host, &call.path)).or_insert(0);
         if *count == 0 {
             order.push(call);
         }
         *count += 1;
     }
-    order
-        .into_iter()
-        .map(|call| {
-            (
-                call,
-                counts[&(call.method.as_str(), call.host.as_str(), call.path.as_str())],
-            )
-        })
-        .collect()
+    order.into_iter().map(|call| (call, counts[&(call.method.as_str(), call.host.as_str(), call.path.as_str())])).collect()
 }

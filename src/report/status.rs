@@ -20,11 +20,7 @@ pub struct Line {
 
 /// The lines of `namespace`, worst first, then by type and resource. `documents` gives the resource ids.
 #[must_use]
-pub fn lines(
-    world: &World,
-    namespace: &str,
-    documents: impl Fn(u64) -> Option<Intent>,
-) -> Vec<Line> {
+pub fn lines(world: &World, namespace: &str, documents: impl Fn(u64) -> Option<Intent>) -> Vec<Line> {
     let mut lines: Vec<Line> = world
         .of_namespace(namespace)
         .map(|(id, known)| Line {
@@ -32,20 +28,14 @@ pub fn lines(
             status: known.state(),
             namespace: namespace.to_string(),
             source_type: known.source_type.to_string(),
-            resource_ids: documents(known.document)
-                .map(|intent| intent.resource_ids)
-                .unwrap_or_default(),
+            resource_ids: documents(known.document).map(|intent| intent.resource_ids).unwrap_or_default(),
             checked: known.looked_at().map(Timestamp::rfc3339),
             title: reason(known).0,
             fix: reason(known).1,
         })
         .collect();
     lines.sort_by(|a, b| {
-        (rank(a.status), &a.source_type, &a.resource_ids).cmp(&(
-            rank(b.status),
-            &b.source_type,
-            &b.resource_ids,
-        ))
+        (rank(a.status), &a.source_type, &a.resource_ids).cmp(&(rank(b.status), &b.source_type, &b.resource_ids))
     });
     lines
 }
@@ -58,9 +48,7 @@ pub fn reason(known: &Connection) -> (String, String) {
         State::Pending => known.last.as_ref(),
         _ => known.conclusive.as_ref(),
     };
-    attempt
-        .map(|attempt| (attempt.facts.title.clone(), attempt.facts.fix.clone()))
-        .unwrap_or_default()
+    attempt.map(|attempt| (attempt.facts.title.clone(), attempt.facts.fix.clone())).unwrap_or_default()
 }
 
 /// What needs a person comes first.
@@ -116,22 +104,13 @@ pub fn list(lines: &[Line]) -> String {
             let _ = writeln!(text, "    fix:  {}", line.fix);
         }
     }
-    let _ = writeln!(
-        text,
-        "{} connection(s); aam status ID shows the steps of one",
-        lines.len()
-    );
+    let _ = writeln!(text, "{} connection(s); aam status ID shows the steps of one", lines.len());
     text
 }
 
 /// One connection with the steps of its latest attempt.
 #[must_use]
-pub fn story(
-    id: ConnectionId,
-    known: &Connection,
-    intent: Option<&Intent>,
-    steps: &[StepReport],
-) -> String {
+pub fn story(id: ConnectionId, known: &Connection, intent: Option<&Intent>, steps: &[StepReport]) -> String {
     let mut text = String::new();
     let state = known.state();
     let _ = writeln!(text, "{} {state}  {id}", symbol(state));
@@ -144,54 +123,17 @@ pub fn story(
     fact("source type", known.source_type.to_string());
     if let Some(intent) = intent {
         fact("resources", intent.resource_ids.join(" "));
-        fact(
-            "credential",
-            intent
-                .credential_locator
-                .as_ref()
-                .map_or_else(|| "none".to_string(), ToString::to_string),
-        );
-        fact(
-            "owner",
-            format!(
-                "{} ({}, confidence {})",
-                intent.owner.user, intent.owner.why, intent.owner.confidence
-            ),
-        );
+        fact("credential", intent.credential_locator.as_ref().map_or_else(|| "none".to_string(), ToString::to_string));
+        fact("owner", format!("{} ({}, confidence {})", intent.owner.user, intent.owner.why, intent.owner.confidence));
         fact("risk", intent.risk_level.to_string());
     }
-    fact(
-        "desired by",
-        known
-            .origins
-            .iter()
-            .map(|desire| desire.origin.to_string())
-            .collect::<Vec<_>>()
-            .join(", "),
-    );
+    fact("desired by", known.origins.iter().map(|desire| desire.origin.to_string()).collect::<Vec<_>>().join(", "));
     fact("generation", known.generation.to_string());
-    fact(
-        "catalog",
-        known.catalog.map_or_else(
-            || "none yet".to_string(),
-            |(version, _, _)| format!("version {version}"),
-        ),
-    );
-    fact(
-        "checked",
-        known
-            .looked_at()
-            .map_or_else(|| "never".to_string(), Timestamp::rfc3339),
-    );
+    fact("catalog", known.catalog.map_or_else(|| "none yet".to_string(), |(version, _, _)| format!("version {version}")));
+    fact("checked", known.looked_at().map_or_else(|| "never".to_string(), Timestamp::rfc3339));
     if let Some(proven) = &known.proven {
         let rows = proven.facts.rows.unwrap_or(0);
-        fact(
-            "first sync",
-            format!(
-                "{rows} row(s) in {} ms",
-                proven.facts.latency_ms.unwrap_or(0)
-            ),
-        );
+        fact("first sync", format!("{rows} row(s) in {} ms", proven.facts.latency_ms.unwrap_or(0)));
     }
     if known.failures > 0 {
         fact("failures", format!("{} in a row", known.failures));

@@ -6,8 +6,8 @@ use crate::funnel::{Blocker, Funnel, funnel, summary};
 use crate::gate;
 use crate::model::ledger::{Entry, Fact, Finished, Under, Why};
 use crate::model::{
-    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, PlannedCall, Problem,
-    Scope, State, Step, StepReport, StepStatus, Timestamp,
+    Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, PlannedCall, Problem, Scope, State, Step, StepReport,
+    StepStatus, Timestamp,
 };
 use crate::plan::Item;
 use crate::world::World;
@@ -26,15 +26,11 @@ fn shown(name: &str, text: &str) {
 fn steps(failed: Option<(Step, Failure)>, warned: Option<Failure>) -> Vec<StepReport> {
     let report = |step: Step| {
         let status = match (&failed, &warned) {
-            (Some((at, failure)), _) if *at == step => StepStatus::Failed {
-                failure: failure.clone(),
-            },
-            (Some((at, _)), _) if *at < step && step != Step::Registry => StepStatus::Skipped {
-                reason: format!("not run: {} failed", at.word()),
-            },
-            (_, Some(failure)) if step == Step::Upsert => StepStatus::Warned {
-                failure: failure.clone(),
-            },
+            (Some((at, failure)), _) if *at == step => StepStatus::Failed { failure: failure.clone() },
+            (Some((at, _)), _) if *at < step && step != Step::Registry => {
+                StepStatus::Skipped { reason: format!("not run: {} failed", at.word()) }
+            }
+            (_, Some(failure)) if step == Step::Upsert => StepStatus::Warned { failure: failure.clone() },
             _ => StepStatus::Passed,
         };
         let evidence = match step {
@@ -44,23 +40,14 @@ fn steps(failed: Option<(Step, Failure)>, warned: Option<Failure>) -> Vec<StepRe
             Step::TinySync => json!({"stream": "orders", "rows": 20}),
             _ => json!({}),
         };
-        StepReport {
-            step,
-            status,
-            duration_ms: 7,
-            evidence: evidence.as_object().cloned().unwrap_or_default(),
-        }
+        StepReport { step, status, duration_ms: 7, evidence: evidence.as_object().cloned().unwrap_or_default() }
     };
     Step::ALL.into_iter().map(report).collect()
 }
 
 fn denied() -> Failure {
-    Failure::new(
-        Class::PermissionDenied,
-        "the credential may not read schema shop",
-        "GRANT USAGE ON SCHEMA shop TO aam_reader;",
-    )
-    .detail("42501: permission denied for schema shop")
+    Failure::new(Class::PermissionDenied, "the credential may not read schema shop", "GRANT USAGE ON SCHEMA shop TO aam_reader;")
+        .detail("42501: permission denied for schema shop")
 }
 
 fn intent(source_type: &str, resource: &str) -> Intent {
@@ -78,28 +65,14 @@ fn world(classes: &[Option<Class>]) -> (World, Vec<Intent>) {
     let (mut world, mut intents) = (World::default(), Vec::new());
     let mut seq = 0;
     for (number, class) in classes.iter().enumerate() {
-        let intent = intent(
-            "postgres",
-            &format!("postgres://db{number}.acme.example/shop"),
-        );
+        let intent = intent("postgres", &format!("postgres://db{number}.acme.example/shop"));
         let id = intent.connection_id();
         let mut put = |fact| {
             seq += 1;
-            world.apply(&Entry {
-                seq,
-                at: AT,
-                namespace: "autonomy".to_string(),
-                connection: Some(id),
-                fact,
-            });
+            world.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
         };
         put(Fact::accepted(&intent, Origin::folder("shop.json")));
-        let failure = class.map(|class| {
-            (
-                Step::Health,
-                Failure::new(class, format!("it failed as {}", class.word()), "mend it"),
-            )
-        });
+        let failure = class.map(|class| (Step::Health, Failure::new(class, format!("it failed as {}", class.word()), "mend it")));
         let outcome = Outcome {
             scope: Scope::Full,
             steps: steps(failure, None),
@@ -146,18 +119,10 @@ fn the_exec_summary_in_each_case() {
         ]),
     );
     case("nothing received", &summed(&[]));
-    case(
-        "nothing eligible",
-        &summed(&[Some(Class::Unsupported), Some(Class::NotEligible)]),
-    );
+    case("nothing eligible", &summed(&[Some(Class::Unsupported), Some(Class::NotEligible)]));
     let mut many = summed(&[Some(Class::Network)]);
-    many.blockers = (0..13)
-        .map(|number| Blocker {
-            name: format!("blocker {number}"),
-            count: 13 - number,
-            fix: String::new(),
-        })
-        .collect();
+    many.blockers =
+        (0..13).map(|number| Blocker { name: format!("blocker {number}"), count: 13 - number, fix: String::new() }).collect();
     many.summary = summary::lines(&many);
     case("many kinds of blockers", &many);
     shown("report_summary", &text);
@@ -184,9 +149,8 @@ fn the_step_report_with_each_status() {
     )
     .detail("INSERT ON shop.orders");
     let mut health = steps(None, None);
-    health[3].status = StepStatus::Skipped {
-        reason: "a health re-check: the structure is looked at again by recheck.drift".to_string(),
-    };
+    health[3].status =
+        StepStatus::Skipped { reason: "a health re-check: the structure is looked at again by recheck.drift".to_string() };
     let text = [
         ("passed, one step warned", steps(None, Some(over))),
         ("failed", steps(Some((Step::Discover, denied())), None)),
@@ -212,24 +176,10 @@ fn the_status_list_and_one_story() {
     let (mut world, intents) = world(&classes);
     let retired = intent("jdbc", "jdbc:sqlite:old.db");
     let id = retired.connection_id();
-    for (seq, fact) in [
-        (98, Fact::accepted(&retired, Origin::api("aod"))),
-        (99, Fact::ConnectionRetired),
-    ] {
-        world.apply(&Entry {
-            seq,
-            at: AT,
-            namespace: "autonomy".to_string(),
-            connection: Some(id),
-            fact,
-        });
+    for (seq, fact) in [(98, Fact::accepted(&retired, Origin::api("aod"))), (99, Fact::ConnectionRetired)] {
+        world.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
     }
-    let document = |seq: u64| {
-        intents
-            .get(usize::try_from(seq / 2).ok()?)
-            .cloned()
-            .or(Some(retired.clone()))
-    };
+    let document = |seq: u64| intents.get(usize::try_from(seq / 2).ok()?).cloned().or(Some(retired.clone()));
     let lines = status::lines(&world, "autonomy", document);
     shown("report_status_list", &status::list(&lines));
     shown("report_status_empty", &status::list(&[]));
@@ -241,38 +191,20 @@ fn the_status_list_and_one_story() {
     let failing = intents[1].connection_id();
     let text = format!(
         "{}\n{}",
-        status::story(
-            active,
-            &world.connections[&active],
-            Some(&intents[0]),
-            &steps(None, None)
-        ),
-        status::story(
-            failing,
-            &world.connections[&failing],
-            None,
-            &steps(Some((Step::Discover, denied())), None)
-        )
+        status::story(active, &world.connections[&active], Some(&intents[0]), &steps(None, None)),
+        status::story(failing, &world.connections[&failing], None, &steps(Some((Step::Discover, denied())), None))
     );
     shown("report_status_story", &text);
 }
 
 #[test]
 fn the_plan() {
-    let call = |path: &str| PlannedCall {
-        method: "GET".to_string(),
-        host: "api.acme.example".to_string(),
-        path: path.to_string(),
-    };
+    let call =
+        |path: &str| PlannedCall { method: "GET".to_string(), host: "api.acme.example".to_string(), path: path.to_string() };
     let attempt = |why, calls: Vec<PlannedCall>, blocked: Option<&str>| {
         let intent = intent("openapi", "https://api.acme.example/openapi.json");
         PlannedAttempt {
-            item: Item {
-                connection: intent.connection_id(),
-                why,
-                scope: Scope::Full,
-                due: AT,
-            },
+            item: Item { connection: intent.connection_id(), why, scope: Scope::Full, due: AT },
             source_type: intent.source_type,
             resource_ids: intent.resource_ids,
             calls,
@@ -281,81 +213,38 @@ fn the_plan() {
     };
     let planned = Planned {
         now: vec![
-            attempt(
-                Why::New,
-                vec![call("/openapi.json"), call("/orders"), call("/orders")],
-                None,
-            ),
-            attempt(
-                Why::PolicyChanged,
-                Vec::new(),
-                Some("source type openapi is not on the policy's allowlist"),
-            ),
+            attempt(Why::New, vec![call("/openapi.json"), call("/orders"), call("/orders")], None),
+            attempt(Why::PolicyChanged, Vec::new(), Some("source type openapi is not on the policy's allowlist")),
         ],
-        retire: vec![ConnectionId::derive(
-            "autonomy",
-            "jdbc",
-            &["old".to_string()],
-        )],
+        retire: vec![plan::Retirement {
+            connection: ConnectionId::derive("autonomy", "jdbc", &["old".to_string()]),
+            source_type: "jdbc".to_string(),
+            resource_ids: vec!["old".to_string()],
+        }],
         waiting: 3,
         next_due: Some(AT),
         problems: vec![Problem::new("/0/owner", "is missing").in_file("intents/broken.json")],
     };
-    let idle = Planned {
-        waiting: 2,
-        next_due: Some(AT),
-        ..Planned::default()
-    };
-    shown(
-        "report_plan",
-        &format!(
-            "{}\n{}\n{}",
-            plan::text(&planned),
-            plan::text(&idle),
-            plan::text(&Planned::default())
-        ),
-    );
+    let idle = Planned { waiting: 2, next_due: Some(AT), ..Planned::default() };
+    shown("report_plan", &format!("{}\n{}\n{}", plan::text(&planned), plan::text(&idle), plan::text(&Planned::default())));
     assert!(!planned.is_empty() && idle.is_empty());
 }
 
 #[test]
 fn the_verdicts_of_the_gate() {
-    let row = |id: &str, severity: &str| {
-        format!("| {id} | {severity} | what {id} is | why | how | 2026-12 |\n")
-    };
-    let head =
-        "| id | severity | what | rationale | payoff plan | ETA |\n|---|---|---|---|---|---|\n";
+    let row = |id: &str, severity: &str| format!("| {id} | {severity} | what {id} is | why | how | 2026-12 |\n");
+    let head = "| id | severity | what | rationale | payoff plan | ETA |\n|---|---|---|---|---|---|\n";
     let finding = || gate::sentinel::scan("tests/shop.rs", concat!("#[ign", "ore]\n"));
     let mut text = String::new();
     for (name, debt, findings) in [
-        (
-            "passes",
-            format!("{head}{}{}", row("D1", "Medium"), row("D2", "Low")),
-            Vec::new(),
-        ),
+        ("passes", format!("{head}{}{}", row("D1", "Medium"), row("D2", "Low")), Vec::new()),
         (
             "a Blocker and a High",
-            format!(
-                "{head}{}{}{}",
-                row("D1", "Blocker"),
-                row("D2", "**High**"),
-                row("D3", "Low")
-            ),
+            format!("{head}{}{}{}", row("D1", "Blocker"), row("D2", "**High**"), row("D3", "Low")),
             Vec::new(),
         ),
-        (
-            "undeclared",
-            format!("{head}{}", row("D1", "Low")),
-            finding(),
-        ),
-        (
-            "unreadable",
-            format!(
-                "{head}{}| D2 | Hihg | x | y | z | soon |\n| D3 | Low |\n",
-                row("D1", "High")
-            ),
-            finding(),
-        ),
+        ("undeclared", format!("{head}{}", row("D1", "Low")), finding()),
+        ("unreadable", format!("{head}{}| D2 | Hihg | x | y | z | soon |\n| D3 | Low |\n", row("D1", "High")), finding()),
     ] {
         let verdict = gate::judge(&debt, findings);
         let _ = writeln!(
@@ -371,10 +260,7 @@ fn the_verdicts_of_the_gate() {
 /// The one table of the state machine, as the README shows it.
 #[test]
 fn what_each_class_means() {
-    let mut text = format!(
-        "{:<20} {:<10} {:<22} {:<22} state stands\n",
-        "class", "retry", "never active", "was active"
-    );
+    let mut text = format!("{:<20} {:<10} {:<22} {:<22} state stands\n", "class", "retry", "never active", "was active");
     for class in Class::ALL {
         let (new, before) = (State::of(Some(class), false), State::of(Some(class), true));
         let stands = if class.conclusive() { "" } else { "yes" };

@@ -30,14 +30,7 @@ impl App {
     /// State for one server.
     #[must_use]
     pub fn new(handle: Arc<Handle>, info: ServerInfo, limits: Limits) -> Arc<App> {
-        Arc::new(App {
-            handle,
-            info,
-            limits,
-            cache: Cache::default(),
-            folds: Semaphore::new(FOLDS),
-            admin: OnceLock::new(),
-        })
+        Arc::new(App { handle, info, limits, cache: Cache::default(), folds: Semaphore::new(FOLDS), admin: OnceLock::new() })
     }
 
     /// The admin token, while the policy configures no token. Made when it is first needed: a policy
@@ -87,9 +80,7 @@ impl App {
         let app = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&app)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Problem::defect(
-                "The answer could not be made; the log of aam serve says why.",
-            )),
+            Err(_) => Err(Problem::defect("The answer could not be made; the log of aam serve says why.")),
         }
     }
 }
@@ -140,11 +131,7 @@ const MAX_KEY: usize = 512;
 
 impl Default for Cache {
     fn default() -> Cache {
-        Cache {
-            kept: Mutex::default(),
-            makers: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
-            hasher: RandomState::new(),
-        }
+        Cache { kept: Mutex::default(), makers: std::array::from_fn(|_| tokio::sync::Mutex::new(())), hasher: RandomState::new() }
     }
 }
 
@@ -160,8 +147,7 @@ impl Cache {
     pub fn with_namespace(&self, key: &str, version: &Version) -> Option<(Arc<str>, Bytes)> {
         let kept = self.lock();
         let rendered = kept.answers.get(key)?;
-        (rendered.plain && rendered.version == *version)
-            .then(|| (Arc::clone(&rendered.namespace), rendered.body.clone()))
+        (rendered.plain && rendered.version == *version).then(|| (Arc::clone(&rendered.namespace), rendered.body.clone()))
     }
 
     /// The answer of `key`, if its making began at `arrived` or later.
@@ -195,8 +181,6 @@ impl Cache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

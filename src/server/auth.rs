@@ -43,9 +43,7 @@ impl Caller {
     /// The token's name; origins are made of it.
     #[must_use]
     pub fn name(&self) -> &str {
-        let token = self
-            .token
-            .and_then(|index| self.policy.api.tokens.get(index));
+        let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
         token.map_or(ADMIN, |token| &token.name)
     }
 
@@ -99,12 +97,7 @@ impl Caller {
 ///
 /// # Errors
 /// 401, with the challenge that fits: `browser` asks for the token in a dialogue.
-pub fn caller(
-    policy: &Arc<Policy>,
-    admin: Option<&Admin>,
-    headers: &HeaderMap,
-    browser: bool,
-) -> Result<Caller, Problem> {
+pub fn caller(policy: &Arc<Policy>, admin: Option<&Admin>, headers: &HeaderMap, browser: bool) -> Result<Caller, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Err(challenge(
             "TOKEN_MISSING",
@@ -113,11 +106,7 @@ pub fn caller(
         ));
     };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(challenge(
-            "TOKEN_MALFORMED",
-            "There is more than one Authorization header.",
-            browser,
-        ));
+        return Err(challenge("TOKEN_MALFORMED", "There is more than one Authorization header.", browser));
     }
     let Some(token) = value.to_str().ok().and_then(token) else {
         return Err(challenge(
@@ -127,22 +116,14 @@ pub fn caller(
         ));
     };
     let digest = Digest::of(token.expose().as_bytes());
-    known(policy, admin, &digest).ok_or_else(|| {
-        challenge(
-            "TOKEN_UNKNOWN",
-            "No token of the policy in force is this one.",
-            browser,
-        )
-    })
+    known(policy, admin, &digest)
+        .ok_or_else(|| challenge("TOKEN_UNKNOWN", "No token of the policy in force is this one.", browser))
 }
 
 /// Compares with every token in constant time, so that the time says nothing about which one is near.
 fn known(policy: &Arc<Policy>, admin: Option<&Admin>, digest: &Digest) -> Option<Caller> {
     let tokens = &policy.api.tokens;
-    let caller = |token: Option<usize>| Caller {
-        policy: Arc::clone(policy),
-        token,
-    };
+    let caller = |token: Option<usize>| Caller { policy: Arc::clone(policy), token };
     if tokens.is_empty() {
         let admin = admin?;
         return bool::from(admin.digest.0.ct_eq(&digest.0)).then(|| caller(None));
@@ -169,28 +150,17 @@ fn token(value: &str) -> Option<Secret> {
         return None;
     };
     let text = token.expose();
-    let fits = !text.is_empty()
-        && text.len() <= MAX_TOKEN
-        && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits = !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(token)
 }
 
 fn challenge(code: &str, detail: &str, browser: bool) -> Problem {
-    let problem = Problem::new(
-        StatusCode::UNAUTHORIZED,
-        code,
-        "A valid token is needed",
-        detail,
-    );
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, code, "A valid token is needed", detail);
     let bearer = match code {
         "TOKEN_MISSING" => "Bearer realm=\"AAM\"",
         _ => "Bearer realm=\"AAM\", error=\"invalid_token\"",
     };
-    let value = if browser {
-        "Basic realm=\"AAM token\", charset=\"UTF-8\""
-    } else {
-        bearer
-    };
+    let value = if browser { "Basic realm=\"AAM token\", charset=\"UTF-8\"" } else { bearer };
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
 }
 
@@ -227,26 +197,14 @@ pub fn admin_path(registry: &Path) -> PathBuf {
 /// When the file can be neither read nor made, or holds no token.
 pub fn admin_token(registry: &Path) -> std::io::Result<Admin> {
     let path = admin_path(registry);
-    match std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-    {
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             let token = random_token()?;
-            file.write_all(format!("{}\n", token.expose()).as_bytes())
-                .and_then(|()| file.sync_all())
-                .inspect_err(|_| {
-                    // Half a token would lock everybody out at the next start.
-                    let _ = std::fs::remove_file(&path);
-                })?;
-            Ok(Admin {
-                digest: Digest::of(token.expose().as_bytes()),
-                created: true,
-                token,
-                path,
-            })
+            file.write_all(format!("{}\n", token.expose()).as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+                // Half a token would lock everybody out at the next start.
+                let _ = std::fs::remove_file(&path);
+            })?;
+            Ok(Admin { digest: Digest::of(token.expose().as_bytes()), created: true, token, path })
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_admin(registry),
         Err(error) => Err(error),
@@ -260,9 +218,7 @@ pub fn admin_token(registry: &Path) -> std::io::Result<Admin> {
 pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
     let path = admin_path(registry);
     let mut text = String::new();
-    std::fs::File::open(&path)?
-        .take(4096)
-        .read_to_string(&mut text)?;
+    std::fs::File::open(&path)?.take(4096).read_to_string(&mut text)?;
     let token = Secret::new(text.trim().to_string());
     if token.expose().len() < 32 {
         return Err(std::io::Error::other(format!(
@@ -270,12 +226,7 @@ pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
             path.display()
         )));
     }
-    Ok(Admin {
-        digest: Digest::of(token.expose().as_bytes()),
-        created: false,
-        token,
-        path,
-    })
+    Ok(Admin { digest: Digest::of(token.expose().as_bytes()), created: false, token, path })
 }
 
 /// A new token: `aam_` and 256 random bits.
@@ -284,13 +235,8 @@ pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
 /// When the machine gives no random numbers.
 pub fn random_token() -> std::io::Result<Secret> {
     let mut bytes = [0_u8; 32];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| std::io::Error::other("the machine gives no random numbers"))?;
-    Ok(Secret::new(format!(
-        "aam_{}",
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
-    )))
+    SystemRandom::new().fill(&mut bytes).map_err(|_| std::io::Error::other("the machine gives no random numbers"))?;
+    Ok(Secret::new(format!("aam_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))))
 }
 
 #[cfg(test)]
@@ -305,15 +251,7 @@ mod tests {
         assert_eq!(read("bearer  abc ").as_deref(), Some("abc"));
         let basic = format!("Basic {}", BASE64_STANDARD.encode("me:a:b"));
         assert_eq!(read(&basic).as_deref(), Some("a:b"));
-        for bad in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Basic !!",
-            "Digest x",
-            "Bearer a b",
-            "Bearer ä",
-        ] {
+        for bad in ["", "Bearer", "Bearer ", "Basic !!", "Digest x", "Bearer a b", "Bearer ä"] {
             assert_eq!(read(bad), None, "{bad}");
         }
         assert_eq!(read(&format!("Bearer {}", "x".repeat(MAX_TOKEN + 1))), None);
@@ -328,10 +266,7 @@ mod tests {
         assert!(first.created && !second.created);
         assert_eq!(first.token().expose(), second.token().expose());
         assert_eq!(first.token().expose().len(), 4 + 43);
-        let mode = std::fs::metadata(&first.path)
-            .expect("there")
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(&first.path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{first:?}").contains(first.token().expose()));
         std::fs::write(&first.path, "").expect("emptied");

@@ -30,12 +30,7 @@ pub async fn serve(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo)
 }
 
 /// As [`serve`], with other bounds.
-pub async fn serve_with(
-    handle: Arc<Handle>,
-    listener: TcpListener,
-    info: ServerInfo,
-    limits: Limits,
-) {
+pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo, limits: Limits) {
     let app = App::new(Arc::clone(&handle), info, limits);
     // The first start writes the admin token and says where it lies.
     app.admin(&handle.policy());
@@ -52,14 +47,7 @@ pub async fn serve_with(
             accepted = accept(&listener, &places) => accepted,
         };
         if let Some((stream, place)) = accepted {
-            let connection = connection(
-                stream,
-                Arc::clone(&app),
-                router.clone(),
-                limits,
-                handle.stopping.subscribe(),
-                place,
-            );
+            let connection = connection(stream, Arc::clone(&app), router.clone(), limits, handle.stopping.subscribe(), place);
             open.spawn(connection);
         }
     }
@@ -71,10 +59,7 @@ pub async fn serve_with(
 }
 
 /// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
@@ -97,11 +82,7 @@ async fn connection(
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let kept = fast::kept(&app, &request);

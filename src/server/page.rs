@@ -236,11 +236,7 @@ fn policy(policy: &PolicyInForce) -> Markup {
 
 /// Machine-readable and, to the second, readable by a person.
 fn time(rfc3339: &str) -> Markup {
-    let plain = rfc3339
-        .split('.')
-        .next()
-        .unwrap_or(rfc3339)
-        .replacen('T', " ", 1);
+    let plain = rfc3339.split('.').next().unwrap_or(rfc3339).replacen('T', " ", 1);
     html! { time datetime=(rfc3339) { (plain) @if rfc3339.contains('.') { " UTC" } } }
 }
 

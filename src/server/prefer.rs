@@ -21,10 +21,7 @@ pub struct Wait {
 
 impl Default for Wait {
     fn default() -> Wait {
-        Wait {
-            limit: DEFAULT,
-            applied: None,
-        }
+        Wait { limit: DEFAULT, applied: None }
     }
 }
 
@@ -35,32 +32,19 @@ impl Wait {
     pub fn of(headers: &HeaderMap) -> Wait {
         let (mut seconds, mut asynchronous) = (None, false);
         let values = headers.get_all(PREFER).iter();
-        let words = values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','));
+        let words = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         for word in words {
             let word = word.split(';').next().unwrap_or_default().trim();
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             if name.trim().eq_ignore_ascii_case("respond-async") {
                 asynchronous = true;
             } else if name.trim().eq_ignore_ascii_case("wait") && seconds.is_none() {
-                seconds = value
-                    .trim()
-                    .trim_matches('"')
-                    .parse::<u64>()
-                    .ok()
-                    .map(|seconds| seconds.min(MAX));
+                seconds = value.trim().trim_matches('"').parse::<u64>().ok().map(|seconds| seconds.min(MAX));
             }
         }
         match (seconds, asynchronous) {
-            (Some(seconds), _) => Wait {
-                limit: Duration::from_secs(seconds),
-                applied: Some(format!("wait={seconds}")),
-            },
-            (None, true) => Wait {
-                limit: Duration::ZERO,
-                applied: Some("respond-async".to_string()),
-            },
+            (Some(seconds), _) => Wait { limit: Duration::from_secs(seconds), applied: Some(format!("wait={seconds}")) },
+            (None, true) => Wait { limit: Duration::ZERO, applied: Some("respond-async".to_string()) },
             (None, false) => Wait::default(),
         }
     }
@@ -81,10 +65,7 @@ mod tests {
     #[test]
     fn the_header_is_read_as_the_rfc_writes_it() {
         assert_eq!(of("wait=5"), (5, Some("wait=5".to_string())));
-        assert_eq!(
-            of("Wait=\"7\"; x=y, handling=lenient"),
-            (7, Some("wait=7".to_string()))
-        );
+        assert_eq!(of("Wait=\"7\"; x=y, handling=lenient"), (7, Some("wait=7".to_string())));
         assert_eq!(of("respond-async"), (0, Some("respond-async".to_string())));
         assert_eq!(of("respond-async, wait=2"), (2, Some("wait=2".to_string())));
         assert_eq!(of("wait=100000"), (300, Some("wait=300".to_string())));

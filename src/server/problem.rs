@@ -136,23 +136,13 @@ impl Problem {
     /// 400: the query or a header has not the documented form.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "BAD_REQUEST",
-            "The request has not the documented form",
-            detail,
-        )
+        Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "The request has not the documented form", detail)
     }
 
     /// 404: nothing of that name, or nothing this token may see.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "NOT_FOUND",
-            "There is nothing of that name",
-            detail,
-        )
+        Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing of that name", detail)
     }
 
     /// 413.
@@ -177,12 +167,7 @@ impl Problem {
     /// 500: a defect of AAM.
     #[must_use]
     pub fn defect(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "DEFECT",
-            "A defect of AAM",
-            detail,
-        )
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "DEFECT", "A defect of AAM", detail)
     }
 
     /// 403 for a namespace that takes no more entries.
@@ -192,9 +177,7 @@ impl Problem {
             StatusCode::FORBIDDEN,
             "NAMESPACE_SEALED",
             "The namespace is sealed",
-            format!(
-                "{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."
-            ),
+            format!("{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."),
         )
     }
 
@@ -231,16 +214,8 @@ impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Problem {
         match error {
             RegistryError::Sealed(namespace) => Problem::sealed(&namespace),
-            RegistryError::Full => Problem::unavailable(
-                "REGISTRY_FULL",
-                "The registry cannot write",
-                error.to_string(),
-            ),
-            other => Problem::unavailable(
-                "REGISTRY_UNAVAILABLE",
-                "The registry cannot answer",
-                other.to_string(),
-            ),
+            RegistryError::Full => Problem::unavailable("REGISTRY_FULL", "The registry cannot write", error.to_string()),
+            other => Problem::unavailable("REGISTRY_UNAVAILABLE", "The registry cannot answer", other.to_string()),
         }
     }
 }
@@ -248,8 +223,7 @@ impl From<RegistryError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = *self.0;
-        let status =
-            StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let text = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;

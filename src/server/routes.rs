@@ -69,18 +69,10 @@ const fn param(name: &'static str, kind: &'static str, about: &'static str) -> P
 const NAMESPACE: Param = param("namespace", "string", "left out, the policy's namespace");
 const LIMIT: Param = param("limit", "integer", "1 to 1000, 100 if left out");
 const CURSOR: Param = param("cursor", "string", "next_cursor of the page before");
-const AT: Param = param(
-    "at",
-    "string",
-    "RFC 3339: folds the registry as of that instant",
-);
+const AT: Param = param("at", "string", "RFC 3339: folds the registry as of that instant");
 const STATE: Param = param("state", "string", "only connections in this state");
 const SOURCE_TYPE: Param = param("source_type", "string", "only connections of this type");
-const VERSION: Param = param(
-    "version",
-    "integer",
-    "a catalog_version; left out, the newest",
-);
+const VERSION: Param = param("version", "integer", "a catalog_version; left out, the newest");
 
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
 const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);
@@ -96,18 +88,7 @@ const fn get(
     answers: &'static [(u16, &'static str, &'static str)],
     handler: fn(Call) -> BoxFuture<'static, Answer>,
 ) -> Route {
-    Route {
-        verb: Verb::Get,
-        path,
-        access,
-        summary,
-        query: &[],
-        waits: false,
-        body: None,
-        answers,
-        problems: &[503],
-        handler,
-    }
+    Route { verb: Verb::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
 }
 
 /// A line that waits for the pipeline.
@@ -142,11 +123,7 @@ pub static ROUTES: [Route; 18] = [
             WRITE,
             "Push one intent",
             Some(("connection_intent", false)),
-            &[
-                (201, JSON, RESULT),
-                (200, JSON, RESULT),
-                (202, JSON, RESULT),
-            ],
+            &[(201, JSON, RESULT), (200, JSON, RESULT), (202, JSON, RESULT)],
             |call| Box::pin(push::onboard(call)),
         )
     },
@@ -161,13 +138,9 @@ pub static ROUTES: [Route; 18] = [
     Route {
         query: &[NAMESPACE, STATE, SOURCE_TYPE, LIMIT, CURSOR],
         problems: &[400, 503],
-        ..get(
-            "/connections",
-            READ,
-            "Connections of a namespace, page by page",
-            &[(200, JSON, "ConnectionPage")],
-            |call| Box::pin(read::list(call)),
-        )
+        ..get("/connections", READ, "Connections of a namespace, page by page", &[(200, JSON, "ConnectionPage")], |call| {
+            Box::pin(read::list(call))
+        })
     },
     Route {
         problems: &[400, 408, 413, 415, 422, 503],
@@ -193,13 +166,9 @@ pub static ROUTES: [Route; 18] = [
     },
     Route {
         problems: &[404, 503],
-        ..get(
-            "/connections/{id}",
-            READ,
-            "One connection with the steps of its latest attempt",
-            &[(200, JSON, RESULT)],
-            |call| Box::pin(read::connection(call)),
-        )
+        ..get("/connections/{id}", READ, "One connection with the steps of its latest attempt", &[(200, JSON, RESULT)], |call| {
+            Box::pin(read::connection(call))
+        })
     },
     Route {
         problems: &[404, 503],
@@ -225,82 +194,40 @@ pub static ROUTES: [Route; 18] = [
     Route {
         query: &[VERSION],
         problems: &[400, 404, 503],
-        ..get(
-            "/connections/{id}/catalog",
-            READ,
-            "Catalog v1, in any of its versions",
-            &[(200, JSON, "CatalogAnswer")],
-            |call| Box::pin(read::catalog(call)),
-        )
+        ..get("/connections/{id}/catalog", READ, "Catalog v1, in any of its versions", &[(200, JSON, "CatalogAnswer")], |call| {
+            Box::pin(read::catalog(call))
+        })
     },
     Route {
         query: &[NAMESPACE, AT],
         problems: &[400, 503],
-        ..get(
-            "/metrics/funnel",
-            READ,
-            "Funnel and SLO, now or as of an instant",
-            &[(200, JSON, "Funnel")],
-            |call| Box::pin(read::metrics_funnel(call)),
-        )
+        ..get("/metrics/funnel", READ, "Funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |call| {
+            Box::pin(read::metrics_funnel(call))
+        })
     },
-    get(
-        "/metrics",
-        READ,
-        "OpenMetrics text for Prometheus",
-        &[(200, meta::METRICS, "")],
-        |call| Box::pin(meta::prometheus(call)),
-    ),
+    get("/metrics", READ, "OpenMetrics text for Prometheus", &[(200, meta::METRICS, "")], |call| {
+        Box::pin(meta::prometheus(call))
+    }),
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
-        ..get(
-            "/",
-            READ,
-            "The dashboard; a browser asks for the token as the password",
-            &[(200, dashboard::HTML, "")],
-            |call| Box::pin(dashboard::html(call)),
-        )
+        ..get("/", READ, "The dashboard; a browser asks for the token as the password", &[(200, dashboard::HTML, "")], |call| {
+            Box::pin(dashboard::html(call))
+        })
     },
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
-        ..get(
-            "/dashboard.json",
-            READ,
-            "The data of the dashboard",
-            &[(200, JSON, "Dashboard")],
-            |call| Box::pin(dashboard::data(call)),
-        )
+        ..get("/dashboard.json", READ, "The data of the dashboard", &[(200, JSON, "Dashboard")], |call| {
+            Box::pin(dashboard::data(call))
+        })
     },
-    get(
-        "/healthz",
-        Access::Open,
-        "The process is alive",
-        &[(200, JSON, "StatusAnswer")],
-        |call| Box::pin(meta::healthz(call)),
-    ),
-    get(
-        "/readyz",
-        Access::Open,
-        "The folder was read and the registry can write",
-        &[(200, JSON, "StatusAnswer")],
-        |call| Box::pin(meta::readyz(call)),
-    ),
-    get(
-        "/version",
-        Access::Open,
-        "Which process answers",
-        &[(200, JSON, "ServerInfo")],
-        |call| Box::pin(meta::version(call)),
-    ),
-    get(
-        "/openapi.json",
-        Access::Open,
-        "This document",
-        &[(200, JSON, "")],
-        |call| Box::pin(meta::document(call)),
-    ),
+    get("/healthz", Access::Open, "The process is alive", &[(200, JSON, "StatusAnswer")], |call| Box::pin(meta::healthz(call))),
+    get("/readyz", Access::Open, "The folder was read and the registry can write", &[(200, JSON, "StatusAnswer")], |call| {
+        Box::pin(meta::readyz(call))
+    }),
+    get("/version", Access::Open, "Which process answers", &[(200, JSON, "ServerInfo")], |call| Box::pin(meta::version(call))),
+    get("/openapi.json", Access::Open, "This document", &[(200, JSON, "")], |call| Box::pin(meta::document(call))),
     get(
         "/schemas/connection_intent.json",
         Access::Open,
@@ -318,24 +245,17 @@ pub fn router(app: &Arc<App>) -> Router {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
         };
-        let handler =
-            move |State(app): State<Arc<App>>, request: Request| dispatch(app, route, request);
+        let handler = move |State(app): State<Arc<App>>, request: Request| dispatch(app, route, request);
         router = router.route(route.path, on(filter, handler));
     }
     router
         .fallback(async |request: Request| {
-            Problem::not_found("No call of this API has this path; GET /openapi.json lists them.")
-                .at(request.uri().path())
+            Problem::not_found("No call of this API has this path; GET /openapi.json lists them.").at(request.uri().path())
         })
         .method_not_allowed_fallback(async |request: Request| {
             let detail = "This path knows other methods; the Allow header names them.";
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                "The method is not allowed here",
-                detail,
-            )
-            .at(request.uri().path())
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "The method is not allowed here", detail)
+                .at(request.uri().path())
         })
         .layer(middleware::from_fn(envelope))
         .with_state(Arc::clone(app))
@@ -353,14 +273,10 @@ async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Res
     let answer = AssertUnwindSafe((route.handler)(call)).catch_unwind();
     let answer = match tokio::time::timeout(limit, answer).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(Problem::defect(
-            "The answer could not be made; the log of aam serve says why.",
-        )),
-        Err(_) => Err(Problem::unavailable(
-            "TIMEOUT",
-            "The answer took too long",
-            "What was accepted stays accepted; ask again.",
-        )),
+        Ok(Err(_)) => Err(Problem::defect("The answer could not be made; the log of aam serve says why.")),
+        Err(_) => {
+            Err(Problem::unavailable("TIMEOUT", "The answer took too long", "What was accepted stays accepted; ask again."))
+        }
     };
     answer.unwrap_or_else(|problem| problem.at(&path).into_response())
 }
@@ -371,29 +287,18 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Call, Problem
         Access::Open => None,
         Access::Scope(scope) => {
             let policy = app.handle.policy();
-            let caller = auth::caller(
-                &policy,
-                app.admin(&policy),
-                &parts.headers,
-                route.path == "/",
-            )?;
+            let caller = auth::caller(&policy, app.admin(&policy), &parts.headers, route.path == "/")?;
             caller.must(scope)?;
             Some(caller)
         }
     };
     let wait = match route.waits {
         true => Wait::of(&parts.headers),
-        false => Wait {
-            limit: std::time::Duration::ZERO,
-            applied: None,
-        },
+        false => Wait { limit: std::time::Duration::ZERO, applied: None },
     };
     Ok(Call {
         query: Query::read(parts.uri.query(), route.query)?,
-        target: parts
-            .uri
-            .path_and_query()
-            .map_or_else(String::new, ToString::to_string),
+        target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         path: parts.uri.path().to_string(),
         app,
         caller,
@@ -409,10 +314,7 @@ pub const SECURITY: [(HeaderName, &str); 5] = [
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
 ];
 
 /// Around every answer: the security headers, and one line in the log, which never holds a query value.
@@ -422,9 +324,7 @@ async fn envelope(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in SECURITY {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     let (status, ms) = (response.status().as_u16(), started.elapsed().as_millis());
     if method.is_safe() && status < 500 {

@@ -40,28 +40,26 @@ pub fn origin(number: u8) -> Origin {
 pub fn finished() -> impl Strategy<Value = Finished> {
     let class = proptest::option::weighted(0.6, proptest::sample::select(Class::ALL.to_vec()));
     let step = proptest::sample::select(Step::ALL.to_vec());
-    (class, step, any::<bool>(), 1..4_u32, 0..2_u8, 0..500_u64).prop_map(
-        |(class, step, full, generation, slice, latency)| {
-            let passed = |what: Step| class.is_none() || step > what;
-            Finished {
-                begun_at: Timestamp(0),
-                generation,
-                scope: if full { Scope::Full } else { Scope::Health },
-                policy: digest(slice),
-                slice: digest(slice),
-                class,
-                failed_step: class.map(|_| step),
-                retry_after_ms: class.map(|_| latency * 1000),
-                upserted: passed(Step::Upsert),
-                healthy: passed(Step::Health),
-                rows: class.is_none().then_some(latency % 21),
-                latency_ms: class.is_none().then_some(latency),
-                outcome: Digest::of(format!("{class:?}{step:?}{latency}").as_bytes()),
-                title: class.map_or_else(String::new, |class| class.word().to_string()),
-                fix: String::new(),
-            }
-        },
-    )
+    (class, step, any::<bool>(), 1..4_u32, 0..2_u8, 0..500_u64).prop_map(|(class, step, full, generation, slice, latency)| {
+        let passed = |what: Step| class.is_none() || step > what;
+        Finished {
+            begun_at: Timestamp(0),
+            generation,
+            scope: if full { Scope::Full } else { Scope::Health },
+            policy: digest(slice),
+            slice: digest(slice),
+            class,
+            failed_step: class.map(|_| step),
+            retry_after_ms: class.map(|_| latency * 1000),
+            upserted: passed(Step::Upsert),
+            healthy: passed(Step::Health),
+            rows: class.is_none().then_some(latency % 21),
+            latency_ms: class.is_none().then_some(latency),
+            outcome: Digest::of(format!("{class:?}{step:?}{latency}").as_bytes()),
+            title: class.map_or_else(String::new, |class| class.word().to_string()),
+            fix: String::new(),
+        }
+    })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -101,23 +99,10 @@ fn entry(seq: u64, at: i64, connection: u8, event: Event) -> Entry {
         Event::Accept { origin: from, spec } => Fact::IntentAccepted {
             origin: origin(from),
             spec: digest(spec),
-            source_type: if connection.is_multiple_of(2) {
-                "jdbc"
-            } else {
-                "openapi"
-            }
-            .to_string(),
+            source_type: if connection.is_multiple_of(2) { "jdbc" } else { "openapi" }.to_string(),
         },
-        Event::Withdraw { origin: from } => Fact::IntentWithdrawn {
-            origin: origin(from),
-            reason: String::new(),
-        },
-        Event::Begun => Fact::AttemptBegun {
-            generation: 1,
-            scope: Scope::Full,
-            why: Why::New,
-            policy: digest(0),
-        },
+        Event::Withdraw { origin: from } => Fact::IntentWithdrawn { origin: origin(from), reason: String::new() },
+        Event::Begun => Fact::AttemptBegun { generation: 1, scope: Scope::Full, why: Why::New, policy: digest(0) },
         Event::Finished(finished) => Fact::AttemptFinished(*finished),
         Event::Catalog(version) => Fact::CatalogRegistered {
             version: u32::from(version) + 1,
@@ -130,9 +115,7 @@ fn entry(seq: u64, at: i64, connection: u8, event: Event) -> Entry {
         Event::Policy(policy) => {
             entry.connection = None;
             entry.namespace = String::new();
-            Fact::PolicyAccepted {
-                policy: digest(policy),
-            }
+            Fact::PolicyAccepted { policy: digest(policy) }
         }
         Event::Seal => {
             entry.connection = None;

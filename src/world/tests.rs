@@ -23,11 +23,7 @@ fn wishes(entries: &[Entry]) -> Wishes {
 
 /// The document in force of `id`.
 fn newest(wishes: &Wishes, id: ConnectionId) -> Option<(u64, Digest)> {
-    wishes
-        .iter()
-        .filter(|((one, _), _)| *one == id)
-        .map(|(_, document)| *document)
-        .max_by_key(|(seq, _)| *seq)
+    wishes.iter().filter(|((one, _), _)| *one == id).map(|(_, document)| *document).max_by_key(|(seq, _)| *seq)
 }
 
 proptest! {
@@ -118,16 +114,8 @@ fn a_retired_connection_that_comes_back_proves_itself_again() {
         connection: Some(id(0)),
         fact,
     };
-    let accepted = |seq| {
-        entry(
-            seq,
-            Fact::IntentAccepted {
-                origin: origin(0),
-                spec: history::digest(1),
-                source_type: "jdbc".to_string(),
-            },
-        )
-    };
+    let accepted =
+        |seq| entry(seq, Fact::IntentAccepted { origin: origin(0), spec: history::digest(1), source_type: "jdbc".to_string() });
     let passed = Finished {
         begun_at: Timestamp(1),
         generation: 1,
@@ -152,8 +140,5 @@ fn a_retired_connection_that_comes_back_proves_itself_again() {
     world.apply(&accepted(4));
     let known = &world.connections[&id(0)];
     assert_eq!((known.state(), known.generation), (State::Pending, 1));
-    assert_eq!(
-        (known.created, known.desired_since),
-        (Timestamp(1), Timestamp(4))
-    );
+    assert_eq!((known.created, known.desired_since), (Timestamp(1), Timestamp(4)));
 }

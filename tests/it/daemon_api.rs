@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 fn token(place: &Place, name: &str, scopes: &str, namespace: &str) -> (Secret, String) {
     let output = place.run(&["token", "new", "--name", name, "--format", "json"]);
     let value: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
-    let entry = format!("{{name: {name}, sha256: \"{}\", scopes: [{scopes}], namespaces: [{namespace}]}}", value["sha256"].as_str().expect("a digest"));
+    let entry = format!(
+        "{{name: {name}, sha256: \"{}\", scopes: [{scopes}], namespaces: [{namespace}]}}",
+        value["sha256"].as_str().expect("a digest")
+    );
     (Secret::new(value["token"].as_str().expect("a token").to_string()), entry)
 }
 
@@ -55,9 +58,20 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
     })
     .await;
     let known = daemon.get("/openapi.json").await.body["paths"].clone();
-    assert_eq!(known.as_object().map(serde_json::Map::len), Some(CALLS.len()), "every call of the description is in the table: {known}");
+    assert_eq!(
+        known.as_object().map(serde_json::Map::len),
+        Some(CALLS.len()),
+        "every call of the description is in the table: {known}"
+    );
     let nobody = Secret::new("aam_nobody-has-this-token-00000000000000000".to_string());
-    let callers = [("writer", &writer), ("reader", &reader), ("healer", &healer), ("foreign", &foreign), ("nobody", &nobody), ("admin", &admin)];
+    let callers = [
+        ("writer", &writer),
+        ("reader", &reader),
+        ("healer", &healer),
+        ("foreign", &foreign),
+        ("nobody", &nobody),
+        ("admin", &admin),
+    ];
     for (name, secret) in callers {
         daemon.token = secret.clone();
         for (method, path, scope) in CALLS {
@@ -71,12 +85,16 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
             let what = format!("{name} {method} {path}: {} {}", told.status, told.body);
             match (scope, name) {
                 (None, _) => assert_eq!(told.status, 200, "{what}"),
-                (Some(_), "nobody" | "admin") => assert_eq!((told.status, &told.body["code"]), (401, &json!("TOKEN_UNKNOWN")), "{what}"),
+                (Some(_), "nobody" | "admin") => {
+                    assert_eq!((told.status, &told.body["code"]), (401, &json!("TOKEN_UNKNOWN")), "{what}")
+                }
                 (Some(_), "foreign") if path == "/connections/onboard/batch" => {
                     assert_eq!((told.status, &told.body["results"][0]["http_status"]), (200, &json!(403)), "{what}");
                 }
                 // The text for Prometheus holds what the token may see.
-                (Some(_), "foreign") if path == "/metrics" => assert!(!told.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}"),
+                (Some(_), "foreign") if path == "/metrics" => {
+                    assert!(!told.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}")
+                }
                 (Some(_), "foreign") => assert!(matches!(told.status, 403 | 404), "{what}"),
                 (Some(_), _) if has => assert!(told.status < 400, "{what}"),
                 (Some(scope), _) => {
@@ -109,7 +127,9 @@ fn path_body(path: &str, place: &Place) -> Value {
 
 async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> crate::daemon_support::Told {
     match method {
-        "get" if matches!(path, "/connections" | "/metrics/funnel" | "/" | "/dashboard.json") => daemon.get(&format!("{path}?namespace=autonomy")).await,
+        "get" if matches!(path, "/connections" | "/metrics/funnel" | "/" | "/dashboard.json") => {
+            daemon.get(&format!("{path}?namespace=autonomy")).await
+        }
         "get" => daemon.get(path).await,
         _ => daemon.post(path, body).await,
     }
@@ -148,7 +168,17 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     assert_eq!(daemon.push(&shadow).await.body["status"], "REJECTED");
     assert_eq!(daemon.push(&intent("no_such_system", "x")).await.status, 409);
     let full = daemon.funnel().await;
-    for (field, wanted) in [("received", 5), ("eligible", 2), ("reachable", 1), ("active", 1), ("error", 1), ("awaiting_credentials", 1), ("rejected", 1), ("unsupported_type", 1), ("pending", 0)] {
+    for (field, wanted) in [
+        ("received", 5),
+        ("eligible", 2),
+        ("reachable", 1),
+        ("active", 1),
+        ("error", 1),
+        ("awaiting_credentials", 1),
+        ("rejected", 1),
+        ("unsupported_type", 1),
+        ("pending", 0),
+    ] {
         assert_eq!(full[field], wanted, "{field} of {full}");
     }
     std::fs::remove_file(place.path("intents/gone.json")).expect("remove");
@@ -177,7 +207,12 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     assert_eq!(numbers(&json), numbers(&last));
     let log = place.path("log");
     daemon.stop().await;
-    let printed: String = std::fs::read_to_string(log).unwrap_or_default().lines().filter_map(|line| line.strip_prefix("stdout: ")).map(|line| format!("{line}\n")).collect();
+    let printed: String = std::fs::read_to_string(log)
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.strip_prefix("stdout: "))
+        .map(|line| format!("{line}\n"))
+        .collect();
     assert!(printed.ends_with(&summary(&last)), "serve prints the same lines:\n{printed}");
     assert_eq!(stdout(&place.run(&["once"])), summary(&last));
     assert_eq!(stdout(&place.run(&["report"])), summary(&last));
@@ -187,7 +222,9 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
 async fn a_changed_policy_moves_connections_and_names_them_before() {
     let mut place = Place::new();
     let canary = Canary::tame("policy");
-    let service = Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value)).await;
+    let service =
+        Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value))
+            .await;
     place.set("SERVICE_TOKEN", &canary.value);
     let (file, url) = (place.csv("a.csv", 3), format!("{}/openapi.json", service.base));
     let mut risky = intent("filesource", &file);
@@ -236,9 +273,12 @@ async fn a_spent_day_is_told_survives_a_restart_and_ends_at_midnight_utc() {
     let offset = place.path("offset");
     place.set("AAM_TEST_CLOCK", &offset.display().to_string());
     let canary = Canary::tame("caps");
-    let service = Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value)).await;
+    let service =
+        Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value))
+            .await;
     place.set("SERVICE_TOKEN", &canary.value);
-    let caps = |day: u32| format!("caps: {{families: {{openapi: {{per_second: 100, burst: 100, per_day: {day}, concurrency: 2}}}}}}\n");
+    let caps =
+        |day: u32| format!("caps: {{families: {{openapi: {{per_second: 100, burst: 100, per_day: {day}, concurrency: 2}}}}}}\n");
     place.write_policy(&caps(3));
     let url = format!("{}/openapi.json", service.base);
     let mut api = intent("openapi", &url);

@@ -5,11 +5,25 @@ use std::process::{Command, Output, Stdio};
 
 /// Opens `url` in a browser of its own for some seconds of its time; answers the page's tree and the console.
 fn browse(place: &Place, url: &str) -> Output {
-    let chromium = std::env::var("AAM_TEST_CHROMIUM_BIN").unwrap_or_else(|_| panic!("AAM_TEST_CHROMIUM_BIN is not set: run scripts/with_peers.sh chromium -- ..."));
+    let chromium = std::env::var("AAM_TEST_CHROMIUM_BIN")
+        .unwrap_or_else(|_| panic!("AAM_TEST_CHROMIUM_BIN is not set: run scripts/with_peers.sh chromium -- ..."));
     let profile = place.path("profile");
     Command::new(chromium)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"])
-        .args(["--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=12000", "--dump-dom"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+        ])
+        .args([
+            "--disable-component-update",
+            "--disable-sync",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=12000",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(url)
         .stdin(Stdio::null())
@@ -27,7 +41,10 @@ fn console(output: &Output) -> Vec<String> {
 async fn the_page_shows_the_numbers_and_runs_nothing_hostile() {
     let place = Place::new();
     let path = place.csv("good.csv", 3);
-    let hostile = place.path("data/<img src=x onerror=\"console.error('ran')\"><script>console.error('ran')</script>.csv").display().to_string();
+    let hostile = place
+        .path("data/<img src=x onerror=\"console.error('ran')\"><script>console.error('ran')</script>.csv")
+        .display()
+        .to_string();
     place.intent_file("good.json", &intent("filesource", &path));
     place.intent_file("hostile.json", &intent("filesource", &hostile));
     place.intent_file("unknown.json", &intent("slak", "<b>acme</b>"));
@@ -41,7 +58,13 @@ async fn the_page_shows_the_numbers_and_runs_nothing_hostile() {
     let before = answered(&daemon.log());
     let output = browse(&place, &url);
     let tree = String::from_utf8_lossy(&output.stdout).into_owned();
-    for (name, field) in [("Received", "received"), ("Eligible", "eligible"), ("Active", "active"), ("Error", "error"), ("Unsupported type", "unsupported_type")] {
+    for (name, field) in [
+        ("Received", "received"),
+        ("Eligible", "eligible"),
+        ("Active", "active"),
+        ("Error", "error"),
+        ("Unsupported type", "unsupported_type"),
+    ] {
         let number = format!("<dt>{name}</dt><dd>{}</dd>", funnel[field]);
         assert!(tree.contains(&number), "{number} is on the page:\n{tree}");
     }
@@ -51,7 +74,10 @@ async fn the_page_shows_the_numbers_and_runs_nothing_hostile() {
     for state in ["active", "error", "unsupported"] {
         assert!(tree.contains(&format!("</span>{state}</span>")), "{state} is on the page:\n{tree}");
     }
-    assert!(tree.contains("&lt;img src=x") && !tree.contains("<img") && !tree.contains("<b>acme") && !tree.contains("<i>bad"), "hostile texts are texts");
+    assert!(
+        tree.contains("&lt;img src=x") && !tree.contains("<img") && !tree.contains("<b>acme") && !tree.contains("<i>bad"),
+        "hostile texts are texts"
+    );
     assert_eq!(tree.matches("<script").count(), 1, "only the page's own script");
     assert_eq!(console(&output), Vec::<String>::new(), "the console stays empty");
     assert!(answered(&daemon.log()) > before + 1, "the page looked again by itself");

@@ -6,7 +6,8 @@ use serde_json::json;
 
 /// Every row of the namespace with every column, as one digest, and how many there are.
 fn demo_rows(place: &Place) -> (usize, Digest) {
-    let db = rusqlite::Connection::open_with_flags(place.path("var/aam.db"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).expect("registry");
+    let db = rusqlite::Connection::open_with_flags(place.path("var/aam.db"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .expect("registry");
     let mut query = db.prepare("SELECT * FROM ledger WHERE namespace = 'demo' ORDER BY seq").expect("query");
     let columns = query.column_count();
     let mut rows = query.query([]).expect("rows");
@@ -97,7 +98,14 @@ fn sealed_insert(db: &rusqlite::Connection) -> String {
     while let Ok(Some(row)) = rows.next() {
         names.push(row.get(0).expect("a name"));
     }
-    let values: Vec<String> = names.iter().map(|name| if name == "seq" { "(SELECT max(seq) + 1 FROM ledger)".to_string() } else { name.clone() }).collect();
-    let sql = format!("INSERT INTO ledger ({}) SELECT {} FROM ledger WHERE namespace = 'demo' LIMIT 1", names.join(", "), values.join(", "));
+    let values: Vec<String> = names
+        .iter()
+        .map(|name| if name == "seq" { "(SELECT max(seq) + 1 FROM ledger)".to_string() } else { name.clone() })
+        .collect();
+    let sql = format!(
+        "INSERT INTO ledger ({}) SELECT {} FROM ledger WHERE namespace = 'demo' LIMIT 1",
+        names.join(", "),
+        values.join(", ")
+    );
     db.execute(&sql, []).expect_err("refused").to_string()
 }

@@ -34,7 +34,8 @@ fn sources(place: &Place) -> Vec<(&'static str, String)> {
         0 => {
             let path = place.path(&format!("data/{n}.db"));
             let db = rusqlite::Connection::open(&path).expect("a database");
-            db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')").expect("rows");
+            db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+                .expect("rows");
             ("jdbc", format!("jdbc:sqlite:{}", path.display()))
         }
         _ => ("filesource", place.csv(&format!("{n}.csv"), 3)),
@@ -53,10 +54,7 @@ async fn a_hundred_kills_lose_no_intent_and_make_none_twice() {
     place.write_policy("backoff: {initial: 50ms, max: 200ms, jitter: 0.0}\n");
     let sources = sources(&place);
     place.serve().await.kill();
-    place.set(
-        "AAM_TEST_KILL_AT",
-        &place.path("kill").display().to_string(),
-    );
+    place.set("AAM_TEST_KILL_AT", &place.path("kill").display().to_string());
     let mut wanted: BTreeMap<String, String> = BTreeMap::new();
     let mut unanswered = 0;
     for round in 0..KILLS {
@@ -68,10 +66,7 @@ async fn a_hundred_kills_lose_no_intent_and_make_none_twice() {
                 let (kind, resource) = &sources[(round * CHANGES + n) % sources.len()];
                 let document = owned_by(intent(kind, resource), round);
                 wanted.insert(resource.clone(), document["owner"]["user"].to_string());
-                place.intent_file(
-                    &format!("{}.json", (round * CHANGES + n) % sources.len()),
-                    &document,
-                );
+                place.intent_file(&format!("{}.json", (round * CHANGES + n) % sources.len()), &document);
             }
         };
         // Found at the start in one round, saved while it runs in the next.
@@ -86,10 +81,7 @@ async fn a_hundred_kills_lose_no_intent_and_make_none_twice() {
         if name == "after_accept" || round % 5 == 0 {
             let pushed = place.csv(&format!("pushed{round}.csv"), 2);
             let document = intent("filesource", &pushed);
-            let answered = daemon
-                .try_push(&document)
-                .await
-                .is_some_and(|status| status < 300);
+            let answered = daemon.try_push(&document).await.is_some_and(|status| status < 300);
             // On disk before it is answered: killed between the two, it is there all the same.
             if answered || name == "after_accept" {
                 unanswered += usize::from(!answered);
@@ -97,11 +89,7 @@ async fn a_hundred_kills_lose_no_intent_and_make_none_twice() {
             }
         }
         let ended = daemon.ended().await;
-        assert_eq!(
-            ended.signal(),
-            Some(9),
-            "round {round}: killed at {name} {count}"
-        );
+        assert_eq!(ended.signal(), Some(9), "round {round}: killed at {name} {count}");
     }
     assert!(unanswered > 0, "some pushes were accepted and not answered");
     place.env.retain(|(name, _)| name != "AAM_TEST_KILL_AT");
@@ -114,45 +102,24 @@ async fn all_there(place: &Place, wanted: &BTreeMap<String, String>) {
     until("everything is ACTIVE again", || async {
         let funnel = daemon.funnel().await;
         let all = daemon.connections().await;
-        let settled = all
-            .iter()
-            .all(|one| one["status"] == "ACTIVE" && one["checking"] == false);
-        (
-            settled && all.len() >= wanted.len(),
-            funnel["summary"].to_string(),
-        )
+        let settled = all.iter().all(|one| one["status"] == "ACTIVE" && one["checking"] == false);
+        (settled && all.len() >= wanted.len(), funnel["summary"].to_string())
     })
     .await;
     let all = daemon.connections().await;
     let mut interrupted = 0;
     for one in &all {
-        let (begun, finished) = (
-            daemon.entries(one, "attempt_begun").await,
-            daemon.entries(one, "attempt_finished").await,
-        );
+        let (begun, finished) = (daemon.entries(one, "attempt_begun").await, daemon.entries(one, "attempt_finished").await);
         assert_eq!(begun.len(), finished.len(), "what began has an end: {one}");
-        interrupted += finished
-            .iter()
-            .filter(|entry| entry["facts"].to_string().contains("interrupted"))
-            .count();
+        interrupted += finished.iter().filter(|entry| entry["facts"].to_string().contains("interrupted")).count();
     }
     for (resource, owner) in wanted {
-        let found: Vec<&Value> = all
-            .iter()
-            .filter(|one| one["resource_ids"] == json!([resource]))
-            .collect();
+        let found: Vec<&Value> = all.iter().filter(|one| one["resource_ids"] == json!([resource])).collect();
         assert_eq!(found.len(), 1, "{resource} is there once");
-        assert_eq!(
-            &found[0]["owner"]["user"].to_string(),
-            owner,
-            "the newest document of {resource} is in force"
-        );
+        assert_eq!(&found[0]["owner"]["user"].to_string(), owner, "the newest document of {resource} is in force");
     }
     // 9 of the 15 boundaries lie between begin and finish.
-    assert!(
-        interrupted >= KILLS / 2,
-        "{interrupted} attempts are recorded as interrupted"
-    );
+    assert!(interrupted >= KILLS / 2, "{interrupted} attempts are recorded as interrupted");
     assert!(place.rows() > 300);
 }
 
@@ -165,35 +132,19 @@ async fn a_panic_of_the_scan_is_told_and_the_next_scan_remembers_what_was_taken_
     }
     place.serve().await.stop().await;
     std::fs::write(place.path("kill"), "scan 2 panic").expect("write");
-    place.set(
-        "AAM_TEST_KILL_AT",
-        &place.path("kill").display().to_string(),
-    );
+    place.set("AAM_TEST_KILL_AT", &place.path("kill").display().to_string());
     let daemon = place.serve().await;
-    until("the scan panics", || async {
-        (
-            daemon.log().contains("a defect of aam was met"),
-            String::new(),
-        )
-    })
-    .await;
+    until("the scan panics", || async { (daemon.log().contains("a defect of aam was met"), String::new()) }).await;
     std::fs::remove_file(place.path("intents/0.json")).expect("remove");
     place.intent_file("2.json", &intent("filesource", &paths[2]));
     daemon.until_state(&paths[2], "ACTIVE").await;
     until("the removed one is retired", || async {
         let funnel = daemon.funnel().await;
-        (
-            funnel["active"] == 2 && funnel["received"] == 2,
-            funnel.to_string(),
-        )
+        (funnel["active"] == 2 && funnel["received"] == 2, funnel.to_string())
     })
     .await;
     let shown = daemon.get("/dashboard.json").await.body;
-    assert_eq!(
-        shown["problems"],
-        json!([]),
-        "and the defect is not told for ever"
-    );
+    assert_eq!(shown["problems"], json!([]), "and the defect is not told for ever");
 }
 
 #[tokio::test]
@@ -219,24 +170,14 @@ async fn a_taken_port_is_reused_when_an_aam_has_it_and_named_when_anybody_else_h
     let told = stdout(&second);
     assert_eq!(second.status.code(), Some(0), "{told} {}", stderr(&second));
     let registry = place.path("var/aam.db").display().to_string();
-    for word in [
-        &port,
-        &daemon.pid().to_string(),
-        &registry,
-        env!("CARGO_PKG_VERSION"),
-        "reusing",
-    ] {
+    for word in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "reusing"] {
         assert!(told.contains(word), "{word} is in {told}");
     }
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = other.local_addr().expect("address").port().to_string();
     let refused = place.run(&["serve", "--port", &taken]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(
-        stderr(&refused).contains(&format!("port {taken} is taken")),
-        "{}",
-        stderr(&refused)
-    );
+    assert!(stderr(&refused).contains(&format!("port {taken} is taken")), "{}", stderr(&refused));
 }
 
 #[tokio::test]
@@ -246,23 +187,12 @@ async fn a_second_writer_is_told_who_holds_the_registry_and_a_kill_frees_it() {
     let second = place.run(&["once"]);
     let told = stderr(&second);
     assert_eq!(second.status.code(), Some(1), "{told}");
-    assert!(
-        told.contains(&format!("process {}", daemon.pid()))
-            && told.contains("serve")
-            && told.contains("aam.db"),
-        "{told}"
-    );
+    assert!(told.contains(&format!("process {}", daemon.pid())) && told.contains("serve") && told.contains("aam.db"), "{told}");
     daemon.kill();
     let path = place.csv("a.csv", 3);
     place.intent_file("a.json", &intent("filesource", &path));
     let freed = place.run(&["once"]);
-    assert_eq!(
-        freed.status.code(),
-        Some(0),
-        "{} {}",
-        stdout(&freed),
-        stderr(&freed)
-    );
+    assert_eq!(freed.status.code(), Some(0), "{} {}", stdout(&freed), stderr(&freed));
 }
 
 /// A daemon with one attempt that waits for its silent source.
@@ -270,10 +200,7 @@ async fn waiting(place: &Place) -> (Vendor, Daemon) {
     let vendor = Vendor::start(Mood::Silent).await;
     place.intent_file("a.json", &intent("openapi", &vendor.url));
     let daemon = place.serve().await;
-    until("the source is called", || async {
-        (vendor.hits() > 0, String::new())
-    })
-    .await;
+    until("the source is called", || async { (vendor.hits() > 0, String::new()) }).await;
     (vendor, daemon)
 }
 
@@ -282,20 +209,13 @@ async fn a_graceful_stop_lets_the_attempt_in_flight_end() {
     let place = Place::new();
     let (vendor, daemon) = waiting(&place).await;
     daemon.terminate();
-    until("the stop is under way", || async {
-        (daemon.log().contains("nothing new begins"), String::new())
-    })
-    .await;
+    until("the stop is under way", || async { (daemon.log().contains("nothing new begins"), String::new()) }).await;
     vendor.turn(Mood::Well);
     assert_eq!(daemon.ended().await.code(), Some(0));
     let hits = vendor.hits();
     let daemon = place.serve().await;
     daemon.until_state(&vendor.url, "ACTIVE").await;
-    assert_eq!(
-        vendor.hits(),
-        hits,
-        "the outcome was written before the end"
-    );
+    assert_eq!(vendor.hits(), hits, "the outcome was written before the end");
 }
 
 #[tokio::test]
@@ -303,10 +223,7 @@ async fn a_second_signal_ends_at_once_and_the_attempt_counts_as_interrupted() {
     let place = Place::new();
     let (vendor, daemon) = waiting(&place).await;
     daemon.terminate();
-    until("the stop is under way", || async {
-        (daemon.log().contains("nothing new begins"), String::new())
-    })
-    .await;
+    until("the stop is under way", || async { (daemon.log().contains("nothing new begins"), String::new()) }).await;
     daemon.terminate();
     assert_eq!(daemon.ended().await.code(), Some(143));
     vendor.turn(Mood::Well);
@@ -314,11 +231,7 @@ async fn a_second_signal_ends_at_once_and_the_attempt_counts_as_interrupted() {
     let one = daemon.until_state(&vendor.url, "ACTIVE").await;
     let finished = daemon.entries(&one, "attempt_finished").await;
     assert_eq!(finished.len(), 2, "{finished:?}");
-    assert!(
-        finished[1].to_string().contains("interrupted"),
-        "{}",
-        finished[1]
-    );
+    assert!(finished[1].to_string().contains("interrupted"), "{}", finished[1]);
 }
 
 #[tokio::test]
@@ -327,9 +240,5 @@ async fn a_stop_does_not_wait_longer_than_its_drain_time() {
     let (_vendor, daemon) = waiting(&place).await;
     let started = std::time::Instant::now();
     assert_eq!(daemon.stop().await, Some(0));
-    assert!(
-        started.elapsed().as_secs() < 16,
-        "10 s for attempts in flight, {:?} taken",
-        started.elapsed()
-    );
+    assert!(started.elapsed().as_secs() < 16, "10 s for attempts in flight, {:?} taken", started.elapsed());
 }

@@ -33,11 +33,22 @@ impl Canary {
     pub fn forms(&self) -> Vec<String> {
         let value = self.value.as_str();
         let json = |text: &str| serde_json::to_string(text).unwrap_or_default().trim_matches('"').to_string();
-        let mut forms = vec![value.to_string(), json(value), json(&json(value)), format!("{value:?}"), hex(value), hex(value).to_uppercase()];
-        for text in [value.to_string(), format!("svc:{value}"), format!("reader:{value}"), format!(":{value}"), format!("{value}:")] {
-            forms.extend([STANDARD.encode(&text), STANDARD_NO_PAD.encode(&text), URL_SAFE.encode(&text), URL_SAFE_NO_PAD.encode(&text)]);
+        let mut forms =
+            vec![value.to_string(), json(value), json(&json(value)), format!("{value:?}"), hex(value), hex(value).to_uppercase()];
+        for text in
+            [value.to_string(), format!("svc:{value}"), format!("reader:{value}"), format!(":{value}"), format!("{value}:")]
+        {
+            forms.extend([
+                STANDARD.encode(&text),
+                STANDARD_NO_PAD.encode(&text),
+                URL_SAFE.encode(&text),
+                URL_SAFE_NO_PAD.encode(&text),
+            ]);
         }
-        let percent: String = value.bytes().map(|byte| if byte.is_ascii_alphanumeric() { (byte as char).to_string() } else { format!("%{byte:02X}") }).collect();
+        let percent: String = value
+            .bytes()
+            .map(|byte| if byte.is_ascii_alphanumeric() { (byte as char).to_string() } else { format!("%{byte:02X}") })
+            .collect();
         forms.push(percent.to_lowercase().replace(&self.core.to_lowercase(), &self.core));
         forms.push(percent);
         forms
@@ -117,7 +128,9 @@ impl Hostile {
         );
         let leak = canary.leak();
         Hostile::http(canary, move |request, mood| {
-            let sent = authorization.iter().any(|name| request.headers().get(*name).is_some_and(|value| value.as_bytes() == expected.as_bytes()));
+            let sent = authorization
+                .iter()
+                .any(|name| request.headers().get(*name).is_some_and(|value| value.as_bytes() == expected.as_bytes()));
             match (request.uri().path(), mood) {
                 ("/openapi.json", _) => (200, description.clone()),
                 (_, Mood::Status(status)) => (status, serde_json::json!({ "error": leak, "message": leak }).to_string()),
@@ -125,7 +138,9 @@ impl Hostile {
                     let key = leak.clone();
                     (200, serde_json::json!([{ "id": 1, "said": leak, key: "as a key" }]).to_string())
                 }
-                (_, Mood::Good) => (401, serde_json::json!({ "message": leak, "sent": format!("{:?}", request.headers()) }).to_string()),
+                (_, Mood::Good) => {
+                    (401, serde_json::json!({ "message": leak, "sent": format!("{:?}", request.headers()) }).to_string())
+                }
             }
         })
         .await
@@ -149,7 +164,10 @@ impl Hostile {
         .await
     }
 
-    async fn http(canary: &Canary, answer: impl Fn(&Request<Body>, Mood) -> (u16, String) + Clone + Send + Sync + 'static) -> Hostile {
+    async fn http(
+        canary: &Canary,
+        answer: impl Fn(&Request<Body>, Mood) -> (u16, String) + Clone + Send + Sync + 'static,
+    ) -> Hostile {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let (mood, seen) = (Arc::new(Mutex::new(Mood::Good)), Arc::new(Mutex::new(Vec::new())));
@@ -162,9 +180,17 @@ impl Hostile {
             let kind = if body.starts_with("<?xml") { "application/xml" } else { "application/json" };
             let builder = Response::builder().status(status).header("content-type", kind);
             // Where vendors put names and reasons, and where clients read them.
-            let builder = ["x-request-id", "x-amz-request-id", "www-authenticate", "x-oauth-scopes", "server", "etag", "x-amz-bucket-region"]
-                .iter()
-                .fold(builder, |builder, name| builder.header(*name, &header));
+            let builder = [
+                "x-request-id",
+                "x-amz-request-id",
+                "www-authenticate",
+                "x-oauth-scopes",
+                "server",
+                "etag",
+                "x-amz-bucket-region",
+            ]
+            .iter()
+            .fold(builder, |builder, name| builder.header(*name, &header));
             std::future::ready(builder.body(Body::from(body)).expect("a response"))
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -177,7 +203,14 @@ pub async fn postgres(canary: &Canary) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let mut fields = Vec::new();
-    for (tag, text) in [(b'S', "FATAL".to_string()), (b'V', "FATAL".to_string()), (b'C', "28P01".to_string()), (b'M', canary.leak()), (b'D', canary.leak()), (b'H', canary.leak())] {
+    for (tag, text) in [
+        (b'S', "FATAL".to_string()),
+        (b'V', "FATAL".to_string()),
+        (b'C', "28P01".to_string()),
+        (b'M', canary.leak()),
+        (b'D', canary.leak()),
+        (b'H', canary.leak()),
+    ] {
         fields.push(tag);
         fields.extend(text.replace('\0', "").bytes());
         fields.push(0);

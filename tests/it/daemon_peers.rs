@@ -18,98 +18,24 @@ async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
     let (pg, maria) = (at("POSTGRES"), at("MARIADB"));
     let (moto, nanio) = (of("MOTO", "ENDPOINT"), of("NANIO", "ENDPOINT"));
     let sources = [
-        (
-            source(
-                "reader",
-                "postgres",
-                format!("postgresql://{pg}/shop"),
-                role("POSTGRES", "reader"),
-            ),
-            "customer",
-        ),
-        (
-            source(
-                "pg",
-                "jdbc",
-                format!("jdbc:postgresql://{pg}/shop"),
-                role("POSTGRES", "reader"),
-            ),
-            "customer",
-        ),
-        (
-            source(
-                "maria",
-                "jdbc",
-                format!("jdbc:mariadb://{maria}/shop"),
-                role("MARIADB", "reader"),
-            ),
-            "customer",
-        ),
-        (
-            source(
-                "mysql",
-                "jdbc",
-                format!("jdbc:mysql://{maria}/shop"),
-                role("MARIADB", "reader"),
-            ),
-            "customer",
-        ),
-        (
-            source(
-                "moto",
-                "s3_compat",
-                format!("{moto}/aam-landing"),
-                key("MOTO", "LISTER"),
-            ),
-            "orders/",
-        ),
-        (
-            source(
-                "nanio",
-                "s3_compat",
-                format!("{nanio}/landing"),
-                key("NANIO", ""),
-            ),
-            "orders/",
-        ),
-        (
-            source(
-                "aws",
-                "s3",
-                "arn:aws:s3:::aam-landing".to_string(),
-                key("MOTO", "LISTER"),
-            ),
-            "orders/",
-        ),
-        (
-            source(
-                "token",
-                "openapi",
-                of("FASTAPI", "URL"),
-                of("FASTAPI", "TOKEN"),
-            ),
-            "listBooks",
-        ),
+        (source("reader", "postgres", format!("postgresql://{pg}/shop"), role("POSTGRES", "reader")), "customer"),
+        (source("pg", "jdbc", format!("jdbc:postgresql://{pg}/shop"), role("POSTGRES", "reader")), "customer"),
+        (source("maria", "jdbc", format!("jdbc:mariadb://{maria}/shop"), role("MARIADB", "reader")), "customer"),
+        (source("mysql", "jdbc", format!("jdbc:mysql://{maria}/shop"), role("MARIADB", "reader")), "customer"),
+        (source("moto", "s3_compat", format!("{moto}/aam-landing"), key("MOTO", "LISTER")), "orders/"),
+        (source("nanio", "s3_compat", format!("{nanio}/landing"), key("NANIO", "")), "orders/"),
+        (source("aws", "s3", "arn:aws:s3:::aam-landing".to_string(), key("MOTO", "LISTER")), "orders/"),
+        (source("token", "openapi", of("FASTAPI", "URL"), of("FASTAPI", "TOKEN")), "listBooks"),
     ];
     let csv = place.csv("people.csv", 30);
     let (all, streams): (Vec<Source>, Vec<&str>) = sources.into_iter().unzip();
     lend(&mut place, &all);
-    place.write_policy(&policy(
-        "1h",
-        &format!("families: {{s3: {{base_url: \"{moto}\"}}}}\n"),
-    ));
+    place.write_policy(&policy("1h", &format!("families: {{s3: {{base_url: \"{moto}\"}}}}\n")));
     let daemon = place.serve().await;
 
     // One is pushed and answered before anything was tried; the others come as one file.
-    let pushed = daemon
-        .post_with("/connections/onboard", &all[0].intent(), "respond-async")
-        .await;
-    assert_eq!(
-        (pushed.status, &pushed.body["status"]),
-        (202, &json!("PENDING")),
-        "{}",
-        pushed.body
-    );
+    let pushed = daemon.post_with("/connections/onboard", &all[0].intent(), "respond-async").await;
+    assert_eq!((pushed.status, &pushed.body["status"]), (202, &json!("PENDING")), "{}", pushed.body);
     let mut rest: Vec<_> = all[1..].iter().map(Source::intent).collect();
     rest.push(intent("filesource", &csv));
     place.intent_file("all.json", &json!(rest));
@@ -122,83 +48,36 @@ async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
         }
         let id = one["connection_id"].as_str().expect("an id");
         let catalog = daemon.get(&format!("/connections/{id}/catalog")).await.body;
-        let named = catalog["catalog"]["streams"]
-            .as_array()
-            .expect("streams")
-            .iter()
-            .find(|found| found["name"] == *stream);
+        let named = catalog["catalog"]["streams"].as_array().expect("streams").iter().find(|found| found["name"] == *stream);
         let named = named.unwrap_or_else(|| panic!("{}: no {stream} in {catalog}", source.what));
-        assert!(
-            named["json_schema"]["properties"]
-                .as_object()
-                .is_some_and(|columns| columns.len() > 1),
-            "{named}"
-        );
+        assert!(named["json_schema"]["properties"].as_object().is_some_and(|columns| columns.len() > 1), "{named}");
         let health = daemon.get(&format!("/connections/{id}/health")).await.body;
-        assert_eq!(
-            (&health["healthy"], &health["last_tiny_sync"]["rows"]),
-            (&json!(true), &json!(20)),
-            "{health}"
-        );
+        assert_eq!((&health["healthy"], &health["last_tiny_sync"]["rows"]), (&json!(true), &json!(20)), "{health}");
     }
     daemon.until_state(&csv, "ACTIVE").await;
     let funnel = daemon.funnel().await;
-    assert_eq!(
-        (&funnel["active"], &funnel["eligible"], &funnel["slo_met"]),
-        (&json!(9), &json!(9), &json!(true)),
-        "{funnel}"
-    );
+    assert_eq!((&funnel["active"], &funnel["eligible"], &funnel["slo_met"]), (&json!(9), &json!(9), &json!(true)), "{funnel}");
 }
 
 #[tokio::test]
 async fn a_login_that_may_write_is_active_with_a_warning_that_names_its_grants() {
     let mut place = Place::new();
     let all = [
-        source(
-            "writer",
-            "postgres",
-            format!("postgresql://{}/shop", at("POSTGRES")),
-            role("POSTGRES", "writer"),
-        ),
-        source(
-            "writer",
-            "jdbc",
-            format!("jdbc:mariadb://{}/shop", at("MARIADB")),
-            role("MARIADB", "writer"),
-        ),
+        source("writer", "postgres", format!("postgresql://{}/shop", at("POSTGRES")), role("POSTGRES", "writer")),
+        source("writer", "jdbc", format!("jdbc:mariadb://{}/shop", at("MARIADB")), role("MARIADB", "writer")),
     ];
     lend(&mut place, &all);
     place.write_policy(&policy("1h", ""));
     let daemon = place.serve().await;
-    let grants = [
-        ["CREATEDB", "INSERT, UPDATE, DELETE on table"],
-        ["FILE ON *.*", "INSERT, UPDATE, DELETE ON `shop`.*"],
-    ];
+    let grants = [["CREATEDB", "INSERT, UPDATE, DELETE on table"], ["FILE ON *.*", "INSERT, UPDATE, DELETE ON `shop`.*"]];
     for (source, grants) in all.iter().zip(grants) {
         let told = daemon.push(&source.intent()).await;
-        assert_eq!(
-            (told.status, &told.body["status"]),
-            (201, &json!("ACTIVE")),
-            "{}",
-            told.body
-        );
+        assert_eq!((told.status, &told.body["status"]), (201, &json!("ACTIVE")), "{}", told.body);
         let upsert = step(&told.body, "upsert");
         assert_eq!(upsert["status"], "warned", "{upsert}");
         let detail = upsert["failure"]["detail"].as_str().expect("words");
-        assert!(
-            grants.iter().all(|grant| detail.contains(grant)),
-            "{detail}"
-        );
-        assert!(
-            upsert["failure"]["fix"]
-                .as_str()
-                .is_some_and(|fix| fix.contains("SELECT")),
-            "{upsert}"
-        );
-        assert_eq!(
-            told.body["warnings"][0]["pointer"], "/steps/upsert",
-            "{}",
-            told.body
-        );
+        assert!(grants.iter().all(|grant| detail.contains(grant)), "{detail}");
+        assert!(upsert["failure"]["fix"].as_str().is_some_and(|fix| fix.contains("SELECT")), "{upsert}");
+        assert_eq!(told.body["warnings"][0]["pointer"], "/steps/upsert", "{}", told.body);
     }
 }

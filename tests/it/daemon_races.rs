@@ -31,10 +31,7 @@ async fn two_hundred_pushes_of_one_intent_are_one_connection_and_one_attempt() {
     let count = |status: u16| answers.iter().filter(|told| told.status == status).count();
     assert_eq!((count(201), count(200)), (1, 199));
     let all = daemon.connections().await;
-    assert_eq!(
-        (all.len(), &all[0]["version"], &all[0]["status"]),
-        (1, &json!(1), &json!("ACTIVE"))
-    );
+    assert_eq!((all.len(), &all[0]["version"], &all[0]["status"]), (1, &json!(1), &json!("ACTIVE")));
     for kind in ["intent_accepted", "attempt_begun", "attempt_finished"] {
         assert_eq!(daemon.entries(&all[0], kind).await.len(), 1, "{kind}");
     }
@@ -54,12 +51,8 @@ async fn a_thousand_wakes_make_one_attempt() {
         if turn % 2 == 0 {
             place.intent_file("a.json", &document);
         } else {
-            let file = std::fs::File::options()
-                .write(true)
-                .open(place.path("intents/a.json"))
-                .expect("open");
-            file.set_modified(std::time::SystemTime::now())
-                .expect("touch");
+            let file = std::fs::File::options().write(true).open(place.path("intents/a.json")).expect("open");
+            file.set_modified(std::time::SystemTime::now()).expect("touch");
         }
     }
     caught_up(&place, &daemon, "fence").await;
@@ -78,9 +71,7 @@ async fn neither_a_save_nor_a_restart_shortens_a_backoff() {
     place.intent_file("a.json", &document);
     let daemon = place.serve().await;
     let failed = |one: &Value| one["error"].is_object() && one["checking"] == false;
-    daemon
-        .until_connection(&vendor.url, "it fails", failed)
-        .await;
+    daemon.until_connection(&vendor.url, "it fails", failed).await;
     let hits = vendor.hits();
     place.intent_file("a.json", &document);
     caught_up(&place, &daemon, "saved").await;
@@ -107,17 +98,10 @@ async fn a_recheck_that_finds_nothing_new_appends_nothing() {
     for hours in [7, 14, 40] {
         let hits = vendor.hits();
         ahead(&place, hours * 60);
-        let looked =
-            |one: &Value| one["updated_at"] != seen["updated_at"] && one["checking"] == false;
-        let one = daemon
-            .until_connection(&vendor.url, "it is looked at again", looked)
-            .await;
+        let looked = |one: &Value| one["updated_at"] != seen["updated_at"] && one["checking"] == false;
+        let one = daemon.until_connection(&vendor.url, "it is looked at again", looked).await;
         assert!(vendor.hits() > hits, "the source was really asked");
-        assert_eq!(
-            (&one["status"], place.rows()),
-            (&json!("ACTIVE"), rows),
-            "after {hours} h"
-        );
+        assert_eq!((&one["status"], place.rows()), (&json!("ACTIVE"), rows), "after {hours} h");
         seen = one;
     }
 }
@@ -135,11 +119,7 @@ async fn a_source_that_goes_and_returns_and_one_that_changes_are_told_apart_and_
     let id = one["connection_id"].as_str().expect("id").to_string();
     let port = daemon.port.to_string();
     let heal = |more: &[&str]| {
-        let arguments: Vec<&str> = ["heal", "--port", &port]
-            .iter()
-            .chain(more)
-            .copied()
-            .collect();
+        let arguments: Vec<&str> = ["heal", "--port", &port].iter().chain(more).copied().collect();
         let output = place.run(&arguments);
         (output.status.code(), stdout(&output))
     };
@@ -150,34 +130,20 @@ async fn a_source_that_goes_and_returns_and_one_that_changes_are_told_apart_and_
     assert_eq!(gone["error"]["class"], "not_found", "{gone}");
     place.csv("a.csv", 3);
     let (code, told) = heal(&[]);
-    assert!(
-        code == Some(0) && told.starts_with("ACTIVE") && told.lines().count() == 1,
-        "{told}"
-    );
+    assert!(code == Some(0) && told.starts_with("ACTIVE") && told.lines().count() == 1, "{told}");
     std::fs::write(&path, "id,title\n1,a\n2,b\n").expect("write");
     let (code, told) = heal(&[&id]);
     assert!(code == Some(2) && told.starts_with("HEALING"), "{told}");
     let drifted = daemon.until_state(&path, "HEALING").await;
-    assert!(
-        drifted["error"]["class"] == "drift"
-            && drifted["error"]["detail"].to_string().contains("name"),
-        "{drifted}"
-    );
+    assert!(drifted["error"]["class"] == "drift" && drifted["error"]["detail"].to_string().contains("name"), "{drifted}");
     let funnel = daemon.funnel().await;
-    assert_eq!(
-        (&funnel["healing"], &funnel["active"]),
-        (&json!(1), &json!(1)),
-        "{funnel}"
-    );
+    assert_eq!((&funnel["healing"], &funnel["active"]), (&json!(1), &json!(1)), "{funnel}");
     let (code, told) = heal(&[]);
     assert!(code == Some(0) && told.starts_with("ACTIVE"), "{told}");
     let healed = daemon.until_state(&path, "ACTIVE").await;
     assert_eq!(healed["catalog_version"], 2);
     let (code, told) = heal(&[]);
-    assert_eq!(
-        (code, told.trim()),
-        (Some(0), "nothing to heal: every connection is ACTIVE")
-    );
+    assert_eq!((code, told.trim()), (Some(0), "nothing to heal: every connection is ACTIVE"));
 }
 
 #[tokio::test]
@@ -187,15 +153,8 @@ async fn two_thousand_intents_at_once_settle() {
     let mut list = Vec::new();
     for n in 0..FILES {
         let path = place.csv(&format!("{n}.csv"), 1);
-        std::fs::write(
-            place.path(&format!("intents/{n}.json")),
-            intent("filesource", &path).to_string(),
-        )
-        .expect("write");
-        list.push(intent(
-            "filesource",
-            &place.csv(&format!("listed{n}.csv"), 1),
-        ));
+        std::fs::write(place.path(&format!("intents/{n}.json")), intent("filesource", &path).to_string()).expect("write");
+        list.push(intent("filesource", &place.csv(&format!("listed{n}.csv"), 1)));
     }
     place.intent_file("list.json", &json!(list));
     let daemon = place.serve().await;
@@ -205,12 +164,6 @@ async fn two_thousand_intents_at_once_settle() {
     })
     .await;
     let funnel = daemon.funnel().await;
-    assert_eq!(
-        (&funnel["received"], &funnel["pending"]),
-        (&json!(2 * FILES), &json!(0))
-    );
-    assert!(
-        place.rows() >= 8 * FILES as u64,
-        "accepted, begun, catalog and finished for each"
-    );
+    assert_eq!((&funnel["received"], &funnel["pending"]), (&json!(2 * FILES), &json!(0)));
+    assert!(place.rows() >= 8 * FILES as u64, "accepted, begun, catalog and finished for each");
 }

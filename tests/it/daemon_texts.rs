@@ -100,10 +100,26 @@ async fn every_failure_names_the_cause_and_the_way_out() {
     place.set("SERVICE_TOKEN", &canary.value);
     place.set("EMPTY", " ");
     let mut services = Vec::new();
-    for (name, mood) in [("a401", Mood::Status(401)), ("b403", Mood::Status(403)), ("c404", Mood::Status(404)), ("d429", Mood::Status(429)), ("e500", Mood::Status(500)), ("f200", Mood::Good)] {
-        let service = Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value)).await;
+    for (name, mood) in [
+        ("a401", Mood::Status(401)),
+        ("b403", Mood::Status(403)),
+        ("c404", Mood::Status(404)),
+        ("d429", Mood::Status(429)),
+        ("e500", Mood::Status(500)),
+        ("f200", Mood::Good),
+    ] {
+        let service = Hostile::openapi(
+            &canary,
+            r#"{"type":"http","scheme":"bearer"}"#,
+            &["authorization"],
+            format!("Bearer {}", canary.value),
+        )
+        .await;
         service.set(mood);
-        place.intent_file(&format!("{name}.json"), &waiting("openapi", &format!("{}/openapi.json", service.base), "env:SERVICE_TOKEN"));
+        place.intent_file(
+            &format!("{name}.json"),
+            &waiting("openapi", &format!("{}/openapi.json", service.base), "env:SERVICE_TOKEN"),
+        );
         services.push(service);
     }
     let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
@@ -190,7 +206,11 @@ async fn a_taken_port_is_told_in_plain_words() {
     let port = daemon.port.to_string();
     shot(&place, "port_reused", &seen(&place.run(&["serve", "--port", &port])));
     let other = Place::new();
-    shot(&other, "port_reused_by_another_registry", &seen(&other.run(&["serve", "--port", &port])).replace(&place.dir.path().display().to_string(), "[first place]"));
+    shot(
+        &other,
+        "port_reused_by_another_registry",
+        &seen(&other.run(&["serve", "--port", &port])).replace(&place.dir.path().display().to_string(), "[first place]"),
+    );
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     shot(&place, "port_taken", &seen(&other.run(&["serve", "--port", &port])));
@@ -222,7 +242,22 @@ fn the_rest_of_the_command_line() {
     shot(&place, "no_registry", &seen(&place.run(&["status"])));
     shot(&place, "no_command", &seen(&place.run(&[])));
     shot(&place, "unknown_command", &seen(&place.run(&["onec"])));
-    for words in ["", "serve", "once", "plan", "check", "status", "report", "heal", "gate", "test", "verify", "token new", "policy diff", "families"] {
+    for words in [
+        "",
+        "serve",
+        "once",
+        "plan",
+        "check",
+        "status",
+        "report",
+        "heal",
+        "gate",
+        "test",
+        "verify",
+        "token new",
+        "policy diff",
+        "families",
+    ] {
         let arguments: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();
         let name = words.split_whitespace().last().unwrap_or("aam");
         shot(&place, &format!("help_{name}"), &stdout(&place.run(&arguments)));

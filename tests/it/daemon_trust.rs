@@ -22,8 +22,17 @@ impl Hay {
     /// Body and headers of an answer.
     async fn answers(&mut self, daemon: &Daemon, ids: &[String]) {
         let mut paths: Vec<String> = [
-            "/connections?namespace=autonomy&limit=1000", "/metrics/funnel?namespace=autonomy", "/metrics", "/", "/dashboard.json",
-            "/healthz", "/readyz", "/version", "/openapi.json", "/schemas/connection_intent.json", "/nowhere",
+            "/connections?namespace=autonomy&limit=1000",
+            "/metrics/funnel?namespace=autonomy",
+            "/metrics",
+            "/",
+            "/dashboard.json",
+            "/healthz",
+            "/readyz",
+            "/version",
+            "/openapi.json",
+            "/schemas/connection_intent.json",
+            "/nowhere",
         ]
         .map(String::from)
         .into();
@@ -70,7 +79,9 @@ struct Case {
 async fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     let bearer = Canary::new("bearer");
-    let service = Hostile::openapi(&bearer, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", bearer.value)).await;
+    let service =
+        Hostile::openapi(&bearer, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", bearer.value))
+            .await;
     cases.push(Case {
         credential: bearer.value.clone(),
         canary: bearer,
@@ -81,7 +92,8 @@ async fn cases() -> Vec<Case> {
     });
     let basic = Canary::new("basic");
     let pair = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, format!("svc:{}", basic.value));
-    let service = Hostile::openapi(&basic, r#"{"type":"http","scheme":"basic"}"#, &["authorization"], format!("Basic {pair}")).await;
+    let service =
+        Hostile::openapi(&basic, r#"{"type":"http","scheme":"basic"}"#, &["authorization"], format!("Basic {pair}")).await;
     cases.push(Case {
         credential: json!({"username": "svc", "password": basic.value}).to_string(),
         canary: basic,
@@ -91,7 +103,8 @@ async fn cases() -> Vec<Case> {
         hostile: Some(service),
     });
     let key = Canary::new("apikey");
-    let service = Hostile::openapi(&key, r#"{"type":"apiKey","in":"header","name":"X-Api-Key"}"#, &["x-api-key"], key.value.clone()).await;
+    let service =
+        Hostile::openapi(&key, r#"{"type":"apiKey","in":"header","name":"X-Api-Key"}"#, &["x-api-key"], key.value.clone()).await;
     cases.push(Case {
         credential: json!({"it": key.value}).to_string(),
         canary: key,
@@ -103,7 +116,8 @@ async fn cases() -> Vec<Case> {
     let secret = Canary::new("store");
     let store = Hostile::store(&secret).await;
     cases.push(Case {
-        credential: json!({"access_key_id": "AKEXAMPLE", "secret_access_key": secret.value, "region": "eu-central-1"}).to_string(),
+        credential: json!({"access_key_id": "AKEXAMPLE", "secret_access_key": secret.value, "region": "eu-central-1"})
+            .to_string(),
         canary: secret,
         variable: "CANARY_STORE",
         source_type: "s3_compat",
@@ -141,7 +155,8 @@ async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
         let state = if case.hostile.is_some() { "ACTIVE" } else { "AWAITING_CREDENTIALS" };
         daemon.until_state(&case.resource_id, state).await;
     }
-    let ids: Vec<String> = daemon.connections().await.iter().filter_map(|one| one["connection_id"].as_str().map(String::from)).collect();
+    let ids: Vec<String> =
+        daemon.connections().await.iter().filter_map(|one| one["connection_id"].as_str().map(String::from)).collect();
     hay.answers(&daemon, &ids).await;
     for status in [401, 403, 404, 429, 500] {
         cases.iter().filter_map(|case| case.hostile.as_ref()).for_each(|hostile| hostile.set(Mood::Status(status)));
@@ -230,7 +245,15 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
     let (first, second) = (Canary::tame("first"), Canary::tame("second"));
     let service = |canary: &Canary| {
         let canary = canary.clone();
-        async move { Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value)).await }
+        async move {
+            Hostile::openapi(
+                &canary,
+                r#"{"type":"http","scheme":"bearer"}"#,
+                &["authorization"],
+                format!("Bearer {}", canary.value),
+            )
+            .await
+        }
     };
     let (never, rotated) = (service(&first).await, service(&second).await);
     let (never_id, rotated_id) = (format!("{}/openapi.json", never.base), format!("{}/openapi.json", rotated.base));
@@ -249,7 +272,10 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
     daemon.post("/connections/heal", &json!({})).await;
     daemon.until_state(&rotated_id, "ACTIVE").await;
     let told = words(&daemon, &never_id, "AWAITING_CREDENTIALS").await;
-    assert!(told.contains("401") || told.contains("refuse") || told.contains("reject"), "a wrong secret was never active: {told}");
+    assert!(
+        told.contains("401") || told.contains("refuse") || told.contains("reject"),
+        "a wrong secret was never active: {told}"
+    );
     daemon.stop().await;
 
     place.set("SECRET_ROTATED", "revoked-meanwhile");
@@ -269,7 +295,10 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
     assert_eq!(healed.body["status"], "ACTIVE", "{}", healed.body);
     let steps = healed.body["steps"].as_array().cloned().unwrap_or_default();
-    let failed: Vec<&Value> = steps.iter().filter(|step| step["status"] == "failed" || step["reason"].as_str().is_some_and(|why| why.starts_with("not run"))).collect();
+    let failed: Vec<&Value> = steps
+        .iter()
+        .filter(|step| step["status"] == "failed" || step["reason"].as_str().is_some_and(|why| why.starts_with("not run")))
+        .collect();
     assert!(steps.len() == 7 && failed.is_empty(), "promoted by seven steps only: {steps:?}");
 }
 
@@ -298,7 +327,9 @@ async fn locators_that_are_not_served_say_so_and_none_is_fine_where_none_is_need
     null["credential_locator"] = Value::Null;
     assert_eq!(daemon.push(&null).await.body["status"], "ACTIVE");
     let path = place.path("data/shop.sqlite");
-    rusqlite::Connection::open(&path).and_then(|db| db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1);")).expect("a database");
+    rusqlite::Connection::open(&path)
+        .and_then(|db| db.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1);"))
+        .expect("a database");
     assert_eq!(daemon.push(&intent("jdbc", &format!("jdbc:sqlite:{}", path.display()))).await.body["status"], "ACTIVE");
     let funnel = daemon.funnel().await;
     assert_eq!((&funnel["active"], &funnel["awaiting_credentials"]), (&json!(3), &json!(4)), "{funnel}");

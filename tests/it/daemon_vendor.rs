@@ -26,9 +26,7 @@ pub struct Vendor {
 
 impl Vendor {
     pub async fn start(mood: Mood) -> Vendor {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("address"));
         let (hits, mood) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(mood));
         let (counter, moods) = (Arc::clone(&hits), mood.subscribe());
@@ -37,11 +35,7 @@ impl Vendor {
             answer(request.uri().path().to_string(), moods.clone())
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Vendor {
-            url: format!("{base}/openapi.json"),
-            hits,
-            mood,
-        }
+        Vendor { url: format!("{base}/openapi.json"), hits, mood }
     }
 
     /// Calls so far.
@@ -69,9 +63,7 @@ async fn answer(path: String, mut moods: watch::Receiver<Mood>) -> Response {
 
 /// So wide that its catalog does not fit into what is left of a database page.
 fn description() -> serde_json::Value {
-    let properties: serde_json::Map<_, _> = (0..300)
-        .map(|n| (format!("p{n}"), json!({"type": "string"})))
-        .collect();
+    let properties: serde_json::Map<_, _> = (0..300).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
     let schema = json!({"type": "array", "items": {"type": "object", "properties": properties}});
     json!({
         "openapi": "3.0.3",
@@ -83,9 +75,7 @@ fn description() -> serde_json::Value {
 
 /// A port that accepts and never says a word, and how often it accepted.
 pub async fn mute() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("address");
     let accepted = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&accepted);

@@ -1,7 +1,7 @@
 //! `scripts/exec_summary.py` says what the binary says, to the character.
 
-use aam::funnel::{Blocker, Funnel};
 use aam::funnel::summary;
+use aam::funnel::{Blocker, Funnel};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -12,19 +12,13 @@ use std::process::{Command, Output, Stdio};
 
 fn script() -> Command {
     let mut command = Command::new("python3");
-    command.arg(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/scripts/exec_summary.py"
-    ));
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/exec_summary.py"));
     // What is set for a daemon of this machine is not meant.
     for name in ["PORT", "AAM_TOKEN", "AAM_REGISTRY"] {
         command.env_remove(name);
     }
     // A terminal that knows no UTF-8 must not break the summary.
-    command
-        .env("LC_ALL", "C")
-        .env("PYTHONUTF8", "0")
-        .env("PYTHONCOERCECLOCALE", "0");
+    command.env("LC_ALL", "C").env("PYTHONUTF8", "0").env("PYTHONCOERCECLOCALE", "0");
     command
 }
 
@@ -65,16 +59,12 @@ fn derived(mut funnel: Funnel) -> Funnel {
 }
 
 fn blocker() -> impl Strategy<Value = Blocker> {
-    let fix = prop_oneof![
-        Just(String::new()),
-        "[a-zA-Z ,:é→{}%\"']{1,40}".prop_map(String::from)
-    ];
-    (
-        "[A-Z_]{2,12} [a-z_0-9]{1,10}: [a-z \\\\\"ü✓]{0,20}",
-        1..5000u64,
+    let fix = prop_oneof![Just(String::new()), "[a-zA-Z ,:é→{}%\"']{1,40}".prop_map(String::from)];
+    ("[A-Z_]{2,12} [a-z_0-9]{1,10}: [a-z \\\\\"ü✓]{0,20}", 1..5000u64, fix).prop_map(|(name, count, fix)| Blocker {
+        name,
+        count,
         fix,
-    )
-        .prop_map(|(name, count, fix)| Blocker { name, count, fix })
+    })
 }
 
 fn count() -> impl Strategy<Value = u64> {
@@ -83,72 +73,48 @@ fn count() -> impl Strategy<Value = u64> {
 
 fn target() -> impl Strategy<Value = f64> {
     // The eighths lie in the middle between two printed values.
-    prop_oneof![
-        Just(0.9),
-        Just(0.0),
-        Just(1.0),
-        Just(0.125),
-        Just(0.375),
-        Just(0.625),
-        0.0..=1.0f64
-    ]
+    prop_oneof![Just(0.9), Just(0.0), Just(1.0), Just(0.125), Just(0.375), Just(0.625), 0.0..=1.0f64]
 }
 
 fn any_funnel() -> impl Strategy<Value = Funnel> {
     let outcomes = (count(), count(), count(), count());
     let others = (count(), count(), count(), count(), count());
-    (
-        outcomes,
-        others,
-        target(),
-        0..90_000u64,
-        prop::collection::vec(blocker(), 0..14),
-    )
-        .prop_map(
-            |(
-                (active, network_blocked, healing, error),
-                (awaiting_credentials, unsupported_type, rejected, pending, auto_created),
-                target,
+    (outcomes, others, target(), 0..90_000u64, prop::collection::vec(blocker(), 0..14)).prop_map(
+        |(
+            (active, network_blocked, healing, error),
+            (awaiting_credentials, unsupported_type, rejected, pending, auto_created),
+            target,
+            first_sync_p95_ms,
+            blockers,
+        )| {
+            derived(Funnel {
+                active,
+                reachable: active + healing / 2,
+                network_blocked,
+                healing,
+                error,
+                awaiting_credentials,
+                unsupported_type,
+                rejected,
+                pending,
+                auto_created,
                 first_sync_p95_ms,
                 blockers,
-            )| {
-                derived(Funnel {
-                    active,
-                    reachable: active + healing / 2,
-                    network_blocked,
-                    healing,
-                    error,
-                    awaiting_credentials,
-                    unsupported_type,
-                    rejected,
-                    pending,
-                    auto_created,
-                    first_sync_p95_ms,
-                    blockers,
-                    ..empty(target)
-                })
-            },
-        )
+                ..empty(target)
+            })
+        },
+    )
 }
 
 /// Funnels that stand at an edge of the text.
 fn edges() -> Vec<Funnel> {
-    let at = |active, error, target| {
-        derived(Funnel {
-            active,
-            error,
-            ..empty(target)
-        })
-    };
+    let at = |active, error, target| derived(Funnel { active, error, ..empty(target) });
     let mut all = vec![empty(0.9), at(5, 0, 0.9), at(0, 5, 0.9), at(0, 5, 0.0)];
     // Just below, on and above the target; 0.896 must not read as 0.90.
     all.extend([(896, 104), (899, 101), (900, 100), (901, 99)].map(|(a, e)| at(a, e, 0.9)));
     // Hundredths that binary fractions miss by a little.
     all.extend((0..=100).map(|active| at(active, 100 - active, 0.9)));
-    all.push(Funnel {
-        pending: 3,
-        ..empty(0.9)
-    });
+    all.push(Funnel { pending: 3, ..empty(0.9) });
     all
 }
 
@@ -163,22 +129,14 @@ fn the_script_prints_the_lines_of_the_binary() {
         input.push_str(&serde_json::to_string(funnel).unwrap());
         input.push('\n');
     }
-    let mut child = script()
-        .arg("--stdin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = script().arg("--stdin").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().unwrap();
     feeder.join().unwrap().unwrap();
     assert!(output.status.success());
     let told = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<Vec<String>> = told
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let told: Vec<Vec<String>> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(told.len(), funnels.len());
     for (told, funnel) in told.iter().zip(&funnels) {
         assert_eq!(told, &summary::lines(funnel), "{funnel:?}");
@@ -197,10 +155,7 @@ fn serve_once(status: &'static str, body: String) -> (u16, std::thread::JoinHand
             assert!(read > 0, "the request ended early");
             request.extend_from_slice(&buffer[..read]);
         }
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-            body.len()
-        );
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(body.as_bytes()).unwrap();
         String::from_utf8(request).unwrap()
@@ -209,11 +164,7 @@ fn serve_once(status: &'static str, body: String) -> (u16, std::thread::JoinHand
 }
 
 fn run_against(port: u16, token_file: &Path) -> Output {
-    script()
-        .args(["--port", &port.to_string(), "--token-file"])
-        .arg(token_file)
-        .output()
-        .unwrap()
+    script().args(["--port", &port.to_string(), "--token-file"]).arg(token_file).output().unwrap()
 }
 
 #[test]
@@ -222,18 +173,11 @@ fn the_exit_code_tells_whether_the_slo_is_met() {
     let token_file = folder.path().join("aam.db.admin-token");
     std::fs::write(&token_file, "a-token\n").unwrap();
     for (active, error, code) in [(9, 1, 0), (8, 2, 2)] {
-        let funnel = derived(Funnel {
-            active,
-            error,
-            ..empty(0.9)
-        });
+        let funnel = derived(Funnel { active, error, ..empty(0.9) });
         let (port, served) = serve_once("200 OK", serde_json::to_string(&funnel).unwrap());
         let output = run_against(port, &token_file);
         let request = served.join().unwrap();
-        assert!(
-            request.starts_with("GET /metrics/funnel?namespace=autonomy HTTP/1.1\r\n"),
-            "{request}"
-        );
+        assert!(request.starts_with("GET /metrics/funnel?namespace=autonomy HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("Bearer a-token\r\n"), "{request}");
         assert_eq!(output.status.code(), Some(code));
         let told = String::from_utf8(output.stdout).unwrap();
@@ -253,17 +197,10 @@ fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
     let output = run_against(1, &token_file);
     assert!(stderr(&output).contains("set AAM_TOKEN"), "{output:?}");
     std::fs::write(&token_file, "a-token\n").unwrap();
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let output = run_against(closed, &token_file);
     assert!(stderr(&output).contains("make autonomy-mode"), "{output:?}");
-    let simulated = Funnel {
-        data_source: "memory".to_string(),
-        ..empty(0.9)
-    };
+    let simulated = Funnel { data_source: "memory".to_string(), ..empty(0.9) };
     for (status, body, words) in [
         ("200 OK", "<html>".to_string(), "is no AAM"),
         (
@@ -271,16 +208,8 @@ fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
             r#"{"title":"Unauthorized","detail":"The token is not known."}"#.to_string(),
             "401: The token is not known.",
         ),
-        (
-            "200 OK",
-            serde_json::to_string(&simulated).unwrap(),
-            "come from the database",
-        ),
-        (
-            "200 OK",
-            r#"{"data_source":"database"}"#.to_string(),
-            "not the form",
-        ),
+        ("200 OK", serde_json::to_string(&simulated).unwrap(), "come from the database"),
+        ("200 OK", r#"{"data_source":"database"}"#.to_string(), "not the form"),
     ] {
         let (port, served) = serve_once(status, body);
         let output = run_against(port, &token_file);

@@ -17,9 +17,7 @@ pub struct Moved(pub i64);
 
 impl Clock for Moved {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(0) + self.0)
     }
 }
@@ -74,10 +72,7 @@ pub async fn serve(answer: impl Fn(&Seen) -> String + Send + Sync + 'static) -> 
 
 /// A whole HTTP answer.
 pub fn http(status: &str, headers: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
 pub fn credential(text: &str) -> Credential {
@@ -85,21 +80,10 @@ pub fn credential(text: &str) -> Credential {
 }
 
 /// Opens `bucket` at `endpoint` as `s3_compat`.
-pub async fn open_at(
-    endpoint: &str,
-    bucket: &str,
-    key: &Credential,
-) -> (Arc<Recorded>, Result<Opened, Failure>) {
+pub async fn open_at(endpoint: &str, bucket: &str, key: &Credential) -> (Arc<Recorded>, Result<Opened, Failure>) {
     let wire = wire("s3_compat");
     let engine = ObjectEngine::compatible(Arc::new(Moved(0)));
-    let opened = engine
-        .open_on(
-            wire.clone(),
-            &format!("{endpoint}/{bucket}"),
-            Some(key),
-            &FamilyPolicy::default(),
-        )
-        .await;
+    let opened = engine.open_on(wire.clone(), &format!("{endpoint}/{bucket}"), Some(key), &FamilyPolicy::default()).await;
     (wire, opened)
 }
 
@@ -111,10 +95,5 @@ pub async fn refused(endpoint: &str, bucket: &str, key: &Credential) -> Failure 
 }
 
 pub async fn discover(opened: &Opened, bounds: Bounds) -> Catalog {
-    opened
-        .connector
-        .discover(bounds)
-        .await
-        .expect("discovery")
-        .catalog
+    opened.connector.discover(bounds).await.expect("discovery").catalog
 }

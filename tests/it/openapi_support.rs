@@ -40,10 +40,7 @@ impl Run {
 
     pub async fn tiny(&self, max_items: u32) -> Result<Sample, Failure> {
         let catalog = self.discover().await?.catalog;
-        self.opened()?
-            .connector
-            .tiny_sync(&catalog, max_items)
-            .await
+        self.opened()?.connector.tiny_sync(&catalog, max_items).await
     }
 
     pub fn calls(&self) -> Vec<String> {
@@ -53,11 +50,7 @@ impl Run {
 
 /// Open and health, and the failure of whichever fails first.
 pub async fn failure(url: &str, credential: Option<&str>, family: FamilyPolicy) -> Failure {
-    Run::open(url, credential, family)
-        .await
-        .health()
-        .await
-        .expect_err("this must fail")
+    Run::open(url, credential, family).await.health().await.expect_err("this must fail")
 }
 
 /// Calls end in a little more than two seconds.
@@ -71,17 +64,11 @@ fn policy(family: FamilyPolicy) -> Policy {
 pub type Page = (u16, Vec<(&'static str, String)>, String);
 
 pub fn json(body: impl Into<String>) -> Page {
-    (
-        200,
-        vec![("content-type", "application/json".into())],
-        body.into(),
-    )
+    (200, vec![("content-type", "application/json".into())], body.into())
 }
 
 /// A server on loopback that answers every path by `answer`; its base URL.
-pub async fn serve(
-    answer: impl Fn(&str, &HttpRequest<Body>) -> Page + Clone + Send + Sync + 'static,
-) -> String {
+pub async fn serve(answer: impl Fn(&str, &HttpRequest<Body>) -> Page + Clone + Send + Sync + 'static) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let app = axum::Router::new().fallback(move |request: HttpRequest<Body>| {

@@ -17,13 +17,7 @@ use std::time::Duration;
 struct Plenty;
 
 impl DayBudget for Plenty {
-    fn take<'a>(
-        &'a self,
-        _key: &'a str,
-        _day: i64,
-        wanted: u64,
-        _limit: u64,
-    ) -> BoxFuture<'a, Result<u64, String>> {
+    fn take<'a>(&'a self, _key: &'a str, _day: i64, wanted: u64, _limit: u64) -> BoxFuture<'a, Result<u64, String>> {
         Box::pin(async move { Ok(wanted) })
     }
 }
@@ -38,17 +32,12 @@ pub fn policy(step: Duration, ca_file: Option<&Path>) -> Policy {
          caps: {{default: {{per_second: 1000, burst: 1000, per_day: 100000, concurrency: 16}}}}\n",
         step.as_millis()
     );
-    aam::policy::parse::parse(&text, "policy.yaml")
-        .unwrap_or_else(|problems| panic!("{problems:?}"))
+    aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// A session of its own process-wide egress, so that no test meets the breaker of another one.
 pub fn session(family: &'static str, policy: Arc<Policy>) -> Session {
-    let egress = Egress::with(
-        Arc::new(Plenty),
-        Arc::new(SystemClock),
-        Arc::new(SystemLookup),
-    );
+    let egress = Egress::with(Arc::new(Plenty), Arc::new(SystemClock), Arc::new(SystemLookup));
     egress.session(Caller {
         connection: ConnectionId::derive("autonomy", family, &["a test".to_string()]),
         family,
@@ -69,27 +58,17 @@ pub struct Recorded {
 
 impl Recorded {
     pub fn new(family: &'static str, policy: Arc<Policy>) -> Arc<Recorded> {
-        Arc::new(Recorded {
-            session: session(family, policy),
-            sent: Mutex::default(),
-            settled: Mutex::default(),
-        })
+        Arc::new(Recorded { session: session(family, policy), sent: Mutex::default(), settled: Mutex::default() })
     }
 
     /// `METHOD URL` of every request.
     pub fn calls(&self) -> Vec<String> {
         let sent = self.sent.lock().expect("unpoisoned");
-        sent.iter()
-            .map(|call| call.lines().next().unwrap_or_default().to_string())
-            .collect()
+        sent.iter().map(|call| call.lines().next().unwrap_or_default().to_string()).collect()
     }
 
     fn pass(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
-        let mut call = format!(
-            "{} {}",
-            format!("{:?}", request.method).to_uppercase(),
-            request.url
-        );
+        let mut call = format!("{} {}", format!("{:?}", request.method).to_uppercase(), request.url);
         for (name, value) in &request.headers {
             call.push_str(&format!("\n{name}: {}", value.expose()));
         }
@@ -123,19 +102,9 @@ impl Gate for Recorded {
         Box::pin(self.session.admit(host, port))
     }
 
-    fn settle(
-        &self,
-        wire: &str,
-        host: &str,
-        bytes: u64,
-        took: Duration,
-        failure: Option<&Failure>,
-    ) {
+    fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
         let class = failure.map(|failure| failure.class);
-        self.settled
-            .lock()
-            .expect("unpoisoned")
-            .push((bytes, class));
+        self.settled.lock().expect("unpoisoned").push((bytes, class));
         self.session.settle(wire, host, bytes, took, failure);
     }
 

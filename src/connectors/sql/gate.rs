@@ -33,14 +33,7 @@ impl Gate for Session {
         Box::pin(Session::admit(self, host, port))
     }
 
-    fn settle(
-        &self,
-        wire: &str,
-        host: &str,
-        bytes: u64,
-        took: Duration,
-        failure: Option<&Failure>,
-    ) {
+    fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
         Session::settle(self, wire, host, bytes, took, failure);
     }
 
@@ -72,11 +65,7 @@ impl Call {
     /// The gate's.
     pub async fn admit(gate: &Arc<dyn Gate>, server: &Server) -> Result<Call, Failure> {
         let admitted = gate.admit(&server.host, server.port).await?;
-        let unfinished = Failure::new(
-            Class::Network,
-            format!("{server}: the attempt ended before the server answered"),
-            "",
-        );
+        let unfinished = Failure::new(Class::Network, format!("{server}: the attempt ended before the server answered"), "");
         Ok(Call {
             gate: Arc::clone(gate),
             admitted,
@@ -110,28 +99,13 @@ impl Call {
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let counted = self.gate.traffic();
-        Traffic {
-            calls: counted.calls,
-            bytes: counted
-                .bytes
-                .saturating_add(self.bytes.load(Ordering::Relaxed)),
-        }
+        Traffic { calls: counted.calls, bytes: counted.bytes.saturating_add(self.bytes.load(Ordering::Relaxed)) }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let last = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        self.gate.settle(
-            self.wire,
-            &self.host,
-            self.bytes.load(Ordering::Relaxed),
-            self.started.elapsed(),
-            last.as_ref(),
-        );
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.gate.settle(self.wire, &self.host, self.bytes.load(Ordering::Relaxed), self.started.elapsed(), last.as_ref());
     }
 }

@@ -21,9 +21,7 @@ pub const GRANTS: usize = 20;
 /// The resource id may only shorten a limit.
 #[must_use]
 pub fn connect(server: &Server) -> Duration {
-    server
-        .connect_timeout
-        .map_or(CONNECT, |own| own.min(CONNECT))
+    server.connect_timeout.map_or(CONNECT, |own| own.min(CONNECT))
 }
 
 /// As [`connect`], for one answer.

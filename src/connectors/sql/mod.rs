@@ -93,13 +93,7 @@ impl Engine for SqlEngine {
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
         Box::pin(async move {
             let gate: Arc<dyn Gate> = Arc::new(target.session);
-            self.open_through(
-                gate,
-                &target.resource_id,
-                target.credential.as_ref(),
-                target.policy,
-            )
-            .await
+            self.open_through(gate, &target.resource_id, target.credential.as_ref(), target.policy).await
         })
     }
 }
@@ -113,50 +107,20 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         version: 1,
         namespace: "autonomy".into(),
         slo: Slo { coverage: 0.9 },
-        eligibility: Eligibility {
-            evidence: vec!["Sanctioned".into()],
-            max_risk: crate::model::Risk::High,
-            min_confidence: 0.0,
-        },
-        safe_mode: SafeMode {
-            max_items: 20,
-            step_timeout: Duration::from_secs(20),
-            attempt_timeout: Duration::from_secs(60),
-        },
+        eligibility: Eligibility { evidence: vec!["Sanctioned".into()], max_risk: crate::model::Risk::High, min_confidence: 0.0 },
+        safe_mode: SafeMode { max_items: 20, step_timeout: Duration::from_secs(20), attempt_timeout: Duration::from_secs(60) },
         allowlist: Default::default(),
-        network: Network {
-            allow_private: Vec::new(),
-            proxy: None,
-            ca_file: None,
-        },
+        network: Network { allow_private: Vec::new(), proxy: None, ca_file: None },
         files: Files { roots },
-        caps: Caps {
-            default: Cap {
-                per_second: 5.0,
-                burst: 10,
-                per_day: 2000,
-                concurrency: 2,
-            },
-            families: Default::default(),
-        },
-        backoff: Backoff {
-            initial: Duration::from_secs(5),
-            max: Duration::from_secs(900),
-            jitter: 0.2,
-        },
-        breaker: Breaker {
-            failures: 5,
-            open_for: Duration::from_secs(30),
-        },
+        caps: Caps { default: Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 }, families: Default::default() },
+        backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(900), jitter: 0.2 },
+        breaker: Breaker { failures: 5, open_for: Duration::from_secs(30) },
         recheck: Recheck {
             health: Duration::from_secs(21_600),
             drift: Duration::from_secs(86_400),
             awaiting_credentials: Duration::from_secs(300),
         },
-        reconcile: Reconcile {
-            concurrency: 64,
-            resync: Duration::from_secs(30),
-        },
+        reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30) },
         families: Default::default(),
         api: Api::default(),
         digest: crate::model::Digest::default(),

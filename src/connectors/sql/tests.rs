@@ -11,10 +11,7 @@ fn server(id: &str) -> uri::Server {
 }
 
 fn text(what: &str, failure: &Failure) -> String {
-    format!(
-        "# {what}\n{:?}\n  {}\n  fix: {}\n",
-        failure.class, failure.title, failure.fix
-    )
+    format!("# {what}\n{:?}\n  {}\n  fix: {}\n", failure.class, failure.title, failure.fix)
 }
 
 fn snapshot(name: &str, text: &str) {
@@ -32,12 +29,7 @@ fn every_postgres_code_has_its_class_and_its_fix() {
     for (code, stage, words, class) in [
         ("28P01", Stage::Open, "", Class::CredentialRejected),
         ("28000", Stage::Open, "", Class::CredentialRejected),
-        (
-            "28000",
-            Stage::Open,
-            "no pg_hba.conf entry for host, no encryption",
-            Class::CredentialRejected,
-        ),
+        ("28000", Stage::Open, "no pg_hba.conf entry for host, no encryption", Class::CredentialRejected),
         ("3D000", Stage::Open, "", Class::NotFound),
         ("42501", Stage::Open, "", Class::PermissionDenied),
         ("42501", work, "", Class::PermissionDenied),
@@ -105,10 +97,7 @@ fn every_refusal_of_a_resource_id_can_be_read() {
         "jdbc:sqlite::memory:",
         "jdbc:sqlite:x?cache=shared",
     ] {
-        let failure = SqlEngine
-            .accepts(id)
-            .err()
-            .unwrap_or_else(|| panic!("{id} was accepted"));
+        let failure = SqlEngine.accepts(id).err().unwrap_or_else(|| panic!("{id} was accepted"));
         all.push_str(&text(id, &failure));
     }
     snapshot("sql_resource_ids", &all);
@@ -119,19 +108,9 @@ fn a_plan_names_host_and_database_and_a_broken_id_is_never_shown() {
     let policy = test_policy(Vec::new());
     let id = "jdbc:postgresql://DB.example/shop?sslmode=verify-full";
     let calls = SqlEngine.planned_calls(id, &policy);
-    assert_eq!(
-        calls,
-        [PlannedCall {
-            method: "SQL READ ONLY".into(),
-            host: "db.example:5432".into(),
-            path: "/shop".into()
-        }]
-    );
+    assert_eq!(calls, [PlannedCall { method: "SQL READ ONLY".into(), host: "db.example:5432".into(), path: "/shop".into() }]);
     assert_eq!(SqlEngine.account(id, &policy), "db.example:5432");
-    assert_eq!(
-        (SqlEngine.need(id), SqlEngine.need("jdbc:sqlite:a.db")),
-        (Need::Required, Need::Optional)
-    );
+    assert_eq!((SqlEngine.need(id), SqlEngine.need("jdbc:sqlite:a.db")), (Need::Required, Need::Optional));
     let broken = "postgres://joe:hunter2@h/db";
     assert!(SqlEngine.planned_calls(broken, &policy).is_empty());
     assert!(!SqlEngine.account(broken, &policy).contains("hunter2"));
@@ -140,29 +119,17 @@ fn a_plan_names_host_and_database_and_a_broken_id_is_never_shown() {
 #[test]
 fn clear_text_needs_loopback_or_a_written_word() {
     let judge = |id: &str, address: &str| {
-        tls::encrypted(
-            &server(id),
-            address.parse().unwrap_or_else(|e| panic!("{e}")),
-        )
-        .map_err(|f| f.class)
+        tls::encrypted(&server(id), address.parse().unwrap_or_else(|e| panic!("{e}"))).map_err(|f| f.class)
     };
     let (loopback, remote) = ("127.0.0.1:5432", "192.0.2.1:5432");
     for (id, here, there) in [
         ("h:5432/db", Ok(false), Ok(true)),
-        (
-            "postgres://h/db?sslmode=prefer",
-            Ok(false),
-            Err(Class::Misconfigured),
-        ),
+        ("postgres://h/db?sslmode=prefer", Ok(false), Err(Class::Misconfigured)),
         ("postgres://h/db?sslmode=disable", Ok(false), Ok(false)),
         ("postgres://h/db?sslmode=require", Ok(true), Ok(true)),
         ("jdbc:mysql://h/db?useSSL=true", Ok(true), Ok(true)),
     ] {
-        assert_eq!(
-            (judge(id, loopback), judge(id, remote)),
-            (here, there),
-            "{id}"
-        );
+        assert_eq!((judge(id, loopback), judge(id, remote)), (here, there), "{id}");
     }
     assert_eq!(judge("h:5432/db", "[::ffff:127.0.0.1]:5432"), Ok(false));
 }

@@ -22,9 +22,7 @@ pub fn encrypted(server: &Server, address: SocketAddr) -> Result<bool, Failure> 
         Tls::Unsaid => Ok(!loopback),
         Tls::Prefer if loopback => Ok(false),
         Tls::Prefer => Err(misconfigured(
-            format!(
-                "{server}: sslmode=prefer may fall back to clear text and is accepted on loopback only"
-            ),
+            format!("{server}: sslmode=prefer may fall back to clear text and is accepted on loopback only"),
             "write sslmode=verify-full, or sslmode=disable to go without encryption",
         )),
     }
@@ -47,14 +45,8 @@ pub fn client(network: &Network) -> Result<rustls::ClientConfig, Failure> {
     })?;
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| {
-            Failure::new(Class::Bug, "TLS cannot be set up", "report this")
-                .detail(error.to_string())
-        })?;
-    Ok(builder
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+        .map_err(|error| Failure::new(Class::Bug, "TLS cannot be set up", "report this").detail(error.to_string()))?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
 }
 
 /// The certificates of `network.ca_file`.
@@ -64,17 +56,12 @@ fn extra_roots(network: &Network) -> Result<Vec<CertificateDer<'static>>, Failur
     };
     let unreadable = |words: String| {
         misconfigured(
-            format!(
-                "the policy's network.ca_file {} cannot be read",
-                path.display()
-            ),
+            format!("the policy's network.ca_file {} cannot be read", path.display()),
             "name a readable file of PEM certificates in network.ca_file",
         )
         .detail(words)
     };
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| unreadable(error.to_string()))?
-        .collect();
+    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|error| unreadable(error.to_string()))?.collect();
     let all = all.map_err(|error| unreadable(error.to_string()))?;
     if all.is_empty() {
         return Err(unreadable("it holds no PEM certificate".to_string()));
@@ -89,15 +76,10 @@ pub fn failure(server: &Server, words: &str) -> Failure {
         "name the issuer's PEM file in the policy's network.ca_file".to_string()
     } else if words.contains("not valid for name") {
         "use the host name that the server's certificate carries in the resource id".to_string()
-    } else if words.contains("does not support TLS")
-        || words.contains("does not have this capability")
-    {
+    } else if words.contains("does not support TLS") || words.contains("does not have this capability") {
         "switch TLS on at the server, or write ?sslmode=disable into the resource id to go without encryption".to_string()
     } else {
-        format!(
-            "check the certificate and the TLS versions of {}",
-            server.authority()
-        )
+        format!("check the certificate and the TLS versions of {}", server.authority())
     };
     Failure::new(Class::Network, format!("{server}: TLS failed"), fix).detail(words)
 }

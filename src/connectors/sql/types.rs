@@ -56,9 +56,7 @@ fn admit_null(schema: &mut Value) {
             let one = std::mem::take(one);
             schema["type"] = json!(["null", one]);
         }
-        Some(Value::Array(many)) if !many.iter().any(|word| word == "null") => {
-            many.insert(0, json!("null"))
-        }
+        Some(Value::Array(many)) if !many.iter().any(|word| word == "null") => many.insert(0, json!("null")),
         _ => {}
     }
 }
@@ -90,9 +88,7 @@ pub fn postgres(native: &str) -> Value {
         "bytea" => binary(),
         "json" | "jsonb" => any(),
         // A precision stands in the middle: `timestamp(3) without time zone`.
-        "timestamp" | "timestamp without time zone" | "timestamp with time zone" => {
-            formatted("date-time")
-        }
+        "timestamp" | "timestamp without time zone" | "timestamp with time zone" => formatted("date-time"),
         "time" | "time without time zone" | "time with time zone" => formatted("time"),
         _ => json!({"type": "string"}),
     }
@@ -105,10 +101,7 @@ pub fn mysql(native: &str) -> Value {
     if lower == "tinyint(1)" {
         return json!({"type": "boolean"});
     }
-    let word = lower
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .next()
-        .unwrap_or_default();
+    let word = lower.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
     match word {
         "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "year" => {
             json!({"type": "integer"})
@@ -119,8 +112,7 @@ pub fn mysql(native: &str) -> Value {
         "time" => formatted("time"),
         "uuid" => formatted("uuid"),
         "json" => any(),
-        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "bit"
-        | "geometry" => binary(),
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "bit" | "geometry" => binary(),
         _ => json!({"type": "string"}),
     }
 }
@@ -141,17 +133,11 @@ pub fn sqlite(native: &str) -> Value {
         "JSON" | "JSONB" => any(),
         "UUID" => formatted("uuid"),
         _ if upper.contains("INT") => json!({"type": "integer"}),
-        _ if ["CHAR", "CLOB", "TEXT"]
-            .iter()
-            .any(|part| upper.contains(part)) =>
-        {
+        _ if ["CHAR", "CLOB", "TEXT"].iter().any(|part| upper.contains(part)) => {
             json!({"type": "string"})
         }
         _ if upper.contains("BLOB") => binary(),
-        _ if ["REAL", "FLOA", "DOUB", "NUM", "DEC"]
-            .iter()
-            .any(|part| upper.contains(part)) =>
-        {
+        _ if ["REAL", "FLOA", "DOUB", "NUM", "DEC"].iter().any(|part| upper.contains(part)) => {
             json!({"type": "number"})
         }
         _ => json!({"type": "string"}),
@@ -167,18 +153,9 @@ mod tests {
         for (native, expected) in [
             ("bigint", json!({"type": "integer"})),
             ("numeric(10,2)", json!({"type": "number"})),
-            (
-                "timestamp(3) without time zone",
-                json!({"type": "string", "format": "date-time"}),
-            ),
-            (
-                "time with time zone",
-                json!({"type": "string", "format": "time"}),
-            ),
-            (
-                "integer[]",
-                json!({"type": "array", "items": {"type": "integer"}}),
-            ),
+            ("timestamp(3) without time zone", json!({"type": "string", "format": "date-time"})),
+            ("time with time zone", json!({"type": "string", "format": "time"})),
+            ("integer[]", json!({"type": "array", "items": {"type": "integer"}})),
             ("character varying(20)", json!({"type": "string"})),
             ("mood", json!({"type": "string"})),
         ] {
@@ -194,28 +171,12 @@ mod tests {
 
     #[test]
     fn a_nullable_column_admits_null_and_keeps_its_native_type() {
-        let column = |nullable| Column {
-            name: "n".into(),
-            native: "bigint".into(),
-            nullable,
-            schema: postgres("bigint"),
-        };
+        let column = |nullable| Column { name: "n".into(), native: "bigint".into(), nullable, schema: postgres("bigint") };
         let schema = |nullable| {
-            let table = Table {
-                name: "t".into(),
-                kind: "table",
-                columns: vec![column(nullable)],
-                ..Table::default()
-            };
+            let table = Table { name: "t".into(), kind: "table", columns: vec![column(nullable)], ..Table::default() };
             stream(table).json_schema["properties"]["n"].clone()
         };
-        assert_eq!(
-            schema(true),
-            json!({"type": ["null", "integer"], "x-native-type": "bigint"})
-        );
-        assert_eq!(
-            schema(false),
-            json!({"type": "integer", "x-native-type": "bigint"})
-        );
+        assert_eq!(schema(true), json!({"type": ["null", "integer"], "x-native-type": "bigint"}));
+        assert_eq!(schema(false), json!({"type": "integer", "x-native-type": "bigint"}));
     }
 }

@@ -79,13 +79,7 @@ impl Wire {
 /// `postgres db.example:5432/shop`: names the resource without any secret.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}/{}",
-            self.wire.word(),
-            self.authority(),
-            self.database
-        )
+        write!(f, "{} {}/{}", self.wire.word(), self.authority(), self.database)
     }
 }
 
@@ -93,18 +87,12 @@ impl Server {
     /// `host:port`, with brackets around an IPv6 address.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
     }
 }
 
-const POSTGRES_FORM: &str =
-    "write postgresql://HOST:PORT/DATABASE or jdbc:postgresql://HOST:PORT/DATABASE";
-const MYSQL_FORM: &str =
-    "write jdbc:mysql://HOST:PORT/DATABASE or jdbc:mariadb://HOST:PORT/DATABASE";
+const POSTGRES_FORM: &str = "write postgresql://HOST:PORT/DATABASE or jdbc:postgresql://HOST:PORT/DATABASE";
+const MYSQL_FORM: &str = "write jdbc:mysql://HOST:PORT/DATABASE or jdbc:mariadb://HOST:PORT/DATABASE";
 
 /// Reads a resource id.
 ///
@@ -113,10 +101,7 @@ const MYSQL_FORM: &str =
 pub fn parse(resource_id: &str) -> Result<Place, Failure> {
     let id = resource_id.trim();
     if id.contains(|c: char| c.is_control()) {
-        return Err(misconfigured(
-            "the resource id holds a control character",
-            "remove it",
-        ));
+        return Err(misconfigured("the resource id holds a control character", "remove it"));
     }
     let Some(rest) = strip_prefix_ignore_case(id, "jdbc:") else {
         return bare(id);
@@ -135,17 +120,9 @@ fn bare(id: &str) -> Result<Place, Failure> {
     if let Some((scheme, _)) = id.split_once("://") {
         return match scheme.to_ascii_lowercase().as_str() {
             "postgres" | "postgresql" => server(Wire::Postgres, &id[scheme.len() + 1..]),
-            "mysql" | "mariadb" => Err(misconfigured(
-                "a MySQL address must be a JDBC URL",
-                MYSQL_FORM,
-            )),
-            "sqlite" | "file" => Err(misconfigured(
-                "an SQLite address must be a JDBC URL",
-                "write jdbc:sqlite:PATH",
-            )),
-            other => Err(dialects::unsupported(
-                other.strip_suffix("+srv").unwrap_or(other),
-            )),
+            "mysql" | "mariadb" => Err(misconfigured("a MySQL address must be a JDBC URL", MYSQL_FORM)),
+            "sqlite" | "file" => Err(misconfigured("an SQLite address must be a JDBC URL", "write jdbc:sqlite:PATH")),
+            other => Err(dialects::unsupported(other.strip_suffix("+srv").unwrap_or(other))),
         };
     }
     server(Wire::Postgres, &format!("//{id}"))
@@ -157,10 +134,7 @@ fn sqlite(rest: &str) -> Result<Place, Failure> {
         return Err(misconfigured("the SQLite address names no file", fix));
     }
     if strip_prefix_ignore_case(rest, "file:").is_some() || rest.contains('?') {
-        return Err(misconfigured(
-            "SQLite URI forms and properties are not accepted",
-            fix,
-        ));
+        return Err(misconfigured("SQLite URI forms and properties are not accepted", fix));
     }
     Ok(Place::Sqlite(rest.to_string()))
 }
@@ -171,20 +145,14 @@ fn server(wire: Wire, rest: &str) -> Result<Place, Failure> {
         Wire::Mysql => MYSQL_FORM,
     };
     let Some(rest) = rest.strip_prefix("//") else {
-        return Err(misconfigured(
-            "the database address has no //HOST part",
-            form,
-        ));
+        return Err(misconfigured("the database address has no //HOST part", form));
     };
     if rest.contains('@') {
         return Err(holds_login());
     }
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let Some((authority, path)) = address.split_once('/') else {
-        return Err(misconfigured(
-            "the database address names no database",
-            form,
-        ));
+        return Err(misconfigured("the database address names no database", form));
     };
     let (host, port) = host_and_port(authority, wire, form)?;
     let database = database(path, form)?;
@@ -205,24 +173,13 @@ fn server(wire: Wire, rest: &str) -> Result<Place, Failure> {
 
 fn host_and_port(authority: &str, wire: Wire, form: &str) -> Result<(String, u16), Failure> {
     if authority.contains(',') {
-        return Err(misconfigured(
-            "the database address names several hosts",
-            format!("name one host per intent: {form}"),
-        ));
+        return Err(misconfigured("the database address names several hosts", format!("name one host per intent: {form}")));
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(inside) => {
-            let (host, after) = inside
-                .split_once(']')
-                .ok_or_else(|| misconfigured("an IPv6 address lacks its ]", form))?;
-            host.parse::<Ipv6Addr>()
-                .map_err(|_| misconfigured("what is in brackets is no IPv6 address", form))?;
-            (
-                host,
-                after
-                    .strip_prefix(':')
-                    .or(if after.is_empty() { Some("") } else { None }),
-            )
+            let (host, after) = inside.split_once(']').ok_or_else(|| misconfigured("an IPv6 address lacks its ]", form))?;
+            host.parse::<Ipv6Addr>().map_err(|_| misconfigured("what is in brackets is no IPv6 address", form))?;
+            (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None }))
         }
         None => {
             let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
@@ -234,20 +191,14 @@ fn host_and_port(authority: &str, wire: Wire, form: &str) -> Result<(String, u16
     };
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if host.is_empty() || host.len() > 253 || !(host.chars().all(is_name) || host.contains(':')) {
-        return Err(misconfigured(
-            "the host of the database address is missing or no host name",
-            form,
-        ));
+        return Err(misconfigured("the host of the database address is missing or no host name", form));
     }
     let port = match port {
         "" => wire.default_port(),
         text => match text.parse::<u16>() {
             Ok(port) if port > 0 => port,
             _ => {
-                return Err(misconfigured(
-                    "the port of the database address is not a number from 1 to 65535",
-                    form,
-                ));
+                return Err(misconfigured("the port of the database address is not a number from 1 to 65535", form));
             }
         },
     };
@@ -257,17 +208,11 @@ fn host_and_port(authority: &str, wire: Wire, form: &str) -> Result<(String, u16
 fn database(path: &str, form: &str) -> Result<String, Failure> {
     let path = path.strip_suffix('/').unwrap_or(path);
     if path.is_empty() || path.contains('/') {
-        return Err(misconfigured(
-            "the database address must name one database",
-            form,
-        ));
+        return Err(misconfigured("the database address must name one database", form));
     }
     match percent_decode_str(path).decode_utf8() {
         Ok(name) if !name.contains('\0') => Ok(name.into_owned()),
-        _ => Err(misconfigured(
-            "the name of the database is no UTF-8 text",
-            form,
-        )),
+        _ => Err(misconfigured("the name of the database is no UTF-8 text", form)),
     }
 }
 
@@ -286,11 +231,7 @@ pub(super) fn misconfigured(title: impl Into<String>, fix: impl Into<String>) ->
 
 fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let head = text.get(..prefix.len())?;
-    if head.eq_ignore_ascii_case(prefix) {
-        text.get(prefix.len()..)
-    } else {
-        None
-    }
+    if head.eq_ignore_ascii_case(prefix) { text.get(prefix.len()..) } else { None }
 }
 
 #[cfg(test)]

@@ -9,54 +9,28 @@ fn ok(id: &str) -> Server {
 }
 
 fn refused(id: &str) -> Failure {
-    parse(id)
-        .err()
-        .unwrap_or_else(|| panic!("{id} was accepted"))
+    parse(id).err().unwrap_or_else(|| panic!("{id} was accepted"))
 }
 
 #[test]
 fn the_forms_of_both_families_are_read() {
     for (id, shown) in [
-        (
-            "jdbc:postgresql://DB.example/shop",
-            "postgres db.example:5432/shop",
-        ),
-        (
-            "postgres://db.example:6432/shop",
-            "postgres db.example:6432/shop",
-        ),
-        (
-            "postgresql://[::1]:5432/sh%20op",
-            "postgres [::1]:5432/sh op",
-        ),
+        ("jdbc:postgresql://DB.example/shop", "postgres db.example:5432/shop"),
+        ("postgres://db.example:6432/shop", "postgres db.example:6432/shop"),
+        ("postgresql://[::1]:5432/sh%20op", "postgres [::1]:5432/sh op"),
         ("db.example:5432/shop", "postgres db.example:5432/shop"),
         ("jdbc:mysql://db.example/shop", "mysql db.example:3306/shop"),
-        (
-            "JDBC:MariaDB://127.0.0.1:3307/shop",
-            "mysql 127.0.0.1:3307/shop",
-        ),
+        ("JDBC:MariaDB://127.0.0.1:3307/shop", "mysql 127.0.0.1:3307/shop"),
     ] {
         assert_eq!(ok(id).to_string(), shown);
     }
-    assert_eq!(
-        parse("jdbc:sqlite:seeds/data/shop.db"),
-        Ok(Place::Sqlite("seeds/data/shop.db".to_string()))
-    );
+    assert_eq!(parse("jdbc:sqlite:seeds/data/shop.db"), Ok(Place::Sqlite("seeds/data/shop.db".to_string())));
 }
 
 #[test]
 fn properties_are_read() {
-    let server = ok(
-        "jdbc:postgresql://h/db?sslmode=disable&currentSchema=sales&ApplicationName=aod&connectTimeout=2",
-    );
-    assert_eq!(
-        (
-            server.tls,
-            server.schema.as_deref(),
-            server.application.as_deref()
-        ),
-        (Tls::Disable, Some("sales"), Some("aod"))
-    );
+    let server = ok("jdbc:postgresql://h/db?sslmode=disable&currentSchema=sales&ApplicationName=aod&connectTimeout=2");
+    assert_eq!((server.tls, server.schema.as_deref(), server.application.as_deref()), (Tls::Disable, Some("sales"), Some("aod")));
     assert_eq!(server.connect_timeout, Some(Duration::from_secs(2)));
     assert_eq!(
         ok("jdbc:mysql://h/db?sslMode=VERIFY_IDENTITY&connectTimeout=900").connect_timeout,
@@ -79,29 +53,17 @@ fn a_login_in_the_address_is_refused_and_never_echoed() {
         let failure = refused(id);
         assert_eq!(failure.class, Class::Misconfigured, "{id}");
         assert!(failure.fix.contains("credential_locator"), "{failure:?}");
-        assert!(
-            !format!("{failure:?}").contains("hunter2") && !format!("{failure:?}").contains("joe"),
-            "{failure:?}"
-        );
+        assert!(!format!("{failure:?}").contains("hunter2") && !format!("{failure:?}").contains("joe"), "{failure:?}");
     }
 }
 
 #[test]
 fn dangerous_and_unknown_properties_are_refused_by_name() {
     for (id, name) in [
-        (
-            "jdbc:mysql://h/db?allowLoadLocalInfile=true",
-            "allowLoadLocalInfile",
-        ),
+        ("jdbc:mysql://h/db?allowLoadLocalInfile=true", "allowLoadLocalInfile"),
         ("jdbc:mysql://h/db?autoDeserialize=true", "autoDeserialize"),
-        (
-            "jdbc:postgresql://h/db?socketFactory=evil.Class",
-            "socketFactory",
-        ),
-        (
-            "jdbc:postgresql://h/db?sslfactory=org.x.NonValidating",
-            "sslfactory",
-        ),
+        ("jdbc:postgresql://h/db?socketFactory=evil.Class", "socketFactory"),
+        ("jdbc:postgresql://h/db?sslfactory=org.x.NonValidating", "sslfactory"),
         ("jdbc:postgresql://h/db?INIT=RUNSCRIPT", "INIT"),
         ("jdbc:postgresql://h/db?colour=blue", "colour"),
         ("jdbc:mysql://h/db?currentSchema=x", "currentSchema"),
@@ -109,10 +71,7 @@ fn dangerous_and_unknown_properties_are_refused_by_name() {
         let failure = refused(id);
         assert_eq!(failure.class, Class::Misconfigured, "{id}");
         assert!(failure.title.contains(name), "{failure:?}");
-        assert!(
-            !format!("{failure:?}").contains("evil.Class"),
-            "{failure:?}"
-        );
+        assert!(!format!("{failure:?}").contains("evil.Class"), "{failure:?}");
     }
 }
 
@@ -129,10 +88,7 @@ fn other_dialects_are_unsupported_and_say_what_would_serve() {
     ] {
         let failure = refused(id);
         assert_eq!(failure.class, Class::Unsupported, "{id}");
-        assert!(
-            failure.title.contains(dialect) && failure.fix.contains(served),
-            "{failure:?}"
-        );
+        assert!(failure.title.contains(dialect) && failure.fix.contains(served), "{failure:?}");
     }
 }
 

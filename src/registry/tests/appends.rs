@@ -11,27 +11,11 @@ async fn two_hundred_pushes_at_once_of_one_intent_make_one_entry() {
     let rig = Rig::new();
     let registry = rig.open();
     let pushes = (0..200).map(|_| registry.accept(vec![document("db", "")]));
-    let hows: Vec<How> = join_all(pushes)
-        .await
-        .into_iter()
-        .map(|answer| answer.unwrap()[0].how)
-        .collect();
+    let hows: Vec<How> = join_all(pushes).await.into_iter().map(|answer| answer.unwrap()[0].how).collect();
     assert_eq!(hows.iter().filter(|how| **how == How::Created).count(), 1);
-    assert_eq!(
-        hows.iter().filter(|how| **how == How::Unchanged).count(),
-        199
-    );
+    assert_eq!(hows.iter().filter(|how| **how == How::Unchanged).count(), 199);
     assert_eq!(rig.rows(), 1);
-    assert_eq!(
-        registry
-            .world()
-            .connections
-            .values()
-            .next()
-            .unwrap()
-            .generation,
-        1
-    );
+    assert_eq!(registry.world().connections.values().next().unwrap().generation, 1);
 }
 
 #[tokio::test]
@@ -40,21 +24,11 @@ async fn a_burst_of_documents_shares_few_transactions() {
     let registry = rig.open();
     let before = registry.transactions();
     let names: Vec<String> = (0..2000).map(|number| format!("db{number}")).collect();
-    let pushes = names
-        .iter()
-        .map(|name| registry.accept(vec![document(name, "")]));
-    assert!(
-        join_all(pushes)
-            .await
-            .into_iter()
-            .all(|answer| answer.unwrap()[0].how == How::Created)
-    );
+    let pushes = names.iter().map(|name| registry.accept(vec![document(name, "")]));
+    assert!(join_all(pushes).await.into_iter().all(|answer| answer.unwrap()[0].how == How::Created));
     assert_eq!(rig.rows(), 2000);
     let transactions = registry.transactions() - before;
-    assert!(
-        transactions < 200,
-        "{transactions} transactions for 2000 commands"
-    );
+    assert!(transactions < 200, "{transactions} transactions for 2000 commands");
 }
 
 /// The last document of a command wins, whatever was in force before it and whatever else it holds.
@@ -66,33 +40,13 @@ async fn documents_of_one_connection_in_one_command_are_taken_in_order() {
     let hows = |notes: &'static [&'static str]| {
         let documents = notes.iter().map(|note| document("db", note)).collect();
         let registry = &registry;
-        async move {
-            registry
-                .accept(documents)
-                .await
-                .unwrap()
-                .into_iter()
-                .map(|one| one.how)
-                .collect::<Vec<_>>()
-        }
+        async move { registry.accept(documents).await.unwrap().into_iter().map(|one| one.how).collect::<Vec<_>>() }
     };
-    assert_eq!(
-        hows(&["a", "b", "a", "a"]).await,
-        [How::Created, How::Changed, How::Changed, How::Unchanged]
-    );
+    assert_eq!(hows(&["a", "b", "a", "a"]).await, [How::Created, How::Changed, How::Changed, How::Unchanged]);
     assert_eq!(in_force(&registry), document("db", "a").0.digest());
     assert_eq!(hows(&["b", "a"]).await, [How::Changed, How::Changed]);
     assert_eq!(in_force(&registry), document("db", "a").0.digest());
-    assert_eq!(
-        registry
-            .world()
-            .connections
-            .values()
-            .next()
-            .unwrap()
-            .generation,
-        5
-    );
+    assert_eq!(registry.world().connections.values().next().unwrap().generation, 5);
     assert_eq!(rig.rows(), 5);
 }
 
@@ -102,27 +56,14 @@ async fn what_two_files_desired_is_retired_when_one_command_withdraws_both() {
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
     let other = Origin::folder("b.json");
-    registry
-        .accept(vec![(document("db", "").0, other.clone())])
-        .await
-        .unwrap();
-    let wishes = vec![
-        (id, Origin::folder("a.json")),
-        (id, other.clone()),
-        (id, other),
-    ];
-    registry
-        .withdraw(wishes.clone(), "the file is gone")
-        .await
-        .unwrap();
+    registry.accept(vec![(document("db", "").0, other.clone())]).await.unwrap();
+    let wishes = vec![(id, Origin::folder("a.json")), (id, other.clone()), (id, other)];
+    registry.withdraw(wishes.clone(), "the file is gone").await.unwrap();
     assert_eq!(registry.world().connections[&id].state(), State::Retired);
     assert_eq!(rig.rows(), 5, "two accepted, two withdrawn, one retired");
     registry.withdraw(wishes, "the file is gone").await.unwrap();
     assert_eq!(rig.rows(), 5, "a withdrawal by nobody appends nothing");
-    assert_eq!(
-        registry.accept(vec![document("db", "")]).await.unwrap()[0].how,
-        How::Created
-    );
+    assert_eq!(registry.accept(vec![document("db", "")]).await.unwrap()[0].how, How::Created);
 }
 
 #[tokio::test]
@@ -131,19 +72,10 @@ async fn the_same_policy_again_appends_nothing() {
     let registry = rig.open();
     for (policy, rows) in [("a", 1), ("a", 1), ("b", 2), ("a", 3)] {
         let digest = Digest::of(policy.as_bytes());
-        registry
-            .accept_policy(digest, policy.to_string())
-            .await
-            .unwrap();
+        registry.accept_policy(digest, policy.to_string()).await.unwrap();
         assert_eq!(rig.rows(), rows);
-        assert_eq!(
-            registry.reader().last_policy().unwrap().as_deref(),
-            Some(policy)
-        );
-        assert_eq!(
-            registry.world().policy.map(|(digest, _)| digest),
-            Some(digest)
-        );
+        assert_eq!(registry.reader().last_policy().unwrap().as_deref(), Some(policy));
+        assert_eq!(registry.world().policy.map(|(digest, _)| digest), Some(digest));
     }
 }
 
@@ -160,11 +92,7 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let class = proptest::option::of(proptest::sample::select(vec![
-        Class::Network,
-        Class::Throttled,
-        Class::Remote,
-    ]));
+    let class = proptest::option::of(proptest::sample::select(vec![Class::Network, Class::Throttled, Class::Remote]));
     prop_oneof![
         4 => (0..3_u8, 0..2_u8, 0..2_u8).prop_map(|(db, origin, note)| Act::Accept(db, origin, note)),
         2 => (0..3_u8, 0..2_u8).prop_map(|(db, origin)| Act::Withdraw(db, origin)),
@@ -197,43 +125,20 @@ async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
             let _ = open.withdraw(vec![(id(db), file(origin))], "gone").await;
         }
         Act::Attempt(db, class, full, heal) => {
-            let known = open
-                .world()
-                .connections
-                .get(&id(db))
-                .filter(|known| known.retired.is_none())
-                .cloned();
+            let known = open.world().connections.get(&id(db)).filter(|known| known.retired.is_none()).cloned();
             let sealed = open.world().sealed.contains(name(db).0);
             if known.is_some() && !sealed {
                 let scope = if full { Scope::Full } else { Scope::Health };
-                attempt(
-                    open,
-                    id(db),
-                    why(heal),
-                    &outcome(class, scope, if full { &["t"] } else { &[] }),
-                )
-                .await;
+                attempt(open, id(db), why(heal), &outcome(class, scope, if full { &["t"] } else { &[] })).await;
             }
         }
         Act::Lost(db, heal) => {
-            let generation = open
-                .world()
-                .connections
-                .get(&id(db))
-                .map_or(0, |known| known.generation);
+            let generation = open.world().connections.get(&id(db)).map_or(0, |known| known.generation);
             if generation > 0 {
-                let _ = open
-                    .begin(
-                        id(db),
-                        super::rig::under(why(heal), Scope::Full, generation),
-                    )
-                    .await;
+                let _ = open.begin(id(db), super::rig::under(why(heal), Scope::Full, generation)).await;
             }
         }
-        Act::Policy(policy) => open
-            .accept_policy(Digest([policy; 32]), String::new())
-            .await
-            .unwrap(),
+        Act::Policy(policy) => open.accept_policy(Digest([policy; 32]), String::new()).await.unwrap(),
         Act::Seal => drop(open.seal("demo", Vec::new()).await.unwrap()),
         Act::Reopen => {
             open.close().await;
@@ -271,14 +176,7 @@ fn prefixes(registry: &Registry) {
     let ids: Vec<ConnectionId> = registry.world().connections.keys().copied().collect();
     let mut entries = Vec::new();
     for id in ids {
-        entries.extend(
-            registry
-                .reader()
-                .history(id, None, 1000)
-                .unwrap()
-                .into_iter()
-                .map(|version| version.entry),
-        );
+        entries.extend(registry.reader().history(id, None, 1000).unwrap().into_iter().map(|version| version.entry));
     }
     entries.sort_by_key(|entry| entry.seq);
     for at in entries.iter().map(|entry| entry.at).chain([Timestamp(0)]) {

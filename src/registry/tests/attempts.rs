@@ -13,26 +13,14 @@ async fn an_attempt_that_a_crash_cut_off_counts_as_a_failure_and_changes_no_stat
             registry.close().await;
             rig.open()
         };
-        let ticket = registry
-            .begin(id, under(why, Scope::Full, 1))
-            .await
-            .unwrap();
-        assert_eq!(
-            registry.world().connections[&id].begun.is_some(),
-            why == Why::Heal
-        );
+        let ticket = registry.begin(id, under(why, Scope::Full, 1)).await.unwrap();
+        assert_eq!(registry.world().connections[&id].begun.is_some(), why == Why::Heal);
         drop(ticket);
         registry.close().await;
         let registry = rig.open();
         let known = registry.world().connections[&id].clone();
-        assert_eq!(
-            known.last.as_ref().unwrap().facts.class,
-            Some(Class::Interrupted)
-        );
-        assert_eq!(
-            (known.state(), known.failures, known.begun),
-            (State::Active, failures, None)
-        );
+        assert_eq!(known.last.as_ref().unwrap().facts.class, Some(Class::Interrupted));
+        assert_eq!((known.state(), known.failures, known.begun), (State::Active, failures, None));
         registry.close().await;
     }
     rig.rows();
@@ -43,44 +31,18 @@ async fn a_ticket_that_was_never_finished_is_interrupted_by_the_next_one() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    let _ = registry
-        .begin(id, under(Why::New, Scope::Full, 1))
-        .await
-        .unwrap();
-    let ticket = registry
-        .begin(id, under(Why::Retry, Scope::Full, 1))
-        .await
-        .unwrap();
-    let class = |registry: &super::super::Registry| {
-        registry.world().connections[&id]
-            .last
-            .as_ref()
-            .and_then(|last| last.facts.class)
-    };
+    let _ = registry.begin(id, under(Why::New, Scope::Full, 1)).await.unwrap();
+    let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
+    let class =
+        |registry: &super::super::Registry| registry.world().connections[&id].last.as_ref().and_then(|last| last.facts.class);
     assert_eq!(class(&registry), Some(Class::Interrupted));
-    registry
-        .finish(&ticket, &outcome(None, Scope::Full, &["t"]))
-        .await
-        .unwrap();
+    registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap();
     assert_eq!(class(&registry), None);
-    let kinds: Vec<&str> = registry
-        .reader()
-        .history(id, None, 99)
-        .unwrap()
-        .iter()
-        .rev()
-        .map(|version| version.entry.fact.kind())
-        .collect();
+    let kinds: Vec<&str> =
+        registry.reader().history(id, None, 99).unwrap().iter().rev().map(|version| version.entry.fact.kind()).collect();
     assert_eq!(
         kinds,
-        [
-            "intent_accepted",
-            "attempt_begun",
-            "attempt_finished",
-            "attempt_begun",
-            "catalog_registered",
-            "attempt_finished"
-        ]
+        ["intent_accepted", "attempt_begun", "attempt_finished", "attempt_begun", "catalog_registered", "attempt_finished"]
     );
 }
 
@@ -104,11 +66,7 @@ async fn a_recheck_that_finds_nothing_new_appends_nothing_and_is_remembered() {
     registry.close().await;
     let registry = rig.open();
     let known = registry.world().connections[&id].clone();
-    assert_eq!(
-        (known.failures, known.looked_at()),
-        (5, looked_at),
-        "a restart neither shortens nor inflates a backoff"
-    );
+    assert_eq!((known.failures, known.looked_at()), (5, looked_at), "a restart neither shortens nor inflates a backoff");
 }
 
 /// The count of unchanged failures lives beside the ledger; another failure must not lose it.
@@ -118,47 +76,19 @@ async fn another_failure_goes_on_counting_also_after_a_restart() {
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
     for _ in 0..4 {
-        attempt(
-            &registry,
-            id,
-            Why::Retry,
-            &outcome(Some(Class::Network), Scope::Full, &[]),
-        )
-        .await;
+        attempt(&registry, id, Why::Retry, &outcome(Some(Class::Network), Scope::Full, &[])).await;
     }
-    assert!(
-        attempt(
-            &registry,
-            id,
-            Why::Retry,
-            &outcome(Some(Class::Remote), Scope::Full, &[])
-        )
-        .await
-    );
+    assert!(attempt(&registry, id, Why::Retry, &outcome(Some(Class::Remote), Scope::Full, &[])).await);
     assert_eq!(registry.world().connections[&id].failures, 5);
-    let ticket = registry
-        .begin(id, under(Why::Retry, Scope::Full, 1))
-        .await
-        .unwrap();
+    let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
     drop(ticket);
     registry.close().await;
     let registry = rig.open();
-    assert_eq!(
-        registry.world().connections[&id].failures,
-        6,
-        "with the interrupted one"
-    );
-    registry
-        .accept(vec![document("db", "another")])
-        .await
-        .unwrap();
+    assert_eq!(registry.world().connections[&id].failures, 6, "with the interrupted one");
+    registry.accept(vec![document("db", "another")]).await.unwrap();
     assert_eq!(registry.world().connections[&id].failures, 0);
     registry.close().await;
-    assert_eq!(
-        rig.open().world().connections[&id].failures,
-        0,
-        "a new document starts anew"
-    );
+    assert_eq!(rig.open().world().connections[&id].failures, 0, "a new document starts anew");
 }
 
 #[tokio::test]
@@ -170,24 +100,8 @@ async fn a_full_look_is_remembered_when_a_health_look_follows() {
     attempt(&registry, id, Why::New, &full).await;
     assert!(!attempt(&registry, id, Why::Drift, &full).await);
     let full_at = registry.world().connections[&id].checked_full;
-    assert!(
-        !attempt(
-            &registry,
-            id,
-            Why::Health,
-            &outcome(None, Scope::Health, &[])
-        )
-        .await
-    );
-    assert!(
-        attempt(
-            &registry,
-            id,
-            Why::Health,
-            &outcome(Some(Class::Network), Scope::Health, &[])
-        )
-        .await
-    );
+    assert!(!attempt(&registry, id, Why::Health, &outcome(None, Scope::Health, &[])).await);
+    assert!(attempt(&registry, id, Why::Health, &outcome(Some(Class::Network), Scope::Health, &[])).await);
     registry.close().await;
     assert_eq!(rig.open().world().connections[&id].checked_full, full_at);
 }
@@ -197,36 +111,13 @@ async fn a_catalog_is_appended_only_when_its_structure_changed() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    for (streams, version) in [
-        (["t", "u"], 1),
-        (["t", "u"], 1),
-        (["t", "v"], 2),
-        (["t", "u"], 3),
-    ] {
-        attempt(
-            &registry,
-            id,
-            Why::Heal,
-            &outcome(None, Scope::Full, &streams),
-        )
-        .await;
-        assert_eq!(
-            registry.world().connections[&id]
-                .catalog
-                .map(|(version, _, _)| version),
-            Some(version)
-        );
+    for (streams, version) in [(["t", "u"], 1), (["t", "u"], 1), (["t", "v"], 2), (["t", "u"], 3)] {
+        attempt(&registry, id, Why::Heal, &outcome(None, Scope::Full, &streams)).await;
+        assert_eq!(registry.world().connections[&id].catalog.map(|(version, _, _)| version), Some(version));
     }
     let (version, text) = registry.reader().catalog(id, Some(2)).unwrap().unwrap();
     assert!(version == 2 && text.contains("\"v\""), "{text}");
-    assert_eq!(
-        registry
-            .reader()
-            .catalog(id, None)
-            .unwrap()
-            .map(|(version, _)| version),
-        Some(3)
-    );
+    assert_eq!(registry.reader().catalog(id, None).unwrap().map(|(version, _)| version), Some(3));
     assert_eq!(registry.reader().catalog(id, Some(4)).unwrap(), None);
 }
 
@@ -235,19 +126,10 @@ async fn an_outcome_for_a_connection_that_was_retired_meanwhile_is_dropped() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    let ticket = registry
-        .begin(id, under(Why::Retry, Scope::Full, 1))
-        .await
-        .unwrap();
-    registry
-        .withdraw(vec![(id, Origin::folder("a.json"))], "gone")
-        .await
-        .unwrap();
+    let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
+    registry.withdraw(vec![(id, Origin::folder("a.json"))], "gone").await.unwrap();
     let rows = rig.rows();
-    let recorded = registry
-        .finish(&ticket, &outcome(None, Scope::Full, &["t"]))
-        .await
-        .unwrap();
+    let recorded = registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap();
     assert!(!recorded.appended);
     assert_eq!(rig.rows(), rows);
     let last = registry.reader().history(id, None, 1).unwrap();

@@ -16,10 +16,7 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
     let mut full = 0;
     for number in 0..50 {
         let long = document("big", &format!("{number}{}", "x".repeat(9000)));
-        full += usize::from(matches!(
-            registry.accept(vec![long]).await,
-            Err(RegistryError::Full)
-        ));
+        full += usize::from(matches!(registry.accept(vec![long]).await, Err(RegistryError::Full)));
     }
     assert!(full >= 49, "{full} of 50");
     assert!(matches!(registry.probe().await, Err(RegistryError::Full)));
@@ -42,17 +39,8 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
     std::fs::write(rig.limit(), "1000000").unwrap();
     registry.probe().await.unwrap();
     accepted(&registry, "later").await;
-    let ticket = registry
-        .begin(id, under(Why::Heal, Scope::Full, 1))
-        .await
-        .unwrap();
-    assert!(
-        registry
-            .finish(&ticket, &outcome(None, Scope::Full, &["t"]))
-            .await
-            .unwrap()
-            .appended
-    );
+    let ticket = registry.begin(id, under(Why::Heal, Scope::Full, 1)).await.unwrap();
+    assert!(registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap().appended);
     assert_eq!(registry.reader().world().unwrap(), *registry.world());
     rig.rows();
 }
@@ -61,23 +49,12 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
 async fn a_refused_command_leaves_its_transaction_whole() {
     let rig = Rig::new();
     let registry = rig.open();
-    assert!(
-        registry
-            .seal(
-                "demo",
-                vec![(intent("demo", "seed", ""), Origin("seed:a".into()))]
-            )
-            .await
-            .unwrap()
-    );
+    assert!(registry.seal("demo", vec![(intent("demo", "seed", ""), Origin("seed:a".into()))]).await.unwrap());
     let answers = join_all((0..20).map(|number| {
         let namespace = if number % 2 == 0 { "demo" } else { "autonomy" };
         registry.accept(vec![
             document(&format!("before{number}"), ""),
-            (
-                intent(namespace, &format!("db{number}"), ""),
-                Origin::api("aod"),
-            ),
+            (intent(namespace, &format!("db{number}"), ""), Origin::api("aod")),
         ])
     }))
     .await;
@@ -98,54 +75,19 @@ async fn nothing_writes_to_a_sealed_namespace() {
     let registry = rig.open();
     let seed = (intent("demo", "seed", ""), Origin("seed:a".into()));
     let other = document("not-of-demo", "");
-    assert!(
-        registry
-            .seal("demo", vec![seed.clone(), other])
-            .await
-            .unwrap()
-    );
-    assert!(
-        !registry
-            .seal(
-                "demo",
-                vec![(intent("demo", "more", ""), Origin("seed:b".into()))]
-            )
-            .await
-            .unwrap()
-    );
+    assert!(registry.seal("demo", vec![seed.clone(), other]).await.unwrap());
+    assert!(!registry.seal("demo", vec![(intent("demo", "more", ""), Origin("seed:b".into()))]).await.unwrap());
     assert_eq!(rig.rows(), 2, "the document and the seal");
     let id = seed.0.connection_id();
-    let sealed = |error: RegistryError| {
-        assert!(
-            matches!(&error, RegistryError::Sealed(name) if name == "demo"),
-            "{error}"
-        )
-    };
-    sealed(
-        registry
-            .accept(vec![(intent("demo", "db", ""), Origin::api("aod"))])
-            .await
-            .unwrap_err(),
-    );
-    sealed(
-        registry
-            .withdraw(vec![(id, seed.1)], "gone")
-            .await
-            .unwrap_err(),
-    );
-    sealed(
-        registry
-            .begin(id, under(Why::Heal, Scope::Full, 1))
-            .await
-            .unwrap_err(),
-    );
+    let sealed = |error: RegistryError| assert!(matches!(&error, RegistryError::Sealed(name) if name == "demo"), "{error}");
+    sealed(registry.accept(vec![(intent("demo", "db", ""), Origin::api("aod"))]).await.unwrap_err());
+    sealed(registry.withdraw(vec![(id, seed.1)], "gone").await.unwrap_err());
+    sealed(registry.begin(id, under(Why::Heal, Scope::Full, 1)).await.unwrap_err());
     assert_eq!(rig.rows(), 2);
-    let sql = "INSERT INTO ledger SELECT seq + 2, at, kind, namespace, connection, facts, body, prev, hash FROM ledger WHERE seq = 1";
+    let sql =
+        "INSERT INTO ledger SELECT seq + 2, at, kind, namespace, connection, facts, body, prev, hash FROM ledger WHERE seq = 1";
     let error = rig.raw().execute(sql, []).unwrap_err().to_string();
-    assert!(
-        error.contains("sealed: nothing writes to this namespace"),
-        "{error}"
-    );
+    assert!(error.contains("sealed: nothing writes to this namespace"), "{error}");
     registry.close().await;
     let registry = rig.open();
     assert!(registry.world().sealed.contains("demo"));
@@ -156,64 +98,26 @@ async fn nothing_writes_to_a_sealed_namespace() {
 async fn takers_at_once_never_get_more_than_the_day_allows() {
     let rig = Rig::new();
     let registry = rig.open();
-    let takes =
-        (0..100).map(|number| registry.take("api.acme.example", 20_000, 1 + number % 3, 70));
+    let takes = (0..100).map(|number| registry.take("api.acme.example", 20_000, 1 + number % 3, 70));
     let granted: u64 = join_all(takes).await.into_iter().map(Result::unwrap).sum();
     assert_eq!(granted, 70);
     registry.close().await;
     let registry = rig.open();
-    assert_eq!(
-        registry.take("api.acme.example", 20_000, 5, 70).await,
-        Ok(0),
-        "a restart gives nothing back"
-    );
-    assert_eq!(
-        registry.take("api.acme.example", 20_000, 5, 72).await,
-        Ok(2),
-        "a raised limit gives the rest"
-    );
-    assert_eq!(
-        registry.take("api.acme.example", 20_000, 5, 10).await,
-        Ok(0),
-        "a lowered limit takes nothing back"
-    );
-    assert_eq!(
-        registry.take("other.acme.example", 20_000, 5, 70).await,
-        Ok(5)
-    );
-    assert_eq!(
-        registry.take("api.acme.example", 20_001, 80, 70).await,
-        Ok(70),
-        "the next day starts anew"
-    );
-    assert_eq!(
-        registry
-            .take("api.acme.example", 20_001, u64::MAX, u64::MAX)
-            .await,
-        Ok(i64::MAX as u64 - 70)
-    );
+    assert_eq!(registry.take("api.acme.example", 20_000, 5, 70).await, Ok(0), "a restart gives nothing back");
+    assert_eq!(registry.take("api.acme.example", 20_000, 5, 72).await, Ok(2), "a raised limit gives the rest");
+    assert_eq!(registry.take("api.acme.example", 20_000, 5, 10).await, Ok(0), "a lowered limit takes nothing back");
+    assert_eq!(registry.take("other.acme.example", 20_000, 5, 70).await, Ok(5));
+    assert_eq!(registry.take("api.acme.example", 20_001, 80, 70).await, Ok(70), "the next day starts anew");
+    assert_eq!(registry.take("api.acme.example", 20_001, u64::MAX, u64::MAX).await, Ok(i64::MAX as u64 - 70));
 }
 
 #[tokio::test]
 async fn a_second_writer_is_told_who_holds_it_and_gets_it_afterwards() {
     let rig = Rig::new();
     let registry = rig.open();
-    let told = rig
-        .try_open()
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default();
-    assert!(
-        told.contains(&format!("process {}", std::process::id())) && told.contains("test"),
-        "{told}"
-    );
-    assert!(
-        super::super::Reader::open(&rig.path())
-            .unwrap()
-            .world()
-            .is_ok(),
-        "readers need no lock"
-    );
+    let told = rig.try_open().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(told.contains(&format!("process {}", std::process::id())) && told.contains("test"), "{told}");
+    assert!(super::super::Reader::open(&rig.path()).unwrap().world().is_ok(), "readers need no lock");
     registry.close().await;
     let registry = rig.open();
     assert!(matches!(registry.accept(Vec::new()).await, Ok(answers) if answers.is_empty()));
@@ -221,11 +125,8 @@ async fn a_second_writer_is_told_who_holds_it_and_gets_it_afterwards() {
     // The writer's thread sees that nobody can ask any more, and ends.
     let freed = (0..5000).any(|_| {
         std::thread::yield_now();
-        let probe = rusqlite::Connection::open(rig.path()).and_then(|db| {
-            db.query_row("SELECT count(*) FROM ledger", [], |row| {
-                row.get::<_, i64>(0)
-            })
-        });
+        let probe = rusqlite::Connection::open(rig.path())
+            .and_then(|db| db.query_row("SELECT count(*) FROM ledger", [], |row| row.get::<_, i64>(0)));
         probe.is_ok() && lock::take(&rig.path(), "probe").is_ok()
     });
     assert!(freed);
@@ -237,8 +138,5 @@ async fn what_is_asked_of_a_closed_registry_is_refused() {
     let registry = rig.open();
     registry.close().await;
     registry.close().await;
-    assert!(matches!(
-        registry.accept(vec![document("db", "")]).await,
-        Err(RegistryError::Closed)
-    ));
+    assert!(matches!(registry.accept(vec![document("db", "")]).await, Err(RegistryError::Closed)));
 }

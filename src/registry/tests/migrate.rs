@@ -6,14 +6,8 @@ use rusqlite::Connection;
 
 /// Tables and triggers as they are called; the text of an altered table differs from a new one's.
 fn objects(db: &Connection) -> Vec<String> {
-    let mut statement = db
-        .prepare("SELECT type || ' ' || name FROM sqlite_schema ORDER BY 1")
-        .unwrap();
-    statement
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
+    let mut statement = db.prepare("SELECT type || ' ' || name FROM sqlite_schema ORDER BY 1").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
@@ -29,73 +23,37 @@ async fn each_earlier_version_with_data_in_it_is_brought_up() {
         let rig = Rig::new();
         let mut db = rig.raw();
         schema::migrate_to(&mut db, version).unwrap();
-        db.execute("ATTACH ?1 AS source", [source.path().display().to_string()])
-            .unwrap();
-        db.execute_batch("INSERT INTO ledger SELECT * FROM source.ledger ORDER BY seq")
-            .unwrap();
+        db.execute("ATTACH ?1 AS source", [source.path().display().to_string()]).unwrap();
+        db.execute_batch("INSERT INTO ledger SELECT * FROM source.ledger ORDER BY seq").unwrap();
         let at = expected[&id].checked.unwrap().0;
-        db.execute(
-            "INSERT INTO checked (connection, at, full, failures) VALUES (?1, ?2, 1, 7)",
-            (id.to_string(), at + 5),
-        )
-        .unwrap();
+        db.execute("INSERT INTO checked (connection, at, full, failures) VALUES (?1, ?2, 1, 7)", (id.to_string(), at + 5))
+            .unwrap();
         drop(db);
-        let told = Reader::open(&rig.path())
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        assert!(
-            told.contains("start aam serve"),
-            "a reader cannot migrate: {told}"
-        );
+        let told = Reader::open(&rig.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(told.contains("start aam serve"), "a reader cannot migrate: {told}");
         let registry = rig.open();
         let known = registry.world().connections[&id].clone();
         assert_eq!(known.last, expected[&id].last);
-        assert_eq!(
-            (
-                known.checked.map(|at| at.0),
-                known.checked_full.map(|at| at.0)
-            ),
-            (Some(at + 5), Some(at + 5))
-        );
+        assert_eq!((known.checked.map(|at| at.0), known.checked_full.map(|at| at.0)), (Some(at + 5), Some(at + 5)));
         rig.rows();
         accepted(&registry, "more").await;
-        assert_eq!(
-            objects(&rig.raw()),
-            objects(&source.raw()),
-            "version {version}"
-        );
+        assert_eq!(objects(&rig.raw()), objects(&source.raw()), "version {version}");
     }
 }
 
 #[test]
 fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
     let rig = Rig::new();
-    rig.raw()
-        .execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)")
-        .unwrap();
+    rig.raw().execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)").unwrap();
     let before = std::fs::read(rig.path()).unwrap();
     assert!(matches!(rig.try_open().err(), Some(RegistryError::Foreign)));
-    assert!(matches!(
-        Reader::open(&rig.path()).err(),
-        Some(RegistryError::Foreign)
-    ));
+    assert!(matches!(Reader::open(&rig.path()).err(), Some(RegistryError::Foreign)));
     assert_eq!(std::fs::read(rig.path()).unwrap(), before);
     let text = Rig::new();
-    std::fs::write(
-        text.path(),
-        "not a database at all, and long enough to have a header of its own".repeat(20),
-    )
-    .unwrap();
-    assert!(matches!(
-        text.try_open().err(),
-        Some(RegistryError::Foreign)
-    ));
+    std::fs::write(text.path(), "not a database at all, and long enough to have a header of its own".repeat(20)).unwrap();
+    assert!(matches!(text.try_open().err(), Some(RegistryError::Foreign)));
     let none = Rig::new();
-    assert!(matches!(
-        Reader::open(&none.path()).err(),
-        Some(RegistryError::Missing(_))
-    ));
+    assert!(matches!(Reader::open(&none.path()).err(), Some(RegistryError::Missing(_))));
     assert!(!none.path().exists(), "a reader makes no file");
 }
 
@@ -103,10 +61,7 @@ fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
 async fn a_newer_schema_and_a_changed_migration_are_refused() {
     for (sql, newer) in [
         ("INSERT INTO schema_migrations VALUES (99, 'later')", true),
-        (
-            "UPDATE schema_migrations SET sha256 = 'changed' WHERE version = 1",
-            false,
-        ),
+        ("UPDATE schema_migrations SET sha256 = 'changed' WHERE version = 1", false),
     ] {
         let rig = Rig::new();
         rig.open().close().await;

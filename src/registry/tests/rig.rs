@@ -5,8 +5,7 @@ use crate::clock::Clock;
 use crate::model::ledger::{Under, Why};
 use crate::model::step::{StepReport, StepStatus};
 use crate::model::{
-    Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step,
-    Stream, SyncMode, Timestamp,
+    Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, Stream, SyncMode, Timestamp,
 };
 use serde_json::json;
 use std::path::PathBuf;
@@ -29,10 +28,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new() -> Rig {
-        Rig {
-            dir: tempfile::tempdir().unwrap(),
-            clock: Arc::new(TestClock(AtomicI64::new(1_000_000))),
-        }
+        Rig { dir: tempfile::tempdir().unwrap(), clock: Arc::new(TestClock(AtomicI64::new(1_000_000))) }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -59,10 +55,7 @@ impl Rig {
 
     /// Whether the chain of the ledger is whole, and how many rows it has.
     pub fn rows(&self) -> u64 {
-        let verdict = super::super::Reader::open(&self.path())
-            .unwrap()
-            .verify()
-            .unwrap();
+        let verdict = super::super::Reader::open(&self.path()).unwrap().verify().unwrap();
         assert_eq!(verdict.broken, None);
         verdict.rows
     }
@@ -85,33 +78,17 @@ pub fn document(resource: &str, note: &str) -> (Intent, Origin) {
 }
 
 pub fn under(why: Why, scope: Scope, generation: u32) -> Under {
-    Under {
-        begun_at: Timestamp(0),
-        generation,
-        scope,
-        why,
-        policy: Digest::default(),
-        slice: Digest::default(),
-    }
+    Under { begun_at: Timestamp(0), generation, scope, why, policy: Digest::default(), slice: Digest::default() }
 }
 
 /// What an attempt found. `class`: it failed at the upsert. `streams`: what discovery saw.
 pub fn outcome(class: Option<Class>, scope: Scope, streams: &[&str]) -> Outcome {
     let status = |step| match class {
-        Some(class) if step == Step::Upsert => StepStatus::Failed {
-            failure: Failure::new(class, "it failed", "mend it"),
-        },
-        Some(_) if step > Step::Upsert && step != Step::Registry => StepStatus::Skipped {
-            reason: "not run".to_string(),
-        },
+        Some(class) if step == Step::Upsert => StepStatus::Failed { failure: Failure::new(class, "it failed", "mend it") },
+        Some(_) if step > Step::Upsert && step != Step::Registry => StepStatus::Skipped { reason: "not run".to_string() },
         _ => StepStatus::Passed,
     };
-    let report = |step| StepReport {
-        step,
-        status: status(step),
-        duration_ms: 1,
-        evidence: serde_json::Map::new(),
-    };
+    let report = |step| StepReport { step, status: status(step), duration_ms: 1, evidence: serde_json::Map::new() };
     let stream = |name: &&str| Stream {
         name: (*name).to_string(),
         namespace: None,
@@ -123,10 +100,7 @@ pub fn outcome(class: Option<Class>, scope: Scope, streams: &[&str]) -> Outcome 
     Outcome {
         scope,
         steps: Step::ALL.into_iter().map(report).collect(),
-        catalog: (!streams.is_empty()).then(|| Catalog {
-            streams: streams.iter().map(stream).collect(),
-            ..Catalog::default()
-        }),
+        catalog: (!streams.is_empty()).then(|| Catalog { streams: streams.iter().map(stream).collect(), ..Catalog::default() }),
         drift: Drift::default(),
         rows: class.is_none().then_some(3),
         latency_ms: class.is_none().then_some(12),
@@ -141,9 +115,6 @@ pub async fn accepted(registry: &Registry, resource: &str) -> ConnectionId {
 /// One whole attempt.
 pub async fn attempt(registry: &Registry, id: ConnectionId, why: Why, outcome: &Outcome) -> bool {
     let generation = registry.world().connections[&id].generation;
-    let ticket = registry
-        .begin(id, under(why, outcome.scope, generation))
-        .await
-        .unwrap();
+    let ticket = registry.begin(id, under(why, outcome.scope, generation)).await.unwrap();
     registry.finish(&ticket, outcome).await.unwrap().appended
 }

@@ -10,10 +10,7 @@ async fn filled() -> Rig {
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
     attempt(&registry, id, Why::New, &outcome(None, Scope::Full, &["t"])).await;
-    registry
-        .accept(vec![document("db", "changed")])
-        .await
-        .unwrap();
+    registry.accept(vec![document("db", "changed")]).await.unwrap();
     registry.close().await;
     assert_eq!(rig.rows(), 5);
     rig
@@ -25,53 +22,21 @@ async fn no_sql_changes_deletes_or_replaces_a_row() {
     let db = rig.raw();
     let columns = "at, kind, namespace, connection, facts, body, prev, hash";
     for (sql, words) in [
-        (
-            "UPDATE ledger SET body = 'x' WHERE seq = 1".to_string(),
-            "never changes",
-        ),
-        (
-            "UPDATE OR REPLACE ledger SET seq = 2 WHERE seq = 1".to_string(),
-            "never changes",
-        ),
-        (
-            "DELETE FROM ledger WHERE seq = 5".to_string(),
-            "never deleted",
-        ),
+        ("UPDATE ledger SET body = 'x' WHERE seq = 1".to_string(), "never changes"),
+        ("UPDATE OR REPLACE ledger SET seq = 2 WHERE seq = 1".to_string(), "never changes"),
+        ("DELETE FROM ledger WHERE seq = 5".to_string(), "never deleted"),
         ("DELETE FROM ledger".to_string(), "never deleted"),
+        (format!("INSERT OR REPLACE INTO ledger SELECT seq, {columns} FROM ledger WHERE seq = 2"), "comes after the last one"),
+        (format!("INSERT INTO ledger SELECT seq + 2, {columns} FROM ledger WHERE seq = 5"), "comes after the last one"),
+        (format!("INSERT INTO ledger SELECT 0, {columns} FROM ledger WHERE seq = 5"), "comes after the last one"),
+        (format!("INSERT INTO ledger ({columns}) SELECT {columns} FROM ledger WHERE seq = 5"), "comes after the last one"),
         (
-            format!(
-                "INSERT OR REPLACE INTO ledger SELECT seq, {columns} FROM ledger WHERE seq = 2"
-            ),
-            "comes after the last one",
-        ),
-        (
-            format!("INSERT INTO ledger SELECT seq + 2, {columns} FROM ledger WHERE seq = 5"),
-            "comes after the last one",
-        ),
-        (
-            format!("INSERT INTO ledger SELECT 0, {columns} FROM ledger WHERE seq = 5"),
-            "comes after the last one",
-        ),
-        (
-            format!("INSERT INTO ledger ({columns}) SELECT {columns} FROM ledger WHERE seq = 5"),
-            "comes after the last one",
-        ),
-        (
-            format!(
-                "INSERT INTO ledger SELECT seq, {columns} FROM ledger WHERE seq = 2 ON CONFLICT DO UPDATE SET body = 'x'"
-            ),
+            format!("INSERT INTO ledger SELECT seq, {columns} FROM ledger WHERE seq = 2 ON CONFLICT DO UPDATE SET body = 'x'"),
             "comes after the last one",
         ),
     ] {
-        let error = db
-            .execute(&sql, [])
-            .map(|rows| rows.to_string())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("append-only") && error.contains(words),
-            "{sql}: {error}"
-        );
+        let error = db.execute(&sql, []).map(|rows| rows.to_string()).unwrap_err().to_string();
+        assert!(error.contains("append-only") && error.contains(words), "{sql}: {error}");
     }
     drop(db);
     assert_eq!(rig.rows(), 5);
@@ -80,93 +45,33 @@ async fn no_sql_changes_deletes_or_replaces_a_row() {
 #[tokio::test]
 async fn verify_names_the_first_row_that_was_tampered_with() {
     for (sql, seq, words) in [
-        (
-            "UPDATE ledger SET facts = replace(facts, 'a.json', 'b.json') WHERE seq = 1",
-            1,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET body = body || ' ' WHERE seq = 3",
-            3,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET body = NULL WHERE seq = 4",
-            4,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET body = '' WHERE seq = 2",
-            2,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET at = at + 1 WHERE seq = 5",
-            5,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET kind = 'x' WHERE seq = 5",
-            5,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET namespace = 'x' WHERE seq = 5",
-            5,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET connection = NULL WHERE seq = 5",
-            5,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET hash = zeroblob(32) WHERE seq = 5",
-            5,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET hash = zeroblob(32) WHERE seq = 2",
-            2,
-            "changed after it was written",
-        ),
-        (
-            "UPDATE ledger SET prev = zeroblob(32) WHERE seq = 2",
-            2,
-            "link to the row before",
-        ),
+        ("UPDATE ledger SET facts = replace(facts, 'a.json', 'b.json') WHERE seq = 1", 1, "changed after it was written"),
+        ("UPDATE ledger SET body = body || ' ' WHERE seq = 3", 3, "changed after it was written"),
+        ("UPDATE ledger SET body = NULL WHERE seq = 4", 4, "changed after it was written"),
+        ("UPDATE ledger SET body = '' WHERE seq = 2", 2, "changed after it was written"),
+        ("UPDATE ledger SET at = at + 1 WHERE seq = 5", 5, "changed after it was written"),
+        ("UPDATE ledger SET kind = 'x' WHERE seq = 5", 5, "changed after it was written"),
+        ("UPDATE ledger SET namespace = 'x' WHERE seq = 5", 5, "changed after it was written"),
+        ("UPDATE ledger SET connection = NULL WHERE seq = 5", 5, "changed after it was written"),
+        ("UPDATE ledger SET hash = zeroblob(32) WHERE seq = 5", 5, "changed after it was written"),
+        ("UPDATE ledger SET hash = zeroblob(32) WHERE seq = 2", 2, "changed after it was written"),
+        ("UPDATE ledger SET prev = zeroblob(32) WHERE seq = 2", 2, "link to the row before"),
         ("DELETE FROM ledger WHERE seq = 1", 2, "row 1 is missing"),
         ("DELETE FROM ledger WHERE seq = 3", 4, "row 3 is missing"),
-        (
-            "UPDATE ledger SET seq = 9 WHERE seq = 5",
-            9,
-            "row 5 is missing",
-        ),
-        (
-            "UPDATE ledger SET seq = -1 WHERE seq = 5",
-            -1,
-            "before the first",
-        ),
-        (
-            "UPDATE ledger SET seq = 0 WHERE seq = 5",
-            0,
-            "before the first",
-        ),
+        ("UPDATE ledger SET seq = 9 WHERE seq = 5", 9, "row 5 is missing"),
+        ("UPDATE ledger SET seq = -1 WHERE seq = 5", -1, "before the first"),
+        ("UPDATE ledger SET seq = 0 WHERE seq = 5", 0, "before the first"),
     ] {
         let rig = filled().await;
         let whole = Reader::open(&rig.path()).unwrap().verify().unwrap();
         assert_eq!((whole.rows, whole.broken), (5, None));
         let db = rig.raw();
-        db.execute_batch("DROP TRIGGER ledger_no_update; DROP TRIGGER ledger_no_delete")
-            .unwrap();
+        db.execute_batch("DROP TRIGGER ledger_no_update; DROP TRIGGER ledger_no_delete").unwrap();
         assert_eq!(db.execute(sql, []).unwrap(), 1, "{sql}");
         drop(db);
         let verdict = Reader::open(&rig.path()).unwrap().verify().unwrap();
         let (found, why) = verdict.broken.unwrap();
-        assert!(
-            found == seq && why.contains(words),
-            "{sql}: row {found}: {why}"
-        );
+        assert!(found == seq && why.contains(words), "{sql}: row {found}: {why}");
     }
 }
 
@@ -176,9 +81,7 @@ async fn a_cut_tail_shows_in_the_head() {
     let rig = filled().await;
     let reader = Reader::open(&rig.path()).unwrap();
     let before = reader.verify().unwrap().head;
-    rig.raw()
-        .execute_batch("DROP TRIGGER ledger_no_delete; DELETE FROM ledger WHERE seq = 5")
-        .unwrap();
+    rig.raw().execute_batch("DROP TRIGGER ledger_no_delete; DELETE FROM ledger WHERE seq = 5").unwrap();
     assert_ne!(reader.verify().unwrap().head, before);
 }
 
@@ -202,10 +105,7 @@ proptest! {
 
 #[test]
 fn every_migration_is_known_by_its_text() {
-    let digests: Vec<String> = schema::MIGRATIONS
-        .iter()
-        .map(|sql| Digest::of(sql.as_bytes()).short())
-        .collect();
+    let digests: Vec<String> = schema::MIGRATIONS.iter().map(|sql| Digest::of(sql.as_bytes()).short()).collect();
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("registry_migrations", digests.join("\n"));
     });

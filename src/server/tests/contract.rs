@@ -13,34 +13,18 @@ async fn the_router_and_the_document_hold_the_same_routes() {
     let paths = document["paths"].as_object().unwrap_or(&empty);
     let documented: BTreeSet<(String, String)> = paths
         .iter()
-        .flat_map(|(path, item)| {
-            item.as_object()
-                .unwrap_or(&empty)
-                .keys()
-                .map(move |verb| (path.clone(), verb.clone()))
-        })
+        .flat_map(|(path, item)| item.as_object().unwrap_or(&empty).keys().map(move |verb| (path.clone(), verb.clone())))
         .collect();
     assert_eq!(documented.len(), ROUTES.len());
     // The router is asked over the wire which methods it knows, for every path of the document.
     for path in paths.keys() {
         let target = path.replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e");
         let reply = bench.send("OPTIONS", &target, &[], None).await;
-        assert_eq!(
-            (reply.status, reply.code().as_str()),
-            (405, "METHOD_NOT_ALLOWED"),
-            "{path}"
-        );
-        let allowed: BTreeSet<String> = reply
-            .header("allow")
-            .split(',')
-            .map(|verb| verb.trim().to_lowercase())
-            .filter(|verb| verb != "head")
-            .collect();
-        let known: BTreeSet<String> = documented
-            .iter()
-            .filter(|(known, _)| known == path)
-            .map(|(_, verb)| verb.clone())
-            .collect();
+        assert_eq!((reply.status, reply.code().as_str()), (405, "METHOD_NOT_ALLOWED"), "{path}");
+        let allowed: BTreeSet<String> =
+            reply.header("allow").split(',').map(|verb| verb.trim().to_lowercase()).filter(|verb| verb != "head").collect();
+        let known: BTreeSet<String> =
+            documented.iter().filter(|(known, _)| known == path).map(|(_, verb)| verb.clone()).collect();
         assert_eq!(allowed, known, "{path}");
     }
     for path in ["/nothing", "/connections/", "/connections/a/b", "/metrics/"] {
@@ -65,18 +49,9 @@ fn every_reference_of_the_document_leads_somewhere() {
         .as_object()
         .into_iter()
         .flatten()
-        .flat_map(|(_, item)| {
-            item.as_object()
-                .into_iter()
-                .flatten()
-                .map(|(_, op)| op["operationId"].to_string())
-        })
+        .flat_map(|(_, item)| item.as_object().into_iter().flatten().map(|(_, op)| op["operationId"].to_string()))
         .collect();
-    assert_eq!(
-        ids.iter().collect::<BTreeSet<_>>().len(),
-        ROUTES.len(),
-        "operation ids are unique: {ids:?}"
-    );
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ROUTES.len(), "operation ids are unique: {ids:?}");
 }
 
 /// Every answer of success is held against the schema that the document gives for it.
@@ -84,57 +59,33 @@ fn every_reference_of_the_document_leads_somewhere() {
 async fn answers_have_the_documented_form() {
     let bench = Bench::new().await;
     let worker = bench.answer_wakes(by_type);
-    let pushed = bench
-        .post(
-            "/connections/onboard",
-            &crate::server::tests::document("jdbc", "a"),
-        )
-        .await
-        .json();
-    let id = pushed["connection_id"]
-        .as_str()
-        .unwrap_or_default()
-        .to_string();
+    let pushed = bench.post("/connections/onboard", &crate::server::tests::document("jdbc", "a")).await.json();
+    let id = pushed["connection_id"].as_str().unwrap_or_default().to_string();
     let openapi = crate::server::openapi::document();
     for route in &ROUTES {
         let target = route.path.replace("{id}", &id);
         let reply = match route.verb {
             Verb::Get => bench.get(&target).await,
             Verb::Post if route.path.ends_with("batch") => {
-                bench
-                    .post(
-                        &target,
-                        &json!({"intents": [crate::server::tests::document("fax", "b"), {}]}),
-                    )
-                    .await
+                bench.post(&target, &json!({"intents": [crate::server::tests::document("fax", "b"), {}]})).await
             }
             Verb::Post if route.path.ends_with("onboard") => {
-                bench
-                    .post(&target, &crate::server::tests::document("s3", "c"))
-                    .await
+                bench.post(&target, &crate::server::tests::document("s3", "c")).await
             }
             Verb::Post => bench.post(&target, &json!({})).await,
         };
-        let Some((_, kind, schema)) = route
-            .answers
-            .iter()
-            .find(|(status, _, _)| *status == reply.status)
-        else {
+        let Some((_, kind, schema)) = route.answers.iter().find(|(status, _, _)| *status == reply.status) else {
             panic!("{target} answers {reply:?}");
         };
         assert_eq!(reply.header("content-type"), *kind, "{target}");
         if !schema.is_empty() {
             let mut root = openapi["components"].clone();
             root["$ref"] = format!("#/schemas/{schema}").into();
-            let text = root
-                .to_string()
-                .replace("#/components/schemas/", "#/schemas/");
+            let text = root.to_string().replace("#/components/schemas/", "#/schemas/");
             let schema: Value = serde_json::from_str(&text).expect("JSON");
             let validator = jsonschema::draft202012::new(&schema).expect("a schema");
-            let errors: Vec<String> = validator
-                .iter_errors(&reply.json())
-                .map(|error| format!("{} {error}", error.instance_path()))
-                .collect();
+            let errors: Vec<String> =
+                validator.iter_errors(&reply.json()).map(|error| format!("{} {error}", error.instance_path())).collect();
             assert!(errors.is_empty(), "{target}: {errors:?}\n{}", reply.body);
         }
     }
@@ -156,20 +107,12 @@ async fn every_answer_carries_the_security_headers_and_head_has_no_body() {
         }
         let policy = reply.header("content-security-policy");
         assert!(
-            policy.starts_with("default-src 'none'")
-                && policy.contains("frame-ancestors 'none'")
-                && !policy.contains("unsafe"),
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
             "{path}: {policy}"
         );
-        let head = bench
-            .send("HEAD", path, &[("Authorization", &bearer(FULL))], None)
-            .await;
+        let head = bench.send("HEAD", path, &[("Authorization", &bearer(FULL))], None).await;
         assert_eq!(
-            (
-                head.status,
-                head.body.as_str(),
-                head.header("content-length")
-            ),
+            (head.status, head.body.as_str(), head.header("content-length")),
             (reply.status, "", reply.header("content-length")),
             "{path}"
         );

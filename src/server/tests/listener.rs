@@ -5,28 +5,13 @@ use crate::server::probe;
 use tokio::time::timeout;
 
 fn short() -> Limits {
-    Limits {
-        connections: 2,
-        header_read: Duration::from_millis(300),
-        ..Limits::default()
-    }
+    Limits { connections: 2, header_read: Duration::from_millis(300), ..Limits::default() }
 }
 
 #[tokio::test]
 async fn silent_slow_and_idle_clients_are_closed() {
-    let bench = Bench::with(
-        &policy_text(),
-        Limits {
-            connections: 8,
-            ..short()
-        },
-    )
-    .await;
-    for start in [
-        "",
-        "PRI * HT",
-        "GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ",
-    ] {
+    let bench = Bench::with(&policy_text(), Limits { connections: 8, ..short() }).await;
+    for start in ["", "PRI * HT", "GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
         let mut stream = bench.connect().await;
         stream.write_all(start.as_bytes()).await.expect("sent");
         let mut rest = Vec::new();
@@ -35,14 +20,9 @@ async fn silent_slow_and_idle_clients_are_closed() {
         assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
     }
     let mut idle = bench.connect().await;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        .await
-        .expect("sent");
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
     let mut rest = Vec::new();
-    assert!(
-        timeout(PATIENCE, idle.read_to_end(&mut rest)).await.is_ok(),
-        "idle after an answer"
-    );
+    assert!(timeout(PATIENCE, idle.read_to_end(&mut rest)).await.is_ok(), "idle after an answer");
     assert!(String::from_utf8_lossy(&rest).contains("200 OK"));
 }
 
@@ -52,9 +32,7 @@ async fn large_heads_and_smuggled_lengths_are_refused() {
     let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
     let long = format!("X-Long: {}\r\n", "y".repeat(64 << 10));
     for head in [many, long] {
-        let reply = bench
-            .raw(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes())
-            .await;
+        let reply = bench.raw(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes()).await;
         assert!(matches!(reply.status, 0 | 400 | 431), "{reply:?}");
     }
     let both = "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n";
@@ -63,42 +41,21 @@ async fn large_heads_and_smuggled_lengths_are_refused() {
 
 #[tokio::test]
 async fn connections_beyond_the_cap_wait_for_a_place() {
-    let bench = Bench::with(
-        &policy_text(),
-        Limits {
-            header_read: PATIENCE,
-            ..short()
-        },
-    )
-    .await;
+    let bench = Bench::with(&policy_text(), Limits { header_read: PATIENCE, ..short() }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
         let mut stream = bench.connect().await;
-        stream
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            .await
-            .expect("sent");
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
         let mut start = [0; 12];
         stream.read_exact(&mut start).await.expect("answered");
         held.push(stream);
     }
     let mut third = bench.connect().await;
-    third
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        .await
-        .expect("sent");
+    third.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
     let mut answer = [0; 12];
-    assert!(
-        timeout(Duration::from_millis(300), third.read_exact(&mut answer))
-            .await
-            .is_err(),
-        "answered beyond the cap"
-    );
+    assert!(timeout(Duration::from_millis(300), third.read_exact(&mut answer)).await.is_err(), "answered beyond the cap");
     held.clear();
-    timeout(PATIENCE, third.read_exact(&mut answer))
-        .await
-        .expect("in time")
-        .expect("answered");
+    timeout(PATIENCE, third.read_exact(&mut answer)).await.expect("in time").expect("answered");
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
@@ -120,24 +77,11 @@ async fn a_stop_lets_answers_out_and_takes_no_more() {
     }
     bench.handle.stopping.send_replace(true);
     let mut answer = Vec::new();
-    timeout(PATIENCE, waiting.read_to_end(&mut answer))
-        .await
-        .expect("in time")
-        .expect("read");
+    timeout(PATIENCE, waiting.read_to_end(&mut answer)).await.expect("in time").expect("read");
     let reply = Reply::read(&answer);
-    assert_eq!(
-        (reply.status, reply.json()["status"].clone()),
-        (202, json!("PENDING")),
-        "what was accepted is answered"
-    );
-    timeout(PATIENCE, bench.served)
-        .await
-        .expect("in time")
-        .expect("ended");
-    assert!(
-        TcpStream::connect(("127.0.0.1", port)).await.is_err(),
-        "the port is free"
-    );
+    assert_eq!((reply.status, reply.json()["status"].clone()), (202, json!("PENDING")), "what was accepted is answered");
+    timeout(PATIENCE, bench.served).await.expect("in time").expect("ended");
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "the port is free");
 }
 
 #[tokio::test]
@@ -149,9 +93,7 @@ async fn the_probe_knows_an_aam_from_anything_else() {
     let port = other.local_addr().expect("bound").port();
     let talk = tokio::spawn(async move {
         let (mut stream, _) = other.accept().await.expect("a caller");
-        let _ = stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
-            .await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
     });
     assert_eq!(probe::running(port).await, None);
     talk.await.expect("talked");
@@ -160,10 +102,7 @@ async fn the_probe_knows_an_aam_from_anything_else() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
-    let limits = Limits {
-        body_read: Duration::from_millis(200),
-        ..Limits::default()
-    };
+    let limits = Limits { body_read: Duration::from_millis(200), ..Limits::default() };
     let bench = Bench::with(&policy_text(), limits).await;
     let head = |path: &str, length: usize| {
         let token = bearer(FULL);
@@ -171,23 +110,11 @@ async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
             "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{"
         )
     };
-    let slow = bench
-        .raw(head("/connections/onboard", 100).as_bytes())
-        .await;
+    let slow = bench.raw(head("/connections/onboard", 100).as_bytes()).await;
     assert_eq!((slow.status, slow.code().as_str()), (408, "BODY_TOO_SLOW"));
-    for (path, length) in [
-        ("/connections/onboard", (1 << 20) + 1),
-        ("/connections/onboard/batch", (16 << 20) + 1),
-    ] {
+    for (path, length) in [("/connections/onboard", (1 << 20) + 1), ("/connections/onboard/batch", (16 << 20) + 1)] {
         let large = bench.raw(head(path, length).as_bytes()).await;
-        assert_eq!(
-            (
-                large.status,
-                large.code().as_str(),
-                large.header("connection")
-            ),
-            (413, "TOO_LARGE", "close")
-        );
+        assert_eq!((large.status, large.code().as_str(), large.header("connection")), (413, "TOO_LARGE", "close"));
     }
     let chunked = format!(
         "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
@@ -224,24 +151,9 @@ async fn the_log_names_the_call_and_never_a_token_or_a_query() {
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let bench = Bench::new().await;
-    bench
-        .get("/connections?source_type=canary-in-the-query")
-        .await;
-    bench
-        .send(
-            "GET",
-            "/connections",
-            &[("Authorization", "Bearer canary-in-the-header")],
-            None,
-        )
-        .await;
-    bench
-        .post_with(
-            "/connections/onboard",
-            &json!({"canary-in-the-body": 1}),
-            &[],
-        )
-        .await;
+    bench.get("/connections?source_type=canary-in-the-query").await;
+    bench.send("GET", "/connections", &[("Authorization", "Bearer canary-in-the-header")], None).await;
+    bench.post_with("/connections/onboard", &json!({"canary-in-the-body": 1}), &[]).await;
     let log = String::from_utf8_lossy(&lines.0.lock().expect("no panic")).into_owned();
     assert!(
         log.contains("method=GET path=\"/connections\" status=200")

@@ -12,8 +12,8 @@ use super::{Limits, ServerInfo, serve_with};
 use crate::clock::Clock;
 use crate::model::ledger::{Under, Why};
 use crate::model::{
-    Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step,
-    StepReport, StepStatus, Stream, SyncMode, Timestamp,
+    Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Stream,
+    SyncMode, Timestamp,
 };
 use crate::policy::ActivePolicy;
 use crate::reconcile::Handle;
@@ -55,9 +55,7 @@ pub struct Bench {
 pub fn policy_text() -> String {
     let token = |name: &str, value: &str, scopes: &str, namespaces: &str| {
         let digest = Digest::of(value.as_bytes());
-        format!(
-            "    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n"
-        )
+        format!("    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n")
     };
     let all = "\"intents:write\", \"registry:read\", \"ops:heal\"";
     format!(
@@ -80,17 +78,8 @@ impl Bench {
         let path = folder.path().join("aam.db");
         let registry = Registry::open(&path, "test", Arc::clone(&clock)).expect("a registry");
         let policy = crate::policy::parse::parse(policy, "policy.yaml").expect("a policy");
-        let active = ActivePolicy {
-            policy: Arc::new(policy),
-            rejected: None,
-        };
-        let handle = Handle::new(
-            Arc::new(registry),
-            clock,
-            active,
-            folder.path().join("intents"),
-            "policy/policy.yaml".into(),
-        );
+        let active = ActivePolicy { policy: Arc::new(policy), rejected: None };
+        let handle = Handle::new(Arc::new(registry), clock, active, folder.path().join("intents"), "policy/policy.yaml".into());
         handle.ready.send_replace(true);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
@@ -103,13 +92,7 @@ impl Bench {
             port,
         };
         let served = tokio::spawn(serve_with(Arc::clone(&handle), listener, info, limits));
-        Bench {
-            handle,
-            hands,
-            port,
-            served,
-            _folder: folder,
-        }
+        Bench { handle, hands, port, served, _folder: folder }
     }
 
     /// Moves the clock.
@@ -119,16 +102,8 @@ impl Bench {
 
     /// Accepts documents as if a file had held them.
     pub async fn accept(&self, documents: &[Value]) -> Vec<ConnectionId> {
-        let documents = documents
-            .iter()
-            .map(|document| (intent_of(document), Origin::folder("a.json")))
-            .collect();
-        let taken = self
-            .handle
-            .registry
-            .accept(documents)
-            .await
-            .expect("accepted");
+        let documents = documents.iter().map(|document| (intent_of(document), Origin::folder("a.json"))).collect();
+        let taken = self.handle.registry.accept(documents).await.expect("accepted");
         taken.into_iter().map(|taken| taken.connection).collect()
     }
 
@@ -147,13 +122,9 @@ impl Bench {
                     let world = handle.registry.world();
                     let due = world.connections.iter().filter(|(id, known)| {
                         handle.heals().contains(id)
-                            || known
-                                .last
-                                .as_ref()
-                                .is_none_or(|last| last.facts.generation != known.generation)
+                            || known.last.as_ref().is_none_or(|last| last.facts.generation != known.generation)
                     });
-                    due.map(|(id, known)| (*id, known.source_type.to_string()))
-                        .collect()
+                    due.map(|(id, known)| (*id, known.source_type.to_string())).collect()
                 };
                 for (id, source_type) in due {
                     record(&handle, id, &outcome(&source_type)).await;
@@ -163,8 +134,7 @@ impl Bench {
     }
 
     pub async fn get(&self, target: &str) -> Reply {
-        self.send("GET", target, &[("Authorization", &bearer(FULL))], None)
-            .await
+        self.send("GET", target, &[("Authorization", &bearer(FULL))], None).await
     }
 
     pub async fn post(&self, target: &str, body: &Value) -> Reply {
@@ -173,24 +143,13 @@ impl Bench {
 
     pub async fn post_with(&self, target: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
         let token = bearer(FULL);
-        let mut headers = vec![
-            ("Authorization", token.as_str()),
-            ("Content-Type", "application/json"),
-        ];
+        let mut headers = vec![("Authorization", token.as_str()), ("Content-Type", "application/json")];
         headers.extend(more);
-        self.send("POST", target, &headers, Some(&body.to_string()))
-            .await
+        self.send("POST", target, &headers, Some(&body.to_string())).await
     }
 
-    pub async fn send(
-        &self,
-        method: &str,
-        target: &str,
-        headers: &[(&str, &str)],
-        body: Option<&str>,
-    ) -> Reply {
-        let mut text =
-            format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
+    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) -> Reply {
+        let mut text = format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -213,19 +172,12 @@ impl Bench {
     }
 
     pub async fn connect(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port))
-            .await
-            .expect("connected")
+        TcpStream::connect(("127.0.0.1", self.port)).await.expect("connected")
     }
 }
 
 async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
-    let generation = handle
-        .registry
-        .world()
-        .connections
-        .get(&id)
-        .map_or(1, |known| known.generation);
+    let generation = handle.registry.world().connections.get(&id).map_or(1, |known| known.generation);
     let under = Under {
         begun_at: handle.clock.now(),
         generation,
@@ -236,11 +188,7 @@ async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
     };
     assert!(handle.enter(id));
     let ticket = handle.registry.begin(id, under).await.expect("begun");
-    handle
-        .registry
-        .finish(&ticket, outcome)
-        .await
-        .expect("finished");
+    handle.registry.finish(&ticket, outcome).await.expect("finished");
     handle.leave(id);
 }
 
@@ -257,15 +205,11 @@ impl Reply {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let mut lines = head.split("\r\n");
-        let status = lines
-            .next()
-            .and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let headers = lines.filter_map(|line| line.split_once(": "));
         Reply {
             status: status.unwrap_or(0),
-            headers: headers
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_string()))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_string())).collect(),
             body: body.to_string(),
         }
     }
@@ -280,23 +224,11 @@ impl Reply {
 
     /// The code of a problem; holds its form on the way.
     pub fn code(&self) -> String {
-        assert_eq!(
-            self.header("content-type"),
-            "application/problem+json",
-            "{self:?}"
-        );
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let body = self.json();
         assert_eq!(body["status"], self.status, "{body}");
-        assert!(
-            body["detail"]
-                .as_str()
-                .is_some_and(|detail| !detail.is_empty()),
-            "{body}"
-        );
-        assert_eq!(
-            body["type"],
-            format!("urn:aam:problem:{}", body["code"].as_str().unwrap_or("?"))
-        );
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+        assert_eq!(body["type"], format!("urn:aam:problem:{}", body["code"].as_str().unwrap_or("?")));
         body["code"].as_str().unwrap_or("?").to_string()
     }
 }
@@ -315,21 +247,13 @@ pub fn document(source_type: &str, resource: &str) -> Value {
 }
 
 pub fn intent_of(document: &Value) -> Intent {
-    let parsed = crate::intake::wire::parse(
-        document.to_string().as_bytes(),
-        &crate::intake::wire::Limits::default(),
-    );
+    let parsed = crate::intake::wire::parse(document.to_string().as_bytes(), &crate::intake::wire::Limits::default());
     let item = parsed.expect("readable").items.remove(0);
     item.outcome.expect("a good document")
 }
 
 pub fn passed(_: &str) -> Outcome {
-    let step = |step: Step| StepReport {
-        step,
-        status: StepStatus::Passed,
-        duration_ms: 2,
-        evidence: serde_json::Map::new(),
-    };
+    let step = |step: Step| StepReport { step, status: StepStatus::Passed, duration_ms: 2, evidence: serde_json::Map::new() };
     let stream = Stream {
         name: "orders".to_string(),
         namespace: None,
@@ -341,10 +265,7 @@ pub fn passed(_: &str) -> Outcome {
     Outcome {
         scope: Scope::Full,
         steps: Step::ALL.into_iter().map(step).collect(),
-        catalog: Some(Catalog {
-            streams: vec![stream],
-            ..Catalog::default()
-        }),
+        catalog: Some(Catalog { streams: vec![stream], ..Catalog::default() }),
         rows: Some(20),
         latency_ms: Some(12),
         drift: Drift::default(),
@@ -356,13 +277,9 @@ pub fn failed(at: Step, failure: Failure) -> Outcome {
     let mut outcome = passed("");
     for report in &mut outcome.steps {
         if report.step == at {
-            report.status = StepStatus::Failed {
-                failure: failure.clone(),
-            };
+            report.status = StepStatus::Failed { failure: failure.clone() };
         } else if report.step > at && report.step != Step::Registry {
-            report.status = StepStatus::Skipped {
-                reason: format!("{} failed", at.word()),
-            };
+            report.status = StepStatus::Skipped { reason: format!("{} failed", at.word()) };
         }
     }
     outcome.rows = None;

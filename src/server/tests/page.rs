@@ -9,30 +9,14 @@ async fn full() -> Bench {
     let mut hostile = document("jdbc", "<script>alert(1)</script>");
     hostile["owner"]["user"] = "\"><img src=x onerror=alert(2)>".into();
     hostile["<b>extra</b>"] = 1.into();
-    let ids = bench
-        .accept(&[
-            hostile,
-            document("s3", "bucket"),
-            document("fax", "x"),
-            document("s3", "late"),
-        ])
-        .await;
-    let denied = Failure::new(
-        Class::PermissionDenied,
-        "no right to list <i>objects</i>",
-        "allow s3:ListBucket on the bucket",
-    )
-    .detail("AccessDenied: </code><script>alert(3)</script>");
+    let ids = bench.accept(&[hostile, document("s3", "bucket"), document("fax", "x"), document("s3", "late")]).await;
+    let denied = Failure::new(Class::PermissionDenied, "no right to list <i>objects</i>", "allow s3:ListBucket on the bucket")
+        .detail("AccessDenied: </code><script>alert(3)</script>");
     bench.attempt(ids[0], passed("")).await;
     bench.attempt(ids[1], failed(Step::Discover, denied)).await;
     bench.attempt(ids[2], by_type("fax")).await;
     let policy = bench.handle.policy();
-    bench
-        .handle
-        .registry
-        .accept_policy(policy.digest, policy_text())
-        .await
-        .expect("recorded");
+    bench.handle.registry.accept_policy(policy.digest, policy_text()).await.expect("recorded");
     bench
 }
 
@@ -40,18 +24,11 @@ async fn full() -> Bench {
 async fn hostile_text_is_inert() {
     let bench = full().await;
     let page = bench.get("/").await;
-    assert_eq!(
-        (page.status, page.header("content-type")),
-        (200, "text/html; charset=utf-8")
-    );
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     for evil in ["<script>alert", "<img", "<i>objects", "<b>extra"] {
         assert!(!page.body.contains(evil), "{evil}");
     }
-    for shown in [
-        "&lt;script&gt;alert(1)",
-        "&quot;&gt;&lt;img src=x",
-        "&lt;i&gt;objects",
-    ] {
+    for shown in ["&lt;script&gt;alert(1)", "&quot;&gt;&lt;img src=x", "&lt;i&gt;objects"] {
         assert!(page.body.contains(shown), "{shown}");
     }
     assert_eq!(page.body.matches("<script").count(), 1);
@@ -68,37 +45,21 @@ async fn the_page_shows_what_the_database_says() {
         .in_file("b.json")
         .at(Place { line: 3, column: 1 });
     bench.handle.problems.store(Arc::new(vec![problem.clone()]));
-    bench
-        .handle
-        .trouble
-        .store(Arc::new("the disk is full".to_string()));
+    bench.handle.trouble.store(Arc::new("the disk is full".to_string()));
     let active = ActivePolicy {
         policy: bench.handle.policy(),
-        rejected: Some(Rejected {
-            at: Timestamp(START),
-            problems: vec![problem],
-        }),
+        rejected: Some(Rejected { at: Timestamp(START), problems: vec![problem] }),
     };
     bench.handle.policy.store(Arc::new(active));
     let page = bench.get("/").await.body;
     let data = bench.get("/dashboard.json").await.json();
-    assert_eq!(
-        (
-            &data["data_source"],
-            &data["total"],
-            &data["problems_total"]
-        ),
-        (&json!("database"), &json!(4), &json!(1))
-    );
+    assert_eq!((&data["data_source"], &data["total"], &data["problems_total"]), (&json!("database"), &json!(4), &json!(1)));
     assert_eq!(data["policy"]["accepted_at"], Timestamp(START).rfc3339());
     assert_eq!(data["funnel"], bench.get("/metrics/funnel").await.json());
     let digest = bench.handle.policy().digest.to_string();
     let start = page.find("<body>").unwrap_or(0);
     let end = page.find("<script>").unwrap_or(page.len());
-    let body = page[start..end]
-        .replace(&digest, "[digest]")
-        .replace('>', ">\n")
-        .replace("</", "\n</");
+    let body = page[start..end].replace(&digest, "[digest]").replace('>', ">\n").replace("</", "\n</");
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("dashboard_page", body);
     });
@@ -109,23 +70,12 @@ async fn the_hashes_of_the_policy_are_those_of_the_page() {
     let bench = Bench::new().await;
     let page = bench.get("/").await;
     let between = |open: &str, close: &str| {
-        page.body
-            .split_once(open)
-            .and_then(|(_, rest)| rest.split_once(close))
-            .map_or("", |(text, _)| text)
+        page.body.split_once(open).and_then(|(_, rest)| rest.split_once(close)).map_or("", |(text, _)| text)
     };
     use base64::Engine as _;
-    let hash = |text: &str| {
-        format!(
-            "'sha256-{}'",
-            base64::prelude::BASE64_STANDARD.encode(Digest::of(text.as_bytes()).0)
-        )
-    };
+    let hash = |text: &str| format!("'sha256-{}'", base64::prelude::BASE64_STANDARD.encode(Digest::of(text.as_bytes()).0));
     let policy = page.header("content-security-policy");
-    let (style, script) = (
-        between("<style>", "</style>"),
-        between("<script>", "</script>"),
-    );
+    let (style, script) = (between("<style>", "</style>"), between("<script>", "</script>"));
     assert!(style.len() > 500 && script.len() > 200);
     assert!(policy.contains(&hash(style)) && policy.contains(&hash(script)));
 }
@@ -133,18 +83,12 @@ async fn the_hashes_of_the_policy_are_those_of_the_page() {
 #[tokio::test]
 async fn more_than_the_page_holds_is_said() {
     let bench = Bench::new().await;
-    let documents: Vec<Value> = (0..203)
-        .map(|n| document("jdbc", &format!("r{n}")))
-        .collect();
+    let documents: Vec<Value> = (0..203).map(|n| document("jdbc", &format!("r{n}"))).collect();
     let ids = bench.accept(&documents).await;
     let broken = Failure::new(Class::Remote, "cut", "look");
     bench.attempt(ids[7], failed(Step::Health, broken)).await;
     let data = bench.get("/dashboard.json").await.json();
     assert_eq!(data["connections"].as_array().map(Vec::len), Some(200));
-    assert_eq!(
-        data["connections"][0]["connection_id"],
-        ids[7].to_string(),
-        "what needs a person comes first"
-    );
+    assert_eq!(data["connections"][0]["connection_id"], ids[7].to_string(), "what needs a person comes first");
     assert!(bench.get("/").await.body.contains("The first 200 of 203"));
 }

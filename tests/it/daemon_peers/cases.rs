@@ -12,18 +12,8 @@ pub struct Case {
     pub words: &'static [&'static str],
 }
 
-pub fn case(
-    pub source: Source,
-    pub state: &'static str,
-    pub class: &'static str,
-    words: &'static [&'static str],
-) -> Case {
-    Case {
-        source,
-        state,
-        class,
-        words,
-    }
+pub fn case(source: Source, state: &'static str, class: &'static str, words: &'static [&'static str]) -> Case {
+    Case { source, state, class, words }
 }
 
 /// The databases, at working and at broken addresses.
@@ -33,12 +23,7 @@ pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
     let (postgres, mariadb) = (|| role("POSTGRES", "reader"), || role("MARIADB", "reader"));
     let mut all = vec![
         case(
-            source(
-                "wrong password",
-                "postgres",
-                format!("postgresql://{pg}/shop?ApplicationName=wrong"),
-                wrong(),
-            ),
+            source("wrong password", "postgres", format!("postgresql://{pg}/shop?ApplicationName=wrong"), wrong()),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["28P01", "ALTER ROLE"],
@@ -55,60 +40,35 @@ pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
             &["lacks USAGE", "GRANT SELECT ON"],
         ),
         case(
-            source(
-                "no such database",
-                "postgres",
-                format!("postgresql://{pg}/gone"),
-                postgres(),
-            ),
+            source("no such database", "postgres", format!("postgresql://{pg}/gone"), postgres()),
             "ERROR",
             "not_found",
             &["3D000", "gone"],
         ),
         case(
-            source(
-                "wrong password",
-                "jdbc",
-                format!("jdbc:mariadb://{maria}/shop?connectTimeout=4000"),
-                wrong(),
-            ),
+            source("wrong password", "jdbc", format!("jdbc:mariadb://{maria}/shop?connectTimeout=4000"), wrong()),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["1045", "ALTER USER"],
         ),
         case(
-            source(
-                "no permission",
-                "jdbc",
-                format!("jdbc:mariadb://{maria}/shop?connectTimeout=4001"),
-                role("MARIADB", "blind"),
-            ),
+            source("no permission", "jdbc", format!("jdbc:mariadb://{maria}/shop?connectTimeout=4001"), role("MARIADB", "blind")),
             "AWAITING_CREDENTIALS",
             "permission_denied",
             &["1044", "GRANT SELECT"],
         ),
         case(
-            source(
-                "no such database",
-                "jdbc",
-                format!("jdbc:mariadb://{maria}/gone"),
-                role("MARIADB", "super"),
-            ),
+            source("no such database", "jdbc", format!("jdbc:mariadb://{maria}/gone"), role("MARIADB", "super")),
             "ERROR",
             "not_found",
             &["1049", "gone"],
         ),
     ];
-    for (family, scheme, secret, name) in [
-        ("postgres", "postgresql", postgres(), "PostgreSQL"),
-        ("jdbc", "jdbc:mariadb", mariadb(), "MariaDB"),
-    ] {
+    for (family, scheme, secret, name) in
+        [("postgres", "postgresql", postgres(), "PostgreSQL"), ("jdbc", "jdbc:mariadb", mariadb(), "MariaDB")]
+    {
         let id = |port: u16| format!("{scheme}://127.0.0.1:{port}/shop");
-        let cut = if name == "PostgreSQL" {
-            [cut[0], cut[1]]
-        } else {
-            [cut[2], cut[3]]
-        };
+        let cut = if name == "PostgreSQL" { [cut[0], cut[1]] } else { [cut[2], cut[3]] };
         all.push(case(
             source("unreachable", family, id(dead), secret.clone()),
             "NETWORK_BLOCKED",
@@ -121,140 +81,70 @@ pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
             "network",
             &["no answer within"],
         ));
-        all.push(case(
-            source("cut in the login", family, id(cut[0]), secret.clone()),
-            "ERROR",
-            "remote",
-            &["127.0.0.1"],
-        ));
-        all.push(case(
-            source("cut in an answer", family, id(cut[1]), secret.clone()),
-            "ERROR",
-            "remote",
-            &["127.0.0.1"],
-        ));
+        all.push(case(source("cut in the login", family, id(cut[0]), secret.clone()), "ERROR", "remote", &["127.0.0.1"]));
+        all.push(case(source("cut in an answer", family, id(cut[1]), secret.clone()), "ERROR", "remote", &["127.0.0.1"]));
     }
     all
 }
 
 /// The object stores and the service, at working and at broken addresses.
 pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
-    let (moto, nanio, fastapi) = (
-        of("MOTO", "ENDPOINT"),
-        of("NANIO", "ENDPOINT"),
-        of("FASTAPI", "URL"),
-    );
+    let (moto, nanio, fastapi) = (of("MOTO", "ENDPOINT"), of("NANIO", "ENDPOINT"), of("FASTAPI", "URL"));
     let (lister, token) = (|| key("MOTO", "LISTER"), || of("FASTAPI", "TOKEN"));
-    let wrong =
-        |peer: &str, user: &str| format!("{}:not-the-secret", of(peer, &format!("{user}KEY_ID")));
+    let wrong = |peer: &str, user: &str| format!("{}:not-the-secret", of(peer, &format!("{user}KEY_ID")));
     let local = |port: u16, path: &str| format!("http://127.0.0.1:{port}{path}");
     vec![
         case(
-            source(
-                "wrong password",
-                "s3_compat",
-                format!("{moto}/aam-landing/orders"),
-                wrong("MOTO", "LISTER_"),
-            ),
+            source("wrong password", "s3_compat", format!("{moto}/aam-landing/orders"), wrong("MOTO", "LISTER_")),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["SignatureDoesNotMatch", "secret_access_key"],
         ),
         case(
-            source(
-                "wrong password at nanio",
-                "s3_compat",
-                format!("{nanio}/landing"),
-                wrong("NANIO", ""),
-            ),
+            source("wrong password at nanio", "s3_compat", format!("{nanio}/landing"), wrong("NANIO", "")),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["SignatureDoesNotMatch", "secret_access_key"],
         ),
         case(
-            source(
-                "unknown key",
-                "s3_compat",
-                format!("{nanio}/landing/orders"),
-                "nobody-knows-me:not-the-secret".to_string(),
-            ),
+            source("unknown key", "s3_compat", format!("{nanio}/landing/orders"), "nobody-knows-me:not-the-secret".to_string()),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["InvalidAccessKeyId"],
         ),
         case(
-            source(
-                "no permission",
-                "s3_compat",
-                format!("{moto}/aam-landing"),
-                key("MOTO", "NOBODY"),
-            ),
+            source("no permission", "s3_compat", format!("{moto}/aam-landing"), key("MOTO", "NOBODY")),
             "AWAITING_CREDENTIALS",
             "permission_denied",
             &["AccessDenied", "s3:ListBucket", "\"Action\""],
         ),
         case(
-            source(
-                "no such bucket",
-                "s3_compat",
-                format!("{nanio}/gone"),
-                key("NANIO", ""),
-            ),
+            source("no such bucket", "s3_compat", format!("{nanio}/gone"), key("NANIO", "")),
             "ERROR",
             "not_found",
             &["NoSuchBucket"],
         ),
         case(
-            source(
-                "unreachable",
-                "s3_compat",
-                local(dead, "/aam-landing"),
-                lister(),
-            ),
+            source("unreachable", "s3_compat", local(dead, "/aam-landing"), lister()),
             "NETWORK_BLOCKED",
             "network",
             &["refused the connection"],
         ),
         case(
-            source(
-                "hanging",
-                "s3_compat",
-                local(silent, "/aam-landing"),
-                lister(),
-            ),
+            source("hanging", "s3_compat", local(silent, "/aam-landing"), lister()),
             "NETWORK_BLOCKED",
             "network",
             &["did not answer within"],
         ),
+        case(source("cut in an answer", "s3_compat", local(cut[0], "/aam-landing"), lister()), "ERROR", "remote", &["127.0.0.1"]),
         case(
-            source(
-                "cut in an answer",
-                "s3_compat",
-                local(cut[0], "/aam-landing"),
-                lister(),
-            ),
-            "ERROR",
-            "remote",
-            &["127.0.0.1"],
-        ),
-        case(
-            source(
-                "wrong password",
-                "openapi",
-                format!("{fastapi}/openapi.json"),
-                "not-the-token".to_string(),
-            ),
+            source("wrong password", "openapi", format!("{fastapi}/openapi.json"), "not-the-token".to_string()),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["401", "unknown token"],
         ),
         case(
-            source(
-                "no permission",
-                "openapi",
-                fastapi.clone(),
-                format!("{}-unprivileged", token()),
-            ),
+            source("no permission", "openapi", fastapi.clone(), format!("{}-unprivileged", token())),
             "AWAITING_CREDENTIALS",
             "permission_denied",
             &["403", "this token may not read books", "GET /books"],
@@ -265,53 +155,19 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
             "network",
             &["refused the connection"],
         ),
-        case(
-            source("hanging", "openapi", local(silent, ""), token()),
-            "NETWORK_BLOCKED",
-            "network",
-            &["did not answer within"],
-        ),
-        case(
-            source("cut in an answer", "openapi", local(cut[1], ""), token()),
-            "ERROR",
-            "remote",
-            &["127.0.0.1"],
-        ),
+        case(source("hanging", "openapi", local(silent, ""), token()), "NETWORK_BLOCKED", "network", &["did not answer within"]),
+        case(source("cut in an answer", "openapi", local(cut[1], ""), token()), "ERROR", "remote", &["127.0.0.1"]),
     ]
 }
 
 /// Files fail in their own ways: there is no password and nobody to answer.
 pub fn files(place: &Place) -> Vec<Case> {
-    let whole = std::fs::read(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/seeds/data/orders.parquet"
-    ))
-    .expect("the seed");
+    let whole = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/data/orders.parquet")).expect("the seed");
     std::fs::write(place.path("data/cut.parquet"), &whole[..whole.len() / 2]).expect("write");
     let path = |name: &str| place.path(name).display().to_string();
     vec![
-        case(
-            source(
-                "no permission",
-                "filesource",
-                path("policy/policy.yaml"),
-                None,
-            ),
-            "ERROR",
-            "misconfigured",
-            &["files.roots"],
-        ),
-        case(
-            source("unreachable", "filesource", path("data/gone.csv"), None),
-            "ERROR",
-            "not_found",
-            &["gone.csv"],
-        ),
-        case(
-            source("cut file", "filesource", path("data/cut.parquet"), None),
-            "ERROR",
-            "remote",
-            &["cut.parquet"],
-        ),
+        case(source("no permission", "filesource", path("policy/policy.yaml"), None), "ERROR", "misconfigured", &["files.roots"]),
+        case(source("unreachable", "filesource", path("data/gone.csv"), None), "ERROR", "not_found", &["gone.csv"]),
+        case(source("cut file", "filesource", path("data/cut.parquet"), None), "ERROR", "remote", &["cut.parquet"]),
     ]
 }

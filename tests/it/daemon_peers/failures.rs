@@ -25,21 +25,12 @@ fn shown(place: &Place, case: &Case, one: &Value) -> String {
 fn check(case: &Case, one: &Value) {
     let error = &one["error"];
     let what = format!("{}, {}: {error}", case.source.source_type, case.source.what);
-    assert_eq!(
-        (&one["status"], &error["class"]),
-        (&json!(case.state), &json!(case.class)),
-        "{what}"
-    );
-    let text = ["title", "fix", "detail"]
-        .map(|name| error[name].as_str().unwrap_or_default())
-        .join("\n");
+    assert_eq!((&one["status"], &error["class"]), (&json!(case.state), &json!(case.class)), "{what}");
+    let text = ["title", "fix", "detail"].map(|name| error[name].as_str().unwrap_or_default()).join("\n");
     for word in case.words {
         assert!(text.contains(word), "{word} is not in {what}");
     }
-    assert!(
-        error["fix"].as_str().is_some_and(|fix| fix.len() > 20),
-        "{what}"
-    );
+    assert!(error["fix"].as_str().is_some_and(|fix| fix.len() > 20), "{what}");
     if let Some(secret) = &case.source.secret {
         assert!(!one.to_string().contains(&hidden(secret)), "{what}");
     }
@@ -58,9 +49,7 @@ async fn told(place: &Place, daemon: &Daemon, cases: &[Case]) -> String {
     let mut seen = Vec::new();
     for case in cases {
         let one = daemon
-            .until_connection(&case.source.id, "it was tried", |one| {
-                !one["error"].is_null() || one["status"] == "ACTIVE"
-            })
+            .until_connection(&case.source.id, "it was tried", |one| !one["error"].is_null() || one["status"] == "ACTIVE")
             .await;
         text.push_str(&shown(place, case, &one));
         seen.push(one);
@@ -76,26 +65,11 @@ async fn every_way_to_fail_has_its_state_its_words_and_its_remedy() {
     let mut place = Place::new();
     let (_socket, dead) = closed();
     let silent = hanging().await;
-    let (pg, maria) = (
-        of("POSTGRES", "PORT").parse().expect("a port"),
-        of("MARIADB", "PORT").parse().expect("a port"),
-    );
-    let cuts = [
-        cutting(pg, 20).await,
-        cutting(pg, 3400).await,
-        cutting(maria, 20).await,
-        cutting(maria, 1400).await,
-    ];
-    let (moto, fastapi) = (
-        port_of(&of("MOTO", "ENDPOINT")),
-        port_of(&of("FASTAPI", "URL")),
-    );
+    let (pg, maria) = (of("POSTGRES", "PORT").parse().expect("a port"), of("MARIADB", "PORT").parse().expect("a port"));
+    let cuts = [cutting(pg, 20).await, cutting(pg, 3400).await, cutting(maria, 20).await, cutting(maria, 1400).await];
+    let (moto, fastapi) = (port_of(&of("MOTO", "ENDPOINT")), port_of(&of("FASTAPI", "URL")));
     let mut cases = databases(dead, silent, cuts);
-    cases.extend(services(
-        dead,
-        silent,
-        [cutting(moto, 700).await, cutting(fastapi, 2000).await],
-    ));
+    cases.extend(services(dead, silent, [cutting(moto, 700).await, cutting(fastapi, 2000).await]));
     cases.extend(files(&place));
     let sources: Vec<Value> = cases.iter().map(|case| case.source.intent()).collect();
     for case in &cases {
@@ -106,11 +80,7 @@ async fn every_way_to_fail_has_its_state_its_words_and_its_remedy() {
     let daemon = place.serve().await;
     let mut text = told(&place, &daemon, &cases).await;
     let funnel = daemon.funnel().await;
-    assert_eq!(
-        (&funnel["received"], &funnel["active"]),
-        (&json!(cases.len()), &json!(0)),
-        "{funnel}"
-    );
+    assert_eq!((&funnel["received"], &funnel["active"]), (&json!(cases.len()), &json!(0)), "{funnel}");
     text.push_str(&amazon(dead, silent).await);
     insta::with_settings!({
         snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false, omit_expression => true,
@@ -152,31 +122,13 @@ async fn amazon(dead: u16, silent: u16) -> String {
         ),
         (
             local(dead),
-            vec![case(
-                bucket("unreachable", "aam-landing", lister()),
-                "NETWORK_BLOCKED",
-                "network",
-                &["refused the connection"],
-            )],
+            vec![case(bucket("unreachable", "aam-landing", lister()), "NETWORK_BLOCKED", "network", &["refused the connection"])],
         ),
         (
             local(silent),
-            vec![case(
-                bucket("hanging", "aam-landing", lister()),
-                "NETWORK_BLOCKED",
-                "network",
-                &["did not answer within"],
-            )],
+            vec![case(bucket("hanging", "aam-landing", lister()), "NETWORK_BLOCKED", "network", &["did not answer within"])],
         ),
-        (
-            local(cut),
-            vec![case(
-                bucket("cut in an answer", "aam-landing", lister()),
-                "ERROR",
-                "remote",
-                &["127.0.0.1"],
-            )],
-        ),
+        (local(cut), vec![case(bucket("cut in an answer", "aam-landing", lister()), "ERROR", "remote", &["127.0.0.1"])]),
     ];
     let mut text = String::new();
     for (endpoint, cases) in runs {
@@ -185,10 +137,7 @@ async fn amazon(dead: u16, silent: u16) -> String {
             lend(&mut place, std::slice::from_ref(&case.source));
             place.intent_file(&format!("{}.json", case.source.what), &case.source.intent());
         }
-        place.write_policy(&policy(
-            "1h",
-            &format!("families: {{s3: {{base_url: \"{endpoint}\"}}}}\n"),
-        ));
+        place.write_policy(&policy("1h", &format!("families: {{s3: {{base_url: \"{endpoint}\"}}}}\n")));
         let daemon = place.serve().await;
         text.push_str(&told(&place, &daemon, &cases).await);
     }

@@ -26,19 +26,11 @@ async fn mariadb_counters(admin: &mut mysql_async::Conn, user: &str) -> (u64, u6
                 CAST(COALESCE(SUM(UPDATE_COMMANDS), 0) AS UNSIGNED), CAST(COALESCE(SUM(ROWS_READ), 0) AS UNSIGNED)
          FROM information_schema.USER_STATISTICS WHERE USER = '{user}'"
     );
-    admin
-        .query_first(text)
-        .await
-        .expect("counters")
-        .expect("one row")
+    admin.query_first(text).await.expect("counters").expect("one row")
 }
 
 async fn mariadb_rows(admin: &mut mysql_async::Conn, name: &str) -> (String, Option<u64>) {
-    admin
-        .query_first(format!("CHECKSUM TABLE {name}.orders"))
-        .await
-        .expect("a checksum")
-        .expect("one row")
+    admin.query_first(format!("CHECKSUM TABLE {name}.orders")).await.expect("a checksum").expect("one row")
 }
 
 /// A database of the test's own, and a user who may read AND write it.
@@ -47,13 +39,8 @@ async fn own_mariadb(admin: &mut mysql_async::Conn, name: &str) {
         "SET GLOBAL userstat = 1".to_string(),
         format!("CREATE DATABASE {name}"),
         format!("USE {name}"),
-        format!(
-            "CREATE TABLE {name}.orders AS SELECT seq AS id, seq * 2 AS amount FROM seq_1_to_50"
-        ),
-        format!(
-            "CREATE USER {name}@'%' IDENTIFIED BY '{}'",
-            password_of(name)
-        ),
+        format!("CREATE TABLE {name}.orders AS SELECT seq AS id, seq * 2 AS amount FROM seq_1_to_50"),
+        format!("CREATE USER {name}@'%' IDENTIFIED BY '{}'", password_of(name)),
         format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO {name}@'%'"),
     ] {
         admin.query_drop(text).await.expect("the administrator may");
@@ -68,18 +55,8 @@ async fn moto_objects() -> Value {
 
 async fn get(url: &str) -> Value {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client");
-    client
-        .get(url)
-        .send()
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON")
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    client.get(url).send().await.expect("an answer").json().await.expect("JSON")
 }
 
 /// Every file below `folder` with its size and time of change.
@@ -89,11 +66,7 @@ fn listing(folder: &Path, found: &mut Vec<(String, u64, std::time::SystemTime)>)
         if meta.is_dir() {
             listing(&entry.path(), found);
         } else {
-            found.push((
-                entry.path().display().to_string(),
-                meta.len(),
-                meta.modified().expect("a time"),
-            ));
+            found.push((entry.path().display().to_string(), meta.len(), meta.modified().expect("a time")));
         }
     }
     found.sort();
@@ -101,10 +74,7 @@ fn listing(folder: &Path, found: &mut Vec<(String, u64, std::time::SystemTime)>)
 
 fn nanio_objects() -> Vec<(String, u64, std::time::SystemTime)> {
     let mut found = Vec::new();
-    listing(
-        Path::new(&of("NANIO", "DATA")).join("landing").as_path(),
-        &mut found,
-    );
+    listing(Path::new(&of("NANIO", "DATA")).join("landing").as_path(), &mut found);
     found
 }
 
@@ -112,12 +82,7 @@ fn nanio_objects() -> Vec<(String, u64, std::time::SystemTime)> {
 async fn the_servers_own_counters_say_that_nothing_was_written() {
     let (name, admin) = own_postgres("proof").await;
     // It may write, so that only AAM's own care keeps it from it.
-    admin
-        .batch_execute(&format!(
-            "GRANT INSERT, UPDATE, DELETE ON orders, people TO {name}"
-        ))
-        .await
-        .expect("granted");
+    admin.batch_execute(&format!("GRANT INSERT, UPDATE, DELETE ON orders, people TO {name}")).await.expect("granted");
     let mut maria = mariadb().await;
     own_mariadb(&mut maria, &name).await;
     // What the test itself wrote is counted a moment later.
@@ -127,49 +92,16 @@ async fn the_servers_own_counters_say_that_nothing_was_written() {
     })
     .await;
     let (_, read_before) = postgres_counters(&admin).await;
-    let before = (
-        postgres_rows(&admin).await,
-        mariadb_rows(&mut maria, &name).await,
-        moto_objects().await,
-        nanio_objects(),
-    );
-    assert!(
-        before.2.as_object().is_some_and(|s3| !s3.is_empty()) && before.3.len() > 20,
-        "the stores tell what they hold"
-    );
+    let before = (postgres_rows(&admin).await, mariadb_rows(&mut maria, &name).await, moto_objects().await, nanio_objects());
+    assert!(before.2.as_object().is_some_and(|s3| !s3.is_empty()) && before.3.len() > 20, "the stores tell what they hold");
 
     let mut place = Place::new();
     let all = [
-        source(
-            "own",
-            "postgres",
-            format!("postgresql://{}/{name}", at("POSTGRES")),
-            login(&name, &password_of(&name)),
-        ),
-        source(
-            "own",
-            "jdbc",
-            format!("jdbc:mariadb://{}/{name}", at("MARIADB")),
-            login(&name, &password_of(&name)),
-        ),
-        source(
-            "moto",
-            "s3_compat",
-            format!("{}/aam-landing", of("MOTO", "ENDPOINT")),
-            key("MOTO", "LISTER"),
-        ),
-        source(
-            "nanio",
-            "s3_compat",
-            format!("{}/landing", of("NANIO", "ENDPOINT")),
-            key("NANIO", ""),
-        ),
-        source(
-            "books",
-            "openapi",
-            of("FASTAPI", "URL"),
-            of("FASTAPI", "TOKEN"),
-        ),
+        source("own", "postgres", format!("postgresql://{}/{name}", at("POSTGRES")), login(&name, &password_of(&name))),
+        source("own", "jdbc", format!("jdbc:mariadb://{}/{name}", at("MARIADB")), login(&name, &password_of(&name))),
+        source("moto", "s3_compat", format!("{}/aam-landing", of("MOTO", "ENDPOINT")), key("MOTO", "LISTER")),
+        source("nanio", "s3_compat", format!("{}/landing", of("NANIO", "ENDPOINT")), key("NANIO", "")),
+        source("books", "openapi", of("FASTAPI", "URL"), of("FASTAPI", "TOKEN")),
     ];
     lend(&mut place, &all);
     place.write_policy(&policy("1h", ""));
@@ -177,49 +109,24 @@ async fn the_servers_own_counters_say_that_nothing_was_written() {
     for source in &all {
         let told = daemon.push(&source.intent()).await;
         assert_eq!(told.body["status"], "ACTIVE", "{}", told.body);
-        assert_eq!(
-            heal(&daemon, &told.body).await["status"],
-            "ACTIVE",
-            "{}",
-            source.what
-        );
+        assert_eq!(heal(&daemon, &told.body).await["status"], "ACTIVE", "{}", source.what);
     }
     assert_eq!(daemon.stop().await, Some(0));
 
-    let after = (
-        postgres_rows(&admin).await,
-        mariadb_rows(&mut maria, &name).await,
-        moto_objects().await,
-        nanio_objects(),
-    );
+    let after = (postgres_rows(&admin).await, mariadb_rows(&mut maria, &name).await, moto_objects().await, nanio_objects());
     assert!(after == before, "a row or an object changed");
     // The counters come a moment after a session's end; those of AAM's reading prove that they came.
     until("PostgreSQL counted the reading", || async {
         let (_, read) = postgres_counters(&admin).await;
-        (
-            read >= read_before + 2 * 80 + 40,
-            format!("{read} after {read_before}; the test itself read 80 twice"),
-        )
+        (read >= read_before + 2 * 80 + 40, format!("{read} after {read_before}; the test itself read 80 twice"))
     })
     .await;
     assert_eq!(postgres_counters(&admin).await.0, 80, "rows written");
     let (written, commands, read) = mariadb_counters(&mut maria, &name).await;
-    assert_eq!(
-        (written, commands),
-        (0, 0),
-        "rows written, writing commands"
-    );
+    assert_eq!((written, commands), (0, 0), "rows written, writing commands");
     assert!(read >= 40, "MariaDB counted the reading: {read}");
     let calls = get(&format!("{}/calls", of("FASTAPI", "URL"))).await;
     let methods: Vec<&String> = calls.as_object().expect("counts").keys().collect();
-    assert!(
-        methods
-            .iter()
-            .all(|method| ["GET", "HEAD"].contains(&method.as_str())),
-        "{calls}"
-    );
-    assert!(
-        calls["GET"].as_u64().is_some_and(|count| count > 3),
-        "{calls}"
-    );
+    assert!(methods.iter().all(|method| ["GET", "HEAD"].contains(&method.as_str())), "{calls}");
+    assert!(calls["GET"].as_u64().is_some_and(|count| count > 3), "{calls}");
 }

@@ -8,16 +8,12 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// A variable of a peer.
 pub fn of(peer: &str, name: &str) -> String {
     let full = format!("AAM_TEST_{peer}_{name}");
-    std::env::var(&full)
-        .unwrap_or_else(|_| panic!("{full} is not set: run through scripts/with_peers.sh"))
+    std::env::var(&full).unwrap_or_else(|_| panic!("{full} is not set: run through scripts/with_peers.sh"))
 }
 
 /// The port of an address such as `http://127.0.0.1:1234`.
 pub fn port_of(address: &str) -> u16 {
-    let port = address
-        .rsplit(':')
-        .next()
-        .and_then(|port| port.parse().ok());
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
     port.unwrap_or_else(|| panic!("no port in {address}"))
 }
 
@@ -33,41 +29,23 @@ pub fn login(user: &str, password: &str) -> String {
 
 /// The secret of a role of the seed.
 pub fn role(peer: &str, name: &str) -> String {
-    login(
-        name,
-        &of(peer, &format!("{}_PASSWORD", name.to_uppercase())),
-    )
+    login(name, &of(peer, &format!("{}_PASSWORD", name.to_uppercase())))
 }
 
 /// The secret of a user of an object store.
 pub fn key(peer: &str, user: &str) -> String {
-    let user = if user.is_empty() {
-        String::new()
-    } else {
-        format!("{user}_")
-    };
-    format!(
-        "{}:{}",
-        of(peer, &format!("{user}KEY_ID")),
-        of(peer, &format!("{user}SECRET"))
-    )
+    let user = if user.is_empty() { String::new() } else { format!("{user}_") };
+    format!("{}:{}", of(peer, &format!("{user}KEY_ID")), of(peer, &format!("{user}SECRET")))
 }
 
 /// The policy's caps and limits for these tests: no cap is met, a hanging peer costs seconds, and
 /// what failed is tried again only when a test asks. `retry` is the backoff's first wait.
 pub fn policy(retry: &str, more: &str) -> String {
     let cap = "{per_second: 1000, burst: 1000, per_day: 100000, concurrency: 8}";
-    let families: Vec<String> = [
-        "jdbc",
-        "postgres",
-        "s3",
-        "s3_compat",
-        "openapi",
-        "filesource",
-    ]
-    .iter()
-    .map(|family| format!("{family}: {cap}"))
-    .collect();
+    let families: Vec<String> = ["jdbc", "postgres", "s3", "s3_compat", "openapi", "filesource"]
+        .iter()
+        .map(|family| format!("{family}: {cap}"))
+        .collect();
     format!(
         "safe_mode: {{max_items: 20, step_timeout: 8s, attempt_timeout: 40s}}\n\
          backoff: {{initial: {retry}, max: 1h, jitter: 0.0}}\n\
@@ -85,34 +63,15 @@ pub struct Source {
     pub secret: Option<String>,
 }
 
-pub fn source(
-    what: &'static str,
-    source_type: &'static str,
-    id: String,
-    secret: impl Into<Option<String>>,
-) -> Source {
-    Source {
-        what,
-        source_type,
-        id,
-        secret: secret.into(),
-    }
+pub fn source(what: &'static str, source_type: &'static str, id: String, secret: impl Into<Option<String>>) -> Source {
+    Source { what, source_type, id, secret: secret.into() }
 }
 
 impl Source {
     /// The variable of the daemon that holds the secret.
     fn variable(&self) -> String {
-        let word: String = self
-            .what
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_uppercase()
-                } else {
-                    '_'
-                }
-            })
-            .collect();
+        let word: String =
+            self.what.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
         format!("{}_{word}", self.source_type.to_uppercase())
     }
 
@@ -143,18 +102,13 @@ pub async fn whole(daemon: &Daemon, one: &Value) -> Value {
 /// A step of a connection by name.
 pub fn step<'a>(whole: &'a Value, name: &str) -> &'a Value {
     let steps = whole["steps"].as_array().expect("steps");
-    steps
-        .iter()
-        .find(|step| step["step"] == name)
-        .unwrap_or_else(|| panic!("no step {name}: {whole}"))
+    steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no step {name}: {whole}"))
 }
 
 /// Asks for a new proof now; answers the connection after it.
 pub async fn heal(daemon: &Daemon, one: &Value) -> Value {
     let id = one["connection_id"].as_str().expect("an id");
-    let told = daemon
-        .post(&format!("/connections/{id}/heal"), &json!({}))
-        .await;
+    let told = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
     assert_eq!(told.status, 200, "{}", told.body);
     told.body
 }
@@ -162,17 +116,9 @@ pub async fn heal(daemon: &Daemon, one: &Value) -> Value {
 /// PostgreSQL as its administrator.
 pub async fn postgres(database: &str) -> tokio_postgres::Client {
     let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(of("POSTGRES", "PORT").parse().expect("a port"));
-    config
-        .user("super")
-        .password(of("POSTGRES", "SUPER_PASSWORD"))
-        .dbname(database);
-    let (client, connection) = config
-        .connect(tokio_postgres::NoTls)
-        .await
-        .expect("the administrator is let in");
+    config.host("127.0.0.1").port(of("POSTGRES", "PORT").parse().expect("a port"));
+    config.user("super").password(of("POSTGRES", "SUPER_PASSWORD")).dbname(database);
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the administrator is let in");
     tokio::spawn(connection);
     client
 }
@@ -185,9 +131,7 @@ pub async fn mariadb() -> mysql_async::Conn {
         .user(Some("super"))
         .pass(Some(of("MARIADB", "SUPER_PASSWORD")))
         .prefer_socket(Some(false));
-    mysql_async::Conn::new(opts)
-        .await
-        .expect("the administrator is let in")
+    mysql_async::Conn::new(opts).await.expect("the administrator is let in")
 }
 
 /// The password of a role that a test made.
@@ -200,17 +144,8 @@ pub fn password_of(name: &str) -> String {
 pub async fn own_postgres(what: &str) -> (String, tokio_postgres::Client) {
     let name = format!("{what}_{}", std::process::id());
     let admin = postgres("postgres").await;
-    admin
-        .batch_execute(&format!("CREATE DATABASE {name}"))
-        .await
-        .expect("a database");
-    admin
-        .batch_execute(&format!(
-            "CREATE ROLE {name} LOGIN PASSWORD '{}'",
-            password_of(&name)
-        ))
-        .await
-        .expect("a role");
+    admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+    admin.batch_execute(&format!("CREATE ROLE {name} LOGIN PASSWORD '{}'", password_of(&name))).await.expect("a role");
     let inside = postgres(&name).await;
     inside
         .batch_execute(&format!(
@@ -227,9 +162,7 @@ pub async fn own_postgres(what: &str) -> (String, tokio_postgres::Client) {
 /// A port where nobody listens, and nobody can begin to while the socket lives.
 pub fn closed() -> (TcpSocket, u16) {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket
-        .bind("127.0.0.1:0".parse().expect("an address"))
-        .expect("a port");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let port = socket.local_addr().expect("an address").port();
     (socket, port)
 }
@@ -263,8 +196,7 @@ async fn cut(client: TcpStream, to: u16, mut left: usize) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else {
         return;
     };
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-        (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
     let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
     let mut buffer = [0; 512];
     while left > 0 {

@@ -23,15 +23,10 @@ pub use Peer::{Mariadb, Postgres};
 
 impl Peer {
     pub fn var(self, name: &str) -> String {
-        let peer = if self == Postgres {
-            "POSTGRES"
-        } else {
-            "MARIADB"
-        };
+        let peer = if self == Postgres { "POSTGRES" } else { "MARIADB" };
         let name = format!("AAM_TEST_{peer}_{name}");
-        std::env::var(&name).unwrap_or_else(|_| {
-            panic!("{name} is not set: run through scripts/with_peers.sh postgres mariadb -- ...")
-        })
+        std::env::var(&name)
+            .unwrap_or_else(|_| panic!("{name} is not set: run through scripts/with_peers.sh postgres mariadb -- ..."))
     }
 
     pub fn port(self) -> u16 {
@@ -39,11 +34,7 @@ impl Peer {
     }
 
     pub fn id_at(self, host: &str, port: u16, rest: &str) -> String {
-        let scheme = if self == Postgres {
-            "postgresql"
-        } else {
-            "jdbc:mariadb"
-        };
+        let scheme = if self == Postgres { "postgresql" } else { "jdbc:mariadb" };
         format!("{scheme}://{host}:{port}/{rest}")
     }
 
@@ -53,17 +44,13 @@ impl Peer {
 
     pub fn credential(self, role: &str) -> Credential {
         let password = self.var(&format!("{}_PASSWORD", role.to_uppercase()));
-        Credential::read(Secret::new(
-            json!({"user": role, "password": password}).to_string(),
-        ))
+        Credential::read(Secret::new(json!({"user": role, "password": password}).to_string()))
     }
 }
 
 pub async fn open_at(id: &str, credential: &Credential, policy: Policy) -> Result<Opened, Failure> {
     let policy = Arc::new(policy);
-    SqlEngine
-        .open_through(gate(&policy), id, Some(credential), policy)
-        .await
+    SqlEngine.open_through(gate(&policy), id, Some(credential), policy).await
 }
 
 pub async fn open(peer: Peer, role: &str, rest: &str) -> Result<Opened, Failure> {
@@ -71,18 +58,12 @@ pub async fn open(peer: Peer, role: &str, rest: &str) -> Result<Opened, Failure>
 }
 
 pub async fn refused(peer: Peer, role: &str, rest: &str) -> Failure {
-    open(peer, role, rest)
-        .await
-        .err()
-        .unwrap_or_else(|| panic!("{role} was let in to {rest}"))
+    open(peer, role, rest).await.err().unwrap_or_else(|| panic!("{role} was let in to {rest}"))
 }
 
 /// Ports differ from run to run.
 pub fn shown(peer: Peer, failure: &Failure) -> String {
-    let text = format!(
-        "{:?}\n  {}\n  fix: {}\n  detail: {}\n",
-        failure.class, failure.title, failure.fix, failure.detail
-    );
+    let text = format!("{:?}\n  {}\n  fix: {}\n  detail: {}\n", failure.class, failure.title, failure.fix, failure.detail);
     text.replace(&peer.port().to_string(), "PORT")
 }
 
@@ -94,12 +75,7 @@ pub fn snapshot(name: &str, text: &str) {
 
 pub async fn superuser(database: &str) -> tokio_postgres::Client {
     let mut config = tokio_postgres::Config::new();
-    config
-        .host("127.0.0.1")
-        .port(Postgres.port())
-        .user("super")
-        .password(Postgres.var("SUPER_PASSWORD"))
-        .dbname(database);
+    config.host("127.0.0.1").port(Postgres.port()).user("super").password(Postgres.var("SUPER_PASSWORD")).dbname(database);
     let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     client
@@ -121,8 +97,7 @@ pub async fn cutting_proxy(to: u16, limit: usize) -> u16 {
 }
 
 pub async fn relay(client: TcpStream, server: TcpStream, limit: usize) {
-    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-        (client.into_split(), server.into_split());
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.into_split(), server.into_split());
     let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
     let mut left = limit;
     let mut buffer = [0; 512];

@@ -36,11 +36,7 @@ fn relation(row: Row) -> Option<Relation> {
         Some("SEQUENCE") => return None,
         _ => "table",
     };
-    Some(Relation {
-        name: name.clone(),
-        kind,
-        rows: rows.as_deref().and_then(|rows| rows.parse().ok()),
-    })
+    Some(Relation { name: name.clone(), kind, rows: rows.as_deref().and_then(|rows| rows.parse().ok()) })
 }
 
 /// Catalog v1 of the database.
@@ -58,10 +54,7 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
     );
     let keys_sql = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
          WHERE TABLE_SCHEMA = DATABASE() AND CONSTRAINT_NAME = 'PRIMARY' ORDER BY TABLE_NAME, ORDINAL_POSITION";
-    let mut sets = wire
-        .ask("describe the columns", &[&columns_sql, keys_sql])
-        .await?
-        .into_iter();
+    let mut sets = wire.ask("describe the columns", &[&columns_sql, keys_sql]).await?.into_iter();
     let rows = sets.next().unwrap_or_default();
     truncated |= rows.len() >= budget || wire.bytes() > bounds.bytes;
     let mut described: BTreeMap<String, Vec<Column>> = BTreeMap::new();
@@ -89,10 +82,7 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
             keys.entry(table.clone()).or_default().push(column.clone());
         }
     }
-    let mut catalog = Catalog {
-        truncated,
-        ..Catalog::default()
-    };
+    let mut catalog = Catalog { truncated, ..Catalog::default() };
     for relation in all {
         match described.remove(&relation.name) {
             Some(columns) => catalog.streams.push(types::stream(Table {
@@ -116,32 +106,19 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
     }
     let mut evidence = Evidence::new();
     evidence.insert("streams".into(), json!(catalog.streams.len()));
-    let blind: Vec<String> = readable
-        .iter()
-        .filter(|(_, may)| !**may)
-        .map(|(name, _)| format!("{} (lacks SELECT)", backtick(name)))
-        .collect();
+    let blind: Vec<String> =
+        readable.iter().filter(|(_, may)| !**may).map(|(name, _)| format!("{} (lacks SELECT)", backtick(name))).collect();
     evidence.insert("readable".into(), json!(readable.len() - blind.len()));
     if !blind.is_empty() {
         evidence.insert("unreadable_count".into(), json!(blind.len()));
-        evidence.insert(
-            "unreadable".into(),
-            json!(blind.into_iter().take(10).collect::<Vec<_>>()),
-        );
+        evidence.insert("unreadable".into(), json!(blind.into_iter().take(10).collect::<Vec<_>>()));
     }
-    Ok(Discovery {
-        catalog: catalog.sorted(),
-        evidence,
-    })
+    Ok(Discovery { catalog: catalog.sorted(), evidence })
 }
 
 /// Whether `select` is among the rights that `COLUMNS.PRIVILEGES` lists.
 fn may_select(rights: Option<&str>) -> bool {
-    rights.is_some_and(|rights| {
-        rights
-            .split(',')
-            .any(|right| right.trim().eq_ignore_ascii_case("select"))
-    })
+    rights.is_some_and(|rights| rights.split(',').any(|right| right.trim().eq_ignore_ascii_case("select")))
 }
 
 /// Tables before views, those that are not known to be empty first, with the columns that may be read.
@@ -158,12 +135,7 @@ const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM 
 /// grant says that this is all there is.
 pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
     let mut tables: Vec<(String, Vec<String>)> = Vec::new();
-    for row in wire
-        .ask("choose a table", &[CANDIDATES])
-        .await?
-        .into_iter()
-        .flatten()
-    {
+    for row in wire.ask("choose a table", &[CANDIDATES]).await?.into_iter().flatten() {
         let [Some(table), column, rights] = row.as_slice() else {
             continue;
         };
@@ -183,30 +155,16 @@ pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sampl
     let mut evidence = Evidence::new();
     if tables.is_empty() {
         if !sees_all {
-            return Err(blind(
-                wire,
-                "no table is visible, and no grant covers the whole database",
-            ));
+            return Err(blind(wire, "no table is visible, and no grant covers the whole database"));
         }
         evidence.insert("note".into(), json!("empty: the database has no tables"));
         return Ok(Sample { rows: 0, evidence });
     }
     let mut denied: Option<Failure> = None;
     let mut empty: Vec<&str> = Vec::new();
-    for (table, columns) in tables
-        .iter()
-        .filter(|(_, columns)| !columns.is_empty())
-        .take(limits::CANDIDATES)
-    {
-        let sql = format!(
-            "SELECT {} FROM {} LIMIT {max_items}",
-            columns.join(", "),
-            backtick(table)
-        );
-        match wire
-            .ask(&format!("read {}", backtick(table)), &[&sql])
-            .await
-        {
+    for (table, columns) in tables.iter().filter(|(_, columns)| !columns.is_empty()).take(limits::CANDIDATES) {
+        let sql = format!("SELECT {} FROM {} LIMIT {max_items}", columns.join(", "), backtick(table));
+        match wire.ask(&format!("read {}", backtick(table)), &[&sql]).await {
             Ok(sets) => {
                 let rows: u64 = sets.iter().map(|set| set.len() as u64).sum();
                 if rows > 0 {
@@ -222,14 +180,10 @@ pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sampl
     }
     if empty.is_empty() {
         let first = tables.first().map_or("", |(table, _)| table.as_str());
-        return Err(denied
-            .unwrap_or_else(|| blind(wire, &format!("SELECT is missing on {}", backtick(first)))));
+        return Err(denied.unwrap_or_else(|| blind(wire, &format!("SELECT is missing on {}", backtick(first)))));
     }
     evidence.insert("empty_streams".into(), json!(empty));
-    evidence.insert(
-        "note".into(),
-        json!("empty: the tables that were looked into have no rows"),
-    );
+    evidence.insert("note".into(), json!("empty: the tables that were looked into have no rows"));
     Ok(Sample { rows: 0, evidence })
 }
 

@@ -23,29 +23,18 @@ pub enum Stage<'a> {
 #[must_use]
 pub fn of(server: &Server, user: &str, stage: Stage<'_>, error: &Error) -> Failure {
     match error {
-        Error::Server(own) => of_code(
-            server,
-            user,
-            stage,
-            own.code,
-            &format!("ERROR {} ({}): {}", own.code, own.state, own.message),
-        ),
+        Error::Server(own) => {
+            of_code(server, user, stage, own.code, &format!("ERROR {} ({}): {}", own.code, own.state, own.message))
+        }
         Error::Io(IoError::Tls(tls_error)) => tls::failure(server, &tls_error.to_string()),
-        Error::Io(IoError::Io(io))
-            if io
-                .get_ref()
-                .is_some_and(|inner| inner.is::<rustls::Error>()) =>
-        {
+        Error::Io(IoError::Io(io)) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
             tls::failure(server, &io.to_string())
         }
         Error::Io(IoError::Io(io)) => of_io(server, stage, io),
         Error::Driver(driver) => of_driver(server, stage, driver),
-        other => Failure::new(
-            Class::Remote,
-            format!("{server}: the driver gave up"),
-            "read the detail",
-        )
-        .detail(other.to_string()),
+        other => {
+            Failure::new(Class::Remote, format!("{server}: the driver gave up"), "read the detail").detail(other.to_string())
+        }
     }
 }
 
@@ -57,23 +46,16 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
         Stage::Work(what) => what,
     };
     let account = format!("'{}'@'HOST'", user.replace('\'', "''"));
-    let grant = format!(
-        "GRANT SELECT, SHOW VIEW ON {}.* TO {account};",
-        backtick(&server.database)
-    );
+    let grant = format!("GRANT SELECT, SHOW VIEW ON {}.* TO {account};", backtick(&server.database));
     let failure = match code {
         1045 | 1449 if matches!(stage, Stage::Work(_)) => Failure::new(
             Class::PermissionDenied,
-            format!(
-                "{server}: to {doing} is not possible: the view's DEFINER is gone or has lost its rights"
-            ),
+            format!("{server}: to {doing} is not possible: the view's DEFINER is gone or has lost its rights"),
             "ALTER DEFINER = an existing account VIEW ...; or leave the view out",
         ),
         1045 | 1698 | 1862 | 4151 => Failure::new(
             Class::CredentialRejected,
-            format!(
-                "{server}: the password of {user} is wrong, has expired, or the account is locked"
-            ),
+            format!("{server}: the password of {user} is wrong, has expired, or the account is locked"),
             format!(
                 "put the right password behind credential_locator; to set a new one: ALTER USER {account} IDENTIFIED BY '...';"
             ),
@@ -83,16 +65,10 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
             format!("{server}: the server admits nobody from this machine"),
             format!("create the account {account} for this machine's address"),
         ),
-        1044 => Failure::new(
-            Class::PermissionDenied,
-            format!("{server}: {user} has no right on the database"),
-            grant,
-        ),
-        1142 | 1143 | 1227 | 1370 | 1356 => Failure::new(
-            Class::PermissionDenied,
-            format!("{server}: {user} lacks a privilege to {doing}"),
-            grant,
-        ),
+        1044 => Failure::new(Class::PermissionDenied, format!("{server}: {user} has no right on the database"), grant),
+        1142 | 1143 | 1227 | 1370 | 1356 => {
+            Failure::new(Class::PermissionDenied, format!("{server}: {user} lacks a privilege to {doing}"), grant)
+        }
         1049 => Failure::new(
             Class::NotFound,
             format!("{server}: there is no such database"),
@@ -101,9 +77,7 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
         1792 => Failure::new(
             Class::Remote,
             format!("{server}: to {doing} would write; the read-only transaction refused it"),
-            format!(
-                "a view or function writes when it is read; REVOKE SELECT on it FROM {account};"
-            ),
+            format!("a view or function writes when it is read; REVOKE SELECT on it FROM {account};"),
         ),
         1040 | 1203 | 1226 => Failure::new(
             Class::Throttled,
@@ -126,11 +100,9 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
             format!("{server}: the statement to {doing} was stopped by the time limit"),
             "look for load or for very many tables on the server",
         ),
-        1053 => Failure::new(
-            Class::Remote,
-            format!("{server}: the server is shutting down"),
-            "wait until it accepts connections",
-        ),
+        1053 => {
+            Failure::new(Class::Remote, format!("{server}: the server is shutting down"), "wait until it accepts connections")
+        }
         3159 => Failure::new(
             Class::Misconfigured,
             format!("{server}: the server accepts encrypted connections only"),
@@ -154,17 +126,13 @@ pub fn only_this_one(failure: &Failure) -> bool {
 fn of_io(server: &Server, stage: Stage<'_>, error: &std::io::Error) -> Failure {
     let opening = matches!(stage, Stage::Open);
     let failure = match error.kind() {
-        ErrorKind::ConnectionRefused
-        | ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable
-        | ErrorKind::TimedOut => Failure::new(
-            Class::Network,
-            format!("{server}: nobody answers at {}", server.authority()),
-            format!(
-                "check host, port, routes and firewalls: nc -vz {} {}",
-                server.host, server.port
-            ),
-        ),
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
+            Failure::new(
+                Class::Network,
+                format!("{server}: nobody answers at {}", server.authority()),
+                format!("check host, port, routes and firewalls: nc -vz {} {}", server.host, server.port),
+            )
+        }
         ErrorKind::ConnectionReset if opening => Failure::new(
             Class::Network,
             format!("{server}: the connection was reset"),
@@ -184,13 +152,13 @@ fn of_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure 
         DriverError::NoClientSslFlagFromServer => return tls::failure(server, &error.to_string()),
         DriverError::ConnectionClosed => cut(server),
         DriverError::PacketTooLarge if !opening => too_long(server),
-        DriverError::UnknownAuthPlugin { .. }
-        | DriverError::CleartextPluginDisabled
-        | DriverError::MysqlOldPasswordDisabled => Failure::new(
-            Class::Misconfigured,
-            format!("{server}: the server asks for a kind of login that AAM does not offer"),
-            "use an account with mysql_native_password, ed25519 or caching_sha2_password",
-        ),
+        DriverError::UnknownAuthPlugin { .. } | DriverError::CleartextPluginDisabled | DriverError::MysqlOldPasswordDisabled => {
+            Failure::new(
+                Class::Misconfigured,
+                format!("{server}: the server asks for a kind of login that AAM does not offer"),
+                "use an account with mysql_native_password, ed25519 or caching_sha2_password",
+            )
+        }
         _ if opening => wrong_service(server),
         _ => Failure::new(
             Class::Remote,
@@ -204,10 +172,8 @@ fn of_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure 
 /// The packet codec speaks through `std::io::Error`.
 fn is_packet_error(error: &std::io::Error) -> bool {
     let words = error.to_string();
-    matches!(
-        error.kind(),
-        ErrorKind::InvalidData | ErrorKind::InvalidInput
-    ) || words.contains("max_allowed_packet")
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
+        || words.contains("max_allowed_packet")
         || words.contains("out of sync")
 }
 
@@ -231,9 +197,6 @@ fn wrong_service(server: &Server) -> Failure {
     Failure::new(
         Class::WrongService,
         format!("{server}: what listens there does not speak the MySQL protocol"),
-        format!(
-            "check host and port: {} is another service",
-            server.authority()
-        ),
+        format!("check host and port: {} is another service", server.authority()),
     )
 }

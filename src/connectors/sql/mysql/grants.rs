@@ -13,11 +13,7 @@ const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// Privileges on an object, as printed: `*.*`, `` `shop`.* ``, `` `shop`.`orders` ``.
-    On {
-        privileges: Vec<String>,
-        object: String,
-        grant_option: bool,
-    },
+    On { privileges: Vec<String>, object: String, grant_option: bool },
     /// A role whose own privileges may not be in the list.
     Role(String),
 }
@@ -31,11 +27,7 @@ pub fn parse(line: &str) -> Option<Grant> {
         None => Some(Grant::Role(head.trim().to_string())),
         Some((privileges, object)) => Some(Grant::On {
             privileges: split_list(privileges),
-            object: object
-                .strip_prefix("TABLE ")
-                .unwrap_or(object)
-                .trim()
-                .to_string(),
+            object: object.strip_prefix("TABLE ").unwrap_or(object).trim().to_string(),
             grant_option: tail.contains("WITH GRANT OPTION"),
         }),
     }
@@ -77,10 +69,7 @@ fn split_list(text: &str) -> Vec<String> {
             last.push(c);
         }
     }
-    list.into_iter()
-        .map(|privilege| privilege.trim().to_string())
-        .filter(|privilege| !privilege.is_empty())
-        .collect()
+    list.into_iter().map(|privilege| privilege.trim().to_string()).filter(|privilege| !privilege.is_empty()).collect()
 }
 
 /// The name of a privilege without its column list.
@@ -97,17 +86,10 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
     for grant in &parsed {
         match grant {
             Grant::Role(role) => roles.push(role),
-            Grant::On {
-                privileges,
-                object,
-                grant_option,
-            } => {
+            Grant::On { privileges, object, grant_option } => {
                 // PROXY is granted on accounts, not on data.
-                let mut over: Vec<&str> = privileges
-                    .iter()
-                    .map(String::as_str)
-                    .filter(|privilege| !READING.contains(&word(privilege)))
-                    .collect();
+                let mut over: Vec<&str> =
+                    privileges.iter().map(String::as_str).filter(|privilege| !READING.contains(&word(privilege))).collect();
                 if *grant_option {
                     over.push("GRANT OPTION");
                 }
@@ -126,18 +108,11 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
         return Privilege::Over { grants: excess };
     }
     if parsed.is_empty() {
-        return Privilege::Unknown {
-            reason: "SHOW GRANTS gave no line that is a grant".to_string(),
-        };
+        return Privilege::Unknown { reason: "SHOW GRANTS gave no line that is a grant".to_string() };
     }
     // MariaDB lists the rights of the active role; MySQL lists its name only.
     if !roles.is_empty() && !mariadb {
-        return Privilege::Unknown {
-            reason: format!(
-                "the rights of the roles {} are not in SHOW GRANTS",
-                roles.join(", ")
-            ),
-        };
+        return Privilege::Unknown { reason: format!("the rights of the roles {} are not in SHOW GRANTS", roles.join(", ")) };
     }
     Privilege::Ok
 }
@@ -145,20 +120,13 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
 /// Whether some grant opens every table of `database` for SELECT: then an empty list is truly empty.
 #[must_use]
 pub fn sees_all(lines: &[String], database: &str) -> bool {
-    lines
-        .iter()
-        .filter_map(|line| parse(line))
-        .any(|grant| match grant {
-            Grant::Role(_) => false,
-            Grant::On {
-                privileges, object, ..
-            } => {
-                let reads = privileges.iter().any(|privilege| {
-                    privilege == "SELECT" || privilege.starts_with("ALL PRIVILEGES")
-                });
-                reads && (object == "*.*" || covers(&object, database))
-            }
-        })
+    lines.iter().filter_map(|line| parse(line)).any(|grant| match grant {
+        Grant::Role(_) => false,
+        Grant::On { privileges, object, .. } => {
+            let reads = privileges.iter().any(|privilege| privilege == "SELECT" || privilege.starts_with("ALL PRIVILEGES"));
+            reads && (object == "*.*" || covers(&object, database))
+        }
+    })
 }
 
 /// Whether `` `pattern`.* `` is `database`. Patterns with unescaped wildcards are taken by their
@@ -167,11 +135,7 @@ fn covers(object: &str, database: &str) -> bool {
     let Some(name) = object.strip_suffix(".*") else {
         return false;
     };
-    let name = name
-        .trim_matches('`')
-        .replace("``", "`")
-        .replace("\\_", "_")
-        .replace("\\%", "%");
+    let name = name.trim_matches('`').replace("``", "`").replace("\\_", "_").replace("\\%", "%");
     name.eq_ignore_ascii_case(database)
 }
 
@@ -204,30 +168,19 @@ mod tests {
         assert_eq!(
             verdict(&writer, true),
             Privilege::Over {
-                grants: vec![
-                    "FILE ON *.*".into(),
-                    "INSERT, UPDATE (`a`, `b`), GRANT OPTION ON `shop`.`order TO s`".into()
-                ]
+                grants: vec!["FILE ON *.*".into(), "INSERT, UPDATE (`a`, `b`), GRANT OPTION ON `shop`.`order TO s`".into()]
             }
         );
         assert!(!sees_all(&writer, "shop"));
         assert_eq!(
-            verdict(
-                &lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]),
-                true
-            ),
-            Privilege::Over {
-                grants: vec!["ALL PRIVILEGES ON `shop`.*".into()]
-            }
+            verdict(&lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]), true),
+            Privilege::Over { grants: vec!["ALL PRIVILEGES ON `shop`.*".into()] }
         );
     }
 
     #[test]
     fn what_could_not_be_asked_is_unknown() {
-        let roles = lines(&[
-            "GRANT USAGE ON *.* TO `r`@`%`",
-            "GRANT `analyst`@`%` TO `r`@`%`",
-        ]);
+        let roles = lines(&["GRANT USAGE ON *.* TO `r`@`%`", "GRANT `analyst`@`%` TO `r`@`%`"]);
         assert!(matches!(verdict(&roles, false), Privilege::Unknown { .. }));
         assert_eq!(verdict(&roles, true), Privilege::Ok);
         assert!(matches!(verdict(&[], true), Privilege::Unknown { .. }));

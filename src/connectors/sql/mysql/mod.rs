@@ -34,60 +34,29 @@ struct Database {
 ///
 /// # Errors
 /// The gate's, the wire's, and `WrongService` for another database.
-pub async fn open(
-    gate: &Arc<dyn Gate>,
-    server: &Server,
-    login: &Login,
-    policy: &Policy,
-) -> Result<Opened, Failure> {
+pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
     let wire = Wire::open(gate, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
-    let (privilege, sees_all) = match wire
-        .ask("ask for this account's grants", &["SHOW GRANTS"])
-        .await
-    {
+    let (privilege, sees_all) = match wire.ask("ask for this account's grants", &["SHOW GRANTS"]).await {
         Ok(sets) => {
-            let lines: Vec<String> = sets
-                .into_iter()
-                .flatten()
-                .filter_map(|row| row.into_iter().next().flatten())
-                .collect();
-            (
-                grants::verdict(&lines, wire.mariadb),
-                grants::sees_all(&lines, &server.database),
-            )
+            let lines: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
+            (grants::verdict(&lines, wire.mariadb), grants::sees_all(&lines, &server.database))
         }
-        Err(failure) => (
-            Privilege::Unknown {
-                reason: format!("{}: {}", failure.title, failure.detail),
-            },
-            false,
-        ),
+        Err(failure) => (Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) }, false),
     };
-    Ok(Opened {
-        connector: Box::new(Database { wire, sees_all }),
-        identity,
-        privilege,
-    })
+    Ok(Opened { connector: Box::new(Database { wire, sees_all }), identity, privilege })
 }
 
 /// Who and where we are, from the server itself.
 async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
-    let statement = if wire.mariadb {
-        IDENTITY[0]
-    } else {
-        IDENTITY[1]
-    };
+    let statement = if wire.mariadb { IDENTITY[0] } else { IDENTITY[1] };
     let sets = wire.ask("ask who and where it is", &[statement]).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), read_only] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
-            format!(
-                "{}: the server does not say which database it is",
-                wire.server
-            ),
+            format!("{}: the server does not say which database it is", wire.server),
             "check host and port",
         ));
     };
@@ -102,10 +71,7 @@ async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
     if read_only.as_deref() != Some("1") {
         return Err(Failure::new(
             Class::WrongService,
-            format!(
-                "{}: the server does not keep a session read-only",
-                wire.server
-            ),
+            format!("{}: the server does not keep a session read-only", wire.server),
             "AAM reads only where the server itself refuses writes; connect to the server instead of the proxy before it",
         ));
     }
@@ -126,11 +92,7 @@ impl Connector for Database {
         Box::pin(prove(&self.wire))
     }
 
-    fn tiny_sync<'a>(
-        &'a self,
-        _catalog: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         Box::pin(catalog::sample(&self.wire, self.sees_all, max_items))
     }
 

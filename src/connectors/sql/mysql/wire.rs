@@ -40,34 +40,19 @@ impl Wire {
     ///
     /// # Errors
     /// Those of the gate, and what `errors` makes of the server's answer.
-    pub async fn open(
-        gate: &Arc<dyn Gate>,
-        server: &Server,
-        login: &Login,
-        network: &Network,
-    ) -> Result<Wire, Failure> {
+    pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network) -> Result<Wire, Failure> {
         let call = Call::admit(gate, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
         let opts = options(server, login, network, call.address(), encrypted);
         let conn = within(limits::connect(server), server, "log in", Conn::new(opts)).await;
-        let conn = conn.and_then(|outcome| {
-            outcome.map_err(|error| errors::of(server, &login.user, Stage::Open, &error))
-        });
+        let conn = conn.and_then(|outcome| outcome.map_err(|error| errors::of(server, &login.user, Stage::Open, &error)));
         let mut conn = call.note(conn)?;
         let what = "make the session read-only";
         let mariadb = within(limits::answer(server), server, what, guard(&mut conn)).await;
-        let mariadb = mariadb.and_then(|outcome| {
-            outcome.map_err(|error| errors::of(server, &login.user, Stage::Work(what), &error))
-        });
+        let mariadb =
+            mariadb.and_then(|outcome| outcome.map_err(|error| errors::of(server, &login.user, Stage::Work(what), &error)));
         let mariadb = call.note(mariadb)?;
-        Ok(Wire {
-            conn: Mutex::new(conn),
-            call,
-            server: server.clone(),
-            user: login.user.clone(),
-            encrypted,
-            mariadb,
-        })
+        Ok(Wire { conn: Mutex::new(conn), call, server: server.clone(), user: login.user.clone(), encrypted, mariadb })
     }
 
     /// Runs constant statements in one read-only transaction; the rows of each, in order.
@@ -76,30 +61,13 @@ impl Wire {
     /// What `errors` makes of the server's answer; `Network` when none comes in time.
     pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<Vec<Row>>, Failure> {
         let mut conn = self.conn.lock().await;
-        let outcome = within(
-            limits::answer(&self.server),
-            &self.server,
-            what,
-            self.batch(&mut conn, statements),
-        )
-        .await;
+        let outcome = within(limits::answer(&self.server), &self.server, what, self.batch(&mut conn, statements)).await;
         let outcome = match outcome {
             Ok(Err(error)) => {
                 if !error.is_fatal() {
-                    let _ = within(
-                        limits::LOCK,
-                        &self.server,
-                        "end the transaction",
-                        conn.query_drop("ROLLBACK"),
-                    )
-                    .await;
+                    let _ = within(limits::LOCK, &self.server, "end the transaction", conn.query_drop("ROLLBACK")).await;
                 }
-                Err(errors::of(
-                    &self.server,
-                    &self.user,
-                    Stage::Work(what),
-                    &error,
-                ))
+                Err(errors::of(&self.server, &self.user, Stage::Work(what), &error))
             }
             Ok(Ok(sets)) => Ok(sets),
             Err(late) => Err(late),
@@ -107,11 +75,7 @@ impl Wire {
         self.call.note(outcome)
     }
 
-    async fn batch(
-        &self,
-        conn: &mut Conn,
-        statements: &[&str],
-    ) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
+    async fn batch(&self, conn: &mut Conn, statements: &[&str]) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
         conn.query_drop("START TRANSACTION READ ONLY").await?;
         let mut sets = Vec::with_capacity(statements.len());
         for statement in statements {
@@ -148,13 +112,7 @@ impl Wire {
     }
 }
 
-fn options(
-    server: &Server,
-    login: &Login,
-    network: &Network,
-    address: SocketAddr,
-    encrypted: bool,
-) -> OptsBuilder {
+fn options(server: &Server, login: &Login, network: &Network, address: SocketAddr, encrypted: bool) -> OptsBuilder {
     let opts = OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())
         .tcp_port(address.port())
@@ -169,16 +127,8 @@ fn options(
     if !encrypted {
         return opts;
     }
-    let roots = network
-        .ca_file
-        .iter()
-        .map(|path| path.clone().into())
-        .collect();
-    opts.ssl_opts(Some(
-        SslOpts::default()
-            .with_root_certs(roots)
-            .with_danger_tls_hostname_override(Some(server.host.clone())),
-    ))
+    let roots = network.ca_file.iter().map(|path| path.clone().into()).collect();
+    opts.ssl_opts(Some(SslOpts::default().with_root_certs(roots).with_danger_tls_hostname_override(Some(server.host.clone()))))
 }
 
 /// Read-only for the whole session, and bounded; answers whether this is MariaDB.
@@ -188,26 +138,19 @@ async fn guard(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
     let mariadb = version.is_some_and(|version| version.to_ascii_lowercase().contains("mariadb"));
     conn.query_drop("SET SESSION lock_wait_timeout = 1").await?;
     // Seconds here, milliseconds there.
-    conn.query_drop(if mariadb {
-        "SET SESSION max_statement_time = 5"
-    } else {
-        "SET SESSION max_execution_time = 5000"
-    })
-    .await?;
+    conn.query_drop(if mariadb { "SET SESSION max_statement_time = 5" } else { "SET SESSION max_execution_time = 5000" }).await?;
     Ok(mariadb)
 }
 
-async fn within<T>(
-    limit: std::time::Duration,
-    server: &Server,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
+async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
         Failure::new(
             Class::Network,
             format!("{server}: no answer within {} s (to {what})", limit.as_secs_f32()),
-            format!("check that a MySQL or MariaDB server listens on {} and that no firewall drops its packets", server.authority()),
+            format!(
+                "check that a MySQL or MariaDB server listens on {} and that no firewall drops its packets",
+                server.authority()
+            ),
         )
     })
 }

@@ -40,11 +40,7 @@ impl Relation {
     /// `"schema"."name"`.
     #[must_use]
     pub fn quoted(&self) -> String {
-        format!(
-            "{}.{}",
-            quote::double(&self.schema),
-            quote::double(&self.name)
-        )
+        format!("{}.{}", quote::double(&self.schema), quote::double(&self.name))
     }
 
     /// What is missing, in the words of GRANT; empty when nothing is.
@@ -71,26 +67,14 @@ const COLUMNS_OF_RELATION: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind
 
 /// The condition for one schema, if the resource id names one.
 pub fn only_schema(wire: &Wire) -> String {
-    wire.server
-        .schema
-        .as_deref()
-        .map_or_else(String::new, |name| {
-            format!(" AND n.nspname = {}", quote::literal(name))
-        })
+    wire.server.schema.as_deref().map_or_else(String::new, |name| format!(" AND n.nspname = {}", quote::literal(name)))
 }
 
 /// Up to `limit` relations in the order of `order`, a constant of the caller.
 pub async fn relations(wire: &Wire, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
-    let sql = format!(
-        "{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}",
-        only_schema(wire)
-    );
+    let sql = format!("{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
     let sets = wire.ask("list the tables", &sql).await?;
-    Ok(sets
-        .into_iter()
-        .flatten()
-        .filter_map(|row| relation(&row))
-        .collect())
+    Ok(sets.into_iter().flatten().filter_map(|row| relation(&row)).collect())
 }
 
 fn relation(row: &Row) -> Option<Relation> {
@@ -121,12 +105,7 @@ fn relation(row: &Row) -> Option<Relation> {
 /// Those of the wire.
 pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
-    let mut all = relations(
-        wire,
-        "n.nspname, c.relname",
-        bounds.streams.saturating_add(1),
-    )
-    .await?;
+    let mut all = relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
     all.truncate(bounds.streams);
     let seen = all.len();
@@ -143,33 +122,18 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
     evidence.insert("streams".into(), json!(catalog.streams.len()));
     evidence.insert("readable".into(), json!(seen - blind.len()));
     if !blind.is_empty() {
-        let named: Vec<String> = blind
-            .iter()
-            .take(10)
-            .map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing()))
-            .collect();
+        let named: Vec<String> =
+            blind.iter().take(10).map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing())).collect();
         evidence.insert("unreadable".into(), json!(named));
         evidence.insert("unreadable_count".into(), json!(blind.len()));
     }
     catalog.truncated = truncated;
-    Ok(Discovery {
-        catalog: catalog.sorted(),
-        evidence,
-    })
+    Ok(Discovery { catalog: catalog.sorted(), evidence })
 }
 
 /// Adds the streams of `chunk`; answers whether a bound was met.
-async fn describe(
-    wire: &Wire,
-    chunk: &[Relation],
-    columns: usize,
-    catalog: &mut Catalog,
-) -> Result<bool, Failure> {
-    let oids = chunk
-        .iter()
-        .map(|relation| relation.oid.to_string())
-        .collect::<Vec<_>>()
-        .join(",");
+async fn describe(wire: &Wire, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
+    let oids = chunk.iter().map(|relation| relation.oid.to_string()).collect::<Vec<_>>().join(",");
     let sql = format!(
         "SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
          CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, t.typtype = 'd' AND t.typnotnull \
@@ -187,9 +151,7 @@ async fn describe(
     let mut keys: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for row in sets.next().unwrap_or_default() {
         if let [Some(oid), Some(name)] = row.as_slice() {
-            keys.entry(oid.parse().unwrap_or_default())
-                .or_default()
-                .push(name.clone());
+            keys.entry(oid.parse().unwrap_or_default()).or_default().push(name.clone());
         }
     }
     let mut truncated = false;
@@ -200,10 +162,7 @@ async fn describe(
             truncated = true;
         }
         if own.is_empty() && relation.kind != "table" {
-            catalog.skipped.push(SkippedStream {
-                name: relation.name.clone(),
-                reason: "it has no columns".into(),
-            });
+            catalog.skipped.push(SkippedStream { name: relation.name.clone(), reason: "it has no columns".into() });
             continue;
         }
         catalog.streams.push(types::stream(Table {
@@ -223,13 +182,5 @@ fn column(row: &Row) -> Option<(u32, Column)> {
     let native = text(2)?.to_string();
     let schema = types::postgres(text(4).unwrap_or(&native));
     let nullable = text(3) != Some("t") && text(5) != Some("t");
-    Some((
-        text(0)?.parse().ok()?,
-        Column {
-            name: text(1)?.to_string(),
-            native,
-            nullable,
-            schema,
-        },
-    ))
+    Some((text(0)?.parse().ok()?, Column { name: text(1)?.to_string(), native, nullable, schema }))
 }

@@ -22,13 +22,7 @@ pub enum Stage<'a> {
 
 /// The failure of `error`. `died` is what the connection ended with, when it did.
 #[must_use]
-pub fn of(
-    server: &Server,
-    user: &str,
-    stage: Stage<'_>,
-    error: &Error,
-    died: Option<String>,
-) -> Failure {
+pub fn of(server: &Server, user: &str, stage: Stage<'_>, error: &Error, died: Option<String>) -> Failure {
     match error.as_db_error() {
         Some(db) => of_code(server, user, stage, db.code().code(), &words(db)),
         None => of_wire(server, stage, error, died),
@@ -38,11 +32,7 @@ pub fn of(
 /// The server's own words, with code, detail and hint.
 fn words(db: &DbError) -> String {
     let mut words = format!("{} {}: {}", db.severity(), db.code().code(), db.message());
-    for (name, more) in [
-        ("detail", db.detail()),
-        ("hint", db.hint()),
-        ("context", db.where_()),
-    ] {
+    for (name, more) in [("detail", db.detail()), ("hint", db.hint()), ("context", db.where_())] {
         if let Some(more) = more {
             words.push_str(&format!("; {name}: {more}"));
         }
@@ -63,9 +53,7 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
         "28P01" => Failure::new(
             Class::CredentialRejected,
             format!("{server}: the password of {user} is wrong or has expired"),
-            format!(
-                "put the right password behind credential_locator; to set a new one: ALTER ROLE {role} PASSWORD '...'"
-            ),
+            format!("put the right password behind credential_locator; to set a new one: ALTER ROLE {role} PASSWORD '...'"),
         ),
         "28000" if words.contains("no encryption") => Failure::new(
             Class::CredentialRejected,
@@ -77,17 +65,12 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
         "28000" => Failure::new(
             Class::CredentialRejected,
             format!("{server}: {user} may not log in"),
-            format!(
-                "ALTER ROLE {role} LOGIN; and let pg_hba.conf admit it to {database} with scram-sha-256"
-            ),
+            format!("ALTER ROLE {role} LOGIN; and let pg_hba.conf admit it to {database} with scram-sha-256"),
         ),
         "3D000" => Failure::new(
             Class::NotFound,
             format!("{server}: there is no such database"),
-            format!(
-                "correct the name in the resource id; psql -h {} -p {} -l lists those that exist",
-                server.host, server.port
-            ),
+            format!("correct the name in the resource id; psql -h {} -p {} -l lists those that exist", server.host, server.port),
         ),
         "42501" if matches!(stage, Stage::Open) => Failure::new(
             Class::PermissionDenied,
@@ -97,9 +80,7 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
         "42501" => Failure::new(
             Class::PermissionDenied,
             format!("{server}: {user} lacks a privilege to {doing}"),
-            format!(
-                "grant what the detail names, for example: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
-            ),
+            format!("grant what the detail names, for example: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"),
         ),
         "25006" => Failure::new(
             Class::Remote,
@@ -127,11 +108,9 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
             format!("{server}: the server is starting up or shutting down"),
             "wait until it accepts connections",
         ),
-        "57P01" | "57P02" => Failure::new(
-            Class::Remote,
-            format!("{server}: the server ended the session"),
-            "it is tried again by itself",
-        ),
+        "57P01" | "57P02" => {
+            Failure::new(Class::Remote, format!("{server}: the server ended the session"), "it is tried again by itself")
+        }
         _ => Failure::new(
             Class::Remote,
             format!("{server}: the server refused to {doing}"),
@@ -151,9 +130,7 @@ pub fn only_this_one(failure: &Failure) -> bool {
 fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String>) -> Failure {
     let kind = error.to_string();
     let detail = died.unwrap_or_else(|| chain(error));
-    let nonsense = [FOREIGN, "error parsing response", "unexpected message"]
-        .iter()
-        .any(|words| detail.contains(words));
+    let nonsense = [FOREIGN, "error parsing response", "unexpected message"].iter().any(|words| detail.contains(words));
     if kind.starts_with("error performing TLS") && !nonsense {
         return tls::failure(server, &detail);
     }
@@ -170,10 +147,7 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
         return Failure::new(
             Class::WrongService,
             format!("{server}: what listens there does not speak the PostgreSQL protocol"),
-            format!(
-                "check host and port: {} is another service",
-                server.authority()
-            ),
+            format!("check host and port: {} is another service", server.authority()),
         )
         .detail(detail);
     }
@@ -185,12 +159,8 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
         )
         .detail(detail);
     }
-    let reset = source_io(error).is_some_and(|kind| {
-        matches!(
-            kind,
-            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::TimedOut
-        )
-    });
+    let reset =
+        source_io(error).is_some_and(|kind| matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::TimedOut));
     if reset && opening {
         return Failure::new(
             Class::Network,
@@ -200,15 +170,9 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
         .detail(detail);
     }
     let (what, fix) = if nonsense {
-        (
-            "the answer makes no sense",
-            "look at proxies between here and the server",
-        )
+        ("the answer makes no sense", "look at proxies between here and the server")
     } else {
-        (
-            "the connection was cut in the middle of an answer",
-            "look at the server's log and at proxies on the way",
-        )
+        ("the connection was cut in the middle of an answer", "look at the server's log and at proxies on the way")
     };
     Failure::new(Class::Remote, format!("{server}: {what}"), fix).detail(detail)
 }
@@ -219,19 +183,13 @@ pub fn unreachable(server: &Server, error: &std::io::Error) -> Failure {
     Failure::new(
         Class::Network,
         format!("{server}: nobody answers at {}", server.authority()),
-        format!(
-            "check host, port, routes and firewalls: nc -vz {} {}",
-            server.host, server.port
-        ),
+        format!("check host, port, routes and firewalls: nc -vz {} {}", server.host, server.port),
     )
     .detail(error.to_string())
 }
 
 fn source_io(error: &Error) -> Option<std::io::ErrorKind> {
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind)
+    error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
 }
 
 /// The error and everything below it, in one line.

@@ -30,25 +30,12 @@ pub const FOREIGN: &str = "the first byte of the answer is not PostgreSQL's";
 impl<S> Meter<S> {
     /// Counts into `bytes`.
     pub fn new(inner: S, bytes: Arc<AtomicU64>, limit: u64, encrypted: bool) -> Meter<S> {
-        Meter {
-            inner,
-            bytes,
-            limit,
-            first: Some(if encrypted {
-                FIRST_OF_TLS
-            } else {
-                FIRST_IN_CLEAR
-            }),
-        }
+        Meter { inner, bytes, limit, first: Some(if encrypted { FIRST_OF_TLS } else { FIRST_IN_CLEAR }) }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let outcome = Pin::new(&mut this.inner).poll_read(cx, buf);
@@ -69,11 +56,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Meter<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let outcome = Pin::new(&mut this.inner).poll_write(cx, buf);
         if let Poll::Ready(Ok(written)) = outcome {

@@ -31,47 +31,25 @@ struct Database {
 ///
 /// # Errors
 /// The gate's, the wire's, and `WrongService` for another database.
-pub async fn open(
-    gate: &Arc<dyn Gate>,
-    server: &Server,
-    login: &Login,
-    policy: &Policy,
-) -> Result<Opened, Failure> {
+pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
     let wire = Wire::open(gate, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
     if wire.pooled {
-        identity.insert(
-            "pooler".into(),
-            json!("start options refused; read-only by transaction only"),
-        );
+        identity.insert("pooler".into(), json!("start options refused; read-only by transaction only"));
     }
     let privilege = rights::verdict(&wire).await;
-    Ok(Opened {
-        connector: Box::new(Database { wire }),
-        identity,
-        privilege,
-    })
+    Ok(Opened { connector: Box::new(Database { wire }), identity, privilege })
 }
 
 /// Who and where we are, from the server itself.
 async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
     let sets = wire.ask("ask who and where it is", IDENTITY).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
-    let [
-        Some(database),
-        Some(user),
-        Some(version),
-        recovery,
-        Some(read_only),
-    ] = row.as_slice()
-    else {
+    let [Some(database), Some(user), Some(version), recovery, Some(read_only)] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
-            format!(
-                "{}: the server does not say which database it is",
-                wire.server
-            ),
+            format!("{}: the server does not say which database it is", wire.server),
             "check host and port",
         ));
     };
@@ -85,10 +63,7 @@ async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
     if read_only != "on" {
         return Err(Failure::new(
             Class::WrongService,
-            format!(
-                "{}: the server does not keep a transaction read-only",
-                wire.server
-            ),
+            format!("{}: the server does not keep a transaction read-only", wire.server),
             "AAM reads only where the server itself refuses writes; connect to the server instead of the proxy before it",
         ));
     }
@@ -96,10 +71,7 @@ async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
     evidence.insert("server_version".into(), json!(version));
     evidence.insert("database".into(), json!(database));
     evidence.insert("user".into(), json!(user));
-    evidence.insert(
-        "in_recovery".into(),
-        json!(recovery.as_deref() == Some("t")),
-    );
+    evidence.insert("in_recovery".into(), json!(recovery.as_deref() == Some("t")));
     evidence.insert("read_only".into(), json!(true));
     Ok(evidence)
 }
@@ -113,11 +85,7 @@ impl Connector for Database {
         Box::pin(prove(&self.wire))
     }
 
-    fn tiny_sync<'a>(
-        &'a self,
-        _catalog: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         Box::pin(sample::read(&self.wire, max_items))
     }
 

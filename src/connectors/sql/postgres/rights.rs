@@ -24,14 +24,9 @@ fn statements() -> String {
 
 /// The verdict; `Unknown` when the server does not answer the question.
 pub async fn verdict(wire: &Wire) -> Privilege {
-    match wire
-        .ask("ask for this role's privileges", &statements())
-        .await
-    {
+    match wire.ask("ask for this role's privileges", &statements()).await {
         Ok(sets) => judge(&sets),
-        Err(failure) => Privilege::Unknown {
-            reason: format!("{}: {}", failure.title, failure.detail),
-        },
+        Err(failure) => Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) },
     }
 }
 
@@ -39,63 +34,27 @@ pub async fn verdict(wire: &Wire) -> Privilege {
 #[must_use]
 pub fn judge(sets: &[Vec<Row>]) -> Privilege {
     let [attributes, memberships, create, tables] = sets else {
-        return Privilege::Unknown {
-            reason: format!("the server gave {} of 4 answers", sets.len()),
-        };
+        return Privilege::Unknown { reason: format!("the server gave {} of 4 answers", sets.len()) };
     };
     let Some(own) = attributes.first() else {
-        return Privilege::Unknown {
-            reason: "pg_roles does not show the current role".to_string(),
-        };
+        return Privilege::Unknown { reason: "pg_roles does not show the current role".to_string() };
     };
     let mut grants: Vec<String> = Vec::new();
-    let words = [
-        "SUPERUSER",
-        "CREATEROLE",
-        "CREATEDB",
-        "REPLICATION",
-        "BYPASSRLS",
-    ];
-    grants.extend(
-        own.iter()
-            .zip(words)
-            .filter(|(has, _)| has.as_deref() == Some("t"))
-            .map(|(_, word)| word.to_string()),
-    );
+    let words = ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"];
+    grants.extend(own.iter().zip(words).filter(|(has, _)| has.as_deref() == Some("t")).map(|(_, word)| word.to_string()));
     // A superuser has every right below: naming them adds nothing.
     if grants.first().is_some_and(|first| first == "SUPERUSER") {
         return Privilege::Over { grants };
     }
-    grants.extend(
-        memberships
-            .iter()
-            .filter_map(|row| text(row, 0))
-            .map(|role| format!("member of {role}")),
-    );
-    grants.extend(create.iter().filter_map(|row| {
-        Some(format!(
-            "CREATE on {} {}",
-            text(row, 0)?,
-            quote::double(text(row, 1)?)
-        ))
-    }));
+    grants.extend(memberships.iter().filter_map(|row| text(row, 0)).map(|role| format!("member of {role}")));
+    grants.extend(create.iter().filter_map(|row| Some(format!("CREATE on {} {}", text(row, 0)?, quote::double(text(row, 1)?)))));
     grants.extend(tables.iter().take(limits::GRANTS).filter_map(table));
-    if let Some(total) = tables
-        .first()
-        .and_then(|row| text(row, 6))
-        .and_then(|total| total.parse::<usize>().ok())
+    if let Some(total) = tables.first().and_then(|row| text(row, 6)).and_then(|total| total.parse::<usize>().ok())
         && total > limits::GRANTS
     {
-        grants.push(format!(
-            "and writing to {} more tables",
-            total - limits::GRANTS
-        ));
+        grants.push(format!("and writing to {} more tables", total - limits::GRANTS));
     }
-    if grants.is_empty() {
-        Privilege::Ok
-    } else {
-        Privilege::Over { grants }
-    }
+    if grants.is_empty() { Privilege::Ok } else { Privilege::Over { grants } }
 }
 
 fn table(row: &Row) -> Option<String> {
@@ -105,12 +64,7 @@ fn table(row: &Row) -> Option<String> {
         .filter(|(at, _)| text(row, at + 2) == Some("t"))
         .map(|(_, word)| word)
         .collect();
-    Some(format!(
-        "{} on table {}.{}",
-        has.join(", "),
-        quote::double(text(row, 0)?),
-        quote::double(text(row, 1)?)
-    ))
+    Some(format!("{} on table {}.{}", has.join(", "), quote::double(text(row, 0)?), quote::double(text(row, 1)?)))
 }
 
 fn text(row: &Row, at: usize) -> Option<&str> {
@@ -122,32 +76,20 @@ mod tests {
     use super::*;
 
     fn row(values: &[&str]) -> Row {
-        values
-            .iter()
-            .map(|value| Some((*value).to_string()))
-            .collect()
+        values.iter().map(|value| Some((*value).to_string())).collect()
     }
 
     const PLAIN: [&str; 5] = ["f", "f", "f", "f", "f"];
 
     #[test]
     fn a_role_that_only_reads_is_ok() {
-        assert_eq!(
-            judge(&[vec![row(&PLAIN)], vec![], vec![], vec![]]),
-            Privilege::Ok
-        );
+        assert_eq!(judge(&[vec![row(&PLAIN)], vec![], vec![], vec![]]), Privilege::Ok);
     }
 
     #[test]
     fn an_answer_that_is_missing_is_not_ok() {
-        assert!(matches!(
-            judge(&[vec![], vec![], vec![], vec![]]),
-            Privilege::Unknown { .. }
-        ));
-        assert!(matches!(
-            judge(&[vec![row(&PLAIN)], vec![]]),
-            Privilege::Unknown { .. }
-        ));
+        assert!(matches!(judge(&[vec![], vec![], vec![], vec![]]), Privilege::Unknown { .. }));
+        assert!(matches!(judge(&[vec![row(&PLAIN)], vec![]]), Privilege::Unknown { .. }));
     }
 
     #[test]
@@ -159,9 +101,7 @@ mod tests {
             vec![row(&["schema", "sales"])],
             (0..=limits::GRANTS).map(table).collect(),
         ];
-        let Privilege::Over { grants } = judge(&sets) else {
-            panic!("not over")
-        };
+        let Privilege::Over { grants } = judge(&sets) else { panic!("not over") };
         assert_eq!(
             grants[..4],
             [
@@ -171,20 +111,10 @@ mod tests {
                 "INSERT, DELETE on table \"sales\".\"t00\""
             ]
         );
+        assert_eq!(grants.last().map(String::as_str), Some("and writing to 10 more tables"));
         assert_eq!(
-            grants.last().map(String::as_str),
-            Some("and writing to 10 more tables")
-        );
-        assert_eq!(
-            judge(&[
-                vec![row(&["t", "t", "f", "f", "f"])],
-                vec![],
-                vec![],
-                vec![]
-            ]),
-            Privilege::Over {
-                grants: vec!["SUPERUSER".into(), "CREATEROLE".into()]
-            }
+            judge(&[vec![row(&["t", "t", "f", "f", "f"])], vec![], vec![], vec![]]),
+            Privilege::Over { grants: vec!["SUPERUSER".into(), "CREATEROLE".into()] }
         );
     }
 }

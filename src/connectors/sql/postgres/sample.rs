@@ -34,10 +34,7 @@ pub async fn read(wire: &Wire, max_items: u32) -> Result<Sample, Failure> {
                 empty.push(relation.quoted());
             }
             Ok(rows) => {
-                evidence.insert(
-                    "stream".into(),
-                    json!(format!("{}.{}", relation.schema, relation.name)),
-                );
+                evidence.insert("stream".into(), json!(format!("{}.{}", relation.schema, relation.name)));
                 evidence.insert("rows".into(), json!(rows));
                 return Ok(Sample { rows, evidence });
             }
@@ -60,15 +57,8 @@ pub async fn read(wire: &Wire, max_items: u32) -> Result<Sample, Failure> {
 
 async fn rows_of(wire: &Wire, relation: &Relation, max_items: u32) -> Result<u64, Failure> {
     let what = format!("read {}", relation.quoted());
-    let columns = if relation.select {
-        "*".to_string()
-    } else {
-        granted_columns(wire, relation).await?
-    };
-    let sql = format!(
-        "SELECT {columns} FROM {} LIMIT {max_items}",
-        relation.quoted()
-    );
+    let columns = if relation.select { "*".to_string() } else { granted_columns(wire, relation).await? };
+    let sql = format!("SELECT {columns} FROM {} LIMIT {max_items}", relation.quoted());
     let sets = wire.ask(&what, &sql).await?;
     Ok(sets.into_iter().map(|set| set.len() as u64).sum())
 }
@@ -81,12 +71,8 @@ async fn granted_columns(wire: &Wire, relation: &Relation) -> Result<String, Fai
         relation.oid
     );
     let sets = wire.ask("list the readable columns", &sql).await?;
-    let names: Vec<String> = sets
-        .into_iter()
-        .flatten()
-        .filter_map(|row| row.into_iter().next().flatten())
-        .map(|name| quote::double(&name))
-        .collect();
+    let names: Vec<String> =
+        sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).map(|name| quote::double(&name)).collect();
     Ok(names.join(", "))
 }
 

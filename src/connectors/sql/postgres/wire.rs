@@ -61,17 +61,10 @@ impl Wire {
     ///
     /// # Errors
     /// Those of the gate, and what `errors` makes of the server's answer.
-    pub async fn open(
-        gate: &Arc<dyn Gate>,
-        server: &Server,
-        login: &Login,
-        network: &Network,
-    ) -> Result<Wire, Failure> {
+    pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network) -> Result<Wire, Failure> {
         let first = Wire::attempt(gate, server, login, network, true).await;
         match first {
-            Err(failure) if refuses_options(&failure) => {
-                Wire::attempt(gate, server, login, network, false).await
-            }
+            Err(failure) if refuses_options(&failure) => Wire::attempt(gate, server, login, network, false).await,
             other => other,
         }
     }
@@ -90,22 +83,17 @@ impl Wire {
         let dialled = async {
             let stream = dial(server, call.address()).await?;
             let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::BYTES, encrypted);
-            let start = |error: tokio_postgres::Error| {
-                errors::of(server, &login.user, Stage::Open, &error, None)
-            };
+            let start = |error: tokio_postgres::Error| errors::of(server, &login.user, Stage::Open, &error, None);
             if encrypted {
                 let mut make = MakeRustlsConnect::new(tls::client(network)?);
-                let connect =
-                    MakeTlsConnect::<Meter<TcpStream>>::make_tls_connect(&mut make, &server.host)
-                        .map_err(|error| tls::failure(server, &format!("{error:?}")))?;
+                let connect = MakeTlsConnect::<Meter<TcpStream>>::make_tls_connect(&mut make, &server.host)
+                    .map_err(|error| tls::failure(server, &format!("{error:?}")))?;
                 run(&config, stream, connect, &died).await.map_err(start)
             } else {
                 run(&config, stream, NoTls, &died).await.map_err(start)
             }
         };
-        let dialled = within(limits::connect(server), server, "log in", dialled)
-            .await
-            .and_then(|outcome| outcome);
+        let dialled = within(limits::connect(server), server, "log in", dialled).await.and_then(|outcome| outcome);
         let dialled = match dialled {
             // An answer to a question, no fault of the server: the breaker need not know.
             Err(failure) if refuses_options(&failure) => {
@@ -115,16 +103,7 @@ impl Wire {
             other => other,
         };
         let (client, driver) = call.note(dialled)?;
-        Ok(Wire {
-            client,
-            driver,
-            died,
-            call,
-            server: server.clone(),
-            user: login.user.clone(),
-            encrypted,
-            pooled: !options,
-        })
+        Ok(Wire { client, driver, died, call, server: server.clone(), user: login.user.clone(), encrypted, pooled: !options })
     }
 
     /// Runs constant statements in one read-only transaction and gives their result sets in order.
@@ -133,13 +112,7 @@ impl Wire {
     /// What `errors` makes of the server's answer; `Network` when none comes in time.
     pub async fn ask(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, Failure> {
         let batch = format!("{BEGIN}{sql}; ROLLBACK");
-        let outcome = within(
-            limits::answer(&self.server),
-            &self.server,
-            what,
-            self.collect(&batch),
-        )
-        .await;
+        let outcome = within(limits::answer(&self.server), &self.server, what, self.collect(&batch)).await;
         let outcome = match outcome {
             Ok(Err(error)) => Err(self.failed(what, &error).await),
             Ok(Ok(sets)) => Ok(sets),
@@ -151,19 +124,9 @@ impl Wire {
     /// Ends the transaction that the server may still hold open, and says what happened.
     async fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Failure {
         if !error.is_closed() {
-            let _ = within(
-                limits::LOCK,
-                &self.server,
-                "end the transaction",
-                self.client.batch_execute("ROLLBACK"),
-            )
-            .await;
+            let _ = within(limits::LOCK, &self.server, "end the transaction", self.client.batch_execute("ROLLBACK")).await;
         }
-        let died = self
-            .died
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let died = self.died.lock().unwrap_or_else(PoisonError::into_inner).clone();
         errors::of(&self.server, &self.user, Stage::Work(what), error, died)
     }
 
@@ -176,9 +139,7 @@ impl Wire {
                 SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
                 SimpleQueryMessage::Row(row) => {
                     // Bytes that are no UTF-8 (a database in SQL_ASCII) count as a value that is not shown.
-                    let values = (0..row.len())
-                        .map(|at| row.try_get(at).ok().flatten().map(str::to_string))
-                        .collect();
+                    let values = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
                     if let Some(set) = sets.last_mut() {
                         set.push(values);
                     }
@@ -208,11 +169,7 @@ fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Con
         .password(login.password.expose())
         .dbname(&server.database)
         .application_name(server.application.as_deref().unwrap_or("aam"))
-        .ssl_mode(if encrypted {
-            SslMode::Require
-        } else {
-            SslMode::Disable
-        });
+        .ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
     if options {
         config.options(OPTIONS);
     }
@@ -220,9 +177,7 @@ fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Con
 }
 
 async fn dial(server: &Server, address: SocketAddr) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| errors::unreachable(server, &error))?;
+    let stream = TcpStream::connect(address).await.map_err(|error| errors::unreachable(server, &error))?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
@@ -249,12 +204,7 @@ where
     Ok((client, driver))
 }
 
-async fn within<T>(
-    limit: std::time::Duration,
-    server: &Server,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
+async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
         Failure::new(
             Class::Network,

@@ -27,19 +27,13 @@ fn objects(base: &Connection, limit: usize) -> rusqlite::Result<Vec<Object>> {
     let mut statement = base.prepare_cached(OBJECTS)?;
     let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         let (kind, sql): (String, Option<String>) = (row.get(1)?, row.get(2)?);
-        let is_virtual = sql.is_some_and(|sql| {
-            sql.get(..14)
-                .is_some_and(|head| head.eq_ignore_ascii_case("CREATE VIRTUAL"))
-        });
+        let is_virtual = sql.is_some_and(|sql| sql.get(..14).is_some_and(|head| head.eq_ignore_ascii_case("CREATE VIRTUAL")));
         let kind = match (kind.as_str(), is_virtual) {
             ("view", _) => "view",
             (_, true) => "virtual table",
             _ => "table",
         };
-        Ok(Object {
-            name: row.get(0)?,
-            kind,
-        })
+        Ok(Object { name: row.get(0)?, kind })
     })?;
     rows.collect()
 }
@@ -52,10 +46,7 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
     file.within("list the tables", |base| {
         let mut all = objects(base, bounds.streams.saturating_add(1))?;
-        let mut catalog = Catalog {
-            truncated: all.len() > bounds.streams,
-            ..Catalog::default()
-        };
+        let mut catalog = Catalog { truncated: all.len() > bounds.streams, ..Catalog::default() };
         all.truncate(bounds.streams);
         let mut statement = base.prepare(COLUMNS)?;
         for object in all {
@@ -63,50 +54,29 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
                 catalog.truncated = true;
                 break;
             }
-            match columns(
-                &mut statement,
-                &object.name,
-                bounds.columns.saturating_add(1),
-            ) {
+            match columns(&mut statement, &object.name, bounds.columns.saturating_add(1)) {
                 Ok((mut columns, key)) => {
                     if columns.len() > bounds.columns {
                         columns.truncate(bounds.columns);
                         catalog.truncated = true;
                     }
-                    let table = Table {
-                        namespace: None,
-                        name: object.name,
-                        kind: object.kind,
-                        columns,
-                        key,
-                        rows: None,
-                    };
+                    let table = Table { namespace: None, name: object.name, kind: object.kind, columns, key, rows: None };
                     catalog.streams.push(types::stream(table));
                 }
                 Err(error) => {
                     let reason = errors::of(&file.written, "describe it", &error).detail;
-                    catalog.skipped.push(SkippedStream {
-                        name: object.name,
-                        reason,
-                    });
+                    catalog.skipped.push(SkippedStream { name: object.name, reason });
                 }
             }
         }
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), json!(catalog.streams.len()));
         evidence.insert("readable".into(), json!(catalog.streams.len()));
-        Ok(Discovery {
-            catalog: catalog.sorted(),
-            evidence,
-        })
+        Ok(Discovery { catalog: catalog.sorted(), evidence })
     })
 }
 
-fn columns(
-    statement: &mut Statement<'_>,
-    table: &str,
-    limit: usize,
-) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+fn columns(statement: &mut Statement<'_>, table: &str, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
     let mut columns = Vec::new();
     let mut key: Vec<(i64, String)> = Vec::new();
     let mut rows = statement.query((table, i64::try_from(limit).unwrap_or(i64::MAX)))?;
@@ -119,12 +89,7 @@ fn columns(
         }
         // `INTEGER PRIMARY KEY` is the rowid and never null, whatever is declared.
         let rowid = place > 0 && native.eq_ignore_ascii_case("INTEGER");
-        columns.push(Column {
-            name,
-            schema: types::sqlite(&native),
-            native,
-            nullable: !not_null && !rowid,
-        });
+        columns.push(Column { name, schema: types::sqlite(&native), native, nullable: !not_null && !rowid });
     }
     key.sort_unstable();
     Ok((columns, key.into_iter().map(|(_, name)| name).collect()))
@@ -148,10 +113,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
         if empty.len() >= limits::CANDIDATES {
             break;
         }
-        let sql = format!(
-            "SELECT * FROM {} LIMIT {max_items}",
-            quote::double(&object.name)
-        );
+        let sql = format!("SELECT * FROM {} LIMIT {max_items}", quote::double(&object.name));
         match file.within("read a table", |base| count(base, &sql)) {
             Ok(0) => empty.push(&object.name),
             Ok(rows) => {
@@ -160,9 +122,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
                 return Ok(Sample { rows, evidence });
             }
             // A locked or damaged file is the same for every table.
-            Err(failure)
-                if failure.class == Class::Remote && !failure.title.contains("could not") =>
-            {
+            Err(failure) if failure.class == Class::Remote && !failure.title.contains("could not") => {
                 return Err(failure);
             }
             Err(failure) => failed = Some(failure),
@@ -172,10 +132,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
         Some(failure) if empty.is_empty() => Err(failure),
         _ => {
             evidence.insert("empty_streams".into(), json!(empty));
-            evidence.insert(
-                "note".into(),
-                json!("empty: the tables that were looked into have no rows"),
-            );
+            evidence.insert("note".into(), json!("empty: the tables that were looked into have no rows"));
             Ok(Sample { rows: 0, evidence })
         }
     }

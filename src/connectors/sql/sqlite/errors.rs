@@ -51,11 +51,9 @@ pub fn of(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
             format!("{path}: to {doing} would do more than read"),
             "AAM does not run it; leave this view or virtual table out",
         ),
-        ErrorCode::SystemIoFailure => Failure::new(
-            Class::Remote,
-            format!("{path} could not be read"),
-            "look at the disk and the mount",
-        ),
+        ErrorCode::SystemIoFailure => {
+            Failure::new(Class::Remote, format!("{path} could not be read"), "look at the disk and the mount")
+        }
         _ => Failure::new(
             Class::Remote,
             format!("{path}: SQLite could not {doing}"),

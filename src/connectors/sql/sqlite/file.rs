@@ -55,8 +55,7 @@ impl Deadline {
 
     fn set(&self, limit: Duration) {
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        self.at
-            .store(self.elapsed().saturating_add(limit), Ordering::Relaxed);
+        self.at.store(self.elapsed().saturating_add(limit), Ordering::Relaxed);
     }
 
     fn passed(&self) -> bool {
@@ -74,19 +73,10 @@ pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
         Mode::Shared => "mode=ro",
         Mode::Immutable => "mode=ro&immutable=1",
     };
-    let deadline = Arc::new(Deadline {
-        origin: Instant::now(),
-        at: AtomicU64::new(u64::MAX),
-    });
+    let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
     let opened = connect(real, query).and_then(|base| guard(base, Arc::clone(&deadline)));
     let base = opened.map_err(|error| errors::of(written, "open it", &error))?;
-    Ok(File {
-        base,
-        mode,
-        written: written.to_string(),
-        limit: TIME,
-        deadline,
-    })
+    Ok(File { base, mode, written: written.to_string(), limit: TIME, deadline })
 }
 
 /// Decides by the files that lie beside the database, and by the database's header.
@@ -98,12 +88,8 @@ fn mode(real: &Path, written: &str) -> Result<Mode, Failure> {
         Some(_) if shm => Ok(Mode::Shared),
         Some(1..) => Err(Failure::new(
             Class::Remote,
-            format!(
-                "{written} has changes in its -wal file and no -shm file; reading them would create one"
-            ),
-            format!(
-                "let its owner merge them: sqlite3 {written} 'PRAGMA wal_checkpoint(TRUNCATE)'"
-            ),
+            format!("{written} has changes in its -wal file and no -shm file; reading them would create one"),
+            format!("let its owner merge them: sqlite3 {written} 'PRAGMA wal_checkpoint(TRUNCATE)'"),
         )),
         _ if in_wal_mode(real, written)? => Ok(Mode::Immutable),
         _ => Ok(Mode::Shared),
@@ -154,10 +140,7 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY
     .union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
 fn uri(real: &Path, query: &str) -> String {
-    format!(
-        "file:{}?{query}",
-        utf8_percent_encode(&real.to_string_lossy(), IN_URI)
-    )
+    format!("file:{}?{query}", utf8_percent_encode(&real.to_string_lossy(), IN_URI))
 }
 
 fn connect(real: &Path, query: &str) -> rusqlite::Result<Connection> {
@@ -175,32 +158,12 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
 /// Reading, and nothing else. `load_extension` is a function; everything that names a file is denied.
 fn allow(context: AuthContext<'_>) -> Authorization {
     match context.action {
-        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {
-            Authorization::Allow
-        }
-        AuthAction::Function { function_name }
-            if !function_name.eq_ignore_ascii_case("load_extension") =>
-        {
-            Authorization::Allow
-        }
-        AuthAction::Pragma {
-            pragma_name,
-            pragma_value,
-        } => {
-            let value_free = [
-                "application_id",
-                "user_version",
-                "page_count",
-                "data_version",
-                "schema_version",
-            ];
-            let known = pragma_name == "table_xinfo"
-                || (pragma_value.is_none() && value_free.contains(&pragma_name));
-            if known {
-                Authorization::Allow
-            } else {
-                Authorization::Deny
-            }
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
+        AuthAction::Pragma { pragma_name, pragma_value } => {
+            let value_free = ["application_id", "user_version", "page_count", "data_version", "schema_version"];
+            let known = pragma_name == "table_xinfo" || (pragma_value.is_none() && value_free.contains(&pragma_name));
+            if known { Authorization::Allow } else { Authorization::Deny }
         }
         _ => Authorization::Deny,
     }
@@ -211,11 +174,7 @@ impl File {
     ///
     /// # Errors
     /// Those of `work`, as a failure.
-    pub fn within<T>(
-        &self,
-        doing: &str,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, Failure> {
+    pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
         self.deadline.set(self.limit);
         work(&self.base).map_err(|error| errors::of(&self.written, doing, &error))
     }

@@ -43,34 +43,20 @@ pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Resul
     })
     .await?;
     let file = Arc::new(Mutex::new(file));
-    Ok(Opened {
-        connector: Box::new(Database { file, gate }),
-        identity,
-        privilege,
-    })
+    Ok(Opened { connector: Box::new(Database { file, gate }), identity, privilege })
 }
 
 fn prove(file: &File) -> Result<Evidence, Failure> {
-    let (objects, pages, application, version, sqlite): (i64, i64, i64, i64, String) = file
-        .within("read its schema", |base| {
+    let (objects, pages, application, version, sqlite): (i64, i64, i64, i64, String) =
+        file.within("read its schema", |base| {
             // Health asks again: most of the time goes into compiling the statement.
-            base.prepare_cached(IDENTITY)?.query_row([], |row| {
-                Ok((
-                    row.get(0)?,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                    row.get(4)?,
-                ))
-            })
+            base.prepare_cached(IDENTITY)?
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
         })?;
     if pages == 0 {
         return Err(Failure::new(
             Class::WrongService,
-            format!(
-                "{} has no bytes: nothing says that it is an SQLite database",
-                file.written
-            ),
+            format!("{} has no bytes: nothing says that it is an SQLite database", file.written),
             "name a database that has been written to",
         ));
     }
@@ -82,10 +68,7 @@ fn prove(file: &File) -> Result<Evidence, Failure> {
     evidence.insert("user_version".into(), json!(version));
     evidence.insert("read_only".into(), json!(true));
     if file.mode == Mode::Immutable {
-        evidence.insert(
-            "opened".into(),
-            json!("immutable: in WAL mode and not in use"),
-        );
+        evidence.insert("opened".into(), json!("immutable: in WAL mode and not in use"));
     }
     Ok(evidence)
 }
@@ -93,30 +76,19 @@ fn prove(file: &File) -> Result<Evidence, Failure> {
 /// The right to write is that of the process: SQLite has no users.
 fn privilege(real: &Path) -> Privilege {
     match access(real, Access::WRITE_OK) {
-        Ok(()) => Privilege::Over {
-            grants: vec!["the file is writable for the user of aam".to_string()],
-        },
-        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS | rustix::io::Errno::PERM) => {
-            Privilege::Ok
-        }
-        Err(error) => Privilege::Unknown {
-            reason: format!("access(2): {error}"),
-        },
+        Ok(()) => Privilege::Over { grants: vec!["the file is writable for the user of aam".to_string()] },
+        Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS | rustix::io::Errno::PERM) => Privilege::Ok,
+        Err(error) => Privilege::Unknown { reason: format!("access(2): {error}") },
     }
 }
 
 /// SQLite blocks; it gets a thread that may.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
-        Err(error) => Err(Failure::new(
-            Class::Bug,
-            "reading an SQLite file ended in a panic",
-            "report this",
-        )
-        .detail(error.to_string())),
+        Err(error) => {
+            Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error.to_string()))
+        }
     }
 }
 
@@ -139,11 +111,7 @@ impl Connector for Database {
         Box::pin(self.run(prove))
     }
 
-    fn tiny_sync<'a>(
-        &'a self,
-        _catalog: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         Box::pin(self.run(move |file| catalog::sample(file, max_items)))
     }
 

@@ -17,21 +17,14 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     let outside = || {
         misconfigured(
             format!("{written} is not below one of the policy's files.roots"),
-            format!(
-                "add its directory to files.roots in the policy, for example files: {{roots: [{}]}}",
-                parent(written)
-            ),
+            format!("add its directory to files.roots in the policy, for example files: {{roots: [{}]}}", parent(written)),
         )
     };
     let real = match std::fs::canonicalize(written) {
         Ok(real) => real,
         // Whether a file outside the roots exists is nobody's business.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(if lexically_below(written, roots) {
-                absent(written)
-            } else {
-                outside()
-            });
+            return Err(if lexically_below(written, roots) { absent(written) } else { outside() });
         }
         Err(error) => {
             return Err(Failure::new(
@@ -42,19 +35,13 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
             .detail(error.to_string()));
         }
     };
-    let below = roots
-        .iter()
-        .any(|root| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root)));
+    let below = roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root)));
     if !below {
         return Err(outside());
     }
     match std::fs::metadata(&real) {
         Ok(meta) if meta.is_file() => Ok(real),
-        Ok(_) => Err(Failure::new(
-            Class::WrongService,
-            format!("{written} is no file"),
-            "name the database file itself",
-        )),
+        Ok(_) => Err(Failure::new(Class::WrongService, format!("{written} is no file"), "name the database file itself")),
         Err(_) => Err(absent(written)),
     }
 }
@@ -68,18 +55,13 @@ fn absent(written: &str) -> Failure {
 }
 
 fn parent(written: &str) -> String {
-    Path::new(written)
-        .parent()
-        .map_or_else(|| ".".to_string(), |parent| parent.display().to_string())
+    Path::new(written).parent().map_or_else(|| ".".to_string(), |parent| parent.display().to_string())
 }
 
 /// For paths that do not exist: whether they would be below a root, without following links.
 fn lexically_below(written: &str, roots: &[PathBuf]) -> bool {
     let path = flat(Path::new(written));
-    roots.iter().any(|root| {
-        path.starts_with(flat(root))
-            || std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root))
-    })
+    roots.iter().any(|root| path.starts_with(flat(root)) || std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root)))
 }
 
 /// Absolute, without `.` and `..`.
@@ -112,11 +94,7 @@ mod tests {
         std::os::unix::fs::symlink(outside.join("b.db"), inside.join("link.db")).unwrap();
         std::os::unix::fs::symlink(&outside, inside.join("dir")).unwrap();
         let roots = vec![inside.clone()];
-        let class = |name: &str| {
-            locate(&inside.join(name).display().to_string(), &roots)
-                .map_err(|failure| failure.class)
-                .err()
-        };
+        let class = |name: &str| locate(&inside.join(name).display().to_string(), &roots).map_err(|failure| failure.class).err();
         assert_eq!(class("a.db"), None);
         assert_eq!(class("../in/a.db"), None);
         assert_eq!(class("none.db"), Some(Class::NotFound));
@@ -125,14 +103,10 @@ mod tests {
         assert_eq!(class("../out/b.db"), Some(Class::Misconfigured));
         assert_eq!(class("../out/none.db"), Some(Class::Misconfigured));
         assert_eq!(class("."), Some(Class::WrongService));
-        let failure = locate(&outside.join("b.db").display().to_string(), &roots)
-            .err()
-            .unwrap();
+        let failure = locate(&outside.join("b.db").display().to_string(), &roots).err().unwrap();
         assert!(failure.fix.contains("files.roots"), "{failure:?}");
         assert_eq!(
-            locate(&inside.join("a.db").display().to_string(), &[])
-                .map_err(|f| f.class)
-                .err(),
+            locate(&inside.join("a.db").display().to_string(), &[]).map_err(|f| f.class).err(),
             Some(Class::Misconfigured)
         );
     }

@@ -31,9 +31,7 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        Place { dir: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -50,12 +48,7 @@ impl Place {
         let mut all: Vec<_> = std::fs::read_dir(self.dir.path())
             .unwrap()
             .map(|entry| entry.unwrap())
-            .map(|entry| {
-                (
-                    entry.file_name().to_string_lossy().into_owned(),
-                    entry.metadata().unwrap().len(),
-                )
-            })
+            .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().unwrap().len()))
             .collect();
         all.sort();
         all
@@ -63,23 +56,16 @@ impl Place {
 
     async fn open(&self, name: &str) -> Result<Opened, Failure> {
         let id = format!("jdbc:sqlite:{}", self.path(name).display());
-        SqlEngine
-            .open_through(Arc::new(LocalOnly), &id, None, policy(self.dir.path()))
-            .await
+        SqlEngine.open_through(Arc::new(LocalOnly), &id, None, policy(self.dir.path())).await
     }
 
     async fn failure(&self, name: &str) -> Failure {
-        self.open(name)
-            .await
-            .err()
-            .unwrap_or_else(|| panic!("{name} was opened"))
+        self.open(name).await.err().unwrap_or_else(|| panic!("{name} was opened"))
     }
 }
 
 fn policy(root: &Path) -> Arc<Policy> {
-    Arc::new(crate::connectors::sql::test_policy(vec![
-        root.to_path_buf(),
-    ]))
+    Arc::new(crate::connectors::sql::test_policy(vec![root.to_path_buf()]))
 }
 
 const SHOP: &str = "CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT NOT NULL, born DATE, vip BOOLEAN, spent DECIMAL(10,2), extra);
@@ -99,19 +85,8 @@ async fn a_database_is_identified_described_and_sampled() {
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("sql_sqlite_catalog", text);
     });
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&found.catalog, 20)
-            .await
-            .unwrap()
-            .rows,
-        20
-    );
-    assert_eq!(
-        opened.connector.health().await.unwrap()["page_count"],
-        opened.identity["page_count"]
-    );
+    assert_eq!(opened.connector.tiny_sync(&found.catalog, 20).await.unwrap().rows, 20);
+    assert_eq!(opened.connector.health().await.unwrap()["page_count"], opened.identity["page_count"]);
 }
 
 #[tokio::test]
@@ -119,31 +94,11 @@ async fn bounds_are_kept_and_said() {
     let place = Place::new();
     drop(place.make("shop.db", SHOP));
     let opened = place.open("shop.db").await.unwrap();
-    let few = opened
-        .connector
-        .discover(Bounds {
-            streams: 1,
-            ..Bounds::default()
-        })
-        .await
-        .unwrap()
-        .catalog;
+    let few = opened.connector.discover(Bounds { streams: 1, ..Bounds::default() }).await.unwrap().catalog;
     assert!(few.truncated && few.streams.len() == 1);
-    let narrow = opened
-        .connector
-        .discover(Bounds {
-            columns: 2,
-            ..Bounds::default()
-        })
-        .await
-        .unwrap()
-        .catalog;
+    let narrow = opened.connector.discover(Bounds { columns: 2, ..Bounds::default() }).await.unwrap().catalog;
     assert!(
-        narrow.truncated
-            && narrow
-                .streams
-                .iter()
-                .all(|stream| stream.json_schema["properties"].as_object().unwrap().len() <= 2)
+        narrow.truncated && narrow.streams.iter().all(|stream| stream.json_schema["properties"].as_object().unwrap().len() <= 2)
     );
 }
 
@@ -153,15 +108,8 @@ async fn an_empty_database_is_a_truthful_zero_and_an_empty_file_is_none() {
     drop(place.make("empty.db", "PRAGMA user_version = 7"));
     let opened = place.open("empty.db").await.unwrap();
     assert_eq!(opened.identity["user_version"], json!(7));
-    let sample = opened
-        .connector
-        .tiny_sync(&Catalog::default(), 20)
-        .await
-        .unwrap();
-    assert_eq!(
-        (sample.rows, sample.evidence["note"].as_str()),
-        (0, Some("empty: the database has no tables"))
-    );
+    let sample = opened.connector.tiny_sync(&Catalog::default(), 20).await.unwrap();
+    assert_eq!((sample.rows, sample.evidence["note"].as_str()), (0, Some("empty: the database has no tables")));
     std::fs::write(place.path("zero.db"), "").unwrap();
     assert_eq!(place.failure("zero.db").await.class, Class::WrongService);
 }
@@ -169,13 +117,14 @@ async fn an_empty_database_is_a_truthful_zero_and_an_empty_file_is_none() {
 #[tokio::test]
 async fn what_is_no_database_says_so() {
     let place = Place::new();
-    std::fs::write(place.path("notes.db"), "these are notes, not pages, and long enough to hold a header of one hundred bytes, which they do not have. ".repeat(9)).unwrap();
+    std::fs::write(
+        place.path("notes.db"),
+        "these are notes, not pages, and long enough to hold a header of one hundred bytes, which they do not have. ".repeat(9),
+    )
+    .unwrap();
     let failure = place.failure("notes.db").await;
     assert_eq!(failure.class, Class::WrongService);
-    assert!(
-        failure.detail.contains("file is not a database"),
-        "{failure:?}"
-    );
+    assert!(failure.detail.contains("file is not a database"), "{failure:?}");
     assert_eq!(place.failure("none.db").await.class, Class::NotFound);
 }
 
@@ -188,12 +137,7 @@ async fn a_damaged_page_is_a_failure_of_the_source() {
     bytes[from..].fill(0xA5);
     std::fs::write(place.path("shop.db"), bytes).unwrap();
     let class = match place.open("shop.db").await {
-        Ok(opened) => opened
-            .connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .err()
-            .map(|failure| failure.class),
+        Ok(opened) => opened.connector.tiny_sync(&Catalog::default(), 20).await.err().map(|failure| failure.class),
         Err(failure) => Some(failure.class),
     };
     assert_eq!(class, Some(Class::Remote));
@@ -206,21 +150,9 @@ async fn a_wal_database_at_rest_is_read_and_nothing_appears_beside_it() {
     let before = place.listing();
     assert_eq!(before.len(), 1, "the last writer left helpers: {before:?}");
     let opened = place.open("wal.db").await.unwrap();
-    assert!(
-        opened.identity["opened"]
-            .as_str()
-            .is_some_and(|how| how.contains("immutable"))
-    );
+    assert!(opened.identity["opened"].as_str().is_some_and(|how| how.contains("immutable")));
     let found = opened.connector.discover(Bounds::default()).await.unwrap();
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&found.catalog, 20)
-            .await
-            .unwrap()
-            .rows,
-        20
-    );
+    assert_eq!(opened.connector.tiny_sync(&found.catalog, 20).await.unwrap().rows, 20);
     assert_eq!(place.listing(), before);
     drop(opened);
     assert_eq!(place.listing(), before);
@@ -229,35 +161,14 @@ async fn a_wal_database_at_rest_is_read_and_nothing_appears_beside_it() {
 #[tokio::test]
 async fn a_wal_database_in_use_is_read_with_the_writers_latest_rows() {
     let place = Place::new();
-    let writer = place.make(
-        "wal.db",
-        "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)",
-    );
+    let writer = place.make("wal.db", "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)");
     let before = place.listing();
     let opened = place.open("wal.db").await.unwrap();
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .unwrap()
-            .rows,
-        1
-    );
+    assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.unwrap().rows, 1);
     assert_eq!(place.listing(), before);
     // The reader neither blocks the writer nor has dropped its locks.
-    writer
-        .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2); COMMIT")
-        .unwrap();
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .unwrap()
-            .rows,
-        2
-    );
+    writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2); COMMIT").unwrap();
+    assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.unwrap().rows, 2);
     drop(opened);
     writer.execute_batch("INSERT INTO t VALUES (3)").unwrap();
 }
@@ -267,18 +178,11 @@ async fn a_wal_without_its_index_is_refused_because_reading_would_create_one() {
     let place = Place::new();
     let writer = place.make("live.db", "PRAGMA journal_mode = WAL; CREATE TABLE t(x)");
     for suffix in ["", "-wal"] {
-        std::fs::copy(
-            place.path(&format!("live.db{suffix}")),
-            place.path(&format!("copy.db{suffix}")),
-        )
-        .unwrap();
+        std::fs::copy(place.path(&format!("live.db{suffix}")), place.path(&format!("copy.db{suffix}"))).unwrap();
     }
     let before = place.listing();
     let failure = place.failure("copy.db").await;
-    assert!(
-        failure.class == Class::Remote && failure.fix.contains("wal_checkpoint"),
-        "{failure:?}"
-    );
+    assert!(failure.class == Class::Remote && failure.fix.contains("wal_checkpoint"), "{failure:?}");
     assert_eq!(place.listing(), before);
     drop(writer);
 }
@@ -287,27 +191,22 @@ async fn a_wal_without_its_index_is_refused_because_reading_would_create_one() {
 async fn a_locked_database_is_said_to_be_locked() {
     let place = Place::new();
     let writer = place.make("shop.db", SHOP);
-    writer
-        .execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
-        .unwrap();
+    writer.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
     let failure = place.failure("shop.db").await;
-    assert!(
-        failure.class == Class::Remote && failure.title.contains("locked"),
-        "{failure:?}"
-    );
+    assert!(failure.class == Class::Remote && failure.title.contains("locked"), "{failure:?}");
 }
 
 #[test]
 fn a_view_that_computes_without_end_is_stopped() {
     let place = Place::new();
-    drop(place.make("v.db", "CREATE VIEW v AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) AS x FROM n"));
+    drop(place.make(
+        "v.db",
+        "CREATE VIEW v AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) AS x FROM n",
+    ));
     let mut file = file::open(&place.path("v.db"), "v.db").unwrap();
     file.limit = Duration::from_millis(50);
     let failure = catalog::sample(&file, 20).err().unwrap();
-    assert!(
-        failure.class == Class::Remote && failure.title.contains("time limit"),
-        "{failure:?}"
-    );
+    assert!(failure.class == Class::Remote && failure.title.contains("time limit"), "{failure:?}");
 }
 
 #[test]
@@ -329,17 +228,10 @@ fn nothing_but_reading_is_authorised() {
         "PRAGMA writable_schema = ON",
         "SELECT load_extension('x')",
     ] {
-        let failure = file
-            .within("write", |base| {
-                base.prepare(sql)
-                    .and_then(|mut statement| statement.raw_execute())
-            })
-            .err();
+        let failure = file.within("write", |base| base.prepare(sql).and_then(|mut statement| statement.raw_execute())).err();
         let detail = failure.map(|failure| failure.detail);
         // VACUUM is refused when its inner ATTACH is prepared, everything else at once.
-        let denied = |words: &String| {
-            words.contains("not authorized") || words.contains("authorization denied")
-        };
+        let denied = |words: &String| words.contains("not authorized") || words.contains("authorization denied");
         assert!(detail.as_ref().is_some_and(denied), "{sql}: {detail:?}");
     }
 }
@@ -348,12 +240,6 @@ fn nothing_but_reading_is_authorised() {
 fn the_verdict_is_what_the_kernel_says() {
     let place = Place::new();
     drop(place.make("shop.db", SHOP));
-    assert!(matches!(
-        privilege(&place.path("shop.db")),
-        Privilege::Over { .. }
-    ));
-    assert!(matches!(
-        privilege(&place.path("none.db")),
-        Privilege::Unknown { .. }
-    ));
+    assert!(matches!(privilege(&place.path("shop.db")), Privilege::Over { .. }));
+    assert!(matches!(privilege(&place.path("none.db")), Privilege::Unknown { .. }));
 }
