@@ -6,25 +6,65 @@
 
 use crate::model::ledger::{Entry, Fact, Finished, Under};
 use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Everything that is known, by connection.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
-    /// In order of id.
-    pub connections: BTreeMap<ConnectionId, Connection>,
-    /// Which connections an origin desires. Empty sets are removed.
-    pub by_origin: BTreeMap<Origin, BTreeSet<ConnectionId>>,
+    /// In order of id. Boxed, because a third of a node of this map is empty.
+    pub connections: BTreeMap<ConnectionId, Box<Connection>>,
+    /// Which connections an origin desires, as pairs: most origins desire one.
+    wishes: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that take no more entries.
     pub sealed: BTreeSet<String>,
     /// The policy that was accepted last, and the entry that holds its text.
     pub policy: Option<(Digest, u64)>,
     /// The last entry applied.
     pub seq: u64,
+    /// Every family that was ever named.
+    pub families: BTreeSet<Arc<str>>,
+    /// Whose wishes changed last, by entry, so that a plan need not look at all connections again.
+    lately: VecDeque<(u64, ConnectionId)>,
+    /// The newest entry that fell out of `lately`.
+    forgotten: u64,
     /// Strings that repeat a hundred thousand times are kept once.
-    words: BTreeSet<Arc<str>>,
+    words: Words,
 }
+
+/// Shared copies of texts. Those that nobody holds any more are dropped now and then.
+#[derive(Clone, Debug, Default)]
+struct Words {
+    known: BTreeSet<Arc<str>>,
+    /// Swept when so many are known.
+    full: usize,
+}
+
+/// What texts are shared is no part of what is believed.
+impl PartialEq for Words {
+    fn eq(&self, _: &Words) -> bool {
+        true
+    }
+}
+
+impl Words {
+    /// The one shared copy of `text`.
+    fn one(&mut self, text: &str) -> Arc<str> {
+        if let Some(word) = self.known.get(text) {
+            return Arc::clone(word);
+        }
+        if self.known.len() >= self.full {
+            self.known.retain(|word| Arc::strong_count(word) > 1);
+            self.full = (self.known.len() * 2).max(LATELY);
+        }
+        let word: Arc<str> = text.into();
+        self.known.insert(Arc::clone(&word));
+        word
+    }
+}
+
+/// Changed wishes that are remembered one by one.
+const LATELY: usize = 1024;
 
 /// What is known of one connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,10 +153,10 @@ impl World {
             (Fact::IntentAccepted { origin, spec, source_type }, Some(id)) => {
                 self.accept(entry, id, origin, *spec, source_type);
             }
-            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(id, origin),
+            (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.apply(entry, fact);
+                    connection.apply(entry, fact, &mut self.words);
                 }
             }
             (_, None) => {}
@@ -138,24 +178,15 @@ impl World {
         }
     }
 
-    /// The one shared copy of `text`.
-    fn word(&mut self, text: &str) -> Arc<str> {
-        if let Some(word) = self.words.get(text) {
-            return Arc::clone(word);
-        }
-        let word: Arc<str> = text.into();
-        self.words.insert(Arc::clone(&word));
-        word
-    }
-
     fn accept(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin, spec: Digest, source_type: &str) {
-        let (namespace, source_type) = (self.word(&entry.namespace), self.word(source_type));
-        let origin = match self.by_origin.get_key_value(origin) {
-            Some((known, _)) => known.clone(),
-            None => origin.clone(),
-        };
-        self.by_origin.entry(origin.clone()).or_default().insert(id);
-        let connection = self.connections.entry(id).or_insert_with(|| Connection::new(namespace, source_type, entry.at));
+        let (namespace, source_type) = (self.words.one(&entry.namespace), self.words.one(source_type));
+        self.families.insert(Arc::clone(&source_type));
+        self.remember(entry.seq, id);
+        let known = self.wishes.range(Self::all_of(origin)).next();
+        let origin = known.map_or(origin, |(known, _)| known).clone();
+        self.wishes.insert((origin.clone(), id));
+        let connection =
+            self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
         connection.origins.retain(|desire| desire.origin != origin);
         connection.origins.push(Desire { origin, seq: entry.seq, spec });
         connection.origins.shrink_to_fit();
@@ -165,22 +196,49 @@ impl World {
         connection.choose_document();
     }
 
-    fn withdraw(&mut self, id: ConnectionId, origin: &Origin) {
-        if let Some(ids) = self.by_origin.get_mut(origin) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_origin.remove(origin);
-            }
-        }
+    fn withdraw(&mut self, seq: u64, id: ConnectionId, origin: &Origin) {
+        self.remember(seq, id);
+        self.wishes.remove(&(origin.clone(), id));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.origins.retain(|desire| desire.origin != *origin);
             connection.choose_document();
         }
     }
 
+    fn remember(&mut self, seq: u64, id: ConnectionId) {
+        if self.lately.len() == LATELY
+            && let Some((seq, _)) = self.lately.pop_front()
+        {
+            self.forgotten = seq;
+        }
+        self.lately.push_back((seq, id));
+    }
+
+    /// The connections whose wishes changed after entry `seq`; `None`: too many to tell.
+    #[must_use]
+    pub fn wished_after(&self, seq: u64) -> Option<BTreeSet<ConnectionId>> {
+        let newest = self.lately.iter().rev().take_while(|(at, _)| *at > seq);
+        (seq >= self.forgotten).then(|| newest.map(|(_, id)| *id).collect())
+    }
+
+    /// The connections that `origin` desires.
+    pub fn desired_by(&self, origin: &Origin) -> impl Iterator<Item = ConnectionId> {
+        self.wishes.range(Self::all_of(origin)).map(|(_, id)| *id)
+    }
+
+    /// Every origin that desires something.
+    #[must_use]
+    pub fn origins(&self) -> BTreeSet<&Origin> {
+        self.wishes.iter().map(|(origin, _)| origin).collect()
+    }
+
+    fn all_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
+        (origin.clone(), ConnectionId::FIRST)..=(origin.clone(), ConnectionId::LAST)
+    }
+
     /// The connections of `namespace`, in order of id.
     pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
-        self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, c))
+        self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, &**c))
     }
 }
 
@@ -232,10 +290,14 @@ impl Connection {
         }
     }
 
-    fn apply(&mut self, entry: &Entry, fact: &Fact) {
+    fn apply(&mut self, entry: &Entry, fact: &Fact, words: &mut Words) {
         match fact {
             Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
-            Fact::AttemptFinished(facts) => self.finish(entry, facts),
+            Fact::AttemptFinished(facts) => {
+                // Thousands fail with the same words.
+                let (title, fix) = (words.one(&facts.title), words.one(&facts.fix));
+                self.finish(entry, Finished { title, fix, ..facts.clone() });
+            }
             Fact::CatalogRegistered { version, digest, .. } => self.catalog = Some((*version, entry.seq, *digest)),
             Fact::ConnectionRetired => {
                 self.retired = Some(entry.at);
@@ -245,7 +307,7 @@ impl Connection {
         }
     }
 
-    fn finish(&mut self, entry: &Entry, facts: &Finished) {
+    fn finish(&mut self, entry: &Entry, facts: Finished) {
         let same_ground =
             self.last.as_ref().is_some_and(|last| last.facts.generation == facts.generation && last.facts.slice == facts.slice);
         self.failures = match facts.class {
@@ -253,16 +315,17 @@ impl Connection {
             Some(_) if same_ground => self.failures.saturating_add(1),
             Some(_) => 1,
         };
-        let attempt = Arc::new(Attempt { seq: entry.seq, at: entry.at, facts: facts.clone() });
-        if facts.class.is_none_or(|class| class.conclusive()) {
+        let (class, full) = (facts.class, facts.scope == crate::model::Scope::Full);
+        let attempt = Arc::new(Attempt { seq: entry.seq, at: entry.at, facts });
+        if class.is_none_or(|class| class.conclusive()) {
             self.conclusive = Some(Arc::clone(&attempt));
         }
-        if facts.class.is_none() && facts.scope == crate::model::Scope::Full {
+        if class.is_none() && full {
             self.proven = Some(Arc::clone(&attempt));
         }
         self.begun = None;
         self.checked = Some(entry.at);
-        if facts.scope == crate::model::Scope::Full {
+        if full {
             self.checked_full = Some(entry.at);
         }
         self.last = Some(attempt);

@@ -55,6 +55,6 @@ fn connections(common: &Common) -> Vec<ConnectionLine> {
         .connections
         .iter()
         .filter(|(_, known)| known.retired.is_none() && !world.sealed.contains(&*known.namespace))
-        .filter_map(line)
+        .filter_map(|(id, known)| line((id, &**known)))
         .collect()
 }

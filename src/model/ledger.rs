@@ -9,6 +9,7 @@ use super::ids::{ConnectionId, Digest, Origin};
 use super::step::Step;
 use super::{Intent, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One appended entry, without its body and its place in the hash chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,10 +73,14 @@ pub struct Finished {
     pub latency_ms: Option<u64>,
     pub outcome: Digest,
     /// One line for lists: the failure's title, empty after a pass.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub title: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fix: String,
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub title: Arc<str>,
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub fix: Arc<str>,
+}
+
+fn nothing(text: &Arc<str>) -> bool {
+    text.is_empty()
 }
 
 /// Why an attempt is due. Logged and stored; the pipeline never sees it.
@@ -114,8 +119,57 @@ impl Why {
     }
 }
 
+/// The facts of the kinds that a registry holds most of, read without looking for the tag first:
+/// a start folds every row there is.
+#[derive(Deserialize)]
+struct Accepted {
+    origin: Origin,
+    spec: Digest,
+    source_type: String,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    generation: u32,
+    scope: Scope,
+    why: Why,
+    policy: Digest,
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    version: u32,
+    digest: Digest,
+    streams: u32,
+    breaking: Vec<String>,
+    additive: Vec<String>,
+}
+
 /// The name of a fact's kind, as stored in the `kind` column.
 impl Fact {
+    /// Reads the stored text of a fact of `kind`.
+    ///
+    /// # Errors
+    /// When the text is not what this build knows.
+    pub fn read(kind: &str, facts: &str) -> Result<Fact, serde_json::Error> {
+        Ok(match kind {
+            "attempt_finished" => Fact::AttemptFinished(serde_json::from_str(facts)?),
+            "intent_accepted" => {
+                let Accepted { origin, spec, source_type } = serde_json::from_str(facts)?;
+                Fact::IntentAccepted { origin, spec, source_type }
+            }
+            "attempt_begun" => {
+                let Begun { generation, scope, why, policy } = serde_json::from_str(facts)?;
+                Fact::AttemptBegun { generation, scope, why, policy }
+            }
+            "catalog_registered" => {
+                let Registered { version, digest, streams, breaking, additive } = serde_json::from_str(facts)?;
+                Fact::CatalogRegistered { version, digest, streams, breaking, additive }
+            }
+            _ => serde_json::from_str(facts)?,
+        })
+    }
+
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -167,8 +221,8 @@ impl Finished {
             rows: outcome.rows,
             latency_ms: outcome.latency_ms,
             outcome: outcome.digest(),
-            title: failure.map(|(_, failure)| failure.title.clone()).unwrap_or_default(),
-            fix: failure.map(|(_, failure)| failure.fix.clone()).unwrap_or_default(),
+            title: failure.map(|(_, failure)| failure.title.as_str().into()).unwrap_or_default(),
+            fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
         }
     }
 }

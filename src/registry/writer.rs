@@ -130,6 +130,7 @@ impl Writer {
         match &result {
             Ok(()) => {
                 crate::fault::boundary("after_commit");
+                tracing::debug!(target: "aam::commit", commands = answers.len(), entries = self.batch.entries.len(), "committed");
                 self.publish();
             }
             Err(error) => {
@@ -186,7 +187,7 @@ impl Writer {
     pub(super) fn with_known<T>(&self, id: ConnectionId, read: impl FnOnce(Option<&Known>) -> T) -> T {
         match self.batch.view.connections.get(&id) {
             Some(known) => read(Some(known)),
-            None => read(self.world().connections.get(&id)),
+            None => read(self.world().connections.get(&id).map(|known| &**known)),
         }
     }
 

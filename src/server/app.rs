@@ -23,6 +23,8 @@ pub struct App {
     pub limits: Limits,
     pub cache: Cache,
     pub folds: Semaphore,
+    /// One of these is held while an answer is made, so that many who ask for it wait for the first.
+    pub making: [tokio::sync::Mutex<()>; 16],
     admin: OnceLock<Admin>,
 }
 
@@ -30,7 +32,15 @@ impl App {
     /// State for one server.
     #[must_use]
     pub fn new(handle: Arc<Handle>, info: ServerInfo, limits: Limits) -> Arc<App> {
-        Arc::new(App { handle, info, limits, cache: Cache::default(), folds: Semaphore::new(FOLDS), admin: OnceLock::new() })
+        Arc::new(App {
+            handle,
+            info,
+            limits,
+            cache: Cache::default(),
+            folds: Semaphore::new(FOLDS),
+            making: Default::default(),
+            admin: OnceLock::new(),
+        })
     }
 
     /// The admin token, while the policy configures no token. Made when it is first needed: a policy
@@ -53,6 +63,12 @@ impl App {
                 None
             }
         }
+    }
+
+    /// The lock of those who make the answer of `key`. Others may share it.
+    pub fn maker(&self, key: &str) -> Option<&tokio::sync::Mutex<()>> {
+        let sum = key.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.making.get(sum % self.making.len())
     }
 
     /// What an answer from the registry depends on.

@@ -178,7 +178,7 @@ fn first(world: &World, namespace: &str) -> (usize, Vec<(ConnectionId, Connectio
         all.truncate(SHOWN);
     }
     all.sort_unstable();
-    let found = all.into_iter().filter_map(|(_, id)| Some((id, world.connections.get(&id)?.clone()))).collect();
+    let found = all.into_iter().filter_map(|(_, id)| Some((id, world.connections.get(&id)?.as_ref().clone()))).collect();
     (total, found)
 }
 

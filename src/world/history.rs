@@ -56,8 +56,8 @@ pub fn finished() -> impl Strategy<Value = Finished> {
             rows: class.is_none().then_some(latency % 21),
             latency_ms: class.is_none().then_some(latency),
             outcome: Digest::of(format!("{class:?}{step:?}{latency}").as_bytes()),
-            title: class.map_or_else(String::new, |class| class.word().to_string()),
-            fix: String::new(),
+            title: class.map_or("", |class| class.word()).into(),
+            fix: "".into(),
         }
     })
 }

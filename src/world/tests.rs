@@ -53,7 +53,9 @@ proptest! {
         for (id, origin) in wishes.keys() {
             by_origin.entry(origin.clone()).or_default().insert(*id);
         }
-        prop_assert_eq!(world.by_origin, by_origin);
+        let told: BTreeMap<Origin, BTreeSet<ConnectionId>> =
+            world.origins().into_iter().map(|origin| (origin.clone(), world.desired_by(origin).collect())).collect();
+        prop_assert_eq!(told, by_origin);
     }
 
     #[test]
@@ -130,8 +132,8 @@ fn a_retired_connection_that_comes_back_proves_itself_again() {
         rows: Some(3),
         latency_ms: Some(1),
         outcome: history::digest(0),
-        title: String::new(),
-        fix: String::new(),
+        title: "".into(),
+        fix: "".into(),
     };
     let mut world = World::of(&[accepted(1), entry(2, Fact::AttemptFinished(passed))]);
     assert_eq!(world.connections[&id(0)].state(), State::Active);
