@@ -6,7 +6,7 @@
 //! - active <= reachable <= eligible
 
 use crate::model::{State, Timestamp};
-use crate::world::{Connection, World};
+use crate::world::{Attempt, Connection, World};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ pub struct Blocker {
 pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     let mut funnel = empty(namespace, target, as_of);
     let mut latencies = Vec::new();
-    let mut blockers: BTreeMap<(State, String), (u64, String)> = BTreeMap::new();
+    let mut blockers: BTreeMap<(State, &str, &str), (u64, &str)> = BTreeMap::new();
     for (_, connection) in world.of_namespace(namespace) {
         let state = connection.state();
         if state == State::Retired {
@@ -69,8 +69,9 @@ pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> 
                     .as_ref()
                     .and_then(|proven| proven.facts.latency_ms),
             );
-        } else if let Some((name, fix)) = blocker(state, connection) {
-            blockers.entry((state, name)).or_insert((0, fix)).0 += 1;
+        } else if let Some(attempt) = blocker(state, connection) {
+            let name = (state, &*connection.source_type, attempt.facts.title.as_str());
+            blockers.entry(name).or_insert((0, attempt.facts.fix.as_str())).0 += 1;
         }
     }
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
@@ -170,26 +171,23 @@ pub fn stage(connection: &Connection) -> &'static str {
 }
 
 /// Pending is work under way and blocks nothing, unless the latest attempt was told to wait.
-fn blocker(state: State, connection: &Connection) -> Option<(String, String)> {
-    let attempt = if state == State::Pending {
-        connection.last.as_ref()
+fn blocker(state: State, connection: &Connection) -> Option<&Attempt> {
+    if state == State::Pending {
+        connection.last.as_deref()
     } else {
-        connection.conclusive.as_ref()
-    }?;
-    Some((
-        format!(
-            "{} {}: {}",
-            state, connection.source_type, attempt.facts.title
-        ),
-        attempt.facts.fix.clone(),
-    ))
+        connection.conclusive.as_deref()
+    }
 }
 
 /// Most frequent first, then by name.
-fn ranked(blockers: BTreeMap<(State, String), (u64, String)>) -> Vec<Blocker> {
+fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> {
     let mut list: Vec<Blocker> = blockers
         .into_iter()
-        .map(|((_, name), (count, fix))| Blocker { name, count, fix })
+        .map(|((state, family, title), (count, fix))| Blocker {
+            name: format!("{state} {family}: {title}"),
+            count,
+            fix: fix.to_string(),
+        })
         .collect();
     list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
     list

@@ -30,9 +30,14 @@ impl Ground {
     /// Computes the digest for each family that `world` mentions.
     #[must_use]
     pub fn of(policy: Arc<Policy>, world: &World) -> Ground {
-        let families: BTreeSet<Arc<str>> = world.connections.values().map(|known| Arc::clone(&known.source_type)).collect();
-        let slices = families.into_iter().map(|family| (Arc::clone(&family), policy.slice(&family))).collect();
+        let slices = world.families.iter().map(|family| (Arc::clone(family), policy.slice(family))).collect();
         Ground { policy, slices }
+    }
+
+    /// Whether the digest of every family of `world` is at hand.
+    #[must_use]
+    pub fn covers(&self, world: &World) -> bool {
+        self.slices.len() == world.families.len()
     }
 
     fn slice(&self, family: &str) -> Digest {
@@ -51,6 +56,13 @@ pub fn plan(world: &World, ground: &Ground, heals: &BTreeSet<ConnectionId>, now:
         .collect();
     items.sort_by_key(|item| (item.due, item.connection));
     items
+}
+
+/// The item of one connection: what [`plan`] says of it.
+#[must_use]
+pub fn one(world: &World, id: ConnectionId, ground: &Ground, heal: bool, now: Timestamp) -> Option<Item> {
+    let known = world.connections.get(&id).filter(|known| !world.sealed.contains(&*known.namespace))?;
+    next(id, known, ground, heal, now)
 }
 
 /// When `known` is to be looked at next; `None`: only when its document or the policy changes.
@@ -94,7 +106,8 @@ fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &P
     let full_at = known.checked_full.unwrap_or(last.at);
     let looked_at = known.looked_at().unwrap_or(last.at);
     // A tenth of the interval is drawn by id, so that a folder of ten thousand is not re-checked in one second.
-    let spread = |interval: Duration| interval.mul_f64(1.0 - 0.1 * share(id, 0));
+    let shortened = 1.0 - 0.1 * share(id, 0);
+    let spread = |interval: Duration| interval.mul_f64(shortened);
     let drift = full_at.plus(spread(policy.recheck.drift));
     let health = looked_at.plus(spread(policy.recheck.health));
     Some(if drift <= health {
@@ -115,7 +128,11 @@ pub fn backoff(policy: &Policy, id: ConnectionId, failures: u32) -> Duration {
 
 /// A number in 0..1 from the id and a counter.
 fn share(id: ConnectionId, counter: u32) -> f64 {
-    let digest = Digest::of_parts(&[id.0.as_bytes(), &counter.to_be_bytes()]);
-    let [a, b, c, d, ..] = digest.0;
+    // The id is a hash already; the finalizer of splitmix64 spreads the counter over it.
+    let (high, low) = id.0.as_u64_pair();
+    let mut mixed = high ^ low.rotate_left(32) ^ u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let [a, b, c, d, ..] = (mixed ^ (mixed >> 31)).to_be_bytes();
     f64::from(u32::from_be_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
 }

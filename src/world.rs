@@ -6,7 +6,7 @@
 
 use crate::model::ledger::{Entry, Fact, Finished, Under};
 use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Everything that is known, by connection.
@@ -14,17 +14,26 @@ use std::sync::Arc;
 pub struct World {
     /// By namespace, then by id: pages of one namespace are a range.
     pub connections: BTreeMap<ConnectionId, Connection>,
-    /// Which connections an origin desires. Empty sets are removed.
-    pub by_origin: BTreeMap<Origin, BTreeSet<ConnectionId>>,
+    /// Which connections an origin desires, as pairs: most origins desire one.
+    wishes: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that take no more entries.
     pub sealed: BTreeSet<String>,
     /// The policy that was accepted last, and the entry that holds its text.
     pub policy: Option<(Digest, u64)>,
     /// The last entry applied.
     pub seq: u64,
+    /// Every family that was ever named.
+    pub families: BTreeSet<Arc<str>>,
+    /// Whose wishes changed last, by entry, so that a plan need not look at all connections again.
+    lately: VecDeque<(u64, ConnectionId)>,
+    /// The newest entry that fell out of `lately`.
+    forgotten: u64,
     /// Strings that repeat a hundred thousand times are kept once.
     words: BTreeSet<Arc<str>>,
 }
+
+/// Changed wishes that are remembered one by one.
+const LATELY: usize = 1024;
 
 /// What is known of one connection.
 #[derive(Clone, Debug)]
@@ -165,11 +174,11 @@ impl World {
         source_type: &str,
     ) {
         let (namespace, source_type) = (self.word(&entry.namespace), self.word(source_type));
-        let origin = match self.by_origin.get_key_value(origin) {
-            Some((known, _)) => known.clone(),
-            None => origin.clone(),
-        };
-        self.by_origin.entry(origin.clone()).or_default().insert(id);
+        self.families.insert(Arc::clone(&source_type));
+        self.remember(entry.seq, id);
+        let known = self.wishes.range(Self::all_of(origin)).next();
+        let origin = known.map_or(origin, |(known, _)| known).clone();
+        self.wishes.insert((origin.clone(), id));
         let connection = self
             .connections
             .entry(id)
@@ -188,17 +197,43 @@ impl World {
     }
 
     fn withdraw(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin) {
-        if let Some(ids) = self.by_origin.get_mut(origin) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                self.by_origin.remove(origin);
-            }
-        }
+        self.remember(entry.seq, id);
+        self.wishes.remove(&(origin.clone(), id));
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.origins.retain(|desire| desire.origin != *origin);
             connection.choose_document();
         }
-        let _ = entry;
+    }
+
+    fn remember(&mut self, seq: u64, id: ConnectionId) {
+        if self.lately.len() == LATELY
+            && let Some((seq, _)) = self.lately.pop_front()
+        {
+            self.forgotten = seq;
+        }
+        self.lately.push_back((seq, id));
+    }
+
+    /// The connections whose wishes changed after entry `seq`; `None`: too many to tell.
+    #[must_use]
+    pub fn wished_after(&self, seq: u64) -> Option<BTreeSet<ConnectionId>> {
+        let newest = self.lately.iter().rev().take_while(|(at, _)| *at > seq);
+        (seq >= self.forgotten).then(|| newest.map(|(_, id)| *id).collect())
+    }
+
+    /// The connections that `origin` desires.
+    pub fn desired_by(&self, origin: &Origin) -> impl Iterator<Item = ConnectionId> {
+        self.wishes.range(Self::all_of(origin)).map(|(_, id)| *id)
+    }
+
+    /// Every origin that desires something.
+    #[must_use]
+    pub fn origins(&self) -> BTreeSet<&Origin> {
+        self.wishes.iter().map(|(origin, _)| origin).collect()
+    }
+
+    fn all_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
+        (origin.clone(), ConnectionId::FIRST)..=(origin.clone(), ConnectionId::LAST)
     }
 
     /// The connections of `namespace`, in order of id.

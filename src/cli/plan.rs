@@ -81,7 +81,7 @@ impl Draft {
         };
         // What the registry holds of files that are not there any more would be withdrawn.
         if whole {
-            let known: Vec<Origin> = self.world.by_origin.keys().filter(|origin| origin.folder_path().is_some()).cloned().collect();
+            let known: Vec<Origin> = self.world.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
             for origin in known.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
                 self.withdraw(origin, &BTreeSet::new(), now);
             }
@@ -102,7 +102,7 @@ impl Draft {
     }
 
     fn withdraw(&mut self, origin: &Origin, keep: &BTreeSet<ConnectionId>, now: Timestamp) {
-        let ids: Vec<ConnectionId> = self.world.by_origin.get(origin).into_iter().flatten().filter(|id| !keep.contains(id)).copied().collect();
+        let ids: Vec<ConnectionId> = self.world.desired_by(origin).filter(|id| !keep.contains(id)).collect();
         for id in ids {
             self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
             if self.world.connections.get(&id).is_some_and(crate::world::Connection::orphaned) {

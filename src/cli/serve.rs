@@ -109,15 +109,14 @@ async fn print_when_settled(handle: Arc<Handle>) {
     if ready.wait_for(|ready| *ready).await.is_err() {
         return;
     }
-    let mut changes = handle.registry.changes();
+    let mut finishes = handle.finishes();
     loop {
-        let now = handle.clock.now();
-        let pending = fold(&handle, now).pending;
-        if pending == 0 && handle.attempts_in_flight() == 0 {
+        // Folding costs a look at every connection: only when nothing runs.
+        if handle.attempts_in_flight() == 0 && fold(&handle, handle.clock.now()).pending == 0 {
             say(&handle);
             return;
         }
-        if changes.changed().await.is_err() {
+        if finishes.changed().await.is_err() {
             return;
         }
     }

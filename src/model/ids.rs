@@ -14,6 +14,11 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5
 pub struct ConnectionId(pub Uuid);
 
 impl ConnectionId {
+    /// Sorts before every other.
+    pub const FIRST: ConnectionId = ConnectionId(Uuid::nil());
+    /// Sorts after every other.
+    pub const LAST: ConnectionId = ConnectionId(Uuid::max());
+
     /// Derives the id. Order and repetition of `resource_ids` do not matter.
     ///
     /// Each part is length-prefixed, so no two different identities share a byte string.

@@ -129,8 +129,57 @@ impl Why {
     }
 }
 
+/// The facts of the kinds that a registry holds most of, read without looking for the tag first:
+/// a start folds every row there is.
+#[derive(Deserialize)]
+struct Accepted {
+    origin: Origin,
+    spec: Digest,
+    source_type: String,
+}
+
+#[derive(Deserialize)]
+struct Begun {
+    generation: u32,
+    scope: Scope,
+    why: Why,
+    policy: Digest,
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    version: u32,
+    digest: Digest,
+    streams: u32,
+    breaking: Vec<String>,
+    additive: Vec<String>,
+}
+
 /// The name of a fact's kind, as stored in the `kind` column.
 impl Fact {
+    /// Reads the stored text of a fact of `kind`.
+    ///
+    /// # Errors
+    /// When the text is not what this build knows.
+    pub fn read(kind: &str, facts: &str) -> Result<Fact, serde_json::Error> {
+        Ok(match kind {
+            "attempt_finished" => Fact::AttemptFinished(serde_json::from_str(facts)?),
+            "intent_accepted" => {
+                let Accepted { origin, spec, source_type } = serde_json::from_str(facts)?;
+                Fact::IntentAccepted { origin, spec, source_type }
+            }
+            "attempt_begun" => {
+                let Begun { generation, scope, why, policy } = serde_json::from_str(facts)?;
+                Fact::AttemptBegun { generation, scope, why, policy }
+            }
+            "catalog_registered" => {
+                let Registered { version, digest, streams, breaking, additive } = serde_json::from_str(facts)?;
+                Fact::CatalogRegistered { version, digest, streams, breaking, additive }
+            }
+            _ => serde_json::from_str(facts)?,
+        })
+    }
+
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

@@ -116,6 +116,12 @@ impl Handle {
         lock(&self.in_flight).insert(connection)
     }
 
+    /// Changes whenever an attempt ended and its place is free.
+    #[must_use]
+    pub fn finishes(&self) -> watch::Receiver<u64> {
+        self.finished.subscribe()
+    }
+
     /// Gives the place back and tells the waiters.
     pub fn leave(&self, connection: ConnectionId) {
         lock(&self.in_flight).remove(&connection);

@@ -212,8 +212,8 @@ async fn withdraw(registry: &Registry, scan: &Scan) -> Result<(), RegistryError>
         let world = registry.world();
         let left = |path: &str, keep: &BTreeSet<ConnectionId>, list: &mut Vec<(ConnectionId, Origin)>| {
             let origin = Origin::folder(path);
-            for id in world.by_origin.get(&origin).into_iter().flatten().filter(|id| !keep.contains(id)) {
-                list.push((*id, origin.clone()));
+            for id in world.desired_by(&origin).filter(|id| !keep.contains(id)) {
+                list.push((id, origin.clone()));
             }
         };
         for report in scan.changed.iter().filter(|report| report.complete()) {

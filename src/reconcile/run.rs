@@ -12,7 +12,7 @@ use crate::pipeline::Env;
 use crate::plan::{self, Ground, Item};
 use crate::registry::RegistryError;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// How often a registry that cannot write is asked whether it can again.
@@ -38,6 +38,8 @@ struct Loop {
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
     look_again: bool,
     looked_at: Timestamp,
+    /// The entry up to which the queue is the plan; `None`: it must be made anew.
+    planned: Option<u64>,
 }
 
 /// Runs the loop.
@@ -45,7 +47,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
     let ground = Ground::of(handle.policy(), &handle.registry.world());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
-    let mut this = Loop { handle, env, eyes, queue, ground, attempts: JoinSet::new(), look_again: true, looked_at };
+    let mut this = Loop { handle, env, eyes, queue, ground, attempts: JoinSet::new(), look_again: true, looked_at, planned: None };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {
@@ -79,20 +81,36 @@ impl Loop {
     async fn look(&mut self) {
         self.look_again = false;
         self.looked_at = self.handle.clock.now();
+        let started = Instant::now();
         if let Err(error) = self.eyes.look(&self.handle).await {
             self.troubled(&error);
         }
         self.replan();
+        let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(target: "aam::look", us, "looked at policy and folder, and planned");
     }
 
+    /// The plan changes with wishes, policy and heals; what an attempt changes is put in when it ends.
     fn replan(&mut self) {
         let heals = self.handle.heals();
+        let policy = self.handle.policy();
         let now = self.handle.clock.now();
         let world = self.handle.registry.world();
-        self.ground = Ground::of(self.handle.policy(), &world);
-        let plan = plan::plan(&world, &self.ground, &heals, now);
-        drop(world);
-        self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
+        let same = policy.digest == self.ground.policy.digest && self.ground.covers(&world);
+        match self.planned.filter(|_| same).and_then(|seq| world.wished_after(seq)) {
+            Some(wished) => {
+                for id in wished.union(&heals).filter(|id| !self.handle.checking(**id)) {
+                    let item = plan::one(&world, *id, &self.ground, heals.contains(id), now);
+                    self.queue.put(*id, item);
+                }
+            }
+            None => {
+                self.ground = Ground::of(policy, &world);
+                let plan = plan::plan(&world, &self.ground, &heals, now);
+                self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
+            }
+        }
+        self.planned = Some(world.seq);
     }
 
     /// Starts what is due, up to the policy's concurrency. Nothing starts while the registry cannot write.
@@ -128,24 +146,27 @@ impl Loop {
             Ok(ended) => ended,
             Err(error) => {
                 tracing::error!(target: "aam::attempt", %error, "an attempt ended without a word");
-                self.look_again = true;
+                self.plan_anew();
                 return;
             }
         };
         if let Err(error) = result {
             self.troubled(&error);
-            self.look_again = true;
+            self.plan_anew();
             return;
         }
         let heal = self.handle.heals().contains(&connection);
         let now = self.handle.clock.now();
         let world = self.handle.registry.world();
-        let item = match world.connections.get(&connection) {
-            Some(known) => plan::next(connection, known, &self.ground, heal, now),
-            None => None,
-        };
+        let item = plan::one(&world, connection, &self.ground, heal, now);
         drop(world);
         self.queue.put(connection, item);
+    }
+
+    /// What became of an attempt is not known: the queue may lack it.
+    fn plan_anew(&mut self) {
+        self.planned = None;
+        self.look_again = true;
     }
 
     fn troubled(&self, error: &RegistryError) {
@@ -171,7 +192,7 @@ impl Loop {
             if self.handle.registry.probe().await.is_ok() {
                 tracing::info!(target: "aam::registry", "the registry can write again");
                 self.handle.trouble.store(Arc::default());
-                self.look_again = true;
+                self.plan_anew();
             }
             return;
         }

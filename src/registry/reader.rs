@@ -25,7 +25,7 @@ pub struct Version {
 }
 
 /// Columns of an [`Entry`], in the order `entry` reads them.
-const COLUMNS: &str = "seq, at, namespace, connection, facts";
+const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
 
 impl Reader {
     /// Opens the registry at `path` for reading; a daemon may be writing to it.
@@ -103,7 +103,7 @@ impl Reader {
             let mut rows = statement.query(params![connection.to_string(), before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX)), limit])?;
             let mut versions = Vec::new();
             while let Some(row) = rows.next()? {
-                let body: Option<String> = row.get(5)?;
+                let body: Option<String> = row.get(6)?;
                 versions.push(Version { entry: entry(row)?, body: body.and_then(|text| serde_json::from_str(&text).ok()) });
             }
             Ok(versions)
@@ -288,7 +288,8 @@ fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
         .get_ref(4)?
         .as_str()
         .map_err(|error| broken(error.to_string()))?;
-    let fact: Fact = serde_json::from_str(facts).map_err(|error| broken(error.to_string()))?;
+    let kind = row.get_ref(5)?.as_str().map_err(|error| broken(error.to_string()))?;
+    let fact = Fact::read(kind, facts).map_err(|error| broken(error.to_string()))?;
     Ok(Entry {
         seq,
         at: Timestamp(row.get(1)?),

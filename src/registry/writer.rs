@@ -155,7 +155,10 @@ impl Writer {
         }
         let batch = std::mem::take(&mut self.batch);
         match &result {
-            Ok(()) => self.publish(batch),
+            Ok(()) => {
+                tracing::debug!(target: "aam::commit", commands = answers.len(), entries = batch.entries.len(), "committed");
+                self.publish(batch);
+            }
             Err(error) => {
                 tracing::error!(target: "aam::registry", error = %error, "nothing of this transaction was written");
                 self.head = before;

@@ -21,6 +21,8 @@ pub struct App {
     pub limits: Limits,
     pub cache: Cache,
     pub folds: Semaphore,
+    /// One of these is held while an answer is made, so that many who ask for it wait for the first.
+    pub making: [tokio::sync::Mutex<()>; 16],
     admin: OnceLock<Admin>,
 }
 
@@ -34,6 +36,7 @@ impl App {
             limits,
             cache: Cache::default(),
             folds: Semaphore::new(FOLDS),
+            making: Default::default(),
             admin: OnceLock::new(),
         })
     }
@@ -58,6 +61,12 @@ impl App {
                 None
             }
         }
+    }
+
+    /// The lock of those who make the answer of `key`. Others may share it.
+    pub fn maker(&self, key: &str) -> Option<&tokio::sync::Mutex<()>> {
+        let sum = key.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.making.get(sum % self.making.len())
     }
 
     /// What an answer from the registry depends on.

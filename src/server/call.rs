@@ -219,6 +219,13 @@ impl Call {
         kind: &'static str,
         make: impl FnOnce(&App) -> Result<Vec<u8>, Problem> + Send + 'static,
     ) -> Answer {
+        if let Some(body) = self.app.cache.get(&self.target, &self.app.version()) {
+            return Ok(answer(StatusCode::OK, kind, body));
+        }
+        let _making = match self.app.maker(&self.target) {
+            Some(maker) => Some(maker.lock().await),
+            None => None,
+        };
         let version = self.app.version();
         let body = match self.app.cache.get(&self.target, &version) {
             Some(body) => body,

@@ -1,0 +1,140 @@
+//! Intents, data and policy in a folder of the bench's own.
+
+use crate::Measured;
+use aam::model::Digest;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the bench calls the API with; only its digest stands in the policy.
+pub const TOKEN: &str = "bench";
+
+/// A folder that is removed at the end.
+pub struct Fixture {
+    home: tempfile::TempDir,
+    pub count: usize,
+    allowlist: &'static str,
+    database: Vec<u8>,
+    table: String,
+}
+
+impl Fixture {
+    /// `count` intents, half of SQLite files and half of CSV files.
+    pub fn of_files(count: usize) -> Measured<Fixture> {
+        let fixture = Fixture::empty(count, "filesource, jdbc")?;
+        for number in 0..count {
+            fixture.save(number, &fixture.intents().join(name(number)))?;
+        }
+        Ok(fixture)
+    }
+
+    /// `count` intents whose credential is not there: they are known, and nothing is called for them.
+    pub fn of_known(count: usize) -> Measured<Fixture> {
+        let fixture = Fixture::empty(count, "slack")?;
+        for number in 0..count {
+            let text = intent("slack", &format!("team-{number}"), Some("env:AAM_BENCH_NOT_SET"));
+            fs::write(fixture.intents().join(name(number)), text)?;
+        }
+        Ok(fixture)
+    }
+
+    fn empty(count: usize, allowlist: &'static str) -> Measured<Fixture> {
+        let home = tempfile::Builder::new().prefix("aam-bench").tempdir()?;
+        let fixture = Fixture { database: database(home.path())?, table: table(), home, count, allowlist };
+        fs::create_dir(fixture.intents())?;
+        fs::create_dir(fixture.data())?;
+        fs::create_dir(fixture.home.path().join("policy"))?;
+        fixture.resync("30s")?;
+        Ok(fixture)
+    }
+
+    /// Writes the policy, with a look at the whole folder every `pace`.
+    pub fn resync(&self, pace: &str) -> Measured<()> {
+        let digest = Digest::of(TOKEN.as_bytes());
+        let policy = format!(
+            "version: 1\nallowlist: [{}]\nfiles: {{roots: [\"{}\"]}}\nreconcile: {{resync: {pace}}}\n\
+             recheck: {{health: 24h, drift: 24h, awaiting_credentials: 24h}}\n\
+             api: {{tokens: [{{name: bench, sha256: \"{digest}\", scopes: [\"registry:read\"], namespaces: [autonomy]}}]}}\n",
+            self.allowlist,
+            self.data().display()
+        );
+        fs::write(self.policy(), policy)?;
+        Ok(())
+    }
+
+    /// The intents folder.
+    pub fn intents(&self) -> PathBuf {
+        self.home.path().join("intents")
+    }
+
+    /// The policy file.
+    pub fn policy(&self) -> PathBuf {
+        self.home.path().join("policy/policy.yaml")
+    }
+
+    /// The registry `name`.
+    pub fn registry(&self, name: &str) -> PathBuf {
+        self.home.path().join(format!("{name}.db"))
+    }
+
+    /// The folder of the sources.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    /// The folder of everything.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The source file of intent `number`.
+    pub fn source(&self, number: usize) -> PathBuf {
+        self.data().join(if number % 2 == 0 { format!("{number}.csv") } else { format!("{number}.db") })
+    }
+
+    /// Writes source and intent `number`; the intent goes to `path`.
+    pub fn save(&self, number: usize, path: &Path) -> Measured<()> {
+        let source = self.source(number);
+        let shown = source.display();
+        let text = if number % 2 == 0 {
+            fs::write(&source, &self.table)?;
+            intent("filesource", &shown.to_string(), None)
+        } else {
+            fs::write(&source, &self.database)?;
+            intent("jdbc", &format!("jdbc:sqlite:{shown}"), None)
+        };
+        fs::write(path, text)?;
+        Ok(())
+    }
+}
+
+/// The file of intent `number`.
+pub fn name(number: usize) -> String {
+    format!("{number:06}.json")
+}
+
+fn intent(family: &str, resource: &str, locator: Option<&str>) -> String {
+    serde_json::json!({
+        "source_type": family, "resource_ids": [resource], "scopes_mode": "safe_readonly", "credential_locator": locator,
+        "namespace": "autonomy", "risk_level": "low",
+        "evidence": {"status": "Sanctioned", "source": "CMDB", "ts": "2026-11-08T18:00:00Z"},
+        "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
+    })
+    .to_string()
+}
+
+fn database(home: &Path) -> Measured<Vec<u8>> {
+    let path = home.join("template.db");
+    let base = rusqlite::Connection::open(&path)?;
+    base.execute_batch(
+        "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, joined TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
+         INSERT INTO people SELECT i, 'name ' || i, '2026-01-01' FROM n;",
+    )?;
+    base.close().map_err(|(_, error)| error)?;
+    Ok(fs::read(path)?)
+}
+
+fn table() -> String {
+    let rows: String = (1..=30).map(|row| format!("{row},name {row},{row}.5\n")).collect();
+    format!("id,name,amount\n{rows}")
+}

@@ -1,0 +1,97 @@
+//! `make bench`: how fast the built binary is, each figure beside a baseline that was measured a moment
+//! before on the same machine. It prints one table and fails nothing: times are read, not asserted.
+//!
+//! | figure | measured | baseline | ratio |
+//! |---|---|---|---|
+//! | onboard | `aam once`, empty registry, half SQLite files and half CSV files, until all are ACTIVE; wall time of the whole process | one thread: the same reads (open, count the schema, table info, 20 rows; open, header, 20 rows), then the commits on an SQLite file with WAL and `synchronous=FULL` that an ungrouped writer needs: accepted, begun, finished, each one row of about the ledger's size in a transaction of its own | measured / baseline |
+//! | onboard, grouped | the same run | the same reads, then only as many commits as the daemon really made (it logs them), the same rows spread over them | measured / baseline |
+//! | pass | the daemon's own time of one look at the intents folder in which nothing changed (log line `looked`), policy and plan included; median of nine, with `reconcile.resync` at 1 s | `find intents -type f -printf '%s %T@\n'` to a pipe that is thrown away, median | measured / baseline |
+//! | save | from before the rename of a new intent into the folder until the API says ACTIVE, polled | the source's own time: the same reads done by a plain call; it is added to the aim | the p99 itself |
+//! | funnel, page | requests a second of the daemon with a bearer token, eight connections kept alive | a hyper HTTP/1 server in a process of its own that answers a fixed body of the same size, same client | measured / baseline |
+//! | idle, cold start | utime + stime over a quiet while, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
+//!
+//! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large: a smoke run whose ratios say little.
+//! `AAM_BENCH_ONLY=pass,api` runs some of: onboard, save, idle, pass, api.
+
+mod api;
+mod baseline;
+mod daemon;
+mod fixed;
+mod fixture;
+mod http;
+mod idle;
+mod onboard;
+mod pass;
+mod save;
+mod stats;
+mod table;
+
+use fixture::Fixture;
+use table::Table;
+
+/// What a figure may answer: a bench that cannot measure says why, and the others go on.
+pub type Measured<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Connections of files that are really read.
+const FILES: usize = 10_000;
+/// Connections that only are known.
+const KNOWN: usize = 100_000;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    // The fixed server is this program once more, so that it has a process of its own as the daemon has.
+    if arguments.next().as_deref() == Some(fixed::COMMAND) {
+        fixed::run(&arguments.collect::<Vec<_>>());
+        return;
+    }
+    let mut table = Table::default();
+    let files = of_files(&mut table).err();
+    let known = of_known(&mut table).err();
+    table.print();
+    for error in files.iter().chain(&known) {
+        eprintln!("bench: not measured: {error}");
+    }
+}
+
+/// The figures of ten thousand files: onboarding, then a daemon on the registry that it left.
+fn of_files(table: &mut Table) -> Measured<()> {
+    if !["onboard", "save", "idle"].into_iter().any(wanted) {
+        return Ok(());
+    }
+    let fixture = Fixture::of_files(scaled(FILES))?;
+    onboard::measure(&fixture, table)?;
+    if wanted("idle") {
+        idle::measure(&fixture, table)?;
+    }
+    if wanted("save") {
+        save::measure(&fixture, table)?;
+    }
+    Ok(())
+}
+
+/// The figures of a hundred thousand connections that wait for a credential.
+fn of_known(table: &mut Table) -> Measured<()> {
+    if !["pass", "api"].into_iter().any(wanted) {
+        return Ok(());
+    }
+    let fixture = Fixture::of_known(scaled(KNOWN))?;
+    let daemon = pass::onboard(&fixture)?;
+    if wanted("pass") {
+        pass::measure(&fixture, &daemon, table)?;
+    }
+    if wanted("api") {
+        api::measure(&daemon, table)?;
+    }
+    daemon.stop()
+}
+
+fn wanted(name: &str) -> bool {
+    std::env::var("AAM_BENCH_ONLY").map_or(true, |only| only.split(',').any(|one| one.trim() == name))
+}
+
+fn scaled(count: usize) -> usize {
+    let scale: f64 = std::env::var("AAM_BENCH_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0);
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size of a bench")]
+    let scaled = (count as f64 * scale) as usize;
+    scaled.max(200)
+}

@@ -1,0 +1,71 @@
+//! A look at a hundred thousand intents of which none changed.
+
+use crate::daemon::{Daemon, number};
+use crate::fixture::Fixture;
+use crate::stats::{median, ms, timed};
+use crate::table::Table;
+use crate::Measured;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Looks, and runs of `find`, in turns.
+const PASSES: usize = 9;
+
+/// A daemon that knows all of them.
+pub fn onboard(fixture: &Fixture) -> Measured<Daemon> {
+    let mut daemon = Daemon::start(fixture, &fixture.registry("known"))?;
+    let count = fixture.count as u64;
+    daemon.wait("done with every intent", |daemon| {
+        std::thread::sleep(Duration::from_millis(100));
+        Ok(daemon.funnel("awaiting_credentials")? == count)
+    })?;
+    Ok(daemon)
+}
+
+/// Compares one pass with `find`, and looks at rows and memory.
+pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measured<()> {
+    let rows = || -> Measured<i64> {
+        let base = rusqlite::Connection::open_with_flags(fixture.registry("known"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(base.query_row("SELECT max(seq) FROM ledger", [], |row| row.get(0))?)
+    };
+    fixture.resync("1s")?;
+    // The first look takes the policy in, which is a row and a plan from scratch.
+    pass(daemon)?;
+    let before = rows()?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..PASSES {
+        ours.push(pass(daemon)?);
+        theirs.push(find(fixture)?);
+    }
+    let (ours, theirs) = (median(&ours), median(&theirs));
+    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+    let appended = rows()? - before;
+    let resident = daemon.resident()?;
+    fixture.resync("30s")?;
+    pass(daemon)?;
+    table.add(format!("pass over {} unchanged", fixture.count), ms(ours), format!("find {}", ms(theirs)), format!("{ratio:.2}"), "<= 2", ratio <= 2.0);
+    table.add("pass: rows appended", appended.to_string(), "", "", "0", appended == 0);
+    table.add(format!("{} known: resident", fixture.count), format!("{resident:.1} MB"), "", "", "< 150 MB", resident < 150.0);
+    Ok(())
+}
+
+/// How long the daemon's next look took, plan included.
+fn pass(daemon: &Daemon) -> Measured<Duration> {
+    let looks = || daemon.logged(" looked at ");
+    let before = looks()?.len();
+    for _ in 0..15_000 {
+        if let Some(line) = looks()?.get(before) {
+            let us = number(line, "us").ok_or("a line about a look without its time")?;
+            return Ok(Duration::from_micros(us));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Err("the daemon did not look at its folder".into())
+}
+
+fn find(fixture: &Fixture) -> Measured<Duration> {
+    let mut command = Command::new("find");
+    command.arg(fixture.intents()).args(["-type", "f", "-printf", "%s %T@\\n"]).stdout(Stdio::null());
+    let (status, took) = timed(|| command.status());
+    if status?.success() { Ok(took) } else { Err("find failed".into()) }
+}

@@ -1,0 +1,60 @@
+//! From a saved file to ACTIVE while ten thousand others lie beside it.
+
+use crate::daemon::Daemon;
+use crate::fixture::{Fixture, TOKEN, name};
+use crate::http::Client;
+use crate::stats::{median, ms, percentile};
+use crate::table::Table;
+use crate::{Measured, baseline, onboard};
+use std::time::{Duration, Instant};
+
+/// Saved files.
+const SAVES: usize = 100;
+/// Between two polls: short against the figure, long enough to leave the daemon the processor.
+const POLL: Duration = Duration::from_micros(500);
+/// The aim, without the source's own time.
+const AIM: Duration = Duration::from_millis(60);
+
+/// Saves one file after the other, each renamed into the folder once it is whole.
+pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
+    let daemon = Daemon::start(fixture, &fixture.registry(onboard::LEFT))?;
+    let (mut times, mut sources) = (Vec::new(), Vec::new());
+    for number in fixture.count..fixture.count + SAVES {
+        let (path, whole) = (fixture.intents().join(name(number)), fixture.home().join("whole"));
+        fixture.save(number, &whole)?;
+        let id = connection(fixture, number);
+        let mut client = Client::connect(daemon.port)?;
+        let started = Instant::now();
+        std::fs::rename(&whole, &path)?;
+        until_active(&mut client, &id, started)?;
+        times.push(started.elapsed());
+        let started = Instant::now();
+        baseline::read(&fixture.source(number))?;
+        sources.push(started.elapsed());
+    }
+    let (source, p50, p99) = (median(&sources), median(&times), percentile(&times, 99));
+    let figure = format!("file saved to ACTIVE among {}", fixture.count);
+    table.add(format!("{figure}: p50"), ms(p50), format!("source {}", ms(source)), "", "", true);
+    table.add(format!("{figure}: p99"), ms(p99), format!("source {}", ms(source)), "", "< 60 ms + source", p99 < AIM + source);
+    daemon.stop()
+}
+
+fn connection(fixture: &Fixture, number: usize) -> String {
+    let shown = fixture.source(number).display().to_string();
+    let (family, resource) = if number % 2 == 0 { ("filesource", shown) } else { ("jdbc", format!("jdbc:sqlite:{shown}")) };
+    aam::model::ConnectionId::derive("autonomy", family, &[resource]).to_string()
+}
+
+fn until_active(client: &mut Client, id: &str, started: Instant) -> Measured<()> {
+    let target = format!("/connections/{id}");
+    loop {
+        let (status, body) = client.get(&target, TOKEN)?;
+        if status == 200 && serde_json::from_slice::<serde_json::Value>(&body)?["status"] == "ACTIVE" {
+            return Ok(());
+        }
+        if started.elapsed() > Duration::from_secs(20) {
+            return Err(format!("{id} is not ACTIVE after 20 s: {}", String::from_utf8_lossy(&body)).into());
+        }
+        std::thread::sleep(POLL);
+    }
+}
