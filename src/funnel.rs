@@ -70,8 +70,8 @@ pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> 
                     .and_then(|proven| proven.facts.latency_ms),
             );
         } else if let Some(attempt) = blocker(state, connection) {
-            let name = (state, &*connection.source_type, attempt.facts.title.as_str());
-            blockers.entry(name).or_insert((0, attempt.facts.fix.as_str())).0 += 1;
+            let name = (state, &*connection.source_type, &*attempt.facts.title);
+            blockers.entry(name).or_insert((0, &*attempt.facts.fix)).0 += 1;
         }
     }
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;

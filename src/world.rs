@@ -29,7 +29,31 @@ pub struct World {
     /// The newest entry that fell out of `lately`.
     forgotten: u64,
     /// Strings that repeat a hundred thousand times are kept once.
-    words: BTreeSet<Arc<str>>,
+    words: Words,
+}
+
+/// Shared copies of texts. Those that nobody holds any more are dropped now and then.
+#[derive(Clone, Debug, Default)]
+struct Words {
+    known: BTreeSet<Arc<str>>,
+    /// Swept when so many are known.
+    full: usize,
+}
+
+impl Words {
+    /// The one shared copy of `text`.
+    fn one(&mut self, text: &str) -> Arc<str> {
+        if let Some(word) = self.known.get(text) {
+            return Arc::clone(word);
+        }
+        if self.known.len() >= self.full {
+            self.known.retain(|word| Arc::strong_count(word) > 1);
+            self.full = (self.known.len() * 2).max(LATELY);
+        }
+        let word: Arc<str> = text.into();
+        self.known.insert(Arc::clone(&word));
+        word
+    }
 }
 
 /// Changed wishes that are remembered one by one.
@@ -128,7 +152,7 @@ impl World {
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.apply(entry, fact);
+                    connection.apply(entry, fact, &mut self.words);
                 }
             }
             (_, None) => {}
@@ -155,16 +179,6 @@ impl World {
         connection.failures = checked.failures;
     }
 
-    /// The one shared copy of `text`.
-    fn word(&mut self, text: &str) -> Arc<str> {
-        if let Some(word) = self.words.get(text) {
-            return Arc::clone(word);
-        }
-        let word: Arc<str> = text.into();
-        self.words.insert(Arc::clone(&word));
-        word
-    }
-
     fn accept(
         &mut self,
         entry: &Entry,
@@ -173,7 +187,7 @@ impl World {
         spec: Digest,
         source_type: &str,
     ) {
-        let (namespace, source_type) = (self.word(&entry.namespace), self.word(source_type));
+        let (namespace, source_type) = (self.words.one(&entry.namespace), self.words.one(source_type));
         self.families.insert(Arc::clone(&source_type));
         self.remember(entry.seq, id);
         let known = self.wishes.range(Self::all_of(origin)).next();
@@ -296,10 +310,14 @@ impl Connection {
         }
     }
 
-    fn apply(&mut self, entry: &Entry, fact: &Fact) {
+    fn apply(&mut self, entry: &Entry, fact: &Fact, words: &mut Words) {
         match fact {
             Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
-            Fact::AttemptFinished(facts) => self.finish(entry, facts),
+            Fact::AttemptFinished(facts) => {
+                // Thousands fail with the same words.
+                let (title, fix) = (words.one(&facts.title), words.one(&facts.fix));
+                self.finish(entry, Finished { title, fix, ..facts.clone() });
+            }
             Fact::CatalogRegistered {
                 version, digest, ..
             } => self.catalog = Some((*version, entry.seq, *digest)),
@@ -311,7 +329,7 @@ impl Connection {
         }
     }
 
-    fn finish(&mut self, entry: &Entry, facts: &Finished) {
+    fn finish(&mut self, entry: &Entry, facts: Finished) {
         let same_ground = self.last.as_ref().is_some_and(|last| {
             last.facts.generation == facts.generation && last.facts.slice == facts.slice
         });
@@ -320,20 +338,21 @@ impl Connection {
             Some(_) if same_ground => self.failures.saturating_add(1),
             Some(_) => 1,
         };
+        let (class, full) = (facts.class, facts.scope == crate::model::Scope::Full);
         let attempt = Arc::new(Attempt {
             seq: entry.seq,
             at: entry.at,
-            facts: facts.clone(),
+            facts,
         });
-        if facts.class.is_none_or(|class| class.conclusive()) {
+        if class.is_none_or(|class| class.conclusive()) {
             self.conclusive = Some(Arc::clone(&attempt));
         }
-        if facts.class.is_none() && facts.scope == crate::model::Scope::Full {
+        if class.is_none() && full {
             self.proven = Some(Arc::clone(&attempt));
         }
         self.begun = None;
         self.checked = Some(entry.at);
-        if facts.scope == crate::model::Scope::Full {
+        if full {
             self.checked_full = Some(entry.at);
         }
         self.last = Some(attempt);

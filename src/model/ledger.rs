@@ -9,6 +9,7 @@ use super::ids::{ConnectionId, Digest, Origin};
 use super::step::Step;
 use super::{Intent, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// One appended entry, without its body and its place in the hash chain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,10 +88,14 @@ pub struct Finished {
     pub latency_ms: Option<u64>,
     pub outcome: Digest,
     /// One line for lists: the failure's title, empty after a pass.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub title: String,
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fix: String,
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub title: Arc<str>,
+    #[serde(default, skip_serializing_if = "nothing")]
+    pub fix: Arc<str>,
+}
+
+fn nothing(text: &Arc<str>) -> bool {
+    text.is_empty()
 }
 
 /// Why an attempt is due. Logged and stored; the pipeline never sees it.
@@ -236,10 +241,10 @@ impl Finished {
             latency_ms: outcome.latency_ms,
             outcome: outcome.digest(),
             title: failure
-                .map(|(_, failure)| failure.title.clone())
+                .map(|(_, failure)| failure.title.as_str().into())
                 .unwrap_or_default(),
             fix: failure
-                .map(|(_, failure)| failure.fix.clone())
+                .map(|(_, failure)| failure.fix.as_str().into())
                 .unwrap_or_default(),
         }
     }

@@ -281,7 +281,7 @@ impl Writer {
         for (intent, origin) in documents {
             let (connection, spec) = (intent.connection_id(), intent.digest());
             // A document that is there twice in one command is taken once.
-            let twice = self.batch.entries.iter().rev().any(|entry| {
+            let twice = self.batch.touched.contains(&connection) && self.batch.entries.iter().rev().any(|entry| {
                 entry.connection == Some(connection)
                     && matches!(&entry.fact, Fact::IntentAccepted { origin: o, spec: s, .. } if *o == origin && *s == spec)
             });

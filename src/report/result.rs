@@ -227,8 +227,8 @@ fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
         .map(|failure| failure.detail);
     Some(ErrorBody {
         class: facts.class?.word().to_string(),
-        title: facts.title.clone(),
-        fix: facts.fix.clone(),
+        title: facts.title.to_string(),
+        fix: facts.fix.to_string(),
         detail: detail.unwrap_or_default(),
     })
 }
@@ -274,7 +274,7 @@ fn updated(connection: &Connection) -> String {
 }
 
 fn message(state: State, connection: &Connection) -> String {
-    let title = error_attempt(connection).map_or("", |attempt| attempt.facts.title.as_str());
+    let title = error_attempt(connection).map_or("", |attempt| &*attempt.facts.title);
     match state {
         State::Active => connected(connection),
         State::Pending if title.is_empty() => {

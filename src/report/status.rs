@@ -46,7 +46,7 @@ pub fn reason(known: &Connection) -> (String, String) {
         State::Pending => known.last.as_ref(),
         _ => known.conclusive.as_ref(),
     };
-    attempt.map(|attempt| (attempt.facts.title.clone(), attempt.facts.fix.clone())).unwrap_or_default()
+    attempt.map(|attempt| (attempt.facts.title.to_string(), attempt.facts.fix.to_string())).unwrap_or_default()
 }
 
 /// What needs a person comes first.
