@@ -13,7 +13,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct World {
     /// By namespace, then by id: pages of one namespace are a range.
-    pub connections: BTreeMap<ConnectionId, Connection>,
+    /// Boxed, because a third of a node of this map is empty.
+    pub connections: BTreeMap<ConnectionId, Box<Connection>>,
     /// Which connections an origin desires, as pairs: most origins desire one.
     wishes: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that take no more entries.
@@ -196,7 +197,7 @@ impl World {
         let connection = self
             .connections
             .entry(id)
-            .or_insert_with(|| Connection::new(namespace, source_type, entry.at));
+            .or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
         connection.origins.retain(|desire| desire.origin != origin);
         connection.origins.push(Desire {
             origin,
@@ -258,7 +259,7 @@ impl World {
         self.connections
             .iter()
             .filter(move |(_, c)| &*c.namespace == namespace)
-            .map(|(id, c)| (*id, c))
+            .map(|(id, c)| (*id, &**c))
     }
 }
 

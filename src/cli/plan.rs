@@ -105,7 +105,7 @@ impl Draft {
         let ids: Vec<ConnectionId> = self.world.desired_by(origin).filter(|id| !keep.contains(id)).collect();
         for id in ids {
             self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
-            if self.world.connections.get(&id).is_some_and(crate::world::Connection::orphaned) {
+            if self.world.connections.get(&id).is_some_and(|known| known.orphaned()) {
                 self.apply(String::new(), id, Fact::ConnectionRetired, now);
                 self.retire.push(id);
             }

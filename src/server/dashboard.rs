@@ -197,7 +197,7 @@ fn first(world: &World, namespace: &str) -> (usize, Vec<(ConnectionId, Connectio
     all.sort_unstable();
     let found = all
         .into_iter()
-        .filter_map(|(_, id)| Some((id, world.connections.get(&id)?.clone())))
+        .filter_map(|(_, id)| Some((id, world.connections.get(&id)?.as_ref().clone())))
         .collect();
     (total, found)
 }

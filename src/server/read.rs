@@ -194,7 +194,7 @@ fn select(world: &World, filter: &Filter) -> (usize, Vec<(ConnectionId, Connecti
         .range((start, Bound::Unbounded))
         .filter(|(_, connection)| matches(connection))
         .take(filter.limit + 1)
-        .map(|(id, connection)| (*id, connection.clone()))
+        .map(|(id, connection)| (*id, connection.as_ref().clone()))
         .collect();
     (total, found)
 }
@@ -233,7 +233,7 @@ fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {
         .world()
         .connections
         .get(&id)
-        .cloned()
+        .map(|known| known.as_ref().clone())
         .ok_or_else(|| Problem::not_found("There is no connection of this id."))
 }
 
