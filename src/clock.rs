@@ -26,9 +26,7 @@ struct ShiftedClock {
 
 impl Clock for ShiftedClock {
     fn now(&self) -> Timestamp {
-        let shift = std::fs::read_to_string(&self.offset)
-            .ok()
-            .and_then(|text| text.trim().parse::<i64>().ok());
+        let shift = std::fs::read_to_string(&self.offset).ok().and_then(|text| text.trim().parse::<i64>().ok());
         Timestamp(SystemClock.now().0.saturating_add(shift.unwrap_or(0)))
     }
 }
@@ -37,9 +35,7 @@ impl Clock for ShiftedClock {
 #[must_use]
 pub fn of_process() -> Arc<dyn Clock> {
     match std::env::var_os("AAM_TEST_CLOCK") {
-        Some(path) if cfg!(debug_assertions) => Arc::new(ShiftedClock {
-            offset: path.into(),
-        }),
+        Some(path) if cfg!(debug_assertions) => Arc::new(ShiftedClock { offset: path.into() }),
         _ => Arc::new(SystemClock),
     }
 }

@@ -72,14 +72,17 @@ async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
         return Ok(());
     }
     let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
-    let mut paths: Vec<PathBuf> = files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|ext| ext == "json")).collect();
+    let mut paths: Vec<PathBuf> =
+        files.flatten().map(|file| file.path()).filter(|path| path.extension().is_some_and(|ext| ext == "json")).collect();
     paths.sort();
     let mut documents: Vec<(Intent, Origin)> = Vec::new();
     for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let bytes = std::fs::read(&path).map_err(|error| RegistryError::Io { path: path.clone(), error })?;
         match wire::parse(&bytes, &Limits::default()) {
-            Ok(parsed) => documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into())))),
+            Ok(parsed) => {
+                documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into()))))
+            }
             Err(refusal) => {
                 tracing::warn!(target: "aam::intake", file = %path.display(), problems = refusal.problems.len(), "a seed cannot be read");
             }

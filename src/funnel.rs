@@ -63,12 +63,7 @@ pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> 
         }
         count(&mut funnel, state, connection);
         if state == State::Active {
-            latencies.extend(
-                connection
-                    .proven
-                    .as_ref()
-                    .and_then(|proven| proven.facts.latency_ms),
-            );
+            latencies.extend(connection.proven.as_ref().and_then(|proven| proven.facts.latency_ms));
         } else if let Some(attempt) = blocker(state, connection) {
             let name = (state, &*connection.source_type, &*attempt.facts.title);
             blockers.entry(name).or_insert((0, &*attempt.facts.fix)).0 += 1;
@@ -76,10 +71,7 @@ pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> 
     }
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
     if funnel.eligible > 0 {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "counts of connections stay far below 2^52"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "counts of connections stay far below 2^52")]
         let coverage = funnel.active as f64 / funnel.eligible as f64;
         funnel.coverage = coverage;
         funnel.slo_met = coverage >= target;
@@ -129,19 +121,11 @@ fn count(funnel: &mut Funnel, state: State, connection: &Connection) {
         State::Pending | State::Retired => (&mut funnel.pending, false),
     };
     *slot += 1;
-    let healthy = connection
-        .conclusive
-        .as_ref()
-        .is_some_and(|attempt| attempt.facts.healthy);
+    let healthy = connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy);
     if eligible && healthy {
         funnel.reachable += 1;
     }
-    if connection
-        .conclusive
-        .iter()
-        .chain(&connection.proven)
-        .any(|attempt| attempt.facts.upserted)
-    {
+    if connection.conclusive.iter().chain(&connection.proven).any(|attempt| attempt.facts.upserted) {
         funnel.auto_created += 1;
     }
 }
@@ -152,15 +136,7 @@ pub fn stage(connection: &Connection) -> &'static str {
     match connection.state() {
         State::Active => "active",
         State::NetworkBlocked | State::Healing | State::Error => {
-            if connection
-                .conclusive
-                .as_ref()
-                .is_some_and(|attempt| attempt.facts.healthy)
-            {
-                "reachable"
-            } else {
-                "eligible"
-            }
+            if connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy) { "reachable" } else { "eligible" }
         }
         State::AwaitingCredentials => "awaiting_credentials",
         State::Unsupported => "unsupported_type",
@@ -172,11 +148,7 @@ pub fn stage(connection: &Connection) -> &'static str {
 
 /// Pending is work under way and blocks nothing, unless the latest attempt was told to wait.
 fn blocker(state: State, connection: &Connection) -> Option<&Attempt> {
-    if state == State::Pending {
-        connection.last.as_deref()
-    } else {
-        connection.conclusive.as_deref()
-    }
+    if state == State::Pending { connection.last.as_deref() } else { connection.conclusive.as_deref() }
 }
 
 /// Most frequent first, then by name.

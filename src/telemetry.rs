@@ -5,7 +5,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging. `AAM_LOG` is a filter such as `info` or `aam::egress=debug`; `AAM_LOG_FORMAT=json` gives one object a line.
 pub fn start(default: &str) {
-    let filter = std::env::var("AAM_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(default));
+    let filter =
+        std::env::var("AAM_LOG").ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(default));
     let writer = ScrubbingWriter(std::io::stderr);
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);

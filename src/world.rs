@@ -140,14 +140,7 @@ impl World {
             (Fact::NamespaceSealed { .. }, _) => {
                 self.sealed.insert(entry.namespace.clone());
             }
-            (
-                Fact::IntentAccepted {
-                    origin,
-                    spec,
-                    source_type,
-                },
-                Some(id),
-            ) => {
+            (Fact::IntentAccepted { origin, spec, source_type }, Some(id)) => {
                 self.accept(entry, id, origin, *spec, source_type);
             }
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry, id, origin),
@@ -165,11 +158,7 @@ impl World {
         let Some(connection) = self.connections.get_mut(&checked.connection) else {
             return;
         };
-        if connection
-            .last
-            .as_ref()
-            .is_some_and(|last| last.at > checked.at)
-        {
+        if connection.last.as_ref().is_some_and(|last| last.at > checked.at) {
             return;
         }
         connection.begun = None;
@@ -180,30 +169,17 @@ impl World {
         connection.failures = checked.failures;
     }
 
-    fn accept(
-        &mut self,
-        entry: &Entry,
-        id: ConnectionId,
-        origin: &Origin,
-        spec: Digest,
-        source_type: &str,
-    ) {
+    fn accept(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin, spec: Digest, source_type: &str) {
         let (namespace, source_type) = (self.words.one(&entry.namespace), self.words.one(source_type));
         self.families.insert(Arc::clone(&source_type));
         self.remember(entry.seq, id);
         let known = self.wishes.range(Self::all_of(origin)).next();
         let origin = known.map_or(origin, |(known, _)| known).clone();
         self.wishes.insert((origin.clone(), id));
-        let connection = self
-            .connections
-            .entry(id)
-            .or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
+        let connection =
+            self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
         connection.origins.retain(|desire| desire.origin != origin);
-        connection.origins.push(Desire {
-            origin,
-            seq: entry.seq,
-            spec,
-        });
+        connection.origins.push(Desire { origin, seq: entry.seq, spec });
         connection.origins.shrink_to_fit();
         if connection.retired.take().is_some() {
             connection.start_anew(entry.at);
@@ -252,14 +228,8 @@ impl World {
     }
 
     /// The connections of `namespace`, in order of id.
-    pub fn of_namespace<'a>(
-        &'a self,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
-        self.connections
-            .iter()
-            .filter(move |(_, c)| &*c.namespace == namespace)
-            .map(|(id, c)| (*id, &**c))
+    pub fn of_namespace<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (ConnectionId, &'a Connection)> {
+        self.connections.iter().filter(move |(_, c)| &*c.namespace == namespace).map(|(id, c)| (*id, &**c))
     }
 }
 
@@ -319,9 +289,7 @@ impl Connection {
                 let (title, fix) = (words.one(&facts.title), words.one(&facts.fix));
                 self.finish(entry, Finished { title, fix, ..facts.clone() });
             }
-            Fact::CatalogRegistered {
-                version, digest, ..
-            } => self.catalog = Some((*version, entry.seq, *digest)),
+            Fact::CatalogRegistered { version, digest, .. } => self.catalog = Some((*version, entry.seq, *digest)),
             Fact::ConnectionRetired => {
                 self.retired = Some(entry.at);
                 self.begun = None;
@@ -331,20 +299,15 @@ impl Connection {
     }
 
     fn finish(&mut self, entry: &Entry, facts: Finished) {
-        let same_ground = self.last.as_ref().is_some_and(|last| {
-            last.facts.generation == facts.generation && last.facts.slice == facts.slice
-        });
+        let same_ground =
+            self.last.as_ref().is_some_and(|last| last.facts.generation == facts.generation && last.facts.slice == facts.slice);
         self.failures = match facts.class {
             None => 0,
             Some(_) if same_ground => self.failures.saturating_add(1),
             Some(_) => 1,
         };
         let (class, full) = (facts.class, facts.scope == crate::model::Scope::Full);
-        let attempt = Arc::new(Attempt {
-            seq: entry.seq,
-            at: entry.at,
-            facts,
-        });
+        let attempt = Arc::new(Attempt { seq: entry.seq, at: entry.at, facts });
         if class.is_none_or(|class| class.conclusive()) {
             self.conclusive = Some(Arc::clone(&attempt));
         }
@@ -386,21 +349,15 @@ impl Connection {
     /// When the class of the latest failure says to look again: table and delay, without backoff.
     #[must_use]
     pub fn retry(&self) -> Option<Retry> {
-        self.last
-            .as_ref()
-            .and_then(|last| last.facts.class)
-            .map(crate::model::Class::retry)
+        self.last.as_ref().and_then(|last| last.facts.class).map(crate::model::Class::retry)
     }
 
     /// Whether an outcome with these facts says nothing that the ledger does not already say.
     #[must_use]
     pub fn says_nothing_new(&self, facts: &Finished, under: &Under) -> bool {
         let Some(last) = &self.last else { return false };
-        let same_ground =
-            last.facts.generation == under.generation && last.facts.slice == under.slice;
-        let healthy_recheck = facts.scope == crate::model::Scope::Health
-            && facts.class.is_none()
-            && last.facts.class.is_none();
+        let same_ground = last.facts.generation == under.generation && last.facts.slice == under.slice;
+        let healthy_recheck = facts.scope == crate::model::Scope::Health && facts.class.is_none() && last.facts.class.is_none();
         same_ground && (healthy_recheck || last.facts.outcome == facts.outcome)
     }
 }

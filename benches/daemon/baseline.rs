@@ -55,7 +55,11 @@ pub fn commit_all(path: &Path, commits: usize, rows: usize) -> Measured<()> {
         base.execute_batch("BEGIN IMMEDIATE")?;
         while seq < rows * (commit + 1) / commits {
             seq += 1;
-            base.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3)")?.execute(params![seq, "00000000-0000-0000-0000-000000000000", body])?;
+            base.prepare_cached("INSERT INTO ledger VALUES (?1, ?2, ?3)")?.execute(params![
+                seq,
+                "00000000-0000-0000-0000-000000000000",
+                body
+            ])?;
         }
         base.execute_batch("COMMIT")?;
     }

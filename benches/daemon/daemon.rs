@@ -62,7 +62,9 @@ impl Daemon {
         let started = Instant::now();
         while !done(self)? {
             if let Some(status) = self.child.try_wait()? {
-                return Err(format!("aam serve ended ({status}) before it was {what}; its log ends with: {}", self.last_words()).into());
+                return Err(
+                    format!("aam serve ended ({status}) before it was {what}; its log ends with: {}", self.last_words()).into()
+                );
             }
             if started.elapsed() > PATIENCE {
                 return Err(format!("aam serve was not {what} within {PATIENCE:?}").into());
@@ -87,7 +89,11 @@ impl Daemon {
     /// Resident memory in MB (10^6 bytes).
     pub fn resident(&self) -> Measured<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kb = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.trim().split(' ').next()).unwrap_or_default();
+        let kb = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().split(' ').next())
+            .unwrap_or_default();
         Ok(kb.parse::<f64>()? * 1024.0 / 1e6)
     }
 

@@ -22,7 +22,8 @@ pub struct Fixed {
 impl Fixed {
     /// Starts one that answers `size` bytes.
     pub fn start(size: usize) -> Measured<Fixed> {
-        let mut child = Command::new(std::env::current_exe()?).args([COMMAND, &size.to_string()]).stdout(Stdio::piped()).spawn()?;
+        let mut child =
+            Command::new(std::env::current_exe()?).args([COMMAND, &size.to_string()]).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         let stdout = child.stdout.take().ok_or("no stdout")?;
         BufReader::new(stdout).read_line(&mut line)?;

@@ -24,7 +24,14 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
     let daemon = Daemon::start(fixture, &registry)?;
     starts.push(daemon.ready_after);
     let start = median(&starts);
-    table.add(format!("cold start to ready, {} connections", fixture.count), ms(start), "", "", "< 300 ms", start < Duration::from_millis(300));
+    table.add(
+        format!("cold start to ready, {} connections", fixture.count),
+        ms(start),
+        "",
+        "",
+        "< 300 ms",
+        start < Duration::from_millis(300),
+    );
     let active = daemon.funnel("active")?;
     let before = daemon.processor()?;
     std::thread::sleep(WATCHED);

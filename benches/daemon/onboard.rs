@@ -63,7 +63,11 @@ fn once(fixture: &Fixture, registry: &std::path::Path) -> Measured<(Duration, us
     let (status, took) = timed(|| command.arg("once").status());
     let status = status?;
     if !status.success() {
-        return Err(format!("aam once ended with {status}; its log ends with: {}", daemon::lines(&log, "")?.pop().unwrap_or_default()).into());
+        return Err(format!(
+            "aam once ended with {status}; its log ends with: {}",
+            daemon::lines(&log, "")?.pop().unwrap_or_default()
+        )
+        .into());
     }
     Ok((took, daemon::lines(&log, "committed")?.len()))
 }

@@ -1,10 +1,10 @@
 //! A look at a hundred thousand intents of which none changed.
 
+use crate::Measured;
 use crate::daemon::{Daemon, number};
 use crate::fixture::Fixture;
 use crate::stats::{median, ms, timed};
 use crate::table::Table;
-use crate::Measured;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -43,7 +43,14 @@ pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measure
     let resident = daemon.resident()?;
     fixture.resync("30s")?;
     pass(daemon)?;
-    table.add(format!("pass over {} unchanged", fixture.count), ms(ours), format!("find {}", ms(theirs)), format!("{ratio:.2}"), "<= 2", ratio <= 2.0);
+    table.add(
+        format!("pass over {} unchanged", fixture.count),
+        ms(ours),
+        format!("find {}", ms(theirs)),
+        format!("{ratio:.2}"),
+        "<= 2",
+        ratio <= 2.0,
+    );
     table.add("pass: rows appended", appended.to_string(), "", "", "0", appended == 0);
     table.add(format!("{} known: resident", fixture.count), format!("{resident:.1} MB"), "", "", "< 150 MB", resident < 150.0);
     Ok(())

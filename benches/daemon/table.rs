@@ -8,7 +8,15 @@ pub struct Table {
 
 impl Table {
     /// Adds a line and says it at once, because the table comes late.
-    pub fn add(&mut self, figure: impl Into<String>, measured: impl Into<String>, baseline: impl Into<String>, ratio: impl Into<String>, aim: &str, met: bool) {
+    pub fn add(
+        &mut self,
+        figure: impl Into<String>,
+        measured: impl Into<String>,
+        baseline: impl Into<String>,
+        ratio: impl Into<String>,
+        aim: &str,
+        met: bool,
+    ) {
         let verdict = if met { "met" } else { "MISSED" };
         let row = [figure.into(), measured.into(), baseline.into(), ratio.into(), aim.to_string(), verdict.to_string()];
         eprintln!("bench: {}", row.join(" | "));
@@ -18,7 +26,14 @@ impl Table {
     /// Prints a Markdown table, ready for PLAN.md.
     pub fn print(&self) {
         let head = ["figure", "measured", "baseline", "ratio", "aim", "verdict"].map(str::to_string);
-        let width = |column: usize| std::iter::once(&head).chain(&self.rows).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width = |column: usize| {
+            std::iter::once(&head)
+                .chain(&self.rows)
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..head.len()).map(width).collect();
         let line = |cells: &[String; 6]| {
             let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

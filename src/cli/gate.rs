@@ -72,13 +72,21 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<sentinel::Finding>) {
 /// Families that the policy lists and that no cap bounds.
 fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
     let Ok(policy) = look::read_policy(&common.policy).1 else {
-        return vec![sentinel::Finding { file: common.policy.display().to_string(), line: 1, kind: "policy that cannot be read" }];
+        return vec![sentinel::Finding {
+            file: common.policy.display().to_string(),
+            line: 1,
+            kind: "policy that cannot be read",
+        }];
     };
     let bare = |name: &&String| family::find(name).is_none() && !policy.caps.families.contains_key(*name);
     policy
         .allowlist
         .iter()
         .filter(bare)
-        .map(|_| sentinel::Finding { file: common.policy.display().to_string(), line: 1, kind: "allowlisted family without caps" })
+        .map(|_| sentinel::Finding {
+            file: common.policy.display().to_string(),
+            line: 1,
+            kind: "allowlisted family without caps",
+        })
         .collect()
 }

@@ -21,7 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(330);
 /// Exit 0 when all that was asked for is ACTIVE, 2 when not, 1 when no daemon answers.
 pub async fn run(common: &Common, options: &Options) -> Ended {
     let Some(running) = probe::running(common.port).await else {
-        return Err(Fail::new(format!("no aam serves port {}; start it with aam serve, or name its port with --port", common.port)));
+        return Err(Fail::new(format!(
+            "no aam serves port {}; start it with aam serve, or name its port with --port",
+            common.port
+        )));
     };
     let token = token(common, &running.registry)?;
     let client = reqwest::Client::builder()
@@ -59,7 +62,12 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         for result in results {
             let state = result["status"].as_str().unwrap_or("?");
             active &= state == "ACTIVE";
-            text.push_str(&format!("{:<20} {}  {}\n", state, result["connection_id"].as_str().unwrap_or_default(), result["message"].as_str().unwrap_or_default()));
+            text.push_str(&format!(
+                "{:<20} {}  {}\n",
+                state,
+                result["connection_id"].as_str().unwrap_or_default(),
+                result["message"].as_str().unwrap_or_default()
+            ));
             values.push(result);
         }
     }

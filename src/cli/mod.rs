@@ -157,7 +157,9 @@ impl<E: Into<StartError>> From<E> for Fail {
         match error.into() {
             StartError::Policy(problems) => {
                 let mut fail = Fail::config(&problems);
-                fail.message.push_str("\nno policy was ever accepted, so nothing can start; mend the file, aam check shows when it is good");
+                fail.message.push_str(
+                    "\nno policy was ever accepted, so nothing can start; mend the file, aam check shows when it is good",
+                );
                 fail
             }
             StartError::Registry(error) => Fail::new(error.to_string()),

@@ -81,7 +81,8 @@ impl Draft {
         };
         // What the registry holds of files that are not there any more would be withdrawn.
         if whole {
-            let known: Vec<Origin> = self.world.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
+            let known: Vec<Origin> =
+                self.world.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
             for origin in known.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
                 self.withdraw(origin, &BTreeSet::new(), now);
             }
@@ -94,7 +95,9 @@ impl Draft {
         }
         let id = intent.connection_id();
         let known = self.world.connections.get(&id).filter(|known| known.retired.is_none());
-        if known.is_some_and(|known| known.origins.iter().any(|desire| desire.origin == *origin && desire.spec == intent.digest())) {
+        if known
+            .is_some_and(|known| known.origins.iter().any(|desire| desire.origin == *origin && desire.spec == intent.digest()))
+        {
             return;
         }
         let seq = self.apply(intent.namespace.clone(), id, Fact::accepted(intent, origin.clone()), now);
@@ -136,7 +139,13 @@ impl Draft {
         let document = self.world.connections.get(&item.connection).map_or(0, |known| known.document);
         let stored = || serde_json::from_str::<Intent>(&reader?.body(document).ok()??).ok();
         let Some(intent) = self.documents.get(&document).cloned().or_else(stored) else {
-            return PlannedAttempt { item, source_type: String::new(), resource_ids: Vec::new(), calls: Vec::new(), blocked: Some("its document cannot be read".to_string()) };
+            return PlannedAttempt {
+                item,
+                source_type: String::new(),
+                resource_ids: Vec::new(),
+                calls: Vec::new(),
+                blocked: Some("its document cannot be read".to_string()),
+            };
         };
         let mut attempt = PlannedAttempt {
             item,
@@ -149,7 +158,9 @@ impl Draft {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
             Ok(family) => match engines.of(family) {
                 None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
-                Some(engine) => attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect(),
+                Some(engine) => {
+                    attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()
+                }
             },
         }
         attempt

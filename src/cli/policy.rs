@@ -46,5 +46,10 @@ fn connections(common: &Common) -> Vec<ConnectionLine> {
             state: known.state(),
         })
     };
-    world.connections.iter().filter(|(_, known)| known.retired.is_none() && !world.sealed.contains(&*known.namespace)).filter_map(|(id, known)| line((id, &**known))).collect()
+    world
+        .connections
+        .iter()
+        .filter(|(_, known)| known.retired.is_none() && !world.sealed.contains(&*known.namespace))
+        .filter_map(|(id, known)| line((id, &**known)))
+        .collect()
 }

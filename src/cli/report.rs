@@ -27,7 +27,8 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let (world, as_of) = match &options.at {
         None => (reader.world()?, clock::of_process().now()),
         Some(text) => {
-            let at = Timestamp::parse(text).map_err(|error| Fail::new(format!("--at {text}: {error}; write it as 2026-11-08T18:00:00Z")))?;
+            let at = Timestamp::parse(text)
+                .map_err(|error| Fail::new(format!("--at {text}: {error}; write it as 2026-11-08T18:00:00Z")))?;
             (reader.world_at(at)?, at)
         }
     };

@@ -78,7 +78,13 @@ fn absolute(path: &std::path::Path) -> String {
 fn greet(common: &Common, handle: &Handle, info: &ServerInfo) {
     let policy = handle.policy.load();
     println!("aam {} serves http://{}:{} (pid {})", info.version, common.bind, info.port, info.pid);
-    println!("registry {}, intents {}, policy {} ({})", info.registry, common.intents.display(), common.policy.display(), policy.policy.digest.short());
+    println!(
+        "registry {}, intents {}, policy {} ({})",
+        info.registry,
+        common.intents.display(),
+        common.policy.display(),
+        policy.policy.digest.short()
+    );
     if let Some(rejected) = &policy.rejected {
         println!("the policy file is rejected, the last accepted policy is in force:");
         for problem in &rejected.problems {

@@ -30,7 +30,8 @@ pub fn run(common: &Common, options: &Options) -> Ended {
         common.print(&status::list(&lines), &lines);
         return Ok(ExitCode::SUCCESS);
     };
-    let fitting: Vec<ConnectionId> = world.connections.keys().filter(|id| id.to_string().starts_with(start.as_str())).copied().collect();
+    let fitting: Vec<ConnectionId> =
+        world.connections.keys().filter(|id| id.to_string().starts_with(start.as_str())).copied().collect();
     let [id] = fitting.as_slice() else {
         let word = if fitting.is_empty() { "no connection" } else { "more than one connection" };
         return Err(Fail::new(format!("{word} starts with {start}; aam status lists them")));

@@ -28,8 +28,9 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     let policy = Arc::new(look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
     let bytes = std::fs::read(&options.file).map_err(|error| Fail::new(format!("{}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
-    let parsed = wire::parse(&bytes, &Limits::default())
-        .map_err(|refusal| Fail::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>()))?;
+    let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
+        Fail::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>())
+    })?;
     let problems: Vec<_> = parsed.problems().map(|problem| problem.clone().in_file(&name)).collect();
     if !problems.is_empty() {
         return Err(Fail::config(&problems));
@@ -39,11 +40,23 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     let env = Env { engines: Engines::all(clock), egress, resolver: Resolver::of_process() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
-        let job = Job { connection: intent.connection_id(), intent: intent.clone(), scope: Scope::Full, policy: Arc::clone(&policy), known: None };
+        let job = Job {
+            connection: intent.connection_id(),
+            intent: intent.clone(),
+            scope: Scope::Full,
+            policy: Arc::clone(&policy),
+            known: None,
+        };
         let outcome = pipeline::attempt(&env, &job).await;
         let state = State::of(outcome.class(), false);
         passed &= state == State::Active;
-        let _ = writeln!(text, "{} would be {state}: {} {}", report::status::symbol(state), intent.source_type, intent.resource_ids.join(" "));
+        let _ = writeln!(
+            text,
+            "{} would be {state}: {} {}",
+            report::status::symbol(state),
+            intent.source_type,
+            intent.resource_ids.join(" ")
+        );
         text.push_str(&report::attempt::steps(&outcome.steps));
         values.push(serde_json::json!({
             "connection_id": job.connection, "status": state, "steps": outcome.steps, "first_sync_rows": outcome.rows,

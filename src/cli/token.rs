@@ -23,7 +23,8 @@ pub fn run(common: &Common, command: &Command) -> Ended {
     let token = format!("aam_{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     let sha256 = Digest::of(token.as_bytes());
     let entry = format!("{{name: {name}, sha256: \"{sha256}\", scopes: [intents:write, registry:read], namespaces: [autonomy]}}");
-    let text = format!("{token}\n\nGive it to the caller now: it is shown once. Add to the policy, under api.tokens:\n\n  - {entry}\n");
+    let text =
+        format!("{token}\n\nGive it to the caller now: it is shown once. Add to the policy, under api.tokens:\n\n  - {entry}\n");
     common.print(&text, &serde_json::json!({ "token": token, "sha256": sha256, "name": name }));
     Ok(ExitCode::SUCCESS)
 }

@@ -52,19 +52,11 @@ pub fn all() -> &'static [Family] {
 /// The families' own budgets, for `policy::effective`.
 #[must_use]
 pub fn caps() -> Vec<(&'static str, &'static Cap)> {
-    all()
-        .iter()
-        .map(|family| (family.id, &family.cap))
-        .collect()
+    all().iter().map(|family| (family.id, &family.cap)).collect()
 }
 
 /// Text of the program itself: what does not parse here is left out, and a test says so.
-static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    TEXTS
-        .iter()
-        .filter_map(|(_, text)| read(text).ok())
-        .collect()
-});
+static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| TEXTS.iter().filter_map(|(_, text)| read(text).ok()).collect());
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,34 +94,21 @@ struct WireField {
 fn read(text: &str) -> Result<Family, serde_yaml::Error> {
     let wire: Wire = serde_yaml::from_str(text)?;
     let keep = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
-    let WireCap {
-        per_second,
-        burst,
-        per_day,
-        concurrency,
-    } = wire.cap;
+    let WireCap { per_second, burst, per_day, concurrency } = wire.cap;
     Ok(Family {
         id: keep(wire.id),
         title: keep(wire.title),
         engine: keep(wire.engine),
         on_by_default: wire.on_by_default,
         resource_ids: keep(wire.resource_ids),
-        cap: Cap {
-            per_second,
-            burst,
-            per_day,
-            concurrency,
-        },
+        cap: Cap { per_second, burst, per_day, concurrency },
         cap_source: keep(wire.cap_source),
         least_privilege: keep(wire.least_privilege),
         source: keep(wire.source),
         credential: wire
             .credential
             .into_iter()
-            .map(|field| CredentialField {
-                name: keep(field.name),
-                about: keep(field.about),
-            })
+            .map(|field| CredentialField { name: keep(field.name), about: keep(field.about) })
             .collect(),
     })
 }
@@ -193,11 +172,7 @@ mod tests {
         }
         assert_eq!(all().len(), 33);
         let folder = format!("{}/src/connectors/families", env!("CARGO_MANIFEST_DIR"));
-        assert_eq!(
-            std::fs::read_dir(folder).unwrap().count(),
-            33,
-            "a file that is not embedded"
-        );
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 33, "a file that is not embedded");
     }
 
     #[test]
@@ -209,11 +184,8 @@ mod tests {
 
     #[test]
     fn engines_serve_the_families_of_this_build() {
-        let served: Vec<(&str, &str)> = all()
-            .iter()
-            .filter(|family| !family.engine.is_empty())
-            .map(|family| (family.id, family.engine))
-            .collect();
+        let served: Vec<(&str, &str)> =
+            all().iter().filter(|family| !family.engine.is_empty()).map(|family| (family.id, family.engine)).collect();
         let expected = [
             ("s3", "object"),
             ("openapi", "openapi"),
@@ -224,25 +196,14 @@ mod tests {
         ];
         assert_eq!(served, expected);
         for family in all().iter().filter(|family| family.id != "filesource") {
-            assert_eq!(
-                family.credential.is_empty(),
-                family.engine.is_empty(),
-                "{}",
-                family.id
-            );
+            assert_eq!(family.credential.is_empty(), family.engine.is_empty(), "{}", family.id);
         }
     }
 
     #[test]
     fn every_fact_names_its_source() {
         for family in all() {
-            for text in [
-                family.title,
-                family.resource_ids,
-                family.cap_source,
-                family.least_privilege,
-                family.source,
-            ] {
+            for text in [family.title, family.resource_ids, family.cap_source, family.least_privilege, family.source] {
                 assert!(!text.trim().is_empty(), "{}", family.id);
             }
             assert!(family.source.starts_with('['), "{} has no mark", family.id);
@@ -252,24 +213,11 @@ mod tests {
     /// An onboarding is about 12 calls and must not wait, except where the vendor's limit is lower or unknown.
     #[test]
     fn an_onboarding_fits_into_a_burst() {
-        let waits: Vec<&str> = all()
-            .iter()
-            .filter(|family| family.cap.burst < 12)
-            .map(|family| family.id)
-            .collect();
+        let waits: Vec<&str> = all().iter().filter(|family| family.cap.burst < 12).map(|family| family.id).collect();
         assert_eq!(waits, ["zoom", "aws_org", "redshift", "workday"]);
         for family in all() {
-            let Cap {
-                per_second,
-                burst,
-                per_day,
-                concurrency,
-            } = family.cap;
-            assert!(
-                per_second > 0.0 && burst > 0 && concurrency > 0,
-                "{}",
-                family.id
-            );
+            let Cap { per_second, burst, per_day, concurrency } = family.cap;
+            assert!(per_second > 0.0 && burst > 0 && concurrency > 0, "{}", family.id);
             assert!(per_day >= 12 * 10, "{}: ten onboardings a day", family.id);
             assert!(u64::from(burst) <= per_day, "{}", family.id);
         }
@@ -278,16 +226,9 @@ mod tests {
     #[test]
     fn the_shipped_policy_lists_the_families_that_are_on_by_default() {
         let policy = parse(&policy_file("policy.yaml"), "policy/policy.yaml").unwrap();
-        let on: Vec<&str> = all()
-            .iter()
-            .filter(|family| family.on_by_default)
-            .map(|family| family.id)
-            .collect();
+        let on: Vec<&str> = all().iter().filter(|family| family.on_by_default).map(|family| family.id).collect();
         assert_eq!(on.len(), 29);
-        assert_eq!(
-            policy.allowlist,
-            on.into_iter().map(str::to_string).collect()
-        );
+        assert_eq!(policy.allowlist, on.into_iter().map(str::to_string).collect());
         let mut bare = parse("version: 1\nallowlist: []\n", "bare").unwrap();
         (bare.allowlist, bare.digest) = (policy.allowlist.clone(), policy.digest);
         assert_eq!(policy, bare, "everything else that it shows is the default");
@@ -296,31 +237,16 @@ mod tests {
     #[test]
     fn the_smoke_policy_lists_what_smoke_needs() {
         let policy = parse(&policy_file("smoke.yaml"), "policy/smoke.yaml").unwrap();
-        assert_eq!(
-            policy.allowlist,
-            ["filesource", "jdbc", "openapi"].map(str::to_string).into()
-        );
-        assert_eq!(
-            policy.files.roots,
-            ["seeds/data", "var/smoke"].map(std::path::PathBuf::from)
-        );
-        assert_eq!(
-            policy.network.allow_private,
-            ["127.0.0.0/8".parse().unwrap()]
-        );
+        assert_eq!(policy.allowlist, ["filesource", "jdbc", "openapi"].map(str::to_string).into());
+        assert_eq!(policy.files.roots, ["seeds/data", "var/smoke"].map(std::path::PathBuf::from));
+        assert_eq!(policy.network.allow_private, ["127.0.0.0/8".parse().unwrap()]);
         assert!(policy.api.tokens.is_empty());
     }
 
     #[test]
     fn caps_read_well() {
-        let line = |family: &Family| {
-            format!(
-                "{:17} {:8} {}\n",
-                family.id,
-                family.engine,
-                crate::policy::effective::cap(&family.cap)
-            )
-        };
+        let line =
+            |family: &Family| format!("{:17} {:8} {}\n", family.id, family.engine, crate::policy::effective::cap(&family.cap));
         insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!("family_caps", all().iter().map(line).collect::<String>());
         });

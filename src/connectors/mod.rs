@@ -76,11 +76,7 @@ pub trait Connector: Send + Sync {
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>>;
 
     /// Reads at most `max_items` items of one stream and counts them.
-    fn tiny_sync<'a>(
-        &'a self,
-        catalog: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>>;
+    fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>>;
 
     /// Calls and bytes so far, for the evidence of the steps.
     fn traffic(&self) -> crate::egress::Traffic;
@@ -130,12 +126,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Bounds {
-        Bounds {
-            time: Duration::from_secs(15),
-            streams: 1000,
-            columns: 500,
-            bytes: 16 << 20,
-        }
+        Bounds { time: Duration::from_secs(15), streams: 1000, columns: 500, bytes: 16 << 20 }
     }
 }
 

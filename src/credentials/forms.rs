@@ -18,16 +18,7 @@ const NAMES: &str = "\
     tenant tenant_id timeout tls token_type token_uri token_url type universe_domain url user \
     user_id user_name username version warehouse workspace";
 /// Words in the name of a field that make even a short number secret.
-const SECRET_WORDS: [&str; 8] = [
-    "pass",
-    "secret",
-    "token",
-    "key",
-    "pin",
-    "pwd",
-    "credential",
-    "auth",
-];
+const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
 
 /// The secret values of one field.
 #[must_use]
@@ -37,10 +28,7 @@ pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
         // An address among them may still carry a password.
         return password_of(value.trim()).into_iter().collect();
     }
-    let number = value.len() < 8
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if number && !SECRET_WORDS.iter().any(|word| name.contains(word)) {
         return Vec::new();
     }
@@ -64,11 +52,7 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
     add(value.trim());
     // The lines of a key appear one by one.
     if value.trim().contains('\n') {
-        value
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.len() >= 16 && !line.starts_with("-----"))
-            .for_each(&mut add);
+        value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----")).for_each(&mut add);
     }
     if let Some(password) = password_of(value.trim()) {
         add(&password);
@@ -92,9 +76,7 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
 
 fn leaves(name: &str, json: &serde_json::Value, out: &mut Vec<Zeroizing<String>>) {
     match json {
-        serde_json::Value::Object(object) => object
-            .iter()
-            .for_each(|(name, value)| leaves(name, value, out)),
+        serde_json::Value::Object(object) => object.iter().for_each(|(name, value)| leaves(name, value, out)),
         serde_json::Value::Array(items) => items.iter().for_each(|item| leaves(name, item, out)),
         serde_json::Value::String(text) => out.extend(field_values(name, text)),
         _ => {}
@@ -105,40 +87,18 @@ fn leaves(name: &str, json: &serde_json::Value, out: &mut Vec<Zeroizing<String>>
 fn password_of(text: &str) -> Option<Zeroizing<String>> {
     let url = url::Url::parse(text).ok()?;
     let password = url.password().filter(|password| !password.is_empty())?;
-    Some(Zeroizing::new(
-        percent_encoding::percent_decode_str(password)
-            .decode_utf8_lossy()
-            .into_owned(),
-    ))
+    Some(Zeroizing::new(percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned()))
 }
 
 /// What `encodeURIComponent` and form encoders leave as it is.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-const COMPONENT: &AsciiSet = &UNRESERVED
-    .remove(b'!')
-    .remove(b'*')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')');
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 /// What URL writers escape in a query, a path and user info.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 const SPECIAL_QUERY: &AsciiSet = &QUERY.add(b'\'');
 const PATH: &AsciiSet = &QUERY.add(b'?').add(b'`').add(b'{').add(b'}').add(b'^');
 const SEGMENT: &AsciiSet = &PATH.add(b'/').add(b'%');
-const USER_INFO: &AsciiSet = &PATH
-    .add(b'/')
-    .add(b':')
-    .add(b';')
-    .add(b'=')
-    .add(b'@')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'|');
+const USER_INFO: &AsciiSet = &PATH.add(b'/').add(b':').add(b';').add(b'=').add(b'@').add(b'[').add(b'\\').add(b']').add(b'|');
 
 /// A run of base64 shorter than this says too little and hits too much.
 const SHORTEST_RUN: usize = 6;
@@ -147,50 +107,25 @@ const SHORTEST_RUN: usize = 6;
 #[must_use]
 pub fn all(value: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::from([value.to_string()]);
-    for set in [
-        NON_ALPHANUMERIC,
-        UNRESERVED,
-        COMPONENT,
-        QUERY,
-        SPECIAL_QUERY,
-        PATH,
-        SEGMENT,
-        USER_INFO,
-    ] {
+    for set in [NON_ALPHANUMERIC, UNRESERVED, COMPONENT, QUERY, SPECIAL_QUERY, PATH, SEGMENT, USER_INFO] {
         let upper = utf8_percent_encode(value, set).to_string();
         forms.insert(lower_escapes(&upper));
         forms.insert(upper.replace("%20", "+"));
         forms.insert(upper);
     }
     forms.insert(url::form_urlencoded::byte_serialize(value.as_bytes()).collect());
-    for quoted in [
-        serde_json::to_string(value).unwrap_or_default(),
-        format!("{value:?}"),
-        ascii_json(value),
-    ] {
-        if let Some(inner) = quoted
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-        {
+    for quoted in [serde_json::to_string(value).unwrap_or_default(), format!("{value:?}"), ascii_json(value)] {
+        if let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             forms.insert(inner.replace('/', "\\/"));
             forms.insert(inner.to_string());
         }
     }
-    forms.insert(
-        value
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            .replace('"', "&quot;"),
-    );
+    forms.insert(value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     forms.insert(hex.to_ascii_uppercase());
     forms.insert(hex);
     for alphabet in [&STANDARD, &URL_SAFE] {
-        let (padded, bare) = (
-            GeneralPurpose::new(alphabet, PAD),
-            GeneralPurpose::new(alphabet, NO_PAD),
-        );
+        let (padded, bare) = (GeneralPurpose::new(alphabet, PAD), GeneralPurpose::new(alphabet, NO_PAD));
         forms.insert(padded.encode(value));
         forms.insert(bare.encode(value));
         forms.extend((0..3).filter_map(|before| run(&bare, value, before)));
@@ -208,9 +143,7 @@ fn run(engine: &GeneralPurpose, value: &str, before: usize) -> Option<String> {
     // Six bits a character: those that also hold bits of a neighbour are left out.
     let first = (before * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
-    text.get(first..last)
-        .filter(|run| run.len() >= SHORTEST_RUN)
-        .map(str::to_string)
+    text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
 }
 
 fn lower_escapes(text: &str) -> String {
@@ -238,9 +171,7 @@ fn ascii_json(value: &str) -> String {
             text.push(c);
         } else {
             let mut units = [0; 2];
-            c.encode_utf16(&mut units)
-                .iter()
-                .for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut units).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
         }
     }
     text

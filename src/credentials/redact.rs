@@ -26,14 +26,9 @@ static STORE: LazyLock<Store> = LazyLock::new(Store::default);
 /// Remembers the values of `credential` for [`scrub`]. Fields that are known to be no secret
 /// (`user`, `host`, `region` and the like) are left out.
 pub fn learn(credential: &Credential) {
-    let plain = credential
-        .plain()
-        .map(|secret| forms::values(secret.expose()))
-        .unwrap_or_default();
-    let fields = credential
-        .field_names()
-        .into_iter()
-        .filter_map(|name| Some(forms::field_values(name, credential.field(name)?.expose())));
+    let plain = credential.plain().map(|secret| forms::values(secret.expose())).unwrap_or_default();
+    let fields =
+        credential.field_names().into_iter().filter_map(|name| Some(forms::field_values(name, credential.field(name)?.expose())));
     for value in fields.flatten().chain(plain) {
         STORE.learn(&value);
     }
@@ -63,10 +58,7 @@ pub fn scrub_json(value: &mut serde_json::Value) {
         serde_json::Value::Array(items) => items.iter_mut().for_each(scrub_json),
         serde_json::Value::Object(object) => {
             if object.keys().any(|key| matches!(scrub(key), Cow::Owned(_))) {
-                *object = std::mem::take(object)
-                    .into_iter()
-                    .map(|(key, value)| (scrub(&key).into_owned(), value))
-                    .collect();
+                *object = std::mem::take(object).into_iter().map(|(key, value)| (scrub(&key).into_owned(), value)).collect();
             }
             object.values_mut().for_each(scrub_json);
         }
@@ -135,29 +127,17 @@ impl Store {
         let tiers = self.tiers.load();
         let mut found: Vec<Range<usize>> = Vec::new();
         for tier in tiers.iter() {
-            found.extend(
-                tier.finder
-                    .find_overlapping_iter(text)
-                    .map(|hit| hit.range()),
-            );
+            found.extend(tier.finder.find_overlapping_iter(text).map(|hit| hit.range()));
         }
-        if found.is_empty() {
-            Cow::Borrowed(text)
-        } else {
-            Cow::Owned(replace(text, found))
-        }
+        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(replace(text, found)) }
     }
 }
 
 impl Tier {
     fn of(values: Vec<Zeroizing<String>>) -> Option<Tier> {
-        let patterns: BTreeSet<String> =
-            values.iter().flat_map(|value| forms::all(value)).collect();
+        let patterns: BTreeSet<String> = values.iter().flat_map(|value| forms::all(value)).collect();
         // Fails only beyond four billion states.
-        let finder = AhoCorasick::builder()
-            .match_kind(MatchKind::Standard)
-            .build(&patterns)
-            .ok()?;
+        let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok()?;
         Some(Tier { values, finder })
     }
 }
@@ -212,17 +192,13 @@ const LONGEST_LINE: usize = 1 << 20;
 impl<W: Write> ScrubbedLines<W> {
     /// Scrubs what goes to `inner`.
     pub fn new(inner: W) -> ScrubbedLines<W> {
-        ScrubbedLines {
-            inner,
-            held: Vec::new(),
-        }
+        ScrubbedLines { inner, held: Vec::new() }
     }
 
     fn let_go(&mut self, end: usize) -> io::Result<()> {
         let rest = self.held.split_off(end);
         let lines = std::mem::replace(&mut self.held, rest);
-        self.inner
-            .write_all(scrub(&String::from_utf8_lossy(&lines)).as_bytes())
+        self.inner.write_all(scrub(&String::from_utf8_lossy(&lines)).as_bytes())
     }
 }
 
@@ -246,9 +222,7 @@ impl<W: Write> Write for ScrubbedLines<W> {
 impl<W: Write> Drop for ScrubbedLines<W> {
     fn drop(&mut self) {
         // Nobody is left to be told of an error here.
-        let _ = self
-            .let_go(self.held.len())
-            .and_then(|()| self.inner.flush());
+        let _ = self.let_go(self.held.len()).and_then(|()| self.inner.flush());
     }
 }
 

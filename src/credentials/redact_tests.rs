@@ -21,23 +21,9 @@ fn a_secret_is_found_in_every_form() {
         format!("password={secret};"),
         serde_json::json!({ "error": secret }).to_string(),
         format!("{:?}", Some(secret)),
-        format!(
-            "https://x.example/?q={}",
-            percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC)
-        ),
-        format!(
-            "body {}",
-            url::form_urlencoded::Serializer::new(String::new())
-                .append_pair("p", secret)
-                .finish()
-        ),
-        format!(
-            "hex {}",
-            secret
-                .bytes()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        ),
+        format!("https://x.example/?q={}", percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC)),
+        format!("body {}", url::form_urlencoded::Serializer::new(String::new()).append_pair("p", secret).finish()),
+        format!("hex {}", secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
         format!("Authorization: Basic {basic}"),
         format!("raw {}", URL_SAFE_NO_PAD.encode(secret)),
         "a page with p@ss/wörd &quot;+&lt;7&gt; in it".to_string(),
@@ -47,11 +33,7 @@ fn a_secret_is_found_in_every_form() {
         let clean = store.scrub(&text);
         assert!(clean.contains(MARK), "not found in {text}");
     }
-    assert!(
-        !store
-            .scrub(&format!("Basic {basic}"))
-            .contains(&basic[12..30])
-    );
+    assert!(!store.scrub(&format!("Basic {basic}")).contains(&basic[12..30]));
     assert_eq!(store.scrub("nothing of that kind"), "nothing of that kind");
 }
 
@@ -65,10 +47,7 @@ fn overlapping_secrets_leave_nothing_behind() {
 #[test]
 fn a_rotated_secret_stays_known_and_short_ones_are_not_learnt() {
     let store = store(&["first-value", "second-value", "abc", ""]);
-    assert_eq!(
-        store.scrub("first-value second-value abc"),
-        "[redacted] [redacted] abc"
-    );
+    assert_eq!(store.scrub("first-value second-value abc"), "[redacted] [redacted] abc");
 }
 
 #[test]
@@ -77,11 +56,7 @@ fn many_values_are_kept_in_few_tiers() {
     for i in 0..300 {
         store.learn(&format!("value-number-{i:04}"));
     }
-    assert!(
-        store.tiers.load().len() <= 9,
-        "{} tiers",
-        store.tiers.load().len()
-    );
+    assert!(store.tiers.load().len() <= 9, "{} tiers", store.tiers.load().len());
     assert!((0..300).all(|i| store.scrub(&format!("<value-number-{i:04}>")) == "<[redacted]>"));
 }
 
@@ -92,33 +67,18 @@ fn names_of_a_json_credential_stay_readable() {
     learn(&Credential::read(Secret::new(json.to_string())));
     let text = "reader-of-reports eu-central-1 true 15432 12345";
     assert_eq!(scrub(text), text);
-    for secret in [
-        "kept-for-us-alone",
-        "in/url-hidden",
-        "in%2Furl-hidden",
-        "in%2furl-hidden",
-        "deep-hidden-thing",
-        "90817",
-    ] {
+    for secret in ["kept-for-us-alone", "in/url-hidden", "in%2Furl-hidden", "in%2furl-hidden", "deep-hidden-thing", "90817"] {
         assert_eq!(scrub(&format!("<{secret}>")), "<[redacted]>", "{secret}");
     }
 }
 
 #[test]
 fn parts_of_a_plain_credential_are_secret_too() {
-    learn(&Credential::read(Secret::new(
-        "robot-account:the-second-half-of-it\n".to_string(),
-    )));
-    assert_eq!(
-        scrub("user robot-account with the-second-half-of-it"),
-        "user robot-account with [redacted]"
-    );
+    learn(&Credential::read(Secret::new("robot-account:the-second-half-of-it\n".to_string())));
+    assert_eq!(scrub("user robot-account with the-second-half-of-it"), "user robot-account with [redacted]");
     let pem = "-----BEGIN THING-----\nQUJDREVGR0hJSktMTU5PUFFSU1RVVg\nWFlaYWJjZGVmZ2hpamtsbW5vcHFyc3R\n-----END THING-----\n";
     learn(&Credential::read(Secret::new(pem.to_string())));
-    assert_eq!(
-        scrub("line WFlaYWJjZGVmZ2hpamtsbW5vcHFyc3R of it"),
-        "line [redacted] of it"
-    );
+    assert_eq!(scrub("line WFlaYWJjZGVmZ2hpamtsbW5vcHFyc3R of it"), "line [redacted] of it");
 }
 
 #[test]
@@ -126,12 +86,8 @@ fn json_is_scrubbed_in_place() {
     learn_value("minted-token-4711-abcd");
     let mut json = serde_json::json!({ "a": ["x minted-token-4711-abcd", 1, null], "minted-token-4711-abcd": { "b": "fine" } });
     scrub_json(&mut json);
-    assert_eq!(
-        json,
-        serde_json::json!({ "a": ["x [redacted]", 1, null], "[redacted]": { "b": "fine" } })
-    );
-    let failure =
-        Failure::new(crate::model::Class::Remote, "t", "f").detail("said minted-token-4711-abcd");
+    assert_eq!(json, serde_json::json!({ "a": ["x [redacted]", 1, null], "[redacted]": { "b": "fine" } }));
+    let failure = Failure::new(crate::model::Class::Remote, "t", "f").detail("said minted-token-4711-abcd");
     assert_eq!(scrub_failure(failure).detail, "said [redacted]");
 }
 
@@ -152,22 +108,12 @@ fn a_secret_in_two_writes_is_still_caught() {
 fn events_are_scrubbed_on_their_way_out() {
     learn_value("canary-of-the-log-writer");
     let out = Arc::new(Mutex::new(Vec::<u8>::new()));
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_writer(ScrubbingWriter(Arc::clone(&out).maker()))
-        .finish();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(ScrubbingWriter(Arc::clone(&out).maker())).finish();
     tracing::subscriber::with_default(subscriber, || {
-        tracing::warn!(
-            header = "Bearer canary-of-the-log-writer",
-            "said {:?}",
-            "canary-of-the-log-writer"
-        );
+        tracing::warn!(header = "Bearer canary-of-the-log-writer", "said {:?}", "canary-of-the-log-writer");
     });
     let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
-    assert!(
-        text.contains("Bearer [redacted]") && !text.contains("canary"),
-        "{text}"
-    );
+    assert!(text.contains("Bearer [redacted]") && !text.contains("canary"), "{text}");
 }
 
 /// A shared buffer as a maker of writers.

@@ -18,9 +18,7 @@ impl Resolver {
     /// A resolver over the environment of this process.
     #[must_use]
     pub fn of_process() -> Resolver {
-        Resolver {
-            read_env: Arc::new(|name| std::env::var(name).ok()),
-        }
+        Resolver { read_env: Arc::new(|name| std::env::var(name).ok()) }
     }
 
     /// A resolver over any lookup.
@@ -34,15 +32,12 @@ impl Resolver {
     /// # Errors
     /// [`Class::CredentialMissing`], naming the locator and what to do.
     pub fn resolve(&self, locator: &Locator) -> Result<Credential, Failure> {
-        let missing =
-            |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
+        let missing = |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
         match locator {
             Locator::Env(name) => match (self.read_env)(name) {
                 None => missing(
                     format!("environment variable {name} is not set"),
-                    format!(
-                        "start aam with {name} set to the credential, for example: {name}=... aam serve"
-                    ),
+                    format!("start aam with {name} set to the credential, for example: {name}=... aam serve"),
                 ),
                 Some(value) if value.trim().is_empty() => missing(
                     format!("environment variable {name} is empty"),
@@ -59,9 +54,7 @@ impl Resolver {
                 let scheme = text.split(':').next().unwrap_or_default();
                 missing(
                     format!("locators of the form {scheme}: are not served by this version"),
-                    format!(
-                        "put the credential into an environment variable and write env:NAME instead of {text}"
-                    ),
+                    format!("put the credential into an environment variable and write env:NAME instead of {text}"),
                 )
             }
         }
@@ -73,9 +66,7 @@ mod tests {
     use super::*;
 
     fn resolver(value: Option<&'static str>) -> Resolver {
-        Resolver::of(Arc::new(move |name| {
-            value.filter(|_| name == "A_NAME").map(str::to_string)
-        }))
+        Resolver::of(Arc::new(move |name| value.filter(|_| name == "A_NAME").map(str::to_string)))
     }
 
     fn env() -> Locator {
@@ -84,24 +75,13 @@ mod tests {
 
     #[test]
     fn what_was_resolved_is_known_to_the_redactor() {
-        let credential = resolver(Some("resolved-canary-1234"))
-            .resolve(&env())
-            .unwrap();
+        let credential = resolver(Some("resolved-canary-1234")).resolve(&env()).unwrap();
         assert_eq!(credential.plain().unwrap().expose(), "resolved-canary-1234");
-        assert_eq!(
-            redact::scrub("it was resolved-canary-1234."),
-            "it was [redacted]."
-        );
+        assert_eq!(redact::scrub("it was resolved-canary-1234."), "it was [redacted].");
         let json = r#"{"user":"plain-reader-name","password":"resolved-canary-5678"}"#;
         let credential = resolver(Some(json)).resolve(&env()).unwrap();
-        assert_eq!(
-            credential.field("password").unwrap().expose(),
-            "resolved-canary-5678"
-        );
-        assert_eq!(
-            redact::scrub("plain-reader-name resolved-canary-5678"),
-            "plain-reader-name [redacted]"
-        );
+        assert_eq!(credential.field("password").unwrap().expose(), "resolved-canary-5678");
+        assert_eq!(redact::scrub("plain-reader-name resolved-canary-5678"), "plain-reader-name [redacted]");
         assert!(!format!("{credential:?}").contains("canary"));
     }
 
@@ -110,20 +90,13 @@ mod tests {
         for value in [None, Some(""), Some(" \n")] {
             let failure = resolver(value).resolve(&env()).unwrap_err();
             assert_eq!(failure.class, Class::CredentialMissing);
-            assert!(
-                failure.title.contains("A_NAME") && failure.fix.contains("A_NAME"),
-                "{failure:?}"
-            );
+            assert!(failure.title.contains("A_NAME") && failure.fix.contains("A_NAME"), "{failure:?}");
         }
     }
 
     #[test]
     fn other_schemes_say_that_they_are_not_served() {
-        for locator in [
-            Locator::Vault("kv/x".into()),
-            Locator::Consent("x".into()),
-            Locator::ServicePrincipal("x".into()),
-        ] {
+        for locator in [Locator::Vault("kv/x".into()), Locator::Consent("x".into()), Locator::ServicePrincipal("x".into())] {
             let failure = resolver(None).resolve(&locator).unwrap_err();
             assert_eq!(failure.class, Class::CredentialMissing);
             assert!(failure.title.contains("are not served"), "{failure:?}");

@@ -21,42 +21,23 @@ impl Trouble {
     pub fn failure(&self, at: &str, bytes: u64, whole: Duration) -> Failure {
         match self {
             Trouble::TooLong(most) => {
-                let fix =
-                    "see that the address is the one that is meant; nothing was kept of the answer";
-                Failure::new(
-                    Class::Remote,
-                    format!("the answer of {at} is longer than {most} bytes"),
-                    fix,
-                )
+                let fix = "see that the address is the one that is meant; nothing was kept of the answer";
+                Failure::new(Class::Remote, format!("the answer of {at} is longer than {most} bytes"), fix)
             }
             Trouble::Cut(announced, words) => {
-                let of = announced
-                    .map(|length| format!(" of {length}"))
-                    .unwrap_or_default();
+                let of = announced.map(|length| format!(" of {length}")).unwrap_or_default();
                 let fix = "AAM tries again; if it repeats, see the service's own log and what a proxy in between does";
-                Failure::new(
-                    Class::Remote,
-                    format!("the answer of {at} was cut after {bytes}{of} bytes"),
-                    fix,
-                )
-                .detail(redact::scrub(words))
+                Failure::new(Class::Remote, format!("the answer of {at} was cut after {bytes}{of} bytes"), fix)
+                    .detail(redact::scrub(words))
             }
             Trouble::Timeout => {
-                let title = format!(
-                    "{at} did not finish its answer within {} s ({bytes} bytes came)",
-                    whole.as_secs_f64()
-                );
+                let title = format!("{at} did not finish its answer within {} s ({bytes} bytes came)", whole.as_secs_f64());
                 let fix = "see whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy";
                 Failure::new(Class::Network, title, fix)
             }
             Trouble::Other(words) => {
                 let fix = "see the detail; the service or a proxy in between sent something broken";
-                Failure::new(
-                    Class::Remote,
-                    format!("the answer of {at} cannot be read"),
-                    fix,
-                )
-                .detail(redact::scrub(words))
+                Failure::new(Class::Remote, format!("the answer of {at} cannot be read"), fix).detail(redact::scrub(words))
             }
         }
     }
@@ -71,10 +52,7 @@ pub const WORDS: u64 = 64 << 10;
 /// The bytes that came and why there are no more.
 pub async fn read(mut response: reqwest::Response, most: u64) -> Result<Bytes, (u64, Trouble)> {
     // Gone when the body is compressed: then its length says nothing about what is read here.
-    let announced = response
-        .headers()
-        .get("content-length")
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced = response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = BytesMut::new();
     loop {
         let read = body.len() as u64;
@@ -98,10 +76,5 @@ pub fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     // Scrubbed before it is cut: half a secret would not be recognised.
     let text = redact::scrub(&text);
-    text.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(300)
-        .collect()
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }

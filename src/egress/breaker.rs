@@ -51,10 +51,7 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Breaker {
-        Breaker {
-            state: State::Closed { failures: 0 },
-            epoch: 0,
-        }
+        Breaker { state: State::Closed { failures: 0 }, epoch: 0 }
     }
 }
 
@@ -93,16 +90,10 @@ impl Breaker {
             return;
         }
         match (self.state, sign) {
-            (State::Closed { failures }, Sign::Failing)
-                if failures + 1 >= rules.failures.max(1) =>
-            {
+            (State::Closed { failures }, Sign::Failing) if failures + 1 >= rules.failures.max(1) => {
                 self.turn(State::Open { since: now })
             }
-            (State::Closed { failures }, Sign::Failing) => {
-                self.state = State::Closed {
-                    failures: failures + 1,
-                }
-            }
+            (State::Closed { failures }, Sign::Failing) => self.state = State::Closed { failures: failures + 1 },
             (State::Closed { .. }, Sign::Alive) => self.state = State::Closed { failures: 0 },
             (State::HalfOpen { .. }, Sign::Alive) => self.turn(State::Closed { failures: 0 }),
             (State::HalfOpen { .. }, Sign::Failing) => self.turn(State::Open { since: now }),
@@ -127,41 +118,21 @@ impl Breakers {
     ///
     /// # Errors
     /// The rest of the wait and the words.
-    pub fn enter(
-        &self,
-        key: &str,
-        now: Timestamp,
-        rules: &policy::Breaker,
-    ) -> Result<Pass, (Duration, String)> {
+    pub fn enter(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, (Duration, String)> {
         let mut all = locked(&self.0);
         let (breaker, last) = all.entry(key.to_string()).or_default();
-        breaker
-            .enter(now, rules)
-            .map_err(|rest| (rest, last.clone()))
+        breaker.enter(now, rules).map_err(|rest| (rest, last.clone()))
     }
 
     /// As [`Breaker::resting`].
-    pub fn resting(
-        &self,
-        key: &str,
-        now: Timestamp,
-        rules: &policy::Breaker,
-    ) -> Option<(Duration, String)> {
+    pub fn resting(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Option<(Duration, String)> {
         let all = locked(&self.0);
         let (breaker, last) = all.get(key)?;
         breaker.resting(now, rules).map(|rest| (rest, last.clone()))
     }
 
     /// As [`Breaker::leave`]; `words` say what failed.
-    pub fn leave(
-        &self,
-        key: &str,
-        pass: Pass,
-        sign: Sign,
-        words: &str,
-        now: Timestamp,
-        rules: &policy::Breaker,
-    ) {
+    pub fn leave(&self, key: &str, pass: Pass, sign: Sign, words: &str, now: Timestamp, rules: &policy::Breaker) {
         let mut all = locked(&self.0);
         let (breaker, last) = all.entry(key.to_string()).or_default();
         if sign == Sign::Failing {
@@ -176,10 +147,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const RULES: policy::Breaker = policy::Breaker {
-        failures: 3,
-        open_for: Duration::from_secs(30),
-    };
+    const RULES: policy::Breaker = policy::Breaker { failures: 3, open_for: Duration::from_secs(30) };
 
     fn fail(breaker: &mut Breaker, times: u32, now: Timestamp) {
         for _ in 0..times {
@@ -195,32 +163,17 @@ mod tests {
         let pass = breaker.enter(Timestamp(0), &RULES).unwrap();
         breaker.leave(pass, Sign::Alive, Timestamp(0), &RULES);
         fail(&mut breaker, 2, Timestamp(0));
-        assert!(
-            breaker.enter(Timestamp(0), &RULES).is_ok(),
-            "an answer in between starts the count anew"
-        );
+        assert!(breaker.enter(Timestamp(0), &RULES).is_ok(), "an answer in between starts the count anew");
         fail(&mut breaker, 1, Timestamp(1000));
-        assert_eq!(
-            breaker.enter(Timestamp(11_000), &RULES),
-            Err(Duration::from_secs(20))
-        );
+        assert_eq!(breaker.enter(Timestamp(11_000), &RULES), Err(Duration::from_secs(20)));
         let probe = breaker.enter(Timestamp(31_000), &RULES).unwrap();
-        assert!(
-            breaker.enter(Timestamp(31_000), &RULES).is_err(),
-            "one probe at a time"
-        );
+        assert!(breaker.enter(Timestamp(31_000), &RULES).is_err(), "one probe at a time");
         breaker.leave(probe, Sign::Failing, Timestamp(32_000), &RULES);
-        assert_eq!(
-            breaker.enter(Timestamp(33_000), &RULES),
-            Err(Duration::from_secs(29))
-        );
+        assert_eq!(breaker.enter(Timestamp(33_000), &RULES), Err(Duration::from_secs(29)));
         let probe = breaker.enter(Timestamp(62_000), &RULES).unwrap();
         breaker.leave(probe, Sign::Alive, Timestamp(62_000), &RULES);
         fail(&mut breaker, 2, Timestamp(62_000));
-        assert!(
-            breaker.enter(Timestamp(62_000), &RULES).is_ok(),
-            "closed again, with no failure remembered"
-        );
+        assert!(breaker.enter(Timestamp(62_000), &RULES).is_ok(), "closed again, with no failure remembered");
     }
 
     #[test]
@@ -249,10 +202,7 @@ mod tests {
     fn a_clock_set_back_does_not_prolong_the_rest() {
         let mut breaker = Breaker::default();
         fail(&mut breaker, 3, Timestamp(9_000_000));
-        assert_eq!(
-            breaker.enter(Timestamp(0), &RULES),
-            Err(Duration::from_secs(30))
-        );
+        assert_eq!(breaker.enter(Timestamp(0), &RULES), Err(Duration::from_secs(30)));
         assert!(breaker.enter(Timestamp(30_000), &RULES).is_ok());
     }
 

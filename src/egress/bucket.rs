@@ -19,12 +19,7 @@ impl Bucket {
     #[must_use]
     pub fn new(per_second: f64, burst: u32, now: Duration) -> Bucket {
         let burst = f64::from(burst.max(1));
-        Bucket {
-            per_second: positive(per_second),
-            burst,
-            tokens: burst,
-            at: now,
-        }
+        Bucket { per_second: positive(per_second), burst, tokens: burst, at: now }
     }
 
     /// Takes over changed figures. The level stays, so that changing a policy to and fro gives no call away.
@@ -42,11 +37,7 @@ impl Bucket {
     pub fn reserve(&mut self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
         self.refill(now);
         let after = self.tokens - 1.0;
-        let wait = if after >= 0.0 {
-            Duration::ZERO
-        } else {
-            seconds(-after / self.per_second)
-        };
+        let wait = if after >= 0.0 { Duration::ZERO } else { seconds(-after / self.per_second) };
         if wait > patience {
             return Err(wait);
         }
@@ -62,17 +53,11 @@ impl Bucket {
 }
 
 fn positive(rate: f64) -> f64 {
-    if rate.is_finite() && rate > 0.0 {
-        rate
-    } else {
-        0.0
-    }
+    if rate.is_finite() && rate > 0.0 { rate } else { 0.0 }
 }
 
 fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(LONGEST)
-        .min(LONGEST)
+    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
 }
 
 #[cfg(test)]
@@ -85,9 +70,7 @@ mod tests {
     #[test]
     fn a_burst_is_free_and_the_rest_waits_in_order() {
         let mut bucket = Bucket::new(2.0, 3, Duration::ZERO);
-        let waits: Vec<u128> = (0..6)
-            .map(|_| bucket.reserve(Duration::ZERO, DAY).unwrap().as_millis())
-            .collect();
+        let waits: Vec<u128> = (0..6).map(|_| bucket.reserve(Duration::ZERO, DAY).unwrap().as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 500, 1000, 1500]);
     }
 
@@ -96,15 +79,9 @@ mod tests {
         let mut bucket = Bucket::new(1.0, 1, Duration::ZERO);
         bucket.reserve(Duration::ZERO, DAY).unwrap();
         for _ in 0..3 {
-            assert_eq!(
-                bucket.reserve(Duration::ZERO, Duration::from_millis(999)),
-                Err(Duration::from_secs(1))
-            );
+            assert_eq!(bucket.reserve(Duration::ZERO, Duration::from_millis(999)), Err(Duration::from_secs(1)));
         }
-        assert_eq!(
-            bucket.reserve(Duration::from_secs(1), Duration::ZERO),
-            Ok(Duration::ZERO)
-        );
+        assert_eq!(bucket.reserve(Duration::from_secs(1), Duration::ZERO), Ok(Duration::ZERO));
     }
 
     #[test]
@@ -117,10 +94,7 @@ mod tests {
             bucket.reshape(1.0, burst, Duration::ZERO);
             assert!(bucket.reserve(Duration::ZERO, Duration::ZERO).is_err());
         }
-        assert_eq!(
-            Bucket::new(f64::NAN, 0, Duration::ZERO).reserve(Duration::ZERO, DAY),
-            Ok(Duration::ZERO)
-        );
+        assert_eq!(Bucket::new(f64::NAN, 0, Duration::ZERO).reserve(Duration::ZERO, DAY), Ok(Duration::ZERO));
         let mut never = Bucket::new(0.0, 1, Duration::ZERO);
         never.reserve(Duration::ZERO, DAY).unwrap();
         assert_eq!(never.reserve(DAY, Duration::from_secs(20)), Err(DAY));

@@ -49,10 +49,7 @@ pub struct Accounts {
 
 impl Default for Accounts {
     fn default() -> Accounts {
-        Accounts {
-            all: Mutex::default(),
-            started: Instant::now(),
-        }
+        Accounts { all: Mutex::default(), started: Instant::now() }
     }
 }
 
@@ -78,9 +75,7 @@ impl Accounts {
         let mut parked = locked(&account.parked);
         match parked.as_ref() {
             // More than a day means that the clock was set back: no wait is that long.
-            Some(Parked { until, words })
-                if *until > now && until.since(now) <= super::retry::LONGEST =>
-            {
+            Some(Parked { until, words }) if *until > now && until.since(now) <= super::retry::LONGEST => {
                 Err(later(caller, until.since(now), *until, words))
             }
             Some(_) => {
@@ -98,10 +93,7 @@ impl Accounts {
         let account = self.account(caller);
         let mut parked = locked(&account.parked);
         if parked.as_ref().is_none_or(|parked| parked.until < until) {
-            *parked = Some(Parked {
-                until,
-                words: words.to_string(),
-            });
+            *parked = Some(Parked { until, words: words.to_string() });
         }
         later(caller, wait, until, words)
     }
@@ -122,10 +114,7 @@ impl Accounts {
         };
         let now = self.started.elapsed();
         let patience = patience.saturating_sub(now.saturating_sub(asked));
-        let wait = locked(&account.bucket)
-            .0
-            .reserve(now, patience)
-            .map_err(|wait| too_fast(caller, wait))?;
+        let wait = locked(&account.bucket).0.reserve(now, patience).map_err(|wait| too_fast(caller, wait))?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -136,33 +125,19 @@ impl Accounts {
     ///
     /// # Errors
     /// `Throttled` when the day is spent, or when the registry cannot write.
-    pub async fn charge(
-        &self,
-        caller: &Caller,
-        budget: &dyn DayBudget,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    pub async fn charge(&self, caller: &Caller, budget: &dyn DayBudget, now: Timestamp) -> Result<(), Failure> {
         let account = self.account(caller);
         let limit = caller.cap.per_day;
         let mut block = account.block.lock().await;
         if block.day != now.day() || limit < block.limit {
-            *block = Block {
-                day: now.day(),
-                limit,
-                left: 0,
-            };
+            *block = Block { day: now.day(), limit, left: 0 };
         }
         if block.left == 0 {
-            let granted = budget
-                .take(&key(caller), now.day(), block_size(limit), limit)
-                .await;
+            let granted = budget.take(&key(caller), now.day(), block_size(limit), limit).await;
             block.left = granted.map_err(|error| unwritten(caller, &error))?;
             block.limit = limit;
         }
-        block.left = block
-            .left
-            .checked_sub(1)
-            .ok_or_else(|| spent(caller, now))?;
+        block.left = block.left.checked_sub(1).ok_or_else(|| spent(caller, now))?;
         Ok(())
     }
 
@@ -172,16 +147,8 @@ impl Accounts {
         let account = all.entry(key(caller)).or_insert_with(|| {
             let size = slots(cap);
             Arc::new(Account {
-                slots: Mutex::new(Slots {
-                    semaphore: Arc::new(Semaphore::new(size)),
-                    size,
-                    surplus: 0,
-                }),
-                bucket: Mutex::new((
-                    Bucket::new(cap.per_second, cap.burst, self.started.elapsed()),
-                    cap.per_second,
-                    cap.burst,
-                )),
+                slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
+                bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
                 block: tokio::sync::Mutex::default(),
                 parked: Mutex::default(),
             })
@@ -230,27 +197,15 @@ fn policy_key(caller: &Caller, figure: &str) -> String {
 
 fn spent(caller: &Caller, now: Timestamp) -> Failure {
     let (limit, next) = (caller.cap.per_day, now.next_day());
-    let title = format!(
-        "the day's budget of {} is spent: {limit} calls a day",
-        whose(caller)
-    );
-    let fix = format!(
-        "wait until {next}, or raise {} in the policy (now {limit})",
-        policy_key(caller, "per_day")
-    );
+    let title = format!("the day's budget of {} is spent: {limit} calls a day", whose(caller));
+    let fix = format!("wait until {next}, or raise {} in the policy (now {limit})", policy_key(caller, "per_day"));
     Failure::new(Class::Throttled, title, fix).after(next.since(now))
 }
 
 fn unwritten(caller: &Caller, error: &str) -> Failure {
-    let title = format!(
-        "no call was made for {}: the registry could not write it down",
-        whose(caller)
-    );
-    let fix =
-        "see that the disk of the registry has room and is writable; AAM tries again by itself";
-    Failure::new(Class::Throttled, title, fix)
-        .detail(error)
-        .after(Duration::from_secs(5))
+    let title = format!("no call was made for {}: the registry could not write it down", whose(caller));
+    let fix = "see that the disk of the registry has room and is writable; AAM tries again by itself";
+    Failure::new(Class::Throttled, title, fix).detail(error).after(Duration::from_secs(5))
 }
 
 fn busy(caller: &Caller) -> Failure {
@@ -265,10 +220,7 @@ fn busy(caller: &Caller) -> Failure {
 
 fn too_fast(caller: &Caller, wait: Duration) -> Failure {
     let rate = caller.cap.per_second;
-    let title = format!(
-        "the rate of {} is used up: {rate} calls a second",
-        whose(caller)
-    );
+    let title = format!("the rate of {} is used up: {rate} calls a second", whose(caller));
     let fix = format!(
         "nothing to do: AAM tries again; to go faster raise {} in the policy (now {rate})",
         policy_key(caller, "per_second")
@@ -282,7 +234,5 @@ fn later(caller: &Caller, wait: Duration, until: Timestamp, words: &str) -> Fail
         "nothing to do: AAM calls again after {until}; if this repeats, lower {} in the policy",
         policy_key(caller, "per_second")
     );
-    Failure::new(Class::Throttled, title, fix)
-        .detail(words)
-        .after(wait)
+    Failure::new(Class::Throttled, title, fix).detail(words).after(wait)
 }

@@ -30,11 +30,7 @@ impl Clients {
     ///
     /// # Errors
     /// `Misconfigured` when the proxy or the file of authorities cannot be used.
-    pub fn of(
-        &self,
-        policy: &Policy,
-        lookup: &Arc<dyn Lookup>,
-    ) -> Result<reqwest::Client, Failure> {
+    pub fn of(&self, policy: &Policy, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
         let file = version(network.ca_file.as_deref());
         let key = format!("{network:?}|{connect:?}|{file}");
@@ -54,22 +50,13 @@ impl Clients {
 /// A changed file of authorities makes a new client, without a restart.
 fn version(file: Option<&Path>) -> String {
     let meta = file.and_then(|file| std::fs::metadata(file).ok());
-    meta.map(|meta| format!("{}|{:?}", meta.len(), meta.modified().ok()))
-        .unwrap_or_default()
+    meta.map(|meta| format!("{}|{:?}", meta.len(), meta.modified().ok())).unwrap_or_default()
 }
 
-fn build(
-    network: &Network,
-    connect: Duration,
-    lookup: &Arc<dyn Lookup>,
-) -> Result<reqwest::Client, Failure> {
+fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
     // Another part of the process may have been first; both mean ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let proxy = network
-        .proxy
-        .as_deref()
-        .map(|text| proxy(text, network))
-        .transpose()?;
+    let proxy = network.proxy.as_deref().map(|text| proxy(text, network)).transpose()?;
     let authorities = network.ca_file.as_deref().map(authorities).transpose()?;
     let start = || {
         let guarded = Guarded {
@@ -92,24 +79,16 @@ fn build(
             None => builder,
         }
     };
-    let merged = start()
-        .tls_certs_merge(authorities.clone().unwrap_or_default())
-        .build();
+    let merged = start().tls_certs_merge(authorities.clone().unwrap_or_default()).build();
     // A machine without any authority can still talk http, or https with the file's authorities alone.
-    merged
-        .or_else(|_| {
-            start()
-                .tls_certs_only(authorities.unwrap_or_default())
-                .build()
-        })
-        .map_err(|error| {
-            Failure::new(
-                Class::Misconfigured,
-                "the HTTP client cannot be built",
-                "see network.ca_file and network.proxy in the policy",
-            )
-            .detail(super::transport::words(error))
-        })
+    merged.or_else(|_| start().tls_certs_only(authorities.unwrap_or_default()).build()).map_err(|error| {
+        Failure::new(
+            Class::Misconfigured,
+            "the HTTP client cannot be built",
+            "see network.ca_file and network.proxy in the policy",
+        )
+        .detail(super::transport::words(error))
+    })
 }
 
 fn proxy(text: &str, network: &Network) -> Result<(reqwest::Proxy, String), Failure> {
@@ -124,22 +103,12 @@ fn proxy(text: &str, network: &Network) -> Result<(reqwest::Proxy, String), Fail
     let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     let host = url.host_str().unwrap_or_default().to_string();
     if !matches!(url.scheme(), "http" | "https") || host.is_empty() {
-        return Err(wrong(format!(
-            "{}: is not served, only http: and https:",
-            url.scheme()
-        )));
+        return Err(wrong(format!("{}: is not served, only http: and https:", url.scheme())));
     }
     let proxy = reqwest::Proxy::all(url).map_err(|error| wrong(super::transport::words(error)))?;
     // What the policy opens inside is reached from inside.
-    let inside: Vec<String> = network
-        .allow_private
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    Ok((
-        proxy.no_proxy(reqwest::NoProxy::from_string(&inside.join(","))),
-        host,
-    ))
+    let inside: Vec<String> = network.allow_private.iter().map(ToString::to_string).collect();
+    Ok((proxy.no_proxy(reqwest::NoProxy::from_string(&inside.join(","))), host))
 }
 
 fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
@@ -153,11 +122,6 @@ fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
         .detail(words)
     };
     let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let found = reqwest::Certificate::from_pem_bundle(&bytes)
-        .map_err(|error| wrong(super::transport::words(error)))?;
-    if found.is_empty() {
-        Err(wrong("it holds no certificate".to_string()))
-    } else {
-        Ok(found)
-    }
+    let found = reqwest::Certificate::from_pem_bundle(&bytes).map_err(|error| wrong(super::transport::words(error)))?;
+    if found.is_empty() { Err(wrong("it holds no certificate".to_string())) } else { Ok(found) }
 }

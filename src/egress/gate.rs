@@ -22,14 +22,7 @@ impl Ticket {
     pub fn leave(&mut self, sign: Sign, words: &str) {
         if !std::mem::replace(&mut self.left, true) {
             let now = self.egress.clock.now();
-            self.egress.breakers.leave(
-                &self.key,
-                self.pass,
-                sign,
-                words,
-                now,
-                &self.policy.breaker,
-            );
+            self.egress.breakers.leave(&self.key, self.pass, sign, words, now, &self.policy.breaker);
         }
     }
 }
@@ -45,11 +38,7 @@ impl Session {
     ///
     /// # Errors
     /// `Throttled` or `BreakerOpen`; nothing was sent and no call of the day is used.
-    pub(super) async fn gate(
-        &self,
-        host: &str,
-        port: u16,
-    ) -> Result<(Ticket, OwnedSemaphorePermit), Failure> {
+    pub(super) async fn gate(&self, host: &str, port: u16) -> Result<(Ticket, OwnedSemaphorePermit), Failure> {
         let egress = &self.egress;
         let rules = &self.caller.policy.breaker;
         let key = format!("{}|{host}:{port}", self.caller.family);
@@ -62,20 +51,8 @@ impl Session {
         // Much may have happened while this call waited.
         let now = egress.clock.now();
         egress.accounts.free(&self.caller, now)?;
-        let pass = egress
-            .breakers
-            .enter(&key, now, rules)
-            .map_err(|(rest, words)| left_alone(host, rest, &words))?;
-        Ok((
-            Ticket {
-                egress: Arc::clone(egress),
-                policy: Arc::clone(&self.caller.policy),
-                key,
-                pass,
-                left: false,
-            },
-            slot,
-        ))
+        let pass = egress.breakers.enter(&key, now, rules).map_err(|(rest, words)| left_alone(host, rest, &words))?;
+        Ok((Ticket { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, left: false }, slot))
     }
 
     /// Takes one call from the day.
@@ -84,23 +61,16 @@ impl Session {
     /// `Throttled` when the day is spent or the registry cannot write it down.
     pub(super) async fn charge(&self) -> Result<(), Failure> {
         let egress = &self.egress;
-        egress
-            .accounts
-            .charge(&self.caller, egress.budget.as_ref(), egress.clock.now())
-            .await
+        egress.accounts.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await
     }
 }
 
 fn left_alone(host: &str, rest: Duration, words: &str) -> Failure {
-    let title = format!(
-        "{host} was not called: it failed several times in a row and is left alone for now"
-    );
+    let title = format!("{host} was not called: it failed several times in a row and is left alone for now");
     let seconds = Duration::from_secs(rest.as_secs() + u64::from(rest.subsec_nanos() > 0));
     let fix = format!(
         "mend the cause below; AAM sends one probe in {} and goes on by itself if it passes",
         duration_words::word(&seconds)
     );
-    Failure::new(Class::BreakerOpen, title, fix)
-        .detail(words)
-        .after(rest)
+    Failure::new(Class::BreakerOpen, title, fix).detail(words).after(rest)
 }

@@ -22,22 +22,13 @@ impl Refusal {
     /// The failure a person reads, with the line that would allow the address.
     #[must_use]
     pub fn failure(&self) -> Failure {
-        let Refusal {
-            host,
-            address,
-            kind,
-        } = self;
-        let title = match host.trim_start_matches('[').trim_end_matches(']') == address.to_string()
-        {
+        let Refusal { host, address, kind } = self;
+        let title = match host.trim_start_matches('[').trim_end_matches(']') == address.to_string() {
             true => format!("{address} was not called: it is {kind}"),
             false => format!("{host} was not called: it is {address}, {kind}"),
         };
         let line = format!("network.allow_private: [{}]", single(*address));
-        Failure::new(
-            Class::EgressRefused,
-            title,
-            format!("if this address is meant, add it to the policy: {line}"),
-        )
+        Failure::new(Class::EgressRefused, title, format!("if this address is meant, add it to the policy: {line}"))
     }
 }
 
@@ -56,11 +47,7 @@ pub fn kind(address: IpAddr) -> Option<&'static str> {
 /// The refusal that names `host` and the address.
 pub fn check(host: &str, address: IpAddr, allowed: &[IpNet]) -> Result<(), Refusal> {
     match kind(address) {
-        Some(kind) if !listed(address, allowed) => Err(Refusal {
-            host: host.to_string(),
-            address,
-            kind,
-        }),
+        Some(kind) if !listed(address, allowed) => Err(Refusal { host: host.to_string(), address, kind }),
         _ => Ok(()),
     }
 }
@@ -70,11 +57,7 @@ pub fn check(host: &str, address: IpAddr, allowed: &[IpNet]) -> Result<(), Refus
 ///
 /// # Errors
 /// The first refusal when none is left.
-pub fn passing(
-    host: &str,
-    addresses: &[IpAddr],
-    allowed: &[IpNet],
-) -> Result<Vec<IpAddr>, Refusal> {
+pub fn passing(host: &str, addresses: &[IpAddr], allowed: &[IpNet]) -> Result<Vec<IpAddr>, Refusal> {
     let mut first = None;
     let mut passed = Vec::new();
     for address in addresses {
@@ -99,20 +82,13 @@ pub fn check_url(url: &Url, allowed: &[IpNet]) -> Result<(), Failure> {
     let host = url.host_str().unwrap_or_default();
     if !matches!(url.scheme(), "http" | "https") {
         return refuse(
-            format!(
-                "{host} was not called: {}: is neither http nor https",
-                url.scheme()
-            ),
+            format!("{host} was not called: {}: is neither http nor https", url.scheme()),
             "write an http or https address",
         );
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let fix =
-            "take user and password out of the address and put them behind credential_locator";
-        return refuse(
-            format!("{host} was not called: its address carries a user or a password"),
-            fix,
-        );
+        let fix = "take user and password out of the address and put them behind credential_locator";
+        return refuse(format!("{host} was not called: its address carries a user or a password"), fix);
     }
     let address = match url.host() {
         Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
@@ -132,17 +108,8 @@ pub fn check_url(url: &Url, allowed: &[IpNet]) -> Result<(), Failure> {
 #[must_use]
 pub fn local_name(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let under = |zone: &str| {
-        host == zone
-            || host
-                .strip_suffix(zone)
-                .is_some_and(|rest| rest.ends_with('.'))
-    };
-    ["localhost", "internal", "local", "localdomain"]
-        .into_iter()
-        .any(under)
-        || host == "metadata"
-        || host == "instance-data"
+    let under = |zone: &str| host == zone || host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'));
+    ["localhost", "internal", "local", "localdomain"].into_iter().any(under) || host == "metadata" || host == "instance-data"
 }
 
 fn listed(address: IpAddr, allowed: &[IpNet]) -> bool {
@@ -162,11 +129,9 @@ fn single(address: IpAddr) -> String {
 fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, d] = address.octets();
     Some(match (a, b, c, d) {
-        (169, 254, 169, 254)
-        | (169, 254, 170, 2)
-        | (100, 100, 100, 200)
-        | (168, 63, 129, 16)
-        | (192, 0, 0, 192) => "a cloud metadata address",
+        (169, 254, 169, 254) | (169, 254, 170, 2) | (100, 100, 100, 200) | (168, 63, 129, 16) | (192, 0, 0, 192) => {
+            "a cloud metadata address"
+        }
         (0, ..) => "an address of this network",
         (127, ..) => "a loopback address",
         (10, ..) | (172, 16..=31, ..) | (192, 168, ..) => "a private address",
@@ -247,14 +212,9 @@ mod tests {
             assert!(kind(ip(text)).is_some(), "{text} passed");
             assert!(check("host", ip(text), &[]).is_err(), "{text} passed");
         }
-        for text in [
-            "169.254.169.254",
-            "169.254.170.2",
-            "100.100.100.200",
-            "168.63.129.16",
-            "fd00:ec2::254",
-            "::ffff:169.254.169.254",
-        ] {
+        for text in
+            ["169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "fd00:ec2::254", "::ffff:169.254.169.254"]
+        {
             assert_eq!(kind(ip(text)), Some("a cloud metadata address"), "{text}");
         }
     }
@@ -275,25 +235,11 @@ mod tests {
         assert!(check("db", ip("10.1.2.3"), &allowed).is_ok());
         assert!(check("db", ip("::ffff:10.1.2.3"), &allowed).is_ok());
         assert!(check("db", ip("10.1.2.4"), &allowed).is_err());
-        assert!(
-            check("db", ip("64:ff9b::10.1.2.3"), &allowed).is_err(),
-            "a translated address is another place"
-        );
-        assert_eq!(
-            passing("db", &[ip("10.1.2.4"), ip("10.1.2.3")], &allowed),
-            Ok(vec![ip("10.1.2.3")])
-        );
-        let refusal = passing("db", &[ip("10.1.2.4")], &allowed)
-            .unwrap_err()
-            .failure();
-        assert_eq!(
-            refusal.title,
-            "db was not called: it is 10.1.2.4, a private address"
-        );
-        assert_eq!(
-            refusal.fix,
-            "if this address is meant, add it to the policy: network.allow_private: [10.1.2.4/32]"
-        );
+        assert!(check("db", ip("64:ff9b::10.1.2.3"), &allowed).is_err(), "a translated address is another place");
+        assert_eq!(passing("db", &[ip("10.1.2.4"), ip("10.1.2.3")], &allowed), Ok(vec![ip("10.1.2.3")]));
+        let refusal = passing("db", &[ip("10.1.2.4")], &allowed).unwrap_err().failure();
+        assert_eq!(refusal.title, "db was not called: it is 10.1.2.4, a private address");
+        assert_eq!(refusal.fix, "if this address is meant, add it to the policy: network.allow_private: [10.1.2.4/32]");
     }
 
     #[test]
@@ -308,18 +254,9 @@ mod tests {
         ] {
             let failure = check_url(&Url::parse(text).unwrap(), &[]).unwrap_err();
             assert_eq!(failure.class, Class::EgressRefused, "{text}");
-            assert!(
-                failure.title.contains("loopback"),
-                "{text}: {}",
-                failure.title
-            );
+            assert!(failure.title.contains("loopback"), "{text}: {}", failure.title);
         }
-        for text in [
-            "ftp://example.com/",
-            "file:///etc/hosts",
-            "http://user@example.com/",
-            "http://:secret@example.com/",
-        ] {
+        for text in ["ftp://example.com/", "file:///etc/hosts", "http://user@example.com/", "http://:secret@example.com/"] {
             let failure = check_url(&Url::parse(text).unwrap(), &[]).unwrap_err();
             assert!(!failure.title.contains("secret"), "{}", failure.title);
         }
@@ -328,14 +265,7 @@ mod tests {
 
     #[test]
     fn names_that_mean_inside_are_known() {
-        for name in [
-            "localhost",
-            "LOCALHOST.",
-            "a.localhost",
-            "metadata.google.internal",
-            "db.internal",
-            "printer.local",
-        ] {
+        for name in ["localhost", "LOCALHOST.", "a.localhost", "metadata.google.internal", "db.internal", "printer.local"] {
             assert!(local_name(name), "{name}");
         }
         for name in ["example.com", "notlocalhost", "internal.example.com"] {

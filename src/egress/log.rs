@@ -29,10 +29,7 @@ impl Counters {
     /// Both numbers.
     #[must_use]
     pub fn read(&self) -> Traffic {
-        Traffic {
-            calls: self.calls.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-        }
+        Traffic { calls: self.calls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 

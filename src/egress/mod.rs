@@ -43,13 +43,7 @@ pub trait DayBudget: Send + Sync {
     ///
     /// # Errors
     /// When the registry cannot write: then no call may happen.
-    fn take<'a>(
-        &'a self,
-        key: &'a str,
-        day: i64,
-        wanted: u64,
-        limit: u64,
-    ) -> BoxFuture<'a, Result<u64, String>>;
+    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>>;
 }
 
 /// On whose behalf calls are made.
@@ -99,10 +93,7 @@ impl Answer {
     /// The first header called `name` (lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -155,40 +146,20 @@ impl Egress {
     /// One for the process, with the machine's clock and resolver.
     #[must_use]
     pub fn new(budget: Arc<dyn DayBudget>) -> Arc<Egress> {
-        Egress::with(
-            budget,
-            Arc::new(SystemClock),
-            Arc::new(resolve::SystemLookup),
-        )
+        Egress::with(budget, Arc::new(SystemClock), Arc::new(resolve::SystemLookup))
     }
 
     /// One with another clock and resolver.
     #[must_use]
-    pub fn with(
-        budget: Arc<dyn DayBudget>,
-        clock: Arc<dyn Clock>,
-        lookup: Arc<dyn resolve::Lookup>,
-    ) -> Arc<Egress> {
+    pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
         let (accounts, breakers, clients) = Default::default();
-        Arc::new(Egress {
-            budget,
-            clock,
-            lookup,
-            accounts,
-            breakers,
-            clients,
-        })
+        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients })
     }
 
     /// A session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
-        Session {
-            egress: Arc::clone(self),
-            caller,
-            counters: log::Counters::default(),
-            passes: Mutex::default(),
-        }
+        Session { egress: Arc::clone(self), caller, counters: log::Counters::default(), passes: Mutex::default() }
     }
 }
 
@@ -223,8 +194,7 @@ impl Session {
                 return Err(failure);
             }
             Err(_) => {
-                let failure = transport::Cause::NoSuchName
-                    .failure(host, "the resolver did not answer in time");
+                let failure = transport::Cause::NoSuchName.failure(host, "the resolver did not answer in time");
                 ticket.leave(breaker::Sign::Failing, &failure.title);
                 return Err(failure);
             }
@@ -234,55 +204,22 @@ impl Session {
         locked(&self.passes).insert(host.to_string(), (ticket.key.clone(), ticket.pass));
         // No driver tries one address after the other; IPv4 is the one that is routed everywhere.
         match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
-            Some(ip) => Ok(Admitted {
-                address: SocketAddr::new(*ip, port),
-                slot: Some(slot),
-                _ticket: Some(ticket),
-            }),
+            Some(ip) => Ok(Admitted { address: SocketAddr::new(*ip, port), slot: Some(slot), _ticket: Some(ticket) }),
             None => Err(transport::Cause::NoSuchName.failure(host, "the name has no address")),
         }
     }
 
     /// Tells breaker and log how a call that was admitted ended; `wire` is for example `postgres`.
-    pub fn settle(
-        &self,
-        wire: &str,
-        host: &str,
-        bytes: u64,
-        took: Duration,
-        failure: Option<&Failure>,
-    ) {
+    pub fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
         let now = self.egress.clock.now();
         let pass = locked(&self.passes).get(host).cloned();
         if let Some((key, pass)) = pass {
-            let words = failure
-                .map(|failure| failure.title.as_str())
-                .unwrap_or_default();
-            self.egress.breakers.leave(
-                &key,
-                pass,
-                sign(failure),
-                words,
-                now,
-                &self.caller.policy.breaker,
-            );
+            let words = failure.map(|failure| failure.title.as_str()).unwrap_or_default();
+            self.egress.breakers.leave(&key, pass, sign(failure), words, now, &self.caller.policy.breaker);
         }
         self.counters.bytes(bytes);
-        let error = failure
-            .map(|failure| failure.class.word())
-            .unwrap_or_default();
-        log::write(
-            &self.caller,
-            &log::Line {
-                method: wire,
-                host,
-                path: "",
-                status: 0,
-                bytes,
-                took,
-                error,
-            },
-        );
+        let error = failure.map(|failure| failure.class.word()).unwrap_or_default();
+        log::write(&self.caller, &log::Line { method: wire, host, path: "", status: 0, bytes, took, error });
     }
 
     /// Takes one call from the budgets for a local file and logs it; no address is involved.
@@ -290,23 +227,13 @@ impl Session {
     /// # Errors
     /// `Throttled` when the day's budget of this file is spent.
     pub async fn local(&self, path: &str) -> Result<(), Failure> {
-        self.egress
-            .accounts
-            .free(&self.caller, self.egress.clock.now())?;
+        self.egress.accounts.free(&self.caller, self.egress.clock.now())?;
         let slot = self.egress.accounts.enter(&self.caller).await?;
         self.charge().await?;
         self.counters.call();
         log::write(
             &self.caller,
-            &log::Line {
-                method: "READ FILE",
-                host: "",
-                path,
-                status: 0,
-                bytes: 0,
-                took: Duration::ZERO,
-                error: "",
-            },
+            &log::Line { method: "READ FILE", host: "", path, status: 0, bytes: 0, took: Duration::ZERO, error: "" },
         );
         drop(slot);
         Ok(())
@@ -316,9 +243,7 @@ impl Session {
     /// account before `wait` (1 s to 24 h) has passed. Answers the failure to report.
     #[must_use]
     pub fn later(&self, wait: Duration, words: &str) -> Failure {
-        self.egress
-            .accounts
-            .park(&self.caller, wait, self.egress.clock.now(), words)
+        self.egress.accounts.park(&self.caller, wait, self.egress.clock.now(), words)
     }
 
     /// Calls and bytes of this session so far.
@@ -332,13 +257,9 @@ impl Session {
 fn sign(failure: Option<&Failure>) -> breaker::Sign {
     match failure.map(|failure| failure.class) {
         Some(Class::Network | Class::Remote) => breaker::Sign::Failing,
-        Some(
-            Class::Throttled
-            | Class::BreakerOpen
-            | Class::EgressRefused
-            | Class::Interrupted
-            | Class::Bug,
-        ) => breaker::Sign::Unknown,
+        Some(Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::Bug) => {
+            breaker::Sign::Unknown
+        }
         _ => breaker::Sign::Alive,
     }
 }

@@ -67,14 +67,8 @@ mod tests {
 
     #[test]
     fn the_same_origin_is_followed() {
-        assert_eq!(
-            to("https://a.example/x/y?q=1", "../z"),
-            Ok(Some("https://a.example/z".to_string()))
-        );
-        assert_eq!(
-            to("https://a.example/", "https://A.example:443/v2#frag"),
-            Ok(Some("https://a.example/v2".to_string()))
-        );
+        assert_eq!(to("https://a.example/x/y?q=1", "../z"), Ok(Some("https://a.example/z".to_string())));
+        assert_eq!(to("https://a.example/", "https://A.example:443/v2#frag"), Ok(Some("https://a.example/v2".to_string())));
         let url = Url::parse("https://a.example/").unwrap();
         assert_eq!(target(200, Some("/x"), &url), Ok(None));
         assert_eq!(target(304, Some("/x"), &url), Ok(None));
@@ -96,21 +90,9 @@ mod tests {
         ] {
             let failure = to("https://a.example/x", location).unwrap_err();
             assert_eq!(failure.class, Class::EgressRefused, "{location}");
-            assert!(
-                failure.title.starts_with("https://a.example redirects to "),
-                "{}",
-                failure.title
-            );
+            assert!(failure.title.starts_with("https://a.example redirects to "), "{}", failure.title);
         }
-        assert!(
-            to("https://a.example/x", "https://b.example/")
-                .unwrap_err()
-                .title
-                .contains("https://b.example;")
-        );
-        assert_eq!(
-            to("https://a.example/x", "https://[").unwrap_err().class,
-            Class::Remote
-        );
+        assert!(to("https://a.example/x", "https://b.example/").unwrap_err().title.contains("https://b.example;"));
+        assert_eq!(to("https://a.example/x", "https://[").unwrap_err().class, Class::Remote);
     }
 }

@@ -50,21 +50,11 @@ pub enum NoAddress {
 ///
 /// # Errors
 /// When it has none, or none that passes.
-pub async fn resolve(
-    lookup: &dyn Lookup,
-    host: &str,
-    allowed: &[IpNet],
-) -> Result<Vec<IpAddr>, NoAddress> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
+pub async fn resolve(lookup: &dyn Lookup, host: &str, allowed: &[IpNet]) -> Result<Vec<IpAddr>, NoAddress> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = match bare.parse::<IpAddr>() {
         Ok(address) => vec![address],
-        Err(_) => lookup
-            .lookup(bare)
-            .await
-            .map_err(|error| unresolved(host, &error.to_string()))?,
+        Err(_) => lookup.lookup(bare).await.map_err(|error| unresolved(host, &error.to_string()))?,
     };
     if found.is_empty() {
         return Err(unresolved(host, "the name has no address"));
@@ -73,10 +63,7 @@ pub async fn resolve(
 }
 
 fn unresolved(host: &str, words: &str) -> NoAddress {
-    NoAddress::Unresolved(Unresolved {
-        host: host.to_string(),
-        words: words.to_string(),
-    })
+    NoAddress::Unresolved(Unresolved { host: host.to_string(), words: words.to_string() })
 }
 
 /// The guard inside the HTTP client.
@@ -91,21 +78,13 @@ impl reqwest::dns::Resolve for Guarded {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let lookup = Arc::clone(&self.lookup);
         let host = name.as_str().to_string();
-        let is_proxy = self
-            .proxy
-            .as_deref()
-            .is_some_and(|proxy| proxy.eq_ignore_ascii_case(&host));
-        let allowed = if is_proxy {
-            everything()
-        } else {
-            self.allowed.clone()
-        };
+        let is_proxy = self.proxy.as_deref().is_some_and(|proxy| proxy.eq_ignore_ascii_case(&host));
+        let allowed = if is_proxy { everything() } else { self.allowed.clone() };
         Box::pin(async move {
             match resolve(lookup.as_ref(), &host, &allowed).await {
                 // The port 0 is replaced by that of the URL.
                 Ok(addresses) => {
-                    let addresses: reqwest::dns::Addrs =
-                        Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
+                    let addresses: reqwest::dns::Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
                     Ok(addresses)
                 }
                 Err(NoAddress::Refused(refusal)) => Err(refusal.into()),
@@ -116,8 +95,5 @@ impl reqwest::dns::Resolve for Guarded {
 }
 
 fn everything() -> Vec<IpNet> {
-    vec![
-        IpNet::V4(ipnet::Ipv4Net::default()),
-        IpNet::V6(ipnet::Ipv6Net::default()),
-    ]
+    vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())]
 }

@@ -17,33 +17,16 @@ const DEFAULT: Duration = Duration::from_secs(60);
 const QUICK_BASE: Duration = Duration::from_millis(200);
 
 /// Headers that say when a spent quota starts anew.
-const RESETS: [&str; 4] = [
-    "x-ratelimit-reset",
-    "x-rate-limit-reset",
-    "ratelimit-reset",
-    "x-ratelimit-requests-reset",
-];
-const REMAINING: [&str; 3] = [
-    "x-ratelimit-remaining",
-    "x-rate-limit-remaining",
-    "ratelimit-remaining",
-];
+const RESETS: [&str; 4] = ["x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset", "x-ratelimit-requests-reset"];
+const REMAINING: [&str; 3] = ["x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining"];
 
 /// The wait that an answer asks for, if it is a throttle: 429 always, 503 with `Retry-After`, and 403
 /// with `Retry-After` or a spent quota (GitHub answers so).
 #[must_use]
 pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<Duration> {
-    let find = |name: &str| {
-        headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.trim())
-    };
+    let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
     let asked = find("retry-after").and_then(|value| retry_after(value, now));
-    let reset = RESETS
-        .iter()
-        .find_map(|name| find(name))
-        .and_then(|value| reset_after(value, now));
+    let reset = RESETS.iter().find_map(|name| find(name)).and_then(|value| reset_after(value, now));
     let spent = REMAINING.iter().any(|name| find(name) == Some("0"));
     let wait = match status {
         429 => asked.or(reset).unwrap_or(DEFAULT),
@@ -58,9 +41,7 @@ pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> O
 /// `draw` is from 0 up to 1.
 #[must_use]
 pub fn quick_wait(turn: u32, draw: f64) -> Duration {
-    QUICK_BASE
-        .saturating_mul(1 << turn.min(6))
-        .mul_f64(draw.clamp(0.0, 1.0))
+    QUICK_BASE.saturating_mul(1 << turn.min(6)).mul_f64(draw.clamp(0.0, 1.0))
 }
 
 /// Whether the status is worth a quick retry: a gateway that had no answer at this moment.
@@ -80,9 +61,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
     // A billion seconds are 31 years: such a number is a date, not a wait.
     match whole_seconds(value) {
-        Some(number) if number.as_secs() >= 100_000_000_000 => {
-            Some(Timestamp(i64::try_from(number.as_secs()).ok()?).since(now))
-        }
+        Some(number) if number.as_secs() >= 100_000_000_000 => Some(Timestamp(i64::try_from(number.as_secs()).ok()?).since(now)),
         Some(number) if number.as_secs() >= 1_000_000_000 => {
             Some(Timestamp(i64::try_from(number.as_secs()).ok()?.checked_mul(1000)?).since(now))
         }
@@ -100,12 +79,7 @@ fn whole_seconds(value: &str) -> Option<Duration> {
     }
     let more = u64::from(fraction.bytes().any(|byte| byte != b'0'));
     // Too many digits for a number are still "very long".
-    Some(Duration::from_secs(
-        whole
-            .parse::<u64>()
-            .unwrap_or(LONGEST.as_secs())
-            .saturating_add(more),
-    ))
+    Some(Duration::from_secs(whole.parse::<u64>().unwrap_or(LONGEST.as_secs()).saturating_add(more)))
 }
 
 #[cfg(test)]
@@ -117,10 +91,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_794_160_800_000);
 
     fn wait(status: u16, headers: &[(&str, &str)]) -> Option<u64> {
-        let headers: Vec<(String, String)> = headers
-            .iter()
-            .map(|(k, v)| ((*k).to_string(), (*v).to_string()))
-            .collect();
+        let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
         throttled(status, &headers, NOW).map(|wait| wait.as_secs())
     }
 
@@ -130,30 +101,15 @@ mod tests {
         assert_eq!(wait(429, &[("retry-after", "7")]), Some(7));
         assert_eq!(wait(429, &[("retry-after", "1.2")]), Some(2));
         assert_eq!(wait(429, &[("retry-after", "0")]), Some(1));
-        assert_eq!(
-            wait(429, &[("retry-after", "999999999999999999999999")]),
-            Some(86_400)
-        );
-        assert_eq!(
-            wait(429, &[("retry-after", "Sun, 08 Nov 2026 18:02:00 GMT")]),
-            Some(120)
-        );
-        assert_eq!(
-            wait(429, &[("retry-after", "Sun, 08 Nov 2020 18:02:00 GMT")]),
-            Some(1)
-        );
+        assert_eq!(wait(429, &[("retry-after", "999999999999999999999999")]), Some(86_400));
+        assert_eq!(wait(429, &[("retry-after", "Sun, 08 Nov 2026 18:02:00 GMT")]), Some(120));
+        assert_eq!(wait(429, &[("retry-after", "Sun, 08 Nov 2020 18:02:00 GMT")]), Some(1));
         assert_eq!(wait(429, &[("retry-after", "soon")]), Some(60));
         assert_eq!(wait(429, &[("retry-after", "-5")]), Some(60));
         assert_eq!(wait(429, &[("x-ratelimit-reset", "1794160830")]), Some(30));
-        assert_eq!(
-            wait(429, &[("x-ratelimit-reset", "1794160830000")]),
-            Some(30)
-        );
+        assert_eq!(wait(429, &[("x-ratelimit-reset", "1794160830000")]), Some(30));
         assert_eq!(wait(429, &[("x-ratelimit-reset", "45")]), Some(45));
-        assert_eq!(
-            wait(429, &[("x-ratelimit-reset", "2026-11-08T18:01:30Z")]),
-            Some(90)
-        );
+        assert_eq!(wait(429, &[("x-ratelimit-reset", "2026-11-08T18:01:30Z")]), Some(90));
         assert_eq!(wait(503, &[("retry-after", "7")]), Some(7));
     }
 
@@ -161,26 +117,8 @@ mod tests {
     fn other_answers_are_no_throttle() {
         assert_eq!(wait(503, &[]), None);
         assert_eq!(wait(403, &[]), None);
-        assert_eq!(
-            wait(
-                403,
-                &[
-                    ("x-ratelimit-reset", "1794160830"),
-                    ("x-ratelimit-remaining", "12")
-                ]
-            ),
-            None
-        );
-        assert_eq!(
-            wait(
-                403,
-                &[
-                    ("x-ratelimit-reset", "1794160830"),
-                    ("x-ratelimit-remaining", "0")
-                ]
-            ),
-            Some(30)
-        );
+        assert_eq!(wait(403, &[("x-ratelimit-reset", "1794160830"), ("x-ratelimit-remaining", "12")]), None);
+        assert_eq!(wait(403, &[("x-ratelimit-reset", "1794160830"), ("x-ratelimit-remaining", "0")]), Some(30));
         assert_eq!(wait(200, &[("retry-after", "7")]), None);
         assert_eq!(wait(401, &[("retry-after", "7")]), None);
     }

@@ -30,11 +30,8 @@ pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failur
     let mut url = request.url.clone();
     for _ in 0..=redirect::MOST {
         let answer = patiently(session, request, &headers, &url).await?;
-        let next = if request.follow_redirects {
-            redirect::target(answer.status, answer.header("location"), &url)?
-        } else {
-            None
-        };
+        let next =
+            if request.follow_redirects { redirect::target(answer.status, answer.header("location"), &url)? } else { None };
         match next {
             Some(next) => url = next,
             None => return Ok(answer),
@@ -43,12 +40,7 @@ pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failur
     Err(redirect::too_many(&url))
 }
 
-async fn patiently(
-    session: &Session,
-    request: &Request,
-    headers: &HeaderMap,
-    url: &Url,
-) -> Result<Answer, Failure> {
+async fn patiently(session: &Session, request: &Request, headers: &HeaderMap, url: &Url) -> Result<Answer, Failure> {
     let mut last = None;
     for turn in 0..=retry::QUICK_RETRIES {
         if turn > 0 {
@@ -61,35 +53,20 @@ async fn patiently(
             Tried::Again(result) => last = Some(result),
         }
     }
-    last.unwrap_or_else(|| {
-        Err(Failure::new(
-            Class::Bug,
-            "a call was never tried",
-            "report this as a defect of AAM",
-        ))
-    })
+    last.unwrap_or_else(|| Err(Failure::new(Class::Bug, "a call was never tried", "report this as a defect of AAM")))
 }
 
 async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &Url) -> Tried {
     let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
-    if let Err(failure) =
-        guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url))
-    {
+    if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url)) {
         return Tried::Held(failure);
     }
-    let client = match session
-        .egress
-        .clients
-        .of(&session.caller.policy, &session.egress.lookup)
-    {
+    let client = match session.egress.clients.of(&session.caller.policy, &session.egress.lookup) {
         Ok(client) => client,
         Err(failure) => return Tried::Held(failure),
     };
-    let (ticket, _slot) = match session
-        .gate(host, url.port_or_known_default().unwrap_or(0))
-        .await
-    {
+    let (ticket, _slot) = match session.gate(host, url.port_or_known_default().unwrap_or(0)).await {
         Ok(admitted) => admitted,
         Err(failure) => return Tried::Held(failure),
     };
@@ -101,11 +78,7 @@ async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &U
         Method::Head => reqwest::Method::HEAD,
     };
     let whole = patience(session);
-    let sending = client
-        .request(method, url.clone())
-        .headers(headers.clone())
-        .timeout(whole)
-        .send();
+    let sending = client.request(method, url.clone()).headers(headers.clone()).timeout(whole).send();
     let mut flight = Flight::start(session, ticket, request.method, url);
     match sending.await {
         Err(error) => flight.unanswered(error, whole),
@@ -124,12 +97,8 @@ fn patience(session: &Session) -> Duration {
 /// Behind a proxy nobody checks what a name resolves to, so names that mean "inside" are refused.
 fn beyond_proxy(session: &Session, url: &Url) -> Result<(), Failure> {
     match url.host() {
-        Some(url::Host::Domain(name))
-            if session.caller.policy.network.proxy.is_some() && guard::local_name(name) =>
-        {
-            let title = format!(
-                "{name} was not called: it is a name inside the network, and calls go through network.proxy"
-            );
+        Some(url::Host::Domain(name)) if session.caller.policy.network.proxy.is_some() && guard::local_name(name) => {
+            let title = format!("{name} was not called: it is a name inside the network, and calls go through network.proxy");
             Err(Failure::new(
                 Class::EgressRefused,
                 title,
@@ -144,20 +113,12 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
         let unusable = || {
-            let fix = "the credential holds a character that no header can carry; most often it is a line break at its end: remove it";
-            Failure::new(
-                Class::CredentialMissing,
-                format!("the value for the header {name} cannot be sent"),
-                fix,
-            )
+            let fix =
+                "the credential holds a character that no header can carry; most often it is a line break at its end: remove it";
+            Failure::new(Class::CredentialMissing, format!("the value for the header {name} cannot be sent"), fix)
         };
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
-            Failure::new(
-                Class::Bug,
-                format!("{name:?} is no header name"),
-                "report this as a defect of AAM",
-            )
-        })?;
+        let key = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Failure::new(Class::Bug, format!("{name:?} is no header name"), "report this as a defect of AAM"))?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| unusable())?;
         value.set_sensitive(true);
         map.append(key, value);
@@ -180,15 +141,7 @@ struct Flight<'a> {
 impl<'a> Flight<'a> {
     fn start(session: &'a Session, ticket: Ticket, method: Method, url: &'a Url) -> Flight<'a> {
         session.counters.call();
-        Flight {
-            session,
-            ticket,
-            method,
-            url,
-            started: Instant::now(),
-            heard: false,
-            over: false,
-        }
+        Flight { session, ticket, method, url, started: Instant::now(), heard: false, over: false }
     }
 
     fn host(&self) -> &str {
@@ -211,18 +164,7 @@ impl<'a> Flight<'a> {
             Method::Head => "HEAD",
         };
         let (host, path, took) = (self.host(), self.url.path(), self.started.elapsed());
-        log::write(
-            &self.session.caller,
-            &log::Line {
-                method,
-                host,
-                path,
-                status,
-                bytes,
-                took,
-                error,
-            },
-        );
+        log::write(&self.session.caller, &log::Line { method, host, path, status, bytes, took, error });
     }
 
     fn unanswered(&mut self, error: reqwest::Error, whole: Duration) -> Tried {
@@ -235,43 +177,21 @@ impl<'a> Flight<'a> {
             _ => Sign::Failing,
         };
         self.end(sign, &failure.title, 0, 0, failure.class.word());
-        if cause.passes_by_itself() {
-            Tried::Again(Err(failure))
-        } else {
-            Tried::Sent(Err(failure))
-        }
+        if cause.passes_by_itself() { Tried::Again(Err(failure)) } else { Tried::Sent(Err(failure)) }
     }
 
-    async fn answered(
-        &mut self,
-        response: reqwest::Response,
-        max_bytes: u64,
-        whole: Duration,
-    ) -> Tried {
+    async fn answered(&mut self, response: reqwest::Response, max_bytes: u64, whole: Duration) -> Tried {
         let status = response.status().as_u16();
         let headers: Vec<(String, String)> = response
             .headers()
             .iter()
-            .map(|(name, value)| {
-                (
-                    name.as_str().to_string(),
-                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                )
-            })
+            .map(|(name, value)| (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
         let now = self.session.egress.clock.now();
         if let Some(wait) = retry::throttled(status, &headers, now) {
-            let body = body::read(response, body::WORDS)
-                .await
-                .unwrap_or_else(|(_, _)| Bytes::new());
+            let body = body::read(response, body::WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
             let words = format!("{status} from {}: {}", self.at(), body::excerpt(&body));
-            self.end(
-                Sign::Unknown,
-                &words,
-                status,
-                body.len() as u64,
-                Class::Throttled.word(),
-            );
+            self.end(Sign::Unknown, &words, status, body.len() as u64, Class::Throttled.word());
             return Tried::Sent(Err(self.session.egress.accounts.park(
                 &self.session.caller,
                 wait,
@@ -286,27 +206,14 @@ impl<'a> Flight<'a> {
         match body::read(response, max_bytes).await {
             Err((bytes, trouble)) => {
                 let failure = trouble.failure(&self.at(), bytes, whole);
-                let sign = if matches!(trouble, Trouble::TooLong(_)) {
-                    sign
-                } else {
-                    Sign::Failing
-                };
+                let sign = if matches!(trouble, Trouble::TooLong(_)) { sign } else { Sign::Failing };
                 self.end(sign, &failure.title, status, bytes, failure.class.word());
                 Tried::Sent(Err(failure))
             }
             Ok(body) => {
                 self.end(sign, &words, status, body.len() as u64, "");
-                let answer = Ok(Answer {
-                    status,
-                    headers,
-                    body,
-                    url: self.url.clone(),
-                });
-                if retry::passing_trouble(status) {
-                    Tried::Again(answer)
-                } else {
-                    Tried::Sent(answer)
-                }
+                let answer = Ok(Answer { status, headers, body, url: self.url.clone() });
+                if retry::passing_trouble(status) { Tried::Again(answer) } else { Tried::Sent(answer) }
             }
         }
     }
@@ -316,11 +223,7 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.over {
             // A host that lets its callers wait until they give up is not well; a slow body says less.
-            let sign = if self.heard {
-                Sign::Unknown
-            } else {
-                Sign::Failing
-            };
+            let sign = if self.heard { Sign::Unknown } else { Sign::Failing };
             let words = format!("{} gave no answer before the step ended", self.at());
             self.end(sign, &words, 0, 0, "abandoned");
         }

@@ -148,16 +148,11 @@ pub fn words(error: reqwest::Error) -> String {
 pub fn cut(error: &reqwest::Error) -> bool {
     let mut link: Option<&(dyn Error + 'static)> = error.source();
     while let Some(error) = link {
-        let hyper = error
-            .downcast_ref::<hyper::Error>()
-            .is_some_and(|error| error.is_incomplete_message() || error.is_closed());
+        let hyper = error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_closed());
         let io = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
             matches!(
                 error.kind(),
-                ErrorKind::UnexpectedEof
-                    | ErrorKind::ConnectionReset
-                    | ErrorKind::ConnectionAborted
-                    | ErrorKind::BrokenPipe
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
             )
         });
         if hyper || io {
@@ -198,14 +193,12 @@ fn of_io(error: &std::io::Error) -> Option<Cause> {
     }
     match error.kind() {
         ErrorKind::ConnectionRefused => Some(Cause::Refused),
-        ErrorKind::ConnectionReset
-        | ErrorKind::ConnectionAborted
-        | ErrorKind::BrokenPipe
-        | ErrorKind::UnexpectedEof => Some(Cause::Closed),
-        ErrorKind::HostUnreachable
-        | ErrorKind::NetworkUnreachable
-        | ErrorKind::NetworkDown
-        | ErrorKind::AddrNotAvailable => Some(Cause::Unreachable),
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => {
+            Some(Cause::Closed)
+        }
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown | ErrorKind::AddrNotAvailable => {
+            Some(Cause::Unreachable)
+        }
         _ => None,
     }
 }
@@ -213,21 +206,15 @@ fn of_io(error: &std::io::Error) -> Option<Cause> {
 fn of_tls(error: &rustls::Error) -> Cause {
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Cause::CertificateName
-            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::CertificateName,
             // A bad signature: an authority of the same name with another key, as after a renewal.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                Cause::CertificateIssuer
-            }
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::CertificateIssuer,
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Cause::CertificateExpired,
             // A self-signed end certificate is refused with words of its own.
-            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-                Cause::CertificateIssuer
-            }
+            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Cause::CertificateIssuer,
             _ => Cause::Tls,
         },
         _ => Cause::Tls,
@@ -241,11 +228,8 @@ mod tests {
 
     #[test]
     fn every_cause_has_its_words() {
-        let refusal = Refusal {
-            host: "db.acme.example".to_string(),
-            address: "10.1.2.3".parse().unwrap(),
-            kind: "a private address",
-        };
+        let refusal =
+            Refusal { host: "db.acme.example".to_string(), address: "10.1.2.3".parse().unwrap(), kind: "a private address" };
         let causes = [
             Cause::Guard(refusal),
             Cause::NoSuchName,
@@ -264,14 +248,7 @@ mod tests {
         let mut text = String::new();
         for cause in causes {
             let failure = cause.failure("db.acme.example:8443", "the error's own words");
-            writeln!(
-                text,
-                "{}: {}\n  fix: {}",
-                failure.class.word(),
-                failure.title,
-                failure.fix
-            )
-            .unwrap();
+            writeln!(text, "{}: {}\n  fix: {}", failure.class.word(), failure.title, failure.fix).unwrap();
         }
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
         insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {
@@ -282,21 +259,13 @@ mod tests {
     #[test]
     fn certificates_are_told_apart() {
         let of = |error| of_tls(&rustls::Error::InvalidCertificate(error));
-        assert_eq!(
-            of(CertificateError::NotValidForName),
-            Cause::CertificateName
-        );
-        assert_eq!(
-            of(CertificateError::UnknownIssuer),
-            Cause::CertificateIssuer
-        );
+        assert_eq!(of(CertificateError::NotValidForName), Cause::CertificateName);
+        assert_eq!(of(CertificateError::UnknownIssuer), Cause::CertificateIssuer);
         assert_eq!(of(CertificateError::Expired), Cause::CertificateExpired);
         assert_eq!(of(CertificateError::BadSignature), Cause::CertificateIssuer);
         assert_eq!(of(CertificateError::BadEncoding), Cause::Tls);
-        let wrapped = std::io::Error::new(
-            ErrorKind::InvalidData,
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer),
-        );
+        let wrapped =
+            std::io::Error::new(ErrorKind::InvalidData, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer));
         assert_eq!(known(&wrapped), Some(Cause::CertificateIssuer));
     }
 }

@@ -78,7 +78,12 @@ impl Verdict {
             .unreadable
             .iter()
             .cloned()
-            .chain(self.declared.iter().filter(|debt| debt.severity.stops()).map(|debt| format!("{} {}: {}", debt.severity, debt.id, debt.what)))
+            .chain(
+                self.declared
+                    .iter()
+                    .filter(|debt| debt.severity.stops())
+                    .map(|debt| format!("{} {}: {}", debt.severity, debt.id, debt.what)),
+            )
             .chain(self.undeclared.iter().map(|finding| format!("undeclared {finding}")))
             .collect();
         let first = stopping.first().cloned().unwrap_or_else(|| "nothing stops this run".to_string());
@@ -95,7 +100,11 @@ impl Verdict {
                 self.count(Severity::Medium),
                 self.count(Severity::Low)
             ),
-            format!("Undeclared: {} found by the sentinel, {} row(s) of DEBT.md unreadable", self.undeclared.len(), self.unreadable.len()),
+            format!(
+                "Undeclared: {} found by the sentinel, {} row(s) of DEBT.md unreadable",
+                self.undeclared.len(),
+                self.unreadable.len()
+            ),
             format!("First: {first}"),
             format!("Then: {more}"),
             format!("Approve with: aam gate --approve \"{APPROVAL}\" (make: APPROVE=\"{APPROVAL}\"), or pay the debt"),
@@ -131,10 +140,14 @@ fn read(text: &str) -> (Vec<Debt>, Vec<String>) {
             Some((_, severity)) if cells.len() == 6 && cells.iter().all(|cell| !cell.is_empty()) => {
                 rows.push(Debt { id: id.to_string(), severity: *severity, what: what.to_string(), row: line.to_string() });
             }
-            Some(_) => unreadable.push(format!("DEBT.md line {}: {id} needs all of severity, what, rationale, payoff plan, ETA", number + 1)),
+            Some(_) => unreadable
+                .push(format!("DEBT.md line {}: {id} needs all of severity, what, rationale, payoff plan, ETA", number + 1)),
             None => {
                 let near = nearest(plain, Severity::WORDS.iter().map(|(word, _)| *word)).unwrap_or("High");
-                unreadable.push(format!("DEBT.md line {}: severity {plain:?} is none of Blocker, High, Medium, Low (did you mean {near}?)", number + 1));
+                unreadable.push(format!(
+                    "DEBT.md line {}: severity {plain:?} is none of Blocker, High, Medium, Low (did you mean {near}?)",
+                    number + 1
+                ));
             }
         }
     }
@@ -146,7 +159,9 @@ mod tests {
     use super::*;
 
     fn row(severity: &str) -> String {
-        format!("| id | severity | what | rationale | payoff plan | ETA |\n|---|---|---|---|---|---|\n| D1 | {severity} | x | y | z | soon |\n")
+        format!(
+            "| id | severity | what | rationale | payoff plan | ETA |\n|---|---|---|---|---|---|\n| D1 | {severity} | x | y | z | soon |\n"
+        )
     }
 
     #[test]

@@ -81,7 +81,8 @@ fn contains(line: &str, first: &str, second: &str) -> bool {
 /// `prefix` followed by at least `length` characters of a token, with some variety: a row of X is no secret.
 fn secret(line: &str, prefix: &str, length: usize) -> bool {
     line.match_indices(prefix).any(|(at, _)| {
-        let rest: String = line[at + prefix.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
+        let rest: String =
+            line[at + prefix.len()..].chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).collect();
         let variety: std::collections::BTreeSet<char> = rest.chars().collect();
         let starts_word = !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
         starts_word && rest.len() >= length && (length == 0 || variety.len() >= 6)

@@ -36,12 +36,7 @@ pub fn check(root: &Path, limits: Limits, now: Timestamp) -> Checked {
     loop {
         let scan = scanner.scan(now);
         for report in &scan.changed {
-            checked.intents.extend(
-                report
-                    .intents
-                    .iter()
-                    .map(|(intent, _)| (Arc::clone(&report.path), intent.clone())),
-            );
+            checked.intents.extend(report.intents.iter().map(|(intent, _)| (Arc::clone(&report.path), intent.clone())));
             checked.warnings.extend(report.warnings.iter().cloned());
         }
         scanner.accept(&scan);
@@ -55,9 +50,7 @@ pub fn check(root: &Path, limits: Limits, now: Timestamp) -> Checked {
     let (connections, disputed) = disputed(root, &checked.intents);
     checked.connections = connections;
     checked.warnings.extend(disputed);
-    checked
-        .warnings
-        .sort_by(|a, b| (&a.file, a.place, &a.pointer).cmp(&(&b.file, b.place, &b.pointer)));
+    checked.warnings.sort_by(|a, b| (&a.file, a.place, &a.pointer).cmp(&(&b.file, b.place, &b.pointer)));
     checked
 }
 
@@ -68,9 +61,7 @@ fn disputed(root: &Path, intents: &[(Arc<str>, Intent)]) -> (usize, Vec<Problem>
     let mut warnings = Vec::new();
     for (path, intent) in intents {
         let digest = intent.digest();
-        let (other, known) = *first
-            .entry(intent.connection_id())
-            .or_insert((path, digest));
+        let (other, known) = *first.entry(intent.connection_id()).or_insert((path, digest));
         if known != digest {
             let message = format!(
                 "{} {} is described differently in {}",
@@ -79,11 +70,7 @@ fn disputed(root: &Path, intents: &[(Arc<str>, Intent)]) -> (usize, Vec<Problem>
                 root.join(other).display()
             );
             let hint = "keep one description; of two, the one that was saved last is in force";
-            warnings.push(
-                Problem::new("", message)
-                    .hint(hint)
-                    .in_file(root.join(path.as_ref()).display().to_string()),
-            );
+            warnings.push(Problem::new("", message).hint(hint).in_file(root.join(path.as_ref()).display().to_string()));
         }
     }
     (first.len(), warnings)

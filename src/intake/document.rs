@@ -22,29 +22,17 @@ pub(super) fn item(mut document: Value) -> Item {
     let mut problems = schema::problems(&document);
     problems.extend(misplaced_secrets(&document));
     problems.extend(bad_instant(&document, &problems));
-    let fault = if schema::unsafe_scopes(&document) {
-        Fault::UnsafeScopes
-    } else {
-        Fault::Invalid
-    };
-    let outcome = if problems.is_empty() {
-        accept(document)
-    } else {
-        Err(Refusal { fault, problems })
-    };
+    let fault = if schema::unsafe_scopes(&document) { Fault::UnsafeScopes } else { Fault::Invalid };
+    let outcome = if problems.is_empty() { accept(document) } else { Err(Refusal { fault, problems }) };
     Item { outcome, warnings }
 }
 
 /// The schema's date-time and AAM's clock must agree on every instant.
 fn bad_instant(document: &Value, problems: &[Problem]) -> Option<Problem> {
     let ts = document.pointer("/evidence/ts")?.as_str()?;
-    let known = problems
-        .iter()
-        .any(|problem| problem.pointer == "/evidence/ts");
-    (!known && Timestamp::parse(ts).is_err()).then(|| {
-        Problem::new("/evidence/ts", "is no instant that AAM can reckon with")
-            .hint("for example 2026-11-08T18:00:00Z")
-    })
+    let known = problems.iter().any(|problem| problem.pointer == "/evidence/ts");
+    (!known && Timestamp::parse(ts).is_err())
+        .then(|| Problem::new("/evidence/ts", "is no instant that AAM can reckon with").hint("for example 2026-11-08T18:00:00Z"))
 }
 
 /// Warns of unknown fields and takes secrets out of them: documents are stored and shown.
@@ -52,15 +40,10 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let mut unknown = 0_usize;
     for place in ["", "/evidence", "/owner"] {
-        let (Some(known), Some(Value::Object(fields))) =
-            (schema::known_fields(place), document.pointer_mut(place))
-        else {
+        let (Some(known), Some(Value::Object(fields))) = (schema::known_fields(place), document.pointer_mut(place)) else {
             continue;
         };
-        for (name, value) in fields
-            .iter_mut()
-            .filter(|(name, _)| !known.contains(&name.as_str()))
-        {
+        for (name, value) in fields.iter_mut().filter(|(name, _)| !known.contains(&name.as_str())) {
             let removed = remove_secrets(name, value);
             unknown += 1;
             if unknown > MAX_WARNINGS {
@@ -68,23 +51,18 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
             }
             let near = crate::model::problem::nearest(name, known.iter().copied());
             let hint = match near {
-                _ if removed => format!(
-                    "it looked like a secret and is stored as {REMOVED}; say where it lives in credential_locator"
-                ),
+                _ if removed => {
+                    format!("it looked like a secret and is stored as {REMOVED}; say where it lives in credential_locator")
+                }
                 Some(near) => format!("did you mean {near}?"),
                 None => "it is stored with the intent and has no effect".to_string(),
             };
-            warnings.push(
-                Problem::new(format!("{place}/{}", token(name)), "is an unknown field").hint(hint),
-            );
+            warnings.push(Problem::new(format!("{place}/{}", token(name)), "is an unknown field").hint(hint));
         }
     }
     let more = unknown.saturating_sub(MAX_WARNINGS);
     if more > 0 {
-        warnings.push(Problem::new(
-            "",
-            format!("there are {more} more unknown fields"),
-        ));
+        warnings.push(Problem::new("", format!("there are {more} more unknown fields")));
     }
     warnings
 }
@@ -93,28 +71,15 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
 fn remove_secrets(name: &str, value: &mut Value) -> bool {
     match value {
         Value::String(text) => {
-            let secret = leaks::secret_name(name)
-                || leaks::secret_value(text)
-                || leaks::secret_in_address(text);
+            let secret = leaks::secret_name(name) || leaks::secret_value(text) || leaks::secret_in_address(text);
             if secret {
                 *text = REMOVED.to_string();
             }
             secret
         }
         // All are visited: one secret must not hide the next.
-        Value::Array(items) => {
-            items
-                .iter_mut()
-                .filter_map(|item| remove_secrets(name, item).then_some(()))
-                .count()
-                > 0
-        }
-        Value::Object(map) => {
-            map.iter_mut()
-                .filter_map(|(key, item)| remove_secrets(key, item).then_some(()))
-                .count()
-                > 0
-        }
+        Value::Array(items) => items.iter_mut().filter_map(|item| remove_secrets(name, item).then_some(())).count() > 0,
+        Value::Object(map) => map.iter_mut().filter_map(|(key, item)| remove_secrets(key, item).then_some(())).count() > 0,
         _ => false,
     }
 }
@@ -123,35 +88,15 @@ fn remove_secrets(name: &str, value: &mut Value) -> bool {
 fn misplaced_secrets(document: &Value) -> Vec<Problem> {
     let hint = "remove it and rotate it; put it into an environment variable and write \"credential_locator\": \"env:NAME\"";
     let mut problems = Vec::new();
-    let ids = document
-        .get("resource_ids")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .take(64)
-        .enumerate();
+    let ids = document.get("resource_ids").and_then(Value::as_array).into_iter().flatten().take(64).enumerate();
     for (index, id) in ids.filter_map(|(index, id)| id.as_str().map(|id| (index, id))) {
         if leaks::secret_in_address(id) || leaks::secret_value(id) {
-            problems.push(
-                Problem::new(format!("/resource_ids/{index}"), "holds a credential").hint(hint),
-            );
+            problems.push(Problem::new(format!("/resource_ids/{index}"), "holds a credential").hint(hint));
         }
     }
-    for pointer in [
-        "/credential_locator",
-        "/source_type",
-        "/namespace",
-        "/evidence/status",
-        "/owner/user",
-    ] {
-        let text = document
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let behind = text
-            .split_once(':')
-            .filter(|_| pointer == "/credential_locator")
-            .map_or(text, |(_, rest)| rest);
+    for pointer in ["/credential_locator", "/source_type", "/namespace", "/evidence/status", "/owner/user"] {
+        let text = document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let behind = text.split_once(':').filter(|_| pointer == "/credential_locator").map_or(text, |(_, rest)| rest);
         if leaks::secret_value(behind) {
             problems.push(Problem::new(pointer, "holds a credential itself").hint(hint));
         }
@@ -168,19 +113,14 @@ fn accept(mut document: Value) -> Result<Intent, Refusal> {
     }
     // The parser's words are dropped on purpose: they may repeat a value.
     serde_json::from_value(document).map_err(|_| {
-        let problem = Problem::new("", "passed the schema but does not fit AAM's model")
-            .hint("report this as a defect of aam");
+        let problem = Problem::new("", "passed the schema but does not fit AAM's model").hint("report this as a defect of aam");
         Refusal::of(Fault::Invalid, problem)
     })
 }
 
 fn normalise(fields: &mut Map<String, Value>) {
-    fields
-        .entry("scopes_mode")
-        .or_insert_with(|| SAFE_READONLY.into());
-    fields
-        .entry("namespace")
-        .or_insert_with(|| DEFAULT_NAMESPACE.into());
+    fields.entry("scopes_mode").or_insert_with(|| SAFE_READONLY.into());
+    fields.entry("namespace").or_insert_with(|| DEFAULT_NAMESPACE.into());
     if let Some(Value::Array(ids)) = fields.get_mut("resource_ids") {
         ids.sort_unstable_by(|a, b| a.as_str().cmp(&b.as_str()));
         ids.dedup();

@@ -58,28 +58,15 @@ impl Scanner {
 
     /// A scanner that remembers the marks stored by an earlier process.
     #[must_use]
-    pub fn from_marks(
-        root: impl Into<PathBuf>,
-        limits: Limits,
-        marks: impl IntoIterator<Item = (String, Mark)>,
-    ) -> Scanner {
-        let marks = marks
-            .into_iter()
-            .map(|(path, mark)| (path.into(), Known { mark, seen: 0 }))
-            .collect();
-        Scanner {
-            marks,
-            ..Scanner::new(root, limits)
-        }
+    pub fn from_marks(root: impl Into<PathBuf>, limits: Limits, marks: impl IntoIterator<Item = (String, Mark)>) -> Scanner {
+        let marks = marks.into_iter().map(|(path, mark)| (path.into(), Known { mark, seen: 0 })).collect();
+        Scanner { marks, ..Scanner::new(root, limits) }
     }
 
     /// Another number of files to read in one scan.
     #[must_use]
     pub fn batch(self, files: usize) -> Scanner {
-        Scanner {
-            batch: files.max(1),
-            ..self
-        }
+        Scanner { batch: files.max(1), ..self }
     }
 
     /// The folder that is scanned.
@@ -94,20 +81,11 @@ impl Scanner {
         self.round = self.round.wrapping_add(1);
         let (listing, dirty, files) = self.stat_all();
         let (dirty, more) = self.batched(dirty);
-        let mut scan = Scan {
-            files,
-            more,
-            look_again: more,
-            root: listing.root,
-            ..Scan::default()
-        };
+        let mut scan = Scan { files, more, look_again: more, root: listing.root, ..Scan::default() };
         for (path, outcome) in self.read_all(dirty) {
             self.judge(path, outcome, now, &mut scan);
         }
-        scan.folder = listing
-            .folder
-            .clone()
-            .or_else(|| self.emptied(&listing, files));
+        scan.folder = listing.folder.clone().or_else(|| self.emptied(&listing, files));
         // While files wait to be read, a renamed one would look gone before it is found again.
         if scan.folder.is_none() && !more {
             self.find_gone(&listing, &mut scan);
@@ -123,8 +101,7 @@ impl Scanner {
             if report.complete() {
                 self.troubles.remove(&report.path);
             } else {
-                self.troubles
-                    .insert(Arc::clone(&report.path), report.problems.clone());
+                self.troubles.insert(Arc::clone(&report.path), report.problems.clone());
             }
         }
         for (path, mark, _) in &scan.touched {
@@ -140,10 +117,7 @@ impl Scanner {
     }
 
     fn remember(&mut self, path: &str, mark: Mark) {
-        let known = Known {
-            mark,
-            seen: self.round,
-        };
+        let known = Known { mark, seen: self.round };
         match self.marks.get_mut(path) {
             Some(slot) => *slot = known,
             None => drop(self.marks.insert(path.into(), known)),
@@ -170,13 +144,9 @@ impl Scanner {
     /// The files to read now, new ones first. Bad files are tried every time and do not count:
     /// many of them must not keep a new one waiting.
     fn batched(&self, dirty: Vec<(Arc<str>, Found)>) -> (Vec<(Arc<str>, Found)>, bool) {
-        let (bad, mut dirty): (Vec<_>, Vec<_>) = dirty
-            .into_iter()
-            .partition(|(path, _)| self.troubles.contains_key(path));
+        let (bad, mut dirty): (Vec<_>, Vec<_>) = dirty.into_iter().partition(|(path, _)| self.troubles.contains_key(path));
         let more = dirty.len() > self.batch;
-        dirty.sort_by_cached_key(|(path, _)| {
-            (self.marks.contains_key(path.as_ref()), Arc::clone(path))
-        });
+        dirty.sort_by_cached_key(|(path, _)| (self.marks.contains_key(path.as_ref()), Arc::clone(path)));
         dirty.truncate(self.batch);
         dirty.extend(bad);
         dirty.sort_unstable_by(|a, b| a.0.cmp(&b.0));
@@ -185,32 +155,19 @@ impl Scanner {
 
     /// Reads and parses, on all cores when there is much.
     fn read_all(&self, dirty: Vec<(Arc<str>, Found)>) -> Vec<(Arc<str>, Outcome)> {
-        let cores = std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(8);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let one = |(path, found): &(Arc<str>, Found)| (Arc::clone(path), self.outcome(path, found));
         if dirty.len() < PARALLEL_FROM || cores == 1 {
             return dirty.iter().map(one).collect();
         }
         std::thread::scope(|scope| {
             let parts: Vec<_> = dirty.chunks(dirty.len().div_ceil(cores)).collect();
-            let workers: Vec<_> = parts
-                .iter()
-                .map(|part| {
-                    (
-                        scope.spawn(|| part.iter().map(one).collect::<Vec<_>>()),
-                        *part,
-                    )
-                })
-                .collect();
+            let workers: Vec<_> =
+                parts.iter().map(|part| (scope.spawn(|| part.iter().map(one).collect::<Vec<_>>()), *part)).collect();
             // A worker that died is redone here: then the panic is on a thread that is guarded.
             workers
                 .into_iter()
-                .flat_map(|(worker, part)| {
-                    worker
-                        .join()
-                        .unwrap_or_else(|_| part.iter().map(one).collect())
-                })
+                .flat_map(|(worker, part)| worker.join().unwrap_or_else(|_| part.iter().map(one).collect()))
                 .collect()
         })
     }
@@ -219,8 +176,7 @@ impl Scanner {
         let full = self.root.join(path.as_ref());
         let name = full.display().to_string();
         let unusable = |why: String| {
-            let problem = Problem::new("", why)
-                .hint("what this file desired before is kept until it can be read or is removed");
+            let problem = Problem::new("", why).hint("what this file desired before is kept until it can be read or is removed");
             Outcome::Unusable(vec![problem.in_file(name.clone())])
         };
         let content = match found {
@@ -233,31 +189,17 @@ impl Scanner {
         let digest = Digest::of(&content.bytes);
         let mut half = [0; 16];
         half.copy_from_slice(&digest.0[..16]);
-        let mark = Mark {
-            stamp: content.stamp,
-            content: half,
-        };
-        let before = self
-            .marks
-            .get(path.as_ref())
-            .map(|known| known.mark.content);
+        let mark = Mark { stamp: content.stamp, content: half };
+        let before = self.marks.get(path.as_ref()).map(|known| known.mark.content);
         if before == Some(half) {
-            return Outcome::Same {
-                mark,
-                moved: content.moved,
-            };
+            return Outcome::Same { mark, moved: content.moved };
         }
-        Outcome::Read {
-            report: Box::new(report(path, &name, &content.bytes, &self.limits, mark)),
-            moved: content.moved,
-        }
+        Outcome::Read { report: Box::new(report(path, &name, &content.bytes, &self.limits, mark)), moved: content.moved }
     }
 
     fn judge(&self, path: Arc<str>, outcome: Outcome, now: Timestamp, scan: &mut Scan) {
         let mut settle = |mark: &mut Mark, moved: bool| {
-            let age = now
-                .0
-                .saturating_sub(mark.stamp.mtime_ns.div_euclid(1_000_000));
+            let age = now.0.saturating_sub(mark.stamp.mtime_ns.div_euclid(1_000_000));
             // A file of the future, beyond a minute, is a wrong clock and not a fresh write.
             if moved || (-60_000..=FRESH_MS).contains(&age) {
                 mark.stamp = Mark::NONE.stamp;
@@ -267,11 +209,7 @@ impl Scanner {
         match outcome {
             Outcome::Same { mut mark, moved } => {
                 settle(&mut mark, moved);
-                if self
-                    .marks
-                    .get(path.as_ref())
-                    .is_none_or(|known| known.mark != mark)
-                {
+                if self.marks.get(path.as_ref()).is_none_or(|known| known.mark != mark) {
                     let good = !self.troubles.contains_key(&path);
                     scan.touched.push((path, mark, good));
                 }
@@ -282,13 +220,7 @@ impl Scanner {
             }
             // Tried at every scan, because a right may be given without touching the file; told once.
             Outcome::Unusable(problems) if self.troubles.get(&path) != Some(&problems) => {
-                scan.changed.push(FileReport {
-                    path,
-                    intents: Vec::new(),
-                    warnings: Vec::new(),
-                    problems,
-                    mark: Mark::NONE,
-                });
+                scan.changed.push(FileReport { path, intents: Vec::new(), warnings: Vec::new(), problems, mark: Mark::NONE });
             }
             Outcome::Unusable(_) => {}
         }
@@ -296,23 +228,19 @@ impl Scanner {
 
     /// A folder that is another one than before, and empty, is more likely a lost mount than a wish.
     fn emptied(&self, listing: &Listing, files: usize) -> Option<Problem> {
-        let suspicious = files == 0
-            && !self.marks.is_empty()
-            && listing.root.is_some()
-            && listing.root != self.identity;
+        let suspicious = files == 0 && !self.marks.is_empty() && listing.root.is_some() && listing.root != self.identity;
         suspicious.then(|| {
-            let message =
-                format!("the intents folder is empty and is not the one that held {} files before; nothing is withdrawn", self.marks.len());
+            let message = format!(
+                "the intents folder is empty and is not the one that held {} files before; nothing is withdrawn",
+                self.marks.len()
+            );
             let hint = "mount or restore the folder; if it is meant to be empty, put a file none.json with [] into it";
             Problem::new("", message).hint(hint).in_file(self.root.display().to_string())
         })
     }
 
     fn find_gone(&self, listing: &Listing, scan: &mut Scan) {
-        let unseen = self
-            .marks
-            .iter()
-            .filter(|(path, known)| known.seen != self.round && !listing.may_hide(path));
+        let unseen = self.marks.iter().filter(|(path, known)| known.seen != self.round && !listing.may_hide(path));
         for (path, known) in unseen {
             // A name that moved while its folder was listed may be missed once, not twice.
             let missed_once = known.seen == self.round.wrapping_sub(1);
@@ -326,28 +254,12 @@ impl Scanner {
     }
 
     fn gather_problems(&self, listing: Listing, scan: &mut Scan) {
-        let settled: HashSet<&str> = scan
-            .changed
-            .iter()
-            .map(|report| report.path.as_ref())
-            .chain(scan.gone.iter().map(AsRef::as_ref))
-            .collect();
-        let old = self
-            .troubles
-            .iter()
-            .filter(|(path, _)| !settled.contains(path.as_ref()))
-            .flat_map(|(_, problems)| problems);
-        let mut all: Vec<Problem> = scan
-            .folder
-            .iter()
-            .cloned()
-            .chain(listing.problems)
-            .collect();
+        let settled: HashSet<&str> =
+            scan.changed.iter().map(|report| report.path.as_ref()).chain(scan.gone.iter().map(AsRef::as_ref)).collect();
+        let old = self.troubles.iter().filter(|(path, _)| !settled.contains(path.as_ref())).flat_map(|(_, problems)| problems);
+        let mut all: Vec<Problem> = scan.folder.iter().cloned().chain(listing.problems).collect();
         all.extend(self.hidden(&listing.silent));
-        all.extend(
-            old.chain(scan.changed.iter().flat_map(|report| &report.problems))
-                .cloned(),
-        );
+        all.extend(old.chain(scan.changed.iter().flat_map(|report| &report.problems)).cloned());
         all.sort_by(|a, b| (&a.file, a.place, &a.pointer).cmp(&(&b.file, b.place, &b.pointer)));
         scan.problems = all;
     }
@@ -355,20 +267,13 @@ impl Scanner {
     /// Links to nowhere matter only if files were read behind them: these are held.
     fn hidden(&self, links: &[String]) -> Vec<Problem> {
         let behind = |link: &str| {
-            let below = |path: &str| {
-                path.strip_prefix(link)
-                    .is_some_and(|rest| rest.starts_with('/'))
-            };
+            let below = |path: &str| path.strip_prefix(link).is_some_and(|rest| rest.starts_with('/'));
             self.marks.keys().filter(|path| below(path)).count()
         };
         let told = |(link, files): (&String, usize)| {
-            let message = format!(
-                "is a link that leads nowhere; what {files} files behind it desired before is kept"
-            );
+            let message = format!("is a link that leads nowhere; what {files} files behind it desired before is kept");
             let hint = "restore the folder it points to, or remove the link to withdraw them";
-            Problem::new("", message)
-                .hint(hint)
-                .in_file(self.root.join(link).display().to_string())
+            Problem::new("", message).hint(hint).in_file(self.root.join(link).display().to_string())
         };
         let counted = links.iter().map(|link| (link, behind(link)));
         counted.filter(|(_, files)| *files > 0).map(told).collect()
@@ -389,13 +294,7 @@ enum Outcome {
 }
 
 fn report(path: &Arc<str>, name: &str, bytes: &[u8], limits: &Limits, mark: Mark) -> FileReport {
-    let mut report = FileReport {
-        path: Arc::clone(path),
-        intents: Vec::new(),
-        warnings: Vec::new(),
-        problems: Vec::new(),
-        mark,
-    };
+    let mut report = FileReport { path: Arc::clone(path), intents: Vec::new(), warnings: Vec::new(), problems: Vec::new(), mark };
     match wire::parse(bytes, limits) {
         Err(refusal) => report.problems = refusal.problems,
         Ok(parsed) => {
@@ -414,10 +313,7 @@ fn report(path: &Arc<str>, name: &str, bytes: &[u8], limits: &Limits, mark: Mark
     let more = report.problems.len().saturating_sub(MAX_PROBLEMS);
     if more > 0 {
         report.problems.truncate(MAX_PROBLEMS);
-        report.problems.push(Problem::new(
-            "",
-            format!("there are {more} more problems in this file"),
-        ));
+        report.problems.push(Problem::new("", format!("there are {more} more problems in this file")));
     }
     for problem in report.problems.iter_mut().chain(&mut report.warnings) {
         problem.file = name.to_string();

@@ -25,11 +25,7 @@ pub struct Syntax {
 pub fn read(text: &str, max_depth: usize) -> Result<(Value, bool), Syntax> {
     let (twice, too_deep) = (Cell::new(false), Cell::new(false));
     let mut source = serde_json::Deserializer::from_str(text);
-    let seed = Tree {
-        left: max_depth,
-        twice: &twice,
-        too_deep: &too_deep,
-    };
+    let seed = Tree { left: max_depth, twice: &twice, too_deep: &too_deep };
     seed.deserialize(&mut source)
         .and_then(|value| source.end().map(|()| value))
         .map(|value| (value, twice.get()))
@@ -38,26 +34,12 @@ pub fn read(text: &str, max_depth: usize) -> Result<(Value, bool), Syntax> {
 
 fn syntax(text: &str, error: &serde_json::Error, too_deep: bool) -> Syntax {
     let full = error.to_string();
-    let message = full
-        .rsplit_once(" at line ")
-        .map_or(full.as_str(), |(message, _)| message);
-    let line = text
-        .split('\n')
-        .nth(error.line().saturating_sub(1))
-        .unwrap_or_default();
+    let message = full.rsplit_once(" at line ").map_or(full.as_str(), |(message, _)| message);
+    let line = text.split('\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
     let bytes = line.as_bytes();
-    let before = bytes
-        .get(..error.column().saturating_sub(1).min(bytes.len()))
-        .unwrap_or_default();
+    let before = bytes.get(..error.column().saturating_sub(1).min(bytes.len())).unwrap_or_default();
     let column = String::from_utf8_lossy(before).chars().count() + 1;
-    Syntax {
-        message: message.to_string(),
-        place: Place {
-            line: error.line().max(1),
-            column,
-        },
-        too_deep,
-    }
+    Syntax { message: message.to_string(), place: Place { line: error.line().max(1), column }, too_deep }
 }
 
 /// Builds a [`Value`], watching depth and duplicate keys.
@@ -136,11 +118,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
 /// One reference token of a JSON pointer, escaped by RFC 6901.
 #[must_use]
 pub fn token(key: &str) -> Cow<'_, str> {
-    if key.contains(['~', '/']) {
-        Cow::Owned(key.replace('~', "~0").replace('/', "~1"))
-    } else {
-        Cow::Borrowed(key)
-    }
+    if key.contains(['~', '/']) { Cow::Owned(key.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(key) }
 }
 
 #[cfg(test)]
@@ -150,10 +128,7 @@ mod tests {
     #[test]
     fn syntax_errors_name_line_and_character() {
         let error = read("{\"ä\": 1,\n  \"é\" 2}", 8).expect_err("a colon is missing");
-        assert_eq!(
-            (error.message.as_str(), error.place),
-            ("expected `:`", Place { line: 2, column: 7 })
-        );
+        assert_eq!((error.message.as_str(), error.place), ("expected `:`", Place { line: 2, column: 7 }));
         assert!(read("[[[1]]]", 2).is_err_and(|error| error.too_deep));
         assert!(read("[[1]]", 2).is_ok());
         assert!(read(&"[".repeat(100_000), 64).is_err());

@@ -45,11 +45,7 @@ const SHORT_NAMES: [&str; 4] = ["pwd", "pass", "pw", "sig"];
 /// Whether a field or parameter of this name holds a secret.
 #[must_use]
 pub fn secret_name(name: &str) -> bool {
-    let bare: String = name
-        .chars()
-        .filter(|c| !matches!(c, '_' | '-' | '.'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect();
+    let bare: String = name.chars().filter(|c| !matches!(c, '_' | '-' | '.')).map(|c| c.to_ascii_lowercase()).collect();
     SHORT_NAMES.contains(&bare.as_str()) || NAMES.iter().any(|word| bare.contains(word))
 }
 
@@ -84,9 +80,7 @@ fn userinfo(text: &str) -> bool {
         return false;
     };
     // `host:8080/a@b` is a port and a path, not a password.
-    let port = after
-        .split_once('/')
-        .is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
+    let port = after.split_once('/').is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
     !after.is_empty() && !port
 }
 
@@ -95,11 +89,7 @@ fn parameter(text: &str) -> bool {
         return text.split_once('=').is_some_and(is_secret_pair);
     };
     let pairs = text.get(start..).unwrap_or_default();
-    pairs
-        .split(['?', '&', ';', '#', ' '])
-        .chain(text.get(..start))
-        .filter_map(|pair| pair.split_once('='))
-        .any(is_secret_pair)
+    pairs.split(['?', '&', ';', '#', ' ']).chain(text.get(..start)).filter_map(|pair| pair.split_once('=')).any(is_secret_pair)
 }
 
 fn is_secret_pair((name, value): (&str, &str)) -> bool {
@@ -111,9 +101,7 @@ fn oracle(text: &str) -> bool {
     let Some(rest) = lower.strip_prefix("jdbc:oracle:") else {
         return false;
     };
-    rest.split_once('@')
-        .and_then(|(before, _)| before.split_once('/'))
-        .is_some_and(|(_, password)| !password.is_empty())
+    rest.split_once('@').and_then(|(before, _)| before.split_once('/')).is_some_and(|(_, password)| !password.is_empty())
 }
 
 /// Whether a found word may be repeated in a message: short, letters only, no known form of a secret.
@@ -122,9 +110,7 @@ pub fn may_be_shown(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 24
         && !secret_value(text)
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | ' '))
+        && text.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | ' '))
 }
 
 #[cfg(test)]
@@ -167,13 +153,9 @@ mod tests {
         assert!(secret_value(&format!("{}{}", "xoxb-", "0".repeat(12))));
         assert!(secret_value(&format!("{}{}", "AKIA", "A".repeat(16))));
         assert!(secret_value("eyJx.y.z"));
-        assert!(
-            !secret_value("Sanctioned") && !secret_value("ghp_") && !secret_value("acme.example")
-        );
+        assert!(!secret_value("Sanctioned") && !secret_value("ghp_") && !secret_value("acme.example"));
         assert!(secret_name("client_secret") && secret_name("API-Key") && secret_name("pwd"));
-        assert!(
-            !secret_name("department") && !secret_name("keyboard") && !secret_name("passenger")
-        );
+        assert!(!secret_name("department") && !secret_name("keyboard") && !secret_name("passenger"));
         assert!(may_be_shown("critical") && !may_be_shown("r00t") && !may_be_shown(""));
     }
 }

@@ -28,19 +28,10 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of a stat.
     #[must_use]
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the field types differ between platforms"
-    )]
+    #[allow(clippy::unnecessary_cast, reason = "the field types differ between platforms")]
     pub fn of(stat: &Stat) -> Stamp {
-        let nanos = (stat.st_mtime as i64)
-            .saturating_mul(1_000_000_000)
-            .saturating_add(stat.st_mtime_nsec as i64);
-        Stamp {
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            mtime_ns: nanos,
-            inode: stat.st_ino as u64,
-        }
+        let nanos = (stat.st_mtime as i64).saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64);
+        Stamp { size: u64::try_from(stat.st_size).unwrap_or(0), mtime_ns: nanos, inode: stat.st_ino as u64 }
     }
 }
 
@@ -73,13 +64,8 @@ impl Listing {
     /// Whether a path that was not listed may be there all the same.
     #[must_use]
     pub fn may_hide(&self, path: &str) -> bool {
-        let below = |folder: &String| {
-            path.strip_prefix(folder.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
-        };
-        self.failed
-            .iter()
-            .any(|folder| folder.is_empty() || below(folder))
+        let below = |folder: &String| path.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        self.failed.iter().any(|folder| folder.is_empty() || below(folder))
     }
 
     fn fail(&mut self, root: &Path, path: &str, message: String, hint: &str) {
@@ -100,13 +86,8 @@ impl Listing {
 /// A folder that is met twice is listed once; real folders come before links to them, links in the
 /// order of their names, so that a file always has the same path.
 pub fn list(root: &Path, each: &mut dyn FnMut(&str, Found)) -> Listing {
-    let mut walk = Walk {
-        root,
-        listing: Listing::default(),
-        met: HashSet::new(),
-        folders: vec![String::new()],
-        links: BTreeSet::new(),
-    };
+    let mut walk =
+        Walk { root, listing: Listing::default(), met: HashSet::new(), folders: vec![String::new()], links: BTreeSet::new() };
     let mut buffer = Vec::with_capacity(BUFFER);
     while let Some(folder) = walk.folders.pop().or_else(|| walk.links.pop_first()) {
         walk.folder(&folder, buffer.spare_capacity_mut(), each);
@@ -123,19 +104,13 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    fn folder(
-        &mut self,
-        path: &str,
-        buffer: &mut [MaybeUninit<u8>],
-        each: &mut dyn FnMut(&str, Found),
-    ) {
+    fn folder(&mut self, path: &str, buffer: &mut [MaybeUninit<u8>], each: &mut dyn FnMut(&str, Found)) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(CWD, self.root.join(path), flags, Mode::empty());
-        let (folder, before) =
-            match opened.and_then(|folder| rustix::fs::fstat(&folder).map(|stat| (folder, stat))) {
-                Ok(opened) => opened,
-                Err(error) => return self.unlistable(path, error),
-            };
+        let (folder, before) = match opened.and_then(|folder| rustix::fs::fstat(&folder).map(|stat| (folder, stat))) {
+            Ok(opened) => opened,
+            Err(error) => return self.unlistable(path, error),
+        };
         let identity = identity(&before);
         if path.is_empty() {
             self.listing.root = Some(identity);
@@ -145,15 +120,12 @@ impl Walk<'_> {
         }
         if path.matches('/').count() >= MAX_DEPTH {
             let message = format!("lies more than {MAX_DEPTH} folders deep and is not read");
-            return self
-                .listing
-                .fail(self.root, path, message, "keep intents nearer to the top");
+            return self.listing.fail(self.root, path, message, "keep intents nearer to the top");
         }
         if let Err(error) = self.entries(path, &folder, buffer, each) {
             self.unlistable(path, error);
         }
-        let same =
-            rustix::fs::fstat(&folder).is_ok_and(|after| Stamp::of(&after) == Stamp::of(&before));
+        let same = rustix::fs::fstat(&folder).is_ok_and(|after| Stamp::of(&after) == Stamp::of(&before));
         if !same {
             self.listing.unsteady.insert(path.to_string());
         }
@@ -191,14 +163,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        path: &str,
-        folder: &OwnedFd,
-        name: &CStr,
-        kind: FileType,
-        each: &mut dyn FnMut(&str, Found),
-    ) {
+    fn entry(&mut self, path: &str, folder: &OwnedFd, name: &CStr, kind: FileType, each: &mut dyn FnMut(&str, Found)) {
         let wanted = is_document(path);
         let (kind, link) = match kind {
             FileType::RegularFile if !wanted => return,
@@ -210,45 +175,25 @@ impl Walk<'_> {
         let (kind, stamp) = match kind {
             Some(kind) => (kind, None),
             None => match rustix::fs::statat(folder, name, AtFlags::empty()) {
-                Ok(stat) => (
-                    FileType::from_raw_mode(stat.st_mode),
-                    Some(Stamp::of(&stat)),
-                ),
+                Ok(stat) => (FileType::from_raw_mode(stat.st_mode), Some(Stamp::of(&stat))),
                 Err(error) => return self.broken(path, folder, name, error, each),
             },
         };
         match (kind, stamp) {
-            (FileType::Directory, _) if wanted => each(
-                path,
-                Found::Unusable("is a folder with the name of a file".to_string()),
-            ),
-            (FileType::Directory, _) if link || is_link(folder, name, stamp) => {
-                self.links.extend([path.to_string()])
-            }
+            (FileType::Directory, _) if wanted => each(path, Found::Unusable("is a folder with the name of a file".to_string())),
+            (FileType::Directory, _) if link || is_link(folder, name, stamp) => self.links.extend([path.to_string()]),
             (FileType::Directory, _) => self.folders.push(path.to_string()),
             (FileType::RegularFile, Some(stamp)) if wanted => each(path, Found::File(stamp)),
-            _ if wanted => each(
-                path,
-                Found::Unusable(
-                    "is no regular file (a pipe, socket or device) and is never opened".to_string(),
-                ),
-            ),
+            _ if wanted => {
+                each(path, Found::Unusable("is no regular file (a pipe, socket or device) and is never opened".to_string()))
+            }
             _ => {}
         }
     }
 
     /// A name whose stat failed: gone by now, or a link to nowhere.
-    fn broken(
-        &mut self,
-        path: &str,
-        folder: &OwnedFd,
-        name: &CStr,
-        error: rustix::io::Errno,
-        each: &mut dyn FnMut(&str, Found),
-    ) {
-        if rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_err_and(|error| error == rustix::io::Errno::NOENT)
-        {
+    fn broken(&mut self, path: &str, folder: &OwnedFd, name: &CStr, error: rustix::io::Errno, each: &mut dyn FnMut(&str, Found)) {
+        if rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|error| error == rustix::io::Errno::NOENT) {
             return;
         }
         if is_document(path) {
@@ -282,33 +227,17 @@ impl Walk<'_> {
             }
             _ => "connections of its files stay as they are until it can be listed",
         };
-        let what = if path.is_empty() {
-            "the intents folder"
-        } else {
-            "the folder"
-        };
-        self.listing.fail(
-            self.root,
-            path,
-            format!("{what} cannot be listed: {}", words(error)),
-            hint,
-        );
+        let what = if path.is_empty() { "the intents folder" } else { "the folder" };
+        self.listing.fail(self.root, path, format!("{what} cannot be listed: {}", words(error)), hint);
     }
 
     fn unnamed(&mut self, path: &str, name: &CStr) {
         let bytes = name.to_bytes();
         if bytes.ends_with(b".json") {
-            let shown = self
-                .root
-                .join(path)
-                .join(String::from_utf8_lossy(bytes).as_ref())
-                .display()
-                .to_string();
-            self.listing.problems.push(
-                Problem::new("", "has a name that is not UTF-8 and is not read")
-                    .hint("rename it")
-                    .in_file(shown),
-            );
+            let shown = self.root.join(path).join(String::from_utf8_lossy(bytes).as_ref()).display().to_string();
+            self.listing
+                .problems
+                .push(Problem::new("", "has a name that is not UTF-8 and is not read").hint("rename it").in_file(shown));
         }
     }
 }
@@ -316,8 +245,7 @@ impl Walk<'_> {
 /// A file system that does not say what an entry is (`Unknown`) needs one more look at folders.
 fn is_link(folder: &OwnedFd, name: &CStr, stamp: Option<Stamp>) -> bool {
     let look = || rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
-    stamp.is_some()
-        && look().is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+    stamp.is_some() && look().is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
 }
 
 fn is_document(path: &str) -> bool {
@@ -330,10 +258,7 @@ pub fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
-#[allow(
-    clippy::unnecessary_cast,
-    reason = "the field types differ between platforms"
-)]
+#[allow(clippy::unnecessary_cast, reason = "the field types differ between platforms")]
 fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
@@ -347,15 +272,11 @@ pub fn identity_of(path: &Path) -> Option<(u64, u64)> {
 /// Whether the name is still there, whatever it is.
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
-    !rustix::fs::lstat(path)
-        .is_err_and(|error| matches!(error, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR))
+    !rustix::fs::lstat(path).is_err_and(|error| matches!(error, rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR))
 }
 
 /// The operating system's words without the number behind them.
 fn words(error: rustix::io::Errno) -> String {
     let full = std::io::Error::from(error).to_string();
-    full.split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_string()
+    full.split(" (os error").next().unwrap_or_default().to_string()
 }

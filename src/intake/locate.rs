@@ -32,9 +32,7 @@ impl Located {
         let mut tokens = pointer.split('/').skip(1);
         while let Some(node) = at.and_then(|index| self.nodes.get(index)) {
             best = node.offset.or(best);
-            at = tokens
-                .next()
-                .and_then(|token| node.children.get(token).copied());
+            at = tokens.next().and_then(|token| node.children.get(token).copied());
         }
         best.and_then(|offset| self.places.get(&offset).copied())
     }
@@ -54,40 +52,17 @@ pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Loca
             }
         }
     }
-    let mut walk = Walk {
-        text,
-        at: 0,
-        nodes,
-        path: Vec::new(),
-        duplicates: Vec::new(),
-    };
+    let mut walk = Walk { text, at: 0, nodes, path: Vec::new(), duplicates: Vec::new() };
     walk.value(Some(0));
-    let Walk {
-        nodes, duplicates, ..
-    } = walk;
-    let mut offsets: Vec<usize> = nodes
-        .iter()
-        .filter_map(|node| node.offset)
-        .chain(duplicates.iter().map(|(_, offset)| *offset))
-        .collect();
+    let Walk { nodes, duplicates, .. } = walk;
+    let mut offsets: Vec<usize> =
+        nodes.iter().filter_map(|node| node.offset).chain(duplicates.iter().map(|(_, offset)| *offset)).collect();
     offsets.sort_unstable();
     offsets.dedup();
     let places = places(text, &offsets);
-    let at = |offset: usize| {
-        places
-            .get(&offset)
-            .copied()
-            .unwrap_or(Place { line: 1, column: 1 })
-    };
-    let duplicates = duplicates
-        .into_iter()
-        .map(|(pointer, offset)| (pointer, at(offset)))
-        .collect();
-    Located {
-        nodes,
-        duplicates,
-        places,
-    }
+    let at = |offset: usize| places.get(&offset).copied().unwrap_or(Place { line: 1, column: 1 });
+    let duplicates = duplicates.into_iter().map(|(pointer, offset)| (pointer, at(offset))).collect();
+    Located { nodes, duplicates, places }
 }
 
 /// One pass over the text for all offsets, which are sorted: a long line costs no more than its length.
@@ -96,11 +71,7 @@ fn places(text: &str, offsets: &[usize]) -> HashMap<usize, Place> {
     let mut rest = offsets.iter().copied().peekable();
     let (mut line, mut column) = (1, 1);
     for (index, character) in text.char_indices() {
-        while rest
-            .next_if(|offset| *offset <= index)
-            .map(|offset| found.insert(offset, Place { line, column }))
-            .is_some()
-        {}
+        while rest.next_if(|offset| *offset <= index).map(|offset| found.insert(offset, Place { line, column })).is_some() {}
         if rest.peek().is_none() {
             break;
         }
@@ -141,11 +112,7 @@ impl<'t> Walk<'t> {
     }
 
     fn child(&self, node: Option<usize>, key: &str) -> Option<usize> {
-        self.nodes
-            .get(node?)?
-            .children
-            .get(token(key).as_ref())
-            .copied()
+        self.nodes.get(node?)?.children.get(token(key).as_ref()).copied()
     }
 
     fn value(&mut self, node: Option<usize>) {
@@ -160,9 +127,7 @@ impl<'t> Walk<'t> {
             Some(b'"') => drop(self.string()),
             _ => {
                 let rest = self.text.get(self.at..).unwrap_or_default();
-                self.at += rest
-                    .find([',', '}', ']', ' ', '\n', '\r', '\t'])
-                    .unwrap_or(rest.len());
+                self.at += rest.find([',', '}', ']', ' ', '\n', '\r', '\t']).unwrap_or(rest.len());
             }
         }
     }
@@ -191,10 +156,7 @@ impl<'t> Walk<'t> {
             let child = self.child(node, &key);
             self.path.push(key.clone());
             if !keys.insert(key) && self.duplicates.len() < MAX_DUPLICATES {
-                let pointer = self
-                    .path
-                    .iter()
-                    .fold(String::new(), |all, key| all + "/" + &token(key));
+                let pointer = self.path.iter().fold(String::new(), |all, key| all + "/" + &token(key));
                 self.duplicates.push((pointer, start));
             }
             self.value(child);
@@ -240,33 +202,15 @@ mod tests {
         let text = "{\"a\": 1,\n \"b\": [ {\"x\": 1, \"\\u0078\": 2} ]}";
         assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
         let located = locate(text, []);
-        assert_eq!(
-            located.duplicates,
-            vec![(
-                "/b/0/x".to_string(),
-                Place {
-                    line: 2,
-                    column: 18
-                }
-            )]
-        );
+        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 18 })]);
     }
 
     #[test]
     fn a_missing_pointer_gets_the_place_of_its_nearest_ancestor() {
         let text = "[1,\n {\"ä\": \"ö\", \"a/b\": {\"c\": null}}]";
         let located = locate(text, ["/1/a~1b/c", "/1/nothing", "/0"]);
-        assert_eq!(
-            located.place("/1/a~1b/c"),
-            Some(Place {
-                line: 2,
-                column: 26
-            })
-        );
-        assert_eq!(
-            located.place("/1/nothing"),
-            Some(Place { line: 2, column: 2 })
-        );
+        assert_eq!(located.place("/1/a~1b/c"), Some(Place { line: 2, column: 26 }));
+        assert_eq!(located.place("/1/nothing"), Some(Place { line: 2, column: 2 }));
         assert_eq!(located.place("/0"), Some(Place { line: 1, column: 2 }));
     }
 
@@ -274,13 +218,8 @@ mod tests {
     fn pointers(value: &Value, at: String, all: &mut Vec<(String, Value)>) {
         all.push((at.clone(), value.clone()));
         match value {
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .for_each(|(i, item)| pointers(item, format!("{at}/{i}"), all)),
-            Value::Object(map) => map
-                .iter()
-                .for_each(|(key, item)| pointers(item, format!("{at}/{}", token(key)), all)),
+            Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| pointers(item, format!("{at}/{i}"), all)),
+            Value::Object(map) => map.iter().for_each(|(key, item)| pointers(item, format!("{at}/{}", token(key)), all)),
             _ => {}
         }
     }

@@ -25,10 +25,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<Content, String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let failed = |error: rustix::io::Errno| {
         let full = std::io::Error::from(error).to_string();
-        format!(
-            "cannot be read: {}",
-            full.split(" (os error").next().unwrap_or_default()
-        )
+        format!("cannot be read: {}", full.split(" (os error").next().unwrap_or_default())
     };
     let mut file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(failed)?);
     let before = rustix::fs::fstat(&file).map_err(failed)?;
@@ -49,11 +46,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<Content, String> {
         return Err(too_large(bytes.len() as u64, limit));
     }
     let after = rustix::fs::fstat(&file).map_err(failed)?;
-    Ok(Content {
-        moved: Stamp::of(&after) != stamp,
-        bytes,
-        stamp,
-    })
+    Ok(Content { moved: Stamp::of(&after) != stamp, bytes, stamp })
 }
 
 fn too_large(size: u64, limit: u64) -> String {

@@ -14,14 +14,7 @@ pub struct Mark {
 
 impl Mark {
     /// Fits no file: whatever is found is read and reported again.
-    pub const NONE: Mark = Mark {
-        stamp: Stamp {
-            size: 0,
-            mtime_ns: i64::MIN,
-            inode: 0,
-        },
-        content: [0; 16],
-    };
+    pub const NONE: Mark = Mark { stamp: Stamp { size: 0, mtime_ns: i64::MIN, inode: 0 }, content: [0; 16] };
 }
 
 /// What one file holds now. Its content differs from what was accepted before.
@@ -49,11 +42,7 @@ impl FileReport {
     /// after a restart.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        if self.complete() {
-            self.mark
-        } else {
-            Mark::NONE
-        }
+        if self.complete() { self.mark } else { Mark::NONE }
     }
 }
 
@@ -82,18 +71,9 @@ pub struct Scan {
 impl Scan {
     /// Every mark that is to be stored (`None`: removed), for `Scanner::from_marks`.
     pub fn marks(&self) -> impl Iterator<Item = (&Arc<str>, Option<Mark>)> {
-        let changed = self
-            .changed
-            .iter()
-            .map(|report| (&report.path, Some(report.mark())));
-        let touched = self
-            .touched
-            .iter()
-            .filter(|(_, _, good)| *good)
-            .map(|(path, mark, _)| (path, Some(*mark)));
-        changed
-            .chain(touched)
-            .chain(self.gone.iter().map(|path| (path, None)))
+        let changed = self.changed.iter().map(|report| (&report.path, Some(report.mark())));
+        let touched = self.touched.iter().filter(|(_, _, good)| *good).map(|(path, mark, _)| (path, Some(*mark)));
+        changed.chain(touched).chain(self.gone.iter().map(|path| (path, None)))
     }
 
     /// Whether there is nothing to make durable.

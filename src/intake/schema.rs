@@ -19,9 +19,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(TEXT).unw
 
 /// `None` only if this build ships a broken schema; a test holds against that.
 static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| {
-    let options = jsonschema::draft202012::options()
-        .should_validate_formats(true)
-        .offline();
+    let options = jsonschema::draft202012::options().should_validate_formats(true).offline();
     options.build(&SCHEMA).ok()
 });
 
@@ -34,36 +32,24 @@ pub fn known_fields(pointer: &str) -> Option<Vec<&'static str>> {
         "/owner" => "/properties/owner/properties",
         _ => return None,
     };
-    SCHEMA
-        .pointer(place)
-        .and_then(Value::as_object)
-        .map(|fields| fields.keys().map(String::as_str).collect())
+    SCHEMA.pointer(place).and_then(Value::as_object).map(|fields| fields.keys().map(String::as_str).collect())
 }
 
 /// Everything that the schema finds wrong with `document`, with pointers relative to it.
 #[must_use]
 pub fn problems(document: &Value) -> Vec<Problem> {
     let Some(validator) = VALIDATOR.as_ref() else {
-        return vec![
-            Problem::new("", "this build of aam has a broken schema")
-                .hint("report this as a defect of aam"),
-        ];
+        return vec![Problem::new("", "this build of aam has a broken schema").hint("report this as a defect of aam")];
     };
     if validator.is_valid(document) {
         return Vec::new();
     }
-    let mut all: Vec<Problem> = validator
-        .iter_errors(document)
-        .take(MAX_PROBLEMS)
-        .map(|error| describe(document, &error))
-        .collect();
+    let mut all: Vec<Problem> =
+        validator.iter_errors(document).take(MAX_PROBLEMS).map(|error| describe(document, &error)).collect();
     all.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
     all.dedup();
     if all.len() == MAX_PROBLEMS {
-        all.push(Problem::new(
-            "",
-            format!("there are more than these {MAX_PROBLEMS} problems"),
-        ));
+        all.push(Problem::new("", format!("there are more than these {MAX_PROBLEMS} problems")));
     }
     all
 }
@@ -71,10 +57,7 @@ pub fn problems(document: &Value) -> Vec<Problem> {
 /// Whether `document` asks for another scopes mode than the one there is: HTTP answers that with 403.
 #[must_use]
 pub fn unsafe_scopes(document: &Value) -> bool {
-    document
-        .get("scopes_mode")
-        .and_then(Value::as_str)
-        .is_some_and(|mode| mode != crate::model::intent::SAFE_READONLY)
+    document.get("scopes_mode").and_then(Value::as_str).is_some_and(|mode| mode != crate::model::intent::SAFE_READONLY)
 }
 
 fn describe(document: &Value, error: &ValidationError<'_>) -> Problem {
@@ -83,42 +66,18 @@ fn describe(document: &Value, error: &ValidationError<'_>) -> Problem {
     let text = description(&error.schema_path().to_string());
     let plain = |message: String| Problem::new(pointer.clone(), message).hint(text);
     match error.kind() {
-        ValidationErrorKind::Required { property } => {
-            missing(document, &pointer, property.as_str().unwrap_or_default())
-        }
-        ValidationErrorKind::Type { kind } => plain(format!(
-            "expected {}, found {}",
-            expected(kind),
-            shown(&pointer, found)
-        )),
+        ValidationErrorKind::Required { property } => missing(document, &pointer, property.as_str().unwrap_or_default()),
+        ValidationErrorKind::Type { kind } => plain(format!("expected {}, found {}", expected(kind), shown(&pointer, found))),
         ValidationErrorKind::Enum { options } => one_of(&pointer, found, options, text),
-        ValidationErrorKind::Pattern { .. } => plain(format!(
-            "{} does not have the form of this field",
-            shown(&pointer, found)
-        )),
-        ValidationErrorKind::Format { .. } => plain(format!(
-            "{} is no instant by RFC 3339",
-            shown(&pointer, found)
-        )),
-        ValidationErrorKind::Minimum { limit } => {
-            plain(format!("{} is less than {limit}", shown(&pointer, found)))
-        }
-        ValidationErrorKind::Maximum { limit } => {
-            plain(format!("{} is more than {limit}", shown(&pointer, found)))
-        }
-        ValidationErrorKind::MinLength { .. } if found.as_str() == Some("") => {
-            plain("is empty".to_string())
-        }
-        ValidationErrorKind::MinLength { limit } => {
-            plain(format!("is shorter than {limit} characters"))
-        }
-        ValidationErrorKind::MaxLength { limit } => {
-            plain(format!("is longer than {limit} characters"))
-        }
+        ValidationErrorKind::Pattern { .. } => plain(format!("{} does not have the form of this field", shown(&pointer, found))),
+        ValidationErrorKind::Format { .. } => plain(format!("{} is no instant by RFC 3339", shown(&pointer, found))),
+        ValidationErrorKind::Minimum { limit } => plain(format!("{} is less than {limit}", shown(&pointer, found))),
+        ValidationErrorKind::Maximum { limit } => plain(format!("{} is more than {limit}", shown(&pointer, found))),
+        ValidationErrorKind::MinLength { .. } if found.as_str() == Some("") => plain("is empty".to_string()),
+        ValidationErrorKind::MinLength { limit } => plain(format!("is shorter than {limit} characters")),
+        ValidationErrorKind::MaxLength { limit } => plain(format!("is longer than {limit} characters")),
         ValidationErrorKind::MinItems { .. } => plain("is empty".to_string()),
-        ValidationErrorKind::MaxItems { limit } => {
-            plain(format!("holds more than {limit} entries"))
-        }
+        ValidationErrorKind::MaxItems { limit } => plain(format!("holds more than {limit} entries")),
         other => plain(format!("does not fit the schema ({})", other.keyword())),
     }
 }
@@ -127,53 +86,22 @@ fn missing(document: &Value, pointer: &str, property: &str) -> Problem {
     let present = document.pointer(pointer).and_then(Value::as_object);
     let known = known_fields(pointer).unwrap_or_default();
     // A known name is there by right; only a stray one can be a slip of the keyboard.
-    let stray = present
-        .into_iter()
-        .flat_map(|map| map.keys())
-        .map(String::as_str)
-        .filter(|key| !known.contains(key));
+    let stray = present.into_iter().flat_map(|map| map.keys()).map(String::as_str).filter(|key| !known.contains(key));
     let slip = nearest(property, stray).filter(|key| leaks::may_be_shown(key));
-    let place = if pointer.is_empty() {
-        "/properties".to_string()
-    } else {
-        format!("/properties{pointer}/properties")
-    };
-    let text = SCHEMA
-        .pointer(&format!("{place}/{property}/description"))
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let place = if pointer.is_empty() { "/properties".to_string() } else { format!("/properties{pointer}/properties") };
+    let text = SCHEMA.pointer(&format!("{place}/{property}/description")).and_then(Value::as_str).unwrap_or_default();
     let hint = match slip {
         Some(key) => format!("there is a field {key}: rename it to {property}"),
         None => text.to_string(),
     };
-    Problem::new(
-        format!("{pointer}/{}", token(property)),
-        format!("the required field {property} is missing"),
-    )
-    .hint(hint)
+    Problem::new(format!("{pointer}/{}", token(property)), format!("the required field {property} is missing")).hint(hint)
 }
 
 fn one_of(pointer: &str, found: &Value, options: &Value, text: &str) -> Problem {
-    let words: Vec<&str> = options
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let near = found
-        .as_str()
-        .filter(|word| leaks::may_be_shown(word))
-        .and_then(|word| near_word(word, &words));
+    let words: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let near = found.as_str().filter(|word| leaks::may_be_shown(word)).and_then(|word| near_word(word, &words));
     let hint = near.map_or_else(|| text.to_string(), |word| format!("did you mean {word}?"));
-    Problem::new(
-        pointer,
-        format!(
-            "expected {}, found {}",
-            listed(&words),
-            shown(pointer, found)
-        ),
-    )
-    .hint(hint)
+    Problem::new(pointer, format!("expected {}, found {}", listed(&words), shown(pointer, found))).hint(hint)
 }
 
 /// `a, b or c`.
@@ -187,21 +115,16 @@ fn listed(words: &[&str]) -> String {
 /// The option that is meant: the same word in other letters first, then the nearest, then a longer form.
 fn near_word<'w>(found: &str, words: &[&'w str]) -> Option<&'w str> {
     let lower = found.to_ascii_lowercase();
-    let same = words.iter().find(|word| {
-        word.eq_ignore_ascii_case(found)
-            || (word.len() >= 3 && lower.starts_with(&word.to_ascii_lowercase()))
-    });
-    same.copied()
-        .or_else(|| nearest(found, words.iter().copied()))
+    let same = words
+        .iter()
+        .find(|word| word.eq_ignore_ascii_case(found) || (word.len() >= 3 && lower.starts_with(&word.to_ascii_lowercase())));
+    same.copied().or_else(|| nearest(found, words.iter().copied()))
 }
 
 /// The description of the schema that a keyword belongs to.
 fn description(keyword: &str) -> &'static str {
     let owner = keyword.rsplit_once('/').map_or("", |(owner, _)| owner);
-    SCHEMA
-        .pointer(&format!("{owner}/description"))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    SCHEMA.pointer(&format!("{owner}/description")).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn expected(kind: &TypeKind) -> String {
@@ -212,11 +135,7 @@ fn expected(kind: &TypeKind) -> String {
     };
     match kind {
         TypeKind::Single(one) => word(&one.to_string()),
-        TypeKind::Multiple(many) => many
-            .iter()
-            .map(|one| word(&one.to_string()))
-            .collect::<Vec<_>>()
-            .join(" or "),
+        TypeKind::Multiple(many) => many.iter().map(|one| word(&one.to_string())).collect::<Vec<_>>().join(" or "),
     }
 }
 
@@ -226,16 +145,10 @@ pub fn shown(pointer: &str, value: &Value) -> String {
     match value {
         Value::Null => "null".to_string(),
         Value::Bool(flag) => flag.to_string(),
-        Value::Number(number)
-            if number.to_string().len() <= 6 && !pointer.ends_with("credential_locator") =>
-        {
-            number.to_string()
-        }
+        Value::Number(number) if number.to_string().len() <= 6 && !pointer.ends_with("credential_locator") => number.to_string(),
         Value::Number(_) => "a number".to_string(),
         Value::String(text) if text.is_empty() => "an empty string".to_string(),
-        Value::String(text)
-            if leaks::may_be_shown(text) && !pointer.ends_with("credential_locator") =>
-        {
+        Value::String(text) if leaks::may_be_shown(text) && !pointer.ends_with("credential_locator") => {
             format!("{text:?}")
         }
         Value::String(text) => format!("a string of {} characters", text.chars().count()),

@@ -63,19 +63,10 @@ impl Watch {
             Ok(watcher) => (Some(watcher), None),
             Err(error) => (None, Some(refused(&error))),
         };
-        let mut watched = Watched {
-            watcher,
-            places: places(intents, policy),
-        };
+        let mut watched = Watched { watcher, places: places(intents, policy) };
         warning = watched.rewatch().1.or(warning);
-        let inner = Arc::new(Inner {
-            watcher: Mutex::new(watched),
-            wake,
-        });
-        let tasks = [
-            tokio::spawn(debounce(raw, Arc::clone(&inner.wake))),
-            tokio::spawn(tick(Arc::clone(&inner))),
-        ];
+        let inner = Arc::new(Inner { watcher: Mutex::new(watched), wake });
+        let tasks = [tokio::spawn(debounce(raw, Arc::clone(&inner.wake))), tokio::spawn(tick(Arc::clone(&inner)))];
         (Watch { inner, tasks }, warning)
     }
 
@@ -138,9 +129,7 @@ impl Watched {
                 continue;
             }
             if let Err(error) = watcher.watch(&place.path, place.mode) {
-                if matches!(error.kind, notify::ErrorKind::PathNotFound)
-                    || identity_of(&place.path).is_none()
-                {
+                if matches!(error.kind, notify::ErrorKind::PathNotFound) || identity_of(&place.path).is_none() {
                     place.identity = None;
                     continue;
                 }
@@ -158,19 +147,11 @@ fn places(intents: &Path, policy: &Path) -> Vec<Place> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let place = |path: PathBuf, mode| Place {
-        path,
-        mode,
-        identity: None,
-    };
-    let mut all = vec![
-        place(intents.to_path_buf(), RecursiveMode::Recursive),
-        place(folder(policy), RecursiveMode::NonRecursive),
-    ];
+    let place = |path: PathBuf, mode| Place { path, mode, identity: None };
+    let mut all =
+        vec![place(intents.to_path_buf(), RecursiveMode::Recursive), place(folder(policy), RecursiveMode::NonRecursive)];
     let target = policy.canonicalize().ok().map(|target| folder(&target));
-    if let Some(target) =
-        target.filter(|target| identity_of(target) != identity_of(&folder(policy)))
-    {
+    if let Some(target) = target.filter(|target| identity_of(target) != identity_of(&folder(policy))) {
         all.push(place(target, RecursiveMode::NonRecursive));
     }
     all
@@ -178,16 +159,13 @@ fn places(intents: &Path, policy: &Path) -> Vec<Place> {
 
 /// Everything but accesses; of these only "closed after writing".
 fn matters(event: &Event) -> bool {
-    event.need_rescan()
-        || !event.kind.is_access()
-        || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
+    event.need_rescan() || !event.kind.is_access() || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
 fn refused(error: &notify::Error) -> String {
     let why = match &error.kind {
         notify::ErrorKind::MaxFilesWatch => {
-            "the system's limit of watched folders is reached (raise fs.inotify.max_user_watches)"
-                .to_string()
+            "the system's limit of watched folders is reached (raise fs.inotify.max_user_watches)".to_string()
         }
         notify::ErrorKind::Io(io) => format!("{io} (is fs.inotify.max_user_instances reached?)"),
         other => format!("{other:?}"),
@@ -230,10 +208,7 @@ mod tests {
 
     fn setup() -> (tempfile::TempDir, PathBuf, PathBuf) {
         let home = tempfile::tempdir().expect("a folder");
-        let (intents, policy) = (
-            home.path().join("intents"),
-            home.path().join("policy/policy.yaml"),
-        );
+        let (intents, policy) = (home.path().join("intents"), home.path().join("policy/policy.yaml"));
         fs::create_dir_all(intents.join("team")).expect("a folder");
         fs::create_dir_all(home.path().join("policy")).expect("a folder");
         fs::write(&policy, "version: 1").expect("a file");
@@ -246,10 +221,7 @@ mod tests {
 
     /// Takes wakes until none came for a while that is long against the debounce.
     async fn silence(wake: &Notify) {
-        while timeout(Duration::from_millis(150), wake.notified())
-            .await
-            .is_ok()
-        {}
+        while timeout(Duration::from_millis(150), wake.notified()).await.is_ok() {}
     }
 
     #[tokio::test]
@@ -259,11 +231,9 @@ mod tests {
         let (watch, warning) = Watch::start(&intents, &policy, Arc::clone(&wake));
         assert_eq!((warning, watch.polls()), (None, false));
         silence(&wake).await;
-        for (path, text) in [
-            (intents.join("a.json"), "[]"),
-            (intents.join("team/b.json"), "[]"),
-            (policy.clone(), "version: 1\n"),
-        ] {
+        for (path, text) in
+            [(intents.join("a.json"), "[]"), (intents.join("team/b.json"), "[]"), (policy.clone(), "version: 1\n")]
+        {
             fs::write(&path, text).expect("a file");
             assert!(woken(&wake).await, "{}", path.display());
             silence(&wake).await;
@@ -277,12 +247,7 @@ mod tests {
             fs::read(intents.join("a.json")).expect("a file");
             fs::read_dir(&intents).expect("a folder").for_each(drop);
         }
-        assert!(
-            timeout(Duration::from_millis(200), wake.notified())
-                .await
-                .is_err(),
-            "reading woke the loop"
-        );
+        assert!(timeout(Duration::from_millis(200), wake.notified()).await.is_err(), "reading woke the loop");
     }
 
     #[tokio::test]
@@ -326,18 +291,12 @@ mod tests {
                 storm.notify_one();
             }
         });
-        assert!(
-            woken(&wake).await && woken(&wake).await,
-            "a burst without end still wakes"
-        );
+        assert!(woken(&wake).await && woken(&wake).await, "a burst without end still wakes");
         endless.abort();
         silence(&wake).await;
         (0..10).for_each(|_| raw.notify_one());
         assert!(woken(&wake).await);
-        assert!(
-            timeout(10 * QUIET, wake.notified()).await.is_err(),
-            "one burst, one wake"
-        );
+        assert!(timeout(10 * QUIET, wake.notified()).await.is_err(), "one burst, one wake");
         task.abort();
     }
 }

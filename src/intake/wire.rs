@@ -22,11 +22,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            bytes: 1 << 20,
-            depth: 64,
-            items: 10_000,
-        }
+        Limits { bytes: 1 << 20, depth: 64, items: 10_000 }
     }
 }
 
@@ -68,17 +64,12 @@ pub struct Item {
 impl Parsed {
     /// The accepted documents.
     pub fn intents(&self) -> impl Iterator<Item = &Intent> {
-        self.items
-            .iter()
-            .filter_map(|item| item.outcome.as_ref().ok())
+        self.items.iter().filter_map(|item| item.outcome.as_ref().ok())
     }
 
     /// The problems of the refused ones.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.items
-            .iter()
-            .filter_map(|item| item.outcome.as_ref().err())
-            .flat_map(|refusal| &refusal.problems)
+        self.items.iter().filter_map(|item| item.outcome.as_ref().err()).flat_map(|refusal| &refusal.problems)
     }
 
     /// The warnings of all.
@@ -89,10 +80,7 @@ impl Parsed {
 
 impl Refusal {
     pub(super) fn of(fault: Fault, problem: Problem) -> Refusal {
-        Refusal {
-            fault,
-            problems: vec![problem],
-        }
+        Refusal { fault, problems: vec![problem] }
     }
 }
 
@@ -104,21 +92,11 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     let text = text(bytes, limits)?;
     match json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))? {
         (Value::Array(items), twice) => many(text, "", items, twice, limits),
-        (document @ Value::Object(_), twice) => {
-            Ok(judge(text, vec![(String::new(), document)], twice))
-        }
+        (document @ Value::Object(_), twice) => Ok(judge(text, vec![(String::new(), document)], twice)),
         (other, _) => {
-            let problem = Problem::new(
-                "",
-                format!(
-                    "expected an object or an array of objects, found {}",
-                    schema::shown("", &other)
-                ),
-            );
-            Err(Refusal::of(
-                Fault::Invalid,
-                problem.hint("a connection_intent is a JSON object: {\"source_type\": …}"),
-            ))
+            let problem =
+                Problem::new("", format!("expected an object or an array of objects, found {}", schema::shown("", &other)));
+            Err(Refusal::of(Fault::Invalid, problem.hint("a connection_intent is a JSON object: {\"source_type\": …}")))
         }
     }
 }
@@ -129,62 +107,37 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
 /// As [`parse`], and when the envelope has another form.
 pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     let text = text(bytes, limits)?;
-    let (value, twice) =
-        json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))?;
+    let (value, twice) = json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))?;
     let hint = "a batch is {\"intents\": [ … ]}";
     let Value::Object(mut envelope) = value else {
         return Err(Refusal::of(
             Fault::Invalid,
-            Problem::new(
-                "",
-                format!("expected an object, found {}", schema::shown("", &value)),
-            )
-            .hint(hint),
+            Problem::new("", format!("expected an object, found {}", schema::shown("", &value))).hint(hint),
         ));
     };
     match envelope.remove("intents") {
         Some(Value::Array(items)) => many(text, "/intents", items, twice, limits),
         Some(other) => {
-            let problem = Problem::new(
-                "/intents",
-                format!("expected an array, found {}", schema::shown("", &other)),
-            );
+            let problem = Problem::new("/intents", format!("expected an array, found {}", schema::shown("", &other)));
             Err(Refusal::of(Fault::Invalid, problem.hint(hint)))
         }
-        None => Err(Refusal::of(
-            Fault::Invalid,
-            Problem::new("/intents", "the required field intents is missing").hint(hint),
-        )),
+        None => Err(Refusal::of(Fault::Invalid, Problem::new("/intents", "the required field intents is missing").hint(hint))),
     }
 }
 
 fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     if bytes.len() > limits.bytes {
-        let message = format!(
-            "holds {} bytes, more than the {} that are read",
-            bytes.len(),
-            limits.bytes
-        );
-        return Err(Refusal::of(
-            Fault::TooLarge,
-            Problem::new("", message).hint("split it into several files or pushes"),
-        ));
+        let message = format!("holds {} bytes, more than the {} that are read", bytes.len(), limits.bytes);
+        return Err(Refusal::of(Fault::TooLarge, Problem::new("", message).hint("split it into several files or pushes")));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default())
-            .into_owned();
+        let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
         let place = crate::model::Place::of_offset(&good, good.len());
-        Refusal::of(
-            Fault::NotJson,
-            Problem::new("", "is not UTF-8 from here on")
-                .at(place)
-                .hint("save it as UTF-8"),
-        )
+        Refusal::of(Fault::NotJson, Problem::new("", "is not UTF-8 from here on").at(place).hint("save it as UTF-8"))
     })?;
     if text.trim().is_empty() {
-        let problem = Problem::new("", "is empty")
-            .hint("write one intent or an array of them; [] desires nothing");
+        let problem = Problem::new("", "is empty").hint("write one intent or an array of them; [] desires nothing");
         return Err(Refusal::of(Fault::NotJson, problem));
     }
     Ok(text)
@@ -195,61 +148,30 @@ fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
         let message = format!("is nested deeper than {} levels", limits.depth);
         return Refusal::of(
             Fault::Invalid,
-            Problem::new("", message)
-                .at(syntax.place)
-                .hint("an intent is flat: fields, evidence and owner"),
+            Problem::new("", message).at(syntax.place).hint("an intent is flat: fields, evidence and owner"),
         );
     }
     let cut = syntax.message.starts_with("EOF");
     let hint = match (cut, text.contains('\0')) {
-        (_, true) => {
-            "the text holds NUL characters: save it as UTF-8, not UTF-16 or a padded block"
-        }
-        (true, _) => {
-            "the text ends too early: a bracket or quote is not closed, or it is still being written"
-        }
+        (_, true) => "the text holds NUL characters: save it as UTF-8, not UTF-16 or a padded block",
+        (true, _) => "the text ends too early: a bracket or quote is not closed, or it is still being written",
         _ => "JSON has no comments, no trailing commas and only double quotes",
     };
-    Refusal::of(
-        Fault::NotJson,
-        Problem::new("", format!("is no JSON: {}", syntax.message))
-            .at(syntax.place)
-            .hint(hint),
-    )
+    Refusal::of(Fault::NotJson, Problem::new("", format!("is no JSON: {}", syntax.message)).at(syntax.place).hint(hint))
 }
 
-fn many(
-    text: &str,
-    base: &str,
-    items: Vec<Value>,
-    twice: bool,
-    limits: &Limits,
-) -> Result<Parsed, Refusal> {
+fn many(text: &str, base: &str, items: Vec<Value>, twice: bool, limits: &Limits) -> Result<Parsed, Refusal> {
     if items.len() > limits.items {
-        let message = format!(
-            "holds {} intents, more than the {} that are read",
-            items.len(),
-            limits.items
-        );
-        return Err(Refusal::of(
-            Fault::TooLarge,
-            Problem::new(base, message).hint("split it into several files or pushes"),
-        ));
+        let message = format!("holds {} intents, more than the {} that are read", items.len(), limits.items);
+        return Err(Refusal::of(Fault::TooLarge, Problem::new(base, message).hint("split it into several files or pushes")));
     }
-    let items = items
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| (format!("{base}/{index}"), item))
-        .collect();
+    let items = items.into_iter().enumerate().map(|(index, item)| (format!("{base}/{index}"), item)).collect();
     Ok(judge(text, items, twice))
 }
 
 /// Judges every item, then gives all findings their places in one more pass, if there are any.
 fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
-    let (bases, mut items): (Vec<String>, Vec<Item>) = items
-        .into_iter()
-        .map(|(base, value)| (base, item(value)))
-        .unzip();
+    let (bases, mut items): (Vec<String>, Vec<Item>) = items.into_iter().map(|(base, value)| (base, item(value))).unzip();
     let fine = |item: &Item| item.outcome.is_ok() && item.warnings.is_empty();
     if !twice && items.iter().all(fine) {
         return Parsed { items };
@@ -257,53 +179,30 @@ fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
     for (base, item) in bases.iter().zip(&mut items) {
         findings(item).for_each(|problem| problem.pointer.insert_str(0, base));
     }
-    let wanted: Vec<String> = items
-        .iter_mut()
-        .flat_map(findings)
-        .map(|problem| problem.pointer.clone())
-        .collect();
+    let wanted: Vec<String> = items.iter_mut().flat_map(findings).map(|problem| problem.pointer.clone()).collect();
     let located = locate::locate(text, wanted.iter().map(String::as_str));
     for (base, item) in bases.iter().zip(&mut items) {
         for problem in findings(item) {
             problem.place = located.place(&problem.pointer);
         }
-        let within = |pointer: &str| {
-            pointer
-                .strip_prefix(base.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
-        };
-        let doubles = located
-            .duplicates
-            .iter()
-            .filter(|(pointer, _)| within(pointer));
-        refuse(
-            item,
-            doubles
-                .map(|(pointer, place)| duplicate(pointer).at(*place))
-                .collect(),
-        );
+        let within = |pointer: &str| pointer.strip_prefix(base.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        let doubles = located.duplicates.iter().filter(|(pointer, _)| within(pointer));
+        refuse(item, doubles.map(|(pointer, place)| duplicate(pointer).at(*place)).collect());
         findings(item).for_each(|problem| shorten(&mut problem.pointer));
         if let Err(refusal) = &mut item.outcome {
-            refusal
-                .problems
-                .sort_by(|a, b| (a.place, &a.pointer).cmp(&(b.place, &b.pointer)));
+            refusal.problems.sort_by(|a, b| (a.place, &a.pointer).cmp(&(b.place, &b.pointer)));
         }
     }
     Parsed { items }
 }
 
 fn findings(item: &mut Item) -> impl Iterator<Item = &mut Problem> {
-    let problems = item
-        .outcome
-        .as_mut()
-        .err()
-        .map(|refusal| &mut refusal.problems);
+    let problems = item.outcome.as_mut().err().map(|refusal| &mut refusal.problems);
     problems.into_iter().flatten().chain(&mut item.warnings)
 }
 
 fn duplicate(pointer: &str) -> Problem {
-    Problem::new(pointer, "the field is there twice")
-        .hint("keep one of the two; which one is meant cannot be told")
+    Problem::new(pointer, "the field is there twice").hint("keep one of the two; which one is meant cannot be told")
 }
 
 fn refuse(item: &mut Item, more: Vec<Problem>) {
@@ -312,12 +211,7 @@ fn refuse(item: &mut Item, more: Vec<Problem>) {
     }
     match &mut item.outcome {
         Err(refusal) => refusal.problems.extend(more),
-        accepted => {
-            *accepted = Err(Refusal {
-                fault: Fault::Invalid,
-                problems: more,
-            })
-        }
+        accepted => *accepted = Err(Refusal { fault: Fault::Invalid, problems: more }),
     }
 }
 

@@ -36,9 +36,7 @@ impl Outcome {
     /// The first failed step and why.
     #[must_use]
     pub fn failure(&self) -> Option<(Step, &Failure)> {
-        self.steps
-            .iter()
-            .find_map(|report| report.failure().map(|failure| (report.step, failure)))
+        self.steps.iter().find_map(|report| report.failure().map(|failure| (report.step, failure)))
     }
 
     /// The class of the failure; `None` is a pass.
@@ -50,9 +48,7 @@ impl Outcome {
     /// Whether `step` did its work.
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
-        self.steps
-            .iter()
-            .any(|report| report.step == step && report.done())
+        self.steps.iter().any(|report| report.step == step && report.done())
     }
 
     /// The digest of what was found, without times and evidence: an equal one is an unchanged re-check.
@@ -64,11 +60,7 @@ impl Outcome {
             text.push_str(report.step.word());
             text.push_str(&words);
         }
-        text.push_str(&format!(
-            "{:?}{:?}",
-            self.rows,
-            self.catalog.as_ref().map(Catalog::digest)
-        ));
+        text.push_str(&format!("{:?}{:?}", self.rows, self.catalog.as_ref().map(Catalog::digest)));
         Digest::of(text.as_bytes())
     }
 }

@@ -63,8 +63,7 @@ impl Catalog {
     /// Sorts the streams; every connector calls it once before returning.
     #[must_use]
     pub fn sorted(mut self) -> Catalog {
-        self.streams
-            .sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        self.streams.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
         self.skipped.sort_by(|a, b| a.name.cmp(&b.name));
         self
     }
@@ -91,21 +90,14 @@ impl Catalog {
         for (name, stream) in &before {
             match after.get(name) {
                 Some(now) => columns(name, stream, now, &mut drift),
-                None if self.truncated
-                    || self
-                        .skipped
-                        .iter()
-                        .any(|skipped| skipped.name == stream.name) => {}
+                None if self.truncated || self.skipped.iter().any(|skipped| skipped.name == stream.name) => {}
                 None => drift.breaking.push(format!("stream {name} is gone")),
             }
         }
         if !earlier.truncated {
-            drift.additive.extend(
-                after
-                    .keys()
-                    .filter(|name| !before.contains_key(*name))
-                    .map(|name| format!("stream {name} is new")),
-            );
+            drift
+                .additive
+                .extend(after.keys().filter(|name| !before.contains_key(*name)).map(|name| format!("stream {name} is new")));
         }
         drift
     }
@@ -116,43 +108,26 @@ fn by_name(catalog: &Catalog) -> BTreeMap<String, &Stream> {
         Some(namespace) => format!("{namespace}.{}", stream.name),
         None => stream.name.clone(),
     };
-    catalog
-        .streams
-        .iter()
-        .map(|stream| (full(stream), stream))
-        .collect()
+    catalog.streams.iter().map(|stream| (full(stream), stream)).collect()
 }
 
 fn columns(name: &str, before: &Stream, now: &Stream, drift: &mut Drift) {
     let empty = serde_json::Map::new();
-    let old = before.json_schema["properties"]
-        .as_object()
-        .unwrap_or(&empty);
+    let old = before.json_schema["properties"].as_object().unwrap_or(&empty);
     let new = now.json_schema["properties"].as_object().unwrap_or(&empty);
     for (column, schema) in old {
         match new.get(column) {
-            None => drift
-                .breaking
-                .push(format!("column {name}.{column} is gone")),
+            None => drift.breaking.push(format!("column {name}.{column} is gone")),
             Some(other) if other["type"] != schema["type"] => {
-                drift.breaking.push(format!(
-                    "column {name}.{column} changed from {} to {}",
-                    schema["type"], other["type"]
-                ));
+                drift.breaking.push(format!("column {name}.{column} changed from {} to {}", schema["type"], other["type"]));
             }
             Some(_) => {}
         }
     }
-    drift.additive.extend(
-        new.keys()
-            .filter(|column| !old.contains_key(*column))
-            .map(|column| format!("column {name}.{column} is new")),
-    );
-    if before.source_defined_primary_key != now.source_defined_primary_key
-        && !before.source_defined_primary_key.is_empty()
-    {
-        drift
-            .breaking
-            .push(format!("the primary key of {name} changed"));
+    drift
+        .additive
+        .extend(new.keys().filter(|column| !old.contains_key(*column)).map(|column| format!("column {name}.{column} is new")));
+    if before.source_defined_primary_key != now.source_defined_primary_key && !before.source_defined_primary_key.is_empty() {
+        drift.breaking.push(format!("the primary key of {name} changed"));
     }
 }

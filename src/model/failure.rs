@@ -103,9 +103,7 @@ impl Class {
     pub fn retry(self) -> Retry {
         match self {
             Class::NotEligible | Class::Unsupported | Class::Misconfigured => Retry::OnChange,
-            Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied => {
-                Retry::Recheck
-            }
+            Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied => Retry::Recheck,
             Class::Throttled | Class::BreakerOpen => Retry::After,
             Class::Network
             | Class::EgressRefused
@@ -146,13 +144,7 @@ impl Failure {
     /// A failure with title and fix; add the rest with `detail` and `after`.
     #[must_use]
     pub fn new(class: Class, title: impl Into<String>, fix: impl Into<String>) -> Failure {
-        Failure {
-            class,
-            title: title.into(),
-            fix: fix.into(),
-            detail: String::new(),
-            retry_after_ms: None,
-        }
+        Failure { class, title: title.into(), fix: fix.into(), detail: String::new(), retry_after_ms: None }
     }
 
     /// Adds the source's own words.

@@ -41,9 +41,7 @@ impl ConnectionId {
     /// # Errors
     /// When `text` is no UUID.
     pub fn parse(text: &str) -> Result<ConnectionId, String> {
-        Uuid::parse_str(text)
-            .map(ConnectionId)
-            .map_err(|error| error.to_string())
+        Uuid::parse_str(text).map(ConnectionId).map_err(|error| error.to_string())
     }
 }
 

@@ -98,7 +98,10 @@ impl Locator {
         }
         match scheme {
             "env" if is_env_name(rest) => Ok(Locator::Env(rest.to_string())),
-            "env" => Err("after env: comes the name of an environment variable: letters, digits and _, not starting with a digit".to_string()),
+            "env" => {
+                Err("after env: comes the name of an environment variable: letters, digits and _, not starting with a digit"
+                    .to_string())
+            }
             "vault" => Ok(Locator::Vault(rest.to_string())),
             "consent" => Ok(Locator::Consent(rest.to_string())),
             "sp" => Ok(Locator::ServicePrincipal(rest.to_string())),
@@ -107,11 +110,11 @@ impl Locator {
     }
 }
 
-const LOCATOR_FORM: &str = "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret lives and never holds one";
+const LOCATOR_FORM: &str =
+    "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret lives and never holds one";
 
 fn is_env_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 impl fmt::Display for Locator {

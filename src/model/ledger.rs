@@ -28,30 +28,15 @@ pub struct Entry {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fact {
     /// A document was accepted. Body: its canonical JSON.
-    IntentAccepted {
-        origin: Origin,
-        spec: Digest,
-        source_type: String,
-    },
+    IntentAccepted { origin: Origin, spec: Digest, source_type: String },
     /// An origin no longer desires the connection.
     IntentWithdrawn { origin: Origin, reason: String },
     /// An attempt is about to have side effects.
-    AttemptBegun {
-        generation: u32,
-        scope: Scope,
-        why: Why,
-        policy: Digest,
-    },
+    AttemptBegun { generation: u32, scope: Scope, why: Why, policy: Digest },
     /// An attempt ended. Body: the step reports.
     AttemptFinished(Finished),
     /// The structure of the source, new or changed. Body: the catalog.
-    CatalogRegistered {
-        version: u32,
-        digest: Digest,
-        streams: u32,
-        breaking: Vec<String>,
-        additive: Vec<String>,
-    },
+    CatalogRegistered { version: u32, digest: Digest, streams: u32, breaking: Vec<String>, additive: Vec<String> },
     /// Nobody desires the connection any more.
     ConnectionRetired,
     /// A policy came into force. Body: its text.
@@ -202,11 +187,7 @@ impl Fact {
     /// The fact of accepting `intent` from `origin`.
     #[must_use]
     pub fn accepted(intent: &Intent, origin: Origin) -> Fact {
-        Fact::IntentAccepted {
-            origin,
-            spec: intent.digest(),
-            source_type: intent.source_type.clone(),
-        }
+        Fact::IntentAccepted { origin, spec: intent.digest(), source_type: intent.source_type.clone() }
     }
 }
 
@@ -240,12 +221,8 @@ impl Finished {
             rows: outcome.rows,
             latency_ms: outcome.latency_ms,
             outcome: outcome.digest(),
-            title: failure
-                .map(|(_, failure)| failure.title.as_str().into())
-                .unwrap_or_default(),
-            fix: failure
-                .map(|(_, failure)| failure.fix.as_str().into())
-                .unwrap_or_default(),
+            title: failure.map(|(_, failure)| failure.title.as_str().into()).unwrap_or_default(),
+            fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
         }
     }
 }

@@ -26,19 +26,7 @@ pub use step::{Evidence, Privilege, Step, StepReport, StepStatus};
 /// Milliseconds since the Unix epoch, UTC. The only time the registry stores.
 ///
 /// Pure code takes a `Timestamp` as an argument; only `clock.rs` makes one.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
@@ -46,18 +34,13 @@ impl Timestamp {
     /// The instant `duration` later; saturates.
     #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Timestamp {
-        Timestamp(
-            self.0
-                .saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Timestamp(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// Time from `earlier` to `self`; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {
-        std::time::Duration::from_millis(
-            u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0),
-        )
+        std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
     /// RFC 3339 in UTC with milliseconds, the form of every answer and log.
@@ -74,9 +57,7 @@ impl Timestamp {
     /// # Errors
     /// The parser's own words when `text` is no RFC 3339 instant.
     pub fn parse(text: &str) -> Result<Timestamp, String> {
-        text.parse::<jiff::Timestamp>()
-            .map(|at| Timestamp(at.as_millisecond()))
-            .map_err(|error| error.to_string())
+        text.parse::<jiff::Timestamp>().map(|at| Timestamp(at.as_millisecond())).map_err(|error| error.to_string())
     }
 
     /// The UTC day, for day budgets: days since 1970-01-01.

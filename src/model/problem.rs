@@ -20,13 +20,7 @@ impl Place {
         }
         let before = &text[..end];
         let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .count()
-            + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         Place { line, column }
     }
 }
@@ -52,13 +46,7 @@ impl Problem {
     /// A problem at a JSON pointer.
     #[must_use]
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem {
-            file: String::new(),
-            pointer: pointer.into(),
-            place: None,
-            message: message.into(),
-            hint: String::new(),
-        }
+        Problem { file: String::new(), pointer: pointer.into(), place: None, message: message.into(), hint: String::new() }
     }
 
     /// Adds the hint.

@@ -52,9 +52,7 @@ impl State {
     /// Reads the word, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<State> {
-        State::ALL
-            .into_iter()
-            .find(|state| state.word().eq_ignore_ascii_case(text))
+        State::ALL.into_iter().find(|state| state.word().eq_ignore_ascii_case(text))
     }
 
     /// The class -> state table. `None` is a pass. `was_active`: this connection was proven before.
@@ -76,11 +74,7 @@ impl State {
             Class::Drift => State::Healing,
             Class::Network | Class::EgressRefused | Class::BreakerOpen => State::NetworkBlocked,
             Class::Throttled | Class::Interrupted => State::Pending,
-            Class::NotFound
-            | Class::WrongService
-            | Class::Misconfigured
-            | Class::Remote
-            | Class::Bug => State::Error,
+            Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::Bug => State::Error,
         }
     }
 }

@@ -26,15 +26,8 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Step; 7] = [
-        Step::Allowlist,
-        Step::Credential,
-        Step::Upsert,
-        Step::Discover,
-        Step::Health,
-        Step::TinySync,
-        Step::Registry,
-    ];
+    pub const ALL: [Step; 7] =
+        [Step::Allowlist, Step::Credential, Step::Upsert, Step::Discover, Step::Health, Step::TinySync, Step::Registry];
 
     /// The word used in answers, reports and the database.
     #[must_use]

@@ -88,7 +88,11 @@ pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Resul
         return Err(Failure::new(
             Class::CredentialMissing,
             format!("{} needs a credential and the intent has no credential_locator", family.title),
-            format!("set credential_locator, for example env:{}_TOKEN; least privilege: {}", family.id.to_uppercase(), family.least_privilege),
+            format!(
+                "set credential_locator, for example env:{}_TOKEN; least privilege: {}",
+                family.id.to_uppercase(),
+                family.least_privilege
+            ),
         ));
     }
     evidence.insert("locator".to_string(), "none needed".into());

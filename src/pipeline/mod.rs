@@ -99,7 +99,12 @@ async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut Found) -> 
 }
 
 /// Opens every resource; all must open, because the connection is all of them.
-async fn upsert(env: &Env, job: &Job, family: &'static Family, credential: Option<Credential>) -> Result<Ran<Vec<Part>>, Failure> {
+async fn upsert(
+    env: &Env,
+    job: &Job,
+    family: &'static Family,
+    credential: Option<Credential>,
+) -> Result<Ran<Vec<Part>>, Failure> {
     let engine = gate::engine(env, family)?;
     let mut parts = Vec::new();
     let mut evidence = Evidence::new();

@@ -15,14 +15,10 @@ impl ActivePolicy {
         at: Timestamp,
     ) -> Result<ActivePolicy, Vec<Problem>> {
         match (file, last_accepted) {
-            (Ok(policy), _) => Ok(ActivePolicy {
-                policy: Arc::new(policy),
-                rejected: None,
-            }),
-            (Err(problems), Some(policy)) => Ok(ActivePolicy {
-                policy: Arc::new(policy),
-                rejected: Some(Rejected { at, problems }),
-            }),
+            (Ok(policy), _) => Ok(ActivePolicy { policy: Arc::new(policy), rejected: None }),
+            (Err(problems), Some(policy)) => {
+                Ok(ActivePolicy { policy: Arc::new(policy), rejected: Some(Rejected { at, problems }) })
+            }
             (Err(problems), None) => Err(problems),
         }
     }
@@ -33,27 +29,12 @@ impl ActivePolicy {
     #[must_use]
     pub fn reload(&self, parsed: Result<Policy, Vec<Problem>>, at: Timestamp) -> ActivePolicy {
         match parsed {
-            Ok(policy) if policy == *self.policy => ActivePolicy {
-                policy: Arc::clone(&self.policy),
-                rejected: None,
-            },
-            Ok(policy) => ActivePolicy {
-                policy: Arc::new(policy),
-                rejected: None,
-            },
+            Ok(policy) if policy == *self.policy => ActivePolicy { policy: Arc::clone(&self.policy), rejected: None },
+            Ok(policy) => ActivePolicy { policy: Arc::new(policy), rejected: None },
             Err(problems) => {
-                let since = self
-                    .rejected
-                    .as_ref()
-                    .filter(|earlier| earlier.problems == problems)
-                    .map_or(at, |earlier| earlier.at);
-                ActivePolicy {
-                    policy: Arc::clone(&self.policy),
-                    rejected: Some(Rejected {
-                        at: since,
-                        problems,
-                    }),
-                }
+                let since =
+                    self.rejected.as_ref().filter(|earlier| earlier.problems == problems).map_or(at, |earlier| earlier.at);
+                ActivePolicy { policy: Arc::clone(&self.policy), rejected: Some(Rejected { at: since, problems }) }
             }
         }
     }
@@ -65,10 +46,7 @@ mod tests {
     use crate::policy::parse::parse;
 
     fn good(family: &str) -> Result<Policy, Vec<Problem>> {
-        parse(
-            &format!("version: 1\nallowlist: [{family}]\n"),
-            "policy.yaml",
-        )
+        parse(&format!("version: 1\nallowlist: [{family}]\n"), "policy.yaml")
     }
 
     fn bad() -> Result<Policy, Vec<Problem>> {
@@ -96,10 +74,7 @@ mod tests {
         let active = ActivePolicy::start(bad(), good("github").ok(), Timestamp(7)).unwrap();
         assert!(allows(&active, "github"));
         let rejected = active.rejected.unwrap();
-        assert_eq!(
-            (rejected.at, rejected.problems),
-            (Timestamp(7), bad().unwrap_err())
-        );
+        assert_eq!((rejected.at, rejected.problems), (Timestamp(7), bad().unwrap_err()));
     }
 
     #[test]
@@ -114,28 +89,16 @@ mod tests {
     #[test]
     fn going_back_to_the_policy_in_force_clears_the_rejection() {
         let first = ActivePolicy::start(good("slack"), None, Timestamp(1)).unwrap();
-        let back = first
-            .reload(bad(), Timestamp(2))
-            .reload(good("slack"), Timestamp(3));
+        let back = first.reload(bad(), Timestamp(2)).reload(good("slack"), Timestamp(3));
         assert!(back.rejected.is_none() && Arc::ptr_eq(&back.policy, &first.policy));
     }
 
     #[test]
     fn an_unchanged_bad_file_keeps_the_time_of_its_rejection() {
         let first = ActivePolicy::start(good("slack"), None, Timestamp(1)).unwrap();
-        let again = first
-            .reload(bad(), Timestamp(2))
-            .reload(bad(), Timestamp(9));
-        assert_eq!(
-            again.rejected.map(|rejected| rejected.at),
-            Some(Timestamp(2))
-        );
-        let other = first
-            .reload(bad(), Timestamp(2))
-            .reload(parse("[", "policy.yaml"), Timestamp(9));
-        assert_eq!(
-            other.rejected.map(|rejected| rejected.at),
-            Some(Timestamp(9))
-        );
+        let again = first.reload(bad(), Timestamp(2)).reload(bad(), Timestamp(9));
+        assert_eq!(again.rejected.map(|rejected| rejected.at), Some(Timestamp(2)));
+        let other = first.reload(bad(), Timestamp(2)).reload(parse("[", "policy.yaml"), Timestamp(9));
+        assert_eq!(other.rejected.map(|rejected| rejected.at), Some(Timestamp(9)));
     }
 }

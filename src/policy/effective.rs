@@ -14,10 +14,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
         out.push_str(&text);
         out.push('\n');
     };
-    line(format!(
-        "# Every value in force. Policy {}.",
-        policy.digest.short()
-    ));
+    line(format!("# Every value in force. Policy {}.", policy.digest.short()));
     line(format!("version: {}", policy.version));
     line(format!("namespace: {}", quoted(&policy.namespace)));
     line(format!("slo: {{coverage: {}}}", policy.slo.coverage));
@@ -30,44 +27,19 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     ));
     let mode = &policy.safe_mode;
     let (step, attempt) = (word(&mode.step_timeout), word(&mode.attempt_timeout));
-    line(format!(
-        "safe_mode: {{max_items: {}, step_timeout: {step}, attempt_timeout: {attempt}}}",
-        mode.max_items
-    ));
+    line(format!("safe_mode: {{max_items: {}, step_timeout: {step}, attempt_timeout: {attempt}}}", mode.max_items));
     line(allowlist(policy));
     line(network(policy));
-    line(format!(
-        "files: {{roots: {}}}",
-        list(policy.files.roots.iter().map(|root| root.to_string_lossy()))
-    ));
+    line(format!("files: {{roots: {}}}", list(policy.files.roots.iter().map(|root| root.to_string_lossy()))));
     line(caps(policy, family_caps));
     let backoff = &policy.backoff;
-    line(format!(
-        "backoff: {{initial: {}, max: {}, jitter: {}}}",
-        word(&backoff.initial),
-        word(&backoff.max),
-        backoff.jitter
-    ));
-    line(format!(
-        "breaker: {{failures: {}, open_for: {}}}",
-        policy.breaker.failures,
-        word(&policy.breaker.open_for)
-    ));
+    line(format!("backoff: {{initial: {}, max: {}, jitter: {}}}", word(&backoff.initial), word(&backoff.max), backoff.jitter));
+    line(format!("breaker: {{failures: {}, open_for: {}}}", policy.breaker.failures, word(&policy.breaker.open_for)));
     let recheck = &policy.recheck;
-    let [health, drift, awaiting] = [
-        &recheck.health,
-        &recheck.drift,
-        &recheck.awaiting_credentials,
-    ]
-    .map(|wait: &Duration| word(wait));
-    line(format!(
-        "recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"
-    ));
-    line(format!(
-        "reconcile: {{concurrency: {}, resync: {}}}",
-        policy.reconcile.concurrency,
-        word(&policy.reconcile.resync)
-    ));
+    let [health, drift, awaiting] =
+        [&recheck.health, &recheck.drift, &recheck.awaiting_credentials].map(|wait: &Duration| word(wait));
+    line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
+    line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, word(&policy.reconcile.resync)));
     line(families(policy));
     line(api(policy));
     out
@@ -77,12 +49,7 @@ fn allowlist(policy: &Policy) -> String {
     if policy.allowlist.is_empty() {
         return "allowlist: []".to_string();
     }
-    policy
-        .allowlist
-        .iter()
-        .fold("allowlist:".to_string(), |text, family| {
-            format!("{text}\n  - {family}")
-        })
+    policy.allowlist.iter().fold("allowlist:".to_string(), |text, family| format!("{text}\n  - {family}"))
 }
 
 fn network(policy: &Policy) -> String {
@@ -92,12 +59,7 @@ fn network(policy: &Policy) -> String {
         "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}",
         list(network.allow_private.iter().map(ToString::to_string)),
         or_null(network.proxy.clone()),
-        or_null(
-            network
-                .ca_file
-                .as_ref()
-                .map(|path| path.to_string_lossy().into_owned())
-        )
+        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned()))
     )
 }
 
@@ -113,22 +75,13 @@ pub fn cap(cap: &Cap) -> String {
 fn caps(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let mut text = format!("caps:\n  default: {}\n", cap(&policy.caps.default));
     let own = &policy.caps.families;
-    text.push_str(if own.is_empty() {
-        "  families: {}"
-    } else {
-        "  families:"
-    });
+    text.push_str(if own.is_empty() { "  families: {}" } else { "  families:" });
     for (family, entry) in own {
         let _ = write!(text, "\n    {family}: {}", cap(entry));
     }
-    let rest: Vec<_> = family_caps
-        .iter()
-        .filter(|(family, _)| !own.contains_key(*family))
-        .collect();
+    let rest: Vec<_> = family_caps.iter().filter(|(family, _)| !own.contains_key(*family)).collect();
     if !rest.is_empty() {
-        text.push_str(
-            "\n    # The families' own caps, in force unless an entry above replaces them:",
-        );
+        text.push_str("\n    # The families' own caps, in force unless an entry above replaces them:");
     }
     for (family, entry) in rest {
         let _ = write!(text, "\n    # {family}: {}", cap(entry));
@@ -141,11 +94,7 @@ fn families(policy: &Policy) -> String {
         return "families: {}".to_string();
     }
     let entry = |text: String, (family, set): (&String, &FamilyPolicy)| {
-        let or_null = |value: &Option<String>| {
-            value
-                .as_ref()
-                .map_or("null".to_string(), |value| quoted(value))
-        };
+        let or_null = |value: &Option<String>| value.as_ref().map_or("null".to_string(), |value| quoted(value));
         format!(
             "{text}\n  {family}:\n    base_url: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}",
             or_null(&set.base_url),
@@ -164,23 +113,13 @@ fn api(policy: &Policy) -> String {
     let entry = |text: String, token: &Token| {
         let scopes = list(token.scopes.iter().map(|scope| scope.word()));
         let (name, namespaces) = (quoted(&token.name), list(&token.namespaces));
-        format!(
-            "{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}}}",
-            token.sha256
-        )
+        format!("{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}}}", token.sha256)
     };
-    policy
-        .api
-        .tokens
-        .iter()
-        .fold("api:\n  tokens:".to_string(), entry)
+    policy.api.tokens.iter().fold("api:\n  tokens:".to_string(), entry)
 }
 
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
-    let items: Vec<String> = items
-        .into_iter()
-        .map(|item| quoted(item.as_ref()))
-        .collect();
+    let items: Vec<String> = items.into_iter().map(|item| quoted(item.as_ref())).collect();
     format!("[{}]", items.join(", "))
 }
 
@@ -188,13 +127,8 @@ fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
 fn quoted(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && !text.ends_with(':')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':'))
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
-        );
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':'))
+        && !matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n");
     if bare {
         return text.to_string();
     }

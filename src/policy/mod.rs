@@ -205,11 +205,7 @@ impl Policy {
     /// The budget of a family: the policy's entry, else the family's own default, else the policy's default.
     #[must_use]
     pub fn cap<'a>(&'a self, family: &str, family_default: Option<&'a Cap>) -> &'a Cap {
-        self.caps
-            .families
-            .get(family)
-            .or(family_default)
-            .unwrap_or(&self.caps.default)
+        self.caps.families.get(family).or(family_default).unwrap_or(&self.caps.default)
     }
 
     /// What the company set for `family`.
@@ -257,12 +253,7 @@ pub mod duration_words {
     #[must_use]
     pub fn word(duration: &Duration) -> String {
         let ms = duration.as_millis();
-        for (unit, size) in [
-            ("d", 86_400_000),
-            ("h", 3_600_000),
-            ("m", 60_000),
-            ("s", 1000),
-        ] {
+        for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
             if ms >= size && ms.is_multiple_of(size) {
                 return format!("{}{unit}", ms / size);
             }
@@ -274,10 +265,7 @@ pub mod duration_words {
     ///
     /// # Errors
     /// Those of the serialiser.
-    pub fn serialize<S: serde::Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&word(duration))
     }
 }

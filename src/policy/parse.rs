@@ -4,10 +4,7 @@ mod reach;
 mod tokens;
 
 use super::read::{Fields, Reader, Spot};
-use super::{
-    Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo,
-    yaml,
-};
+use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
 use crate::model::{Digest, Problem, Risk};
 use reach::{caps, default_cap, families, files, network};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,48 +39,25 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let (root, problems) = yaml::read(text);
     // Without a tree and without a problem the file holds nothing but comments.
     let readable = root.is_some() || problems.is_empty();
-    let nothing = yaml::Node {
-        place: crate::model::Place { line: 1, column: 1 },
-        kind: yaml::Kind::Map(Vec::new()),
-    };
+    let nothing = yaml::Node { place: crate::model::Place { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
     let root = root.unwrap_or(nothing);
     let mut reader = Reader { problems };
-    let policy = if readable {
-        top(&mut reader, &root, Digest::of(text.as_bytes()))
-    } else {
-        None
-    };
+    let policy = if readable { top(&mut reader, &root, Digest::of(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {
         Some(policy) if problems.is_empty() => Ok(policy),
         _ => {
             problems.sort_by_key(|problem| problem.place);
-            Err(problems
-                .into_iter()
-                .map(|problem| problem.in_file(file))
-                .collect())
+            Err(problems.into_iter().map(|problem| problem.in_file(file)).collect())
         }
     }
 }
 
 fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
-    let fields = r.fields(
-        &Spot {
-            node: root,
-            pointer: String::new(),
-        },
-        &KEYS,
-    )?;
-    let version = r
-        .required(&fields, "version", "write version: 1")
-        .and_then(|spot| r.whole32(&spot, 1..=1))
-        .unwrap_or(1);
+    let fields = r.fields(&Spot { node: root, pointer: String::new() }, &KEYS)?;
+    let version = r.required(&fields, "version", "write version: 1").and_then(|spot| r.whole32(&spot, 1..=1)).unwrap_or(1);
     let allowlist = r
-        .required(
-            &fields,
-            "allowlist",
-            "list the families that may be connected, for example allowlist: [github, slack]",
-        )
+        .required(&fields, "allowlist", "list the families that may be connected, for example allowlist: [github, slack]")
         .map(|spot| allowlist(r, &spot))
         .unwrap_or_default();
     Some(Policy {
@@ -95,23 +69,12 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         allowlist,
         network: network(r, &fields),
         files: r.field(&fields, "files", Files { roots: Vec::new() }, files),
-        caps: r.field(
-            &fields,
-            "caps",
-            Caps {
-                default: default_cap(),
-                families: BTreeMap::new(),
-            },
-            caps,
-        ),
+        caps: r.field(&fields, "caps", Caps { default: default_cap(), families: BTreeMap::new() }, caps),
         backoff: backoff(r, &fields),
         breaker: breaker(r, &fields),
         recheck: recheck(r, &fields),
         reconcile: reconcile(r, &fields),
-        families: fields
-            .get("families")
-            .map(|spot| families(r, &spot))
-            .unwrap_or_default(),
+        families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })
@@ -121,11 +84,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
 fn namespace(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
     let name = r.name(spot, "a namespace")?;
     if name == "demo" {
-        r.complain(
-            spot,
-            "nothing new may be written to the namespace demo",
-            "write namespace: autonomy, or another name",
-        );
+        r.complain(spot, "nothing new may be written to the namespace demo", "write namespace: autonomy, or another name");
         return None;
     }
     Some(name)
@@ -134,30 +93,19 @@ fn namespace(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
 fn allowlist(r: &mut Reader, spot: &Spot<'_>) -> BTreeSet<String> {
     let family = |r: &mut Reader, item: &Spot<'_>| {
         let name = r.text(item, "the name of a family")?.to_string();
-        r.known_family(&name, &item.pointer, item.node.place)
-            .then_some(name)
+        r.known_family(&name, &item.pointer, item.node.place).then_some(name)
     };
-    r.unique(spot, "families", family)
-        .unwrap_or_default()
-        .into_iter()
-        .collect()
+    r.unique(spot, "families", family).unwrap_or_default().into_iter().collect()
 }
 
 /// The keys of the section `name`, if it is written and is a mapping.
-fn section<'a>(
-    r: &mut Reader,
-    fields: &Fields<'a>,
-    name: &str,
-    keys: &[&str],
-) -> Option<Fields<'a>> {
+fn section<'a>(r: &mut Reader, fields: &Fields<'a>, name: &str, keys: &[&str]) -> Option<Fields<'a>> {
     fields.get(name).and_then(|spot| r.fields(&spot, keys))
 }
 
 /// One duration of a section that may be missing.
 fn wait(r: &mut Reader, fields: Option<&Fields<'_>>, name: &str, default: Duration) -> Duration {
-    fields.map_or(default, |fields| {
-        r.field(fields, name, default, Reader::duration)
-    })
+    fields.map_or(default, |fields| r.field(fields, name, default, Reader::duration))
 }
 
 fn slo_default() -> Slo {
@@ -166,38 +114,20 @@ fn slo_default() -> Slo {
 
 fn slo(r: &mut Reader, spot: &Spot<'_>) -> Option<Slo> {
     let fields = r.fields(spot, &["coverage"])?;
-    Some(Slo {
-        coverage: r.field(&fields, "coverage", slo_default().coverage, |r, spot| {
-            r.number(spot, 0.0..=1.0, false)
-        }),
-    })
+    Some(Slo { coverage: r.field(&fields, "coverage", slo_default().coverage, |r, spot| r.number(spot, 0.0..=1.0, false)) })
 }
 
 fn eligibility(r: &mut Reader, fields: &Fields<'_>) -> Eligibility {
-    let default = Eligibility {
-        evidence: vec!["Sanctioned".to_string()],
-        max_risk: Risk::High,
-        min_confidence: 0.0,
-    };
-    let Some(fields) = section(
-        r,
-        fields,
-        "eligibility",
-        &["evidence", "max_risk", "min_confidence"],
-    ) else {
+    let default = Eligibility { evidence: vec!["Sanctioned".to_string()], max_risk: Risk::High, min_confidence: 0.0 };
+    let Some(fields) = section(r, fields, "eligibility", &["evidence", "max_risk", "min_confidence"]) else {
         return default;
     };
     let statuses = |r: &mut Reader, spot: &Spot<'_>| {
         let values = r.unique(spot, "values of evidence.status", |r, item| {
-            r.text(item, "a value of evidence.status")
-                .map(str::to_string)
+            r.text(item, "a value of evidence.status").map(str::to_string)
         })?;
         if values.is_empty() {
-            r.complain(
-                spot,
-                "without a status nothing is eligible",
-                "write [Sanctioned]",
-            );
+            r.complain(spot, "without a status nothing is eligible", "write [Sanctioned]");
         }
         Some(values)
     };
@@ -211,42 +141,20 @@ fn eligibility(r: &mut Reader, fields: &Fields<'_>) -> Eligibility {
     Eligibility {
         evidence: r.field(&fields, "evidence", default.evidence, statuses),
         max_risk: r.field(&fields, "max_risk", default.max_risk, risk),
-        min_confidence: r.field(
-            &fields,
-            "min_confidence",
-            default.min_confidence,
-            |r, spot| r.number(spot, 0.0..=1.0, false),
-        ),
+        min_confidence: r.field(&fields, "min_confidence", default.min_confidence, |r, spot| r.number(spot, 0.0..=1.0, false)),
     }
 }
 
 fn safe_mode(r: &mut Reader, fields: &Fields<'_>) -> SafeMode {
-    let fields = section(
-        r,
-        fields,
-        "safe_mode",
-        &["max_items", "step_timeout", "attempt_timeout"],
-    );
+    let fields = section(r, fields, "safe_mode", &["max_items", "step_timeout", "attempt_timeout"]);
     let mode = SafeMode {
-        max_items: fields.as_ref().map_or(20, |fields| {
-            r.field(fields, "max_items", 20, |r, spot| r.whole32(spot, 1..=20))
-        }),
+        max_items: fields.as_ref().map_or(20, |fields| r.field(fields, "max_items", 20, |r, spot| r.whole32(spot, 1..=20))),
         step_timeout: wait(r, fields.as_ref(), "step_timeout", Duration::from_secs(20)),
-        attempt_timeout: wait(
-            r,
-            fields.as_ref(),
-            "attempt_timeout",
-            Duration::from_secs(60),
-        ),
+        attempt_timeout: wait(r, fields.as_ref(), "attempt_timeout", Duration::from_secs(60)),
     };
     if let Some(fields) = fields.filter(|_| mode.attempt_timeout < mode.step_timeout) {
         let message = "attempt_timeout is shorter than step_timeout";
-        r.complain_at(
-            &fields.pointer,
-            fields.place,
-            message,
-            "an attempt has several steps: give it more time than one step",
-        );
+        r.complain_at(&fields.pointer, fields.place, message, "an attempt has several steps: give it more time than one step");
     }
     mode
 }
@@ -256,19 +164,10 @@ fn backoff(r: &mut Reader, fields: &Fields<'_>) -> Backoff {
     let backoff = Backoff {
         initial: wait(r, fields.as_ref(), "initial", Duration::from_secs(5)),
         max: wait(r, fields.as_ref(), "max", Duration::from_secs(900)),
-        jitter: fields.as_ref().map_or(0.2, |fields| {
-            r.field(fields, "jitter", 0.2, |r, spot| {
-                r.number(spot, 0.0..=1.0, false)
-            })
-        }),
+        jitter: fields.as_ref().map_or(0.2, |fields| r.field(fields, "jitter", 0.2, |r, spot| r.number(spot, 0.0..=1.0, false))),
     };
     if let Some(fields) = fields.filter(|_| backoff.max < backoff.initial) {
-        r.complain_at(
-            &fields.pointer,
-            fields.place,
-            "max is shorter than initial",
-            "waits grow from initial to max",
-        );
+        r.complain_at(&fields.pointer, fields.place, "max is shorter than initial", "waits grow from initial to max");
     }
     backoff
 }
@@ -276,42 +175,25 @@ fn backoff(r: &mut Reader, fields: &Fields<'_>) -> Backoff {
 fn breaker(r: &mut Reader, fields: &Fields<'_>) -> Breaker {
     let fields = section(r, fields, "breaker", &["failures", "open_for"]);
     Breaker {
-        failures: fields.as_ref().map_or(5, |fields| {
-            r.field(fields, "failures", 5, |r, spot| r.whole32(spot, 1..=1000))
-        }),
+        failures: fields.as_ref().map_or(5, |fields| r.field(fields, "failures", 5, |r, spot| r.whole32(spot, 1..=1000))),
         open_for: wait(r, fields.as_ref(), "open_for", Duration::from_secs(30)),
     }
 }
 
 fn recheck(r: &mut Reader, fields: &Fields<'_>) -> Recheck {
-    let fields = section(
-        r,
-        fields,
-        "recheck",
-        &["health", "drift", "awaiting_credentials"],
-    );
+    let fields = section(r, fields, "recheck", &["health", "drift", "awaiting_credentials"]);
     Recheck {
         health: wait(r, fields.as_ref(), "health", Duration::from_secs(6 * 3600)),
         drift: wait(r, fields.as_ref(), "drift", Duration::from_secs(24 * 3600)),
-        awaiting_credentials: wait(
-            r,
-            fields.as_ref(),
-            "awaiting_credentials",
-            Duration::from_secs(300),
-        ),
+        awaiting_credentials: wait(r, fields.as_ref(), "awaiting_credentials", Duration::from_secs(300)),
     }
 }
 
 fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
     let fields = section(r, fields, "reconcile", &["concurrency", "resync"]);
-    let attempts = |r: &mut Reader, spot: &Spot<'_>| {
-        r.whole(spot, 1..=10_000)
-            .and_then(|value| usize::try_from(value).ok())
-    };
+    let attempts = |r: &mut Reader, spot: &Spot<'_>| r.whole(spot, 1..=10_000).and_then(|value| usize::try_from(value).ok());
     Reconcile {
-        concurrency: fields
-            .as_ref()
-            .map_or(64, |fields| r.field(fields, "concurrency", 64, attempts)),
+        concurrency: fields.as_ref().map_or(64, |fields| r.field(fields, "concurrency", 64, attempts)),
         resync: wait(r, fields.as_ref(), "resync", Duration::from_secs(30)),
     }
 }

@@ -25,10 +25,7 @@ impl<'a> Fields<'a> {
     /// The value of `name`, if it is written.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Spot<'a>> {
-        self.entries.get(name).map(|node| Spot {
-            node,
-            pointer: step(&self.pointer, name),
-        })
+        self.entries.get(name).map(|node| Spot { node, pointer: step(&self.pointer, name) })
     }
 }
 
@@ -45,11 +42,7 @@ const MAX_ITEMS: usize = 1000;
 
 /// As [`problem::nearest`], for texts that may be of any length.
 fn near<'a>(text: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if text.len() > 64 {
-        None
-    } else {
-        problem::nearest(text, allowed)
-    }
+    if text.len() > 64 { None } else { problem::nearest(text, allowed) }
 }
 
 /// `text` in backquotes, or its length when it is long.
@@ -76,47 +69,27 @@ fn found(node: &Node) -> String {
 
 impl Reader {
     /// Notes a problem with a value.
-    pub fn complain(
-        &mut self,
-        spot: &Spot<'_>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub fn complain(&mut self, spot: &Spot<'_>, message: impl Into<String>, hint: impl Into<String>) {
         self.complain_at(&spot.pointer, spot.node.place, message, hint);
     }
 
     /// Notes a problem at a place, for what is missing.
-    pub fn complain_at(
-        &mut self,
-        pointer: &str,
-        place: Place,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub fn complain_at(&mut self, pointer: &str, place: Place, message: impl Into<String>, hint: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems
-                .push(Problem::new(pointer, message).at(place).hint(hint));
+            self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
     }
 
     fn wrong_type(&mut self, spot: &Spot<'_>, expected: &str, hint: impl Into<String>) {
         if !matches!(spot.node.kind, Kind::Broken) {
-            self.complain(
-                spot,
-                format!("expected {expected}, found {}", found(spot.node)),
-                hint,
-            );
+            self.complain(spot, format!("expected {expected}, found {}", found(spot.node)), hint);
         }
     }
 
     /// The mapping behind `spot`, whose keys are all of `allowed`.
     pub fn fields<'a>(&mut self, spot: &Spot<'a>, allowed: &[&str]) -> Option<Fields<'a>> {
         let Kind::Map(pairs) = &spot.node.kind else {
-            let hint = if spot.node.is_null() {
-                "leave the key out, or write its values".to_string()
-            } else {
-                keys_are(allowed)
-            };
+            let hint = if spot.node.is_null() { "leave the key out, or write its values".to_string() } else { keys_are(allowed) };
             self.wrong_type(spot, "a mapping (key: value)", hint);
             return None;
         };
@@ -130,28 +103,15 @@ impl Reader {
                 Some(name) => format!("did you mean {name}?"),
                 None => keys_are(allowed),
             };
-            self.complain_at(
-                &step(&spot.pointer, &key.text),
-                key.place,
-                format!("unknown key {}", shown(&key.text)),
-                hint,
-            );
+            self.complain_at(&step(&spot.pointer, &key.text), key.place, format!("unknown key {}", shown(&key.text)), hint);
         }
-        Some(Fields {
-            pointer: spot.pointer.clone(),
-            place: spot.node.place,
-            entries,
-        })
+        Some(Fields { pointer: spot.pointer.clone(), place: spot.node.place, entries })
     }
 
     /// The entries of a mapping whose keys are names of families; unknown names are problems.
     pub fn by_family<'a>(&mut self, spot: &Spot<'a>) -> Vec<(&'a str, Spot<'a>)> {
         let Kind::Map(pairs) = &spot.node.kind else {
-            self.wrong_type(
-                spot,
-                "a mapping of families",
-                "write family: {...}, or leave the key out",
-            );
+            self.wrong_type(spot, "a mapping of families", "write family: {...}, or leave the key out");
             return Vec::new();
         };
         let mut entries = Vec::new();
@@ -173,12 +133,7 @@ impl Reader {
             Some(near) => format!("did you mean {near}?"),
             None => "`aam families` lists the families there are".to_string(),
         };
-        self.complain_at(
-            pointer,
-            place,
-            format!("unknown family {}", shown(name)),
-            hint,
-        );
+        self.complain_at(pointer, place, format!("unknown family {}", shown(name)), hint);
         false
     }
 
@@ -190,10 +145,7 @@ impl Reader {
         default: T,
         read: impl FnOnce(&mut Reader, &Spot<'a>) -> Option<T>,
     ) -> T {
-        fields
-            .get(name)
-            .and_then(|spot| read(self, &spot))
-            .unwrap_or(default)
+        fields.get(name).and_then(|spot| read(self, &spot)).unwrap_or(default)
     }
 
     /// A field that may be left out or be null.
@@ -203,27 +155,14 @@ impl Reader {
         name: &str,
         read: impl FnOnce(&mut Reader, &Spot<'a>) -> Option<T>,
     ) -> Option<T> {
-        fields
-            .get(name)
-            .filter(|spot| !spot.node.is_null())
-            .and_then(|spot| read(self, &spot))
+        fields.get(name).filter(|spot| !spot.node.is_null()).and_then(|spot| read(self, &spot))
     }
 
     /// A field that must be there.
-    pub fn required<'a>(
-        &mut self,
-        fields: &Fields<'a>,
-        name: &str,
-        hint: &str,
-    ) -> Option<Spot<'a>> {
+    pub fn required<'a>(&mut self, fields: &Fields<'a>, name: &str, hint: &str) -> Option<Spot<'a>> {
         let spot = fields.get(name);
         if spot.is_none() {
-            self.complain_at(
-                &fields.pointer,
-                fields.place,
-                format!("the key {name} is missing"),
-                hint,
-            );
+            self.complain_at(&fields.pointer, fields.place, format!("the key {name} is missing"), hint);
         }
         spot
     }
@@ -232,9 +171,7 @@ impl Reader {
     pub fn list<'a>(&mut self, spot: &Spot<'a>, of: &str) -> Option<Vec<Spot<'a>>> {
         let Kind::List(items) = &spot.node.kind else {
             let hint = match &spot.node.kind {
-                Kind::Scalar { text, .. }
-                    if !spot.node.is_null() && text.chars().count() <= SHOWN =>
-                {
+                Kind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= SHOWN => {
                     format!("write [{text}]")
                 }
                 _ => "write [a, b], or [] for none".to_string(),
@@ -243,17 +180,10 @@ impl Reader {
             return None;
         };
         if items.len() > MAX_ITEMS {
-            self.complain(
-                spot,
-                format!("{} items are too many", items.len()),
-                format!("list at most {MAX_ITEMS}"),
-            );
+            self.complain(spot, format!("{} items are too many", items.len()), format!("list at most {MAX_ITEMS}"));
             return None;
         }
-        let spot_of = |(index, node)| Spot {
-            node,
-            pointer: step(&spot.pointer, &usize::to_string(&index)),
-        };
+        let spot_of = |(index, node)| Spot { node, pointer: step(&spot.pointer, &usize::to_string(&index)) };
         Some(items.iter().enumerate().map(spot_of).collect())
     }
 
@@ -270,11 +200,7 @@ impl Reader {
                 continue;
             };
             if values.contains(&value) {
-                self.complain(
-                    &item,
-                    format!("{} is listed twice", found(item.node)),
-                    "remove one of the two",
-                );
+                self.complain(&item, format!("{} is listed twice", found(item.node)), "remove one of the two");
             } else {
                 values.push(value);
             }

@@ -66,28 +66,15 @@ pub fn step(pointer: &str, name: &str) -> String {
 #[must_use]
 pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     if text.len() > MAX_BYTES {
-        let problem = Problem::new(
-            "",
-            format!(
-                "the file has {} bytes; a policy has at most {MAX_BYTES}",
-                text.len()
-            ),
-        );
+        let problem = Problem::new("", format!("the file has {} bytes; a policy has at most {MAX_BYTES}", text.len()));
         return (None, vec![problem]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
-        let problem = Problem::new("", "a character that a reader cannot see stands here")
-            .at(Place::of_offset(text, offset));
-        return (
-            None,
-            vec![problem.hint("remove control characters and changes of writing direction")],
-        );
+        let problem = Problem::new("", "a character that a reader cannot see stands here").at(Place::of_offset(text, offset));
+        return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
     }
-    let mut walk = Walk {
-        parser: Parser::new_from_str(text),
-        problems: Vec::new(),
-    };
+    let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
     match walk.document() {
         Ok(node) => (node, walk.problems),
         Err(problem) => {
@@ -126,15 +113,9 @@ impl<'a> Walk<'a> {
             let (event, place) = self.next()?;
             match event {
                 Event::StreamEnd => return Ok(root),
-                Event::Nothing
-                | Event::StreamStart
-                | Event::DocumentStart(_)
-                | Event::DocumentEnd => {}
+                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
                 _ if root.is_some() => {
-                    let problem = Problem::new(
-                        "",
-                        "a second document begins here; a policy is one document",
-                    );
+                    let problem = Problem::new("", "a second document begins here; a policy is one document");
                     return Err(Box::new(problem.at(place).hint("remove the line with ---")));
                 }
                 event => root = Some(self.node(event, place, "", 0)?),
@@ -142,33 +123,19 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn node(
-        &mut self,
-        event: Event<'a>,
-        place: Place,
-        pointer: &str,
-        depth: usize,
-    ) -> Result<Node, Fatal> {
+    fn node(&mut self, event: Event<'a>, place: Place, pointer: &str, depth: usize) -> Result<Node, Fatal> {
         if depth > MAX_DEPTH {
             let problem = Problem::new(pointer, format!("nested deeper than {MAX_DEPTH} levels"));
             return Err(Box::new(problem.at(place)));
         }
         let kind = match event {
             Event::Alias(_) => {
-                self.complain(
-                    pointer,
-                    place,
-                    "aliases (*name) are not used in a policy",
-                    "write the value out where it is used",
-                );
+                self.complain(pointer, place, "aliases (*name) are not used in a policy", "write the value out where it is used");
                 Kind::Broken
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.decorated(pointer, place, anchor, tag.is_some());
-                Kind::Scalar {
-                    text: text.into_owned(),
-                    plain: style == ScalarStyle::Plain,
-                }
+                Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
             }
             Event::SequenceStart(anchor, tag) => {
                 self.decorated(pointer, place, anchor, tag.is_some());
@@ -180,9 +147,7 @@ impl<'a> Walk<'a> {
             }
             // The parser never sends these where a value is due.
             _ => {
-                return Err(Box::new(
-                    Problem::new(pointer, "a value is missing here").at(place),
-                ));
+                return Err(Box::new(Problem::new(pointer, "a value is missing here").at(place)));
             }
         };
         Ok(Node { place, kind })
@@ -212,26 +177,16 @@ impl<'a> Walk<'a> {
                 Kind::Scalar { text, .. } => Some(text),
                 Kind::Broken => None,
                 Kind::List(_) | Kind::Map(_) => {
-                    self.complain(
-                        pointer,
-                        place,
-                        "a key must be a word, not a list or a mapping",
-                        "",
-                    );
+                    self.complain(pointer, place, "a key must be a word, not a list or a mapping", "");
                     None
                 }
             };
-            let below = key
-                .as_ref()
-                .map_or_else(|| pointer.to_string(), |key| step(pointer, key));
+            let below = key.as_ref().map_or_else(|| pointer.to_string(), |key| step(pointer, key));
             let (event, at) = self.next()?;
             let value = self.node(event, at, &below, depth + 1)?;
             let Some(text) = key else { continue };
             if let Some(first) = seen.insert(text.clone(), place.line) {
-                let message = format!(
-                    "{} is written twice; first on line {first}",
-                    super::read::shown(&text)
-                );
+                let message = format!("{} is written twice; first on line {first}", super::read::shown(&text));
                 self.complain(&below, place, &message, "keep one of the two");
                 continue;
             }
@@ -241,45 +196,28 @@ impl<'a> Walk<'a> {
 
     fn decorated(&mut self, pointer: &str, place: Place, anchor: usize, tagged: bool) {
         if anchor != 0 {
-            self.complain(
-                pointer,
-                place,
-                "anchors (&name) are not used in a policy",
-                "write the value out where it is used",
-            );
+            self.complain(pointer, place, "anchors (&name) are not used in a policy", "write the value out where it is used");
         }
         if tagged {
-            self.complain(
-                pointer,
-                place,
-                "tags (!name) are not used in a policy",
-                "remove the tag",
-            );
+            self.complain(pointer, place, "tags (!name) are not used in a policy", "remove the tag");
         }
     }
 
     fn complain(&mut self, pointer: &str, place: Place, message: &str, hint: &str) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems
-                .push(Problem::new(pointer, message).at(place).hint(hint));
+            self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
     }
 }
 
 /// The parser counts columns from 0.
 fn place(span: &Span) -> Place {
-    Place {
-        line: span.start.line(),
-        column: span.start.col() + 1,
-    }
+    Place { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 fn syntax(error: &ScanError) -> Problem {
     let words: String = error.info().chars().take(120).collect();
-    let place = Place {
-        line: error.marker().line(),
-        column: error.marker().col() + 1,
-    };
+    let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
     Problem::new("", format!("this is not YAML: {words}"))
         .at(place)
         .hint("check indentation, brackets and quotes around this place")

@@ -37,14 +37,12 @@ pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryE
 }
 
 /// Reads what the attempt needs. `None`: the connection went away meanwhile.
-fn prepare(
-    registry: &Registry,
-    policy: &Arc<crate::policy::Policy>,
-    item: Item,
-) -> Result<Option<(Job, Under)>, RegistryError> {
+fn prepare(registry: &Registry, policy: &Arc<crate::policy::Policy>, item: Item) -> Result<Option<(Job, Under)>, RegistryError> {
     let (document, generation, catalog) = {
         let world = registry.world();
-        let Some(known) = world.connections.get(&item.connection).filter(|known| known.retired.is_none()) else { return Ok(None) };
+        let Some(known) = world.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
+            return Ok(None);
+        };
         (known.document, known.generation, known.catalog)
     };
     let intent = read_intent(registry, item.connection, document)?;
@@ -71,7 +69,9 @@ fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Resul
 fn log(job: &Job, outcome: &crate::model::Outcome) {
     let (id, kind) = (job.connection, &job.intent.source_type);
     match outcome.failure() {
-        None => tracing::info!(target: "aam::attempt", connection = %id, source_type = %kind, rows = outcome.rows, latency_ms = outcome.latency_ms, "passed"),
+        None => {
+            tracing::info!(target: "aam::attempt", connection = %id, source_type = %kind, rows = outcome.rows, latency_ms = outcome.latency_ms, "passed")
+        }
         Some((step, failure)) => tracing::warn!(
             target: "aam::attempt",
             connection = %id,

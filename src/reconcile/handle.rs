@@ -130,12 +130,7 @@ impl Handle {
 
     /// Waits until `connection` has an attempt that finished at or after `since` for the document in
     /// force, nothing runs for it and no heal waits; or until `limit` has passed. True when settled.
-    pub async fn settled(
-        &self,
-        connection: ConnectionId,
-        since: Timestamp,
-        limit: Duration,
-    ) -> bool {
+    pub async fn settled(&self, connection: ConnectionId, since: Timestamp, limit: Duration) -> bool {
         let mut finished = self.finished.subscribe();
         let settled = async {
             while !self.is_settled(connection, since) {
@@ -157,16 +152,11 @@ impl Handle {
         let Some(known) = world.connections.get(&connection) else {
             return false;
         };
-        known
-            .last
-            .as_ref()
-            .is_some_and(|last| last.facts.generation == known.generation)
+        known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation)
             && known.looked_at().is_some_and(|at| at >= since)
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -70,7 +70,10 @@ impl Eyes {
             });
             // A scan that panicked leaves no scanner: the process goes on with what it has and says so.
             let Ok((mut scanner, scan)) = looked.await else {
-                handle.problems.store(Arc::new(vec![Problem::new("", "a defect of aam was met while reading the intents folder").hint("restart aam and report it")]));
+                handle.problems.store(Arc::new(vec![
+                    Problem::new("", "a defect of aam was met while reading the intents folder")
+                        .hint("restart aam and report it"),
+                ]));
                 return Ok(());
             };
             let taken = take_in(&handle.registry, &scan).await;

@@ -47,7 +47,8 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
     let ground = Ground::of(handle.policy(), &handle.registry.world());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
-    let mut this = Loop { handle, env, eyes, queue, ground, attempts: JoinSet::new(), look_again: true, looked_at, planned: None };
+    let mut this =
+        Loop { handle, env, eyes, queue, ground, attempts: JoinSet::new(), look_again: true, looked_at, planned: None };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {

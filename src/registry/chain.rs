@@ -25,13 +25,7 @@ pub fn hash(prev: &Digest, row: &Row<'_>) -> Digest {
     bytes.extend_from_slice(&prev.0);
     bytes.extend_from_slice(&row.seq.to_be_bytes());
     bytes.extend_from_slice(&row.at.to_be_bytes());
-    for text in [
-        Some(row.kind),
-        Some(row.namespace),
-        row.connection,
-        Some(row.facts),
-        row.body,
-    ] {
+    for text in [Some(row.kind), Some(row.namespace), row.connection, Some(row.facts), row.body] {
         bytes.push(u8::from(text.is_some()));
         let text = text.unwrap_or_default();
         bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());

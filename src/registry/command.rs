@@ -9,52 +9,16 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 
 /// One request to the writer.
 pub(super) enum Command {
-    Accept {
-        documents: Vec<(Intent, Origin)>,
-        reply: Reply<Vec<Acceptance>>,
-    },
-    Withdraw {
-        wishes: Vec<(ConnectionId, Origin)>,
-        reason: String,
-        reply: Reply<()>,
-    },
-    Begin {
-        connection: ConnectionId,
-        under: Under,
-        reply: Reply<Ticket>,
-    },
-    Finish {
-        finish: Box<Finish>,
-        reply: Reply<Recorded>,
-    },
-    AcceptPolicy {
-        policy: Digest,
-        text: String,
-        reply: Reply<()>,
-    },
-    Seal {
-        namespace: String,
-        documents: Vec<(Intent, Origin)>,
-        reply: Reply<bool>,
-    },
-    TakeBudget {
-        account: String,
-        day: i64,
-        wanted: u64,
-        limit: u64,
-        reply: Reply<u64>,
-    },
-    KeepMarks {
-        seen: Vec<Mark>,
-        gone: Vec<String>,
-        reply: Reply<()>,
-    },
-    Probe {
-        reply: Reply<()>,
-    },
-    Close {
-        done: oneshot::Sender<()>,
-    },
+    Accept { documents: Vec<(Intent, Origin)>, reply: Reply<Vec<Acceptance>> },
+    Withdraw { wishes: Vec<(ConnectionId, Origin)>, reason: String, reply: Reply<()> },
+    Begin { connection: ConnectionId, under: Under, reply: Reply<Ticket> },
+    Finish { finish: Box<Finish>, reply: Reply<Recorded> },
+    AcceptPolicy { policy: Digest, text: String, reply: Reply<()> },
+    Seal { namespace: String, documents: Vec<(Intent, Origin)>, reply: Reply<bool> },
+    TakeBudget { account: String, day: i64, wanted: u64, limit: u64, reply: Reply<u64> },
+    KeepMarks { seen: Vec<Mark>, gone: Vec<String>, reply: Reply<()> },
+    Probe { reply: Reply<()> },
+    Close { done: oneshot::Sender<()> },
 }
 
 /// What became of one document.

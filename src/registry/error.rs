@@ -9,9 +9,7 @@ pub enum RegistryError {
         "the disk is full: the registry cannot write; nothing is called until it can (free some space, aam goes on by itself)"
     )]
     Full,
-    #[error(
-        "registry {path} is in use by {holder}; one writer at a time: stop it, or give this one its own --registry"
-    )]
+    #[error("registry {path} is in use by {holder}; one writer at a time: stop it, or give this one its own --registry")]
     Held { path: PathBuf, holder: String },
     #[error("the file is an SQLite database but no registry of AAM; give another --registry")]
     Foreign,
@@ -30,10 +28,7 @@ pub enum RegistryError {
     #[error("registry: {0}")]
     Sqlite(rusqlite::Error),
     #[error("registry {path}: {error}")]
-    Io {
-        path: PathBuf,
-        error: std::io::Error,
-    },
+    Io { path: PathBuf, error: std::io::Error },
     #[error("{0}")]
     Other(String),
     #[error("the registry's writer has ended; restart aam")]
@@ -45,9 +40,7 @@ impl From<rusqlite::Error> for RegistryError {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => RegistryError::Full,
             // A write that fails for want of space shows as an I/O error on some file systems.
-            Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => {
-                RegistryError::Full
-            }
+            Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => RegistryError::Full,
             _ => RegistryError::Sqlite(error),
         }
     }
@@ -60,10 +53,7 @@ impl RegistryError {
             RegistryError::Full => RegistryError::Full,
             RegistryError::Sealed(namespace) => RegistryError::Sealed(namespace.clone()),
             RegistryError::Closed => RegistryError::Closed,
-            RegistryError::Row { seq, why } => RegistryError::Row {
-                seq: *seq,
-                why: why.clone(),
-            },
+            RegistryError::Row { seq, why } => RegistryError::Row { seq: *seq, why: why.clone() },
             other => RegistryError::Other(other.to_string()),
         }
     }

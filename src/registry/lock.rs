@@ -25,17 +25,8 @@ pub struct WriterLock {
 /// [`RegistryError::Held`] naming the holder, [`RegistryError::Io`] when the lock file cannot be made.
 pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError> {
     let path = lock_path(registry);
-    let io = |error| RegistryError::Io {
-        path: path.clone(),
-        error,
-    };
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io)?;
+    let io = |error| RegistryError::Io { path: path.clone(), error };
+    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -43,25 +34,13 @@ pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError>
             let _ = file.read_to_string(&mut text);
             let holder = serde_json::from_str::<Holder>(&text).map_or_else(
                 |_| "another process".to_string(),
-                |holder| {
-                    format!(
-                        "process {} (aam {} {})",
-                        holder.pid, holder.version, holder.command
-                    )
-                },
+                |holder| format!("process {} (aam {} {})", holder.pid, holder.version, holder.command),
             );
-            return Err(RegistryError::Held {
-                path: registry.to_path_buf(),
-                holder,
-            });
+            return Err(RegistryError::Held { path: registry.to_path_buf(), holder });
         }
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
-    let holder = Holder {
-        pid: std::process::id(),
-        command: command.to_string(),
-        version: env!("CARGO_PKG_VERSION").to_string(),
-    };
+    let holder = Holder { pid: std::process::id(), command: command.to_string(), version: env!("CARGO_PKG_VERSION").to_string() };
     // The name is a courtesy: on a full disk the lock itself must still work.
     let _ = file
         .set_len(0)

@@ -45,19 +45,9 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Held`] when another process writes; see its other variants.
-    pub fn open(
-        path: &Path,
-        command: &str,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Registry, RegistryError> {
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(folder).map_err(|error| RegistryError::Io {
-                path: folder.to_path_buf(),
-                error,
-            })?;
+    pub fn open(path: &Path, command: &str, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| RegistryError::Io { path: folder.to_path_buf(), error })?;
         }
         let lock = lock::take(path, command)?;
         let world = Arc::new(RwLock::new(World::default()));
@@ -68,17 +58,8 @@ impl Registry {
         std::thread::Builder::new()
             .name("registry-writer".to_string())
             .spawn(move || writer.run(&inbox))
-            .map_err(|error| RegistryError::Io {
-                path: path.to_path_buf(),
-                error,
-            })?;
-        Ok(Registry {
-            path: path.to_path_buf(),
-            world,
-            commands,
-            changes,
-            reader,
-        })
+            .map_err(|error| RegistryError::Io { path: path.to_path_buf(), error })?;
+        Ok(Registry { path: path.to_path_buf(), world, commands, changes, reader })
     }
 
     /// Where it lies.
@@ -89,9 +70,7 @@ impl Registry {
 
     /// What is committed, folded. Hold it briefly: the writer waits for it.
     pub fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.world
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.world.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Changes whenever an entry was committed; the value is the last `seq`.
@@ -110,58 +89,32 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Sealed`] for a sealed namespace, [`RegistryError::Full`], …: then none was accepted.
-    pub async fn accept(
-        &self,
-        documents: Vec<(Intent, Origin)>,
-    ) -> Result<Vec<Acceptance>, RegistryError> {
-        self.send(|reply| Command::Accept { documents, reply })
-            .await
+    pub async fn accept(&self, documents: Vec<(Intent, Origin)>) -> Result<Vec<Acceptance>, RegistryError> {
+        self.send(|reply| Command::Accept { documents, reply }).await
     }
 
     /// `origin` no longer desires these connections. Those that nobody desires are retired with it.
     ///
     /// # Errors
     /// When the registry cannot write.
-    pub async fn withdraw(
-        &self,
-        wishes: Vec<(ConnectionId, Origin)>,
-        reason: &str,
-    ) -> Result<(), RegistryError> {
+    pub async fn withdraw(&self, wishes: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
         let reason = reason.to_string();
-        self.send(|reply| Command::Withdraw {
-            wishes,
-            reason,
-            reply,
-        })
-        .await
+        self.send(|reply| Command::Withdraw { wishes, reason, reply }).await
     }
 
     /// Says that an attempt begins. No ticket, no side effect.
     ///
     /// # Errors
     /// When the registry cannot write: then nothing may be called.
-    pub async fn begin(
-        &self,
-        connection: ConnectionId,
-        under: Under,
-    ) -> Result<Ticket, RegistryError> {
-        self.send(|reply| Command::Begin {
-            connection,
-            under,
-            reply,
-        })
-        .await
+    pub async fn begin(&self, connection: ConnectionId, under: Under) -> Result<Ticket, RegistryError> {
+        self.send(|reply| Command::Begin { connection, under, reply }).await
     }
 
     /// Records the outcome in one transaction; appends nothing if it says nothing new.
     ///
     /// # Errors
     /// When the registry cannot write; the ticket stays and counts as an interrupted attempt after a restart.
-    pub async fn finish(
-        &self,
-        ticket: &Ticket,
-        outcome: &Outcome,
-    ) -> Result<Recorded, RegistryError> {
+    pub async fn finish(&self, ticket: &Ticket, outcome: &Outcome) -> Result<Recorded, RegistryError> {
         let finish = Box::new(command::Finish::of(ticket, outcome));
         self.send(|reply| Command::Finish { finish, reply }).await
     }
@@ -171,43 +124,24 @@ impl Registry {
     /// # Errors
     /// When the registry cannot write.
     pub async fn accept_policy(&self, policy: Digest, text: String) -> Result<(), RegistryError> {
-        self.send(|reply| Command::AcceptPolicy {
-            policy,
-            text,
-            reply,
-        })
-        .await
+        self.send(|reply| Command::AcceptPolicy { policy, text, reply }).await
     }
 
     /// Loads the seed of a namespace once and seals it; does nothing when it is sealed already.
     ///
     /// # Errors
     /// When the registry cannot write.
-    pub async fn seal(
-        &self,
-        namespace: &str,
-        documents: Vec<(Intent, Origin)>,
-    ) -> Result<bool, RegistryError> {
+    pub async fn seal(&self, namespace: &str, documents: Vec<(Intent, Origin)>) -> Result<bool, RegistryError> {
         let namespace = namespace.to_string();
-        self.send(|reply| Command::Seal {
-            namespace,
-            documents,
-            reply,
-        })
-        .await
+        self.send(|reply| Command::Seal { namespace, documents, reply }).await
     }
 
     /// Keeps what the folder scan saw. Working state, not history.
     ///
     /// # Errors
     /// When the registry cannot write.
-    pub async fn keep_marks(
-        &self,
-        seen: Vec<Mark>,
-        gone: Vec<String>,
-    ) -> Result<(), RegistryError> {
-        self.send(|reply| Command::KeepMarks { seen, gone, reply })
-            .await
+    pub async fn keep_marks(&self, seen: Vec<Mark>, gone: Vec<String>) -> Result<(), RegistryError> {
+        self.send(|reply| Command::KeepMarks { seen, gone, reply }).await
     }
 
     /// A write that changes nothing: says whether the registry can write again.
@@ -228,32 +162,16 @@ impl Registry {
 
     async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, RegistryError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .map_err(|_| RegistryError::Closed)?;
+        self.commands.send(command(reply)).map_err(|_| RegistryError::Closed)?;
         answer.await.map_err(|_| RegistryError::Closed)?
     }
 }
 
 impl DayBudget for Registry {
-    fn take<'a>(
-        &'a self,
-        key: &'a str,
-        day: i64,
-        wanted: u64,
-        limit: u64,
-    ) -> BoxFuture<'a, Result<u64, String>> {
+    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
         let account = key.to_string();
         Box::pin(async move {
-            self.send(|reply| Command::TakeBudget {
-                account,
-                day,
-                wanted,
-                limit,
-                reply,
-            })
-            .await
-            .map_err(|error| error.to_string())
+            self.send(|reply| Command::TakeBudget { account, day, wanted, limit, reply }).await.map_err(|error| error.to_string())
         })
     }
 }

@@ -33,10 +33,7 @@ impl Reader {
     /// # Errors
     /// [`RegistryError::Missing`] when there is none.
     pub fn open(path: &Path) -> Result<Reader, RegistryError> {
-        let reader = Reader {
-            path: path.to_path_buf(),
-            idle: Arc::default(),
-        };
+        let reader = Reader { path: path.to_path_buf(), idle: Arc::default() };
         reader.with(|_| Ok(()))?;
         Ok(reader)
     }
@@ -48,10 +45,7 @@ impl Reader {
     pub fn body(&self, seq: u64) -> Result<Option<String>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
-            Ok(statement
-                .query_row([seq], |row| row.get(0))
-                .optional()?
-                .flatten())
+            Ok(statement.query_row([seq], |row| row.get(0)).optional()?.flatten())
         })
     }
 
@@ -62,10 +56,7 @@ impl Reader {
     pub fn entry_at(&self, seq: u64) -> Result<Option<Timestamp>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT at FROM ledger WHERE seq = ?1")?;
-            Ok(statement
-                .query_row([seq], |row| row.get(0))
-                .optional()?
-                .map(Timestamp))
+            Ok(statement.query_row([seq], |row| row.get(0)).optional()?.map(Timestamp))
         })
     }
 
@@ -76,14 +67,7 @@ impl Reader {
     pub fn bodies(&self, seqs: &[u64]) -> Result<Vec<Option<String>>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
-            seqs.iter()
-                .map(|seq| {
-                    Ok(statement
-                        .query_row([seq], |row| row.get(0))
-                        .optional()?
-                        .flatten())
-                })
-                .collect()
+            seqs.iter().map(|seq| Ok(statement.query_row([seq], |row| row.get(0)).optional()?.flatten())).collect()
         })
     }
 
@@ -91,16 +75,15 @@ impl Reader {
     ///
     /// # Errors
     /// When the registry cannot be read.
-    pub fn history(
-        &self,
-        connection: ConnectionId,
-        before: Option<u64>,
-        limit: usize,
-    ) -> Result<Vec<Version>, RegistryError> {
+    pub fn history(&self, connection: ConnectionId, before: Option<u64>, limit: usize) -> Result<Vec<Version>, RegistryError> {
         self.with(|db| {
             let sql = format!("SELECT {COLUMNS}, body FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
             let mut statement = db.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![connection.to_string(), before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX)), limit])?;
+            let mut rows = statement.query(params![
+                connection.to_string(),
+                before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX)),
+                limit
+            ])?;
             let mut versions = Vec::new();
             while let Some(row) = rows.next()? {
                 let body: Option<String> = row.get(6)?;
@@ -114,11 +97,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the registry cannot be read.
-    pub fn catalog(
-        &self,
-        connection: ConnectionId,
-        version: Option<u32>,
-    ) -> Result<Option<(u32, String)>, RegistryError> {
+    pub fn catalog(&self, connection: ConnectionId, version: Option<u32>) -> Result<Option<(u32, String)>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached(
                 "SELECT json_extract(facts, '$.version'), body FROM ledger
@@ -135,12 +114,8 @@ impl Reader {
     /// When the registry cannot be read.
     pub fn last_policy(&self) -> Result<Option<String>, RegistryError> {
         self.with(|db| {
-            let sql =
-                "SELECT body FROM ledger WHERE kind = 'policy_accepted' ORDER BY seq DESC LIMIT 1";
-            Ok(db
-                .query_row(sql, [], |row| row.get(0))
-                .optional()?
-                .flatten())
+            let sql = "SELECT body FROM ledger WHERE kind = 'policy_accepted' ORDER BY seq DESC LIMIT 1";
+            Ok(db.query_row(sql, [], |row| row.get(0)).optional()?.flatten())
         })
     }
 
@@ -149,9 +124,7 @@ impl Reader {
     /// # Errors
     /// When the registry cannot be read or a row is not what this build knows.
     pub fn world(&self) -> Result<World, RegistryError> {
-        self.with(|db| {
-            fold(db, i64::MAX).and_then(|mut world| checked(db, &mut world).map(|()| world))
-        })
+        self.with(|db| fold(db, i64::MAX).and_then(|mut world| checked(db, &mut world).map(|()| world)))
     }
 
     /// Folds what was appended up to `at`.
@@ -168,8 +141,7 @@ impl Reader {
     /// When the registry cannot be read.
     pub fn marks(&self) -> Result<Vec<Mark>, RegistryError> {
         self.with(|db| {
-            let mut statement =
-                db.prepare_cached("SELECT path, size, mtime_ns, inode, content FROM folder_marks")?;
+            let mut statement = db.prepare_cached("SELECT path, size, mtime_ns, inode, content FROM folder_marks")?;
             let rows = statement.query_map([], |row| {
                 Ok(Mark {
                     path: row.get(0)?,
@@ -184,24 +156,14 @@ impl Reader {
     }
 
     /// Runs `read` on a pooled connection.
-    pub(super) fn with<T>(
-        &self,
-        read: impl FnOnce(&Connection) -> Result<T, RegistryError>,
-    ) -> Result<T, RegistryError> {
-        let pooled = self
-            .idle
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .pop();
+    pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, RegistryError>) -> Result<T, RegistryError> {
+        let pooled = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let db = match pooled {
             Some(db) => db,
             None => connect(&self.path)?,
         };
         let answer = read(&db);
-        let mut idle = self
-            .idle
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if idle.len() < 4 {
             idle.push(db);
         }
@@ -213,10 +175,7 @@ fn connect(path: &Path) -> Result<Connection, RegistryError> {
     if !path.exists() {
         return Err(RegistryError::Missing(path.to_path_buf()));
     }
-    let db = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(std::time::Duration::from_secs(5))?;
     db.pragma_update(None, "query_only", true)?;
     let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -229,9 +188,7 @@ fn connect(path: &Path) -> Result<Connection, RegistryError> {
 /// Folds all rows with `at <= until`. `at` never decreases along `seq`.
 pub(super) fn fold(db: &Connection, until: i64) -> Result<World, RegistryError> {
     let mut world = World::default();
-    let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM ledger WHERE at <= ?1 ORDER BY seq"
-    ))?;
+    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM ledger WHERE at <= ?1 ORDER BY seq"))?;
     let mut rows = statement.query([until])?;
     while let Some(row) = rows.next()? {
         world.apply(&entry(row)?);
@@ -246,12 +203,7 @@ pub(super) fn checked(db: &Connection, world: &mut World) -> Result<(), Registry
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
         if let Ok(connection) = ConnectionId::parse(&id) {
-            world.apply_checked(&Checked {
-                connection,
-                at: Timestamp(row.get(1)?),
-                full: row.get(2)?,
-                failures: row.get(3)?,
-            });
+            world.apply_checked(&Checked { connection, at: Timestamp(row.get(1)?), full: row.get(2)?, failures: row.get(3)? });
         }
     }
     Ok(())
@@ -264,9 +216,7 @@ pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, Under, bool)
     let mut tickets = Vec::new();
     while let Some(row) = rows.next()? {
         let (id, under): (String, String) = (row.get(0)?, row.get(1)?);
-        if let (Ok(connection), Ok(under)) =
-            (ConnectionId::parse(&id), serde_json::from_str(&under))
-        {
+        if let (Ok(connection), Ok(under)) = (ConnectionId::parse(&id), serde_json::from_str(&under)) {
             tickets.push((connection, under, row.get(2)?));
         }
     }
@@ -276,25 +226,12 @@ pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, Under, bool)
 fn entry(row: &Row<'_>) -> Result<Entry, RegistryError> {
     let seq: u64 = row.get(0)?;
     let broken = |why: String| RegistryError::Row { seq, why };
-    let connection = match row
-        .get_ref(3)?
-        .as_str_or_null()
-        .map_err(|error| broken(error.to_string()))?
-    {
+    let connection = match row.get_ref(3)?.as_str_or_null().map_err(|error| broken(error.to_string()))? {
         Some(id) => Some(ConnectionId::parse(id).map_err(broken)?),
         None => None,
     };
-    let facts = row
-        .get_ref(4)?
-        .as_str()
-        .map_err(|error| broken(error.to_string()))?;
+    let facts = row.get_ref(4)?.as_str().map_err(|error| broken(error.to_string()))?;
     let kind = row.get_ref(5)?.as_str().map_err(|error| broken(error.to_string()))?;
     let fact = Fact::read(kind, facts).map_err(|error| broken(error.to_string()))?;
-    Ok(Entry {
-        seq,
-        at: Timestamp(row.get(1)?),
-        namespace: row.get(2)?,
-        connection,
-        fact,
-    })
+    Ok(Entry { seq, at: Timestamp(row.get(1)?), namespace: row.get(2)?, connection, fact })
 }

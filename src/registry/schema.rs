@@ -5,10 +5,7 @@ use crate::model::Digest;
 use rusqlite::Connection;
 
 /// All migrations, in order; the number is the place in this list, from 1.
-pub const MIGRATIONS: [&str; 2] = [
-    include_str!("migrations/0001_ledger.sql"),
-    include_str!("migrations/0002_folder_marks.sql"),
-];
+pub const MIGRATIONS: [&str; 2] = [include_str!("migrations/0001_ledger.sql"), include_str!("migrations/0002_folder_marks.sql")];
 
 /// Marks an SQLite file as a registry of AAM (`PRAGMA application_id`): "AAM1".
 pub const APPLICATION_ID: i32 = 0x4141_4D31;
@@ -39,10 +36,7 @@ pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryErr
     ))?;
     let applied = applied(&transaction)?;
     if applied.len() > MIGRATIONS.len() {
-        return Err(RegistryError::Newer {
-            found: applied.len(),
-            known: MIGRATIONS.len(),
-        });
+        return Err(RegistryError::Newer { found: applied.len(), known: MIGRATIONS.len() });
     }
     for (index, sql) in MIGRATIONS.iter().enumerate().take(version) {
         let sha256 = Digest::of(sql.as_bytes()).to_string();
@@ -51,10 +45,7 @@ pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryErr
             Some(_) => return Err(RegistryError::Migration { version: index + 1 }),
             None => {
                 transaction.execute_batch(sql)?;
-                transaction.execute(
-                    "INSERT INTO schema_migrations (version, sha256) VALUES (?1, ?2)",
-                    (index + 1, sha256),
-                )?;
+                transaction.execute("INSERT INTO schema_migrations (version, sha256) VALUES (?1, ?2)", (index + 1, sha256))?;
             }
         }
     }

@@ -66,9 +66,7 @@ fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     }
     let hash = chain::hash(&verdict.head, &read);
     if text(8)?.as_blob().map_err(words)? != hash.0 {
-        return Err(
-            "its content does not fit its hash: it was changed after it was written".to_string(),
-        );
+        return Err("its content does not fit its hash: it was changed after it was written".to_string());
     }
     Ok(hash)
 }

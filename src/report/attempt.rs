@@ -48,7 +48,11 @@ fn evidence(evidence: &Evidence) -> String {
                 }
             }
             Value::Object(traffic) if key == "traffic" => {
-                words.push(format!("{} call(s), {} bytes", traffic.get("calls").unwrap_or(&Value::Null), traffic.get("bytes").unwrap_or(&Value::Null)));
+                words.push(format!(
+                    "{} call(s), {} bytes",
+                    traffic.get("calls").unwrap_or(&Value::Null),
+                    traffic.get("bytes").unwrap_or(&Value::Null)
+                ));
             }
             _ => {}
         }

@@ -59,14 +59,15 @@ type Real = Gauge<f64, AtomicU64>;
 #[must_use]
 pub fn text(scrape: &Scrape) -> String {
     let mut registry = Registry::with_prefix("aam");
-    registry.register(
-        "build",
-        "The version of this process",
-        Info::new([("version", scrape.version.clone())]),
-    );
+    registry.register("build", "The version of this process", Info::new([("version", scrape.version.clone())]));
     whole(&mut registry, "ready", "1 once the first scan of the intents folder was taken in", scrape.ready.into());
     whole(&mut registry, "attempts_in_flight", "Attempts that run right now", count(scrape.attempts_in_flight));
-    whole(&mut registry, "intake_problems", "Problems of the intents folder and its files right now", count(scrape.intake_problems));
+    whole(
+        &mut registry,
+        "intake_problems",
+        "Problems of the intents folder and its files right now",
+        count(scrape.intake_problems),
+    );
     whole(&mut registry, "registry_trouble", "1 while the registry cannot write", scrape.trouble.into());
     whole(&mut registry, "policy_rejected", "1 while the policy file is not the policy in force", scrape.policy_rejected.into());
     whole(&mut registry, "ledger_entries", "Entries of the ledger", i64::try_from(scrape.ledger_seq).unwrap_or(i64::MAX));
@@ -98,7 +99,11 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of one sync stay far below 2^52")]
         latency.get_or_create(&place).set(funnel.first_sync_p95_ms as f64 / 1000.0);
     }
-    registry.register("connections", "Connections by stage of the funnel; received is all of them, reachable a part of eligible", stages);
+    registry.register(
+        "connections",
+        "Connections by stage of the funnel; received is all of them, reachable a part of eligible",
+        stages,
+    );
     registry.register("coverage_ratio", "active / eligible, 0 when nothing is eligible", coverage);
     registry.register("coverage_target_ratio", "The policy's slo.coverage", target);
     registry.register("slo_met", "1 when something is eligible and coverage is at least the target", met);

@@ -109,11 +109,7 @@ impl From<&Failure> for ErrorBody {
 
 impl From<&Problem> for WarningBody {
     fn from(problem: &Problem) -> WarningBody {
-        WarningBody {
-            pointer: problem.pointer.clone(),
-            message: problem.message.clone(),
-            hint: problem.hint.clone(),
-        }
+        WarningBody { pointer: problem.pointer.clone(), message: problem.message.clone(), hint: problem.hint.clone() }
     }
 }
 
@@ -150,16 +146,9 @@ pub struct Bodies<'a> {
 impl ConnectionResult {
     /// Puts facts and bodies together.
     #[must_use]
-    pub fn of(
-        id: ConnectionId,
-        connection: &Connection,
-        bodies: Bodies<'_>,
-        checking: bool,
-    ) -> ConnectionResult {
+    pub fn of(id: ConnectionId, connection: &Connection, bodies: Bodies<'_>, checking: bool) -> ConnectionResult {
         let state = connection.state();
-        let document = bodies
-            .document
-            .and_then(|text| serde_json::from_str::<Intent>(text).ok());
+        let document = bodies.document.and_then(|text| serde_json::from_str::<Intent>(text).ok());
         let steps = bodies.steps.map(step_bodies);
         let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
         let mut warnings = document.as_ref().map(unknown_fields).unwrap_or_default();
@@ -183,16 +172,9 @@ impl ConnectionResult {
                 confidence: intent.owner.confidence,
                 why: intent.owner.why.clone(),
             }),
-            credential_locator: document
-                .as_ref()
-                .and_then(|intent| intent.credential_locator.as_ref())
-                .map(ToString::to_string),
-            risk_level: document
-                .as_ref()
-                .map(|intent| intent.risk_level.to_string()),
-            resource_ids: document
-                .map(|intent| intent.resource_ids)
-                .unwrap_or_default(),
+            credential_locator: document.as_ref().and_then(|intent| intent.credential_locator.as_ref()).map(ToString::to_string),
+            risk_level: document.as_ref().map(|intent| intent.risk_level.to_string()),
+            resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
             updated_at: updated(connection),
             warnings,
         }
@@ -205,14 +187,8 @@ pub fn error_attempt(connection: &Connection) -> Option<&Attempt> {
     if matches!(connection.state(), State::Active | State::Retired) {
         return None;
     }
-    let conclusive = connection
-        .conclusive
-        .as_deref()
-        .filter(|attempt| attempt.facts.class.is_some());
-    conclusive.or(connection
-        .last
-        .as_deref()
-        .filter(|attempt| attempt.facts.class.is_some()))
+    let conclusive = connection.conclusive.as_deref().filter(|attempt| attempt.facts.class.is_some());
+    conclusive.or(connection.last.as_deref().filter(|attempt| attempt.facts.class.is_some()))
 }
 
 /// Title and fix are in the facts; the source's own words are in the body of the attempt.
@@ -241,15 +217,8 @@ pub fn step_bodies(text: &str) -> Vec<StepBody> {
 }
 
 fn step_warning(step: &StepBody) -> Option<WarningBody> {
-    let failure = step
-        .failure
-        .as_ref()
-        .filter(|_| step.status == "warned")?;
-    Some(WarningBody {
-        pointer: format!("/steps/{}", step.step),
-        message: failure.title.clone(),
-        hint: failure.fix.clone(),
-    })
+    let failure = step.failure.as_ref().filter(|_| step.status == "warned")?;
+    Some(WarningBody { pointer: format!("/steps/{}", step.step), message: failure.title.clone(), hint: failure.fix.clone() })
 }
 
 fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
@@ -265,21 +234,14 @@ fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
 }
 
 fn updated(connection: &Connection) -> String {
-    connection
-        .looked_at()
-        .max(connection.retired)
-        .max(Some(connection.desired_since))
-        .unwrap_or(connection.created)
-        .rfc3339()
+    connection.looked_at().max(connection.retired).max(Some(connection.desired_since)).unwrap_or(connection.created).rfc3339()
 }
 
 fn message(state: State, connection: &Connection) -> String {
     let title = error_attempt(connection).map_or("", |attempt| &*attempt.facts.title);
     match state {
         State::Active => connected(connection),
-        State::Pending if title.is_empty() => {
-            "Accepted; the first attempt has not finished yet.".to_string()
-        }
+        State::Pending if title.is_empty() => "Accepted; the first attempt has not finished yet.".to_string(),
         State::Pending => sentence("Accepted, and waiting", title),
         State::AwaitingCredentials => sentence("It waits for a credential", title),
         State::NetworkBlocked => sentence("It cannot be reached", title),
@@ -302,9 +264,5 @@ fn connected(connection: &Connection) -> String {
 
 fn sentence(start: &str, title: &str) -> String {
     let title = title.trim_end_matches('.');
-    if title.is_empty() {
-        format!("{start}.")
-    } else {
-        format!("{start}: {title}.")
-    }
+    if title.is_empty() { format!("{start}.") } else { format!("{start}: {title}.") }
 }

@@ -34,7 +34,9 @@ pub fn lines(world: &World, namespace: &str, documents: impl Fn(u64) -> Option<I
             fix: reason(known).1,
         })
         .collect();
-    lines.sort_by(|a, b| (rank(a.status), &a.source_type, &a.resource_ids).cmp(&(rank(b.status), &b.source_type, &b.resource_ids)));
+    lines.sort_by(|a, b| {
+        (rank(a.status), &a.source_type, &a.resource_ids).cmp(&(rank(b.status), &b.source_type, &b.resource_ids))
+    });
     lines
 }
 

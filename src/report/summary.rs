@@ -11,20 +11,11 @@ pub fn lines(funnel: &Funnel) -> Vec<String> {
     let mut lines = vec![
         format!(
             "Eligible: {} | Reachable: {} | Active: {} → Coverage {}/{} (target ≥ {:.2})",
-            funnel.eligible,
-            funnel.reachable,
-            funnel.active,
-            funnel.active,
-            funnel.eligible,
-            funnel.target
+            funnel.eligible, funnel.reachable, funnel.active, funnel.active, funnel.eligible, funnel.target
         ),
         format!(
             "Awaiting Creds: {} | Network Blocked: {} | Unsupported Type: {} | Healing: {} | Error: {}",
-            funnel.awaiting_credentials,
-            funnel.network_blocked,
-            funnel.unsupported_type,
-            funnel.healing,
-            funnel.error
+            funnel.awaiting_credentials, funnel.network_blocked, funnel.unsupported_type, funnel.healing, funnel.error
         ),
         format!(
             "Auto-created {} connections; Safe-Mode only; first-sync p95 latency {} ms; no destructive ops.",
@@ -44,10 +35,7 @@ fn slo(funnel: &Funnel) -> String {
     if funnel.slo_met {
         format!("SLO: met ({coverage:.2} ≥ {:.2})", funnel.target)
     } else if funnel.eligible == 0 {
-        format!(
-            "SLO: not met (nothing is eligible yet, target ≥ {:.2})",
-            funnel.target
-        )
+        format!("SLO: not met (nothing is eligible yet, target ≥ {:.2})", funnel.target)
     } else {
         format!("SLO: not met ({coverage:.2} < {:.2})", funnel.target)
     }
@@ -55,10 +43,7 @@ fn slo(funnel: &Funnel) -> String {
 
 fn blockers(funnel: &Funnel, lines: &mut Vec<String>) {
     if funnel.pending > 0 {
-        lines.push(format!(
-            "Pending: {} accepted, no attempt finished yet",
-            funnel.pending
-        ));
+        lines.push(format!("Pending: {} accepted, no attempt finished yet", funnel.pending));
     }
     if funnel.blockers.is_empty() {
         return;
@@ -71,9 +56,6 @@ fn blockers(funnel: &Funnel, lines: &mut Vec<String>) {
         }
     }
     if funnel.blockers.len() > NAMED {
-        lines.push(format!(
-            "- and {} more kinds; see aam status",
-            funnel.blockers.len() - NAMED
-        ));
+        lines.push(format!("- and {} more kinds; see aam status", funnel.blockers.len() - NAMED));
     }
 }

@@ -94,9 +94,7 @@ impl App {
         let app = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&app)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Problem::defect(
-                "The answer could not be made; the log of aam serve says why.",
-            )),
+            Err(_) => Err(Problem::defect("The answer could not be made; the log of aam serve says why.")),
         }
     }
 }
@@ -155,8 +153,6 @@ impl Cache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

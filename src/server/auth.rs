@@ -37,12 +37,7 @@ impl Caller {
     fn admin() -> Caller {
         Caller {
             name: ADMIN.to_string(),
-            scopes: [
-                TokenScope::IntentsWrite,
-                TokenScope::RegistryRead,
-                TokenScope::OpsHeal,
-            ]
-            .into(),
+            scopes: [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal].into(),
             namespaces: None,
         }
     }
@@ -50,9 +45,7 @@ impl Caller {
     /// Whether the token is for `namespace`.
     #[must_use]
     pub fn sees(&self, namespace: &str) -> bool {
-        self.namespaces
-            .as_ref()
-            .is_none_or(|namespaces| namespaces.contains(namespace))
+        self.namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
     }
 
     /// 403 unless the token is for `namespace`.
@@ -67,7 +60,10 @@ impl Caller {
             StatusCode::FORBIDDEN,
             "NAMESPACE_NOT_ALLOWED",
             "The token is not for this namespace",
-            format!("The token {} is not for the namespace {namespace}; the policy lists a token's namespaces below api.tokens.", self.name),
+            format!(
+                "The token {} is not for the namespace {namespace}; the policy lists a token's namespaces below api.tokens.",
+                self.name
+            ),
         ))
     }
 
@@ -84,43 +80,39 @@ impl Caller {
             StatusCode::FORBIDDEN,
             "SCOPE_MISSING",
             "The token may not do this",
-            format!("This call needs the scope {word}; the token {} has not got it. The policy lists a token's scopes below api.tokens.", self.name),
+            format!(
+                "This call needs the scope {word}; the token {} has not got it. The policy lists a token's scopes below api.tokens.",
+                self.name
+            ),
         ))
     }
 }
-
 
 /// Finds out who calls. `admin` counts only while the policy configures no token.
 ///
 /// # Errors
 /// 401, with the challenge that fits: `browser` asks for the token in a dialogue.
-pub fn caller(
-    policy: &Policy,
-    admin: Option<&Admin>,
-    headers: &HeaderMap,
-    browser: bool,
-) -> Result<Caller, Problem> {
+pub fn caller(policy: &Policy, admin: Option<&Admin>, headers: &HeaderMap, browser: bool) -> Result<Caller, Problem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Err(challenge("TOKEN_MISSING", "Send a token: Authorization: Bearer <token>. aam serve said at its start where the admin token lies; others are in the policy below api.tokens.", browser));
-    };
-    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(challenge(
-            "TOKEN_MALFORMED",
-            "There is more than one Authorization header.",
+            "TOKEN_MISSING",
+            "Send a token: Authorization: Bearer <token>. aam serve said at its start where the admin token lies; others are in the policy below api.tokens.",
             browser,
         ));
+    };
+    if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
+        return Err(challenge("TOKEN_MALFORMED", "There is more than one Authorization header.", browser));
     }
     let Some(token) = value.to_str().ok().and_then(token) else {
-        return Err(challenge("TOKEN_MALFORMED", "The Authorization header is neither Bearer <token> nor Basic with the token as the password.", browser));
+        return Err(challenge(
+            "TOKEN_MALFORMED",
+            "The Authorization header is neither Bearer <token> nor Basic with the token as the password.",
+            browser,
+        ));
     };
     let digest = Digest::of(token.expose().as_bytes());
-    known(policy, admin, &digest).ok_or_else(|| {
-        challenge(
-            "TOKEN_UNKNOWN",
-            "No token of the policy in force is this one.",
-            browser,
-        )
-    })
+    known(policy, admin, &digest)
+        .ok_or_else(|| challenge("TOKEN_UNKNOWN", "No token of the policy in force is this one.", browser))
 }
 
 /// Compares with every token in constant time, so that the time says nothing about which one is near.
@@ -156,27 +148,17 @@ fn token(value: &str) -> Option<Secret> {
         return None;
     };
     let text = token.expose();
-    let fits =
-        !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits = !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(token)
 }
 
 fn challenge(code: &str, detail: &str, browser: bool) -> Problem {
-    let problem = Problem::new(
-        StatusCode::UNAUTHORIZED,
-        code,
-        "A valid token is needed",
-        detail,
-    );
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, code, "A valid token is needed", detail);
     let bearer = match code {
         "TOKEN_MISSING" => "Bearer realm=\"AAM\"",
         _ => "Bearer realm=\"AAM\", error=\"invalid_token\"",
     };
-    let value = if browser {
-        "Basic realm=\"AAM token\", charset=\"UTF-8\""
-    } else {
-        bearer
-    };
+    let value = if browser { "Basic realm=\"AAM token\", charset=\"UTF-8\"" } else { bearer };
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
 }
 
@@ -213,26 +195,14 @@ pub fn admin_path(registry: &Path) -> PathBuf {
 /// When the file can be neither read nor made, or holds no token.
 pub fn admin_token(registry: &Path) -> std::io::Result<Admin> {
     let path = admin_path(registry);
-    match std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-    {
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             let token = random_token()?;
-            file.write_all(format!("{}\n", token.expose()).as_bytes())
-                .and_then(|()| file.sync_all())
-                .inspect_err(|_| {
-                    // Half a token would lock everybody out at the next start.
-                    let _ = std::fs::remove_file(&path);
-                })?;
-            Ok(Admin {
-                digest: Digest::of(token.expose().as_bytes()),
-                created: true,
-                token,
-                path,
-            })
+            file.write_all(format!("{}\n", token.expose()).as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
+                // Half a token would lock everybody out at the next start.
+                let _ = std::fs::remove_file(&path);
+            })?;
+            Ok(Admin { digest: Digest::of(token.expose().as_bytes()), created: true, token, path })
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_admin(registry),
         Err(error) => Err(error),
@@ -246,9 +216,7 @@ pub fn admin_token(registry: &Path) -> std::io::Result<Admin> {
 pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
     let path = admin_path(registry);
     let mut text = String::new();
-    std::fs::File::open(&path)?
-        .take(4096)
-        .read_to_string(&mut text)?;
+    std::fs::File::open(&path)?.take(4096).read_to_string(&mut text)?;
     let token = Secret::new(text.trim().to_string());
     if token.expose().len() < 32 {
         return Err(std::io::Error::other(format!(
@@ -256,12 +224,7 @@ pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
             path.display()
         )));
     }
-    Ok(Admin {
-        digest: Digest::of(token.expose().as_bytes()),
-        created: false,
-        token,
-        path,
-    })
+    Ok(Admin { digest: Digest::of(token.expose().as_bytes()), created: false, token, path })
 }
 
 /// A new token: `aam_` and 256 random bits.
@@ -270,13 +233,8 @@ pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
 /// When the machine gives no random numbers.
 pub fn random_token() -> std::io::Result<Secret> {
     let mut bytes = [0_u8; 32];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| std::io::Error::other("the machine gives no random numbers"))?;
-    Ok(Secret::new(format!(
-        "aam_{}",
-        BASE64_URL_SAFE_NO_PAD.encode(bytes)
-    )))
+    SystemRandom::new().fill(&mut bytes).map_err(|_| std::io::Error::other("the machine gives no random numbers"))?;
+    Ok(Secret::new(format!("aam_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))))
 }
 
 #[cfg(test)]

@@ -56,14 +56,10 @@ impl Query {
                     false => format!("This call knows {}.", names.join(", ")),
                 };
                 // The name may be anything, a token among it: it is not repeated.
-                return Err(Problem::bad_request(format!(
-                    "The query has a parameter that is not known here. {known}"
-                )));
+                return Err(Problem::bad_request(format!("The query has a parameter that is not known here. {known}")));
             }
             if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(Problem::bad_request(format!(
-                    "The query parameter {name} is there twice."
-                )));
+                return Err(Problem::bad_request(format!("The query parameter {name} is there twice.")));
             }
             pairs.push((name.into_owned(), value.into_owned()));
         }
@@ -73,11 +69,7 @@ impl Query {
     /// The value of `name`; an empty one counts as left out.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// A whole number from 1 to `max`.
@@ -91,9 +83,7 @@ impl Query {
         text.parse()
             .ok()
             .filter(|number| (1..=max).contains(number))
-            .ok_or_else(|| {
-                Problem::bad_request(format!("{name} is a whole number from 1 to {max}."))
-            })
+            .ok_or_else(|| Problem::bad_request(format!("{name} is a whole number from 1 to {max}.")))
     }
 
     /// A state's word.
@@ -117,9 +107,7 @@ impl Call {
     /// # Errors
     /// A defect when the route table lets this route be called without a token.
     pub fn caller(&self) -> Result<&Caller, Problem> {
-        self.caller
-            .as_ref()
-            .ok_or_else(|| Problem::defect("This call was admitted without a token."))
+        self.caller.as_ref().ok_or_else(|| Problem::defect("This call was admitted without a token."))
     }
 
     /// The namespace of the query, or the policy's, if the caller may see it.
@@ -142,16 +130,14 @@ impl Call {
     pub fn connection(&self) -> Result<ConnectionId, Problem> {
         let text = self.path.split('/').nth(2).unwrap_or_default();
         let missing = || {
-            Problem::not_found("There is no connection of this id, or the token is not for its namespace; GET /connections lists them.")
+            Problem::not_found(
+                "There is no connection of this id, or the token is not for its namespace; GET /connections lists them.",
+            )
         };
         let id = ConnectionId::parse(text).map_err(|_| missing())?;
         let world = self.app.handle.registry.world();
         let known = world.connections.get(&id).ok_or_else(missing)?;
-        if self.caller()?.sees(&known.namespace) {
-            Ok(id)
-        } else {
-            Err(missing())
-        }
+        if self.caller()?.sees(&known.namespace) { Ok(id) } else { Err(missing()) }
     }
 
     /// The body, if it is JSON of at most `limit` bytes. An empty one is `None` where that is allowed.
@@ -159,10 +145,7 @@ impl Call {
     /// # Errors
     /// 400, 408, 413, 415.
     pub async fn json(&mut self, limit: usize, optional: bool) -> Result<Option<Bytes>, Problem> {
-        let length = self
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > limit as u64) {
             return Err(Problem::too_large(limit));
         }
@@ -244,8 +227,7 @@ impl Call {
 /// # Errors
 /// A defect when it cannot be written.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Problem> {
-    serde_json::to_vec(value)
-        .map_err(|error| Problem::defect(format!("The answer cannot be written as JSON: {error}.")))
+    serde_json::to_vec(value).map_err(|error| Problem::defect(format!("The answer cannot be written as JSON: {error}.")))
 }
 
 /// `value` as a JSON answer.
@@ -261,9 +243,7 @@ pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
 pub fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

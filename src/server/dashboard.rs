@@ -99,8 +99,7 @@ impl From<&crate::model::Problem> for Finding {
 /// 403, 503.
 pub async fn data(call: Call) -> Answer {
     let namespace = call.namespace()?;
-    call.cached(JSON, move |app| encode(&collect(app, namespace)?))
-        .await
+    call.cached(JSON, move |app| encode(&collect(app, namespace)?)).await
 }
 
 /// `GET /`
@@ -109,15 +108,9 @@ pub async fn data(call: Call) -> Answer {
 /// 403, 503.
 pub async fn html(call: Call) -> Answer {
     let namespace = call.namespace()?;
-    let made = call.cached(HTML, move |app| {
-        Ok(page::render(&collect(app, namespace)?).into_string().into_bytes())
-    });
+    let made = call.cached(HTML, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
     let mut response = made.await?;
-    put(
-        &mut response,
-        header::CONTENT_SECURITY_POLICY,
-        page::content_security_policy(),
-    );
+    put(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     Ok(response)
 }
 
@@ -129,13 +122,8 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
     let (folded, accepted) = {
         let world = handle.registry.world();
         let target = active.policy.slo.coverage;
-        let accepted = world
-            .policy
-            .filter(|(digest, _)| *digest == active.policy.digest);
-        (
-            funnel(&world, &namespace, target, now),
-            accepted.map(|(_, seq)| seq),
-        )
+        let accepted = world.policy.filter(|(digest, _)| *digest == active.policy.digest);
+        (funnel(&world, &namespace, target, now), accepted.map(|(_, seq)| seq))
     };
     let (total, found) = first(&handle.registry.world(), &namespace);
     let connections = read::describe(app, &found, true)?;
@@ -153,10 +141,10 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
             accepted_at: accepted_at(app, accepted)?,
             allowlist: active.policy.allowlist.len(),
             max_items: active.policy.safe_mode.max_items,
-            rejected: active.rejected.as_ref().map(|rejected| RejectedPolicy {
-                at: rejected.at.rfc3339(),
-                problems: findings(&rejected.problems),
-            }),
+            rejected: active
+                .rejected
+                .as_ref()
+                .map(|rejected| RejectedPolicy { at: rejected.at.rfc3339(), problems: findings(&rejected.problems) }),
         },
         problems: findings(&problems),
         problems_total: problems.len(),
@@ -173,32 +161,22 @@ fn findings(problems: &[crate::model::Problem]) -> Vec<Finding> {
 /// When entry `seq` was appended.
 fn accepted_at(app: &App, seq: Option<u64>) -> Result<Option<String>, Problem> {
     match seq {
-        Some(seq) => Ok(app
-            .handle
-            .registry
-            .reader()
-            .entry_at(seq)?
-            .map(Timestamp::rfc3339)),
+        Some(seq) => Ok(app.handle.registry.reader().entry_at(seq)?.map(Timestamp::rfc3339)),
         None => Ok(None),
     }
 }
 
 /// How many there are, and those to show: what needs a person first, then in order of ids.
 fn first(world: &World, namespace: &str) -> (usize, Vec<(ConnectionId, Connection)>) {
-    let mut all: Vec<(u8, ConnectionId)> = world
-        .of_namespace(namespace)
-        .map(|(id, connection)| (rank(connection.state()), id))
-        .collect();
+    let mut all: Vec<(u8, ConnectionId)> =
+        world.of_namespace(namespace).map(|(id, connection)| (rank(connection.state()), id)).collect();
     let total = all.len();
     if total > SHOWN {
         all.select_nth_unstable(SHOWN);
         all.truncate(SHOWN);
     }
     all.sort_unstable();
-    let found = all
-        .into_iter()
-        .filter_map(|(_, id)| Some((id, world.connections.get(&id)?.as_ref().clone())))
-        .collect();
+    let found = all.into_iter().filter_map(|(_, id)| Some((id, world.connections.get(&id)?.as_ref().clone()))).collect();
     (total, found)
 }
 

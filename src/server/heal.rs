@@ -66,17 +66,9 @@ pub async fn heal_one(call: Call) -> Answer {
     call.app.handle.heal([id]);
     let settled = settle(&call, id, since, deadline(&call)).await;
     let result = push::result(&call, id).await?;
-    let status = if settled {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
+    let status = if settled { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &result)?;
-    put(
-        &mut response,
-        header::LOCATION,
-        format!("/connections/{id}"),
-    );
+    put(&mut response, header::LOCATION, format!("/connections/{id}"));
     applied(&call, &mut response);
     Ok(response)
 }
@@ -90,9 +82,7 @@ pub async fn heal_many(mut call: Call) -> Answer {
         Some(body) => read(&body)?,
         None => HealRequest::default(),
     };
-    let namespace = request
-        .namespace
-        .unwrap_or_else(|| call.app.handle.policy().namespace.clone());
+    let namespace = request.namespace.unwrap_or_else(|| call.app.handle.policy().namespace.clone());
     may_write(&call, &namespace)?;
     let wanted = request.state.as_deref().map(state).transpose()?;
     let ids = select(&call, &namespace, wanted);
@@ -105,19 +95,8 @@ pub async fn heal_many(mut call: Call) -> Answer {
     }
     let all = ids.len();
     let (active, results) = outcome(&call, ids).await?;
-    let answer = HealAnswer {
-        namespace,
-        total: all,
-        settled,
-        active,
-        results,
-        funnel: funnel_now(&call).await?,
-    };
-    let status = if settled == all {
-        StatusCode::OK
-    } else {
-        StatusCode::ACCEPTED
-    };
+    let answer = HealAnswer { namespace, total: all, settled, active, results, funnel: funnel_now(&call).await? };
+    let status = if settled == all { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &answer)?;
     if status == StatusCode::ACCEPTED {
         put(&mut response, header::LOCATION, "/connections");
@@ -136,27 +115,15 @@ fn read(body: &[u8]) -> Result<HealRequest, Problem> {
         )
     })?;
     serde_json::from_value(value).map_err(|error| {
-        invalid(
-            "",
-            &error.to_string(),
-            "write {\"namespace\": …, \"state\": …}; both may be left out, and the body too",
-        )
+        invalid("", &error.to_string(), "write {\"namespace\": …, \"state\": …}; both may be left out, and the body too")
     })
 }
 
 fn state(word: &str) -> Result<State, Problem> {
     let healable = |state: &State| *state != State::Retired;
     State::parse(word).filter(healable).ok_or_else(|| {
-        let words: Vec<&str> = State::ALL
-            .iter()
-            .filter(|state| healable(state))
-            .map(|state| state.word())
-            .collect();
-        invalid(
-            "/state",
-            "is no state that can be healed",
-            &format!("write one of {}", words.join(", ")),
-        )
+        let words: Vec<&str> = State::ALL.iter().filter(|state| healable(state)).map(|state| state.word()).collect();
+        invalid("/state", "is no state that can be healed", &format!("write one of {}", words.join(", ")))
     })
 }
 
@@ -186,20 +153,13 @@ fn select(call: &Call, namespace: &str, wanted: Option<State>) -> Vec<Connection
 }
 
 /// How many of `ids` are ACTIVE now, and the first of them in words.
-async fn outcome(
-    call: &Call,
-    ids: Vec<ConnectionId>,
-) -> Result<(usize, Vec<ConnectionResult>), Problem> {
+async fn outcome(call: &Call, ids: Vec<ConnectionId>) -> Result<(usize, Vec<ConnectionResult>), Problem> {
     call.app
         .blocking(move |app| {
             let active = {
                 let world = app.handle.registry.world();
-                let is_active = |id: &&ConnectionId| {
-                    world
-                        .connections
-                        .get(id)
-                        .is_some_and(|known| known.state() == State::Active)
-                };
+                let is_active =
+                    |id: &&ConnectionId| world.connections.get(id).is_some_and(|known| known.state() == State::Active);
                 ids.iter().filter(is_active).count()
             };
             let mut results = Vec::new();

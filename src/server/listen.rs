@@ -26,12 +26,7 @@ pub async fn serve(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo)
 }
 
 /// As [`serve`], with other bounds.
-pub async fn serve_with(
-    handle: Arc<Handle>,
-    listener: TcpListener,
-    info: ServerInfo,
-    limits: Limits,
-) {
+pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo, limits: Limits) {
     let app = App::new(Arc::clone(&handle), info, limits);
     // The first start writes the admin token and says where it lies.
     app.admin(&handle.policy());
@@ -48,13 +43,7 @@ pub async fn serve_with(
             accepted = accept(&listener, &places) => accepted,
         };
         if let Some((stream, place)) = accepted {
-            let connection = connection(
-                stream,
-                router.clone(),
-                limits,
-                handle.stopping.subscribe(),
-                place,
-            );
+            let connection = connection(stream, router.clone(), limits, handle.stopping.subscribe(), place);
             open.spawn(connection);
         }
     }
@@ -66,10 +55,7 @@ pub async fn serve_with(
 }
 
 /// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
@@ -91,11 +77,7 @@ async fn connection(
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_read)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
     let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

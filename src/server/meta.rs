@@ -29,12 +29,7 @@ pub struct StatusAnswer {
 /// # Errors
 /// None.
 pub async fn healthz(_: Call) -> Answer {
-    json(
-        StatusCode::OK,
-        &StatusAnswer {
-            status: "ok".to_string(),
-        },
-    )
+    json(StatusCode::OK, &StatusAnswer { status: "ok".to_string() })
 }
 
 /// `GET /readyz`: the folder was read once and the registry can write.
@@ -51,12 +46,7 @@ pub async fn readyz(call: Call) -> Answer {
     } else if !trouble.is_empty() {
         trouble.as_str()
     } else {
-        return json(
-            StatusCode::OK,
-            &StatusAnswer {
-                status: "ready".to_string(),
-            },
-        );
+        return json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() });
     };
     Err(Problem::unavailable("NOT_READY", "Not ready", reason))
 }
@@ -92,10 +82,7 @@ pub async fn intent_schema(_: Call) -> Answer {
 /// When the funnels cannot be made.
 pub async fn prometheus(call: Call) -> Answer {
     let caller = call.caller()?.clone();
-    let text = call
-        .app
-        .blocking(move |app| Ok(metrics::text(&scrape(app, &caller))))
-        .await?;
+    let text = call.app.blocking(move |app| Ok(metrics::text(&scrape(app, &caller)))).await?;
     Ok(answer(StatusCode::OK, METRICS, text.into()))
 }
 
@@ -104,11 +91,7 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     let active = handle.policy.load();
     let now = handle.clock.now();
     let world = handle.registry.world();
-    let mut namespaces: BTreeSet<&str> = world
-        .connections
-        .values()
-        .map(|connection| &*connection.namespace)
-        .collect();
+    let mut namespaces: BTreeSet<&str> = world.connections.values().map(|connection| &*connection.namespace).collect();
     namespaces.insert(&active.policy.namespace);
     let target = active.policy.slo.coverage;
     let funnels = namespaces

@@ -26,9 +26,7 @@ pub fn text() -> Bytes {
 pub fn document() -> Value {
     let mut paths = Map::new();
     for route in &ROUTES {
-        let item = paths
-            .entry(route.path)
-            .or_insert_with(|| Value::Object(Map::new()));
+        let item = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
         if let Some(item) = item.as_object_mut() {
             item.insert(verb(route).to_string(), operation(route));
         }
@@ -79,20 +77,14 @@ fn operation(route: &Route) -> Value {
     }
     if let Some((schema, optional)) = route.body {
         let content = json!({"schema": reference(schema), "example": example(schema)});
-        operation["requestBody"] =
-            json!({"required": !optional, "content": {"application/json": content}});
+        operation["requestBody"] = json!({"required": !optional, "content": {"application/json": content}});
     }
     operation
 }
 
 fn operation_id(route: &Route) -> String {
-    let words = route
-        .path
-        .split(['/', '.', '_'])
-        .filter(|word| !word.is_empty() && *word != "json");
-    let path: Vec<String> = words
-        .map(|word| word.trim_matches(['{', '}']).to_string())
-        .collect();
+    let words = route.path.split(['/', '.', '_']).filter(|word| !word.is_empty() && *word != "json");
+    let path: Vec<String> = words.map(|word| word.trim_matches(['{', '}']).to_string()).collect();
     match path.is_empty() {
         true => format!("{}_dashboard_page", verb(route)),
         false => format!("{}_{}", verb(route), path.join("_")),
@@ -125,7 +117,8 @@ fn responses(route: &Route) -> Map<String, Value> {
         };
         let mut response = json!({"description": meaning(*status), "content": {*kind: content}});
         if *status == 202 {
-            response["headers"] = json!({"Location": {"description": "Where to ask for the outcome.", "schema": {"type": "string"}}});
+            response["headers"] =
+                json!({"Location": {"description": "Where to ask for the outcome.", "schema": {"type": "string"}}});
         }
         all.insert(status.to_string(), response);
     }
@@ -196,18 +189,20 @@ fn schemas() -> Map<String, Value> {
     add::<push::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
     // The schema that is enforced, without the keywords that only stand at a document's root.
-    let mut intent: Value =
-        serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
+    let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
         intent.remove("$id");
     }
     all.insert("connection_intent".to_string(), intent);
-    all.insert("IntentBatch".to_string(), json!({
-        "type": "object",
-        "required": ["intents"],
-        "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
-    }));
+    all.insert(
+        "IntentBatch".to_string(),
+        json!({
+            "type": "object",
+            "required": ["intents"],
+            "properties": {"intents": {"type": "array", "items": reference("connection_intent")}},
+        }),
+    );
     all
 }
 

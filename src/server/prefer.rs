@@ -21,10 +21,7 @@ pub struct Wait {
 
 impl Default for Wait {
     fn default() -> Wait {
-        Wait {
-            limit: DEFAULT,
-            applied: None,
-        }
+        Wait { limit: DEFAULT, applied: None }
     }
 }
 
@@ -46,14 +43,8 @@ impl Wait {
             }
         }
         match (seconds, asynchronous) {
-            (Some(seconds), _) => Wait {
-                limit: Duration::from_secs(seconds),
-                applied: Some(format!("wait={seconds}")),
-            },
-            (None, true) => Wait {
-                limit: Duration::ZERO,
-                applied: Some("respond-async".to_string()),
-            },
+            (Some(seconds), _) => Wait { limit: Duration::from_secs(seconds), applied: Some(format!("wait={seconds}")) },
+            (None, true) => Wait { limit: Duration::ZERO, applied: Some("respond-async".to_string()) },
             (None, false) => Wait::default(),
         }
     }

@@ -16,7 +16,8 @@ pub async fn running(port: u16) -> Option<ServerInfo> {
 
 async fn ask(port: u16) -> Option<ServerInfo> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let request = format!("GET /version HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET /version HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).await.ok()?;
@@ -29,9 +30,7 @@ fn read(answer: &[u8]) -> Option<ServerInfo> {
     if head.split_whitespace().nth(1) != Some("200") {
         return None;
     }
-    serde_json::from_str::<ServerInfo>(body)
-        .ok()
-        .filter(|info| info.service == "aam")
+    serde_json::from_str::<ServerInfo>(body).ok().filter(|info| info.service == "aam")
 }
 
 #[cfg(test)]
@@ -41,9 +40,7 @@ mod tests {
     #[test]
     fn only_an_aam_is_taken_for_one() {
         let body = r#"{"service":"aam","version":"0","pid":1,"registry":"r","started":"s","port":5000}"#;
-        let with = |status: &str, body: &str| {
-            read(format!("HTTP/1.1 {status}\r\na: b\r\n\r\n{body}").as_bytes())
-        };
+        let with = |status: &str, body: &str| read(format!("HTTP/1.1 {status}\r\na: b\r\n\r\n{body}").as_bytes());
         assert_eq!(with("200 OK", body).map(|info| info.pid), Some(1));
         assert_eq!(with("404 Not Found", body), None);
         assert_eq!(with("200 OK", &body.replace("aam", "other")), None);

@@ -111,23 +111,13 @@ impl Problem {
     /// 400: the query or a header has not the documented form.
     #[must_use]
     pub fn bad_request(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "BAD_REQUEST",
-            "The request has not the documented form",
-            detail,
-        )
+        Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "The request has not the documented form", detail)
     }
 
     /// 404: nothing of that name, or nothing this token may see.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "NOT_FOUND",
-            "There is nothing of that name",
-            detail,
-        )
+        Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing of that name", detail)
     }
 
     /// 413.
@@ -152,12 +142,7 @@ impl Problem {
     /// 500: a defect of AAM.
     #[must_use]
     pub fn defect(detail: impl Into<String>) -> Problem {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "DEFECT",
-            "A defect of AAM",
-            detail,
-        )
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "DEFECT", "A defect of AAM", detail)
     }
 
     /// 403 for a namespace that takes no more entries.
@@ -176,9 +161,24 @@ impl Problem {
     pub fn refused(refusal: &Refusal, limit: usize) -> Problem {
         let problem = match refusal.fault {
             Fault::TooLarge => Problem::too_large(limit),
-            Fault::NotJson => Problem::new(StatusCode::BAD_REQUEST, "NOT_JSON", "The body is no JSON", "The body cannot be read as JSON; problems names the place."),
-            Fault::Invalid => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_INTENT", "The document is no valid connection_intent", "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form."),
-            Fault::UnsafeScopes => Problem::new(StatusCode::FORBIDDEN, "UNSAFE_SCOPES_MODE", "Only safe_readonly is allowed", "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded."),
+            Fault::NotJson => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "NOT_JSON",
+                "The body is no JSON",
+                "The body cannot be read as JSON; problems names the place.",
+            ),
+            Fault::Invalid => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "INVALID_INTENT",
+                "The document is no valid connection_intent",
+                "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form.",
+            ),
+            Fault::UnsafeScopes => Problem::new(
+                StatusCode::FORBIDDEN,
+                "UNSAFE_SCOPES_MODE",
+                "Only safe_readonly is allowed",
+                "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded.",
+            ),
         };
         problem.with(&refusal.problems)
     }
@@ -189,24 +189,15 @@ impl From<RegistryError> for Problem {
     fn from(error: RegistryError) -> Problem {
         match error {
             RegistryError::Sealed(namespace) => Problem::sealed(&namespace),
-            RegistryError::Full => Problem::unavailable(
-                "REGISTRY_FULL",
-                "The registry cannot write",
-                error.to_string(),
-            ),
-            other => Problem::unavailable(
-                "REGISTRY_UNAVAILABLE",
-                "The registry cannot answer",
-                other.to_string(),
-            ),
+            RegistryError::Full => Problem::unavailable("REGISTRY_FULL", "The registry cannot write", error.to_string()),
+            other => Problem::unavailable("REGISTRY_UNAVAILABLE", "The registry cannot answer", other.to_string()),
         }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let text = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;

@@ -74,10 +74,7 @@ pub struct RefusedItem {
 /// Every refusal of the contract.
 pub async fn onboard(mut call: Call) -> Answer {
     let body = call.json(MAX_BODY, false).await?.unwrap_or_default();
-    let limits = Limits {
-        bytes: MAX_BODY,
-        ..Limits::default()
-    };
+    let limits = Limits { bytes: MAX_BODY, ..Limits::default() };
     let list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     let parsed = wire::parse(&body, &limits).map_err(|refusal| Problem::refused(&refusal, MAX_BODY))?;
     let item = match parsed.items.into_iter().next() {
@@ -85,22 +82,16 @@ pub async fn onboard(mut call: Call) -> Answer {
         _ => {
             let problem = crate::model::Problem::new("", "expected one object, found an array")
                 .hint("send a list to POST /connections/onboard/batch as {\"intents\": [ … ]}");
-            return Err(Problem::refused(
-                &wire::Refusal {
-                    fault: wire::Fault::Invalid,
-                    problems: vec![problem],
-                },
-                MAX_BODY,
-            ));
+            return Err(Problem::refused(&wire::Refusal { fault: wire::Fault::Invalid, problems: vec![problem] }, MAX_BODY));
         }
     };
     let Item { outcome, warnings } = item;
     let intent = outcome.map_err(|refusal| Problem::refused(&refusal, MAX_BODY))?;
     may_write(&call, &intent.namespace)?;
-    let (id, how) = accept(&call, vec![intent]).await?.first().map_or(
-        Err(Problem::defect("The registry answered nothing.")),
-        |taken| Ok((taken.connection, taken.how)),
-    )?;
+    let (id, how) = accept(&call, vec![intent])
+        .await?
+        .first()
+        .map_or(Err(Problem::defect("The registry answered nothing.")), |taken| Ok((taken.connection, taken.how)))?;
     let settled = settle(&call, id, Timestamp(0), deadline(&call)).await;
     let mut result = result(&call, id).await?;
     add_warnings(&mut result, warnings);
@@ -115,12 +106,7 @@ fn single(call: &Call, how: How, settled: bool, result: ConnectionResult) -> Ans
             Some(error) => format!("{} {}", result.message, error.fix),
             None => result.message.clone(),
         };
-        let mut problem = Problem::new(
-            status,
-            "UNSUPPORTED",
-            "The source type is not supported",
-            detail.trim(),
-        );
+        let mut problem = Problem::new(status, "UNSUPPORTED", "The source type is not supported", detail.trim());
         problem.result = Some(Box::new(result));
         return Err(problem);
     }
@@ -148,16 +134,10 @@ fn status_of(how: How, settled: bool, result: &ConnectionResult) -> StatusCode {
 /// Only what concerns the batch as a whole.
 pub async fn batch(mut call: Call) -> Answer {
     let body = call.json(MAX_BATCH, false).await?.unwrap_or_default();
-    let limits = Limits {
-        bytes: MAX_BATCH,
-        ..Limits::default()
-    };
+    let limits = Limits { bytes: MAX_BATCH, ..Limits::default() };
     let parsed = call
         .app
-        .blocking(move |_| {
-            wire::parse_batch(&body, &limits)
-                .map_err(|refusal| Problem::refused(&refusal, MAX_BATCH))
-        })
+        .blocking(move |_| wire::parse_batch(&body, &limits).map_err(|refusal| Problem::refused(&refusal, MAX_BATCH)))
         .await?;
     let mut results: Vec<Option<BatchItem>> = Vec::with_capacity(parsed.items.len());
     let (mut good, mut places) = (Vec::new(), Vec::new());
@@ -186,11 +166,7 @@ pub async fn batch(mut call: Call) -> Answer {
         add_warnings(&mut result, warnings);
         let http_status = status_of(taken.how, settled, &result).as_u16();
         if let Some(slot) = results.get_mut(index) {
-            *slot = Some(BatchItem::Accepted(AcceptedItem {
-                index,
-                http_status,
-                result,
-            }));
+            *slot = Some(BatchItem::Accepted(AcceptedItem { index, http_status, result }));
         }
     }
     let results: Vec<BatchItem> = results.into_iter().flatten().collect();
@@ -237,12 +213,7 @@ pub async fn funnel_now(call: &Call) -> Result<Funnel, Problem> {
         .blocking(|app| {
             let policy = app.handle.policy();
             let world = app.handle.registry.world();
-            Ok(funnel(
-                &world,
-                &policy.namespace,
-                policy.slo.coverage,
-                app.handle.clock.now(),
-            ))
+            Ok(funnel(&world, &policy.namespace, policy.slo.coverage, app.handle.clock.now()))
         })
         .await
 }
@@ -263,10 +234,7 @@ pub fn may_write(call: &Call, namespace: &str) -> Result<(), Problem> {
 /// Appends; the documents are on disk when this returns.
 async fn accept(call: &Call, intents: Vec<Intent>) -> Result<Vec<Acceptance>, Problem> {
     let origin = Origin::api(&call.caller()?.name);
-    let documents = intents
-        .into_iter()
-        .map(|intent| (intent, origin.clone()))
-        .collect();
+    let documents = intents.into_iter().map(|intent| (intent, origin.clone())).collect();
     let taken = call.app.handle.registry.accept(documents).await?;
     call.app.handle.wake();
     Ok(taken)
@@ -300,12 +268,8 @@ pub async fn result(call: &Call, id: ConnectionId) -> Result<ConnectionResult, P
 
 /// The parser's own words about unknown fields are better than those made from the stored document.
 fn add_warnings(result: &mut ConnectionResult, warnings: Vec<crate::model::Problem>) {
-    result
-        .warnings
-        .retain(|known| known.pointer.starts_with("/steps/"));
-    result
-        .warnings
-        .splice(0..0, warnings.iter().map(WarningBody::from));
+    result.warnings.retain(|known| known.pointer.starts_with("/steps/"));
+    result.warnings.splice(0..0, warnings.iter().map(WarningBody::from));
 }
 
 /// Says which preference was honoured.

@@ -117,8 +117,7 @@ pub async fn list(call: Call) -> Answer {
         limit: call.query.number("limit", PAGE, MAX_PAGE)?,
         after: call.query.get("cursor").map(uncursor).transpose()?,
     };
-    call.cached(JSON, move |app| encode(&page(app, &filter)?))
-        .await
+    call.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
 /// One page. Facts come from the world, documents from the ledger.
@@ -143,11 +142,7 @@ pub fn page(app: &App, filter: &Filter) -> Result<ConnectionPage, Problem> {
 ///
 /// # Errors
 /// When the registry cannot be read.
-pub fn describe(
-    app: &App,
-    found: &[(ConnectionId, Connection)],
-    steps: bool,
-) -> Result<Vec<ConnectionResult>, Problem> {
+pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, Problem> {
     let seqs: Vec<u64> = found
         .iter()
         .flat_map(|(_, connection)| {
@@ -155,11 +150,7 @@ pub fn describe(
             // 0 is no entry.
             let error = error_attempt(connection).map_or(0, |attempt| attempt.seq);
             let last = connection.last.as_ref().filter(|_| steps);
-            [
-                connection.document,
-                error,
-                last.map_or(0, |attempt| attempt.seq),
-            ]
+            [connection.document, error, last.map_or(0, |attempt| attempt.seq)]
         })
         .collect();
     let bodies = app.handle.registry.reader().bodies(&seqs)?;
@@ -179,13 +170,8 @@ pub fn describe(
 fn select(world: &World, filter: &Filter) -> (usize, Vec<(ConnectionId, Connection)>) {
     let matches = |connection: &Connection| {
         *connection.namespace == *filter.namespace
-            && filter
-                .source_type
-                .as_ref()
-                .is_none_or(|wanted| **wanted == *connection.source_type)
-            && filter
-                .state
-                .is_none_or(|wanted| wanted == connection.state())
+            && filter.source_type.as_ref().is_none_or(|wanted| **wanted == *connection.source_type)
+            && filter.state.is_none_or(|wanted| wanted == connection.state())
     };
     let total = world.connections.values().filter(|c| matches(c)).count();
     let start = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -222,9 +208,7 @@ fn bad_cursor() -> Problem {
 /// When the registry cannot be read.
 pub fn one(app: &App, id: ConnectionId) -> Result<ConnectionResult, Problem> {
     let found = [(id, copy(app, id)?)];
-    describe(app, &found, true)?
-        .pop()
-        .ok_or_else(|| Problem::defect("A connection has no description."))
+    describe(app, &found, true)?.pop().ok_or_else(|| Problem::defect("A connection has no description."))
 }
 
 fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {
@@ -261,20 +245,13 @@ pub async fn health(call: Call) -> Answer {
             Ok(HealthAnswer {
                 connection_id: result.connection_id,
                 status: result.status,
-                healthy: connection
-                    .conclusive
-                    .as_ref()
-                    .is_some_and(|attempt| attempt.facts.healthy),
+                healthy: connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy),
                 message: result.message,
                 checked_at: connection.looked_at().map(Timestamp::rfc3339),
                 checked_full_at: connection.checked_full.map(Timestamp::rfc3339),
                 failures_in_a_row: connection.failures,
                 checking: result.checking,
-                step: result
-                    .steps
-                    .unwrap_or_default()
-                    .into_iter()
-                    .find(|step| step.step == "health"),
+                step: result.steps.unwrap_or_default().into_iter().find(|step| step.step == "health"),
                 last_tiny_sync: proven.map(|attempt| TinySync {
                     at: attempt.at.rfc3339(),
                     rows: attempt.facts.rows,
@@ -303,10 +280,7 @@ pub async fn versions(call: Call) -> Answer {
             let mut found = app.handle.registry.reader().history(id, before, limit + 1)?;
             let more = found.len() > limit;
             found.truncate(limit);
-            let next_cursor = found
-                .last()
-                .filter(|_| more)
-                .map(|last| last.entry.seq.to_string());
+            let next_cursor = found.last().filter(|_| more).map(|last| last.entry.seq.to_string());
             let versions = found
                 .into_iter()
                 .map(|version| VersionBody {
@@ -317,11 +291,7 @@ pub async fn versions(call: Call) -> Answer {
                     body: version.body,
                 })
                 .collect();
-            Ok(VersionPage {
-                connection_id: id.to_string(),
-                versions,
-                next_cursor,
-            })
+            Ok(VersionPage { connection_id: id.to_string(), versions, next_cursor })
         })
         .await?;
     json(StatusCode::OK, &answer)
@@ -334,15 +304,13 @@ pub async fn versions(call: Call) -> Answer {
 pub async fn catalog(call: Call) -> Answer {
     let id = call.connection()?;
     let version = match call.query.get("version") {
-        Some(text) => Some(text.parse::<u32>().map_err(|_| {
-            Problem::bad_request("version is a whole number, the catalog_version of the connection.")
-        })?),
+        Some(text) => Some(
+            text.parse::<u32>()
+                .map_err(|_| Problem::bad_request("version is a whole number, the catalog_version of the connection."))?,
+        ),
         None => None,
     };
-    let found = call
-        .app
-        .blocking(move |app| Ok(app.handle.registry.reader().catalog(id, version)?))
-        .await?;
+    let found = call.app.blocking(move |app| Ok(app.handle.registry.reader().catalog(id, version)?)).await?;
     let Some((catalog_version, text)) = found else {
         return Err(Problem::not_found(match version {
             Some(version) => format!("This connection has no catalog of version {version}."),
@@ -374,7 +342,9 @@ pub async fn metrics_funnel(call: Call) -> Answer {
             .await;
     };
     let at = Timestamp::parse(text).map_err(|why| {
-        Problem::bad_request(format!("at is an instant by RFC 3339, for example 2026-11-08T18:00:00Z, with + written as %2B: {why}."))
+        Problem::bad_request(format!(
+            "at is an instant by RFC 3339, for example 2026-11-08T18:00:00Z, with + written as %2B: {why}."
+        ))
     })?;
     let app = std::sync::Arc::clone(&call.app);
     // Each fold of the past reads the whole ledger: few at a time.

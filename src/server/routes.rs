@@ -88,18 +88,7 @@ const fn get(
     answers: &'static [(u16, &'static str, &'static str)],
     handler: fn(Call) -> BoxFuture<'static, Answer>,
 ) -> Route {
-    Route {
-        verb: Verb::Get,
-        path,
-        access,
-        summary,
-        query: &[],
-        waits: false,
-        body: None,
-        answers,
-        problems: &[503],
-        handler,
-    }
+    Route { verb: Verb::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
 }
 
 /// A line that waits for the pipeline.
@@ -129,61 +118,123 @@ const fn post(
 pub static ROUTES: [Route; 18] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
-        ..post("/connections/onboard", WRITE, "Push one intent", Some(("connection_intent", false)), &[(201, JSON, RESULT), (200, JSON, RESULT), (202, JSON, RESULT)], |call| Box::pin(push::onboard(call)))
+        ..post(
+            "/connections/onboard",
+            WRITE,
+            "Push one intent",
+            Some(("connection_intent", false)),
+            &[(201, JSON, RESULT), (200, JSON, RESULT), (202, JSON, RESULT)],
+            |call| Box::pin(push::onboard(call)),
+        )
     },
-    post("/connections/onboard/batch", WRITE, "Push many intents; a bad one never fails the others", Some(("IntentBatch", false)), &[(200, JSON, "BatchAnswer")], |call| Box::pin(push::batch(call))),
+    post(
+        "/connections/onboard/batch",
+        WRITE,
+        "Push many intents; a bad one never fails the others",
+        Some(("IntentBatch", false)),
+        &[(200, JSON, "BatchAnswer")],
+        |call| Box::pin(push::batch(call)),
+    ),
     Route {
         query: &[NAMESPACE, STATE, SOURCE_TYPE, LIMIT, CURSOR],
         problems: &[400, 503],
-        ..get("/connections", READ, "Connections of a namespace, page by page", &[(200, JSON, "ConnectionPage")], |call| Box::pin(read::list(call)))
+        ..get("/connections", READ, "Connections of a namespace, page by page", &[(200, JSON, "ConnectionPage")], |call| {
+            Box::pin(read::list(call))
+        })
     },
     Route {
         problems: &[400, 408, 413, 415, 422, 503],
-        ..post("/connections/heal", HEAL, "Re-verify connections now; promotes only on proof", Some(("HealRequest", true)), &[(200, JSON, "HealAnswer"), (202, JSON, "HealAnswer")], |call| Box::pin(heal::heal_many(call)))
+        ..post(
+            "/connections/heal",
+            HEAL,
+            "Re-verify connections now; promotes only on proof",
+            Some(("HealRequest", true)),
+            &[(200, JSON, "HealAnswer"), (202, JSON, "HealAnswer")],
+            |call| Box::pin(heal::heal_many(call)),
+        )
     },
     Route {
         problems: &[404, 409, 503],
-        ..post("/connections/{id}/heal", HEAL, "Re-verify one connection now; promotes only on proof", None, &[(200, JSON, RESULT), (202, JSON, RESULT)], |call| Box::pin(heal::heal_one(call)))
+        ..post(
+            "/connections/{id}/heal",
+            HEAL,
+            "Re-verify one connection now; promotes only on proof",
+            None,
+            &[(200, JSON, RESULT), (202, JSON, RESULT)],
+            |call| Box::pin(heal::heal_one(call)),
+        )
     },
     Route {
         problems: &[404, 503],
-        ..get("/connections/{id}", READ, "One connection with the steps of its latest attempt", &[(200, JSON, RESULT)], |call| Box::pin(read::connection(call)))
+        ..get("/connections/{id}", READ, "One connection with the steps of its latest attempt", &[(200, JSON, RESULT)], |call| {
+            Box::pin(read::connection(call))
+        })
     },
     Route {
         problems: &[404, 503],
-        ..get("/connections/{id}/health", READ, "Health, and the counters of the last tiny sync", &[(200, JSON, "HealthAnswer")], |call| Box::pin(read::health(call)))
+        ..get(
+            "/connections/{id}/health",
+            READ,
+            "Health, and the counters of the last tiny sync",
+            &[(200, JSON, "HealthAnswer")],
+            |call| Box::pin(read::health(call)),
+        )
     },
     Route {
         query: &[LIMIT, CURSOR],
         problems: &[400, 404, 503],
-        ..get("/connections/{id}/versions", READ, "The append-only history, newest first", &[(200, JSON, "VersionPage")], |call| Box::pin(read::versions(call)))
+        ..get(
+            "/connections/{id}/versions",
+            READ,
+            "The append-only history, newest first",
+            &[(200, JSON, "VersionPage")],
+            |call| Box::pin(read::versions(call)),
+        )
     },
     Route {
         query: &[VERSION],
         problems: &[400, 404, 503],
-        ..get("/connections/{id}/catalog", READ, "Catalog v1, in any of its versions", &[(200, JSON, "CatalogAnswer")], |call| Box::pin(read::catalog(call)))
+        ..get("/connections/{id}/catalog", READ, "Catalog v1, in any of its versions", &[(200, JSON, "CatalogAnswer")], |call| {
+            Box::pin(read::catalog(call))
+        })
     },
     Route {
         query: &[NAMESPACE, AT],
         problems: &[400, 503],
-        ..get("/metrics/funnel", READ, "Funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |call| Box::pin(read::metrics_funnel(call)))
+        ..get("/metrics/funnel", READ, "Funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |call| {
+            Box::pin(read::metrics_funnel(call))
+        })
     },
-    get("/metrics", READ, "OpenMetrics text for Prometheus", &[(200, meta::METRICS, "")], |call| Box::pin(meta::prometheus(call))),
+    get("/metrics", READ, "OpenMetrics text for Prometheus", &[(200, meta::METRICS, "")], |call| {
+        Box::pin(meta::prometheus(call))
+    }),
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
-        ..get("/", READ, "The dashboard; a browser asks for the token as the password", &[(200, dashboard::HTML, "")], |call| Box::pin(dashboard::html(call)))
+        ..get("/", READ, "The dashboard; a browser asks for the token as the password", &[(200, dashboard::HTML, "")], |call| {
+            Box::pin(dashboard::html(call))
+        })
     },
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
-        ..get("/dashboard.json", READ, "The data of the dashboard", &[(200, JSON, "Dashboard")], |call| Box::pin(dashboard::data(call)))
+        ..get("/dashboard.json", READ, "The data of the dashboard", &[(200, JSON, "Dashboard")], |call| {
+            Box::pin(dashboard::data(call))
+        })
     },
     get("/healthz", Access::Open, "The process is alive", &[(200, JSON, "StatusAnswer")], |call| Box::pin(meta::healthz(call))),
-    get("/readyz", Access::Open, "The folder was read and the registry can write", &[(200, JSON, "StatusAnswer")], |call| Box::pin(meta::readyz(call))),
+    get("/readyz", Access::Open, "The folder was read and the registry can write", &[(200, JSON, "StatusAnswer")], |call| {
+        Box::pin(meta::readyz(call))
+    }),
     get("/version", Access::Open, "Which process answers", &[(200, JSON, "ServerInfo")], |call| Box::pin(meta::version(call))),
     get("/openapi.json", Access::Open, "This document", &[(200, JSON, "")], |call| Box::pin(meta::document(call))),
-    get("/schemas/connection_intent.json", Access::Open, "The JSON Schema that intents are held against", &[(200, "application/schema+json", "")], |call| Box::pin(meta::intent_schema(call))),
+    get(
+        "/schemas/connection_intent.json",
+        Access::Open,
+        "The JSON Schema that intents are held against",
+        &[(200, "application/schema+json", "")],
+        |call| Box::pin(meta::intent_schema(call)),
+    ),
 ];
 
 /// The router over all lines of the table.
@@ -200,8 +251,7 @@ pub fn router(app: &Arc<App>) -> Router {
     }
     router
         .fallback(async |request: Request| {
-            Problem::not_found("No call of this API has this path; GET /openapi.json lists them.")
-                .at(request.uri().path())
+            Problem::not_found("No call of this API has this path; GET /openapi.json lists them.").at(request.uri().path())
         })
         .method_not_allowed_fallback(async |request: Request| {
             let detail = "This path knows other methods; the Allow header names them.";
@@ -225,7 +275,9 @@ async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Res
     let answer = match tokio::time::timeout(limit, answer).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(Problem::defect("The answer could not be made; the log of aam serve says why.")),
-        Err(_) => Err(Problem::unavailable("TIMEOUT", "The answer took too long", "What was accepted stays accepted; ask again.")),
+        Err(_) => {
+            Err(Problem::unavailable("TIMEOUT", "The answer took too long", "What was accepted stays accepted; ask again."))
+        }
     };
     answer.unwrap_or_else(|problem| problem.at(&path).into_response())
 }

@@ -184,7 +184,8 @@ impl Daemon {
                 let _ = writeln!(log, "stdout: {line}");
             }
         });
-        let port = first.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
+        let port =
+            first.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
         port.unwrap_or_else(|| panic!("no port in {first:?}; log:\n{}", self.log()))
     }
 

@@ -12,108 +12,59 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 const KEY: &str = "some-id:some-secret";
 
 fn listing(bucket: &str, more: &str) -> String {
-    http(
-        "200 OK",
-        "x-amz-request-id: R\r\n",
-        &format!("<ListBucketResult><Name>{bucket}</Name>{more}</ListBucketResult>"),
-    )
+    http("200 OK", "x-amz-request-id: R\r\n", &format!("<ListBucketResult><Name>{bucket}</Name>{more}</ListBucketResult>"))
 }
 
 #[tokio::test]
 async fn a_region_in_the_header_is_signed_for_and_moved_to() {
     // The path stands for the host that follows the region.
-    let at = serve(|seen: &Seen| {
-        match (
-            seen.target().starts_with("/eu-central-1/acme"),
-            seen.signed_for("eu-central-1"),
-        ) {
-            (true, true) if seen.is_head() => http(
-                "200 OK",
-                "x-amz-bucket-region: eu-central-1\r\nx-amz-request-id: R\r\n",
-                "",
-            ),
-            (true, true) => listing("acme", ""),
-            _ => http(
-                "301 Moved Permanently",
-                "x-amz-bucket-region: eu-central-1\r\n",
-                "",
-            ),
-        }
+    let at = serve(|seen: &Seen| match (seen.target().starts_with("/eu-central-1/acme"), seen.signed_for("eu-central-1")) {
+        (true, true) if seen.is_head() => http("200 OK", "x-amz-bucket-region: eu-central-1\r\nx-amz-request-id: R\r\n", ""),
+        (true, true) => listing("acme", ""),
+        _ => http("301 Moved Permanently", "x-amz-bucket-region: eu-central-1\r\n", ""),
     })
     .await;
-    let policy = FamilyPolicy {
-        base_url: Some(format!("{at}/{{region}}")),
-        ..FamilyPolicy::default()
-    };
+    let policy = FamilyPolicy { base_url: Some(format!("{at}/{{region}}")), ..FamilyPolicy::default() };
     let engine = ObjectEngine::new(Arc::new(Moved(0)));
     let opened = engine
         .open_on(Plain::new(), "acme", Some(&credential(KEY)), &policy)
         .await
         .unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert_eq!(
-        (&opened.identity["region"], &opened.identity["region_from"]),
-        (&"eu-central-1".into(), &"the store".into())
-    );
-    assert_eq!(
-        opened.connector.health().await.expect("healthy")["probe"],
-        "HEAD bucket"
-    );
+    assert_eq!((&opened.identity["region"], &opened.identity["region_from"]), (&"eu-central-1".into(), &"the store".into()));
+    assert_eq!(opened.connector.health().await.expect("healthy")["probe"], "HEAD bucket");
 }
 
 #[tokio::test]
 async fn a_region_in_the_error_body_is_signed_for() {
     let at = serve(|seen: &Seen| match (seen.signed_for("garage"), seen.is_head()) {
         (false, true) => http("400 Bad Request", "", ""),
-        (false, false) => {
-            http("400 Bad Request", "", "<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message><Region>garage</Region></Error>")
-        }
+        (false, false) => http(
+            "400 Bad Request",
+            "",
+            "<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message><Region>garage</Region></Error>",
+        ),
         (true, _) => listing("acme", ""),
     })
     .await;
     let (_, result) = open_at(&at, "acme", &credential(KEY)).await;
-    assert_eq!(
-        result
-            .map(|opened| opened.identity["region"].clone())
-            .unwrap_or_else(|failure| panic!("{failure:?}")),
-        "garage"
-    );
+    assert_eq!(result.map(|opened| opened.identity["region"].clone()).unwrap_or_else(|failure| panic!("{failure:?}")), "garage");
 }
 
 #[tokio::test]
 async fn a_store_that_sends_around_or_away_is_not_followed() {
     let around = serve(|seen: &Seen| {
         let other = if seen.signed_for("a") { "b" } else { "a" };
-        http(
-            "301 Moved Permanently",
-            &format!("x-amz-bucket-region: {other}\r\n"),
-            "",
-        )
+        http("301 Moved Permanently", &format!("x-amz-bucket-region: {other}\r\n"), "")
     })
     .await;
-    assert_eq!(
-        refused(&around, "acme", &credential(KEY)).await.class,
-        Class::Misconfigured
-    );
+    assert_eq!(refused(&around, "acme", &credential(KEY)).await.class, Class::Misconfigured);
     let away = serve(|_: &Seen| {
-        http(
-            "301 Moved Permanently",
-            "x-amz-bucket-region: evil.example/\r\nlocation: http://evil.example/\r\n",
-            "",
-        )
+        http("301 Moved Permanently", "x-amz-bucket-region: evil.example/\r\nlocation: http://evil.example/\r\n", "")
     })
     .await;
     let (wire, result) = open_at(&away, "acme", &credential(KEY)).await;
-    assert_eq!(
-        result.err().map(|failure| failure.class),
-        Some(Class::WrongService)
-    );
-    assert!(
-        wire.sent
-            .lock()
-            .expect("unpoisoned")
-            .iter()
-            .all(|call| call.contains(&away))
-    );
+    assert_eq!(result.err().map(|failure| failure.class), Some(Class::WrongService));
+    assert!(wire.sent.lock().expect("unpoisoned").iter().all(|call| call.contains(&away)));
 }
 
 #[tokio::test]
@@ -121,48 +72,20 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
     let cases: [(&str, String, Class); 5] = [
         (
             "cut XML",
-            http(
-                "200 OK",
-                "",
-                "<?xml version=\"1.0\"?><ListBucketResult><Name>acme</Name><Contents><Key>a",
-            ),
+            http("200 OK", "", "<?xml version=\"1.0\"?><ListBucketResult><Name>acme</Name><Contents><Key>a"),
             Class::Remote,
         ),
         (
             "cut body",
-            "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n<ListBucketResult><Name>acme</Name>"
-                .to_string(),
+            "HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n<ListBucketResult><Name>acme</Name>".to_string(),
             Class::Remote,
         ),
-        (
-            "web server",
-            http(
-                "200 OK",
-                "content-type: text/html\r\n",
-                "<!doctype html><html></html>",
-            ),
-            Class::WrongService,
-        ),
+        ("web server", http("200 OK", "content-type: text/html\r\n", "<!doctype html><html></html>"), Class::WrongService),
         ("other bucket", listing("other", ""), Class::WrongService),
-        (
-            "slow down",
-            http(
-                "503 Slow Down",
-                "",
-                "<Error><Code>SlowDown</Code><Message>m</Message></Error>",
-            ),
-            Class::Throttled,
-        ),
+        ("slow down", http("503 Slow Down", "", "<Error><Code>SlowDown</Code><Message>m</Message></Error>"), Class::Throttled),
     ];
     for (name, get, class) in cases {
-        let at = serve(move |seen: &Seen| {
-            if seen.is_head() {
-                http("200 OK", "", "")
-            } else {
-                get.clone()
-            }
-        })
-        .await;
+        let at = serve(move |seen: &Seen| if seen.is_head() { http("200 OK", "", "") } else { get.clone() }).await;
         let failure = refused(&at, "acme", &credential(KEY)).await;
         assert_eq!(failure.class, class, "{name}: {failure:?}");
     }
@@ -171,60 +94,37 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
 #[tokio::test]
 async fn nobody_there_and_nobody_answering() {
     let gone = {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         format!("http://{}", listener.local_addr().expect("an address"))
     };
-    assert_eq!(
-        refused(&gone, "acme", &credential(KEY)).await.class,
-        Class::Network
-    );
+    assert_eq!(refused(&gone, "acme", &credential(KEY)).await.class, Class::Network);
     let silent = serve(|_: &Seen| String::new()).await;
-    assert_eq!(
-        refused(&silent, "acme", &credential(KEY)).await.class,
-        Class::Network
-    );
+    assert_eq!(refused(&silent, "acme", &credential(KEY)).await.class, Class::Network);
 }
 
 #[tokio::test]
 async fn a_key_that_may_list_and_not_head_is_enough() {
-    let at =
-        serve(
-            |seen: &Seen| match (seen.is_head(), seen.target().contains("prefix=logs%2F")) {
-                (false, true) => listing(
-                    "acme",
-                    "<Contents><Key>logs/a</Key><Size>3</Size></Contents>",
-                ),
-                _ => http("403 Forbidden", "", ""),
-            },
-        )
-        .await;
+    let at = serve(|seen: &Seen| match (seen.is_head(), seen.target().contains("prefix=logs%2F")) {
+        (false, true) => listing("acme", "<Contents><Key>logs/a</Key><Size>3</Size></Contents>"),
+        _ => http("403 Forbidden", "", ""),
+    })
+    .await;
     let (_, result) = open_at(&at, "acme/logs", &credential(KEY)).await;
     let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(opened.identity["head_status"], 403);
-    assert_eq!(
-        opened.connector.health().await.expect("healthy")["probe"],
-        "ListObjectsV2 max-keys=1"
-    );
+    assert_eq!(opened.connector.health().await.expect("healthy")["probe"], "ListObjectsV2 max-keys=1");
 }
 
 #[tokio::test]
 async fn a_right_that_is_taken_away_later_is_named_by_the_health_check() {
     let revoked = Arc::new(AtomicBool::new(false));
     let now = Arc::clone(&revoked);
-    let at = serve(
-        move |seen: &Seen| match (now.load(SeqCst), seen.is_head()) {
-            (false, true) => http("200 OK", "x-amz-request-id: R\r\n", ""),
-            (false, false) => listing("acme", ""),
-            (true, true) => http("403 Forbidden", "", ""),
-            (true, false) => http(
-                "403 Forbidden",
-                "",
-                "<Error><Code>AccessDenied</Code><Message>revoked</Message></Error>",
-            ),
-        },
-    )
+    let at = serve(move |seen: &Seen| match (now.load(SeqCst), seen.is_head()) {
+        (false, true) => http("200 OK", "x-amz-request-id: R\r\n", ""),
+        (false, false) => listing("acme", ""),
+        (true, true) => http("403 Forbidden", "", ""),
+        (true, false) => http("403 Forbidden", "", "<Error><Code>AccessDenied</Code><Message>revoked</Message></Error>"),
+    })
     .await;
     let (_, result) = open_at(&at, "acme", &credential(KEY)).await;
     let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
@@ -251,32 +151,24 @@ async fn endless_and_greedy_listings_are_bounded() {
     assert_eq!((catalog.streams.len(), catalog.truncated), (6, true));
     assert_eq!(wire.sent.lock().expect("unpoisoned").len() - before, 5);
 
-    let greedy =
-        serve(|_: &Seen| listing("acme", &"<Contents><Key>a</Key></Contents>".repeat(50))).await;
+    let greedy = serve(|_: &Seen| listing("acme", &"<Contents><Key>a</Key></Contents>".repeat(50))).await;
     let (_, result) = open_at(&greedy, "acme", &credential(KEY)).await;
     let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .expect("a sample")
-            .rows,
-        20
-    );
+    assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 20);
 }
 
 #[tokio::test]
 async fn no_secret_is_in_any_failure() {
     // A store that repeats everything it was sent, as SignatureDoesNotMatch does.
     let echo = serve(|seen: &Seen| {
-        let body = format!("<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message><CanonicalRequest>{}</CanonicalRequest></Error>", seen.0.replace('&', "&amp;"));
+        let body = format!(
+            "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message><CanonicalRequest>{}</CanonicalRequest></Error>",
+            seen.0.replace('&', "&amp;")
+        );
         http("403 Forbidden", "", &body)
     })
     .await;
-    let key = credential(
-        r#"{"access_key_id":"some-id","secret_access_key":"canary-secret","session_token":"canary-token"}"#,
-    );
+    let key = credential(r#"{"access_key_id":"some-id","secret_access_key":"canary-secret","session_token":"canary-token"}"#);
     let failure = refused(&echo, "acme", &key).await;
     assert_eq!(failure.class, Class::CredentialRejected);
     assert!(!format!("{failure:?}").contains("canary"), "{failure:?}");

@@ -19,11 +19,8 @@ fn variable(name: &str) -> String {
 fn of_peer(peer: &str, name: &str) -> String {
     let full = format!("AAM_TEST_{peer}_{name}");
     let script = peer.to_lowercase();
-    std::env::var(&full).unwrap_or_else(|_| {
-        panic!(
-            "{full} is not set: run scripts/peers/{script}.sh start DIR and set what DIR/env says"
-        )
-    })
+    std::env::var(&full)
+        .unwrap_or_else(|_| panic!("{full} is not set: run scripts/peers/{script}.sh start DIR and set what DIR/env says"))
 }
 
 fn endpoint() -> String {
@@ -32,11 +29,7 @@ fn endpoint() -> String {
 
 /// The key of one of the seed's users.
 fn key_of(user: &str) -> Credential {
-    credential(&format!(
-        "{}:{}",
-        variable(&format!("{user}_KEY_ID")),
-        variable(&format!("{user}_SECRET"))
-    ))
+    credential(&format!("{}:{}", variable(&format!("{user}_KEY_ID")), variable(&format!("{user}_SECRET"))))
 }
 
 async fn opened(bucket: &str, key: &Credential) -> Opened {
@@ -47,11 +40,7 @@ async fn opened(bucket: &str, key: &Credential) -> Opened {
 }
 
 fn names(catalog: &Catalog) -> Vec<&str> {
-    catalog
-        .streams
-        .iter()
-        .map(|stream| stream.name.as_str())
-        .collect()
+    catalog.streams.iter().map(|stream| stream.name.as_str()).collect()
 }
 
 #[tokio::test]
@@ -64,82 +53,37 @@ async fn the_least_privilege_opens_discovers_and_samples() {
 
     let catalog = discover(&opened, Bounds::default()).await;
     assert_eq!(names(&catalog), ["events/", "objects", "orders/", "räume/"]);
-    let top = catalog
-        .streams
-        .iter()
-        .find(|stream| stream.name == "objects")
-        .expect("the top");
-    assert_eq!(
-        (top.row_estimate, top.namespace.as_deref()),
-        (Some(2), Some("aam-landing"))
-    );
+    let top = catalog.streams.iter().find(|stream| stream.name == "objects").expect("the top");
+    assert_eq!((top.row_estimate, top.namespace.as_deref()), (Some(2), Some("aam-landing")));
     assert!(top.json_schema["properties"].get("etag").is_some());
 
     let health = opened.connector.health().await.expect("healthy");
     assert_eq!(health["status"], 200);
-    let sample = opened
-        .connector
-        .tiny_sync(&catalog, 20)
-        .await
-        .expect("a sample");
-    assert_eq!(
-        (
-            sample.rows,
-            &sample.evidence["metadata_only"],
-            &sample.evidence["more"]
-        ),
-        (20, &true.into(), &true.into())
-    );
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&catalog, 3)
-            .await
-            .expect("a sample")
-            .rows,
-        3
-    );
+    let sample = opened.connector.tiny_sync(&catalog, 20).await.expect("a sample");
+    assert_eq!((sample.rows, &sample.evidence["metadata_only"], &sample.evidence["more"]), (20, &true.into(), &true.into()));
+    assert_eq!(opened.connector.tiny_sync(&catalog, 3).await.expect("a sample").rows, 3);
 
     let sent = wire.sent.lock().expect("unpoisoned");
     let secret = variable("LISTER_SECRET");
     assert_eq!(opened.connector.traffic().calls, sent.len() as u64);
     for call in sent.iter() {
         let line = call.lines().next().unwrap_or_default();
-        assert!(
-            line.starts_with("HEAD ") || line.contains("/aam-landing?list-type=2&"),
-            "only listings: {line}"
-        );
-        assert!(
-            !call.contains(&secret) && !line.contains("Signature"),
-            "{line}"
-        );
+        assert!(line.starts_with("HEAD ") || line.contains("/aam-landing?list-type=2&"), "only listings: {line}");
+        assert!(!call.contains(&secret) && !line.contains("Signature"), "{line}");
     }
 }
 
 #[tokio::test]
 async fn both_families_open_the_same_bucket_through_the_policys_base_url() {
-    let policy = FamilyPolicy {
-        base_url: Some(endpoint()),
-        ..FamilyPolicy::default()
-    };
+    let policy = FamilyPolicy { base_url: Some(endpoint()), ..FamilyPolicy::default() };
     for (engine, id) in [
-        (
-            ObjectEngine::new(Arc::new(Moved(0))),
-            "arn:aws:s3:::aam-landing",
-        ),
-        (
-            ObjectEngine::new(Arc::new(Moved(0))),
-            "s3://aam-landing/orders",
-        ),
+        (ObjectEngine::new(Arc::new(Moved(0))), "arn:aws:s3:::aam-landing"),
+        (ObjectEngine::new(Arc::new(Moved(0))), "s3://aam-landing/orders"),
         (ObjectEngine::compatible(Arc::new(Moved(0))), "aam-landing"),
     ] {
-        let opened = engine
-            .open_on(Plain::new(), id, Some(&key_of("LISTER")), &policy)
-            .await;
+        let opened = engine.open_on(Plain::new(), id, Some(&key_of("LISTER")), &policy).await;
         assert_eq!(
-            opened
-                .map(|opened| opened.identity["bucket"].clone())
-                .unwrap_or_else(|failure| panic!("{id}: {failure:?}")),
+            opened.map(|opened| opened.identity["bucket"].clone()).unwrap_or_else(|failure| panic!("{id}: {failure:?}")),
             "aam-landing"
         );
     }
@@ -151,51 +95,21 @@ async fn a_prefix_with_odd_characters_is_signed_and_bounds_what_is_seen() {
     let orders = opened("aam-landing/orders", &key).await;
     let catalog = discover(&orders, Bounds::default()).await;
     assert_eq!(names(&catalog), ["orders/2026/", "orders/objects"]);
-    assert_eq!(
-        orders
-            .connector
-            .tiny_sync(&catalog, 20)
-            .await
-            .expect("a sample")
-            .rows,
-        12
-    );
+    assert_eq!(orders.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 12);
     let odd = opened("aam-landing/r%C3%A4ume", &key).await;
-    assert_eq!(
-        odd.connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .expect("a sample")
-            .rows,
-        1
-    );
+    assert_eq!(odd.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 1);
     // A folder's name is not the beginning of another one's.
     let order = opened("aam-landing/order", &key).await;
-    assert_eq!(
-        order
-            .connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .expect("a sample")
-            .rows,
-        0
-    );
+    assert_eq!(order.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 0);
 }
 
 #[tokio::test]
 async fn temporary_keys_need_their_session_token() {
-    let (id, secret, token) = (
-        variable("SESSION_KEY_ID"),
-        variable("SESSION_SECRET"),
-        variable("SESSION_TOKEN"),
-    );
+    let (id, secret, token) = (variable("SESSION_KEY_ID"), variable("SESSION_SECRET"), variable("SESSION_TOKEN"));
     let json = |token: &str| {
         credential(&serde_json::json!({"access_key_id": id, "secret_access_key": secret, "session_token": token}).to_string())
     };
-    assert_eq!(
-        opened("aam-landing", &json(&token)).await.identity["bucket"],
-        "aam-landing"
-    );
+    assert_eq!(opened("aam-landing", &json(&token)).await.identity["bucket"], "aam-landing");
     let failure = refused(&endpoint(), "aam-landing", &json("another")).await;
     assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");
 }
@@ -205,21 +119,10 @@ async fn a_wrong_secret_and_an_unknown_key_are_rejected() {
     let wrong = credential(&format!("{}:not-the-secret", variable("LISTER_KEY_ID")));
     let failure = refused(&endpoint(), "aam-landing", &wrong).await;
     assert_eq!(failure.class, Class::CredentialRejected);
-    assert!(
-        failure.detail.starts_with("SignatureDoesNotMatch"),
-        "{failure:?}"
-    );
-    let failure = refused(
-        &endpoint(),
-        "aam-landing",
-        &credential("nobody-knows-me:not-the-secret"),
-    )
-    .await;
+    assert!(failure.detail.starts_with("SignatureDoesNotMatch"), "{failure:?}");
+    let failure = refused(&endpoint(), "aam-landing", &credential("nobody-knows-me:not-the-secret")).await;
     assert_eq!(failure.class, Class::CredentialRejected);
-    assert!(
-        failure.detail.starts_with("InvalidAccessKeyId"),
-        "{failure:?}"
-    );
+    assert!(failure.detail.starts_with("InvalidAccessKeyId"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -228,13 +131,11 @@ async fn a_missing_right_is_named_with_its_remedy() {
         let failure = refused(&endpoint(), bucket, &key_of(user)).await;
         assert_eq!(failure.class, Class::PermissionDenied, "{failure:?}");
         assert!(
-            failure.title.contains("s3:ListBucket")
-                && failure.title.contains(&format!("arn:aws:s3:::{bucket}")),
+            failure.title.contains("s3:ListBucket") && failure.title.contains(&format!("arn:aws:s3:::{bucket}")),
             "{failure:?}"
         );
         assert!(
-            failure.fix.contains(r#""Action":["s3:ListBucket"]"#)
-                && failure.detail.starts_with("AccessDenied"),
+            failure.fix.contains(r#""Action":["s3:ListBucket"]"#) && failure.detail.starts_with("AccessDenied"),
             "{failure:?}"
         );
     }
@@ -248,26 +149,11 @@ async fn missing_empty_dotted_and_large_buckets() {
 
     let empty = opened("empty-bucket", &key).await;
     let catalog = discover(&empty, Bounds::default()).await;
-    let sample = empty
-        .connector
-        .tiny_sync(&catalog, 20)
-        .await
-        .expect("a sample");
-    assert_eq!(
-        (names(&catalog), sample.rows, &sample.evidence["note"]),
-        (vec!["objects"], 0, &"empty".into())
-    );
+    let sample = empty.connector.tiny_sync(&catalog, 20).await.expect("a sample");
+    assert_eq!((names(&catalog), sample.rows, &sample.evidence["note"]), (vec!["objects"], 0, &"empty".into()));
 
     let dotted = opened("dotted.bucket.name", &key).await;
-    assert_eq!(
-        dotted
-            .connector
-            .tiny_sync(&Catalog::default(), 20)
-            .await
-            .expect("a sample")
-            .rows,
-        1
-    );
+    assert_eq!(dotted.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 1);
 
     let abroad = opened("aam-frankfurt", &key).await;
     assert_eq!(abroad.identity["head_status"], 200);
@@ -276,23 +162,9 @@ async fn missing_empty_dotted_and_large_buckets() {
     assert_eq!(health["probe"], "HEAD bucket");
 
     let many = opened("many-folders", &key).await;
-    let whole = discover(
-        &many,
-        Bounds {
-            streams: 5000,
-            ..Bounds::default()
-        },
-    )
-    .await;
+    let whole = discover(&many, Bounds { streams: 5000, ..Bounds::default() }).await;
     assert_eq!((whole.streams.len(), whole.truncated), (1101, false));
-    let bounded = discover(
-        &many,
-        Bounds {
-            streams: 100,
-            ..Bounds::default()
-        },
-    )
-    .await;
+    let bounded = discover(&many, Bounds { streams: 100, ..Bounds::default() }).await;
     assert_eq!((bounded.streams.len(), bounded.truncated), (100, true));
 }
 
@@ -300,55 +172,21 @@ async fn missing_empty_dotted_and_large_buckets() {
 async fn a_second_independent_server_accepts_and_refuses_the_same() {
     let (at, id) = (of_peer("NANIO", "ENDPOINT"), of_peer("NANIO", "KEY_ID"));
     let key = credential(&format!("{id}:{}", of_peer("NANIO", "SECRET")));
-    let opened = open_at(&at, "landing", &key)
-        .await
-        .1
-        .unwrap_or_else(|failure| panic!("{failure:?}"));
+    let opened = open_at(&at, "landing", &key).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
     let catalog = discover(&opened, Bounds::default()).await;
     assert_eq!(names(&catalog), ["events/", "objects", "orders/"]);
-    assert_eq!(
-        opened.connector.health().await.expect("healthy")["status"],
-        200
-    );
-    assert_eq!(
-        opened
-            .connector
-            .tiny_sync(&catalog, 20)
-            .await
-            .expect("a sample")
-            .rows,
-        20
-    );
+    assert_eq!(opened.connector.health().await.expect("healthy")["status"], 200);
+    assert_eq!(opened.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 20);
     // Its HEAD has no header that only a store sends, so the listing is the probe.
     let health = opened.connector.health().await.expect("healthy");
     assert_eq!(health["probe"], "ListObjectsV2 max-keys=1");
-    let odd = open_at(&at, "landing/events/a%20b", &key)
-        .await
-        .1
-        .unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert_eq!(
-        odd.connector
-            .tiny_sync(&catalog, 20)
-            .await
-            .expect("a sample")
-            .rows,
-        1
-    );
+    let odd = open_at(&at, "landing/events/a%20b", &key).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(odd.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 1);
 
     let refusals = [
         ("no-such-bucket", key, Class::NotFound, "NoSuchBucket"),
-        (
-            "landing",
-            credential(&format!("{id}:not-the-secret")),
-            Class::CredentialRejected,
-            "SignatureDoesNotMatch",
-        ),
-        (
-            "landing",
-            credential("nobody-knows-me:not-the-secret"),
-            Class::CredentialRejected,
-            "InvalidAccessKeyId",
-        ),
+        ("landing", credential(&format!("{id}:not-the-secret")), Class::CredentialRejected, "SignatureDoesNotMatch"),
+        ("landing", credential("nobody-knows-me:not-the-secret"), Class::CredentialRejected, "InvalidAccessKeyId"),
     ];
     for (bucket, key, class, code) in refusals {
         let failure = refused(&at, bucket, &key).await;
@@ -360,28 +198,11 @@ async fn a_second_independent_server_accepts_and_refuses_the_same() {
 #[tokio::test]
 async fn a_wrong_clock_is_told_by_how_much() {
     let at = of_peer("NANIO", "ENDPOINT");
-    let key = credential(&format!(
-        "{}:{}",
-        of_peer("NANIO", "KEY_ID"),
-        of_peer("NANIO", "SECRET")
-    ));
+    let key = credential(&format!("{}:{}", of_peer("NANIO", "KEY_ID"), of_peer("NANIO", "SECRET")));
     let engine = ObjectEngine::compatible(Arc::new(Moved(-3_630_000)));
-    let result = engine
-        .open_on(
-            Plain::new(),
-            &format!("{at}/landing"),
-            Some(&key),
-            &FamilyPolicy::default(),
-        )
-        .await;
+    let result = engine.open_on(Plain::new(), &format!("{at}/landing"), Some(&key), &FamilyPolicy::default()).await;
     let failure = result.err().expect("refused");
     assert_eq!(failure.class, Class::Remote, "{failure:?}");
-    assert!(
-        failure.title.contains("clock is 36") && failure.title.contains("behind"),
-        "{failure:?}"
-    );
-    assert!(
-        failure.detail.starts_with("RequestTimeTooSkewed"),
-        "{failure:?}"
-    );
+    assert!(failure.title.contains("clock is 36") && failure.title.contains("behind"), "{failure:?}");
+    assert!(failure.detail.starts_with("RequestTimeTooSkewed"), "{failure:?}");
 }

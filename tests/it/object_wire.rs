@@ -19,9 +19,7 @@ pub struct Moved(pub i64);
 
 impl Clock for Moved {
     fn now(&self) -> Timestamp {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_millis()).unwrap_or(0) + self.0)
     }
 }
@@ -42,11 +40,7 @@ impl Plain {
             .timeout(Duration::from_secs(2))
             .build()
             .expect("a client");
-        Arc::new(Plain {
-            client,
-            calls: AtomicU64::new(0),
-            sent: Mutex::default(),
-        })
+        Arc::new(Plain { client, calls: AtomicU64::new(0), sent: Mutex::default() })
     }
 }
 
@@ -66,39 +60,21 @@ impl Wire for Plain {
             }
             self.sent.lock().expect("unpoisoned").push(line);
             let network = |error: reqwest::Error| {
-                let class = if error.is_body() || error.is_decode() {
-                    Class::Remote
-                } else {
-                    Class::Network
-                };
+                let class = if error.is_body() || error.is_decode() { Class::Remote } else { Class::Network };
                 Failure::new(class, "the call failed", "").detail(error.to_string())
             };
             let answer = call.send().await.map_err(network)?;
             let headers = answer.headers().iter();
-            let headers = headers
-                .map(|(name, value)| {
-                    (
-                        name.to_string(),
-                        String::from_utf8_lossy(value.as_bytes()).into_owned(),
-                    )
-                })
-                .collect();
+            let headers =
+                headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect();
             let (status, url) = (answer.status().as_u16(), answer.url().clone());
             let body = answer.bytes().await.map_err(network)?;
-            Ok(Answer {
-                status,
-                headers,
-                body,
-                url,
-            })
+            Ok(Answer { status, headers, body, url })
         })
     }
 
     fn traffic(&self) -> Traffic {
-        Traffic {
-            calls: self.calls.load(Relaxed),
-            bytes: 0,
-        }
+        Traffic { calls: self.calls.load(Relaxed), bytes: 0 }
     }
 }
 
@@ -147,10 +123,7 @@ pub async fn serve(answer: impl Fn(&Seen) -> String + Send + Sync + 'static) -> 
 
 /// A whole HTTP answer.
 pub fn http(status: &str, headers: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
 pub fn credential(text: &str) -> Credential {
@@ -158,21 +131,10 @@ pub fn credential(text: &str) -> Credential {
 }
 
 /// Opens `bucket` at `endpoint` as `s3_compat`.
-pub async fn open_at(
-    endpoint: &str,
-    bucket: &str,
-    key: &Credential,
-) -> (Arc<Plain>, Result<Opened, Failure>) {
+pub async fn open_at(endpoint: &str, bucket: &str, key: &Credential) -> (Arc<Plain>, Result<Opened, Failure>) {
     let wire = Plain::new();
     let engine = ObjectEngine::compatible(Arc::new(Moved(0)));
-    let opened = engine
-        .open_on(
-            wire.clone(),
-            &format!("{endpoint}/{bucket}"),
-            Some(key),
-            &FamilyPolicy::default(),
-        )
-        .await;
+    let opened = engine.open_on(wire.clone(), &format!("{endpoint}/{bucket}"), Some(key), &FamilyPolicy::default()).await;
     (wire, opened)
 }
 
@@ -184,10 +146,5 @@ pub async fn refused(endpoint: &str, bucket: &str, key: &Credential) -> Failure 
 }
 
 pub async fn discover(opened: &Opened, bounds: Bounds) -> Catalog {
-    opened
-        .connector
-        .discover(bounds)
-        .await
-        .expect("discovery")
-        .catalog
+    opened.connector.discover(bounds).await.expect("discovery").catalog
 }

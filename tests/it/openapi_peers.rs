@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run scripts/peers/fastapi.sh start DIR and export DIR/env")
-    })
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/peers/fastapi.sh start DIR and export DIR/env"))
 }
 
 fn fastapi() -> (String, String) {
@@ -28,12 +26,7 @@ async fn fastapi_passes_every_step_and_only_gets_are_sent() {
     let opened = run.opened.as_ref().unwrap();
     assert_eq!(opened.identity["title"], "Library");
     assert_eq!(opened.identity["version"], "2.4.1");
-    assert!(
-        opened.identity["openapi"]
-            .as_str()
-            .unwrap()
-            .starts_with("3.1")
-    );
+    assert!(opened.identity["openapi"].as_str().unwrap().starts_with("3.1"));
     assert!(
         matches!(&opened.privilege, Privilege::Unknown { reason } if reason.contains("1 writing operations")),
         "{:?}",
@@ -45,55 +38,24 @@ async fn fastapi_passes_every_step_and_only_gets_are_sent() {
         insta::assert_json_snapshot!("openapi_fastapi_catalog", catalog);
     });
     let health = run.health().await.unwrap();
-    assert_eq!(
-        (&health["operation"], &health["security"]),
-        (&"listBooks".into(), &"HTTPBearer".into())
-    );
+    assert_eq!((&health["operation"], &health["security"]), (&"listBooks".into(), &"HTTPBearer".into()));
     let sample = run.tiny(20).await.unwrap();
-    assert_eq!(
-        (sample.rows, &sample.evidence["operation"]),
-        (20, &"listBooks".into())
-    );
-    assert_eq!(
-        sample.evidence.get("answer_held_more"),
-        None,
-        "the limit was sent"
-    );
+    assert_eq!((sample.rows, &sample.evidence["operation"]), (20, &"listBooks".into()));
+    assert_eq!(sample.evidence.get("answer_held_more"), None, "the limit was sent");
     let calls = run.calls();
     assert_eq!(
         calls,
-        [
-            format!("Get {url}/openapi.json"),
-            format!("Get {url}/books?limit=1"),
-            format!("Get {url}/books?limit=20")
-        ]
+        [format!("Get {url}/openapi.json"), format!("Get {url}/books?limit=1"), format!("Get {url}/books?limit=20")]
     );
     let seen: serde_json::Value = reqwest_json(&format!("{url}/calls")).await;
-    assert_eq!(
-        seen.get("POST"),
-        None,
-        "the service itself counts no POST: {seen}"
-    );
-    let texts = format!(
-        "{:?} {health:?} {:?} {calls:?}",
-        opened.identity, sample.evidence
-    );
+    assert_eq!(seen.get("POST"), None, "the service itself counts no POST: {seen}");
+    let texts = format!("{:?} {health:?} {:?} {calls:?}", opened.identity, sample.evidence);
     assert!(!texts.contains(&token), "the token stays in the header");
 }
 
 async fn reqwest_json(url: &str) -> serde_json::Value {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .unwrap()
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap()
+    reqwest::Client::builder().no_proxy().build().unwrap().get(url).send().await.unwrap().json().await.unwrap()
 }
 
 #[tokio::test]
@@ -104,24 +66,14 @@ async fn fastapi_tells_wrong_missing_and_weak_credentials_apart() {
     assert!(wrong.detail.contains("unknown token"), "{wrong:?}");
     let weak = failure(&url, Some(&format!("{token}-unprivileged")), plain()).await;
     assert_eq!(weak.class, Class::PermissionDenied);
-    assert!(
-        weak.detail.contains("this token may not read books")
-            && !format!("{weak:?}").contains(&token),
-        "{weak:?}"
-    );
+    assert!(weak.detail.contains("this token may not read books") && !format!("{weak:?}").contains(&token), "{weak:?}");
     // Without a credential the open operation is what can be read.
     let open = Run::open(&url, None, plain()).await.health().await.unwrap();
     assert_eq!(open["operation"], "countCalls");
-    let denied = FamilyPolicy {
-        deny_operations: vec!["countCalls".into()],
-        ..plain()
-    };
+    let denied = FamilyPolicy { deny_operations: vec!["countCalls".into()], ..plain() };
     let missing = failure(&url, None, denied).await;
     assert_eq!(missing.class, Class::CredentialMissing);
-    assert!(
-        missing.fix.contains("X-Api-Key") || missing.fix.contains("bearer"),
-        "{missing:?}"
-    );
+    assert!(missing.fix.contains("X-Api-Key") || missing.fix.contains("bearer"), "{missing:?}");
 }
 
 #[tokio::test]
@@ -132,21 +84,11 @@ async fn fastapi_takes_an_api_key_by_the_name_of_its_scheme() {
     assert_eq!(run.health().await.unwrap()["security"], "APIKeyHeader");
     // This list has no limit: 300 come, 20 count.
     let sample = run.tiny(20).await.unwrap();
-    assert_eq!(
-        (sample.rows, &sample.evidence["answer_held_more"]),
-        (20, &true.into())
-    );
-    let denied = FamilyPolicy {
-        deny_operations: vec!["/authors".into()],
-        ..plain()
-    };
+    assert_eq!((sample.rows, &sample.evidence["answer_held_more"]), (20, &true.into()));
+    let denied = FamilyPolicy { deny_operations: vec!["/authors".into()], ..plain() };
     let run = Run::open(&url, Some(&key), denied).await;
     let _ = run.tiny(20).await;
-    assert!(
-        !run.calls().iter().any(|call| call.contains("/authors")),
-        "{:?}",
-        run.calls()
-    );
+    assert!(!run.calls().iter().any(|call| call.contains("/authors")), "{:?}", run.calls());
 }
 
 /// A description with one list at `/pets`.
@@ -170,27 +112,11 @@ async fn service(description: String, page: Page) -> String {
 
 #[tokio::test]
 async fn every_failure_has_its_class_and_its_words() {
-    let html = || {
-        (
-            200,
-            vec![("content-type", "text/html".to_string())],
-            "<html>sign in</html>".to_string(),
-        )
-    };
+    let html = || (200, vec![("content-type", "text/html".to_string())], "<html>sign in</html>".to_string());
     let status = |code: u16| {
-        (
-            code,
-            vec![("content-type", "application/json".to_string())],
-            r#"{"message":"in the words of the service"}"#.to_string(),
-        )
+        (code, vec![("content-type", "application/json".to_string())], r#"{"message":"in the words of the service"}"#.to_string())
     };
-    let away = || {
-        (
-            302,
-            vec![("location", "https://login.example.net/sso".to_string())],
-            String::new(),
-        )
-    };
+    let away = || (302, vec![("location", "https://login.example.net/sso".to_string())], String::new());
     let good = || pets("", LIST);
     let dead = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -208,7 +134,12 @@ async fn every_failure_has_its_class_and_its_words() {
         ("another answer", Class::WrongService, service(good(), json(r#"{"hello":"world"}"#)).await, Some("t")),
         ("cut JSON", Class::Remote, service(good(), json("[{\"id\":1},{\"i")).await, Some("t")),
         ("redirect off the host", Class::EgressRefused, service(good(), away()).await, Some("t")),
-        ("servers elsewhere", Class::EgressRefused, service(pets(r#","servers":[{"url":"https://b.example.net/v1"}]"#, LIST), json("[]")).await, Some("t")),
+        (
+            "servers elsewhere",
+            Class::EgressRefused,
+            service(pets(r#","servers":[{"url":"https://b.example.net/v1"}]"#, LIST), json("[]")).await,
+            Some("t"),
+        ),
         ("any web server", Class::WrongService, serve(move |_, _| html()).await, None),
         ("no description", Class::NotFound, serve(|_, _| (404, vec![], String::new())).await, None),
         ("Swagger 2.0", Class::Unsupported, service(r#"{"swagger":"2.0","paths":{}}"#.into(), json("[]")).await, None),
@@ -216,7 +147,12 @@ async fn every_failure_has_its_class_and_its_words() {
         ("cut description", Class::Remote, service(r#"{"openapi":"3.0.3","inf"#.into(), json("[]")).await, None),
         ("unreachable", Class::Network, dead, None),
         ("hanging", Class::Network, raw("", true).await, None),
-        ("hangs up in the answer", Class::Remote, raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{\"open", false).await, None),
+        (
+            "hangs up in the answer",
+            Class::Remote,
+            raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{\"open", false).await,
+            None,
+        ),
     ];
     let mut text = String::new();
     for (name, class, url, credential) in cases {
@@ -242,21 +178,10 @@ async fn every_failure_has_its_class_and_its_words() {
 async fn a_yaml_description_of_3_0_below_a_protected_path_works() {
     let yaml = "openapi: 3.0.1\ninfo: {title: Pets, version: '1'}\nservers:\n- url: /v1\nx-aam-health: /pets\npaths:\n  /pets:\n    get:\n      parameters:\n      - {name: per_page, in: query, schema: {type: integer, maximum: 5}}\n      security: [{login: []}]\n      responses:\n        200:\n          content:\n            application/json:\n              schema: {type: object, properties: {data: {type: array, items: {$ref: '#/components/schemas/Pet'}}}}\ncomponents:\n  securitySchemes:\n    login: {type: http, scheme: basic}\n  schemas:\n    Pet: {type: object, properties: {name: {type: string, nullable: true}, mother: {$ref: '#/components/schemas/Pet'}}}\n";
     let base = serve(move |path, request| {
-        let authorized = request
-            .headers()
-            .get("authorization")
-            .is_some_and(|value| value == "Basic dTpw");
+        let authorized = request.headers().get("authorization").is_some_and(|value| value == "Basic dTpw");
         match path {
-            _ if !authorized => (
-                401,
-                vec![("www-authenticate", "Basic realm=\"x\"".into())],
-                String::new(),
-            ),
-            "/docs/openapi.yaml" => (
-                200,
-                vec![("content-type", "application/yaml".into())],
-                yaml.into(),
-            ),
+            _ if !authorized => (401, vec![("www-authenticate", "Basic realm=\"x\"".into())], String::new()),
+            "/docs/openapi.yaml" => (200, vec![("content-type", "application/yaml".into())], yaml.into()),
             "/v1/pets" if request.uri().query() == Some("per_page=5") => {
                 json(r#"{"data":[{"name":"a"},{"name":"b"}],"next":"https://evil.example/next"}"#)
             }
@@ -266,30 +191,15 @@ async fn a_yaml_description_of_3_0_below_a_protected_path_works() {
     })
     .await;
     let run = Run::open(&format!("{base}/docs/openapi.yaml"), Some("u:p"), plain()).await;
-    assert_eq!(
-        run.opened.as_ref().unwrap().identity["description_protected"],
-        true
-    );
+    assert_eq!(run.opened.as_ref().unwrap().identity["description_protected"], true);
     let catalog = run.discover().await.unwrap().catalog;
     let schema = &catalog.streams[0].json_schema;
-    assert_eq!(
-        schema["properties"]["name"]["type"],
-        serde_json::json!(["null", "string"])
-    );
-    assert_eq!(
-        schema["properties"]["mother"],
-        serde_json::json!({"x-aam-cycle": true})
-    );
+    assert_eq!(schema["properties"]["name"]["type"], serde_json::json!(["null", "string"]));
+    assert_eq!(schema["properties"]["mother"], serde_json::json!({"x-aam-cycle": true}));
     assert_eq!(schema["x-aam"]["record"], "/data");
     assert!(run.health().await.is_ok());
     assert_eq!(run.tiny(20).await.unwrap().rows, 2);
-    assert!(
-        run.calls()
-            .iter()
-            .all(|call| call.starts_with(&format!("Get {base}/"))),
-        "{:?}",
-        run.calls()
-    );
+    assert!(run.calls().iter().all(|call| call.starts_with(&format!("Get {base}/"))), "{:?}", run.calls());
 }
 
 #[tokio::test]
@@ -305,53 +215,31 @@ async fn a_reference_to_another_host_is_never_fetched() {
         r##"{{"get":{{"operationId":"far","responses":{{"200":{{"content":{{"application/json":{{"schema":{{"$ref":"{other}/s.json#/S"}}}}}}}}}}}}}}"##
     );
     let near = r##"{"get":{"operationId":"near","responses":{"200":{"content":{"application/json":{"schema":{"$ref":"parts/s.yaml#/S"}}}}}}}"##;
-    let root = format!(
-        r#"{{"openapi":"3.1.0","info":{{"title":"T","version":"1"}},"paths":{{"/far":{far},"/near":{near}}}}}"#
-    );
+    let root = format!(r#"{{"openapi":"3.1.0","info":{{"title":"T","version":"1"}},"paths":{{"/far":{far},"/near":{near}}}}}"#);
     let base = serve(move |path, _| match path {
         "/openapi.json" => json(root.clone()),
-        "/parts/s.yaml" => (200, vec![], "S: {type: array, items: {$ref: '#/T'}}\nT: {type: object, properties: {id: {type: integer}}}\n".into()),
+        "/parts/s.yaml" => {
+            (200, vec![], "S: {type: array, items: {$ref: '#/T'}}\nT: {type: object, properties: {id: {type: integer}}}\n".into())
+        }
         "/near" => json(r#"[{"id":1}]"#),
         _ => (404, vec![], String::new()),
     })
     .await;
     let run = Run::open(&base, None, plain()).await;
     let catalog = run.discover().await.unwrap().catalog;
-    assert_eq!(
-        catalog
-            .streams
-            .iter()
-            .map(|stream| stream.name.as_str())
-            .collect::<Vec<_>>(),
-        ["near"]
-    );
-    assert_eq!(
-        catalog.streams[0].json_schema["properties"]["id"]["type"],
-        "integer"
-    );
+    assert_eq!(catalog.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["near"]);
+    assert_eq!(catalog.streams[0].json_schema["properties"]["id"]["type"], "integer");
     assert_eq!(catalog.skipped[0].name, "far");
-    assert!(
-        catalog.skipped[0].reason.contains("only documents of"),
-        "{}",
-        catalog.skipped[0].reason
-    );
+    assert!(catalog.skipped[0].reason.contains("only documents of"), "{}", catalog.skipped[0].reason);
     assert_eq!(run.tiny(20).await.unwrap().rows, 1);
     assert_eq!(touched.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
 async fn endless_parts_and_alias_bombs_are_bounded() {
-    let base = serve(|path, _| {
-        match path
-            .strip_prefix("/part")
-            .and_then(|rest| rest.parse::<u32>().ok())
-        {
-            Some(number) => json(format!(
-                r##"{{"S":{{"type":"array","items":{{"$ref":"/part{}#/S"}}}}}}"##,
-                number + 1
-            )),
-            None => json(pets("", r##"{"$ref":"/part0#/S"}"##)),
-        }
+    let base = serve(|path, _| match path.strip_prefix("/part").and_then(|rest| rest.parse::<u32>().ok()) {
+        Some(number) => json(format!(r##"{{"S":{{"type":"array","items":{{"$ref":"/part{}#/S"}}}}}}"##, number + 1)),
+        None => json(pets("", r##"{"$ref":"/part0#/S"}"##)),
     })
     .await;
     let run = Run::open(&format!("{base}/openapi.json"), Some("t"), plain()).await;
@@ -359,16 +247,8 @@ async fn endless_parts_and_alias_bombs_are_bounded() {
     assert_eq!(run.calls().len(), 16);
     let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_string();
     for level in 1..10 {
-        bomb.push_str(&format!(
-            "a{level}: &a{level} [{}]\n",
-            vec![format!("*a{}", level - 1); 10].join(",")
-        ));
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(",")));
     }
     let base = serve(move |_, _| (200, vec![], bomb.clone())).await;
-    assert_eq!(
-        failure(&format!("{base}/openapi.yaml"), None, plain())
-            .await
-            .class,
-        Class::Remote
-    );
+    assert_eq!(failure(&format!("{base}/openapi.yaml"), None, plain()).await.class, Class::Remote);
 }

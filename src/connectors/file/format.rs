@@ -20,8 +20,8 @@ pub const SERVED: &str = "csv, tsv, json, jsonl (ndjson) and parquet";
 
 /// Extensions that are surely a file and surely not served.
 const REFUSED: [&str; 20] = [
-    "gz", "zip", "bz2", "xz", "zst", "7z", "tar", "tgz", "xls", "xlsx", "ods", "avro", "orc", "xml", "html", "pdf",
-    "txt", "db", "sqlite", "arrow",
+    "gz", "zip", "bz2", "xz", "zst", "7z", "tar", "tgz", "xls", "xlsx", "ods", "avro", "orc", "xml", "html", "pdf", "txt", "db",
+    "sqlite", "arrow",
 ];
 
 impl Format {

@@ -44,7 +44,8 @@ struct Budget(std::sync::atomic::AtomicU64);
 impl crate::egress::DayBudget for Budget {
     fn take<'a>(&'a self, _: &'a str, _: i64, wanted: u64, _: u64) -> BoxFuture<'a, Result<u64, String>> {
         use std::sync::atomic::Ordering::Relaxed;
-        let granted = self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(wanted))).map(|left| left.min(wanted));
+        let granted =
+            self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(wanted))).map(|left| left.min(wanted));
         Box::pin(async move { Ok(granted.unwrap_or(0)) })
     }
 }

@@ -260,11 +260,9 @@ impl Root {
                 format!("{shown} is a link that leads out of the root {root}, or in a circle"),
                 format!("name the file itself, or add the directory it lies in to files.roots in policy.yaml (now: {root})"),
             ),
-            Errno::NOENT | Errno::NOTDIR => (
-                Class::NotFound,
-                format!("there is no file {shown}"),
-                "put the file there or correct resource_ids".to_owned(),
-            ),
+            Errno::NOENT | Errno::NOTDIR => {
+                (Class::NotFound, format!("there is no file {shown}"), "put the file there or correct resource_ids".to_owned())
+            }
             Errno::ACCESS | Errno::PERM => (
                 Class::PermissionDenied,
                 format!("the daemon's user may not read {shown}"),
@@ -326,10 +324,7 @@ fn facts(fd: BorrowedFd<'_>, shown: &str) -> Result<Facts, Failure> {
     Ok(Facts {
         directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        modified: stat
-            .st_mtime
-            .saturating_mul(1000)
-            .saturating_add(i64::try_from(stat.st_mtime_nsec / 1_000_000).unwrap_or(0)),
+        modified: stat.st_mtime.saturating_mul(1000).saturating_add(i64::try_from(stat.st_mtime_nsec / 1_000_000).unwrap_or(0)),
         device: stat.st_dev,
         inode: stat.st_ino,
     })

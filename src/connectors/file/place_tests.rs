@@ -73,7 +73,9 @@ fn links_may_not_leave_the_root() {
     symlink("round.csv", ground.at("in/round.csv")).unwrap();
     symlink("parent/a.csv", ground.at("in/chain.csv")).unwrap();
     symlink("/proc/self/exe", ground.at("in/magic.csv")).unwrap();
-    for name in ["in/relative.csv", "in/absolute.csv", "in/parent/a.csv", "in/parent", "in/round.csv", "in/chain.csv", "in/magic.csv"] {
+    for name in
+        ["in/relative.csv", "in/absolute.csv", "in/parent/a.csv", "in/parent", "in/round.csv", "in/chain.csv", "in/magic.csv"]
+    {
         assert_eq!(ground.class(name), Some(Class::Misconfigured), "{name}");
     }
     let failure = ground.find("in/relative.csv", true).unwrap_err();
@@ -159,10 +161,12 @@ fn every_failure_has_a_remedy() {
     let shown = found.root.shown(&found.relative);
     let mut text = String::new();
     let mut show = |failure: &Failure| {
-        let words = format!("{}\n  {}\n  fix: {}\n  detail: {}\n", failure.class.word(), failure.title, failure.fix, failure.detail);
+        let words =
+            format!("{}\n  {}\n  fix: {}\n  detail: {}\n", failure.class.word(), failure.title, failure.fix, failure.detail);
         text.push_str(&words.replace(ground.dir.path().to_str().unwrap(), "<dir>"));
     };
-    for errno in [Errno::XDEV, Errno::LOOP, Errno::NOENT, Errno::ACCESS, Errno::NAMETOOLONG, Errno::NXIO, Errno::IO, Errno::STALE] {
+    for errno in [Errno::XDEV, Errno::LOOP, Errno::NOENT, Errno::ACCESS, Errno::NAMETOOLONG, Errno::NXIO, Errno::IO, Errno::STALE]
+    {
         show(&found.root.failure(errno, &shown));
     }
     show(&find("data/a.csv", &Files { roots: Vec::new() }).unwrap_err());

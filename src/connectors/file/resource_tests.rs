@@ -80,7 +80,9 @@ fn evidence_holds_no_data() {
 
 #[test]
 fn empty_files_are_empty_not_broken() {
-    for (name, bytes) in [("a.csv", b"".as_slice()), ("b.jsonl", b""), ("c.csv", b"id,name\n"), ("d.json", b"[]"), ("e.tsv", b"\n\n")] {
+    for (name, bytes) in
+        [("a.csv", b"".as_slice()), ("b.jsonl", b""), ("c.csv", b"id,name\n"), ("d.json", b"[]"), ("e.tsv", b"\n\n")]
+    {
         let (catalog, sample) = all(&ground(&[(name, bytes)]).open(name).unwrap()).unwrap();
         assert_eq!((catalog.streams.len(), sample.rows), (1, 0), "{name}");
         assert_eq!(sample.evidence["note"], "empty", "{name}");
@@ -190,7 +192,8 @@ fn long_rows_and_records_make_it_read_further() {
 #[test]
 fn a_record_beyond_all_bounds_and_values_without_objects_are_refused() {
     let huge = format!("[{{\"text\":\"{}\"}}]", "x".repeat(17 << 20));
-    let ground = ground(&[("huge.json", huge.as_bytes()), ("numbers.json", b"[1,2,3]"), ("deep.json", "[".repeat(90_000).as_bytes())]);
+    let ground =
+        ground(&[("huge.json", huge.as_bytes()), ("numbers.json", b"[1,2,3]"), ("deep.json", "[".repeat(90_000).as_bytes())]);
     let class = |name: &str| ground.open(name).unwrap().discover(Bounds::default()).err().unwrap().class;
     assert_eq!(class("huge.json"), Class::Misconfigured);
     assert_eq!(class("numbers.json"), Class::WrongService);

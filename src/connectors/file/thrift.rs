@@ -81,7 +81,13 @@ impl Reader<'_> {
         }
         match kind {
             // A boolean field has its value in the type; as a list element it takes a byte.
-            1 | 2 => if element { self.skip_bytes(1) } else { Ok(()) },
+            1 | 2 => {
+                if element {
+                    self.skip_bytes(1)
+                } else {
+                    Ok(())
+                }
+            }
             3 => self.skip_bytes(1),
             4..=6 => self.unsigned().map(|_| ()),
             7 => self.skip_bytes(8),

@@ -32,9 +32,7 @@ impl Kind {
         match text.as_bytes().first() {
             None => Kind::Empty,
             Some(b'0'..=b'9' | b'-' | b'.') => numeric(text).or_else(|| moment(text)).unwrap_or(Kind::Text),
-            Some(b't' | b'T' | b'f' | b'F')
-                if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") =>
-            {
+            Some(b't' | b'T' | b'f' | b'F') if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {
                 Kind::Boolean
             }
             Some(_) => Kind::Text,

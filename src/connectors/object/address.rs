@@ -59,17 +59,11 @@ pub fn place(
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest.as_str(), ""));
     bucket_name(flavor, bucket)?;
     if prefix.chars().any(char::is_control) || prefix.len() > 1024 {
-        return Err(unusable(
-            flavor,
-            "the prefix holds control characters or is longer than the 1024 bytes of a key",
-        ));
+        return Err(unusable(flavor, "the prefix holds control characters or is longer than the 1024 bytes of a key"));
     }
     let written = policy.region.as_deref().or(credential_region);
     if written.is_some_and(|region| !valid_region(region)) {
-        return Err(unusable(
-            flavor,
-            "the region is no region name such as eu-central-1",
-        ));
+        return Err(unusable(flavor, "the region is no region name such as eu-central-1"));
     }
     let default = match partition {
         "aws-cn" => "cn-north-1",
@@ -90,48 +84,31 @@ pub fn place(
 
 /// A resource id names a folder, so `logs` must not take in `logs-old`.
 fn folder(prefix: &str) -> String {
-    if prefix.is_empty() || prefix.ends_with('/') {
-        prefix.to_string()
-    } else {
-        format!("{prefix}/")
-    }
+    if prefix.is_empty() || prefix.ends_with('/') { prefix.to_string() } else { format!("{prefix}/") }
 }
 
 type Split = (Option<String>, &'static str, String);
 
 /// Endpoint, partition and `bucket[/prefix]`.
 fn split(flavor: Flavor, id: &str, base: Option<&str>) -> Result<Split, Failure> {
-    let partition = if id.starts_with("arn:") {
-        arn_partition(flavor, id)?
-    } else {
-        "aws"
-    };
+    let partition = if id.starts_with("arn:") { arn_partition(flavor, id)? } else { "aws" };
     if id.starts_with("https://") || id.starts_with("http://") {
-        return url_form(flavor, id, base)
-            .map(|(endpoint, rest)| (Some(endpoint), partition, rest));
+        return url_form(flavor, id, base).map(|(endpoint, rest)| (Some(endpoint), partition, rest));
     }
     let rest = match id.split_once(":::") {
         Some((_, rest)) if id.starts_with("arn:") => rest,
         _ => id.strip_prefix("s3://").unwrap_or(id),
     };
     match (flavor, base) {
-        (_, Some(base)) => Ok((
-            Some(base.trim_end_matches('/').to_string()),
-            partition,
-            rest.to_string(),
-        )),
+        (_, Some(base)) => Ok((Some(base.trim_end_matches('/').to_string()), partition, rest.to_string())),
         (Flavor::Aws, None) => Ok((None, partition, rest.to_string())),
-        (Flavor::Compatible, None) => Err(unusable(
-            flavor,
-            "the resource id names no endpoint and the policy has none",
-        )),
+        (Flavor::Compatible, None) => Err(unusable(flavor, "the resource id names no endpoint and the policy has none")),
     }
 }
 
 fn arn_partition(flavor: Flavor, id: &str) -> Result<&'static str, Failure> {
     let mut parts = id.splitn(6, ':').skip(1);
-    let (partition, service, region, account) =
-        (parts.next(), parts.next(), parts.next(), parts.next());
+    let (partition, service, region, account) = (parts.next(), parts.next(), parts.next(), parts.next());
     if service != Some("s3") || region != Some("") || account != Some("") {
         return Err(Failure::new(
             Class::Unsupported,
@@ -143,10 +120,7 @@ fn arn_partition(flavor: Flavor, id: &str) -> Result<&'static str, Failure> {
         Some("aws") => Ok("aws"),
         Some("aws-cn") => Ok("aws-cn"),
         Some("aws-us-gov") => Ok("aws-us-gov"),
-        _ => Err(unusable(
-            flavor,
-            "the ARN's partition is none of aws, aws-cn, aws-us-gov",
-        )),
+        _ => Err(unusable(flavor, "the ARN's partition is none of aws, aws-cn, aws-us-gov")),
     }
 }
 
@@ -159,32 +133,17 @@ fn url_form(flavor: Flavor, id: &str, base: Option<&str>) -> Result<(String, Str
         ));
     }
     // The text is not repeated in these words: it may hold a password.
-    let url = Url::parse(id)
-        .map_err(|error| unusable(flavor, &format!("the resource id is no address: {error}")))?;
-    if !url.username().is_empty()
-        || url.password().is_some()
-        || url.query().is_some()
-        || url.fragment().is_some()
-    {
-        return Err(unusable(
-            flavor,
-            "the address holds a user, a query or a fragment; the key belongs into the credential",
-        ));
+    let url = Url::parse(id).map_err(|error| unusable(flavor, &format!("the resource id is no address: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(unusable(flavor, "the address holds a user, a query or a fragment; the key belongs into the credential"));
     }
     let plain = percent_encoding::percent_decode_str(url.path()).decode_utf8();
     let path = plain.map_err(|_| unusable(flavor, "the path of the address is no UTF-8"))?;
     let origin = url.origin().ascii_serialization();
-    if let Some(rest) = base
-        .and_then(|base| id.strip_prefix(base.trim_end_matches('/')))
-        .and_then(|rest| rest.strip_prefix('/'))
+    if let Some(rest) = base.and_then(|base| id.strip_prefix(base.trim_end_matches('/'))).and_then(|rest| rest.strip_prefix('/'))
     {
-        let rest = percent_encoding::percent_decode_str(rest)
-            .decode_utf8_lossy()
-            .into_owned();
-        return Ok((
-            base.unwrap_or_default().trim_end_matches('/').to_string(),
-            rest,
-        ));
+        let rest = percent_encoding::percent_decode_str(rest).decode_utf8_lossy().into_owned();
+        return Ok((base.unwrap_or_default().trim_end_matches('/').to_string(), rest));
     }
     Ok((origin, path.trim_start_matches('/').to_string()))
 }
@@ -197,44 +156,23 @@ impl Place {
     pub fn url(&self) -> Result<Url, Failure> {
         let text = match &self.endpoint {
             Some(endpoint) if endpoint.contains("{bucket}") => {
-                format!(
-                    "{}/",
-                    endpoint
-                        .replace("{bucket}", &self.bucket)
-                        .replace("{region}", &self.region)
-                )
+                format!("{}/", endpoint.replace("{bucket}", &self.bucket).replace("{region}", &self.region))
             }
-            Some(endpoint) => format!(
-                "{}/{}",
-                endpoint.replace("{region}", &self.region),
-                self.bucket
-            ),
+            Some(endpoint) => format!("{}/{}", endpoint.replace("{region}", &self.region), self.bucket),
             None if self.path_style() => format!("https://{}/{}", self.amazon(), self.bucket),
             None => format!("https://{}.{}/", self.bucket, self.amazon()),
         };
-        let url = Url::parse(&text).map_err(|error| {
-            unusable(self.flavor, &format!("the endpoint is no address: {error}"))
-        })?;
-        let clean = url.username().is_empty()
-            && url.password().is_none()
-            && url.query().is_none()
-            && url.fragment().is_none();
+        let url = Url::parse(&text).map_err(|error| unusable(self.flavor, &format!("the endpoint is no address: {error}")))?;
+        let clean = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
         if matches!(url.scheme(), "https" | "http") && url.has_host() && clean {
             Ok(url)
         } else {
-            Err(unusable(
-                self.flavor,
-                "the endpoint is no plain http or https address",
-            ))
+            Err(unusable(self.flavor, "the endpoint is no plain http or https address"))
         }
     }
 
     fn amazon(&self) -> String {
-        let suffix = if self.region.starts_with("cn-") {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
+        let suffix = if self.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         format!("s3.{}.{suffix}", self.region)
     }
 
@@ -252,10 +190,7 @@ impl Place {
     #[must_use]
     pub fn moved(&self, region: &str) -> Option<Place> {
         let other = valid_region(region) && region != self.region;
-        other.then(|| Place {
-            region: region.to_string(),
-            ..self.clone()
-        })
+        other.then(|| Place { region: region.to_string(), ..self.clone() })
     }
 
     /// The host and, if unusual, the port.
@@ -263,17 +198,13 @@ impl Place {
     pub fn host(&self) -> String {
         let url = self.url().ok();
         let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        url.as_ref()
-            .and_then(Url::port)
-            .map_or(host.to_string(), |port| format!("{host}:{port}"))
+        url.as_ref().and_then(Url::port).map_or(host.to_string(), |port| format!("{host}:{port}"))
     }
 
     /// Whether the region decides the host, so that discovering it means another host.
     #[must_use]
     pub fn host_follows_region(&self) -> bool {
-        self.endpoint
-            .as_ref()
-            .is_none_or(|endpoint| endpoint.contains("{region}"))
+        self.endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("{region}"))
     }
 
     /// The bucket's ARN.
@@ -290,11 +221,7 @@ impl Place {
     /// `bucket` or `bucket/prefix`, for words.
     #[must_use]
     pub fn name(&self) -> String {
-        if self.prefix.is_empty() {
-            self.bucket.clone()
-        } else {
-            format!("{}/{}", self.bucket, self.prefix)
-        }
+        if self.prefix.is_empty() { self.bucket.clone() } else { format!("{}/{}", self.bucket, self.prefix) }
     }
 }
 
@@ -303,9 +230,7 @@ impl Place {
 pub fn valid_region(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 40
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// Amazon's naming rules for `s3`; other stores are laxer, but no name may leave its place in an address.
@@ -316,50 +241,27 @@ fn bucket_name(flavor: Flavor, name: &str) -> Result<(), Failure> {
     if !edge(bytes.first()) || !edge(bytes.last()) || name.contains("..") {
         return Err(unusable(
             flavor,
-            &format!(
-                "{name:?} is no bucket name: it begins and ends with a letter or digit and has no two dots in a row"
-            ),
+            &format!("{name:?} is no bucket name: it begins and ends with a letter or digit and has no two dots in a row"),
         ));
     }
-    let (least, most) = if flavor == Flavor::Aws {
-        (3, 63)
-    } else {
-        (1, 255)
-    };
+    let (least, most) = if flavor == Flavor::Aws { (3, 63) } else { (1, 255) };
     if bytes.len() < least || bytes.len() > most {
-        return Err(unusable(
-            flavor,
-            &format!("{name:?} is no bucket name: it has {least} to {most} characters"),
-        ));
+        return Err(unusable(flavor, &format!("{name:?} is no bucket name: it has {least} to {most} characters")));
     }
     let fits = |byte: u8| match flavor {
-        Flavor::Aws => {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-        }
+        Flavor::Aws => byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'),
         Flavor::Compatible => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'),
     };
     if !bytes.iter().copied().all(fits) {
-        return Err(unusable(
-            flavor,
-            &format!("{name:?} is no bucket name: lower-case letters, digits, dots and hyphens"),
-        ));
+        return Err(unusable(flavor, &format!("{name:?} is no bucket name: lower-case letters, digits, dots and hyphens")));
     }
     if name.parse::<std::net::Ipv4Addr>().is_ok() {
-        return Err(unusable(
-            flavor,
-            &format!("{name:?} is an address, no bucket name"),
-        ));
+        return Err(unusable(flavor, &format!("{name:?} is an address, no bucket name")));
     }
-    if flavor == Flavor::Aws
-        && ["--x-s3", "--ol-s3", "--table-s3", ".mrap"]
-            .iter()
-            .any(|end| name.ends_with(end))
-    {
+    if flavor == Flavor::Aws && ["--x-s3", "--ol-s3", "--table-s3", ".mrap"].iter().any(|end| name.ends_with(end)) {
         return Err(Failure::new(
             Class::Unsupported,
-            format!(
-                "{name} is a directory bucket, table bucket or access point, which speaks another protocol"
-            ),
+            format!("{name} is a directory bucket, table bucket or access point, which speaks another protocol"),
             "name a general purpose bucket",
         ));
     }

@@ -21,10 +21,7 @@ pub struct Refused {
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Refused {
-        Refused {
-            region: None,
-            failure,
-        }
+        Refused { region: None, failure }
     }
 }
 
@@ -39,44 +36,22 @@ pub fn listing(place: &Place, answer: &Answer, signed_at: Timestamp) -> Result<L
             return Ok(listing);
         }
         (200, Ok(Document::Listing(listing))) => {
-            let title = format!(
-                "{} lists bucket {:?} instead of {:?}",
-                place.host(),
-                printable(&listing.bucket),
-                place.bucket
-            );
-            (
-                Failure::new(Class::WrongService, title, wrong_fix(place)),
-                None,
-            )
+            let title = format!("{} lists bucket {:?} instead of {:?}", place.host(), printable(&listing.bucket), place.bucket);
+            (Failure::new(Class::WrongService, title, wrong_fix(place)), None)
         }
         // Without its code a cut error says nothing: 403 may be the key, the right or the clock.
         (status, Err(Unread::Broken(why))) if status == 200 || !answer.body.is_empty() => {
-            let title = format!(
-                "the answer about bucket {} is cut off or broken",
-                place.bucket
-            );
+            let title = format!("the answer about bucket {} is cut off or broken", place.bucket);
             let fix = "nothing to do if it passes; if it stays, a proxy between AAM and the store cuts answers";
-            (
-                Failure::new(Class::Remote, title, fix).detail(format!("HTTP {status}: {why}")),
-                None,
-            )
+            (Failure::new(Class::Remote, title, fix).detail(format!("HTTP {status}: {why}")), None)
         }
         (200, Err(Unread::Foreign(begin))) => (foreign(place, answer, &begin), None),
-        (_, Ok(Document::Error(error))) => {
-            (by_code(place, answer, &error, signed_at), error.region)
-        }
-        (status, Ok(Document::Listing(_))) => (
-            foreign(place, answer, &format!("a listing with HTTP {status}")),
-            None,
-        ),
+        (_, Ok(Document::Error(error))) => (by_code(place, answer, &error, signed_at), error.region),
+        (status, Ok(Document::Listing(_))) => (foreign(place, answer, &format!("a listing with HTTP {status}")), None),
         (_, Err(Unread::Broken(_))) => (by_status(place, answer, ""), None),
         (_, Err(Unread::Foreign(begin))) => (by_status(place, answer, &begin), None),
     };
-    Err(Refused {
-        region: header_region.or(region),
-        failure,
-    })
+    Err(Refused { region: header_region.or(region), failure })
 }
 
 /// The code decides; an unknown code is judged by its status.
@@ -84,15 +59,9 @@ fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timest
     let bucket = &place.bucket;
     let new_key = "create an access key for the read-only user and store it where the credential_locator points";
     let failure = match error.code.as_str() {
-        "InvalidAccessKeyId" => rejected(
-            format!("{} does not know the access key", place.host()),
-            new_key,
-        ),
+        "InvalidAccessKeyId" => rejected(format!("{} does not know the access key", place.host()), new_key),
         "SignatureDoesNotMatch" => rejected(
-            format!(
-                "{} refuses the signature: the secret access key does not belong to the access key id",
-                place.host()
-            ),
+            format!("{} refuses the signature: the secret access key does not belong to the access key id", place.host()),
             "store the secret_access_key that was shown when the key was created, or create a new key; a proxy that rewrites the Host header has the same effect",
         ),
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => rejected(
@@ -106,10 +75,7 @@ fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timest
         "AuthorizationHeaderMalformed" if error.region.is_some() => {
             region_needed(place, error.region.as_deref().unwrap_or_default())
         }
-        "AuthorizationHeaderMalformed" => rejected(
-            format!("{} cannot read the access key", place.host()),
-            new_key,
-        ),
+        "AuthorizationHeaderMalformed" => rejected(format!("{} cannot read the access key", place.host()), new_key),
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => denied(place),
         "NoSuchBucket" => Failure::new(
             Class::NotFound,
@@ -122,37 +88,21 @@ fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timest
             "correct the bucket in resource_ids",
         ),
         "RequestTimeTooSkewed" => skewed(place, answer, error, signed_at),
-        "SlowDown"
-        | "ServiceUnavailable"
-        | "Busy"
-        | "TooManyRequests"
-        | "RequestLimitExceeded"
-        | "RequestThrottled" => throttled(place, answer),
+        "SlowDown" | "ServiceUnavailable" | "Busy" | "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" => {
+            throttled(place, answer)
+        }
         code if code.starts_with("Throttl") => throttled(place, answer),
-        "PermanentRedirect"
-        | "TemporaryRedirect"
-        | "Redirect"
-        | "IllegalLocationConstraintException" => {
-            let other = error
-                .endpoint
-                .as_deref()
-                .map_or("another endpoint".to_string(), printable);
+        "PermanentRedirect" | "TemporaryRedirect" | "Redirect" | "IllegalLocationConstraintException" => {
+            let other = error.endpoint.as_deref().map_or("another endpoint".to_string(), printable);
             Failure::new(
                 Class::Misconfigured,
                 format!("bucket {bucket} is served by {other}"),
-                format!(
-                    "set families.{}.region in the policy to the bucket's region",
-                    place.flavor.family()
-                ),
+                format!("set families.{}.region in the policy to the bucket's region", place.flavor.family()),
             )
         }
         _ => by_status(place, answer, ""),
     };
-    let id = error
-        .request_id
-        .as_deref()
-        .or(answer.header("x-amz-request-id"))
-        .unwrap_or("none");
+    let id = error.request_id.as_deref().or(answer.header("x-amz-request-id")).unwrap_or("none");
     let words = format!(
         "{}: {} (HTTP {}, request id {})",
         printable(&error.code),
@@ -166,11 +116,7 @@ fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timest
 /// No code that is known: the status, and what the body begins with if it is not a store's.
 fn by_status(place: &Place, answer: &Answer, begin: &str) -> Failure {
     let host = place.host();
-    let detail = if begin.is_empty() {
-        format!("HTTP {}", answer.status)
-    } else {
-        format!("HTTP {}: {begin}", answer.status)
-    };
+    let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
     let failure = match answer.status {
         429 | 503 => throttled(place, answer),
         500.. => Failure::new(
@@ -196,26 +142,11 @@ fn by_status(place: &Place, answer: &Answer, begin: &str) -> Failure {
 
 /// Something answered that is no object store.
 fn foreign(place: &Place, answer: &Answer, begin: &str) -> Failure {
-    let kind = answer
-        .header("content-type")
-        .map_or("no content type".to_string(), printable);
-    let to = answer
-        .header("location")
-        .and_then(|to| answer.url.join(to).ok())
-        .and_then(|to| to.host_str().map(str::to_string));
-    let to = to
-        .map(|host| format!(", sends to {host}"))
-        .unwrap_or_default();
-    Failure::new(
-        Class::WrongService,
-        format!("{} answers, and not as an object store", place.host()),
-        wrong_fix(place),
-    )
-    .detail(format!(
-        "HTTP {}, {kind}{to}: {}",
-        answer.status,
-        printable(begin)
-    ))
+    let kind = answer.header("content-type").map_or("no content type".to_string(), printable);
+    let to = answer.header("location").and_then(|to| answer.url.join(to).ok()).and_then(|to| to.host_str().map(str::to_string));
+    let to = to.map(|host| format!(", sends to {host}")).unwrap_or_default();
+    Failure::new(Class::WrongService, format!("{} answers, and not as an object store", place.host()), wrong_fix(place))
+        .detail(format!("HTTP {}, {kind}{to}: {}", answer.status, printable(begin)))
 }
 
 fn wrong_fix(place: &Place) -> String {
@@ -247,95 +178,52 @@ fn denied(place: &Place) -> Failure {
         Flavor::Aws => {
             "attach this policy to the key's user or role (a bucket policy of another account must allow the same; if the bucket may not exist, check its name)"
         }
-        Flavor::Compatible => {
-            "give the key this policy, or the store's own right to list the bucket"
-        }
+        Flavor::Compatible => "give the key this policy, or the store's own right to list the bucket",
     };
     let title = format!("s3:ListBucket on {arn} is not allowed for this access key");
     Failure::new(Class::PermissionDenied, title, format!("{hint}: {policy}"))
 }
 
 fn throttled(place: &Place, answer: &Answer) -> Failure {
-    let wait = answer
-        .header("retry-after")
-        .and_then(|text| text.trim().parse().ok())
-        .map_or(PAUSE, Duration::from_secs);
+    let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok()).map_or(PAUSE, Duration::from_secs);
     let wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
-    let fix = format!(
-        "nothing to do; if it happens often, lower caps.families.{} in the policy",
-        place.flavor.family()
-    );
-    Failure::new(
-        Class::Throttled,
-        format!("{} asks to slow down", place.host()),
-        fix,
-    )
-    .detail(format!("HTTP {}", answer.status))
-    .after(wait)
+    let fix = format!("nothing to do; if it happens often, lower caps.families.{} in the policy", place.flavor.family());
+    Failure::new(Class::Throttled, format!("{} asks to slow down", place.host()), fix)
+        .detail(format!("HTTP {}", answer.status))
+        .after(wait)
 }
 
 /// The bucket's region is known to the store and the second try for it did not help.
 pub fn region_needed(place: &Place, region: &str) -> Failure {
     Failure::new(
         Class::Misconfigured,
-        format!(
-            "bucket {} is in region {}, asked for as {}",
-            place.bucket,
-            printable(region),
-            place.region
-        ),
-        format!(
-            "set families.{}.region in the policy to {}",
-            place.flavor.family(),
-            printable(region)
-        ),
+        format!("bucket {} is in region {}, asked for as {}", place.bucket, printable(region), place.region),
+        format!("set families.{}.region in the policy to {}", place.flavor.family(), printable(region)),
     )
 }
 
 /// Neither the key nor the store is wrong: this machine's clock is. It passes by itself once the clock is set.
 fn skewed(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timestamp) -> Failure {
-    let stated = error
-        .server_time
-        .as_deref()
-        .and_then(|text| Timestamp::parse(text).ok());
+    let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
     let off = theirs.map_or("too far off that".to_string(), |theirs| {
         let seconds = (signed_at.0.saturating_sub(theirs.0)) / 1000;
-        format!(
-            "{} s {}",
-            seconds.unsigned_abs(),
-            if seconds > 0 {
-                "ahead of that"
-            } else {
-                "behind that"
-            }
-        )
+        format!("{} s {}", seconds.unsigned_abs(), if seconds > 0 { "ahead of that" } else { "behind that" })
     });
     Failure::new(
         Class::Remote,
-        format!(
-            "this machine's clock is {off} of {}, so its signatures are refused",
-            place.host()
-        ),
+        format!("this machine's clock is {off} of {}, so its signatures are refused", place.host()),
         "set this machine's clock, for example: timedatectl set-ntp true",
     )
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {
-    jiff::fmt::rfc2822::parse(text)
-        .ok()
-        .map(|at| Timestamp(at.timestamp().as_millisecond()))
+    jiff::fmt::rfc2822::parse(text).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
 }
 
 /// Somebody else's words on one line, at most 300 characters.
 pub fn printable(text: &str) -> String {
-    text.split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(300)
-        .collect()
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 #[cfg(test)]

@@ -30,11 +30,7 @@ impl Connector for Bucket {
         Box::pin(self.probe())
     }
 
-    fn tiny_sync<'a>(
-        &'a self,
-        _catalog: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         Box::pin(self.sample(max_items))
     }
 
@@ -57,27 +53,18 @@ impl Bucket {
                 after: after.as_deref(),
                 max_bytes: Page::flat(0).max_bytes.min(spare.max(1)),
             };
-            let (listing, answer) = self
-                .store
-                .list(page)
-                .await
-                .map_err(|refused| refused.failure)?;
+            let (listing, answer) = self.store.list(page).await.map_err(|refused| refused.failure)?;
             seen.pages += 1;
             let length = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
             seen.bytes = seen.bytes.saturating_add(length);
             seen.objects += u64::try_from(listing.objects.len()).unwrap_or(0);
             seen.folders.extend(listing.prefixes);
             // A store that says "more" and names no new place would be asked for ever.
-            let next = listing
-                .next
-                .filter(|_| listing.truncated)
-                .filter(|next| Some(next) != after.as_ref());
+            let next = listing.next.filter(|_| listing.truncated).filter(|next| Some(next) != after.as_ref());
             // The next page is about as long as this one; it must not fail on the bound.
             let room = bounds.bytes.saturating_sub(seen.bytes) / 2 >= length;
-            let bound_met = seen.pages >= MAX_PAGES
-                || seen.folders.len() >= bounds.streams
-                || !room
-                || started.elapsed() >= bounds.time;
+            let bound_met =
+                seen.pages >= MAX_PAGES || seen.folders.len() >= bounds.streams || !room || started.elapsed() >= bounds.time;
             match next {
                 Some(next) if !bound_met => after = Some(next),
                 next => {
@@ -99,10 +86,7 @@ impl Bucket {
             row_estimate,
         };
         // A folder's name ends in `/`, so this name is free.
-        let top = stream(
-            format!("{}objects", place.prefix),
-            (!seen.truncated).then_some(seen.objects),
-        );
+        let top = stream(format!("{}objects", place.prefix), (!seen.truncated).then_some(seen.objects));
         let room = bounds.streams.saturating_sub(1);
         seen.truncated |= seen.folders.len() > room;
         let mut evidence = Evidence::new();
@@ -111,32 +95,15 @@ impl Bucket {
         evidence.insert("objects_beside_folders".into(), json!(seen.objects));
         evidence.insert("truncated".into(), json!(seen.truncated));
         evidence.insert("metadata_only".into(), json!(true));
-        let mut streams: Vec<Stream> = seen
-            .folders
-            .into_iter()
-            .take(room)
-            .map(|name| stream(name, None))
-            .collect();
+        let mut streams: Vec<Stream> = seen.folders.into_iter().take(room).map(|name| stream(name, None)).collect();
         streams.push(top);
-        Discovery {
-            catalog: Catalog {
-                streams,
-                truncated: seen.truncated,
-                skipped: Vec::new(),
-            }
-            .sorted(),
-            evidence,
-        }
+        Discovery { catalog: Catalog { streams, truncated: seen.truncated, skipped: Vec::new() }.sorted(), evidence }
     }
 
     /// `HEAD` where it worked when the bucket was opened, else a listing: some keys may only list a prefix.
     async fn probe(&self) -> Result<Evidence, Failure> {
         let mut evidence = Evidence::new();
-        let head = if self.head_works {
-            Some(self.store.head().await?)
-        } else {
-            None
-        };
+        let head = if self.head_works { Some(self.store.head().await?) } else { None };
         let answer = match head.filter(speaks_s3) {
             Some(answer) => {
                 evidence.insert("probe".into(), json!("HEAD bucket"));
@@ -144,11 +111,7 @@ impl Bucket {
             }
             None => {
                 evidence.insert("probe".into(), json!("ListObjectsV2 max-keys=1"));
-                self.store
-                    .list(Page::flat(1))
-                    .await
-                    .map_err(|refused| refused.failure)?
-                    .1
+                self.store.list(Page::flat(1)).await.map_err(|refused| refused.failure)?.1
             }
         };
         evidence.insert("status".into(), json!(answer.status));
@@ -158,11 +121,7 @@ impl Bucket {
     }
 
     async fn sample(&self, max_items: u32) -> Result<Sample, Failure> {
-        let (listing, answer) = self
-            .store
-            .list(Page::flat(max_items.clamp(1, PAGE)))
-            .await
-            .map_err(|refused| refused.failure)?;
+        let (listing, answer) = self.store.list(Page::flat(max_items.clamp(1, PAGE))).await.map_err(|refused| refused.failure)?;
         let read = &listing.objects;
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let rows = read.len().min(most);
@@ -172,27 +131,16 @@ impl Bucket {
         evidence.insert("more".into(), json!(listing.truncated));
         evidence.insert(
             "bytes_described".into(),
-            json!(
-                read.iter()
-                    .take(rows)
-                    .filter_map(|object| object.size)
-                    .fold(0, u64::saturating_add)
-            ),
+            json!(read.iter().take(rows).filter_map(|object| object.size).fold(0, u64::saturating_add)),
         );
         if rows == 0 {
             evidence.insert("note".into(), json!("empty"));
         }
         if read.len() > most {
-            evidence.insert(
-                "note".into(),
-                json!("the store sent more than was asked for"),
-            );
+            evidence.insert("note".into(), json!("the store sent more than was asked for"));
         }
         note_request_id(&mut evidence, &answer);
-        Ok(Sample {
-            rows: u64::try_from(rows).unwrap_or(0),
-            evidence,
-        })
+        Ok(Sample { rows: u64::try_from(rows).unwrap_or(0), evidence })
     }
 }
 

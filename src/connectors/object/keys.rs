@@ -5,24 +5,9 @@ use super::sigv4::Keys;
 use crate::credentials::{Credential, Secret};
 use crate::model::{Class, Failure};
 
-const ACCESS: &[&str] = &[
-    "access_key_id",
-    "AWS_ACCESS_KEY_ID",
-    "aws_access_key_id",
-    "AccessKeyId",
-];
-const SECRET: &[&str] = &[
-    "secret_access_key",
-    "AWS_SECRET_ACCESS_KEY",
-    "aws_secret_access_key",
-    "SecretAccessKey",
-];
-const TOKEN: &[&str] = &[
-    "session_token",
-    "AWS_SESSION_TOKEN",
-    "aws_session_token",
-    "SessionToken",
-];
+const ACCESS: &[&str] = &["access_key_id", "AWS_ACCESS_KEY_ID", "aws_access_key_id", "AccessKeyId"];
+const SECRET: &[&str] = &["secret_access_key", "AWS_SECRET_ACCESS_KEY", "aws_secret_access_key", "SecretAccessKey"];
+const TOKEN: &[&str] = &["session_token", "AWS_SESSION_TOKEN", "aws_session_token", "SessionToken"];
 const REGION: &[&str] = &["region", "AWS_REGION", "AWS_DEFAULT_REGION"];
 
 const FORM: &str = r#"store {"access_key_id":"...","secret_access_key":"..."} (session_token and region may be added) or ACCESS_KEY_ID:SECRET_ACCESS_KEY where the credential_locator points"#;
@@ -33,9 +18,7 @@ const FORM: &str = r#"store {"access_key_id":"...","secret_access_key":"..."} (s
 /// `CredentialMissing`, naming the field that is missing or unusable. No value is ever part of it.
 pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), Failure> {
     let Some(credential) = credential else {
-        return Err(missing(
-            "an object store needs an access key and none is given",
-        ));
+        return Err(missing("an object store needs an access key and none is given"));
     };
     let (access, secret) = match credential.plain() {
         Some(plain) => pair(plain)?,
@@ -44,18 +27,11 @@ pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), F
     let keys = Keys {
         access_key_id: sendable(access, "access_key_id")?,
         secret_access_key: secret,
-        session_token: filled(credential, TOKEN)
-            .map(|token| sendable(token, "session_token"))
-            .transpose()?,
+        session_token: filled(credential, TOKEN).map(|token| sendable(token, "session_token")).transpose()?,
     };
     let region = filled(credential, REGION).map(|region| region.expose().to_string());
-    if region
-        .as_deref()
-        .is_some_and(|region| !valid_region(region))
-    {
-        return Err(missing(
-            "the credential's field region is no region name such as eu-central-1",
-        ));
+    if region.as_deref().is_some_and(|region| !valid_region(region)) {
+        return Err(missing("the credential's field region is no region name such as eu-central-1"));
     }
     Ok((keys, region))
 }
@@ -63,43 +39,30 @@ pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), F
 fn pair(plain: &Secret) -> Result<(Secret, Secret), Failure> {
     let text = plain.expose().trim();
     if text.starts_with('{') {
-        return Err(missing(
-            "the credential begins like a JSON object and cannot be read as one",
-        ));
+        return Err(missing("the credential begins like a JSON object and cannot be read as one"));
     }
     let (access, secret) = text.split_once(':').unwrap_or((text, ""));
     let part = |text: &str, name: &str| match text.trim() {
         "" => Err(missing(format!("the credential lacks {name}"))),
         text => Ok(Secret::new(text.to_string())),
     };
-    Ok((
-        part(access, "access_key_id")?,
-        part(secret, "secret_access_key")?,
-    ))
+    Ok((part(access, "access_key_id")?, part(secret, "secret_access_key")?))
 }
 
 fn need(credential: &Credential, names: &[&str]) -> Result<Secret, Failure> {
     filled(credential, names).ok_or_else(|| {
         let name = names.first().copied().unwrap_or_default();
         let seen = credential.field_names().join(", ");
-        missing(format!("the credential lacks {name}")).detail(format!(
-            "fields that are there: {}",
-            if seen.is_empty() { "none" } else { &seen }
-        ))
+        missing(format!("the credential lacks {name}"))
+            .detail(format!("fields that are there: {}", if seen.is_empty() { "none" } else { &seen }))
     })
 }
 
 /// The first of `names` that is there and not blank, without the blanks around it: a secret that
 /// came from a file often ends in a newline.
 fn filled(credential: &Credential, names: &[&str]) -> Option<Secret> {
-    let found = names
-        .iter()
-        .filter_map(|name| credential.field(name))
-        .map(|secret| secret.expose().trim());
-    found
-        .filter(|text| !text.is_empty() && *text != "null")
-        .map(|text| Secret::new(text.to_string()))
-        .next()
+    let found = names.iter().filter_map(|name| credential.field(name)).map(|secret| secret.expose().trim());
+    found.filter(|text| !text.is_empty() && *text != "null").map(|text| Secret::new(text.to_string())).next()
 }
 
 /// Whether the value can stand in a header; anything else would be refused on the way out with worse words.
@@ -107,9 +70,7 @@ fn sendable(secret: Secret, name: &str) -> Result<Secret, Failure> {
     if secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(secret)
     } else {
-        Err(missing(format!(
-            "the credential's {name} holds blanks or characters that no key has"
-        )))
+        Err(missing(format!("the credential's {name} holds blanks or characters that no key has")))
     }
 }
 
@@ -128,32 +89,17 @@ mod tests {
     fn parts(text: &str) -> (String, String, Option<String>, Option<String>) {
         let (keys, region) = read(Some(&credential(text))).expect("usable");
         let token = keys.session_token.map(|token| token.expose().to_string());
-        (
-            keys.access_key_id.expose().to_string(),
-            keys.secret_access_key.expose().to_string(),
-            token,
-            region,
-        )
+        (keys.access_key_id.expose().to_string(), keys.secret_access_key.expose().to_string(), token, region)
     }
 
     #[test]
     fn the_documented_forms_are_read() {
         let plain = ("id".to_string(), "se:cret".to_string(), None, None);
         assert_eq!(parts(" id:se:cret\n"), plain);
+        assert_eq!(parts(r#"{"access_key_id":"id","secret_access_key":"se:cret","session_token":null}"#), plain);
         assert_eq!(
-            parts(r#"{"access_key_id":"id","secret_access_key":"se:cret","session_token":null}"#),
-            plain
-        );
-        assert_eq!(
-            parts(
-                r#"{"AWS_ACCESS_KEY_ID":"id","AWS_SECRET_ACCESS_KEY":"s","AWS_SESSION_TOKEN":"t","AWS_REGION":"eu-west-1"}"#
-            ),
-            (
-                "id".to_string(),
-                "s".to_string(),
-                Some("t".to_string()),
-                Some("eu-west-1".to_string())
-            )
+            parts(r#"{"AWS_ACCESS_KEY_ID":"id","AWS_SECRET_ACCESS_KEY":"s","AWS_SESSION_TOKEN":"t","AWS_REGION":"eu-west-1"}"#),
+            ("id".to_string(), "s".to_string(), Some("t".to_string()), Some("eu-west-1".to_string()))
         );
     }
 
@@ -163,18 +109,9 @@ mod tests {
             ("canary1", "secret_access_key"),
             (":canary1", "access_key_id"),
             (r#"{"access_key_id":"canary1"}"#, "secret_access_key"),
-            (
-                r#"{"secret_access_key":"canary1","access_key_id":" "}"#,
-                "access_key_id",
-            ),
-            (
-                r#"{"access_key_id":"can ary1","secret_access_key":"canary1"}"#,
-                "access_key_id",
-            ),
-            (
-                r#"{"access_key_id":"canary1","secret_access_key":"canary1","region":"a/b"}"#,
-                "region",
-            ),
+            (r#"{"secret_access_key":"canary1","access_key_id":" "}"#, "access_key_id"),
+            (r#"{"access_key_id":"can ary1","secret_access_key":"canary1"}"#, "access_key_id"),
+            (r#"{"access_key_id":"canary1","secret_access_key":"canary1","region":"a/b"}"#, "region"),
             (r#"{"access_key_id":"canary1""#, "JSON"),
         ];
         for (text, word) in cases {
@@ -183,9 +120,6 @@ mod tests {
             assert!(failure.title.contains(word), "{text}: {}", failure.title);
             assert!(!format!("{failure:?}").contains("ary1"), "{failure:?}");
         }
-        assert_eq!(
-            read(None).err().map(|failure| failure.class),
-            Some(Class::CredentialMissing)
-        );
+        assert_eq!(read(None).err().map(|failure| failure.class), Some(Class::CredentialMissing));
     }
 }

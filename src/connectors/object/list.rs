@@ -65,10 +65,7 @@ pub struct StoreError {
 pub fn read(body: &[u8]) -> Result<Document, Unread> {
     let root = match tree(body) {
         Ok(root) => root,
-        Err(Stopped {
-            root: Some(name),
-            why,
-        }) if known(&name) => return Err(Unread::Broken(why)),
+        Err(Stopped { root: Some(name), why }) if known(&name) => return Err(Unread::Broken(why)),
         Err(Stopped { why, .. }) if body.trim_ascii().is_empty() => {
             return Err(Unread::Broken(why));
         }
@@ -103,22 +100,14 @@ fn listing(root: &Node) -> Result<Listing, Unread> {
     let mut listing = Listing {
         bucket: root.text("Name").ok_or_else(|| broken("Name"))?,
         truncated: root.text("IsTruncated").as_deref() == Some("true"),
-        next: root
-            .text("NextContinuationToken")
-            .filter(|token| !token.is_empty()),
+        next: root.text("NextContinuationToken").filter(|token| !token.is_empty()),
         ..Listing::default()
     };
     for node in &root.children {
         match node.name.as_str() {
             "Contents" => {
-                let key = node
-                    .text("Key")
-                    .map(plain)
-                    .ok_or_else(|| broken("Key in one of its Contents"))?;
-                listing.objects.push(Object {
-                    key,
-                    size: node.text("Size").and_then(|size| size.trim().parse().ok()),
-                });
+                let key = node.text("Key").map(plain).ok_or_else(|| broken("Key in one of its Contents"))?;
+                listing.objects.push(Object { key, size: node.text("Size").and_then(|size| size.trim().parse().ok()) });
             }
             "CommonPrefixes" => listing.prefixes.extend(node.text("Prefix").map(plain)),
             _ => {}
@@ -140,9 +129,7 @@ fn error(root: &Node) -> StoreError {
 
 /// `encoding-type=url` is form encoding: a blank is `+`.
 fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " "))
-        .decode_utf8_lossy()
-        .into_owned()
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[derive(Debug, Default)]
@@ -154,10 +141,7 @@ struct Node {
 
 impl Node {
     fn text(&self, name: &str) -> Option<String> {
-        self.children
-            .iter()
-            .find(|child| child.name == name)
-            .map(|child| child.text.clone())
+        self.children.iter().find(|child| child.name == name).map(|child| child.text.clone())
     }
 }
 
@@ -172,19 +156,13 @@ fn tree(body: &[u8]) -> Result<Node, Stopped> {
     // A body that is cut inside a character is read up to there.
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
-        Err(error) => std::str::from_utf8(body.get(..error.valid_up_to()).unwrap_or_default())
-            .unwrap_or_default(),
+        Err(error) => std::str::from_utf8(body.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
     };
     let mut reader = quick_xml::Reader::from_str(text);
     let mut open: Vec<Node> = Vec::new();
     loop {
         let root = open.first().map(|node| node.name.clone());
-        let stop = |why: String| {
-            Err(Stopped {
-                root: root.clone(),
-                why,
-            })
-        };
+        let stop = |why: String| Err(Stopped { root: root.clone(), why });
         let event = match reader.read_event() {
             Ok(event) => event,
             Err(error) => return stop(error.to_string()),
@@ -216,14 +194,8 @@ fn tree(body: &[u8]) -> Result<Node, Stopped> {
             }
             Event::GeneralRef(reference) => {
                 let name = reference.xml10_content().into_owned();
-                let text = reference
-                    .resolve_char_ref()
-                    .ok()
-                    .flatten()
-                    .map(String::from);
-                let text = text.or_else(|| {
-                    quick_xml::escape::resolve_predefined_entity(&name).map(str::to_string)
-                });
+                let text = reference.resolve_char_ref().ok().flatten().map(String::from);
+                let text = text.or_else(|| quick_xml::escape::resolve_predefined_entity(&name).map(str::to_string));
                 match (open.last_mut(), text) {
                     (Some(node), Some(text)) => node.text.push_str(&text),
                     _ => return stop(format!("unknown entity &{name};")),
@@ -243,10 +215,7 @@ fn tree(body: &[u8]) -> Result<Node, Stopped> {
 }
 
 fn named(name: &str) -> Node {
-    Node {
-        name: name.to_string(),
-        ..Node::default()
-    }
+    Node { name: name.to_string(), ..Node::default() }
 }
 
 #[cfg(test)]
@@ -272,21 +241,9 @@ mod tests {
     fn a_listing_is_read_in_any_order_of_its_parts() {
         let listing = of(LISTING);
         assert_eq!(listing.bucket, "acme");
-        assert_eq!(
-            listing.objects,
-            vec![Object {
-                key: "a b&.txt".to_string(),
-                size: Some(7)
-            }]
-        );
-        assert_eq!(
-            listing.prefixes,
-            vec!["b+c/".to_string(), "räume/".to_string()]
-        );
-        assert_eq!(
-            (listing.truncated, listing.next.as_deref()),
-            (true, Some("1/a=="))
-        );
+        assert_eq!(listing.objects, vec![Object { key: "a b&.txt".to_string(), size: Some(7) }]);
+        assert_eq!(listing.prefixes, vec!["b+c/".to_string(), "räume/".to_string()]);
+        assert_eq!((listing.truncated, listing.next.as_deref()), (true, Some("1/a==")));
     }
 
     #[test]
@@ -294,10 +251,7 @@ mod tests {
         let plain = of(
             "<s:ListBucketResult xmlns:s='x'><s:Name>acme</s:Name><s:Contents><s:Key>a+b%20&amp;&lt;<![CDATA[<c>]]></s:Key></s:Contents></s:ListBucketResult>",
         );
-        assert_eq!(
-            plain.objects.first().map(|object| object.key.as_str()),
-            Some("a+b%20&<<c>")
-        );
+        assert_eq!(plain.objects.first().map(|object| object.key.as_str()), Some("a+b%20&<<c>"));
         assert_eq!((plain.truncated, plain.next), (false, None));
     }
 
@@ -316,17 +270,8 @@ mod tests {
 
     #[test]
     fn foreign_and_broken_are_told_apart() {
-        for foreign in [
-            "<!doctype html><html><body>hi</body></html>",
-            "{\"ok\":true}",
-            "hello",
-            "<rss/>",
-            "<html><p>open",
-        ] {
-            assert!(
-                matches!(read(foreign.as_bytes()), Err(Unread::Foreign(_))),
-                "{foreign}"
-            );
+        for foreign in ["<!doctype html><html><body>hi</body></html>", "{\"ok\":true}", "hello", "<rss/>", "<html><p>open"] {
+            assert!(matches!(read(foreign.as_bytes()), Err(Unread::Foreign(_))), "{foreign}");
         }
         let bomb = "<!DOCTYPE x [<!ENTITY a 'aaaa'>]><Error><Code>&a;</Code></Error>";
         for broken in [
@@ -338,15 +283,10 @@ mod tests {
             "<ListBucketResult></ListBucketResult>",
             bomb,
         ] {
-            assert!(
-                matches!(read(broken.as_bytes()), Err(Unread::Broken(_))),
-                "{broken}"
-            );
+            assert!(matches!(read(broken.as_bytes()), Err(Unread::Broken(_))), "{broken}");
         }
         let deep = format!("<Error>{}", "<a>".repeat(100_000));
-        assert!(
-            matches!(read(deep.as_bytes()), Err(Unread::Broken(why)) if why.contains("deeper"))
-        );
+        assert!(matches!(read(deep.as_bytes()), Err(Unread::Broken(why)) if why.contains("deeper")));
     }
 
     proptest! {

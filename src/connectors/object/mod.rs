@@ -37,19 +37,13 @@ impl ObjectEngine {
     /// The engine of `s3`. Signatures carry the time of `clock`.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> ObjectEngine {
-        ObjectEngine {
-            flavor: Flavor::Aws,
-            clock,
-        }
+        ObjectEngine { flavor: Flavor::Aws, clock }
     }
 
     /// The engine of `s3_compat`.
     #[must_use]
     pub fn compatible(clock: Arc<dyn Clock>) -> ObjectEngine {
-        ObjectEngine {
-            flavor: Flavor::Compatible,
-            clock,
-        }
+        ObjectEngine { flavor: Flavor::Compatible, clock }
     }
 
     /// [`Engine::open`] over any wire.
@@ -70,33 +64,19 @@ impl ObjectEngine {
         let identity = identity(&store.place, &met);
         let head_works = connector::speaks_s3(&met.head);
         let reason = "the store offers no way to ask what a key may do besides listing; a session policy or a key of its own keeps it small";
-        let privilege = Privilege::Unknown {
-            reason: reason.to_string(),
-        };
-        Ok(Opened {
-            connector: Box::new(Bucket { store, head_works }),
-            identity,
-            privilege,
-        })
+        let privilege = Privilege::Unknown { reason: reason.to_string() };
+        Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege })
     }
 
     fn place(&self, resource_id: &str, policy: &Policy) -> Result<Place, Failure> {
-        address::place(
-            self.flavor,
-            resource_id,
-            &policy.family(self.flavor.family()),
-            None,
-        )
+        address::place(self.flavor, resource_id, &policy.family(self.flavor.family()), None)
     }
 }
 
 impl Engine for ObjectEngine {
     fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
         // The endpoint may come from the policy, which is judged when the resource is opened.
-        let anywhere = FamilyPolicy {
-            base_url: Some("https://endpoint.invalid".to_string()),
-            ..FamilyPolicy::default()
-        };
+        let anywhere = FamilyPolicy { base_url: Some("https://endpoint.invalid".to_string()), ..FamilyPolicy::default() };
         address::place(self.flavor, resource_id, &anywhere, None).map(|_| ())
     }
 
@@ -105,48 +85,30 @@ impl Engine for ObjectEngine {
     }
 
     fn account(&self, resource_id: &str, policy: &Policy) -> String {
-        self.place(resource_id, policy)
-            .map_or_else(|_| self.flavor.family().to_string(), |place| place.host())
+        self.place(resource_id, policy).map_or_else(|_| self.flavor.family().to_string(), |place| place.host())
     }
 
     fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall> {
-        self.place(resource_id, policy)
-            .map_or_else(|_| Vec::new(), |place| planned(&place))
+        self.place(resource_id, policy).map_or_else(|_| Vec::new(), |place| planned(&place))
     }
 
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
         Box::pin(async move {
             let policy = target.policy.family(self.flavor.family());
-            self.open_on(
-                Arc::new(target.session),
-                &target.resource_id,
-                target.credential.as_ref(),
-                &policy,
-            )
-            .await
+            self.open_on(Arc::new(target.session), &target.resource_id, target.credential.as_ref(), &policy).await
         })
     }
 }
 
 /// Two methods on one path; a second host only where the region is still to be found and decides the host.
 fn planned(place: &Place) -> Vec<PlannedCall> {
-    let path = place
-        .url()
-        .map(|url| url.path().to_string())
-        .unwrap_or_default();
+    let path = place.url().map(|url| url.path().to_string()).unwrap_or_default();
     let mut hosts = vec![place.host()];
     if place.guessed && place.host_follows_region() {
         hosts.push(place.host().replace(&place.region, "<the bucket's region>"));
     }
-    let call = |method: &str, host: &String| PlannedCall {
-        method: method.to_string(),
-        host: host.clone(),
-        path: path.clone(),
-    };
-    hosts
-        .iter()
-        .flat_map(|host| [call("HEAD", host), call("GET", host)])
-        .collect()
+    let call = |method: &str, host: &String| PlannedCall { method: method.to_string(), host: host.clone(), path: path.clone() };
+    hosts.iter().flat_map(|host| [call("HEAD", host), call("GET", host)]).collect()
 }
 
 fn identity(place: &Place, met: &Met) -> Evidence {
@@ -156,14 +118,7 @@ fn identity(place: &Place, met: &Met) -> Evidence {
         evidence.insert("prefix".into(), json!(place.prefix));
     }
     evidence.insert("host".into(), json!(place.host()));
-    evidence.insert(
-        "addressing".into(),
-        json!(if place.path_style() {
-            "path"
-        } else {
-            "virtual host"
-        }),
-    );
+    evidence.insert("addressing".into(), json!(if place.path_style() { "path" } else { "virtual host" }));
     evidence.insert("region".into(), json!(place.region));
     evidence.insert(
         "region_from".into(),
@@ -183,10 +138,7 @@ fn identity(place: &Place, met: &Met) -> Evidence {
         evidence.insert("server".into(), json!(classify::printable(server)));
     }
     if is_plain(&met.listed) {
-        evidence.insert(
-            "transport".into(),
-            json!("plain http: listings can be read on the way; the secret key is never sent"),
-        );
+        evidence.insert("transport".into(), json!("plain http: listings can be read on the way; the secret key is never sent"));
     }
     connector::note_request_id(&mut evidence, &met.listed);
     evidence
@@ -210,10 +162,7 @@ mod tests {
     }
 
     fn calls(flavor: Flavor, id: &str, region: Option<&str>) -> Vec<String> {
-        let policy = FamilyPolicy {
-            region: region.map(str::to_string),
-            ..FamilyPolicy::default()
-        };
+        let policy = FamilyPolicy { region: region.map(str::to_string), ..FamilyPolicy::default() };
         let place = address::place(flavor, id, &policy, None).expect("a place");
         let line = |call: PlannedCall| format!("{} {}{}", call.method, call.host, call.path);
         planned(&place).into_iter().map(line).collect()
@@ -222,22 +171,12 @@ mod tests {
     #[test]
     fn the_plan_names_every_host_that_may_be_called() {
         assert_eq!(
-            calls(
-                Flavor::Compatible,
-                "https://minio.example:9000/acme/x",
-                None
-            ),
-            [
-                "HEAD minio.example:9000/acme",
-                "GET minio.example:9000/acme"
-            ]
+            calls(Flavor::Compatible, "https://minio.example:9000/acme/x", None),
+            ["HEAD minio.example:9000/acme", "GET minio.example:9000/acme"]
         );
         assert_eq!(
             calls(Flavor::Aws, "acme", Some("eu-west-1")),
-            [
-                "HEAD acme.s3.eu-west-1.amazonaws.com/",
-                "GET acme.s3.eu-west-1.amazonaws.com/"
-            ]
+            ["HEAD acme.s3.eu-west-1.amazonaws.com/", "GET acme.s3.eu-west-1.amazonaws.com/"]
         );
         assert_eq!(
             calls(Flavor::Aws, "acme", None),
@@ -260,17 +199,8 @@ mod tests {
         }
         assert_eq!(own.accepts("https://minio.example/acme"), Ok(()));
         let class = |result: Result<(), Failure>| result.err().map(|failure| failure.class);
-        assert_eq!(
-            class(aws.accepts("https://minio.example/acme")),
-            Some(Class::Misconfigured)
-        );
-        assert_eq!(
-            class(aws.accepts("Not A Bucket")),
-            Some(Class::Misconfigured)
-        );
-        assert_eq!(
-            class(aws.accepts("arn:aws:s3:us-east-1:123456789012:accesspoint/x")),
-            Some(Class::Unsupported)
-        );
+        assert_eq!(class(aws.accepts("https://minio.example/acme")), Some(Class::Misconfigured));
+        assert_eq!(class(aws.accepts("Not A Bucket")), Some(Class::Misconfigured));
+        assert_eq!(class(aws.accepts("arn:aws:s3:us-east-1:123456789012:accesspoint/x")), Some(Class::Unsupported));
     }
 }

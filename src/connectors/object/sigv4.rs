@@ -19,11 +19,7 @@ pub const EMPTY_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca4
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// RFC 3986's unreserved characters stay; everything else is encoded, also `/` in a query.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 /// An access key. The session token comes with temporary keys.
@@ -56,20 +52,12 @@ pub struct Unsigned<'a> {
 /// Signs for the instant `at` and answers the headers to add: `authorization`, `x-amz-date`,
 /// `x-amz-content-sha256` (S3 demands it) and, with a session, `x-amz-security-token`.
 #[must_use]
-pub fn sign(
-    unsigned: Unsigned<'_>,
-    keys: &Keys,
-    scope: Scope<'_>,
-    at: Timestamp,
-) -> Vec<(String, Secret)> {
+pub fn sign(unsigned: Unsigned<'_>, keys: &Keys, scope: Scope<'_>, at: Timestamp) -> Vec<(String, Secret)> {
     let stamp = stamp(at);
     let day = &stamp[..8];
     let mut added = vec![("x-amz-date".to_string(), Secret::new(stamp.clone()))];
     if scope.service == "s3" {
-        added.push((
-            "x-amz-content-sha256".to_string(),
-            Secret::new(unsigned.payload_sha256.to_string()),
-        ));
+        added.push(("x-amz-content-sha256".to_string(), Secret::new(unsigned.payload_sha256.to_string())));
     }
     if let Some(token) = &keys.session_token {
         added.push(("x-amz-security-token".to_string(), token.clone()));
@@ -79,10 +67,8 @@ pub fn sign(
     let request_hash = hex(digest::digest(&digest::SHA256, request.as_bytes()).as_ref());
     let to_sign = format!("{ALGORITHM}\n{stamp}\n{range}\n{request_hash}");
     let signature = hex(hmac(signing_key(keys, day, scope).as_ref(), &to_sign).as_ref());
-    let authorization = format!(
-        "{ALGORITHM} Credential={}/{range}, SignedHeaders={names}, Signature={signature}",
-        keys.access_key_id.expose()
-    );
+    let authorization =
+        format!("{ALGORITHM} Credential={}/{range}, SignedHeaders={names}, Signature={signature}", keys.access_key_id.expose());
     added.push(("authorization".to_string(), Secret::new(authorization)));
     added
 }
@@ -94,31 +80,14 @@ pub fn encode_query(text: &str) -> String {
 }
 
 /// The names of the signed headers, and the canonical request. It holds the session token.
-fn canonical_request(
-    unsigned: Unsigned<'_>,
-    added: &[(String, Secret)],
-    service: &str,
-) -> (String, Zeroizing<String>) {
+fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service: &str) -> (String, Zeroizing<String>) {
     let host = host(unsigned.url);
     let mut headers: Vec<(&str, &str)> = vec![("host", &host)];
     headers.extend(unsigned.headers.iter().copied());
-    headers.extend(
-        added
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.expose())),
-    );
+    headers.extend(added.iter().map(|(name, value)| (name.as_str(), value.expose())));
     headers.sort_unstable();
-    let names = headers
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(";");
-    let mut text = Zeroizing::new(format!(
-        "{}\n{}\n{}\n",
-        unsigned.method,
-        path(unsigned.url, service),
-        query(unsigned.url)
-    ));
+    let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+    let mut text = Zeroizing::new(format!("{}\n{}\n{}\n", unsigned.method, path(unsigned.url, service), query(unsigned.url)));
     for (name, value) in headers {
         // Runs of blanks count as one, by the specification.
         let value = Zeroizing::new(value.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -161,20 +130,13 @@ fn query(url: &Url) -> String {
         .map(|(name, value)| (again(name), again(value)))
         .collect();
     pairs.sort_unstable();
-    pairs
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect::<Vec<_>>()
-        .join("&")
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
 /// `20130524T000000Z`. A time that no calendar knows gives the epoch: the service then says that
 /// the clock is wrong, which is the truth.
 fn stamp(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(at.0)
-        .unwrap_or(jiff::Timestamp::UNIX_EPOCH)
-        .strftime("%Y%m%dT%H%M%SZ")
-        .to_string()
+    jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 fn signing_key(keys: &Keys, day: &str, scope: Scope<'_>) -> hmac::Tag {
@@ -191,12 +153,10 @@ fn hmac(key: &[u8], message: &str) -> hmac::Tag {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
@@ -206,58 +166,25 @@ mod tests {
 
     fn keys(id: &str, hidden: &str, token: Option<&str>) -> Keys {
         let new = |text: &str| Secret::new(text.to_string());
-        Keys {
-            access_key_id: new(id),
-            secret_access_key: new(hidden),
-            session_token: token.map(new),
-        }
+        Keys { access_key_id: new(id), secret_access_key: new(hidden), session_token: token.map(new) }
     }
 
-    fn authorization(
-        method: &str,
-        url: &str,
-        headers: &[(&str, &str)],
-        keys: &Keys,
-        scope: Scope<'_>,
-        at: &str,
-    ) -> String {
+    fn authorization(method: &str, url: &str, headers: &[(&str, &str)], keys: &Keys, scope: Scope<'_>, at: &str) -> String {
         let url = Url::parse(url).expect("a URL");
         let at = Timestamp::parse(at).expect("a time");
-        let signed = sign(
-            Unsigned {
-                method,
-                url: &url,
-                headers,
-                payload_sha256: EMPTY_BODY,
-            },
-            keys,
-            scope,
-            at,
-        );
+        let signed = sign(Unsigned { method, url: &url, headers, payload_sha256: EMPTY_BODY }, keys, scope, at);
         let found = signed.iter().find(|(name, _)| name == "authorization");
-        found
-            .map(|(_, value)| value.expose().to_string())
-            .unwrap_or_default()
+        found.map(|(_, value)| value.expose().to_string()).unwrap_or_default()
     }
 
     type Headers = &'static [(&'static str, &'static str)];
 
     /// Call, service and region, session token, further headers, signature.
-    type Case = (
-        &'static str,
-        (&'static str, &'static str),
-        Option<&'static str>,
-        Headers,
-        &'static str,
-    );
+    type Case = (&'static str, (&'static str, &'static str), Option<&'static str>, Headers, &'static str);
 
     /// AWS's published key of the examples, in parts: scanners take it for a real one.
     fn example() -> Keys {
-        keys(
-            concat!("AKIA", "IOSFODNN7", "EXAMPLE"),
-            concat!("wJalrXUtnFEMI", "/K7MDENG/", "bPxRfiCYEXAMPLEKEY"),
-            None,
-        )
+        keys(concat!("AKIA", "IOSFODNN7", "EXAMPLE"), concat!("wJalrXUtnFEMI", "/K7MDENG/", "bPxRfiCYEXAMPLEKEY"), None)
     }
 
     /// Source: AWS, "Signature Calculations for the Authorization Header: Transferring Payload in a Single Chunk".
@@ -284,19 +211,12 @@ mod tests {
             ),
         ];
         for (url, headers, names, signature) in cases {
-            let scope = Scope {
-                service: "s3",
-                region: "us-east-1",
-            };
-            let got = authorization(
-                "GET",
-                url,
-                headers,
-                &example(),
-                scope,
-                "2013-05-24T00:00:00Z",
+            let scope = Scope { service: "s3", region: "us-east-1" };
+            let got = authorization("GET", url, headers, &example(), scope, "2013-05-24T00:00:00Z");
+            assert!(
+                got.ends_with(&format!("/20130524/us-east-1/s3/aws4_request, SignedHeaders={names}, Signature={signature}")),
+                "{got}"
             );
-            assert!(got.ends_with(&format!("/20130524/us-east-1/s3/aws4_request, SignedHeaders={names}, Signature={signature}")), "{got}");
         }
     }
 
@@ -345,10 +265,7 @@ mod tests {
             let keys = keys("AKEXAMPLE", "not-a-secret/for+tests", token);
             let scope = Scope { service, region };
             let got = authorization(method, url, headers, &keys, scope, "2026-11-22T18:30:05Z");
-            assert!(
-                got.ends_with(&format!("Signature={signature}")),
-                "{url}: {got}"
-            );
+            assert!(got.ends_with(&format!("Signature={signature}")), "{url}: {got}");
             assert!(!got.contains("not-a-secret"));
         }
     }

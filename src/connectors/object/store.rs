@@ -52,12 +52,7 @@ impl Page<'_> {
     /// A page of at most `max_keys` keys, from the start, not grouped.
     #[must_use]
     pub fn flat(max_keys: u32) -> Page<'static> {
-        Page {
-            max_keys,
-            folders: false,
-            after: None,
-            max_bytes: MAX_BODY,
-        }
+        Page { max_keys, folders: false, after: None, max_bytes: MAX_BODY }
     }
 }
 
@@ -82,12 +77,7 @@ impl Store {
     /// Nothing is sent yet.
     #[must_use]
     pub fn new(place: Place, keys: Keys, wire: Arc<dyn Wire>, clock: Arc<dyn Clock>) -> Store {
-        Store {
-            place,
-            wire,
-            keys,
-            clock,
-        }
+        Store { place, wire, keys, clock }
     }
 
     /// Finds the bucket, following the region that the store names, and proves that the answer is
@@ -106,25 +96,14 @@ impl Store {
             // HEAD says nothing about why, and a 200 alone could be anybody's.
             match self.list(Page::flat(1)).await {
                 Ok((_, listed)) => {
-                    return Ok(Met {
-                        head,
-                        listed,
-                        discovered,
-                    });
+                    return Ok(Met { head, listed, discovered });
                 }
                 Err(refused) if self.follow(refused.region.as_deref()) => discovered = true,
                 Err(refused) => return Err(refused.failure),
             }
         }
-        let title = format!(
-            "{} sends from region to region for bucket {}",
-            self.place.host(),
-            self.place.bucket
-        );
-        let fix = format!(
-            "set families.{}.region in the policy to the bucket's region",
-            self.place.flavor.family()
-        );
+        let title = format!("{} sends from region to region for bucket {}", self.place.host(), self.place.bucket);
+        let fix = format!("set families.{}.region in the policy to the bucket's region", self.place.flavor.family());
         Err(Failure::new(Class::Misconfigured, title, fix))
     }
 
@@ -153,11 +132,7 @@ impl Store {
     /// What the store says, or what the wire says.
     pub async fn list(&self, page: Page<'_>) -> Result<(Listing, Answer), Refused> {
         let max_keys = page.max_keys.to_string();
-        let mut query = vec![
-            ("list-type", "2"),
-            ("encoding-type", "url"),
-            ("max-keys", &max_keys),
-        ];
+        let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", &max_keys)];
         if !self.place.prefix.is_empty() {
             query.push(("prefix", &self.place.prefix));
         }
@@ -173,42 +148,20 @@ impl Store {
         Ok((listing, answer))
     }
 
-    async fn call(
-        &self,
-        method: Method,
-        query: &[(&str, &str)],
-        max_bytes: u64,
-    ) -> Result<Answer, Failure> {
+    async fn call(&self, method: Method, query: &[(&str, &str)], max_bytes: u64) -> Result<Answer, Failure> {
         let mut url = self.place.url()?;
         if !query.is_empty() {
-            let pair =
-                |(name, value): &(&str, &str)| format!("{name}={}", sigv4::encode_query(value));
+            let pair = |(name, value): &(&str, &str)| format!("{name}={}", sigv4::encode_query(value));
             url.set_query(Some(&query.iter().map(pair).collect::<Vec<_>>().join("&")));
         }
         let verb = match method {
             Method::Get => "GET",
             Method::Head => "HEAD",
         };
-        let unsigned = Unsigned {
-            method: verb,
-            url: &url,
-            headers: &[],
-            payload_sha256: EMPTY_BODY,
-        };
-        let scope = Scope {
-            service: "s3",
-            region: &self.place.region,
-        };
+        let unsigned = Unsigned { method: verb, url: &url, headers: &[], payload_sha256: EMPTY_BODY };
+        let scope = Scope { service: "s3", region: &self.place.region };
         let headers = sigv4::sign(unsigned, &self.keys, scope, self.clock.now());
         // A redirect would carry the signature of another address; the region is followed instead.
-        self.wire
-            .send(Request {
-                method,
-                url,
-                headers,
-                max_bytes,
-                follow_redirects: false,
-            })
-            .await
+        self.wire.send(Request { method, url, headers, max_bytes, follow_redirects: false }).await
     }
 }

@@ -7,19 +7,8 @@ use url::Url;
 const WELL_KNOWN: [&str; 3] = ["openapi.json", "openapi.yaml", "swagger.json"];
 
 /// Words that make a query parameter look like it carries a secret.
-const SECRET_WORDS: [&str; 11] = [
-    "token",
-    "secret",
-    "passw",
-    "apikey",
-    "auth",
-    "signature",
-    "credential",
-    "session",
-    "jwt",
-    "bearer",
-    "code",
-];
+const SECRET_WORDS: [&str; 11] =
+    ["token", "secret", "passw", "apikey", "auth", "signature", "credential", "session", "jwt", "bearer", "code"];
 
 /// Where to look, in this order. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +26,10 @@ impl Address {
     /// `Misconfigured`. The id is never repeated when it holds something that looks like a secret.
     pub fn parse(resource_id: &str) -> Result<Address, Failure> {
         let url = parse_url(resource_id)?;
-        let last = url
-            .path_segments()
-            .and_then(|mut parts| parts.next_back())
-            .unwrap_or_default();
-        let exact = [".json", ".yaml", ".yml"]
-            .iter()
-            .any(|end| last.to_ascii_lowercase().ends_with(end));
+        let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
+        let exact = [".json", ".yaml", ".yml"].iter().any(|end| last.to_ascii_lowercase().ends_with(end));
         if exact || url.query().is_some() {
-            return Ok(Address {
-                candidates: vec![url],
-            });
+            return Ok(Address { candidates: vec![url] });
         }
         let base = url.path().trim_end_matches('/').to_string();
         let mut candidates = Vec::new();
@@ -73,14 +55,10 @@ fn parse_url(resource_id: &str) -> Result<Url, Failure> {
     let misconfigured = |title: &str, fix: &str| Failure::new(Class::Misconfigured, title, fix);
     let form = "write the URL of the description or of the service, for example https://api.example.com/openapi.json";
     // The text is not echoed: what does not parse may still hold a password.
-    let mut url = Url::parse(resource_id.trim()).map_err(|error| {
-        misconfigured("the resource id is no URL", form).detail(error.to_string())
-    })?;
+    let mut url = Url::parse(resource_id.trim())
+        .map_err(|error| misconfigured("the resource id is no URL", form).detail(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(misconfigured(
-            "the resource id is no http or https URL",
-            form,
-        ));
+        return Err(misconfigured("the resource id is no http or https URL", form));
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(misconfigured("the resource id names no host", form));
@@ -93,9 +71,7 @@ fn parse_url(resource_id: &str) -> Result<Url, Failure> {
     }
     if let Some(name) = secret_parameter(&url) {
         return Err(misconfigured(
-            &format!(
-                "the query of the resource id holds what looks like a secret, in the parameter {name}"
-            ),
+            &format!("the query of the resource id holds what looks like a secret, in the parameter {name}"),
             "take it out of the URL and name it with credential_locator, for example env:SERVICE_TOKEN; then change it, because it has been written down",
         ));
     }
@@ -109,28 +85,16 @@ fn secret_parameter(url: &Url) -> Option<String> {
     url.query_pairs()
         .map(|(name, _)| name.into_owned())
         .find(|name| looks_secret(name))
-        .map(|name| {
-            if name.len() > 40 {
-                "with a long name".to_string()
-            } else {
-                name
-            }
-        })
+        .map(|name| if name.len() > 40 { "with a long name".to_string() } else { name })
 }
 
 /// Whether a parameter of this name usually carries a secret.
 #[must_use]
 pub fn looks_secret(name: &str) -> bool {
-    let bare: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     matches!(bare.as_str(), "key" | "sig" | "pw" | "pwd")
         || bare.ends_with("key")
-        || SECRET_WORDS
-            .iter()
-            .any(|word| bare.contains(word) && !(*word == "code" && bare != "code"))
+        || SECRET_WORDS.iter().any(|word| bare.contains(word) && !(*word == "code" && bare != "code"))
 }
 
 /// Host, with the port where it is not the scheme's own.
@@ -146,9 +110,7 @@ pub fn host_of(url: &Url) -> String {
 /// Scheme, host and port are the same.
 #[must_use]
 pub fn same_origin(a: &Url, b: &Url) -> bool {
-    a.scheme() == b.scheme()
-        && a.host() == b.host()
-        && a.port_or_known_default() == b.port_or_known_default()
+    a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
 }
 
 #[cfg(test)]
@@ -156,42 +118,21 @@ mod tests {
     use super::*;
 
     fn candidates(id: &str) -> Vec<String> {
-        Address::parse(id)
-            .map(|address| address.candidates.iter().map(Url::to_string).collect())
-            .unwrap_or_default()
+        Address::parse(id).map(|address| address.candidates.iter().map(Url::to_string).collect()).unwrap_or_default()
     }
 
     #[test]
     fn a_document_url_is_asked_alone() {
-        assert_eq!(
-            candidates("https://a.example/v1/openapi.json"),
-            ["https://a.example/v1/openapi.json"]
-        );
-        assert_eq!(
-            candidates("http://a.example/spec.YAML#x"),
-            ["http://a.example/spec.YAML"]
-        );
-        assert_eq!(
-            candidates("https://a.example/docs?format=openapi"),
-            ["https://a.example/docs?format=openapi"]
-        );
+        assert_eq!(candidates("https://a.example/v1/openapi.json"), ["https://a.example/v1/openapi.json"]);
+        assert_eq!(candidates("http://a.example/spec.YAML#x"), ["http://a.example/spec.YAML"]);
+        assert_eq!(candidates("https://a.example/docs?format=openapi"), ["https://a.example/docs?format=openapi"]);
     }
 
     #[test]
     fn a_base_url_is_asked_below() {
         let found = candidates("https://a.example");
-        assert_eq!(
-            found,
-            [
-                "https://a.example/openapi.json",
-                "https://a.example/openapi.yaml",
-                "https://a.example/swagger.json"
-            ]
-        );
-        assert_eq!(
-            candidates("https://a.example/v3/")[..2],
-            ["https://a.example/v3/", "https://a.example/v3/openapi.json"]
-        );
+        assert_eq!(found, ["https://a.example/openapi.json", "https://a.example/openapi.yaml", "https://a.example/swagger.json"]);
+        assert_eq!(candidates("https://a.example/v3/")[..2], ["https://a.example/v3/", "https://a.example/v3/openapi.json"]);
     }
 
     #[test]
@@ -207,31 +148,16 @@ mod tests {
         ] {
             let failure = Address::parse(id).unwrap_err();
             assert_eq!(failure.class, Class::Misconfigured, "{id}");
-            assert!(
-                !format!("{failure:?}").contains("hunter2x"),
-                "{id}: {failure:?}"
-            );
+            assert!(!format!("{failure:?}").contains("hunter2x"), "{id}: {failure:?}");
         }
     }
 
     #[test]
     fn origins_compare_the_effective_port() {
         let url = |text: &str| Url::parse(text).unwrap();
-        assert!(same_origin(
-            &url("https://a.example/x"),
-            &url("https://a.example:443/y")
-        ));
-        assert!(!same_origin(
-            &url("https://a.example/"),
-            &url("http://a.example/")
-        ));
-        assert!(!same_origin(
-            &url("https://a.example/"),
-            &url("https://a.example:8443/")
-        ));
-        assert!(!same_origin(
-            &url("https://a.example/"),
-            &url("https://b.a.example/")
-        ));
+        assert!(same_origin(&url("https://a.example/x"), &url("https://a.example:443/y")));
+        assert!(!same_origin(&url("https://a.example/"), &url("http://a.example/")));
+        assert!(!same_origin(&url("https://a.example/"), &url("https://a.example:8443/")));
+        assert!(!same_origin(&url("https://a.example/"), &url("https://b.a.example/")));
     }
 }

@@ -37,11 +37,7 @@ enum Scheme {
 ///
 /// # Errors
 /// `CredentialMissing` naming the scheme, `Unsupported` when every way wants a secret where none is sent.
-pub fn authorize(
-    library: &Library,
-    ways: &[Way],
-    credential: Option<&Credential>,
-) -> Result<Auth, Failure> {
+pub fn authorize(library: &Library, ways: &[Way], credential: Option<&Credential>) -> Result<Auth, Failure> {
     let mut missing = Vec::new();
     let mut refused = Vec::new();
     for way in ways.iter().filter(|way| !way.is_empty()) {
@@ -65,8 +61,7 @@ pub fn authorize(
     let given = match credential {
         None => "the service asks for a credential and the intent names none".to_string(),
         Some(credential) if credential.plain().is_some() => {
-            "the credential, a plain value, serves none of the ways the service asks for"
-                .to_string()
+            "the credential, a plain value, serves none of the ways the service asks for".to_string()
         }
         Some(credential) => format!(
             "the credential has the fields {}, which serve none of the ways the service asks for",
@@ -83,10 +78,7 @@ pub fn authorize(
 }
 
 fn names(way: &Way) -> String {
-    way.iter()
-        .map(|(name, _)| name.as_str())
-        .collect::<Vec<_>>()
-        .join(" and ")
+    way.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
 enum Lack {
@@ -95,21 +87,12 @@ enum Lack {
 }
 
 fn satisfy(library: &Library, way: &Way, credential: Option<&Credential>) -> Result<Auth, Lack> {
-    let schemes: Vec<(&str, Scheme)> = way
-        .iter()
-        .map(|(name, _)| (name.as_str(), scheme(library, name)))
-        .collect();
-    if let Some((_, Scheme::Refused(words))) = schemes
-        .iter()
-        .find(|(_, scheme)| matches!(scheme, Scheme::Refused(_)))
-    {
+    let schemes: Vec<(&str, Scheme)> = way.iter().map(|(name, _)| (name.as_str(), scheme(library, name))).collect();
+    if let Some((_, Scheme::Refused(words))) = schemes.iter().find(|(_, scheme)| matches!(scheme, Scheme::Refused(_))) {
         return Err(Lack::Refused(words.clone()));
     }
     let alone = schemes.len() == 1;
-    let mut auth = Auth {
-        scopes: way.iter().flat_map(|(_, scopes)| scopes.clone()).collect(),
-        ..Auth::default()
-    };
+    let mut auth = Auth { scopes: way.iter().flat_map(|(_, scopes)| scopes.clone()).collect(), ..Auth::default() };
     for (name, scheme) in &schemes {
         let header = credential
             .and_then(|credential| header(scheme, name, credential, alone))
@@ -151,52 +134,31 @@ fn wanted(schemes: &[(&str, Scheme)]) -> String {
 }
 
 fn scheme(library: &Library, name: &str) -> Scheme {
-    let declared = library
-        .root()
-        .get("components")
-        .and_then(|node| node.get("securitySchemes"))
-        .and_then(|node| node.get(name));
+    let declared = library.root().get("components").and_then(|node| node.get("securitySchemes")).and_then(|node| node.get(name));
     let Some(node) = declared.and_then(|node| library.follow(node).ok()) else {
-        return Scheme::Refused(format!(
-            "the description names the security scheme {name} and does not define it"
-        ));
+        return Scheme::Refused(format!("the description names the security scheme {name} and does not define it"));
     };
     let lower = |field: &str| node.text(field).unwrap_or_default().to_ascii_lowercase();
-    match (
-        lower("type").as_str(),
-        lower("in").as_str(),
-        lower("scheme").as_str(),
-    ) {
+    match (lower("type").as_str(), lower("in").as_str(), lower("scheme").as_str()) {
         ("apikey", "header", _) => {
             let header = node.text("name").unwrap_or_default();
-            let framing = [
-                "host",
-                "cookie",
-                "content-length",
-                "transfer-encoding",
-                "connection",
-            ];
+            let framing = ["host", "cookie", "content-length", "transfer-encoding", "connection"];
             if framing.contains(&header.to_ascii_lowercase().as_str()) || !is_header(header, "") {
-                Scheme::Refused(format!(
-                    "the scheme {name} wants its key in a header that AAM does not set"
-                ))
+                Scheme::Refused(format!("the scheme {name} wants its key in a header that AAM does not set"))
             } else {
                 Scheme::Header(header.to_string())
             }
         }
-        ("apikey", "query", _) => Scheme::Refused(format!(
-            "the scheme {name} wants its key in the URL, where logs and proxies keep it"
-        )),
-        ("apikey", "cookie", _) => {
-            Scheme::Refused(format!("the scheme {name} wants its key in a cookie"))
+        ("apikey", "query", _) => {
+            Scheme::Refused(format!("the scheme {name} wants its key in the URL, where logs and proxies keep it"))
         }
+        ("apikey", "cookie", _) => Scheme::Refused(format!("the scheme {name} wants its key in a cookie")),
         ("http", _, "bearer") => Scheme::Bearer,
         ("http", _, "basic") => Scheme::Basic,
         ("oauth2" | "openidconnect", _, _) => Scheme::Token,
-        (kind, _, _) => Scheme::Refused(format!(
-            "the scheme {name} is of the type {}",
-            kind.chars().take(40).collect::<String>()
-        )),
+        (kind, _, _) => {
+            Scheme::Refused(format!("the scheme {name} is of the type {}", kind.chars().take(40).collect::<String>()))
+        }
     }
 }
 
@@ -205,40 +167,19 @@ const KEY_FIELDS: [&str; 3] = ["api_key", "apikey", "key"];
 
 /// The header of one scheme. A field called as the scheme wins; a plain value and the common fields
 /// serve only where the scheme stands alone, because two schemes want two secrets.
-fn header(
-    scheme: &Scheme,
-    name: &str,
-    credential: &Credential,
-    alone: bool,
-) -> Option<(String, Secret)> {
+fn header(scheme: &Scheme, name: &str, credential: &Credential, alone: bool) -> Option<(String, Secret)> {
     let common = |fields: &[&str]| {
-        if alone {
-            credential.plain().or_else(|| credential.any(fields))
-        } else {
-            None
-        }
+        if alone { credential.plain().or_else(|| credential.any(fields)) } else { None }
     };
     let one = |fields: &[&str]| {
-        credential
-            .field(name)
-            .or_else(|| common(fields))
-            .map(|secret| secret.expose().trim())
-            .filter(|text| !text.is_empty())
+        credential.field(name).or_else(|| common(fields)).map(|secret| secret.expose().trim()).filter(|text| !text.is_empty())
     };
     let bearer = |text: &str| {
-        let bare = text
-            .strip_prefix("Bearer ")
-            .or_else(|| text.strip_prefix("bearer "))
-            .unwrap_or(text);
-        (
-            "authorization".to_string(),
-            Secret::new(format!("Bearer {}", bare.trim())),
-        )
+        let bare = text.strip_prefix("Bearer ").or_else(|| text.strip_prefix("bearer ")).unwrap_or(text);
+        ("authorization".to_string(), Secret::new(format!("Bearer {}", bare.trim())))
     };
     match scheme {
-        Scheme::Header(header) => {
-            one(&KEY_FIELDS).map(|key| (header.to_ascii_lowercase(), Secret::new(key.to_string())))
-        }
+        Scheme::Header(header) => one(&KEY_FIELDS).map(|key| (header.to_ascii_lowercase(), Secret::new(key.to_string()))),
         Scheme::Bearer | Scheme::Token => one(&TOKEN_FIELDS).map(bearer),
         Scheme::Basic => basic(credential.field(name).or_else(|| common(&[])), credential),
         Scheme::Refused(_) => None,
@@ -246,38 +187,21 @@ fn header(
 }
 
 fn basic(pair: Option<&Secret>, credential: &Credential) -> Option<(String, Secret)> {
-    let pair = match (
-        pair,
-        credential.any(&["username", "user"]),
-        credential.field("password"),
-    ) {
+    let pair = match (pair, credential.any(&["username", "user"]), credential.field("password")) {
         (Some(pair), _, _) => Secret::new(pair.expose().trim().to_string()),
-        (None, Some(user), Some(password)) => {
-            Secret::new(format!("{}:{}", user.expose(), password.expose()))
-        }
+        (None, Some(user), Some(password)) => Secret::new(format!("{}:{}", user.expose(), password.expose())),
         _ => return None,
     };
     if !pair.expose().contains(':') {
         return None;
     }
-    Some((
-        "authorization".into(),
-        Secret::new(format!("Basic {}", STANDARD.encode(pair.expose()))),
-    ))
+    Some(("authorization".into(), Secret::new(format!("Basic {}", STANDARD.encode(pair.expose())))))
 }
 
 /// The header with which a protected description is asked for: `challenge` is its `WWW-Authenticate`.
 #[must_use]
 pub fn for_document(credential: &Credential, challenge: &str) -> Option<(String, Secret)> {
-    let scheme = if challenge
-        .trim_start()
-        .to_ascii_lowercase()
-        .starts_with("basic")
-    {
-        Scheme::Basic
-    } else {
-        Scheme::Bearer
-    };
+    let scheme = if challenge.trim_start().to_ascii_lowercase().starts_with("basic") { Scheme::Basic } else { Scheme::Bearer };
     header(&scheme, "", credential, true).filter(|(name, value)| is_header(name, value.expose()))
 }
 
@@ -298,30 +222,17 @@ mod tests {
             "oauth": {"type": "oauth2", "flows": {}},
             "again": {"$ref": "#/components/securitySchemes/bearer"}
         });
-        Library::new(
-            Url::parse("https://a.example/openapi.json").unwrap(),
-            json!({"components": {"securitySchemes": schemes}}),
-        )
+        Library::new(Url::parse("https://a.example/openapi.json").unwrap(), json!({"components": {"securitySchemes": schemes}}))
     }
 
     fn ways(list: &[&[&str]]) -> Vec<Way> {
-        list.iter()
-            .map(|way| {
-                way.iter()
-                    .map(|name| ((*name).to_string(), vec!["read".to_string()]))
-                    .collect()
-            })
-            .collect()
+        list.iter().map(|way| way.iter().map(|name| ((*name).to_string(), vec!["read".to_string()])).collect()).collect()
     }
 
     fn sent(list: &[&[&str]], credential: Option<&str>) -> Result<Vec<String>, Failure> {
         let credential = credential.map(|text| Credential::read(Secret::new(text.into())));
         let auth = authorize(&library(), &ways(list), credential.as_ref())?;
-        Ok(auth
-            .headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.expose()))
-            .collect())
+        Ok(auth.headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect())
     }
 
     #[test]
@@ -329,30 +240,14 @@ mod tests {
         for (scheme, credential, header) in [
             ("bearer", "t1\n", "authorization: Bearer t1"),
             ("again", "Bearer t1", "authorization: Bearer t1"),
-            (
-                "oauth",
-                r#"{"access_token":"t1"}"#,
-                "authorization: Bearer t1",
-            ),
-            (
-                "bearer",
-                r#"{"bearer":"t1","token":"t2"}"#,
-                "authorization: Bearer t1",
-            ),
+            ("oauth", r#"{"access_token":"t1"}"#, "authorization: Bearer t1"),
+            ("bearer", r#"{"bearer":"t1","token":"t2"}"#, "authorization: Bearer t1"),
             ("key", "k1", "x-api-key: k1"),
             ("key", r#"{"api_key":"k1"}"#, "x-api-key: k1"),
             ("basic", "u:p", "authorization: Basic dTpw"),
-            (
-                "basic",
-                r#"{"username":"u","password":"p"}"#,
-                "authorization: Basic dTpw",
-            ),
+            ("basic", r#"{"username":"u","password":"p"}"#, "authorization: Basic dTpw"),
         ] {
-            assert_eq!(
-                sent(&[&[scheme]], Some(credential)).unwrap(),
-                [header],
-                "{scheme}"
-            );
+            assert_eq!(sent(&[&[scheme]], Some(credential)).unwrap(), [header], "{scheme}");
         }
     }
 
@@ -361,60 +256,32 @@ mod tests {
         let failure = sent(&[&["key", "app"]], Some("k1")).unwrap_err();
         assert_eq!(failure.class, Class::CredentialMissing);
         assert!(failure.fix.contains("key app"), "{}", failure.fix);
-        assert_eq!(
-            sent(&[&["key", "app"]], Some(r#"{"key":"a","app":"b"}"#)).unwrap(),
-            ["x-api-key: a", "x-app-key: b"]
-        );
+        assert_eq!(sent(&[&["key", "app"]], Some(r#"{"key":"a","app":"b"}"#)).unwrap(), ["x-api-key: a", "x-app-key: b"]);
     }
 
     #[test]
     fn a_secret_never_goes_into_a_url_or_a_cookie() {
         for scheme in ["query", "cookie", "undefined"] {
-            assert_eq!(
-                sent(&[&[scheme]], Some("k1")).unwrap_err().class,
-                Class::Unsupported,
-                "{scheme}"
-            );
+            assert_eq!(sent(&[&[scheme]], Some("k1")).unwrap_err().class, Class::Unsupported, "{scheme}");
         }
-        assert_eq!(
-            sent(&[&["query"], &["key"]], Some("k1")).unwrap(),
-            ["x-api-key: k1"]
-        );
+        assert_eq!(sent(&[&["query"], &["key"]], Some("k1")).unwrap(), ["x-api-key: k1"]);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let failure = sent(&[&["bearer"]], None).unwrap_err();
-        assert_eq!(
-            (failure.class, failure.detail.as_str()),
-            (Class::CredentialMissing, "bearer")
-        );
+        assert_eq!((failure.class, failure.detail.as_str()), (Class::CredentialMissing, "bearer"));
         assert!(
-            sent(
-                &[&["oauth"]],
-                Some(r#"{"client_id":"i","client_secret":"s"}"#)
-            )
-            .unwrap_err()
-            .fix
-            .contains("no token request")
+            sent(&[&["oauth"]], Some(r#"{"client_id":"i","client_secret":"s"}"#)).unwrap_err().fix.contains("no token request")
         );
-        assert_eq!(
-            sent(&[&["basic"]], Some("no colon")).unwrap_err().class,
-            Class::CredentialMissing
-        );
-        assert_eq!(
-            sent(&[&["bearer"]], Some("a\r\nb: c")).unwrap_err().class,
-            Class::CredentialMissing
-        );
+        assert_eq!(sent(&[&["basic"]], Some("no colon")).unwrap_err().class, Class::CredentialMissing);
+        assert_eq!(sent(&[&["bearer"]], Some("a\r\nb: c")).unwrap_err().class, Class::CredentialMissing);
     }
 
     #[test]
     fn optional_security_uses_what_is_there() {
         assert!(sent(&[&["bearer"], &[]], None).unwrap().is_empty());
-        assert_eq!(
-            sent(&[&[], &["bearer"]], Some("t")).unwrap(),
-            ["authorization: Bearer t"]
-        );
+        assert_eq!(sent(&[&[], &["bearer"]], Some("t")).unwrap(), ["authorization: Bearer t"]);
         assert!(sent(&[], Some("t")).unwrap().is_empty());
     }
 }

@@ -44,11 +44,7 @@ pub fn json(answer: &Answer, asked: Asked<'_>) -> Result<Value, Failure> {
         ));
     }
     if !is_json(media) {
-        let found = if media.is_empty() {
-            "no content type".to_string()
-        } else {
-            short(media)
-        };
+        let found = if media.is_empty() { "no content type".to_string() } else { short(media) };
         return Err(Failure::new(
             Class::WrongService,
             format!("{host} answers {what} with {found}, not with JSON"),
@@ -70,19 +66,10 @@ pub fn json(answer: &Answer, asked: Asked<'_>) -> Result<Value, Failure> {
 /// # Errors
 /// For everything but 2xx.
 pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
-    let Asked {
-        url,
-        what,
-        scopes,
-        schemes,
-    } = asked;
+    let Asked { url, what, scopes, schemes } = asked;
     let host = host_of(url);
     let path = url.path();
-    let scopes = if scopes.is_empty() {
-        String::new()
-    } else {
-        format!(" (the description asks for {})", scopes.join(", "))
-    };
+    let scopes = if scopes.is_empty() { String::new() } else { format!(" (the description asks for {})", scopes.join(", ")) };
     let failure = match answer.status {
         200..=299 => return Ok(()),
         300..=399 => return Err(redirect(answer, asked)),
@@ -93,10 +80,7 @@ pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
         ),
         401 => Failure::new(
             Class::CredentialRejected,
-            format!(
-                "{host} rejects the credential for {what}, sent as {}",
-                schemes.join(" and ")
-            ),
+            format!("{host} rejects the credential for {what}, sent as {}", schemes.join(" and ")),
             "put a valid credential where credential_locator points; it is read again at every attempt. If it is meant for another scheme of the description, write it as JSON: {\"<scheme>\": \"...\"}",
         ),
         403 => Failure::new(
@@ -110,12 +94,8 @@ pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
             "check that description and service are of the same version, or name another path in the policy: families: {openapi: {health_path: /v1/status}}",
         ),
         code @ (429 | 503) if code == 429 || answer.header("retry-after").is_some() => {
-            Failure::new(
-                Class::Throttled,
-                format!("{host} says \"later\" to {what}"),
-                "nothing: it is tried again by itself",
-            )
-            .after(retry_after(answer))
+            Failure::new(Class::Throttled, format!("{host} says \"later\" to {what}"), "nothing: it is tried again by itself")
+                .after(retry_after(answer))
         }
         400..=499 => Failure::new(
             Class::Misconfigured,
@@ -133,9 +113,7 @@ pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
 
 fn redirect(answer: &Answer, asked: Asked<'_>) -> Failure {
     let (host, what) = (host_of(asked.url), asked.what);
-    let target = answer
-        .header("location")
-        .and_then(|text| answer.url.join(text).ok());
+    let target = answer.header("location").and_then(|text| answer.url.join(text).ok());
     match target {
         Some(target) if !same_origin(&target, &answer.url) => Failure::new(
             Class::EgressRefused,
@@ -148,10 +126,7 @@ fn redirect(answer: &Answer, asked: Asked<'_>) -> Failure {
 }
 
 fn retry_after(answer: &Answer) -> Duration {
-    let seconds = answer
-        .header("retry-after")
-        .and_then(|text| text.trim().parse::<u64>().ok())
-        .unwrap_or(60);
+    let seconds = answer.header("retry-after").and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(60);
     Duration::from_secs(seconds.clamp(1, 86_400))
 }
 
@@ -171,18 +146,8 @@ pub fn words(answer: &Answer) -> String {
 
 /// The message of an error body, in the fields that services use.
 fn message(body: &Value) -> Option<String> {
-    let names = [
-        "detail",
-        "error_description",
-        "message",
-        "error",
-        "title",
-        "errors",
-        "code",
-    ];
-    let found = names
-        .iter()
-        .find_map(|name| body.get(name).filter(|value| !value.is_null()))?;
+    let names = ["detail", "error_description", "message", "error", "title", "errors", "code"];
+    let found = names.iter().find_map(|name| body.get(name).filter(|value| !value.is_null()))?;
     match found {
         Value::String(text) => Some(text.clone()),
         Value::Object(_) => message(found).or_else(|| Some(found.to_string())),
@@ -191,10 +156,7 @@ fn message(body: &Value) -> Option<String> {
 }
 
 fn short(text: &str) -> String {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(WORDS)
-        .collect()
+    text.chars().filter(|c| !c.is_control()).take(WORDS).collect()
 }
 
 /// Whether a good answer is the kind of value that the description promises: any web server must
@@ -216,25 +178,16 @@ pub fn fits(value: &Value, schema: &Value, asked: Asked<'_>) -> Result<(), Failu
     if !allows(schema, came) && !integer {
         return wrong(&promised(&schema["type"]), came);
     }
-    let Some(properties) = schema["properties"]
-        .as_object()
-        .filter(|properties| !properties.is_empty())
-    else {
+    let Some(properties) = schema["properties"].as_object().filter(|properties| !properties.is_empty()) else {
         return Ok(());
     };
     let Some(object) = value.as_object() else {
         return Ok(());
     };
-    let required = schema["required"]
-        .as_array()
-        .is_some_and(|list| !list.is_empty());
-    if !object.keys().any(|name| properties.contains_key(name)) && (required || !object.is_empty())
-    {
+    let required = schema["required"].as_array().is_some_and(|list| !list.is_empty());
+    if !object.keys().any(|name| properties.contains_key(name)) && (required || !object.is_empty()) {
         let names: Vec<&str> = properties.keys().take(5).map(String::as_str).collect();
-        return wrong(
-            &format!("an object with {}", names.join(", ")),
-            "an object that has none of its fields",
-        );
+        return wrong(&format!("an object with {}", names.join(", ")), "an object that has none of its fields");
     }
     Ok(())
 }
@@ -242,11 +195,7 @@ pub fn fits(value: &Value, schema: &Value, asked: Asked<'_>) -> Result<(), Failu
 /// The promised type or types, for a person.
 fn promised(kind: &Value) -> String {
     match kind {
-        Value::Array(list) => list
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join(" or "),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
         other => other.as_str().unwrap_or_default().to_string(),
     }
 }
@@ -270,25 +219,9 @@ mod tests {
 
     fn judge(status: u16, headers: &[(&str, &str)], body: &str) -> Result<Value, Failure> {
         let url = Url::parse("https://a.example/v1/pets").unwrap();
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_string(), (*value).to_string()))
-            .collect();
-        let answer = Answer {
-            status,
-            headers,
-            body: body.as_bytes().to_vec().into(),
-            url: url.clone(),
-        };
-        json(
-            &answer,
-            Asked {
-                url: &url,
-                what: "listPets",
-                scopes: &["pets:read".into()],
-                schemes: &["bearer".into()],
-            },
-        )
+        let headers = headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
+        let answer = Answer { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
+        json(&answer, Asked { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] })
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
@@ -305,44 +238,23 @@ mod tests {
             (500, Class::Remote),
             (302, Class::Remote),
         ] {
-            assert_eq!(
-                judge(code, &[JSON], "{}").unwrap_err().class,
-                class,
-                "{code}"
-            );
+            assert_eq!(judge(code, &[JSON], "{}").unwrap_err().class, class, "{code}");
         }
         assert_eq!(judge(200, &[JSON], "[]"), Ok(json!([])));
     }
 
     #[test]
     fn pages_and_cut_answers_do_not_pass() {
-        assert_eq!(
-            judge(200, &[("content-type", "text/html")], "<html>")
-                .unwrap_err()
-                .class,
-            Class::WrongService
-        );
-        assert_eq!(
-            judge(200, &[JSON], "<html>").unwrap_err().class,
-            Class::WrongService
-        );
-        assert_eq!(
-            judge(200, &[("content-type", "text/plain")], "ok")
-                .unwrap_err()
-                .class,
-            Class::WrongService
-        );
-        assert_eq!(
-            judge(200, &[JSON], "[{\"id\":1},{").unwrap_err().class,
-            Class::Remote
-        );
+        assert_eq!(judge(200, &[("content-type", "text/html")], "<html>").unwrap_err().class, Class::WrongService);
+        assert_eq!(judge(200, &[JSON], "<html>").unwrap_err().class, Class::WrongService);
+        assert_eq!(judge(200, &[("content-type", "text/plain")], "ok").unwrap_err().class, Class::WrongService);
+        assert_eq!(judge(200, &[JSON], "[{\"id\":1},{").unwrap_err().class, Class::Remote);
         assert_eq!(judge(200, &[JSON], "").unwrap_err().class, Class::Remote);
     }
 
     #[test]
     fn a_denial_names_the_scope_and_the_words_of_the_service() {
-        let failure =
-            judge(403, &[JSON], r#"{"error":{"message":"needs role reader"}}"#).unwrap_err();
+        let failure = judge(403, &[JSON], r#"{"error":{"message":"needs role reader"}}"#).unwrap_err();
         assert!(failure.fix.contains("pets:read"), "{}", failure.fix);
         assert_eq!(failure.detail, "HTTP 403; needs role reader");
     }
@@ -351,24 +263,14 @@ mod tests {
     fn a_redirect_to_another_host_is_named() {
         let failure = judge(302, &[("location", "https://login.example/sso?x=y")], "").unwrap_err();
         assert_eq!(failure.class, Class::EgressRefused);
-        assert!(
-            failure.title.contains("login.example") && !failure.title.contains("x=y"),
-            "{}",
-            failure.title
-        );
+        assert!(failure.title.contains("login.example") && !failure.title.contains("x=y"), "{}", failure.title);
     }
 
     #[test]
     fn another_kind_of_answer_does_not_fit() {
         let url = Url::parse("https://a.example/").unwrap();
-        let asked = Asked {
-            url: &url,
-            what: "x",
-            scopes: &[],
-            schemes: &[],
-        };
-        let pet =
-            json!({"type": "object", "required": ["id"], "properties": {"id": {}, "name": {}}});
+        let asked = Asked { url: &url, what: "x", scopes: &[], schemes: &[] };
+        let pet = json!({"type": "object", "required": ["id"], "properties": {"id": {}, "name": {}}});
         assert!(fits(&json!({"name": 1}), &pet, asked).is_ok());
         assert!(fits(&json!({"ok": true}), &pet, asked).is_err());
         assert!(fits(&json!({}), &pet, asked).is_err());

@@ -112,29 +112,19 @@ fn work(root: &Value) -> usize {
         return 0;
     };
     let operations = operations::read(&library, &servers);
-    let rules = Rules {
-        deny: vec!["*z*".into()],
-        health_path: None,
-    };
+    let rules = Rules { deny: vec!["*z*".into()], health_path: None };
     let credential = Credential::read(Secret::new("t".into()));
     for operation in &operations.list {
         let _ = auth::authorize(&library, &operation.security, Some(&credential));
         if let (Ok(call), Some(record)) = (&operation.call, &operation.answer) {
             assert!(servers.allows(&call.url), "{}", call.url);
-            let asked = classify::Asked {
-                url: &call.url,
-                what: &operation.name,
-                scopes: &[],
-                schemes: &[],
-            };
+            let asked = classify::Asked { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
             let _ = classify::fits(root, &record.schema, asked);
         }
     }
     let _ = select::health(&operations, &rules, &servers, Some("/a"), |_| Fit::Open);
     let _ = select::tiny(&operations, &rules, 20, |_| Fit::Open);
-    streams::catalog(&operations, &rules, Bounds::default())
-        .streams
-        .len()
+    streams::catalog(&operations, &rules, Bounds::default()).streams.len()
 }
 
 proptest! {
@@ -164,8 +154,9 @@ proptest! {
 fn web() -> Value {
     let schemas: Map<String, Value> = (0..200)
         .map(|i| {
-            let properties: Map<String, Value> =
-                (0..10).map(|p| (format!("p{p}"), json!({"$ref": format!("#/components/schemas/S{}", (i * 7 + p * 13 + 1) % 200)}))).collect();
+            let properties: Map<String, Value> = (0..10)
+                .map(|p| (format!("p{p}"), json!({"$ref": format!("#/components/schemas/S{}", (i * 7 + p * 13 + 1) % 200)})))
+                .collect();
             (format!("S{i}"), json!({"type": "object", "description": "x".repeat(3000), "properties": properties}))
         })
         .collect();
@@ -191,9 +182,5 @@ fn a_web_of_references_is_not_unfolded() {
     let catalog = streams::catalog(&operations, &Rules::default(), Bounds::default());
     assert_eq!((catalog.streams.len(), catalog.truncated), (1000, false));
     // Unfolded, each of them would have ten to the power of its depth values.
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

@@ -29,20 +29,11 @@ pub struct Loaded {
 /// # Errors
 /// Those of the wire; `CredentialRejected` and the like when the description is protected;
 /// `WrongService` or `NotFound` when no candidate holds one.
-pub async fn load(
-    wire: &dyn Wire,
-    address: &Address,
-    credential: Option<&Credential>,
-) -> Result<Loaded, Failure> {
+pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Credential>) -> Result<Loaded, Failure> {
     let mut best: Option<Failure> = None;
     for candidate in &address.candidates {
         let (answer, protected) = fetch(wire, candidate, credential).await?;
-        let asked = Asked {
-            url: candidate,
-            what: "the description",
-            scopes: &[],
-            schemes: &sent_as(protected.as_ref()),
-        };
+        let asked = Asked { url: candidate, what: "the description", scopes: &[], schemes: &sent_as(protected.as_ref()) };
         if let Err(failure) = classify::status(&answer, asked) {
             if matches!(answer.status, 401 | 403 | 429 | 500..) {
                 return Err(failure);
@@ -56,11 +47,7 @@ pub async fn load(
             let fix = "name the URL where the description is really served in resource_ids";
             return Err(Failure::new(
                 Class::EgressRefused,
-                format!(
-                    "{} sends the description on to {}",
-                    host_of(candidate),
-                    host_of(&answer.url)
-                ),
+                format!("{} sends the description on to {}", host_of(candidate), host_of(&answer.url)),
                 fix,
             ));
         }
@@ -70,13 +57,8 @@ pub async fn load(
             Ok(mut description) => {
                 let root = std::mem::take(&mut description.root);
                 let library = Library::new(description.url.clone(), root);
-                let library =
-                    complete(wire, library, description.bytes, protected.as_ref()).await?;
-                return Ok(Loaded {
-                    description,
-                    library,
-                    protected: protected.is_some(),
-                });
+                let library = complete(wire, library, description.bytes, protected.as_ref()).await?;
+                return Ok(Loaded { description, library, protected: protected.is_some() });
             }
             Err(unusable) if unusable.look_on => {
                 best.get_or_insert(unusable.failure);
@@ -117,11 +99,15 @@ async fn complete(
         }
         for url in missing {
             if library.count() >= MAX_DOCUMENTS {
-                library.refuse(url, format!("the description refers to more than {MAX_DOCUMENTS} documents; the rest is not read"));
+                library
+                    .refuse(url, format!("the description refers to more than {MAX_DOCUMENTS} documents; the rest is not read"));
                 continue;
             }
             if bytes >= MAX_TOTAL {
-                library.refuse(url, format!("the description and its parts are longer than {} MiB; the rest is not read", MAX_TOTAL >> 20));
+                library.refuse(
+                    url,
+                    format!("the description and its parts are longer than {} MiB; the rest is not read", MAX_TOTAL >> 20),
+                );
                 continue;
             }
             match fetch_part(wire, &url, header).await {
@@ -130,12 +116,7 @@ async fn complete(
                     library.add(url, value);
                 }
                 // A throttle or a broken line says nothing about the document.
-                Err(failure)
-                    if matches!(
-                        failure.class,
-                        Class::Throttled | Class::Network | Class::BreakerOpen
-                    ) =>
-                {
+                Err(failure) if matches!(failure.class, Class::Throttled | Class::Network | Class::BreakerOpen) => {
                     return Err(failure);
                 }
                 Err(failure) => library.refuse(url, failure.title),
@@ -144,38 +125,15 @@ async fn complete(
     }
 }
 
-async fn fetch_part(
-    wire: &dyn Wire,
-    url: &Url,
-    header: Option<&(String, Secret)>,
-) -> Result<(Value, usize), Failure> {
-    let answer = wire
-        .http(request(url, header.cloned().into_iter().collect()))
-        .await?;
-    classify::status(
-        &answer,
-        Asked {
-            url,
-            what: "a part of the description",
-            scopes: &[],
-            schemes: &sent_as(header),
-        },
-    )?;
+async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
+    let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
+    classify::status(&answer, Asked { url, what: "a part of the description", scopes: &[], schemes: &sent_as(header) })?;
     let body = answer.body;
     let length = body.len();
     let path = url.path().to_string();
-    let parsed = offload(move || {
-        std::str::from_utf8(&body)
-            .map_err(|error| error.to_string())
-            .and_then(parse::parse)
-    })
-    .await?;
+    let parsed = offload(move || std::str::from_utf8(&body).map_err(|error| error.to_string()).and_then(parse::parse)).await?;
     parsed.map(|value| (value, length)).map_err(|words| {
-        Failure::new(
-            Class::Remote,
-            format!("{path} cannot be read: {words}"),
-            "have the service mend its description",
-        )
+        Failure::new(Class::Remote, format!("{path} cannot be read: {words}"), "have the service mend its description")
     })
 }
 
@@ -193,10 +151,7 @@ async fn fetch(
     let challenge = answer.header("www-authenticate").unwrap_or_default();
     match credential.and_then(|credential| auth::for_document(credential, challenge)) {
         None => Ok((answer, None)),
-        Some(header) => Ok((
-            wire.http(request(url, vec![header.clone()])).await?,
-            Some(header),
-        )),
+        Some(header) => Ok((wire.http(request(url, vec![header.clone()])).await?, Some(header))),
     }
 }
 
@@ -206,32 +161,17 @@ fn sent_as(header: Option<&(String, Secret)>) -> Vec<String> {
 }
 
 fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> Request {
-    headers.push((
-        "accept".into(),
-        Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into()),
-    ));
-    Request {
-        method: Method::Get,
-        url: url.clone(),
-        headers,
-        max_bytes: MAX_BYTES,
-        follow_redirects: true,
-    }
+    headers.push(("accept".into(), Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into())));
+    Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_BYTES, follow_redirects: true }
 }
 
 /// Runs bounded but long work where it does not hold up other connections.
 ///
 /// # Errors
 /// `Bug` when it panics.
-pub async fn offload<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
+pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Failure::new(
-            Class::Bug,
-            "reading a description failed inside AAM",
-            "report it with the description",
-        )
-        .detail(error.to_string())
+        Failure::new(Class::Bug, "reading a description failed inside AAM", "report it with the description")
+            .detail(error.to_string())
     })
 }

@@ -72,49 +72,26 @@ impl Engine for OpenApiEngine {
     }
 
     fn account(&self, resource_id: &str, _policy: &Policy) -> String {
-        Address::parse(resource_id)
-            .map(|address| address.host())
-            .unwrap_or_default()
+        Address::parse(resource_id).map(|address| address.host()).unwrap_or_default()
     }
 
     fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall> {
         let Ok(address) = Address::parse(resource_id) else {
             return Vec::new();
         };
-        let call = |host: String, path: &str| PlannedCall {
-            method: "GET".into(),
-            host,
-            path: path.into(),
-        };
-        let mut calls: Vec<PlannedCall> = address
-            .candidates
-            .iter()
-            .map(|url| call(host_of(url), url.path()))
-            .collect();
+        let call = |host: String, path: &str| PlannedCall { method: "GET".into(), host, path: path.into() };
+        let mut calls: Vec<PlannedCall> = address.candidates.iter().map(|url| call(host_of(url), url.path())).collect();
         calls.push(call(address.host(), "GET operations of the description"));
-        let elsewhere = policy
-            .family(FAMILY)
-            .base_url
-            .and_then(|text| Url::parse(&text).ok())
-            .map(|url| host_of(&url));
+        let elsewhere = policy.family(FAMILY).base_url.and_then(|text| Url::parse(&text).ok()).map(|url| host_of(&url));
         if let Some(host) = elsewhere.filter(|host| *host != address.host()) {
-            calls.push(call(
-                host,
-                "GET operations of the description, if its servers name this host",
-            ));
+            calls.push(call(host, "GET operations of the description, if its servers name this host"));
         }
         calls
     }
 
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
         Box::pin(async move {
-            let Target {
-                resource_id,
-                credential,
-                policy,
-                session,
-                ..
-            } = target;
+            let Target { resource_id, credential, policy, session, .. } = target;
             OpenApiEngine::open_over(Arc::new(session), &resource_id, credential, &policy).await
         })
     }

@@ -53,12 +53,8 @@ pub fn read(library: &Library, servers: &Servers) -> Operations {
     let mut bytes = 0;
     let mut names = BTreeSet::new();
     let root = library.root();
-    let mut paths: Vec<(&str, Node<'_>)> = root
-        .get("paths")
-        .into_iter()
-        .flat_map(Node::fields)
-        .filter(|(path, _)| path.starts_with('/'))
-        .collect();
+    let mut paths: Vec<(&str, Node<'_>)> =
+        root.get("paths").into_iter().flat_map(Node::fields).filter(|(path, _)| path.starts_with('/')).collect();
     paths.sort_unstable_by_key(|(path, _)| *path);
     for (path, item) in paths {
         let item = match library.follow(item) {
@@ -69,9 +65,7 @@ pub fn read(library: &Library, servers: &Servers) -> Operations {
             }
         };
         for method in ["post", "put", "patch", "delete"] {
-            found
-                .writing
-                .extend(item.get(method).map(|operation| security(operation, root)));
+            found.writing.extend(item.get(method).map(|operation| security(operation, root)));
         }
         let Some(get) = item.get("get").filter(|get| get.value.is_object()) else {
             continue;
@@ -81,22 +75,12 @@ pub fn read(library: &Library, servers: &Servers) -> Operations {
             found.truncated = true;
             continue;
         }
-        let mut name = get
-            .text("operationId")
-            .filter(|id| !id.is_empty())
-            .unwrap_or(path)
-            .chars()
-            .take(200)
-            .collect::<String>();
+        let mut name = get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path).chars().take(200).collect::<String>();
         // Ids ought to be unique and often are not; a path always is.
         if !names.insert(name.clone()) {
             name = path.to_string();
         }
-        let answer = if bytes < MAX_SCHEMA_BYTES {
-            answer(library, get)
-        } else {
-            Ok(None)
-        };
+        let answer = if bytes < MAX_SCHEMA_BYTES { answer(library, get) } else { Ok(None) };
         let answer = match answer {
             Ok(schema) => schema.map(|schema| record(expander.expand(schema), path)),
             Err(reason) => {
@@ -104,20 +88,14 @@ pub fn read(library: &Library, servers: &Servers) -> Operations {
                 continue;
             }
         };
-        if let Some(reason) = answer
-            .as_ref()
-            .and_then(|record| record.schema["x-aam-unresolved"].as_str())
-        {
+        if let Some(reason) = answer.as_ref().and_then(|record| record.schema["x-aam-unresolved"].as_str()) {
             found.skipped.push((name, reason.to_string()));
             continue;
         }
         bytes += answer.as_ref().map_or(0, |record| size(&record.schema));
         found.truncated |= bytes >= MAX_SCHEMA_BYTES;
         let parameters = parameters(library, item, get);
-        let base = servers
-            .of(get)
-            .or_else(|| servers.of(item))
-            .unwrap_or_else(|| servers.base());
+        let base = servers.of(get).or_else(|| servers.of(item)).unwrap_or_else(|| servers.base());
         found.list.push(Operation {
             call: base.and_then(|base| call(&base, path, &parameters)),
             limit: limit(&parameters),
@@ -136,27 +114,17 @@ fn answer<'a>(library: &'a Library, operation: Node<'a>) -> Result<Option<Node<'
     let Some(responses) = operation.get("responses") else {
         return Ok(None);
     };
-    let mut good: Vec<&str> = responses
-        .fields()
-        .map(|(code, _)| code)
-        .filter(|code| code.starts_with('2') && *code != "200")
-        .collect();
+    let mut good: Vec<&str> =
+        responses.fields().map(|(code, _)| code).filter(|code| code.starts_with('2') && *code != "200").collect();
     good.sort_unstable();
     for code in ["200"].into_iter().chain(good).chain(["default"]) {
         let Some(response) = responses.get(code) else {
             continue;
         };
         let response = library.follow(response)?;
-        let json = response
-            .get("content")
-            .into_iter()
-            .flat_map(Node::fields)
-            .find(|(kind, _)| may_be_json(kind));
+        let json = response.get("content").into_iter().flat_map(Node::fields).find(|(kind, _)| may_be_json(kind));
         if let Some((_, media)) = json {
-            return Ok(Some(media.get("schema").unwrap_or(Node {
-                document: media.document,
-                value: &Value::Bool(true),
-            })));
+            return Ok(Some(media.get("schema").unwrap_or(Node { document: media.document, value: &Value::Bool(true) })));
         }
     }
     Ok(None)
@@ -170,30 +138,17 @@ fn may_be_json(media: &str) -> bool {
 /// Whether a media type is JSON: `application/json`, `text/json`, `…+json`.
 #[must_use]
 pub fn is_json(media: &str) -> bool {
-    let bare = media
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let bare = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     bare == "application/json" || bare == "text/json" || bare.ends_with("+json")
 }
 
 /// What an operation asks for: its own `security`, else that of the description.
 fn security(operation: Node<'_>, root: Node<'_>) -> Vec<Way> {
     let declared = operation.get("security").or_else(|| root.get("security"));
-    let scopes = |node: Node<'_>| {
-        node.items()
-            .filter_map(|scope| scope.value.as_str().map(str::to_string))
-            .collect()
-    };
+    let scopes = |node: Node<'_>| node.items().filter_map(|scope| scope.value.as_str().map(str::to_string)).collect();
     declared
         .into_iter()
         .flat_map(Node::items)
-        .map(|way| {
-            way.fields()
-                .map(|(name, list)| (name.to_string(), scopes(list)))
-                .collect()
-        })
+        .map(|way| way.fields().map(|(name, list)| (name.to_string(), scopes(list))).collect())
         .collect()
 }

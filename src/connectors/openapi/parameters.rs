@@ -11,17 +11,8 @@ use url::Url;
 const MAX_PARAMETERS: usize = 200;
 
 /// Parameter names by which services limit a page, the best first.
-pub const LIMIT_NAMES: [&str; 9] = [
-    "limit",
-    "per_page",
-    "perPage",
-    "pageSize",
-    "page_size",
-    "$top",
-    "maxResults",
-    "max_results",
-    "count",
-];
+pub const LIMIT_NAMES: [&str; 9] =
+    ["limit", "per_page", "perPage", "pageSize", "page_size", "$top", "maxResults", "max_results", "count"];
 
 /// A GET that can be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,20 +39,8 @@ impl Limit {
         if self.allowed.is_empty() {
             return wanted.min(self.maximum).max(self.minimum);
         }
-        let fits = self
-            .allowed
-            .iter()
-            .copied()
-            .filter(|value| *value <= wanted && *value > 0)
-            .max();
-        fits.or_else(|| {
-            self.allowed
-                .iter()
-                .copied()
-                .filter(|value| *value > 0)
-                .min()
-        })
-        .unwrap_or(wanted)
+        let fits = self.allowed.iter().copied().filter(|value| *value <= wanted && *value > 0).max();
+        fits.or_else(|| self.allowed.iter().copied().filter(|value| *value > 0).min()).unwrap_or(wanted)
     }
 }
 
@@ -77,28 +56,13 @@ pub struct Parameter {
 /// The parameters of path item and operation; the operation's replace the item's.
 pub fn parameters<'a>(library: &'a Library, item: Node<'a>, operation: Node<'a>) -> Vec<Parameter> {
     let mut list: Vec<Parameter> = Vec::new();
-    let nodes = [operation, item]
-        .into_iter()
-        .filter_map(|node| node.get("parameters"))
-        .flat_map(Node::items);
+    let nodes = [operation, item].into_iter().filter_map(|node| node.get("parameters")).flat_map(Node::items);
     for node in nodes.take(MAX_PARAMETERS) {
         // One that cannot be read may be required, so it counts as such.
-        let unreadable = || Parameter {
-            name: "(unreadable)".into(),
-            place: "query".into(),
-            required: true,
-            value: None,
-            schema: Value::Null,
-        };
-        let parameter = library
-            .follow(node)
-            .ok()
-            .and_then(|node| parameter(library, node))
-            .unwrap_or_else(unreadable);
-        if !list
-            .iter()
-            .any(|known| known.name == parameter.name && known.place == parameter.place)
-        {
+        let unreadable =
+            || Parameter { name: "(unreadable)".into(), place: "query".into(), required: true, value: None, schema: Value::Null };
+        let parameter = library.follow(node).ok().and_then(|node| parameter(library, node)).unwrap_or_else(unreadable);
+        if !list.iter().any(|known| known.name == parameter.name && known.place == parameter.place) {
             list.push(parameter);
         }
     }
@@ -106,17 +70,14 @@ pub fn parameters<'a>(library: &'a Library, item: Node<'a>, operation: Node<'a>)
 }
 
 fn parameter<'a>(library: &'a Library, node: Node<'a>) -> Option<Parameter> {
-    let schema = node
-        .get("schema")
-        .and_then(|schema| library.follow(schema).ok());
+    let schema = node.get("schema").and_then(|schema| library.follow(schema).ok());
     let of_schema = |name: &str| schema.and_then(|schema| schema.value.get(name));
     let examples = node
         .get("examples")
         .into_iter()
         .flat_map(Node::fields)
         .find_map(|(_, example)| library.follow(example).ok()?.value.get("value"));
-    let first_of =
-        |list: Option<&'a Value>| list.and_then(Value::as_array).and_then(|list| list.first());
+    let first_of = |list: Option<&'a Value>| list.and_then(Value::as_array).and_then(|list| list.first());
     let candidates = [
         of_schema("const"),
         of_schema("default"),
@@ -130,10 +91,7 @@ fn parameter<'a>(library: &'a Library, node: Node<'a>) -> Option<Parameter> {
         name: node.text("name")?.to_string(),
         required: place == "path" || node.value.get("required") == Some(&Value::Bool(true)),
         value: candidates.into_iter().flatten().find_map(primitive),
-        schema: schema
-            .map(|schema| schema.value.clone())
-            .filter(|schema| schema.to_string().len() < 4096)
-            .unwrap_or_default(),
+        schema: schema.map(|schema| schema.value.clone()).filter(|schema| schema.to_string().len() < 4096).unwrap_or_default(),
         place,
     })
 }
@@ -153,37 +111,18 @@ pub fn call(base: &Url, path: &str, parameters: &[Parameter]) -> Result<Call, St
     let mut query = Vec::new();
     let mut headers = Vec::new();
     for parameter in parameters.iter().filter(|parameter| parameter.required) {
-        let Parameter {
-            name, place, value, ..
-        } = parameter;
+        let Parameter { name, place, value, .. } = parameter;
         let Some(value) = value else {
-            return Err(format!(
-                "the {place} parameter {name} is required and has no default or example"
-            ));
+            return Err(format!("the {place} parameter {name} is required and has no default or example"));
         };
         match place.as_str() {
-            "path" => {
-                path = path.replace(
-                    &format!("{{{name}}}"),
-                    &utf8_percent_encode(value, NON_ALPHANUMERIC).to_string(),
-                )
-            }
+            "path" => path = path.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()),
             "query" | "cookie" if looks_secret(name) => {
-                return Err(format!(
-                    "the {place} parameter {name} looks like a secret, and no secret is sent so"
-                ));
+                return Err(format!("the {place} parameter {name} looks like a secret, and no secret is sent so"));
             }
             "query" => query.push((name.clone(), value.clone())),
             "header" => {
-                let standard = [
-                    "authorization",
-                    "accept",
-                    "content-type",
-                    "host",
-                    "cookie",
-                    "content-length",
-                    "connection",
-                ];
+                let standard = ["authorization", "accept", "content-type", "host", "cookie", "content-length", "connection"];
                 if !standard.contains(&name.to_ascii_lowercase().as_str()) {
                     if !is_header(name, value) {
                         return Err(format!("the header parameter {name} cannot be sent"));
@@ -192,9 +131,7 @@ pub fn call(base: &Url, path: &str, parameters: &[Parameter]) -> Result<Call, St
                 }
             }
             _ => {
-                return Err(format!(
-                    "the {place} parameter {name} is required, and such are not sent"
-                ));
+                return Err(format!("the {place} parameter {name} is required, and such are not sent"));
             }
         }
     }
@@ -223,21 +160,12 @@ pub fn is_header(name: &str, value: &str) -> bool {
 
 pub fn limit(parameters: &[Parameter]) -> Option<Limit> {
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    let parameter = LIMIT_NAMES.iter().find_map(|name| {
-        parameters
-            .iter()
-            .find(|parameter| parameter.place == "query" && same(&parameter.name, name))
-    })?;
+    let parameter = LIMIT_NAMES
+        .iter()
+        .find_map(|name| parameters.iter().find(|parameter| parameter.place == "query" && same(&parameter.name, name)))?;
     // Pydantic says "integer or null" with anyOf; the bounds are then in the branch.
-    let branches = parameter.schema["anyOf"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let number = |name: &str| {
-        std::iter::once(&parameter.schema)
-            .chain(&branches)
-            .find_map(|schema| schema[name].as_u64())
-    };
+    let branches = parameter.schema["anyOf"].as_array().cloned().unwrap_or_default();
+    let number = |name: &str| std::iter::once(&parameter.schema).chain(&branches).find_map(|schema| schema[name].as_u64());
     let bound = |name: &str, exclusive: &str| match (number(name), &parameter.schema[exclusive]) {
         (Some(value), Value::Bool(true)) => (Some(value), true),
         (_, Value::Number(value)) => (value.as_u64(), true),
@@ -251,16 +179,6 @@ pub fn limit(parameters: &[Parameter]) -> Option<Limit> {
         (Some(value), true) => value.saturating_sub(1),
         (value, _) => value.unwrap_or(u64::MAX),
     };
-    let allowed = parameter.schema["enum"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_u64)
-        .collect();
-    Some(Limit {
-        name: parameter.name.clone(),
-        minimum,
-        maximum: maximum.max(1),
-        allowed,
-    })
+    let allowed = parameter.schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    Some(Limit { name: parameter.name.clone(), minimum, maximum: maximum.max(1), allowed })
 }

@@ -22,28 +22,18 @@ pub fn parse(text: &str) -> Result<Value, String> {
     if text.len() as u64 > MAX_BYTES {
         return Err(format!("it is longer than {} MiB", MAX_BYTES >> 20));
     }
-    let mut limits = Limits {
-        nodes: MAX_NODES,
-        text: MAX_TEXT,
-    };
-    let seed = Node {
-        limits: &mut limits,
-        depth: MAX_DEPTH,
-    };
+    let mut limits = Limits { nodes: MAX_NODES, text: MAX_TEXT };
+    let seed = Node { limits: &mut limits, depth: MAX_DEPTH };
     if text.trim_start().starts_with(['{', '[']) {
         let mut json = serde_json::Deserializer::from_str(text);
-        let value = seed
-            .deserialize(&mut json)
-            .map_err(|error| format!("JSON: {error}"))?;
+        let value = seed.deserialize(&mut json).map_err(|error| format!("JSON: {error}"))?;
         json.end().map_err(|error| format!("JSON: {error}"))?;
         return Ok(value);
     }
     nesting(text)?;
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let first = documents.next().ok_or("YAML: the text is empty")?;
-    let value = seed
-        .deserialize(first)
-        .map_err(|error| format!("YAML: {error}"))?;
+    let value = seed.deserialize(first).map_err(|error| format!("YAML: {error}"))?;
     if documents.next().is_some() {
         return Err("YAML: there is more than one document in the text".into());
     }
@@ -60,16 +50,10 @@ fn nesting(text: &str) -> Result<(), String> {
             _ => {}
         }
         if open > MAX_OPEN {
-            return Err(format!(
-                "YAML: more than {MAX_OPEN} brackets are open at one place"
-            ));
+            return Err(format!("YAML: more than {MAX_OPEN} brackets are open at one place"));
         }
     }
-    let stacked = |line: &str| {
-        line.split_ascii_whitespace()
-            .take_while(|word| matches!(*word, "-" | "?" | ":"))
-            .count()
-    };
+    let stacked = |line: &str| line.split_ascii_whitespace().take_while(|word| matches!(*word, "-" | "?" | ":")).count();
     if text.lines().any(|line| stacked(line) > MAX_DEPTH) {
         return Err(format!("YAML: nested deeper than {MAX_DEPTH}"));
     }
@@ -83,18 +67,13 @@ struct Limits {
 
 impl Limits {
     fn node<E: serde::de::Error>(&mut self) -> Result<(), E> {
-        self.nodes = self
-            .nodes
-            .checked_sub(1)
-            .ok_or_else(|| E::custom(format!("more than {MAX_NODES} values")))?;
+        self.nodes = self.nodes.checked_sub(1).ok_or_else(|| E::custom(format!("more than {MAX_NODES} values")))?;
         Ok(())
     }
 
     fn text<E: serde::de::Error>(&mut self, length: usize) -> Result<(), E> {
-        self.text = self
-            .text
-            .checked_sub(length)
-            .ok_or_else(|| E::custom(format!("more than {} MiB of text", MAX_TEXT >> 20)))?;
+        self.text =
+            self.text.checked_sub(length).ok_or_else(|| E::custom(format!("more than {} MiB of text", MAX_TEXT >> 20)))?;
         Ok(())
     }
 }
@@ -134,9 +113,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("a number is infinite or not a number"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is infinite or not a number"))
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
@@ -149,38 +126,23 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let depth = self
-            .depth
-            .checked_sub(1)
-            .ok_or_else(|| A::Error::custom(format!("nested deeper than {MAX_DEPTH}")))?;
+        let depth = self.depth.checked_sub(1).ok_or_else(|| A::Error::custom(format!("nested deeper than {MAX_DEPTH}")))?;
         let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(Node {
-            limits: &mut *self.limits,
-            depth,
-        })? {
+        while let Some(item) = items.next_element_seed(Node { limits: &mut *self.limits, depth })? {
             list.push(item);
         }
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let depth = self
-            .depth
-            .checked_sub(1)
-            .ok_or_else(|| A::Error::custom(format!("nested deeper than {MAX_DEPTH}")))?;
+        let depth = self.depth.checked_sub(1).ok_or_else(|| A::Error::custom(format!("nested deeper than {MAX_DEPTH}")))?;
         let mut map = Map::new();
         // YAML writes status codes as numbers; asked for a string, its parser gives the text.
         while let Some(key) = entries.next_key::<String>()? {
             self.limits.text(key.len())?;
-            let value = entries.next_value_seed(Node {
-                limits: &mut *self.limits,
-                depth,
-            })?;
+            let value = entries.next_value_seed(Node { limits: &mut *self.limits, depth })?;
             if map.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(format!(
-                    "the key {:?} is there twice",
-                    key.chars().take(80).collect::<String>()
-                )));
+                return Err(A::Error::custom(format!("the key {:?} is there twice", key.chars().take(80).collect::<String>())));
             }
         }
         merge(&mut map);
@@ -213,37 +175,24 @@ mod tests {
 
     #[test]
     fn a_megabyte_is_read_at_once() {
-        let schema = serde_json::json!({"type": "object", "properties": {"id": {"type": "integer", "description": "x".repeat(100)}}});
-        let schemas: Map<String, Value> = (0..6000)
-            .map(|i| (format!("S{i}"), schema.clone()))
-            .collect();
+        let schema =
+            serde_json::json!({"type": "object", "properties": {"id": {"type": "integer", "description": "x".repeat(100)}}});
+        let schemas: Map<String, Value> = (0..6000).map(|i| (format!("S{i}"), schema.clone())).collect();
         let text = serde_json::json!({"schemas": schemas}).to_string();
         assert!(text.len() > 1 << 20);
         let begun = Instant::now();
         assert!(parse(&text).is_ok());
         // Unoptimised and beside other work; optimised it is under 100 ms.
-        assert!(
-            begun.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
     #[test]
     fn duplicates_and_tags_are_errors() {
-        assert!(
-            parse("{\"a\":1,\"a\":2}")
-                .unwrap_err()
-                .contains("\"a\" is there twice")
-        );
+        assert!(parse("{\"a\":1,\"a\":2}").unwrap_err().contains("\"a\" is there twice"));
         assert!(parse("a: 1\na: 2\n").unwrap_err().contains("twice"));
         assert!(parse("a: .nan\n").is_err());
         assert!(parse("a: !thing {b: 1}\n").is_err());
-        assert!(
-            parse("a: 1\n---\nb: 2\n")
-                .unwrap_err()
-                .contains("more than one document")
-        );
+        assert!(parse("a: 1\n---\nb: 2\n").unwrap_err().contains("more than one document"));
     }
 
     #[test]
@@ -253,11 +202,7 @@ mod tests {
             let names = vec![format!("*a{}", level - 1); 10].join(",");
             laughs.push_str(&format!("a{level}: &a{level} [{names}]\n"));
         }
-        let long = format!(
-            "a: &a {}\nb: [{}]\n",
-            "x".repeat(1 << 20),
-            vec!["*a"; 200].join(",")
-        );
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 200].join(","));
         let texts = [
             laughs,
             long,
@@ -270,12 +215,7 @@ mod tests {
         for text in texts {
             let begun = Instant::now();
             let words = parse(&text).unwrap_err();
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "{} took {:?}",
-                &text[..20],
-                begun.elapsed()
-            );
+            assert!(begun.elapsed() < Duration::from_secs(20), "{} took {:?}", &text[..20], begun.elapsed());
             assert!(words.len() < 500, "{words}");
         }
     }

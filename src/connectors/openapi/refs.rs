@@ -25,32 +25,18 @@ impl<'a> Node<'a> {
     /// A field of this value, in the same document.
     #[must_use]
     pub fn get(self, name: &str) -> Option<Node<'a>> {
-        self.value.get(name).map(|value| Node {
-            document: self.document,
-            value,
-        })
+        self.value.get(name).map(|value| Node { document: self.document, value })
     }
 
     /// The items, in the same document; empty for what is no array.
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
-        self.value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(move |value| Node {
-                document: self.document,
-                value,
-            })
+        self.value.as_array().into_iter().flatten().map(move |value| Node { document: self.document, value })
     }
 
     /// The fields, in the same document; empty for what is no object.
     pub fn fields(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
         let document = self.document;
-        self.value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(move |(name, value)| (name.as_str(), Node { document, value }))
+        self.value.as_object().into_iter().flatten().map(move |(name, value)| (name.as_str(), Node { document, value }))
     }
 
     /// The text of a field.
@@ -79,11 +65,7 @@ impl Library {
     /// A library of one description.
     #[must_use]
     pub fn new(url: Url, root: Value) -> Library {
-        let mut library = Library {
-            documents: Vec::new(),
-            index: BTreeMap::new(),
-            refused: BTreeMap::new(),
-        };
+        let mut library = Library { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
         library.add(url, root);
         library
     }
@@ -111,10 +93,7 @@ impl Library {
     #[must_use]
     pub fn root(&self) -> Node<'_> {
         static NOTHING: Value = Value::Null;
-        Node {
-            document: 0,
-            value: self.documents.first().map_or(&NOTHING, |(_, value)| value),
-        }
+        Node { document: 0, value: self.documents.first().map_or(&NOTHING, |(_, value)| value) }
     }
 
     /// What `node` stands for: itself, or what its `$ref`s lead to.
@@ -142,48 +121,29 @@ impl Library {
                 key.set_fragment(None);
                 let key = key.to_string();
                 let Some(found) = self.index.get(&key) else {
-                    return Err(self
-                        .refused
-                        .get(&key)
-                        .cloned()
-                        .unwrap_or_else(|| format!("$ref {} was not read", short())));
+                    return Err(self.refused.get(&key).cloned().unwrap_or_else(|| format!("$ref {} was not read", short())));
                 };
-                (
-                    *found,
-                    text.split_once('#').map_or("", |(_, fragment)| fragment),
-                )
+                (*found, text.split_once('#').map_or("", |(_, fragment)| fragment))
             }
         };
-        let pointer = percent_decode_str(fragment)
-            .decode_utf8()
-            .map_err(|_| format!("$ref {} is no UTF-8", short()))?;
+        let pointer = percent_decode_str(fragment).decode_utf8().map_err(|_| format!("$ref {} is no UTF-8", short()))?;
         if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!(
-                "$ref {} names an anchor; only JSON pointers are followed",
-                short()
-            ));
+            return Err(format!("$ref {} names an anchor; only JSON pointers are followed", short()));
         }
         let (_, root) = self.documents.get(document).ok_or("the document is gone")?;
-        let value =
-            walk(root, &pointer).ok_or_else(|| format!("$ref {} leads to nothing", short()))?;
+        let value = walk(root, &pointer).ok_or_else(|| format!("$ref {} leads to nothing", short()))?;
         Ok(Node { document, value })
     }
 
     /// The absolute URL of a remote reference, if it may be read at all.
     fn target(&self, document: usize, text: &str) -> Result<Url, String> {
         let (base, _) = self.documents.get(document).ok_or("the document is gone")?;
-        let target = base
-            .join(text)
-            .map_err(|_| "a $ref is no URL".to_string())?;
+        let target = base.join(text).map_err(|_| "a $ref is no URL".to_string())?;
         let (home, _) = self.documents.first().ok_or("the document is gone")?;
         if !same_origin(&target, home) {
             return Err(format!(
                 "a $ref leads to {}, and only documents of {} itself are read",
-                if host_of(&target).is_empty() {
-                    target.scheme().to_string()
-                } else {
-                    host_of(&target)
-                },
+                if host_of(&target).is_empty() { target.scheme().to_string() } else { host_of(&target) },
                 host_of(home)
             ));
         }
@@ -215,11 +175,7 @@ impl Library {
                 }
             }
             todo.extend(node.items());
-            todo.extend(
-                node.fields()
-                    .filter(|(name, _)| !matches!(*name, "example" | "examples"))
-                    .map(|(_, value)| value),
-            );
+            todo.extend(node.fields().filter(|(name, _)| !matches!(*name, "example" | "examples")).map(|(_, value)| value));
         }
         found
     }
@@ -245,9 +201,7 @@ impl Library {
             nodes.extend(item.get("parameters"));
             if item.value.get("$ref").is_some() {
                 match self.follow(item) {
-                    Ok(item) => {
-                        nodes.extend(item.get("get").into_iter().chain(item.get("parameters")))
-                    }
+                    Ok(item) => nodes.extend(item.get("get").into_iter().chain(item.get("parameters"))),
                     Err(_) => nodes.push(item),
                 }
             }
@@ -260,11 +214,8 @@ impl Library {
 /// none needs unescaping.
 fn walk<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
     pointer.split('/').skip(1).try_fold(root, |value, token| {
-        let token = if token.contains('~') {
-            Cow::Owned(token.replace("~1", "/").replace("~0", "~"))
-        } else {
-            Cow::Borrowed(token)
-        };
+        let token =
+            if token.contains('~') { Cow::Owned(token.replace("~1", "/").replace("~0", "~")) } else { Cow::Borrowed(token) };
         match value {
             Value::Object(map) => map.get(token.as_ref()),
             Value::Array(list) => list.get(token.parse::<usize>().ok()?),
@@ -279,20 +230,12 @@ mod tests {
     use serde_json::json;
 
     fn library(root: Value) -> Library {
-        Library::new(
-            Url::parse("https://a.example/v1/openapi.json").unwrap(),
-            root,
-        )
+        Library::new(Url::parse("https://a.example/v1/openapi.json").unwrap(), root)
     }
 
     fn follow(library: &Library, reference: &str) -> Result<Value, String> {
         let node = json!({"$ref": reference});
-        library
-            .follow(Node {
-                document: 0,
-                value: &node,
-            })
-            .map(|found| found.value.clone())
+        library.follow(Node { document: 0, value: &node }).map(|found| found.value.clone())
     }
 
     #[test]
@@ -301,22 +244,14 @@ mod tests {
         assert_eq!(follow(&library, "#/paths/~1a~1{id}/x~0y"), Ok(json!(1)));
         assert_eq!(follow(&library, "#/paths/~1a~1%7Bid%7D/x~0y"), Ok(json!(1)));
         assert_eq!(follow(&library, "#/with%20space"), Ok(json!(2)));
-        assert!(
-            follow(&library, "#/nowhere")
-                .unwrap_err()
-                .contains("leads to nothing")
-        );
+        assert!(follow(&library, "#/nowhere").unwrap_err().contains("leads to nothing"));
         assert!(follow(&library, "#anchor").unwrap_err().contains("anchor"));
     }
 
     #[test]
     fn circles_end() {
         let library = library(json!({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}));
-        assert!(
-            follow(&library, "#/a")
-                .unwrap_err()
-                .contains("back to itself")
-        );
+        assert!(follow(&library, "#/a").unwrap_err().contains("back to itself"));
     }
 
     #[test]
@@ -329,31 +264,12 @@ mod tests {
             {"$ref": "file:///etc/passwd"}
         ]}, "post": {"$ref": "never.json"}}}}));
         let wanted: Vec<String> = library.missing().iter().map(Url::to_string).collect();
-        assert_eq!(
-            wanted,
-            [
-                "https://a.example/v1/common.yaml",
-                "https://a.example/v2/more.json"
-            ]
-        );
-        assert!(
-            follow(&library, "https://b.example/evil.json#/S")
-                .unwrap_err()
-                .contains("b.example")
-        );
-        library.add(
-            Url::parse("https://a.example/v1/common.yaml").unwrap(),
-            json!({"S": {"$ref": "deep/er.json#/T"}}),
-        );
-        library.refuse(
-            Url::parse("https://a.example/v2/more.json").unwrap(),
-            "it answered 404",
-        );
+        assert_eq!(wanted, ["https://a.example/v1/common.yaml", "https://a.example/v2/more.json"]);
+        assert!(follow(&library, "https://b.example/evil.json#/S").unwrap_err().contains("b.example"));
+        library.add(Url::parse("https://a.example/v1/common.yaml").unwrap(), json!({"S": {"$ref": "deep/er.json#/T"}}));
+        library.refuse(Url::parse("https://a.example/v2/more.json").unwrap(), "it answered 404");
         let wanted: Vec<String> = library.missing().iter().map(Url::to_string).collect();
         assert_eq!(wanted, ["https://a.example/v1/deep/er.json"]);
-        assert_eq!(
-            follow(&library, "/v2/more.json").unwrap_err(),
-            "it answered 404"
-        );
+        assert_eq!(follow(&library, "/v2/more.json").unwrap_err(), "it answered 404");
     }
 }

@@ -34,13 +34,7 @@ impl<'a> Expander<'a> {
     /// An expander over `library`.
     #[must_use]
     pub fn new(library: &'a Library) -> Expander<'a> {
-        Expander {
-            library,
-            memo: HashMap::new(),
-            stack: Vec::new(),
-            inside: false,
-            left: 0,
-        }
+        Expander { library, memo: HashMap::new(), stack: Vec::new(), inside: false, left: 0 }
     }
 
     /// The schema that `node` stands for. The result does not depend on what was expanded before.
@@ -115,38 +109,19 @@ impl<'a> Expander<'a> {
             out.insert("type".into(), kind);
         }
         for name in ["format", "const"] {
-            if let Some(value) = node
-                .value
-                .get(name)
-                .filter(|value| !(value.is_object() || value.is_array()))
-            {
+            if let Some(value) = node.value.get(name).filter(|value| !(value.is_object() || value.is_array())) {
                 out.insert(name.into(), value.clone());
             }
         }
         if let Some(values) = node.value.get("enum").and_then(Value::as_array) {
-            let few: Vec<Value> = values
-                .iter()
-                .filter(|value| !(value.is_object() || value.is_array()))
-                .take(MAX_ENUM)
-                .cloned()
-                .collect();
+            let few: Vec<Value> =
+                values.iter().filter(|value| !(value.is_object() || value.is_array())).take(MAX_ENUM).cloned().collect();
             out.insert("enum".into(), few.into());
         }
-        let nested = [
-            "properties",
-            "items",
-            "additionalProperties",
-            "allOf",
-            "oneOf",
-            "anyOf",
-        ];
+        let nested = ["properties", "items", "additionalProperties", "allOf", "oneOf", "anyOf"];
         if depth == 0
             && node.value.get("items").is_none()
-            && nested.iter().any(|name| {
-                node.value
-                    .get(name)
-                    .is_some_and(|value| !value.is_boolean())
-            })
+            && nested.iter().any(|name| node.value.get(name).is_some_and(|value| !value.is_boolean()))
         {
             out.insert("x-aam-truncated".into(), true.into());
             return out.into();
@@ -162,67 +137,37 @@ impl<'a> Expander<'a> {
         let required = node.value.get("required").and_then(Value::as_array);
         merge_required(&mut out, required.map(Vec::as_slice).unwrap_or_default());
         let out = Value::Object(out);
-        if node.value.get("nullable") == Some(&Value::Bool(true)) {
-            nullable(out)
-        } else {
-            out
-        }
+        if node.value.get("nullable") == Some(&Value::Bool(true)) { nullable(out) } else { out }
     }
 
-    fn children(
-        &mut self,
-        node: Node<'a>,
-        depth: usize,
-        level: usize,
-        out: &mut Map<String, Value>,
-    ) {
+    fn children(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
         if let Some(properties) = node.get("properties") {
-            let map: Map<String, Value> = properties
-                .fields()
-                .map(|(name, schema)| (name.to_string(), self.schema(schema, depth, level)))
-                .collect();
+            let map: Map<String, Value> =
+                properties.fields().map(|(name, schema)| (name.to_string(), self.schema(schema, depth, level))).collect();
             out.insert("properties".into(), map.into());
         }
         if let Some(schema) = node.get("additionalProperties") {
-            let value = if schema.value.is_boolean() {
-                schema.value.clone()
-            } else {
-                self.schema(schema, depth, level)
-            };
+            let value = if schema.value.is_boolean() { schema.value.clone() } else { self.schema(schema, depth, level) };
             out.insert("additionalProperties".into(), value);
         }
     }
 
     /// `allOf` is folded into the schema. The branches of `oneOf` and `anyOf` are kept; of several
     /// objects, the properties are folded too, because they are what a reader may meet.
-    fn branches(
-        &mut self,
-        node: Node<'a>,
-        depth: usize,
-        level: usize,
-        out: &mut Map<String, Value>,
-    ) {
+    fn branches(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
         for part in node.get("allOf").into_iter().flat_map(Node::items) {
             let part = self.schema(part, depth, level);
             fold(out, &part, true);
         }
         for name in ["oneOf", "anyOf"] {
             let Some(list) = node.get(name) else { continue };
-            let branches: Vec<Value> = list
-                .items()
-                .map(|branch| self.schema(branch, depth, level))
-                .collect();
+            let branches: Vec<Value> = list.items().map(|branch| self.schema(branch, depth, level)).collect();
             let null = branches.iter().any(|branch| branch["type"] == "null");
-            let mut real: Vec<Value> = branches
-                .into_iter()
-                .filter(|branch| branch["type"] != "null")
-                .collect();
+            let mut real: Vec<Value> = branches.into_iter().filter(|branch| branch["type"] != "null").collect();
             if real.len() == 1 {
                 fold(out, &real.remove(0), true);
             } else {
-                real.iter()
-                    .filter(|branch| branch.get("properties").is_some())
-                    .for_each(|branch| fold(out, branch, false));
+                real.iter().filter(|branch| branch.get("properties").is_some()).for_each(|branch| fold(out, branch, false));
                 out.insert(name.into(), real.into());
             }
             if null {
@@ -242,9 +187,7 @@ fn fold(out: &mut Map<String, Value>, part: &Value, all: bool) {
                 let slot = out.entry("properties").or_insert_with(|| json!({}));
                 if let Some(properties) = slot.as_object_mut() {
                     for (name, schema) in more {
-                        properties
-                            .entry(name.clone())
-                            .or_insert_with(|| schema.clone());
+                        properties.entry(name.clone()).or_insert_with(|| schema.clone());
                     }
                 }
             }
@@ -289,12 +232,7 @@ fn kind(node: Node<'_>) -> Option<Value> {
     let words: Vec<&str> = match node.value.get("type") {
         Some(Value::String(word)) => vec![word],
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ if node.value.get("properties").is_some()
-            || node
-                .value
-                .get("additionalProperties")
-                .is_some_and(Value::is_object) =>
-        {
+        _ if node.value.get("properties").is_some() || node.value.get("additionalProperties").is_some_and(Value::is_object) => {
             vec!["object"]
         }
         _ if node.value.get("items").is_some() => vec!["array"],
@@ -317,12 +255,7 @@ fn words_to_type(mut words: Vec<String>) -> Option<Value> {
 fn nullable(mut schema: Value) -> Value {
     let words: Vec<String> = match &schema["type"] {
         Value::String(word) => vec![word.clone(), "null".into()],
-        Value::Array(list) => list
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_string)
-            .chain(["null".to_string()])
-            .collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_string).chain(["null".to_string()]).collect(),
         _ => return schema,
     };
     if let (Some(kind), Some(object)) = (words_to_type(words), schema.as_object_mut()) {
@@ -375,10 +308,7 @@ mod tests {
     fn both_ways_to_say_null_agree() {
         let old = expand(json!({}), json!({"type": "string", "nullable": true}));
         let new = expand(json!({}), json!({"type": ["string", "null"]}));
-        let any = expand(
-            json!({}),
-            json!({"anyOf": [{"type": "string"}, {"type": "null"}]}),
-        );
+        let any = expand(json!({}), json!({"anyOf": [{"type": "string"}, {"type": "null"}]}));
         assert_eq!(old, json!({"type": ["null", "string"]}));
         assert_eq!((&new, &any), (&old, &old));
     }
@@ -401,10 +331,7 @@ mod tests {
             json!({"Tree": {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}}}}),
             json!({"$ref": "#/components/schemas/Tree"}),
         );
-        assert_eq!(
-            found["properties"]["children"],
-            json!({"type": "array", "items": {"x-aam-cycle": true}})
-        );
+        assert_eq!(found["properties"]["children"], json!({"type": "array", "items": {"x-aam-cycle": true}}));
     }
 
     #[test]
@@ -412,21 +339,14 @@ mod tests {
         let mut schemas = Map::new();
         for level in 0..30 {
             let next = json!({"$ref": format!("#/components/schemas/L{}", level + 1)});
-            let properties: Map<String, Value> =
-                (0..10).map(|i| (format!("p{i}"), next.clone())).collect();
-            schemas.insert(
-                format!("L{level}"),
-                json!({"type": "object", "properties": properties}),
-            );
+            let properties: Map<String, Value> = (0..10).map(|i| (format!("p{i}"), next.clone())).collect();
+            schemas.insert(format!("L{level}"), json!({"type": "object", "properties": properties}));
         }
         schemas.insert("L30".into(), json!({"type": "string"}));
         let found = expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"}));
         let columns = found["properties"].as_object().unwrap();
         assert_eq!(columns.len(), 10);
-        assert!(
-            columns.values().all(|column| column["type"] == "object"),
-            "{found}"
-        );
+        assert!(columns.values().all(|column| column["type"] == "object"), "{found}");
         assert!(found.to_string().len() < 200_000);
         assert!(found.to_string().contains("x-aam-truncated"));
     }
@@ -435,14 +355,8 @@ mod tests {
     fn a_chain_of_all_of_ends() {
         let mut schemas = Map::new();
         for level in 0..5000 {
-            schemas.insert(
-                format!("L{level}"),
-                json!({"allOf": [{"$ref": format!("#/components/schemas/L{}", level + 1)}]}),
-            );
+            schemas.insert(format!("L{level}"), json!({"allOf": [{"$ref": format!("#/components/schemas/L{}", level + 1)}]}));
         }
-        assert_eq!(
-            expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"})),
-            json!({"x-aam-truncated": true})
-        );
+        assert_eq!(expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"})), json!({"x-aam-truncated": true}));
     }
 }

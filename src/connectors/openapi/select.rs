@@ -18,10 +18,7 @@ impl Rules {
     /// The part of a family's policy that concerns operations.
     #[must_use]
     pub fn of(policy: &FamilyPolicy) -> Rules {
-        Rules {
-            deny: policy.deny_operations.clone(),
-            health_path: policy.health_path.clone(),
-        }
+        Rules { deny: policy.deny_operations.clone(), health_path: policy.health_path.clone() }
     }
 
     /// The call of an operation.
@@ -48,8 +45,7 @@ impl Rules {
 /// Whether `text` matches `pattern`, where `*` stands for any characters. Linear in practice, never
 /// worse than the product of the lengths.
 fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), text.chars().collect());
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {
         match pattern.get(p) {
@@ -101,24 +97,16 @@ pub fn health(
     extension: Option<&str>,
     fit: impl Fn(&Operation) -> Fit,
 ) -> Result<Operation, Failure> {
-    let usable = || {
-        operations
-            .list
-            .iter()
-            .filter(|operation| rules.callable(operation).is_ok())
-    };
+    let usable = || operations.list.iter().filter(|operation| rules.callable(operation).is_ok());
     if let Some(path) = &rules.health_path {
         return by_policy(operations, rules, servers, path, fit);
     }
-    let extended =
-        extension.and_then(|path| usable().find(|operation| same_path(&operation.path, path)));
+    let extended = extension.and_then(|path| usable().find(|operation| same_path(&operation.path, path)));
     if let Some(operation) = extended.or_else(|| usable().find(|operation| operation.marked)) {
         return Ok(operation.clone());
     }
     let json = usable().filter(|operation| operation.answer.is_some());
-    json.min_by_key(|operation| fit(operation))
-        .cloned()
-        .ok_or_else(|| nothing(operations, rules))
+    json.min_by_key(|operation| fit(operation)).cloned().ok_or_else(|| nothing(operations, rules))
 }
 
 fn by_policy(
@@ -130,41 +118,30 @@ fn by_policy(
 ) -> Result<Operation, Failure> {
     let misconfigured = |title: String, fix: &str| Failure::new(Class::Misconfigured, title, fix);
     let bare = path.split('?').next().unwrap_or_default();
-    let known = operations
-        .list
-        .iter()
-        .find(|operation| same_path(&operation.path, bare));
+    let known = operations.list.iter().find(|operation| same_path(&operation.path, bare));
     if let Some(pattern) = rules.denies(known.map_or(bare, |operation| &operation.name), bare) {
         return Err(misconfigured(
             format!("the policy names {bare} as health_path and denies it by {pattern}"),
             "change families.openapi.health_path or deny_operations in the policy",
         ));
     }
-    if let Some(operation) = known.filter(|operation| operation.call.is_ok() && !path.contains('?'))
-    {
+    if let Some(operation) = known.filter(|operation| operation.call.is_ok() && !path.contains('?')) {
         return Ok(operation.clone());
     }
     // A path with values, or one that the description leaves out. A person put it into the policy.
     let url = servers.base().and_then(|base| join(&base, path)).map_err(|words| {
-        misconfigured(format!("the policy's health_path {bare} makes no address: {words}"), "write families.openapi.health_path as a path below the server, for example /v1/status")
+        misconfigured(
+            format!("the policy's health_path {bare} makes no address: {words}"),
+            "write families.openapi.health_path as a path below the server, for example /v1/status",
+        )
     })?;
-    let first = known.or_else(|| {
-        operations
-            .list
-            .iter()
-            .min_by_key(|operation| fit(operation))
-    });
+    let first = known.or_else(|| operations.list.iter().min_by_key(|operation| fit(operation)));
     Ok(Operation {
         name: bare.to_string(),
         path: bare.to_string(),
-        call: Ok(Call {
-            url,
-            headers: Vec::new(),
-        }),
+        call: Ok(Call { url, headers: Vec::new() }),
         limit: None,
-        security: first
-            .map(|operation| operation.security.clone())
-            .unwrap_or_default(),
+        security: first.map(|operation| operation.security.clone()).unwrap_or_default(),
         answer: known.and_then(|operation| operation.answer.clone()),
         marked: true,
     })
@@ -202,19 +179,10 @@ pub fn tiny<'a>(
     wanted: u32,
     fit: impl Fn(&Operation) -> Fit,
 ) -> Option<&'a Operation> {
-    let usable = operations
-        .list
-        .iter()
-        .filter(|operation| operation.answer.is_some() && rules.callable(operation).is_ok());
+    let usable = operations.list.iter().filter(|operation| operation.answer.is_some() && rules.callable(operation).is_ok());
     usable.min_by_key(|operation| {
-        let place = operation
-            .answer
-            .as_ref()
-            .map_or(&Place::Single, |record| &record.place);
-        let limited = operation
-            .limit
-            .as_ref()
-            .is_some_and(|limit| limit.value(wanted.into()) <= wanted.into());
+        let place = operation.answer.as_ref().map_or(&Place::Single, |record| &record.place);
+        let limited = operation.limit.as_ref().is_some_and(|limit| limit.value(wanted.into()) <= wanted.into());
         (!place.is_list(), fit(operation), !limited)
     })
 }
@@ -229,24 +197,12 @@ mod tests {
     use url::Url;
 
     fn operation(path: &str, list: bool, limit: bool, security: Vec<Way>) -> Operation {
-        let schema = if list {
-            json!({"type": "array"})
-        } else {
-            json!({"type": "object"})
-        };
+        let schema = if list { json!({"type": "array"}) } else { json!({"type": "object"}) };
         Operation {
             name: format!("get{path}"),
             path: path.into(),
-            call: Ok(Call {
-                url: Url::parse("https://a.example").unwrap().join(path).unwrap(),
-                headers: vec![],
-            }),
-            limit: limit.then(|| Limit {
-                name: "limit".into(),
-                minimum: 1,
-                maximum: 100,
-                allowed: vec![],
-            }),
+            call: Ok(Call { url: Url::parse("https://a.example").unwrap().join(path).unwrap(), headers: vec![] }),
+            limit: limit.then(|| Limit { name: "limit".into(), minimum: 1, maximum: 100, allowed: vec![] }),
             security,
             answer: Some(record(schema, path)),
             marked: false,
@@ -254,20 +210,13 @@ mod tests {
     }
 
     fn operations(list: Vec<Operation>) -> Operations {
-        Operations {
-            reading: list.len(),
-            list,
-            ..Operations::default()
-        }
+        Operations { reading: list.len(), list, ..Operations::default() }
     }
 
     fn servers() -> Servers {
         let root = json!({});
         Servers::read(
-            super::super::refs::Node {
-                document: 0,
-                value: &root,
-            },
+            super::super::refs::Node { document: 0, value: &root },
             &Url::parse("https://a.example/openapi.json").unwrap(),
             None,
         )
@@ -275,19 +224,11 @@ mod tests {
     }
 
     fn with(operation: &Operation) -> Fit {
-        if operation.security.is_empty() {
-            Fit::Open
-        } else {
-            Fit::Proves
-        }
+        if operation.security.is_empty() { Fit::Open } else { Fit::Proves }
     }
 
     fn without(operation: &Operation) -> Fit {
-        if operation.security.is_empty() {
-            Fit::Open
-        } else {
-            Fit::Lacks
-        }
+        if operation.security.is_empty() { Fit::Open } else { Fit::Lacks }
     }
 
     fn locked() -> Vec<Way> {
@@ -296,89 +237,31 @@ mod tests {
 
     #[test]
     fn a_credential_is_proven_on_a_locked_operation() {
-        let all = operations(vec![
-            operation("/a", false, false, vec![]),
-            operation("/b", false, false, locked()),
-        ]);
-        assert_eq!(
-            health(&all, &Rules::default(), &servers(), None, with)
-                .unwrap()
-                .path,
-            "/b"
-        );
-        assert_eq!(
-            health(&all, &Rules::default(), &servers(), None, without)
-                .unwrap()
-                .path,
-            "/a"
-        );
+        let all = operations(vec![operation("/a", false, false, vec![]), operation("/b", false, false, locked())]);
+        assert_eq!(health(&all, &Rules::default(), &servers(), None, with).unwrap().path, "/b");
+        assert_eq!(health(&all, &Rules::default(), &servers(), None, without).unwrap().path, "/a");
     }
 
     #[test]
     fn denied_operations_are_never_chosen() {
-        let all = operations(vec![
-            operation("/a", true, true, vec![]),
-            operation("/b/c", true, true, vec![]),
-        ]);
+        let all = operations(vec![operation("/a", true, true, vec![]), operation("/b/c", true, true, vec![])]);
         for deny in ["get/a", "/a", "GET /a", "*a"] {
-            let rules = Rules {
-                deny: vec![deny.into()],
-                health_path: None,
-            };
-            assert_eq!(
-                health(&all, &rules, &servers(), Some("/a"), without)
-                    .unwrap()
-                    .path,
-                "/b/c",
-                "{deny}"
-            );
-            assert_eq!(
-                tiny(&all, &rules, 20, without).unwrap().path,
-                "/b/c",
-                "{deny}"
-            );
+            let rules = Rules { deny: vec![deny.into()], health_path: None };
+            assert_eq!(health(&all, &rules, &servers(), Some("/a"), without).unwrap().path, "/b/c", "{deny}");
+            assert_eq!(tiny(&all, &rules, 20, without).unwrap().path, "/b/c", "{deny}");
         }
-        let rules = Rules {
-            deny: vec!["/*".into()],
-            health_path: None,
-        };
-        assert_eq!(
-            health(&all, &rules, &servers(), None, without)
-                .unwrap_err()
-                .class,
-            Class::Misconfigured
-        );
+        let rules = Rules { deny: vec!["/*".into()], health_path: None };
+        assert_eq!(health(&all, &rules, &servers(), None, without).unwrap_err().class, Class::Misconfigured);
         assert!(tiny(&all, &rules, 20, without).is_none());
-        let named = Rules {
-            deny: vec!["/b/*".into()],
-            health_path: Some("/b/c?x=1".into()),
-        };
-        assert_eq!(
-            health(&all, &named, &servers(), None, without)
-                .unwrap_err()
-                .class,
-            Class::Misconfigured
-        );
+        let named = Rules { deny: vec!["/b/*".into()], health_path: Some("/b/c?x=1".into()) };
+        assert_eq!(health(&all, &named, &servers(), None, without).unwrap_err().class, Class::Misconfigured);
     }
 
     #[test]
     fn the_policy_may_name_a_path_that_the_description_leaves_out() {
-        let rules = Rules {
-            deny: vec![],
-            health_path: Some("/status".into()),
-        };
-        let chosen = health(
-            &operations(vec![operation("/a", true, true, locked())]),
-            &rules,
-            &servers(),
-            None,
-            with,
-        )
-        .unwrap();
-        assert_eq!(
-            chosen.call.unwrap().url.as_str(),
-            "https://a.example/status"
-        );
+        let rules = Rules { deny: vec![], health_path: Some("/status".into()) };
+        let chosen = health(&operations(vec![operation("/a", true, true, locked())]), &rules, &servers(), None, with).unwrap();
+        assert_eq!(chosen.call.unwrap().url.as_str(), "https://a.example/status");
         assert_eq!(chosen.security, locked());
     }
 
@@ -389,31 +272,16 @@ mod tests {
             operation("/b", true, false, vec![]),
             operation("/c", true, true, vec![]),
         ]);
-        assert_eq!(
-            tiny(&all, &Rules::default(), 20, without).unwrap().path,
-            "/c"
-        );
+        assert_eq!(tiny(&all, &Rules::default(), 20, without).unwrap().path, "/c");
     }
 
     #[test]
     fn limits_respect_the_description() {
         let limit = |minimum, maximum, allowed: &[u64]| {
-            Limit {
-                name: "limit".into(),
-                minimum,
-                maximum,
-                allowed: allowed.to_vec(),
-            }
-            .value(20)
+            Limit { name: "limit".into(), minimum, maximum, allowed: allowed.to_vec() }.value(20)
         };
-        assert_eq!(
-            (limit(1, 100, &[]), limit(1, 5, &[]), limit(50, 100, &[])),
-            (20, 5, 50)
-        );
-        assert_eq!(
-            (limit(1, 100, &[10, 25, 50]), limit(1, 100, &[25, 50])),
-            (10, 25)
-        );
+        assert_eq!((limit(1, 100, &[]), limit(1, 5, &[]), limit(50, 100, &[])), (20, 5, 50));
+        assert_eq!((limit(1, 100, &[10, 25, 50]), limit(1, 100, &[25, 50])), (10, 25));
     }
 
     #[test]

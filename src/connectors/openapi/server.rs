@@ -23,32 +23,18 @@ impl Servers {
     /// # Errors
     /// `EgressRefused` when all servers are on hosts that the policy does not name, `Misconfigured`
     /// when none can be read.
-    pub fn read(
-        root: Node<'_>,
-        document: &Url,
-        base_url: Option<&str>,
-    ) -> Result<Servers, Failure> {
+    pub fn read(root: Node<'_>, document: &Url, base_url: Option<&str>) -> Result<Servers, Failure> {
         let allowed = base_url.and_then(|text| Url::parse(text).ok());
-        let mut servers = Servers {
-            document: document.clone(),
-            allowed,
-            base: Err(String::new()),
-        };
+        let mut servers = Servers { document: document.clone(), allowed, base: Err(String::new()) };
         match servers.choose(root) {
             None => servers.base = document.join("/").map_err(|error| error.to_string()),
             Some(Ok(base)) => servers.base = Ok(base),
             Some(Err(Refused::Hosts(hosts))) => return Err(servers.elsewhere(&hosts)),
             Some(Err(Refused::Words(words))) => {
-                let title = format!(
-                    "the description at {} names no usable server",
-                    host_of(document)
+                let title = format!("the description at {} names no usable server", host_of(document));
+                return Err(
+                    Failure::new(Class::Misconfigured, title, "have the service mend `servers` in its description").detail(words)
                 );
-                return Err(Failure::new(
-                    Class::Misconfigured,
-                    title,
-                    "have the service mend `servers` in its description",
-                )
-                .detail(words));
             }
         }
         Ok(servers)
@@ -67,10 +53,7 @@ impl Servers {
     pub fn of(&self, node: Node<'_>) -> Option<Result<Url, String>> {
         let chosen = self.choose(node)?;
         Some(chosen.map_err(|refused| match refused {
-            Refused::Hosts(hosts) => format!(
-                "it lives on {}, another host than the description",
-                hosts.join(", ")
-            ),
+            Refused::Hosts(hosts) => format!("it lives on {}, another host than the description", hosts.join(", ")),
             Refused::Words(words) => words,
         }))
     }
@@ -78,39 +61,22 @@ impl Servers {
     /// Whether calls may go to the origin of `url`.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
-        same_origin(url, &self.document)
-            || self
-                .allowed
-                .as_ref()
-                .is_some_and(|allowed| same_origin(url, allowed))
+        same_origin(url, &self.document) || self.allowed.as_ref().is_some_and(|allowed| same_origin(url, allowed))
     }
 
     /// The first server on the description's own origin, else the first that the policy names.
     fn choose(&self, node: Node<'_>) -> Option<Result<Url, Refused>> {
-        let list = node
-            .value
-            .get("servers")?
-            .as_array()
-            .filter(|list| !list.is_empty())?;
-        let read: Vec<Result<Url, String>> = list
-            .iter()
-            .take(MAX_SERVERS)
-            .map(|server| self.resolve(server))
-            .collect();
+        let list = node.value.get("servers")?.as_array().filter(|list| !list.is_empty())?;
+        let read: Vec<Result<Url, String>> = list.iter().take(MAX_SERVERS).map(|server| self.resolve(server)).collect();
         let urls: Vec<&Url> = read.iter().flatten().collect();
         let own = urls.iter().find(|url| same_origin(url, &self.document));
         if let Some(url) = own.or_else(|| urls.iter().find(|url| self.allows(url))) {
             return Some(Ok((*url).clone()));
         }
         if urls.is_empty() {
-            return Some(Err(Refused::Words(
-                read.into_iter().find_map(Result::err).unwrap_or_default(),
-            )));
+            return Some(Err(Refused::Words(read.into_iter().find_map(Result::err).unwrap_or_default())));
         }
-        let mut hosts: Vec<String> = urls
-            .iter()
-            .map(|url| format!("{}://{}", url.scheme(), host_of(url)))
-            .collect();
+        let mut hosts: Vec<String> = urls.iter().map(|url| format!("{}://{}", url.scheme(), host_of(url))).collect();
         hosts.dedup();
         hosts.truncate(5);
         Some(Err(Refused::Hosts(hosts)))
@@ -122,10 +88,7 @@ impl Servers {
             .document
             .join(&filled(text, &server["variables"])?)
             .map_err(|error| format!("a server's url is none: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https")
-            || !url.username().is_empty()
-            || url.password().is_some()
-        {
+        if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
             return Err("a server's url is not plain http or https, or holds a user name".into());
         }
         Ok(url)
@@ -139,9 +102,7 @@ impl Servers {
             format!(
                 "the description at {here} sends its calls to {there}, and the policy does not say that they belong together"
             ),
-            format!(
-                "if they do, write into the policy: families: {{openapi: {{base_url: \"{first}\"}}}}"
-            ),
+            format!("if they do, write into the policy: families: {{openapi: {{base_url: \"{first}\"}}}}"),
         )
     }
 }
@@ -158,20 +119,11 @@ fn filled(text: &str, variables: &Value) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
-        let (name, tail) = after
-            .split_once('}')
-            .ok_or("a server's url has an open brace")?;
+        let (name, tail) = after.split_once('}').ok_or("a server's url has an open brace")?;
         let short: String = name.chars().take(60).collect();
-        let value = variables[name]["default"]
-            .as_str()
-            .ok_or_else(|| format!("the server variable {short} has no default"))?;
-        if variables[name]["enum"]
-            .as_array()
-            .is_some_and(|list| !list.iter().any(|allowed| allowed == value))
-        {
-            return Err(format!(
-                "the default of the server variable {short} is not among its values"
-            ));
+        let value = variables[name]["default"].as_str().ok_or_else(|| format!("the server variable {short} has no default"))?;
+        if variables[name]["enum"].as_array().is_some_and(|list| !list.iter().any(|allowed| allowed == value)) {
+            return Err(format!("the default of the server variable {short} is not among its values"));
         }
         out.push_str(before);
         out.push_str(value);
@@ -191,23 +143,13 @@ fn filled(text: &str, variables: &Value) -> Result<String, String> {
 pub fn join(base: &Url, path: &str) -> Result<Url, String> {
     let prefix = base.path().trim_end_matches('/');
     let path = path.split('#').next().unwrap_or_default();
-    let (path, query) = path
-        .split_once('?')
-        .map_or((path, None), |(path, query)| (path, Some(query)));
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let mut url = base.clone();
     url.set_fragment(None);
     url.set_query(query);
     url.set_path(&format!("{prefix}/{}", path.trim_start_matches('/')));
-    let inside = url.path() == prefix
-        || url
-            .path()
-            .strip_prefix(prefix)
-            .is_some_and(|rest| rest.starts_with('/'));
-    if inside {
-        Ok(url)
-    } else {
-        Err("the path leaves the server by `..`".into())
-    }
+    let inside = url.path() == prefix || url.path().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+    if inside { Ok(url) } else { Err("the path leaves the server by `..`".into()) }
 }
 
 #[cfg(test)]
@@ -217,14 +159,7 @@ mod tests {
 
     fn base(document: &str, root: &Value, policy: Option<&str>) -> Result<String, Failure> {
         let url = Url::parse(document).unwrap();
-        let servers = Servers::read(
-            Node {
-                document: 0,
-                value: root,
-            },
-            &url,
-            policy,
-        )?;
+        let servers = Servers::read(Node { document: 0, value: root }, &url, policy)?;
         Ok(servers.base().unwrap().to_string())
     }
 
@@ -232,23 +167,12 @@ mod tests {
     fn relative_servers_and_variables_are_resolved() {
         let at = "https://a.example/docs/openapi.json";
         assert_eq!(base(at, &json!({}), None).unwrap(), "https://a.example/");
-        assert_eq!(
-            base(at, &json!({"servers": [{"url": "/v1"}]}), None).unwrap(),
-            "https://a.example/v1"
-        );
-        assert_eq!(
-            base(at, &json!({"servers": [{"url": "../v2"}]}), None).unwrap(),
-            "https://a.example/v2"
-        );
+        assert_eq!(base(at, &json!({"servers": [{"url": "/v1"}]}), None).unwrap(), "https://a.example/v1");
+        assert_eq!(base(at, &json!({"servers": [{"url": "../v2"}]}), None).unwrap(), "https://a.example/v2");
         let variables = json!({"servers": [{"url": "https://{h}/{v}", "variables": {"h": {"default": "a.example"}, "v": {"default": "v3", "enum": ["v3", "v4"]}}}]});
         assert_eq!(base(at, &variables, None).unwrap(), "https://a.example/v3");
         let outside = json!({"servers": [{"url": "/{v}", "variables": {"v": {"default": "v9", "enum": ["v3"]}}}]});
-        assert!(
-            base(at, &outside, None)
-                .unwrap_err()
-                .detail
-                .contains("not among its values")
-        );
+        assert!(base(at, &outside, None).unwrap_err().detail.contains("not among its values"));
     }
 
     #[test]
@@ -257,38 +181,19 @@ mod tests {
         let root = json!({"servers": [{"url": "https://b.example/v1"}]});
         let failure = base(at, &root, None).unwrap_err();
         assert_eq!(failure.class, Class::EgressRefused);
-        assert!(
-            failure.title.contains("a.example") && failure.title.contains("b.example"),
-            "{failure:?}"
-        );
-        assert_eq!(
-            base(at, &root, Some("https://b.example")).unwrap(),
-            "https://b.example/v1"
-        );
+        assert!(failure.title.contains("a.example") && failure.title.contains("b.example"), "{failure:?}");
+        assert_eq!(base(at, &root, Some("https://b.example")).unwrap(), "https://b.example/v1");
         assert!(base(at, &root, Some("http://b.example")).is_err());
-        let both =
-            json!({"servers": [{"url": "https://b.example/v1"}, {"url": "https://a.example/v1"}]});
-        assert_eq!(
-            base(at, &both, Some("https://b.example")).unwrap(),
-            "https://a.example/v1"
-        );
+        let both = json!({"servers": [{"url": "https://b.example/v1"}, {"url": "https://a.example/v1"}]});
+        assert_eq!(base(at, &both, Some("https://b.example")).unwrap(), "https://a.example/v1");
     }
 
     #[test]
     fn paths_stay_below_the_server() {
         let base = Url::parse("https://a.example/v1/").unwrap();
-        assert_eq!(
-            join(&base, "/x").unwrap().as_str(),
-            "https://a.example/v1/x"
-        );
-        assert_eq!(
-            join(&base, "//b.example/x").unwrap().as_str(),
-            "https://a.example/v1/b.example/x"
-        );
-        assert_eq!(
-            join(&base, "/x?a=1#b").unwrap().as_str(),
-            "https://a.example/v1/x?a=1"
-        );
+        assert_eq!(join(&base, "/x").unwrap().as_str(), "https://a.example/v1/x");
+        assert_eq!(join(&base, "//b.example/x").unwrap().as_str(), "https://a.example/v1/b.example/x");
+        assert_eq!(join(&base, "/x?a=1#b").unwrap().as_str(), "https://a.example/v1/x?a=1");
         assert!(join(&base, "/../admin").is_err());
         assert!(join(&base, "/%2e%2e/admin").is_err());
     }

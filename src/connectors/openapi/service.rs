@@ -56,11 +56,7 @@ impl Service {
         credential: Option<Credential>,
         policy: &FamilyPolicy,
     ) -> Result<Opened, Failure> {
-        let Loaded {
-            description,
-            library,
-            protected,
-        } = loaded;
+        let Loaded { description, library, protected } = loaded;
         let servers = Servers::read(library.root(), &description.url, policy.base_url.as_deref())?;
         let server = servers.base().unwrap_or_else(|_| description.url.clone());
         let (library, servers, operations) = offload(move || {
@@ -68,63 +64,27 @@ impl Service {
             (library, servers, operations)
         })
         .await?;
-        let mut service = Service {
-            wire,
-            library,
-            operations,
-            servers,
-            rules: Rules::of(policy),
-            credential,
-            main: Vec::new(),
-        };
+        let mut service = Service { wire, library, operations, servers, rules: Rules::of(policy), credential, main: Vec::new() };
         service.main = service.main_schemes();
         let auth = service.authorize(&service.health_operation()?)?;
         let mut identity = Evidence::new();
         identity.insert("title".into(), description.title.into());
         identity.insert("version".into(), description.version.into());
         identity.insert("openapi".into(), description.openapi.into());
-        identity.insert(
-            "description".into(),
-            format!("{}{}", host_of(&description.url), description.url.path()).into(),
-        );
-        identity.insert(
-            "description_sha256".into(),
-            description.digest.to_string().into(),
-        );
+        identity.insert("description".into(), format!("{}{}", host_of(&description.url), description.url.path()).into());
+        identity.insert("description_sha256".into(), description.digest.to_string().into());
         identity.insert("description_protected".into(), protected.into());
         identity.insert("documents".into(), service.library.count().into());
-        identity.insert(
-            "server".into(),
-            format!(
-                "{}://{}{}",
-                server.scheme(),
-                host_of(&server),
-                server.path()
-            )
-            .into(),
-        );
+        identity.insert("server".into(), format!("{}://{}{}", server.scheme(), host_of(&server), server.path()).into());
         identity.insert("get_operations".into(), service.operations.reading.into());
-        identity.insert(
-            "writing_operations".into(),
-            service.operations.writing.len().into(),
-        );
+        identity.insert("writing_operations".into(), service.operations.writing.len().into());
         let privilege = privilege::verdict(&auth, &service.operations);
-        Ok(Opened {
-            connector: Box::new(service),
-            identity,
-            privilege,
-        })
+        Ok(Opened { connector: Box::new(service), identity, privilege })
     }
 
     fn health_operation(&self) -> Result<Operation, Failure> {
         let extension = self.library.root().text("x-aam-health");
-        select::health(
-            &self.operations,
-            &self.rules,
-            &self.servers,
-            extension,
-            |operation| self.fit(operation),
-        )
+        select::health(&self.operations, &self.rules, &self.servers, extension, |operation| self.fit(operation))
     }
 
     fn fit(&self, operation: &Operation) -> Fit {
@@ -167,51 +127,25 @@ impl Service {
         let auth = self.authorize(operation)?;
         let mut url = call.url.clone();
         if let (Some(limit), Some(wanted)) = (&operation.limit, wanted) {
-            let others: Vec<(String, String)> = url
-                .query_pairs()
-                .into_owned()
-                .filter(|(name, _)| *name != limit.name)
-                .collect();
-            url.query_pairs_mut()
-                .clear()
-                .extend_pairs(others)
-                .append_pair(&limit.name, &limit.value(wanted.into()).to_string());
+            let others: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(name, _)| *name != limit.name).collect();
+            url.query_pairs_mut().clear().extend_pairs(others).append_pair(&limit.name, &limit.value(wanted.into()).to_string());
         }
-        let mut headers: Vec<(String, Secret)> = call
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value.clone())))
-            .collect();
+        let mut headers: Vec<(String, Secret)> =
+            call.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value.clone()))).collect();
         // A header parameter may be the described twin of the scheme's own header; the secret wins.
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers);
         headers.push(("accept".into(), Secret::new("application/json".into())));
         let answer: Answer = self
             .wire
-            .http(Request {
-                method: Method::Get,
-                url: url.clone(),
-                headers,
-                max_bytes: MAX_ANSWER,
-                follow_redirects: true,
-            })
+            .http(Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_ANSWER, follow_redirects: true })
             .await?;
-        let asked = Asked {
-            url: &url,
-            what: &operation.name,
-            scopes: &auth.scopes,
-            schemes: &auth.schemes,
-        };
+        let asked = Asked { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
         if !self.servers.allows(&answer.url) {
             let fix = "if the service moved, name its new URL in resource_ids";
             return Err(Failure::new(
                 Class::EgressRefused,
-                format!(
-                    "{} sends {} on to {}",
-                    host_of(&url),
-                    operation.name,
-                    host_of(&answer.url)
-                ),
+                format!("{} sends {} on to {}", host_of(&url), operation.name, host_of(&answer.url)),
                 fix,
             ));
         }
@@ -219,12 +153,7 @@ impl Service {
         if let Some(record) = &operation.answer {
             classify::fits(&value, &record.schema, asked)?;
         }
-        Ok(Got {
-            value,
-            status: answer.status,
-            bytes: answer.body.len(),
-            schemes: auth.schemes,
-        })
+        Ok(Got { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes })
     }
 
     fn evidence(operation: &Operation, got: &Got) -> Evidence {
@@ -233,21 +162,15 @@ impl Service {
         evidence.insert("path".into(), operation.path.clone().into());
         evidence.insert("status".into(), got.status.into());
         evidence.insert("bytes".into(), got.bytes.into());
-        let security = if got.schemes.is_empty() {
-            "none: the call needs no credential".to_string()
-        } else {
-            got.schemes.join(" and ")
-        };
+        let security =
+            if got.schemes.is_empty() { "none: the call needs no credential".to_string() } else { got.schemes.join(" and ") };
         evidence.insert("security".into(), security.into());
         evidence
     }
 
     async fn sample(&self, max_items: u32) -> Result<Sample, Failure> {
-        let Some(operation) = select::tiny(&self.operations, &self.rules, max_items, |operation| {
-            self.fit(operation)
-        }) else {
-            let fix =
-                "describe a GET that lists records, or take it off deny_operations in the policy";
+        let Some(operation) = select::tiny(&self.operations, &self.rules, max_items, |operation| self.fit(operation)) else {
+            let fix = "describe a GET that lists records, or take it off deny_operations in the policy";
             return Err(Failure::new(
                 Class::Misconfigured,
                 "the description has no GET operation whose records could be read",
@@ -255,21 +178,14 @@ impl Service {
             ));
         };
         let got = self.get(operation, Some(max_items)).await?;
-        let place = operation
-            .answer
-            .as_ref()
-            .map_or(&Place::Single, |record| &record.place);
+        let place = operation.answer.as_ref().map_or(&Place::Single, |record| &record.place);
         let there = count(&got.value, place).ok_or_else(|| {
             let title = format!(
                 "the answer of {} has no list at {}, where the description promises one",
                 operation.name,
                 place.pointer()
             );
-            Failure::new(
-                Class::Remote,
-                title,
-                "check that description and service are of the same version",
-            )
+            Failure::new(Class::Remote, title, "check that description and service are of the same version")
         })?;
         let rows = there.min(max_items.into());
         let mut evidence = Service::evidence(operation, &got);
@@ -278,7 +194,10 @@ impl Service {
             evidence.insert("answer_held_more".into(), true.into());
         }
         if rows == 0 {
-            evidence.insert("note".into(), "the service answers an empty list: it has no records, or shows this credential none".into());
+            evidence.insert(
+                "note".into(),
+                "the service answers an empty list: it has no records, or shows this credential none".into(),
+            );
         }
         Ok(Sample { rows, evidence })
     }
@@ -310,12 +229,7 @@ impl Connector for Service {
             evidence.insert("skipped".into(), catalog.skipped.len().into());
             evidence.insert(
                 "callable".into(),
-                self.operations
-                    .list
-                    .iter()
-                    .filter(|operation| self.rules.callable(operation).is_ok())
-                    .count()
-                    .into(),
+                self.operations.list.iter().filter(|operation| self.rules.callable(operation).is_ok()).count().into(),
             );
             Ok(Discovery { catalog, evidence })
         })
@@ -329,11 +243,7 @@ impl Connector for Service {
         })
     }
 
-    fn tiny_sync<'a>(
-        &'a self,
-        _catalog: &'a Catalog,
-        max_items: u32,
-    ) -> BoxFuture<'a, Result<Sample, Failure>> {
+    fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         Box::pin(self.sample(max_items))
     }
 

@@ -10,10 +10,8 @@ use serde_json::{Map, Value, json};
 use std::time::Instant;
 
 /// Names under which services wrap their lists.
-const WRAPPERS: [&str; 12] = [
-    "data", "items", "results", "value", "values", "records", "entries", "content", "rows", "list",
-    "objects", "result",
-];
+const WRAPPERS: [&str; 12] =
+    ["data", "items", "results", "value", "values", "records", "entries", "content", "rows", "list", "objects", "result"];
 
 /// The normalised schema of a good answer, and where its records are.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,11 +52,8 @@ impl Place {
 /// Finds the records in the normalised schema of the answer of `path`.
 #[must_use]
 pub fn record(schema: Value, path: &str) -> Record {
-    let place = if has_type(&schema, "array") {
-        Place::Whole
-    } else {
-        wrapped(&schema, path).map_or(Place::Single, Place::Property)
-    };
+    let place =
+        if has_type(&schema, "array") { Place::Whole } else { wrapped(&schema, path).map_or(Place::Single, Place::Property) };
     Record { schema, place }
 }
 
@@ -66,34 +61,16 @@ pub fn record(schema: Value, path: &str) -> Record {
 /// last word of the path, else the only property of all. A person with `roles` stays one record.
 fn wrapped(schema: &Value, path: &str) -> Option<String> {
     let properties = schema["properties"].as_object()?;
-    let lists = || {
-        properties
-            .iter()
-            .filter(|(_, schema)| has_type(schema, "array"))
-    };
-    let last = path
-        .rsplit('/')
-        .find(|part| !part.is_empty())
-        .unwrap_or_default();
-    let named = |name: &str| {
-        WRAPPERS
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name))
-            || name.eq_ignore_ascii_case(last)
-    };
-    let objects: Vec<&String> = lists()
-        .filter(|(name, schema)| named(name) && is_object(&schema["items"]))
-        .map(|(name, _)| name)
-        .collect();
-    let best = WRAPPERS
-        .iter()
-        .find_map(|known| objects.iter().find(|name| name.eq_ignore_ascii_case(known)));
+    let lists = || properties.iter().filter(|(_, schema)| has_type(schema, "array"));
+    let last = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or_default();
+    let named = |name: &str| WRAPPERS.iter().any(|known| known.eq_ignore_ascii_case(name)) || name.eq_ignore_ascii_case(last);
+    let objects: Vec<&String> =
+        lists().filter(|(name, schema)| named(name) && is_object(&schema["items"])).map(|(name, _)| name).collect();
+    let best = WRAPPERS.iter().find_map(|known| objects.iter().find(|name| name.eq_ignore_ascii_case(known)));
     if let Some(name) = best.or(objects.first()) {
         return Some((*name).clone());
     }
-    let mut any = lists()
-        .filter(|(name, _)| named(name) || properties.len() == 1)
-        .map(|(name, _)| name.clone());
+    let mut any = lists().filter(|(name, _)| named(name) || properties.len() == 1).map(|(name, _)| name.clone());
     any.next().filter(|_| any.next().is_none())
 }
 
@@ -107,27 +84,19 @@ fn has_type(schema: &Value, word: &str) -> bool {
 }
 
 fn is_object(schema: &Value) -> bool {
-    has_type(schema, "object")
-        || schema.get("properties").is_some()
-        || schema.get("x-aam-cycle").is_some()
+    has_type(schema, "object") || schema.get("properties").is_some() || schema.get("x-aam-cycle").is_some()
 }
 
 /// The catalog of all operations, within the bounds.
 #[must_use]
 pub fn catalog(operations: &Operations, rules: &Rules, bounds: Bounds) -> Catalog {
     let begun = Instant::now();
-    let mut catalog = Catalog {
-        truncated: operations.truncated,
-        ..Catalog::default()
-    };
+    let mut catalog = Catalog { truncated: operations.truncated, ..Catalog::default() };
     let mut bytes = 0u64;
     let mut sorted: Vec<&Operation> = operations.list.iter().collect();
     sorted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     for operation in sorted {
-        if catalog.streams.len() >= bounds.streams
-            || bytes >= bounds.bytes
-            || begun.elapsed() >= bounds.time
-        {
+        if catalog.streams.len() >= bounds.streams || bytes >= bounds.bytes || begun.elapsed() >= bounds.time {
             catalog.truncated = true;
             break;
         }
@@ -146,12 +115,7 @@ pub fn catalog(operations: &Operations, rules: &Rules, bounds: Bounds) -> Catalo
     let room = bounds.streams.saturating_sub(catalog.streams.len());
     catalog.truncated |= operations.skipped.len() > room;
     let skipped = operations.skipped.iter().take(room);
-    catalog.skipped = skipped
-        .map(|(name, reason)| SkippedStream {
-            name: name.clone(),
-            reason: reason.clone(),
-        })
-        .collect();
+    catalog.skipped = skipped.map(|(name, reason)| SkippedStream { name: name.clone(), reason: reason.clone() }).collect();
     catalog.sorted()
 }
 
@@ -159,16 +123,10 @@ pub fn catalog(operations: &Operations, rules: &Rules, bounds: Bounds) -> Catalo
 fn stream_schema(operation: &Operation, rules: &Rules, columns: usize) -> (Value, bool) {
     let mut note = Map::new();
     note.insert("path".into(), operation.path.clone().into());
-    let whole = operation
-        .answer
-        .as_ref()
-        .map(|record| (&record.schema, &record.place));
+    let whole = operation.answer.as_ref().map(|record| (&record.schema, &record.place));
     let mut schema = match whole {
         None => {
-            note.insert(
-                "note".into(),
-                "the description promises no JSON answer".into(),
-            );
+            note.insert("note".into(), "the description promises no JSON answer".into());
             json!({})
         }
         Some((schema, place)) => {
@@ -176,10 +134,7 @@ fn stream_schema(operation: &Operation, rules: &Rules, columns: usize) -> (Value
             match place {
                 Place::Single => schema.clone(),
                 Place::Whole => schema.get("items").cloned().unwrap_or_default(),
-                Place::Property(name) => schema["properties"][name]
-                    .get("items")
-                    .cloned()
-                    .unwrap_or_default(),
+                Place::Property(name) => schema["properties"][name].get("items").cloned().unwrap_or_default(),
             }
         }
     };
@@ -196,10 +151,7 @@ fn stream_schema(operation: &Operation, rules: &Rules, columns: usize) -> (Value
             && properties.len() > columns
         {
             cut = true;
-            *properties = std::mem::take(properties)
-                .into_iter()
-                .take(columns)
-                .collect();
+            *properties = std::mem::take(properties).into_iter().take(columns).collect();
         }
         object.insert("x-aam".into(), note.into());
     }
@@ -220,35 +172,14 @@ mod tests {
         let words = json!({"type": "array", "items": {"type": "string"}});
         let object = |properties: Value| json!({"type": "object", "properties": properties});
         assert_eq!(place(rows.clone(), "/pets"), Place::Whole);
+        assert_eq!(place(object(json!({"data": rows, "next": {"type": "string"}})), "/pets"), Place::Property("data".into()));
         assert_eq!(
-            place(
-                object(json!({"data": rows, "next": {"type": "string"}})),
-                "/pets"
-            ),
-            Place::Property("data".into())
-        );
-        assert_eq!(
-            place(
-                object(json!({"pets": rows, "total": {"type": "integer"}})),
-                "/v1/pets"
-            ),
+            place(object(json!({"pets": rows, "total": {"type": "integer"}})), "/v1/pets"),
             Place::Property("pets".into())
         );
-        assert_eq!(
-            place(object(json!({"errors": rows, "items": rows})), "/pets"),
-            Place::Property("items".into())
-        );
-        assert_eq!(
-            place(object(json!({"names": words})), "/x"),
-            Place::Property("names".into())
-        );
-        assert_eq!(
-            place(
-                object(json!({"id": {}, "name": {}, "roles": rows})),
-                "/users/{id}"
-            ),
-            Place::Single
-        );
+        assert_eq!(place(object(json!({"errors": rows, "items": rows})), "/pets"), Place::Property("items".into()));
+        assert_eq!(place(object(json!({"names": words})), "/x"), Place::Property("names".into()));
+        assert_eq!(place(object(json!({"id": {}, "name": {}, "roles": rows})), "/users/{id}"), Place::Single);
         assert_eq!(place(json!({}), "/x"), Place::Single);
     }
 

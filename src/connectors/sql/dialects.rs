@@ -31,7 +31,8 @@ const OTHERS: [(&str, &str, &str); 24] = [
 ];
 
 /// Dialects that are served, for the fix.
-const SERVED: &str = "jdbc:sqlite:PATH, jdbc:postgresql://HOST:PORT/DB, jdbc:mysql://HOST:PORT/DB and jdbc:mariadb://HOST:PORT/DB";
+const SERVED: &str =
+    "jdbc:sqlite:PATH, jdbc:postgresql://HOST:PORT/DB, jdbc:mysql://HOST:PORT/DB and jdbc:mariadb://HOST:PORT/DB";
 
 /// The `Unsupported` failure for a dialect name (the word after `jdbc:`).
 #[must_use]

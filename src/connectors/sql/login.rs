@@ -25,15 +25,20 @@ pub fn login(credential: Option<&Credential>, server: &Server) -> Result<Login, 
     let Some(credential) = credential else { return Err(missing("no credential is given")) };
     let (user, password) = match credential.plain() {
         Some(plain) => {
-            let (user, password) =
-                plain.expose().split_once(':').ok_or_else(|| missing("the credential is one word; a user and a password are needed"))?;
+            let (user, password) = plain
+                .expose()
+                .split_once(':')
+                .ok_or_else(|| missing("the credential is one word; a user and a password are needed"))?;
             (user.trim().to_string(), Secret::new(password.trim_end_matches(['\r', '\n']).to_string()))
         }
         None => {
             let names = credential.field_names().join(", ");
-            let user = credential.any(&["user", "username"]).ok_or_else(|| missing(&format!("the credential has no field user (it has: {names})")))?;
-            let password =
-                credential.any(&["password", "pass"]).ok_or_else(|| missing(&format!("the credential has no field password (it has: {names})")))?;
+            let user = credential
+                .any(&["user", "username"])
+                .ok_or_else(|| missing(&format!("the credential has no field user (it has: {names})")))?;
+            let password = credential
+                .any(&["password", "pass"])
+                .ok_or_else(|| missing(&format!("the credential has no field password (it has: {names})")))?;
             (user.expose().to_string(), password.clone())
         }
     };
@@ -73,7 +78,9 @@ mod tests {
 
     #[test]
     fn a_failure_names_fields_and_never_a_value() {
-        for text in ["hunter2hunter2", r#"{"password":"hunter2hunter2"}"#, r#"{"user":"hunter2hunter2","key":"x"}"#, ":hunter2hunter2"] {
+        for text in
+            ["hunter2hunter2", r#"{"password":"hunter2hunter2"}"#, r#"{"user":"hunter2hunter2","key":"x"}"#, ":hunter2hunter2"]
+        {
             let failure = read(text).err().unwrap_or_else(|| panic!("{text} was accepted"));
             assert_eq!(failure.class, Class::CredentialMissing);
             assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");

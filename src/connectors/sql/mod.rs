@@ -80,7 +80,11 @@ impl Engine for SqlEngine {
         match uri::parse(resource_id) {
             Ok(Place::Sqlite(path)) => vec![PlannedCall { method: "READ FILE".into(), host: String::new(), path }],
             Ok(Place::Server(server)) => {
-                vec![PlannedCall { method: "SQL READ ONLY".into(), host: server.authority(), path: format!("/{}", server.database) }]
+                vec![PlannedCall {
+                    method: "SQL READ ONLY".into(),
+                    host: server.authority(),
+                    path: format!("/{}", server.database),
+                }]
             }
             Err(_) => Vec::new(),
         }
@@ -111,7 +115,11 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         caps: Caps { default: Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 }, families: Default::default() },
         backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(900), jitter: 0.2 },
         breaker: Breaker { failures: 5, open_for: Duration::from_secs(30) },
-        recheck: Recheck { health: Duration::from_secs(21_600), drift: Duration::from_secs(86_400), awaiting_credentials: Duration::from_secs(300) },
+        recheck: Recheck {
+            health: Duration::from_secs(21_600),
+            drift: Duration::from_secs(86_400),
+            awaiting_credentials: Duration::from_secs(300),
+        },
         reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30) },
         families: Default::default(),
         api: Api::default(),

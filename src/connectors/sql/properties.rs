@@ -90,8 +90,12 @@ fn one(server: &mut Server, name: &str, lower: &str, value: &str) -> Result<(), 
             return Err(misconfigured(
                 format!("the property {} is not on the list of accepted properties", shown(name)),
                 match server.wire {
-                    Wire::Postgres => "remove it; accepted are sslmode, ssl, currentSchema, ApplicationName, connectTimeout, socketTimeout, readOnly",
-                    Wire::Mysql => "remove it; accepted are sslMode, useSSL, connectTimeout, socketTimeout, readOnly, serverTimezone, characterEncoding",
+                    Wire::Postgres => {
+                        "remove it; accepted are sslmode, ssl, currentSchema, ApplicationName, connectTimeout, socketTimeout, readOnly"
+                    }
+                    Wire::Mysql => {
+                        "remove it; accepted are sslMode, useSSL, connectTimeout, socketTimeout, readOnly, serverTimezone, characterEncoding"
+                    }
                 },
             ));
         }
@@ -125,14 +129,20 @@ fn truth(name: &str, value: &str) -> Result<bool, Failure> {
 fn number(name: &str, value: &str) -> Result<u64, Failure> {
     match value.parse::<u64>() {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(misconfigured(format!("the value of {} is not a whole number above zero", shown(name)), "write a number above zero")),
+        _ => Err(misconfigured(
+            format!("the value of {} is not a whole number above zero", shown(name)),
+            "write a number above zero",
+        )),
     }
 }
 
 fn schema(name: &str, value: &str) -> Result<String, Failure> {
     let value = value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')).unwrap_or(value);
     if value.is_empty() || value.contains(',') || value.contains('\0') || value.len() > 63 {
-        return Err(misconfigured(format!("{} must name exactly one schema", shown(name)), "name one schema, or remove it to look at all"));
+        return Err(misconfigured(
+            format!("{} must name exactly one schema", shown(name)),
+            "name one schema, or remove it to look at all",
+        ));
     }
     Ok(value.to_string())
 }

@@ -32,7 +32,10 @@ fn properties_are_read() {
     let server = ok("jdbc:postgresql://h/db?sslmode=disable&currentSchema=sales&ApplicationName=aod&connectTimeout=2");
     assert_eq!((server.tls, server.schema.as_deref(), server.application.as_deref()), (Tls::Disable, Some("sales"), Some("aod")));
     assert_eq!(server.connect_timeout, Some(Duration::from_secs(2)));
-    assert_eq!(ok("jdbc:mysql://h/db?sslMode=VERIFY_IDENTITY&connectTimeout=900").connect_timeout, Some(Duration::from_millis(900)));
+    assert_eq!(
+        ok("jdbc:mysql://h/db?sslMode=VERIFY_IDENTITY&connectTimeout=900").connect_timeout,
+        Some(Duration::from_millis(900))
+    );
     assert_eq!(ok("jdbc:mariadb://h/db").tls, Tls::Unsaid);
 }
 
@@ -92,12 +95,33 @@ fn other_dialects_are_unsupported_and_say_what_would_serve() {
 #[test]
 fn half_written_addresses_say_what_to_write() {
     for id in [
-        "", "h", "h:5432", "jdbc:", "jdbc:postgresql:shop", "jdbc:postgresql://h", "jdbc:postgresql://h/", "jdbc:postgresql:///db",
-        "jdbc:postgresql://h:0/db", "jdbc:postgresql://h:99999/db", "jdbc:postgresql://a,b/db", "jdbc:postgresql://[::1/db",
-        "jdbc:mysql:replication://h/db", "jdbc:mysql://(host=h)/db", "jdbc:sqlite:", "jdbc:sqlite::memory:", "jdbc:sqlite:file:x?mode=rw",
-        "jdbc:sqlite:x?cache=shared", "jdbc:postgresql://h/a/b", "jdbc:postgresql://h/d\u{0}b", "sqlite://x", "mysql://h/db",
-        "jdbc:postgresql://h/db?ssl=false", "jdbc:postgresql://h/db?sslmode=trust", "jdbc:postgresql://h/db?readOnly=false",
-        "jdbc:postgresql://h/db?connectTimeout=0", "jdbc:postgresql://h/db?search_path=a,b",
+        "",
+        "h",
+        "h:5432",
+        "jdbc:",
+        "jdbc:postgresql:shop",
+        "jdbc:postgresql://h",
+        "jdbc:postgresql://h/",
+        "jdbc:postgresql:///db",
+        "jdbc:postgresql://h:0/db",
+        "jdbc:postgresql://h:99999/db",
+        "jdbc:postgresql://a,b/db",
+        "jdbc:postgresql://[::1/db",
+        "jdbc:mysql:replication://h/db",
+        "jdbc:mysql://(host=h)/db",
+        "jdbc:sqlite:",
+        "jdbc:sqlite::memory:",
+        "jdbc:sqlite:file:x?mode=rw",
+        "jdbc:sqlite:x?cache=shared",
+        "jdbc:postgresql://h/a/b",
+        "jdbc:postgresql://h/d\u{0}b",
+        "sqlite://x",
+        "mysql://h/db",
+        "jdbc:postgresql://h/db?ssl=false",
+        "jdbc:postgresql://h/db?sslmode=trust",
+        "jdbc:postgresql://h/db?readOnly=false",
+        "jdbc:postgresql://h/db?connectTimeout=0",
+        "jdbc:postgresql://h/db?search_path=a,b",
     ] {
         let failure = refused(id);
         assert_eq!(failure.class, Class::Misconfigured, "{id}: {failure:?}");

@@ -27,60 +27,25 @@ fn snapshot(name: &str, failure: &Failure) {
 #[tokio::test]
 async fn later_is_obeyed_by_the_whole_account() {
     let world = World::new();
-    let server = Server::start(vec![
-        answer(429, &[("retry-after", "90")], b"slow  down"),
-        answer(200, &[], b""),
-    ])
-    .await;
-    let first = world
-        .session()
-        .http(get(&server.url("/")))
-        .await
-        .unwrap_err();
+    let server = Server::start(vec![answer(429, &[("retry-after", "90")], b"slow  down"), answer(200, &[], b"")]).await;
+    let first = world.session().http(get(&server.url("/"))).await.unwrap_err();
     snapshot("egress_throttled_by_source", &first);
     let other = Server::start(vec![answer(200, &[], b"")]).await;
     world.clock.forward(Duration::from_secs(30));
-    let second = world
-        .session()
-        .http(get(&other.url("/")))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (second.class, second.retry_after_ms),
-        (Class::Throttled, Some(60_000))
-    );
+    let second = world.session().http(get(&other.url("/"))).await.unwrap_err();
+    assert_eq!((second.class, second.retry_after_ms), (Class::Throttled, Some(60_000)));
     assert_eq!((server.count(), other.count()), (1, 0));
     world.clock.forward(Duration::from_secs(60));
-    assert_eq!(
-        world
-            .session()
-            .http(get(&server.url("/")))
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn later_is_clamped() {
-    for (asked, given) in [
-        ("0", 1_000),
-        ("99999999", 86_400_000),
-        ("Sun, 08 Nov 2026 18:00:10 GMT", 10_000),
-    ] {
+    for (asked, given) in [("0", 1_000), ("99999999", 86_400_000), ("Sun, 08 Nov 2026 18:00:10 GMT", 10_000)] {
         let world = World::new();
         let server = Server::start(vec![answer(503, &[("retry-after", asked)], b"")]).await;
-        let failure = world
-            .session()
-            .http(get(&server.url("/")))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            (failure.class, failure.retry_after_ms),
-            (Class::Throttled, Some(given)),
-            "{asked}"
-        );
+        let failure = world.session().http(get(&server.url("/"))).await.unwrap_err();
+        assert_eq!((failure.class, failure.retry_after_ms), (Class::Throttled, Some(given)), "{asked}");
         assert_eq!(server.count(), 1);
     }
 }
@@ -89,14 +54,8 @@ async fn later_is_clamped() {
 async fn a_connector_may_say_later_too() {
     let world = World::new();
     let failure = world.session().later(Duration::from_secs(40), "SlowDown");
-    assert_eq!(
-        (failure.class, failure.detail.as_str()),
-        (Class::Throttled, "SlowDown")
-    );
-    assert_eq!(
-        world.session().local("x").await.unwrap_err().retry_after_ms,
-        Some(40_000)
-    );
+    assert_eq!((failure.class, failure.detail.as_str()), (Class::Throttled, "SlowDown"));
+    assert_eq!(world.session().local("x").await.unwrap_err().retry_after_ms, Some(40_000));
 }
 
 #[tokio::test]
@@ -109,11 +68,7 @@ async fn the_day_ends_at_its_limit_also_across_restarts() {
     }
     world.restart();
     world.session().http(get(&server.url("/"))).await.unwrap();
-    let failure = world
-        .session()
-        .http(get(&server.url("/")))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get(&server.url("/"))).await.unwrap_err();
     snapshot("egress_day_spent", &failure);
     world.restart();
     assert!(world.session().http(get(&server.url("/"))).await.is_err());
@@ -134,20 +89,11 @@ async fn days_are_written_in_blocks_and_never_exceeded() {
     for _ in 0..25 {
         world.session().local("data.csv").await.unwrap();
     }
-    assert_eq!(
-        (*world.budget.writes.lock().unwrap(), world.budget.total()),
-        (3, 30)
-    );
+    assert_eq!((*world.budget.writes.lock().unwrap(), world.budget.total()), (3, 30));
     // A lowered cap holds for what is left of the block, too.
     world.cap.per_day = 25;
-    assert_eq!(
-        world.session().local("data.csv").await.unwrap_err().class,
-        Class::Throttled
-    );
-    assert_eq!(
-        [0, 1, 49, 100, 500, 1_000_000].map(block_size),
-        [1, 1, 1, 2, 10, 10]
-    );
+    assert_eq!(world.session().local("data.csv").await.unwrap_err().class, Class::Throttled);
+    assert_eq!([0, 1, 49, 100, 500, 1_000_000].map(block_size), [1, 1, 1, 2, 10, 10]);
 }
 
 #[tokio::test]
@@ -168,21 +114,13 @@ async fn nothing_is_sent_that_cannot_be_written_down() {
 #[tokio::test]
 async fn the_rate_holds_and_says_when_it_would_take_too_long() {
     let mut world = World::new();
-    world.cap = Cap {
-        per_second: 0.01,
-        burst: 2,
-        per_day: 100,
-        concurrency: 4,
-    };
+    world.cap = Cap { per_second: 0.01, burst: 2, per_day: 100, concurrency: 4 };
     for _ in 0..2 {
         world.session().local("x").await.unwrap();
     }
     let failure = world.session().local("x").await.unwrap_err();
     assert_eq!(failure.class, Class::Throttled);
-    assert!(
-        (60_000..=100_000).contains(&failure.retry_after_ms.unwrap()),
-        "{failure:?}"
-    );
+    assert!((60_000..=100_000).contains(&failure.retry_after_ms.unwrap()), "{failure:?}");
     world.cap.per_second = 1000.0;
     world.session().local("x").await.unwrap();
 }
@@ -194,21 +132,12 @@ async fn slots_follow_the_policy() {
     world.cap.concurrency = 1;
     let held = world.session().admit("127.0.0.1", 9).await.unwrap();
     let failure = world.session().admit("127.0.0.1", 9).await.err().unwrap();
-    assert_eq!(
-        (failure.class, failure.title.as_str()),
-        (
-            Class::Throttled,
-            "all 1 slots of openapi account acme are taken"
-        )
-    );
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Throttled, "all 1 slots of openapi account acme are taken"));
     world.cap.concurrency = 2;
     let second = world.session().admit("127.0.0.1", 9).await.unwrap();
     world.cap.concurrency = 1;
     drop(second);
-    assert!(
-        world.session().admit("127.0.0.1", 9).await.is_err(),
-        "the slot that was taken away is not given again"
-    );
+    assert!(world.session().admit("127.0.0.1", 9).await.is_err(), "the slot that was taken away is not given again");
     drop(held);
     assert!(world.session().admit("127.0.0.1", 9).await.is_ok());
 }
@@ -218,31 +147,12 @@ async fn an_open_breaker_lets_one_probe_through() {
     let mut world = World::new();
     world.policy.breaker.failures = 2;
     let probe = Arc::new(Notify::new());
-    let Reply::Bytes(well) = answer(200, &[], b"well") else {
-        unreachable!()
-    };
-    let server = Server::start(vec![
-        answer(500, &[], b""),
-        answer(500, &[], b""),
-        Reply::When(probe.clone(), well),
-    ])
-    .await;
+    let Reply::Bytes(well) = answer(200, &[], b"well") else { unreachable!() };
+    let server = Server::start(vec![answer(500, &[], b""), answer(500, &[], b""), Reply::When(probe.clone(), well)]).await;
     for _ in 0..2 {
-        assert_eq!(
-            world
-                .session()
-                .http(get(&server.url("/")))
-                .await
-                .unwrap()
-                .status,
-            500
-        );
+        assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap().status, 500);
     }
-    let failure = world
-        .session()
-        .http(get(&server.url("/")))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get(&server.url("/"))).await.unwrap_err();
     snapshot("egress_breaker_open", &failure);
     assert_eq!(server.count(), 2);
     world.clock.forward(Duration::from_secs(30));
@@ -252,27 +162,11 @@ async fn an_open_breaker_lets_one_probe_through() {
         _ = &mut probing => panic!("the probe came back by itself"),
         () = server.seen(3) => {}
     }
-    assert_eq!(
-        world
-            .session()
-            .http(get(&server.url("/")))
-            .await
-            .unwrap_err()
-            .class,
-        Class::BreakerOpen
-    );
+    assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap_err().class, Class::BreakerOpen);
     probe.notify_one();
     assert_eq!(probing.await.unwrap().status, 200);
     probe.notify_one();
-    assert_eq!(
-        world
-            .session()
-            .http(get(&server.url("/")))
-            .await
-            .unwrap()
-            .status,
-        200
-    );
+    assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap().status, 200);
     assert_eq!(server.count(), 4);
 }
 
@@ -283,15 +177,7 @@ async fn denials_never_open_the_breaker() {
     for status in [401, 403, 404] {
         let server = Server::start(vec![answer(status, &[], b"")]).await;
         for _ in 0..3 {
-            assert_eq!(
-                world
-                    .session()
-                    .http(get(&server.url("/")))
-                    .await
-                    .unwrap()
-                    .status,
-                status
-            );
+            assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap().status, status);
         }
     }
 }
@@ -306,23 +192,11 @@ async fn settled_calls_move_the_breaker() {
     session.settle("postgres", "127.0.0.1", 10, Duration::ZERO, Some(&denied));
     drop(admitted);
     let admitted = session.admit("127.0.0.1", 5432).await.unwrap();
-    session.settle(
-        "postgres",
-        "127.0.0.1",
-        5,
-        Duration::ZERO,
-        Some(&Failure::new(Class::Network, "it hangs", "")),
-    );
+    session.settle("postgres", "127.0.0.1", 5, Duration::ZERO, Some(&Failure::new(Class::Network, "it hangs", "")));
     drop(admitted);
     let failure = session.admit("127.0.0.1", 5432).await.err().unwrap();
-    assert_eq!(
-        (failure.class, failure.detail.as_str()),
-        (Class::BreakerOpen, "it hangs")
-    );
-    assert!(
-        session.admit("127.0.0.1", 5433).await.is_ok(),
-        "another port is another service"
-    );
+    assert_eq!((failure.class, failure.detail.as_str()), (Class::BreakerOpen, "it hangs"));
+    assert!(session.admit("127.0.0.1", 5433).await.is_ok(), "another port is another service");
     assert_eq!((session.traffic().calls, session.traffic().bytes), (3, 15));
     world.clock.forward(Duration::from_secs(30));
     drop(session.admit("127.0.0.1", 5432).await.unwrap());
@@ -340,11 +214,7 @@ async fn a_source_that_echoes_the_secret_is_not_quoted() {
     let body = format!("{} echoed-canary-3141", "x".repeat(290));
     let headers = [("retry-after", "echoed-canary-3141")];
     let server = Server::start(vec![answer(429, &headers, body.as_bytes())]).await;
-    let failure = world
-        .session()
-        .http(get(&server.url("/")))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get(&server.url("/"))).await.unwrap_err();
     assert_eq!(failure.retry_after_ms, Some(60_000));
     assert!(failure.detail.contains("x [redacte"), "{failure:?}");
     assert!(!format!("{failure:?}").contains("echoed"), "{failure:?}");

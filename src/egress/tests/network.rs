@@ -9,26 +9,10 @@ async fn literals_are_refused_before_anything_is_sent_or_charged() {
     let server = Server::start(vec![answer(200, &[], b"inside")]).await;
     world.policy.network.allow_private.clear();
     let port = server.port;
-    for host in [
-        "0x7f000001",
-        "127.0.0.1",
-        "2130706433",
-        "[::ffff:127.0.0.1]",
-        "127.1",
-    ] {
-        let failure = world
-            .session()
-            .http(get(&format!("http://{host}:{port}/")))
-            .await
-            .unwrap_err();
+    for host in ["0x7f000001", "127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "127.1"] {
+        let failure = world.session().http(get(&format!("http://{host}:{port}/"))).await.unwrap_err();
         assert_eq!(failure.class, Class::EgressRefused, "{host}");
-        assert!(
-            failure
-                .fix
-                .ends_with("network.allow_private: [127.0.0.1/32]"),
-            "{host}: {}",
-            failure.fix
-        );
+        assert!(failure.fix.ends_with("network.allow_private: [127.0.0.1/32]"), "{host}: {}", failure.fix);
     }
     assert!(world.session().admit("127.0.0.1", port).await.is_err());
     assert_eq!((server.count(), world.budget.total()), (0, 0));
@@ -43,112 +27,36 @@ async fn a_name_is_judged_by_its_address_and_dialled_there() {
     ];
     let world = World::with_names(names);
     let server = Server::start(vec![answer(200, &[], b"well")]).await;
-    let failure = world
-        .session()
-        .http(get("https://inside.acme.example/"))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        failure.title,
-        "inside.acme.example was not called: it is 10.1.2.3, a private address"
-    );
-    assert_eq!(
-        failure.fix,
-        "if this address is meant, add it to the policy: network.allow_private: [10.1.2.3/32]"
-    );
-    let failure = world
-        .session()
-        .http(get("http://meta.acme.example/"))
-        .await
-        .unwrap_err();
-    assert!(
-        failure
-            .title
-            .contains("169.254.169.254, a cloud metadata address"),
-        "{failure:?}"
-    );
+    let failure = world.session().http(get("https://inside.acme.example/")).await.unwrap_err();
+    assert_eq!(failure.title, "inside.acme.example was not called: it is 10.1.2.3, a private address");
+    assert_eq!(failure.fix, "if this address is meant, add it to the policy: network.allow_private: [10.1.2.3/32]");
+    let failure = world.session().http(get("http://meta.acme.example/")).await.unwrap_err();
+    assert!(failure.title.contains("169.254.169.254, a cloud metadata address"), "{failure:?}");
     // Only the address that passed is dialled; the port is that of the URL.
-    let got = world
-        .session()
-        .http(get(&format!("http://mixed.acme.example:{}/", server.port)))
-        .await
-        .unwrap();
+    let got = world.session().http(get(&format!("http://mixed.acme.example:{}/", server.port))).await.unwrap();
     assert_eq!(&got.body[..], b"well");
-    assert!(
-        server.heads.lock().unwrap()[0]
-            .contains(&format!("host: mixed.acme.example:{}", server.port))
-    );
+    assert!(server.heads.lock().unwrap()[0].contains(&format!("host: mixed.acme.example:{}", server.port)));
     let session = world.session();
-    assert_eq!(
-        session
-            .admit("mixed.acme.example", 5432)
-            .await
-            .unwrap()
-            .address
-            .to_string(),
-        "127.0.0.1:5432"
-    );
-    assert_eq!(
-        session
-            .admit("inside.acme.example", 5432)
-            .await
-            .err()
-            .unwrap()
-            .class,
-        Class::EgressRefused
-    );
-    let failure = session
-        .admit("nowhere.acme.example", 5432)
-        .await
-        .err()
-        .unwrap();
-    assert_eq!(
-        (failure.class, failure.title.as_str()),
-        (Class::Network, "nowhere.acme.example cannot be resolved")
-    );
-    let failure = session
-        .http(get("http://nowhere.acme.example/"))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (failure.class, failure.title.as_str()),
-        (Class::Network, "nowhere.acme.example cannot be resolved")
-    );
-    assert!(
-        failure.detail.contains("Name or service not known"),
-        "{failure:?}"
-    );
+    assert_eq!(session.admit("mixed.acme.example", 5432).await.unwrap().address.to_string(), "127.0.0.1:5432");
+    assert_eq!(session.admit("inside.acme.example", 5432).await.err().unwrap().class, Class::EgressRefused);
+    let failure = session.admit("nowhere.acme.example", 5432).await.err().unwrap();
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "nowhere.acme.example cannot be resolved"));
+    let failure = session.http(get("http://nowhere.acme.example/")).await.unwrap_err();
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "nowhere.acme.example cannot be resolved"));
+    assert!(failure.detail.contains("Name or service not known"), "{failure:?}");
 }
 
 #[tokio::test]
 async fn trouble_below_http_is_named() {
     let world = World::new();
-    let gone = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let failure = world
-        .session()
-        .http(get(&format!("http://127.0.0.1:{gone}/")))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (failure.class, failure.title),
-        (
-            Class::Network,
-            format!("127.0.0.1:{gone} refused the connection")
-        )
-    );
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let failure = world.session().http(get(&format!("http://127.0.0.1:{gone}/"))).await.unwrap_err();
+    assert_eq!((failure.class, failure.title), (Class::Network, format!("127.0.0.1:{gone} refused the connection")));
     let ssh = Server::start(vec![Reply::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())]).await;
     let failure = world.session().http(get(&ssh.url("/"))).await.unwrap_err();
     assert_eq!(
         (failure.class, failure.title),
-        (
-            Class::WrongService,
-            format!("127.0.0.1:{} answered, but not in HTTP", ssh.port)
-        )
+        (Class::WrongService, format!("127.0.0.1:{} answered, but not in HTTP", ssh.port))
     );
     // A plain server on the port of an https address.
     let tls = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -159,18 +67,8 @@ async fn trouble_below_http_is_named() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
         }
     });
-    let failure = world
-        .session()
-        .http(get(&format!("https://127.0.0.1:{port}/")))
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (failure.class, failure.title),
-        (
-            Class::Network,
-            format!("no TLS connection with 127.0.0.1:{port}")
-        )
-    );
+    let failure = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap_err();
+    assert_eq!((failure.class, failure.title), (Class::Network, format!("no TLS connection with 127.0.0.1:{port}")));
 }
 
 #[tokio::test]
@@ -179,42 +77,17 @@ async fn a_proxy_is_used_but_opens_no_hole() {
     let proxy = Server::start(vec![answer(200, &[], b"by proxy")]).await;
     world.policy.network.allow_private.clear();
     world.policy.network.proxy = Some(format!("http://proxy.acme.example:{}", proxy.port));
-    let got = world
-        .session()
-        .http(get("http://far.example/x"))
-        .await
-        .unwrap();
+    let got = world.session().http(get("http://far.example/x")).await.unwrap();
     assert_eq!(&got.body[..], b"by proxy");
     assert!(proxy.heads.lock().unwrap()[0].starts_with("GET http://far.example/x HTTP/1.1"));
-    for url in [
-        "http://169.254.169.254/",
-        "http://10.0.0.1/",
-        "http://metadata.google.internal/",
-        "http://localhost/",
-    ] {
-        assert_eq!(
-            world.session().http(get(url)).await.unwrap_err().class,
-            Class::EgressRefused,
-            "{url}"
-        );
+    for url in ["http://169.254.169.254/", "http://10.0.0.1/", "http://metadata.google.internal/", "http://localhost/"] {
+        assert_eq!(world.session().http(get(url)).await.unwrap_err().class, Class::EgressRefused, "{url}");
     }
     assert_eq!(proxy.count(), 1);
     // What the policy opens inside is reached directly.
     let inside = Server::start(vec![answer(200, &[], b"inside")]).await;
-    world
-        .policy
-        .network
-        .allow_private
-        .push("127.0.0.1/32".parse().unwrap());
-    assert_eq!(
-        &world
-            .session()
-            .http(get(&inside.url("/")))
-            .await
-            .unwrap()
-            .body[..],
-        b"inside"
-    );
+    world.policy.network.allow_private.push("127.0.0.1/32".parse().unwrap());
+    assert_eq!(&world.session().http(get(&inside.url("/"))).await.unwrap().body[..], b"inside");
     assert_eq!(proxy.count(), 1);
 }
 
@@ -222,30 +95,16 @@ async fn a_proxy_is_used_but_opens_no_hole() {
 async fn a_network_entry_that_cannot_be_used_says_so() {
     let mut world = World::new();
     world.policy.network.ca_file = Some("does/not/exist.pem".into());
-    let failure = world
-        .session()
-        .http(get("https://127.0.0.1/"))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get("https://127.0.0.1/")).await.unwrap_err();
     assert_eq!(
         (failure.class, failure.title.as_str()),
-        (
-            Class::Misconfigured,
-            "network.ca_file does/not/exist.pem cannot be used"
-        )
+        (Class::Misconfigured, "network.ca_file does/not/exist.pem cannot be used")
     );
     world.policy.network.ca_file = None;
     world.policy.network.proxy = Some("socks5://user:pw-of-proxy@proxy.acme.example".to_string());
-    let failure = world
-        .session()
-        .http(get("https://127.0.0.1/"))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get("https://127.0.0.1/")).await.unwrap_err();
     assert_eq!(failure.class, Class::Misconfigured);
-    assert!(
-        !format!("{failure:?}").contains("pw-of-proxy"),
-        "{failure:?}"
-    );
+    assert!(!format!("{failure:?}").contains("pw-of-proxy"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -264,17 +123,10 @@ async fn a_policy_that_closes_an_address_holds_for_open_connections_too() {
 #[tokio::test]
 async fn a_driver_gets_the_address_that_is_routed_everywhere() {
     let world = World::with_names(&[("db.acme.example", &["2606:4700::1111", "1.1.1.1"])]);
-    let admitted = world
-        .session()
-        .admit("db.acme.example", 5432)
-        .await
-        .unwrap();
+    let admitted = world.session().admit("db.acme.example", 5432).await.unwrap();
     assert_eq!(admitted.address.to_string(), "1.1.1.1:5432");
     let failure = world.session().admit("[::1]", 5432).await.err().unwrap();
-    assert_eq!(
-        failure.title,
-        "::1 was not called: it is a loopback address"
-    );
+    assert_eq!(failure.title, "::1 was not called: it is a loopback address");
 }
 
 #[tokio::test]
@@ -291,14 +143,7 @@ async fn a_port_that_drops_packets_is_not_called_slow() {
     while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, soon) {
         held.push(stream);
     }
-    let failure = world
-        .session()
-        .http(get(&format!("http://{address}/")))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get(&format!("http://{address}/"))).await.unwrap_err();
     assert_eq!(failure.class, Class::Network);
-    assert_eq!(
-        failure.title,
-        format!("{address} did not accept a connection within 1 s")
-    );
+    assert_eq!(failure.title, format!("{address} did not accept a connection within 1 s"));
 }

@@ -25,8 +25,7 @@ pub struct FakeClock(AtomicI64);
 
 impl FakeClock {
     pub fn forward(&self, by: Duration) {
-        self.0
-            .fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
@@ -45,13 +44,7 @@ pub struct FakeBudget {
 }
 
 impl DayBudget for FakeBudget {
-    fn take<'a>(
-        &'a self,
-        key: &'a str,
-        day: i64,
-        wanted: u64,
-        limit: u64,
-    ) -> BoxFuture<'a, Result<u64, String>> {
+    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
         Box::pin(async move {
             if self.full.load(Ordering::SeqCst) {
                 return Err("database or disk is full".to_string());
@@ -83,10 +76,7 @@ impl Lookup for FakeLookup {
     fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
             self.asked.lock().unwrap().push(host.to_string());
-            self.names
-                .get(host)
-                .cloned()
-                .ok_or_else(|| io::Error::other("Name or service not known"))
+            self.names.get(host).cloned().ok_or_else(|| io::Error::other("Name or service not known"))
         })
     }
 }
@@ -110,23 +100,10 @@ impl World {
         let clock = Arc::new(FakeClock(AtomicI64::new(START)));
         let budget = Arc::new(FakeBudget::default());
         let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
-        let names = names
-            .iter()
-            .map(|(name, texts)| ((*name).to_string(), addresses(texts)))
-            .collect();
-        let lookup = Arc::new(FakeLookup {
-            names,
-            asked: Mutex::default(),
-        });
+        let names = names.iter().map(|(name, texts)| ((*name).to_string(), addresses(texts))).collect();
+        let lookup = Arc::new(FakeLookup { names, asked: Mutex::default() });
         let egress = Egress::with(budget.clone(), clock.clone(), lookup.clone());
-        World {
-            clock,
-            budget,
-            lookup,
-            egress,
-            policy: policy(),
-            cap: cap(),
-        }
+        World { clock, budget, lookup, egress, policy: policy(), cap: cap() }
     }
 
     /// A new process over the same registry.
@@ -149,22 +126,14 @@ pub fn get(url: &str) -> Request {
     Request {
         method: Method::Get,
         url: url::Url::parse(url).unwrap(),
-        headers: vec![(
-            "authorization".to_string(),
-            Secret::new("Bearer of-the-canary-7777".to_string()),
-        )],
+        headers: vec![("authorization".to_string(), Secret::new("Bearer of-the-canary-7777".to_string()))],
         max_bytes: 1 << 20,
         follow_redirects: true,
     }
 }
 
 pub fn cap() -> Cap {
-    Cap {
-        per_second: 1000.0,
-        burst: 1000,
-        per_day: 2000,
-        concurrency: 8,
-    }
+    Cap { per_second: 1000.0, burst: 1000, per_day: 2000, concurrency: 8 }
 }
 
 fn policy() -> Policy {
@@ -173,45 +142,16 @@ fn policy() -> Policy {
         version: 1,
         namespace: "autonomy".to_string(),
         slo: Slo { coverage: 0.9 },
-        eligibility: Eligibility {
-            evidence: vec!["Sanctioned".to_string()],
-            max_risk: Risk::High,
-            min_confidence: 0.0,
-        },
-        safe_mode: SafeMode {
-            max_items: 20,
-            step_timeout: seconds(20),
-            attempt_timeout: seconds(60),
-        },
+        eligibility: Eligibility { evidence: vec!["Sanctioned".to_string()], max_risk: Risk::High, min_confidence: 0.0 },
+        safe_mode: SafeMode { max_items: 20, step_timeout: seconds(20), attempt_timeout: seconds(60) },
         allowlist: BTreeSet::new(),
-        network: Network {
-            allow_private: vec!["127.0.0.0/8".parse().unwrap()],
-            proxy: None,
-            ca_file: None,
-        },
+        network: Network { allow_private: vec!["127.0.0.0/8".parse().unwrap()], proxy: None, ca_file: None },
         files: Files { roots: Vec::new() },
-        caps: Caps {
-            default: cap(),
-            families: BTreeMap::new(),
-        },
-        backoff: Backoff {
-            initial: seconds(5),
-            max: seconds(900),
-            jitter: 0.2,
-        },
-        breaker: Breaker {
-            failures: 5,
-            open_for: seconds(30),
-        },
-        recheck: Recheck {
-            health: seconds(21_600),
-            drift: seconds(86_400),
-            awaiting_credentials: seconds(300),
-        },
-        reconcile: Reconcile {
-            concurrency: 64,
-            resync: seconds(30),
-        },
+        caps: Caps { default: cap(), families: BTreeMap::new() },
+        backoff: Backoff { initial: seconds(5), max: seconds(900), jitter: 0.2 },
+        breaker: Breaker { failures: 5, open_for: seconds(30) },
+        recheck: Recheck { health: seconds(21_600), drift: seconds(86_400), awaiting_credentials: seconds(300) },
+        reconcile: Reconcile { concurrency: 64, resync: seconds(30) },
         families: BTreeMap::new(),
         api: Api::default(),
         digest: Digest::default(),
@@ -233,10 +173,7 @@ pub enum Reply {
 
 /// An HTTP answer with its true length.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let mut text = format!(
-        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n",
-        body.len()
-    );
+    let mut text = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -277,20 +214,11 @@ impl Server {
 
     /// Waits until `count` requests came.
     pub async fn seen(&self, count: usize) {
-        self.seen
-            .clone()
-            .wait_for(|seen| *seen >= count)
-            .await
-            .unwrap();
+        self.seen.clone().wait_for(|seen| *seen >= count).await.unwrap();
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    script: Vec<Reply>,
-    log: Arc<Mutex<Vec<String>>>,
-    count: watch::Sender<usize>,
-) {
+async fn serve(mut stream: TcpStream, script: Vec<Reply>, log: Arc<Mutex<Vec<String>>>, count: watch::Sender<usize>) {
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {

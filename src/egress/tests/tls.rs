@@ -45,9 +45,7 @@ async fn start(certificate: rustls::pki_types::CertificateDer<'static>, key: &Ke
         while let Ok((stream, _)) = listener.accept().await {
             if let Ok(mut stream) = acceptor.accept(stream).await {
                 let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream
-                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell")
-                    .await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell").await;
                 let _ = stream.shutdown().await;
             }
         }
@@ -56,11 +54,7 @@ async fn start(certificate: rustls::pki_types::CertificateDer<'static>, key: &Ke
 }
 
 async fn failure(world: &World, port: u16) -> Failure {
-    let failure = world
-        .session()
-        .http(get(&format!("https://127.0.0.1:{port}/")))
-        .await
-        .unwrap_err();
+    let failure = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap_err();
     assert_eq!(failure.class, Class::Network);
     failure
 }
@@ -71,12 +65,7 @@ async fn certificates_are_judged_and_the_file_of_authorities_counts() {
     let authority = Authority::new();
     let good = authority.serve("127.0.0.1", 2100).await;
     let unknown = failure(&world, good).await;
-    assert!(
-        unknown
-            .title
-            .ends_with("comes from an authority that is not trusted here"),
-        "{unknown:?}"
-    );
+    assert!(unknown.title.ends_with("comes from an authority that is not trusted here"), "{unknown:?}");
     assert!(unknown.fix.contains("network.ca_file"), "{unknown:?}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -84,30 +73,17 @@ async fn certificates_are_judged_and_the_file_of_authorities_counts() {
     std::fs::write(&file, Authority::new().0.pem()).unwrap();
     world.policy.network.ca_file = Some(file.clone());
     let other = failure(&world, good).await;
-    assert!(
-        other.title.ends_with("is not trusted here"),
-        "another authority does not help: {other:?}"
-    );
+    assert!(other.title.ends_with("is not trusted here"), "another authority does not help: {other:?}");
 
     // A changed file holds without a restart.
     std::fs::write(&file, format!("{}\n# ours\n", authority.0.pem())).unwrap();
-    let got = world
-        .session()
-        .http(get(&format!("https://127.0.0.1:{good}/")))
-        .await
-        .unwrap();
+    let got = world.session().http(get(&format!("https://127.0.0.1:{good}/"))).await.unwrap();
     assert_eq!(&got.body[..], b"well");
 
     let misnamed = failure(&world, authority.serve("db.acme.example", 2100).await).await;
-    assert!(
-        misnamed.title.ends_with("is for another name"),
-        "{misnamed:?}"
-    );
+    assert!(misnamed.title.ends_with("is for another name"), "{misnamed:?}");
     let expired = failure(&world, authority.serve("127.0.0.1", 2021).await).await;
-    assert!(
-        expired.title.ends_with("is not valid at this time"),
-        "{expired:?}"
-    );
+    assert!(expired.title.ends_with("is not valid at this time"), "{expired:?}");
 }
 
 #[tokio::test]
@@ -119,9 +95,6 @@ async fn a_self_signed_certificate_is_from_an_unknown_authority() {
         params.is_ca = is_ca;
         let port = start(params.self_signed(&key).unwrap().der().clone(), &key).await;
         let failure = failure(&world, port).await;
-        assert!(
-            failure.title.ends_with("is not trusted here"),
-            "{failure:?}"
-        );
+        assert!(failure.title.ends_with("is not trusted here"), "{failure:?}");
     }
 }

@@ -43,24 +43,9 @@ pub(super) fn scan(scanner: &mut Scanner) -> Scan {
 /// `path: resources | number of problems` of every changed file.
 pub(super) fn changed(scan: &Scan) -> Vec<String> {
     let resources = |report: &crate::intake::FileReport| {
-        report
-            .intents
-            .iter()
-            .map(|(intent, _)| intent.resource_ids.join("+"))
-            .collect::<Vec<_>>()
-            .join(",")
+        report.intents.iter().map(|(intent, _)| intent.resource_ids.join("+")).collect::<Vec<_>>().join(",")
     };
-    scan.changed
-        .iter()
-        .map(|report| {
-            format!(
-                "{}: {} | {}",
-                report.path,
-                resources(report),
-                report.problems.len()
-            )
-        })
-        .collect()
+    scan.changed.iter().map(|report| format!("{}: {} | {}", report.path, resources(report), report.problems.len())).collect()
 }
 
 pub(super) fn gone(scan: &Scan) -> Vec<&str> {
@@ -71,28 +56,13 @@ pub(super) fn gone(scan: &Scan) -> Vec<&str> {
 fn single_objects_arrays_and_sub_folders_are_read_once() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &intent("a"));
-    put(
-        &root,
-        "team/deep/b.json",
-        &format!("[{},{}]", intent("b1"), intent("b2")),
-    );
+    put(&root, "team/deep/b.json", &format!("[{},{}]", intent("b1"), intent("b2")));
     put(&root, "notes.txt", "no intent");
     put(&root, ".hidden.json", "no intent");
     put(&root, ".git/x.json", "no intent");
     let first = scan(&mut scanner);
-    assert_eq!(
-        changed(&first),
-        vec!["a.json: a | 0", "team/deep/b.json: b1,b2 | 0"]
-    );
-    assert_eq!(
-        (
-            first.files,
-            first.problems.len(),
-            first.folder.is_none(),
-            first.more
-        ),
-        (2, 0, true, false)
-    );
+    assert_eq!(changed(&first), vec!["a.json: a | 0", "team/deep/b.json: b1,b2 | 0"]);
+    assert_eq!((first.files, first.problems.len(), first.folder.is_none(), first.more), (2, 0, true, false));
     let second = scan(&mut scanner);
     assert!(second.is_empty() && !second.look_again && second.files == 2);
 }
@@ -135,10 +105,7 @@ fn a_config_map_swap_is_followed() {
     for name in ["a.json", "b.json", "team"] {
         symlink(format!("..data/{name}"), root.join(name)).expect("a link");
     }
-    assert_eq!(
-        changed(&scan(&mut scanner)),
-        vec!["a.json: old | 0", "b.json: b | 0", "team/c.json: c | 0"]
-    );
+    assert_eq!(changed(&scan(&mut scanner)), vec!["a.json: old | 0", "b.json: b | 0", "team/c.json: c | 0"]);
     put(&root, "..2024_2/a.json", &intent("new"));
     put(&root, "..2024_2/team/c.json", &intent("c"));
     symlink("..2024_2", root.join("..data_tmp")).expect("a link");
@@ -146,10 +113,7 @@ fn a_config_map_swap_is_followed() {
     fs::remove_dir_all(root.join("..2024_1")).expect("removed");
     let swapped = scan(&mut scanner);
     assert_eq!(changed(&swapped), vec!["a.json: new | 0", "b.json:  | 1"]);
-    assert!(
-        swapped.gone.is_empty(),
-        "a link to nowhere is unreadable, not absent"
-    );
+    assert!(swapped.gone.is_empty(), "a link to nowhere is unreadable, not absent");
     fs::remove_file(root.join("b.json")).expect("removed");
     assert_eq!(gone(&scan(&mut scanner)), vec!["b.json"]);
 }
@@ -161,10 +125,7 @@ fn a_bad_file_costs_no_other_stays_visible_and_is_picked_up_once_fixed() {
     put(&root, "good.json", &intent("g"));
     put(&root, "mixed.json", &format!("[{}, {{}}]", intent("m")));
     let first = scan(&mut scanner);
-    assert_eq!(
-        changed(&first),
-        vec!["bad.json:  | 1", "good.json: g | 0", "mixed.json: m | 5"]
-    );
+    assert_eq!(changed(&first), vec!["bad.json:  | 1", "good.json: g | 0", "mixed.json: m | 5"]);
     assert!(!first.changed[2].complete() && first.changed[1].complete());
     let second = scan(&mut scanner);
     assert!(second.is_empty());
@@ -175,28 +136,16 @@ fn a_bad_file_costs_no_other_stays_visible_and_is_picked_up_once_fixed() {
     assert_eq!(third.problems.len(), 5);
     put(&root, "good.json", "broken now");
     let fourth = scan(&mut scanner);
-    assert!(
-        fourth.gone.is_empty() && !fourth.changed[0].complete(),
-        "held, not gone"
-    );
+    assert!(fourth.gone.is_empty() && !fourth.changed[0].complete(), "held, not gone");
     fs::remove_file(root.join("mixed.json")).expect("removed");
     let fifth = scan(&mut scanner);
-    assert_eq!(
-        (gone(&fifth), fifth.problems.len()),
-        (vec!["mixed.json"], 1)
-    );
+    assert_eq!((gone(&fifth), fifth.problems.len()), (vec!["mixed.json"], 1));
 }
 
 #[test]
 fn what_cannot_be_read_is_held_and_told_once() {
     let (_home, root, _) = folder();
-    let mut scanner = Scanner::new(
-        &root,
-        Limits {
-            bytes: 1000,
-            ..Limits::default()
-        },
-    );
+    let mut scanner = Scanner::new(&root, Limits { bytes: 1000, ..Limits::default() });
     for name in ["folder.json", "link.json", "large.json"] {
         put(&root, name, &intent(name));
     }
@@ -207,57 +156,29 @@ fn what_cannot_be_read_is_held_and_told_once() {
     symlink("nowhere", root.join("link.json")).expect("a link");
     put(&root, "large.json", &" ".repeat(1001));
     let held = scan(&mut scanner);
-    assert_eq!(
-        changed(&held),
-        vec!["folder.json:  | 1", "large.json:  | 1", "link.json:  | 1"]
-    );
+    assert_eq!(changed(&held), vec!["folder.json:  | 1", "large.json:  | 1", "link.json:  | 1"]);
     assert!(held.gone.is_empty());
     let again = scan(&mut scanner);
     assert!(again.is_empty() && again.problems.len() == 3);
-    let text: String = again
-        .problems
-        .iter()
-        .map(|problem| {
-            problem
-                .to_string()
-                .replace(&root.display().to_string(), "intents")
-                + "\n"
-        })
-        .collect();
+    let text: String =
+        again.problems.iter().map(|problem| problem.to_string().replace(&root.display().to_string(), "intents") + "\n").collect();
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("intake_unreadable_files", text);
     });
     fs::remove_dir(root.join("folder.json")).expect("removed");
     put(&root, "folder.json", &intent("folder.json"));
-    assert_eq!(
-        changed(&scan(&mut scanner)),
-        vec!["folder.json: folder.json | 0"],
-        "also with the content of before"
-    );
+    assert_eq!(changed(&scan(&mut scanner)), vec!["folder.json: folder.json | 0"], "also with the content of before");
 }
 
 #[test]
 fn pipes_are_never_opened() {
     let (_home, root, mut scanner) = folder();
     let path = root.join("pipe.json");
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        &path,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RWXU,
-        0,
-    )
-    .expect("a pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
     symlink("pipe.json", root.join("link.json")).expect("a link");
     // An open would wait for a writer for ever; the guard of `read` holds even behind the listing.
-    assert_eq!(
-        changed(&scan(&mut scanner)),
-        vec!["link.json:  | 1", "pipe.json:  | 1"]
-    );
-    assert!(
-        crate::intake::read::read(&path, &Limits::default())
-            .is_err_and(|why| why.contains("no regular file"))
-    );
+    assert_eq!(changed(&scan(&mut scanner)), vec!["link.json:  | 1", "pipe.json:  | 1"]);
+    assert!(crate::intake::read::read(&path, &Limits::default()).is_err_and(|why| why.contains("no regular file")));
 }
 
 #[test]
@@ -271,25 +192,15 @@ fn a_folder_that_vanishes_withdraws_nothing_and_is_followed_when_it_returns() {
     assert!(away.folder.is_some() && away.is_empty() && away.problems.len() == 1);
     fs::create_dir(&root).expect("an empty mount point");
     let empty = scan(&mut scanner);
-    assert!(
-        empty.folder.is_some() && empty.gone.is_empty(),
-        "another, empty folder is a lost mount"
-    );
+    assert!(empty.folder.is_some() && empty.gone.is_empty(), "another, empty folder is a lost mount");
     put(&root, "a.json", &intent("a"));
     put(&root, "c.json", &intent("c"));
     let back = scan(&mut scanner);
-    assert_eq!(
-        (changed(&back), gone(&back)),
-        (vec!["c.json: c | 0".to_string()], vec!["b.json"])
-    );
+    assert_eq!((changed(&back), gone(&back)), (vec!["c.json: c | 0".to_string()], vec!["b.json"]));
     assert!(back.folder.is_none() && back.problems.is_empty());
     fs::remove_file(root.join("a.json")).expect("removed");
     fs::remove_file(root.join("c.json")).expect("removed");
-    assert_eq!(
-        gone(&scan(&mut scanner)),
-        vec!["a.json", "c.json"],
-        "the last files of a known folder may go"
-    );
+    assert_eq!(gone(&scan(&mut scanner)), vec!["a.json", "c.json"], "the last files of a known folder may go");
 }
 
 #[test]
@@ -298,19 +209,12 @@ fn a_sub_folder_that_goes_takes_its_files_and_one_that_cannot_be_listed_does_not
     put(home.path(), "elsewhere/a.json", &intent("a"));
     symlink(home.path().join("elsewhere"), root.join("linked")).expect("a link");
     put(&root, "plain/b.json", &intent("b"));
-    assert_eq!(
-        changed(&scan(&mut scanner)),
-        vec!["linked/a.json: a | 0", "plain/b.json: b | 0"]
-    );
+    assert_eq!(changed(&scan(&mut scanner)), vec!["linked/a.json: a | 0", "plain/b.json: b | 0"]);
     fs::rename(home.path().join("elsewhere"), home.path().join("away")).expect("a rename");
     fs::remove_dir_all(root.join("plain")).expect("removed");
     let broken = scan(&mut scanner);
     assert_eq!(gone(&broken), vec!["plain/b.json"]);
-    assert!(
-        broken.problems[0].message.contains("leads nowhere"),
-        "{:?}",
-        broken.problems
-    );
+    assert!(broken.problems[0].message.contains("leads nowhere"), "{:?}", broken.problems);
     fs::rename(home.path().join("away"), home.path().join("elsewhere")).expect("a rename");
     let back = scan(&mut scanner);
     assert!(back.changed.is_empty() && back.gone.is_empty() && back.problems.is_empty());
@@ -335,9 +239,7 @@ fn circles_of_links_end_and_real_folders_win() {
 fn a_fresh_file_is_looked_at_again_until_its_time_can_be_trusted() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &intent("a"));
-    let saved = fs::metadata(root.join("a.json"))
-        .and_then(|meta| meta.modified())
-        .expect("a time");
+    let saved = fs::metadata(root.join("a.json")).and_then(|meta| meta.modified()).expect("a time");
     let ms = saved
         .duration_since(std::time::UNIX_EPOCH)
         .map(|since| i64::try_from(since.as_millis()).unwrap_or(0))
@@ -347,16 +249,9 @@ fn a_fresh_file_is_looked_at_again_until_its_time_can_be_trusted() {
     assert!(first.look_again && first.changed.len() == 1);
     // The same size and the same time: only the content tells.
     put(&root, "a.json", &intent("b"));
-    fs::File::options()
-        .write(true)
-        .open(root.join("a.json"))
-        .and_then(|file| file.set_modified(saved))
-        .expect("a time");
+    fs::File::options().write(true).open(root.join("a.json")).and_then(|file| file.set_modified(saved)).expect("a time");
     let second = scanner.scan(Timestamp(ms + 30));
     scanner.accept(&second);
-    assert_eq!(
-        (changed(&second), second.look_again),
-        (vec!["a.json: b | 0".to_string()], false)
-    );
+    assert_eq!((changed(&second), second.look_again), (vec!["a.json: b | 0".to_string()], false));
     assert!(scanner.scan(Timestamp(ms + 30)).is_empty());
 }

@@ -17,8 +17,7 @@ fn any_extra() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 3, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            proptest::collection::btree_map("[a-z]{1,4}", inner, 0..3)
-                .prop_map(|map| Value::Object(map.into_iter().collect()))
+            proptest::collection::btree_map("[a-z]{1,4}", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect()))
         ]
     })
 }
@@ -75,10 +74,7 @@ fn shuffled(value: &Value, random: &mut fastrand::Rng) -> String {
     let Value::Object(map) = value else {
         return value.to_string();
     };
-    let mut fields: Vec<String> = map
-        .iter()
-        .map(|(key, value)| format!("{}:{}", json!(key), shuffled(value, random)))
-        .collect();
+    let mut fields: Vec<String> = map.iter().map(|(key, value)| format!("{}:{}", json!(key), shuffled(value, random))).collect();
     random.shuffle(&mut fields);
     format!("{{{}}}", fields.join(", "))
 }

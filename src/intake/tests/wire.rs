@@ -13,11 +13,7 @@ pub(super) fn good() -> Value {
 pub(super) fn with(pointer: &str, value: Value) -> Value {
     let mut document = good();
     let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
-    document
-        .pointer_mut(parent)
-        .and_then(Value::as_object_mut)
-        .expect("an object")
-        .insert(key.to_string(), value);
+    document.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object").insert(key.to_string(), value);
     document
 }
 
@@ -30,18 +26,11 @@ pub(super) fn one(value: &Value) -> Result<Intent, Refusal> {
 }
 
 fn pointers(refusal: &Refusal) -> Vec<&str> {
-    refusal
-        .problems
-        .iter()
-        .map(|problem| problem.pointer.as_str())
-        .collect()
+    refusal.problems.iter().map(|problem| problem.pointer.as_str()).collect()
 }
 
 fn text(problems: impl IntoIterator<Item = Problem>) -> String {
-    problems
-        .into_iter()
-        .map(|problem| problem.in_file("intents/broken.json").to_string() + "\n")
-        .collect()
+    problems.into_iter().map(|problem| problem.in_file("intents/broken.json").to_string() + "\n").collect()
 }
 
 fn snapshot(name: &str, text: &str) {
@@ -54,32 +43,14 @@ fn snapshot(name: &str, text: &str) {
 fn a_good_document_is_read_with_its_defaults() {
     let intent = one(&good()).expect("a good document");
     assert_eq!(
-        (
-            intent.namespace.as_str(),
-            intent.scopes_mode.as_str(),
-            intent.risk_level
-        ),
+        (intent.namespace.as_str(), intent.scopes_mode.as_str(), intent.risk_level),
         ("autonomy", "safe_readonly", Risk::Low)
     );
-    assert_eq!(
-        intent.credential_locator,
-        Some(Locator::Env("GITHUB_TOKEN".to_string()))
-    );
-    assert_eq!(
-        one(&with("/credential_locator", Value::Null))
-            .expect("null is absent")
-            .credential_locator,
-        None
-    );
+    assert_eq!(intent.credential_locator, Some(Locator::Env("GITHUB_TOKEN".to_string())));
+    assert_eq!(one(&with("/credential_locator", Value::Null)).expect("null is absent").credential_locator, None);
     let mut bom = b"\xef\xbb\xbf".to_vec();
     bom.extend(good().to_string().bytes());
-    assert_eq!(
-        parse(&bom, &Limits::default())
-            .expect("a BOM is tolerated")
-            .intents()
-            .next(),
-        Some(&intent)
-    );
+    assert_eq!(parse(&bom, &Limits::default()).expect("a BOM is tolerated").intents().next(), Some(&intent));
 }
 
 #[test]
@@ -90,30 +61,13 @@ fn repetition_and_order_of_resource_ids_do_not_matter() {
 
 #[test]
 fn a_bad_item_does_not_cost_the_others() {
-    let parsed = read(&json!([
-        good(),
-        with("/risk_level", json!("medium")),
-        7,
-        with("/resource_ids", json!(["other"]))
-    ]))
-    .expect("an array");
-    let ok: Vec<bool> = parsed
-        .items
-        .iter()
-        .map(|item| item.outcome.is_ok())
-        .collect();
+    let parsed = read(&json!([good(), with("/risk_level", json!("medium")), 7, with("/resource_ids", json!(["other"]))]))
+        .expect("an array");
+    let ok: Vec<bool> = parsed.items.iter().map(|item| item.outcome.is_ok()).collect();
     assert_eq!(ok, vec![true, false, false, true]);
-    let found: Vec<&str> = parsed
-        .problems()
-        .map(|problem| problem.pointer.as_str())
-        .collect();
+    let found: Vec<&str> = parsed.problems().map(|problem| problem.pointer.as_str()).collect();
     assert_eq!(found, vec!["/1/risk_level", "/2"]);
-    assert_eq!(
-        read(&json!([]))
-            .expect("an empty array desires nothing")
-            .items,
-        vec![]
-    );
+    assert_eq!(read(&json!([])).expect("an empty array desires nothing").items, vec![]);
 }
 
 #[test]
@@ -121,41 +75,18 @@ fn a_batch_is_read_like_an_array() {
     let body = json!({"intents": [good(), with("/owner/why", json!("guess"))]}).to_string();
     let parsed = parse_batch(body.as_bytes(), &Limits::default()).expect("a batch");
     assert_eq!(parsed.intents().count(), 1);
-    assert_eq!(
-        parsed
-            .problems()
-            .map(|problem| problem.pointer.as_str())
-            .collect::<Vec<_>>(),
-        vec!["/intents/1/owner/why"]
-    );
-    let wrong =
-        parse_batch(b"{\"intent\": []}", &Limits::default()).expect_err("the field is missing");
-    assert_eq!(
-        (wrong.fault, pointers(&wrong)),
-        (Fault::Invalid, vec!["/intents"])
-    );
+    assert_eq!(parsed.problems().map(|problem| problem.pointer.as_str()).collect::<Vec<_>>(), vec!["/intents/1/owner/why"]);
+    let wrong = parse_batch(b"{\"intent\": []}", &Limits::default()).expect_err("the field is missing");
+    assert_eq!((wrong.fault, pointers(&wrong)), (Fault::Invalid, vec!["/intents"]));
 }
 
 #[test]
 fn an_unsafe_scopes_mode_is_told_apart_whatever_else_is_wrong() {
-    assert_eq!(
-        one(&with("/scopes_mode", json!("read_write")))
-            .expect_err("unsafe")
-            .fault,
-        Fault::UnsafeScopes
-    );
+    assert_eq!(one(&with("/scopes_mode", json!("read_write"))).expect_err("unsafe").fault, Fault::UnsafeScopes);
     let mut worse = with("/scopes_mode", json!("admin"));
     worse["owner"] = json!(3);
-    assert_eq!(
-        one(&worse).expect_err("unsafe and invalid").fault,
-        Fault::UnsafeScopes
-    );
-    assert_eq!(
-        one(&with("/scopes_mode", json!(1)))
-            .expect_err("no string")
-            .fault,
-        Fault::Invalid
-    );
+    assert_eq!(one(&worse).expect_err("unsafe and invalid").fault, Fault::UnsafeScopes);
+    assert_eq!(one(&with("/scopes_mode", json!(1))).expect_err("no string").fault, Fault::Invalid);
 }
 
 #[test]
@@ -185,17 +116,8 @@ fn every_bound_of_the_schema_holds() {
     ];
     for (pointer, value) in cases {
         let refusal = one(&with(pointer, value.clone())).expect_err("out of bounds");
-        assert!(
-            pointers(&refusal).contains(&pointer),
-            "{pointer} {value}: {refusal:?}"
-        );
-        assert!(
-            refusal
-                .problems
-                .iter()
-                .all(|problem| !problem.hint.is_empty() && problem.place.is_some()),
-            "{refusal:?}"
-        );
+        assert!(pointers(&refusal).contains(&pointer), "{pointer} {value}: {refusal:?}");
+        assert!(refusal.problems.iter().all(|problem| !problem.hint.is_empty() && problem.place.is_some()), "{refusal:?}");
     }
     for id in ["", " x", "x\n", "a\u{0}b", long.as_str()] {
         assert!(one(&with("/resource_ids", json!([id]))).is_err(), "{id:?}");
@@ -223,49 +145,23 @@ fn locators_that_pass_the_schema_pass_the_model_and_the_other_way_round() {
         "sp:ä",
         "vault:\u{85}",
     ] {
-        assert_eq!(
-            one(&with("/credential_locator", json!(text))).is_ok(),
-            Locator::parse(text).is_ok(),
-            "{text:?}"
-        );
+        assert_eq!(one(&with("/credential_locator", json!(text))).is_ok(), Locator::parse(text).is_ok(), "{text:?}");
     }
 }
 
 #[test]
 fn a_field_that_is_there_twice_is_refused() {
-    let twice = good().to_string().replacen(
-        "\"risk_level\":\"low\"",
-        "\"risk_level\":\"low\",\n\"risk_level\":\"high\"",
-        1,
-    );
+    let twice = good().to_string().replacen("\"risk_level\":\"low\"", "\"risk_level\":\"low\",\n\"risk_level\":\"high\"", 1);
     let parsed = parse(twice.as_bytes(), &Limits::default()).expect("JSON");
     let problem = parsed.problems().next().expect("a duplicate");
-    assert_eq!(
-        (problem.pointer.as_str(), problem.place),
-        ("/risk_level", Some(Place { line: 2, column: 1 }))
-    );
-    let array = parse(
-        format!("[{},{twice}]", good()).as_bytes(),
-        &Limits::default(),
-    )
-    .expect("JSON");
-    assert_eq!(
-        array
-            .items
-            .iter()
-            .map(|item| item.outcome.is_ok())
-            .collect::<Vec<_>>(),
-        vec![true, false]
-    );
+    assert_eq!((problem.pointer.as_str(), problem.place), ("/risk_level", Some(Place { line: 2, column: 1 })));
+    let array = parse(format!("[{},{twice}]", good()).as_bytes(), &Limits::default()).expect("JSON");
+    assert_eq!(array.items.iter().map(|item| item.outcome.is_ok()).collect::<Vec<_>>(), vec![true, false]);
 }
 
 #[test]
 fn limits_are_told_apart() {
-    let limits = Limits {
-        bytes: 2000,
-        depth: 4,
-        items: 2,
-    };
+    let limits = Limits { bytes: 2000, depth: 4, items: 2 };
     let fault = |text: &[u8]| parse(text, &limits).expect_err("over a limit").fault;
     assert_eq!(fault(&[b' '; 2001]), Fault::TooLarge);
     assert_eq!(fault(b"[{},{},{}]"), Fault::TooLarge);
@@ -276,19 +172,12 @@ fn limits_are_told_apart() {
     assert_eq!(fault(b"{\"a\": \xff}"), Fault::NotJson);
     assert_eq!(fault(b"null"), Fault::Invalid);
     assert_eq!(fault(b"{} {}"), Fault::NotJson);
-    assert_eq!(
-        parse(b"[{},{}]", &limits)
-            .expect("at the limit")
-            .items
-            .len(),
-        2
-    );
+    assert_eq!(parse(b"[{},{}]", &limits).expect("at the limit").items.len(), 2);
 }
 
 #[test]
 fn a_document_with_endless_findings_stays_bounded() {
-    let keys: serde_json::Map<String, Value> =
-        (0..20_000).map(|i| (format!("k{i}"), json!(i))).collect();
+    let keys: serde_json::Map<String, Value> = (0..20_000).map(|i| (format!("k{i}"), json!(i))).collect();
     let parsed = read(&Value::Object(keys)).expect("an object");
     assert!(parsed.warnings().count() <= 21 && parsed.problems().count() <= 52);
     let ids = read(&with("/resource_ids", Value::from(vec![7; 100_000]))).expect("an object");
@@ -304,11 +193,7 @@ fn a_document_with_endless_findings_stays_bounded() {
             })
             .expect("an object"),
     );
-    assert!(
-        long.expect("an object")
-            .warnings()
-            .all(|warning| warning.pointer.len() < 1000)
-    );
+    assert!(long.expect("an object").warnings().all(|warning| warning.pointer.len() < 1000));
 }
 
 #[test]
@@ -325,19 +210,12 @@ fn the_problems_of_a_badly_broken_document_read_well() {
 ]"#;
     let parsed = parse(broken.as_bytes(), &Limits::default()).expect("JSON");
     assert_eq!(parsed.intents().count(), 0);
-    snapshot(
-        "intake_broken_document",
-        &text(parsed.problems().chain(parsed.warnings()).cloned()),
-    );
+    snapshot("intake_broken_document", &text(parsed.problems().chain(parsed.warnings()).cloned()));
 }
 
 #[test]
 fn texts_that_are_no_document_read_well() {
-    let limits = Limits {
-        bytes: 60,
-        depth: 3,
-        items: 2,
-    };
+    let limits = Limits { bytes: 60, depth: 3, items: 2 };
     let cases: [&[u8]; 9] = [
         b"",
         b"{\"a\": 1,\n \"b\": }",
@@ -349,8 +227,6 @@ fn texts_that_are_no_document_read_well() {
         b"{\"x\":[[[1]]]}",
         &[b' '; 61],
     ];
-    let all = cases
-        .iter()
-        .map(|case| text(parse(case, &limits).expect_err("no document").problems));
+    let all = cases.iter().map(|case| text(parse(case, &limits).expect_err("no document").problems));
     snapshot("intake_no_document", &all.collect::<String>());
 }

@@ -2,8 +2,7 @@ use super::*;
 use crate::policy::parse::parse;
 
 fn policy(body: &str) -> Policy {
-    parse(&format!("version: 1\n{body}\n"), "p")
-        .unwrap_or_else(|problems| panic!("{body}: {problems:#?}"))
+    parse(&format!("version: 1\n{body}\n"), "p").unwrap_or_else(|problems| panic!("{body}: {problems:#?}"))
 }
 
 fn line(source_type: &str, resource: &str) -> ConnectionLine {
@@ -32,16 +31,8 @@ fn nothing_changes_nothing_is_said() {
 
 #[test]
 fn a_family_that_leaves_names_its_connections() {
-    let lines = [
-        line("slack", "acme"),
-        line("github", "acme"),
-        line("slack", "beta"),
-    ];
-    let said = diff(
-        &policy(ALL),
-        &policy("allowlist: [github, filesource, jdbc]"),
-        &lines,
-    );
+    let lines = [line("slack", "acme"), line("github", "acme"), line("slack", "beta")];
+    let said = diff(&policy(ALL), &policy("allowlist: [github, filesource, jdbc]"), &lines);
     let expected = format!(
         "slack leaves the allowlist: 2 connections become UNSUPPORTED: {} (autonomy/slack/acme), {} (autonomy/slack/beta)",
         lines[0].id, lines[2].id
@@ -53,24 +44,10 @@ fn a_family_that_leaves_names_its_connections() {
 fn a_family_that_enters_splits_the_eligible_from_the_refused() {
     let mut shadow = line("slack", "shadow");
     shadow.evidence_status = "Unsanctioned".to_string();
-    let said = diff(
-        &policy("allowlist: [github]"),
-        &policy("allowlist: [github, slack]"),
-        &[line("slack", "acme"), shadow],
-    );
-    assert!(
-        said[0].starts_with("slack enters the allowlist: 1 connection would be tried: "),
-        "{said:?}"
-    );
-    assert!(
-        said[0].contains("; 1 connection would be REJECTED: ")
-            && said[0].ends_with("(autonomy/slack/shadow)"),
-        "{said:?}"
-    );
-    assert_eq!(
-        said[1],
-        "2 connections would be checked again at once: 2 slack"
-    );
+    let said = diff(&policy("allowlist: [github]"), &policy("allowlist: [github, slack]"), &[line("slack", "acme"), shadow]);
+    assert!(said[0].starts_with("slack enters the allowlist: 1 connection would be tried: "), "{said:?}");
+    assert!(said[0].contains("; 1 connection would be REJECTED: ") && said[0].ends_with("(autonomy/slack/shadow)"), "{said:?}");
+    assert_eq!(said[1], "2 connections would be checked again at once: 2 slack");
 }
 
 #[test]
@@ -78,15 +55,8 @@ fn retired_and_demo_connections_are_left_out() {
     let (mut retired, mut demo) = (line("slack", "old"), line("slack", "demo"));
     retired.state = State::Retired;
     demo.namespace = "demo".to_string();
-    let said = diff(
-        &policy(ALL),
-        &policy("allowlist: [github]"),
-        &[retired, demo],
-    );
-    assert!(
-        said.contains(&"slack leaves the allowlist: no connection is concerned".to_string()),
-        "{said:?}"
-    );
+    let said = diff(&policy(ALL), &policy("allowlist: [github]"), &[retired, demo]);
+    assert!(said.contains(&"slack leaves the allowlist: no connection is concerned".to_string()), "{said:?}");
 }
 
 #[test]
@@ -94,66 +64,37 @@ fn a_stricter_rule_names_who_is_refused_and_a_wider_one_who_is_tried() {
     let mut risky = line("slack", "risky");
     risky.risk = Risk::High;
     let lines = [risky, line("github", "acme")];
-    let (wide, strict) = (
-        policy(ALL),
-        policy(&format!("{ALL}\neligibility: {{max_risk: med}}")),
-    );
+    let (wide, strict) = (policy(ALL), policy(&format!("{ALL}\neligibility: {{max_risk: med}}")));
     let said = diff(&wide, &strict, &lines);
     assert!(
-        said[0].starts_with(
-            "max_risk goes from high to med: 1 connection with risk above med would be REJECTED: "
-        ),
+        said[0].starts_with("max_risk goes from high to med: 1 connection with risk above med would be REJECTED: "),
         "{said:?}"
     );
-    assert!(
-        said[0].contains("slack/risky") && !said[0].contains("github"),
-        "{said:?}"
-    );
+    assert!(said[0].contains("slack/risky") && !said[0].contains("github"), "{said:?}");
     let back = diff(&strict, &wide, &lines);
-    assert!(
-        back[0].starts_with("max_risk goes from med to high: 1 connection would be tried: "),
-        "{back:?}"
-    );
+    assert!(back[0].starts_with("max_risk goes from med to high: 1 connection would be tried: "), "{back:?}");
 }
 
 #[test]
 fn who_stays_refused_for_another_reason_is_not_promised_a_try() {
     let mut line = line("slack", "acme");
     (line.risk, line.confidence) = (Risk::High, 0.1);
-    let strict = policy(&format!(
-        "{ALL}\neligibility: {{max_risk: med, min_confidence: 0.5}}"
-    ));
-    let said = diff(
-        &strict,
-        &policy(&format!("{ALL}\neligibility: {{min_confidence: 0.5}}")),
-        &[line],
-    );
-    assert_eq!(
-        said[0],
-        "max_risk goes from med to high: no connection is concerned"
-    );
+    let strict = policy(&format!("{ALL}\neligibility: {{max_risk: med, min_confidence: 0.5}}"));
+    let said = diff(&strict, &policy(&format!("{ALL}\neligibility: {{min_confidence: 0.5}}")), &[line]);
+    assert_eq!(said[0], "max_risk goes from med to high: no connection is concerned");
 }
 
 #[test]
 fn ranges_are_told_apart_from_what_still_covers_them() {
     let net = |list: &str| policy(&format!("{ALL}\nnetwork: {{allow_private: [{list}]}}"));
-    assert_eq!(
-        diff(&net("10.0.0.0/8"), &net(""), &[]),
-        ["10.0.0.0/8 may no longer be reached"]
-    );
+    assert_eq!(diff(&net("10.0.0.0/8"), &net(""), &[]), ["10.0.0.0/8 may no longer be reached"]);
     assert_eq!(
         diff(&net("10.1.0.0/16, 10.0.0.0/8"), &net("10.0.0.0/8"), &[]),
         ["10.1.0.0/16 leaves the list, and may still be reached through 10.0.0.0/8"]
     );
     let narrower = diff(&net("10.0.0.0/8"), &net("10.1.0.0/16"), &[]);
-    assert_eq!(
-        narrower[0],
-        "10.0.0.0/8 may no longer be reached, except 10.1.0.0/16 and what else is listed"
-    );
-    assert_eq!(
-        diff(&net(""), &net("127.0.0.0/8"), &[]),
-        ["127.0.0.0/8 may now be reached, private or not"]
-    );
+    assert_eq!(narrower[0], "10.0.0.0/8 may no longer be reached, except 10.1.0.0/16 and what else is listed");
+    assert_eq!(diff(&net(""), &net("127.0.0.0/8"), &[]), ["127.0.0.0/8 may now be reached, private or not"]);
 }
 
 #[test]
@@ -165,16 +106,8 @@ fn roots_name_the_files_that_lose_their_place() {
         line("filesource", "seeds/database/c.csv"),
     ];
     let said = diff(&files("seeds/data, var"), &files("var"), &lines);
-    assert!(
-        said[0].starts_with(
-            "files below seeds/data may no longer be read: 2 connections lose their source: "
-        ),
-        "{said:?}"
-    );
-    assert!(
-        !said[0].contains("database"),
-        "a prefix of the name is no folder: {said:?}"
-    );
+    assert!(said[0].starts_with("files below seeds/data may no longer be read: 2 connections lose their source: "), "{said:?}");
+    assert!(!said[0].contains("database"), "a prefix of the name is no folder: {said:?}");
 }
 
 #[test]
@@ -182,19 +115,13 @@ fn a_long_list_is_cut_and_counted() {
     let lines: Vec<_> = (0..25).map(|n| line("slack", &format!("w{n}"))).collect();
     let said = diff(&policy(ALL), &policy("allowlist: []"), &lines);
     let slack = said.iter().find(|line| line.starts_with("slack")).unwrap();
-    assert!(
-        slack.contains("25 connections become UNSUPPORTED") && slack.ends_with("and 15 more"),
-        "{slack}"
-    );
+    assert!(slack.contains("25 connections become UNSUPPORTED") && slack.ends_with("and 15 more"), "{slack}");
 }
 
 #[test]
 fn a_change_of_everything_reads_well() {
     let token = |digit: &str, scopes: &str| {
-        format!(
-            "{{name: aod, sha256: \"{}\", scopes: [{scopes}], namespaces: [autonomy]}}",
-            digit.repeat(64)
-        )
+        format!("{{name: aod, sha256: \"{}\", scopes: [{scopes}], namespaces: [autonomy]}}", digit.repeat(64))
     };
     let old = policy(&format!(
         "{ALL}\nnetwork: {{allow_private: [10.0.0.0/8]}}\nfiles: {{roots: [seeds/data]}}\ncaps: {{families: {{github: {{per_second: 1, burst: 12, per_day: 2000, concurrency: 2}}, jdbc: {{per_second: 1, burst: 12, per_day: 2000, concurrency: 2}}}}}}\napi: {{tokens: [{}]}}",
@@ -211,14 +138,7 @@ fn a_change_of_everything_reads_well() {
     unsure.confidence = 0.2;
     let mut tolerated = line("github", "tolerated");
     tolerated.evidence_status = "Tolerated".to_string();
-    let lines = [
-        line("slack", "acme"),
-        line("github", "acme"),
-        line("filesource", "seeds/data/a.csv"),
-        risky,
-        unsure,
-        tolerated,
-    ];
+    let lines = [line("slack", "acme"), line("github", "acme"), line("filesource", "seeds/data/a.csv"), risky, unsure, tolerated];
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("policy_diff", diff(&old, &new, &lines).join("\n"));
     });

@@ -23,15 +23,8 @@ pub fn connections(hit: &[&ConnectionLine], one: &str, many: &str) -> String {
         return "no connection is concerned".to_string();
     }
     let verb = if hit.len() == 1 { one } else { many };
-    let name = |line: &&ConnectionLine| {
-        format!(
-            "{} ({}/{}/{})",
-            line.id,
-            line.namespace,
-            line.source_type,
-            line.resource_ids.join("+")
-        )
-    };
+    let name =
+        |line: &&ConnectionLine| format!("{} ({}/{}/{})", line.id, line.namespace, line.source_type, line.resource_ids.join("+"));
     let mut names: Vec<String> = hit.iter().take(LISTED).map(name).collect();
     if hit.len() > LISTED {
         names.push(format!("and {} more", hit.len() - LISTED));
@@ -51,48 +44,20 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("slo.coverage", &old.slo.coverage, &new.slo.coverage);
     let (was, is) = (&old.safe_mode, &new.safe_mode);
     put("safe_mode.max_items", &was.max_items, &is.max_items);
-    put(
-        "safe_mode.step_timeout",
-        &word(&was.step_timeout),
-        &word(&is.step_timeout),
-    );
-    put(
-        "safe_mode.attempt_timeout",
-        &word(&was.attempt_timeout),
-        &word(&is.attempt_timeout),
-    );
+    put("safe_mode.step_timeout", &word(&was.step_timeout), &word(&is.step_timeout));
+    put("safe_mode.attempt_timeout", &word(&was.attempt_timeout), &word(&is.attempt_timeout));
     let (was, is) = (&old.backoff, &new.backoff);
     put("backoff.initial", &word(&was.initial), &word(&is.initial));
     put("backoff.max", &word(&was.max), &word(&is.max));
     put("backoff.jitter", &was.jitter, &is.jitter);
-    put(
-        "breaker.failures",
-        &old.breaker.failures,
-        &new.breaker.failures,
-    );
-    put(
-        "breaker.open_for",
-        &word(&old.breaker.open_for),
-        &word(&new.breaker.open_for),
-    );
+    put("breaker.failures", &old.breaker.failures, &new.breaker.failures);
+    put("breaker.open_for", &word(&old.breaker.open_for), &word(&new.breaker.open_for));
     let (was, is) = (&old.recheck, &new.recheck);
     put("recheck.health", &word(&was.health), &word(&is.health));
     put("recheck.drift", &word(&was.drift), &word(&is.drift));
-    put(
-        "recheck.awaiting_credentials",
-        &word(&was.awaiting_credentials),
-        &word(&is.awaiting_credentials),
-    );
-    put(
-        "reconcile.concurrency",
-        &old.reconcile.concurrency,
-        &new.reconcile.concurrency,
-    );
-    put(
-        "reconcile.resync",
-        &word(&old.reconcile.resync),
-        &word(&new.reconcile.resync),
-    );
+    put("recheck.awaiting_credentials", &word(&was.awaiting_credentials), &word(&is.awaiting_credentials));
+    put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
+    put("reconcile.resync", &word(&old.reconcile.resync), &word(&new.reconcile.resync));
 }
 
 /// Who may call the API, and what for.
@@ -102,51 +67,29 @@ pub fn tokens(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     }
     for was in &old.api.tokens {
         match find(new, &was.name) {
-            None => out.push(format!(
-                "token {} is removed: its bearer can no longer call the API",
-                was.name
-            )),
+            None => out.push(format!("token {} is removed: its bearer can no longer call the API", was.name)),
             Some(is) => one_token(was, is, out),
         }
     }
-    for is in new
-        .api
-        .tokens
-        .iter()
-        .filter(|token| find(old, &token.name).is_none())
-    {
+    for is in new.api.tokens.iter().filter(|token| find(old, &token.name).is_none()) {
         let (scopes, namespaces) = (scopes(&is.scopes), joined(&is.namespaces));
-        out.push(format!(
-            "token {} is new: it may {scopes} in {namespaces}",
-            is.name
-        ));
+        out.push(format!("token {} is new: it may {scopes} in {namespaces}", is.name));
     }
 }
 
 fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
     let name = &is.name;
     if was.sha256 != is.sha256 {
-        out.push(format!(
-            "token {name} is replaced: the old secret no longer works"
-        ));
+        out.push(format!("token {name} is replaced: the old secret no longer works"));
     }
     let (gained, lost) = (&is.scopes - &was.scopes, &was.scopes - &is.scopes);
-    let (entered, left) = (
-        &is.namespaces - &was.namespaces,
-        &was.namespaces - &is.namespaces,
-    );
-    for (set, text) in [
-        (scopes(&gained), "may now"),
-        (scopes(&lost), "may no longer"),
-    ] {
+    let (entered, left) = (&is.namespaces - &was.namespaces, &was.namespaces - &is.namespaces);
+    for (set, text) in [(scopes(&gained), "may now"), (scopes(&lost), "may no longer")] {
         if !set.is_empty() {
             out.push(format!("token {name} {text} {set}"));
         }
     }
-    for (set, text) in [
-        (joined(&entered), "may now work in"),
-        (joined(&left), "may no longer work in"),
-    ] {
+    for (set, text) in [(joined(&entered), "may now work in"), (joined(&left), "may no longer work in")] {
         if !set.is_empty() {
             out.push(format!("token {name} {text} {set}"));
         }
@@ -154,17 +97,9 @@ fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
 }
 
 fn scopes(scopes: &BTreeSet<TokenScope>) -> String {
-    scopes
-        .iter()
-        .map(|scope| scope.word())
-        .collect::<Vec<_>>()
-        .join(", ")
+    scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>().join(", ")
 }
 
 fn joined(names: &BTreeSet<String>) -> String {
-    names
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }

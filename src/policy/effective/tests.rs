@@ -2,10 +2,7 @@ use super::*;
 use crate::model::{Digest, Risk};
 use crate::policy::known::FAMILIES;
 use crate::policy::parse::parse;
-use crate::policy::{
-    Api, Backoff, Breaker, Caps, Eligibility, Files, Network, Recheck, Reconcile, SafeMode, Slo,
-    TokenScope,
-};
+use crate::policy::{Api, Backoff, Breaker, Caps, Eligibility, Files, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -25,16 +22,13 @@ fn text() -> impl Strategy<Value = String> {
         "[ -~]{1,12}",
         "[^\\p{Cc}]{1,8}",
         proptest::sample::select(vec![
-            "no", "null", "~", "1", "1e3", "true", "- a", "a: b", "#x", "a #b", ":", "[",
-            "\u{2028}", "\u{feff}"
+            "no", "null", "~", "1", "1e3", "true", "- a", "a: b", "#x", "a #b", ":", "[", "\u{2028}", "\u{feff}"
         ])
         .prop_map(str::to_string)
     ]
 }
 
-fn unique<T: PartialEq + std::fmt::Debug>(
-    items: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Vec<T>> {
+fn unique<T: PartialEq + std::fmt::Debug>(items: impl Strategy<Value = T>) -> impl Strategy<Value = Vec<T>> {
     vec(items, 0..4).prop_map(|items| {
         items.into_iter().fold(Vec::new(), |mut kept, item| {
             if !kept.contains(&item) {
@@ -46,27 +40,15 @@ fn unique<T: PartialEq + std::fmt::Debug>(
 }
 
 fn range() -> impl Strategy<Value = ipnet::IpNet> {
-    let v4 = (any::<[u8; 4]>(), 0u8..=32)
-        .prop_map(|(ip, bits)| ipnet::Ipv4Net::new(ip.into(), bits).unwrap().trunc().into());
-    let v6 = (any::<[u8; 16]>(), 0u8..=128)
-        .prop_map(|(ip, bits)| ipnet::Ipv6Net::new(ip.into(), bits).unwrap().trunc().into());
+    let v4 = (any::<[u8; 4]>(), 0u8..=32).prop_map(|(ip, bits)| ipnet::Ipv4Net::new(ip.into(), bits).unwrap().trunc().into());
+    let v6 = (any::<[u8; 16]>(), 0u8..=128).prop_map(|(ip, bits)| ipnet::Ipv6Net::new(ip.into(), bits).unwrap().trunc().into());
     prop_oneof![v4, v6]
 }
 
 fn caps_entry() -> impl Strategy<Value = Cap> {
     let positive = (1u64..=1_000_000_000).prop_map(|n| n as f64 / 10_000.0);
-    (
-        positive,
-        1u32..=1_000_000,
-        1u64..=1_000_000_000_000,
-        1u32..=10_000,
-    )
-        .prop_map(|(per_second, burst, per_day, concurrency)| Cap {
-            per_second,
-            burst,
-            per_day,
-            concurrency,
-        })
+    (positive, 1u32..=1_000_000, 1u64..=1_000_000_000_000, 1u32..=10_000)
+        .prop_map(|(per_second, burst, per_day, concurrency)| Cap { per_second, burst, per_day, concurrency })
 }
 
 fn name() -> impl Strategy<Value = String> {
@@ -77,30 +59,19 @@ fn tokens() -> impl Strategy<Value = Vec<Token>> {
     let scopes = btree_set(proptest::sample::select(TokenScope::ALL.to_vec()), 1..=3);
     let token = (any::<[u8; 32]>(), scopes, btree_set(name(), 1..3));
     btree_map(name(), token, 0..3).prop_map(|tokens| {
-        let token = |(name, (sha256, scopes, namespaces))| Token {
-            name,
-            sha256: Digest(sha256),
-            scopes,
-            namespaces,
-        };
+        let token = |(name, (sha256, scopes, namespaces))| Token { name, sha256: Digest(sha256), scopes, namespaces };
         tokens.into_iter().map(token).collect()
     })
 }
 
 fn set() -> impl Strategy<Value = FamilyPolicy> {
     let url = proptest::option::of(
-        "https?://[a-z]{1,8}(:[1-9][0-9]{1,3})?(/[a-z%0-9]{0,6})?"
-            .prop_filter("an address", |url| url::Url::parse(url).is_ok()),
+        "https?://[a-z]{1,8}(:[1-9][0-9]{1,3})?(/[a-z%0-9]{0,6})?".prop_filter("an address", |url| url::Url::parse(url).is_ok()),
     );
     let path = proptest::option::of("/[a-z?=&%~]{0,8}");
-    (url, proptest::option::of(name()), path, unique(text())).prop_map(
-        |(base_url, region, health_path, deny_operations)| FamilyPolicy {
-            base_url,
-            region,
-            health_path,
-            deny_operations,
-        },
-    )
+    (url, proptest::option::of(name()), path, unique(text())).prop_map(|(base_url, region, health_path, deny_operations)| {
+        FamilyPolicy { base_url, region, health_path, deny_operations }
+    })
 }
 
 prop_compose! {
@@ -174,10 +145,7 @@ proptest! {
 fn defaults_read_well() {
     let policy = parse("version: 1\nallowlist: [slack, github]\ncaps: {families: {slack: {per_second: 1, burst: 5, per_day: 2000, concurrency: 1}}}\n", "p").unwrap();
     let text = effective(&policy, &family_caps());
-    assert!(
-        !text.contains("# slack:") && text.contains("# github:"),
-        "an override replaces the family's own line"
-    );
+    assert!(!text.contains("# slack:") && text.contains("# github:"), "an override replaces the family's own line");
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("policy_effective", text);
     });
@@ -190,8 +158,5 @@ fn a_policy_with_everything_reads_back() {
     assert_ne!(back.digest, policy.digest, "the digest is of the bytes");
     back.digest = policy.digest;
     assert_eq!(back, policy);
-    assert_eq!(
-        policy.api.tokens[0].scopes,
-        BTreeSet::from([TokenScope::IntentsWrite, TokenScope::RegistryRead])
-    );
+    assert_eq!(policy.api.tokens[0].scopes, BTreeSet::from([TokenScope::IntentsWrite, TokenScope::RegistryRead]));
 }

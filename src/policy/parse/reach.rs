@@ -8,28 +8,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
-    let nothing = Network {
-        allow_private: Vec::new(),
-        proxy: None,
-        ca_file: None,
-    };
+    let nothing = Network { allow_private: Vec::new(), proxy: None, ca_file: None };
     let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file"]) else {
         return nothing;
     };
     Network {
-        allow_private: r.field(&fields, "allow_private", Vec::new(), |r, spot| {
-            r.unique(spot, "address ranges", range)
-        }),
-        proxy: r.optional(&fields, "proxy", |r, spot| {
-            address(
-                r,
-                spot,
-                "a proxy address, for example http://proxy.example:3128",
-            )
-        }),
-        ca_file: r.optional(&fields, "ca_file", |r, spot| {
-            r.text(spot, "the path of a PEM file").map(PathBuf::from)
-        }),
+        allow_private: r.field(&fields, "allow_private", Vec::new(), |r, spot| r.unique(spot, "address ranges", range)),
+        proxy: r.optional(&fields, "proxy", |r, spot| address(r, spot, "a proxy address, for example http://proxy.example:3128")),
+        ca_file: r.optional(&fields, "ca_file", |r, spot| r.text(spot, "the path of a PEM file").map(PathBuf::from)),
     }
 }
 
@@ -60,22 +46,17 @@ fn range(r: &mut Reader, spot: &Spot<'_>) -> Option<IpNet> {
 fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
     let text = r.text(spot, what)?;
     let problem = match url::Url::parse(text) {
-        Err(error) => Some((
-            format!("this is no address: {error}"),
-            format!("write {what}"),
-        )),
-        Ok(url) if !matches!(url.scheme(), "http" | "https") => Some((
-            "the scheme must be http or https".to_string(),
-            format!("write {what}"),
-        )),
+        Err(error) => Some((format!("this is no address: {error}"), format!("write {what}"))),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => {
+            Some(("the scheme must be http or https".to_string(), format!("write {what}")))
+        }
         Ok(url) if !url.username().is_empty() || url.password().is_some() => Some((
             "the address holds a user name or password".to_string(),
             "remove it: the policy is no place for secrets".to_string(),
         )),
-        Ok(url) if url.query().is_some() || url.fragment().is_some() => Some((
-            "the address has a query or fragment".to_string(),
-            "end it with the path".to_string(),
-        )),
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            Some(("the address has a query or fragment".to_string(), "end it with the path".to_string()))
+        }
         Ok(_) => None,
     };
     match problem {
@@ -92,36 +73,21 @@ pub fn files(r: &mut Reader, spot: &Spot<'_>) -> Option<Files> {
     let root = |r: &mut Reader, item: &Spot<'_>| {
         let path = PathBuf::from(r.text(item, "the path of a folder")?);
         if path.has_root() && path.parent().is_none() {
-            r.complain(
-                item,
-                "the whole file system is no root",
-                "name the folder that holds the data",
-            );
+            r.complain(item, "the whole file system is no root", "name the folder that holds the data");
             return None;
         }
         Some(path)
     };
-    Some(Files {
-        roots: r.field(&fields, "roots", Vec::new(), |r, spot| {
-            r.unique(spot, "folders", root)
-        }),
-    })
+    Some(Files { roots: r.field(&fields, "roots", Vec::new(), |r, spot| r.unique(spot, "folders", root)) })
 }
 
 pub fn default_cap() -> Cap {
-    Cap {
-        per_second: 5.0,
-        burst: 10,
-        per_day: 2000,
-        concurrency: 2,
-    }
+    Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 }
 }
 
 pub fn caps(r: &mut Reader, spot: &Spot<'_>) -> Option<Caps> {
     let fields = r.fields(spot, &["default", "families"])?;
-    let default = r.field(&fields, "default", default_cap(), |r, spot| {
-        cap(r, spot, false)
-    });
+    let default = r.field(&fields, "default", default_cap(), |r, spot| cap(r, spot, false));
     let mut families = BTreeMap::new();
     if let Some(spot) = fields.get("families") {
         for (family, spot) in r.by_family(&spot) {
@@ -140,69 +106,41 @@ fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
     let fields = r.fields(spot, &NAMES)?;
     if complete {
         for name in NAMES {
-            r.required(
-                &fields,
-                name,
-                "a family's cap names all four; `aam check --effective` shows its present figures",
-            );
+            r.required(&fields, name, "a family's cap names all four; `aam check --effective` shows its present figures");
         }
     }
     let base = default_cap();
     Some(Cap {
-        per_second: r.field(&fields, "per_second", base.per_second, |r, spot| {
-            r.number(spot, 0.0..=100_000.0, true)
-        }),
-        burst: r.field(&fields, "burst", base.burst, |r, spot| {
-            r.whole32(spot, 1..=1_000_000)
-        }),
-        per_day: r.field(&fields, "per_day", base.per_day, |r, spot| {
-            r.whole(spot, 1..=1_000_000_000_000)
-        }),
-        concurrency: r.field(&fields, "concurrency", base.concurrency, |r, spot| {
-            r.whole32(spot, 1..=10_000)
-        }),
+        per_second: r.field(&fields, "per_second", base.per_second, |r, spot| r.number(spot, 0.0..=100_000.0, true)),
+        burst: r.field(&fields, "burst", base.burst, |r, spot| r.whole32(spot, 1..=1_000_000)),
+        per_day: r.field(&fields, "per_day", base.per_day, |r, spot| r.whole(spot, 1..=1_000_000_000_000)),
+        concurrency: r.field(&fields, "concurrency", base.concurrency, |r, spot| r.whole32(spot, 1..=10_000)),
     })
 }
 
 pub fn families(r: &mut Reader, spot: &Spot<'_>) -> BTreeMap<String, FamilyPolicy> {
     let entries = r.by_family(spot);
-    let read =
-        |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, &spot)?));
+    let read = |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, &spot)?));
     entries.into_iter().filter_map(read).collect()
 }
 
 fn family_policy(r: &mut Reader, spot: &Spot<'_>) -> Option<FamilyPolicy> {
-    let fields = r.fields(
-        spot,
-        &["base_url", "region", "health_path", "deny_operations"],
-    )?;
+    let fields = r.fields(spot, &["base_url", "region", "health_path", "deny_operations"])?;
     let path = |r: &mut Reader, spot: &Spot<'_>| {
         let text = r.text(spot, "a path")?;
         // `//host` would be an address of its own.
         if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
-            r.complain(
-                spot,
-                "a health path is relative to the server",
-                "write a path such as /healthz",
-            );
+            r.complain(spot, "a health path is relative to the server", "write a path such as /healthz");
             return None;
         }
         Some(text.to_string())
     };
-    let operation =
-        |r: &mut Reader, item: &Spot<'_>| r.text(item, "an operationId").map(str::to_string);
+    let operation = |r: &mut Reader, item: &Spot<'_>| r.text(item, "an operationId").map(str::to_string);
     Some(FamilyPolicy {
-        base_url: r.optional(&fields, "base_url", |r, spot| {
-            address(
-                r,
-                spot,
-                "an address, for example https://ghe.example/api/v3",
-            )
-        }),
+        base_url: r
+            .optional(&fields, "base_url", |r, spot| address(r, spot, "an address, for example https://ghe.example/api/v3")),
         region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),
         health_path: r.optional(&fields, "health_path", path),
-        deny_operations: r.field(&fields, "deny_operations", Vec::new(), |r, spot| {
-            r.unique(spot, "operations", operation)
-        }),
+        deny_operations: r.field(&fields, "deny_operations", Vec::new(), |r, spot| r.unique(spot, "operations", operation)),
     })
 }

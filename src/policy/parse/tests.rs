@@ -35,51 +35,20 @@ fn with(section: &str) -> Vec<Problem> {
 fn the_documented_form_is_read() {
     let policy = parse(DESIGN, "policy.yaml").unwrap();
     assert_eq!(policy.digest, Digest::of(DESIGN.as_bytes()));
-    assert_eq!(
-        policy.caps.families["slack"],
-        Cap {
-            per_second: 1.0,
-            burst: 5,
-            per_day: 2000,
-            concurrency: 1
-        }
-    );
+    assert_eq!(policy.caps.families["slack"], Cap { per_second: 1.0, burst: 5, per_day: 2000, concurrency: 1 });
     assert_eq!(policy.backoff.max, Duration::from_secs(900));
-    assert_eq!(
-        policy.network.proxy.as_deref(),
-        Some("http://proxy.example:3128")
-    );
+    assert_eq!(policy.network.proxy.as_deref(), Some("http://proxy.example:3128"));
     assert_eq!(policy.network.allow_private[1].to_string(), "::1/128");
     assert_eq!(policy.families["openapi"].deny_operations, ["purge"]);
-    assert_eq!(
-        policy.families["github"].base_url.as_deref(),
-        Some("https://ghe.acme.example/api/v3")
-    );
+    assert_eq!(policy.families["github"].base_url.as_deref(), Some("https://ghe.acme.example/api/v3"));
 }
 
 #[test]
 fn two_keys_are_enough_and_the_network_is_shut() {
     let policy = parse("version: 1\nallowlist: [slack]\n", "policy.yaml").unwrap();
-    assert_eq!(
-        policy.network,
-        Network {
-            allow_private: Vec::new(),
-            proxy: None,
-            ca_file: None
-        }
-    );
-    assert!(
-        policy.files.roots.is_empty() && policy.api.tokens.is_empty() && policy.families.is_empty()
-    );
-    assert_eq!(
-        policy.caps.default,
-        Cap {
-            per_second: 5.0,
-            burst: 10,
-            per_day: 2000,
-            concurrency: 2
-        }
-    );
+    assert_eq!(policy.network, Network { allow_private: Vec::new(), proxy: None, ca_file: None });
+    assert!(policy.files.roots.is_empty() && policy.api.tokens.is_empty() && policy.families.is_empty());
+    assert_eq!(policy.caps.default, Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 });
     assert_eq!((policy.slo.coverage, policy.safe_mode.max_items), (0.9, 20));
     assert_eq!(policy.recheck.health, Duration::from_secs(21_600));
 }
@@ -99,20 +68,11 @@ fn one_mistake_is_one_problem_at_its_place() {
     assert_eq!(found.len(), 1);
     assert_eq!(
         (found[0].pointer.as_str(), found[0].place),
-        (
-            "/safe_mode/step_timeout",
-            Some(crate::model::Place {
-                line: 3,
-                column: 27
-            })
-        )
+        ("/safe_mode/step_timeout", Some(crate::model::Place { line: 3, column: 27 }))
     );
     assert_eq!(found[0].file, "policy.yaml");
     let found = with("netwrok: {}");
-    assert_eq!(
-        (found.len(), found[0].hint.as_str()),
-        (1, "did you mean network?")
-    );
+    assert_eq!((found.len(), found[0].hint.as_str()), (1, "did you mean network?"));
 }
 
 #[test]
@@ -131,85 +91,39 @@ fn each_of_these_is_exactly_one_problem() {
         ("namespace: Ünsafe", "/namespace"),
         ("eligibility: {max_risk: medium}", "/eligibility/max_risk"),
         ("eligibility: {evidence: []}", "/eligibility/evidence"),
-        (
-            "eligibility: {min_confidence: -0.1}",
-            "/eligibility/min_confidence",
-        ),
+        ("eligibility: {min_confidence: -0.1}", "/eligibility/min_confidence"),
         ("safe_mode: {max_items: 21}", "/safe_mode/max_items"),
         ("safe_mode: {max_items: 0}", "/safe_mode/max_items"),
         ("safe_mode: {max_items: 2.5}", "/safe_mode/max_items"),
-        (
-            "safe_mode: {step_timeout: 20sec}",
-            "/safe_mode/step_timeout",
-        ),
+        ("safe_mode: {step_timeout: 20sec}", "/safe_mode/step_timeout"),
         ("safe_mode: {step_timeout: 0s}", "/safe_mode/step_timeout"),
-        (
-            "safe_mode: {step_timeout: 99999999999999999999s}",
-            "/safe_mode/step_timeout",
-        ),
-        (
-            "safe_mode: {step_timeout: 18446744073709551615d}",
-            "/safe_mode/step_timeout",
-        ),
+        ("safe_mode: {step_timeout: 99999999999999999999s}", "/safe_mode/step_timeout"),
+        ("safe_mode: {step_timeout: 18446744073709551615d}", "/safe_mode/step_timeout"),
         ("safe_mode: {step_timeout: 2m}", "/safe_mode"),
-        (
-            "network: {allow_private: [10.0.0.1/8]}",
-            "/network/allow_private/0",
-        ),
-        (
-            "network: {allow_private: [10.0.0.0/8, 10.0.0.0/8]}",
-            "/network/allow_private/1",
-        ),
-        (
-            "network: {allow_private: [10.0.0.1]}",
-            "/network/allow_private/0",
-        ),
-        (
-            "network: {allow_private: 10.0.0.0/8}",
-            "/network/allow_private",
-        ),
+        ("network: {allow_private: [10.0.0.1/8]}", "/network/allow_private/0"),
+        ("network: {allow_private: [10.0.0.0/8, 10.0.0.0/8]}", "/network/allow_private/1"),
+        ("network: {allow_private: [10.0.0.1]}", "/network/allow_private/0"),
+        ("network: {allow_private: 10.0.0.0/8}", "/network/allow_private"),
         ("network: {proxy: \"socks5://p.example\"}", "/network/proxy"),
-        (
-            "network: {proxy: \"http://u:p@p.example\"}",
-            "/network/proxy",
-        ),
+        ("network: {proxy: \"http://u:p@p.example\"}", "/network/proxy"),
         ("files: {roots: [/]}", "/files/roots/0"),
-        (
-            "caps: {default: {per_second: 0}}",
-            "/caps/default/per_second",
-        ),
-        (
-            "caps: {families: {slak: {per_second: 1, burst: 1, per_day: 1, concurrency: 1}}}",
-            "/caps/families/slak",
-        ),
-        (
-            "caps: {families: {slack: {per_second: 1, burst: 1, per_day: 1}}}",
-            "/caps/families/slack",
-        ),
+        ("caps: {default: {per_second: 0}}", "/caps/default/per_second"),
+        ("caps: {families: {slak: {per_second: 1, burst: 1, per_day: 1, concurrency: 1}}}", "/caps/families/slak"),
+        ("caps: {families: {slack: {per_second: 1, burst: 1, per_day: 1}}}", "/caps/families/slack"),
         ("backoff: {jitter: 2}", "/backoff/jitter"),
         ("backoff: {initial: 1h, max: 1s}", "/backoff"),
         ("breaker: {failures: 0}", "/breaker/failures"),
         ("reconcile: {concurrency: 0}", "/reconcile/concurrency"),
         ("families: {nobody: {}}", "/families/nobody"),
-        (
-            "families: {openapi: {health_path: //evil.example}}",
-            "/families/openapi/health_path",
-        ),
-        (
-            "families: {github: {base_url: ftp://x.example}}",
-            "/families/github/base_url",
-        ),
+        ("families: {openapi: {health_path: //evil.example}}", "/families/openapi/health_path"),
+        ("families: {github: {base_url: ftp://x.example}}", "/families/github/base_url"),
         ("api: {tokens: [{}]}", "/api/tokens/0"),
     ] {
         let found = with(section);
         let expected = if section.starts_with("api") { 4 } else { 1 };
         assert_eq!(found.len(), expected, "{section}: {found:#?}");
         assert_eq!(found[0].pointer, pointer, "{section}");
-        assert!(
-            found[0].place.is_some_and(|place| place.line >= 3),
-            "{section}: {:?}",
-            found[0].place
-        );
+        assert!(found[0].place.is_some_and(|place| place.line >= 3), "{section}: {:?}", found[0].place);
     }
 }
 
@@ -217,40 +131,15 @@ fn each_of_these_is_exactly_one_problem() {
 fn tokens_are_told_apart() {
     let token = |name: &str, digit: char| {
         let sha256 = digit.to_string().repeat(64);
-        format!(
-            "{{name: {name}, sha256: \"{sha256}\", scopes: [ops:heal], namespaces: [autonomy]}}"
-        )
+        format!("{{name: {name}, sha256: \"{sha256}\", scopes: [ops:heal], namespaces: [autonomy]}}")
     };
-    let found = with(&format!(
-        "api: {{tokens: [{}, {}]}}",
-        token("a", '1'),
-        token("a", '2')
-    ));
-    assert!(
-        found.len() == 1 && found[0].message.contains("second token"),
-        "{found:?}"
-    );
-    let found = with(&format!(
-        "api: {{tokens: [{}, {}]}}",
-        token("a", '1'),
-        token("b", '1')
-    ));
-    assert!(
-        found.len() == 1 && found[0].message.contains("same sha256"),
-        "{found:?}"
-    );
-    let found = with(&format!(
-        "api: {{tokens: [{}]}}",
-        token("a", '1').replace("ops:heal", "ops:heel")
-    ));
-    assert!(
-        found.len() == 1 && found[0].hint.starts_with("did you mean ops:heal?"),
-        "{found:?}"
-    );
-    let found = with(&format!(
-        "api: {{tokens: [{}]}}",
-        token("a", '1').replace("[ops:heal]", "[]")
-    ));
+    let found = with(&format!("api: {{tokens: [{}, {}]}}", token("a", '1'), token("a", '2')));
+    assert!(found.len() == 1 && found[0].message.contains("second token"), "{found:?}");
+    let found = with(&format!("api: {{tokens: [{}, {}]}}", token("a", '1'), token("b", '1')));
+    assert!(found.len() == 1 && found[0].message.contains("same sha256"), "{found:?}");
+    let found = with(&format!("api: {{tokens: [{}]}}", token("a", '1').replace("ops:heal", "ops:heel")));
+    assert!(found.len() == 1 && found[0].hint.starts_with("did you mean ops:heal?"), "{found:?}");
+    let found = with(&format!("api: {{tokens: [{}]}}", token("a", '1').replace("[ops:heal]", "[]")));
     assert_eq!(found[0].pointer, "/api/tokens/0/scopes");
 }
 
@@ -262,13 +151,9 @@ fn no_message_repeats_a_long_value() {
         format!("slo: {CANARY}"),
         format!("slo: {{coverage: {CANARY}, {CANARY}: 1, {CANARY}: 2}}"),
         format!("namespace: {CANARY}-0123456789-0123456789"),
-        format!(
-            "network: {{proxy: \"http://user:{CANARY}@proxy.example\", allow_private: [{CANARY}]}}"
-        ),
+        format!("network: {{proxy: \"http://user:{CANARY}@proxy.example\", allow_private: [{CANARY}]}}"),
         format!("caps: {{families: {{{CANARY}: {{}}}}}}"),
-        format!(
-            "api: {{tokens: [{{name: a, sha256: {CANARY}, scopes: [{CANARY}, {CANARY}], namespaces: [autonomy]}}]}}"
-        ),
+        format!("api: {{tokens: [{{name: a, sha256: {CANARY}, scopes: [{CANARY}, {CANARY}], namespaces: [autonomy]}}]}}"),
         format!("backoff: {{initial: {CANARY}, max: \"{CANARY}\"}}"),
         format!("families: {{github: {{base_url: \"{CANARY}\", health_path: {CANARY}}}}}"),
         format!("slo: *{CANARY}"),
@@ -277,20 +162,12 @@ fn no_message_repeats_a_long_value() {
         format!("%{CANARY}"),
     ] {
         for problem in with(&section) {
-            assert!(
-                !problem.to_string().contains("canary-01234567890"),
-                "{problem}"
-            );
+            assert!(!problem.to_string().contains("canary-01234567890"), "{problem}");
             assert!(!problem.to_string().contains(&CANARY[7..]), "{problem}");
         }
     }
     let token = "api: {tokens: [{name: a, sha256: hunter2-hunter2, scopes: [ops:heal], namespaces: [autonomy]}]}";
-    assert!(
-        !with(token)
-            .iter()
-            .any(|problem| problem.to_string().contains("hunter2")),
-        "a short token is a token too"
-    );
+    assert!(!with(token).iter().any(|problem| problem.to_string().contains("hunter2")), "a short token is a token too");
 }
 
 #[test]
@@ -309,16 +186,10 @@ fn what_is_no_policy_at_all_is_said_in_one_problem() {
     }
     for text in ["", "# nothing\n", "---\n", "null"] {
         let found = problems(text);
-        assert!(
-            !found.is_empty() && found.len() <= 2,
-            "{text:?}: {found:#?}"
-        );
+        assert!(!found.is_empty() && found.len() <= 2, "{text:?}: {found:#?}");
     }
     assert_eq!(
-        problems("")
-            .iter()
-            .map(|problem| problem.message.as_str())
-            .collect::<Vec<_>>(),
+        problems("").iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>(),
         ["the key version is missing", "the key allowlist is missing"]
     );
 }
@@ -327,57 +198,33 @@ fn what_is_no_policy_at_all_is_said_in_one_problem() {
 fn what_a_reviewer_cannot_see_is_refused() {
     for hidden in ['\0', '\u{7f}', '\u{202e}', '\u{2066}', '\u{feff}'] {
         let found = problems(&format!("version: 1\nallowlist: [slack]\n# {hidden}\n"));
-        assert_eq!(
-            (found.len(), found[0].place),
-            (1, Some(crate::model::Place { line: 3, column: 3 })),
-            "{hidden:?}"
-        );
+        assert_eq!((found.len(), found[0].place), (1, Some(crate::model::Place { line: 3, column: 3 })), "{hidden:?}");
     }
 }
 
 #[test]
 fn line_ends_and_byte_order_marks_of_other_systems_are_read() {
-    let policy = parse(
-        "\u{feff}version: 1\r\nallowlist: [slack]\r\nslo: {coverage: 0.5}\r\n",
-        "p",
-    )
-    .unwrap();
+    let policy = parse("\u{feff}version: 1\r\nallowlist: [slack]\r\nslo: {coverage: 0.5}\r\n", "p").unwrap();
     assert_eq!(policy.slo.coverage, 0.5);
 }
 
 #[test]
 fn size_depth_and_the_number_of_problems_are_bounded() {
-    let big = format!(
-        "version: 1\nallowlist: [slack]\n#{}",
-        "x".repeat(yaml::MAX_BYTES)
-    );
+    let big = format!("version: 1\nallowlist: [slack]\n#{}", "x".repeat(yaml::MAX_BYTES));
     assert!(problems(&big)[0].message.contains("bytes"));
-    for hostile in [
-        "[", "{a: ", "- ", "? ", "{", "a:\n ", "\"", "&a ", "!", "*a ", "- - ", "[[],",
-    ] {
+    for hostile in ["[", "{a: ", "- ", "? ", "{", "a:\n ", "\"", "&a ", "!", "*a ", "- - ", "[[],"] {
         let text = hostile.repeat(200_000 / hostile.len());
         let begun = std::time::Instant::now();
         assert!(!problems(&text).is_empty());
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "{hostile:?} took {:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(5), "{hostile:?} took {:?}", begun.elapsed());
     }
-    for (before, item, after) in [
-        ("deny: ", "x", ""),
-        ("files: {roots: ", "a", "}"),
-        ("eligibility: {evidence: ", "b", "}"),
-    ] {
+    for (before, item, after) in [("deny: ", "x", ""), ("files: {roots: ", "a", "}"), ("eligibility: {evidence: ", "b", "}")] {
         let items: Vec<String> = (0..100_000).map(|n| format!("{item}{n}")).collect();
         let found = with(&format!("{before}[{}]{after}", items.join(",")));
         assert_eq!(found.len(), 1, "{found:?}");
     }
     let long = "k".repeat(900_000);
-    assert_eq!(
-        with(&format!("caps: {{families: {{? {long} : {{}}}}}}")).len(),
-        1
-    );
+    assert_eq!(with(&format!("caps: {{families: {{? {long} : {{}}}}}}")).len(), 1);
     let many: String = (0..50_000).map(|n| format!("key{n}: 1\n")).collect();
     assert!(problems(&many).len() <= super::super::yaml::MAX_PROBLEMS);
 }

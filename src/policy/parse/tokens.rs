@@ -7,28 +7,16 @@ use crate::model::Digest;
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
     let fields = r.fields(spot, &["tokens"])?;
     let mut tokens: Vec<Token> = Vec::new();
-    for item in fields
-        .get("tokens")
-        .and_then(|spot| r.list(&spot, "tokens"))
-        .unwrap_or_default()
-    {
+    for item in fields.get("tokens").and_then(|spot| r.list(&spot, "tokens")).unwrap_or_default() {
         let Some(token) = token(r, &item) else {
             continue;
         };
         if tokens.iter().any(|other| other.name == token.name) {
-            r.complain(
-                &item,
-                format!("a second token is called {}", shown(&token.name)),
-                "give each token a name of its own",
-            );
+            r.complain(&item, format!("a second token is called {}", shown(&token.name)), "give each token a name of its own");
         }
         if let Some(other) = tokens.iter().find(|other| other.sha256 == token.sha256) {
             let message = format!("this token and {} have the same sha256", shown(&other.name));
-            r.complain(
-                &item,
-                message,
-                "make a token for each caller: aam token new",
-            );
+            r.complain(&item, message, "make a token for each caller: aam token new");
         }
         tokens.push(token);
     }
@@ -39,26 +27,16 @@ fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
     let fields = r.fields(spot, &["name", "sha256", "scopes", "namespaces"])?;
     let name = r.required(&fields, "name", "name the caller, for example name: aod");
     let name = name.and_then(|spot| r.name(&spot, "the name of a token"));
-    let sha256 = r
-        .required(&fields, "sha256", "aam token new prints it")
-        .and_then(|spot| sha256(r, &spot));
+    let sha256 = r.required(&fields, "sha256", "aam token new prints it").and_then(|spot| sha256(r, &spot));
     let words = TokenScope::ALL.map(TokenScope::word);
     let scopes = r.required(&fields, "scopes", "for example scopes: [registry:read]");
-    let scopes =
-        scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.word(item, "scope", &words)));
+    let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.word(item, "scope", &words)));
     let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
-    let namespaces = namespaces.and_then(|spot| {
-        filled(r, &spot, "namespaces", |r, item| {
-            r.name(item, "a namespace")
-        })
-    });
+    let namespaces = namespaces.and_then(|spot| filled(r, &spot, "namespaces", |r, item| r.name(item, "a namespace")));
     Some(Token {
         name: name?,
         sha256: sha256?,
-        scopes: TokenScope::ALL
-            .into_iter()
-            .filter(|scope| scopes.iter().flatten().any(|word| *word == scope.word()))
-            .collect(),
+        scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|word| *word == scope.word())).collect(),
         namespaces: namespaces?.into_iter().collect(),
     })
 }
@@ -71,11 +49,7 @@ fn filled<'a, T: PartialEq>(
     read: impl FnMut(&mut Reader, &Spot<'a>) -> Option<T>,
 ) -> Option<Vec<T>> {
     if r.list(spot, of)?.is_empty() {
-        r.complain(
-            spot,
-            format!("a token without {of} can do nothing"),
-            "name at least one, or remove the token",
-        );
+        r.complain(spot, format!("a token without {of} can do nothing"), "name at least one, or remove the token");
     }
     r.unique(spot, of, read)
 }

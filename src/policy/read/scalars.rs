@@ -7,12 +7,7 @@ use std::time::Duration;
 
 impl Reader {
     /// A number in `range`; `above_zero` leaves the lower end out.
-    pub fn number(
-        &mut self,
-        spot: &Spot<'_>,
-        range: RangeInclusive<f64>,
-        above_zero: bool,
-    ) -> Option<f64> {
+    pub fn number(&mut self, spot: &Spot<'_>, range: RangeInclusive<f64>, above_zero: bool) -> Option<f64> {
         let allowed = match above_zero {
             true => format!("a number above 0, at most {}", range.end()),
             false => format!("a number from {} to {}", range.start(), range.end()),
@@ -22,11 +17,7 @@ impl Reader {
             return None;
         };
         if !range.contains(&value) || (above_zero && value <= 0.0) {
-            self.complain(
-                spot,
-                format!("{} is out of range", found(spot.node)),
-                format!("write {allowed}"),
-            );
+            self.complain(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
             return None;
         }
         // -0.0 is in range, and would print as itself.
@@ -39,16 +30,11 @@ impl Reader {
             true => format!("the number {}", range.end()),
             false => format!("a whole number from {} to {}", range.start(), range.end()),
         };
-        let value = plain(spot.node)
-            .filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        let value = plain(spot.node).filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
         match value.map(str::parse::<u64>) {
             Some(Ok(value)) if range.contains(&value) => Some(value),
             Some(_) => {
-                self.complain(
-                    spot,
-                    format!("{} is out of range", found(spot.node)),
-                    format!("write {allowed}"),
-                );
+                self.complain(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
                 None
             }
             None => {
@@ -61,8 +47,7 @@ impl Reader {
     /// As [`Reader::whole`], for a 32-bit field.
     pub fn whole32(&mut self, spot: &Spot<'_>, range: RangeInclusive<u32>) -> Option<u32> {
         let (low, high) = range.into_inner();
-        self.whole(spot, u64::from(low)..=u64::from(high))
-            .and_then(|value| u32::try_from(value).ok())
+        self.whole(spot, u64::from(low)..=u64::from(high)).and_then(|value| u32::try_from(value).ok())
     }
 
     /// A duration from 1 ms to 30 days: one number and one unit.
@@ -72,9 +57,7 @@ impl Reader {
             self.wrong_type(spot, "a duration", FORM);
             return None;
         };
-        let split = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
         if !digits.is_empty() && unit.is_empty() {
             self.complain(
@@ -96,17 +79,10 @@ impl Reader {
             self.wrong_type(spot, "a duration", FORM);
             return None;
         };
-        match number
-            .checked_mul(size)
-            .filter(|ms| (1..=30 * 86_400_000).contains(ms))
-        {
+        match number.checked_mul(size).filter(|ms| (1..=30 * 86_400_000).contains(ms)) {
             Some(ms) => Some(Duration::from_millis(ms)),
             None => {
-                self.complain(
-                    spot,
-                    format!("{} is out of range", found(spot.node)),
-                    "write a duration from 1ms to 30d",
-                );
+                self.complain(spot, format!("{} is out of range", found(spot.node)), "write a duration from 1ms to 30d");
                 None
             }
         }
@@ -115,11 +91,7 @@ impl Reader {
     /// A text; `what` names it in messages.
     pub fn text<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Option<&'a str> {
         match &spot.node.kind {
-            Kind::Scalar { text, .. }
-                if !spot.node.is_null()
-                    && !text.is_empty()
-                    && !text.chars().any(char::is_control) =>
-            {
+            Kind::Scalar { text, .. } if !spot.node.is_null() && !text.is_empty() && !text.chars().any(char::is_control) => {
                 Some(text)
             }
             _ => {
@@ -132,12 +104,8 @@ impl Reader {
     /// A name: lower-case letters, digits, `_`, `-` and `.`, at most 63 characters.
     pub fn name(&mut self, spot: &Spot<'_>, what: &str) -> Option<String> {
         let text = self.text(spot, what)?;
-        let fits =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
-        if text.len() <= 63
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.chars().all(fits)
-        {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
+        if text.len() <= 63 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits) {
             return Some(text.to_string());
         }
         let hint = "lower-case letters, digits, _, - and ., starting with a letter or digit, at most 63 characters";
@@ -146,12 +114,7 @@ impl Reader {
     }
 
     /// One of `allowed`.
-    pub fn word<'w>(
-        &mut self,
-        spot: &Spot<'_>,
-        what: &str,
-        allowed: &[&'w str],
-    ) -> Option<&'w str> {
+    pub fn word<'w>(&mut self, spot: &Spot<'_>, what: &str, allowed: &[&'w str]) -> Option<&'w str> {
         let text = self.text(spot, what)?;
         let hit = allowed.iter().find(|word| **word == text);
         if hit.is_none() {
@@ -183,12 +146,8 @@ fn plain(node: &Node) -> Option<&str> {
 
 /// YAML 1.2's core numbers, without octal, hex and infinities.
 fn as_number(text: &str) -> Option<f64> {
-    let shape = text
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
-    text.parse::<f64>()
-        .ok()
-        .filter(|value| shape && value.is_finite())
+    let shape = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
+    text.parse::<f64>().ok().filter(|value| shape && value.is_finite())
 }
 
 fn unquote(node: &Node) -> &'static str {

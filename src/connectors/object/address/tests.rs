@@ -1,17 +1,9 @@
 use super::*;
 use proptest::prelude::*;
 
-fn at(
-    flavor: Flavor,
-    id: &str,
-    base: Option<&str>,
-    region: Option<&str>,
-) -> Result<Place, Failure> {
-    let policy = FamilyPolicy {
-        base_url: base.map(str::to_string),
-        region: region.map(str::to_string),
-        ..FamilyPolicy::default()
-    };
+fn at(flavor: Flavor, id: &str, base: Option<&str>, region: Option<&str>) -> Result<Place, Failure> {
+    let policy =
+        FamilyPolicy { base_url: base.map(str::to_string), region: region.map(str::to_string), ..FamilyPolicy::default() };
     place(flavor, id, &policy, None)
 }
 
@@ -24,83 +16,17 @@ fn url(flavor: Flavor, id: &str, base: Option<&str>, region: Option<&str>) -> St
 fn every_form_of_a_resource_id_finds_its_address() {
     let (aws, compatible) = (Flavor::Aws, Flavor::Compatible);
     let cases = [
-        (
-            aws,
-            "acme",
-            None,
-            None,
-            "https://acme.s3.us-east-1.amazonaws.com/ ",
-        ),
-        (
-            aws,
-            " s3://acme/a/b ",
-            None,
-            Some("eu-west-1"),
-            "https://acme.s3.eu-west-1.amazonaws.com/ a/b/",
-        ),
-        (
-            aws,
-            "arn:aws:s3:::acme/logs",
-            None,
-            None,
-            "https://acme.s3.us-east-1.amazonaws.com/ logs/",
-        ),
-        (
-            aws,
-            "arn:aws-cn:s3:::acme",
-            None,
-            None,
-            "https://acme.s3.cn-north-1.amazonaws.com.cn/ ",
-        ),
-        (
-            aws,
-            "acme.with.dots",
-            None,
-            None,
-            "https://s3.us-east-1.amazonaws.com/acme.with.dots ",
-        ),
-        (
-            aws,
-            "acme",
-            Some("http://127.0.0.1:5001/"),
-            None,
-            "http://127.0.0.1:5001/acme ",
-        ),
-        (
-            aws,
-            "acme",
-            Some("https://{bucket}.vpce.example"),
-            None,
-            "https://acme.vpce.example/ ",
-        ),
-        (
-            aws,
-            "acme",
-            Some("https://s3.{region}.example"),
-            Some("auto"),
-            "https://s3.auto.example/acme ",
-        ),
-        (
-            compatible,
-            "https://minio.example:9000/acme/a b/%C3%BC",
-            None,
-            None,
-            "https://minio.example:9000/acme a b/ü/",
-        ),
-        (
-            compatible,
-            "http://10.0.0.7/Acme_1",
-            None,
-            None,
-            "http://10.0.0.7/Acme_1 ",
-        ),
-        (
-            compatible,
-            "acme/x",
-            Some("https://store.example/s3"),
-            None,
-            "https://store.example/s3/acme x/",
-        ),
+        (aws, "acme", None, None, "https://acme.s3.us-east-1.amazonaws.com/ "),
+        (aws, " s3://acme/a/b ", None, Some("eu-west-1"), "https://acme.s3.eu-west-1.amazonaws.com/ a/b/"),
+        (aws, "arn:aws:s3:::acme/logs", None, None, "https://acme.s3.us-east-1.amazonaws.com/ logs/"),
+        (aws, "arn:aws-cn:s3:::acme", None, None, "https://acme.s3.cn-north-1.amazonaws.com.cn/ "),
+        (aws, "acme.with.dots", None, None, "https://s3.us-east-1.amazonaws.com/acme.with.dots "),
+        (aws, "acme", Some("http://127.0.0.1:5001/"), None, "http://127.0.0.1:5001/acme "),
+        (aws, "acme", Some("https://{bucket}.vpce.example"), None, "https://acme.vpce.example/ "),
+        (aws, "acme", Some("https://s3.{region}.example"), Some("auto"), "https://s3.auto.example/acme "),
+        (compatible, "https://minio.example:9000/acme/a b/%C3%BC", None, None, "https://minio.example:9000/acme a b/ü/"),
+        (compatible, "http://10.0.0.7/Acme_1", None, None, "http://10.0.0.7/Acme_1 "),
+        (compatible, "acme/x", Some("https://store.example/s3"), None, "https://store.example/s3/acme x/"),
         (
             compatible,
             "https://store.example/s3/acme/x",
@@ -124,57 +50,17 @@ fn what_is_no_address_is_refused_with_a_class_and_without_its_secret() {
         (aws, "-acme", None, Class::Misconfigured),
         (aws, "10.1.2.3", None, Class::Misconfigured),
         (aws, "", None, Class::Misconfigured),
-        (
-            aws,
-            "https://acme.s3.amazonaws.com/",
-            None,
-            Class::Misconfigured,
-        ),
+        (aws, "https://acme.s3.amazonaws.com/", None, Class::Misconfigured),
         (aws, "acme", Some("ftp://x.example"), Class::Misconfigured),
-        (
-            aws,
-            "acme",
-            Some("https://x.example/?a=b"),
-            Class::Misconfigured,
-        ),
-        (
-            aws,
-            "arn:aws:s3:us-east-1:123456789012:accesspoint/x",
-            None,
-            Class::Unsupported,
-        ),
+        (aws, "acme", Some("https://x.example/?a=b"), Class::Misconfigured),
+        (aws, "arn:aws:s3:us-east-1:123456789012:accesspoint/x", None, Class::Unsupported),
         (aws, "acme--use1-az4--x-s3", None, Class::Unsupported),
         (compatible, "acme", None, Class::Misconfigured),
-        (
-            compatible,
-            "https://minio.example",
-            None,
-            Class::Misconfigured,
-        ),
-        (
-            compatible,
-            "https://minio.example/..",
-            None,
-            Class::Misconfigured,
-        ),
-        (
-            compatible,
-            "https://user:canary@minio.example/acme",
-            None,
-            Class::Misconfigured,
-        ),
-        (
-            compatible,
-            "https://minio.example/acme?token=canary",
-            None,
-            Class::Misconfigured,
-        ),
-        (
-            compatible,
-            "https://minio.example:canary/acme",
-            None,
-            Class::Misconfigured,
-        ),
+        (compatible, "https://minio.example", None, Class::Misconfigured),
+        (compatible, "https://minio.example/..", None, Class::Misconfigured),
+        (compatible, "https://user:canary@minio.example/acme", None, Class::Misconfigured),
+        (compatible, "https://minio.example/acme?token=canary", None, Class::Misconfigured),
+        (compatible, "https://minio.example:canary/acme", None, Class::Misconfigured),
     ];
     for (flavor, id, base, class) in cases {
         let failure = at(flavor, id, base, None).expect_err(id);
@@ -187,13 +73,7 @@ fn what_is_no_address_is_refused_with_a_class_and_without_its_secret() {
 #[test]
 fn a_region_from_the_store_moves_only_within_the_service() {
     let place = at(Flavor::Aws, "acme", None, None).expect("a place");
-    assert_eq!(
-        place
-            .moved("eu-central-1")
-            .map(|place| place.host())
-            .as_deref(),
-        Some("acme.s3.eu-central-1.amazonaws.com")
-    );
+    assert_eq!(place.moved("eu-central-1").map(|place| place.host()).as_deref(), Some("acme.s3.eu-central-1.amazonaws.com"));
     assert_eq!(place.moved("us-east-1"), None);
     for hostile in ["", "evil.example/", "a@evil", "x#", "EU", "eu west"] {
         assert_eq!(place.moved(hostile), None, "{hostile}");
@@ -203,22 +83,11 @@ fn a_region_from_the_store_moves_only_within_the_service() {
 #[test]
 fn the_policys_region_counts_before_the_credentials() {
     let region = |policy: Option<&str>, credential: Option<&str>| {
-        let policy = FamilyPolicy {
-            region: policy.map(str::to_string),
-            ..FamilyPolicy::default()
-        };
-        place(Flavor::Aws, "acme", &policy, credential)
-            .map(|place| (place.region, place.guessed))
-            .ok()
+        let policy = FamilyPolicy { region: policy.map(str::to_string), ..FamilyPolicy::default() };
+        place(Flavor::Aws, "acme", &policy, credential).map(|place| (place.region, place.guessed)).ok()
     };
-    assert_eq!(
-        region(Some("eu-west-1"), Some("eu-west-2")),
-        Some(("eu-west-1".to_string(), false))
-    );
-    assert_eq!(
-        region(None, Some("eu-west-2")),
-        Some(("eu-west-2".to_string(), false))
-    );
+    assert_eq!(region(Some("eu-west-1"), Some("eu-west-2")), Some(("eu-west-1".to_string(), false)));
+    assert_eq!(region(None, Some("eu-west-2")), Some(("eu-west-2".to_string(), false)));
     assert_eq!(region(None, None), Some((DEFAULT_REGION.to_string(), true)));
 }
 

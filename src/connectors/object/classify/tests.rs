@@ -9,10 +9,7 @@ fn place(flavor: Flavor, id: &str) -> Place {
 fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
     Answer {
         status,
-        headers: headers
-            .iter()
-            .map(|(name, value)| ((*name).to_string(), (*value).to_string()))
-            .collect(),
+        headers: headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect(),
         body: body.as_bytes().to_vec().into(),
         url: url::Url::parse("https://acme.s3.us-east-1.amazonaws.com/").expect("a URL"),
     }
@@ -24,9 +21,7 @@ fn refused(place: &Place, answer: &Answer) -> Refused {
 }
 
 fn code(code: &str, message: &str, more: &str) -> String {
-    format!(
-        "<Error><Code>{code}</Code><Message>{message}</Message>{more}<RequestId>R1</RequestId></Error>"
-    )
+    format!("<Error><Code>{code}</Code><Message>{message}</Message>{more}<RequestId>R1</RequestId></Error>")
 }
 
 /// Every failure as a person reads it.
@@ -42,97 +37,25 @@ fn the_words_of_every_failure() {
             answer(
                 403,
                 &[],
-                &code(
-                    "InvalidAccessKeyId",
-                    "The AWS Access Key Id you provided does not exist in our records.",
-                    "",
-                ),
+                &code("InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", ""),
             ),
         ),
-        (
-            &own,
-            answer(
-                403,
-                &[],
-                &code(
-                    "SignatureDoesNotMatch",
-                    "The request signature we calculated does not match",
-                    "",
-                ),
-            ),
-        ),
-        (
-            &aws,
-            answer(
-                400,
-                &[],
-                &code("ExpiredToken", "The provided token has expired.", ""),
-            ),
-        ),
-        (
-            &aws,
-            answer(
-                400,
-                &[],
-                &code("InvalidToken", "The provided token is malformed", ""),
-            ),
-        ),
-        (
-            &aws,
-            answer(
-                400,
-                &[],
-                &code(
-                    "AuthorizationHeaderMalformed",
-                    "the Credential is mal-formed",
-                    "",
-                ),
-            ),
-        ),
-        (
-            &own,
-            answer(
-                400,
-                &[],
-                &code(
-                    "AuthorizationHeaderMalformed",
-                    "expecting 'eu'",
-                    "<Region>eu</Region>",
-                ),
-            ),
-        ),
+        (&own, answer(403, &[], &code("SignatureDoesNotMatch", "The request signature we calculated does not match", ""))),
+        (&aws, answer(400, &[], &code("ExpiredToken", "The provided token has expired.", ""))),
+        (&aws, answer(400, &[], &code("InvalidToken", "The provided token is malformed", ""))),
+        (&aws, answer(400, &[], &code("AuthorizationHeaderMalformed", "the Credential is mal-formed", ""))),
+        (&own, answer(400, &[], &code("AuthorizationHeaderMalformed", "expecting 'eu'", "<Region>eu</Region>"))),
         (
             &aws,
             answer(
                 403,
                 &[],
-                &code(
-                    "AccessDenied",
-                    "User: arn:aws:iam::123456789012:user/x is not authorized to perform: s3:ListBucket",
-                    "",
-                ),
+                &code("AccessDenied", "User: arn:aws:iam::123456789012:user/x is not authorized to perform: s3:ListBucket", ""),
             ),
         ),
-        (
-            &own,
-            answer(403, &[], &code("AccessDenied", "Access Denied.", "")),
-        ),
-        (
-            &aws,
-            answer(
-                404,
-                &[],
-                &code("NoSuchBucket", "The specified bucket does not exist", ""),
-            ),
-        ),
-        (
-            &aws,
-            answer(
-                403,
-                &[],
-                &code("RequestTimeTooSkewed", "The difference is too large.", skew),
-            ),
-        ),
+        (&own, answer(403, &[], &code("AccessDenied", "Access Denied.", ""))),
+        (&aws, answer(404, &[], &code("NoSuchBucket", "The specified bucket does not exist", ""))),
+        (&aws, answer(403, &[], &code("RequestTimeTooSkewed", "The difference is too large.", skew))),
         (
             &aws,
             answer(
@@ -141,75 +64,23 @@ fn the_words_of_every_failure() {
                 &code("RequestTimeTooSkewed", "The difference is too large.", ""),
             ),
         ),
-        (
-            &aws,
-            answer(
-                503,
-                &[],
-                &code("SlowDown", "Please reduce your request rate.", ""),
-            ),
-        ),
+        (&aws, answer(503, &[], &code("SlowDown", "Please reduce your request rate.", ""))),
         (&aws, answer(503, &[("retry-after", "7")], "")),
-        (
-            &aws,
-            answer(
-                500,
-                &[],
-                &code("InternalError", "We encountered an internal error.", ""),
-            ),
-        ),
-        (
-            &own,
-            answer(502, &html, "<html><h1>Bad Gateway</h1></html>"),
-        ),
+        (&aws, answer(500, &[], &code("InternalError", "We encountered an internal error.", ""))),
+        (&own, answer(502, &html, "<html><h1>Bad Gateway</h1></html>")),
         (
             &aws,
             answer(
                 301,
                 &[],
-                &code(
-                    "PermanentRedirect",
-                    "Use the endpoint.",
-                    "<Endpoint>acme.s3-eu-west-1.amazonaws.com</Endpoint>",
-                ),
+                &code("PermanentRedirect", "Use the endpoint.", "<Endpoint>acme.s3-eu-west-1.amazonaws.com</Endpoint>"),
             ),
         ),
-        (
-            &own,
-            answer(
-                302,
-                &[("location", "https://login.example/?next=canary")],
-                "",
-            ),
-        ),
-        (
-            &own,
-            answer(
-                200,
-                &html,
-                "<!doctype html>\n<html><title>MinIO Console</title></html>",
-            ),
-        ),
-        (
-            &own,
-            answer(403, &html, "<html>blocked by the proxy</html>"),
-        ),
-        (
-            &own,
-            answer(
-                200,
-                &[],
-                "<ListBucketResult><Name>other</Name></ListBucketResult>",
-            ),
-        ),
-        (
-            &own,
-            answer(
-                200,
-                &[],
-                "<?xml version=\"1.0\"?><ListBucketResult><Name>acme</Name><Contents>",
-            ),
-        ),
+        (&own, answer(302, &[("location", "https://login.example/?next=canary")], "")),
+        (&own, answer(200, &html, "<!doctype html>\n<html><title>MinIO Console</title></html>")),
+        (&own, answer(403, &html, "<html>blocked by the proxy</html>")),
+        (&own, answer(200, &[], "<ListBucketResult><Name>other</Name></ListBucketResult>")),
+        (&own, answer(200, &[], "<?xml version=\"1.0\"?><ListBucketResult><Name>acme</Name><Contents>")),
         (&own, answer(403, &[], "<Error><Code>AccessDe")),
         (&own, answer(401, &[], "")),
         (&own, answer(403, &[], "")),
@@ -217,20 +88,9 @@ fn the_words_of_every_failure() {
     ];
     let mut text = String::new();
     for (place, answer) in &cases {
-        let Failure {
-            class,
-            title,
-            fix,
-            detail,
-            retry_after_ms,
-        } = refused(place, answer).failure;
-        let wait = retry_after_ms
-            .map(|ms| format!(" (after {ms} ms)"))
-            .unwrap_or_default();
-        text.push_str(&format!(
-            "{}{wait}: {title}\n  detail: {detail}\n  fix: {fix}\n\n",
-            class.word()
-        ));
+        let Failure { class, title, fix, detail, retry_after_ms } = refused(place, answer).failure;
+        let wait = retry_after_ms.map(|ms| format!(" (after {ms} ms)")).unwrap_or_default();
+        text.push_str(&format!("{}{wait}: {title}\n  detail: {detail}\n  fix: {fix}\n\n", class.word()));
     }
     assert!(!text.contains("canary"));
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
@@ -241,51 +101,25 @@ fn the_words_of_every_failure() {
 #[test]
 fn a_store_names_the_region_in_the_header_or_the_body() {
     let aws = place(Flavor::Aws, "acme");
-    let both = answer(
-        301,
-        &[("x-amz-bucket-region", "eu-west-1")],
-        &code("PermanentRedirect", "", "<Region>eu-west-2</Region>"),
-    );
+    let both = answer(301, &[("x-amz-bucket-region", "eu-west-1")], &code("PermanentRedirect", "", "<Region>eu-west-2</Region>"));
     assert_eq!(refused(&aws, &both).region.as_deref(), Some("eu-west-1"));
-    let body = answer(
-        400,
-        &[],
-        &code(
-            "AuthorizationHeaderMalformed",
-            "",
-            "<Region>eu-west-2</Region>",
-        ),
-    );
+    let body = answer(400, &[], &code("AuthorizationHeaderMalformed", "", "<Region>eu-west-2</Region>"));
     assert_eq!(refused(&aws, &body).region.as_deref(), Some("eu-west-2"));
-    assert_eq!(
-        refused(&aws, &answer(403, &[], &code("AccessDenied", "", ""))).region,
-        None
-    );
+    assert_eq!(refused(&aws, &answer(403, &[], &code("AccessDenied", "", ""))).region, None);
 }
 
 #[test]
 fn the_policy_to_paste_is_json_for_any_prefix() {
     let failure = denied(&place(Flavor::Aws, "s3://acme/a \"quoted\" folder"));
     let start = failure.fix.find('{').expect("a policy");
-    let policy: serde_json::Value =
-        serde_json::from_str(failure.fix.get(start..).unwrap_or_default()).expect("JSON");
+    let policy: serde_json::Value = serde_json::from_str(failure.fix.get(start..).unwrap_or_default()).expect("JSON");
     assert_eq!(policy["Statement"][0]["Action"][0], "s3:ListBucket");
-    assert_eq!(
-        policy["Statement"][0]["Condition"]["StringLike"]["s3:prefix"][0],
-        "a \"quoted\" folder/*"
-    );
+    assert_eq!(policy["Statement"][0]["Condition"]["StringLike"]["s3:prefix"][0], "a \"quoted\" folder/*");
 }
 
 #[test]
 fn an_answer_for_the_bucket_is_a_listing() {
     let body = "<ListBucketResult><Name>acme</Name></ListBucketResult>";
-    let found = listing(
-        &place(Flavor::Aws, "acme"),
-        &answer(200, &[], body),
-        Timestamp(0),
-    );
-    assert_eq!(
-        found.map(|listing| listing.bucket).ok().as_deref(),
-        Some("acme")
-    );
+    let found = listing(&place(Flavor::Aws, "acme"), &answer(200, &[], body), Timestamp(0));
+    assert_eq!(found.map(|listing| listing.bucket).ok().as_deref(), Some("acme"));
 }

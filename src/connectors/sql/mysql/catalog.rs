@@ -3,9 +3,9 @@
 
 use super::errors;
 use super::wire::{Row, Wire};
+use crate::connectors::sql::limits;
 use crate::connectors::sql::quote::backtick;
 use crate::connectors::sql::types::{self, Column, Table};
-use crate::connectors::sql::limits;
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Evidence, Failure};
@@ -65,7 +65,12 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
             truncated = true;
             continue;
         }
-        own.push(Column { name: name.clone(), native: native.clone(), nullable: nullable.as_deref() == Some("YES"), schema: types::mysql(native) });
+        own.push(Column {
+            name: name.clone(),
+            native: native.clone(),
+            nullable: nullable.as_deref() == Some("YES"),
+            schema: types::mysql(native),
+        });
     }
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in sets.next().unwrap_or_default() {
@@ -85,14 +90,20 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
                 name: relation.name,
             })),
             None => catalog.skipped.push(SkippedStream {
-                reason: if relation.kind == "view" { "the view cannot be described: it is invalid, or it writes when it is read" } else { "no column is visible to this account" }.into(),
+                reason: if relation.kind == "view" {
+                    "the view cannot be described: it is invalid, or it writes when it is read"
+                } else {
+                    "no column is visible to this account"
+                }
+                .into(),
                 name: relation.name,
             }),
         }
     }
     let mut evidence = Evidence::new();
     evidence.insert("streams".into(), json!(catalog.streams.len()));
-    let blind: Vec<String> = readable.iter().filter(|(_, may)| !**may).map(|(name, _)| format!("{} (lacks SELECT)", backtick(name))).collect();
+    let blind: Vec<String> =
+        readable.iter().filter(|(_, may)| !**may).map(|(name, _)| format!("{} (lacks SELECT)", backtick(name))).collect();
     evidence.insert("readable".into(), json!(readable.len() - blind.len()));
     if !blind.is_empty() {
         evidence.insert("unreadable_count".into(), json!(blind.len()));
@@ -172,7 +183,11 @@ fn blind(wire: &Wire, detail: &str) -> Failure {
     Failure::new(
         Class::PermissionDenied,
         format!("{}: {} can read no table", wire.server, wire.user),
-        format!("GRANT SELECT, SHOW VIEW ON {}.* TO '{}'@'HOST';", backtick(&wire.server.database), wire.user.replace('\'', "''")),
+        format!(
+            "GRANT SELECT, SHOW VIEW ON {}.* TO '{}'@'HOST';",
+            backtick(&wire.server.database),
+            wire.user.replace('\'', "''")
+        ),
     )
     .detail(detail)
 }

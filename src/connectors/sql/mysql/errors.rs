@@ -23,12 +23,18 @@ pub enum Stage<'a> {
 #[must_use]
 pub fn of(server: &Server, user: &str, stage: Stage<'_>, error: &Error) -> Failure {
     match error {
-        Error::Server(own) => of_code(server, user, stage, own.code, &format!("ERROR {} ({}): {}", own.code, own.state, own.message)),
+        Error::Server(own) => {
+            of_code(server, user, stage, own.code, &format!("ERROR {} ({}): {}", own.code, own.state, own.message))
+        }
         Error::Io(IoError::Tls(tls_error)) => tls::failure(server, &tls_error.to_string()),
-        Error::Io(IoError::Io(io)) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => tls::failure(server, &io.to_string()),
+        Error::Io(IoError::Io(io)) if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            tls::failure(server, &io.to_string())
+        }
         Error::Io(IoError::Io(io)) => of_io(server, stage, io),
         Error::Driver(driver) => of_driver(server, stage, driver),
-        other => Failure::new(Class::Remote, format!("{server}: the driver gave up"), "read the detail").detail(other.to_string()),
+        other => {
+            Failure::new(Class::Remote, format!("{server}: the driver gave up"), "read the detail").detail(other.to_string())
+        }
     }
 }
 
@@ -50,7 +56,9 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
         1045 | 1698 | 1862 | 4151 => Failure::new(
             Class::CredentialRejected,
             format!("{server}: the password of {user} is wrong, has expired, or the account is locked"),
-            format!("put the right password behind credential_locator; to set a new one: ALTER USER {account} IDENTIFIED BY '...';"),
+            format!(
+                "put the right password behind credential_locator; to set a new one: ALTER USER {account} IDENTIFIED BY '...';"
+            ),
         ),
         1130 => Failure::new(
             Class::CredentialRejected,
@@ -92,13 +100,19 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, words: 
             format!("{server}: the statement to {doing} was stopped by the time limit"),
             "look for load or for very many tables on the server",
         ),
-        1053 => Failure::new(Class::Remote, format!("{server}: the server is shutting down"), "wait until it accepts connections"),
+        1053 => {
+            Failure::new(Class::Remote, format!("{server}: the server is shutting down"), "wait until it accepts connections")
+        }
         3159 => Failure::new(
             Class::Misconfigured,
             format!("{server}: the server accepts encrypted connections only"),
             "write ?sslMode=verify-full into the resource id",
         ),
-        _ => Failure::new(Class::Remote, format!("{server}: the server refused to {doing}"), "read the detail: these are the server's own words"),
+        _ => Failure::new(
+            Class::Remote,
+            format!("{server}: the server refused to {doing}"),
+            "read the detail: these are the server's own words",
+        ),
     };
     failure.detail(words)
 }
@@ -112,14 +126,18 @@ pub fn only_this_one(failure: &Failure) -> bool {
 fn of_io(server: &Server, stage: Stage<'_>, error: &std::io::Error) -> Failure {
     let opening = matches!(stage, Stage::Open);
     let failure = match error.kind() {
-        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => Failure::new(
-            Class::Network,
-            format!("{server}: nobody answers at {}", server.authority()),
-            format!("check host, port, routes and firewalls: nc -vz {} {}", server.host, server.port),
-        ),
-        ErrorKind::ConnectionReset if opening => {
-            Failure::new(Class::Network, format!("{server}: the connection was reset"), "look at firewalls and proxies on the way")
+        ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
+            Failure::new(
+                Class::Network,
+                format!("{server}: nobody answers at {}", server.authority()),
+                format!("check host, port, routes and firewalls: nc -vz {} {}", server.host, server.port),
+            )
         }
+        ErrorKind::ConnectionReset if opening => Failure::new(
+            Class::Network,
+            format!("{server}: the connection was reset"),
+            "look at firewalls and proxies on the way",
+        ),
         // Lengths and sequence numbers of packets that only another protocol can have sent.
         _ if opening && is_packet_error(error) => wrong_service(server),
         _ if is_packet_error(error) => too_long(server),
@@ -134,13 +152,19 @@ fn of_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure 
         DriverError::NoClientSslFlagFromServer => return tls::failure(server, &error.to_string()),
         DriverError::ConnectionClosed => cut(server),
         DriverError::PacketTooLarge if !opening => too_long(server),
-        DriverError::UnknownAuthPlugin { .. } | DriverError::CleartextPluginDisabled | DriverError::MysqlOldPasswordDisabled => Failure::new(
-            Class::Misconfigured,
-            format!("{server}: the server asks for a kind of login that AAM does not offer"),
-            "use an account with mysql_native_password, ed25519 or caching_sha2_password",
-        ),
+        DriverError::UnknownAuthPlugin { .. } | DriverError::CleartextPluginDisabled | DriverError::MysqlOldPasswordDisabled => {
+            Failure::new(
+                Class::Misconfigured,
+                format!("{server}: the server asks for a kind of login that AAM does not offer"),
+                "use an account with mysql_native_password, ed25519 or caching_sha2_password",
+            )
+        }
         _ if opening => wrong_service(server),
-        _ => Failure::new(Class::Remote, format!("{server}: the answer makes no sense"), "look at proxies between here and the server"),
+        _ => Failure::new(
+            Class::Remote,
+            format!("{server}: the answer makes no sense"),
+            "look at proxies between here and the server",
+        ),
     };
     failure.detail(error.to_string())
 }
@@ -148,11 +172,17 @@ fn of_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure 
 /// The packet codec speaks through `std::io::Error`.
 fn is_packet_error(error: &std::io::Error) -> bool {
     let words = error.to_string();
-    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput) || words.contains("max_allowed_packet") || words.contains("out of sync")
+    matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)
+        || words.contains("max_allowed_packet")
+        || words.contains("out of sync")
 }
 
 fn too_long(server: &Server) -> Failure {
-    Failure::new(Class::Remote, format!("{server}: a row is longer than AAM reads"), "leave very long values out of the first rows, or use a view")
+    Failure::new(
+        Class::Remote,
+        format!("{server}: a row is longer than AAM reads"),
+        "leave very long values out of the first rows, or use a view",
+    )
 }
 
 fn cut(server: &Server) -> Failure {

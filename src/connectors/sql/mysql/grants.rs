@@ -88,7 +88,8 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
             Grant::Role(role) => roles.push(role),
             Grant::On { privileges, object, grant_option } => {
                 // PROXY is granted on accounts, not on data.
-                let mut over: Vec<&str> = privileges.iter().map(String::as_str).filter(|privilege| !READING.contains(&word(privilege))).collect();
+                let mut over: Vec<&str> =
+                    privileges.iter().map(String::as_str).filter(|privilege| !READING.contains(&word(privilege))).collect();
                 if *grant_option {
                     over.push("GRANT OPTION");
                 }
@@ -147,7 +148,10 @@ mod tests {
 
     #[test]
     fn a_reader_is_ok_and_its_hash_is_not_kept() {
-        let reader = lines(&["GRANT USAGE ON *.* TO `reader`@`%` IDENTIFIED BY PASSWORD '*0123'", "GRANT SELECT, SHOW VIEW ON `shop`.* TO `reader`@`%`"]);
+        let reader = lines(&[
+            "GRANT USAGE ON *.* TO `reader`@`%` IDENTIFIED BY PASSWORD '*0123'",
+            "GRANT SELECT, SHOW VIEW ON `shop`.* TO `reader`@`%`",
+        ]);
         assert_eq!(verdict(&reader, true), Privilege::Ok);
         assert!(sees_all(&reader, "shop") && !sees_all(&reader, "other"));
         assert!(!format!("{:?}", parse(&reader[0])).contains("0123"));
@@ -161,10 +165,15 @@ mod tests {
         ]);
         assert_eq!(
             verdict(&writer, true),
-            Privilege::Over { grants: vec!["FILE ON *.*".into(), "INSERT, UPDATE (`a`, `b`), GRANT OPTION ON `shop`.`order TO s`".into()] }
+            Privilege::Over {
+                grants: vec!["FILE ON *.*".into(), "INSERT, UPDATE (`a`, `b`), GRANT OPTION ON `shop`.`order TO s`".into()]
+            }
         );
         assert!(!sees_all(&writer, "shop"));
-        assert_eq!(verdict(&lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]), true), Privilege::Over { grants: vec!["ALL PRIVILEGES ON `shop`.*".into()] });
+        assert_eq!(
+            verdict(&lines(&["GRANT ALL PRIVILEGES ON `shop`.* TO `w`@`%`"]), true),
+            Privilege::Over { grants: vec!["ALL PRIVILEGES ON `shop`.*".into()] }
+        );
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Wire {
         let mut conn = call.note(conn)?;
         let what = "make the session read-only";
         let mariadb = within(limits::answer(server), server, what, guard(&mut conn)).await;
-        let mariadb = mariadb.and_then(|outcome| outcome.map_err(|error| errors::of(server, &login.user, Stage::Work(what), &error)));
+        let mariadb =
+            mariadb.and_then(|outcome| outcome.map_err(|error| errors::of(server, &login.user, Stage::Work(what), &error)));
         let mariadb = call.note(mariadb)?;
         Ok(Wire { conn: Mutex::new(conn), call, server: server.clone(), user: login.user.clone(), encrypted, mariadb })
     }
@@ -146,7 +147,10 @@ async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work
         Failure::new(
             Class::Network,
             format!("{server}: no answer within {} s (to {what})", limit.as_secs_f32()),
-            format!("check that a MySQL or MariaDB server listens on {} and that no firewall drops its packets", server.authority()),
+            format!(
+                "check that a MySQL or MariaDB server listens on {} and that no firewall drops its packets",
+                server.authority()
+            ),
         )
     })
 }

@@ -122,7 +122,8 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
     evidence.insert("streams".into(), json!(catalog.streams.len()));
     evidence.insert("readable".into(), json!(seen - blind.len()));
     if !blind.is_empty() {
-        let named: Vec<String> = blind.iter().take(10).map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing())).collect();
+        let named: Vec<String> =
+            blind.iter().take(10).map(|relation| format!("{} (lacks {})", relation.quoted(), relation.missing())).collect();
         evidence.insert("unreadable".into(), json!(named));
         evidence.insert("unreadable_count".into(), json!(blind.len()));
     }

@@ -58,7 +58,9 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
         "28000" if words.contains("no encryption") => Failure::new(
             Class::CredentialRejected,
             format!("{server}: the server does not admit {user} over an unencrypted connection"),
-            format!("write ?sslmode=verify-full into the resource id, or let pg_hba.conf admit {role} to {database} with scram-sha-256"),
+            format!(
+                "write ?sslmode=verify-full into the resource id, or let pg_hba.conf admit {role} to {database} with scram-sha-256"
+            ),
         ),
         "28000" => Failure::new(
             Class::CredentialRejected,
@@ -101,9 +103,19 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
             format!("{server}: another session holds a lock on what was to be read"),
             "look for a long DDL transaction: SELECT * FROM pg_locks WHERE NOT granted;",
         ),
-        "57P03" => Failure::new(Class::Remote, format!("{server}: the server is starting up or shutting down"), "wait until it accepts connections"),
-        "57P01" | "57P02" => Failure::new(Class::Remote, format!("{server}: the server ended the session"), "it is tried again by itself"),
-        _ => Failure::new(Class::Remote, format!("{server}: the server refused to {doing}"), "read the detail: these are the server's own words"),
+        "57P03" => Failure::new(
+            Class::Remote,
+            format!("{server}: the server is starting up or shutting down"),
+            "wait until it accepts connections",
+        ),
+        "57P01" | "57P02" => {
+            Failure::new(Class::Remote, format!("{server}: the server ended the session"), "it is tried again by itself")
+        }
+        _ => Failure::new(
+            Class::Remote,
+            format!("{server}: the server refused to {doing}"),
+            "read the detail: these are the server's own words",
+        ),
     };
     failure.detail(words)
 }
@@ -123,7 +135,12 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
         return tls::failure(server, &detail);
     }
     if detail.contains(TOO_LONG) {
-        return Failure::new(Class::Remote, format!("{server}: the answer is too long"), "name one schema with ?currentSchema=NAME").detail(detail);
+        return Failure::new(
+            Class::Remote,
+            format!("{server}: the answer is too long"),
+            "name one schema with ?currentSchema=NAME",
+        )
+        .detail(detail);
     }
     let opening = matches!(stage, Stage::Open);
     if nonsense && opening {
@@ -142,9 +159,15 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
         )
         .detail(detail);
     }
-    let reset = source_io(error).is_some_and(|kind| matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::TimedOut));
+    let reset =
+        source_io(error).is_some_and(|kind| matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::TimedOut));
     if reset && opening {
-        return Failure::new(Class::Network, format!("{server}: the connection was reset"), "look at firewalls and proxies on the way").detail(detail);
+        return Failure::new(
+            Class::Network,
+            format!("{server}: the connection was reset"),
+            "look at firewalls and proxies on the way",
+        )
+        .detail(detail);
     }
     let (what, fix) = if nonsense {
         ("the answer makes no sense", "look at proxies between here and the server")

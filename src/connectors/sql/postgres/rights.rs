@@ -102,8 +102,19 @@ mod tests {
             (0..=limits::GRANTS).map(table).collect(),
         ];
         let Privilege::Over { grants } = judge(&sets) else { panic!("not over") };
-        assert_eq!(grants[..4], ["CREATEROLE", "member of pg_write_all_data", "CREATE on schema \"sales\"", "INSERT, DELETE on table \"sales\".\"t00\""]);
+        assert_eq!(
+            grants[..4],
+            [
+                "CREATEROLE",
+                "member of pg_write_all_data",
+                "CREATE on schema \"sales\"",
+                "INSERT, DELETE on table \"sales\".\"t00\""
+            ]
+        );
         assert_eq!(grants.last().map(String::as_str), Some("and writing to 10 more tables"));
-        assert_eq!(judge(&[vec![row(&["t", "t", "f", "f", "f"])], vec![], vec![], vec![]]), Privilege::Over { grants: vec!["SUPERUSER".into(), "CREATEROLE".into()] });
+        assert_eq!(
+            judge(&[vec![row(&["t", "t", "f", "f", "f"])], vec![], vec![], vec![]]),
+            Privilege::Over { grants: vec!["SUPERUSER".into(), "CREATEROLE".into()] }
+        );
     }
 }

@@ -71,7 +71,8 @@ async fn granted_columns(wire: &Wire, relation: &Relation) -> Result<String, Fai
         relation.oid
     );
     let sets = wire.ask("list the readable columns", &sql).await?;
-    let names: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).map(|name| quote::double(&name)).collect();
+    let names: Vec<String> =
+        sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).map(|name| quote::double(&name)).collect();
     Ok(names.join(", "))
 }
 

@@ -72,7 +72,13 @@ impl Wire {
         }
     }
 
-    async fn attempt(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network, options: bool) -> Result<Wire, Failure> {
+    async fn attempt(
+        gate: &Arc<dyn Gate>,
+        server: &Server,
+        login: &Login,
+        network: &Network,
+        options: bool,
+    ) -> Result<Wire, Failure> {
         let call = Call::admit(gate, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
         let died = Arc::new(Mutex::new(None));

@@ -81,7 +81,8 @@ fn columns(statement: &mut Statement<'_>, table: &str, limit: usize) -> rusqlite
     let mut key: Vec<(i64, String)> = Vec::new();
     let mut rows = statement.query((table, i64::try_from(limit).unwrap_or(i64::MAX)))?;
     while let Some(row) = rows.next()? {
-        let (name, native, not_null, place): (String, Option<String>, bool, i64) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        let (name, native, not_null, place): (String, Option<String>, bool, i64) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         let native = native.unwrap_or_default();
         if place > 0 {
             key.push((place, name.clone()));

@@ -16,9 +16,11 @@ pub fn of(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
         extended => format!("SQLite code {extended}: {error}"),
     };
     let failure = match code {
-        ErrorCode::NotADatabase => {
-            Failure::new(Class::WrongService, format!("{path} is no SQLite database"), "name an SQLite file; an encrypted one cannot be read")
-        }
+        ErrorCode::NotADatabase => Failure::new(
+            Class::WrongService,
+            format!("{path} is no SQLite database"),
+            "name an SQLite file; an encrypted one cannot be read",
+        ),
         ErrorCode::DatabaseCorrupt => Failure::new(
             Class::Remote,
             format!("{path} is damaged"),
@@ -29,9 +31,11 @@ pub fn of(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
             format!("{path} is locked by another program"),
             "it is tried again by itself; look for a long write transaction",
         ),
-        ErrorCode::OperationInterrupted => {
-            Failure::new(Class::Remote, format!("{path}: to {doing} took longer than the time limit"), "look for a view that computes too much")
-        }
+        ErrorCode::OperationInterrupted => Failure::new(
+            Class::Remote,
+            format!("{path}: to {doing} took longer than the time limit"),
+            "look for a view that computes too much",
+        ),
         ErrorCode::CannotOpen | ErrorCode::PermissionDenied => Failure::new(
             Class::PermissionDenied,
             format!("{path} cannot be opened"),
@@ -47,8 +51,14 @@ pub fn of(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
             format!("{path}: to {doing} would do more than read"),
             "AAM does not run it; leave this view or virtual table out",
         ),
-        ErrorCode::SystemIoFailure => Failure::new(Class::Remote, format!("{path} could not be read"), "look at the disk and the mount"),
-        _ => Failure::new(Class::Remote, format!("{path}: SQLite could not {doing}"), "read the detail: these are SQLite's own words"),
+        ErrorCode::SystemIoFailure => {
+            Failure::new(Class::Remote, format!("{path} could not be read"), "look at the disk and the mount")
+        }
+        _ => Failure::new(
+            Class::Remote,
+            format!("{path}: SQLite could not {doing}"),
+            "read the detail: these are SQLite's own words",
+        ),
     };
     failure.detail(words)
 }

@@ -47,9 +47,10 @@ pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Resul
 }
 
 fn prove(file: &File) -> Result<Evidence, Failure> {
-    let (objects, pages, application, version, sqlite): (i64, i64, i64, i64, String) = file.within("read its schema", |base| {
-        base.query_row(IDENTITY, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
-    })?;
+    let (objects, pages, application, version, sqlite): (i64, i64, i64, i64, String) = file
+        .within("read its schema", |base| {
+            base.query_row(IDENTITY, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        })?;
     if pages == 0 {
         return Err(Failure::new(
             Class::WrongService,
@@ -83,12 +84,17 @@ fn privilege(real: &Path) -> Privilege {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
-        Err(error) => Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error.to_string())),
+        Err(error) => {
+            Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error.to_string()))
+        }
     }
 }
 
 impl Database {
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&File) -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&File) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
         let file = Arc::clone(&self.file);
         blocking(move || work(&file.lock().unwrap_or_else(PoisonError::into_inner))).await
     }

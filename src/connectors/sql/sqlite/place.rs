@@ -27,8 +27,12 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
             return Err(if lexically_below(written, roots) { absent(written) } else { outside() });
         }
         Err(error) => {
-            return Err(Failure::new(Class::PermissionDenied, format!("{written} cannot be reached"), format!("let the user of aam read it: chmod o+r {written}"))
-                .detail(error.to_string()));
+            return Err(Failure::new(
+                Class::PermissionDenied,
+                format!("{written} cannot be reached"),
+                format!("let the user of aam read it: chmod o+r {written}"),
+            )
+            .detail(error.to_string()));
         }
     };
     let below = roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root)));
@@ -43,7 +47,11 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
 }
 
 fn absent(written: &str) -> Failure {
-    Failure::new(Class::NotFound, format!("there is no file {written}"), "correct the path in the resource id, or put the file there")
+    Failure::new(
+        Class::NotFound,
+        format!("there is no file {written}"),
+        "correct the path in the resource id, or put the file there",
+    )
 }
 
 fn parent(written: &str) -> String {
@@ -97,6 +105,9 @@ mod tests {
         assert_eq!(class("."), Some(Class::WrongService));
         let failure = locate(&outside.join("b.db").display().to_string(), &roots).err().unwrap();
         assert!(failure.fix.contains("files.roots"), "{failure:?}");
-        assert_eq!(locate(&inside.join("a.db").display().to_string(), &[]).map_err(|f| f.class).err(), Some(Class::Misconfigured));
+        assert_eq!(
+            locate(&inside.join("a.db").display().to_string(), &[]).map_err(|f| f.class).err(),
+            Some(Class::Misconfigured)
+        );
     }
 }

@@ -97,7 +97,9 @@ async fn bounds_are_kept_and_said() {
     let few = opened.connector.discover(Bounds { streams: 1, ..Bounds::default() }).await.unwrap().catalog;
     assert!(few.truncated && few.streams.len() == 1);
     let narrow = opened.connector.discover(Bounds { columns: 2, ..Bounds::default() }).await.unwrap().catalog;
-    assert!(narrow.truncated && narrow.streams.iter().all(|stream| stream.json_schema["properties"].as_object().unwrap().len() <= 2));
+    assert!(
+        narrow.truncated && narrow.streams.iter().all(|stream| stream.json_schema["properties"].as_object().unwrap().len() <= 2)
+    );
 }
 
 #[tokio::test]
@@ -115,7 +117,11 @@ async fn an_empty_database_is_a_truthful_zero_and_an_empty_file_is_none() {
 #[tokio::test]
 async fn what_is_no_database_says_so() {
     let place = Place::new();
-    std::fs::write(place.path("notes.db"), "these are notes, not pages, and long enough to hold a header of one hundred bytes, which they do not have. ".repeat(9)).unwrap();
+    std::fs::write(
+        place.path("notes.db"),
+        "these are notes, not pages, and long enough to hold a header of one hundred bytes, which they do not have. ".repeat(9),
+    )
+    .unwrap();
     let failure = place.failure("notes.db").await;
     assert_eq!(failure.class, Class::WrongService);
     assert!(failure.detail.contains("file is not a database"), "{failure:?}");
@@ -193,7 +199,10 @@ async fn a_locked_database_is_said_to_be_locked() {
 #[test]
 fn a_view_that_computes_without_end_is_stopped() {
     let place = Place::new();
-    drop(place.make("v.db", "CREATE VIEW v AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) AS x FROM n"));
+    drop(place.make(
+        "v.db",
+        "CREATE VIEW v AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) AS x FROM n",
+    ));
     let mut file = file::open(&place.path("v.db"), "v.db").unwrap();
     file.limit = Duration::from_millis(50);
     let failure = catalog::sample(&file, 20).err().unwrap();
