@@ -197,8 +197,9 @@ impl World {
     }
 
     fn withdraw(&mut self, seq: u64, id: ConnectionId, origin: &Origin) {
-        self.remember(seq, id);
-        self.wishes.remove(&(origin.clone(), id));
+        if self.wishes.remove(&(origin.clone(), id)) {
+            self.remember(seq, id);
+        }
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.origins.retain(|desire| desire.origin != *origin);
             connection.choose_document();

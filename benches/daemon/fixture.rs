@@ -88,14 +88,14 @@ impl Fixture {
 
     /// The source file of intent `number`.
     pub fn source(&self, number: usize) -> PathBuf {
-        self.data().join(if number % 2 == 0 { format!("{number}.csv") } else { format!("{number}.db") })
+        self.data().join(if number.is_multiple_of(2) { format!("{number}.csv") } else { format!("{number}.db") })
     }
 
     /// Writes source and intent `number`; the intent goes to `path`.
     pub fn save(&self, number: usize, path: &Path) -> Measured<()> {
         let source = self.source(number);
         let shown = source.display();
-        let text = if number % 2 == 0 {
+        let text = if number.is_multiple_of(2) {
             fs::write(&source, &self.table)?;
             intent("filesource", &shown.to_string(), None)
         } else {

@@ -136,12 +136,17 @@ impl<'t> Walk<'t> {
         self.at += 1;
         let mut index = 0_usize;
         while self.peek().is_some() && !self.eat(b']') {
+            let before = self.at;
             let key = index.to_string();
             let child = self.child(node, &key);
             self.path.push(Cow::Owned(key));
             self.value(child);
             self.path.pop();
             self.eat(b',');
+            // A stray bracket is no value: without a step forward there is no end.
+            if self.at == before {
+                return;
+            }
             index += 1;
         }
     }
@@ -203,6 +208,13 @@ mod tests {
         assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
         let located = locate(text, []);
         assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 18 })]);
+    }
+
+    #[test]
+    fn a_stray_bracket_ends_the_walk() {
+        for text in ["[}", "[[}", "{\"a\": [}", "[1, }]"] {
+            assert_eq!(locate(text, ["/9"]).duplicates, Vec::new(), "{text}");
+        }
     }
 
     #[test]
