@@ -181,7 +181,7 @@ impl Loop {
         self.queue.put(connection, item);
     }
 
-    /// What became of an attempt is not known: the queue may lack it.
+    /// The next look plans everything, not only what changed.
     fn plan_anew(&mut self) {
         self.planned = None;
         self.look_again = true;
@@ -212,7 +212,8 @@ impl Loop {
         let now = self.handle.clock.now();
         if now >= self.looked_at.plus(self.ground.policy.reconcile.resync) {
             self.eyes.check_watch();
-            self.look_again = true;
+            // From scratch: whatever a change in between may have missed is mended here.
+            self.plan_anew();
         }
     }
 

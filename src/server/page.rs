@@ -250,7 +250,7 @@ fn symbol(status: &str) -> (&'static str, &'static str) {
         "ACTIVE" => ("✓", "good"),
         "PENDING" => ("…", "calm"),
         "HEALING" => ("↻", "warn"),
-        "AWAITING_CREDENTIALS" => ("⚿", "warn"),
+        "AWAITING_CREDENTIALS" => ("?", "warn"),
         "NETWORK_BLOCKED" => ("⊘", "bad"),
         "ERROR" => ("✕", "bad"),
         "RETIRED" => ("–", "calm"),
