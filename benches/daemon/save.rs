@@ -41,7 +41,8 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
 
 fn connection(fixture: &Fixture, number: usize) -> String {
     let shown = fixture.source(number).display().to_string();
-    let (family, resource) = if number.is_multiple_of(2) { ("filesource", shown) } else { ("jdbc", format!("jdbc:sqlite:{shown}")) };
+    let (family, resource) =
+        if number.is_multiple_of(2) { ("filesource", shown) } else { ("jdbc", format!("jdbc:sqlite:{shown}")) };
     aam::model::ConnectionId::derive("autonomy", family, &[resource]).to_string()
 }
 
