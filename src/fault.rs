@@ -30,7 +30,8 @@ pub fn boundary(name: &str) {
 
 fn strike(fault: &Fault, name: &str) {
     if fault.panics {
-        panic!("a panic was asked for at {name}");
+        // Only a scenario asks for this; what it proves is that the process survives it.
+        std::panic::panic_any(format!("a panic was asked for at {name}"));
     }
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
