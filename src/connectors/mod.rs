@@ -2,7 +2,7 @@
 //!
 //! A family is data (`families/*.yaml`); an engine is code that a protocol needs. The pipeline asks an
 //! [`Engine`] to open one resource and then talks to the [`Connector`] it got. All network goes
-//! through [`Session`](crate::egress::Session); a connector never opens a socket of its own.
+//! through [`Session`]; a connector never opens a socket of its own.
 
 pub mod family;
 pub mod file;
