@@ -1,0 +1,17 @@
+//! The low-code interpreter: a manifest of Airbyte's declarative sources, run natively.
+//!
+//! The way of a manifest:
+//! [`load`] (text -> values with places) -> [`refs`] -> [`parameters`] -> [`component`] (what is allowed)
+//! -> a typed source ([`source`]) -> [`catalog`], [`check`], [`read`].
+//! Values and templates follow Python and the CDK: [`value`], [`literal`], [`interpolation`], [`datetime`].
+//! A stream is read by [`slicing`] -> [`request`] with [`auth`] and [`errors`] -> [`decode`] -> [`extraction`]
+//! -> [`pagination`].
+//!
+//! The interpreter knows no socket, no clock and no file: it asks a [`host::Host`]. It keeps to itself
+//! whatever a stranger's manifest says: [`bounds`].
+//! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
+
+pub mod bounds;
+pub mod error;
+pub mod host;
+pub mod value;
