@@ -14,4 +14,6 @@
 pub mod bounds;
 pub mod error;
 pub mod host;
+pub mod interpolation;
+pub mod literal;
 pub mod value;
