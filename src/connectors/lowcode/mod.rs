@@ -15,4 +15,5 @@ pub mod bounds;
 pub mod context;
 pub mod error;
 pub mod host;
+pub mod slicing;
 pub mod value;
