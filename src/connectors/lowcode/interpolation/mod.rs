@@ -3,8 +3,25 @@
 //! A text goes through [`lexer`] -> [`parser`] -> [`eval`] and is read back by [`super::literal`]; the CDK's classes
 //! around it are in [`interpolated`]. What only looks a value up takes the short way of [`fast`].
 
+mod access;
+mod args;
+mod ast;
+mod eval;
+mod expressions;
 mod fast;
+mod filters;
+mod format;
 pub mod interpolated;
+mod jinja_tests;
+mod lexer;
+mod macros;
+mod md5;
+mod methods;
+mod object;
+mod ops;
+mod parser;
+mod regex;
+mod symbols;
 
 pub use interpolated::{
     InterpolatedAny, InterpolatedBoolean, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType,
