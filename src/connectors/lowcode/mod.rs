@@ -12,6 +12,11 @@
 //! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
 
 pub mod bounds;
+pub mod context;
+pub mod datetime;
 pub mod error;
 pub mod host;
+pub mod interpolation;
+pub mod literal;
+pub mod slicing;
 pub mod value;

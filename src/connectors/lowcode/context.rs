@@ -1,0 +1,117 @@
+//! What a command carries along: [`Context`] while the source is built, [`Run`] while it reads.
+
+use super::bounds::Bounds;
+use super::error::Failed;
+use super::host::{Host, Reply};
+use super::value::Value;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What every component may see when it is built.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The whole manifest: references resolved, parameters spread, validated.
+    pub manifest: &'a Value,
+    /// The user's config, after config migrations.
+    pub config: &'a Value,
+    /// For `now_utc()`: the CDK evaluates some templates when it builds a component.
+    pub host: &'a dyn Host,
+    pub bounds: &'a Bounds,
+}
+
+/// One command at work: the outside, the config and what was used up so far.
+pub struct Run<'a> {
+    pub host: &'a dyn Host,
+    pub config: &'a Value,
+    pub bounds: &'a Bounds,
+    pub counters: Counters,
+    /// Answers of requesters with `use_cache`, which parent streams have (http_client.py).
+    pub cache: ReplyCache,
+}
+
+impl<'a> Run<'a> {
+    /// A command that starts now.
+    #[must_use]
+    pub fn new(host: &'a dyn Host, config: &'a Value, bounds: &'a Bounds) -> Run<'a> {
+        Run { host, config, bounds, counters: Counters::new(host.now()), cache: ReplyCache::default() }
+    }
+
+    /// Takes one call from the budget; to be asked before each send.
+    ///
+    /// # Errors
+    /// The command has made its calls, or its time is over.
+    pub fn take_call(&self) -> Result<(), Failed> {
+        self.take_time()?;
+        self.counters.take(&self.counters.calls, 1, self.bounds.calls, "calls")
+    }
+
+    /// Takes `bytes` of an answer from the budget.
+    ///
+    /// # Errors
+    /// The answers of the command are larger than the bound.
+    pub fn take_bytes(&self, bytes: usize) -> Result<(), Failed> {
+        self.counters.take(&self.counters.bytes, bytes, self.bounds.total_bytes, "bytes of answers")
+    }
+
+    /// # Errors
+    /// The command took longer than the bound.
+    pub fn take_time(&self) -> Result<(), Failed> {
+        let spent = self.host.now().duration_since(self.counters.started);
+        if spent.unsigned_abs() > self.bounds.time && spent.is_positive() {
+            return Err(Failed::bound("seconds of time", self.bounds.time.as_secs() as usize));
+        }
+        Ok(())
+    }
+}
+
+/// What a command used up.
+pub struct Counters {
+    started: Timestamp,
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Counters {
+    fn new(started: Timestamp) -> Counters {
+        Counters { started, calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    /// Calls made so far.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, counter: &AtomicUsize, more: usize, bound: usize, what: &str) -> Result<(), Failed> {
+        let before = counter.fetch_add(more, Ordering::Relaxed);
+        if before.saturating_add(more) > bound { Err(Failed::bound(what, bound)) } else { Ok(()) }
+    }
+}
+
+/// Answers by request; its size is bounded by the bytes of the command.
+#[derive(Default)]
+pub struct ReplyCache {
+    replies: Mutex<HashMap<String, Arc<Reply>>>,
+}
+
+impl ReplyCache {
+    #[must_use]
+    pub fn get(&self, request: &str) -> Option<Arc<Reply>> {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned()
+    }
+
+    /// Keeps the answer to `request`: its method, URL and body in one string.
+    pub fn put(&self, request: String, reply: Arc<Reply>) {
+        self.replies.lock().unwrap_or_else(PoisonError::into_inner).insert(request, reply);
+    }
+}
+
+impl Failed {
+    /// The bound of `what` was met.
+    #[must_use]
+    pub fn bound(what: &str, bound: usize) -> Failed {
+        Failed::system("Bound", format!("the bound of {bound} {what} is met"))
+    }
+}
