@@ -98,7 +98,7 @@ fn by_status(errors: Option<&Errors>, heard: &Heard<'_>, body: &Value, asked: &A
     let Asked { title, resource, least_privilege } = asked;
     let detail = words(errors, heard, body);
     let failure = match heard.status {
-        300..400 => Failure::new(
+        300..=399 => Failure::new(
             Class::WrongService,
             format!("{title} sends this call to another place"),
             "name the address that answers, in the resource id or as base_url in the policy",
