@@ -13,7 +13,10 @@
 
 pub mod bounds;
 pub mod context;
+pub mod datetime;
 pub mod error;
 pub mod host;
+pub mod interpolation;
+pub mod literal;
 pub mod slicing;
 pub mod value;
