@@ -32,7 +32,7 @@ fn write(value: &Value, style: Style, out: &mut String) -> Result<(), Failed> {
     match value {
         Value::None => out.push_str("null"),
         Value::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
-        Value::Int(int) => drop(write!(out, "{int}")),
+        Value::Int(int) => out.push_str(&int.to_string()),
         Value::Big(digits) => out.push_str(digits),
         Value::Float(float) if float.is_finite() => out.push_str(&float_repr(*float)),
         Value::Float(float) => {
@@ -77,7 +77,7 @@ fn write_str(text: &str, out: &mut String) {
             other => {
                 let mut units = [0; 2];
                 for unit in other.encode_utf16(&mut units) {
-                    drop(write!(out, "\\u{unit:04x}"));
+                    let _ = write!(out, "\\u{unit:04x}");
                 }
             }
         }
