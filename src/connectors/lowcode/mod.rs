@@ -17,5 +17,6 @@ pub mod error;
 pub mod host;
 pub mod interpolation;
 pub mod literal;
+pub mod protocol;
 pub mod slicing;
 pub mod value;
