@@ -12,10 +12,18 @@
 //! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
 
 pub mod bounds;
+pub mod component;
 pub mod context;
 pub mod error;
 pub mod host;
 pub mod interpolation;
 pub mod literal;
+pub mod load;
+pub mod parameters;
+pub mod problem;
+pub mod refs;
+pub mod scalar;
 pub mod slicing;
+pub mod validate;
 pub mod value;
+pub mod yaml;
