@@ -11,10 +11,14 @@
 //! whatever a stranger's manifest says: [`bounds`].
 //! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
 
+pub mod auth;
 pub mod bounds;
 pub mod component;
 pub mod context;
+pub mod datetime;
+pub mod decode;
 pub mod error;
+pub mod errors;
 pub mod host;
 pub mod interpolation;
 pub mod literal;
@@ -22,8 +26,13 @@ pub mod load;
 pub mod parameters;
 pub mod problem;
 pub mod refs;
+pub mod request;
+pub mod requester;
+pub mod response;
 pub mod scalar;
+pub mod secrets;
 pub mod slicing;
+pub mod url;
 pub mod validate;
 pub mod value;
 pub mod yaml;
