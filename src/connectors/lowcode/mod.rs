@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod bounds;
+pub mod component;
 pub mod context;
 pub mod datetime;
 pub mod decode;
@@ -21,10 +22,18 @@ pub mod errors;
 pub mod host;
 pub mod interpolation;
 pub mod literal;
+pub mod load;
+pub mod parameters;
+pub mod problem;
+pub mod protocol;
+pub mod refs;
 pub mod request;
 pub mod requester;
 pub mod response;
+pub mod scalar;
 pub mod secrets;
 pub mod slicing;
 pub mod url;
+pub mod validate;
 pub mod value;
+pub mod yaml;
