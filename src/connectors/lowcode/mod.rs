@@ -15,5 +15,7 @@ pub mod bounds;
 pub mod context;
 pub mod error;
 pub mod host;
+pub mod interpolation;
+pub mod literal;
 pub mod slicing;
 pub mod value;

@@ -1,0 +1,123 @@
+//! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules of what a rendered text means.
+//!
+//! A text goes through [`lexer`] -> [`parser`] -> [`eval`] and is read back by [`super::literal`]; the CDK's classes
+//! around it are in [`interpolated`]. What only looks a value up takes the short way of [`fast`].
+
+mod fast;
+pub mod interpolated;
+
+pub use interpolated::{
+    InterpolatedAny, InterpolatedBoolean, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType,
+    literal_value,
+};
+
+use super::bounds::Bounds;
+use super::error::Failed;
+use super::host::Host;
+use super::value::Value;
+use std::fmt;
+use std::sync::Arc;
+
+/// What a template sees.
+#[derive(Clone)]
+pub struct Scope<'a> {
+    pub config: &'a Value,
+    /// `$parameters` of the component; used where the template was made without its own.
+    pub parameters: &'a Value,
+    /// Further variables by name: `record`, `response`, `stream_slice`, ... The names `stream_interval` and
+    /// `stream_partition` follow `stream_slice` by themselves. The variables `stream_slice.partition`,
+    /// `stream_slice.cursor_slice` and `stream_slice.extra_fields`, where given, are its attributes of that name.
+    /// `headers.insensitive` (any value) makes the keys of `headers` match in any case.
+    pub vars: Vec<(&'a str, &'a Value)>,
+    pub host: &'a dyn Host,
+    pub bounds: &'a Bounds,
+}
+
+impl<'a> Scope<'a> {
+    /// The variable called `name`, aliases included.
+    #[must_use]
+    pub fn lookup(&self, name: &str) -> Option<&'a Value> {
+        let name = match name {
+            "config" => return Some(self.config),
+            "stream_interval" | "stream_partition" => "stream_slice",
+            other => other,
+        };
+        if let Some((_, value)) = self.vars.iter().rev().find(|(key, _)| *key == name) {
+            return Some(value);
+        }
+        (name == "parameters").then_some(self.parameters)
+    }
+}
+
+/// What Python would have raised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalError {
+    /// Python's name of the class: `TypeError`, `UndefinedError`, `ValueError`...
+    pub class: &'static str,
+    pub message: String,
+}
+
+impl EvalError {
+    #[must_use]
+    pub fn new(class: &'static str, message: impl Into<String>) -> EvalError {
+        EvalError { class, message: message.into() }
+    }
+
+    /// Python's `TypeError`: the CDK answers it with the template's text.
+    #[must_use]
+    pub fn type_error(message: impl Into<String>) -> EvalError {
+        EvalError::new("TypeError", message)
+    }
+
+    /// Python's `ValueError`.
+    #[must_use]
+    pub fn value_error(message: impl Into<String>) -> EvalError {
+        EvalError::new("ValueError", message)
+    }
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+impl std::error::Error for EvalError {}
+
+impl From<EvalError> for Failed {
+    fn from(error: EvalError) -> Failed {
+        match error.class {
+            "AirbyteTracedException" => Failed::config(error.class, error.message),
+            class => Failed::system(class, error.message),
+        }
+    }
+}
+
+/// A compiled template. Making one never fails: a syntax error is raised when it is rendered, as the CDK does.
+#[derive(Clone, Debug)]
+pub struct Template {
+    text: Arc<str>,
+    code: fast::Code,
+}
+
+impl Template {
+    /// Compiles `text`.
+    #[must_use]
+    pub fn new(text: &str) -> Template {
+        Template { text: text.into(), code: fast::compile(text) }
+    }
+
+    /// The text as it was written.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// Renders the template to text, as Jinja2 does.
+    ///
+    /// # Errors
+    /// What Python raises, and `MemoryError` where a bound was met.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
+        self.code.render(scope)
+    }
+}

@@ -1,0 +1,536 @@
+//! Python's `ast.literal_eval`: what a rendered template is read back with.
+//!
+//! The CDK does so for every interpolated string (`interpolation/jinja.py`), plain ones included: `1` becomes a
+//! number and `None` becomes null. What is no literal stays text.
+
+use super::value::{Dict, Value, float_repr};
+use std::sync::Arc;
+
+/// Deepest nesting that is read; Python's tokenizer stops at 200.
+const DEPTH: usize = 100;
+/// Python refuses to convert longer decimal integers.
+const DIGITS: usize = 4300;
+
+/// A literal. Wider than [`Value`], for the type tests of the CDK tell a tuple from a list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    None,
+    Bool(bool),
+    Int(i64),
+    Big(Arc<str>),
+    Float(f64),
+    Str(String),
+    Bytes(Vec<u8>),
+    Ellipsis,
+    List(Vec<Literal>),
+    Tuple(Vec<Literal>),
+    Set(Vec<Literal>),
+    Dict(Vec<(Literal, Literal)>),
+}
+
+impl Literal {
+    fn hashable(&self) -> bool {
+        match self {
+            Literal::List(_) | Literal::Set(_) | Literal::Dict(_) => false,
+            Literal::Tuple(items) => items.iter().all(Literal::hashable),
+            _ => true,
+        }
+    }
+
+    /// The value as JSON would hold it: tuples and sets are lists, keys are text.
+    #[must_use]
+    pub fn into_value(self) -> Value {
+        match self {
+            Literal::None => Value::None,
+            Literal::Bool(bool) => Value::Bool(bool),
+            Literal::Int(int) => Value::Int(int),
+            Literal::Big(digits) => Value::Big(digits),
+            Literal::Float(float) => Value::Float(float),
+            Literal::Str(text) => Value::Str(text.into()),
+            Literal::Bytes(bytes) => Value::str(String::from_utf8_lossy(&bytes).as_ref()),
+            Literal::Ellipsis => Value::str("Ellipsis"),
+            Literal::List(items) | Literal::Tuple(items) | Literal::Set(items) => {
+                Value::List(items.into_iter().map(Literal::into_value).collect())
+            }
+            Literal::Dict(pairs) => {
+                let mut dict = Dict::with_capacity(pairs.len());
+                for (key, item) in pairs {
+                    dict.insert(key.into_key(), item.into_value());
+                }
+                Value::Dict(dict)
+            }
+        }
+    }
+
+    /// The key as `json.dumps` writes it.
+    fn into_key(self) -> Arc<str> {
+        match self {
+            Literal::None => "null".into(),
+            Literal::Bool(bool) => if bool { "true" } else { "false" }.into(),
+            Literal::Float(float) => float_repr(float).into(),
+            Literal::Str(text) => text.into(),
+            other => other.into_value().to_str().into(),
+        }
+    }
+}
+
+/// The literal that `text` is, or nothing where Python raises.
+#[must_use]
+pub fn literal_eval(text: &str) -> Option<Literal> {
+    let text = text.trim_start_matches([' ', '\t']);
+    if !may_be_literal(text) {
+        return None;
+    }
+    let mut reader = Reader { text, at: 0, depth: 0, brackets: 0 };
+    reader.blank_lines()?;
+    let first = reader.expression()?;
+    let value = reader.rest_of_tuple(first)?;
+    reader.end()?;
+    Some(value)
+}
+
+/// Turns most plain texts away by their first bytes.
+fn may_be_literal(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    match bytes.first() {
+        None => false,
+        Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'\'' | b'"' | b'(' | b'[' | b'{' | b'\n' | b'\r' | b'#' | b'\x0c') => true,
+        Some(b'N') => text.starts_with("None"),
+        Some(b'T') => text.starts_with("True"),
+        Some(b'F') => text.starts_with("False"),
+        Some(b's') => text.starts_with("set"),
+        Some(b'r' | b'R' | b'b' | b'B' | b'u' | b'U') => bytes.iter().skip(1).take(2).any(|b| matches!(b, b'\'' | b'"')),
+        Some(_) => false,
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    brackets: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn peek_at(&self, ahead: usize) -> Option<u8> {
+        self.text.as_bytes().get(self.at + ahead).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Blank and comment lines before the expression. The line of the expression may not be indented.
+    fn blank_lines(&mut self) -> Option<()> {
+        loop {
+            let start = self.at;
+            self.space();
+            match self.peek() {
+                Some(b'\n' | b'\r') => self.at += 1,
+                _ if self.at == start || start == 0 => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Skips blanks and comments, line ends too inside brackets.
+    fn space(&mut self) {
+        while let Some(byte) = self.peek() {
+            match byte {
+                b' ' | b'\t' | b'\x0c' => self.at += 1,
+                b'\n' | b'\r' if self.brackets > 0 => self.at += 1,
+                b'\\' if self.peek_at(1) == Some(b'\n') => self.at += 2,
+                b'#' => {
+                    while self.peek().is_some_and(|b| b != b'\n') {
+                        self.at += 1;
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn end(&mut self) -> Option<()> {
+        self.space();
+        while matches!(self.peek(), Some(b'\n' | b'\r')) {
+            self.at += 1;
+            self.space();
+        }
+        (self.at == self.text.len()).then_some(())
+    }
+
+    /// `first, second, ...` is a tuple, brackets or not.
+    fn rest_of_tuple(&mut self, first: Literal) -> Option<Literal> {
+        self.space();
+        if self.peek() != Some(b',') {
+            return Some(first);
+        }
+        let mut items = vec![first];
+        while self.take(b',') {
+            self.space();
+            if matches!(self.peek(), None | Some(b')' | b'\n' | b'\r')) {
+                break;
+            }
+            items.push(self.expression()?);
+            self.space();
+        }
+        Some(Literal::Tuple(items))
+    }
+
+    fn expression(&mut self) -> Option<Literal> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return None;
+        }
+        self.space();
+        let value = match self.peek()? {
+            sign @ (b'+' | b'-') => {
+                self.at += 1;
+                negate(self.expression_of_number()?, sign == b'-')
+            }
+            b'0'..=b'9' => self.number(),
+            b'.' if self.rest().starts_with("...") => {
+                self.at += 3;
+                Some(Literal::Ellipsis)
+            }
+            b'.' => self.number(),
+            b'(' => self.bracketed(b')'),
+            b'[' => self.bracketed(b']'),
+            b'{' => self.bracketed(b'}'),
+            _ => self.name_or_string(),
+        };
+        self.depth -= 1;
+        value
+    }
+
+    /// What may follow a sign: a number, brackets around it allowed.
+    fn expression_of_number(&mut self) -> Option<Literal> {
+        self.space();
+        match self.peek()? {
+            b'0'..=b'9' => self.number(),
+            b'.' if !self.rest().starts_with("...") => self.number(),
+            b'(' => match self.expression()? {
+                number @ (Literal::Int(0..) | Literal::Big(_) | Literal::Float(_)) => Some(number),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn bracketed(&mut self, close: u8) -> Option<Literal> {
+        self.at += 1;
+        self.brackets += 1;
+        let value = match close {
+            b'}' => self.braces(),
+            b']' => self.items(close).map(Literal::List),
+            _ => self.parens(),
+        };
+        self.brackets -= 1;
+        value
+    }
+
+    fn parens(&mut self) -> Option<Literal> {
+        self.space();
+        if self.take(b')') {
+            return Some(Literal::Tuple(Vec::new()));
+        }
+        let first = self.expression()?;
+        let value = self.rest_of_tuple(first)?;
+        self.space();
+        self.take(b')').then_some(value)
+    }
+
+    fn items(&mut self, close: u8) -> Option<Vec<Literal>> {
+        let mut items = Vec::new();
+        loop {
+            self.space();
+            if self.take(close) {
+                return Some(items);
+            }
+            items.push(self.expression()?);
+            self.space();
+            if !self.take(b',') {
+                return self.take(close).then_some(items);
+            }
+        }
+    }
+
+    fn braces(&mut self) -> Option<Literal> {
+        self.space();
+        if self.take(b'}') {
+            return Some(Literal::Dict(Vec::new()));
+        }
+        let first = self.expression()?;
+        self.space();
+        if !first.hashable() {
+            return None;
+        }
+        if self.peek() != Some(b':') {
+            let mut items = vec![first];
+            if self.take(b',') {
+                items.extend(self.items(b'}')?);
+            } else if !self.take(b'}') {
+                return None;
+            }
+            return items.iter().all(Literal::hashable).then_some(Literal::Set(items));
+        }
+        self.pairs(first).map(Literal::Dict)
+    }
+
+    fn pairs(&mut self, first: Literal) -> Option<Vec<(Literal, Literal)>> {
+        let mut pairs = Vec::new();
+        let mut key = first;
+        loop {
+            self.space();
+            if !self.take(b':') || !key.hashable() {
+                return None;
+            }
+            pairs.push((key, self.expression()?));
+            self.space();
+            if !self.take(b',') {
+                return self.take(b'}').then_some(pairs);
+            }
+            self.space();
+            if self.take(b'}') {
+                return Some(pairs);
+            }
+            key = self.expression()?;
+        }
+    }
+
+    fn name_or_string(&mut self) -> Option<Literal> {
+        for (word, value) in [("None", Literal::None), ("True", Literal::Bool(true)), ("False", Literal::Bool(false))] {
+            if let Some(after) = self.rest().strip_prefix(word) {
+                self.at += word.len();
+                return (!after.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '\'' || c == '"')).then_some(value);
+            }
+        }
+        if self.rest().starts_with("set") {
+            self.at += 3;
+            self.space();
+            if !self.take(b'(') {
+                return None;
+            }
+            self.space();
+            return self.take(b')').then_some(Literal::Set(Vec::new()));
+        }
+        self.strings()
+    }
+
+    /// One string or several side by side, which Python joins.
+    fn strings(&mut self) -> Option<Literal> {
+        let (mut text, mut bytes, mut is_bytes) = (String::new(), Vec::new(), None);
+        while let Some(prefix) = string_prefix(self.rest()) {
+            if *is_bytes.get_or_insert(prefix.bytes) != prefix.bytes {
+                return None;
+            }
+            self.at += prefix.length;
+            self.string_body(&prefix, &mut text, &mut bytes)?;
+            self.space();
+        }
+        Some(if is_bytes? { Literal::Bytes(bytes) } else { Literal::Str(text) })
+    }
+
+    fn string_body(&mut self, prefix: &Prefix, text: &mut String, bytes: &mut Vec<u8>) -> Option<()> {
+        let quote = self.peek()?;
+        let triple = self.peek_at(1) == Some(quote) && self.peek_at(2) == Some(quote);
+        self.at += if triple { 3 } else { 1 };
+        loop {
+            let char = self.rest().chars().next()?;
+            self.at += char.len_utf8();
+            let closes =
+                char as u32 == u32::from(quote) && (!triple || (self.peek() == Some(quote) && self.peek_at(1) == Some(quote)));
+            if closes {
+                self.at += if triple { 2 } else { 0 };
+                return Some(());
+            }
+            if (!triple && matches!(char, '\n' | '\r')) || (prefix.bytes && !char.is_ascii()) || char == '\0' {
+                return None;
+            }
+            match char {
+                '\\' if prefix.raw => {
+                    let next = self.rest().chars().next()?;
+                    self.at += next.len_utf8();
+                    push(text, bytes, '\\');
+                    push(text, bytes, next);
+                }
+                '\\' => self.escape(prefix.bytes, text, bytes)?,
+                '\r' => {
+                    self.take(b'\n');
+                    push(text, bytes, '\n');
+                }
+                char => push(text, bytes, char),
+            }
+        }
+    }
+
+    fn escape(&mut self, is_bytes: bool, text: &mut String, bytes: &mut Vec<u8>) -> Option<()> {
+        let char = self.rest().chars().next()?;
+        self.at += char.len_utf8();
+        let code = match char {
+            '\n' => return Some(()),
+            '\\' | '\'' | '"' => char as u32,
+            'a' => 7,
+            'b' => 8,
+            'f' => 12,
+            'n' => 10,
+            'r' => 13,
+            't' => 9,
+            'v' => 11,
+            '0'..='7' => {
+                let digits = self.rest().bytes().take(2).take_while(|b| (b'0'..=b'7').contains(b)).count();
+                let code = u32::from_str_radix(self.text.get(self.at - 1..self.at + digits)?, 8).ok()?;
+                self.at += digits;
+                code
+            }
+            'x' => self.hex(2)?,
+            'u' if !is_bytes => self.hex(4)?,
+            'U' if !is_bytes => self.hex(8)?,
+            'N' if !is_bytes => return None,
+            other => {
+                push(text, bytes, '\\');
+                other as u32
+            }
+        };
+        if is_bytes {
+            bytes.push((code & 0xff) as u8);
+        } else {
+            // A lone surrogate has no place in UTF-8.
+            text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+        }
+        (code <= 0x10_ffff).then_some(())
+    }
+
+    fn hex(&mut self, digits: usize) -> Option<u32> {
+        let text = self.text.get(self.at..self.at + digits)?;
+        if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        self.at += digits;
+        u32::from_str_radix(text, 16).ok()
+    }
+
+    fn number(&mut self) -> Option<Literal> {
+        let rest = self.rest();
+        let length = number_length(rest)?;
+        self.at += length;
+        let value = read_number(rest.get(..length)?);
+        let after = self.rest().chars().next();
+        if after.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.') {
+            return None; // a complex number, a name glued to it, a second point
+        }
+        value
+    }
+}
+
+fn push(text: &mut String, bytes: &mut Vec<u8>, char: char) {
+    text.push(char);
+    bytes.push((char as u32 & 0xff) as u8);
+}
+
+struct Prefix {
+    length: usize,
+    raw: bool,
+    bytes: bool,
+}
+
+fn string_prefix(text: &str) -> Option<Prefix> {
+    let length = text.bytes().position(|b| matches!(b, b'\'' | b'"'))?;
+    let word = text.get(..length).filter(|word| word.len() <= 2)?.to_ascii_lowercase();
+    let (raw, bytes) = match word.as_str() {
+        "" | "u" => (false, false),
+        "r" => (true, false),
+        "b" => (false, true),
+        "rb" | "br" => (true, true),
+        _ => return None,
+    };
+    Some(Prefix { length, raw, bytes })
+}
+
+fn negate(number: Literal, negative: bool) -> Option<Literal> {
+    Some(match number {
+        Literal::Int(int) if negative => Literal::Int(-int),
+        // Only the smallest of all integers of 64 bits is reached by a sign.
+        Literal::Big(digits) if negative => {
+            format!("-{digits}").parse().map_or(Literal::Big(format!("-{digits}").into()), Literal::Int)
+        }
+        Literal::Float(float) if negative => Literal::Float(-float),
+        other => other,
+    })
+}
+
+/// Bytes of digits with single underscores between them.
+fn digits(text: &str, valid: fn(u8) -> bool) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        while bytes.get(at).is_some_and(|b| valid(*b)) {
+            at += 1;
+        }
+        if at == 0 || bytes.get(at) != Some(&b'_') || !bytes.get(at + 1).is_some_and(|b| valid(*b)) {
+            return at;
+        }
+        at += 1;
+    }
+}
+
+fn number_length(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    if bytes.first() == Some(&b'0') {
+        let valid: Option<fn(u8) -> bool> = match bytes.get(1) {
+            Some(b'x' | b'X') => Some(|b| b.is_ascii_hexdigit()),
+            Some(b'o' | b'O') => Some(|b| matches!(b, b'0'..=b'7')),
+            Some(b'b' | b'B') => Some(|b| matches!(b, b'0' | b'1')),
+            _ => None,
+        };
+        if let Some(valid) = valid {
+            let start = 2 + usize::from(bytes.get(2) == Some(&b'_'));
+            let length = digits(text.get(start..)?, valid);
+            return (length > 0).then_some(start + length);
+        }
+    }
+    let decimal = |b: u8| b.is_ascii_digit();
+    let mut at = digits(text, decimal);
+    if bytes.get(at) == Some(&b'.') {
+        at += 1 + digits(text.get(at + 1..)?, decimal);
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
+        let length = digits(text.get(at + 1 + sign..)?, decimal);
+        at += if length > 0 { 1 + sign + length } else { 0 };
+    }
+    (at > 0).then_some(at)
+}
+
+fn read_number(text: &str) -> Option<Literal> {
+    let text: String = text.chars().filter(|c| *c != '_').collect();
+    let prefix = text.get(..2).unwrap_or_default().to_ascii_lowercase();
+    let radix = match prefix.as_str() {
+        "0x" => 16,
+        "0o" => 8,
+        "0b" => 2,
+        _ => 10,
+    };
+    if radix != 10 {
+        let int = i128::from_str_radix(text.get(2..)?, radix).ok()?;
+        return Some(i64::try_from(int).map_or_else(|_| Literal::Big(int.to_string().into()), Literal::Int));
+    }
+    if text.contains(['.', 'e', 'E']) {
+        return (text != ".").then(|| text.parse().ok().map(Literal::Float))?;
+    }
+    let significant = text.trim_start_matches('0');
+    if significant.len() != text.len() && !significant.is_empty() || text.len() > DIGITS {
+        return None; // `0123` is no number in Python, `000` is
+    }
+    Some(text.parse().map_or_else(|_| Literal::Big(text.into()), Literal::Int))
+}
