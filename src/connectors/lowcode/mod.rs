@@ -13,6 +13,7 @@
 
 pub mod bounds;
 pub mod context;
+pub mod datetime;
 pub mod error;
 pub mod host;
 pub mod interpolation;
