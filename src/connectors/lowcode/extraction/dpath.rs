@@ -104,9 +104,9 @@ fn straight<'v>(value: &'v Value, path: &Glob) -> Option<&'v Value> {
 /// InvalidKeyName where a dict anywhere in `value` has an empty key.
 fn no_empty_key(value: &Value) -> Result<(), Failed> {
     match value {
-        Value::Dict(dict) => dict.iter().try_for_each(|(key, item)| {
-            if key.is_empty() { Err(empty_key()) } else { no_empty_key(item) }
-        }),
+        Value::Dict(dict) => {
+            dict.iter().try_for_each(|(key, item)| if key.is_empty() { Err(empty_key()) } else { no_empty_key(item) })
+        }
         Value::List(list) => list.iter().try_for_each(no_empty_key),
         _ => Ok(()),
     }
@@ -414,8 +414,7 @@ fn decimal(part: &Value) -> Option<i64> {
 }
 
 fn list_index(part: &Value, length: usize, most: usize) -> Result<usize, Failed> {
-    let index = decimal(part)
-        .ok_or_else(|| Failed::system("TypeError", "list indices must be integers or slices, not str"))?;
+    let index = decimal(part).ok_or_else(|| Failed::system("TypeError", "list indices must be integers or slices, not str"))?;
     let index = if index < 0 { index + length as i64 } else { index };
     let index = usize::try_from(index).map_err(|_| Failed::system("IndexError", "list assignment index out of range"))?;
     // dpath fills the list up to the index: a manifest could ask for a billion items.

@@ -249,7 +249,12 @@ fn snake_case(key: &str) -> String {
     }
     if tokens.len() >= 3 {
         let last = tokens.len() - 1;
-        tokens = tokens.into_iter().enumerate().filter(|(at, it)| *at == 0 || *at == last || !it.is_empty()).map(|(_, it)| it).collect();
+        tokens = tokens
+            .into_iter()
+            .enumerate()
+            .filter(|(at, it)| *at == 0 || *at == last || !it.is_empty())
+            .map(|(_, it)| it)
+            .collect();
     }
     if tokens.first().is_some_and(|it| it.starts_with(|c: char| c.is_ascii_digit())) {
         tokens.insert(0, String::new());
