@@ -11,12 +11,31 @@
 //! whatever a stranger's manifest says: [`bounds`].
 //! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
 
+pub mod auth;
 pub mod bounds;
+pub mod component;
 pub mod context;
 pub mod datetime;
+pub mod decode;
 pub mod error;
+pub mod errors;
+pub mod extraction;
 pub mod host;
 pub mod interpolation;
 pub mod literal;
+pub mod load;
+pub mod node;
+pub mod parameters;
+pub mod problem;
+pub mod protocol;
+pub mod refs;
+pub mod request;
+pub mod requester;
+pub mod response;
+pub mod scalar;
+pub mod secrets;
 pub mod slicing;
+pub mod url;
+pub mod validate;
 pub mod value;
+pub mod yaml;
