@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod bounds;
+pub mod catalog;
 pub mod component;
 pub mod context;
 pub mod datetime;
@@ -22,6 +23,7 @@ pub mod errors;
 pub mod extraction;
 pub mod host;
 pub mod interpolation;
+pub mod json_schema;
 pub mod literal;
 pub mod load;
 pub mod node;
@@ -33,8 +35,10 @@ pub mod request;
 pub mod requester;
 pub mod response;
 pub mod scalar;
+pub mod schema;
 pub mod secrets;
 pub mod slicing;
+pub mod spec;
 pub mod url;
 pub mod validate;
 pub mod value;
