@@ -25,6 +25,7 @@ pub mod interpolation;
 pub mod literal;
 pub mod load;
 pub mod node;
+pub mod pagination;
 pub mod parameters;
 pub mod problem;
 pub mod protocol;
