@@ -1,5 +1,6 @@
 //! What a command carries along: [`Context`] while the source is built, [`Run`] while it reads.
 
+use super::auth::store::Tokens;
 use super::bounds::Bounds;
 use super::error::Failed;
 use super::host::{Host, Reply};
@@ -30,13 +31,23 @@ pub struct Run<'a> {
     pub limits: Limits,
     /// Answers of requesters with `use_cache`, which parent streams have (http_client.py).
     pub cache: ReplyCache,
+    /// Tokens that authenticators share; after the command, the config with rotated refresh tokens.
+    pub tokens: Tokens,
 }
 
 impl<'a> Run<'a> {
     /// A command that starts now.
     #[must_use]
     pub fn new(host: &'a dyn Host, config: &'a Value, bounds: &'a Bounds) -> Run<'a> {
-        Run { host, config, bounds, counters: Counters::new(host.now()), limits: Limits::default(), cache: ReplyCache::default() }
+        Run {
+            host,
+            config,
+            bounds,
+            counters: Counters::new(host.now()),
+            limits: Limits::default(),
+            cache: ReplyCache::default(),
+            tokens: Tokens::default(),
+        }
     }
 
     /// Takes one call from the budget; to be asked before each send.

@@ -1,17 +1,23 @@
 //! Where a token comes from (`token_provider.py`), and the API key (`token.py`).
 
 use super::Authenticator;
+use super::session::Session;
 use crate::connectors::lowcode::context::Run;
 use crate::connectors::lowcode::error::Failed;
 use crate::connectors::lowcode::errors::scope_with as scope;
-use crate::connectors::lowcode::interpolation::InterpolatedString;
+use crate::connectors::lowcode::interpolation::{InterpolatedString, Scope};
 use crate::connectors::lowcode::request::option::{Place, RequestOption};
 use crate::connectors::lowcode::value::Value;
+use std::sync::Arc;
 
 /// A source of tokens.
 pub enum TokenProvider {
     /// A template over the config.
     Text(InterpolatedString),
+    /// The token of a login.
+    Session(Arc<Session>),
+    /// A template over the token of a login.
+    Templated { template: InterpolatedString, session: Arc<Session> },
 }
 
 impl TokenProvider {
@@ -22,6 +28,12 @@ impl TokenProvider {
     pub async fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
         match self {
             TokenProvider::Text(text) => Ok(text.eval_str(&scope(run))?),
+            TokenProvider::Session(session) => Ok(session.token(run).await?.to_str()),
+            TokenProvider::Templated { template, session } => {
+                let token = session.token(run).await?;
+                let vars = vec![("session_token", &token)];
+                Ok(template.eval_str(&Scope { vars, ..scope(run) })?)
+            }
         }
     }
 }

@@ -3,7 +3,10 @@
 
 mod failure;
 mod outgoing;
+mod refresh;
 mod retry;
+
+pub(in crate::connectors::lowcode) use retry::transmit;
 
 use super::auth::{At, Authenticator};
 use super::context::{Context, Run};

@@ -88,14 +88,11 @@ fn doubled(tries: i64) -> f64 {
     2_f64.powf((tries - 1) as f64)
 }
 
-/// Whether a token was fetched anew for this request, and with what luck.
-type Refreshed = Option<bool>;
-
 impl Requester {
     /// Sends `request` until it is answered or given up.
     pub(super) async fn deliver(&self, run: &Run<'_>, request: &mut Outgoing) -> Result<Option<Response>, Failed> {
         let mut layers = Layers::new(self.handler.max_retries());
-        let mut refreshed: Refreshed = None;
+        let mut refreshed = None;
         let mut attempt = 0_u32;
         loop {
             attempt = attempt.saturating_add(1);
@@ -143,17 +140,6 @@ impl Requester {
             }
         }
         Ok(if resolution.action == Action::RateLimited { Wait::RateLimited } else { Wait::Default })
-    }
-
-    async fn refresh(
-        &self,
-        _run: &Run<'_>,
-        _request: &Outgoing,
-        _outcome: Outcome<'_>,
-        _resolution: &Resolution,
-        _refreshed: &mut Refreshed,
-    ) -> Result<(), Failed> {
-        Ok(())
     }
 
     /// Sends once, out of the cache where the requester has one.
