@@ -169,7 +169,7 @@ impl Draft {
         };
         match crate::pipeline::judge(engines, policy, &intent) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
-            Ok(family) => match engines.of(family) {
+            Ok(family) => match engines.of(family, policy) {
                 None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
                 Some(engine) => {
                     attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()

@@ -9,11 +9,12 @@ pub mod file;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
+pub mod saas;
 pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
-use crate::model::{Catalog, Evidence, Failure, Privilege};
+use crate::model::{Catalog, Evidence, Failure, Posts, Privilege};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -55,6 +56,16 @@ pub trait Engine: Send + Sync {
 
     /// Every call that an attempt may make, for `aam plan`.
     fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall>;
+
+    /// The POSTs that only read, for this resource. Most sources need none.
+    fn posts(&self, _resource_id: &str, _policy: &Policy) -> Posts {
+        Posts::default()
+    }
+
+    /// The engine as it serves `family` under `policy`, where it is one for many; `None`: as it is.
+    fn serving(&self, _family: &'static Family, _policy: &Policy) -> Option<Arc<dyn Engine>> {
+        None
+    }
 
     /// Opens the resource and proves that it is the one the resource id names.
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>>;
@@ -108,10 +119,28 @@ impl Engines {
         Engines { by_name }
     }
 
-    /// The engine that serves `family`, if this build has one.
+    /// The engine that serves `family` under `policy`, if this build has one.
     #[must_use]
-    pub fn of(&self, family: &Family) -> Option<&dyn Engine> {
-        self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
+    pub fn of(&self, family: &'static Family, policy: &Policy) -> Option<Serving<'_>> {
+        let (_, engine) = self.by_name.iter().find(|(name, _)| *name == family.engine)?;
+        Some(engine.serving(family, policy).map_or(Serving::Shared(&**engine), Serving::Own))
+    }
+}
+
+/// An engine, found for one family.
+pub enum Serving<'a> {
+    Shared(&'a dyn Engine),
+    Own(Arc<dyn Engine>),
+}
+
+impl<'a> std::ops::Deref for Serving<'a> {
+    type Target = dyn Engine + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Serving::Shared(engine) => *engine,
+            Serving::Own(engine) => &**engine,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The only way out. Every byte that AAM sends to a source passes here.
 //!
-//! - read-only guard: GET and HEAD; anything else is refused before a socket opens
+//! - read-only guard: GET and HEAD, and a POST that stands on the exact list of its source; anything else
+//!   is refused before a socket opens
 //! - SSRF guard: private, loopback, link-local and metadata addresses are refused unless the policy
 //!   lists them; checked on the resolved address, for literals and after every redirect
 //! - redirects by hand, on the same origin only; bodies bounded after decompression
@@ -19,6 +20,7 @@ mod client;
 mod gate;
 pub mod guard;
 mod log;
+mod post;
 mod redirect;
 pub mod resolve;
 mod retry;
@@ -28,9 +30,10 @@ mod tests;
 mod transport;
 
 pub use crate::model::PlannedCall;
+pub use post::Post;
 
 use crate::clock::{Clock, SystemClock};
-use crate::model::{Class, ConnectionId, Failure};
+use crate::model::{Class, ConnectionId, Failure, Posts};
 use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
@@ -57,9 +60,11 @@ pub struct Caller {
     pub account: String,
     pub cap: Cap,
     pub policy: Arc<Policy>,
+    /// The POSTs that only read; for most sources none.
+    pub posts: Arc<Posts>,
 }
 
-/// The methods there are. No variant for a write exists.
+/// The methods of a [`Request`]. No variant for a write exists; for a POST see [`Session::post`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -166,6 +171,15 @@ impl Session {
     /// `CredentialMissing` for a header value that cannot be sent, `Misconfigured` for proxy or `ca_file`.
     pub async fn http(&self, request: Request) -> Result<Answer, Failure> {
         send::http(self, &request).await
+    }
+
+    /// Sends one POST that the list of this source names as reading only; refused before anything else
+    /// happens if it does not. Redirects are not followed. It is sent again only if its entry is idempotent.
+    ///
+    /// # Errors
+    /// `EgressRefused` for a POST off the list, with the list's name; else as [`Session::http`].
+    pub async fn post(&self, post: Post) -> Result<Answer, Failure> {
+        send::post(self, &post).await
     }
 
     /// Takes one call from the budgets, resolves `host` and checks the address, for a SQL driver.

@@ -4,6 +4,7 @@ use super::body::{self, Trouble};
 use super::breaker::Sign;
 use super::client::connect_timeout;
 use super::gate::Ticket;
+use super::post::{self, Post};
 use super::transport::{self, Cause};
 use super::{Answer, Method, Request, Session, guard, log, redirect, retry};
 use crate::model::{Class, Failure};
@@ -21,15 +22,30 @@ enum Tried {
     Again(Result<Answer, Failure>),
 }
 
+/// One request as it goes out.
+struct Outgoing {
+    method: reqwest::Method,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    max_bytes: u64,
+    /// It may be sent again although the first one may have arrived.
+    again: bool,
+}
+
 /// Sends, retries and follows redirects.
 ///
 /// # Errors
 /// Those of [`Session::http`].
 pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failure> {
+    let method = match request.method {
+        Method::Get => reqwest::Method::GET,
+        Method::Head => reqwest::Method::HEAD,
+    };
     let headers = headers(&request.headers)?;
+    let out = Outgoing { method, headers, body: None, max_bytes: request.max_bytes, again: true };
     let mut url = request.url.clone();
     for _ in 0..=redirect::MOST {
-        let answer = patiently(session, request, &headers, &url).await?;
+        let answer = patiently(session, &out, &url).await?;
         let next =
             if request.follow_redirects { redirect::target(answer.status, answer.header("location"), &url)? } else { None };
         match next {
@@ -40,13 +56,37 @@ pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failur
     Err(redirect::too_many(&url))
 }
 
-async fn patiently(session: &Session, request: &Request, headers: &HeaderMap, url: &Url) -> Result<Answer, Failure> {
+/// Sends a POST of the list, once; a second time only if its entry says that this does no harm.
+///
+/// # Errors
+/// Those of [`Session::post`].
+pub async fn post(session: &Session, post: &Post) -> Result<Answer, Failure> {
+    let permit = post::permit(&session.caller.posts, post)?;
+    let mut headers = headers(&post.headers)?;
+    if let Some(media) = permit.content_type {
+        headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static(media));
+    }
+    if permit.body.is_empty() {
+        // Many servers answer 411 without it, and the client leaves it out.
+        headers.insert(reqwest::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let (body, max_bytes, again) = (Some(permit.body), post.max_bytes, permit.idempotent);
+    let out = Outgoing { method: reqwest::Method::POST, headers, body, max_bytes, again };
+    let answer = patiently(session, &out, &post.url).await?;
+    match answer.status {
+        status @ (301 | 302 | 303 | 307 | 308) if answer.header("location").is_some() => Err(post::redirected(&post.url, status)),
+        _ => Ok(answer),
+    }
+}
+
+async fn patiently(session: &Session, out: &Outgoing, url: &Url) -> Result<Answer, Failure> {
     let mut last = None;
-    for turn in 0..=retry::QUICK_RETRIES {
+    let retries = if out.again { retry::QUICK_RETRIES } else { 0 };
+    for turn in 0..=retries {
         if turn > 0 {
             tokio::time::sleep(retry::quick_wait(turn - 1, fastrand::f64())).await;
         }
-        match once(session, request, headers, url).await {
+        match once(session, out, url).await {
             // What the source itself said tells more than why it was not asked again.
             Tried::Held(failure) => return last.unwrap_or(Err(failure)),
             Tried::Sent(result) => return result,
@@ -56,7 +96,7 @@ async fn patiently(session: &Session, request: &Request, headers: &HeaderMap, ur
     last.unwrap_or_else(|| Err(Failure::new(Class::Bug, "a call was never tried", "report this as a defect of AAM")))
 }
 
-async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &Url) -> Tried {
+async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
     let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
     if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url)) {
@@ -73,18 +113,17 @@ async fn once(session: &Session, request: &Request, headers: &HeaderMap, url: &U
     if let Err(failure) = session.charge().await {
         return Tried::Held(failure);
     }
-    let method = match request.method {
-        Method::Get => reqwest::Method::GET,
-        Method::Head => reqwest::Method::HEAD,
-    };
     let whole = patience(session);
-    let sending = client.request(method, url.clone()).headers(headers.clone()).timeout(whole).send();
-    let mut flight = Flight::start(session, ticket, request.method, url);
-    match sending.await {
+    let mut building = client.request(out.method.clone(), url.clone()).headers(out.headers.clone()).timeout(whole);
+    if let Some(body) = &out.body {
+        building = building.body(body.clone());
+    }
+    let mut flight = Flight::start(session, ticket, out.method.as_str(), url);
+    match building.send().await {
         Err(error) => flight.unanswered(error, whole),
         Ok(response) => {
             flight.heard = true;
-            flight.answered(response, request.max_bytes, whole).await
+            flight.answered(response, out.max_bytes, whole).await
         }
     }
 }
@@ -109,9 +148,26 @@ fn beyond_proxy(session: &Session, url: &Url) -> Result<(), Failure> {
     }
 }
 
+/// Headers that make another method or another message of a call than the one that was judged.
+const FORGING: [&str; 9] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "upgrade",
+    "proxy-authorization",
+];
+
 fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, Failure> {
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
+        if FORGING.iter().any(|forging| name.eq_ignore_ascii_case(forging)) {
+            let fix = "take the header out of the manifest or description: it could make a write of a read";
+            return Err(Failure::new(Class::EgressRefused, format!("the header {name} is never sent"), fix));
+        }
         let unusable = || {
             let fix =
                 "the credential holds a character that no header can carry; most often it is a line break at its end: remove it";
@@ -130,7 +186,7 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
 struct Flight<'a> {
     session: &'a Session,
     ticket: Ticket,
-    method: Method,
+    method: &'a str,
     url: &'a Url,
     started: Instant,
     /// The head of an answer came.
@@ -139,7 +195,7 @@ struct Flight<'a> {
 }
 
 impl<'a> Flight<'a> {
-    fn start(session: &'a Session, ticket: Ticket, method: Method, url: &'a Url) -> Flight<'a> {
+    fn start(session: &'a Session, ticket: Ticket, method: &'a str, url: &'a Url) -> Flight<'a> {
         session.counters.call();
         Flight { session, ticket, method, url, started: Instant::now(), heard: false, over: false }
     }
@@ -159,11 +215,7 @@ impl<'a> Flight<'a> {
         self.over = true;
         self.ticket.leave(sign, words);
         self.session.counters.bytes(bytes);
-        let method = match self.method {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-        };
-        let (host, path, took) = (self.host(), self.url.path(), self.started.elapsed());
+        let (method, host, path, took) = (self.method, self.host(), self.url.path(), self.started.elapsed());
         log::write(&self.session.caller, &log::Line { method, host, path, status, bytes, took, error });
     }
 

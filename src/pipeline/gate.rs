@@ -2,7 +2,7 @@
 
 use super::run::Ran;
 use super::{Env, Job};
-use crate::connectors::{Engine, Engines, Family, Need, Target, family};
+use crate::connectors::{Engine, Engines, Family, Need, Serving, Target, family};
 use crate::credentials::Credential;
 use crate::egress::Caller;
 use crate::model::problem::nearest;
@@ -33,7 +33,7 @@ pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Resu
         ));
     }
     eligible(policy, intent)?;
-    if let Some(engine) = engines.of(family) {
+    if let Some(engine) = engines.of(family, policy) {
         for resource_id in &intent.resource_ids {
             engine.accepts(resource_id)?;
         }
@@ -82,7 +82,7 @@ pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Resul
         evidence.insert("locator".to_string(), locator.to_string().into());
         return Ok(Ran::new(Some(credential), evidence));
     }
-    let needed = match env.engines.of(family) {
+    let needed = match env.engines.of(family, &job.policy) {
         Some(engine) => job.intent.resource_ids.iter().any(|id| engine.need(id) == Need::Required),
         None => true,
     };
@@ -102,8 +102,8 @@ pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Resul
 }
 
 /// The engine that serves `family` in this build.
-pub(super) fn engine<'a>(env: &'a Env, family: &Family) -> Result<&'a dyn Engine, Failure> {
-    env.engines.of(family).ok_or_else(|| {
+pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &'static Family) -> Result<Serving<'a>, Failure> {
+    env.engines.of(family, &job.policy).ok_or_else(|| {
         Failure::new(
             Class::Unsupported,
             format!("this version of aam has no connector for {} yet", family.title),
@@ -127,6 +127,7 @@ pub(super) fn target(
         account: engine.account(resource_id, &job.policy),
         cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),
+        posts: Arc::new(engine.posts(resource_id, &job.policy)),
     });
     Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
 }

@@ -105,12 +105,12 @@ async fn upsert(
     family: &'static Family,
     credential: Option<Credential>,
 ) -> Result<Ran<Vec<Part>>, Failure> {
-    let engine = gate::engine(env, family)?;
+    let engine = gate::engine(env, job, family)?;
     let mut parts = Vec::new();
     let mut evidence = Evidence::new();
     let mut warning = None;
     for resource_id in &job.intent.resource_ids {
-        let target = gate::target(env, job, family, engine, resource_id, credential.clone());
+        let target = gate::target(env, job, family, &*engine, resource_id, credential.clone());
         let opened = engine.open(target).await?;
         let mut identity = opened.identity;
         identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));

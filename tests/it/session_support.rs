@@ -44,6 +44,7 @@ pub fn session(family: &'static str, policy: Arc<Policy>) -> Session {
         account: "a test".to_string(),
         cap: policy.caps.default.clone(),
         policy,
+        posts: Arc::default(),
     })
 }
 

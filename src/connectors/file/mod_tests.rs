@@ -60,6 +60,7 @@ fn target(id: &str, calls: u64) -> Target {
         account: FileEngine.account(id, &policy),
         cap: family.cap.clone(),
         policy: Arc::clone(&policy),
+        posts: Arc::default(),
     });
     Target { family, resource_id: id.to_owned(), credential: None, policy, session }
 }

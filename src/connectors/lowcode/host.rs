@@ -1,5 +1,6 @@
 //! What the interpreter needs from outside. The daemon's host is the egress layer; a test's host is a script.
 
+use super::value::Value;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::any::Any;
@@ -28,6 +29,9 @@ pub struct Call {
     pub body: Option<Vec<u8>>,
     /// The stream that asks, for the log; empty for none.
     pub stream: String,
+    /// A secret stands in the URL, where logs of servers and proxies show it: the manifest's own choice.
+    /// A host may refuse such a call.
+    pub secret_in_url: bool,
 }
 
 /// One answer; what a status means is decided by the manifest's error handler.
@@ -86,4 +90,10 @@ pub trait Host: Send + Sync {
 
     /// A random UUID, for `generate_uuid()`.
     fn uuid(&self) -> String;
+
+    /// A single-use refresh token was replaced: `config` is the config with the new tokens in it. Who does not keep
+    /// it is locked out, so a host with a vault overrides this. Also kept by the run, see `Run::tokens`.
+    fn rotated(&self, config: &Value) {
+        let _ = config;
+    }
 }

@@ -11,12 +11,40 @@
 //! whatever a stranger's manifest says: [`bounds`].
 //! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
 
+pub mod auth;
 pub mod bounds;
+pub mod catalog;
+pub mod component;
 pub mod context;
 pub mod datetime;
+pub mod decode;
+pub mod dynamic;
 pub mod error;
+pub mod errors;
+pub mod extraction;
 pub mod host;
 pub mod interpolation;
+pub mod json_schema;
 pub mod literal;
+pub mod load;
+pub mod node;
+pub mod pagination;
+pub mod parameters;
+pub mod problem;
+pub mod protocol;
+pub mod refs;
+pub mod request;
+pub mod requester;
+pub mod response;
+pub mod retriever;
+pub mod scalar;
+pub mod schema;
+pub mod secrets;
 pub mod slicing;
+pub mod source;
+pub mod spec;
+pub mod stream;
+pub mod url;
+pub mod validate;
 pub mod value;
+pub mod yaml;

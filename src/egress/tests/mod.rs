@@ -4,5 +4,6 @@
 mod budgets;
 mod http;
 mod network;
+mod posts;
 mod rig;
 mod tls;

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::credentials::Secret;
 use crate::egress::resolve::Lookup;
 use crate::egress::{Caller, DayBudget, Egress, Method, Request, Session};
-use crate::model::{ConnectionId, Digest, Risk, Timestamp};
+use crate::model::{ConnectionId, Digest, Posts, Risk, Timestamp};
 use crate::policy::*;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -89,6 +89,7 @@ pub struct World {
     pub egress: Arc<Egress>,
     pub policy: Policy,
     pub cap: Cap,
+    pub posts: Posts,
 }
 
 impl World {
@@ -103,7 +104,7 @@ impl World {
         let names = names.iter().map(|(name, texts)| ((*name).to_string(), addresses(texts))).collect();
         let lookup = Arc::new(FakeLookup { names, asked: Mutex::default() });
         let egress = Egress::with(budget.clone(), clock.clone(), lookup.clone());
-        World { clock, budget, lookup, egress, policy: policy(), cap: cap() }
+        World { clock, budget, lookup, egress, policy: policy(), cap: cap(), posts: Posts::default() }
     }
 
     /// A new process over the same registry.
@@ -118,6 +119,7 @@ impl World {
             account: "acme".to_string(),
             cap: self.cap.clone(),
             policy: Arc::new(self.policy.clone()),
+            posts: Arc::new(self.posts.clone()),
         })
     }
 }
@@ -218,10 +220,18 @@ impl Server {
     }
 }
 
+/// Whether head and body are there.
+fn whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    bytes.len() >= end + 4 + length.unwrap_or(0)
+}
+
 async fn serve(mut stream: TcpStream, script: Vec<Reply>, log: Arc<Mutex<Vec<String>>>, count: watch::Sender<usize>) {
     let mut head = Vec::new();
     let mut piece = [0; 1024];
-    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+    while !whole(&head) {
         match stream.read(&mut piece).await {
             Ok(0) | Err(_) => break,
             Ok(read) => head.extend_from_slice(&piece[..read]),

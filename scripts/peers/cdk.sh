@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# airbyte-cdk, the reference of the low-code engine: cdk.sh start DIR | stop DIR
+#
+# It is a command and no server: start installs it, stop has nothing to end.
+# DIR/env: PYTHON (with the package), COMMAND (`source-declarative-manifest`), RUNNER (cdk_run.py: the same for a
+# manifest that belongs to the connector, so that `spec` is the manifest's own).
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/lib.sh"
+
+command=${1:?start or stop}
+dir=${2:?a directory}
+VERSION=7.39.1
+
+start() {
+  local venv
+  mkdir -p "$dir"
+  venv=$(venv "airbyte-cdk-$VERSION" "airbyte-cdk==$VERSION")
+  # Compiled once, so that a comparison of times does not count the first start.
+  [ -e "$venv/.compiled" ] || { "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true; touch "$venv/.compiled"; }
+  printf '%s\n' "PYTHON=$venv/bin/python" "COMMAND=$venv/bin/source-declarative-manifest" "RUNNER=$here/cdk_run.py" >"$dir/env"
+}
+
+stop() {
+  :
+}
+
+case $command in
+  start | stop) "$command" ;;
+  *) echo "usage: $0 start|stop DIR" >&2; exit 64 ;;
+esac

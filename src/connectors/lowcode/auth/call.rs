@@ -1,0 +1,68 @@
+//! Calls that authenticators make without a requester, as they call `requests` directly.
+
+use crate::connectors::lowcode::context::Run;
+use crate::connectors::lowcode::error::Failed;
+use crate::connectors::lowcode::host::{Call, NoReply, Purpose};
+use crate::connectors::lowcode::request::body;
+use crate::connectors::lowcode::request::headers::Headers;
+use crate::connectors::lowcode::request::merge::Options;
+use crate::connectors::lowcode::requester::transmit;
+use crate::connectors::lowcode::response::Response;
+use crate::connectors::lowcode::url::{Prepared, encode_params, prepare};
+use crate::connectors::lowcode::value::Dict;
+
+/// One prepared call.
+pub(super) struct TokenCall {
+    call: Call,
+    pub(super) secret_in_url: bool,
+}
+
+impl TokenCall {
+    /// Prepares the call for the stream `name`.
+    ///
+    /// # Errors
+    /// A URL or a header that cannot be sent.
+    pub(super) fn new(
+        method: &str,
+        url: &str,
+        query: &Dict,
+        headers: &Dict,
+        (form, json): (&Options, &Dict),
+        name: &str,
+    ) -> Result<TokenCall, Failed> {
+        let url = match prepare(url, &encode_params(query))? {
+            Prepared::Url(url) => url,
+            Prepared::NoAdapter(url) => {
+                let message = format!("No connection adapters were found for '{url}'");
+                return Err(Failed::config("InvalidSchema", message));
+            }
+        };
+        let mut out = Headers::default();
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_none()) {
+            out.set(name, &value.to_str())?;
+        }
+        let body = body(form, json, &mut out)?;
+        let call = Call {
+            purpose: Purpose::Token,
+            method: method.to_owned(),
+            url,
+            headers: out.into_vec(),
+            body,
+            stream: name.to_owned(),
+            secret_in_url: false,
+        };
+        Ok(TokenCall { call, secret_in_url: false })
+    }
+}
+
+/// Sends the call once. The inner error is a network that failed.
+///
+/// # Errors
+/// The host refused, or a bound was met.
+pub(super) async fn send_once(run: &Run<'_>, call: &TokenCall) -> Result<Result<Response, NoReply>, Failed> {
+    let call = Call { secret_in_url: call.secret_in_url, ..call.call.clone() };
+    Ok(match transmit(run, call).await? {
+        Ok(reply) => Ok(Response::new(reply, run.bounds)?),
+        Err(no_reply) => Err(no_reply),
+    })
+}

@@ -1,0 +1,219 @@
+//! What an answer means: filters of the manifest first, then the mapping of the CDK
+//! (`error_handlers/default_error_handler.py`, `composite_error_handler.py`).
+
+pub mod backoff;
+pub mod filter;
+pub mod mapping;
+pub mod message;
+
+use super::context::{Context, Run};
+use super::error::{Failed, FailureType};
+use super::interpolation::{InterpolatedString, Scope};
+use super::response::Response;
+use super::value::Value;
+use backoff::Backoff;
+use filter::Filter;
+use std::sync::LazyLock;
+
+/// `{}`: the parameters of a template that has none.
+pub static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Dict(super::value::Dict::new()));
+
+/// What is done about an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Success,
+    Retry,
+    Fail,
+    Ignore,
+    ResetPagination,
+    RateLimited,
+    RefreshTokenThenRetry,
+    ReducePageSize,
+    SplitRequestWindow,
+}
+
+impl Action {
+    /// From the word of a manifest.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Action> {
+        Some(match word {
+            "SUCCESS" => Action::Success,
+            "RETRY" => Action::Retry,
+            "FAIL" => Action::Fail,
+            "IGNORE" => Action::Ignore,
+            "RESET_PAGINATION" => Action::ResetPagination,
+            "RATE_LIMITED" => Action::RateLimited,
+            "REFRESH_TOKEN_THEN_RETRY" => Action::RefreshTokenThenRetry,
+            "REDUCE_PAGE_SIZE" => Action::ReducePageSize,
+            "SPLIT_REQUEST_WINDOW" => Action::SplitRequestWindow,
+            _ => return None,
+        })
+    }
+
+    /// Python's name of the member, for messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Success => "SUCCESS",
+            Action::Retry => "RETRY",
+            Action::Fail => "FAIL",
+            Action::Ignore => "IGNORE",
+            Action::ResetPagination => "RESET_PAGINATION",
+            Action::RateLimited => "RATE_LIMITED",
+            Action::RefreshTokenThenRetry => "REFRESH_TOKEN_THEN_RETRY",
+            Action::ReducePageSize => "REDUCE_PAGE_SIZE",
+            Action::SplitRequestWindow => "SPLIT_REQUEST_WINDOW",
+        }
+    }
+}
+
+/// The decision about one answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolution {
+    pub action: Action,
+    pub failure_type: Option<FailureType>,
+    pub message: Option<String>,
+}
+
+/// What came of a send.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    Reply(&'a Response),
+    /// No answer: the class that requests would raise, and its words.
+    Exception {
+        class: &'static str,
+        message: &'a str,
+    },
+}
+
+/// An error handler of the manifest.
+#[derive(Clone, Debug)]
+pub enum ErrorHandler {
+    Default { filters: Vec<Filter>, max_retries: Option<i64>, backoffs: Vec<Backoff> },
+    Composite(Vec<ErrorHandler>),
+}
+
+/// Retries where the manifest says nothing (`HttpClient._DEFAULT_MAX_RETRY`).
+const MAX_RETRIES: i64 = 5;
+
+impl ErrorHandler {
+    /// The handler of a requester without one.
+    #[must_use]
+    pub fn plain() -> ErrorHandler {
+        ErrorHandler::Default { filters: Vec::new(), max_retries: Some(MAX_RETRIES), backoffs: Vec::new() }
+    }
+
+    /// Reads a DefaultErrorHandler or a CompositeErrorHandler.
+    ///
+    /// # Errors
+    /// ValueError as the CDK raises it when it builds them.
+    pub fn build(node: &Value, ctx: &Context<'_>) -> Result<ErrorHandler, Failed> {
+        let list = |key: &str| node.get(key).and_then(Value::as_list).unwrap_or_default();
+        match node.get("type").and_then(Value::as_str) {
+            Some("CompositeErrorHandler") => {
+                let handlers: Vec<_> =
+                    list("error_handlers").iter().map(|it| ErrorHandler::build(it, ctx)).collect::<Result<_, _>>()?;
+                if handlers.is_empty() {
+                    let message = "CompositeErrorHandler expects at least 1 underlying error handler";
+                    return Err(Failed::system("ValueError", message));
+                }
+                Ok(ErrorHandler::Composite(handlers))
+            }
+            Some("DefaultErrorHandler") => Ok(ErrorHandler::Default {
+                backoffs: list("backoff_strategies").iter().map(|it| Backoff::build(it, ctx)).collect::<Result<_, _>>()?,
+                filters: list("response_filters").iter().map(Filter::build).collect::<Result<_, _>>()?,
+                max_retries: max_retries(node, ctx)?,
+            }),
+            other => Err(Failed::system("ValueError", format!("Unknown error handler {}", other.unwrap_or("None")))),
+        }
+    }
+
+    /// Decides about `outcome`.
+    ///
+    /// # Errors
+    /// What the templates of a filter raise.
+    pub fn interpret(&self, outcome: Outcome<'_>, scope: &Scope<'_>) -> Result<Resolution, Failed> {
+        match self {
+            ErrorHandler::Default { filters, .. } => {
+                for filter in filters {
+                    if let Some(resolution) = filter.matches(outcome, scope)? {
+                        return Ok(resolution);
+                    }
+                }
+                Ok(match outcome {
+                    Outcome::Reply(response) if response.ok() => {
+                        Resolution { action: Action::Success, failure_type: None, message: None }
+                    }
+                    other => mapping::by_default(other),
+                })
+            }
+            // The first that says more than "fail" wins, else the last.
+            ErrorHandler::Composite(handlers) => {
+                let mut last = None;
+                for handler in handlers {
+                    let resolution = handler.interpret(outcome, scope)?;
+                    let soft = [Action::Fail, Action::RateLimited, Action::RefreshTokenThenRetry];
+                    if !soft.contains(&resolution.action) {
+                        return Ok(resolution);
+                    }
+                    last = Some(resolution);
+                }
+                Ok(last.unwrap_or_else(|| mapping::by_default(outcome)))
+            }
+        }
+    }
+
+    /// How often a request is tried again.
+    #[must_use]
+    pub fn max_retries(&self) -> i64 {
+        match self {
+            ErrorHandler::Default { max_retries, .. } => max_retries.unwrap_or(MAX_RETRIES),
+            ErrorHandler::Composite(handlers) => handlers.first().map_or(MAX_RETRIES, ErrorHandler::max_retries),
+        }
+    }
+
+    /// All strategies in order.
+    pub fn backoffs(&self, out: &mut Vec<Backoff>) {
+        match self {
+            ErrorHandler::Default { backoffs, .. } => out.extend(backoffs.iter().cloned()),
+            ErrorHandler::Composite(handlers) => handlers.iter().for_each(|it| it.backoffs(out)),
+        }
+    }
+}
+
+fn max_retries(node: &Value, ctx: &Context<'_>) -> Result<Option<i64>, Failed> {
+    let value = match node.get("max_retries") {
+        None => return Ok(Some(MAX_RETRIES)),
+        Some(Value::None) => return Ok(None),
+        Some(Value::Str(text)) => {
+            let parameters = node.get("$parameters").unwrap_or(&EMPTY);
+            InterpolatedString::with_default(text, parameters, "5").eval(&scope_of(ctx), &[])?
+        }
+        Some(other) => other.clone(),
+    };
+    let int = match &value {
+        Value::Float(float) if float.is_finite() => Some(*float as i64),
+        Value::Bool(bool) => Some(i64::from(*bool)),
+        Value::Str(text) => text.trim().parse().ok(),
+        other => other.as_i64(),
+    };
+    int.map(Some).ok_or_else(|| {
+        let message = format!("DefaultErrorHandler.max_retries did not evaluate to an integer (got {})", value.repr());
+        Failed::system("ValueError", message)
+    })
+}
+
+/// A scope with nothing but the config.
+#[must_use]
+pub fn scope_of<'a>(ctx: &Context<'a>) -> Scope<'a> {
+    Scope { config: ctx.config, parameters: &EMPTY, vars: Vec::new(), host: ctx.host, bounds: ctx.bounds }
+}
+
+/// As [`scope_of`], while the source reads.
+#[must_use]
+pub fn scope_with<'a>(run: &Run<'a>) -> Scope<'a> {
+    Scope { config: run.config, parameters: &EMPTY, vars: Vec::new(), host: run.host, bounds: run.bounds }
+}
+
+#[cfg(test)]
+mod tests;

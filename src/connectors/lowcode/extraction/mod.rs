@@ -1,0 +1,227 @@
+//! From the bodies of an answer to records: extractor, filter, transformations, schema normalisation.
+
+pub mod dpath;
+pub mod expand;
+pub mod normalise;
+pub mod transform;
+
+pub use transform::{At, Transformation};
+
+use super::context::Context;
+use super::error::Failed;
+use super::interpolation::{InterpolatedBoolean, InterpolatedString};
+use super::node::{field, flag, items, kind, parameters, set_field, text};
+use super::slicing::cursor::Cursor;
+use super::value::{Dict, Value};
+use expand::Expander;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Where the records of a body are.
+pub enum Extractor {
+    /// A path; the empty path is the whole body.
+    Dpath { path: Vec<InterpolatedString>, expander: Option<Expander> },
+    /// Several extractors over the same answer.
+    Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
+}
+
+/// The records of one answer and how many the paginator counts.
+#[derive(Default)]
+pub struct Extracted {
+    pub records: VecDeque<Value>,
+    /// Records before any filter, empty ones that were dropped included.
+    pub count: usize,
+}
+
+impl Extractor {
+    /// # Errors
+    /// A component that this engine does not know.
+    pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Extractor, Failed> {
+        match kind(node) {
+            "DpathExtractor" => Ok(Extractor::Dpath {
+                path: transform::path_of(node, "field_path", parameters(node)),
+                expander: set_field(node, "record_expander").map(|it| Expander::build(it, ctx)).transpose()?,
+            }),
+            "CombinedExtractor" => Ok(Extractor::Combined {
+                extractors: items(node, "extractors").iter().map(|it| Extractor::build(it, ctx)).collect::<Result<_, _>>()?,
+                first_match: text(node, "mode") == Some("first_match"),
+                skip_empty: flag(node, "skip_empty_records"),
+            }),
+            other => Err(Failed::config("UnsupportedComponent", format!("extractor {other} is not supported"))),
+        }
+    }
+
+    /// # Errors
+    /// What a template or a path fails with.
+    pub fn extract(&self, bodies: &[Value], at: &At<'_>) -> Result<Extracted, Failed> {
+        match self {
+            Extractor::Dpath { path, expander } => {
+                let mut records = VecDeque::new();
+                for body in bodies {
+                    let path = transform::eval_path(path, &at.scope(Vec::new()))?;
+                    extract_one(body, &path, expander.as_ref(), at, &mut records)?;
+                }
+                Ok(Extracted { count: records.len(), records })
+            }
+            Extractor::Combined { extractors, first_match, skip_empty } => {
+                let mut all = Extracted::default();
+                for extractor in extractors {
+                    let mut found = extractor.extract(bodies, at)?;
+                    if *skip_empty {
+                        found.records.retain(Value::truthy);
+                    }
+                    if *first_match {
+                        if !found.records.is_empty() {
+                            return Ok(found);
+                        }
+                        continue;
+                    }
+                    all.count += found.count;
+                    all.records.extend(found.records);
+                }
+                Ok(all)
+            }
+        }
+    }
+}
+
+fn extract_one(
+    body: &Value,
+    path: &[Value],
+    expander: Option<&Expander>,
+    at: &At<'_>,
+    records: &mut VecDeque<Value>,
+) -> Result<(), Failed> {
+    let mut add = |record: &Value| match expander {
+        Some(expander) => expander.expand(record, at, records),
+        None => {
+            records.push_back(record.clone());
+            Ok(())
+        }
+    };
+    if path.iter().any(|part| part.as_str() == Some("*")) {
+        return dpath::values(body, path)?.into_iter().try_for_each(add);
+    }
+    match dpath::get(body, path)? {
+        Some(Value::List(list)) => list.iter().try_for_each(add),
+        Some(one) if one.truthy() => add(one),
+        _ => Ok(()),
+    }
+}
+
+/// Takes the records out of answers.
+pub struct Selector {
+    pub extractor: Extractor,
+    filter: Option<InterpolatedBoolean>,
+    /// Drops records outside of the cursor's interval (`is_client_side_incremental`).
+    cursor: Option<Arc<Cursor>>,
+    transformations: Vec<Transformation>,
+    transform_first: bool,
+    normalise: bool,
+}
+
+/// What the stream says about its records.
+#[derive(Default)]
+pub struct SelectorOptions {
+    pub transformations: Vec<Transformation>,
+    /// The cursor of `is_client_side_incremental` without `is_data_feed`.
+    pub client_side_cursor: Option<Arc<Cursor>>,
+    pub is_client_side_incremental: bool,
+}
+
+impl Selector {
+    /// # Errors
+    /// A component that this engine does not know.
+    pub fn build(node: &Value, options: SelectorOptions, ctx: &Context<'_>) -> Result<Selector, Failed> {
+        let filter = set_field(node, "record_filter");
+        if let Some(filter) = filter.filter(|it| kind(it) != "RecordFilter") {
+            return Err(Failed::config("UnsupportedComponent", format!("record filter {} is not supported", kind(filter))));
+        }
+        let condition = filter.map(|it| text(it, "condition").unwrap_or_default());
+        // Beside a cursor an empty condition filters nothing; alone it filters everything (record_filter.py).
+        let condition = condition.filter(|it| options.client_side_cursor.is_none() || !it.is_empty());
+        let parameters = if options.client_side_cursor.is_some() { parameters(node) } else { parameters(filter.unwrap_or(node)) };
+        let by_default = options.client_side_cursor.is_some() || options.is_client_side_incremental;
+        Ok(Selector {
+            extractor: Extractor::build(field(node, "extractor"), ctx)?,
+            filter: condition.map(|it| InterpolatedBoolean::new(it, parameters)),
+            cursor: options.client_side_cursor,
+            transformations: options.transformations,
+            transform_first: field(node, "transform_before_filtering").as_bool().unwrap_or(by_default),
+            normalise: text(node, "schema_normalization") == Some("Default"),
+        })
+    }
+
+    /// Turns one extracted record into a record of the stream, or drops it.
+    ///
+    /// # Errors
+    /// What a template or a path fails with; a record that is no dict where the stream has a schema.
+    pub fn select(&self, mut record: Value, schema: &Value, at: &At<'_>) -> Result<Option<Value>, Failed> {
+        if self.transform_first {
+            self.transform(&mut record, at)?;
+        }
+        if !self.keeps(&record, at)? {
+            return Ok(None);
+        }
+        if !self.transform_first {
+            self.transform(&mut record, at)?;
+        }
+        if schema.truthy() {
+            record = Value::Dict(to_dict(record)?);
+            if self.normalise {
+                normalise::normalise(&mut record, schema);
+            }
+        }
+        Ok(Some(record))
+    }
+
+    fn transform(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
+        self.transformations.iter().try_for_each(|it| it.apply(record, at))
+    }
+
+    fn keeps(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+        if let Some(cursor) = &self.cursor
+            && !cursor.should_be_synced(record, at)?
+        {
+            return Ok(false);
+        }
+        match &self.filter {
+            None => Ok(true),
+            Some(filter) => {
+                let token = Value::None;
+                Ok(filter.eval(&at.scope_of_slice(vec![("record", record), ("next_page_token", &token)]))?)
+            }
+        }
+    }
+}
+
+/// Python's `dict(x)`, which the selector does to each record (`_normalize_by_schema` in record_selector.py).
+fn to_dict(record: Value) -> Result<Dict, Failed> {
+    let pairs: Vec<Value> = match record {
+        Value::Dict(dict) => return Ok(dict),
+        Value::List(list) => list,
+        Value::Str(text) => text.chars().map(|char| Value::from(char.to_string())).collect(),
+        other => return Err(Failed::system("TypeError", format!("'{}' object is not iterable", other.type_name()))),
+    };
+    let mut dict = Dict::new();
+    for (at, item) in pairs.into_iter().enumerate() {
+        let parts: Vec<Value> = match &item {
+            Value::List(list) => list.clone(),
+            Value::Str(text) => text.chars().map(|char| Value::from(char.to_string())).collect(),
+            Value::Dict(dict) => dict.keys().map(|key| Value::Str(key.clone())).collect(),
+            _ => {
+                let message = format!("cannot convert dictionary update sequence element #{at} to a sequence");
+                return Err(Failed::system("TypeError", message));
+            }
+        };
+        let [key, value] = parts.as_slice() else {
+            let message = format!("dictionary update sequence element #{at} has length {}; 2 is required", parts.len());
+            return Err(Failed::system("ValueError", message));
+        };
+        if matches!(key, Value::List(_) | Value::Dict(_)) {
+            return Err(Failed::system("TypeError", format!("unhashable type: '{}'", key.type_name())));
+        }
+        dict.insert(key.to_str().into(), value.clone());
+    }
+    Ok(dict)
+}

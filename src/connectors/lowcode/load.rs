@@ -1,0 +1,184 @@
+//! Text -> [`Manifest`]: YAML or JSON, references, parameters, validation; every problem with its place.
+
+use super::bounds::Bounds;
+use super::parameters;
+use super::problem::{Place, Problem};
+use super::refs;
+use super::validate;
+use super::value::{Dict, Value};
+use super::yaml::{self, Kids, Spot};
+use std::sync::Arc;
+
+/// Parts of a manifest that are read by reference alone.
+const BY_REFERENCE: [&str; 3] = ["definitions", "schemas", "metadata"];
+
+/// A manifest that the CDK would accept.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// References and parameters resolved. `definitions`, `schemas` and `metadata` are emptied.
+    pub root: Value,
+    /// What this engine does not run: custom classes and unsupported components. `spec` works all the same.
+    pub unsupported: Vec<Problem>,
+    /// What is odd in the text.
+    pub warnings: Vec<Problem>,
+    text: Arc<str>,
+    file: Arc<str>,
+}
+
+impl Manifest {
+    /// Whether this engine can run the manifest.
+    ///
+    /// # Errors
+    /// All components that it cannot run, with names and places.
+    pub fn runnable(&self) -> Result<(), Vec<Problem>> {
+        if self.unsupported.is_empty() { Ok(()) } else { Err(self.unsupported.clone()) }
+    }
+
+    /// The text as it was given, for a digest.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The file as the user named it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Names the place in the text of a problem whose `path` points into [`Manifest::root`].
+    #[must_use]
+    pub fn placed(&self, problem: Problem, bounds: &Bounds) -> Problem {
+        let mut problems = vec![problem];
+        locate(&mut problems, &self.text, &self.file, bounds);
+        problems.pop().unwrap_or_else(|| Problem::error("", ""))
+    }
+}
+
+/// Loads a manifest.
+///
+/// # Errors
+/// All problems for which the CDK refuses it, worst first and in the order of the text.
+pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Problem>> {
+    let (root, mut warnings) = match parse(text, bounds) {
+        Ok(parsed) => parsed,
+        Err(mut problem) => {
+            problem.locate(file, text, None);
+            return Err(vec![problem]);
+        }
+    };
+    let resolved = refs::resolve(&root, &BY_REFERENCE, bounds);
+    drop(root);
+    let root = match resolved.and_then(|root| parameters::propagate(root, ("", ""), &Dict::new(), false, bounds)) {
+        Ok(root) => Value::Dict(root),
+        Err(problem) => return Err(placed(vec![problem], text, file, bounds)),
+    };
+    let found = validate::validate(&root);
+    if !found.errors.is_empty() {
+        return Err(placed(found.errors, text, file, bounds));
+    }
+    for problem in &mut warnings {
+        problem.locate(file, text, None);
+    }
+    let unsupported = placed(found.unsupported, text, file, bounds);
+    Ok(Manifest { root, unsupported, warnings, text: text.into(), file: file.into() })
+}
+
+fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {
+    let parsed = match yaml::parse(text, bounds, false) {
+        Ok(parsed) => parsed,
+        // Some JSON is not YAML, for example with tabs before a key.
+        Err(problem) => match serde_json::from_str::<Value>(text) {
+            Ok(value) if text.len() <= bounds.manifest_bytes => yaml::Parsed { value, ..yaml::Parsed::default() },
+            _ => return Err(problem),
+        },
+    };
+    let mut root = match parsed.value {
+        Value::Dict(root) => root,
+        Value::None => return Err(Problem::error("", "the manifest is empty")),
+        other => return Err(Problem::error("", "the manifest is not an object").found(other.repr())),
+    };
+    if !root.contains_key("type") {
+        root.insert("type".into(), Value::str("DeclarativeSource"));
+    }
+    Ok((root, parsed.warnings))
+}
+
+fn placed(mut problems: Vec<Problem>, text: &str, file: &str, bounds: &Bounds) -> Vec<Problem> {
+    if !problems.is_empty() {
+        locate(&mut problems, text, file, bounds);
+        problems.sort_by_key(|problem| problem.place);
+    }
+    problems
+}
+
+/// Names the places. The text is read once more for that: a manifest without problems needs no places.
+fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
+    let parsed = yaml::parse(text, bounds, true).unwrap_or_default();
+    for problem in problems {
+        let place = problem.place.or_else(|| find(&parsed.value, &parsed.spot, &problem.path));
+        problem.locate(file, text, place);
+    }
+}
+
+/// A node of the text: its value, and where it stands.
+#[derive(Clone, Copy)]
+struct Node<'m> {
+    value: &'m Value,
+    spot: &'m Spot,
+}
+
+/// The place of a path of the resolved manifest: references are followed on the way, and what came from a parameter
+/// has the place of the component that it came to.
+fn find(root: &Value, spot: &Spot, path: &str) -> Option<Place> {
+    let top = Node { value: root, spot };
+    let mut node = top;
+    let mut place = spot.place;
+    for part in path.split('/').skip(1) {
+        let part = part.replace("~1", "/").replace("~0", "~");
+        let Some((next, at)) = step(top, node, &part, 0) else { break };
+        node = next;
+        place = at.or(place);
+    }
+    place
+}
+
+/// One step down from a node of the text; in a reference, from what it stands for.
+fn step<'m>(top: Node<'m>, node: Node<'m>, part: &str, hops: usize) -> Option<(Node<'m>, Option<Place>)> {
+    if hops > 50 {
+        return None;
+    }
+    match (node.value, &node.spot.kids) {
+        (Value::Dict(dict), Kids::Dict(spots)) => {
+            if let (Some(value), Some((key, spot))) = (dict.get(part), spots.get(part)) {
+                // An object has no better place than its key; a scalar has its own.
+                let place = if matches!(value, Value::Dict(_) | Value::List(_)) { Some(*key) } else { spot.place.or(Some(*key)) };
+                return Some((Node { value, spot }, place));
+            }
+            let (value, (_, spot)) = (dict.get("$ref")?, spots.get("$ref")?);
+            step(top, Node { value, spot }, part, hops + 1)
+        }
+        (Value::List(list), Kids::List(spots)) => {
+            let index: usize = part.parse().ok()?;
+            let (value, spot) = (list.get(index)?, spots.get(index)?);
+            Some((Node { value, spot }, spot.place))
+        }
+        (Value::Str(text), _) if refs::is_ref(text) => {
+            let (value, path) = refs::lookup_path(top.value.as_dict()?, text)?;
+            let mut spot = top.spot;
+            for part in &path {
+                spot = match &spot.kids {
+                    Kids::Dict(spots) => &spots.get(part.as_str())?.1,
+                    Kids::List(spots) => spots.get(part.parse::<usize>().ok()?)?,
+                    Kids::None => return None,
+                };
+            }
+            step(top, Node { value, spot }, part, hops + 1)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,53 @@
+//! What a request is made of: [`inputs`] of the manifest, [`option`]s that other components put in, how they
+//! [`merge`], and the body as it goes out.
+
+pub mod headers;
+pub mod inputs;
+pub mod json;
+pub mod merge;
+pub mod option;
+
+use super::error::Failed;
+use super::url::encode_params;
+use super::value::{Dict, Value};
+use headers::Headers;
+use json::{Style, dumps};
+use merge::Options;
+
+/// Methods that may carry a body (`BODY_REQUEST_METHODS` of http_client.py).
+#[must_use]
+pub fn carries_body(method: &str) -> bool {
+    matches!(method, "GET" | "POST" | "PUT" | "PATCH")
+}
+
+/// The body of a request; sets `Content-Type` where the manifest does not.
+///
+/// # Errors
+/// Both kinds of a body, or a JSON body with a NaN.
+pub fn body(data: &Options, json: &Dict, headers: &mut Headers) -> Result<Option<Vec<u8>>, Failed> {
+    let data_set = match data {
+        Options::Map(dict) => !dict.is_empty(),
+        Options::Text(text) => !text.is_empty(),
+    };
+    if !json.is_empty() && data_set {
+        return Err(Failed::system(
+            "RequestBodyException",
+            "At the same time only one of the 'request_body_data' and 'request_body_json' functions can return data",
+        ));
+    }
+    let (text, kind) = match data {
+        _ if !json.is_empty() => (dumps(&Value::Dict(json.clone()), Style::SPACED)?, Some("application/json")),
+        _ if !data_set => return Ok(None),
+        Options::Map(dict) => (encode_params(dict), Some("application/x-www-form-urlencoded")),
+        Options::Text(text) => (text.clone(), None),
+    };
+    if let Some(kind) = kind
+        && headers.get("content-type").is_none()
+    {
+        headers.set("Content-Type", kind)?;
+    }
+    Ok(Some(text.into_bytes()))
+}
+
+#[cfg(test)]
+mod tests;

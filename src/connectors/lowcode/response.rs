@@ -1,0 +1,170 @@
+//! An answer as `requests.Response` shows it: content without its transport encoding, text, JSON and links.
+
+use super::bounds::Bounds;
+use super::decode::{inflate, json};
+use super::error::Failed;
+use super::host::Reply;
+use super::value::{Dict, Value};
+use std::borrow::Cow;
+use std::sync::{Arc, OnceLock};
+
+/// An answer. Cheap to clone; its JSON is read once, when it is asked for.
+#[derive(Clone, Debug)]
+pub struct Response(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reply: Arc<Reply>,
+    /// The body without `Content-Encoding`, where it has one.
+    plain: Option<Vec<u8>>,
+    json: OnceLock<Option<Value>>,
+    depth: usize,
+}
+
+impl Response {
+    /// Takes the answer; undoes gzip or deflate of the transport.
+    ///
+    /// # Errors
+    /// The body is larger than `bounds.body_bytes`, before or after decompression.
+    pub fn new(reply: Arc<Reply>, bounds: &Bounds) -> Result<Response, Failed> {
+        if reply.body.len() > bounds.body_bytes {
+            return Err(Failed::bound("bytes of a body", bounds.body_bytes));
+        }
+        let encoding = reply.header("content-encoding").unwrap_or_default().to_ascii_lowercase();
+        // A host that has undone the encoding may leave the header: only what looks compressed is.
+        let plain = match encoding.trim() {
+            "gzip" | "x-gzip" if inflate::is_gzip(&reply.body) => Some(inflate::gunzip(&reply.body, bounds.body_bytes)?),
+            "deflate" if !reply.body.is_empty() => inflate::deflate(&reply.body, bounds.body_bytes)?,
+            _ => None,
+        };
+        Ok(Response(Arc::new(Inner { reply, plain, json: OnceLock::new(), depth: bounds.depth })))
+    }
+
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.0.reply.status
+    }
+
+    /// Python's `bool(response)`: a status below 400.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.status() < 400
+    }
+
+    /// The URL that answered.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0.reply.url
+    }
+
+    /// As they came.
+    #[must_use]
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.0.reply.headers
+    }
+
+    /// A header by its name in any case; repeated ones are joined by `", "`.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values = self.headers().iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        let first = values.next()?;
+        Some(values.fold(Cow::Borrowed(first.as_str()), |joined, value| Cow::Owned(format!("{joined}, {value}"))))
+    }
+
+    /// `dict(response.headers)`: for templates.
+    #[must_use]
+    pub fn headers_value(&self) -> Value {
+        let mut dict = Dict::with_capacity(self.headers().len());
+        for (name, _) in self.headers() {
+            if !dict.keys().any(|key| key.eq_ignore_ascii_case(name)) {
+                let value = self.header(name).unwrap_or_default();
+                dict.insert(name.as_str().into(), Value::str(&*value));
+            }
+        }
+        Value::Dict(dict)
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn content(&self) -> &[u8] {
+        self.0.plain.as_deref().unwrap_or(&self.0.reply.body)
+    }
+
+    /// The body as text; what is no UTF-8 becomes U+FFFD, and Latin-1 is read where the server says so.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let kind = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
+        if kind.contains("charset=iso-8859-1") || kind.contains("charset=latin-1") {
+            return self.content().iter().map(|byte| char::from(*byte)).collect();
+        }
+        String::from_utf8_lossy(self.content()).into_owned()
+    }
+
+    /// `response.json()`; nothing where the body is no JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<&Value> {
+        let read = || {
+            let bytes = self.content().strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.content());
+            json::parse(std::str::from_utf8(bytes).ok()?, self.0.depth).ok()
+        };
+        self.0.json.get_or_init(read).as_ref()
+    }
+
+    /// `response.links`: the Link header, by `rel` or else by URL.
+    #[must_use]
+    pub fn links(&self) -> Value {
+        let mut links = Dict::new();
+        for link in link_header(&self.header("link").unwrap_or_default()) {
+            let key = ["rel", "url"].iter().find_map(|key| link.get(*key).and_then(Value::as_str).filter(|it| !it.is_empty()));
+            if let Some(key) = key.map(Arc::<str>::from) {
+                links.insert(key, Value::Dict(link));
+            }
+        }
+        Value::Dict(links)
+    }
+}
+
+/// `parse_header_links` of requests.
+fn link_header(header: &str) -> Vec<Dict> {
+    let quotes: &[char] = &[' ', '\'', '"'];
+    let header = header.trim_matches(quotes);
+    if header.is_empty() {
+        return Vec::new();
+    }
+    split_links(header).into_iter().map(|part| link(part, quotes)).collect()
+}
+
+/// `re.split(", *<", header)`.
+fn split_links(header: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut from) = (0, 0);
+    while let Some(comma) = header.get(from..).and_then(|rest| rest.find(',')).map(|at| from + at) {
+        let tail = header.get(comma + 1..).unwrap_or_default();
+        let blanks = tail.len() - tail.trim_start_matches(' ').len();
+        from = comma + 1;
+        if tail.get(blanks..).is_some_and(|it| it.starts_with('<')) {
+            parts.push(header.get(start..comma).unwrap_or_default());
+            start = comma + 1 + blanks + 1;
+            from = start;
+        }
+    }
+    parts.push(header.get(start..).unwrap_or_default());
+    parts
+}
+
+fn link(part: &str, quotes: &[char]) -> Dict {
+    let (url, params) = part.split_once(';').unwrap_or((part, ""));
+    let mut link = Dict::new();
+    link.insert("url".into(), Value::str(url.trim_matches(&['<', '>', ' ', '\'', '"'][..])));
+    for param in params.split(';') {
+        // More than one `=` ends the list, as the unpacking there fails.
+        let mut pieces = param.split('=');
+        let (Some(key), Some(value), None) = (pieces.next(), pieces.next(), pieces.next()) else { break };
+        link.insert(key.trim_matches(quotes).into(), Value::str(value.trim_matches(quotes)));
+    }
+    link
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

@@ -1,0 +1,94 @@
+//! Which texts are secret: the values of the config that the spec marks `airbyte_secret`.
+
+use super::url::{parse_qs, quote_plus, unquote};
+use super::value::Value;
+use std::collections::BTreeSet;
+
+/// Shorter secrets count only where they are a whole value: `abc` stands in half of all URLs.
+const LONG: usize = 8;
+/// What takes the place of a secret.
+const MASK: &str = "****";
+
+/// The secrets of a config. Never printed.
+#[derive(Clone, Default)]
+pub struct Secrets(BTreeSet<String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+impl Secrets {
+    /// The secrets of `config` by the spec of `manifest`.
+    #[must_use]
+    pub fn of(manifest: &Value, config: &Value) -> Secrets {
+        let mut secrets = Secrets::default();
+        if let Some(schema) = manifest.get("spec").and_then(|it| it.get("connection_specification")) {
+            secrets.collect(schema, config);
+        }
+        secrets
+    }
+
+    /// The depth of recursion is that of the manifest's values, which is bounded when they are read.
+    fn collect(&mut self, schema: &Value, config: &Value) {
+        if schema.get("airbyte_secret").is_some_and(Value::truthy) {
+            self.add(config);
+        }
+        if let Some(properties) = schema.get("properties").and_then(Value::as_dict) {
+            for (key, property) in properties {
+                if let Some(value) = config.get(key) {
+                    self.collect(property, value);
+                }
+            }
+        }
+        for word in ["oneOf", "anyOf", "allOf"] {
+            for variant in schema.get(word).and_then(Value::as_list).unwrap_or_default() {
+                self.collect(variant, config);
+            }
+        }
+        if let (Some(items), Some(list)) = (schema.get("items"), config.as_list()) {
+            list.iter().for_each(|item| self.collect(items, item));
+        }
+    }
+
+    fn add(&mut self, value: &Value) {
+        match value {
+            Value::Str(text) if !text.trim().is_empty() => drop(self.0.insert(text.to_string())),
+            Value::Int(_) | Value::Big(_) => drop(self.0.insert(value.to_str())),
+            Value::List(items) => items.iter().for_each(|item| self.add(item)),
+            Value::Dict(dict) => dict.values().for_each(|item| self.add(item)),
+            _ => {}
+        }
+    }
+
+    /// Whether a secret stands in `url`: anywhere where it is long, else as a whole value or segment.
+    #[must_use]
+    pub fn in_url(&self, url: &str) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let plain = unquote(url);
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let values: Vec<String> = parse_qs(query).into_iter().map(|(_, value)| value).collect();
+        let segments: Vec<String> = path.split('/').skip(3).map(unquote).collect();
+        self.0.iter().any(|secret| {
+            let long = secret.len() >= LONG && (plain.contains(secret) || url.contains(&quote_plus(secret)));
+            long || values.contains(secret) || segments.contains(secret)
+        })
+    }
+
+    /// `text` with long secrets masked, as `filter_secrets` of the CDK does it.
+    #[must_use]
+    pub fn mask(&self, text: &str) -> String {
+        let mut out = text.to_owned();
+        for secret in self.0.iter().rev().filter(|it| it.len() >= LONG) {
+            for form in [secret.clone(), quote_plus(secret)] {
+                if out.contains(&form) {
+                    out = out.replace(&form, MASK);
+                }
+            }
+        }
+        out
+    }
+}

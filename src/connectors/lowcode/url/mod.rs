@@ -1,0 +1,70 @@
+//! URLs as Python makes them: `urllib.parse`, `requests` and `urllib3` in the order in which the CDK uses them.
+
+mod join;
+mod prepare;
+mod query;
+
+pub use join::urljoin;
+pub use prepare::{Prepared, prepare};
+pub use query::{encode_pairs, encode_params, parse_qs, quote_plus};
+
+/// Bytes that no encoding of Python touches.
+fn unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'~')
+}
+
+/// `urllib.parse.quote`: all bytes but the unreserved and `safe` become `%XX`.
+fn quote(text: &[u8], safe: &[u8], out: &mut String) {
+    for &byte in text {
+        if unreserved(byte) || safe.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            push_escape(byte, out);
+        }
+    }
+}
+
+fn push_escape(byte: u8, out: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    out.push('%');
+    for nibble in [byte >> 4, byte & 15] {
+        out.push(HEX.get(usize::from(nibble)).map_or('0', |digit| char::from(*digit)));
+    }
+}
+
+/// `urllib.parse.unquote`: escapes become bytes, what is no UTF-8 becomes U+FFFD.
+#[must_use]
+pub fn unquote(text: &str) -> String {
+    String::from_utf8_lossy(&unquote_bytes(text)).into_owned()
+}
+
+fn unquote_bytes(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match escape_at(bytes, at) {
+            Some(escaped) => {
+                out.push(escaped);
+                at += 3;
+            }
+            None => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// The byte that an escape at `at` stands for.
+fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
+    if bytes.get(at) != Some(&b'%') {
+        return None;
+    }
+    let digit = |offset: usize| char::from(*bytes.get(at + offset)?).to_digit(16);
+    u8::try_from(digit(1)? * 16 + digit(2)?).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The exact list of read-only POSTs: which address may be sent which body. Words only; `egress` holds them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// One POST that only reads. Nothing in it is a wildcard: what is not written is not allowed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostRule {
+    /// Scheme, host, port and path, without a query. `{name}` stands for a part that the connection fixes.
+    pub url: String,
+    /// Why the call changes nothing, for whoever reviews the list.
+    pub why: String,
+    /// The parameters that the query may hold.
+    #[serde(default)]
+    pub query: Shape,
+    /// Headers that must be sent exactly so; names in lower case.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    pub body: BodyRule,
+    /// The call may be repeated although the first one may have arrived.
+    #[serde(default)]
+    pub idempotent: bool,
+}
+
+/// The keys that may be there; one with a fixed value must be there.
+pub type Shape = BTreeMap<String, Allowed>;
+
+/// What the body is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BodyRule {
+    /// No byte.
+    None,
+    /// `application/x-www-form-urlencoded`.
+    Form(Shape),
+    /// A JSON object.
+    Json(Shape),
+}
+
+impl BodyRule {
+    /// `none`, `form` or `json`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            BodyRule::None => "none",
+            BodyRule::Form(_) => "form",
+            BodyRule::Json(_) => "json",
+        }
+    }
+}
+
+/// What one key may hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Allowed {
+    /// Any text, number or truth value, or a list of them; never an object.
+    Any,
+    /// Exactly this, and it must be there.
+    Is(Value),
+    /// One of these.
+    OneOf(Vec<Value>),
+    /// An object of this shape.
+    Object(Shape),
+}
+
+/// The list of one source.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Posts {
+    /// Where the list is kept, for the words of a refusal. Empty: this source has no list.
+    pub list: String,
+    pub rules: Vec<PostRule>,
+}
+
+impl PostRule {
+    /// The rule with every text passed through `fill`, which puts the parts of the connection in. The
+    /// first argument says whether the text is an address.
+    ///
+    /// # Errors
+    /// The first of `fill`.
+    pub fn filled<E>(&self, fill: &dyn Fn(bool, &str) -> Result<String, E>) -> Result<PostRule, E> {
+        let mut headers = BTreeMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), fill(false, value)?);
+        }
+        Ok(PostRule {
+            url: fill(true, &self.url)?,
+            why: self.why.clone(),
+            query: filled(&self.query, fill)?,
+            headers,
+            body: match &self.body {
+                BodyRule::None => BodyRule::None,
+                BodyRule::Form(shape) => BodyRule::Form(filled(shape, fill)?),
+                BodyRule::Json(shape) => BodyRule::Json(filled(shape, fill)?),
+            },
+            idempotent: self.idempotent,
+        })
+    }
+}
+
+fn filled<E>(shape: &Shape, fill: &dyn Fn(bool, &str) -> Result<String, E>) -> Result<Shape, E> {
+    let value = |value: &Value| match value {
+        Value::String(text) => fill(false, text).map(Value::String),
+        other => Ok(other.clone()),
+    };
+    let mut out = Shape::new();
+    for (key, allowed) in shape {
+        let allowed = match allowed {
+            Allowed::Any => Allowed::Any,
+            Allowed::Is(one) => Allowed::Is(value(one)?),
+            Allowed::OneOf(list) => Allowed::OneOf(list.iter().map(value).collect::<Result<_, E>>()?),
+            Allowed::Object(shape) => Allowed::Object(filled(shape, fill)?),
+        };
+        out.insert(key.clone(), allowed);
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_rule_is_read_strictly_and_its_parts_are_filled() {
+        let rule: PostRule = serde_json::from_value(json!({
+            "url": "{base}/token", "why": "a token", "headers": {"x-target": "{part}"},
+            "query": {"account": {"is": "{part}"}},
+            "body": {"form": {"grant_type": {"is": "x"}, "n": {"one_of": ["{part}", 1]}, "o": {"object": {"p": {"is": "{part}"}}}}}
+        }))
+        .unwrap();
+        let fill = |address: bool, text: &str| match text.contains("{missing}") {
+            true => Err(()),
+            false => Ok(text.replace("{base}", "https://a.example").replace("{part}", if address { "%7E" } else { "~" })),
+        };
+        let filled = rule.filled(&fill).unwrap();
+        assert_eq!(filled.url, "https://a.example/token");
+        assert_eq!(filled.headers["x-target"], "~");
+        assert_eq!(filled.query["account"], Allowed::Is(json!("~")));
+        let BodyRule::Form(shape) = &filled.body else { panic!("{filled:?}") };
+        assert_eq!(shape["n"], Allowed::OneOf(vec![json!("~"), json!(1)]));
+        assert!(PostRule { url: "{missing}".to_string(), ..rule }.filled(&fill).is_err());
+        for broken in [
+            json!({"url": "u", "why": "w"}),
+            json!({"url": "u", "why": "w", "body": "any"}),
+            json!({"url": "u", "why": "w", "body": "none", "method": "PUT"}),
+            json!({"url": "u", "why": "w", "body": {"form": {"a": {"matches": ".*"}}}}),
+        ] {
+            assert!(serde_json::from_value::<PostRule>(broken.clone()).is_err(), "{broken}");
+        }
+        assert_eq!(
+            serde_json::from_value::<PostRule>(json!({"url": "u", "why": "w", "body": "none"})).unwrap().body,
+            BodyRule::None
+        );
+    }
+}
