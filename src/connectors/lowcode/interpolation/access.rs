@@ -1,7 +1,7 @@
 //! `x.name` and `x[key]` as Jinja2's sandbox looks them up.
 
-use super::ops::{length, sequence};
 use super::object::{Obj, undefined};
+use super::ops::{length, sequence};
 use super::{EvalError, methods};
 use crate::connectors::lowcode::value::Value;
 

@@ -42,7 +42,9 @@ impl<'a> Args<'a> {
             }
         }
         match bound.iter().zip(names).take(required).find(|(slot, _)| slot.is_none()) {
-            Some((_, name)) => Err(EvalError::type_error(format!("{function}() missing 1 required positional argument: '{name}'"))),
+            Some((_, name)) => {
+                Err(EvalError::type_error(format!("{function}() missing 1 required positional argument: '{name}'")))
+            }
             None => Ok(bound),
         }
     }

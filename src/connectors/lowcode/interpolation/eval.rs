@@ -2,7 +2,7 @@
 
 use super::args::Args;
 use super::ast::{CallArgs, Expr, Stmt, Target};
-use super::object::{Key, Loop, Map, MacroObj, Obj, type_error, undefined};
+use super::object::{Key, Loop, MacroObj, Map, Obj, type_error, undefined};
 use super::{EvalError, Scope, access, filters, jinja_tests, macros, methods, ops};
 use crate::connectors::lowcode::value::Value;
 use std::cell::RefCell;
@@ -29,8 +29,7 @@ pub(super) struct Eval<'a> {
 /// # Errors
 /// What Python raises; MemoryError where a bound is met.
 pub(super) fn run<'a>(body: &'a [Stmt], scope: &'a Scope<'a>) -> Result<String, EvalError> {
-    let mut eval =
-        Eval { scope, frames: vec![HashMap::new()], steps: 0, depth: 0, thawed: Vec::new(), captured: Vec::new() };
+    let mut eval = Eval { scope, frames: vec![HashMap::new()], steps: 0, depth: 0, thawed: Vec::new(), captured: Vec::new() };
     let mut out = String::new();
     eval.body(body, &mut out)?;
     Ok(out)
@@ -203,6 +202,10 @@ impl<'a> Eval<'a> {
         }
         if let Some(value) = self.scope.lookup(name) {
             return Ok(self.current(Obj::of(value)));
+        }
+        if &**name == "self" {
+            // Jinja2's reference to the template's own blocks; there is nothing in it here.
+            return Ok(Obj::Namespace(Rc::new(RefCell::new(Map::new()))));
         }
         Ok(macros::global(name).map_or_else(|| undefined(format!("'{name}' is undefined")), Obj::Global))
     }

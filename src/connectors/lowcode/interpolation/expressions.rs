@@ -404,7 +404,7 @@ impl Parser {
             let begins = match self.peek() {
                 // `x is none if y` takes `if` for an argument, as Jinja2 does.
                 Token::Name(next) => !matches!(&**next, "else" | "or" | "and"),
-                Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::Op("[" | "{" ) => true,
+                Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::Op("[" | "{") => true,
                 _ => false,
             };
             if begins {

@@ -50,7 +50,7 @@ fn compiled(text: &str) -> Inner {
     };
     match symbols::undeclared(&body, filters::known, jinja_tests::known) {
         Ok(names) => {
-            let undeclared = names.into_iter().filter(|name| macros::global(name).is_none()).collect();
+            let undeclared = names.into_iter().filter(|name| macros::global(name).is_none() && &**name != "self").collect();
             let pieces = body.iter().map(piece).collect();
             Inner::Full(Program { body, undeclared, pieces })
         }

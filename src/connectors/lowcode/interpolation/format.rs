@@ -136,7 +136,11 @@ fn general(float: f64, kind: char, precision: usize, alternate: bool) -> String 
     let scientific = format!("{float:.*e}", precision - 1);
     let power: i32 = scientific.split_once('e').and_then(|(_, it)| it.parse().ok()).unwrap_or(0);
     let trim = |text: &str| {
-        if alternate || !text.contains('.') { text.to_owned() } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+        if alternate || !text.contains('.') {
+            text.to_owned()
+        } else {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
     };
     if power < -4 || power >= precision as i32 {
         let (digits, _) = scientific.split_once('e').unwrap_or((&scientific, ""));

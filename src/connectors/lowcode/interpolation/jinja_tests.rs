@@ -8,9 +8,45 @@ use super::object::Obj;
 use super::ops::{compare, contains, equal};
 
 const NAMES: [&str; 39] = [
-    "odd", "even", "divisibleby", "defined", "undefined", "filter", "test", "none", "boolean", "false", "true", "integer",
-    "float", "lower", "upper", "string", "mapping", "number", "sequence", "iterable", "callable", "sameas", "escaped", "in", "==",
-    "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", "ge", ">=", "<", "lt", "lessthan", "<=", "le",
+    "odd",
+    "even",
+    "divisibleby",
+    "defined",
+    "undefined",
+    "filter",
+    "test",
+    "none",
+    "boolean",
+    "false",
+    "true",
+    "integer",
+    "float",
+    "lower",
+    "upper",
+    "string",
+    "mapping",
+    "number",
+    "sequence",
+    "iterable",
+    "callable",
+    "sameas",
+    "escaped",
+    "in",
+    "==",
+    "eq",
+    "equalto",
+    "!=",
+    "ne",
+    ">",
+    "gt",
+    "greaterthan",
+    "ge",
+    ">=",
+    "<",
+    "lt",
+    "lessthan",
+    "<=",
+    "le",
 ];
 
 pub(super) fn known(name: &str) -> bool {
@@ -79,7 +115,9 @@ pub(super) fn apply<'a>(_eval: &mut Eval<'a>, name: &str, value: &Obj<'a>, args:
             sized || value.is_dict() || value.is_list()
         }
         "iterable" => matches!(value, Obj::Undefined(_)) || super::format::iterable(value),
-        "callable" => matches!(value, Obj::Global(_) | Obj::Method(_) | Obj::Macro(_) | Obj::Joiner(_) | Obj::Undefined(_) | Obj::Loop(_)),
+        "callable" => {
+            matches!(value, Obj::Global(_) | Obj::Method(_) | Obj::Macro(_) | Obj::Joiner(_) | Obj::Undefined(_) | Obj::Loop(_))
+        }
         _ => matches!(value, Obj::Markup(_)),
     })
 }

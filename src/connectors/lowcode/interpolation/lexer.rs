@@ -95,9 +95,8 @@ impl<'a> Lexer<'a> {
     /// Text up to the next tag, and the tag.
     fn root(&mut self) -> Result<(), EvalError> {
         let rest = self.rest();
-        let begin = rest.match_indices('{').map(|(at, _)| at).find(|at| {
-            matches!(rest.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#'))
-        });
+        let begin =
+            rest.match_indices('{').map(|(at, _)| at).find(|at| matches!(rest.as_bytes().get(at + 1), Some(b'{' | b'%' | b'#')));
         let Some(begin) = begin else {
             self.data(rest, false);
             self.at = self.text.len();

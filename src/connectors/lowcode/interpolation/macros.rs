@@ -13,8 +13,23 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 const NAMES: [&str; 18] = [
-    "now_utc", "today_utc", "timestamp", "max", "min", "day_delta", "duration", "format_datetime", "today_with_timezone",
-    "str_to_datetime", "sanitize_url", "camel_case_to_snake_case", "generate_uuid", "dict", "lipsum", "cycler", "joiner",
+    "now_utc",
+    "today_utc",
+    "timestamp",
+    "max",
+    "min",
+    "day_delta",
+    "duration",
+    "format_datetime",
+    "today_with_timezone",
+    "str_to_datetime",
+    "sanitize_url",
+    "camel_case_to_snake_case",
+    "generate_uuid",
+    "dict",
+    "lipsum",
+    "cycler",
+    "joiner",
     "namespace",
 ];
 
@@ -60,7 +75,7 @@ pub(super) fn call<'a>(eval: &mut Eval<'a>, name: &'static str, args: Args<'a>) 
         }
         "str_to_datetime" => {
             let [value] = args.bind(name, ["s"], 1)?;
-            str_to_datetime(text(name, &value)?).map(time)
+            str_to_datetime(iso_text(name, &value)?).map(time)
         }
         "max" | "min" => extreme(name, args),
         "day_delta" => {
@@ -125,6 +140,16 @@ fn today<'a>(eval: &Eval<'a>, zone: &str) -> Result<Obj<'a>, EvalError> {
     Ok(Obj::Date(datetime::Date::new(day.year().into(), day.month().into(), day.day().into())?))
 }
 
+/// dateutil takes the length of what it is given before it looks at its type.
+fn iso_text<'t>(function: &str, arg: &'t Option<Obj<'_>>) -> Result<&'t str, EvalError> {
+    match arg {
+        Some(it) if it.text().is_none() && !it.is_undefined() && super::ops::length(it).is_ok_and(|length| length < 4) => {
+            Err(EvalError::value_error("ISO string too short"))
+        }
+        _ => text(function, arg),
+    }
+}
+
 fn str_to_datetime(value: &str) -> Result<DateTime, EvalError> {
     iso::isoparse(value)?.or_utc().in_zone(datetime::Zone::UTC)
 }
@@ -132,7 +157,7 @@ fn str_to_datetime(value: &str) -> Result<DateTime, EvalError> {
 fn timestamp<'a>(value: &Option<Obj<'a>>) -> Result<Obj<'a>, EvalError> {
     match value {
         Some(it) if it.number().is_some() => number_to_int(it),
-        it => str_to_datetime(text("timestamp", it)?).map(|time| Obj::Float(time.timestamp())),
+        it => str_to_datetime(iso_text("timestamp", it)?).map(|time| Obj::Float(time.timestamp())),
     }
 }
 
@@ -159,7 +184,9 @@ fn extreme<'a>(name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
     };
     let cmp = if name == "max" { Cmp::Gt } else { Cmp::Lt };
     let mut candidates = candidates.into_iter();
-    let Some(mut best) = candidates.next() else { return Err(EvalError::value_error(format!("{name}() arg is an empty sequence"))) };
+    let Some(mut best) = candidates.next() else {
+        return Err(EvalError::value_error(format!("{name}() arg is an empty sequence")));
+    };
     for candidate in candidates {
         if compare(cmp, &candidate, &best)? {
             best = candidate;
@@ -180,7 +207,7 @@ fn format_datetime<'a>(args: Args<'a>) -> Result<Obj<'a>, EvalError> {
             datetime::parse(&it.int().unwrap_or(0).to_string(), format)?
         }
         (it, Some(_)) => strptime(text("strptime", it)?, text("strptime", &input)?)?,
-        (it, None) => str_to_datetime(text("format_datetime", it)?)?,
+        (it, None) => str_to_datetime(iso_text("format_datetime", it)?)?,
     };
     let format = text("format_datetime", &format)?;
     Ok(Obj::str(datetime::format(&parsed.or_utc(), format)))

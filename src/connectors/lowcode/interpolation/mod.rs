@@ -115,19 +115,30 @@ impl From<EvalError> for Failed {
 pub struct Template {
     text: Arc<str>,
     code: fast::Code,
+    stream_state: bool,
 }
 
 impl Template {
     /// Compiles `text`.
     #[must_use]
     pub fn new(text: &str) -> Template {
-        Template { text: text.into(), code: fast::compile(text) }
+        Template { text: text.into(), code: fast::compile(text), stream_state: text.contains("stream_state") }
     }
 
     /// The text as it was written.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// Whether the text holds a name that the CDK refuses wherever it stands.
+    fn names_stream_state(&self) -> bool {
+        self.stream_state
+    }
+
+    /// The value that the template only looks up.
+    fn found<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
+        self.code.value(scope)
     }
 
     /// Renders the template to text, as Jinja2 does.

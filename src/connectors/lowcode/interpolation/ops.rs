@@ -52,7 +52,9 @@ fn integers<'a>(op: Op, x: i128, y: i128) -> Result<Obj<'a>, EvalError> {
         Op::Div if y == 0 => return zero_division("division by zero"),
         Op::Div => return Ok(Obj::Float(x as f64 / y as f64)),
         Op::FloorDiv | Op::Mod if y == 0 => return zero_division("integer division or modulo by zero"),
-        Op::FloorDiv => x.checked_div(y).map(|q| if x.rem_euclid(y) != 0 && (x < 0) != (y < 0) { (x - floor_mod(x, y)) / y } else { q }),
+        Op::FloorDiv => {
+            x.checked_div(y).map(|q| if x.rem_euclid(y) != 0 && (x < 0) != (y < 0) { (x - floor_mod(x, y)) / y } else { q })
+        }
         Op::Mod => Some(floor_mod(x, y)),
         Op::Pow if y < 0 => return floats(op, x as f64, y as f64),
         Op::Pow => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
@@ -96,8 +98,12 @@ fn float_mod(x: f64, y: f64) -> f64 {
 fn others<'a>(op: Op, a: &Obj<'a>, b: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
     match (op, a, b) {
         (Op::Add, Obj::Str(x), Obj::Str(y)) => join_text(x, y).map(Obj::str),
-        (Op::Add, Obj::Markup(x), Obj::Str(y)) => join_text(x, &super::filters::text::escaped(y)).map(|it| Obj::Markup(it.into())),
-        (Op::Add, Obj::Str(x), Obj::Markup(y)) => join_text(&super::filters::text::escaped(x), y).map(|it| Obj::Markup(it.into())),
+        (Op::Add, Obj::Markup(x), Obj::Str(y)) => {
+            join_text(x, &super::filters::text::escaped(y)).map(|it| Obj::Markup(it.into()))
+        }
+        (Op::Add, Obj::Str(x), Obj::Markup(y)) => {
+            join_text(&super::filters::text::escaped(x), y).map(|it| Obj::Markup(it.into()))
+        }
         (Op::Add, Obj::Markup(x), Obj::Markup(y)) => join_text(x, y).map(|it| Obj::Markup(it.into())),
         (Op::Add, Obj::Bytes(x), Obj::Bytes(y)) => Ok(Obj::Bytes([&**x, &**y].concat().into())),
         (Op::Add, Obj::Tuple(x), Obj::Tuple(y)) => Ok(Obj::tuple([x.as_slice(), y.as_slice()].concat())),
@@ -240,7 +246,9 @@ pub(super) fn signed<'a>(sign: Sign, a: &Obj<'a>) -> Result<Obj<'a>, EvalError> 
         other => match other.int() {
             Some(int) if minus => Obj::Int(int.checked_neg().map_or_else(too_large, Ok)?),
             Some(int) => Obj::Int(int),
-            None => return type_error(format!("bad operand type for unary {}: '{}'", if minus { '-' } else { '+' }, a.type_name())),
+            None => {
+                return type_error(format!("bad operand type for unary {}: '{}'", if minus { '-' } else { '+' }, a.type_name()));
+            }
         },
     })
 }
@@ -332,9 +340,7 @@ fn equal_at<'a>(a: &Obj<'a>, b: &Obj<'a>, depth: usize) -> Result<bool, EvalErro
         (Obj::Time(x), Obj::Time(y)) => x == y,
         (Obj::DateTime(x), Obj::DateTime(y)) => x.compare(y) == Some(Ordering::Equal),
         (Obj::Delta(x), Obj::Delta(y)) => x == y,
-        (Obj::Duration(x), Obj::Duration(y)) => {
-            x.years * 12.0 + x.months == y.years * 12.0 + y.months && x.delta == y.delta
-        }
+        (Obj::Duration(x), Obj::Duration(y)) => x.years * 12.0 + x.months == y.years * 12.0 + y.months && x.delta == y.delta,
         (Obj::Zone(x), Obj::Zone(y)) => x.offset == y.offset,
         (Obj::Global(x), Obj::Global(y)) => x == y,
         _ => false,
@@ -392,11 +398,7 @@ fn order_at<'a>(a: &Obj<'a>, b: &Obj<'a>, sign: &str, depth: usize) -> Result<Op
         (Obj::DateTime(_), Obj::Date(_)) | (Obj::Date(_), Obj::DateTime(_)) => {
             type_error("can't compare datetime.datetime to datetime.date")
         }
-        _ => type_error(format!(
-            "'{sign}' not supported between instances of '{}' and '{}'",
-            a.type_name(),
-            b.type_name()
-        )),
+        _ => type_error(format!("'{sign}' not supported between instances of '{}' and '{}'", a.type_name(), b.type_name())),
     }
 }
 

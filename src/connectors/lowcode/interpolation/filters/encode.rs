@@ -30,7 +30,10 @@ pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<O
             if let Some(kind) = kind
                 && kind.to_str()? != "sha256"
             {
-                return Err(EvalError::value_error(format!("Hash type '{}' is not allowed. Allowed types: sha256", kind.to_str()?)));
+                return Err(EvalError::value_error(format!(
+                    "Hash type '{}' is not allowed. Allowed types: sha256",
+                    kind.to_str()?
+                )));
             }
             let key = hmac::Key::new(hmac::HMAC_SHA256, key.unwrap_or(Obj::None).to_str()?.as_bytes());
             Ok(Obj::str(hex(hmac::sign(&key, value.to_str()?.as_bytes()).as_ref())))

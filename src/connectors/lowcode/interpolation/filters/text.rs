@@ -113,7 +113,8 @@ fn plain<'a>(name: &str, text: &str, value: &Obj<'a>, args: Args<'a>) -> Result<
             let [width, long, wrap, hyphens] =
                 args.bind(name, ["width", "break_long_words", "wrapstring", "break_on_hyphens"], 0)?;
             let _ = hyphens;
-            let wrap = wrap.filter(|it| !matches!(it, Obj::None)).map_or(Ok("\n".to_owned()), |it| need("wrapstring", Some(it)))?;
+            let wrap =
+                wrap.filter(|it| !matches!(it, Obj::None)).map_or(Ok("\n".to_owned()), |it| need("wrapstring", Some(it)))?;
             wrapped(value, count(width, 79)?, long.is_none_or(|it| it.truthy()), &wrap)?
         }
         "urlize" => return type_error("urlize is not supported"),
@@ -144,7 +145,11 @@ fn title(text: &str) -> String {
     let mut first = true;
     for char in text.chars() {
         let breaks = char.is_whitespace() || matches!(char, '-' | '(' | '{' | '[' | '<');
-        if first && !breaks { out.extend(char.to_uppercase()) } else { out.extend(char.to_lowercase()) }
+        if first && !breaks {
+            out.extend(char.to_uppercase())
+        } else {
+            out.extend(char.to_lowercase())
+        }
         first = breaks;
     }
     out
@@ -152,7 +157,8 @@ fn title(text: &str) -> String {
 
 fn strip_tags(text: &str) -> String {
     let mut rest = text.to_owned();
-    while let Some((start, end)) = rest.find("<!--").and_then(|start| Some((start, start + rest.get(start..)?.find("-->")? + 3))) {
+    while let Some((start, end)) = rest.find("<!--").and_then(|start| Some((start, start + rest.get(start..)?.find("-->")? + 3)))
+    {
         rest.replace_range(start..end, "");
     }
     while let Some((start, end)) = rest.find('<').and_then(|start| Some((start, start + rest.get(start..)?.find('>')? + 1))) {
@@ -179,7 +185,8 @@ fn truncate<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
         return Ok(value.clone());
     }
     let cut: String = text.chars().take(length - size).collect();
-    let kept = if kill.is_some_and(|it| it.truthy()) { cut.as_str() } else { cut.rsplit_once(' ').map_or(cut.as_str(), |(it, _)| it) };
+    let kept =
+        if kill.is_some_and(|it| it.truthy()) { cut.as_str() } else { cut.rsplit_once(' ').map_or(cut.as_str(), |(it, _)| it) };
     Ok(Obj::str(format!("{kept}{end}")))
 }
 

@@ -31,9 +31,7 @@ pub(in super::super) fn sorted<'a>(mut pairs: Vec<(Obj<'a>, Obj<'a>)>, reverse: 
 }
 
 fn whole(arg: &Obj<'_>) -> Result<i128, EvalError> {
-    arg.int().ok_or_else(|| {
-        EvalError::type_error(format!("'{}' object cannot be interpreted as an integer", arg.type_name()))
-    })
+    arg.int().ok_or_else(|| EvalError::type_error(format!("'{}' object cannot be interpreted as an integer", arg.type_name())))
 }
 
 pub(super) fn list<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
@@ -95,7 +93,10 @@ fn change<'a>(obj: &Obj<'a>, list: &std::cell::RefCell<Vec<Obj<'a>>>, name: &str
             let at = at.map_or(Ok(-1), |at| whole(&at))?;
             let length = list.borrow().len();
             let Some(at) = position(at, length) else {
-                return Err(EvalError::new("IndexError", if length == 0 { "pop from empty list" } else { "pop index out of range" }));
+                return Err(EvalError::new(
+                    "IndexError",
+                    if length == 0 { "pop from empty list" } else { "pop index out of range" },
+                ));
             };
             return Ok(list.borrow_mut().remove(at));
         }
@@ -198,9 +199,8 @@ pub(in super::super) fn copy<'a>(obj: &Obj<'a>) -> Result<Map<'a>, EvalError> {
         }
         other => {
             for pair in items(other)? {
-                let pair = items(&pair).map_err(|_| {
-                    EvalError::type_error("cannot convert dictionary update sequence element #0 to a sequence")
-                })?;
+                let pair = items(&pair)
+                    .map_err(|_| EvalError::type_error("cannot convert dictionary update sequence element #0 to a sequence"))?;
                 let [key, value] = pair.as_slice() else {
                     return Err(EvalError::value_error("dictionary update sequence element has a wrong length; 2 is required"));
                 };

@@ -29,9 +29,9 @@ fn need<'t>(name: &str, arg: &'t Option<Obj<'_>>) -> Result<&'t str, EvalError> 
 fn number(arg: &Option<Obj<'_>>, default: i128) -> Result<i128, EvalError> {
     match arg {
         None => Ok(default),
-        Some(it) => it.int().ok_or_else(|| {
-            EvalError::type_error(format!("'{}' object cannot be interpreted as an integer", it.type_name()))
-        }),
+        Some(it) => it
+            .int()
+            .ok_or_else(|| EvalError::type_error(format!("'{}' object cannot be interpreted as an integer", it.type_name()))),
     }
 }
 
@@ -103,9 +103,7 @@ pub(in super::super) fn encode(text: &str, encoding: &str) -> Result<Vec<u8>, Ev
             Some(at) => Err(bad(at)),
             None => Ok(text.as_bytes().to_vec()),
         },
-        "latin1" | "iso88591" => {
-            text.chars().enumerate().map(|(at, c)| u8::try_from(c as u32).map_err(|_| bad(at))).collect()
-        }
+        "latin1" | "iso88591" => text.chars().enumerate().map(|(at, c)| u8::try_from(c as u32).map_err(|_| bad(at))).collect(),
         _ => Err(EvalError::new("LookupError", format!("unknown encoding: {encoding}"))),
     }
 }
@@ -113,7 +111,9 @@ pub(in super::super) fn encode(text: &str, encoding: &str) -> Result<Vec<u8>, Ev
 /// Methods without arguments.
 fn plain<'a>(text: &str, name: &str) -> Obj<'a> {
     let all = |test: fn(char) -> bool| Obj::Bool(!text.is_empty() && text.chars().all(test));
-    let cased = |test: fn(&char) -> bool, not: fn(&char) -> bool| Obj::Bool(text.chars().any(|c| test(&c)) && !text.chars().any(|c| not(&c)));
+    let cased = |test: fn(&char) -> bool, not: fn(&char) -> bool| {
+        Obj::Bool(text.chars().any(|c| test(&c)) && !text.chars().any(|c| not(&c)))
+    };
     match name {
         "capitalize" => Obj::str(capitalized(text)),
         "lower" => Obj::str(text.to_lowercase()),
@@ -146,7 +146,11 @@ fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = false;
     for char in text.chars() {
-        if inside { out.extend(char.to_lowercase()) } else { out.extend(char.to_uppercase()) }
+        if inside {
+            out.extend(char.to_lowercase())
+        } else {
+            out.extend(char.to_uppercase())
+        }
         inside = char.is_alphabetic();
     }
     out
@@ -211,7 +215,13 @@ fn split_blank(text: &str, forward: bool, max: usize) -> Vec<&str> {
     }
     if !rest.is_empty() {
         // Python keeps the blanks at the far end of what it did not split.
-        let whole = if parts.len() < max { rest } else if forward { tail(text, rest) } else { head(text, rest) };
+        let whole = if parts.len() < max {
+            rest
+        } else if forward {
+            tail(text, rest)
+        } else {
+            head(text, rest)
+        };
         parts.push(whole);
     }
     if !forward {

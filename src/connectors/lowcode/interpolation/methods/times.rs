@@ -71,7 +71,9 @@ fn zone(arg: Option<Obj<'_>>) -> Result<Option<Zone>, EvalError> {
     match arg {
         None | Some(Obj::None) => Ok(None),
         Some(Obj::Zone(zone)) => Ok(Some((*zone).clone())),
-        Some(other) => type_error(format!("tzinfo argument must be None or of a tzinfo subclass, not type '{}'", other.type_name())),
+        Some(other) => {
+            type_error(format!("tzinfo argument must be None or of a tzinfo subclass, not type '{}'", other.type_name()))
+        }
     }
 }
 
@@ -164,7 +166,8 @@ fn isoformat<'a>(obj: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
     if matches!(obj, Obj::Time(_)) {
         return Ok(Obj::str(clock));
     }
-    let offset = time.zone.as_ref().map_or_else(String::new, |zone| crate::connectors::lowcode::datetime::offset_text(zone.offset, ":"));
+    let offset =
+        time.zone.as_ref().map_or_else(String::new, |zone| crate::connectors::lowcode::datetime::offset_text(zone.offset, ":"));
     Ok(Obj::str(format!("{}{sep}{clock}{offset}", time.date().isoformat())))
 }
 
