@@ -4,6 +4,7 @@ use super::auth::store::Tokens;
 use super::bounds::Bounds;
 use super::error::Failed;
 use super::host::{Host, Reply};
+use super::requester::Rates;
 use super::value::Value;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -32,13 +33,15 @@ pub struct Run<'a> {
     pub cache: ReplyCache,
     /// Tokens that authenticators share; after the command, the config with rotated refresh tokens.
     pub tokens: Tokens,
+    /// The times of calls, for the call rates of the manifest.
+    pub rates: Rates,
 }
 
 impl<'a> Run<'a> {
     /// A command that starts now.
     #[must_use]
     pub fn new(host: &'a dyn Host, config: &'a Value, bounds: &'a Bounds) -> Run<'a> {
-        Run { host, config, bounds, counters: Counters::new(host.now()), cache: ReplyCache::default(), tokens: Tokens::default() }
+        Run { host, config, bounds, counters: Counters::new(host.now()), cache: ReplyCache::default(), tokens: Tokens::default(), rates: Rates::default() }
     }
 
     /// Takes one call from the budget; to be asked before each send.
