@@ -283,7 +283,8 @@ fn tests_neither_sleep_nor_are_ignored() {
 #[test]
 fn every_family_says_everything() {
     let folder = root().join("src/connectors/families");
-    let fields = ["id", "title", "engine", "on_by_default", "resource_ids", "cap", "cap_source", "least_privilege", "source"];
+    let fields =
+        ["id", "title", "engine", "on_by_default", "resource_ids", "cap", "cap_source", "least_privilege", "privilege_source"];
     let mut on: BTreeMap<String, bool> = BTreeMap::new();
     let mut findings = String::new();
     for entry in std::fs::read_dir(folder).unwrap() {

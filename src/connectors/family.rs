@@ -3,8 +3,10 @@
 //! Facts about vendors carry a mark: `[V]` read in the named page, `[K]` known vendor documentation,
 //! `[U]` uncertain until proven against a real tenant, `[-]` follows from the format itself.
 
+use super::saas::spec::Spec;
 use crate::policy::Cap;
 use serde::Deserialize;
+use serde_json::Value;
 use std::sync::LazyLock;
 
 /// One family of `families/*.yaml`.
@@ -12,7 +14,7 @@ use std::sync::LazyLock;
 pub struct Family {
     pub id: &'static str,
     pub title: &'static str,
-    /// The engine's name: `file`, `sql`, `object`, `object_compat`, `openapi`; empty when this build has none.
+    /// The engine's name: `file`, `sql`, `object`, `object_compat`, `openapi`, `lowcode`; empty when this build has none.
     pub engine: &'static str,
     /// In the allowlist that `aam` suggests for a new policy.
     pub on_by_default: bool,
@@ -25,9 +27,11 @@ pub struct Family {
     /// The least privilege to ask the vendor's administrator for, in the vendor's words.
     pub least_privilege: &'static str,
     /// Where `least_privilege` comes from, with the mark.
-    pub source: &'static str,
+    pub privilege_source: &'static str,
     /// The fields of a JSON credential; empty when this build has no engine for the family.
     pub credential: Vec<CredentialField>,
+    /// For the engine `lowcode`.
+    pub spec: Option<&'static Spec>,
 }
 
 /// One field of the JSON object behind a locator.
@@ -69,9 +73,18 @@ struct Wire {
     cap: WireCap,
     cap_source: String,
     least_privilege: String,
-    source: String,
+    privilege_source: String,
     #[serde(default)]
     credential: Vec<WireField>,
+    // What only families of the engine `lowcode` have; all of it or nothing.
+    address: Option<Value>,
+    auth: Option<Value>,
+    identity: Option<Value>,
+    privilege: Option<Value>,
+    errors: Option<Value>,
+    limits: Option<Value>,
+    posts: Option<Value>,
+    source: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +104,11 @@ struct WireField {
 }
 
 /// Reads one family. Its texts live as long as the process; they are read once.
-fn read(text: &str) -> Result<Family, serde_yaml::Error> {
-    let wire: Wire = serde_yaml::from_str(text)?;
+fn read(text: &str) -> Result<Family, String> {
+    // By way of JSON: YAML writes the alternatives of a type as tags, and the files write them as keys.
+    let value: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let mut wire: Wire = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let spec = spec(&mut wire)?;
     let keep = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
     let WireCap { per_second, burst, per_day, concurrency } = wire.cap;
     Ok(Family {
@@ -104,13 +120,40 @@ fn read(text: &str) -> Result<Family, serde_yaml::Error> {
         cap: Cap { per_second, burst, per_day, concurrency },
         cap_source: keep(wire.cap_source),
         least_privilege: keep(wire.least_privilege),
-        source: keep(wire.source),
+        privilege_source: keep(wire.privilege_source),
         credential: wire
             .credential
             .into_iter()
             .map(|field| CredentialField { name: keep(field.name), about: keep(field.about) })
             .collect(),
+        spec,
     })
+}
+
+fn spec(wire: &mut Wire) -> Result<Option<&'static Spec>, String> {
+    let mut form = serde_json::Map::new();
+    for (key, part) in [
+        ("address", &mut wire.address),
+        ("auth", &mut wire.auth),
+        ("identity", &mut wire.identity),
+        ("privilege", &mut wire.privilege),
+        ("errors", &mut wire.errors),
+        ("limits", &mut wire.limits),
+        ("posts", &mut wire.posts),
+        ("source", &mut wire.source),
+    ] {
+        if let Some(part) = part.take() {
+            form.insert(key.to_string(), part);
+        }
+    }
+    if (wire.engine == "lowcode") == form.is_empty() {
+        return Err("the engine lowcode needs address to source, and no other engine has them".to_string());
+    }
+    if form.is_empty() {
+        return Ok(None);
+    }
+    let form = serde_json::from_value(Value::Object(form)).map_err(|error| error.to_string())?;
+    Ok(Some(Box::leak(Box::new(Spec::read(form)?))))
 }
 
 macro_rules! texts {
@@ -187,6 +230,8 @@ mod tests {
         let served: Vec<(&str, &str)> =
             all().iter().filter(|family| !family.engine.is_empty()).map(|family| (family.id, family.engine)).collect();
         let expected = [
+            ("slack", "lowcode"),
+            ("github", "lowcode"),
             ("s3", "object"),
             ("openapi", "openapi"),
             ("jdbc", "sql"),
@@ -203,10 +248,10 @@ mod tests {
     #[test]
     fn every_fact_names_its_source() {
         for family in all() {
-            for text in [family.title, family.resource_ids, family.cap_source, family.least_privilege, family.source] {
+            for text in [family.title, family.resource_ids, family.cap_source, family.least_privilege, family.privilege_source] {
                 assert!(!text.trim().is_empty(), "{}", family.id);
             }
-            assert!(family.source.starts_with('['), "{} has no mark", family.id);
+            assert!(family.privilege_source.starts_with('['), "{} has no mark", family.id);
         }
     }
 

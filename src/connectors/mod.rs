@@ -9,6 +9,7 @@ pub mod file;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
+pub mod saas;
 pub mod sql;
 
 use crate::credentials::Credential;

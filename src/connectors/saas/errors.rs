@@ -1,0 +1,179 @@
+//! From an answer that is no data to a failure: the family's error shapes first, then the rules of HTTP. Pure.
+
+use super::form::{Errors, Rule};
+use crate::credentials::redact;
+use crate::model::{Class, Failure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What was answered, as far as a verdict needs it.
+pub struct Heard<'a> {
+    pub status: u16,
+    /// In any case, as they came.
+    pub headers: &'a [(String, String)],
+    pub body: &'a [u8],
+    pub url: &'a str,
+}
+
+/// Who was asked, for the words.
+pub struct Asked<'a> {
+    /// The family's title.
+    pub title: &'a str,
+    pub resource: &'a str,
+    pub least_privilege: &'a str,
+}
+
+/// Words of a vendor that are longer are cut.
+const LONGEST: usize = 400;
+
+/// The failure that `heard` means; `None` for an answer that is none.
+#[must_use]
+pub fn classify(errors: Option<&Errors>, heard: &Heard<'_>, asked: &Asked<'_>) -> Option<Failure> {
+    let body: Value = serde_json::from_slice(heard.body).unwrap_or(Value::Null);
+    let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
+    match rules.iter().find(|rule| fits(rule, heard, &body)) {
+        Some(rule) => Some(by_rule(rule, errors, heard, &body, asked)),
+        None if heard.status >= 300 => Some(by_status(errors, heard, &body, asked)),
+        None => None,
+    }
+}
+
+fn fits(rule: &Rule, heard: &Heard<'_>, body: &Value) -> bool {
+    let header = |(name, texts): (&String, &Vec<String>)| {
+        header(heard, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| value.contains(text.as_str())))
+    };
+    let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
+    (rule.status.is_empty() || rule.status.contains(&heard.status))
+        && rule.header.iter().all(header)
+        && rule.body.iter().all(value)
+        && (rule.text.is_empty() || says(heard.body, &rule.text))
+}
+
+fn says(body: &[u8], texts: &[String]) -> bool {
+    let body = String::from_utf8_lossy(body).to_lowercase();
+    texts.iter().any(|text| body.contains(&text.to_lowercase()))
+}
+
+fn by_rule(rule: &Rule, errors: Option<&Errors>, heard: &Heard<'_>, body: &Value, asked: &Asked<'_>) -> Failure {
+    let missing = named(&rule.missing, heard, body);
+    let granted = named(&rule.granted, heard, body);
+    let mut parts: BTreeMap<String, String> = BTreeMap::new();
+    parts.insert("resource".to_string(), asked.resource.to_string());
+    parts.insert("missing".to_string(), missing.clone().unwrap_or_else(|| format!("({})", asked.least_privilege)));
+    parts.insert("granted".to_string(), granted.clone().unwrap_or_else(|| "nothing that was named".to_string()));
+    let text = |text: &str| super::address::fill(text, &parts).unwrap_or_else(|_| text.to_string());
+    let class = class(&rule.class).unwrap_or(Class::Remote);
+    let mut detail = words(errors, heard, body);
+    for (what, value) in [("needed", missing), ("provided", granted)] {
+        if let Some(value) = value {
+            detail.push_str(&format!("; {what}: {value}"));
+        }
+    }
+    let failure = Failure::new(class, text(&rule.title), text(&rule.fix)).detail(redact::scrub(&detail));
+    match class {
+        Class::Throttled => failure.after(Duration::from_secs(rule.wait.unwrap_or(60))),
+        _ => failure,
+    }
+}
+
+/// The first of `places` that says something.
+fn named(places: &[String], heard: &Heard<'_>, body: &Value) -> Option<String> {
+    places.iter().find_map(|place| {
+        let text = match place.strip_prefix("header:") {
+            Some(name) => header(heard, name).map(str::to_string),
+            None => match body.pointer(place)? {
+                Value::String(text) => Some(text.clone()),
+                Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
+                _ => None,
+            },
+        }?;
+        let text: String = text.trim().chars().filter(|c| !c.is_control()).take(200).collect();
+        (!text.is_empty()).then_some(text)
+    })
+}
+
+/// What HTTP itself means, where no rule of the family fits.
+fn by_status(errors: Option<&Errors>, heard: &Heard<'_>, body: &Value, asked: &Asked<'_>) -> Failure {
+    let Asked { title, resource, least_privilege } = asked;
+    let detail = words(errors, heard, body);
+    let failure = match heard.status {
+        300..=399 => Failure::new(
+            Class::WrongService,
+            format!("{title} sends this call to another place"),
+            "name the address that answers, in the resource id or as base_url in the policy",
+        ),
+        401 => Failure::new(
+            Class::CredentialRejected,
+            format!("{title} does not accept the credential"),
+            "it is wrong, expired or revoked: make a new one and put it behind the locator",
+        ),
+        403 => Failure::new(
+            Class::PermissionDenied,
+            format!("the credential may not read this of {resource}"),
+            format!("least privilege: {least_privilege}"),
+        ),
+        404 | 410 => Failure::new(
+            Class::NotFound,
+            format!("{title} has no {resource}, or does not show it to this credential"),
+            "correct the resource id; if it is right, give the credential access to it",
+        ),
+        429 => Failure::new(Class::Throttled, format!("{title} asks for fewer calls"), "nothing to do: AAM goes on by itself")
+            .after(Duration::from_secs(60)),
+        status @ 500.. => {
+            Failure::new(Class::Remote, format!("{title} failed with {status}"), "AAM tries again; see the vendor's status page")
+        }
+        status => Failure::new(
+            Class::Remote,
+            format!("{title} does not take this call ({status})"),
+            "see the detail; the API may have changed, or base_url names something else",
+        ),
+    };
+    failure.detail(redact::scrub(&detail))
+}
+
+/// Status and address, and the vendor's own words.
+fn words(errors: Option<&Errors>, heard: &Heard<'_>, body: &Value) -> String {
+    let path = url::Url::parse(heard.url).map(|url| url.path().to_string()).unwrap_or_default();
+    let places = errors.map(|errors| errors.words.as_slice()).unwrap_or_default();
+    let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
+    if said.is_empty() && places.is_empty() {
+        said = ["/message", "/error", "/error/message", "/error_description", "/detail", "/errors/0/message", "/title"]
+            .into_iter()
+            .filter_map(|place| plain(body.pointer(place)?))
+            .collect();
+    }
+    if said.is_empty() {
+        said.push(excerpt(heard.body));
+    }
+    let said: String = said.join(": ").chars().take(LONGEST).collect();
+    format!("{} for {path}: {said}", heard.status).trim_end_matches([':', ' ']).to_string()
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The beginning of a body; scrubbed before it is cut, because half a secret would not be recognised.
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body));
+    redact::scrub(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+}
+
+fn header<'a>(heard: &Heard<'a>, name: &str) -> Option<&'a str> {
+    heard.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// The class of a word.
+#[must_use]
+pub fn class(word: &str) -> Option<Class> {
+    Class::ALL.into_iter().find(|class| class.word() == word)
+}
+
+#[cfg(test)]
+#[path = "errors_tests.rs"]
+mod tests;

@@ -1,0 +1,106 @@
+//! Whether the answer of the identity call names what the resource id names. Pure.
+
+use super::address::fill;
+use super::form::{Identity, Normal};
+use crate::model::{Class, Evidence, Failure};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Holds `record` against the parts of the connection; answers the fields to show.
+///
+/// # Errors
+/// `WrongService` naming what was met and what was asked for.
+pub fn prove(rule: &Identity, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<Evidence, Failure> {
+    let mut evidence = Evidence::new();
+    for field in &rule.matches {
+        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unfillable(&part))?;
+        let met = text(record.pointer(&field.field));
+        if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
+            return Err(other(&field.field, met.as_deref(), &wanted, title));
+        }
+        evidence.insert("matched".to_string(), format!("{} is {wanted}", name(&field.field)).into());
+    }
+    for pointer in &rule.show {
+        if let Some(value) = text(record.pointer(pointer)) {
+            evidence.insert(name(pointer), value.into());
+        }
+    }
+    Ok(evidence)
+}
+
+fn other(field: &str, met: Option<&str>, wanted: &str, title: &str) -> Failure {
+    let field = name(field);
+    let met = met.map_or(format!("no {field}"), |met| format!("{field} {met}"));
+    Failure::new(
+        Class::WrongService,
+        format!("{title} answers as {met}, and the resource id names {wanted}"),
+        "correct resource_ids, or use the credential of that resource",
+    )
+}
+
+/// The text in the form in which two of its kind are compared.
+fn normal(form: Normal, text: &str) -> String {
+    match form {
+        Normal::Exact => text.to_string(),
+        Normal::Caseless => text.to_lowercase(),
+        Normal::First15 => text.chars().take(15).collect(),
+        Normal::Alphanumeric => text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect(),
+    }
+}
+
+/// A text or number, short enough for evidence.
+fn text(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::String(text) if !text.is_empty() => Some(text.chars().take(200).collect()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn name(pointer: &str) -> String {
+    pointer.trim_start_matches('/').replace('/', ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::form::Match;
+    use super::*;
+    use serde_json::json;
+
+    fn proven(normal: Normal, met: &Value, wanted: &str) -> Result<Evidence, Failure> {
+        let rule = Identity {
+            kind: String::new(),
+            stream: String::new(),
+            matches: vec![Match { field: "/login".to_string(), equals: "{org}".to_string(), normal }],
+            show: vec!["/id".to_string(), "/none".to_string()],
+        };
+        prove(&rule, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub")
+    }
+
+    #[test]
+    fn names_match_in_their_normal_form() {
+        for (normal, met, wanted, fine) in [
+            (Normal::Exact, "T01", "T01", true),
+            (Normal::Exact, "T01", "t01", false),
+            (Normal::Caseless, "Acme", "aCME", true),
+            (Normal::First15, "00D000000000001AAA", "00D000000000001", true),
+            (Normal::First15, "00D000000000002AAA", "00D000000000001", false),
+            (Normal::Alphanumeric, "123456_SB1", "123456-sb1", true),
+            (Normal::Alphanumeric, "1234567_SB1", "123456-sb1", false),
+        ] {
+            assert_eq!(proven(normal, &json!({"login": met}), wanted).is_ok(), fine, "{met} {wanted}");
+        }
+    }
+
+    #[test]
+    fn what_was_met_is_named() {
+        let evidence = proven(Normal::Caseless, &json!({"login": "Acme", "id": 7}), "acme").unwrap();
+        assert_eq!(Value::Object(evidence), json!({"matched": "login is acme", "id": "7"}));
+        let failure = proven(Normal::Caseless, &json!({"login": "other"}), "acme").unwrap_err();
+        assert_eq!(failure.class, Class::WrongService);
+        assert_eq!(failure.title, "GitHub answers as login other, and the resource id names acme");
+        for nothing in [json!({}), json!(null), json!({"login": null}), json!({"login": ["acme"]}), json!({"login": ""})] {
+            assert!(proven(Normal::Caseless, &nothing, "acme").unwrap_err().title.contains("no login"), "{nothing}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The vendor's own budget, as its headers tell it: AAM takes a share and leaves the rest to people.
+
+use super::form::Limit;
+use crate::model::Timestamp;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// An onboarding costs at most about so many calls. A smaller share would let nobody finish one.
+const ONBOARDING: u64 = 12;
+/// Two answers of one window may tell its end a little apart.
+const SAME: Duration = Duration::from_secs(3);
+/// Windows that are kept; beyond it the oldest go.
+const KEPT: usize = 4096;
+
+/// One window of one budget.
+struct Window {
+    ends: Timestamp,
+    used: u64,
+}
+
+/// What AAM used of the windows that are open now, by account and bucket.
+#[derive(Default)]
+pub struct Windows(Mutex<HashMap<String, Vec<Window>>>);
+
+/// The share is used up.
+#[derive(Debug, PartialEq)]
+pub struct Spent {
+    pub wait: Duration,
+    /// For people.
+    pub words: String,
+}
+
+impl Windows {
+    /// Counts one call of `account` whose answer had `headers` (names in lower case).
+    pub fn count(&self, limit: &Limit, account: &str, headers: &[(String, String)], now: Timestamp) -> Option<Spent> {
+        let find = |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+        let most: u64 = find(&limit.limit)?.parse().ok()?;
+        let ends = ends(find(&limit.reset)?, now)?;
+        let bucket = find(&limit.bucket).unwrap_or_default();
+        let used = self.add(&format!("{account}|{}|{bucket}", limit.window), ends, now);
+        let left = find(&limit.remaining).and_then(|text| text.parse::<u64>().ok());
+        let share = share(most, limit.share);
+        if used < share && left != Some(0) {
+            return None;
+        }
+        let words = match left {
+            Some(0) => format!("all {most} calls of this {} are used", limit.window),
+            _ => format!("aam used its {share} of the {most} calls of this {}", limit.window),
+        };
+        Some(Spent { wait: ends.since(now), words })
+    }
+
+    fn add(&self, key: &str, ends: Timestamp, now: Timestamp) -> u64 {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() > KEPT {
+            all.retain(|_, windows| windows.iter().any(|window| window.ends > now));
+        }
+        let windows = all.entry(key.to_string()).or_default();
+        windows.retain(|window| window.ends > now);
+        match windows.iter_mut().find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= SAME) {
+            Some(window) => window.used += 1,
+            None => windows.push(Window { ends, used: 1 }),
+        }
+        windows.iter().find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= SAME).map_or(1, |window| window.used)
+    }
+}
+
+/// The calls that AAM may make of `most`.
+fn share(most: u64, share: f64) -> u64 {
+    // A limit is far below 2^53, and the share is between 0 and 1.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let part = (most as f64 * share.clamp(0.0, 1.0)) as u64;
+    part.max(ONBOARDING)
+}
+
+/// Seconds since 1970, or from now.
+fn ends(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let seconds: i64 = text.parse().ok()?;
+    let at = if seconds >= 1_000_000_000 {
+        Timestamp(seconds.checked_mul(1000)?)
+    } else {
+        now.plus(Duration::from_secs(u64::try_from(seconds).ok()?))
+    };
+    (at > now).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp(1_794_160_800_000);
+
+    fn limit() -> Limit {
+        let text = |text: &str| text.to_string();
+        Limit {
+            window: text("hour"),
+            limit: text("x-limit"),
+            remaining: text("x-left"),
+            reset: text("x-reset"),
+            bucket: text("x-bucket"),
+            share: 0.10,
+        }
+    }
+
+    fn answer(most: u64, left: u64, ends: i64, bucket: &str) -> Vec<(String, String)> {
+        [
+            ("X-Limit", most.to_string()),
+            ("x-left", left.to_string()),
+            ("x-reset", ends.to_string()),
+            ("x-bucket", bucket.to_string()),
+        ]
+        .map(|(name, value)| (name.to_string(), value))
+        .to_vec()
+    }
+
+    #[test]
+    fn a_tenth_of_the_window_is_used_and_then_waited_for() {
+        let (windows, ends) = (Windows::default(), NOW.0 / 1000 + 600);
+        for call in 1..=20_u64 {
+            let spent = windows.count(&limit(), "a", &answer(200, 200 - call, ends + i64::from(call % 2 == 0), "core"), NOW);
+            assert_eq!(spent.is_some(), call == 20, "{call}");
+            if let Some(spent) = spent {
+                assert_eq!(spent.words, "aam used its 20 of the 200 calls of this hour");
+                assert!((599..=601).contains(&spent.wait.as_secs()));
+            }
+        }
+        assert_eq!(windows.count(&limit(), "a", &answer(200, 100, ends, "search"), NOW), None, "another bucket");
+        assert_eq!(windows.count(&limit(), "b", &answer(200, 100, ends, "core"), NOW), None, "another account");
+        assert_eq!(
+            windows.count(&limit(), "a", &answer(200, 100, ends + 3600, "core"), NOW.plus(Duration::from_secs(700))),
+            None,
+            "the next window"
+        );
+    }
+
+    #[test]
+    fn a_spent_budget_and_small_ones() {
+        let ends = NOW.0 / 1000 + 60;
+        let spent = Windows::default().count(&limit(), "a", &answer(5000, 0, ends, ""), NOW).unwrap();
+        assert_eq!(spent.words, "all 5000 calls of this hour are used");
+        let small = Windows::default();
+        assert!((1..=11).all(|_| small.count(&limit(), "a", &answer(60, 50, ends, ""), NOW).is_none()), "one onboarding fits");
+        assert!(small.count(&limit(), "a", &answer(60, 50, ends, ""), NOW).is_some());
+        assert_eq!(Windows::default().count(&limit(), "a", &[], NOW), None);
+        assert_eq!(
+            Windows::default().count(&limit(), "a", &answer(10, 0, NOW.0 / 1000 - 5, ""), NOW),
+            None,
+            "a window that is over"
+        );
+        assert_eq!(Windows::default().count(&limit(), "a", &answer(10, 0, 30, ""), NOW).unwrap().wait, Duration::from_secs(30));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_survived(limit_text in "\\PC{0,24}", reset in "\\PC{0,24}", left in "-?[0-9]{0,24}") {
+            let headers: Vec<(String, String)> = [("x-limit", limit_text), ("x-reset", reset), ("x-left", left)].map(|(k, v)| (k.to_string(), v)).to_vec();
+            let _ = Windows::default().count(&limit(), "a", &headers, NOW);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! From the grants that a vendor names to a verdict of three values. Pure.
+
+use super::form;
+use crate::model::Privilege;
+
+/// The verdict for `grants`, as the vendor wrote them; `None`: it named none.
+#[must_use]
+pub fn verdict(rules: &form::Privilege, grants: Option<&str>) -> Privilege {
+    let unknown = |reason: String| Privilege::Unknown { reason };
+    let Some(grants) = grants else { return unknown(rules.absent.trim().to_string()) };
+    let separator = if rules.separator.is_empty() { "," } else { rules.separator.as_str() };
+    let grants: Vec<&str> = grants.split(separator).map(str::trim).filter(|grant| !grant.is_empty()).collect();
+    let any = |globs: &[String], grant: &str| globs.iter().any(|glob| fits(glob, grant));
+    let over: Vec<String> = grants.iter().filter(|grant| any(&rules.over, grant)).map(|grant| short(grant)).collect();
+    if !over.is_empty() {
+        return Privilege::Over { grants: over };
+    }
+    let strange: Vec<String> = grants.iter().filter(|grant| !any(&rules.ok, grant)).map(|grant| short(grant)).collect();
+    match strange.is_empty() {
+        // No grant at all is less than reading.
+        true => Privilege::Ok,
+        false => unknown(format!("aam does not know what {} allows", strange.join(", "))),
+    }
+}
+
+/// `*` stands for any text; everything else is compared as it is.
+#[must_use]
+pub fn fits(glob: &str, text: &str) -> bool {
+    let mut pieces = glob.split('*');
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut pieces: Vec<&str> = pieces.collect();
+    let Some(last) = pieces.pop() else { return rest.is_empty() };
+    for piece in pieces {
+        match rest.split_once(piece) {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// A grant is a word; what is longer is none.
+fn short(grant: &str) -> String {
+    grant.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn judge(family: &str, grants: Option<&str>) -> Privilege {
+        verdict(&spec::of(crate::connectors::family::find(family).unwrap()).unwrap().form.privilege, grants)
+    }
+
+    #[test]
+    fn scopes_of_github_and_slack_are_told_apart() {
+        let over = |grants: &[&str]| Privilege::Over { grants: grants.iter().map(|grant| (*grant).to_string()).collect() };
+        assert_eq!(judge("github", Some("read:org, read:user")), Privilege::Ok);
+        assert_eq!(judge("github", Some("")), Privilege::Ok);
+        assert_eq!(judge("github", Some("repo, read:org, admin:org_hook")), over(&["repo", "admin:org_hook"]));
+        assert!(matches!(judge("github", None), Privilege::Unknown { reason } if reason.contains("fine-grained")));
+        assert!(
+            matches!(judge("github", Some("read:org,brand_new")), Privilege::Unknown { reason } if reason.contains("brand_new"))
+        );
+        assert_eq!(judge("slack", Some("team:read,channels:read,users:read")), Privilege::Ok);
+        assert_eq!(
+            judge("slack", Some("channels:read,channels:history,chat:write.public,files:read,admin.users:read")),
+            over(&["channels:history", "chat:write.public", "files:read", "admin.users:read"])
+        );
+        assert!(matches!(judge("slack", None), Privilege::Unknown { .. }));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (glob, text, fine) in [
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("a*", "a", true),
+            ("*:write", "chat:write", true),
+            ("*:write", "chat:writer", false),
+            ("a*b*c", "a-b-c", true),
+            ("a*b*c", "acb", false),
+            ("*", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(fits(glob, text), fine, "{glob} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_grant_that_is_over_is_never_ok(grant in "[a-z:.]{1,12}", others in proptest::collection::vec("[a-z:]{1,8}", 0..4)) {
+            let rules = form::Privilege {
+                header: String::new(), field: String::new(), separator: ",".to_string(), absent: String::new(),
+                ok: vec!["*".to_string()], over: vec![grant.clone()],
+            };
+            let mut all = others;
+            all.push(grant.clone());
+            let over = matches!(verdict(&rules, Some(&all.join(" , "))), Privilege::Over { grants } if grants.contains(&grant));
+            prop_assert!(over);
+        }
+    }
+}

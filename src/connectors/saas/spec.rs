@@ -1,0 +1,50 @@
+//! The families of this engine, read once: form, patterns and the manifest's text.
+
+use super::address::Patterns;
+use super::form::Form;
+use crate::connectors::Family;
+
+/// A family that the low-code engine serves.
+#[derive(Debug)]
+pub struct Spec {
+    pub form: Form,
+    pub patterns: Patterns,
+    /// The manifest as text, for the interpreter's loader. JSON is YAML.
+    pub manifest: String,
+}
+
+impl Spec {
+    /// Compiles what a form says.
+    ///
+    /// # Errors
+    /// Words about what does not fit together.
+    pub fn read(form: Form) -> Result<Spec, String> {
+        let patterns = Patterns::read(&form)?;
+        let names: Vec<&str> = form.source["streams"]
+            .as_array()
+            .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())
+            .unwrap_or_default();
+        let kinds = || form.address.kinds.iter();
+        let asked = kinds()
+            .flat_map(|kind| &kind.streams)
+            .chain(form.auth.iter().map(|way| &way.health))
+            .chain(form.identity.iter().map(|rule| &rule.stream));
+        if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(format!("source has no stream {missing}"));
+        }
+        if let Some(kind) = kinds().find(|kind| !form.identity.iter().any(|rule| rule.kind == kind.name)) {
+            return Err(format!("the kind {} has no identity", kind.name));
+        }
+        if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
+            return Err(format!("there is no class {}", rule.class));
+        }
+        let manifest = form.source.to_string();
+        Ok(Spec { form, patterns, manifest })
+    }
+}
+
+/// The form of `family`, if this engine serves it.
+#[must_use]
+pub fn of(family: &'static Family) -> Option<&'static Spec> {
+    family.spec
+}
