@@ -13,6 +13,7 @@
 
 pub mod auth;
 pub mod bounds;
+pub mod catalog;
 pub mod component;
 pub mod context;
 pub mod datetime;
@@ -23,6 +24,7 @@ pub mod errors;
 pub mod extraction;
 pub mod host;
 pub mod interpolation;
+pub mod json_schema;
 pub mod literal;
 pub mod load;
 pub mod node;
@@ -36,9 +38,11 @@ pub mod requester;
 pub mod response;
 pub mod retriever;
 pub mod scalar;
+pub mod schema;
 pub mod secrets;
 pub mod slicing;
 pub mod source;
+pub mod spec;
 pub mod stream;
 pub mod url;
 pub mod validate;
