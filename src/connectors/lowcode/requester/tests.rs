@@ -132,7 +132,14 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
             Err(failed) => dict([
                 ("error", failed.class.into()),
                 ("message", failed.message.into()),
-                ("type", if ["AirbyteTracedException", "ResponseKeysMaxRecurtionReached"].contains(&failed.class) { failed.failure_type.word().into() } else { Value::None }),
+                (
+                    "type",
+                    if ["AirbyteTracedException", "ResponseKeysMaxRecurtionReached"].contains(&failed.class) {
+                        failed.failure_type.word().into()
+                    } else {
+                        Value::None
+                    },
+                ),
             ]),
         });
     }
