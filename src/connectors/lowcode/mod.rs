@@ -14,6 +14,7 @@
 pub mod auth;
 pub mod bounds;
 pub mod catalog;
+pub mod commands;
 pub mod component;
 pub mod config_rules;
 pub mod context;
@@ -34,6 +35,7 @@ pub mod pagination;
 pub mod parameters;
 pub mod problem;
 pub mod protocol;
+pub mod reading;
 pub mod refs;
 pub mod request;
 pub mod requester;
