@@ -5,7 +5,7 @@
 
 use crate::outcome::Outcome;
 use aam::connectors::lowcode::bounds::Bounds;
-use aam::connectors::lowcode::context::{Context, Limits, Run};
+use aam::connectors::lowcode::context::{Context, Limits, ReplyCache, Run};
 use aam::connectors::lowcode::error::Failed;
 use aam::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
 use aam::connectors::lowcode::load::load;
@@ -23,6 +23,7 @@ use std::time::Duration;
 const OF_THE_CLIENT: [&str; 5] = ["user-agent", "accept-encoding", "accept", "connection", "content-length"];
 
 /// Answers in the order of the script and keeps what was asked.
+#[derive(Default)]
 struct Script {
     bodies: Mutex<VecDeque<Value>>,
     calls: Mutex<Vec<Call>>,
@@ -35,12 +36,14 @@ impl Host for Script {
         let next = self.bodies.lock().unwrap().pop_front();
         ready(match next {
             Some(body) => {
-                let json = ("Content-Type".to_owned(), "application/json".to_owned());
+                let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+                let link = header("Link", "<https://api.example.invalid/next?page=2>; rel=\"next\"");
+                let headers = vec![header("Content-Type", "application/json"), link];
                 let body = match body {
                     Value::Str(text) => text.as_bytes().to_vec(),
                     other => serde_json::to_vec(&other).unwrap(),
                 };
-                Ok(Reply { status: 200, headers: vec![json], body, url })
+                Ok(Reply { status: 200, headers, body, url })
             }
             None => Err(NoReply { kind: NoReplyKind::Refused, message: "the script is over".into(), source: None }),
         })
@@ -75,8 +78,19 @@ pub fn run(data: &Path) -> Outcome {
         let config = json(&data.join("catalogs").join(format!("{name}.json"))).get("config").cloned().unwrap_or_default();
         let reads = json(&file);
         let Some(Value::Dict(streams)) = reads.get("streams") else { continue };
+        let bounds = Bounds { calls: 10_000, slices: 100_000, parent_records: 100_000, pages: 1000, ..Bounds::default() };
+        let host = Script::default();
+        // One command for all streams of a manifest: a rotated token stays.
+        let mut command = Run::new(&host, &config, &bounds);
+        command.limits = Limits { slices: Some(2), pages: Some(2), records: None };
+        // The data was made without the cache of parent streams.
+        command.cache = ReplyCache::off();
+        let manifest = load(&text, &name, &bounds);
         for (stream, expected) in streams {
-            let differences = compare(&name, &text, &config, stream, expected);
+            let differences = match &manifest {
+                Ok(manifest) => compare(&manifest.root, &command, &host, stream, expected),
+                Err(problems) => Some(format!("not loaded: {:?}", problems.first().map(ToString::to_string))),
+            };
             outcome.case(differences.is_none(), || format!("{name} {stream}: {}", differences.unwrap_or_default()));
         }
     }
@@ -84,26 +98,19 @@ pub fn run(data: &Path) -> Outcome {
 }
 
 /// What differs, or nothing.
-fn compare(name: &str, text: &str, config: &Value, stream: &str, expected: &Value) -> Option<String> {
+fn compare(manifest: &Value, command: &Run<'_>, host: &Script, stream: &str, expected: &Value) -> Option<String> {
     let requests = expected.get("requests").and_then(Value::as_list).unwrap_or_default();
-    let bodies = requests.iter().map(|it| it.get("response").cloned().unwrap_or_default()).collect();
-    let host = Script { bodies: Mutex::new(bodies), calls: Mutex::new(Vec::new()) };
-    let bounds = Bounds { records: 100_000, slices: 100_000, parent_records: 100_000, pages: 1000, ..Bounds::default() };
-    let manifest = match load(text, name, &bounds) {
-        Ok(manifest) => manifest,
-        Err(problems) => return Some(format!("not loaded: {:?}", problems.first().map(ToString::to_string))),
-    };
-    let context = Context { manifest: &manifest.root, config, host: &host, bounds: &bounds };
-    let mut command = Run::new(&host, config, &bounds);
-    command.limits = Limits { slices: Some(2), pages: Some(2), records: None };
+    *host.bodies.lock().unwrap() = requests.iter().map(|it| it.get("response").cloned().unwrap_or_default()).collect();
+    host.calls.lock().unwrap().clear();
+    let context = Context { manifest, config: command.config, host, bounds: command.bounds };
     let mut records = Vec::new();
     let result = futures_util::FutureExt::now_or_never(async {
-        let source = Source::build_all(&context, &command).await?;
+        let source = Source::build_all(&context, command).await?;
         let stream = source.stream(stream).ok_or_else(|| Failed::system("KeyError", "no such stream"))?;
-        read(stream, &command, &mut records).await
+        read(stream, command, &mut records).await
     });
     let result = result.unwrap_or_else(|| Err(Failed::system("Pending", "the script waits")));
-    let calls = host.calls.into_inner().unwrap();
+    let calls = std::mem::take(&mut *host.calls.lock().unwrap());
     let error = expected.get("error").map(Value::to_str);
     differ_in_requests(requests, &calls)
         .or_else(|| match (&error, &result) {
@@ -122,11 +129,7 @@ fn compare(name: &str, text: &str, config: &Value, stream: &str, expected: &Valu
 
 async fn read(stream: &Stream, run: &Run<'_>, records: &mut Vec<Value>) -> Result<(), Failed> {
     let mut slices = stream.slices(run)?;
-    let mut all = Vec::new();
     while let Some(slice) = slices.next().await? {
-        all.push(slice);
-    }
-    for slice in all {
         let mut page = stream.records(run, slice).await?;
         while let Some(record) = page.next().await? {
             records.push(record);
