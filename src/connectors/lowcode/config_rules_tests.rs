@@ -51,8 +51,8 @@ fn migrations_come_before_transformations_and_are_told() {
 #[test]
 fn conditions_see_the_value() {
     let manifest = manifest(
-        "transformations: [{type: ConfigAddFields, condition: \"{{ value == 'yes' }}\", fields: [\
-         {type: AddedFieldDefinition, path: [a], value: 'yes'}, {type: AddedFieldDefinition, path: [b], value: 'no'}]}]",
+        "transformations: [{type: ConfigAddFields, condition: '{{ value }}', fields: [\
+         {type: AddedFieldDefinition, path: [a], value: 'yes'}, {type: AddedFieldDefinition, path: [b], value: 'False'}]}]",
     );
     assert_eq!(
         normalise(&manifest, &value(r#"{"x": 1}"#), &Nobody, &Bounds::default()).unwrap().config.repr(),

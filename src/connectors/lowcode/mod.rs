@@ -14,6 +14,7 @@
 pub mod auth;
 pub mod bounds;
 pub mod catalog;
+pub mod check;
 pub mod commands;
 pub mod component;
 pub mod config_rules;

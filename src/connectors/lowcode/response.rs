@@ -164,7 +164,3 @@ fn link(part: &str, quotes: &[char]) -> Dict {
     }
     link
 }
-
-#[cfg(test)]
-#[path = "response_tests.rs"]
-mod tests;
