@@ -64,7 +64,13 @@ impl Inputs {
             manifest.runnable().map_err(|problems| refused(&problems))?;
         }
         let normalised = config_rules::normalise(&manifest, &config, host, &bounds).map_err(Trouble::from)?;
-        Ok(Inputs { manifest, config: normalised.config, migrated: normalised.migrated, bounds, config_file: files.config.clone() })
+        Ok(Inputs {
+            manifest,
+            config: normalised.config,
+            migrated: normalised.migrated,
+            bounds,
+            config_file: files.config.clone(),
+        })
     }
 
     /// Where a read stops by itself.
@@ -88,9 +94,10 @@ impl Inputs {
         let Some(path) = &self.config_file else { return };
         let (level, words) = match replace(path, &serde_json::to_string_pretty(config).unwrap_or_default()) {
             Ok(()) => (Level::Info, format!("the source replaced its refresh token; {} holds the new one", path.display())),
-            Err(error) => {
-                (Level::Error, format!("the source replaced its refresh token, and {} cannot be written: {error}", path.display()))
-            }
+            Err(error) => (
+                Level::Error,
+                format!("the source replaced its refresh token, and {} cannot be written: {error}", path.display()),
+            ),
         };
         out(Message::log(level, words));
         out(Message::Control(Control { config: config.clone(), emitted_at: host.now().as_millisecond() }));
