@@ -1,9 +1,8 @@
 //! Runs a template.
 
-use super::args::Args;
-use super::ast::{CallArgs, Expr, Stmt, Target};
-use super::object::{Key, Loop, MacroObj, Map, Obj, type_error, undefined};
-use super::{EvalError, Scope, access, filters, jinja_tests, macros, methods, ops};
+use super::ast::{Expr, Stmt, Target};
+use super::object::{Key, Loop, MacroObj, Map, Obj, undefined};
+use super::{EvalError, Scope, access, filters, jinja_tests, macros, ops};
 use crate::connectors::lowcode::value::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -15,9 +14,9 @@ const DEPTH: usize = 60;
 
 pub(super) struct Eval<'a> {
     pub(super) scope: &'a Scope<'a>,
-    frames: Vec<HashMap<Arc<str>, Obj<'a>>>,
+    pub(super) frames: Vec<HashMap<Arc<str>, Obj<'a>>>,
     steps: u64,
-    depth: usize,
+    pub(super) depth: usize,
     /// Lists and dicts of the scope that the template changed, by their address.
     thawed: Vec<(*const Value, Obj<'a>)>,
     /// Texts of filter blocks that are being evaluated.
@@ -45,7 +44,7 @@ impl<'a> Eval<'a> {
         Ok(())
     }
 
-    fn enter(&mut self) -> Result<(), EvalError> {
+    pub(super) fn enter(&mut self) -> Result<(), EvalError> {
         self.depth += 1;
         if self.depth > DEPTH {
             return Err(EvalError::new("RecursionError", "maximum recursion depth exceeded"));
@@ -53,7 +52,7 @@ impl<'a> Eval<'a> {
         Ok(())
     }
 
-    fn body(&mut self, body: &'a [Stmt], out: &mut String) -> Result<(), EvalError> {
+    pub(super) fn body(&mut self, body: &'a [Stmt], out: &mut String) -> Result<(), EvalError> {
         self.enter()?;
         for statement in body {
             self.tick(1)?;
@@ -132,7 +131,13 @@ impl<'a> Eval<'a> {
         value
     }
 
-    fn for_loop(&mut self, code: &'a super::ast::For, items: &Obj<'a>, depth: i128, out: &mut String) -> Result<(), EvalError> {
+    pub(super) fn for_loop(
+        &mut self,
+        code: &'a super::ast::For,
+        items: &Obj<'a>,
+        depth: i128,
+        out: &mut String,
+    ) -> Result<(), EvalError> {
         let mut items = ops::items(items)?;
         self.tick(items.len())?;
         if let Some(test) = &code.test {
@@ -211,7 +216,7 @@ impl<'a> Eval<'a> {
     }
 
     /// What a list or dict of the scope has become.
-    fn current(&self, obj: Obj<'a>) -> Obj<'a> {
+    pub(super) fn current(&self, obj: Obj<'a>) -> Obj<'a> {
         match obj {
             Obj::Ref(value) => {
                 let thawed = self.thawed.iter().find(|(at, _)| std::ptr::eq(*at, value));
@@ -334,7 +339,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    fn exprs(&mut self, items: &'a [Expr]) -> Result<Vec<Obj<'a>>, EvalError> {
+    pub(super) fn exprs(&mut self, items: &'a [Expr]) -> Result<Vec<Obj<'a>>, EvalError> {
         items.iter().map(|item| self.expr(item)).collect()
     }
 
@@ -366,115 +371,6 @@ impl<'a> Eval<'a> {
         self.scope.lookup("headers.insensitive")?;
         headers.as_dict()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
-
-    fn args(&mut self, args: &'a CallArgs) -> Result<Args<'a>, EvalError> {
-        let mut positional = self.exprs(&args.positional)?;
-        if let Some(star) = &args.star {
-            positional.extend(ops::items(&self.expr(star)?)?);
-        }
-        let mut named = Vec::with_capacity(args.named.len());
-        for (name, value) in &args.named {
-            named.push((Arc::clone(name), self.expr(value)?));
-        }
-        if let Some(double) = &args.double_star {
-            let dict = self.expr(double)?;
-            if !dict.is_dict() {
-                return type_error("argument after ** must be a mapping");
-            }
-            for key in ops::items(&dict)? {
-                let Some(name) = key.text().cloned() else { return type_error("keywords must be strings") };
-                named.push((name, access::dict_get(&dict, &key)?.unwrap_or(Obj::None)));
-            }
-        }
-        Ok(Args { positional, named })
-    }
-
-    fn call_expr(&mut self, callee: &'a Expr, args: &'a CallArgs) -> Result<Obj<'a>, EvalError> {
-        let callee = self.expr(callee)?;
-        let args = self.args(args)?;
-        self.call(&callee, args)
-    }
-
-    pub(super) fn call(&mut self, callee: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
-        match callee {
-            Obj::Undefined(message) => Err(EvalError::new("UndefinedError", &**message)),
-            Obj::Global(name) => macros::call(self, name, args),
-            Obj::Method(method) => {
-                let found = methods::call(self, &method.0, method.1, args)?;
-                Ok(self.current(found))
-            }
-            Obj::Macro(code) => self.call_macro(code, args),
-            Obj::Loop(state) => self.call_loop(state, args),
-            Obj::Joiner(state) => {
-                let mut state = state.borrow_mut();
-                let used = std::mem::replace(&mut state.1, true);
-                Ok(if used { Obj::Str(Arc::clone(&state.0)) } else { Obj::str("") })
-            }
-            other => type_error(format!("'{}' object is not callable", other.type_name())),
-        }
-    }
-
-    fn call_loop(&mut self, state: &Rc<RefCell<Loop<'a>>>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
-        let [items] = args.positional("loop", 1)?;
-        let (code, depth) = {
-            let state = state.borrow();
-            (state.recursive, state.depth)
-        };
-        let Some(code) = code else { return type_error("The loop must have the 'recursive' marker to be called recursively.") };
-        let mut out = String::new();
-        self.for_loop(code, &items.unwrap_or(Obj::None), depth + 1, &mut out)?;
-        Ok(Obj::str(out))
-    }
-
-    fn call_macro(&mut self, made: &MacroObj<'a>, mut args: Args<'a>) -> Result<Obj<'a>, EvalError> {
-        self.enter()?;
-        let code = made.code;
-        let mut frame: HashMap<Arc<str>, Obj<'a>> = HashMap::new();
-        let mut given = std::mem::take(&mut args.positional).into_iter();
-        let caller = args.named.iter().position(|(name, _)| &**name == "caller").map(|at| args.named.swap_remove(at).1);
-        frame.insert("caller".into(), caller.or_else(|| made.caller.clone()).unwrap_or_else(|| undefined("No caller defined")));
-        for (name, default) in &code.args {
-            let named = args.named.iter().position(|(it, _)| it == name).map(|at| args.named.swap_remove(at).1);
-            let value = match (given.next(), named) {
-                (Some(_), Some(_)) => return type_error(format!("macro '{}' got multiple values for '{name}'", code.name)),
-                (Some(value), None) | (None, Some(value)) => value,
-                (None, None) => match default {
-                    Some(default) => self.expr(default)?,
-                    None => undefined(format!("parameter '{name}' was not provided")),
-                },
-            };
-            frame.insert(Arc::clone(name), value);
-        }
-        let rest: Vec<Obj<'a>> = given.collect();
-        if !rest.is_empty() && !mentions(&code.body, "varargs") {
-            return type_error(format!("macro '{}' takes not more than {} argument(s)", code.name, code.args.len()));
-        }
-        if let Some((name, _)) = args.named.first()
-            && !mentions(&code.body, "kwargs")
-        {
-            return type_error(format!("macro '{}' takes no keyword argument '{name}'", code.name));
-        }
-        let mut kwargs = Map::new();
-        for (name, value) in args.named {
-            insert(&mut kwargs, Obj::Str(name), value)?;
-        }
-        frame.insert("varargs".into(), Obj::tuple(rest));
-        frame.insert("kwargs".into(), Obj::dict(kwargs));
-        // A macro sees the template's own names, not those of its caller.
-        let rest = self.frames.split_off(1);
-        self.frames.push(frame);
-        let mut out = String::new();
-        let result = self.body(&code.body, &mut out);
-        self.frames.truncate(1);
-        self.frames.extend(rest);
-        self.depth -= 1;
-        result.map(|()| Obj::str(out))
-    }
-}
-
-/// Whether the debug form of the body names `name`: macros collect what they name only.
-fn mentions(body: &[Stmt], name: &str) -> bool {
-    format!("{body:?}").contains(&format!("Name({name:?})"))
 }
 
 /// `map[key] = value`; a known key keeps its first form.

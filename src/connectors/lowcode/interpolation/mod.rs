@@ -6,6 +6,7 @@
 mod access;
 mod args;
 mod ast;
+mod calls;
 mod eval;
 mod expressions;
 mod fast;
@@ -20,8 +21,11 @@ mod methods;
 mod object;
 mod ops;
 mod parser;
+mod percent;
 mod regex;
 mod symbols;
+#[cfg(test)]
+mod tests;
 
 pub use interpolated::{
     InterpolatedAny, InterpolatedBoolean, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType,

@@ -2,7 +2,7 @@
 
 use super::ast::{Cmp, Op, Sign};
 use super::object::{Obj, type_error};
-use super::{EvalError, format};
+use super::{EvalError, percent};
 use crate::connectors::lowcode::datetime::{DAY, DateTime, Delta, Duration};
 use crate::connectors::lowcode::value::Value;
 use std::cmp::Ordering;
@@ -28,7 +28,7 @@ fn undefined_error<T>(message: &str) -> Result<T, EvalError> {
 pub(super) fn binary<'a>(op: Op, a: &Obj<'a>, b: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
     match (a, b) {
         // `'%s' % undefined` formats; everything else with an undefined operand raises.
-        (Obj::Str(template) | Obj::Markup(template), _) if op == Op::Mod => format::percent(template, b).map(Obj::str),
+        (Obj::Str(template) | Obj::Markup(template), _) if op == Op::Mod => percent::percent(template, b).map(Obj::str),
         (Obj::Undefined(message), _) | (_, Obj::Undefined(message)) => undefined_error(message),
         _ => match (a.int(), b.int()) {
             (Some(x), Some(y)) => integers(op, x, y),

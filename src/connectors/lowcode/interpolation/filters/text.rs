@@ -4,7 +4,7 @@ use super::super::args::Args;
 use super::super::eval::Eval;
 use super::super::object::{Obj, type_error};
 use super::super::ops::{LENGTH, too_large};
-use super::super::{EvalError, format, methods, regex};
+use super::super::{EvalError, methods, percent, regex};
 
 /// Percent-encoding of everything but letters, digits, `_.-~` and `safe`; a blank is `+` where `plus` is set.
 pub(in super::super) fn quoted(text: &str, safe: &str, plus: bool) -> String {
@@ -67,7 +67,7 @@ pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: &Obj<'a>, args: 
             let made = regex::replace(&text, &pattern, &need("the replacement", to)?, eval.scope.bounds.template_bytes)?;
             return Ok(Obj::str(made));
         }
-        "format" => return format::filter(&value.to_str()?, args).map(Obj::str),
+        "format" => return percent::filter(&value.to_str()?, args).map(Obj::str),
         "truncate" => return truncate(value, args),
         "indent" => return indent(value, args),
         "xmlattr" => return xml_attributes(value, args),
