@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
+/// How often a source may say "later" to one call.
+const LATERS: u32 = 5;
 /// Headers that the client itself writes.
 const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
 
@@ -27,6 +29,25 @@ pub struct SessionHost {
 }
 
 impl SessionHost {
+    /// Sends, and sends again after the wait that the source asked for. Egress keeps such an answer to itself, so no
+    /// error handler of the manifest sees it.
+    async fn patiently(&self, call: Call) -> Result<Answer, Failure> {
+        for _ in 1..LATERS {
+            match self.sent(call.clone()).await {
+                Err(failure) if failure.class == Class::Throttled => {
+                    let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(u64::MAX));
+                    if wait > self.longest_pause {
+                        return Err(failure);
+                    }
+                    // A little more: the account is free when the time is over.
+                    tokio::time::sleep(wait + Duration::from_millis(5)).await;
+                }
+                other => return other,
+            }
+        }
+        self.sent(call).await
+    }
+
     async fn sent(&self, call: Call) -> Result<Answer, Failure> {
         let url = Url::parse(&call.url).map_err(|error| {
             let title = "the manifest makes an address that is none";
@@ -64,7 +85,7 @@ impl SessionHost {
 impl Host for SessionHost {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
         Box::pin(async move {
-            let Answer { status, headers, body, url } = self.sent(call).await.map_err(no_reply)?;
+            let Answer { status, headers, body, url } = self.patiently(call).await.map_err(no_reply)?;
             Ok(Reply { status, headers, body: body.into(), url: url.into() })
         })
     }

@@ -7,6 +7,7 @@ mod explain;
 mod host;
 mod inputs;
 mod origins;
+mod posts;
 mod secrets;
 
 use super::budget::MemoryBudget;
@@ -18,7 +19,7 @@ use crate::connectors::lowcode::protocol::{Level, Message};
 use crate::connectors::lowcode::value::Value;
 use crate::credentials::redact;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
-use crate::model::{ConnectionId, Posts};
+use crate::model::ConnectionId;
 use crate::policy::Policy;
 use crate::reconcile::look;
 use host::{NoHost, SessionHost};
@@ -132,7 +133,7 @@ async fn online(
         account: origins.iter().cloned().collect::<Vec<_>>().join(" "),
         cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
         policy,
-        posts: Arc::new(Posts::default()),
+        posts: Arc::new(posts::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds)),
     };
     let max_bytes = inputs.bounds.body_bytes as u64;
     let host = SessionHost { session: egress.session(caller), clock, origins, max_bytes, longest_pause: LONGEST_PAUSE };
