@@ -7,6 +7,7 @@
 pub mod address;
 pub mod errors;
 pub mod form;
+pub mod host;
 pub mod identity;
 pub mod limits;
 pub mod privilege;
