@@ -28,6 +28,7 @@ pub struct Run<'a> {
     pub config: &'a Value,
     pub bounds: &'a Bounds,
     pub counters: Counters,
+    pub limits: Limits,
     /// Answers of requesters with `use_cache`, which parent streams have (http_client.py).
     pub cache: ReplyCache,
     /// Tokens that authenticators share; after the command, the config with rotated refresh tokens.
@@ -38,7 +39,15 @@ impl<'a> Run<'a> {
     /// A command that starts now.
     #[must_use]
     pub fn new(host: &'a dyn Host, config: &'a Value, bounds: &'a Bounds) -> Run<'a> {
-        Run { host, config, bounds, counters: Counters::new(host.now()), cache: ReplyCache::default(), tokens: Tokens::default() }
+        Run {
+            host,
+            config,
+            bounds,
+            counters: Counters::new(host.now()),
+            limits: Limits::default(),
+            cache: ReplyCache::default(),
+            tokens: Tokens::default(),
+        }
     }
 
     /// Takes one call from the budget; to be asked before each send.
@@ -67,6 +76,17 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// Where a command stops by itself, without an error. None is as far as [`Bounds`] let it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Slices of a stream, of parents too (`limit_slices_fetched` of the CDK).
+    pub slices: Option<usize>,
+    /// Pages of a slice, of parents too (`limit_pages_fetched_per_slice`).
+    pub pages: Option<usize>,
+    /// Records of a stream, not of its parents.
+    pub records: Option<usize>,
 }
 
 /// What a command used up.

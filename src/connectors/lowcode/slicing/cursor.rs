@@ -93,6 +93,33 @@ impl Cursor {
     }
 }
 
+impl Cursor {
+    /// The cursor value of a record: to compare, and as the cursor writes it.
+    ///
+    /// # Errors
+    /// A record that is no dict.
+    pub fn position(&self, record: &Value, at: &At<'_>) -> Result<Option<(i64, Value)>, Failed> {
+        match self.made(at)? {
+            Made::Datetime(cursor) => Ok(cursor.value_of(record)?.map(|time| (time.epoch_micros(), cursor.text(&time)))),
+            Made::Count(_) => {
+                let value = record.get(&self.field).and_then(Value::number);
+                Ok(value.map(|value| (value as i64, Value::Int(value as i64))))
+            }
+        }
+    }
+
+    /// The names of a slice's start and end, where the cursor makes slices of time.
+    ///
+    /// # Errors
+    /// As [`Cursor::build`].
+    pub fn boundary_fields(&self, at: &At<'_>) -> Result<Option<(Arc<str>, Arc<str>)>, Failed> {
+        Ok(match self.made(at)? {
+            Made::Datetime(cursor) => Some((cursor.start_field.clone(), cursor.end_field.clone())),
+            Made::Count(_) => None,
+        })
+    }
+}
+
 /// Slices still to come.
 #[derive(Debug)]
 pub enum CursorSlices {

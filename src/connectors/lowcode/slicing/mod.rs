@@ -3,6 +3,10 @@
 pub mod clamping;
 pub mod cursor;
 pub mod datetime_cursor;
+pub mod options;
+pub mod router;
 pub mod slice;
+pub mod substream;
 
+pub use options::SlicerOptions;
 pub use slice::Slice;

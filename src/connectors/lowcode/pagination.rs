@@ -1,0 +1,346 @@
+//! How a stream goes from page to page (`requesters/paginators`).
+
+use super::context::Context;
+use super::decode::Decoder;
+use super::error::Failed;
+use super::extraction::At;
+use super::interpolation::{InterpolatedBoolean, InterpolatedString};
+use super::node::{field, flag, kind, parameters, set_field, text};
+use super::request::merge::combine;
+use super::request::option::{Place, RequestOption};
+use super::response::Response;
+use super::slicing::cursor::Cursor;
+use super::value::{Dict, Value};
+use std::sync::Arc;
+
+/// What the token of the next page changes in a request.
+#[derive(Debug)]
+enum TokenOption {
+    None,
+    /// The token is the whole path or URL.
+    Path,
+    Option(RequestOption),
+}
+
+#[derive(Debug)]
+enum Strategy {
+    Cursor { value: InterpolatedString, stop: Option<InterpolatedBoolean>, page_size: Option<i64> },
+    Offset { page_size: Option<PageSize>, inject_first: bool },
+    Page { page_size: Option<i64>, start: i64, inject_first: bool },
+}
+
+#[derive(Debug)]
+enum PageSize {
+    Number(i64),
+    /// Evaluated anew for each page, with `response`.
+    Template(InterpolatedString),
+}
+
+/// The paginator of a retriever.
+#[derive(Debug, Default)]
+pub struct Paginator {
+    paged: Option<Paged>,
+}
+
+#[derive(Debug)]
+struct Paged {
+    strategy: Strategy,
+    size_option: Option<RequestOption>,
+    token_option: TokenOption,
+    /// `is_data_feed`: a page whose last record is older than the cursor's start is the last one.
+    stop_at: Option<Arc<Cursor>>,
+}
+
+/// What one page was.
+pub struct Page<'a> {
+    pub response: &'a Response,
+    pub decoder: &'a Decoder,
+    /// Records that came out of the page.
+    pub records: usize,
+    /// Records before any filter.
+    pub extracted: usize,
+    pub last_record: Option<&'a Value>,
+    /// The token that asked for this page.
+    pub token: Option<&'a Value>,
+}
+
+impl Paginator {
+    /// # Errors
+    /// What the CDK raises when it builds the component.
+    pub fn build(node: &Value, stop_at: Option<Arc<Cursor>>, ctx: &Context<'_>) -> Result<Paginator, Failed> {
+        match kind(node) {
+            "" | "NoPagination" => return Ok(Paginator::default()),
+            "DefaultPaginator" => {}
+            other => return Err(Failed::config("UnsupportedComponent", format!("paginator {other} is not supported"))),
+        }
+        let at = At { config: ctx.config, host: ctx.host, bounds: ctx.bounds, slice: None };
+        let option = |key: &str| set_field(node, key).map(|it| RequestOption::build(it, &Value::None)).transpose();
+        let paged = Paged {
+            strategy: Strategy::build(field(node, "pagination_strategy"), &at)?,
+            size_option: option("page_size_option")?,
+            token_option: match set_field(node, "page_token_option").map(kind) {
+                None => TokenOption::None,
+                Some("RequestPath") => TokenOption::Path,
+                Some(_) => option("page_token_option")?.map_or(TokenOption::None, TokenOption::Option),
+            },
+            stop_at,
+        };
+        if paged.size_option.is_some() && paged.strategy.page_size(&at)?.is_none_or(|size| size == 0) {
+            let message = "page_size_option cannot be set if the pagination strategy does not have a page_size";
+            return Err(Failed::system("ValueError", message));
+        }
+        paged.refuse_one_place_twice(&at)?;
+        Ok(Paginator { paged: Some(paged) })
+    }
+
+    /// The token of the first page.
+    #[must_use]
+    pub fn initial_token(&self) -> Option<Value> {
+        match self.paged.as_ref().map(|paged| &paged.strategy) {
+            Some(Strategy::Offset { inject_first: true, .. }) => Some(Value::Int(0)),
+            Some(Strategy::Page { inject_first: true, start, .. }) => Some(Value::Int(*start)),
+            _ => None,
+        }
+    }
+
+    /// The path that stands in the token, for `RequestPath`.
+    #[must_use]
+    pub fn path(&self, token: Option<&Value>) -> Option<String> {
+        match (&self.paged.as_ref()?.token_option, token) {
+            (TokenOption::Path, Some(token)) if token.truthy() => Some(token.to_str()),
+            _ => None,
+        }
+    }
+
+    /// Token and page size as options for `place`.
+    ///
+    /// # Errors
+    /// What a template fails with; a page size that is no integer.
+    pub fn options(&self, place: Place, token: Option<&Value>, at: &At<'_>) -> Result<Dict, Failed> {
+        let mut options = Dict::new();
+        let Some(paged) = &self.paged else { return Ok(options) };
+        let scope = at.scope(Vec::new());
+        if let (TokenOption::Option(option), Some(token)) = (&paged.token_option, token)
+            && option.place == place
+        {
+            option.inject(&mut options, token.clone(), &scope)?;
+        }
+        if let Some(option) = paged.size_option.as_ref().filter(|it| it.place == place)
+            && let Some(size) = paged.strategy.page_size(at)?.filter(|size| *size != 0)
+        {
+            option.inject(&mut options, Value::Int(size), &scope)?;
+        }
+        Ok(options)
+    }
+
+    /// The token of the page after `page`; None ends the slice.
+    ///
+    /// # Errors
+    /// What a template fails with.
+    pub fn next_token(&self, page: &Page<'_>, at: &At<'_>) -> Result<Option<Value>, Failed> {
+        let Some(paged) = &self.paged else { return Ok(None) };
+        if let (Some(cursor), Some(record)) = (&paged.stop_at, page.last_record)
+            && record.truthy()
+            && !cursor.should_be_synced(record, at)?
+        {
+            return Ok(None);
+        }
+        Ok(paged.strategy.next(page, at)?.filter(Value::truthy))
+    }
+
+    /// Whether the last record of a page is asked for.
+    #[must_use]
+    pub fn needs_last_record(&self) -> bool {
+        self.paged.as_ref().is_some_and(|it| it.stop_at.is_some() || matches!(it.strategy, Strategy::Cursor { .. }))
+    }
+}
+
+impl Paged {
+    /// # Errors
+    /// ValueError where token and page size go to the same place.
+    fn refuse_one_place_twice(&self, at: &At<'_>) -> Result<(), Failed> {
+        let (Some(size), TokenOption::Option(token)) = (&self.size_option, &self.token_option) else { return Ok(()) };
+        if size.place != token.place {
+            return Ok(());
+        }
+        let scope = at.scope(Vec::new());
+        let (mut a, mut b) = (Dict::new(), Dict::new());
+        size.inject(&mut a, Value::str("dummy_value_0"), &scope)?;
+        token.inject(&mut b, Value::str("dummy_value_1"), &scope)?;
+        combine(&[&Value::Dict(a), &Value::Dict(b)], size.place == Place::BodyJson)?;
+        Ok(())
+    }
+}
+
+/// `page_size` as the model reads it: digits are a number.
+fn number(node: &Value) -> Option<i64> {
+    match field(node, "page_size") {
+        Value::Int(int) => Some(*int),
+        Value::Bool(bool) => Some(i64::from(*bool)),
+        Value::Str(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn int_of(value: &Value) -> Result<i64, Failed> {
+    match value {
+        Value::Int(int) => Ok(*int),
+        Value::Bool(bool) => Ok(i64::from(*bool)),
+        other => {
+            let kind = other.type_name();
+            let message = format!("{} is of type <class '{kind}'>. Expected <class 'int'>", other.to_str());
+            Err(Failed::system("Exception", message))
+        }
+    }
+}
+
+/// A page size that is evaluated once.
+fn fixed_size(node: &Value, at: &At<'_>) -> Result<Option<i64>, Failed> {
+    match (number(node), text(node, "page_size")) {
+        (Some(number), _) => Ok(Some(number)),
+        (None, Some(template)) => {
+            let value = InterpolatedString::new(template, parameters(node)).eval(&at.scope(Vec::new()), &[])?;
+            int_of(&value).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+impl Strategy {
+    fn build(node: &Value, at: &At<'_>) -> Result<Strategy, Failed> {
+        let inject_first = flag(node, "inject_on_first_request");
+        Ok(match kind(node) {
+            "CursorPagination" => {
+                let page_size = fixed_size(node, at)?;
+                for key in ["stop_condition", "cursor_value"] {
+                    if page_size.is_none() && text(node, key).is_some_and(reads_page_size) {
+                        let message = format!("The `{key}` reads `page_size`, but the CursorPagination declares none");
+                        return Err(Failed::system("ValueError", message));
+                    }
+                }
+                Strategy::Cursor {
+                    value: InterpolatedString::new(&field(node, "cursor_value").to_str(), parameters(node)),
+                    stop: text(node, "stop_condition").map(|it| InterpolatedBoolean::new(it, parameters(node))),
+                    page_size,
+                }
+            }
+            "OffsetIncrement" => Strategy::Offset {
+                page_size: match (number(node), text(node, "page_size").filter(|it| !it.is_empty())) {
+                    (Some(number), _) => Some(PageSize::Number(number)),
+                    (None, Some(text)) => Some(PageSize::Template(InterpolatedString::new(text, parameters(node)))),
+                    _ => None,
+                },
+                inject_first,
+            },
+            "PageIncrement" => Strategy::Page {
+                page_size: fixed_size(node, at)?,
+                start: field(node, "start_from_page").as_i64().unwrap_or(0),
+                inject_first,
+            },
+            other => {
+                return Err(Failed::config("UnsupportedComponent", format!("pagination strategy {other} is not supported")));
+            }
+        })
+    }
+
+    fn page_size(&self, at: &At<'_>) -> Result<Option<i64>, Failed> {
+        match self {
+            Strategy::Cursor { page_size, .. } | Strategy::Page { page_size, .. } => Ok(*page_size),
+            Strategy::Offset { page_size: None, .. } => Ok(None),
+            Strategy::Offset { page_size: Some(PageSize::Number(number)), .. } => Ok(Some(*number)),
+            Strategy::Offset { page_size: Some(PageSize::Template(template)), .. } => {
+                int_of(&template.eval(&at.scope(Vec::new()), &[])?).map(Some)
+            }
+        }
+    }
+
+    fn next(&self, page: &Page<'_>, at: &At<'_>) -> Result<Option<Value>, Failed> {
+        let count = page.extracted as i64;
+        match self {
+            Strategy::Cursor { value, stop, page_size } => next_cursor(value, stop.as_ref(), *page_size, page, at),
+            Strategy::Page { page_size, start, .. } => {
+                if page_size.is_some_and(|size| size != 0 && count < size) || count == 0 {
+                    return Ok(None);
+                }
+                Ok(Some(Value::Int(page.token.map_or(Ok(*start), int_of)?.saturating_add(1))))
+            }
+            Strategy::Offset { page_size, .. } => {
+                let size = match page_size {
+                    None => None,
+                    Some(PageSize::Number(number)) => Some(*number),
+                    Some(PageSize::Template(template)) => Some(offset_size(template, page, at)?),
+                };
+                if size.is_some_and(|size| size != 0 && count < size) || count == 0 {
+                    return Ok(None);
+                }
+                Ok(Some(Value::Int(page.token.map_or(Ok(0), int_of)?.saturating_add(count))))
+            }
+        }
+    }
+}
+
+fn offset_size(template: &InterpolatedString, page: &Page<'_>, at: &At<'_>) -> Result<i64, Failed> {
+    let body = first_body(page, at)?;
+    let value = template.eval(&at.scope(vec![("response", &body)]), &[])?;
+    match value {
+        Value::Int(int) => Ok(int),
+        Value::Float(float) => Ok(float.ceil() as i64),
+        Value::Bool(bool) => Ok(i64::from(bool)),
+        falsy if !falsy.truthy() => Ok(0),
+        other => {
+            let message = format!("'<' not supported between instances of 'int' and '{}'", other.type_name());
+            Err(Failed::system("TypeError", message))
+        }
+    }
+}
+
+fn first_body(page: &Page<'_>, at: &At<'_>) -> Result<Value, Failed> {
+    // `next()` of an empty generator.
+    page.decoder.first(page.response, at.bounds)?.ok_or_else(|| Failed::system("StopIteration", "the answer has no body"))
+}
+
+fn next_cursor(
+    value: &InterpolatedString,
+    stop: Option<&InterpolatedBoolean>,
+    page_size: Option<i64>,
+    page: &Page<'_>,
+    at: &At<'_>,
+) -> Result<Option<Value>, Failed> {
+    let body = first_body(page, at)?;
+    let mut headers = page.response.headers_value();
+    if let Value::Dict(dict) = &mut headers {
+        dict.insert("link".into(), page.response.links());
+    }
+    let none = Value::None;
+    let (count, size) = (Value::Int(page.records as i64), page_size.map_or(Value::None, Value::Int));
+    let scope = at.scope_of_slice(vec![
+        ("response", &body),
+        ("headers", &headers),
+        ("last_record", page.last_record.unwrap_or(&none)),
+        ("last_page_size", &count),
+        ("page_size", &size),
+    ]);
+    if let Some(stop) = stop
+        && stop.eval(&scope)?
+    {
+        return Ok(None);
+    }
+    Ok(Some(value.eval(&scope, &[])?))
+}
+
+/// Whether a template reads the variable `page_size` (not a field of that name).
+fn reads_page_size(text: &str) -> bool {
+    if !text.contains("{{") && !text.contains("{%") {
+        return false;
+    }
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices("page_size").any(|(at, found)| {
+        let before = text.get(..at).and_then(|it| it.chars().next_back());
+        let after = text.get(at + found.len()..).and_then(|it| it.chars().next());
+        !before.is_some_and(|c| word(c) || matches!(c, '.' | '\'' | '"')) && !after.is_some_and(word)
+    })
+}
+
+#[cfg(test)]
+#[path = "pagination_tests.rs"]
+mod tests;

@@ -1,0 +1,327 @@
+//! `SimpleRetriever`: the records of one slice, page by page, no page before it is needed.
+
+use super::context::{Context, Run};
+use super::decode::Decoder;
+use super::error::Failed;
+use super::extraction::{At, Selector, SelectorOptions};
+use super::host::{Purpose, Reply};
+use super::node::{field, flag, items, kind, pair, set_field, text};
+use super::pagination::{Page, Paginator};
+use super::request::merge::combine;
+use super::request::option::Place;
+use super::requester::{Ask, BuildOptions, Requester};
+use super::response::Response;
+use super::slicing::cursor::Cursor;
+use super::slicing::{Slice, SlicerOptions};
+use super::value::Value;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Reads the records of a slice.
+pub struct Retriever {
+    requester: Requester,
+    decoder: Decoder,
+    selector: Selector,
+    paginator: Paginator,
+    slicer: SlicerOptions,
+    ignore_slicer_on_pages: bool,
+    /// `pagination_reset`: begin again after so many records.
+    reset_after: Option<usize>,
+    /// Its action is SPLIT_USING_CURSOR.
+    reset_by_cursor: Option<Arc<Cursor>>,
+    /// `is_data_feed`: what lies outside of the cursor's interval is dropped after the pages were counted.
+    data_feed: Option<Arc<Cursor>>,
+    /// The first page of a slice is inside the parent's record.
+    lazy: bool,
+}
+
+/// What the stream gives its retriever.
+#[derive(Default)]
+pub struct RetrieverOptions {
+    pub selector: SelectorOptions,
+    pub slicer: SlicerOptions,
+    pub cursor: Option<Arc<Cursor>>,
+    pub is_data_feed: bool,
+    pub use_cache: bool,
+}
+
+impl Retriever {
+    /// # Errors
+    /// What the CDK raises when it builds the component; a component that this engine does not know.
+    pub fn build(node: &Value, name: &str, options: RetrieverOptions, ctx: &Context<'_>) -> Result<Retriever, Failed> {
+        if kind(node) != "SimpleRetriever" {
+            return Err(Failed::config("UnsupportedComponent", format!("retriever {} is not supported", kind(node))));
+        }
+        let requester = field(node, "requester");
+        refuse_unsupported(node, requester)?;
+        let reset = field(node, "pagination_reset");
+        let reset_after = field(field(reset, "limits"), "number_of_records").as_i64();
+        if reset_after.is_some() && set_field(field(node, "record_selector"), "record_filter").is_some() {
+            return Err(Failed::system("ValueError", "PaginationResetLimits are not supported while having record filter."));
+        }
+        let data_feed = options.cursor.clone().filter(|_| options.is_data_feed);
+        let build = BuildOptions { query_properties_key: None, use_cache: options.use_cache, purpose: Purpose::Data };
+        let lazy = items(field(node, "partition_router"), "parent_stream_configs")
+            .iter()
+            .any(|parent| !items(parent, "lazy_read_pointer").is_empty());
+        Ok(Retriever {
+            requester: Requester::build_with(requester, name, ctx, build)?,
+            decoder: Decoder::build(set_field(node, "decoder"))?,
+            selector: Selector::build(field(node, "record_selector"), options.selector, ctx)?,
+            paginator: Paginator::build(field(node, "paginator"), data_feed.clone(), ctx)?,
+            slicer: options.slicer,
+            ignore_slicer_on_pages: flag(node, "ignore_stream_slicer_parameters_on_paginated_requests"),
+            reset_after: reset_after.and_then(|it| usize::try_from(it).ok()),
+            reset_by_cursor: options.cursor.filter(|_| text(reset, "action") == Some("SPLIT_USING_CURSOR")),
+            data_feed,
+            lazy,
+        })
+    }
+
+    /// The records of `slice`.
+    #[must_use]
+    pub fn read<'r>(&'r self, run: &'r Run<'r>, slice: Slice, schema: Arc<Value>) -> Records<'r> {
+        let token = self.paginator.initial_token();
+        Records {
+            retriever: self,
+            run,
+            original: slice.clone(),
+            slice,
+            schema,
+            token,
+            pending: VecDeque::new(),
+            open: None,
+            pages: 0,
+            observed: 0,
+            most_recent: None,
+            tries: 0,
+            done: false,
+        }
+    }
+
+    async fn send(&self, run: &Run<'_>, slice: &Slice, token: Option<&Value>) -> Result<Option<Response>, Failed> {
+        let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: Some(slice) };
+        let next = token.map(|token| Value::Dict(pair("next_page_token", token.clone())));
+        let sliced = token.is_none() || !self.ignore_slicer_on_pages;
+        let options = |place: Place| -> Result<Value, Failed> {
+            let paged = Value::Dict(self.paginator.options(place, token, &at)?);
+            let by_slice = match sliced {
+                true => Value::Dict(self.slicer.options(place, slice, &at)?),
+                false => Value::None,
+            };
+            Ok(combine(&[&paged, &by_slice], place == Place::BodyJson)?.into_value())
+        };
+        let path = self.paginator.path(token);
+        // In this order, as their errors come in it (`_fetch_next_page`).
+        let mut ask = Ask { slice: Some(slice), next_page_token: next.as_ref(), path: path.as_deref(), ..Ask::default() };
+        ask.headers = texts(options(Place::Header)?);
+        ask.query = options(Place::Query)?;
+        ask.body_data = options(Place::BodyData)?;
+        ask.body_json = options(Place::BodyJson)?;
+        self.requester.send(run, &ask).await
+    }
+}
+
+/// # Errors
+/// Features that this engine does not have.
+fn refuse_unsupported(node: &Value, requester: &Value) -> Result<(), Failed> {
+    let refuse = |what: &str| Err(Failed::config("UnsupportedComponent", format!("{what} is not supported")));
+    if kind(requester) != "HttpRequester" {
+        return refuse(&format!("requester {}", kind(requester)));
+    }
+    let properties = |value: &Value| kind(value) == "QueryProperties";
+    let in_query = field(requester, "request_parameters").as_dict().is_some_and(|it| it.values().any(properties));
+    if in_query || set_field(requester, "query_properties").is_some() {
+        return refuse("QueryProperties");
+    }
+    for (at, key) in
+        [(requester, "fetch_properties_from_endpoint"), (node, "page_size_reduction"), (node, "request_window_splitting")]
+    {
+        if set_field(at, key).is_some() {
+            return refuse(key);
+        }
+    }
+    Ok(())
+}
+
+/// Header values are texts.
+fn texts(headers: Value) -> Value {
+    match headers {
+        Value::Dict(dict) => Value::Dict(dict.into_iter().map(|(key, item)| (key, Value::from(item.to_str()))).collect()),
+        other => other,
+    }
+}
+
+/// The records of one slice that are still to come.
+pub struct Records<'r> {
+    retriever: &'r Retriever,
+    run: &'r Run<'r>,
+    original: Slice,
+    slice: Slice,
+    schema: Arc<Value>,
+    token: Option<Value>,
+    pending: VecDeque<Value>,
+    /// The page that is being read.
+    open: Option<Open>,
+    pages: usize,
+    /// Records since the last reset, and the latest of them by the cursor.
+    observed: usize,
+    most_recent: Option<(i64, Value)>,
+    tries: usize,
+    done: bool,
+}
+
+struct Open {
+    response: Response,
+    extracted: usize,
+    records: usize,
+    last_record: Option<Value>,
+}
+
+impl<'r> Records<'r> {
+    /// The next record. After an error or the end there is none.
+    ///
+    /// # Errors
+    /// What a request, a template or a path fails with, and a bound that was met.
+    pub async fn next(&mut self) -> Result<Option<Value>, Failed> {
+        loop {
+            if self.done {
+                return Ok(None);
+            }
+            match self.step().await {
+                Ok(Some(record)) => return Ok(Some(record)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.done = true;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// One record of the open page, or the end of the page, or a new page.
+    async fn step(&mut self) -> Result<Option<Value>, Failed> {
+        if let Some(raw) = self.pending.pop_front() {
+            return self.select(raw);
+        }
+        match self.open.take() {
+            Some(open) => self.turn(&open)?,
+            None => self.fetch().await?,
+        }
+        Ok(None)
+    }
+
+    fn at(&self) -> At<'_> {
+        At { config: self.run.config, host: self.run.host, bounds: self.run.bounds, slice: Some(&self.slice) }
+    }
+
+    fn select(&mut self, raw: Value) -> Result<Option<Value>, Failed> {
+        let Some(record) = self.retriever.selector.select(raw, &self.schema, &self.at())? else { return Ok(None) };
+        self.observe(&record)?;
+        let keep_last = self.retriever.paginator.needs_last_record();
+        if let Some(open) = &mut self.open {
+            open.records += 1;
+            if keep_last {
+                open.last_record = Some(record.clone());
+            }
+        }
+        let wanted = match &self.retriever.data_feed {
+            Some(cursor) => cursor.should_be_synced(&record, &self.at())?,
+            None => true,
+        };
+        Ok(wanted.then_some(record))
+    }
+
+    /// Takes a page; no answer ends the slice.
+    async fn fetch(&mut self) -> Result<(), Failed> {
+        if self.pages > 0 && self.pages >= self.run.bounds.pages {
+            return Err(Failed::bound("pages of a slice", self.run.bounds.pages));
+        }
+        self.pages += 1;
+        let sent = match self.slice.child_response.take().filter(|_| self.retriever.lazy) {
+            Some(body) => Ok(Some(embedded(&body, self.run)?)),
+            None => self.retriever.send(self.run, &self.slice, self.token.as_ref()).await,
+        };
+        let response = match sent {
+            Err(error) if error.class == "PaginationResetRequiredException" => return self.reset(),
+            other => other?,
+        };
+        let Some(response) = response else {
+            self.done = true;
+            return Ok(());
+        };
+        let bodies = self.retriever.decoder.decode(&response, self.run.bounds)?;
+        let extracted = self.retriever.selector.extractor.extract(&bodies, &self.at())?;
+        self.pending = extracted.records;
+        self.open = Some(Open { response, extracted: extracted.count, records: 0, last_record: None });
+        Ok(())
+    }
+
+    /// Ends a page: the token of the next one, or the end of the slice.
+    fn turn(&mut self, open: &Open) -> Result<(), Failed> {
+        if self.retriever.reset_after.is_some_and(|limit| self.observed >= limit) {
+            return self.reset();
+        }
+        if self.run.limits.pages.is_some_and(|most| self.pages >= most) {
+            self.done = true;
+            return Ok(());
+        }
+        let page = Page {
+            response: &open.response,
+            decoder: &self.retriever.decoder,
+            records: open.records,
+            extracted: open.extracted,
+            last_record: open.last_record.as_ref(),
+            token: self.token.as_ref(),
+        };
+        self.token = self.retriever.paginator.next_token(&page, &self.at())?;
+        self.done = self.token.is_none();
+        Ok(())
+    }
+
+    fn observe(&mut self, record: &Value) -> Result<(), Failed> {
+        self.observed += 1;
+        let Some(cursor) = &self.retriever.reset_by_cursor else { return Ok(()) };
+        if let Some((instant, text)) = cursor.position(record, &self.at())?
+            && self.most_recent.as_ref().is_none_or(|(most, _)| *most < instant)
+        {
+            self.most_recent = Some((instant, text));
+        }
+        Ok(())
+    }
+
+    /// Begins the slice again, from the latest record where a cursor says which (`pagination_tracker.py`).
+    fn reset(&mut self) -> Result<(), Failed> {
+        let by_cursor = self.retriever.reset_by_cursor.as_ref();
+        let fields = match by_cursor {
+            Some(cursor) => cursor.boundary_fields(&self.at())?,
+            None => None,
+        };
+        let before = self.slice.cursor_slice.clone();
+        if let (Some((start, _)), Some((_, text))) = (fields, self.most_recent.take()) {
+            let mut interval = self.original.cursor_slice.as_dict().cloned().unwrap_or_default();
+            interval.insert(start, text);
+            let dict = |value: &Value| value.as_dict().cloned().unwrap_or_default();
+            self.slice = Slice::new(dict(&self.original.partition), interval, dict(&self.original.extra_fields))?;
+        }
+        if self.slice.cursor_slice == before {
+            self.tries += 1;
+            if self.tries >= if by_cursor.is_some() { 1 } else { 2 } {
+                let message = format!("There were {} attempts with the same slice already", self.tries);
+                return Err(Failed::system("AirbyteTracedException", message));
+            }
+        } else {
+            self.tries = 0;
+        }
+        self.observed = 0;
+        self.token = self.retriever.paginator.initial_token();
+        Ok(())
+    }
+}
+
+/// The answer that a lazy parent's record carries.
+fn embedded(body: &Value, run: &Run<'_>) -> Result<Response, Failed> {
+    let body = serde_json::to_vec(body).map_err(|error| Failed::system("TypeError", error.to_string()))?;
+    let reply = Reply { status: 200, headers: Vec::new(), body, url: String::new() };
+    Response::new(Arc::new(reply), run.bounds)
+}

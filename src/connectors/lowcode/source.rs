@@ -1,0 +1,119 @@
+//! The typed source of a manifest: its streams, built as the CDK builds them.
+
+use super::context::{Context, Run};
+use super::dynamic;
+use super::error::Failed;
+use super::interpolation::InterpolatedBoolean;
+use super::node::{field, items, kind, text};
+use super::slicing::router::at_build;
+use super::stream::{Stream, StreamOptions};
+use super::value::Value;
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+/// The streams of a manifest.
+pub struct Source {
+    pub streams: Vec<Stream>,
+    /// For each stream that a dynamic stream made: its name and the dynamic stream's.
+    pub generated: Vec<(String, String)>,
+}
+
+impl Source {
+    /// The static streams alone. No request is made.
+    ///
+    /// # Errors
+    /// What the CDK raises when it builds a stream.
+    pub fn build(ctx: &Context<'_>) -> Result<Source, Failed> {
+        let nodes = static_nodes(ctx)?;
+        Ok(Source { streams: build_all(&nodes, &nodes, ctx)?, generated: Vec::new() })
+    }
+
+    /// All streams: the static ones and those that dynamic streams make, for which requests may be needed.
+    ///
+    /// # Errors
+    /// What the CDK raises, and what a request fails with.
+    pub async fn build_all(ctx: &Context<'_>, run: &Run<'_>) -> Result<Source, Failed> {
+        Source::build_first(ctx, run, usize::MAX).await
+    }
+
+    /// The first `count` of all streams; the others are not built.
+    ///
+    /// # Errors
+    /// As [`Source::build_all`].
+    pub async fn build_first(ctx: &Context<'_>, run: &Run<'_>, count: usize) -> Result<Source, Failed> {
+        let made = dynamic::nodes(ctx, run).await?;
+        let mut nodes = static_nodes(ctx)?;
+        nodes.extend(made.iter().map(|it| Cow::Owned(it.node.clone())));
+        if nodes.len() > ctx.bounds.streams {
+            return Err(Failed::bound("streams", ctx.bounds.streams));
+        }
+        let generated = made.iter().map(|it| (text(&it.node, "name").unwrap_or_default().to_owned(), it.of.clone())).collect();
+        let chosen = nodes.get(..count.min(nodes.len())).unwrap_or_default();
+        Ok(Source { streams: build_all(chosen, &nodes, ctx)?, generated })
+    }
+
+    /// The static streams called by `names`; None where one of them is no static stream.
+    ///
+    /// # Errors
+    /// As [`Source::build`].
+    pub fn build_named(ctx: &Context<'_>, names: &[String]) -> Result<Option<Source>, Failed> {
+        let nodes = static_nodes(ctx)?;
+        let known: HashSet<&str> = nodes.iter().filter_map(|it| text(it, "name")).collect();
+        if names.is_empty() || names.iter().any(|name| !known.contains(name.as_str())) {
+            return Ok(None);
+        }
+        let wanted = |node: &&Cow<'_, Value>| text(node, "name").is_some_and(|it| names.iter().any(|name| name == it));
+        let chosen: Vec<_> = nodes.iter().filter(wanted).cloned().collect();
+        Ok(Some(Source { streams: build_all(&chosen, &nodes, ctx)?, generated: Vec::new() }))
+    }
+
+    /// The stream called `name`; of several the last, as in the dict there.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<&Stream> {
+        self.streams.iter().rev().find(|stream| stream.name == name)
+    }
+}
+
+/// The components of the static streams, those of ConditionalStreams that hold included.
+fn static_nodes<'a>(ctx: &Context<'a>) -> Result<Vec<Cow<'a, Value>>, Failed> {
+    let mut nodes = Vec::new();
+    for node in items(ctx.manifest, "streams") {
+        if kind(node) != "ConditionalStreams" {
+            nodes.push(Cow::Borrowed(node));
+            continue;
+        }
+        let condition = InterpolatedBoolean::new(text(node, "condition").unwrap_or_default(), &Value::None);
+        if condition.eval(&at_build(ctx).scope(Vec::new()))? {
+            nodes.extend(items(node, "streams").iter().map(Cow::Borrowed));
+        }
+    }
+    Ok(nodes)
+}
+
+fn build_all(chosen: &[Cow<'_, Value>], all: &[Cow<'_, Value>], ctx: &Context<'_>) -> Result<Vec<Stream>, Failed> {
+    let mut parents = HashSet::new();
+    for node in all {
+        collect_parents(field(field(node, "retriever"), "partition_router"), &mut parents, 0);
+    }
+    let build = |node: &Cow<'_, Value>| {
+        let use_cache = text(node, "name").is_some_and(|name| parents.contains(name));
+        Stream::build(node, StreamOptions { use_cache, depth: 0 }, ctx)
+    };
+    chosen.iter().map(build).collect()
+}
+
+/// The names of the streams that a partition router reads: their answers are kept (`_initialize_cache_for_parent_streams`).
+fn collect_parents<'v>(router: &'v Value, names: &mut HashSet<&'v str>, depth: usize) {
+    if depth > 20 {
+        return;
+    }
+    if let Value::List(list) = router {
+        list.iter().for_each(|it| collect_parents(it, names, depth + 1));
+        return;
+    }
+    names.extend(items(router, "parent_stream_configs").iter().filter_map(|it| text(field(it, "stream"), "name")));
+    items(router, "partition_routers").iter().for_each(|it| collect_parents(it, names, depth + 1));
+    if router.get("underlying_partition_router").is_some() {
+        collect_parents(field(router, "underlying_partition_router"), names, depth + 1);
+    }
+}

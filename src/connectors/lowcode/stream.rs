@@ -1,0 +1,260 @@
+//! A stream: its slices, its retriever, its schema.
+
+use super::context::{Context, Run};
+use super::dynamic::schema::StreamSchema;
+use super::error::Failed;
+use super::extraction::{At, SelectorOptions, Transformation};
+use super::node::{field, flag, items, kind, set_field, text};
+use super::retriever::{Records, Retriever, RetrieverOptions};
+use super::slicing::cursor::{Cursor, CursorSlices};
+use super::slicing::options::IntervalOptions;
+use super::slicing::router::{Partitions, Router, at_build};
+use super::slicing::{Slice, SlicerOptions};
+use super::value::{Dict, Value};
+use futures_util::future::BoxFuture;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A stream that can be read.
+pub struct Stream {
+    pub name: String,
+    /// As the manifest writes it: a string, a list, a list of lists.
+    pub primary_key: Value,
+    /// The component; of a StateDelegatingStream the one that is read without a state.
+    pub node: Value,
+    pub cursor: Option<Arc<Cursor>>,
+    pub router: Arc<Router>,
+    pub schema: StreamSchema,
+    retriever: Retriever,
+}
+
+/// Why a stream is built.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamOptions {
+    /// It is the parent of another.
+    pub use_cache: bool,
+    /// Parents above it.
+    pub depth: usize,
+}
+
+impl Stream {
+    /// # Errors
+    /// What the CDK raises when it builds the stream; a component that this engine does not know.
+    pub fn build(node: &Value, options: StreamOptions, ctx: &Context<'_>) -> Result<Stream, Failed> {
+        if options.depth > ctx.bounds.depth {
+            return Err(Failed::bound("parents of a stream", ctx.bounds.depth));
+        }
+        let node = delegate(node)?;
+        if !matches!(kind(node), "DeclarativeStream" | "") {
+            return Err(Failed::config("UnsupportedComponent", format!("stream {} is not supported", kind(node))));
+        }
+        let name = text(node, "name").unwrap_or_default();
+        let (retriever, sync) = (field(node, "retriever"), field(node, "incremental_sync"));
+        let router = Arc::new(Router::build(field(retriever, "partition_router"), ctx, options.depth)?);
+        let at = at_build(ctx);
+        let cursor = cursor_of(sync, &router, name, &at)?;
+        let interval = match cursor {
+            Some(_) => Some(Arc::new(IntervalOptions::build(sync, node)?)),
+            None => None,
+        };
+        if set_field(node, "file_uploader").is_some() {
+            return Err(Failed::config("UnsupportedComponent", "file_uploader is not supported"));
+        }
+        let transformations = items(node, "transformations").iter().map(|it| Transformation::build(it, ctx));
+        let (is_data_feed, client_side) = (flag(sync, "is_data_feed"), flag(sync, "is_client_side_incremental"));
+        let selector = SelectorOptions {
+            transformations: transformations.collect::<Result<_, _>>()?,
+            client_side_cursor: cursor.clone().filter(|_| client_side && !is_data_feed),
+            is_client_side_incremental: client_side,
+        };
+        let slicer = SlicerOptions { router: Some(router.clone()), interval };
+        let reader = RetrieverOptions { selector, slicer, cursor: cursor.clone(), is_data_feed, use_cache: options.use_cache };
+        Ok(Stream {
+            name: name.to_owned(),
+            primary_key: field(node, "primary_key").clone(),
+            retriever: Retriever::build(retriever, name, reader, ctx)?,
+            schema: StreamSchema::build(node, ctx)?,
+            node: node.clone(),
+            cursor,
+            router,
+        })
+    }
+
+    /// The slices of the stream.
+    ///
+    /// # Errors
+    /// What the cursor or the router fails with.
+    pub fn slices<'r>(&'r self, run: &'r Run<'r>) -> Result<StreamSlices<'r>, Failed> {
+        let at = at_run(run);
+        let source = match (&self.cursor, self.router.is_single()) {
+            (Some(cursor), true) => Origin::Cursor(cursor, cursor.slices(&at)?),
+            (Some(cursor), false) => Origin::Both(Box::new(PerPartition {
+                cursor,
+                partitions: self.router.slices(run)?,
+                ahead: None,
+                begun: false,
+                seen: HashSet::new(),
+                open: None,
+            })),
+            (None, _) => Origin::Router(self.router.slices(run)?),
+        };
+        Ok(StreamSlices { run, source, count: 0 })
+    }
+
+    /// The records of a slice.
+    ///
+    /// # Errors
+    /// What loading the schema fails with.
+    pub async fn records<'r>(&'r self, run: &'r Run<'r>, slice: Slice) -> Result<Records<'r>, Failed> {
+        let schema = self.schema.get(run).await?;
+        Ok(self.retriever.read(run, slice, schema))
+    }
+}
+
+/// Where something is evaluated while a stream is read.
+#[must_use]
+pub fn at_run<'a>(run: &Run<'a>) -> At<'a> {
+    At { config: run.config, host: run.host, bounds: run.bounds, slice: None }
+}
+
+/// Of a StateDelegatingStream the one for a read without a state.
+fn delegate(node: &Value) -> Result<&Value, Failed> {
+    if kind(node) != "StateDelegatingStream" {
+        return Ok(node);
+    }
+    let (full, incremental) = (field(node, "full_refresh_stream"), field(node, "incremental_stream"));
+    let name = text(node, "name");
+    if text(full, "name") != name || text(incremental, "name") != name {
+        return Err(Failed::system(
+            "ValueError",
+            format!(
+                "state_delegating_stream, full_refresh_stream name and incremental_stream must have equal names. Instead has \
+                 {}, {} and {}.",
+                field(node, "name").to_str(),
+                field(full, "name").to_str(),
+                field(incremental, "name").to_str()
+            ),
+        ));
+    }
+    Ok(full)
+}
+
+fn cursor_of(sync: &Value, router: &Router, name: &str, at: &At<'_>) -> Result<Option<Arc<Cursor>>, Failed> {
+    if sync.is_none() {
+        return Ok(None);
+    }
+    if !router.is_single() && kind(sync) == "IncrementingCountCursor" {
+        return Err(Failed::system(
+            "ValueError",
+            format!(
+                "The low-code framework does not currently support usage of a PartitionRouter and an IncrementingCountCursor \
+                 at the same time. Please specify only one of these options for stream {name}."
+            ),
+        ));
+    }
+    Ok(Some(Arc::new(Cursor::build(sync, !router.is_single(), at)?)))
+}
+
+/// The slices of a stream that are still to come.
+pub struct StreamSlices<'r> {
+    run: &'r Run<'r>,
+    source: Origin<'r>,
+    count: usize,
+}
+
+enum Origin<'r> {
+    Router(Partitions<'r>),
+    Cursor(&'r Cursor, CursorSlices),
+    Both(Box<PerPartition<'r>>),
+}
+
+/// The cursor's slices for each partition (`concurrent_partition_cursor.py`). One partition and one slice are taken ahead.
+struct PerPartition<'r> {
+    cursor: &'r Cursor,
+    partitions: Partitions<'r>,
+    ahead: Option<Slice>,
+    begun: bool,
+    /// Partitions that were there before are left out.
+    seen: HashSet<String>,
+    open: Option<(Slice, CursorSlices, Option<Dict>)>,
+}
+
+impl<'r> StreamSlices<'r> {
+    /// The command that reads.
+    #[must_use]
+    pub fn run(&self) -> &'r Run<'r> {
+        self.run
+    }
+
+    /// The next slice.
+    ///
+    /// # Errors
+    /// What reading a parent fails with, and a bound that was met.
+    pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
+        // Boxed: parents have slices, too.
+        Box::pin(async move {
+            if self.run.limits.slices.is_some_and(|most| self.count >= most) {
+                return Ok(None);
+            }
+            let at = at_run(self.run);
+            let slice = match &mut self.source {
+                Origin::Router(partitions) => partitions.next().await?,
+                Origin::Cursor(cursor, slices) => match cursor.next(slices, &at)? {
+                    Some(interval) => Some(Slice::new(Dict::new(), interval, Dict::new())?),
+                    None => None,
+                },
+                Origin::Both(both) => both.next(&at).await?,
+            };
+            if slice.is_some() {
+                self.count += 1;
+                if self.count > self.run.bounds.slices {
+                    return Err(Failed::bound("slices of a stream", self.run.bounds.slices));
+                }
+            }
+            Ok(slice)
+        })
+    }
+}
+
+impl PerPartition<'_> {
+    async fn next(&mut self, at: &At<'_>) -> Result<Option<Slice>, Failed> {
+        loop {
+            if let Some((partition, slices, ahead)) = &mut self.open {
+                if let Some(interval) = ahead.take() {
+                    *ahead = self.cursor.next(slices, at)?;
+                    let dict = |value: &Value| value.as_dict().cloned().unwrap_or_default();
+                    let mut slice = Slice::new(dict(&partition.partition), interval, dict(&partition.extra_fields))?;
+                    slice.child_response = partition.child_response.clone();
+                    return Ok(Some(slice));
+                }
+                self.open = None;
+            }
+            if !self.begun {
+                self.begun = true;
+                self.ahead = self.partitions.next().await?;
+            }
+            let Some(partition) = self.ahead.take() else { return Ok(None) };
+            self.ahead = self.partitions.next().await?;
+            if !self.seen.insert(partition_key(&partition.partition)) {
+                continue;
+            }
+            let mut slices = self.cursor.slices(at)?;
+            let first = self.cursor.next(&mut slices, at)?;
+            self.open = Some((partition, slices, first));
+        }
+    }
+}
+
+/// One text for equal partitions, whatever the order of their keys.
+#[must_use]
+pub fn partition_key(partition: &Value) -> String {
+    match partition {
+        Value::Dict(dict) => {
+            let mut pairs: Vec<_> = dict.iter().map(|(key, item)| format!("{key:?}:{}", partition_key(item))).collect();
+            pairs.sort();
+            format!("{{{}}}", pairs.join(","))
+        }
+        Value::List(list) => format!("[{}]", list.iter().map(partition_key).collect::<Vec<_>>().join(",")),
+        other => other.repr(),
+    }
+}
