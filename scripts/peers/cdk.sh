@@ -2,8 +2,8 @@
 # airbyte-cdk, the reference of the low-code engine: cdk.sh start DIR | stop DIR
 #
 # It is a command and no server: start installs it, stop has nothing to end.
-# DIR/env: PYTHON (with the package), COMMAND (`source-declarative-manifest`), RUNNER (cdk_run.py: the same for a
-# manifest that belongs to the connector, so that `spec` is the manifest's own).
+# DIR/env: PYTHON (with the package), COMMAND (`source-declarative-manifest`), RUNNER (cdk_run.py: many of its commands
+# in one process).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"

@@ -1,35 +1,68 @@
-"""Runs a manifest with airbyte-cdk as a connector that brings its manifest along.
+"""Runs commands of airbyte-cdk's `source-declarative-manifest`, many in one process.
 
-    cdk_run.py MANIFEST spec
-    cdk_run.py MANIFEST check|discover --config C
-    cdk_run.py MANIFEST read --config C --catalog K
+Standard input holds one case a line: {"arguments": ["check", "--config", C, "--manifest-path", M]}. For each, one line
+comes back: {"exit": 0, "stdout": "..."}. The package is imported once and each case runs in a fork of its own, so a
+case costs tenths of a second and knows nothing of the others.
 
-`source-declarative-manifest spec` prints the specification of that command itself; here `spec` is the manifest's.
+With {"arguments": ["spec"], "manifest": M} the manifest belongs to the connector: `spec` is then that of the
+manifest, where the command itself would print a text that is always the same.
 """
 
 import json
+import os
 import sys
+import tempfile
+from types import TracebackType
 
 import yaml
-from airbyte_cdk.entrypoint import AirbyteEntrypoint, launch
-from airbyte_cdk.models import ConfiguredAirbyteCatalogSerializer
+from airbyte_cdk.cli.source_declarative_manifest._run import handle_command
+from airbyte_cdk.entrypoint import launch
+from airbyte_cdk.logger import PRINT_BUFFER
 from airbyte_cdk.sources.declarative.concurrent_declarative_source import ConcurrentDeclarativeSource
 
 
-def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as file:
+def run(case: dict) -> None:
+    if "manifest" not in case:
+        handle_command(case["arguments"])
+        return
+    with open(case["manifest"], encoding="utf-8") as file:
         manifest = yaml.safe_load(file)
-    arguments = sys.argv[2:]
-    asked = AirbyteEntrypoint.parse_args(arguments)
-    config = catalog = None
-    if getattr(asked, "config", None):
-        with open(asked.config, encoding="utf-8") as file:
-            config = json.load(file)
-    if getattr(asked, "catalog", None):
-        with open(asked.catalog, encoding="utf-8") as file:
-            catalog = ConfiguredAirbyteCatalogSerializer.load(json.load(file))
-    source = ConcurrentDeclarativeSource(catalog=catalog, config=config, state=[], source_config=manifest)
-    launch(source=source, args=arguments)
+    source = ConcurrentDeclarativeSource(catalog=None, config=None, state=[], source_config=manifest)
+    launch(source=source, args=case["arguments"])
+
+
+def child(case: dict, out: int) -> int:
+    os.dup2(out, 1)
+    try:
+        run(case)
+        return 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException as error:  # what the interpreter does at the end of a program
+        trace: TracebackType | None = error.__traceback__
+        sys.excepthook(type(error), error, trace)
+        return 1
+    finally:
+        PRINT_BUFFER.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def main() -> None:
+    for line in sys.stdin:
+        case = json.loads(line)
+        with tempfile.TemporaryFile() as out:
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    code = child(case, out.fileno())
+                finally:
+                    os._exit(code)
+            _, status = os.waitpid(pid, 0)
+            out.seek(0)
+            text = out.read().decode("utf-8", "replace")
+        print(json.dumps({"exit": os.waitstatus_to_exitcode(status), "stdout": text}), flush=True)
 
 
 main()

@@ -2,10 +2,12 @@
 //!
 //! Data goes to stdout, logs to stderr; colour only on a terminal and never alone in meaning.
 
+mod budget;
 mod check;
 mod families;
 mod gate;
 mod heal;
+mod lowcode;
 mod once;
 mod plan;
 mod policy;
@@ -101,6 +103,9 @@ enum Command {
     Policy(policy::Command),
     /// List the source families and what this version connects
     Families,
+    /// Run a manifest of Airbyte's low-code sources: its protocol on stdout, its calls through the policy
+    #[command(subcommand)]
+    Lowcode(lowcode::Command),
 }
 
 impl Common {
@@ -173,16 +178,29 @@ pub fn main() -> ExitCode {
     // Two providers of cryptography are in the tree of dependencies; this one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
-    crate::telemetry::start(if matches!(cli.command, Command::Serve | Command::Once) { "info" } else { "warn" });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
-        Err(error) => Err(Fail::new(format!("the system gives no threads: {error}"))),
+    crate::telemetry::start(match cli.command {
+        Command::Serve | Command::Once => "info",
+        // Its calls are its log.
+        Command::Lowcode(_) => "warn,aam::egress=info",
+        _ => "warn",
+    });
+    let ended = match &cli.command {
+        // It is measured in milliseconds, so it gets threads only when it needs them.
+        Command::Lowcode(command) => lowcode::run(&cli.common, command),
+        _ => on_threads(cli),
     };
     ended.unwrap_or_else(|fail| {
         eprintln!("aam: {}", crate::credentials::redact::scrub(&fail.message));
         ExitCode::from(fail.code)
     })
+}
+
+fn on_threads(cli: Cli) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(Fail::new(format!("the system gives no threads: {error}"))),
+    }
 }
 
 async fn run(cli: Cli) -> Ended {
@@ -201,5 +219,6 @@ async fn run(cli: Cli) -> Ended {
         Command::Token(command) => token::run(&common, &command),
         Command::Policy(command) => policy::run(&common, &command),
         Command::Families => families::run(&common),
+        Command::Lowcode(command) => lowcode::run(&common, &command),
     }
 }

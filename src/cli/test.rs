@@ -1,21 +1,20 @@
 //! `aam test FILE`: the pipeline on one intent file, without writing anything.
 
+use super::budget::MemoryBudget;
 use super::{Common, EXIT_NOT_YET, Ended, Fail};
 use crate::clock;
 use crate::connectors::Engines;
 use crate::credentials::Resolver;
-use crate::egress::{DayBudget, Egress, resolve::SystemLookup};
+use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
 use crate::pipeline::{self, Env, Job};
 use crate::reconcile::look;
 use crate::report;
-use futures_util::future::BoxFuture;
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub struct Options {
@@ -69,18 +68,4 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     text.push_str("nothing was written\n");
     common.print(&text, &values);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
-}
-
-/// The day's calls of this process alone: a test writes nothing, not even a counter.
-#[derive(Default)]
-struct MemoryBudget(Mutex<HashMap<(String, i64), u64>>);
-
-impl DayBudget for MemoryBudget {
-    fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
-        let mut used = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let used = used.entry((key.to_string(), day)).or_insert(0);
-        let granted = wanted.min(limit.saturating_sub(*used));
-        *used += granted;
-        Box::pin(std::future::ready(Ok(granted)))
-    }
 }

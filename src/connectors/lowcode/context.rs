@@ -4,6 +4,7 @@ use super::auth::store::Tokens;
 use super::bounds::Bounds;
 use super::error::Failed;
 use super::host::{Host, Reply};
+use super::requester::Rates;
 use super::value::Value;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ pub struct Run<'a> {
     pub cache: ReplyCache,
     /// Tokens that authenticators share; after the command, the config with rotated refresh tokens.
     pub tokens: Tokens,
+    /// The times of calls, for the call rates of the manifest.
+    pub rates: Rates,
 }
 
 impl<'a> Run<'a> {
@@ -47,6 +50,7 @@ impl<'a> Run<'a> {
             limits: Limits::default(),
             cache: ReplyCache::default(),
             tokens: Tokens::default(),
+            rates: Rates::default(),
         }
     }
 

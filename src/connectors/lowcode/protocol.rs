@@ -4,6 +4,7 @@
 //! (models/airbyte_protocol_serializers.py): no field that is None, which holds for the first level of a
 //! record and of a JSON schema, too.
 
+use super::catalog::AirbyteCatalog;
 use super::error::{Failed, FailureType};
 use super::value::{Dict, Value};
 use serde::Serialize;
@@ -11,15 +12,14 @@ use serde::ser::{SerializeMap, Serializer};
 
 /// One message.
 #[derive(Clone, Debug)]
-pub enum Message {
+pub enum Message<'m> {
     Record(Record),
     State(State),
     Log(Log),
     /// The specification as `spec` says it: `connectionSpecification`, `documentationUrl` and so on.
     Spec(Value),
     ConnectionStatus(ConnectionStatus),
-    /// `{"streams": [...]}`.
-    Catalog(Value),
+    Catalog(AirbyteCatalog<'m>),
     Trace(Trace),
     Control(Control),
 }
@@ -107,22 +107,22 @@ pub struct Control {
     pub emitted_at: i64,
 }
 
-impl Message {
+impl Message<'_> {
     /// A line for people.
     #[must_use]
-    pub fn log(level: Level, message: impl Into<String>) -> Message {
+    pub fn log(level: Level, message: impl Into<String>) -> Message<'static> {
         Message::Log(Log { level, message: message.into() })
     }
 
     /// The status of a stream at `emitted_at` (milliseconds since 1970).
     #[must_use]
-    pub fn status(stream: &str, status: StreamStatus, emitted_at: i64) -> Message {
+    pub fn status(stream: &str, status: StreamStatus, emitted_at: i64) -> Message<'static> {
         Message::Trace(Trace { emitted_at, what: TraceKind::StreamStatus { stream: stream.to_string(), status } })
     }
 
     /// The trace of `failed` at `emitted_at` (milliseconds since 1970).
     #[must_use]
-    pub fn error(failed: &Failed, stream: Option<&str>, emitted_at: i64) -> Message {
+    pub fn error(failed: &Failed, stream: Option<&str>, emitted_at: i64) -> Message<'static> {
         let error = TraceError {
             message: failed.message.clone(),
             internal_message: failed.internal.clone(),
@@ -177,7 +177,7 @@ impl StreamStatus {
     }
 }
 
-impl Serialize for Message {
+impl Serialize for Message<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry("type", self.word())?;

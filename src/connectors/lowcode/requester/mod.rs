@@ -1,11 +1,13 @@
 //! `HttpRequester`: a request from the manifest's fields and what paginator and slicer add, sent until it is answered
 //! (`requesters/http_requester.py`, `streams/http/http_client.py`).
 
+mod budget;
 mod failure;
 mod outgoing;
 mod refresh;
 mod retry;
 
+pub use budget::Rates;
 pub(in crate::connectors::lowcode) use retry::transmit;
 
 use super::auth::{At, Authenticator};
@@ -21,6 +23,7 @@ use super::secrets::Secrets;
 use super::slicing::Slice;
 use super::value::Value;
 use super::{errors, url};
+use budget::Budget;
 use futures_util::future::BoxFuture;
 
 /// Why a requester is built, beyond its own fields.
@@ -65,6 +68,7 @@ pub struct Requester {
     auth: Authenticator,
     handler: ErrorHandler,
     backoffs: Vec<Backoff>,
+    budget: Budget,
     secrets: Secrets,
     options: BuildOptions,
 }
@@ -109,6 +113,7 @@ impl Requester {
             auth,
             handler,
             backoffs,
+            budget: Budget::of(ctx)?,
             secrets: Secrets::of(ctx.manifest, ctx.config),
             options,
         })

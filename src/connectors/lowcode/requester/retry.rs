@@ -151,7 +151,9 @@ impl Requester {
         if let Some(reply) = key.as_ref().and_then(|key| run.cache.get(key)) {
             return Ok(Sent::Reply(Response::new(reply, run.bounds)?));
         }
-        match transmit(run, self.call(request)).await? {
+        let call = self.call(request);
+        self.budget.acquire(run, &call).await?;
+        match transmit(run, call).await? {
             Ok(reply) => {
                 if let Some(key) = key.filter(|_| reply.status == 200) {
                     run.cache.put(key, reply.clone());

@@ -80,7 +80,9 @@ impl OAuth {
         let field = |key: &str| node.get(key).filter(|it| !it.is_none());
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
         let named = |key: &str| {
-            let own = field(key).filter(|it| it.truthy()).or_else(|| updater(node).and_then(|it| updater_name(it, key)));
+            // An updater names the refresh token of request and answer by itself.
+            let from = updater(node).filter(|_| key == "refresh_token_name").unwrap_or(node);
+            let own = from.get(key).filter(|it| it.truthy());
             own.map_or_else(|| InterpolatedString::new(key.strip_suffix("_name").unwrap_or(key), parameters), text)
         };
         let mapping = |key: &str| {
@@ -235,11 +237,6 @@ impl OAuth {
 
 fn updater(node: &Value) -> Option<&Value> {
     node.get("refresh_token_updater").filter(|it| it.truthy())
-}
-
-/// The updater names the refresh token of request and answer.
-fn updater_name<'a>(updater: &'a Value, key: &str) -> Option<&'a Value> {
-    if key == "refresh_token_name" { updater.get(key).filter(|it| it.truthy()) } else { None }
 }
 
 fn single_use(updater: &Value) -> SingleUse {

@@ -7,6 +7,7 @@ use crate::connectors::lowcode::context::Run;
 use crate::connectors::lowcode::error::{Failed, FailureType};
 use crate::connectors::lowcode::errors::message::cut;
 use crate::connectors::lowcode::errors::{mapping, scope_with};
+use crate::connectors::lowcode::interpolation::InterpolatedString;
 use crate::connectors::lowcode::request::merge::Options;
 use crate::connectors::lowcode::response::Response;
 use crate::connectors::lowcode::value::{Dict, Value};
@@ -119,10 +120,8 @@ impl OAuth {
     /// `_build_standard_refresh_args`.
     fn standard_args(&self, run: &Run<'_>, credentials_in_header: bool) -> Result<Dict, Failed> {
         let scope = scope_with(run);
-        let text = |text: &Option<_>| match text {
-            Some(text) => {
-                crate::connectors::lowcode::interpolation::InterpolatedString::eval(text, &scope, &[]).map_err(Failed::from)
-            }
+        let text = |text: &Option<InterpolatedString>| match text {
+            Some(text) => text.eval(&scope, &[]).map_err(Failed::from),
             None => Ok(Value::None),
         };
         let mut args = Dict::new();

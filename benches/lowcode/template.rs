@@ -1,0 +1,64 @@
+//! The cost of one evaluation.
+
+use crate::stats::median;
+use crate::table::Table;
+use crate::{Measured, scaled};
+use aam::connectors::lowcode::bounds::Bounds;
+use aam::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use aam::connectors::lowcode::interpolation::{InterpolatedString, Scope};
+use aam::connectors::lowcode::value::{Dict, Value};
+use futures_util::future::BoxFuture;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// Evaluations of one turn.
+const TIMES: usize = 200_000;
+const TURNS: usize = 9;
+const AIM: Duration = Duration::from_micros(2);
+
+/// A host that has no outside.
+pub struct Nowhere;
+
+impl Host for Nowhere {
+    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+        let message = "a bench calls nobody".to_string();
+        Box::pin(std::future::ready(Err(NoReply { kind: NoReplyKind::Refused, message, source: None })))
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn uuid(&self) -> String {
+        "00000000-0000-4000-8000-000000000000".to_string()
+    }
+}
+
+/// The plain form, and a form that takes the long way.
+pub fn measure(table: &mut Table) -> Measured<()> {
+    let config = Value::Dict(Dict::from_iter([("x".into(), Value::str("a value of a config"))]));
+    let slice = Value::Dict(Dict::from_iter([("id".into(), Value::Int(42))]));
+    let (parameters, bounds) = (Value::Dict(Dict::new()), Bounds::default());
+    let scope =
+        Scope { config: &config, parameters: &parameters, vars: vec![("stream_slice", &slice)], host: &Nowhere, bounds: &bounds };
+    for (text, aimed) in [("{{ config['x'] }}", true), ("/v1/{{ stream_partition.id }}/{{ config['x'] | upper }}", false)] {
+        let template = InterpolatedString::new(text, &parameters);
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            let times = scaled(TIMES, 1000);
+            let started = Instant::now();
+            for _ in 0..times {
+                black_box(template.eval(black_box(&scope), &[]))?;
+            }
+            turns.push(started.elapsed() / u32::try_from(times)?);
+        }
+        let each = median(&turns);
+        let aim = if aimed { "< 2000 ns" } else { "none" };
+        table.add(format!("template {text}"), format!("{} ns", each.as_nanos()), "none", "", aim, !aimed || each < AIM);
+    }
+    Ok(())
+}

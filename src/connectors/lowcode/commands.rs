@@ -1,0 +1,208 @@
+//! The commands of a connector: what each says, in order, and whether it went well.
+//!
+//! The words are those of the CDK (entrypoint.py, abstract_source.py, concurrent_read_processor.py), except that
+//! streams are read one after the other.
+
+use super::bounds::Bounds;
+use super::catalog::{self, AirbyteCatalog};
+use super::context::{Context, Run};
+use super::error::Failed;
+use super::host::Host;
+use super::load::Manifest;
+use super::protocol::{ConnectionStatus, Level, Message};
+use super::reading::Reading;
+use super::source::Source;
+use super::spec;
+use super::value::Value;
+use std::borrow::Cow;
+
+/// Holds the place of check.rs.
+mod check {
+    use super::{Context, Failed, Run, Source};
+    use crate::connectors::lowcode::value::Value;
+
+    pub async fn check(ctx: &Context<'_>, run: &Run<'_>) -> Result<Result<(), String>, Failed> {
+        let names: Vec<String> = ctx
+            .manifest
+            .get("check")
+            .and_then(|it| it.get("stream_names"))
+            .and_then(Value::as_list)
+            .unwrap_or_default()
+            .iter()
+            .map(Value::to_str)
+            .collect();
+        let Some(source) = Source::build_named(ctx, &names)? else { return Ok(Err("no such stream".into())) };
+        for stream in &source.streams {
+            let first = async {
+                let Some(slice) = stream.slices(run)?.next().await? else { return Ok(()) };
+                stream.records(run, slice).await?.next().await.map(|_| ())
+            };
+            if let Err(failed) = first.await {
+                let failed: Failed = failed;
+                return Ok(Err(format!("Stream {} is not available: {}", stream.name, failed.message)));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Takes each message when it is there.
+pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
+
+/// A manifest, the user's config, and the outside.
+#[derive(Clone, Copy)]
+pub struct Commands<'a> {
+    pub manifest: &'a Manifest,
+    /// After migrations and transformations.
+    pub config: &'a Value,
+    pub host: &'a dyn Host,
+    pub bounds: &'a Bounds,
+}
+
+/// Whether a command went well: the exit code of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Well,
+    Failed,
+}
+
+/// Which part of the source `read` reads.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The streams of a configured catalog, in its order; `None`: all.
+    pub catalog: Option<Vec<String>>,
+    /// Only these.
+    pub only: Vec<String>,
+}
+
+/// `spec`.
+pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> Ended {
+    match spec::message(manifest) {
+        Ok(spec) => {
+            out(Message::Spec(spec));
+            Ended::Well
+        }
+        Err(failed) => uncaught(&failed, host, out),
+    }
+}
+
+impl<'a> Commands<'a> {
+    fn context(&self) -> Context<'a> {
+        Context { manifest: &self.manifest.root, config: self.config, host: self.host, bounds: self.bounds }
+    }
+
+    /// `check`. A source that cannot be reached is an answer and no failure.
+    pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+        if let Err(failed) = spec::validate_config(self.manifest, self.config) {
+            return match failed.class {
+                "ValidationError" => said(ConnectionStatus::Failed(failed.message), out),
+                _ => uncaught(&failed, self.host, out),
+            };
+        }
+        match check::check(&self.context(), run).await {
+            Ok(Ok(())) => {
+                out(Message::log(Level::Info, "Check succeeded"));
+                said(ConnectionStatus::Succeeded, out)
+            }
+            Ok(Err(reason)) => {
+                out(Message::log(Level::Error, "Check failed"));
+                said(ConnectionStatus::Failed(Value::from(reason).repr()), out)
+            }
+            Err(failed) => uncaught(&failed, self.host, out),
+        }
+    }
+
+    /// `discover`.
+    pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+        let described = async {
+            spec::validate_config(self.manifest, self.config)?;
+            let source = Source::build_all(&self.context(), run).await?;
+            self.catalog(&source, run, out).await
+        };
+        match described.await {
+            Ok(()) => Ended::Well,
+            Err(failed) => uncaught(&failed, self.host, out),
+        }
+    }
+
+    async fn catalog(&self, source: &Source, run: &Run<'_>, out: &mut Out<'_>) -> Result<(), Failed> {
+        let mut streams = Vec::with_capacity(source.streams.len());
+        for stream in &source.streams {
+            let schema = stream.schema.get(run).await?;
+            let cursor = catalog::cursor_field(&stream.node, &self.context())?;
+            streams.push(catalog::describe(&stream.node, Cow::Owned((*schema).clone()), cursor)?);
+        }
+        out(Message::Catalog(AirbyteCatalog { streams }));
+        Ok(())
+    }
+
+    /// `read`: a sample of each stream, within the limits of `run`.
+    pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+        if let Err(failed) = spec::validate_config(self.manifest, self.config) {
+            return uncaught(&failed, self.host, out);
+        }
+        out(Message::log(Level::Info, "Starting syncing"));
+        let source = match Source::build_all(&self.context(), run).await {
+            Ok(source) => source,
+            Err(failed) => return uncaught(&failed, self.host, out),
+        };
+        let mut reading = Reading::new(run, out);
+        for name in selection.names(&source) {
+            match source.stream(&name) {
+                Some(stream) => reading.stream(stream).await,
+                None => reading.missing(&name),
+            }
+        }
+        match reading.end() {
+            None => {
+                out(Message::log(Level::Info, "Finished syncing"));
+                Ended::Well
+            }
+            Some(failed) => uncaught(&failed, self.host, out),
+        }
+    }
+}
+
+impl Selection {
+    fn names(&self, source: &Source) -> Vec<String> {
+        let all = || source.streams.iter().map(|stream| stream.name.clone()).collect();
+        let mut names: Vec<String> = self.catalog.clone().unwrap_or_else(all);
+        if !self.only.is_empty() {
+            names.retain(|name| self.only.contains(name));
+            // Asked for by name, so its absence is told.
+            names.extend(self.only.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        }
+        names
+    }
+}
+
+fn said(status: ConnectionStatus, out: &mut Out<'_>) -> Ended {
+    out(Message::ConnectionStatus(status));
+    Ended::Well
+}
+
+/// What nothing caught ends the command with a trace (exception_handler.py).
+pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> Ended {
+    let told = told(failed, None);
+    out(Message::log(Level::Fatal, failed.internal.clone().unwrap_or_else(|| failed.message.clone())));
+    out(Message::error(&told, None, host.now().as_millisecond()));
+    Ended::Failed
+}
+
+/// The failure as a trace tells it: an exception that was not made for users says its class alone.
+#[must_use]
+pub fn told(failed: &Failed, stream: Option<&str>) -> Failed {
+    if made_for_users(failed) {
+        return failed.clone();
+    }
+    let message = match stream {
+        Some(stream) => format!("An unexpected error occurred in stream {stream}: {}", failed.class),
+        None => "Something went wrong in the connector. See the logs for more details.".to_string(),
+    };
+    Failed { internal: Some(failed.message.clone()), message, ..Failed::system(failed.class, "") }
+}
+
+/// Failures whose message a user is meant to read: those of the CDK's traced exceptions, and our own.
+fn made_for_users(failed: &Failed) -> bool {
+    matches!(failed.class, "AirbyteTracedException" | "ValidationError" | "Refused" | "Bound" | "UnsupportedComponent" | "Manifest")
+}

@@ -1,0 +1,223 @@
+//! `read`, message by message: the statuses, records and states of one stream after the other.
+
+use super::commands::{Out, told};
+use super::context::Run;
+use super::error::Failed;
+use super::protocol::{Level, Message, Record, State, StreamStatus};
+use super::slicing::Slice;
+use super::stream::{Stream, at_run};
+use super::value::{Dict, Value};
+
+/// A read under way.
+pub struct Reading<'a, 'o> {
+    run: &'a Run<'a>,
+    out: &'a mut Out<'o>,
+    /// Streams that failed, each with its failures.
+    failures: Vec<(String, Failed)>,
+}
+
+/// How far one stream is.
+struct Progress<'s> {
+    stream: &'s Stream,
+    records: usize,
+    /// Records since the last state.
+    untold: u64,
+    /// The latest cursor value of the slices that were read to their end.
+    latest: Option<(i64, Value)>,
+    /// The latest of the slice that is being read.
+    current: Option<(i64, Value)>,
+    /// Where the first slice starts, for a stream without records.
+    start: Option<Value>,
+    failed: bool,
+    cut: bool,
+}
+
+impl<'a, 'o> Reading<'a, 'o> {
+    pub fn new(run: &'a Run<'a>, out: &'a mut Out<'o>) -> Reading<'a, 'o> {
+        Reading { run, out, failures: Vec::new() }
+    }
+
+    /// A stream that the source does not have (`_select_streams`).
+    pub fn missing(&mut self, name: &str) {
+        self.status(name, StreamStatus::Incomplete);
+    }
+
+    /// Reads one stream. A slice that fails does not keep the others from being read; a bound does.
+    pub async fn stream(&mut self, stream: &Stream) {
+        self.log(Level::Info, format!("Marking stream {} as STARTED", stream.name));
+        self.status(&stream.name, StreamStatus::Started);
+        let mut progress = Progress::new(stream);
+        match stream.slices(self.run) {
+            Err(failed) => self.failed(&mut progress, failed),
+            Ok(mut slices) => loop {
+                match slices.next().await {
+                    Ok(None) => break,
+                    Err(failed) => {
+                        self.failed(&mut progress, failed);
+                        break;
+                    }
+                    Ok(Some(slice)) => {
+                        if self.slice(&mut progress, slice).await || progress.cut {
+                            break;
+                        }
+                    }
+                }
+            },
+        }
+        self.finish(&mut progress);
+    }
+
+    /// Reads one slice; whether the stream ends with it.
+    async fn slice(&mut self, progress: &mut Progress<'_>, slice: Slice) -> bool {
+        let run = self.run;
+        progress.begin(&slice, run);
+        let mut records = match progress.stream.records(run, slice).await {
+            Ok(records) => records,
+            Err(failed) => return self.slice_failed(progress, failed),
+        };
+        loop {
+            if run.limits.records.is_some_and(|most| progress.records >= most) {
+                progress.cut = true;
+                return true;
+            }
+            match records.next().await {
+                Ok(Some(record)) => self.record(progress, record),
+                Ok(None) => break,
+                Err(failed) => return self.slice_failed(progress, failed),
+            }
+        }
+        if progress.close() {
+            self.state(progress);
+        }
+        false
+    }
+
+    fn record(&mut self, progress: &mut Progress<'_>, data: Value) {
+        if progress.records == 0 {
+            self.log(Level::Info, format!("Marking stream {} as RUNNING", progress.stream.name));
+            self.status(&progress.stream.name, StreamStatus::Running);
+        }
+        progress.see(&data, self.run);
+        let emitted_at = self.now();
+        (self.out)(Message::Record(Record { stream: progress.stream.name.clone(), data, emitted_at }));
+    }
+
+    fn slice_failed(&mut self, progress: &mut Progress<'_>, failed: Failed) -> bool {
+        // What a bound or the host refused would be refused again.
+        let over = failed.class == "Bound" || failed.no_reply.is_some();
+        self.failed(progress, failed);
+        over
+    }
+
+    fn failed(&mut self, progress: &mut Progress<'_>, failed: Failed) {
+        let name = &progress.stream.name;
+        progress.failed = true;
+        progress.current = None;
+        let words = failed.internal.as_ref().unwrap_or(&failed.message);
+        self.log(Level::Error, format!("Exception while syncing stream {name}: {}: {words}", failed.class));
+        let message = Message::error(&told(&failed, Some(name)), Some(name), self.now());
+        (self.out)(message);
+        self.failures.push((name.clone(), failed));
+    }
+
+    fn finish(&mut self, progress: &mut Progress<'_>) {
+        let name = &progress.stream.name;
+        if progress.cut {
+            self.log(Level::Info, format!("Stream {name}: stopped at the limit of {} records", progress.records));
+        }
+        self.log(Level::Info, format!("Read {} records from {name} stream", progress.records));
+        self.log(Level::Info, format!("Marking stream {name} as STOPPED"));
+        self.status(name, if progress.failed { StreamStatus::Incomplete } else { StreamStatus::Complete });
+        self.state(progress);
+    }
+
+    fn state(&mut self, progress: &mut Progress<'_>) {
+        let Some(state) = progress.state() else { return };
+        let records = std::mem::take(&mut progress.untold);
+        (self.out)(Message::State(State { stream: progress.stream.name.clone(), state, records }));
+    }
+
+    fn status(&mut self, stream: &str, status: StreamStatus) {
+        let message = Message::status(stream, status, self.now());
+        (self.out)(message);
+    }
+
+    fn log(&mut self, level: Level, message: String) {
+        (self.out)(Message::log(level, message));
+    }
+
+    fn now(&self) -> i64 {
+        self.run.host.now().as_millisecond()
+    }
+
+    /// The failure of the whole read, if a stream failed.
+    #[must_use]
+    pub fn end(self) -> Option<Failed> {
+        if self.failures.is_empty() {
+            return None;
+        }
+        let lines: Vec<String> = self.failures.iter().map(|(name, failed)| format!("{name}: {}", exception(failed))).collect();
+        let message = format!("During the sync, the following streams did not sync successfully: {}", lines.join("\n"));
+        let mut failed = Failed::config("AirbyteTracedException", message);
+        failed.internal = Some("Concurrent read failure".to_string());
+        Some(failed)
+    }
+}
+
+/// Python's `repr` of the exception.
+fn exception(failed: &Failed) -> String {
+    let words = match failed.class {
+        "AirbyteTracedException" => failed.internal.as_ref(),
+        _ => Some(&failed.message),
+    };
+    let words = words.map_or_else(|| "None".to_string(), |words| Value::str(words.as_str()).repr());
+    format!("{}({words})", failed.class)
+}
+
+impl<'s> Progress<'s> {
+    fn new(stream: &'s Stream) -> Progress<'s> {
+        Progress { stream, records: 0, untold: 0, latest: None, current: None, start: None, failed: false, cut: false }
+    }
+
+    fn begin(&mut self, slice: &Slice, run: &Run<'_>) {
+        self.current = None;
+        let fields = self.stream.cursor.as_ref().and_then(|cursor| cursor.boundary_fields(&at_run(run)).ok().flatten());
+        if let (None, Some((start, _))) = (&self.start, fields) {
+            self.start = slice.cursor_slice.get(&start).cloned();
+        }
+    }
+
+    fn see(&mut self, record: &Value, run: &Run<'_>) {
+        self.records += 1;
+        self.untold += 1;
+        let position = self.stream.cursor.as_ref().and_then(|cursor| cursor.position(record, &at_run(run)).ok().flatten());
+        if let Some(position) = position
+            && self.current.as_ref().is_none_or(|current| current.0 < position.0)
+        {
+            self.current = Some(position);
+        }
+    }
+
+    /// The slice was read to its end; whether that is worth a state.
+    fn close(&mut self) -> bool {
+        if let Some(position) = self.current.take()
+            && self.latest.as_ref().is_none_or(|latest| latest.0 < position.0)
+        {
+            self.latest = Some(position);
+        }
+        self.stream.cursor.is_some() && self.stream.router.is_single()
+    }
+
+    /// What a later run could go on from. A cursor for each partition is not told: this engine reads samples, and no
+    /// partition of a sample is known to be complete.
+    fn state(&self) -> Option<Value> {
+        let Some(cursor) = &self.stream.cursor else {
+            return Some(Value::Dict(Dict::from_iter([("__ab_no_cursor_state_message".into(), Value::Bool(true))])));
+        };
+        if !self.stream.router.is_single() {
+            return None;
+        }
+        let latest = self.latest.as_ref().map(|(_, text)| text).or(self.start.as_ref());
+        Some(Value::Dict(latest.map(|text| (cursor.field.clone(), text.clone())).into_iter().collect()))
+    }
+}

@@ -1,0 +1,143 @@
+//! Specs, catalogs and refusals of the corpus, against what the CDK said.
+
+use super::outcome::Outcome;
+use aam::connectors::lowcode::bounds::Bounds;
+use aam::connectors::lowcode::context::Context;
+use aam::connectors::lowcode::host::{Call, Host, NoReply, Reply};
+use aam::connectors::lowcode::load::{self, Manifest};
+use aam::connectors::lowcode::value::Value;
+use aam::connectors::lowcode::{catalog, schema, spec};
+use futures_util::future::BoxFuture;
+use serde_json::Value as Json;
+use std::path::Path;
+use std::time::Duration;
+
+/// Compares all manifests of `data`. The rows are `specs`, `catalogs`, `configs` and `refused`.
+pub fn run(data: &Path) -> Vec<Outcome> {
+    let mut rows = Rows {
+        specs: Outcome::new("specs"),
+        catalogs: Outcome::new("catalogs"),
+        configs: Outcome::new("configs"),
+        refused: Outcome::new("refused"),
+    };
+    let mut files: Vec<_> = std::fs::read_dir(data.join("catalogs")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().to_string();
+        let expected: Json = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let text = std::fs::read_to_string(data.join("manifests").join(format!("{name}.yaml"))).unwrap();
+        rows.manifest(&name, &text, &expected);
+    }
+    vec![rows.specs, rows.catalogs, rows.configs, rows.refused]
+}
+
+struct Rows {
+    specs: Outcome,
+    catalogs: Outcome,
+    configs: Outcome,
+    refused: Outcome,
+}
+
+impl Rows {
+    fn manifest(&mut self, name: &str, text: &str, expected: &Json) {
+        let bounds = Bounds::default();
+        let loaded = load::load(text, name, &bounds);
+        let refused_by_cdk = expected.get("error").is_some();
+        let manifest = match loaded {
+            Ok(manifest) => manifest,
+            Err(problems) => {
+                let words = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
+                if refused_by_cdk {
+                    self.refused.case(true, String::new);
+                } else {
+                    self.catalogs.case(false, words);
+                }
+                if expected.get("spec").is_some() {
+                    self.specs.case(false, words);
+                }
+                return;
+            }
+        };
+        if let Some(spec) = expected.get("spec") {
+            let ours = spec::message(&manifest).map(|value| serde_json::to_value(&value).unwrap());
+            self.specs.case(ours.as_ref().ok() == Some(spec), || format!("{name}: {}", first_difference(&ours, spec)));
+        }
+        let config: Value = serde_json::from_value(expected.get("config").cloned().unwrap_or_default()).unwrap();
+        if let Some(valid) = expected.get("config_valid").and_then(Json::as_bool)
+            && expected.get("spec").is_some()
+        {
+            let ours = spec::validate_config(&manifest, &config);
+            self.configs.case(ours.is_ok() == valid, || format!("{name}: expected {valid}, got {ours:?}"));
+        }
+        let ours = discover(&manifest, &config, &bounds);
+        if refused_by_cdk {
+            let error = expected.get("error").and_then(Json::as_str).unwrap_or_default();
+            self.refused.case(ours.is_err(), || format!("{name}: not refused; the reference says {error}"));
+        } else if manifest.runnable().is_ok() {
+            // With custom classes the reference had code beside the manifest: not comparable.
+            let catalog = expected.get("catalog").cloned().unwrap_or_default();
+            self.catalogs.case(ours.as_ref().ok() == Some(&catalog), || format!("{name}: {}", first_difference(&ours, &catalog)));
+        }
+    }
+}
+
+fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json, String> {
+    manifest.runnable().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let context = Context { manifest: &manifest.root, config, host: &Silent, bounds };
+    let mut streams = Vec::new();
+    for stream in manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default() {
+        let stream = stream.get("full_refresh_stream").unwrap_or(stream);
+        let cursor = catalog::cursor_field(stream, &context).map_err(|failed| failed.message)?;
+        let schema = schema::of_stream(stream).map_err(|failed| failed.message)?.ok_or("a dynamic schema")?;
+        streams.push(catalog::describe(stream, schema, cursor).map_err(|failed| failed.message)?);
+    }
+    serde_json::to_value(catalog::AirbyteCatalog { streams }).map_err(|error| error.to_string())
+}
+
+/// Where two values differ first.
+fn first_difference<E: std::fmt::Debug>(ours: &Result<Json, E>, theirs: &Json) -> String {
+    match ours {
+        Err(error) => format!("failed: {error:?}").chars().take(400).collect(),
+        Ok(ours) => difference(ours, theirs, String::new()).unwrap_or_default().chars().take(400).collect(),
+    }
+}
+
+fn difference(ours: &Json, theirs: &Json, path: String) -> Option<String> {
+    match (ours, theirs) {
+        (Json::Object(a), Json::Object(b)) => a
+            .keys()
+            .chain(b.keys().filter(|key| !a.contains_key(*key)))
+            .find_map(|key| difference(a.get(key).unwrap_or(&Json::Null), b.get(key).unwrap_or(&Json::Null), format!("{path}/{key}"))),
+        (Json::Array(a), Json::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(index, (a, b))| difference(a, b, format!("{path}/{index}")))
+        }
+        (a, b) => (a != b).then(|| format!("{path}: ours {a}, theirs {b}")),
+    }
+}
+
+/// A host at the frozen time of the corpus that sends nothing.
+struct Silent;
+
+impl Host for Silent {
+    fn send(&self, _: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+        Box::pin(async {
+            Err(NoReply {
+                kind: aam::connectors::lowcode::host::NoReplyKind::Network,
+                message: "the sockets are blocked".into(),
+                source: None,
+            })
+        })
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        "2025-06-15T12:34:56Z".parse().unwrap()
+    }
+
+    fn pause(&self, _: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn uuid(&self) -> String {
+        "00000000-0000-4000-8000-000000000000".into()
+    }
+}
