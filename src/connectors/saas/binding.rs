@@ -135,7 +135,7 @@ impl Source {
                     Some(credential) => way(&spec.form.auth, credential, family)?,
                     None => spec.form.auth.last().ok_or_else(|| unserved(id))?,
                 };
-                family_binding(family, spec, place, kind, (way, credential.flatten()))
+                family_binding((family, spec), id, place, kind, (way, credential.flatten()))
             }
         }
     }
@@ -173,8 +173,8 @@ fn field(credential: &Credential, name: &str) -> Option<String> {
 }
 
 fn family_binding(
-    family: &'static Family,
-    spec: &'static Spec,
+    (family, spec): (&'static Family, &'static Spec),
+    id: &str,
     place: Place,
     kind: &'static super::form::Kind,
     (way, credential): (&'static Way, Option<&Credential>),
@@ -196,7 +196,7 @@ fn family_binding(
     let account = address::fill(&form.address.account, &place.parts).map_err(|part| address::unfillable(&part))?;
     Ok(Binding {
         title: family.title.to_string(),
-        resource: place.parts.get("org").or(place.parts.get("team")).cloned().unwrap_or_default(),
+        resource: id.to_string(),
         least_privilege: family.least_privilege.to_string(),
         manifest: spec.loaded()?,
         config: Value::Dict(config),

@@ -6,7 +6,7 @@
 use super::form::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
-use crate::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use crate::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose, Reply};
 use crate::credentials::{Secret, redact};
 use crate::egress::{Answer, Method, Post, Request, Session};
 use crate::model::{Class, Failure};
@@ -149,8 +149,11 @@ impl SessionHost {
 impl Host for SessionHost {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
         Box::pin(async move {
-            let stream = call.stream.clone();
+            let (stream, token) = (call.stream.clone(), call.purpose == Purpose::Token);
             let answer = self.sent(call).await.map_err(no_reply)?;
+            if token {
+                learn(&answer.body);
+            }
             self.count(&answer);
             self.keep(stream, &answer);
             let Answer { status, headers, body, url } = answer;
@@ -186,6 +189,17 @@ fn no_reply(failure: Failure) -> NoReply {
 #[must_use]
 pub fn failure_of(no_reply: &NoReply) -> Option<Failure> {
     no_reply.source.as_ref()?.downcast_ref::<Failure>().cloned()
+}
+
+/// The texts of a token's answer are secrets, whatever their keys are called.
+fn learn(body: &[u8]) {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(body) else { return };
+    for value in fields.values().filter_map(serde_json::Value::as_str) {
+        // Words such as `bearer` or a list of scopes hide nothing.
+        if value.len() >= 16 && !value.contains(char::is_whitespace) && value.bytes().any(|byte| byte.is_ascii_digit()) {
+            redact::learn_value(value);
+        }
+    }
 }
 
 fn secret_in(url: &Url) -> Failure {
