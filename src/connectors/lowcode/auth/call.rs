@@ -39,7 +39,12 @@ impl TokenCall {
         };
         let mut out = Headers::default();
         for (name, value) in headers.iter().filter(|(_, value)| !value.is_none()) {
-            out.set(name, &value.to_str())?;
+            let Some(text) = value.as_str() else {
+                // requests, which takes these headers as they are, refuses a number.
+                let message = format!("Header part of {name} must be of type str or bytes, not {}", value.type_name());
+                return Err(Failed::system("InvalidHeader", message));
+            };
+            out.set(name, text)?;
         }
         let body = body(form, json, &mut out)?;
         let call = Call {

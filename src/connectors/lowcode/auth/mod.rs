@@ -72,8 +72,9 @@ impl Authenticator {
         match self {
             Authenticator::None => Ok(Dict::new()),
             Authenticator::ApiKey { option, provider } if option.place == Place::Header => {
-                // The CDK asks for the token twice: once for the name of the header, once for its value.
+                // The CDK asks for the token three times: whether there is a header, its name, and its value.
                 let mut header = Dict::new();
+                provider.token(run).await?;
                 let name = provider.token(run).await?;
                 option.inject(&mut header, name.into(), &scope(run))?;
                 let value = provider.token(run).await?;

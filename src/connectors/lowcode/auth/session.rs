@@ -64,9 +64,9 @@ impl Session {
         let response = self.login.send_raw(run, &Ask::default()).await?;
         let response = response.ok_or_else(|| read("Failed to get session token, response got ignored by requester"))?;
         let first = self.decoder.first(&response, run.bounds)?.unwrap_or_default();
-        let token = walk(&first, self.path.iter().cloned())
-            .cloned()
-            .ok_or_else(|| Failed::system("KeyError", Value::from(self.path.join("/")).repr()))?;
+        let token = walk(&first, self.path.iter().cloned()).cloned().ok_or_else(|| {
+            Failed::system("KeyError", Value::List(self.path.iter().map(|it| Value::str(it.as_str())).collect()).repr())
+        })?;
         if token.is_none() {
             return Err(read("Failed to get session token, token is None"));
         }

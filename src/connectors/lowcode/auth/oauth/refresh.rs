@@ -59,8 +59,8 @@ impl OAuth {
         for attempt in 0_i32.. {
             let failed = match send_once(run, &call).await? {
                 Ok(response) if response.ok() => return self.read(&response),
-                Ok(response) if response.status() == 429 || response.status() >= 500 => self.http_error(&response),
-                Ok(response) => return Err(self.refused(&response)),
+                Ok(response) if response.status() == 429 || response.status() >= 500 => self.http_error(run, &response),
+                Ok(response) => return Err(self.refused(run, &response)),
                 Err(no_reply) => {
                     let message = "OAuth access token refresh request failed due to a network error.";
                     let mut failed = Failed::new(FailureType::TransientError, "AirbyteTracedException", message);
@@ -156,12 +156,21 @@ impl OAuth {
         response.json().cloned().ok_or_else(|| Failed::system("JSONDecodeError", "The token endpoint's answer is no JSON"))
     }
 
+    /// Without secrets, also where the spec does not mark those of the client.
+    fn mask(&self, run: &Run<'_>, text: &str) -> String {
+        let args = self.standard_args(run, false).unwrap_or_default();
+        let names = [&self.names.client_secret, &self.names.refresh_token];
+        let name = |name: &InterpolatedString| name.eval_str(&scope_with(run)).unwrap_or_default();
+        let secrets = names.into_iter().filter_map(|it| args.get(&*name(it)).map(Value::to_str));
+        secrets.filter(|it| !it.is_empty()).fold(self.secrets.mask(text), |text, secret| text.replace(&secret, "****"))
+    }
+
     /// `raise_for_status`.
-    fn http_error(&self, response: &Response) -> Failed {
-        let mut failed = Failed::system("HTTPError", self.secrets.mask(&mapping::http_error(response)));
+    fn http_error(&self, run: &Run<'_>, response: &Response) -> Failed {
+        let mut failed = Failed::system("HTTPError", self.mask(run, &mapping::http_error(response)));
         let body = String::from_utf8_lossy(response.content());
         failed.status = Some(response.status());
-        failed.body = Some(self.secrets.mask(&cut(&body)));
+        failed.body = Some(self.mask(run, &cut(&body)));
         failed.headers = response.headers().to_vec();
         if response.status() == 429 || response.status() >= 500 {
             failed.failure_type = FailureType::TransientError;
@@ -170,14 +179,14 @@ impl OAuth {
     }
 
     /// The endpoint said no: in the words of the CDK where it is the refresh token that is not good.
-    fn refused(&self, response: &Response) -> Failed {
-        let failed = self.http_error(response);
+    fn refused(&self, run: &Run<'_>, response: &Response) -> Failed {
+        let failed = self.http_error(run, response);
         let Some(content) = response.json().and_then(Value::as_dict) else { return failed };
         let value = content.get(&*self.rejected.key).unwrap_or(&Value::None);
         if !self.rejected.codes.contains(&i64::from(response.status())) || !self.rejected.values.contains(value) {
             return failed;
         }
-        let message = match self.detail(content) {
+        let message = match self.detail(run, content) {
             Some(detail) => format!("{REFUSED} Provider error: {detail}"),
             None => REFUSED.to_owned(),
         };
@@ -193,11 +202,11 @@ impl OAuth {
     }
 
     /// The provider's `error`, and a code such as `AADSTS700082` from its description.
-    fn detail(&self, content: &Dict) -> Option<String> {
+    fn detail(&self, run: &Run<'_>, content: &Dict) -> Option<String> {
         let text = |key: &str| content.get(key).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
         let error = text("error").map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
         let parts: Vec<String> = error.into_iter().chain(text("error_description").and_then(code)).collect();
-        let detail = self.secrets.mask(&parts.join(": "));
+        let detail = self.mask(run, &parts.join(": "));
         let cut: String = detail.chars().take(DETAIL).collect();
         (!parts.is_empty()).then(|| if cut.len() < detail.len() { format!("{cut}...") } else { detail })
     }

@@ -1,0 +1,177 @@
+//! `aam lowcode`: a manifest of Airbyte's low-code sources on the command line.
+//!
+//! It stands in for `source-declarative-manifest`: messages of the protocol on stdout, one a line; a FAILED check
+//! exits 0, anything else that went wrong ends with a TRACE and exit 1. Calls are told on stderr.
+
+mod explain;
+mod host;
+mod inputs;
+mod origins;
+mod secrets;
+
+use super::budget::MemoryBudget;
+use super::{Common, Ended, Fail};
+use crate::clock::{self, Clock};
+use crate::connectors::lowcode::commands::{self, Commands, Selection};
+use crate::connectors::lowcode::context::Run;
+use crate::connectors::lowcode::protocol::{Level, Message};
+use crate::connectors::lowcode::value::Value;
+use crate::credentials::redact;
+use crate::egress::{Caller, Egress, resolve::SystemLookup};
+use crate::model::{ConnectionId, Posts};
+use crate::policy::Policy;
+use crate::reconcile::look;
+use host::{NoHost, SessionHost};
+use inputs::Inputs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A wait that the source asks for and that is longer ends the command.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The family that the calls are told and counted under.
+const FAMILY: &str = "lowcode";
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Print what a user has to configure
+    Spec(Files),
+    /// Say whether the source can be reached with a config
+    Check(Files),
+    /// Print the catalog
+    Discover(Files),
+    /// Read a sample of each stream
+    Read(Read),
+    /// Tell a person what the manifest would call, and what is not supported
+    Explain(explain::Options),
+}
+
+#[derive(clap::Args)]
+pub struct Files {
+    /// The manifest, YAML or JSON; without it the config's __injected_declarative_manifest
+    #[arg(long, alias = "manifest-path", value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// The config, JSON
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct Read {
+    #[command(flatten)]
+    files: Files,
+    /// A configured catalog, JSON: the streams to read; without it all
+    #[arg(long, value_name = "FILE")]
+    catalog: Option<PathBuf>,
+    /// Records of one stream at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Read only this stream; may be given again
+    #[arg(long, value_name = "NAME")]
+    stream: Vec<String>,
+    /// Accepted for compatibility; a sample always starts at the beginning
+    #[arg(long, value_name = "FILE", hide = true)]
+    state: Option<PathBuf>,
+}
+
+/// Exit 0, or 1 after a TRACE; 78 for a policy or a manifest (`explain`) that cannot be used.
+pub fn run(common: &Common, command: &Command) -> Ended {
+    let clock = clock::of_process();
+    let limit = match command {
+        Command::Explain(options) => return explain::run(common, options),
+        Command::Read(read) => Some(read.limit),
+        _ => None,
+    };
+    let (files, selects) = match command {
+        Command::Read(read) => (&read.files, Some(read)),
+        Command::Spec(files) | Command::Check(files) | Command::Discover(files) => (files, None),
+        Command::Explain(_) => return Ok(ExitCode::SUCCESS),
+    };
+    let host = NoHost(Arc::clone(&clock));
+    let needs_config = !matches!(command, Command::Spec(_));
+    let inputs = Inputs::read(files, needs_config, limit, &host);
+    let selection = inputs.and_then(|inputs| Ok((inputs, selects.map(selection).transpose()?.unwrap_or_default())));
+    let (inputs, selection) = match selection {
+        Ok(inputs) => inputs,
+        Err(trouble) => {
+            eprint!("{}", redact::scrub(&trouble.report));
+            return Ok(code(commands::uncaught(&trouble.failed, &host, &mut print)));
+        }
+    };
+    if matches!(command, Command::Spec(_)) {
+        return Ok(code(commands::spec(&inputs.manifest, &host, &mut print)));
+    }
+    if selects.is_some_and(|read| read.state.is_some()) {
+        print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
+    }
+    let policy = Arc::new(look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    // One thread is enough, and it starts at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Fail::new(format!("the system gives no runtime: {error}")))?;
+    Ok(code(runtime.block_on(online(command, &inputs, &selection, policy, clock))))
+}
+
+/// A command that may call the source.
+async fn online(
+    command: &Command,
+    inputs: &Inputs,
+    selection: &Selection,
+    policy: Arc<Policy>,
+    clock: Arc<dyn Clock>,
+) -> commands::Ended {
+    let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
+    let calm = NoHost(Arc::clone(&clock));
+    let origins = origins::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds);
+    let name = inputs.manifest.file().to_string();
+    let caller = Caller {
+        connection: ConnectionId::derive(&policy.namespace, FAMILY, &[name]),
+        family: FAMILY,
+        account: origins.iter().cloned().collect::<Vec<_>>().join(" "),
+        cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
+        policy,
+        posts: Arc::new(Posts::default()),
+    };
+    let max_bytes = inputs.bounds.body_bytes as u64;
+    let host = SessionHost { session: egress.session(caller), clock, origins, max_bytes, longest_pause: LONGEST_PAUSE };
+    let commands = Commands { manifest: &inputs.manifest, config: &inputs.config, host: &host, bounds: &inputs.bounds };
+    let mut run = Run::new(&host, &inputs.config, &inputs.bounds);
+    let ended = match command {
+        Command::Check(_) => commands.check(&run, &mut print).await,
+        Command::Discover(_) => commands.discover(&run, &mut print).await,
+        _ => {
+            run.limits = inputs.limits();
+            commands.read(selection, &run, &mut print).await
+        }
+    };
+    if let Some(config) = run.tokens.rotated_config() {
+        inputs.keep(&config, &mut print);
+    }
+    ended
+}
+
+/// The streams of the configured catalog, and those asked for by name.
+fn selection(read: &Read) -> Result<Selection, inputs::Trouble> {
+    let catalog = read.catalog.as_ref().map(|path| inputs::json(path, "catalog")).transpose()?;
+    let names = |catalog: &Value| {
+        let streams = catalog.get("streams").and_then(Value::as_list).unwrap_or_default();
+        streams.iter().filter_map(|it| it.get("stream")?.get("name").map(Value::to_str)).collect()
+    };
+    Ok(Selection { catalog: catalog.as_ref().map(names), only: read.stream.clone() })
+}
+
+fn code(ended: commands::Ended) -> ExitCode {
+    match ended {
+        commands::Ended::Well => ExitCode::SUCCESS,
+        commands::Ended::Failed => ExitCode::FAILURE,
+    }
+}
+
+/// One line on stdout. What a source sent is scrubbed, too: it may send a credential back.
+fn print(message: Message<'_>) {
+    let mut line = redact::scrub(&message.line()).into_owned();
+    line.push('\n');
+    // A reader that went away (`| head`) is no error of ours.
+    let _ = std::io::stdout().lock().write_all(line.as_bytes());
+}
