@@ -44,7 +44,9 @@ pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Resu
 fn unknown(source_type: &str, policy: &Policy) -> Failure {
     let names = family::all().iter().map(|family| family.id).chain(policy.manifests.found.keys().map(String::as_str));
     let fix = match (nearest(source_type, names), &policy.manifests.dir) {
-        (None, Some(dir)) => format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display()),
+        (None, Some(dir)) => {
+            format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
+        }
         (near, _) => near_or_list(near),
     };
     Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)

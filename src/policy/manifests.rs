@@ -2,7 +2,7 @@
 
 use super::read::{Fields, Reader, Spot};
 use super::yaml::{Kind, Node};
-use crate::model::{BodyRule, Digest, PostRule};
+use crate::model::{BodyRule, Digest, PostRule, Problem};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,15 @@ pub struct Manifests {
     /// What the folder held when it was looked at; put in by whoever reads files.
     #[serde(skip)]
     pub found: BTreeMap<String, Arc<Manifest>>,
+    /// What is wrong in the folder.
+    #[serde(skip)]
+    pub problems: Vec<Problem>,
+    /// Names whose manifest cannot be used as it is now.
+    #[serde(skip)]
+    pub held: BTreeSet<String>,
+    /// The folder itself cannot be read.
+    #[serde(skip)]
+    pub blind: bool,
 }
 
 /// What one source of one's own may do, beyond GET on the hosts of its manifest.
@@ -86,7 +95,7 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
             r.complain(&spot, "there are sources and no folder", "write dir: policy/manifests, where NAME.yaml lies");
         }
     }
-    Some(Manifests { dir, sources, found: BTreeMap::new() })
+    Some(Manifests { dir, sources, ..Manifests::default() })
 }
 
 /// The entries whose keys are names of sources and of no family.

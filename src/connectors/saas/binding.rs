@@ -20,7 +20,11 @@ use std::sync::Arc;
 /// A family as this engine serves it under a policy.
 pub enum Source {
     /// One of AAM's own, with the policy's base address.
-    Family { family: &'static Family, spec: &'static Spec, base_url: Option<String> },
+    Family {
+        family: &'static Family,
+        spec: &'static Spec,
+        base_url: Option<String>,
+    },
     Own(Box<Own>),
 }
 
@@ -97,7 +101,9 @@ impl Source {
         let reading = Reading { manifest: &binding.manifest.root, config: &binding.config, host: &still, bounds: &bounds };
         let wanted = |planned: &Planned| {
             let probe = binding.identity.as_ref().is_some_and(|identity| identity.stream == planned.stream);
-            binding.streams.is_empty() || probe || [&binding.streams, &binding.health].iter().any(|names| names.contains(&planned.stream))
+            binding.streams.is_empty()
+                || probe
+                || [&binding.streams, &binding.health].iter().any(|names| names.contains(&planned.stream))
         };
         let mut calls: Vec<PlannedCall> = Vec::new();
         let mut add = |method: String, host: String, path: String| {

@@ -78,7 +78,9 @@ impl Reading<'_> {
                         match value {
                             Value::Str(text) if ADDRESSES.contains(&&**key) => {
                                 let url = self.text(text, parameters).and_then(|text| Url::parse(text.trim()).ok());
-                                origins.extend(url.filter(|url| url.origin().is_tuple()).map(|url| url.origin().ascii_serialization()));
+                                origins.extend(
+                                    url.filter(|url| url.origin().is_tuple()).map(|url| url.origin().ascii_serialization()),
+                                );
                             }
                             Value::List(_) | Value::Dict(_) => open.push(value),
                             _ => {}

@@ -103,7 +103,11 @@ impl Resource {
     }
 
     fn empty(&self, name: &str) -> Failure {
-        Failure::new(Class::Misconfigured, format!("the manifest of {} has no stream {name}", self.binding.title), "name a stream of the manifest")
+        Failure::new(
+            Class::Misconfigured,
+            format!("the manifest of {} has no stream {name}", self.binding.title),
+            "name a stream of the manifest",
+        )
     }
 
     async fn met(&self) -> Result<(Evidence, Privilege), Failure> {
@@ -307,7 +311,8 @@ impl Resource {
             evidence.insert("skipped".into(), skipped.into());
         }
         if rows == 0 {
-            evidence.insert("note".into(), "the source answers empty lists: it has no records, or shows this credential none".into());
+            evidence
+                .insert("note".into(), "the source answers empty lists: it has no records, or shows this credential none".into());
         }
         Ok(Sample { rows: rows as u64, evidence })
     }

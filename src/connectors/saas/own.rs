@@ -20,8 +20,22 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Keys of a config that a bare resource id may fill, the likeliest first.
 const PLACES: [&str; 16] = [
-    "base_url", "api_url", "url", "host", "domain", "domain_name", "subdomain", "site", "instance", "instance_url", "shop", "workspace",
-    "organization", "account", "account_name", "tenant",
+    "base_url",
+    "api_url",
+    "url",
+    "host",
+    "domain",
+    "domain_name",
+    "subdomain",
+    "site",
+    "instance",
+    "instance_url",
+    "shop",
+    "workspace",
+    "organization",
+    "account",
+    "account_name",
+    "tenant",
 ];
 /// Manifests that are kept ready.
 const READY: usize = 256;
@@ -151,13 +165,25 @@ impl Own {
             ));
         }
         let wanted = self.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.to_string(), Value::to_str);
-        let check: Vec<String> = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list).unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_string).collect();
+        let check: Vec<String> = manifest
+            .root
+            .get("check")
+            .and_then(|check| check.get("stream_names"))
+            .and_then(Value::as_list)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_string)
+            .collect();
         Ok(Binding {
             title: self.name.to_string(),
             resource: shown(id),
             least_privilege: self.least_privilege.to_string(),
             account: origins.iter().next().cloned().unwrap_or_else(|| shown(id)),
-            posts: Posts { list: format!("manifests.sources.{}.posts in the policy", self.name), rules: self.rules.posts.clone() },
+            posts: Posts {
+                list: format!("manifests.sources.{}.posts in the policy", self.name),
+                rules: self.rules.posts.clone(),
+            },
             limits: Vec::new(),
             streams: Vec::new(),
             health: check,
@@ -200,7 +226,12 @@ impl Own {
             match known.get(key) {
                 // A manifest without a spec does not say what its config holds.
                 None if known.is_empty() => config.insert(key.into(), Value::str(value)),
-                None => return wrong(format!("the config of {} has no {}", self.name, shown(key)), format!("its keys are {}", names())),
+                None => {
+                    return wrong(
+                        format!("the config of {} has no {}", self.name, shown(key)),
+                        format!("its keys are {}", names()),
+                    );
+                }
                 Some(property) if has_secret(property) => {
                     return wrong(format!("{key} of {} is a secret", self.name), "put it behind credential_locator".to_string());
                 }
@@ -220,7 +251,14 @@ impl Own {
             true => (Class::CredentialMissing, format!("the credential of {} lacks {}", self.name, missing.join(", "))),
             false => (Class::Misconfigured, format!("the config of {} lacks {}", self.name, missing.join(", "))),
         };
-        Err(Failure::new(class, title, format!("a JSON object with {} behind the locator, or NAME=VALUE in resource_ids for what is no secret", missing.join(", "))))
+        Err(Failure::new(
+            class,
+            title,
+            format!(
+                "a JSON object with {} behind the locator, or NAME=VALUE in resource_ids for what is no secret",
+                missing.join(", ")
+            ),
+        ))
     }
 }
 
