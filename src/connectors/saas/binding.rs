@@ -51,6 +51,8 @@ pub struct Binding {
     pub errors: Option<&'static Errors>,
     /// Discovery looks whether each stream may be read. Only where the streams are few.
     pub probes: bool,
+    /// The spec marks its secrets, so that other texts of the credential may stand in an address.
+    pub secrets_by_spec: bool,
 }
 
 impl Source {
@@ -194,9 +196,16 @@ fn family_binding(
     let mut fixed = place.parts.clone();
     for name in &way.needs {
         let value = credential.and_then(|credential| field(credential, name));
-        // For the plan, the name stands for the value.
-        fixed.insert(format!("credential.{name}"), value.clone().unwrap_or_else(|| format!("<{name}>")));
+        fixed.extend(value.iter().map(|value| (format!("credential.{name}"), value.clone())));
         config.insert(name.as_str().into(), Value::str(value.unwrap_or_default()));
+    }
+    let mut health = vec![way.health.clone()];
+    if credential.is_none() {
+        // A plan names what any way in would call.
+        health = form.auth.iter().map(|way| way.health.clone()).collect();
+        for name in form.auth.iter().flat_map(|way| &way.needs) {
+            fixed.insert(format!("credential.{name}"), format!("<{name}>"));
+        }
     }
     let origin = url::Url::parse(&place.base_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
     let account = address::fill(&form.address.account, &place.parts).map_err(|part| address::unfillable(&part))?;
@@ -211,13 +220,14 @@ fn family_binding(
         posts: posts(family, &form.posts, &fixed),
         limits: form.limits.clone(),
         streams: kind.streams.clone(),
-        health: vec![way.health.clone()],
+        health,
         auth: way.name.clone(),
         identity: form.identity.iter().find(|rule| rule.kind == kind.name).cloned(),
         privilege: Some(&form.privilege),
         errors: Some(&form.errors),
         parts: place.parts,
         probes: true,
+        secrets_by_spec: false,
     })
 }
 

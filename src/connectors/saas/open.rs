@@ -8,7 +8,7 @@ use super::{identity, privilege};
 use crate::clock::Clock;
 use crate::connectors::lowcode::bounds::Bounds as Limits;
 use crate::connectors::lowcode::catalog;
-use crate::connectors::lowcode::context::{Context, Run};
+use crate::connectors::lowcode::context::{Context, Limits as Stops, Run};
 use crate::connectors::lowcode::error::{Failed, FailureType};
 use crate::connectors::lowcode::source::Source;
 use crate::connectors::lowcode::spec;
@@ -26,6 +26,9 @@ use std::time::Duration;
 
 /// Streams that one tiny sync asks at most.
 const TRIED: usize = 3;
+/// Slices and pages of one stream: a sample needs no more, and short pages are normal.
+const SLICES: usize = 5;
+const PAGES: usize = 12;
 
 /// An open resource.
 struct Resource {
@@ -47,6 +50,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
         limits: binding.limits.clone(),
         windows,
         account: binding.account.clone(),
+        secrets_by_spec: binding.secrets_by_spec,
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(target.session, clock, rules);
@@ -63,7 +67,9 @@ impl Resource {
     }
 
     fn run(&self) -> Run<'_> {
-        Run::new(&self.host, &self.binding.config, &self.bounds)
+        let mut run = Run::new(&self.host, &self.binding.config, &self.bounds);
+        run.limits = Stops { slices: Some(SLICES), pages: Some(PAGES), records: None };
+        run
     }
 
     /// The streams called `names`.

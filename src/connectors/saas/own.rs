@@ -110,7 +110,7 @@ impl Own {
     fn manifest(&self) -> Result<Arc<Manifest>, Failure> {
         let Some(found) = &self.found else {
             let title = format!("there is no manifest for {}", self.name);
-            return Err(Failure::new(Class::Misconfigured, title, format!("put it into {}/{}.yaml", self.folder, self.name)));
+            return Err(Failure::new(Class::Unsupported, title, format!("put it into {}/{}.yaml", self.folder, self.name)));
         };
         loaded(found).map_err(|problems| {
             let words: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
@@ -193,6 +193,7 @@ impl Own {
             privilege: None,
             errors: None,
             probes: false,
+            secrets_by_spec: properties(&manifest).is_some_and(|all| all.values().any(has_secret)),
             manifest,
             config,
             origins,
