@@ -5,6 +5,7 @@
 
 use super::bounds::Bounds;
 use super::catalog::{self, AirbyteCatalog};
+use super::check;
 use super::context::{Context, Run};
 use super::error::Failed;
 use super::host::Host;
@@ -15,36 +16,6 @@ use super::source::Source;
 use super::spec;
 use super::value::Value;
 use std::borrow::Cow;
-
-/// Holds the place of check.rs.
-mod check {
-    use super::{Context, Failed, Run, Source};
-    use crate::connectors::lowcode::value::Value;
-
-    pub async fn check(ctx: &Context<'_>, run: &Run<'_>) -> Result<Result<(), String>, Failed> {
-        let names: Vec<String> = ctx
-            .manifest
-            .get("check")
-            .and_then(|it| it.get("stream_names"))
-            .and_then(Value::as_list)
-            .unwrap_or_default()
-            .iter()
-            .map(Value::to_str)
-            .collect();
-        let Some(source) = Source::build_named(ctx, &names)? else { return Ok(Err("no such stream".into())) };
-        for stream in &source.streams {
-            let first = async {
-                let Some(slice) = stream.slices(run)?.next().await? else { return Ok(()) };
-                stream.records(run, slice).await?.next().await.map(|_| ())
-            };
-            if let Err(failed) = first.await {
-                let failed: Failed = failed;
-                return Ok(Err(format!("Stream {} is not available: {}", stream.name, failed.message)));
-            }
-        }
-        Ok(Ok(()))
-    }
-}
 
 /// Takes each message when it is there.
 pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
@@ -204,5 +175,8 @@ pub fn told(failed: &Failed, stream: Option<&str>) -> Failed {
 
 /// Failures whose message a user is meant to read: those of the CDK's traced exceptions, and our own.
 fn made_for_users(failed: &Failed) -> bool {
-    matches!(failed.class, "AirbyteTracedException" | "ValidationError" | "Refused" | "Bound" | "UnsupportedComponent" | "Manifest")
+    matches!(
+        failed.class,
+        "AirbyteTracedException" | "ValidationError" | "Refused" | "Bound" | "UnsupportedComponent" | "Manifest"
+    )
 }

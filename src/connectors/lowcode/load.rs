@@ -58,7 +58,7 @@ impl Manifest {
 /// Loads a manifest.
 ///
 /// # Errors
-/// All problems for which the CDK refuses it, worst first and in the order of the text.
+/// All problems for which the CDK refuses it, in the order of the text.
 pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Problem>> {
     let (root, mut warnings) = match parse(text, bounds) {
         Ok(parsed) => parsed,
@@ -108,6 +108,8 @@ fn placed(mut problems: Vec<Problem>, text: &str, file: &str, bounds: &Bounds) -
     if !problems.is_empty() {
         locate(&mut problems, text, file, bounds);
         problems.sort_by_key(|problem| problem.place);
+        // What is referred to many times is told once.
+        problems.dedup_by(|next, first| next.place.is_some() && next.place == first.place && next.message == first.message);
     }
     problems
 }

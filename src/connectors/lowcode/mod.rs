@@ -14,14 +14,17 @@
 pub mod auth;
 pub mod bounds;
 pub mod catalog;
+pub mod check;
 pub mod commands;
 pub mod component;
+pub mod config_rules;
 pub mod context;
 pub mod datetime;
 pub mod decode;
 pub mod dynamic;
 pub mod error;
 pub mod errors;
+pub mod explain;
 pub mod extraction;
 pub mod host;
 pub mod interpolation;

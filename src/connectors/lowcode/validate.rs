@@ -73,7 +73,8 @@ impl Check {
             Some(found) => format!("type: {}", short(found)),
             None => short(value),
         };
-        let problem = self.problem(message).found(found).allowed(kind.words(self.table), named);
+        let mut problem = self.problem(message).found(found).allowed(kind.words(self.table), named);
+        problem.class = value.get("class_name").and_then(Value::as_str).map(|class| cut(class, 160));
         self.found.errors.push(problem);
     }
 

@@ -179,6 +179,3 @@ fn selected<'a>(node: &'a Value, ctx: &Context<'_>) -> Result<&'a Value, Failed>
     let authenticators = node.get("authenticators").and_then(Value::as_dict);
     authenticators.and_then(|it| it.get(&*key)).ok_or_else(|| error(format!("The authenticator `{key}` is not found.")))
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,9 +13,14 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 /// All members of a gzip file, at most `bound` bytes.
 ///
 /// # Errors
-/// `BadGzipFile`, or the bound.
+/// `BadGzipFile`, `EOFError`, or the bound.
 pub fn gunzip(bytes: &[u8], bound: usize) -> Result<Vec<u8>, Failed> {
-    read_all(MultiGzDecoder::new(bytes), bound)?.map_err(|error| Failed::system("BadGzipFile", error.to_string()))
+    read_all(MultiGzDecoder::new(bytes), bound)?.map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Failed::system("EOFError", "Compressed file ended before the end-of-stream marker was reached")
+        }
+        _ => Failed::system("BadGzipFile", error.to_string()),
+    })
 }
 
 /// A body with `Content-Encoding: deflate`: zlib, or bare as some servers send it; nothing where it is neither.

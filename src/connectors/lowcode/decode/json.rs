@@ -15,7 +15,19 @@ pub struct JsonError {
 /// # Errors
 /// The first byte that is wrong.
 pub fn parse(text: &str, depth: usize) -> Result<Value, JsonError> {
-    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0 };
+    document(text, depth, false)
+}
+
+/// As [`parse`], but an integer that does not fit into 64 bits becomes a float, as orjson reads it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_orjson(text: &str, depth: usize) -> Result<Value, JsonError> {
+    document(text, depth, true)
+}
+
+fn document(text: &str, depth: usize, big_is_float: bool) -> Result<Value, JsonError> {
+    let mut reader = Reader { text, bytes: text.as_bytes(), at: 0, big_is_float };
     let value = reader.value(depth)?;
     reader.blanks();
     if reader.at < reader.bytes.len() { reader.error("extra data") } else { Ok(value) }
@@ -25,6 +37,7 @@ struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
+    big_is_float: bool,
 }
 
 impl Reader<'_> {
@@ -154,7 +167,11 @@ impl Reader<'_> {
         if self.at > whole {
             return Ok(Value::Float(text.parse().unwrap_or(f64::NAN)));
         }
-        Ok(text.parse().map_or_else(|_| Value::Big(text.into()), Value::Int))
+        if let Ok(int) = text.parse() {
+            return Ok(Value::Int(int));
+        }
+        let big = !self.big_is_float || text.parse::<u64>().is_ok();
+        Ok(if big { Value::Big(text.into()) } else { Value::Float(text.parse().unwrap_or(f64::NAN)) })
     }
 
     fn digits(&mut self) {

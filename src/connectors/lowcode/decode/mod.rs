@@ -65,12 +65,7 @@ impl Decoder {
     /// What the CDK raises, and a bound that was met.
     pub fn decode(&self, response: &Response, bounds: &Bounds) -> Result<Vec<Value>, Failed> {
         match self {
-            // JsonDecoder never fails: what it cannot read is one empty record.
-            Decoder::Json => Ok(match response_json(response) {
-                Some(Value::List(items)) if !items.is_empty() => items,
-                None | Some(Value::None | Value::List(_)) => vec![Value::Dict(Dict::new())],
-                Some(other) => vec![other],
-            }),
+            Decoder::Json => Ok(json_records(response)),
             Decoder::Iterable => Ok(text::lines(response.content())?.into_iter().map(record).collect()),
             Decoder::Xml => xml::parse(&response.text(), bounds).map(|value| vec![value]),
             Decoder::Zip(parser) => zip::parse(response.content(), parser, bounds),
@@ -84,6 +79,18 @@ impl Decoder {
     /// As [`Decoder::decode`].
     pub fn first(&self, response: &Response, bounds: &Bounds) -> Result<Option<Value>, Failed> {
         Ok(self.decode(response, bounds)?.into_iter().next())
+    }
+}
+
+/// `JsonDecoder` never fails. It gives an empty record for an empty list, and two for what it cannot read: one as it
+/// catches the error, one as nothing was given (json_decoder.py).
+fn json_records(response: &Response) -> Vec<Value> {
+    let empty = || Value::Dict(Dict::new());
+    match response_json(response) {
+        Some(Value::List(items)) if items.is_empty() => vec![empty()],
+        Some(Value::List(items)) => items,
+        None | Some(Value::None) => vec![empty(), empty()],
+        Some(other) => vec![other],
     }
 }
 

@@ -4,7 +4,18 @@ pub mod schema;
 
 use super::context::{Context, Run};
 use super::error::Failed;
-use super::value::Value;
+use super::extraction::transform::{eval_path, path_of, value_types};
+use super::extraction::{At, dpath};
+use super::interpolation::{InterpolatedBoolean, InterpolatedString, PyType};
+use super::node::{field, flag, items, kind, parameters, set_field, text};
+use super::parameters::propagate;
+use super::retriever::{Retriever, RetrieverOptions};
+use super::slicing::router::{Router, at_build};
+use super::slicing::{Slice, SlicerOptions};
+use super::value::{Dict, Value};
+use super::yaml;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 /// A stream that was made.
 pub struct Made {
@@ -17,7 +28,197 @@ pub struct Made {
 ///
 /// # Errors
 /// What a resolver's request or template fails with; a name that comes twice.
-pub async fn nodes(ctx: &Context<'_>, _run: &Run<'_>) -> Result<Vec<Made>, Failed> {
-    let _ = ctx;
-    Ok(Vec::new())
+pub async fn nodes(ctx: &Context<'_>, run: &Run<'_>) -> Result<Vec<Made>, Failed> {
+    let mut all: Vec<Made> = Vec::new();
+    let mut names = HashSet::new();
+    for (at, definition) in items(ctx.manifest, "dynamic_streams").iter().enumerate() {
+        let of = text(definition, "name").map_or_else(|| format!("dynamic_stream_{at}"), str::to_owned);
+        let resolver = field(definition, "components_resolver");
+        let template = field(definition, "stream_template");
+        let parent_wins = field(definition, "use_parent_parameters").as_bool().unwrap_or(true);
+        let made = match kind(resolver) {
+            "HttpComponentsResolver" => over_http(resolver, template, text(definition, "name"), ctx, run).await?,
+            "ConfigComponentsResolver" => over_values(resolver, template, config_values(resolver, ctx)?, ctx)?,
+            "ParametrizedComponentsResolver" => {
+                let values = items(field(resolver, "stream_parameters"), "list_of_parameters_for_stream").to_vec();
+                over_values(resolver, template, values, ctx)?
+            }
+            other => return Err(Failed::config("UnsupportedComponent", format!("components resolver {other} is not supported"))),
+        };
+        for node in made {
+            let node = complete(node, parent_wins, ctx)?;
+            let name = text(&node, "name").map(str::to_owned).ok_or_else(|| {
+                let message = format!("Expected stream name {} to be a string.", field(&node, "name").to_str());
+                Failed::system("ValueError", message)
+            })?;
+            if !names.insert(name.clone()) {
+                return Err(twice(&name, kind(resolver)));
+            }
+            if all.len() >= ctx.bounds.streams {
+                return Err(Failed::bound("streams", ctx.bounds.streams));
+            }
+            all.push(Made { node, of: of.clone() });
+        }
+    }
+    Ok(all)
+}
+
+fn twice(name: &str, resolver: &str) -> Failed {
+    let start = format!("Dynamic streams list contains a duplicate name: {name}.");
+    let mut failed = match resolver {
+        "ConfigComponentsResolver" => {
+            Failed::config("AirbyteTracedException", format!("{start} Please check your configuration."))
+        }
+        _ => Failed::system("AirbyteTracedException", format!("{start} Please contact Airbyte Support.")),
+    };
+    failed.internal = Some(failed.message.clone());
+    failed
+}
+
+/// Types and parameters spread once more: the resolver may have put components in.
+fn complete(node: Value, parent_wins: bool, ctx: &Context<'_>) -> Result<Value, Failed> {
+    let Value::Dict(dict) = node else {
+        return Err(Failed::system("AttributeError", format!("'{}' object has no attribute 'get'", node.type_name())));
+    };
+    let mut dict = propagate(dict, ("", ""), &Dict::new(), parent_wins, ctx.bounds)
+        .map_err(|problem| Failed::config("ValueError", problem.to_string()))?;
+    dict.entry("type".into()).or_insert_with(|| Value::str("DeclarativeStream"));
+    Ok(Value::Dict(dict))
+}
+
+/// `ComponentMappingDefinition`: one value put into one place of the template.
+struct Mapping {
+    path: Vec<InterpolatedString>,
+    value: InterpolatedString,
+    types: Vec<PyType>,
+    create: bool,
+    condition: Option<InterpolatedBoolean>,
+}
+
+impl Mapping {
+    fn build_all(resolver: &Value) -> Vec<Mapping> {
+        let condition = |node: &Value| {
+            let text = text(node, "condition").filter(|it| !it.is_empty())?;
+            Some(InterpolatedBoolean::new(text, parameters(resolver)))
+        };
+        let one = |node: &Value| Mapping {
+            path: path_of(node, "field_path", parameters(node)),
+            value: InterpolatedString::new(&field(node, "value").to_str(), parameters(node)),
+            types: value_types(node),
+            create: flag(node, "create_or_update"),
+            condition: condition(node),
+        };
+        items(resolver, "components_mapping").iter().map(one).collect()
+    }
+
+    /// `as_yaml`: the value is read as YAML, and may make its place.
+    fn apply(&self, node: &mut Value, template: &Value, values: &Value, at: &At<'_>, as_yaml: bool) -> Result<(), Failed> {
+        let scope = at.scope_of_slice(vec![("stream_template_config", template), ("components_values", values)]);
+        if let Some(condition) = &self.condition
+            && !condition.eval(&scope)?
+        {
+            return Ok(());
+        }
+        let mut value = self.value.eval(&scope, &self.types)?;
+        let path = eval_path(&self.path, &scope)?;
+        if let (true, Value::Str(text)) = (as_yaml && self.types != [PyType::Str], &value)
+            && let Ok(parsed) = yaml::parse(text, at.bounds, false)
+        {
+            value = parsed.value;
+        }
+        let count = dpath::set(node, &path, &value)?;
+        if as_yaml && count == 0 && self.create && value.truthy() {
+            dpath::new(node, &path, value, 10_000)?;
+        }
+        Ok(())
+    }
+}
+
+fn over_values(resolver: &Value, template: &Value, values: Vec<Value>, ctx: &Context<'_>) -> Result<Vec<Value>, Failed> {
+    let mappings = Mapping::build_all(resolver);
+    let at = at_build(ctx);
+    let one = |values: Value| {
+        let mut node = template.clone();
+        mappings.iter().try_for_each(|it| it.apply(&mut node, template, &values, &at, true))?;
+        Ok(node)
+    };
+    if values.len() > ctx.bounds.streams {
+        return Err(Failed::bound("streams", ctx.bounds.streams));
+    }
+    values.into_iter().map(one).collect()
+}
+
+/// The combinations of what the pointers into the config give (`config_components_resolver.py`).
+fn config_values(resolver: &Value, ctx: &Context<'_>) -> Result<Vec<Value>, Failed> {
+    let configs = match field(resolver, "stream_config") {
+        Value::List(list) => list.clone(),
+        one => vec![one.clone()],
+    };
+    let mut combinations = vec![Dict::new()];
+    for (number, config) in configs.iter().enumerate() {
+        let path = eval_path(&path_of(config, "configs_pointer", parameters(config)), &at_build(ctx).scope(Vec::new()))?;
+        let mut values = match dpath::get(ctx.config, &path)? {
+            None => Vec::new(),
+            Some(Value::List(list)) => list.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        values.extend(items(config, "default_values").iter().cloned());
+        if values.len().saturating_mul(combinations.len()) > ctx.bounds.streams {
+            return Err(Failed::bound("streams", ctx.bounds.streams));
+        }
+        let join = |before: &Dict| {
+            let with = |(at, value): (usize, &Value)| {
+                let mut dict = before.clone();
+                match value {
+                    Value::Dict(own) => dict.extend(own.clone()),
+                    other => {
+                        let pair = Value::List(vec![Value::Int(at as i64), other.clone()]);
+                        dict.entry(format!("source_config_{number}").into()).or_insert(pair);
+                    }
+                }
+                dict
+            };
+            values.iter().enumerate().map(with).collect::<Vec<_>>()
+        };
+        combinations = combinations.iter().flat_map(join).collect();
+    }
+    Ok(combinations.into_iter().map(Value::Dict).collect())
+}
+
+async fn over_http(
+    resolver: &Value,
+    template: &Value,
+    name: Option<&str>,
+    ctx: &Context<'_>,
+    run: &Run<'_>,
+) -> Result<Vec<Value>, Failed> {
+    if items(resolver, "components_mapping").iter().any(|it| set_field(it, "condition").is_some_and(Value::truthy)) {
+        return Err(Failed::system("ValueError", "`condition` is only supported for     `ConfigComponentsResolver`"));
+    }
+    let node = field(resolver, "retriever");
+    let router = Arc::new(Router::build(field(node, "partition_router"), ctx, 0)?);
+    let slicer = SlicerOptions { router: Some(router.clone()), interval: None };
+    let options = RetrieverOptions { slicer, use_cache: true, ..RetrieverOptions::default() };
+    let retriever = Retriever::build(node, name.unwrap_or("__http_components_resolver"), options, ctx)?;
+    let mappings = Mapping::build_all(resolver);
+    let schema = Arc::new(Value::Dict(Dict::new()));
+    let mut made = Vec::new();
+    let mut partitions = router.slices(run)?;
+    while let Some(slice) = partitions.next().await? {
+        let mut records = retriever.read(run, slice.clone(), schema.clone());
+        while let Some(values) = records.next().await? {
+            made.push(resolved(&mappings, template, &values, &slice, run)?);
+            if made.len() > ctx.bounds.streams {
+                return Err(Failed::bound("streams", ctx.bounds.streams));
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn resolved(mappings: &[Mapping], template: &Value, values: &Value, slice: &Slice, run: &Run<'_>) -> Result<Value, Failed> {
+    let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: Some(slice) };
+    let mut node = template.clone();
+    mappings.iter().try_for_each(|it| it.apply(&mut node, template, values, &at, false))?;
+    Ok(node)
 }

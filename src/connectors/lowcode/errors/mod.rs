@@ -214,6 +214,3 @@ pub fn scope_of<'a>(ctx: &Context<'a>) -> Scope<'a> {
 pub fn scope_with<'a>(run: &Run<'a>) -> Scope<'a> {
     Scope { config: run.config, parameters: &EMPTY, vars: Vec::new(), host: run.host, bounds: run.bounds }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,6 @@
 //! Paths into values, as the Python package dpath 2 has them: globs, list indexes, and its surprises.
 //!
-//! - Every lookup walks the whole value, so an empty key anywhere raises `InvalidKeyName`.
+//! - Empty keys are keys like others: the CDK sets `ALLOW_EMPTY_STRING_KEYS` (sources/__init__.py).
 //! - A list index also matches its negative twin (`ListIndex.__eq__`).
 //! - `delete` with a filter ignores the path: it deletes every leaf that the filter picks.
 
@@ -34,7 +34,7 @@ pub fn split(path: &Value) -> Result<Vec<Value>, Failed> {
 /// The value at `glob`, or None where there is none. The empty path is the value itself.
 ///
 /// # Errors
-/// ValueError where more than one value matches; InvalidKeyName for an empty key.
+/// ValueError where more than one value matches.
 pub fn get<'v>(value: &'v Value, glob: &Glob) -> Result<Option<&'v Value>, Failed> {
     if glob.is_empty() {
         return Ok(Some(value));
@@ -52,7 +52,6 @@ pub fn get<'v>(value: &'v Value, glob: &Glob) -> Result<Option<&'v Value>, Faile
             _ => Err(Failed::system("ValueError", "dpath.get() globs must match only one leaf")),
         };
     }
-    no_empty_key(value)?;
     Ok(straight(value, glob))
 }
 
@@ -71,7 +70,7 @@ pub fn get_at<'v>(value: &'v Value, path: &Value) -> Result<Option<&'v Value>, F
 /// All values at `glob`, parents before children.
 ///
 /// # Errors
-/// InvalidKeyName for an empty key; InvalidGlob for two `**`.
+/// InvalidGlob for two `**`.
 pub fn values<'v>(value: &'v Value, glob: &Glob) -> Result<Vec<&'v Value>, Failed> {
     let mut found = Vec::new();
     walk(value, &mut Vec::new(), &mut |path, item| {
@@ -100,22 +99,6 @@ fn straight<'v>(value: &'v Value, path: &Glob) -> Option<&'v Value> {
     Some(current)
 }
 
-/// # Errors
-/// InvalidKeyName where a dict anywhere in `value` has an empty key.
-fn no_empty_key(value: &Value) -> Result<(), Failed> {
-    match value {
-        Value::Dict(dict) => {
-            dict.iter().try_for_each(|(key, item)| if key.is_empty() { Err(empty_key()) } else { no_empty_key(item) })
-        }
-        Value::List(list) => list.iter().try_for_each(no_empty_key),
-        _ => Ok(()),
-    }
-}
-
-fn empty_key() -> Failed {
-    Failed::system("InvalidKeyName", "Empty string keys not allowed without dpath.options.ALLOW_EMPTY_STRING_KEYS=True")
-}
-
 type Visit<'v, 'f> = dyn FnMut(&[Step<'v>], &'v Value) -> Result<(), Failed> + 'f;
 
 /// Visits all children of a value, then the children of each.
@@ -126,9 +109,6 @@ fn walk<'v>(value: &'v Value, path: &mut Vec<Step<'v>>, visit: &mut Visit<'v, '_
         _ => return Ok(()),
     };
     for (step, item) in &children {
-        if matches!(step, Step::Key("")) {
-            return Err(empty_key());
-        }
         path.push(step.clone());
         visit(path, item)?;
         path.pop();

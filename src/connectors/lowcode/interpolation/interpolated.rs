@@ -89,11 +89,26 @@ impl Interpolation {
     }
 }
 
+/// What a looked up value becomes, without printing it and reading it back; nothing inside where it is empty.
+fn read_scalar(value: &Value, valid_types: &[PyType]) -> Option<Option<Value>> {
+    match value {
+        Value::Str(text) if text.is_empty() => Some(None),
+        Value::Str(text) => Some(Some(literal_of(text, valid_types).unwrap_or_else(|| Value::Str(Arc::clone(text))))),
+        Value::None | Value::Bool(_) | Value::Int(_) if valid_types.is_empty() => Some(Some(value.clone())),
+        _ => None,
+    }
+}
+
 /// The value of a template, or nothing where it renders to the empty text.
 fn evaluated(template: &Template, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Option<Value>, EvalError> {
-    if template.text().contains("stream_state") {
+    if template.names_stream_state() {
         let message = "`stream_state` is no longer supported for interpolation. Use `stream_interval` instead.";
         return Err(EvalError::new("AirbyteTracedException", message));
+    }
+    if let Some(value) = template.found(scope)
+        && let Some(read) = read_scalar(value, valid_types)
+    {
+        return Ok(read);
     }
     let text = match template.render(scope) {
         Ok(text) => text,

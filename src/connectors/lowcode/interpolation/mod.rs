@@ -3,8 +3,29 @@
 //! A text goes through [`lexer`] -> [`parser`] -> [`eval`] and is read back by [`super::literal`]; the CDK's classes
 //! around it are in [`interpolated`]. What only looks a value up takes the short way of [`fast`].
 
+mod access;
+mod args;
+mod ast;
+mod calls;
+mod eval;
+mod expressions;
 mod fast;
+mod filters;
+mod format;
 pub mod interpolated;
+mod jinja_tests;
+mod lexer;
+mod macros;
+mod md5;
+mod methods;
+mod object;
+mod ops;
+mod parser;
+mod percent;
+mod regex;
+mod symbols;
+#[cfg(test)]
+mod tests;
 
 pub use interpolated::{
     InterpolatedAny, InterpolatedBoolean, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType,
@@ -98,19 +119,30 @@ impl From<EvalError> for Failed {
 pub struct Template {
     text: Arc<str>,
     code: fast::Code,
+    stream_state: bool,
 }
 
 impl Template {
     /// Compiles `text`.
     #[must_use]
     pub fn new(text: &str) -> Template {
-        Template { text: text.into(), code: fast::compile(text) }
+        Template { text: text.into(), code: fast::compile(text), stream_state: text.contains("stream_state") }
     }
 
     /// The text as it was written.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// Whether the text holds a name that the CDK refuses wherever it stands.
+    fn names_stream_state(&self) -> bool {
+        self.stream_state
+    }
+
+    /// The value that the template only looks up.
+    fn found<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
+        self.code.value(scope)
     }
 
     /// Renders the template to text, as Jinja2 does.

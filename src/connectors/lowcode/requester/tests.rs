@@ -1,5 +1,6 @@
 //! Requesters against what airbyte-cdk 7.39.1 did with the same component, config and answers (`cdk.json`).
 
+use super::retry::Wait;
 use super::*;
 use crate::connectors::lowcode::bounds::Bounds;
 use crate::connectors::lowcode::decode::json::parse;
@@ -219,4 +220,160 @@ fn sends_what_the_cdk_sends() {
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+/// Sends one request of `requester` with `config` and the spec of `manifest`.
+fn sent(script: &Script, requester: &str, config: &str, manifest: &str, bounds: &Bounds) -> Result<Option<Response>, Failed> {
+    let (config, manifest) = (json_of(config), json_of(manifest));
+    let ctx = Context { manifest: &manifest, config: &config, host: script, bounds };
+    let requester = Requester::build(&typed(&json_of(requester)), "s", &ctx)?;
+    block_on(requester.send(&Run::new(script, &config, bounds), &Ask::default()))
+}
+
+const SPEC: &str = r#"{"spec":{"connection_specification":{"properties":{
+    "key":{"type":"string","airbyte_secret":true},
+    "login":{"oneOf":[{"properties":{"pin":{"airbyte_secret":true}}}]}}}}}"#;
+
+fn replies(text: &str) -> Script {
+    Script::new(json_of(text).as_list().unwrap())
+}
+
+#[test]
+fn a_secret_in_the_url_is_marked() {
+    let config = r#"{"key":"long-secret-1","login":{"pin":77},"name":"x"}"#;
+    let marked = |rest: &str| {
+        let script = replies("[[200,{},{}]]");
+        let requester = format!(r#"{{"url_base":"https://api.x.com/v1",{rest}}}"#);
+        sent(&script, &requester, config, SPEC, &Bounds::default()).unwrap();
+        script.calls()[0].secret_in_url
+    };
+    let key = |place: &str| {
+        format!(
+            r#""authenticator":{{"type":"ApiKeyAuthenticator","api_token":"t",
+               "inject_into":{{"type":"RequestOption","inject_into":"{place}","field_name":"k"}}}}"#
+        )
+    };
+    assert!(marked(&key("request_parameter")));
+    assert!(!marked(&key("header")));
+    // Whatever the manifest calls it: the value of a secret field is one.
+    assert!(marked(r#""request_parameters":{"q":"{{ config['key'] }}"}"#));
+    assert!(marked(r#""path":"users-{{ config['key'] }}""#));
+    assert!(marked(r#""path":"{{ config['login']['pin'] }}/x""#));
+    assert!(!marked(r#""path":"x-{{ config['login']['pin'] }}""#), "too short to be found inside of a word");
+    assert!(!marked(r#""request_parameters":{"q":"{{ config['name'] }}"}"#));
+    assert!(marked(r#""path":"https://user:pw@api.x.com/""#));
+}
+
+#[test]
+fn a_failure_shows_no_secret() {
+    let script = replies(r#"[[418,{},{"echo":"long-secret-1"}]]"#);
+    let requester = r#"{"url_base":"https://api.x.com","path":"{{ config['key'] }}","error_handler":{"type":
+        "DefaultErrorHandler","response_filters":[{"type":"HttpResponseFilter","http_codes":[418],"action":"FAIL"}]}}"#;
+    let failed = sent(&script, requester, r#"{"key":"long-secret-1"}"#, SPEC, &Bounds::default()).unwrap_err();
+    assert_eq!(failed.status, Some(418));
+    assert!(failed.message.contains("****"), "{}", failed.message);
+    let all = format!("{failed:?}");
+    assert!(!all.contains("long-secret-1"), "{all}");
+}
+
+#[test]
+fn endless_retries_meet_a_bound() {
+    let requester = r#"{"url_base":"https://api.x.com","error_handler":{"type":"DefaultErrorHandler","max_retries":1000000000,
+        "backoff_strategies":[{"type":"ConstantBackoffStrategy","backoff_time_in_seconds":0.001}]}}"#;
+    let script = replies("[[500,{},{}]]");
+    let bounds = Bounds { calls: 7, ..Bounds::default() };
+    assert_eq!(sent(&script, requester, "{}", "{}", &bounds).unwrap_err().class, "Bound");
+    assert_eq!(script.calls().len(), 7);
+    let script = replies("[[500,{},{}]]");
+    let bounds = Bounds { time: Duration::from_secs(5), ..Bounds::default() };
+    assert_eq!(sent(&script, requester, "{}", "{}", &bounds).unwrap_err().class, "Bound");
+    assert!(script.calls().len() < 7, "a second more than asked is waited each time");
+}
+
+#[test]
+fn a_host_that_does_not_wait_ends_the_request() {
+    let script = Script { patience: Some(Duration::from_secs(3)), ..replies(r#"[[429,{"Retry-After":"3600"},{}]]"#) };
+    let requester = r#"{"url_base":"https://api.x.com","error_handler":{"type":"DefaultErrorHandler","backoff_strategies":
+        [{"type":"WaitTimeFromHeader","header":"retry-after"}]}}"#;
+    let failed = sent(&script, requester, "{}", "{}", &Bounds::default()).unwrap_err();
+    assert_eq!((failed.status, failed.message.as_str()), (Some(429), "API rate limit exceeded."));
+    assert!(failed.no_reply.is_some());
+    assert_eq!(*script.pauses.lock().unwrap(), [3601.0]);
+    // What the host refuses to send is not tried again.
+    let script = replies(r#"["refused"]"#);
+    let failed = sent(&script, r#"{"url_base":"https://api.x.com"}"#, "{}", "{}", &Bounds::default()).unwrap_err();
+    assert_eq!(failed.class, "Refused");
+    assert_eq!(script.calls().len(), 1);
+}
+
+#[test]
+fn a_giant_body_ends_with_an_error() {
+    let script = Script::new(&[Value::List(vec![Value::Int(200), Value::Dict(Dict::new()), "x".repeat(1000).into()])]);
+    let bounds = Bounds { body_bytes: 999, ..Bounds::default() };
+    let requester = r#"{"url_base":"https://api.x.com"}"#;
+    assert_eq!(sent(&script, requester, "{}", "{}", &bounds).unwrap_err().class, "Bound");
+    let bounds = Bounds { total_bytes: 999, ..Bounds::default() };
+    assert_eq!(sent(&script, requester, "{}", "{}", &bounds).unwrap_err().class, "Bound");
+}
+
+#[test]
+fn call_rates_are_kept_by_waiting() {
+    let manifest = json_of(
+        r#"{"api_budget":{"type":"HTTPAPIBudget","policies":[{"type":"MovingWindowCallRatePolicy",
+        "rates":[{"limit":2,"interval":"PT10S"}],
+        "matchers":[{"method":"get","url_path_pattern":"^/v1","params":{"a":"1"},"headers":{"x-a":"b"}}]}]}}"#,
+    );
+    let config = json_of("{}");
+    let (script, bounds) = (replies("[[200,{},{}]]"), Bounds::default());
+    let ctx = Context { manifest: &manifest, config: &config, host: &script, bounds: &bounds };
+    let node = json_of(r#"{"url_base":"https://api.x.com/v1","request_headers":{"X-A":"b"},"request_parameters":{"a":"1"}}"#);
+    let limited = Requester::build(&typed(&node), "s", &ctx).unwrap();
+    let free = Requester::build(&typed(&json_of(r#"{"url_base":"https://api.x.com/v2"}"#)), "s", &ctx).unwrap();
+    let run = Run::new(&script, &config, &bounds);
+    for _ in 0..5 {
+        block_on(limited.send(&run, &Ask::default())).unwrap();
+        block_on(free.send(&run, &Ask::default())).unwrap();
+    }
+    assert_eq!(*script.pauses.lock().unwrap(), [10.0, 10.0]);
+    let impossible = json_of(
+        r#"{"api_budget":{"policies":[{"type":"FixedWindowCallRatePolicy","call_limit":0,"period":"PT1H","matchers":[]}]}}"#,
+    );
+    let ctx = Context { manifest: &impossible, ..ctx };
+    let none = Requester::build(&typed(&node), "s", &ctx).unwrap();
+    assert_eq!(block_on(none.send(&run, &Ask::default())).unwrap_err().class, "ValueError");
+}
+
+#[test]
+fn a_cached_answer_is_not_asked_for_again() {
+    let (script, bounds) = (replies("[[500,{},{}],[200,{},{}]]"), Bounds::default());
+    let (config, manifest) = (json_of(r#"{"k":"a"}"#), json_of("{}"));
+    let ctx = Context { manifest: &manifest, config: &config, host: &script, bounds: &bounds };
+    let node = typed(&json_of(r#"{"url_base":"https://api.x.com/v1"}"#));
+    let options = BuildOptions { use_cache: true, ..BuildOptions::default() };
+    let requester = Requester::build_with(&node, "s", &ctx, options).unwrap();
+    let run = Run::new(&script, &config, &bounds);
+    for query in ["{}", "{}", r#"{"a":1}"#, "{}"] {
+        let ask = Ask { query: json_of(query), ..Ask::default() };
+        block_on(requester.send(&run, &ask)).unwrap();
+    }
+    assert_eq!(script.calls().len(), 3, "the failure is not kept, another query is another request");
+}
+
+proptest::proptest! {
+    /// Any order of waits ends, and no layer is tried more often than it may.
+    #[test]
+    fn layers_end(kinds in proptest::collection::vec(0..3_u8, 0..400), retries in 0..4_i64) {
+        let mut layers = super::retry::Layers::new(retries);
+        let now = Timestamp::UNIX_EPOCH;
+        let mut tries = 0;
+        for kind in kinds {
+            tries += 1;
+            let wait = [Wait::Asked(1.0), Wait::RateLimited, Wait::Default][usize::from(kind)];
+            match layers.next(wait, now) {
+                Some(seconds) => proptest::prop_assert!(seconds > 0.0),
+                None => break,
+            }
+        }
+        proptest::prop_assert!(tries <= (retries + 1).pow(3));
+    }
 }

@@ -65,6 +65,3 @@ fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
     let digit = |offset: usize| char::from(*bytes.get(at + offset)?).to_digit(16);
     u8::try_from(digit(1)? * 16 + digit(2)?).ok()
 }
-
-#[cfg(test)]
-mod tests;

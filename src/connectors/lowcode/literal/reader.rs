@@ -1,107 +1,19 @@
-//! Python's `ast.literal_eval`: what a rendered template is read back with.
-//!
-//! The CDK does so for every interpolated string (`interpolation/jinja.py`), plain ones included: `1` becomes a
-//! number and `None` becomes null. What is no literal stays text.
+//! Reads the text of a literal.
 
-use super::value::{Dict, Value, float_repr};
-use std::sync::Arc;
+use super::Literal;
+use super::number::{negate, number_length, read_number};
 
 /// Deepest nesting that is read; Python's tokenizer stops at 200.
 const DEPTH: usize = 100;
-/// Python refuses to convert longer decimal integers.
-const DIGITS: usize = 4300;
 
-/// A literal. Wider than [`Value`], for the type tests of the CDK tell a tuple from a list.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Literal {
-    None,
-    Bool(bool),
-    Int(i64),
-    Big(Arc<str>),
-    Float(f64),
-    Str(String),
-    Bytes(Vec<u8>),
-    Ellipsis,
-    List(Vec<Literal>),
-    Tuple(Vec<Literal>),
-    Set(Vec<Literal>),
-    Dict(Vec<(Literal, Literal)>),
-}
-
-impl Literal {
-    fn hashable(&self) -> bool {
-        match self {
-            Literal::List(_) | Literal::Set(_) | Literal::Dict(_) => false,
-            Literal::Tuple(items) => items.iter().all(Literal::hashable),
-            _ => true,
-        }
-    }
-
-    /// The value as JSON would hold it: tuples and sets are lists, keys are text.
-    #[must_use]
-    pub fn into_value(self) -> Value {
-        match self {
-            Literal::None => Value::None,
-            Literal::Bool(bool) => Value::Bool(bool),
-            Literal::Int(int) => Value::Int(int),
-            Literal::Big(digits) => Value::Big(digits),
-            Literal::Float(float) => Value::Float(float),
-            Literal::Str(text) => Value::Str(text.into()),
-            Literal::Bytes(bytes) => Value::str(String::from_utf8_lossy(&bytes).as_ref()),
-            Literal::Ellipsis => Value::str("Ellipsis"),
-            Literal::List(items) | Literal::Tuple(items) | Literal::Set(items) => {
-                Value::List(items.into_iter().map(Literal::into_value).collect())
-            }
-            Literal::Dict(pairs) => {
-                let mut dict = Dict::with_capacity(pairs.len());
-                for (key, item) in pairs {
-                    dict.insert(key.into_key(), item.into_value());
-                }
-                Value::Dict(dict)
-            }
-        }
-    }
-
-    /// The key as `json.dumps` writes it.
-    fn into_key(self) -> Arc<str> {
-        match self {
-            Literal::None => "null".into(),
-            Literal::Bool(bool) => if bool { "true" } else { "false" }.into(),
-            Literal::Float(float) => float_repr(float).into(),
-            Literal::Str(text) => text.into(),
-            other => other.into_value().to_str().into(),
-        }
-    }
-}
-
-/// The literal that `text` is, or nothing where Python raises.
-#[must_use]
-pub fn literal_eval(text: &str) -> Option<Literal> {
-    let text = text.trim_start_matches([' ', '\t']);
-    if !may_be_literal(text) {
-        return None;
-    }
+/// The one literal that `text` holds.
+pub(super) fn read(text: &str) -> Option<Literal> {
     let mut reader = Reader { text, at: 0, depth: 0, brackets: 0 };
     reader.blank_lines()?;
     let first = reader.expression()?;
     let value = reader.rest_of_tuple(first)?;
     reader.end()?;
     Some(value)
-}
-
-/// Turns most plain texts away by their first bytes.
-fn may_be_literal(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    match bytes.first() {
-        None => false,
-        Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'\'' | b'"' | b'(' | b'[' | b'{' | b'\n' | b'\r' | b'#' | b'\x0c') => true,
-        Some(b'N') => text.starts_with("None"),
-        Some(b'T') => text.starts_with("True"),
-        Some(b'F') => text.starts_with("False"),
-        Some(b's') => text.starts_with("set"),
-        Some(b'r' | b'R' | b'b' | b'B' | b'u' | b'U') => bytes.iter().skip(1).take(2).any(|b| matches!(b, b'\'' | b'"')),
-        Some(_) => false,
-    }
 }
 
 struct Reader<'a> {
@@ -455,82 +367,4 @@ fn string_prefix(text: &str) -> Option<Prefix> {
         _ => return None,
     };
     Some(Prefix { length, raw, bytes })
-}
-
-fn negate(number: Literal, negative: bool) -> Option<Literal> {
-    Some(match number {
-        Literal::Int(int) if negative => Literal::Int(-int),
-        // Only the smallest of all integers of 64 bits is reached by a sign.
-        Literal::Big(digits) if negative => {
-            format!("-{digits}").parse().map_or(Literal::Big(format!("-{digits}").into()), Literal::Int)
-        }
-        Literal::Float(float) if negative => Literal::Float(-float),
-        other => other,
-    })
-}
-
-/// Bytes of digits with single underscores between them.
-fn digits(text: &str, valid: fn(u8) -> bool) -> usize {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    loop {
-        while bytes.get(at).is_some_and(|b| valid(*b)) {
-            at += 1;
-        }
-        if at == 0 || bytes.get(at) != Some(&b'_') || !bytes.get(at + 1).is_some_and(|b| valid(*b)) {
-            return at;
-        }
-        at += 1;
-    }
-}
-
-fn number_length(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    if bytes.first() == Some(&b'0') {
-        let valid: Option<fn(u8) -> bool> = match bytes.get(1) {
-            Some(b'x' | b'X') => Some(|b| b.is_ascii_hexdigit()),
-            Some(b'o' | b'O') => Some(|b| matches!(b, b'0'..=b'7')),
-            Some(b'b' | b'B') => Some(|b| matches!(b, b'0' | b'1')),
-            _ => None,
-        };
-        if let Some(valid) = valid {
-            let start = 2 + usize::from(bytes.get(2) == Some(&b'_'));
-            let length = digits(text.get(start..)?, valid);
-            return (length > 0).then_some(start + length);
-        }
-    }
-    let decimal = |b: u8| b.is_ascii_digit();
-    let mut at = digits(text, decimal);
-    if bytes.get(at) == Some(&b'.') {
-        at += 1 + digits(text.get(at + 1..)?, decimal);
-    }
-    if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(bytes.get(at + 1), Some(b'+' | b'-')));
-        let length = digits(text.get(at + 1 + sign..)?, decimal);
-        at += if length > 0 { 1 + sign + length } else { 0 };
-    }
-    (at > 0).then_some(at)
-}
-
-fn read_number(text: &str) -> Option<Literal> {
-    let text: String = text.chars().filter(|c| *c != '_').collect();
-    let prefix = text.get(..2).unwrap_or_default().to_ascii_lowercase();
-    let radix = match prefix.as_str() {
-        "0x" => 16,
-        "0o" => 8,
-        "0b" => 2,
-        _ => 10,
-    };
-    if radix != 10 {
-        let int = i128::from_str_radix(text.get(2..)?, radix).ok()?;
-        return Some(i64::try_from(int).map_or_else(|_| Literal::Big(int.to_string().into()), Literal::Int));
-    }
-    if text.contains(['.', 'e', 'E']) {
-        return (text != ".").then(|| text.parse().ok().map(Literal::Float))?;
-    }
-    let significant = text.trim_start_matches('0');
-    if significant.len() != text.len() && !significant.is_empty() || text.len() > DIGITS {
-        return None; // `0123` is no number in Python, `000` is
-    }
-    Some(text.parse().map_or_else(|_| Literal::Big(text.into()), Literal::Int))
 }

@@ -1,0 +1,251 @@
+//! What a manifest would call, for people who think about running it: read from the manifest alone, nothing is sent.
+
+use super::load::Manifest;
+use super::problem::{Problem, cut};
+use super::value::Value;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// What a manifest would do. Templates are shown as they stand: no config is read, so no secret is in it.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Explained {
+    /// Hosts, or templates of hosts, that requests go to.
+    pub hosts: BTreeSet<String>,
+    pub methods: BTreeSet<String>,
+    pub authenticators: BTreeSet<String>,
+    pub streams: Vec<ExplainedStream>,
+    /// Streams that are made while the source runs: the kind of their resolver and the template's request.
+    pub dynamic_streams: Vec<ExplainedStream>,
+    /// Streams that `check` reads.
+    pub checked: Vec<String>,
+    /// Fields of the config that the spec marks as secret.
+    pub secrets: Vec<String>,
+    /// What this engine does not run, one line each.
+    pub unsupported: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// One stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExplainedStream {
+    pub name: String,
+    pub method: String,
+    /// Host and path as the manifest writes them, templates included.
+    pub url: String,
+    pub auth: String,
+    pub pagination: String,
+    pub slices: Vec<String>,
+    pub cursor: Option<String>,
+}
+
+/// Reads a manifest for people.
+#[must_use]
+pub fn explain(manifest: &Manifest) -> Explained {
+    let root = &manifest.root;
+    let mut out = Explained::default();
+    for stream in items(root.get("streams")) {
+        let inner =
+            if kind(stream) == "ConditionalStreams" { items(stream.get("streams")) } else { std::slice::from_ref(stream) };
+        for stream in inner {
+            let explained = stream_of(stream.get("full_refresh_stream").unwrap_or(stream), &mut out);
+            out.streams.push(explained);
+        }
+    }
+    for dynamic in items(root.get("dynamic_streams")) {
+        let mut explained = stream_of(dynamic.get("stream_template").unwrap_or(&Value::None), &mut out);
+        let resolver = dynamic.get("components_resolver").unwrap_or(&Value::None);
+        explained.name = format!("made by {}", kind(resolver));
+        out.dynamic_streams.push(explained);
+    }
+    requests(root, &mut out, 0);
+    let check = root.get("check").unwrap_or(&Value::None);
+    out.checked = items(check.get("stream_names")).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    if let Some(spec) = root.get("spec").and_then(|spec| spec.get("connection_specification")) {
+        secrets(spec, "", &mut out.secrets, 0);
+    }
+    out.unsupported = manifest.unsupported.iter().map(Problem::to_string).collect();
+    out.warnings = manifest.warnings.iter().map(Problem::to_string).collect();
+    out
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_list).unwrap_or_default()
+}
+
+fn kind(value: &Value) -> &str {
+    value.get("type").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn words(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).map(|text| cut(text, 200)).unwrap_or_default()
+}
+
+fn stream_of(stream: &Value, out: &mut Explained) -> ExplainedStream {
+    let retriever = stream.get("retriever").unwrap_or(&Value::None);
+    let requester = retriever.get("requester").or_else(|| retriever.get("creation_requester")).unwrap_or(&Value::None);
+    let (method, url, auth) = request(requester, out);
+    let router = retriever.get("partition_router");
+    let routers = match router {
+        Some(Value::List(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    ExplainedStream {
+        name: words(stream, "name"),
+        method,
+        url,
+        auth,
+        pagination: pagination(retriever.get("paginator").unwrap_or(&Value::None)),
+        slices: routers.iter().filter(|router| router.truthy()).map(slice).collect(),
+        cursor: stream.get("incremental_sync").filter(|sync| sync.truthy()).map(|sync| words(sync, "cursor_field")),
+    }
+}
+
+/// Method, URL and authenticator of a requester; its host is noted.
+fn request(requester: &Value, out: &mut Explained) -> (String, String, String) {
+    let method = match words(requester, "http_method") {
+        empty if empty.is_empty() => "GET".to_owned(),
+        method => method.to_uppercase(),
+    };
+    let base = match words(requester, "url_base") {
+        empty if empty.is_empty() => words(requester, "url"),
+        base => base,
+    };
+    let path = words(requester, "path");
+    let url = match (base.is_empty(), path.is_empty()) {
+        (_, true) => base.clone(),
+        (true, false) => path,
+        (false, false) => format!("{}/{}", base.trim_end_matches('/'), path.trim_start_matches('/')),
+    };
+    let auth = match requester.get("authenticator").map(kind) {
+        None | Some("") => "NoAuth".to_owned(),
+        Some(kind) => kind.to_owned(),
+    };
+    if !base.is_empty() {
+        out.hosts.insert(host(&base));
+        out.methods.insert(method.clone());
+        out.authenticators.insert(auth.clone());
+    }
+    (method, url, auth)
+}
+
+/// The host of a URL; of a template the part before the path, as it stands.
+fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let mut depth = 0_usize;
+    for (at, char) in rest.char_indices() {
+        match char {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            '/' | '?' | '#' if depth == 0 => return rest.get(..at).unwrap_or(rest).to_owned(),
+            _ => {}
+        }
+    }
+    rest.to_owned()
+}
+
+/// Finds every other request: of token endpoints, parents, schemas and resolvers.
+fn requests(node: &Value, out: &mut Explained, depth: usize) {
+    if depth > 200 {
+        return;
+    }
+    match node {
+        Value::List(list) => list.iter().for_each(|item| requests(item, out, depth + 1)),
+        Value::Dict(dict) => {
+            match kind(node) {
+                "HttpRequester" => {
+                    request(node, out);
+                }
+                "OAuthAuthenticator" => {
+                    let endpoint = words(node, "token_refresh_endpoint");
+                    if !endpoint.is_empty() {
+                        out.hosts.insert(host(&endpoint));
+                        out.methods.insert("POST".to_owned());
+                    }
+                }
+                "LegacySessionTokenAuthenticator" => {
+                    out.methods.insert("POST".to_owned());
+                }
+                // Schemas are data.
+                "InlineSchemaLoader" | "object" | "Spec" => return,
+                _ => {}
+            }
+            dict.values().for_each(|value| requests(value, out, depth + 1));
+        }
+        _ => {}
+    }
+}
+
+fn pagination(paginator: &Value) -> String {
+    match kind(paginator) {
+        "" | "NoPagination" => "none".to_owned(),
+        _ => paginator.get("pagination_strategy").map(|strategy| kind(strategy).to_owned()).unwrap_or_default(),
+    }
+}
+
+fn slice(router: &Value) -> String {
+    match kind(router) {
+        "ListPartitionRouter" => format!("list by {}", words(router, "cursor_field")),
+        "SubstreamPartitionRouter" => {
+            let parents = items(router.get("parent_stream_configs")).iter();
+            let names: Vec<String> = parents.map(|parent| words(parent.get("stream").unwrap_or(&Value::None), "name")).collect();
+            format!("records of {}", names.join(", "))
+        }
+        other => other.to_owned(),
+    }
+}
+
+fn secrets(schema: &Value, path: &str, out: &mut Vec<String>, depth: usize) {
+    if depth > 50 || out.len() > 100 {
+        return;
+    }
+    for (name, field) in schema.get("properties").and_then(Value::as_dict).into_iter().flatten() {
+        let path = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+        if field.get("airbyte_secret").is_some_and(Value::truthy) && !out.contains(&path) {
+            out.push(path.clone());
+        }
+        secrets(field, &path, out, depth + 1);
+    }
+    for branch in items(schema.get("oneOf")) {
+        secrets(branch, path, out, depth + 1);
+    }
+}
+
+impl Explained {
+    /// The same as a text for a terminal.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let list = |items: &BTreeSet<String>| items.iter().cloned().collect::<Vec<_>>().join(", ");
+        let _ = writeln!(out, "hosts:    {}", list(&self.hosts));
+        let _ = writeln!(out, "methods:  {}", list(&self.methods));
+        let _ = writeln!(out, "auth:     {}", list(&self.authenticators));
+        let _ = writeln!(out, "secrets:  {}", self.secrets.join(", "));
+        let _ = writeln!(out, "check:    {}", self.checked.join(", "));
+        let _ = writeln!(out, "streams:  {}", self.streams.len());
+        for stream in self.streams.iter().chain(&self.dynamic_streams) {
+            let _ = writeln!(out, "  {}", stream.name);
+            let _ = writeln!(out, "    {} {}  ({}; pages: {})", stream.method, stream.url, stream.auth, stream.pagination);
+            for slice in &stream.slices {
+                let _ = writeln!(out, "    for each: {slice}");
+            }
+            if let Some(cursor) = &stream.cursor {
+                let _ = writeln!(out, "    since: {cursor}");
+            }
+        }
+        for (title, lines) in [("not supported", &self.unsupported), ("warnings", &self.warnings)] {
+            if !lines.is_empty() {
+                let _ = writeln!(out, "{title}:");
+                for line in lines {
+                    let _ = writeln!(out, "  {line}");
+                }
+            }
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

@@ -1,0 +1,139 @@
+//! What a template is made of.
+
+use super::EvalError;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub(super) enum Lit {
+    None,
+    Bool(bool),
+    Int(i128),
+    Big(Arc<str>),
+    Float(f64),
+    Str(Arc<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    FloorDiv,
+    Mod,
+    Pow,
+}
+
+impl Op {
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Op::Add => "+",
+            Op::Sub => "-",
+            Op::Mul => "*",
+            Op::Div => "/",
+            Op::FloorDiv => "//",
+            Op::Mod => "%",
+            Op::Pow => "** or pow()",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cmp {
+    Eq,
+    Ne,
+    Gt,
+    Ge,
+    Lt,
+    Le,
+    In,
+    NotIn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    Plus,
+    Minus,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct CallArgs {
+    pub(super) positional: Vec<Expr>,
+    pub(super) named: Vec<(Arc<str>, Expr)>,
+    /// `*args`
+    pub(super) star: Option<Box<Expr>>,
+    /// `**kwargs`
+    pub(super) double_star: Option<Box<Expr>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Expr {
+    Lit(Lit),
+    Name(Arc<str>),
+    List(Vec<Expr>),
+    Tuple(Vec<Expr>),
+    Dict(Vec<(Expr, Expr)>),
+    Attr(Box<Expr>, Arc<str>),
+    Item(Box<Expr>, Box<Expr>),
+    /// `x[start:stop:step]`
+    Slice(Box<Expr>, Box<[Option<Expr>; 3]>),
+    Call(Box<Expr>, Box<CallArgs>),
+    Filter(Box<Expr>, Arc<str>, Box<CallArgs>),
+    Test(Box<Expr>, Arc<str>, Box<CallArgs>),
+    Signed(Sign, Box<Expr>),
+    Not(Box<Expr>),
+    Binary(Op, Box<Expr>, Box<Expr>),
+    Concat(Vec<Expr>),
+    Compare(Box<Expr>, Vec<(Cmp, Expr)>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    /// `then if test else otherwise`: test, then, otherwise.
+    Conditional(Box<Expr>, Box<Expr>, Option<Box<Expr>>),
+    /// The text captured by a block with a filter.
+    Captured,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Name(Arc<str>),
+    /// `namespace.attribute`
+    Attr(Arc<str>, Arc<str>),
+    Tuple(Vec<Target>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct For {
+    pub(super) target: Target,
+    pub(super) iter: Expr,
+    pub(super) test: Option<Expr>,
+    pub(super) body: Vec<Stmt>,
+    pub(super) otherwise: Vec<Stmt>,
+    pub(super) recursive: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Macro {
+    pub(super) name: Arc<str>,
+    pub(super) args: Vec<(Arc<str>, Option<Expr>)>,
+    pub(super) body: Vec<Stmt>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Stmt {
+    Text(Arc<str>),
+    Print(Expr),
+    For(Box<For>),
+    If(Vec<(Expr, Vec<Stmt>)>, Vec<Stmt>),
+    Set(Target, Expr),
+    /// `{% set x %}...{% endset %}`; the filter is applied to `Captured`.
+    SetBlock(Target, Expr, Vec<Stmt>),
+    With(Vec<(Target, Expr)>, Vec<Stmt>),
+    FilterBlock(Expr, Vec<Stmt>),
+    Macro(Arc<Macro>),
+    /// `{% call f(x) %}...{% endcall %}`: the callee with its arguments, and the block as a macro.
+    CallBlock(Expr, Arc<CallArgs>, Arc<Macro>),
+    /// A body with names of its own.
+    Block(Vec<Stmt>),
+    /// A statement that fails when it is reached.
+    Fail(EvalError),
+}

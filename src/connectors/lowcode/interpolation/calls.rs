@@ -1,0 +1,122 @@
+//! Calls: arguments, macros of the template, recursive loops.
+
+use super::args::Args;
+use super::ast::{CallArgs, Expr, Stmt};
+use super::eval::{Eval, insert};
+use super::object::{Loop, MacroObj, Map, Obj, type_error, undefined};
+use super::{EvalError, access, macros, methods, ops};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl<'a> Eval<'a> {
+    pub(super) fn args(&mut self, args: &'a CallArgs) -> Result<Args<'a>, EvalError> {
+        let mut positional = self.exprs(&args.positional)?;
+        if let Some(star) = &args.star {
+            positional.extend(ops::items(&self.expr(star)?)?);
+        }
+        let mut named = Vec::with_capacity(args.named.len());
+        for (name, value) in &args.named {
+            named.push((Arc::clone(name), self.expr(value)?));
+        }
+        if let Some(double) = &args.double_star {
+            let dict = self.expr(double)?;
+            if !dict.is_dict() {
+                return type_error("argument after ** must be a mapping");
+            }
+            for key in ops::items(&dict)? {
+                let Some(name) = key.text().cloned() else { return type_error("keywords must be strings") };
+                named.push((name, access::dict_get(&dict, &key)?.unwrap_or(Obj::None)));
+            }
+        }
+        Ok(Args { positional, named })
+    }
+
+    pub(super) fn call_expr(&mut self, callee: &'a Expr, args: &'a CallArgs) -> Result<Obj<'a>, EvalError> {
+        let callee = self.expr(callee)?;
+        let args = self.args(args)?;
+        self.call(&callee, args)
+    }
+
+    pub(super) fn call(&mut self, callee: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+        match callee {
+            Obj::Undefined(message) => Err(EvalError::new("UndefinedError", &**message)),
+            Obj::Global(name) => macros::call(self, name, args),
+            Obj::Method(method) => {
+                let found = methods::call(self, &method.0, method.1, args)?;
+                Ok(self.current(found))
+            }
+            Obj::Macro(code) => self.call_macro(code, args),
+            Obj::Loop(state) => self.call_loop(state, args),
+            Obj::Joiner(state) => {
+                let mut state = state.borrow_mut();
+                let used = std::mem::replace(&mut state.1, true);
+                Ok(if used { Obj::Str(Arc::clone(&state.0)) } else { Obj::str("") })
+            }
+            other => type_error(format!("'{}' object is not callable", other.type_name())),
+        }
+    }
+
+    fn call_loop(&mut self, state: &Rc<RefCell<Loop<'a>>>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+        let [items] = args.positional("loop", 1)?;
+        let (code, depth) = {
+            let state = state.borrow();
+            (state.recursive, state.depth)
+        };
+        let Some(code) = code else { return type_error("The loop must have the 'recursive' marker to be called recursively.") };
+        let mut out = String::new();
+        self.for_loop(code, &items.unwrap_or(Obj::None), depth + 1, &mut out)?;
+        Ok(Obj::str(out))
+    }
+
+    fn call_macro(&mut self, made: &MacroObj<'a>, mut args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+        self.enter()?;
+        let code = made.code;
+        let mut frame: HashMap<Arc<str>, Obj<'a>> = HashMap::new();
+        let mut given = std::mem::take(&mut args.positional).into_iter();
+        let caller = args.named.iter().position(|(name, _)| &**name == "caller").map(|at| args.named.swap_remove(at).1);
+        frame.insert("caller".into(), caller.or_else(|| made.caller.clone()).unwrap_or_else(|| undefined("No caller defined")));
+        for (name, default) in &code.args {
+            let named = args.named.iter().position(|(it, _)| it == name).map(|at| args.named.swap_remove(at).1);
+            let value = match (given.next(), named) {
+                (Some(_), Some(_)) => return type_error(format!("macro '{}' got multiple values for '{name}'", code.name)),
+                (Some(value), None) | (None, Some(value)) => value,
+                (None, None) => match default {
+                    Some(default) => self.expr(default)?,
+                    None => undefined(format!("parameter '{name}' was not provided")),
+                },
+            };
+            frame.insert(Arc::clone(name), value);
+        }
+        let rest: Vec<Obj<'a>> = given.collect();
+        if !rest.is_empty() && !mentions(&code.body, "varargs") {
+            return type_error(format!("macro '{}' takes not more than {} argument(s)", code.name, code.args.len()));
+        }
+        if let Some((name, _)) = args.named.first()
+            && !mentions(&code.body, "kwargs")
+        {
+            return type_error(format!("macro '{}' takes no keyword argument '{name}'", code.name));
+        }
+        let mut kwargs = Map::new();
+        for (name, value) in args.named {
+            insert(&mut kwargs, Obj::Str(name), value)?;
+        }
+        frame.insert("varargs".into(), Obj::tuple(rest));
+        frame.insert("kwargs".into(), Obj::dict(kwargs));
+        // A macro sees the template's own names, not those of its caller.
+        let rest = self.frames.split_off(1);
+        self.frames.push(frame);
+        let mut out = String::new();
+        let result = self.body(&code.body, &mut out);
+        self.frames.truncate(1);
+        self.frames.extend(rest);
+        self.depth -= 1;
+        result.map(|()| Obj::str(out))
+    }
+}
+
+/// Whether the debug form of the body names `name`: macros collect what they name only.
+fn mentions(body: &[Stmt], name: &str) -> bool {
+    format!("{body:?}").contains(&format!("Name({name:?})"))
+}
