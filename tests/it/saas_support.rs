@@ -128,7 +128,7 @@ pub fn github(home: &str, asked: &Asked) -> Page {
         "/orgs/acme/teams" => with(200, &headers, &object!([{"id": 5, "name": "core", "slug": "core"}])),
         "/orgs/acme/members" => with(200, &headers, &object!([{"id": 7, "login": "robot"}])),
         "/orgs/acme/repos" => {
-            let second = asked.call.contains("page=2");
+            let second = asked.call.contains("&page=2");
             let range = if second { 15..25 } else { 0..15 };
             let list: Vec<Value> =
                 range.map(|id| object!({"id": id, "name": format!("r{id}"), "full_name": format!("acme/r{id}")})).collect();
