@@ -98,7 +98,7 @@ async fn a_changed_manifest_is_a_changed_wish_and_a_broken_one_keeps_the_old() {
     place.intent_file("crm.json", &with_secret("acme_crm", &host, "env:CRM_KEYS"));
     let daemon = place.serve().await;
     let first = daemon.until_state(&host, "ACTIVE").await;
-    assert_eq!(daemon.entries(&first, "catalog").await.len(), 1);
+    assert_eq!(daemon.entries(&first, "catalog_registered").await.len(), 1);
     place.replace("policy/manifests/acme_crm.yaml", CRM.replace("SimpleRetriever", "SimpleRetreiver").as_bytes());
     until("the problem is shown", || async {
         let shown = problems(&daemon).await;
@@ -115,7 +115,7 @@ async fn a_changed_manifest_is_a_changed_wish_and_a_broken_one_keeps_the_old() {
         CRM.replace("name: {type: string}", "name: {type: string}, phone: {type: string}").as_bytes(),
     );
     until("the new structure is registered", || async {
-        let catalogs = daemon.entries(&first, "catalog").await;
+        let catalogs = daemon.entries(&first, "catalog_registered").await;
         (catalogs.len() == 2, json!(catalogs).to_string())
     })
     .await;
