@@ -20,6 +20,8 @@ use url::Url;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// What is kept of the body of the last answer of a stream.
 const KEPT: usize = 256 << 10;
+/// Where the last answer of all is kept; no stream is called so.
+const LAST: &str = "\0last";
 /// Headers that the client itself writes.
 const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
 
@@ -72,6 +74,14 @@ impl SessionHost {
     #[must_use]
     pub fn kept(&self, stream: &str) -> Option<Kept> {
         self.locked().get(stream).cloned()
+    }
+
+    /// The answer that made `stream` fail with `status`: its own, or the last one, which a token call of it got.
+    #[must_use]
+    pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Kept> {
+        let all = self.locked();
+        let fits = |kept: &&Kept| status.is_none_or(|status| kept.status == status);
+        all.get(stream).filter(fits).or_else(|| all.get(LAST).filter(fits)).cloned()
     }
 
     /// Calls and bytes so far.
@@ -145,7 +155,9 @@ impl SessionHost {
     fn keep(&self, stream: String, answer: &Answer) {
         let body = answer.body.get(..KEPT).unwrap_or(&answer.body).to_vec();
         let kept = Kept { status: answer.status, headers: answer.headers.clone(), body, url: answer.url.to_string() };
-        self.locked().insert(stream, kept);
+        let mut all = self.locked();
+        all.insert(LAST.to_string(), kept.clone());
+        all.insert(stream, kept);
     }
 }
 

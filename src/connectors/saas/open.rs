@@ -177,7 +177,7 @@ impl Resource {
         if let Some(failure) = failed.no_reply.as_ref().and_then(failure_of) {
             return failure;
         }
-        let kept = self.host.kept(stream);
+        let kept = self.host.cause(stream, failed.status);
         if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
             return failure;
         }
