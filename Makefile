@@ -17,7 +17,7 @@ PEERS := postgres mariadb moto nanio fastapi chromium cdk prism
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal test run bench \
+.PHONY: help autonomy-mode smoke-90 heal test run bench parity \
 	debug release gate needs-build needs-test check-scripts check-format check-lints check-docs check-licences check-tests check-smoke
 
 help: ## List the targets
@@ -43,7 +43,10 @@ run: release ## The daemon in the foreground
 	$(RELEASE) serve
 
 bench: needs-build ## The measurements of PLAN.md
-	$(CARGO) bench --bench '*'
+	scripts/with_peers.sh cdk -- $(CARGO) bench --bench '*'
+
+parity: needs-build ## Agreement of the low-code engine with airbyte-cdk on ../shared/lowcode, every disagreement by name
+	$(CARGO) test --locked --release --test parity
 
 # Parts of the above.
 

@@ -2,7 +2,8 @@
 //!
 //! The first segment of the path is how it behaves today: `ok`, `retry` (the first two calls of a path end in 500),
 //! `broken` (500 for ever), `missing` (404), `html` (no JSON), `nulls` (a record without name, orders that are not
-//! ours), `nofield` (the list stands elsewhere). Everything needs `Authorization: Bearer` and [`TOKEN`].
+//! ours), `nofield` (the list stands elsewhere), `echo` (records and errors that hold the
+//! token), `elsewhere-PORT` (links to another port). Everything needs `Authorization: Bearer` and [`TOKEN`].
 
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -48,6 +49,12 @@ impl Shop {
     #[allow(dead_code, reason = "the bench writes its own")]
     pub fn config(&self, mode: &str) -> Value {
         json!({"base_url": format!("{}/{mode}", self.url), "api_key": TOKEN, "start_date": "2024-01-01T00:00:00Z", "shop": "north"})
+    }
+
+    /// The port it is on.
+    #[allow(dead_code, reason = "the bench needs none")]
+    pub fn port(&self) -> &str {
+        self.url.rsplit(':').next().unwrap_or_default()
     }
 
     /// What was asked since the last time, in order.
@@ -119,7 +126,11 @@ fn answer(host: &str, target: &str, authorization: &str, failures: &mut HashMap<
 fn customers(mode: &str, query: &HashMap<String, String>) -> Value {
     let number = |name: &str, other: usize| query.get(name).and_then(|text| text.parse().ok()).unwrap_or(other);
     let (offset, limit): (usize, usize) = (number("offset", 0), number("limit", 100));
-    let name = |id: usize| if mode == "nulls" && id == 3 { Value::Null } else { json!(format!("name {id}")) };
+    let name = |id: usize| match mode {
+        "nulls" if id == 3 => Value::Null,
+        "echo" => json!(format!("name {id} came with {TOKEN}")),
+        _ => json!(format!("name {id}")),
+    };
     let page: Vec<Value> =
         (offset..CUSTOMERS.min(offset.saturating_add(limit))).map(|id| json!({"id": id, "name": name(id)})).collect();
     json!({ "data": page })
@@ -131,12 +142,16 @@ fn orders(base: &str, mode: &str, id: &str, query: &HashMap<String, String>) -> 
     if mode == "nulls" && customer == 2 {
         return (403, json!({"message": "not yours"}).to_string());
     }
+    if mode == "echo" {
+        return (403, json!({"message": format!("{TOKEN} may not")}).to_string());
+    }
     if query.contains_key("page") {
         return (200, json!({"data": [{"number": format!("{customer}-b"), "state": "paid"}]}).to_string());
     }
     let state = if customer.is_multiple_of(2) { "open" } else { "draft" };
     let mut page = json!({"data": [{"number": format!("{customer}-a"), "state": state}]});
     if customer == 1 {
+        let base = mode.strip_prefix("elsewhere-").map_or(base.to_string(), |port| format!("http://127.0.0.1:{port}/ok"));
         page["next"] = json!(format!("{base}/v1/customers/1/orders?page=2"));
     }
     (200, page.to_string())

@@ -200,9 +200,12 @@ fn differ_in_records(expected: &[Value], records: &[Value]) -> Option<String> {
         return Some(format!("{} records for {}", records.len(), expected.len()));
     }
     let json = |value: &Value| serde_json::to_value(value).unwrap().to_string();
-    expected.iter().zip(records).enumerate().find(|(_, (a, b))| a != b || !same_types(a, b)).map(|(at, (expected, ours))| {
-        format!("record {at}: {} for {}", json(ours), json(expected))
-    })
+    expected
+        .iter()
+        .zip(records)
+        .enumerate()
+        .find(|(_, (a, b))| a != b || !same_types(a, b))
+        .map(|(at, (expected, ours))| format!("record {at}: {} for {}", json(ours), json(expected)))
 }
 
 /// `1 == True` in Python, but not in JSON.

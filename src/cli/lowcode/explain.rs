@@ -1,6 +1,10 @@
-//! `aam lowcode explain`: for a person, without a call.
+//! `aam lowcode explain`: what a manifest would do, for a person; nothing is called.
 
+use super::inputs;
 use crate::cli::{Common, EXIT_CONFIG, Ended};
+use crate::connectors::lowcode::bounds::Bounds;
+use crate::connectors::lowcode::{explain, load, problem};
+use crate::credentials::redact;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,7 +15,24 @@ pub struct Options {
     pub manifest: PathBuf,
 }
 
-/// Exit 0, or 78 for a manifest that cannot be used.
-pub fn run(_common: &Common, _options: &Options) -> Ended {
-    Ok(ExitCode::from(EXIT_CONFIG))
+/// Exit 0 for a manifest that loads, whether this engine runs all of it or not; 78 with every problem of one that does not.
+pub fn run(common: &Common, options: &Options) -> Ended {
+    let bounds = Bounds::default();
+    let text = match inputs::text(&options.manifest, bounds.manifest_bytes as u64, "manifest") {
+        Ok(text) => text,
+        Err(trouble) => return Err(crate::cli::Fail { code: EXIT_CONFIG, message: trouble.failed.message }),
+    };
+    match load::load(&text, &options.manifest.display().to_string(), &bounds) {
+        Ok(manifest) => {
+            let explained = explain::explain(&manifest);
+            common.print(&explained.render(), &explained);
+            // Shown as a compiler does, beside the data.
+            eprint!("{}", redact::scrub(&problem::render(&manifest.unsupported)));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(problems) => {
+            eprint!("{}", redact::scrub(&problem::render(&problems)));
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::{Files, secrets};
 use crate::connectors::lowcode::bounds::Bounds;
 use crate::connectors::lowcode::commands::Out;
+use crate::connectors::lowcode::config_rules;
 use crate::connectors::lowcode::context::Limits;
 use crate::connectors::lowcode::error::Failed;
 use crate::connectors::lowcode::host::Host;
@@ -23,6 +24,8 @@ pub struct Inputs {
     pub manifest: Manifest,
     pub config: Value,
     pub bounds: Bounds,
+    /// The config after migrations, where they changed it.
+    migrated: Option<Value>,
     config_file: Option<PathBuf>,
 }
 
@@ -38,7 +41,7 @@ impl Inputs {
     ///
     /// # Errors
     /// A file that cannot be read or is not what it should be, and a manifest that this engine does not run.
-    pub fn read(files: &Files, needs_config: bool, limit: Option<usize>, _host: &dyn Host) -> Result<Inputs, Trouble> {
+    pub fn read(files: &Files, needs_config: bool, limit: Option<usize>, host: &dyn Host) -> Result<Inputs, Trouble> {
         let bounds = bounds(limit);
         let mut config = match &files.config {
             Some(path) => json(path, "config")?,
@@ -60,7 +63,14 @@ impl Inputs {
         if needs_config {
             manifest.runnable().map_err(|problems| refused(&problems))?;
         }
-        Ok(Inputs { manifest, config, bounds, config_file: files.config.clone() })
+        let normalised = config_rules::normalise(&manifest, &config, host, &bounds).map_err(Trouble::from)?;
+        Ok(Inputs {
+            manifest,
+            config: normalised.config,
+            migrated: normalised.migrated,
+            bounds,
+            config_file: files.config.clone(),
+        })
     }
 
     /// Where a read stops by itself.
@@ -69,19 +79,46 @@ impl Inputs {
         Limits { slices: Some(bounds.slices), pages: Some(bounds.pages), records: Some(bounds.records) }
     }
 
-    /// Keeps a config whose refresh token was replaced: the old token is used up.
-    pub fn keep(&self, config: &Value, out: &mut Out<'_>) {
+    /// Tells a config that migrations of the manifest changed. The CDK writes it over the user's file; here the file stays
+    /// as it is, because the next run migrates it again.
+    pub fn tell_migrated(&self, host: &dyn Host, out: &mut Out<'_>) {
+        if let Some(config) = &self.migrated {
+            out(Message::Control(Control { config: config.clone(), emitted_at: host.now().as_millisecond() }));
+        }
+    }
+
+    /// Keeps a config whose refresh token was replaced: the old token is used up. The message on stdout does not hold
+    /// the tokens, so the file has to.
+    pub fn keep(&self, config: &Value, host: &dyn Host, out: &mut Out<'_>) {
         secrets::learn(self.manifest.root.get("spec").and_then(|spec| spec.get("connection_specification")), config);
         let Some(path) = &self.config_file else { return };
-        let text = serde_json::to_string_pretty(config).unwrap_or_default();
-        let (level, words) = match std::fs::write(path, text) {
+        let (level, words) = match replace(path, &serde_json::to_string_pretty(config).unwrap_or_default()) {
             Ok(()) => (Level::Info, format!("the source replaced its refresh token; {} holds the new one", path.display())),
-            Err(error) => {
-                (Level::Error, format!("the source replaced its refresh token, and {} cannot be written: {error}", path.display()))
-            }
+            Err(error) => (
+                Level::Error,
+                format!("the source replaced its refresh token, and {} cannot be written: {error}", path.display()),
+            ),
         };
         out(Message::log(level, words));
-        out(Message::Control(Control { config: config.clone(), emitted_at: 0 }));
+        out(Message::Control(Control { config: config.clone(), emitted_at: host.now().as_millisecond() }));
+    }
+}
+
+/// Whole or not at all, and with the rights that the file has.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut draft = path.as_os_str().to_os_string();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    let rights = std::fs::metadata(path)?.permissions();
+    std::fs::OpenOptions::new().write(true).create_new(true).open(&draft)?.set_permissions(rights)?;
+    std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&draft);
+    })
+}
+
+impl From<Failed> for Trouble {
+    fn from(failed: Failed) -> Trouble {
+        Trouble { failed, report: String::new() }
     }
 }
 
@@ -98,7 +135,11 @@ fn bounds(limit: Option<usize>) -> Bounds {
     bounds
 }
 
-fn text(path: &Path, most: u64, what: &str) -> Result<String, Trouble> {
+/// A file of at most `most` bytes of UTF-8.
+///
+/// # Errors
+/// It cannot be read, is longer, or is no text.
+pub fn text(path: &Path, most: u64, what: &str) -> Result<String, Trouble> {
     let wrong = |words: String| trouble(format!("the {what} {} {words}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut text = String::new();

@@ -106,6 +106,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
     if selects.is_some_and(|read| read.state.is_some()) {
         print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
     }
+    inputs.tell_migrated(&host, &mut print);
     let policy = Arc::new(look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
     // One thread is enough, and it starts at once.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -146,7 +147,7 @@ async fn online(
         }
     };
     if let Some(config) = run.tokens.rotated_config() {
-        inputs.keep(&config, &mut print);
+        inputs.keep(&config, &host, &mut print);
     }
     ended
 }

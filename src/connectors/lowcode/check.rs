@@ -205,3 +205,7 @@ fn traced(failed: &Failed) -> bool {
 fn caught(action: &str, failed: Failed) -> Result<Result<(), String>, Failed> {
     Ok(Err(format!("Encountered an error while {action}. Error: {failed}")))
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@
 use super::bounds::Bounds;
 use super::catalog::{self, AirbyteCatalog};
 use super::check;
+use super::config_rules;
 use super::context::{Context, Run};
 use super::error::Failed;
 use super::host::Host;
@@ -70,6 +71,10 @@ impl<'a> Commands<'a> {
                 _ => uncaught(&failed, self.host, out),
             };
         }
+        if let Err(failed) = config_rules::validate(self.manifest, self.config, self.host, self.bounds) {
+            let reason = format!("Encountered an error while discovering streams. Error: {}", failed.message);
+            return said(ConnectionStatus::Failed(Value::from(reason).repr()), out);
+        }
         match check::check(&self.context(), run).await {
             Ok(Ok(())) => {
                 out(Message::log(Level::Info, "Check succeeded"));
@@ -87,6 +92,7 @@ impl<'a> Commands<'a> {
     pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
         let described = async {
             spec::validate_config(self.manifest, self.config)?;
+            config_rules::validate(self.manifest, self.config, self.host, self.bounds)?;
             let source = Source::build_all(&self.context(), run).await?;
             self.catalog(&source, run, out).await
         };
@@ -109,7 +115,9 @@ impl<'a> Commands<'a> {
 
     /// `read`: a sample of each stream, within the limits of `run`.
     pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
-        if let Err(failed) = spec::validate_config(self.manifest, self.config) {
+        let valid = spec::validate_config(self.manifest, self.config);
+        let valid = valid.and_then(|()| config_rules::validate(self.manifest, self.config, self.host, self.bounds));
+        if let Err(failed) = valid {
             return uncaught(&failed, self.host, out);
         }
         out(Message::log(Level::Info, "Starting syncing"));

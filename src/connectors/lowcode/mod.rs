@@ -44,6 +44,8 @@ pub mod response;
 pub mod retriever;
 pub mod scalar;
 pub mod schema;
+#[cfg(test)]
+mod script;
 pub mod secrets;
 pub mod slicing;
 pub mod source;

@@ -342,5 +342,13 @@ fn reads_page_size(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "pagination_tests.rs"]
-mod tests;
+mod tests {
+    use super::reads_page_size;
+
+    #[test]
+    fn a_variable_is_no_field() {
+        assert!(reads_page_size("{{ last_page_size < page_size }}"));
+        assert!(!reads_page_size("{{ last_page_size < config['page_size'] or response.page_size }}"));
+        assert!(!reads_page_size("page_size"));
+    }
+}

@@ -325,3 +325,7 @@ fn embedded(body: &Value, run: &Run<'_>) -> Result<Response, Failed> {
     let reply = Reply { status: 200, headers: Vec::new(), body, url: String::new() };
     Response::new(Arc::new(reply), run.bounds)
 }
+
+#[cfg(test)]
+#[path = "retriever_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! A host for tests: it answers by a script and keeps what was asked.
+
+use super::bounds::Bounds;
+use super::context::{Context, Limits, Run};
+use super::error::Failed;
+use super::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use super::source::Source;
+use super::value::Value;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use jiff::Timestamp;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Answers each URL with the first body whose key it contains; a key ends with `$` where the URL must end.
+pub struct Script {
+    pub bodies: Vec<(&'static str, &'static str)>,
+    pub calls: Mutex<Vec<Call>>,
+}
+
+impl Script {
+    pub fn new(bodies: &[(&'static str, &'static str)]) -> Script {
+        Script { bodies: bodies.to_vec(), calls: Mutex::new(Vec::new()) }
+    }
+
+    /// Method and URL of each call so far.
+    pub fn urls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().iter().map(|call| call.url.clone()).collect()
+    }
+}
+
+impl Host for Script {
+    fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+        let url = call.url.clone();
+        self.calls.lock().unwrap().push(call);
+        let fits = |key: &str| key.strip_suffix('$').map_or_else(|| url.contains(key), |end| url.ends_with(end));
+        let found = self.bodies.iter().find(|(key, _)| fits(key));
+        let reply = match found {
+            Some((_, body)) => {
+                let (status, body) = body.strip_prefix("!").map_or((200, *body), |body| (401, body));
+                Ok(Reply { status, headers: Vec::new(), body: body.as_bytes().to_vec(), url })
+            }
+            None => Err(NoReply { kind: NoReplyKind::Refused, message: format!("no script for {url}"), source: None }),
+        };
+        ready(reply).boxed()
+    }
+
+    fn now(&self) -> Timestamp {
+        "2025-06-15T12:34:56Z".parse().unwrap()
+    }
+
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+        ready(Ok(())).boxed()
+    }
+
+    fn uuid(&self) -> String {
+        "00000000-0000-4000-8000-000000000000".into()
+    }
+}
+
+/// A value of JSON text.
+pub fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// A stream over `https://h.example` with `more` fields of its retriever and of itself.
+pub fn stream(name: &str, path: &str, retriever: &str, more: &str) -> String {
+    format!(
+        r#"{{"type": "DeclarativeStream", "name": "{name}", "retriever": {{"type": "SimpleRetriever",
+            "requester": {{"type": "HttpRequester", "url_base": "https://h.example", "path": "{path}"}},
+            "record_selector": {{"type": "RecordSelector", "extractor": {{"type": "DpathExtractor", "field_path": ["r"]}}}}
+            {retriever}}} {more}}}"#
+    )
+}
+
+/// Reads the stream `name` of a manifest with these streams.
+pub fn read(streams: &[String], name: &str, host: &Script, bounds: &Bounds, limits: Limits) -> (Vec<Value>, Result<(), Failed>) {
+    let manifest = json(&format!(r#"{{"streams": [{}]}}"#, streams.join(",")));
+    let config = json(r#"{"start": "2025-06-01", "k": 7}"#);
+    let ctx = Context { manifest: &manifest, config: &config, host, bounds };
+    let mut run = Run::new(host, &config, bounds);
+    run.limits = limits;
+    let mut records = Vec::new();
+    let result = async {
+        let source = Source::build_all(&ctx, &run).await?;
+        let stream = source.stream(name).ok_or_else(|| Failed::system("KeyError", "no such stream"))?;
+        let mut slices = stream.slices(&run)?;
+        while let Some(slice) = slices.next().await? {
+            let mut page = stream.records(&run, slice).await?;
+            while let Some(record) = page.next().await? {
+                records.push(record);
+            }
+        }
+        Ok(())
+    };
+    let result = result.now_or_never().unwrap();
+    (records, result)
+}

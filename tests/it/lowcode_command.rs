@@ -1,0 +1,165 @@
+//! `aam lowcode` as a command: exit codes, streams of output, secrets, and the texts that people read.
+
+use crate::daemon_support::Place;
+use crate::lowcode_shop::{Shop, TOKEN};
+use serde_json::{Value, json};
+use std::process::Output;
+
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml");
+
+/// A folder with a config for `mode`, and a policy that opens loopback.
+fn place(shop: &Shop, mode: &str) -> Place {
+    let place = Place::new();
+    place.write_policy("caps: {default: {per_second: 1000, burst: 1000, per_day: 1000, concurrency: 4}}\n");
+    place.replace("config.json", shop.config(mode).to_string().as_bytes());
+    place
+}
+
+/// The messages of stdout; each line must be one.
+fn messages(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn kinds(messages: &[Value], kind: &str) -> Vec<Value> {
+    messages.iter().filter(|message| message["type"] == kind).cloned().collect()
+}
+
+fn snapshot(name: &str, text: &str) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
+    insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+#[test]
+fn a_read_stops_at_its_limit_and_says_so() {
+    let shop = Shop::open();
+    let place = place(&shop, "ok");
+    let output = place.run(&[
+        "lowcode",
+        "read",
+        "--manifest",
+        MANIFEST,
+        "--config",
+        "config.json",
+        "--limit",
+        "3",
+        "--stream",
+        "customers",
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    let messages = messages(&output);
+    assert_eq!(kinds(&messages, "RECORD").len(), 3);
+    assert_eq!(shop.take_seen().len(), 1, "no page is asked for that nobody needs");
+    let logs: String =
+        kinds(&messages, "LOG").iter().map(|log| log["log"]["message"].as_str().unwrap().to_string() + "\n").collect();
+    assert!(logs.contains("Stream customers: stopped at the limit of 3 records"), "{logs}");
+}
+
+#[test]
+fn the_secret_is_in_no_output_not_even_when_the_source_sends_it_back() {
+    let shop = Shop::open();
+    let place = place(&shop, "echo");
+    let output = place.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json"]);
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(shop.take_seen().iter().any(|seen| seen.contains(TOKEN)), "it was sent");
+    assert!(told.contains("[redacted]"), "{told}");
+    assert!(!told.contains(TOKEN), "{told}");
+}
+
+#[test]
+fn the_policy_decides_where_calls_go() {
+    let shop = Shop::open();
+    let place = place(&shop, "ok");
+    place.write_policy("network: {allow_private: []}\n");
+    let output = place.run(&["lowcode", "check", "--manifest", MANIFEST, "--config", "config.json"]);
+    assert_eq!(output.status.code(), Some(0), "a source that cannot be reached is an answer");
+    let status = &kinds(&messages(&output), "CONNECTION_STATUS")[0]["connectionStatus"];
+    assert_eq!(status["status"], "FAILED");
+    assert!(status["message"].as_str().unwrap().contains("network.allow_private"), "{status}");
+    assert_eq!(shop.take_seen(), Vec::<String>::new());
+}
+
+#[test]
+fn a_link_that_leaves_the_manifests_hosts_is_not_followed() {
+    let (shop, other) = (Shop::open(), Shop::open());
+    let place = place(&shop, &format!("elsewhere-{}", other.port()));
+    let output = place.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json", "--stream", "orders"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("was not called"), "{text}");
+    assert_eq!(other.take_seen(), Vec::<String>::new());
+}
+
+#[test]
+fn usage_files_and_policy_each_end_in_their_own_way() {
+    let shop = Shop::open();
+    let place = place(&shop, "ok");
+    place.replace("bad.json", b"{");
+    let run = |arguments: &[&str]| {
+        let output = place.run(arguments);
+        (output.status.code().unwrap(), messages(&output).len())
+    };
+    assert_eq!(run(&["lowcode", "chek"]), (2, 0));
+    assert_eq!(run(&["lowcode", "read", "--limit", "many"]), (2, 0));
+    let traced = (1, 2);
+    assert_eq!(run(&["lowcode", "check", "--manifest", MANIFEST]), traced, "no config");
+    assert_eq!(run(&["lowcode", "check", "--config", "config.json"]), traced, "no manifest");
+    assert_eq!(run(&["lowcode", "check", "--config", "none.json", "--manifest", MANIFEST]), traced);
+    assert_eq!(run(&["lowcode", "check", "--config", "bad.json", "--manifest", MANIFEST]), traced);
+    place.replace("policy/policy.yaml", b"version: 9\n");
+    assert_eq!(run(&["lowcode", "check", "--config", "config.json", "--manifest", MANIFEST]), (78, 0));
+    assert_eq!(run(&["lowcode", "spec", "--manifest", MANIFEST]).0, 0, "spec needs no policy");
+}
+
+#[test]
+fn a_manifest_inside_the_config_is_read_from_there() {
+    let shop = Shop::open();
+    let place = place(&shop, "ok");
+    let manifest: Value = serde_yaml::from_str(&std::fs::read_to_string(MANIFEST).unwrap()).unwrap();
+    let mut config = shop.config("ok");
+    config["__injected_declarative_manifest"] = manifest;
+    place.replace("config.json", config.to_string().as_bytes());
+    let output = place.run(&["lowcode", "check", "--config", "config.json"]);
+    assert_eq!(
+        kinds(&messages(&output), "CONNECTION_STATUS"),
+        [json!({"type": "CONNECTION_STATUS", "connectionStatus": {"status": "SUCCEEDED"}})]
+    );
+}
+
+#[test]
+fn a_manifest_is_explained() {
+    let place = Place::new();
+    std::fs::copy(MANIFEST, place.path("shop.yaml")).unwrap();
+    let output = place.run(&["lowcode", "explain", "shop.yaml"]);
+    assert_eq!(output.status.code(), Some(0));
+    snapshot("lowcode_explain", &String::from_utf8_lossy(&output.stdout));
+    let output = place.run(&["lowcode", "explain", "shop.yaml", "--format", "json"]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["streams"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn mistakes_are_shown_like_a_compilers() {
+    let place = Place::new();
+    let good = std::fs::read_to_string(MANIFEST).unwrap();
+    let mut shown = String::new();
+    for (name, from, to) in [
+        ("misspelt.yaml", "type: OffsetIncrement", "type: OfsetIncrement"),
+        ("field.yaml", "          page_size: 5", "          page_sise: 5"),
+        ("reference.yaml", "- $ref: \"#/definitions/customers\"", "- $ref: \"#/definitions/custommers\""),
+        (
+            "custom.yaml",
+            "type: DpathExtractor\n",
+            "type: CustomRecordExtractor\n      class_name: source_shop.components.Extractor\n",
+        ),
+        ("yaml.yaml", "stream_names: [customers]", "stream_names: [customers"),
+    ] {
+        place.replace(name, good.replacen(from, to, 1).as_bytes());
+        let output = place.run(&["lowcode", "explain", name]);
+        let code = output.status.code().unwrap();
+        shown.push_str(&format!("$ aam lowcode explain {name}   # exit {code}\n{}\n", String::from_utf8_lossy(&output.stderr)));
+    }
+    snapshot("lowcode_mistakes", &shown);
+}

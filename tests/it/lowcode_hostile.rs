@@ -1,0 +1,208 @@
+//! Manifests and servers that mean harm: each ends soon, with a bounded error, an exit code and words.
+
+use crate::daemon_support::Place;
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// How long any of them may take, in a debug build on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One stream on `base`; `paginator`, `path` and `more` are put in as they are.
+fn manifest(base: &str, paginator: &str, path: &str, more: &str) -> String {
+    format!(
+        r#"version: 6.48.15
+type: DeclarativeSource
+check: {{type: CheckStream, stream_names: [things]}}
+streams:
+  - type: DeclarativeStream
+    name: things
+    primary_key: [id]
+    retriever:
+      type: SimpleRetriever
+      requester: {{type: HttpRequester, url_base: "{base}", path: "{path}", http_method: GET}}
+      record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: [data]}}}}
+      {paginator}
+    schema_loader: {{type: InlineSchemaLoader, schema: {{type: object}}}}
+{more}
+spec:
+  type: Spec
+  connection_specification: {{type: object, properties: {{}}}}
+"#
+    )
+}
+
+/// Exit code and everything that was said.
+fn run(command: &str, manifest: &str) -> (i32, String) {
+    let place = Place::new();
+    place.write_policy("caps: {default: {per_second: 1000, burst: 1000, per_day: 100000, concurrency: 4}}\n");
+    place.replace("manifest.yaml", manifest.as_bytes());
+    place.replace("config.json", b"{}");
+    let started = Instant::now();
+    let output = match command {
+        "explain" => place.run(&["lowcode", "explain", "manifest.yaml"]),
+        command => place.run(&["lowcode", command, "--manifest", "manifest.yaml", "--config", "config.json"]),
+    };
+    let took = started.elapsed();
+    assert!(took < PATIENCE, "it took {took:?}");
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(told.len() < 2_000_000, "{} bytes were said", told.len());
+    (output.status.code().expect("it was not killed"), told)
+}
+
+fn ends(command: &str, manifest: &str, code: i32, words: &str) {
+    let (exit, told) = run(command, manifest);
+    let cut: String = told.chars().take(2000).collect();
+    assert_eq!(exit, code, "{cut}");
+    assert!(told.contains(words), "no {words:?} in: {cut}");
+}
+
+/// A server that answers every request with `head` and then `body` as often as it is taken.
+fn server(head: &'static str, body: Vec<u8>, times: usize) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let body = body.clone();
+            std::thread::spawn(move || {
+                let mut buffer = [0; 16384];
+                while socket.read(&mut buffer).is_ok_and(|read| read > 0) {
+                    if socket.write_all(head.as_bytes()).is_err() || (0..times).any(|_| socket.write_all(&body).is_err()) {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    base
+}
+
+/// A server of pages that never end.
+fn endless(records: &str) -> String {
+    let body = format!("{{\"data\": {records}, \"next\": \"more\"}}");
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    server(Box::leak(head.into_boxed_str()), body.into_bytes(), 1)
+}
+
+const CURSOR: &str = r#"paginator: {type: DefaultPaginator, page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: page}, pagination_strategy: {type: CursorPagination, cursor_value: "{{ response.next }}"}}"#;
+
+#[test]
+fn a_manifest_of_nine_megabytes() {
+    let mut text = manifest("http://127.0.0.1:9", "", "things", "");
+    let _ = write!(text, "metadata: {{note: \"{}\"}}\n", "x".repeat(9 << 20));
+    ends("explain", &text, 78, "is longer than 8388608 bytes");
+    ends("check", &text, 1, "is longer than 8388608 bytes");
+}
+
+#[test]
+fn aliases_that_multiply() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_string();
+    for level in 1..12 {
+        let below = vec![format!("*a{}", level - 1); 10].join(", ");
+        let _ = writeln!(text, "a{level}: &a{level} [{below}]");
+    }
+    let (exit, told) = run("explain", &text);
+    assert_eq!(exit, 78, "{told}");
+    assert!(told.contains("error:"), "{told}");
+}
+
+#[test]
+fn references_that_multiply() {
+    let mut more = "definitions:\n  a0: {type: object, note: [x, x, x, x, x, x, x, x, x, x]}\n".to_string();
+    for level in 1..12 {
+        let below = vec![format!("\"#/definitions/a{}\"", level - 1); 10].join(", ");
+        let _ = writeln!(more, "  a{level}: [{below}]");
+    }
+    let _ = writeln!(more, "schemas: {{}}\nmetadata: {{}}\nthe_rest: \"#/definitions/a11\"");
+    let (exit, told) = run("explain", &manifest("http://127.0.0.1:9", "", "things", &more));
+    assert_eq!(exit, 78, "{told}");
+    assert!(told.contains("error:"), "{told}");
+}
+
+#[test]
+fn references_in_a_circle() {
+    let more =
+        "definitions: {a: {$ref: \"#/definitions/b\"}, b: {$ref: \"#/definitions/a\"}}\ncircle: {$ref: \"#/definitions/a\"}";
+    let (exit, told) = run("explain", &manifest("http://127.0.0.1:9", "", "things", more));
+    assert_eq!(exit, 78, "{told}");
+    assert!(told.contains("#/definitions/"), "{told}");
+}
+
+#[test]
+fn nesting_without_end() {
+    for open in ["[", "{a: "] {
+        let (exit, told) = run("explain", &open.repeat(100_000));
+        assert_eq!(exit, 78, "{}", told.chars().take(500).collect::<String>());
+    }
+    let deep = manifest("http://127.0.0.1:9", "", &format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000)), "");
+    let (exit, _) = run("read", &deep);
+    assert_eq!(exit, 1);
+}
+
+#[test]
+fn pages_that_never_end() {
+    let base = endless("[{\"id\": 1}]");
+    let (exit, told) = run("read", &manifest(&base, CURSOR, "things", ""));
+    assert_eq!(exit, 0, "{told}");
+    assert_eq!(told.matches("\"type\":\"RECORD\"").count(), 20);
+    let base = endless("[]");
+    let (exit, told) = run("read", &manifest(&base, CURSOR, "things", ""));
+    assert!(told.matches("aam::egress").count() <= 20, "{told}");
+    assert!(matches!(exit, 0 | 1), "{told}");
+}
+
+#[test]
+fn templates_that_cost_too_much() {
+    for path in [
+        "{% for a in config.l or 'xxxxxxxxxxxxxxxxxxxx' %}{% for b in 'x' * 100000 %}{% for c in 'x' * 100000 %}y{% endfor %}{% endfor %}{% endfor %}",
+        "{{ 'x' * 999999999 }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ (('x' * 1000) | list | join(('y' * 1000))) * 1000 }}",
+        "{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!' | regex_search('(a+)+$') }}",
+    ] {
+        let (exit, told) = run("read", &manifest("http://127.0.0.1:9", "", path, ""));
+        assert_eq!(exit, 1, "{path}: {told}");
+        assert!(told.contains("\"type\":\"TRACE\""), "{path}: {told}");
+    }
+}
+
+#[test]
+fn a_body_of_a_gigabyte() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n";
+    let base = server(head, vec![b' '; 1 << 20], 1024);
+    ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
+}
+
+#[test]
+fn a_small_answer_that_grows() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let spaces = vec![b' '; 1 << 20];
+    for _ in 0..256 {
+        encoder.write_all(&spaces).unwrap();
+    }
+    let bomb = encoder.finish().unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        bomb.len()
+    );
+    let base = server(Box::leak(head.into_boxed_str()), bomb.clone(), 1);
+    ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
+    // The same where the manifest itself decodes it.
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/gzip\r\ncontent-length: {}\r\n\r\n", bomb.len());
+    let base = server(Box::leak(head.into_boxed_str()), bomb, 1);
+    let decoder = "decoder: {type: GzipDecoder, decoder: {type: JsonDecoder}}";
+    let (exit, told) = run("read", &manifest(&base, decoder, "things", ""));
+    assert_eq!(exit, 1, "{told}");
+    assert!(told.contains("bound"), "{told}");
+}
+
+#[test]
+fn an_answer_that_is_nested_without_end() {
+    let body = "[".repeat(1 << 20);
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+    let base = server(Box::leak(head.into_boxed_str()), body.into_bytes(), 1);
+    let (exit, told) = run("read", &manifest(&base, "", "things", ""));
+    assert!(matches!(exit, 0 | 1), "{told}");
+    assert!(told.contains("\"type\":\"TRACE\""), "{told}");
+}
