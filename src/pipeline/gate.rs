@@ -112,6 +112,26 @@ pub(super) fn engine<'a>(env: &'a Env, family: &Family) -> Result<&'a dyn Engine
     })
 }
 
+fn caller(job: &Job, family: &'static Family, engine: &dyn Engine, resource_id: &str) -> Caller {
+    Caller {
+        connection: job.connection,
+        family: family.id,
+        account: engine.account(resource_id, &job.policy),
+        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        policy: Arc::clone(&job.policy),
+    }
+}
+
+/// Who calls for certain in an attempt: the document is eligible and needs no credential.
+pub(super) fn callers(env: &Env, job: &Job) -> Vec<Caller> {
+    let judged = judge(&env.engines, &job.policy, &job.intent).ok().filter(|_| job.intent.credential_locator.is_none());
+    let Some((family, engine)) = judged.and_then(|family| Some((family, env.engines.of(family)?))) else {
+        return Vec::new();
+    };
+    let free = job.intent.resource_ids.iter().filter(|id| engine.need(id) == Need::Optional);
+    free.map(|id| caller(job, family, engine, id)).collect()
+}
+
 /// One resource, ready to be opened.
 pub(super) fn target(
     env: &Env,
@@ -121,13 +141,7 @@ pub(super) fn target(
     resource_id: &str,
     credential: Option<Credential>,
 ) -> Target {
-    let session = env.egress.session(Caller {
-        connection: job.connection,
-        family: family.id,
-        account: engine.account(resource_id, &job.policy),
-        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
-        policy: Arc::clone(&job.policy),
-    });
+    let session = env.egress.session(caller(job, family, engine, resource_id));
     Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
 }
 
