@@ -49,6 +49,8 @@ pub struct Eyes {
     /// Files that were too young when they were read, and when they are read again.
     fresh: BTreeSet<Arc<str>>,
     settle_at: Option<Instant>,
+    /// Marks that were not worth a transaction of their own.
+    unsaved: Vec<Mark>,
     /// Documents that a sealed namespace refused, by file; told until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
 }
@@ -61,8 +63,9 @@ impl Eyes {
     pub fn open(handle: &Handle, watching: bool) -> Result<Eyes, RegistryError> {
         let scanner = remembering(handle)?;
         let (fresh, refused) = (BTreeSet::new(), BTreeMap::new());
+        let (scanner, watch, unsaved) = (Some(scanner), None, Vec::new());
         let mut eyes =
-            Eyes { scanner: Some(scanner), watch: None, watch_warning: None, judged: None, fresh, settle_at: None, refused };
+            Eyes { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
             eyes.watch = Some(watch);
@@ -126,7 +129,11 @@ impl Eyes {
         };
         match reread {
             Some(scan) => {
-                self.accept(handle, &scan).await?;
+                if let Some(scanner) = &mut self.scanner {
+                    scanner.accept(&scan);
+                }
+                // They can wait for the next transaction: without them a restart reads these files once more.
+                self.unsaved.extend(marks(&scan).0);
                 if !scan.fresh.is_empty() {
                     self.fresh.extend(scan.fresh);
                     self.settle_at = Some(Instant::now() + TICK);
@@ -168,7 +175,8 @@ impl Eyes {
 
     /// Makes the findings durable; then they are known.
     async fn accept(&mut self, handle: &Handle, scan: &Scan) -> Result<(), RegistryError> {
-        let refused = take_in(&handle.registry, scan).await?;
+        let refused = take_in(&handle.registry, scan, &self.unsaved).await?;
+        self.unsaved.clear();
         if let Some(scanner) = &mut self.scanner {
             scanner.accept(scan);
         }
@@ -272,8 +280,8 @@ fn tell(before: &ActivePolicy, after: &ActivePolicy) {
 
 /// Makes the findings durable: new documents first, then what is no longer desired, then the marks.
 /// Answers the documents that a sealed namespace refused.
-async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
-    if scan.is_empty() {
+async fn take_in(registry: &Registry, scan: &Scan, unsaved: &[Mark]) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
+    if scan.is_empty() && unsaved.is_empty() {
         return Ok(Vec::new());
     }
     let sealed = registry.world().sealed.clone();
@@ -300,7 +308,8 @@ async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Prob
     }
     fault::boundary("take_in");
     let withdrawn = withdrawn(registry, scan);
-    let (seen, gone) = marks(scan);
+    let (newest, gone) = marks(scan);
+    let seen = unsaved.iter().cloned().chain(newest).collect();
     // The rest in one transaction: a saved file waits for one sync.
     registry.take_in(Findings { documents, withdrawn, seen, gone }).await?;
     fault::boundary("take_in");

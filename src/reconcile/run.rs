@@ -17,6 +17,10 @@ use tokio::task::JoinSet;
 
 /// How often a registry that cannot write is asked whether it can again.
 const PROBE: Duration = Duration::from_millis(500);
+/// While new files come one after the other, the look at all the others waits until none came for
+/// [`QUIET`], but not longer than [`LONGEST`].
+const QUIET: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(2);
 /// How long in-flight attempts may take to end when the process stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,8 @@ struct Loop {
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
     look_again: bool,
     gaze: Gaze,
+    /// Since when only new files were looked at, and when the whole folder is.
+    rest: Option<(tokio::time::Instant, tokio::time::Instant)>,
     looked_at: Timestamp,
     /// The entry up to which the queue is the plan; `None`: it must be made anew.
     planned: Option<u64>,
@@ -49,7 +55,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
     let looked_at = handle.clock.now();
     let queue = Queue::default();
     let (attempts, gaze) = (JoinSet::new(), Gaze::Whole);
-    let mut this = Loop { handle, env, eyes, queue, ground, attempts, look_again: true, gaze, looked_at, planned: None };
+    let mut this = Loop { handle, env, eyes, queue, ground, attempts, look_again: true, gaze, rest: None, looked_at, planned: None };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {
@@ -61,10 +67,6 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
             }
         }
         this.dispatch();
-        if this.look_again {
-            // What is new has begun; now the rest.
-            continue;
-        }
         if until == Until::Settled && this.settled() {
             break;
         }
@@ -74,12 +76,13 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
             break;
         }
         let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
-        let young = this.eyes.settle_at();
+        let (young, rest) = (this.eyes.settle_at(), this.rest.map(|(_, at)| at));
         tokio::select! {
             _ = stopping.changed() => {}
             Some(ended) = this.attempts.join_next() => this.ended(ended),
             () = handle.woken() => (this.look_again, this.gaze) = (true, Gaze::NewFirst),
             () = at(young) => this.settle().await,
+            () = at(rest) => this.look_again = true,
             () = tokio::time::sleep(pause) => this.timer().await,
         }
         while let Some(ended) = this.attempts.try_join_next() {
@@ -96,7 +99,12 @@ impl Loop {
         self.looked_at = self.handle.clock.now();
         let started = Instant::now();
         match self.eyes.look(&self.handle, std::mem::replace(&mut self.gaze, Gaze::Whole)).await {
-            Ok(seen) => self.look_again = seen == Seen::New,
+            Ok(Seen::All) => self.rest = None,
+            Ok(Seen::New) => {
+                let now = tokio::time::Instant::now();
+                let first = self.rest.map_or(now, |(first, _)| first);
+                self.rest = Some((first, (now + QUIET).min(first + LONGEST)));
+            }
             Err(error) => self.handle.troubled(&error),
         }
         self.replan();
