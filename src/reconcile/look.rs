@@ -64,8 +64,7 @@ impl Eyes {
         let scanner = remembering(handle)?;
         let (fresh, refused) = (BTreeSet::new(), BTreeMap::new());
         let (scanner, watch, unsaved) = (Some(scanner), None, Vec::new());
-        let mut eyes =
-            Eyes { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
+        let mut eyes = Eyes { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
             eyes.watch = Some(watch);

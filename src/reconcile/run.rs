@@ -55,7 +55,8 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
     let looked_at = handle.clock.now();
     let queue = Queue::default();
     let (attempts, gaze) = (JoinSet::new(), Gaze::Whole);
-    let mut this = Loop { handle, env, eyes, queue, ground, attempts, look_again: true, gaze, rest: None, looked_at, planned: None };
+    let mut this =
+        Loop { handle, env, eyes, queue, ground, attempts, look_again: true, gaze, rest: None, looked_at, planned: None };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {

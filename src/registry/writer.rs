@@ -334,7 +334,9 @@ fn refuse(command: Command, error: &RegistryError) -> Answer {
     let error = error.copy();
     match command {
         Command::Accept { reply, .. } | Command::TakeIn { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Withdraw { reply, .. } | Command::AcceptPolicy { reply, .. } | Command::Probe { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Withdraw { reply, .. } | Command::AcceptPolicy { reply, .. } | Command::Probe { reply } => {
+            Box::new(move |_| drop(reply.send(Err(error))))
+        }
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),

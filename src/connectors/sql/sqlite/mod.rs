@@ -88,9 +88,7 @@ fn privilege(real: &Path) -> Privilege {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     match local::run(work).await {
         Ok(outcome) => outcome,
-        Err(error) => {
-            Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error))
-        }
+        Err(error) => Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error)),
     }
 }
 
