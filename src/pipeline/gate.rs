@@ -22,8 +22,8 @@ pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Fa
 /// The pure part of step 1.
 pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
     let source_type = intent.source_type.as_str();
-    let Some(family) = family::find(source_type) else {
-        return Err(unknown(source_type));
+    let Some(family) = family::of(source_type, policy) else {
+        return Err(unknown(source_type, policy));
     };
     if !policy.allowlist.contains(source_type) {
         return Err(Failure::new(
@@ -41,13 +41,22 @@ pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Resu
     Ok(family)
 }
 
-fn unknown(source_type: &str) -> Failure {
-    let names = family::all().iter().map(|family| family.id);
-    let fix = match nearest(source_type, names) {
-        Some(near) => format!("did you mean {near}? aam families lists all"),
-        None => "aam families lists the source types there are".to_string(),
+fn unknown(source_type: &str, policy: &Policy) -> Failure {
+    let names = family::all().iter().map(|family| family.id).chain(policy.manifests.found.keys().map(String::as_str));
+    let fix = match (nearest(source_type, names), &policy.manifests.dir) {
+        (None, Some(dir)) => {
+            format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
+        }
+        (near, _) => near_or_list(near),
     };
     Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
+}
+
+fn near_or_list(near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("did you mean {near}? aam families lists all"),
+        None => "aam families lists the source types there are".to_string(),
+    }
 }
 
 fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {

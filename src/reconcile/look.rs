@@ -184,11 +184,17 @@ impl Eyes {
     }
 
     async fn look_at_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
-        let (digest, parsed, text) = read_policy(&handle.policy_file);
+        let (digest, mut parsed, text) = read_policy(&handle.policy_file);
         if self.judged == Some(digest) {
             return Ok(());
         }
         let before = handle.policy.load_full();
+        if let Ok(policy) = &mut parsed {
+            super::manifests::keep(policy, &before.policy);
+        }
+        if let (Some(watch), Ok(Some(dir))) = (&self.watch, parsed.as_ref().map(|policy| &policy.manifests.dir)) {
+            watch.also(dir);
+        }
         let after = before.reload(parsed, handle.clock.now());
         if after.rejected.is_none() {
             handle.registry.accept_policy(after.policy.digest, text).await?;
@@ -222,6 +228,7 @@ impl Eyes {
         let mut problems = scan.problems.clone();
         problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
+        problems.extend(handle.policy().manifests.problems.iter().cloned());
         if **handle.problems.load() != problems {
             for problem in &problems {
                 tracing::warn!(target: "aam::intake", "{problem}");
@@ -253,7 +260,11 @@ fn ring_later(handle: &Handle) {
 pub fn read_policy(path: &std::path::Path) -> (Digest, Result<Policy, Vec<Problem>>, String) {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => (Digest::of(text.as_bytes()), parse::parse(&text, &name), text),
+        Ok(text) => {
+            let mut parsed = parse::parse(&text, &name);
+            let found = parsed.as_mut().map_or_else(|_| Digest::default(), super::manifests::attach);
+            (Digest::of(format!("{found}{text}").as_bytes()), parsed, text)
+        }
         Err(error) => {
             let problem = Problem::new("", format!("the policy cannot be read: {error}"))
                 .in_file(name)
