@@ -13,7 +13,7 @@ DEBUG := target/debug/aam
 RELEASE := target/release/aam
 DENY := target/tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
-PEERS := postgres mariadb moto nanio fastapi chromium cdk
+PEERS := postgres mariadb moto nanio fastapi chromium cdk prism
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

@@ -8,7 +8,7 @@ use crate::intake::{Limits, wire};
 use crate::model::{Intent, Origin, Problem};
 use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, parse};
-use crate::reconcile::{Handle, look};
+use crate::reconcile::{Handle, look, manifests};
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +51,10 @@ pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result
 /// The file's policy, or the last accepted one with the file's problems beside it.
 fn start_policy(paths: &Paths, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
     let (_, file, _) = look::read_policy(&paths.policy);
-    let last = registry.reader().last_policy()?.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
+    let mut last = registry.reader().last_policy()?.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
+    if let Some(policy) = &mut last {
+        manifests::attach(policy);
+    }
     ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
 }
 

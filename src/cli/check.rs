@@ -24,7 +24,10 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     if let (true, Ok(policy)) = (options.effective, &policy) {
         text.push_str(&effective::effective(policy, &family::caps()));
     }
-    let policy_problems = policy.as_ref().err().cloned().unwrap_or_default();
+    let policy_problems = match &policy {
+        Ok(policy) => policy.manifests.problems.clone(),
+        Err(problems) => problems.clone(),
+    };
     for problem in policy_problems.iter().chain(&intents.problems) {
         let _ = writeln!(text, "error: {problem}");
     }

@@ -78,7 +78,7 @@ fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
             kind: "policy that cannot be read",
         }];
     };
-    let bare = |name: &&String| family::find(name).is_none() && !policy.caps.families.contains_key(*name);
+    let bare = |name: &&String| family::of(name, &policy).is_none() && !policy.caps.families.contains_key(*name);
     policy
         .allowlist
         .iter()

@@ -4,10 +4,11 @@
 //! `[U]` uncertain until proven against a real tenant, `[-]` follows from the format itself.
 
 use super::saas::spec::Spec;
-use crate::policy::Cap;
+use crate::policy::{Cap, Policy};
 use serde::Deserialize;
 use serde_json::Value;
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// One family of `families/*.yaml`.
 #[derive(Clone, Debug)]
@@ -45,6 +46,38 @@ pub struct CredentialField {
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Family> {
     all().iter().find(|family| family.id == id)
+}
+
+/// The family called `id`: one of AAM's, or a source that `policy` declares or whose manifest lies in its folder.
+#[must_use]
+pub fn of(id: &str, policy: &Policy) -> Option<&'static Family> {
+    find(id).or_else(|| policy.manifests.names(id).then(|| own(id)))
+}
+
+/// A source of one's own: a name and defaults. Kept for the process, once for each name; the policy bounds
+/// how many there are.
+fn own(id: &str) -> &'static Family {
+    static OWN: Mutex<BTreeMap<String, &'static Family>> = Mutex::new(BTreeMap::new());
+    let mut all = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(family) = all.get(id) {
+        return family;
+    }
+    let id: &'static str = Box::leak(id.to_string().into_boxed_str());
+    let family: &'static Family = Box::leak(Box::new(Family {
+        id,
+        title: id,
+        engine: "lowcode",
+        on_by_default: false,
+        resource_ids: "the host of its API, or NAME=VALUE of its config, joined by &",
+        cap: Cap { per_second: 0.333, burst: 24, per_day: 500, concurrency: 1 },
+        cap_source: "[-] no documented limit is known for a manifest of one's own; as for openapi",
+        least_privilege: "a credential that may only read what the manifest reads",
+        privilege_source: "[-] the manifest says what is read",
+        credential: Vec::new(),
+        spec: None,
+    }));
+    all.insert(id.to_string(), family);
+    family
 }
 
 /// All families, in the order of the documentation.

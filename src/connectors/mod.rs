@@ -6,6 +6,7 @@
 
 pub mod family;
 pub mod file;
+pub mod local;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
@@ -58,7 +59,7 @@ pub trait Engine: Send + Sync {
     fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall>;
 
     /// The POSTs that only read, for this resource. Most sources need none.
-    fn posts(&self, _resource_id: &str, _policy: &Policy) -> Posts {
+    fn posts(&self, _resource_id: &str, _policy: &Policy, _credential: Option<&Credential>) -> Posts {
         Posts::default()
     }
 
@@ -106,6 +107,7 @@ impl Engines {
     pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
         Engines::of_list(vec![
             ("file", Box::new(file::FileEngine)),
+            ("lowcode", Box::new(saas::LowcodeEngine::new(Arc::clone(&clock)))),
             ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
             ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
             ("openapi", Box::new(openapi::OpenApiEngine)),

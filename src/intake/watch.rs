@@ -78,6 +78,16 @@ impl Watch {
         self.inner.check()
     }
 
+    /// Watches one more folder, if it is not watched yet.
+    pub fn also(&self, folder: &Path) {
+        let mut watched = self.inner.lock();
+        if !watched.places.iter().any(|place| place.path == folder) {
+            watched.places.push(Place { path: folder.to_path_buf(), mode: RecursiveMode::NonRecursive, identity: None });
+        }
+        drop(watched);
+        self.inner.check();
+    }
+
     /// Whether the folder is polled because it cannot be watched.
     #[must_use]
     pub fn polls(&self) -> bool {

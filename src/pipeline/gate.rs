@@ -22,8 +22,8 @@ pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Fa
 /// The pure part of step 1.
 pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
     let source_type = intent.source_type.as_str();
-    let Some(family) = family::find(source_type) else {
-        return Err(unknown(source_type));
+    let Some(family) = family::of(source_type, policy) else {
+        return Err(unknown(source_type, policy));
     };
     if !policy.allowlist.contains(source_type) {
         return Err(Failure::new(
@@ -41,13 +41,22 @@ pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Resu
     Ok(family)
 }
 
-fn unknown(source_type: &str) -> Failure {
-    let names = family::all().iter().map(|family| family.id);
-    let fix = match nearest(source_type, names) {
-        Some(near) => format!("did you mean {near}? aam families lists all"),
-        None => "aam families lists the source types there are".to_string(),
+fn unknown(source_type: &str, policy: &Policy) -> Failure {
+    let names = family::all().iter().map(|family| family.id).chain(policy.manifests.found.keys().map(String::as_str));
+    let fix = match (nearest(source_type, names), &policy.manifests.dir) {
+        (None, Some(dir)) => {
+            format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
+        }
+        (near, _) => near_or_list(near),
     };
     Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
+}
+
+fn near_or_list(near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("did you mean {near}? aam families lists all"),
+        None => "aam families lists the source types there are".to_string(),
+    }
 }
 
 fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
@@ -112,6 +121,27 @@ pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &'static Family) -> Re
     })
 }
 
+fn caller(job: &Job, family: &'static Family, engine: &dyn Engine, resource_id: &str, credential: Option<&Credential>) -> Caller {
+    Caller {
+        connection: job.connection,
+        family: family.id,
+        account: engine.account(resource_id, &job.policy),
+        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        policy: Arc::clone(&job.policy),
+        posts: Arc::new(engine.posts(resource_id, &job.policy, credential)),
+    }
+}
+
+/// Who calls for certain in an attempt: the document is eligible and needs no credential.
+pub(super) fn callers(env: &Env, job: &Job) -> Vec<Caller> {
+    let judged = judge(&env.engines, &job.policy, &job.intent).ok().filter(|_| job.intent.credential_locator.is_none());
+    let Some((family, engine)) = judged.and_then(|family| Some((family, env.engines.of(family, &job.policy)?))) else {
+        return Vec::new();
+    };
+    let free = job.intent.resource_ids.iter().filter(|id| engine.need(id) == Need::Optional);
+    free.map(|id| caller(job, family, &*engine, id, None)).collect()
+}
+
 /// One resource, ready to be opened.
 pub(super) fn target(
     env: &Env,
@@ -121,14 +151,7 @@ pub(super) fn target(
     resource_id: &str,
     credential: Option<Credential>,
 ) -> Target {
-    let session = env.egress.session(Caller {
-        connection: job.connection,
-        family: family.id,
-        account: engine.account(resource_id, &job.policy),
-        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
-        policy: Arc::clone(&job.policy),
-        posts: Arc::new(engine.posts(resource_id, &job.policy)),
-    });
+    let session = env.egress.session(caller(job, family, engine, resource_id, credential.as_ref()));
     Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
 }
 

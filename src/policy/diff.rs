@@ -36,6 +36,7 @@ pub fn diff(old: &Policy, new: &Policy, lines: &[ConnectionLine]) -> Vec<String>
     network(old, new, &mut out);
     roots(old, new, &live, &mut out);
     families(old, new, &live, &mut out);
+    out.extend(super::manifests::diff(&old.manifests, &new.manifests));
     caps(old, new, &mut out);
     settings(old, new, &mut out);
     tokens(old, new, &mut out);

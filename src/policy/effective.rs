@@ -41,6 +41,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
     line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, word(&policy.reconcile.resync)));
     line(families(policy));
+    line(manifests(policy));
     line(api(policy));
     out
 }
@@ -104,6 +105,35 @@ fn families(policy: &Policy) -> String {
         )
     };
     policy.families.iter().fold("families:".to_string(), entry)
+}
+
+fn manifests(policy: &Policy) -> String {
+    let or_null = |value: Option<String>| value.map_or("null".to_string(), |value| quoted(&value));
+    let dir = or_null(policy.manifests.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned()));
+    if policy.manifests.sources.is_empty() {
+        return format!("manifests: {{dir: {dir}, sources: {{}}}}");
+    }
+    let mut text = format!("manifests:\n  dir: {dir}\n  sources:");
+    for (name, source) in &policy.manifests.sources {
+        let _ = write!(
+            text,
+            "\n    {name}:\n      hosts: {}\n      resource: {}",
+            list(&source.hosts),
+            or_null(source.resource.clone())
+        );
+        let identity = source.identity.as_ref().map_or("null".to_string(), |identity| {
+            format!("{{stream: {}, field: {}}}", quoted(&identity.stream), quoted(&identity.field))
+        });
+        let _ = write!(text, "\n      identity: {identity}\n      posts:");
+        if source.posts.is_empty() {
+            text.push_str(" []");
+        }
+        for post in &source.posts {
+            // JSON is YAML.
+            let _ = write!(text, "\n        - {}", serde_json::to_string(post).unwrap_or_default());
+        }
+    }
+    text
 }
 
 fn api(policy: &Policy) -> String {

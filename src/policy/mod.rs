@@ -8,12 +8,14 @@ pub mod active;
 pub mod diff;
 pub mod effective;
 pub mod known;
+pub mod manifests;
 pub mod parse;
 mod read;
 mod yaml;
 
 use crate::model::{Digest, Risk, Timestamp};
 use ipnet::IpNet;
+pub use manifests::{IdentityPolicy, Manifest, Manifests, SourcePolicy};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -37,6 +39,7 @@ pub struct Policy {
     pub recheck: Recheck,
     pub reconcile: Reconcile,
     pub families: BTreeMap<String, FamilyPolicy>,
+    pub manifests: Manifests,
     pub api: Api,
     /// SHA-256 of the file's bytes.
     pub digest: Digest,
@@ -226,6 +229,15 @@ impl Policy {
             "files": self.files,
             "family": self.families.get(family),
         });
+        let slice = match self.manifests.names(family) {
+            // A changed manifest is a changed wish.
+            true => serde_json::json!([
+                slice,
+                self.manifests.source(family),
+                self.manifests.found.get(family).map(|found| found.digest)
+            ]),
+            false => slice,
+        };
         Digest::of(slice.to_string().as_bytes())
     }
 }

@@ -3,6 +3,7 @@
 mod reach;
 mod tokens;
 
+use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
 use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
 use crate::model::{Digest, Problem, Risk};
@@ -11,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokens::api;
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "version",
     "namespace",
     "slo",
@@ -26,6 +27,7 @@ const KEYS: [&str; 15] = [
     "recheck",
     "reconcile",
     "families",
+    "manifests",
     "api",
 ];
 
@@ -41,7 +43,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let readable = root.is_some() || problems.is_empty();
     let nothing = yaml::Node { place: crate::model::Place { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
     let root = root.unwrap_or(nothing);
-    let mut reader = Reader { problems };
+    let mut reader = Reader { problems, own: BTreeSet::new(), open: false };
     let policy = if readable { top(&mut reader, &root, Digest::of(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {
@@ -55,6 +57,9 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
 
 fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
     let fields = r.fields(&Spot { node: root, pointer: String::new() }, &KEYS)?;
+    // First: the names of its sources may stand wherever a family may.
+    let manifests = r.field(&fields, "manifests", Manifests::default(), manifests);
+    (r.own, r.open) = (manifests.sources.keys().cloned().collect(), manifests.dir.is_some());
     let version = r.required(&fields, "version", "write version: 1").and_then(|spot| r.whole32(&spot, 1..=1)).unwrap_or(1);
     let allowlist = r
         .required(&fields, "allowlist", "list the families that may be connected, for example allowlist: [github, slack]")
@@ -75,6 +80,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
         recheck: recheck(r, &fields),
         reconcile: reconcile(r, &fields),
         families: fields.get("families").map(|spot| families(r, &spot)).unwrap_or_default(),
+        manifests,
         api: r.field(&fields, "api", Api::default(), api),
         digest,
     })

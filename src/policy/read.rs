@@ -5,7 +5,7 @@ mod scalars;
 use super::yaml::{Kind, MAX_PROBLEMS, Node, step};
 use crate::model::problem;
 use crate::model::{Place, Problem};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A value and its JSON pointer.
 #[derive(Clone)]
@@ -32,6 +32,10 @@ impl<'a> Fields<'a> {
 /// Collects problems while values are read.
 pub struct Reader {
     pub problems: Vec<Problem>,
+    /// Source types that the policy itself declares.
+    pub own: BTreeSet<String>,
+    /// There is a folder of manifests, so that other names may be source types, too.
+    pub open: bool,
 }
 
 /// The longest text that a message repeats; a longer one may be a secret.
@@ -124,12 +128,28 @@ impl Reader {
         entries
     }
 
+    /// The entries of a mapping with any keys.
+    pub fn entries<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Vec<(&'a str, Spot<'a>)> {
+        let Kind::Map(pairs) = &spot.node.kind else {
+            self.wrong_type(spot, what, "write name: {...}, or leave the key out");
+            return Vec::new();
+        };
+        pairs.iter().map(|(key, node)| (key.text.as_str(), Spot { node, pointer: step(&spot.pointer, &key.text) })).collect()
+    }
+
     /// Whether `name` is a family; if not, that is a problem.
     pub fn known_family(&mut self, name: &str, pointer: &str, place: Place) -> bool {
-        if super::known::FAMILIES.contains(&name) {
+        if super::known::FAMILIES.contains(&name) || self.own.contains(name) {
             return true;
         }
-        let hint = match near(name, super::known::FAMILIES) {
+        let near = near(name, super::known::FAMILIES);
+        if self.open && near.is_none() && super::manifests::is_name(name) {
+            return true;
+        }
+        let hint = match near {
+            Some(near) if self.open => {
+                format!("did you mean {near}? if {} is a manifest, name it under manifests.sources", shown(name))
+            }
             Some(near) => format!("did you mean {near}?"),
             None => "`aam families` lists the families there are".to_string(),
         };

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod handle;
 pub mod look;
+pub mod manifests;
 pub mod queue;
 pub mod run;
 

@@ -131,7 +131,7 @@ async fn every_failure_names_the_cause_and_the_way_out() {
         ("shadow", shadow),
         ("unknown", intent("slak", "acme")),
         ("off", intent("github", "acme")),
-        ("later", waiting("slack", "acme", "env:SERVICE_TOKEN")),
+        ("later", waiting("zoom", "acme", "env:SERVICE_TOKEN")),
         ("unset", waiting("filesource", &place.csv("unset.csv", 3), "env:NOT_SET")),
         ("empty", waiting("filesource", &place.csv("empty.csv", 3), "env:EMPTY")),
         ("vault", waiting("filesource", &place.csv("vault.csv", 3), "vault:kv/aam#token")),

@@ -3,6 +3,10 @@
 use super::address::Patterns;
 use super::form::Form;
 use crate::connectors::Family;
+use crate::connectors::lowcode::bounds::Bounds;
+use crate::connectors::lowcode::load::{self, Manifest};
+use crate::model::{Class, Failure};
+use std::sync::{Arc, OnceLock};
 
 /// A family that the low-code engine serves.
 #[derive(Debug)]
@@ -11,6 +15,7 @@ pub struct Spec {
     pub patterns: Patterns,
     /// The manifest as text, for the interpreter's loader. JSON is YAML.
     pub manifest: String,
+    loaded: OnceLock<Result<Arc<Manifest>, String>>,
 }
 
 impl Spec {
@@ -39,7 +44,22 @@ impl Spec {
             return Err(format!("there is no class {}", rule.class));
         }
         let manifest = form.source.to_string();
-        Ok(Spec { form, patterns, manifest })
+        Ok(Spec { form, patterns, manifest, loaded: OnceLock::new() })
+    }
+
+    /// The manifest, loaded once.
+    ///
+    /// # Errors
+    /// A defect of the family file; a test loads all of them.
+    pub fn loaded(&self) -> Result<Arc<Manifest>, Failure> {
+        let load = || {
+            let read = load::load(&self.manifest, "source", &Bounds::default());
+            let runs = read.and_then(|read| read.runnable().map(|()| Arc::new(read)));
+            runs.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        self.loaded.get_or_init(load).clone().map_err(|words| {
+            Failure::new(Class::Bug, "the manifest of a family cannot be used", "report this as a defect of AAM").detail(words)
+        })
     }
 }
 

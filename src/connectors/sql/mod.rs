@@ -122,6 +122,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         },
         reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30) },
         families: Default::default(),
+        manifests: Manifests::default(),
         api: Api::default(),
         digest: crate::model::Digest::default(),
     }

@@ -155,6 +155,7 @@ fn policy() -> Policy {
         recheck: Recheck { health: seconds(21_600), drift: seconds(86_400), awaiting_credentials: seconds(300) },
         reconcile: Reconcile { concurrency: 64, resync: seconds(30) },
         families: BTreeMap::new(),
+        manifests: Manifests::default(),
         api: Api::default(),
         digest: Digest::default(),
     }

@@ -121,6 +121,7 @@ prop_compose! {
             recheck: Recheck { health: waits.5, drift: waits.6, awaiting_credentials: waits.7 },
             reconcile: Reconcile { concurrency: numbers.2, resync: waits.8 },
             families,
+            manifests: Default::default(),
             api,
             digest: Digest::default(),
         }

@@ -1,0 +1,262 @@
+//! Sources of one's own: a folder of Airbyte low-code manifests, and what each may do.
+
+use super::read::{Fields, Reader, Spot};
+use super::yaml::{Kind, Node};
+use crate::model::{BodyRule, Digest, PostRule, Problem};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The section `manifests`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Manifests {
+    /// The folder; `NAME.yaml` in it is the source type `NAME`. Relative to the working directory.
+    pub dir: Option<PathBuf>,
+    pub sources: BTreeMap<String, SourcePolicy>,
+    /// What the folder held when it was looked at; put in by whoever reads files.
+    #[serde(skip)]
+    pub found: BTreeMap<String, Arc<Manifest>>,
+    /// What is wrong in the folder.
+    #[serde(skip)]
+    pub problems: Vec<Problem>,
+    /// Names whose manifest cannot be used as it is now.
+    #[serde(skip)]
+    pub held: BTreeSet<String>,
+    /// The folder itself cannot be read.
+    #[serde(skip)]
+    pub blind: bool,
+}
+
+/// What one source of one's own may do, beyond GET on the hosts of its manifest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SourcePolicy {
+    /// The only origins it may call (`https://host`); empty: those that its manifest names.
+    pub hosts: Vec<String>,
+    /// The key of its config that a resource id fills.
+    pub resource: Option<String>,
+    pub identity: Option<IdentityPolicy>,
+    pub posts: Vec<PostRule>,
+}
+
+/// The call that proves whose data it is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IdentityPolicy {
+    /// A stream of the manifest; its first record is the answer.
+    pub stream: String,
+    /// JSON pointer of what must equal the resource id, in any case.
+    pub field: String,
+}
+
+/// One manifest as it was read.
+#[derive(Debug, PartialEq)]
+pub struct Manifest {
+    /// As a person would name it.
+    pub file: String,
+    pub text: String,
+    pub digest: Digest,
+}
+
+impl Manifests {
+    /// Whether `name` may be a source of this section.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.sources.contains_key(name) || self.found.contains_key(name)
+    }
+
+    /// What the policy says of `name`; the defaults where it says nothing.
+    #[must_use]
+    pub fn source(&self, name: &str) -> SourcePolicy {
+        self.sources.get(name).cloned().unwrap_or_default()
+    }
+}
+
+/// The name of a source type and of its file.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (2..=63).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
+    let fields = r.fields(spot, &["dir", "sources"])?;
+    let folder = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "the path of a folder").map(PathBuf::from);
+    let dir = r.optional(&fields, "dir", folder);
+    let mut sources = BTreeMap::new();
+    if let Some(spot) = fields.get("sources") {
+        for (name, spot) in named(r, &spot) {
+            if let Some(source) = source(r, &spot) {
+                sources.insert(name, source);
+            }
+        }
+        if dir.is_none() && !sources.is_empty() {
+            r.complain(&spot, "there are sources and no folder", "write dir: policy/manifests, where NAME.yaml lies");
+        }
+    }
+    Some(Manifests { dir, sources, ..Manifests::default() })
+}
+
+/// The entries whose keys are names of sources and of no family.
+fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
+    let mut entries = Vec::new();
+    for (name, spot) in r.entries(spot, "a mapping of sources") {
+        if super::known::FAMILIES.contains(&name) {
+            r.complain(&spot, format!("{name} is a family of aam"), "give the manifest another name");
+        } else if !is_name(name) {
+            let hint = "a small letter, then small letters, digits and _, at most 63; the file is NAME.yaml";
+            r.complain(&spot, "this is no name of a source", hint);
+        } else {
+            entries.push((name.to_string(), spot));
+        }
+    }
+    entries
+}
+
+fn source(r: &mut Reader, spot: &Spot<'_>) -> Option<SourcePolicy> {
+    let fields = r.fields(spot, &["hosts", "resource", "identity", "posts"])?;
+    let key = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "a key of the config").map(str::to_string);
+    Some(SourcePolicy {
+        hosts: r.field(&fields, "hosts", Vec::new(), |r, spot| r.unique(spot, "hosts", origin)),
+        resource: r.optional(&fields, "resource", key),
+        identity: r.optional(&fields, "identity", identity),
+        posts: r.field(&fields, "posts", Vec::new(), posts),
+    })
+}
+
+/// `https://host` of a host, or an origin as it is.
+fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    let text = r.text(spot, "a host")?;
+    let full = if text.contains("://") { text.to_string() } else { format!("https://{text}") };
+    let plain = url::Url::parse(&full).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && !text.contains('*')
+    });
+    let Some(url) = plain else {
+        r.complain(spot, "this is no host", "write api.acme.example, or http://api.acme.example:8080; no path and no *");
+        return None;
+    };
+    Some(url.origin().ascii_serialization())
+}
+
+fn identity(r: &mut Reader, spot: &Spot<'_>) -> Option<IdentityPolicy> {
+    let fields = r.fields(spot, &["stream", "field"])?;
+    let text = |r: &mut Reader, fields: &Fields<'_>, name: &str, what: &str| {
+        let spot = r.required(fields, name, &format!("name {what}"))?;
+        r.text(&spot, what).map(str::to_string)
+    };
+    let stream = text(r, &fields, "stream", "a stream of the manifest");
+    let field = text(r, &fields, "field", "a JSON pointer, for example /login");
+    if let (Some(field), Some(spot)) = (&field, fields.get("field"))
+        && !field.starts_with('/')
+    {
+        r.complain(&spot, "a JSON pointer begins with /", format!("write /{field}"));
+    }
+    Some(IdentityPolicy { stream: stream?, field: field? })
+}
+
+fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
+    let mut rules = Vec::new();
+    for item in r.list(spot, "POSTs that only read")? {
+        const HINT: &str = "write {url, why, query, headers, body: none | {form: {...}} | {json: {...}}, idempotent}; a key holds any, {is: VALUE} or {one_of: [...]}";
+        let rule = serde_json::from_value::<PostRule>(value(item.node, 0)).map_err(|error| error.to_string());
+        match rule.and_then(checked) {
+            Ok(rule) => rules.push(rule),
+            Err(words) => r.complain(&item, format!("this is no POST of the list: {words}"), HINT),
+        }
+    }
+    Some(rules)
+}
+
+fn checked(rule: PostRule) -> Result<PostRule, String> {
+    let url = url::Url::parse(&rule.url).map_err(|error| format!("url: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+        return Err("url is an http or https address without query".to_string());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("url holds a user name or password".to_string());
+    }
+    if rule.url.contains(['*', '{']) {
+        return Err("url is exact: no * and no {part}".to_string());
+    }
+    if rule.why.trim().is_empty() {
+        return Err("why is empty: say why the call changes nothing".to_string());
+    }
+    match &rule.body {
+        BodyRule::None | BodyRule::Form(_) | BodyRule::Json(_) => Ok(rule),
+    }
+}
+
+/// The node as JSON. The policy's own reader bounds depth and size.
+fn value(node: &Node, depth: usize) -> Value {
+    match &node.kind {
+        _ if node.is_null() || depth > 32 => Value::Null,
+        Kind::Scalar { text, plain: false } => Value::String(text.clone()),
+        Kind::Scalar { text, plain: true } => serde_json::from_str(text)
+            .ok()
+            .filter(|value: &Value| value.is_number() || value.is_boolean())
+            .unwrap_or(Value::String(text.clone())),
+        Kind::List(items) => Value::Array(items.iter().map(|item| value(item, depth + 1)).collect()),
+        Kind::Map(pairs) => Value::Object(pairs.iter().map(|(key, item)| (key.text.clone(), value(item, depth + 1))).collect()),
+        Kind::Broken => Value::Null,
+    }
+}
+
+/// In plain words: what changed in what sources of one's own may do.
+pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
+    let mut out = Vec::new();
+    if was.dir != is.dir {
+        let name = |dir: &Option<PathBuf>| dir.as_ref().map_or("no folder".to_string(), |dir| dir.display().to_string());
+        out.push(format!("manifests come from {} instead of {}", name(&is.dir), name(&was.dir)));
+    }
+    let names: BTreeSet<&String> = was.sources.keys().chain(is.sources.keys()).collect();
+    for name in names {
+        let (before, after) = (was.source(name), is.source(name));
+        let mut changes = Vec::new();
+        let hosts = |source: &SourcePolicy| match source.hosts.is_empty() {
+            true => "the hosts of its manifest".to_string(),
+            false => source.hosts.join(", "),
+        };
+        if before.hosts != after.hosts {
+            changes.push(format!("it may call {} instead of {}", hosts(&after), hosts(&before)));
+        }
+        let post = |rule: &PostRule| format!("POST {} ({})", rule.url, rule.body.word());
+        changes.extend(
+            after
+                .posts
+                .iter()
+                .filter(|rule| !before.posts.contains(rule))
+                .map(|rule| format!("{} is allowed as reading only: {}", post(rule), rule.why)),
+        );
+        changes.extend(
+            before
+                .posts
+                .iter()
+                .filter(|rule| !after.posts.contains(rule))
+                .map(|rule| format!("{} is no longer allowed", post(rule))),
+        );
+        if before.identity != after.identity {
+            changes.push(match &after.identity {
+                Some(identity) => format!("{} of the stream {} must be the resource id", identity.field, identity.stream),
+                None => "no call proves its identity any more".to_string(),
+            });
+        }
+        if before.resource != after.resource {
+            changes.push(format!("its resource id fills {}", after.resource.as_deref().unwrap_or("what its config asks for")));
+        }
+        if !changes.is_empty() {
+            out.push(format!("{name}: {}", changes.join("; ")));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[path = "manifests_tests.rs"]
+mod tests;
