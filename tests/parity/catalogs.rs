@@ -2,13 +2,17 @@
 
 use super::outcome::Outcome;
 use aam::connectors::lowcode::bounds::Bounds;
-use aam::connectors::lowcode::context::Context;
+use aam::connectors::lowcode::context::{Context, Run};
+use aam::connectors::lowcode::error::Failed;
 use aam::connectors::lowcode::host::{Call, Host, NoReply, Reply};
 use aam::connectors::lowcode::load::{self, Manifest};
+use aam::connectors::lowcode::source::Source;
 use aam::connectors::lowcode::value::Value;
-use aam::connectors::lowcode::{catalog, schema, spec};
+use aam::connectors::lowcode::{catalog, spec};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -86,17 +90,24 @@ impl Rows {
     }
 }
 
+/// The way of the command: the source is built, each schema is asked for, each stream is described.
 fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json, String> {
     manifest.runnable().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let context = Context { manifest: &manifest.root, config, host: &Silent, bounds };
-    let mut streams = Vec::new();
-    for stream in manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default() {
-        let stream = stream.get("full_refresh_stream").unwrap_or(stream);
-        let cursor = catalog::cursor_field(stream, &context).map_err(|failed| failed.message)?;
-        let schema = schema::of_stream(stream).map_err(|failed| failed.message)?.ok_or("a dynamic schema")?;
-        streams.push(catalog::describe(stream, schema, cursor).map_err(|failed| failed.message)?);
-    }
-    serde_json::to_value(catalog::AirbyteCatalog { streams }).map_err(|error| error.to_string())
+    let run = Run::new(&Silent, config, bounds);
+    let catalog = async {
+        let source = Source::build_all(&context, &run).await?;
+        let mut streams = Vec::with_capacity(source.streams.len());
+        for stream in &source.streams {
+            let schema = stream.schema.get(&run).await?;
+            let cursor = catalog::cursor_field(&stream.node, &context)?;
+            let described = catalog::describe(&stream.node, Cow::Borrowed(&*schema), cursor)?;
+            streams.push(serde_json::to_value(described).unwrap_or_default());
+        }
+        Ok::<_, Failed>(serde_json::json!({ "streams": streams }))
+    };
+    let catalog = catalog.now_or_never().ok_or("the silent host waits")?;
+    catalog.map_err(|failed| format!("{}: {}", failed.class, failed.message))
 }
 
 /// The reference read schemas from files that stood beside some manifests and are not in the data. The schema of a

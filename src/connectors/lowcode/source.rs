@@ -117,3 +117,7 @@ fn collect_parents<'v>(router: &'v Value, names: &mut HashSet<&'v str>, depth: u
         collect_parents(field(router, "underlying_partition_router"), names, depth + 1);
     }
 }
+
+#[cfg(test)]
+#[path = "source_tests.rs"]
+mod tests;
