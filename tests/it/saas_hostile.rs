@@ -34,9 +34,6 @@ async fn outcome(text: &str, host: &str) -> Result<u64, Failure> {
 async fn nothing_is_written_and_no_secret_stands_in_an_address() {
     let vendor = Vendor::start(|_, _| crate::openapi_support::json(r#"{"data":[]}"#)).await;
     for (requester, words) in [
-        ("path: /things, http_method: PUT", "PUT"),
-        ("path: /things, http_method: PATCH", "PATCH"),
-        ("path: /things, http_method: DELETE", "DELETE"),
         ("path: /things, http_method: POST", "list of read-only POSTs"),
         ("path: /things, request_body_json: {a: 1}", "GET with a body"),
         ("path: \"/things?k={{ config['key'] }}\"", "secret into the address"),
@@ -49,6 +46,11 @@ async fn nothing_is_written_and_no_secret_stands_in_an_address() {
         assert_eq!(failure.class, Class::EgressRefused, "{requester}: {failure:?}");
         assert!(failure.title.contains(words), "{requester}: {failure:?}");
         assert!(!format!("{failure:?}").contains("key-of-the-stranger-9"), "{failure:?}");
+    }
+    // A method that writes is no manifest at all.
+    for method in ["PUT", "PATCH", "DELETE"] {
+        let failure = outcome(&manifest(&format!("path: /things, http_method: {method}"), ""), vendor.host()).await.unwrap_err();
+        assert!(failure.class == Class::Misconfigured && failure.detail.contains("allowed: GET, POST"), "{failure:?}");
     }
     assert_eq!(vendor.calls(), Vec::<String>::new());
 }
@@ -69,7 +71,7 @@ async fn endless_pages_and_slices_cost_a_bounded_sample() {
     assert_eq!(outcome(&manifest("path: /things", pages), vendor.host()).await.unwrap(), 12);
     let calls = vendor.calls().len();
     assert!(calls <= 16, "{calls} calls");
-    let slices: Vec<String> = (0..10_000).map(|number| number.to_string()).collect();
+    let slices: Vec<String> = (0..10_000).map(|number| format!("\"{number}\"")).collect();
     let many = format!("      partition_router: {{type: ListPartitionRouter, cursor_field: n, values: [{}]}}\n", slices.join(","));
     let began = Instant::now();
     assert_eq!(outcome(&manifest("path: \"/things/{{ stream_slice['n'] }}\"", &many), vendor.host()).await.unwrap(), 5);
