@@ -6,6 +6,7 @@
 
 pub mod family;
 pub mod file;
+pub mod local;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;

@@ -1,7 +1,7 @@
 //! Call budgets per family and vendor account: at the same time, a second, a day, and "not now".
 
 use super::bucket::Bucket;
-use super::{Caller, DayBudget, locked};
+use super::{Caller, DayBudget, Fund, locked};
 use crate::model::{Class, Failure, Timestamp};
 use crate::policy::Cap;
 use std::collections::HashMap;
@@ -139,6 +139,22 @@ impl Accounts {
         }
         block.left = block.left.checked_sub(1).ok_or_else(|| spent(caller, now))?;
         Ok(())
+    }
+
+    /// See [`super::Egress::lacking`]. Somebody who is taking calls right now needs no help.
+    pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<Fund> {
+        let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
+        let block = account.block.try_lock().ok()?;
+        let lacks = block.left == 0 || block.day != day || limit < block.limit;
+        lacks.then(|| Fund { account: key(caller), day, wanted: block_size(limit), limit })
+    }
+
+    /// See [`super::Egress::funded`]. If somebody else is taking calls, these are given up: never too many.
+    pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
+        let account = self.account(caller);
+        let Ok(mut block) = account.block.try_lock() else { return };
+        let left = if block.day == fund.day && block.limit == fund.limit { block.left } else { 0 };
+        *block = Block { day: fund.day, limit: fund.limit, left: left.saturating_add(granted) };
     }
 
     fn account(&self, caller: &Caller) -> Arc<Account> {

@@ -1,4 +1,4 @@
-//! The HTTP clients: one for each distinct `network` part of the policy.
+//! The HTTP clients: one for each distinct `network` part of the policy, with TLS and without.
 
 use super::locked;
 use super::resolve::{Guarded, Lookup};
@@ -19,26 +19,29 @@ pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
 }
 
 /// Clients of policies that are no longer in force are dropped beyond this many.
-const KEPT: usize = 4;
+const KEPT: usize = 8;
 
 /// The clients in use, the newest last.
 #[derive(Default)]
 pub struct Clients(Mutex<Vec<(String, reqwest::Client)>>);
 
 impl Clients {
-    /// The client for the network part of `policy`.
+    /// The client for the network part of `policy`. One that will only speak `http:` (`tls` is false) does without
+    /// the authorities of the machine: reading them takes longer than many a call.
     ///
     /// # Errors
     /// `Misconfigured` when the proxy or the file of authorities cannot be used.
-    pub fn of(&self, policy: &Policy, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
+    pub fn of(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<reqwest::Client, Failure> {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
+        // A proxy may be spoken to by TLS.
+        let tls = tls || network.proxy.is_some();
         let file = version(network.ca_file.as_deref());
-        let key = format!("{network:?}|{connect:?}|{file}");
+        let key = format!("{network:?}|{connect:?}|{file}|{tls}");
         let mut all = locked(&self.0);
         if let Some((_, client)) = all.iter().find(|(known, _)| *known == key) {
             return Ok(client.clone());
         }
-        let client = build(network, connect, lookup)?;
+        let client = build(network, connect, lookup, tls)?;
         if all.len() >= KEPT {
             all.remove(0);
         }
@@ -53,7 +56,7 @@ fn version(file: Option<&Path>) -> String {
     meta.map(|meta| format!("{}|{:?}", meta.len(), meta.modified().ok())).unwrap_or_default()
 }
 
-fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>) -> Result<reqwest::Client, Failure> {
+fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<reqwest::Client, Failure> {
     // Another part of the process may have been first; both mean ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let proxy = network.proxy.as_deref().map(|text| proxy(text, network)).transpose()?;
@@ -79,7 +82,10 @@ fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>) -> Resu
             None => builder,
         }
     };
-    let merged = start().tls_certs_merge(authorities.clone().unwrap_or_default()).build();
+    let merged = match tls {
+        true => start().tls_certs_merge(authorities.clone().unwrap_or_default()).build(),
+        false => start().tls_certs_only([]).build(),
+    };
     // A machine without any authority can still talk http, or https with the file's authorities alone.
     merged.or_else(|_| start().tls_certs_only(authorities.unwrap_or_default()).build()).map_err(|error| {
         Failure::new(

@@ -51,6 +51,16 @@ pub trait DayBudget: Send + Sync {
     fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>>;
 }
 
+/// Calls of a day that are wanted at once, before the first of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fund {
+    /// The key of the account's budget.
+    pub account: String,
+    pub day: i64,
+    pub wanted: u64,
+    pub limit: u64,
+}
+
 /// On whose behalf calls are made.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -152,6 +162,18 @@ impl Egress {
     pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
         let (accounts, breakers, clients) = Default::default();
         Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients })
+    }
+
+    /// What must be written down before `caller` can make a call today; `None`: enough is. Who writes the
+    /// beginning of an attempt down can write this in the same moment.
+    #[must_use]
+    pub fn lacking(&self, caller: &Caller) -> Option<Fund> {
+        self.accounts.lacking(caller, self.clock.now())
+    }
+
+    /// Calls of `fund` that were written down.
+    pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
+        self.accounts.funded(caller, fund, granted);
     }
 
     /// A session for one attempt on one resource.

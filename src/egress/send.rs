@@ -102,7 +102,8 @@ async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
     if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url)) {
         return Tried::Held(failure);
     }
-    let client = match session.egress.clients.of(&session.caller.policy, &session.egress.lookup) {
+    let tls = url.scheme() == "https";
+    let client = match session.egress.clients.of(&session.caller.policy, &session.egress.lookup, tls) {
         Ok(client) => client,
         Err(failure) => return Tried::Held(failure),
     };

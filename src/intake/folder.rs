@@ -94,6 +94,46 @@ impl Scanner {
         scan
     }
 
+    /// Looks at the names alone and reads the files that are new, or were put in place of another one.
+    /// `None`: there is none. What was changed in place, or is gone, is for the next [`Scanner::scan`].
+    pub fn glance(&mut self, now: Timestamp) -> Option<Scan> {
+        let marks = &self.marks;
+        let (mut dirty, mut files) = (Vec::new(), 0);
+        let mut is_known = |path: &str, inode: u64| {
+            files += 1;
+            marks.get(path).is_some_and(|known| known.mark.stamp.inode == inode || known.mark.stamp == Mark::NONE.stamp)
+        };
+        let listing = listing::list_but(&self.root, &mut is_known, &mut |path, found| {
+            if matches!(found, Found::File(_)) {
+                dirty.push((Arc::from(path), found));
+            }
+        });
+        if dirty.is_empty() || listing.folder.is_some() {
+            return None;
+        }
+        let (dirty, more) = self.batched(dirty);
+        let mut scan = Scan { files, more, look_again: true, root: listing.root, ..Scan::default() };
+        for (path, outcome) in self.read_all(dirty) {
+            self.judge(path, outcome, now, &mut scan);
+        }
+        self.gather_problems(listing, &mut scan);
+        Some(scan)
+    }
+
+    /// Reads files again that were too young to be trusted. `None`: there is more to see than that they
+    /// stayed as they were, which only a [`Scanner::scan`] can judge.
+    pub fn reread(&mut self, paths: &[Arc<str>], now: Timestamp) -> Option<Scan> {
+        let mut scan = Scan { root: self.identity, ..Scan::default() };
+        for path in paths {
+            let outcome = self.outcome(path, &Found::File(Mark::NONE.stamp));
+            if !matches!(outcome, Outcome::Same { .. }) {
+                return None;
+            }
+            self.judge(Arc::clone(path), outcome, now, &mut scan);
+        }
+        Some(scan)
+    }
+
     /// Takes the findings of `scan` as known. Call it when they are durable.
     pub fn accept(&mut self, scan: &Scan) {
         for report in &scan.changed {
@@ -204,6 +244,7 @@ impl Scanner {
             if moved || (-60_000..=FRESH_MS).contains(&age) {
                 mark.stamp = Mark::NONE.stamp;
                 scan.look_again = true;
+                scan.fresh.push(Arc::clone(&path));
             }
         };
         match outcome {
@@ -245,7 +286,7 @@ impl Scanner {
             // A name that moved while its folder was listed may be missed once, not twice.
             let missed_once = known.seen == self.round.wrapping_sub(1);
             if missed_once && listing.unsteady.contains(listing::parent(path)) {
-                scan.look_again = true;
+                (scan.look_again, scan.missed) = (true, true);
             } else if !listing::is_there(&self.root.join(path.as_ref())) {
                 scan.gone.push(Arc::from(path.as_ref()));
             }

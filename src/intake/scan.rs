@@ -63,6 +63,10 @@ pub struct Scan {
     pub files: usize,
     /// More is known to come: scan again in about 25 ms, or at once if [`Scan::more`].
     pub look_again: bool,
+    /// Files so young that they may change again unseen: [`super::Scanner::reread`] them in about 25 ms.
+    pub fresh: Vec<Arc<str>>,
+    /// A name may have been missed: all is to be looked at again.
+    pub missed: bool,
     /// More files changed than one scan reads.
     pub more: bool,
     pub(super) root: Option<(u64, u64)>,

@@ -121,6 +121,27 @@ pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &'static Family) -> Re
     })
 }
 
+fn caller(job: &Job, family: &'static Family, engine: &dyn Engine, resource_id: &str, credential: Option<&Credential>) -> Caller {
+    Caller {
+        connection: job.connection,
+        family: family.id,
+        account: engine.account(resource_id, &job.policy),
+        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        policy: Arc::clone(&job.policy),
+        posts: Arc::new(engine.posts(resource_id, &job.policy, credential)),
+    }
+}
+
+/// Who calls for certain in an attempt: the document is eligible and needs no credential.
+pub(super) fn callers(env: &Env, job: &Job) -> Vec<Caller> {
+    let judged = judge(&env.engines, &job.policy, &job.intent).ok().filter(|_| job.intent.credential_locator.is_none());
+    let Some((family, engine)) = judged.and_then(|family| Some((family, env.engines.of(family, &job.policy)?))) else {
+        return Vec::new();
+    };
+    let free = job.intent.resource_ids.iter().filter(|id| engine.need(id) == Need::Optional);
+    free.map(|id| caller(job, family, &*engine, id, None)).collect()
+}
+
 /// One resource, ready to be opened.
 pub(super) fn target(
     env: &Env,
@@ -130,14 +151,7 @@ pub(super) fn target(
     resource_id: &str,
     credential: Option<Credential>,
 ) -> Target {
-    let session = env.egress.session(Caller {
-        connection: job.connection,
-        family: family.id,
-        account: engine.account(resource_id, &job.policy),
-        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
-        policy: Arc::clone(&job.policy),
-        posts: Arc::new(engine.posts(resource_id, &job.policy, credential.as_ref())),
-    });
+    let session = env.egress.session(caller(job, family, engine, resource_id, credential.as_ref()));
     Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
 }
 

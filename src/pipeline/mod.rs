@@ -17,7 +17,7 @@ mod run;
 
 use crate::connectors::{Connector, Discovery, Engines, Family};
 use crate::credentials::{Credential, Resolver};
-use crate::egress::Egress;
+use crate::egress::{Caller, Egress, Fund};
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
 use run::{Ran, Runner};
@@ -60,6 +60,14 @@ pub async fn attempt(env: &Env, job: &Job) -> Outcome {
         rows: found.rows,
         latency_ms: found.latency_ms,
     })
+}
+
+/// What the calls of this attempt need of the day's budgets and is not written down yet. Written with the
+/// beginning it costs no sync of its own.
+#[must_use]
+pub fn funds(env: &Env, job: &Job) -> Vec<(Caller, Fund)> {
+    let callers = gate::callers(env, job).into_iter();
+    callers.filter_map(|caller| env.egress.lacking(&caller).map(|fund| (caller, fund))).collect()
 }
 
 /// What the allowlist step would say of `intent`, without running anything: for `aam plan`.

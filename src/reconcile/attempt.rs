@@ -6,7 +6,7 @@ use crate::model::ledger::Under;
 use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
 use crate::pipeline::{self, Env, Job};
 use crate::plan::Item;
-use crate::registry::{Registry, RegistryError};
+use crate::registry::{Registry, RegistryError, Ticket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryE
     let policy = handle.policy();
     let Some((job, under)) = prepare(&handle.registry, &policy, item)? else { return Ok(()) };
     fault::boundary("before_begin");
-    let ticket = handle.registry.begin(item.connection, under).await?;
+    let ticket = begin(&handle.registry, env, &job, under).await?;
     fault::boundary("after_begin");
     let outcome = pipeline::attempt(env, &job).await;
     log(&job, &outcome);
@@ -41,6 +41,17 @@ pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryE
             }
         }
     }
+}
+
+/// Writes down that the attempt begins, and the calls it is going to make.
+async fn begin(registry: &Registry, env: &Env, job: &Job, under: Under) -> Result<Ticket, RegistryError> {
+    let funds = pipeline::funds(env, job);
+    let wanted = funds.iter().map(|(_, fund)| fund.clone()).collect();
+    let (ticket, granted) = registry.begin_funded(job.connection, under, wanted).await?;
+    for ((caller, fund), granted) in funds.iter().zip(granted) {
+        env.egress.funded(caller, fund, granted);
+    }
+    Ok(ticket)
 }
 
 /// Reads what the attempt needs. `None`: the connection went away meanwhile.

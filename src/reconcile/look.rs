@@ -6,14 +6,36 @@
 use super::handle::Handle;
 use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
-use crate::model::{ConnectionId, Digest, Intent, Origin, Problem};
+use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
 use crate::policy::{ActivePolicy, Policy, parse};
-use crate::registry::{Mark, Registry, RegistryError};
+use crate::registry::{Findings, Mark, Registry, RegistryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Documents of one registry command: big enough to share a sync, small enough to let others in.
 const CHUNK: usize = 256;
+
+/// The tick of a file system's clock, with room: a file may still be written within it unseen.
+const TICK: Duration = Duration::from_millis(25);
+
+/// How to look at the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaze {
+    /// At every file.
+    Whole,
+    /// At new names first: if there are any, what was changed in place is left to the next look.
+    NewFirst,
+}
+
+/// What a look has covered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    All,
+    /// New files only: look again.
+    New,
+}
 
 /// What the loop looks with.
 pub struct Eyes {
@@ -24,6 +46,11 @@ pub struct Eyes {
     watch_warning: Option<Problem>,
     /// The bytes of the policy file that were judged last.
     judged: Option<Digest>,
+    /// Files that were too young when they were read, and when they are read again.
+    fresh: BTreeSet<Arc<str>>,
+    settle_at: Option<Instant>,
+    /// Marks that were not worth a transaction of their own.
+    unsaved: Vec<Mark>,
     /// Documents that a sealed namespace refused, by file; told until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
 }
@@ -35,7 +62,9 @@ impl Eyes {
     /// When the registry cannot be read.
     pub fn open(handle: &Handle, watching: bool) -> Result<Eyes, RegistryError> {
         let scanner = remembering(handle)?;
-        let mut eyes = Eyes { scanner: Some(scanner), watch: None, watch_warning: None, judged: None, refused: BTreeMap::new() };
+        let (fresh, refused) = (BTreeSet::new(), BTreeMap::new());
+        let (scanner, watch, unsaved) = (Some(scanner), None, Vec::new());
+        let mut eyes = Eyes { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
             eyes.watch = Some(watch);
@@ -56,41 +85,102 @@ impl Eyes {
     ///
     /// # Errors
     /// When the registry cannot write; the next look finds the same again.
-    pub async fn look(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+    pub async fn look(&mut self, handle: &Handle, gaze: Gaze) -> Result<Seen, RegistryError> {
         self.look_at_policy(handle).await?;
+        let mut glance = gaze == Gaze::NewFirst;
         loop {
-            let mut scanner = match self.scanner.take() {
-                Some(scanner) => scanner,
-                None => remembering(handle)?,
-            };
-            let now = handle.clock.now();
-            let looked = tokio::task::spawn_blocking(move || {
-                fault::boundary("scan");
-                let scan = scanner.scan(now);
-                (scanner, scan)
+            let looked = self.with_scanner(handle, move |scanner, now| match Some(()).filter(|()| glance) {
+                Some(()) => scanner.glance(now).map_or_else(|| (scanner.scan(now), Seen::All), |scan| (scan, Seen::New)),
+                None => (scanner.scan(now), Seen::All),
             });
-            // A scan that panicked leaves no scanner: the next look makes one from the stored marks.
-            let (mut scanner, scan) = match looked.await {
-                Ok(looked) => looked,
-                Err(error) => {
-                    self.tell_defect(handle, &error);
-                    return Ok(());
-                }
-            };
-            let taken = take_in(&handle.registry, &scan).await;
-            if taken.is_ok() {
-                scanner.accept(&scan);
-            }
-            self.scanner = Some(scanner);
-            self.remember_refused(&scan, taken?);
+            let Some((scan, seen)) = looked.await? else { return Ok(Seen::All) };
+            self.accept(handle, &scan).await?;
             self.publish(handle, &scan);
+            if scan.missed {
+                ring_later(handle);
+            }
+            if !scan.fresh.is_empty() {
+                self.fresh.extend(scan.fresh);
+                self.settle_at = Some(Instant::now() + TICK);
+            }
             if !scan.more {
-                if scan.look_again {
-                    ring_later(handle);
+                return Ok(seen);
+            }
+            glance = false;
+        }
+    }
+
+    /// When files that were too young are to be read again.
+    #[must_use]
+    pub fn settle_at(&self) -> Option<Instant> {
+        self.settle_at
+    }
+
+    /// Reads files again that were too young to be trusted, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Eyes::look`].
+    pub async fn settle(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+        self.settle_at = None;
+        let paths: Vec<Arc<str>> = std::mem::take(&mut self.fresh).into_iter().collect();
+        let Some(reread) = self.with_scanner(handle, move |scanner, now| scanner.reread(&paths, now)).await? else {
+            return Ok(());
+        };
+        match reread {
+            Some(scan) => {
+                if let Some(scanner) = &mut self.scanner {
+                    scanner.accept(&scan);
                 }
-                return Ok(());
+                // They can wait for the next transaction: without them a restart reads these files once more.
+                self.unsaved.extend(marks(&scan).0);
+                if !scan.fresh.is_empty() {
+                    self.fresh.extend(scan.fresh);
+                    self.settle_at = Some(Instant::now() + TICK);
+                }
+            }
+            None => handle.wake(),
+        }
+        Ok(())
+    }
+
+    /// Runs `work` where reading may block. `None`: it ended in a panic and left no scanner; the next look
+    /// makes one from the stored marks.
+    async fn with_scanner<T: Send + 'static>(
+        &mut self,
+        handle: &Handle,
+        work: impl FnOnce(&mut Scanner, Timestamp) -> T + Send + 'static,
+    ) -> Result<Option<T>, RegistryError> {
+        let mut scanner = match self.scanner.take() {
+            Some(scanner) => scanner,
+            None => remembering(handle)?,
+        };
+        let now = handle.clock.now();
+        let looked = tokio::task::spawn_blocking(move || {
+            fault::boundary("scan");
+            let found = work(&mut scanner, now);
+            (scanner, found)
+        });
+        match looked.await {
+            Ok((scanner, found)) => {
+                self.scanner = Some(scanner);
+                Ok(Some(found))
+            }
+            Err(error) => {
+                self.tell_defect(handle, &error);
+                Ok(None)
             }
         }
+    }
+
+    /// Makes the findings durable; then they are known.
+    async fn accept(&mut self, handle: &Handle, scan: &Scan) -> Result<(), RegistryError> {
+        let refused = take_in(&handle.registry, scan, &self.unsaved).await?;
+        self.unsaved.clear();
+        if let Some(scanner) = &mut self.scanner {
+            scanner.accept(scan);
+        }
+        self.remember_refused(scan, refused);
+        Ok(())
     }
 
     async fn look_at_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
@@ -157,11 +247,11 @@ fn remembering(handle: &Handle) -> Result<Scanner, RegistryError> {
     Ok(Scanner::from_marks(&handle.intents, Limits::default(), marks))
 }
 
-/// The file may still be written within the tick of the file system's clock: look once more soon.
+/// A name may have been missed while its folder changed: look once more soon.
 fn ring_later(handle: &Handle) {
     let bell = handle.bell();
     tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        tokio::time::sleep(TICK).await;
         bell.notify_one();
     });
 }
@@ -200,8 +290,8 @@ fn tell(before: &ActivePolicy, after: &ActivePolicy) {
 
 /// Makes the findings durable: new documents first, then what is no longer desired, then the marks.
 /// Answers the documents that a sealed namespace refused.
-async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
-    if scan.is_empty() {
+async fn take_in(registry: &Registry, scan: &Scan, unsaved: &[Mark]) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
+    if scan.is_empty() && unsaved.is_empty() {
         return Ok(Vec::new());
     }
     let sealed = registry.world().sealed.clone();
@@ -218,8 +308,8 @@ async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Prob
         }
     }
     let mut chunks = Vec::new();
-    while !documents.is_empty() {
-        let rest = documents.split_off(documents.len().min(CHUNK));
+    while documents.len() > CHUNK {
+        let rest = documents.split_off(CHUNK);
         chunks.push(std::mem::replace(&mut documents, rest));
     }
     // Sent together, so that the writer can group them.
@@ -227,9 +317,12 @@ async fn take_in(registry: &Registry, scan: &Scan) -> Result<Vec<(Arc<str>, Prob
         answer?;
     }
     fault::boundary("take_in");
-    withdraw(registry, scan).await?;
+    let withdrawn = withdrawn(registry, scan);
+    let (newest, gone) = marks(scan);
+    let seen = unsaved.iter().cloned().chain(newest).collect();
+    // The rest in one transaction: a saved file waits for one sync.
+    registry.take_in(Findings { documents, withdrawn, seen, gone }).await?;
     fault::boundary("take_in");
-    keep_marks(registry, scan).await?;
     Ok(refused)
 }
 
@@ -239,35 +332,27 @@ fn sealed_problem(report: &FileReport, namespace: &str) -> Problem {
         .hint("use the namespace autonomy")
 }
 
-/// Withdraws what a changed, fully readable file no longer holds, and all of a file that is gone.
-async fn withdraw(registry: &Registry, scan: &Scan) -> Result<(), RegistryError> {
-    let (mut dropped, mut gone) = (Vec::new(), Vec::new());
-    {
-        let world = registry.world();
-        let left = |path: &str, keep: &BTreeSet<ConnectionId>, list: &mut Vec<(ConnectionId, Origin)>| {
-            let origin = Origin::folder(path);
-            for id in world.desired_by(&origin).filter(|id| !keep.contains(id)) {
-                list.push((id, origin.clone()));
-            }
-        };
-        for report in scan.changed.iter().filter(|report| report.complete()) {
-            let keep = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
-            left(&report.path, &keep, &mut dropped);
+/// What a changed, fully readable file no longer holds, and all of a file that is gone.
+fn withdrawn(registry: &Registry, scan: &Scan) -> Vec<(ConnectionId, Origin, &'static str)> {
+    let mut list = Vec::new();
+    let world = registry.world();
+    let mut left = |path: &str, keep: &BTreeSet<ConnectionId>, reason| {
+        let origin = Origin::folder(path);
+        for id in world.desired_by(&origin).filter(|id| !keep.contains(id)) {
+            list.push((id, origin.clone(), reason));
         }
-        for path in &scan.gone {
-            left(path, &BTreeSet::new(), &mut gone);
-        }
+    };
+    for report in scan.changed.iter().filter(|report| report.complete()) {
+        let keep = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
+        left(&report.path, &keep, "the file no longer holds it");
     }
-    if !dropped.is_empty() {
-        registry.withdraw(dropped, "the file no longer holds it").await?;
+    for path in &scan.gone {
+        left(path, &BTreeSet::new(), "the file is gone");
     }
-    if !gone.is_empty() {
-        registry.withdraw(gone, "the file is gone").await?;
-    }
-    Ok(())
+    list
 }
 
-async fn keep_marks(registry: &Registry, scan: &Scan) -> Result<(), RegistryError> {
+fn marks(scan: &Scan) -> (Vec<Mark>, Vec<String>) {
     let (mut seen, mut gone) = (Vec::new(), Vec::new());
     for (path, mark) in scan.marks() {
         match mark {
@@ -281,5 +366,5 @@ async fn keep_marks(registry: &Registry, scan: &Scan) -> Result<(), RegistryErro
             None => gone.push(path.to_string()),
         }
     }
-    registry.keep_marks(seen, gone).await
+    (seen, gone)
 }

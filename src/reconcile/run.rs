@@ -5,7 +5,7 @@
 
 use super::attempt;
 use super::handle::Handle;
-use super::look::Eyes;
+use super::look::{Eyes, Gaze, Seen};
 use super::queue::Queue;
 use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
@@ -17,6 +17,10 @@ use tokio::task::JoinSet;
 
 /// How often a registry that cannot write is asked whether it can again.
 const PROBE: Duration = Duration::from_millis(500);
+/// While new files come one after the other, the look at all the others waits until none came for
+/// [`QUIET`], but not longer than [`LONGEST`].
+const QUIET: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(2);
 /// How long in-flight attempts may take to end when the process stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -37,6 +41,9 @@ struct Loop {
     ground: Ground,
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
     look_again: bool,
+    gaze: Gaze,
+    /// Since when only new files were looked at, and when the whole folder is.
+    rest: Option<(tokio::time::Instant, tokio::time::Instant)>,
     looked_at: Timestamp,
     /// The entry up to which the queue is the plan; `None`: it must be made anew.
     planned: Option<u64>,
@@ -47,8 +54,9 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
     let ground = Ground::of(handle.policy(), &handle.registry.world());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
+    let (attempts, gaze) = (JoinSet::new(), Gaze::Whole);
     let mut this =
-        Loop { handle, env, eyes, queue, ground, attempts: JoinSet::new(), look_again: true, looked_at, planned: None };
+        Loop { handle, env, eyes, queue, ground, attempts, look_again: true, gaze, rest: None, looked_at, planned: None };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {
@@ -69,10 +77,13 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
             break;
         }
         let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
+        let (young, rest) = (this.eyes.settle_at(), this.rest.map(|(_, at)| at));
         tokio::select! {
             _ = stopping.changed() => {}
             Some(ended) = this.attempts.join_next() => this.ended(ended),
-            () = handle.woken() => this.look_again = true,
+            () = handle.woken() => (this.look_again, this.gaze) = (true, Gaze::NewFirst),
+            () = at(young) => this.settle().await,
+            () = at(rest) => this.look_again = true,
             () = tokio::time::sleep(pause) => this.timer().await,
         }
         while let Some(ended) = this.attempts.try_join_next() {
@@ -88,12 +99,25 @@ impl Loop {
         self.look_again = false;
         self.looked_at = self.handle.clock.now();
         let started = Instant::now();
-        if let Err(error) = self.eyes.look(&self.handle).await {
-            self.handle.troubled(&error);
+        match self.eyes.look(&self.handle, std::mem::replace(&mut self.gaze, Gaze::Whole)).await {
+            Ok(Seen::All) => self.rest = None,
+            Ok(Seen::New) => {
+                let now = tokio::time::Instant::now();
+                let first = self.rest.map_or(now, |(first, _)| first);
+                self.rest = Some((first, (now + QUIET).min(first + LONGEST)));
+            }
+            Err(error) => self.handle.troubled(&error),
         }
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(target: "aam::look", us, "looked at policy and folder, and planned");
+    }
+
+    /// Files that were too young are read again; that they stayed as they were changes no plan.
+    async fn settle(&mut self) {
+        if let Err(error) = self.eyes.settle(&self.handle).await {
+            self.handle.troubled(&error);
+        }
     }
 
     /// The plan changes with wishes, policy and heals; what an attempt changes is put in when it ends.
@@ -230,6 +254,14 @@ impl Loop {
             tracing::warn!(target: "aam::attempt", left = self.attempts.len(), "attempts did not end in time; they count as interrupted");
         }
         self.attempts.abort_all();
+    }
+}
+
+/// Ends then, or never.
+async fn at(then: Option<tokio::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }
 

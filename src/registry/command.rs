@@ -1,6 +1,7 @@
 //! What the writer can be asked for, and what it answers.
 
 use super::RegistryError;
+use crate::egress::Fund;
 use crate::model::ledger::{Finished, Under};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
 use tokio::sync::oneshot;
@@ -11,12 +12,12 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 pub(super) enum Command {
     Accept { documents: Vec<(Intent, Origin)>, reply: Reply<Vec<Acceptance>> },
     Withdraw { wishes: Vec<(ConnectionId, Origin)>, reason: String, reply: Reply<()> },
-    Begin { connection: ConnectionId, under: Under, reply: Reply<Ticket> },
+    Begin { connection: ConnectionId, under: Under, funds: Vec<Fund>, reply: Reply<(Ticket, Vec<u64>)> },
     Finish { finish: Box<Finish>, reply: Reply<Recorded> },
     AcceptPolicy { policy: Digest, text: String, reply: Reply<()> },
     Seal { namespace: String, documents: Vec<(Intent, Origin)>, reply: Reply<bool> },
     TakeBudget { account: String, day: i64, wanted: u64, limit: u64, reply: Reply<u64> },
-    KeepMarks { seen: Vec<Mark>, gone: Vec<String>, reply: Reply<()> },
+    TakeIn { findings: Box<Findings>, reply: Reply<Vec<Acceptance>> },
     Probe { reply: Reply<()> },
     Close { done: oneshot::Sender<()> },
 }
@@ -37,6 +38,17 @@ pub enum How {
     Changed,
     /// Nothing was appended.
     Unchanged,
+}
+
+/// What a look at the intents folder found, written in one transaction: all of it or nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    pub documents: Vec<(Intent, Origin)>,
+    /// Who no longer desires what, and why.
+    pub withdrawn: Vec<(ConnectionId, Origin, &'static str)>,
+    pub seen: Vec<Mark>,
+    /// Paths whose marks go.
+    pub gone: Vec<String>,
 }
 
 /// The right to have side effects for one attempt.

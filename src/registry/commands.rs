@@ -1,8 +1,9 @@
 //! What each command writes. Every decision is made on the world plus what the open transaction did so far.
 
-use super::command::{Acceptance, Finish, How, Recorded, Ticket};
+use super::command::{Acceptance, Findings, Finish, How, Recorded, Ticket};
 use super::writer::Writer;
 use super::{RegistryError, reader};
+use crate::egress::Fund;
 use crate::model::ledger::{Fact, Finished, Under, Why};
 use crate::model::{
     Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Timestamp,
@@ -30,6 +31,19 @@ impl Writer {
             }
             answers.push(Acceptance { connection, how });
         }
+        Ok(answers)
+    }
+
+    /// A refusal comes before the first row, as with each part alone.
+    pub(super) fn take_in(&mut self, findings: Findings) -> Result<Vec<Acceptance>, RegistryError> {
+        for (connection, _, _) in &findings.withdrawn {
+            self.refuse_sealed(&self.namespace_of(*connection))?;
+        }
+        let answers = self.accept(findings.documents)?;
+        for (connection, origin, reason) in findings.withdrawn {
+            self.withdraw(vec![(connection, origin)], reason)?;
+        }
+        self.keep_marks(&findings.seen, &findings.gone)?;
         Ok(answers)
     }
 
@@ -98,6 +112,19 @@ impl Writer {
             in_ledger
         ])?;
         Ok(Ticket { connection, under })
+    }
+
+    /// The calls are written down in the transaction of the beginning: both before the first of them.
+    pub(super) fn begin_funded(
+        &mut self,
+        connection: ConnectionId,
+        under: Under,
+        funds: &[Fund],
+    ) -> Result<(Ticket, Vec<u64>), RegistryError> {
+        let ticket = self.begin(connection, under)?;
+        let grant = |fund: &Fund| self.take_budget(&fund.account, fund.day, fund.wanted, fund.limit);
+        let granted = funds.iter().map(grant).collect::<Result<_, _>>()?;
+        Ok((ticket, granted))
     }
 
     pub(super) fn finish(&mut self, finish: Finish) -> Result<Recorded, RegistryError> {

@@ -18,13 +18,13 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use command::{Acceptance, How, Mark, Recorded, Ticket};
+pub use command::{Acceptance, Findings, How, Mark, Recorded, Ticket};
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
 
 use crate::clock::Clock;
-use crate::egress::DayBudget;
+use crate::egress::{DayBudget, Fund};
 use crate::model::ledger::Under;
 use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
 use crate::world::World;
@@ -139,7 +139,21 @@ impl Registry {
     /// # Errors
     /// When the registry cannot write: then nothing may be called.
     pub async fn begin(&self, connection: ConnectionId, under: Under) -> Result<Ticket, RegistryError> {
-        self.send(|reply| Command::Begin { connection, under, reply }).await
+        Ok(self.begin_funded(connection, under, Vec::new()).await?.0)
+    }
+
+    /// As [`Registry::begin`], and takes calls of the day in the same transaction; answers how many were
+    /// granted for each of `funds`.
+    ///
+    /// # Errors
+    /// As [`Registry::begin`].
+    pub async fn begin_funded(
+        &self,
+        connection: ConnectionId,
+        under: Under,
+        funds: Vec<Fund>,
+    ) -> Result<(Ticket, Vec<u64>), RegistryError> {
+        self.send(|reply| Command::Begin { connection, under, funds, reply }).await
     }
 
     /// Records the outcome in one transaction; appends nothing if it says nothing new.
@@ -168,12 +182,13 @@ impl Registry {
         self.send(|reply| Command::Seal { namespace, documents, reply }).await
     }
 
-    /// Keeps what the folder scan saw. Working state, not history.
+    /// Writes what a look at the folder found: documents, withdrawals and marks, all or nothing. The marks
+    /// are working state, but in the same transaction they cost no sync of their own.
     ///
     /// # Errors
-    /// When the registry cannot write.
-    pub async fn keep_marks(&self, seen: Vec<Mark>, gone: Vec<String>) -> Result<(), RegistryError> {
-        self.send(|reply| Command::KeepMarks { seen, gone, reply }).await
+    /// As [`Registry::accept`].
+    pub async fn take_in(&self, findings: Findings) -> Result<Vec<Acceptance>, RegistryError> {
+        self.send(|reply| Command::TakeIn { findings: Box::new(findings), reply }).await
     }
 
     /// A write that changes nothing: says whether the registry can write again.

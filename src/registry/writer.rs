@@ -15,11 +15,20 @@ use rusqlite::{Connection, params};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// Commands that share one transaction at most.
 const BATCH: usize = 512;
+
+/// Merging the write-ahead log into the file takes two syncs and many writes. It is done when nothing was
+/// asked for so long after so many rows, so that no commit has to wait for it ...
+const IDLE: Duration = Duration::from_millis(200);
+const MERGE_ROWS: usize = 256;
+/// ... and by SQLite itself after a commit when the log is so long (pages of 4 KiB).
+const LONGEST_LOG: i32 = 8192;
 
 /// What the writer shares with the [`Registry`](super::Registry) that asks it.
 #[derive(Clone)]
@@ -37,6 +46,8 @@ pub(super) struct Writer {
     shared: Shared,
     pub(super) head: Head,
     batch: Batch,
+    /// Rows written since the write-ahead log was merged into the file.
+    unmerged: usize,
     /// A debug build can be given a full disk: this file holds the limit in pages.
     page_limit: Option<PathBuf>,
     _lock: WriterLock,
@@ -71,27 +82,28 @@ impl Writer {
         page_limit: Option<PathBuf>,
     ) -> Result<Writer, RegistryError> {
         let mut db = Connection::open(path)?;
-        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        db.busy_timeout(Duration::from_secs(5))?;
         // Before the first setting: a file that is not ours is left as it is.
         schema::refuse_foreign(&db)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         // FULL: what was answered as accepted is on disk.
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "journal_size_limit", 8 << 20)?;
+        db.pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)?;
         schema::migrate(&mut db)?;
         let mut folded = reader::fold(&db, i64::MAX)?;
         reader::checked(&db, &mut folded)?;
         let head = head(&db)?;
         shared.announce.send_replace(folded.seq);
         *shared.world.write().unwrap_or_else(PoisonError::into_inner) = folded;
-        let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), page_limit, _lock: lock };
+        let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), unmerged: 0, page_limit, _lock: lock };
         writer.record_interrupted()?;
         Ok(writer)
     }
 
     /// Serves commands until `Close` or until nobody can send any more.
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
-        while let Ok(first) = inbox.recv() {
+        while let Some(first) = self.next(inbox) {
             let waiting = std::iter::once(first).chain(inbox.try_iter().take(BATCH - 1));
             let mut commands: VecDeque<Command> = waiting.collect();
             while !commands.is_empty() {
@@ -105,6 +117,26 @@ impl Writer {
                 }
                 self.transact(&mut commands);
             }
+        }
+    }
+
+    /// The next command; while there is none, the log is merged.
+    fn next(&mut self, inbox: &mpsc::Receiver<Command>) -> Option<Command> {
+        if self.unmerged >= MERGE_ROWS {
+            match inbox.recv_timeout(IDLE) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.merge(),
+            }
+        }
+        inbox.recv().ok()
+    }
+
+    /// What cannot be merged now, because somebody reads it or the disk is full, is merged another time.
+    fn merge(&mut self) {
+        self.unmerged = 0;
+        if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::debug!(target: "aam::commit", %error, "the log was not merged");
         }
     }
 
@@ -164,6 +196,7 @@ impl Writer {
     /// After the commit: what was written becomes what is believed.
     pub(super) fn publish(&mut self) {
         let batch = std::mem::take(&mut self.batch);
+        self.unmerged += batch.entries.len() + batch.checked.len();
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
         if batch.entries.is_empty() && batch.checked.is_empty() {
             return;
@@ -221,14 +254,16 @@ impl Writer {
         match command {
             Command::Accept { documents, reply } => settle(self.accept(documents), reply, batch),
             Command::Withdraw { wishes, reason, reply } => settle(self.withdraw(wishes, &reason), reply, batch),
-            Command::Begin { connection, under, reply } => settle(self.begin(connection, under), reply, batch),
+            Command::Begin { connection, under, funds, reply } => {
+                settle(self.begin_funded(connection, under, &funds), reply, batch)
+            }
             Command::Finish { finish, reply } => settle(self.finish(*finish), reply, batch),
             Command::AcceptPolicy { policy, text, reply } => settle(self.accept_policy(policy, text), reply, batch),
             Command::Seal { namespace, documents, reply } => settle(self.seal(&namespace, documents), reply, batch),
             Command::TakeBudget { account, day, wanted, limit, reply } => {
                 settle(self.take_budget(&account, day, wanted, limit), reply, batch)
             }
-            Command::KeepMarks { seen, gone, reply } => settle(self.keep_marks(&seen, &gone), reply, batch),
+            Command::TakeIn { findings, reply } => settle(self.take_in(*findings), reply, batch),
             Command::Probe { reply } => settle(self.probe(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
         }
@@ -298,11 +333,10 @@ fn settle<T: Send + 'static>(
 fn refuse(command: Command, error: &RegistryError) -> Answer {
     let error = error.copy();
     match command {
-        Command::Accept { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Withdraw { reply, .. }
-        | Command::AcceptPolicy { reply, .. }
-        | Command::KeepMarks { reply, .. }
-        | Command::Probe { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Accept { reply, .. } | Command::TakeIn { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Withdraw { reply, .. } | Command::AcceptPolicy { reply, .. } | Command::Probe { reply } => {
+            Box::new(move |_| drop(reply.send(Err(error))))
+        }
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),

@@ -98,7 +98,7 @@ fn both_say_the_same_and_ask_the_same() {
         let theirs = Told {
             exit: i32::try_from(said["exit"].as_i64().unwrap()).unwrap(),
             messages: messages(said["stdout"].as_str().unwrap()),
-            requests: requests(&shop),
+            requests: requests(&shop, case),
         };
         let mut arguments = vec!["lowcode", case.command, "--manifest", MANIFEST];
         if case.command != "spec" {
@@ -111,7 +111,7 @@ fn both_say_the_same_and_ask_the_same() {
         let ours = Told {
             exit: output.status.code().unwrap_or(-1),
             messages: messages(&String::from_utf8_lossy(&output.stdout)),
-            requests: requests(&shop),
+            requests: requests(&shop, case),
         };
         if ours != theirs {
             let words = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -153,9 +153,14 @@ fn theirs(case: &Case, config: &str, catalog: &str) -> Value {
     }
 }
 
-fn requests(shop: &Shop) -> Vec<String> {
+/// Where several streams read one parent, the CDK's threads may ask before the first answer is in its cache: then
+/// each request counts once.
+fn requests(shop: &Shop, case: &Case) -> Vec<String> {
     let mut seen = shop.take_seen();
     seen.sort();
+    if case.streams.len() > 1 {
+        seen.dedup();
+    }
     seen
 }
 

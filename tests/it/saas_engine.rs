@@ -283,7 +283,8 @@ fn a_plan_names_every_host_method_and_path() {
 
 /// A key of an app, made for this run.
 fn app_key() -> String {
-    let made = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).output();
+    let made =
+        std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]).output();
     String::from_utf8(made.expect("openssl runs").stdout).expect("PEM")
 }
 
@@ -293,14 +294,18 @@ async fn an_app_makes_a_narrow_token_by_the_one_post_of_the_list() {
         ("POST /app/installations/4711/access_tokens", token) => {
             let claims = token.split('.').nth(1).unwrap_or_default();
             use base64::Engine;
-            let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).unwrap_or_default();
+            let claims =
+                base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).unwrap_or_default();
             let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap_or_default();
-            match claims["iss"].to_string().trim_matches('"') == "99" && asked.body == r#"{"permissions":{"members":"read","metadata":"read"}}"# {
+            match claims["iss"].to_string().trim_matches('"') == "99"
+                && asked.body == r#"{"permissions":{"members":"read","metadata":"read"}}"# {
                 true => with(201, &[], &object!({"token": "ghs_installation_token_0001"})),
                 false => with(401, &[], &object!({"message": format!("odd: {claims} {}", asked.body)})),
             }
         }
-        ("GET /installation/repositories?per_page=1", "ghs_installation_token_0001") => json(r#"{"total_count":1,"repositories":[]}"#),
+        ("GET /installation/repositories?per_page=1", "ghs_installation_token_0001") => {
+            json(r#"{"total_count":1,"repositories":[]}"#)
+        }
         (_, "ghs_installation_token_0001") => github(home, &Asked { token: "gh-token-fine-3".into(), ..asked.clone() }),
         _ => with(401, &[], &object!({"message": "Bad credentials"})),
     })

@@ -153,14 +153,14 @@ impl Connector for FileConnector {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
+    match super::local::run(work).await {
         Ok(done) => done,
         Err(error) => Err(Failure::new(
             Class::Bug,
             "reading a file ended in a panic",
             "report it with the detail; the other connections go on",
         )
-        .detail(error.to_string())),
+        .detail(error)),
     }
 }
 

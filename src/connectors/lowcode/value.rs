@@ -376,11 +376,9 @@ mod tests {
 
     #[test]
     fn prints_as_python_does() {
-        let value: Value = serde_json::from_str(r#"{"a":[1,1.5,true,null,"it's","q\"'"],"b":1e22,"c":18446744073709551615}"#).unwrap();
-        assert_eq!(
-            value.repr(),
-            r#"{'a': [1, 1.5, True, None, "it's", 'q"\''], 'b': 1e+22, 'c': 18446744073709551615}"#
-        );
+        let value: Value =
+            serde_json::from_str(r#"{"a":[1,1.5,true,null,"it's","q\"'"],"b":1e22,"c":18446744073709551615}"#).unwrap();
+        assert_eq!(value.repr(), r#"{'a': [1, 1.5, True, None, "it's", 'q"\''], 'b': 1e+22, 'c': 18446744073709551615}"#);
         assert_eq!(float_repr(0.00001), "1e-05");
         assert_eq!(float_repr(100.0), "100.0");
         assert_eq!(Value::Bool(true), Value::Int(1));

@@ -7,16 +7,13 @@ use crate::connectors::sql::{limits, quote};
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Evidence, Failure};
-use rusqlite::{Connection, Statement};
+use rusqlite::Connection;
 use serde_json::json;
 use std::time::Instant;
 
 /// User tables and views; SQLite's own are called `sqlite_...`.
 const OBJECTS: &str = "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table','view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
     ORDER BY type, name LIMIT ?1";
-
-/// `hidden` 1 is a column of a virtual table that `SELECT *` leaves out; 2 and 3 are generated ones.
-const COLUMNS: &str = "SELECT name, type, \"notnull\", pk FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid LIMIT ?2";
 
 struct Object {
     name: String,
@@ -44,17 +41,16 @@ fn objects(base: &Connection, limit: usize) -> rusqlite::Result<Vec<Object>> {
 /// Those of SQLite for the schema itself; one bad view only skips that view.
 pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
-    file.within("list the tables", |base| {
+    file.reading("list the tables", |base| {
         let mut all = objects(base, bounds.streams.saturating_add(1))?;
         let mut catalog = Catalog { truncated: all.len() > bounds.streams, ..Catalog::default() };
         all.truncate(bounds.streams);
-        let mut statement = base.prepare(COLUMNS)?;
         for object in all {
             if started.elapsed() > bounds.time {
                 catalog.truncated = true;
                 break;
             }
-            match columns(&mut statement, &object.name, bounds.columns.saturating_add(1)) {
+            match columns(base, &object.name, bounds.columns.saturating_add(1)) {
                 Ok((mut columns, key)) => {
                     if columns.len() > bounds.columns {
                         columns.truncate(bounds.columns);
@@ -76,13 +72,20 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     })
 }
 
-fn columns(statement: &mut Statement<'_>, table: &str, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+/// In the order of the table. The pragma itself, because the table-valued form takes several times as long
+/// to compile.
+fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
     let mut columns = Vec::new();
     let mut key: Vec<(i64, String)> = Vec::new();
-    let mut rows = statement.query((table, i64::try_from(limit).unwrap_or(i64::MAX)))?;
-    while let Some(row) = rows.next()? {
-        let (name, native, not_null, place): (String, Option<String>, bool, i64) =
-            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+    let mut statement = base.prepare(&format!("PRAGMA table_xinfo({})", quote::double(table)))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()?.filter(|_| columns.len() < limit) {
+        let (name, native, not_null, place, hidden): (String, Option<String>, bool, i64, i64) =
+            (row.get(1)?, row.get(2)?, row.get(3)?, row.get(5)?, row.get(6)?);
+        // 1 is a column of a virtual table that `SELECT *` leaves out; 2 and 3 are generated ones.
+        if hidden == 1 {
+            continue;
+        }
         let native = native.unwrap_or_default();
         if place > 0 {
             key.push((place, name.clone()));
@@ -100,7 +103,7 @@ fn columns(statement: &mut Statement<'_>, table: &str, limit: usize) -> rusqlite
 /// # Errors
 /// Those of SQLite, when no table at all can be read.
 pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
-    let all = file.within("list the tables", |base| objects(base, 200))?;
+    let all = file.reading("list the tables", |base| objects(base, 200))?;
     let mut evidence = Evidence::new();
     if all.is_empty() {
         evidence.insert("note".into(), json!("empty: the database has no tables"));

@@ -159,6 +159,8 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
 fn allow(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
+        // Of reading: the file is open for nothing else.
+        AuthAction::Transaction { .. } => Authorization::Allow,
         AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
         AuthAction::Pragma { pragma_name, pragma_value } => {
             let value_free = ["application_id", "user_version", "page_count", "data_version", "schema_version"];
@@ -170,6 +172,20 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 }
 
 impl File {
+    /// As [`File::within`], in one transaction: what is read fits together, and locks are taken once.
+    ///
+    /// # Errors
+    /// Those of `work`, as a failure.
+    pub fn reading<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
+        self.within(doing, |base| {
+            base.prepare_cached("BEGIN")?.execute([])?;
+            let outcome = work(base);
+            let ended = base.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+            // Some errors have ended the transaction themselves.
+            outcome.and_then(|value| ended.map(|_| value))
+        })
+    }
+
     /// Runs `work` with a limit on its computing time.
     ///
     /// # Errors
