@@ -103,11 +103,14 @@ impl<'a> Commands<'a> {
     }
 
     async fn catalog(&self, source: &Source, run: &Run<'_>, out: &mut Out<'_>) -> Result<(), Failed> {
-        let mut streams = Vec::with_capacity(source.streams.len());
+        let mut schemas = Vec::with_capacity(source.streams.len());
         for stream in &source.streams {
-            let schema = stream.schema.get(run).await?;
+            schemas.push(stream.schema.get(run).await?);
+        }
+        let mut streams = Vec::with_capacity(schemas.len());
+        for (stream, schema) in source.streams.iter().zip(&schemas) {
             let cursor = catalog::cursor_field(&stream.node, &self.context())?;
-            streams.push(catalog::describe(&stream.node, Cow::Owned((*schema).clone()), cursor)?);
+            streams.push(catalog::describe(&stream.node, Cow::Borrowed(&**schema), cursor)?);
         }
         out(Message::Catalog(AirbyteCatalog { streams }));
         Ok(())

@@ -21,7 +21,8 @@ definitions:
     status_extractor: {type: DpathExtractor, field_path: [status]}
     status_mapping: {running: [a], completed: [b], failed: [c], timeout: [d]}
 streams:
-  - {type: DeclarativeStream, name: plain, retriever: {type: SimpleRetriever, requester: '#/definitions/requester', record_selector: '#/definitions/selector'}}
+  - {type: DeclarativeStream, name: plain, retriever: {type: SimpleRetriever, requester: '#/definitions/requester',
+      record_selector: '#/definitions/selector'}}
   - {type: DeclarativeStream, name: report, retriever: '#/definitions/job', primary_key: id}
   - type: DeclarativeStream
     name: child
@@ -53,9 +54,9 @@ fn streams_are_refused_one_by_one_at_load() {
     assert_eq!(
         told,
         [
-            "m.yaml:17:56: warning: the stream `report` cannot be read: `AsyncRetriever` is not supported",
-            "m.yaml:17:56: warning: the stream `child` cannot be read: `AsyncRetriever` is not supported",
-            "m.yaml:33:7: warning: the stream `sized` cannot be read: `PageSizeReduction` is not supported",
+            "m.yaml:18:56: warning: the stream `report` cannot be read: `AsyncRetriever` is not supported",
+            "m.yaml:18:56: warning: the stream `child` cannot be read: `AsyncRetriever` is not supported",
+            "m.yaml:34:7: warning: the stream `sized` cannot be read: `PageSizeReduction` is not supported",
         ]
     );
     let explained = explain::explain(&manifest);
@@ -75,7 +76,7 @@ fn a_refused_stream_is_listed_and_the_others_are_read() {
     let failed = source.stream("child").unwrap().slices(&run).err().unwrap();
     assert_eq!(
         (failed.class, failed.message.as_str()),
-        ("UnsupportedComponent", "`AsyncRetriever` is not supported (m.yaml:17:56)")
+        ("UnsupportedComponent", "`AsyncRetriever` is not supported (m.yaml:18:56)")
     );
     assert!(check::available(source.stream("plain").unwrap(), &run).now_or_never().unwrap().unwrap().is_none());
 }
@@ -90,7 +91,7 @@ fn a_check_of_a_refused_stream_makes_no_call() {
         let answer = check::check(&ctx, &Run::new(&host, &config, &bounds)).now_or_never().unwrap().unwrap();
         (answer, host.urls().len())
     };
-    let reason = "Stream report is not available: `AsyncRetriever` is not supported (m.yaml:17:56)";
+    let reason = "Stream report is not available: `AsyncRetriever` is not supported (m.yaml:18:56)";
     assert_eq!(checked("plain, report"), (Err(reason.to_owned()), 0));
     assert_eq!(checked("plain"), (Ok(()), 1));
 }

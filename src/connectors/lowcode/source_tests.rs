@@ -124,7 +124,8 @@ streams:
       type: SimpleRetriever
       requester: '#/definitions/req'
       record_selector: '#/definitions/sel'
-      pagination_reset: {type: PaginationReset, action: SPLIT_USING_CURSOR, limits: {type: PaginationResetLimits, number_of_records: 2}}
+      pagination_reset: {type: PaginationReset, action: SPLIT_USING_CURSOR, limits: {type: PaginationResetLimits,
+          number_of_records: 2}}
       paginator:
         type: DefaultPaginator
         page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: page}
@@ -164,7 +165,8 @@ streams:
             parent_key: id
             partition_field: id
             lazy_read_pointer: [lines]
-            stream: {type: DeclarativeStream, name: p, retriever: {type: SimpleRetriever, requester: '#/definitions/req', record_selector: '#/definitions/sel'}}
+            stream: {type: DeclarativeStream, name: p, retriever: {type: SimpleRetriever, requester: '#/definitions/req',
+                record_selector: '#/definitions/sel'}}
 "#;
     let parents = r#"{"r": [{"id": 7, "lines": {"data": [{"x": 1}], "next": "n1"}}, {"id": 8}]}"#;
     let child = r#"{"data": [{"x": 3}]}"#;
@@ -185,20 +187,25 @@ dynamic_streams:
       primary_key: ""
       schema_loader:
         type: DynamicSchemaLoader
-        retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: /fields}, record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}}
+        retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example",
+            path: /fields}, record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}}
         schema_type_identifier:
           type: SchemaTypeIdentifier
           schema_pointer: [fields]
           key_pointer: [key]
           type_pointer: [kind]
-          types_mapping: [{type: TypesMap, current_type: text, target_type: string}, {type: TypesMap, current_type: count, target_type: integer}]
-      retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: ""}, record_selector: '#/definitions/sel'}
+          types_mapping: [{type: TypesMap, current_type: text, target_type: string}, {type: TypesMap,
+              current_type: count, target_type: integer}]
+      retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: ""},
+          record_selector: '#/definitions/sel'}
     components_resolver:
       type: HttpComponentsResolver
-      retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: /tables}, record_selector: '#/definitions/sel'}
+      retriever: {type: SimpleRetriever, requester: {type: HttpRequester, url_base: "https://h.example", path: /tables},
+          record_selector: '#/definitions/sel'}
       components_mapping:
         - {type: ComponentMappingDefinition, field_path: [name], value: "{{ components_values['name'] }}"}
-        - {type: ComponentMappingDefinition, field_path: [retriever, requester, path], value: "/data/{{ components_values['id'] }}"}
+        - {type: ComponentMappingDefinition, field_path: [retriever, requester, path],
+            value: "/data/{{ components_values['id'] }}"}
 "#;
     let bodies = [
         ("/tables", r#"{"r": [{"id": 5, "name": "one"}, {"id": 6, "name": "two"}]}"#),
@@ -217,8 +224,10 @@ dynamic_streams:
 fn a_start_in_the_wrong_format_fails_discover() {
     let streams = r#"
 streams:
-  - {type: DeclarativeStream, name: s, retriever: {type: SimpleRetriever, requester: '#/definitions/req', record_selector: '#/definitions/sel'},
-     incremental_sync: {type: DatetimeBasedCursor, cursor_field: u, datetime_format: "%Y-%m-%dT%H:%M:%SZ", start_datetime: "{{ config['start'] }}"}}
+  - {type: DeclarativeStream, name: s, retriever: {type: SimpleRetriever, requester: '#/definitions/req',
+      record_selector: '#/definitions/sel'},
+     incremental_sync: {type: DatetimeBasedCursor, cursor_field: u, datetime_format: "%Y-%m-%dT%H:%M:%SZ",
+         start_datetime: "{{ config['start'] }}"}}
 "#;
     let failed = read(streams, "s", &[]).unwrap_err();
     assert_eq!(
@@ -237,7 +246,8 @@ streams:
       type: SimpleRetriever
       requester: '#/definitions/req'
       record_selector: '#/definitions/sel'
-      partition_router: {type: SubstreamPartitionRouter, parent_stream_configs: [{type: ParentStreamConfig, parent_key: id, partition_field: id, stream: '#/streams/0'}]}
+      partition_router: {type: SubstreamPartitionRouter, parent_stream_configs: [{type: ParentStreamConfig,
+          parent_key: id, partition_field: id, stream: '#/streams/0'}]}
 "#;
     let problems = load(&format!("{HEAD}{streams}"), "m.yaml", &Bounds::default()).unwrap_err();
     assert_eq!(problems[0].message, "the reference `#/streams/0` leads to itself");
