@@ -86,10 +86,7 @@ mod tests {
         assert!(posts.rules.iter().all(|rule| rule.url == "https://login.example.com/token"));
         let BodyRule::Form(shape) = &posts.rules[0].body else { panic!("no form") };
         let names: Vec<&str> = shape.keys().map(String::as_str).collect();
-        assert_eq!(
-            names,
-            ["app", "assertion", "audience", "client_secret", "grant_type", "refresh_token", "scope", "scopes"]
-        );
+        assert_eq!(names, ["app", "assertion", "audience", "client_secret", "grant_type", "refresh_token", "scope", "scopes"]);
         assert_eq!(posts.rules[0].query.keys().collect::<Vec<_>>(), ["v"]);
     }
 }

@@ -5,6 +5,9 @@ use super::ast::{CallArgs, Expr, For, Lit, Macro, Stmt, Target};
 use super::lexer::{Token, syntax, tokens};
 use std::sync::Arc;
 
+/// Names of a macro's arguments with their defaults.
+type Signature = Vec<(Arc<str>, Option<Expr>)>;
+
 /// Nesting of brackets, signs and blocks while parsing.
 const DEPTH: usize = 60;
 
@@ -253,8 +256,8 @@ impl Parser {
         Ok(Stmt::With(targets, self.whole_block("endwith")?))
     }
 
-    fn signature(&mut self) -> Result<Vec<(Arc<str>, Option<Expr>)>, EvalError> {
-        let mut args: Vec<(Arc<str>, Option<Expr>)> = Vec::new();
+    fn signature(&mut self) -> Result<Signature, EvalError> {
+        let mut args = Signature::new();
         self.expect_op("(")?;
         while !self.is_op(")") {
             if !args.is_empty() {
