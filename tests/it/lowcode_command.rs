@@ -147,7 +147,7 @@ fn mistakes_are_shown_like_a_compilers() {
     let mut shown = String::new();
     for (name, from, to) in [
         ("misspelt.yaml", "type: OffsetIncrement", "type: OfsetIncrement"),
-        ("field.yaml", "          page_size: 5", "          page_sise: 5"),
+        ("field.yaml", "field_path: [data]", "field_paht: [data]"),
         ("reference.yaml", "- $ref: \"#/definitions/customers\"", "- $ref: \"#/definitions/custommers\""),
         (
             "custom.yaml",

@@ -4,9 +4,7 @@
 //! exits 0, anything else that went wrong ends with a TRACE and exit 1. Calls are told on stderr.
 
 mod explain;
-mod host;
 mod inputs;
-mod origins;
 mod posts;
 mod secrets;
 
@@ -17,21 +15,20 @@ use crate::connectors::lowcode::commands::{self, Commands, Selection};
 use crate::connectors::lowcode::context::Run;
 use crate::connectors::lowcode::protocol::{Level, Message};
 use crate::connectors::lowcode::value::Value;
+use crate::connectors::saas::calls::{Reading, Still};
+use crate::connectors::saas::host::{Manner, Rules, SessionHost};
+use crate::connectors::saas::limits::Windows;
 use crate::credentials::redact;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
 use crate::model::ConnectionId;
 use crate::policy::Policy;
 use crate::reconcile::look;
-use host::{NoHost, SessionHost};
 use inputs::Inputs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// A wait that the source asks for and that is longer ends the command.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The family that the calls are told and counted under.
 const FAMILY: &str = "lowcode";
 
@@ -90,7 +87,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
         Command::Spec(files) | Command::Check(files) | Command::Discover(files) => (files, None),
         Command::Explain(_) => return Ok(ExitCode::SUCCESS),
     };
-    let host = NoHost(Arc::clone(&clock));
+    let host = Still(Arc::clone(&clock));
     let needs_config = !matches!(command, Command::Spec(_));
     let inputs = Inputs::read(files, needs_config, limit, &host);
     let selection = inputs.and_then(|inputs| Ok((inputs, selects.map(selection).transpose()?.unwrap_or_default())));
@@ -124,19 +121,29 @@ async fn online(
     clock: Arc<dyn Clock>,
 ) -> commands::Ended {
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let calm = NoHost(Arc::clone(&clock));
-    let origins = origins::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds);
+    let calm = Still(Arc::clone(&clock));
+    let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
+    let origins = reading.origins();
+    let account = origins.iter().cloned().collect::<Vec<_>>().join(" ");
     let name = inputs.manifest.file().to_string();
     let caller = Caller {
         connection: ConnectionId::derive(&policy.namespace, FAMILY, &[name]),
         family: FAMILY,
-        account: origins.iter().cloned().collect::<Vec<_>>().join(" "),
+        account: account.clone(),
         cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
         policy,
         posts: Arc::new(posts::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds)),
     };
-    let max_bytes = inputs.bounds.body_bytes as u64;
-    let host = SessionHost { session: egress.session(caller), clock, origins, max_bytes, longest_pause: LONGEST_PAUSE };
+    let rules = Rules {
+        manner: Manner::Person,
+        origins,
+        limits: Vec::new(),
+        windows: Arc::new(Windows::default()),
+        account,
+        secrets_by_spec: true,
+        max_bytes: inputs.bounds.body_bytes as u64,
+    };
+    let host = SessionHost::new(egress.session(caller), clock, rules);
     let commands = Commands { manifest: &inputs.manifest, config: &inputs.config, host: &host, bounds: &inputs.bounds };
     let mut run = Run::new(&host, &inputs.config, &inputs.bounds);
     let ended = match command {

@@ -69,7 +69,7 @@ fn token_calls(component: &Value, scope: &Scope<'_>) -> Vec<PostRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::lowcode::host::NoHost;
+    use crate::connectors::saas::calls::Still;
 
     #[test]
     fn only_token_calls_are_listed_and_with_their_own_fields() {
@@ -81,7 +81,7 @@ mod tests {
             }
         }}}]});
         let config = serde_json::json!({"site": "login.example.com"});
-        let host = NoHost(crate::clock::of_process());
+        let host = Still(crate::clock::of_process());
         let posts = of(&manifest.into(), &config.into(), &host, &Bounds::default());
         assert!(posts.rules.iter().all(|rule| rule.url == "https://login.example.com/token"));
         let BodyRule::Form(shape) = &posts.rules[0].body else { panic!("no form") };

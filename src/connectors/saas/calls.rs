@@ -53,6 +53,19 @@ pub struct Reading<'a> {
     pub bounds: &'a Bounds,
 }
 
+/// Scheme, host and port.
+fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text.trim()).ok().filter(|url| url.origin().is_tuple())?;
+    Some(url.origin().ascii_serialization())
+}
+
+/// The origin of a template that needs a slice in its path, but writes its host out.
+fn literal(text: &str) -> Option<String> {
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let (host, _) = rest.split_once('/')?;
+    origin(&format!("{scheme}://{host}/")).filter(|_| !host.contains('{'))
+}
+
 /// Keys under which addresses stand.
 const ADDRESSES: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
 
@@ -77,10 +90,8 @@ impl Reading<'_> {
                     for (key, value) in dict {
                         match value {
                             Value::Str(text) if ADDRESSES.contains(&&**key) => {
-                                let url = self.text(text, parameters).and_then(|text| Url::parse(text.trim()).ok());
-                                origins.extend(
-                                    url.filter(|url| url.origin().is_tuple()).map(|url| url.origin().ascii_serialization()),
-                                );
+                                let whole = self.text(text, parameters);
+                                origins.extend(whole.as_deref().and_then(origin).or_else(|| literal(text)));
                             }
                             Value::List(_) | Value::Dict(_) => open.push(value),
                             _ => {}

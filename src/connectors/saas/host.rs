@@ -1,4 +1,4 @@
-//! The outside of the interpreter in the daemon: the egress of one attempt.
+//! The outside of the interpreter: the egress of one attempt of the daemon, or of one command of a person.
 //!
 //! A failure of egress travels through the interpreter in `NoReply::source` and comes back as it was. The
 //! last answer of each stream is kept: grants stand in headers, and errors in shapes that no manifest knows.
@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use url::Url;
 
-/// A longer wait gives the attempt back; the loop comes again by itself.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// How often a source may say "later" to one call of a person.
+const LATERS: u32 = 5;
 /// What is kept of the body of the last answer of a stream.
 const KEPT: usize = 256 << 10;
 /// Where the last answer of all is kept; no stream is called so.
@@ -42,8 +42,28 @@ impl Kept {
     }
 }
 
+/// Who waits for the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// The daemon: it gives the attempt back instead of waiting, and comes again by itself.
+    Daemon,
+    /// A person at a terminal: waits for the source, and may send what the manifest puts into an address.
+    Person,
+}
+
+impl Manner {
+    /// A longer wait ends the command.
+    fn longest_pause(self) -> Duration {
+        match self {
+            Manner::Daemon => Duration::from_secs(3),
+            Manner::Person => Duration::from_secs(30),
+        }
+    }
+}
+
 /// What a host needs besides the session.
 pub struct Rules {
+    pub manner: Manner,
     /// Origins that data may come from. A POST goes by its own list.
     pub origins: BTreeSet<String>,
     pub limits: Vec<Limit>,
@@ -100,6 +120,39 @@ impl SessionHost {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends; for a person again after the wait that the source asked for. Egress keeps such an answer to itself, so
+    /// no error handler of the manifest sees it.
+    async fn patiently(&self, call: Call) -> Result<Answer, Failure> {
+        if self.rules.manner == Manner::Daemon {
+            return self.sent(call).await;
+        }
+        for _ in 1..LATERS {
+            match self.sent(call.clone()).await {
+                Err(failure) if failure.class == Class::Throttled => {
+                    let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(u64::MAX));
+                    if wait > self.rules.manner.longest_pause() {
+                        return Err(failure);
+                    }
+                    // A little more: the account is free when the time is over.
+                    tokio::time::sleep(wait + Duration::from_millis(5)).await;
+                }
+                other => return other,
+            }
+        }
+        self.sent(call).await
+    }
+
+    /// What is told where no answer came: a person reads what to do next at once.
+    fn no_reply(&self, failure: Failure) -> NoReply {
+        let detail = if failure.detail.is_empty() { String::new() } else { format!(" ({})", failure.detail) };
+        let message = match self.rules.manner {
+            Manner::Daemon => failure.title.clone(),
+            Manner::Person => format!("{}{detail}; {}", failure.title, failure.fix),
+        };
+        // Egress has tried what is worth another try: the command ends.
+        NoReply { kind: NoReplyKind::Refused, message, source: Some(Arc::new(failure)) }
+    }
+
     async fn sent(&self, call: Call) -> Result<Answer, Failure> {
         let url = Url::parse(&call.url).map_err(|error| {
             Failure::new(
@@ -110,7 +163,7 @@ impl SessionHost {
             .detail(redact::scrub(&format!("{error}: {}", call.url)))
         })?;
         let known = !self.rules.secrets_by_spec && redact::scrub(url.as_str()) != url.as_str();
-        if call.secret_in_url || known {
+        if self.rules.manner == Manner::Daemon && (call.secret_in_url || known) {
             return Err(secret_in(&url));
         }
         let headers = call
@@ -165,7 +218,7 @@ impl Host for SessionHost {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
         Box::pin(async move {
             let (stream, token) = (call.stream.clone(), call.purpose == Purpose::Token);
-            let answer = self.sent(call).await.map_err(no_reply)?;
+            let answer = self.patiently(call).await.map_err(|failure| self.no_reply(failure))?;
             if token {
                 learn(&answer.body);
             }
@@ -182,8 +235,8 @@ impl Host for SessionHost {
 
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
         Box::pin(async move {
-            if wait > LONGEST_PAUSE {
-                return Err(no_reply(self.session.later(wait, "the source asked to wait")));
+            if wait > self.rules.manner.longest_pause() {
+                return Err(self.no_reply(self.session.later(wait, "the source asked to wait")));
             }
             tokio::time::sleep(wait).await;
             Ok(())
@@ -193,11 +246,6 @@ impl Host for SessionHost {
     fn uuid(&self) -> String {
         uuid::Uuid::new_v4().to_string()
     }
-}
-
-/// Egress has tried what is worth another try: the command ends.
-fn no_reply(failure: Failure) -> NoReply {
-    NoReply { kind: NoReplyKind::Refused, message: failure.title.clone(), source: Some(Arc::new(failure)) }
 }
 
 /// The failure of egress that ended a command, as it was.

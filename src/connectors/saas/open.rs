@@ -2,7 +2,7 @@
 
 use super::binding::Binding;
 use super::errors::{self, Asked, Heard};
-use super::host::{Kept, Rules, SessionHost, failure_of};
+use super::host::{Kept, Manner, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
@@ -46,6 +46,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
     let time = target.policy.safe_mode.step_timeout;
     let bounds = Limits { records, time, calls: 40, ..Limits::default() };
     let rules = Rules {
+        manner: Manner::Daemon,
         origins: binding.origins.clone(),
         limits: binding.limits.clone(),
         windows,
