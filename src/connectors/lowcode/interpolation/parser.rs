@@ -94,7 +94,7 @@ impl Parser {
         }
     }
 
-    fn expect(&mut self, token: &Token) -> Result<(), EvalError> {
+    fn expect_token(&mut self, token: &Token) -> Result<(), EvalError> {
         if self.peek() == token {
             self.at += 1;
             return Ok(());
@@ -111,14 +111,14 @@ impl Parser {
                 Token::Data(text) => body.push(Stmt::Text(text.into())),
                 Token::VariableBegin => {
                     body.push(Stmt::Print(self.tuple(false, true)?));
-                    self.expect(&Token::VariableEnd)?;
+                    self.expect_token(&Token::VariableEnd)?;
                 }
                 Token::BlockBegin => {
                     if ends.iter().any(|name| self.is_name(name)) {
                         break;
                     }
                     self.statement(&mut body)?;
-                    self.expect(&Token::BlockEnd)?;
+                    self.expect_token(&Token::BlockEnd)?;
                 }
                 Token::End if ends.is_empty() => break,
                 Token::End => return syntax(format!("Unexpected end of template. Looking for {}.", ends.join(" or "))),
@@ -132,7 +132,7 @@ impl Parser {
     /// The body of a block; its tag may end with a colon, as Python's do.
     fn block(&mut self, ends: &[&str]) -> Result<Vec<Stmt>, EvalError> {
         self.skip_op(":");
-        self.expect(&Token::BlockEnd)?;
+        self.expect_token(&Token::BlockEnd)?;
         self.body(ends)
     }
 
