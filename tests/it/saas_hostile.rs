@@ -72,7 +72,8 @@ async fn endless_pages_and_slices_cost_a_bounded_sample() {
     let calls = vendor.calls().len();
     assert!(calls <= 16, "{calls} calls");
     let slices: Vec<String> = (0..10_000).map(|number| format!("\"{number}\"")).collect();
-    let many = format!("      partition_router: {{type: ListPartitionRouter, cursor_field: n, values: [{}]}}\n", slices.join(","));
+    let many =
+        format!("      partition_router: {{type: ListPartitionRouter, cursor_field: n, values: [{}]}}\n", slices.join(","));
     let began = Instant::now();
     assert_eq!(outcome(&manifest("path: \"/things/{{ stream_slice['n'] }}\"", &many), vendor.host()).await.unwrap(), 5);
     assert!(vendor.calls().len() - calls <= 8 && began.elapsed().as_secs() < 10, "{:?}", began.elapsed());

@@ -186,7 +186,7 @@ pub async fn available(stream: &Stream, run: &Run<'_>) -> Result<Option<String>,
             let name = &stream.name;
             Ok(Some(format!("Cannot attempt to connect to stream {name} - no stream slices were found")))
         }
-        Err(failed) if traced(&failed) => Ok(Some(failed.message)),
+        Err(failed) if traced(&failed) => Ok(Some(failed.message.clone())),
         Err(failed) => Err(failed),
     }
 }

@@ -1,5 +1,7 @@
 //! Text -> [`Manifest`]: YAML or JSON, references, parameters, validation; every problem with its place.
 
+#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+
 use super::bounds::Bounds;
 use super::parameters;
 use super::problem::{Place, Problem};
