@@ -15,6 +15,7 @@ mod commands;
 mod connections;
 mod corpus;
 #[path = "../daemon/http.rs"]
+#[allow(dead_code, reason = "the daemon's bench uses the rest of it")]
 mod http;
 mod process;
 #[path = "../../tests/it/lowcode_shop.rs"]
