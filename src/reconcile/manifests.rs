@@ -23,8 +23,10 @@ const YOUNG: Duration = Duration::from_secs(2);
 /// Length, time, and the file itself.
 type Stamp = (u64, i64, i64, u64);
 
+type Known = BTreeMap<PathBuf, (Stamp, Arc<Manifest>)>;
+
 /// What was read of files that did not change since.
-static READ: LazyLock<Mutex<BTreeMap<PathBuf, (Stamp, Arc<Manifest>)>>> = LazyLock::new(Mutex::default);
+static READ: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 /// Reads the folder into `policy`; answers a digest of all that was read.
 pub fn attach(policy: &mut Policy) -> Digest {

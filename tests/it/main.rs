@@ -27,6 +27,7 @@ mod openapi_peers;
 mod openapi_support;
 mod saas_daemon;
 mod saas_engine;
+mod saas_hostile;
 mod saas_prism;
 mod saas_support;
 mod session_support;

@@ -92,9 +92,9 @@ fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json
     let mut streams = Vec::new();
     for stream in manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default() {
         let stream = stream.get("full_refresh_stream").unwrap_or(stream);
-        let cursor = catalog::cursor_field(stream, &context).map_err(|failed| failed.message)?;
-        let schema = schema::of_stream(stream).map_err(|failed| failed.message)?.ok_or("a dynamic schema")?;
-        streams.push(catalog::describe(stream, schema, cursor).map_err(|failed| failed.message)?);
+        let cursor = catalog::cursor_field(stream, &context).map_err(|failed| failed.message.clone())?;
+        let schema = schema::of_stream(stream).map_err(|failed| failed.message.clone())?.ok_or("a dynamic schema")?;
+        streams.push(catalog::describe(stream, schema, cursor).map_err(|failed| failed.message.clone())?);
     }
     serde_json::to_value(catalog::AirbyteCatalog { streams }).map_err(|error| error.to_string())
 }

@@ -20,7 +20,7 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let bounds = Bounds::default();
     let text = match inputs::text(&options.manifest, bounds.manifest_bytes as u64, "manifest") {
         Ok(text) => text,
-        Err(trouble) => return Err(crate::cli::Fail { code: EXIT_CONFIG, message: trouble.failed.message }),
+        Err(trouble) => return Err(crate::cli::Fail { code: EXIT_CONFIG, message: trouble.failed.message.clone() }),
     };
     match load::load(&text, &options.manifest.display().to_string(), &bounds) {
         Ok(manifest) => {

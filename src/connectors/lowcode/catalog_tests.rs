@@ -20,7 +20,7 @@ fn a_stream_is_described_as_the_cdk_does() {
 
 #[test]
 fn keys_are_flat() {
-    let key = |text: &str| primary_key(Some(&serde_json::from_str(text).unwrap())).map_err(|failed| failed.message);
+    let key = |text: &str| primary_key(Some(&serde_json::from_str(text).unwrap())).map_err(|failed| failed.message.clone());
     assert_eq!(key(r#"["a", "b"]"#), Ok(vec!["a".into(), "b".into()]));
     assert_eq!(key(r#"[["a"], ["b"]]"#), Ok(vec!["a".into(), "b".into()]));
     assert_eq!(key(r#"[["a", "b"]]"#), Err("Nested primary keys are not supported. Found [['a', 'b']]".into()));

@@ -84,6 +84,11 @@ async fn named_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
         Ok(source) => source,
         Err(failed) => return caught("discovering streams", failed),
     };
+    // Before the first call: such a check cannot succeed.
+    let refused = names.iter().filter_map(|name| source.stream(name)).find_map(|it| Some((&it.name, it.refused()?)));
+    if let Some((name, failed)) = refused {
+        return Ok(Err(format!("Stream {name} is not available: {failed}")));
+    }
     for name in &names {
         let Some(stream) = source.stream(name) else {
             let known = source.streams.iter().map(|it| Value::from(it.name.as_str())).collect();
@@ -181,7 +186,7 @@ pub async fn available(stream: &Stream, run: &Run<'_>) -> Result<Option<String>,
             let name = &stream.name;
             Ok(Some(format!("Cannot attempt to connect to stream {name} - no stream slices were found")))
         }
-        Err(failed) if traced(&failed) => Ok(Some(failed.message)),
+        Err(failed) if traced(&failed) => Ok(Some(failed.message.clone())),
         Err(failed) => Err(failed),
     }
 }

@@ -67,7 +67,7 @@ impl<'a> Commands<'a> {
     pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
         if let Err(failed) = spec::validate_config(self.manifest, self.config) {
             return match failed.class {
-                "ValidationError" => said(ConnectionStatus::Failed(failed.message), out),
+                "ValidationError" => said(ConnectionStatus::Failed(failed.message.clone()), out),
                 _ => uncaught(&failed, self.host, out),
             };
         }
@@ -178,7 +178,7 @@ pub fn told(failed: &Failed, stream: Option<&str>) -> Failed {
         Some(stream) => format!("An unexpected error occurred in stream {stream}: {}", failed.class),
         None => "Something went wrong in the connector. See the logs for more details.".to_string(),
     };
-    Failed { internal: Some(failed.message.clone()), message, ..Failed::system(failed.class, "") }
+    Failed::system(failed.class, message).with(|it| it.internal = Some(failed.message.clone()))
 }
 
 /// Failures whose message a user is meant to read: those of the CDK's traced exceptions, and our own.

@@ -57,6 +57,8 @@ pub struct Component {
     pub custom: bool,
     /// Whether this engine runs it.
     pub supported: bool,
+    /// Fields that this engine does not run, or does not with that value.
+    pub refused: Vec<(Arc<str>, Option<Arc<str>>)>,
 }
 
 /// All component types.
@@ -126,7 +128,12 @@ impl Names<'_> {
             Some(text) => text.split(" | ").map(|word| Arc::from(word.trim_matches('\''))).collect(),
         };
         let fields = row.get("fields").and_then(Value::as_dict).into_iter().flatten();
-        let required = row.get("required").and_then(Value::as_list).unwrap_or_default().iter();
+        let list = |key: &str| row.get(key).and_then(Value::as_list).unwrap_or_default().iter();
+        let (required, refused) = (list("required"), list("refused"));
+        let refusal = |text: &str| match text.split_once('=') {
+            Some((field, value)) => (Arc::from(field), Some(Arc::from(value))),
+            None => (Arc::from(text), None),
+        };
         Component {
             name: name.clone(),
             types,
@@ -136,6 +143,7 @@ impl Names<'_> {
             closed: flag("closed").unwrap_or(false),
             custom: flag("custom").unwrap_or(false),
             supported: flag("support").unwrap_or(true),
+            refused: refused.filter_map(Value::as_str).map(refusal).collect(),
         }
     }
 

@@ -66,7 +66,8 @@ fn validations_fail_with_the_sentence_of_the_cdk() {
         "validations: [{type: DpathValidator, field_path: [ids, '*'], validation_strategy: \
          {type: ValidateAdheresToSchema, base_schema: {type: integer}}}]",
     );
-    let check = |config: &str| validate(&manifest, &value(config), &Nobody, &Bounds::default()).map_err(|failed| failed.message);
+    let check =
+        |config: &str| validate(&manifest, &value(config), &Nobody, &Bounds::default()).map_err(|failed| failed.message.clone());
     assert_eq!(check(r#"{"ids": [1, "2"]}"#), Ok(()), "text is read as JSON first");
     assert_eq!(check(r#"{"ids": [1, true]}"#), Err("JSON schema validation error: True is not of type 'integer'".into()));
     assert_eq!(check("{}"), Ok(()), "what is not there is not checked");

@@ -2,6 +2,7 @@
 
 use super::host::NoReply;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 /// `failure_type` of a TRACE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +24,13 @@ impl FailureType {
     }
 }
 
-/// A failure of a command after the manifest was loaded.
+/// A failure of a command after the manifest was loaded. Boxed: most results hold none.
 #[derive(Clone, Debug)]
-pub struct Failed {
+pub struct Failed(Box<Details>);
+
+/// What is known of a failure.
+#[derive(Clone, Debug)]
+pub struct Details {
     pub failure_type: FailureType,
     /// The class of the exception that the CDK raises at this place, for example `ValueError`.
     pub class: &'static str,
@@ -47,7 +52,7 @@ impl Failed {
     /// A failure without an answer behind it.
     #[must_use]
     pub fn new(failure_type: FailureType, class: &'static str, message: impl Into<String>) -> Failed {
-        Failed {
+        Failed(Box::new(Details {
             failure_type,
             class,
             message: message.into(),
@@ -56,7 +61,14 @@ impl Failed {
             body: None,
             headers: Vec::new(),
             no_reply: None,
-        }
+        }))
+    }
+
+    /// The same failure, told otherwise.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Details)) -> Failed {
+        change(&mut self.0);
+        self
     }
 
     /// The manifest or the config is wrong.
@@ -69,6 +81,20 @@ impl Failed {
     #[must_use]
     pub fn system(class: &'static str, message: impl Into<String>) -> Failed {
         Failed::new(FailureType::SystemError, class, message)
+    }
+}
+
+impl Deref for Failed {
+    type Target = Details;
+
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
+impl DerefMut for Failed {
+    fn deref_mut(&mut self) -> &mut Details {
+        &mut self.0
     }
 }
 

@@ -37,6 +37,9 @@ pub struct ExplainedStream {
     pub pagination: String,
     pub slices: Vec<String>,
     pub cursor: Option<String>,
+    /// Why this engine cannot read it, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// Reads a manifest for people.
@@ -44,18 +47,21 @@ pub struct ExplainedStream {
 pub fn explain(manifest: &Manifest) -> Explained {
     let root = &manifest.root;
     let mut out = Explained::default();
-    for stream in items(root.get("streams")) {
+    for (number, stream) in items(root.get("streams")).iter().enumerate() {
+        let at = format!("/streams/{number}");
         let inner =
             if kind(stream) == "ConditionalStreams" { items(stream.get("streams")) } else { std::slice::from_ref(stream) };
-        for stream in inner {
-            let explained = stream_of(stream.get("full_refresh_stream").unwrap_or(stream), &mut out);
+        for (inner, stream) in inner.iter().enumerate() {
+            let mut explained = stream_of(stream.get("full_refresh_stream").unwrap_or(stream), &mut out);
+            explained.refused = refused(manifest, &[&at, &format!("{at}/streams/{inner}")]);
             out.streams.push(explained);
         }
     }
-    for dynamic in items(root.get("dynamic_streams")) {
+    for (number, dynamic) in items(root.get("dynamic_streams")).iter().enumerate() {
         let mut explained = stream_of(dynamic.get("stream_template").unwrap_or(&Value::None), &mut out);
         let resolver = dynamic.get("components_resolver").unwrap_or(&Value::None);
         explained.name = format!("made by {}", kind(resolver));
+        explained.refused = refused(manifest, &[&format!("/dynamic_streams/{number}/stream_template")]);
         out.dynamic_streams.push(explained);
     }
     requests(root, &mut out, 0);
@@ -67,6 +73,11 @@ pub fn explain(manifest: &Manifest) -> Explained {
     out.unsupported = manifest.unsupported.iter().map(Problem::to_string).collect();
     out.warnings = manifest.warnings.iter().map(Problem::to_string).collect();
     out
+}
+
+fn refused(manifest: &Manifest, paths: &[&str]) -> Vec<String> {
+    let streams = manifest.refused_streams().iter().filter(|it| paths.contains(&it.path.as_str()));
+    streams.flat_map(|it| it.problems.iter().map(ToString::to_string)).collect()
 }
 
 fn items(value: Option<&Value>) -> &[Value] {
@@ -99,6 +110,7 @@ fn stream_of(stream: &Value, out: &mut Explained) -> ExplainedStream {
         pagination: pagination(retriever.get("paginator").unwrap_or(&Value::None)),
         slices: routers.iter().filter(|router| router.truthy()).map(slice).collect(),
         cursor: stream.get("incremental_sync").filter(|sync| sync.truthy()).map(|sync| words(sync, "cursor_field")),
+        refused: Vec::new(),
     }
 }
 
@@ -232,6 +244,9 @@ impl Explained {
             }
             if let Some(cursor) = &stream.cursor {
                 let _ = writeln!(out, "    since: {cursor}");
+            }
+            for reason in &stream.refused {
+                let _ = writeln!(out, "    cannot be read: {reason}");
             }
         }
         for (title, lines) in [("not supported", &self.unsupported), ("warnings", &self.warnings)] {

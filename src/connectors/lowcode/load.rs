@@ -1,9 +1,12 @@
 //! Text -> [`Manifest`]: YAML or JSON, references, parameters, validation; every problem with its place.
 
+#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+
 use super::bounds::Bounds;
 use super::parameters;
 use super::problem::{Place, Problem};
 use super::refs;
+use super::refused::{self, RefusedStream};
 use super::validate;
 use super::value::{Dict, Value};
 use super::yaml::{self, Kids, Spot};
@@ -21,17 +24,25 @@ pub struct Manifest {
     pub unsupported: Vec<Problem>,
     /// What is odd in the text.
     pub warnings: Vec<Problem>,
+    refused: Vec<RefusedStream>,
     text: Arc<str>,
     file: Arc<str>,
 }
 
 impl Manifest {
-    /// Whether this engine can run the manifest.
+    /// Whether this engine can run the manifest; some of its streams it may refuse all the same.
     ///
     /// # Errors
-    /// All components that it cannot run, with names and places.
+    /// Custom classes, and components outside of streams that it cannot run, with names and places.
     pub fn runnable(&self) -> Result<(), Vec<Problem>> {
-        if self.unsupported.is_empty() { Ok(()) } else { Err(self.unsupported.clone()) }
+        let whole: Vec<Problem> = self.unsupported.iter().filter(|it| refused::whole_manifest(it)).cloned().collect();
+        if whole.is_empty() { Ok(()) } else { Err(whole) }
+    }
+
+    /// The streams that are listed and cannot be read, each with what it would need.
+    #[must_use]
+    pub fn refused_streams(&self) -> &[RefusedStream] {
+        &self.refused
     }
 
     /// The text as it was given, for a digest.
@@ -69,7 +80,7 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     };
     let resolved = refs::resolve(&root, &BY_REFERENCE, bounds);
     drop(root);
-    let root = match resolved.and_then(|root| parameters::propagate(root, ("", ""), &Dict::new(), false, bounds)) {
+    let mut root = match resolved.and_then(|root| parameters::propagate(root, ("", ""), &Dict::new(), false, bounds)) {
         Ok(root) => Value::Dict(root),
         Err(problem) => return Err(placed(vec![problem], text, file, bounds)),
     };
@@ -80,8 +91,13 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     for problem in &mut warnings {
         problem.locate(file, text, None);
     }
-    let unsupported = placed(found.unsupported, text, file, bounds);
-    Ok(Manifest { root, unsupported, warnings, text: text.into(), file: file.into() })
+    let mut unsupported = found.unsupported;
+    if !unsupported.is_empty() {
+        locate(&mut unsupported, text, file, bounds);
+    }
+    let refused = refused::mark(&mut root, &unsupported);
+    warnings.extend(refused.iter().map(RefusedStream::warning));
+    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text: text.into(), file: file.into() })
 }
 
 fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {
@@ -107,10 +123,14 @@ fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {
 fn placed(mut problems: Vec<Problem>, text: &str, file: &str, bounds: &Bounds) -> Vec<Problem> {
     if !problems.is_empty() {
         locate(&mut problems, text, file, bounds);
-        problems.sort_by_key(|problem| problem.place);
-        // What is referred to many times is told once.
-        problems.dedup_by(|next, first| next.place.is_some() && next.place == first.place && next.message == first.message);
     }
+    ordered(problems)
+}
+
+/// In the order of the text; what is referred to many times is told once.
+fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| problem.place);
+    problems.dedup_by(|next, first| next.place.is_some() && next.place == first.place && next.message == first.message);
     problems
 }
 

@@ -38,6 +38,7 @@ pub mod problem;
 pub mod protocol;
 pub mod reading;
 pub mod refs;
+pub mod refused;
 pub mod request;
 pub mod requester;
 pub mod response;

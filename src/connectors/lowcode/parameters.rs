@@ -3,6 +3,8 @@
 //! The rules are those of manifest_component_transformer.py, its traps included: a parameter replaces a field that is
 //! falsy, and it leaks into every component below, whether that has such a field or not.
 
+#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+
 use super::bounds::Bounds;
 use super::component::{Table, table};
 use super::problem::{Problem, Step, pointer};

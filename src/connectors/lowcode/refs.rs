@@ -3,6 +3,8 @@
 //! The rules are those of manifest_reference_resolver.py: the whole rest of the path is tried as one key first,
 //! an object's own keys win over those of its `$ref`, and `config_overrides` is left alone.
 
+#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+
 use super::bounds::Bounds;
 use super::problem::{Problem, Step, cut, pointer};
 use super::value::{Dict, Value};

@@ -102,10 +102,10 @@ pub fn validate_config(manifest: &Manifest, config: &Value) -> Result<(), Failed
     });
     match json_schema::best_error(&schema, shorter.as_ref().unwrap_or(config)) {
         None => Ok(()),
-        Some(error) => Err(Failed {
-            internal: Some(error.clone()),
-            ..Failed::config("ValidationError", format!("Config validation error: {error}"))
-        }),
+        Some(error) => {
+            Err(Failed::config("ValidationError", format!("Config validation error: {error}"))
+                .with(|it| it.internal = Some(error)))
+        }
     }
 }
 

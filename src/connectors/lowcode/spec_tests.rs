@@ -31,7 +31,8 @@ fn a_config_is_held_against_it() {
     let manifest = manifest(
         "spec: {connection_specification: {type: object, required: [api_key], additionalProperties: false, properties: {api_key: {type: string}}}}",
     );
-    let config = |text: &str| validate_config(&manifest, &serde_json::from_str(text).unwrap()).map_err(|failed| failed.message);
+    let config =
+        |text: &str| validate_config(&manifest, &serde_json::from_str(text).unwrap()).map_err(|failed| failed.message.clone());
     assert_eq!(config("{}"), Err("Config validation error: 'api_key' is a required property".into()));
     assert_eq!(config(r#"{"api_key": "x", "_limit": 5}"#), Ok(()));
     assert_eq!(

@@ -5,6 +5,7 @@ use super::dynamic::schema::StreamSchema;
 use super::error::Failed;
 use super::extraction::{At, SelectorOptions, Transformation};
 use super::node::{field, flag, items, kind, set_field, text};
+use super::refused::{self, part};
 use super::retriever::{Records, Retriever, RetrieverOptions};
 use super::slicing::cursor::{Cursor, CursorSlices};
 use super::slicing::options::IntervalOptions;
@@ -20,13 +21,17 @@ pub struct Stream {
     pub name: String,
     /// As the manifest writes it: a string, a list, a list of lists.
     pub primary_key: Value,
-    /// The component; of a StateDelegatingStream the one that is read without a state.
+    /// Of the component what its catalog entry tells; of a StateDelegatingStream that which is read without a state.
     pub node: Value,
     pub cursor: Option<Arc<Cursor>>,
     pub router: Arc<Router>,
     pub schema: StreamSchema,
-    retriever: Retriever,
+    /// Or why it cannot be read.
+    retriever: Result<Retriever, Failed>,
 }
+
+/// What [`Stream::node`] keeps: schemas are large.
+const TOLD: [&str; 5] = ["type", "name", "primary_key", "incremental_sync", "file_uploader"];
 
 /// Why a stream is built.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,42 +54,48 @@ impl Stream {
             return Err(Failed::config("UnsupportedComponent", format!("stream {} is not supported", kind(node))));
         }
         let name = text(node, "name").unwrap_or_default();
+        let mut refused = refused::reason(node);
         let (retriever, sync) = (field(node, "retriever"), field(node, "incremental_sync"));
-        let router = Arc::new(Router::build(field(retriever, "partition_router"), ctx, options.depth)?);
-        let at = at_build(ctx);
-        let cursor = cursor_of(sync, &router, name, &at)?;
-        let interval = match cursor {
-            Some(_) => Some(Arc::new(IntervalOptions::build(sync, node)?)),
+        let router = Router::build(field(retriever, "partition_router"), ctx, options.depth);
+        let router = Arc::new(part(router, &mut refused)?.unwrap_or(Router::Single));
+        let cursor = part(cursor_of(sync, &router, name, &at_build(ctx)), &mut refused)?.flatten();
+        let reader = reader_options(node, &router, cursor.clone(), options, ctx);
+        let built = match part(reader, &mut refused)? {
+            Some(reader) => part(Retriever::build(retriever, name, reader, ctx), &mut refused)?,
             None => None,
         };
-        if set_field(node, "file_uploader").is_some() {
-            return Err(Failed::config("UnsupportedComponent", "file_uploader is not supported"));
-        }
-        let transformations = items(node, "transformations").iter().map(|it| Transformation::build(it, ctx));
-        let (is_data_feed, client_side) = (flag(sync, "is_data_feed"), flag(sync, "is_client_side_incremental"));
-        let selector = SelectorOptions {
-            transformations: transformations.collect::<Result<_, _>>()?,
-            client_side_cursor: cursor.clone().filter(|_| client_side && !is_data_feed),
-            is_client_side_incremental: client_side,
+        let schema = part(StreamSchema::build(node, ctx), &mut refused)?;
+        let unread = || Failed::config("UnsupportedComponent", format!("the stream {name} is not supported"));
+        let retriever = match (refused, built) {
+            (None, Some(retriever)) => Ok(retriever),
+            (refused, _) => Err(refused.unwrap_or_else(unread)),
         };
-        let slicer = SlicerOptions { router: Some(router.clone()), interval };
-        let reader = RetrieverOptions { selector, slicer, cursor: cursor.clone(), is_data_feed, use_cache: options.use_cache };
+        let told = |key: &&str| Some((Arc::from(*key), node.get(key)?.clone()));
         Ok(Stream {
             name: name.to_owned(),
             primary_key: field(node, "primary_key").clone(),
-            retriever: Retriever::build(retriever, name, reader, ctx)?,
-            schema: StreamSchema::build(node, ctx)?,
-            node: node.clone(),
+            retriever,
+            schema: schema.unwrap_or_default(),
+            node: Value::Dict(TOLD.iter().filter_map(told).collect()),
             cursor,
             router,
         })
     }
 
+    /// Why the stream cannot be read: a component that this engine does not run.
+    #[must_use]
+    pub fn refused(&self) -> Option<&Failed> {
+        self.retriever.as_ref().err()
+    }
+
     /// The slices of the stream.
     ///
     /// # Errors
-    /// What the cursor or the router fails with.
+    /// What the cursor or the router fails with; a stream that this engine cannot read.
     pub fn slices<'r>(&'r self, run: &'r Run<'r>) -> Result<StreamSlices<'r>, Failed> {
+        if let Some(refused) = self.refused() {
+            return Err(refused.clone());
+        }
         let at = at_run(run);
         let source = match (&self.cursor, self.router.is_single()) {
             (Some(cursor), true) => Origin::Cursor(cursor, cursor.slices(&at)?),
@@ -106,9 +117,35 @@ impl Stream {
     /// # Errors
     /// What loading the schema fails with.
     pub async fn records<'r>(&'r self, run: &'r Run<'r>, slice: Slice) -> Result<Records<'r>, Failed> {
-        let schema = self.schema.get(run).await?;
-        Ok(self.retriever.read(run, slice, schema))
+        let retriever = self.retriever.as_ref().map_err(Clone::clone)?;
+        Ok(retriever.read(run, slice, self.schema.get(run).await?))
     }
+}
+
+fn reader_options(
+    node: &Value,
+    router: &Arc<Router>,
+    cursor: Option<Arc<Cursor>>,
+    options: StreamOptions,
+    ctx: &Context<'_>,
+) -> Result<RetrieverOptions, Failed> {
+    let sync = field(node, "incremental_sync");
+    let interval = match cursor {
+        Some(_) => Some(Arc::new(IntervalOptions::build(sync, node)?)),
+        None => None,
+    };
+    if set_field(node, "file_uploader").is_some() {
+        return Err(Failed::config("UnsupportedComponent", "file_uploader is not supported"));
+    }
+    let transformations = items(node, "transformations").iter().map(|it| Transformation::build(it, ctx));
+    let (is_data_feed, client_side) = (flag(sync, "is_data_feed"), flag(sync, "is_client_side_incremental"));
+    let selector = SelectorOptions {
+        transformations: transformations.collect::<Result<_, _>>()?,
+        client_side_cursor: cursor.clone().filter(|_| client_side && !is_data_feed),
+        is_client_side_incremental: client_side,
+    };
+    let slicer = SlicerOptions { router: Some(router.clone()), interval };
+    Ok(RetrieverOptions { selector, slicer, cursor, is_data_feed, use_cache: options.use_cache })
 }
 
 /// Where something is evaluated while a stream is read.
@@ -190,6 +227,7 @@ impl<'r> StreamSlices<'r> {
     ///
     /// # Errors
     /// What reading a parent fails with, and a bound that was met.
+    #[expect(clippy::should_implement_trait, reason = "it waits for answers and may fail, as no Iterator can")]
     pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
         // Boxed: parents have slices, too.
         Box::pin(async move {

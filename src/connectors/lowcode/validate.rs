@@ -7,6 +7,9 @@ use super::value::{Dict, Value};
 /// More problems than anybody reads.
 const PROBLEMS: usize = 200;
 
+/// Each refuses a stream, so that far more of them count.
+const UNSUPPORTED: usize = 20_000;
+
 /// What was found in a manifest.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -208,6 +211,15 @@ impl Check {
         if component.custom || !component.supported {
             self.unsupported(component, dict);
         }
+        for (field, refused) in &component.refused {
+            let Some(found) = dict.get(field).filter(|found| !found.is_none()) else { continue };
+            if refused.as_deref().is_none_or(|refused| found.as_str() == Some(refused)) {
+                let value = refused.as_deref().map(|refused| format!(" {refused}")).unwrap_or_default();
+                self.path.push(Step::Key(field.clone()));
+                self.note(format!("`{field}`{value} of `{}` is not supported", component.name), None);
+                self.path.pop();
+            }
+        }
     }
 
     fn missing(&self, component: &Component, dict: &Dict, name: &str) -> Problem {
@@ -238,10 +250,14 @@ impl Check {
             Some(class) => format!("`{}` runs the class `{class}`, which only Python can run", component.name),
             None => format!("`{}` is not supported", component.name),
         };
+        self.note(message, class);
+    }
+
+    fn note(&mut self, message: String, class: Option<String>) {
         let mut problem = self.problem(message);
         problem.severity = Severity::Unsupported;
         problem.class = class;
-        if self.found.unsupported.len() < PROBLEMS {
+        if self.found.unsupported.len() < UNSUPPORTED {
             self.found.unsupported.push(problem);
         }
     }

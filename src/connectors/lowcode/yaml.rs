@@ -1,5 +1,7 @@
 //! Text -> [`Value`]: YAML 1.1 as PyYAML's safe loader gives it, bounded, with the place of each node on demand.
 
+#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+
 use super::bounds::Bounds;
 use super::problem::{Place, Problem, Severity};
 use super::scalar::{self, Plain};

@@ -109,7 +109,7 @@ impl Source {
         };
         let mut calls: Vec<PlannedCall> = Vec::new();
         let mut add = |method: String, host: String, path: String| {
-            let call = PlannedCall { method: method.into(), host, path };
+            let call = PlannedCall { method, host, path };
             if !calls.contains(&call) {
                 calls.push(call);
             }

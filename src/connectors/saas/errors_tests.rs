@@ -16,7 +16,8 @@ fn the_error_shapes_of_the_vendors_become_failures_for_people() {
     let mut text = String::new();
     let sso = ("X-GitHub-SSO", "required; url=https://github.com/orgs/acme/sso?authorization_request=A1");
     let needs = ("x-accepted-github-permissions", "members=read");
-    let cases: Vec<(&str, u16, Vec<(&str, &str)>, &str)> = vec![
+    type Case<'a> = (&'a str, u16, Vec<(&'a str, &'a str)>, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         ("github", 401, vec![], r#"{"message":"Bad credentials","documentation_url":"https://docs.github.com/rest"}"#),
         ("github", 403, vec![sso], r#"{"message":"Resource protected by organization SAML enforcement."}"#),
         ("github", 403, vec![], r#"{"message":"You have exceeded a secondary rate limit. Please wait a few minutes."}"#),

@@ -169,7 +169,10 @@ impl LegacySession {
             status if status >= 400 => {
                 let error = http_error(&response);
                 let message = format!("Error while validating session token: {}", error.message);
-                Err(Failed { class: "ConnectionError", message, ..error })
+                Err(error.with(|it| {
+                    it.class = "ConnectionError";
+                    it.message = message;
+                }))
             }
             _ => Ok(true),
         }

@@ -60,7 +60,7 @@ pub(super) fn api_key_option(node: &Value, parameters: &Value) -> Result<Request
 }
 
 /// The value at `path`: keys of dicts, indexes of lists.
-pub(super) fn walk<'a>(value: &'a Value, path: impl IntoIterator<Item = String>) -> Option<&'a Value> {
+pub(super) fn walk(value: &Value, path: impl IntoIterator<Item = String>) -> Option<&Value> {
     path.into_iter().try_fold(value, |value, step| match value {
         Value::Dict(dict) => dict.get(&*step),
         Value::List(list) => list.get(step.parse::<usize>().ok()?),

@@ -36,6 +36,12 @@ enum Part {
     Asked(Box<Loader>),
 }
 
+impl Default for StreamSchema {
+    fn default() -> StreamSchema {
+        StreamSchema::Static(Ok(Arc::new(Value::Dict(Dict::new()))))
+    }
+}
+
 impl StreamSchema {
     /// # Errors
     /// What building the retriever of a schema fails with.

@@ -238,15 +238,14 @@ enum OwnStep {
     Index(usize),
 }
 
+/// Tells whether a value is meant.
+pub type Filter<'f> = &'f mut dyn FnMut(&Value) -> Result<bool, Failed>;
+
 /// Deletes what `glob` means; an item in the middle of a list becomes None. Returns how many.
 ///
 /// # Errors
 /// As [`values`], and what the filter fails with.
-pub fn delete(
-    value: &mut Value,
-    glob: &Glob,
-    mut filter: Option<&mut dyn FnMut(&Value) -> Result<bool, Failed>>,
-) -> Result<usize, Failed> {
+pub fn delete(value: &mut Value, glob: &Glob, mut filter: Option<Filter<'_>>) -> Result<usize, Failed> {
     let mut found: Vec<(Vec<OwnStep>, bool)> = Vec::new();
     walk(value, &mut Vec::new(), &mut |path, item| {
         let picked = match filter.as_mut() {

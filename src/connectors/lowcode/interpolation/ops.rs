@@ -142,7 +142,7 @@ fn repeat<'a>(item: &Obj<'a>, times: i128, a: &Obj<'a>, b: &Obj<'a>) -> Result<O
         }
         Obj::Tuple(items) => {
             fits(items.len() * 16)?;
-            Obj::tuple(repeated(&items, count))
+            Obj::tuple(repeated(items, count))
         }
         Obj::Delta(delta) => Obj::Delta(Delta::new(delta.micros.saturating_mul(times))?),
         Obj::Duration(it) => Obj::Duration(Duration {

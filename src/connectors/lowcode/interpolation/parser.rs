@@ -5,6 +5,9 @@ use super::ast::{CallArgs, Expr, For, Lit, Macro, Stmt, Target};
 use super::lexer::{Token, syntax, tokens};
 use std::sync::Arc;
 
+/// Names of a macro's arguments with their defaults.
+type Signature = Vec<(Arc<str>, Option<Expr>)>;
+
 /// Nesting of brackets, signs and blocks while parsing.
 const DEPTH: usize = 60;
 
@@ -91,7 +94,7 @@ impl Parser {
         }
     }
 
-    fn expect(&mut self, token: &Token) -> Result<(), EvalError> {
+    fn expect_token(&mut self, token: &Token) -> Result<(), EvalError> {
         if self.peek() == token {
             self.at += 1;
             return Ok(());
@@ -108,14 +111,14 @@ impl Parser {
                 Token::Data(text) => body.push(Stmt::Text(text.into())),
                 Token::VariableBegin => {
                     body.push(Stmt::Print(self.tuple(false, true)?));
-                    self.expect(&Token::VariableEnd)?;
+                    self.expect_token(&Token::VariableEnd)?;
                 }
                 Token::BlockBegin => {
                     if ends.iter().any(|name| self.is_name(name)) {
                         break;
                     }
                     self.statement(&mut body)?;
-                    self.expect(&Token::BlockEnd)?;
+                    self.expect_token(&Token::BlockEnd)?;
                 }
                 Token::End if ends.is_empty() => break,
                 Token::End => return syntax(format!("Unexpected end of template. Looking for {}.", ends.join(" or "))),
@@ -129,7 +132,7 @@ impl Parser {
     /// The body of a block; its tag may end with a colon, as Python's do.
     fn block(&mut self, ends: &[&str]) -> Result<Vec<Stmt>, EvalError> {
         self.skip_op(":");
-        self.expect(&Token::BlockEnd)?;
+        self.expect_token(&Token::BlockEnd)?;
         self.body(ends)
     }
 
@@ -253,8 +256,8 @@ impl Parser {
         Ok(Stmt::With(targets, self.whole_block("endwith")?))
     }
 
-    fn signature(&mut self) -> Result<Vec<(Arc<str>, Option<Expr>)>, EvalError> {
-        let mut args: Vec<(Arc<str>, Option<Expr>)> = Vec::new();
+    fn signature(&mut self) -> Result<Signature, EvalError> {
+        let mut args = Signature::new();
         self.expect_op("(")?;
         while !self.is_op(")") {
             if !args.is_empty() {

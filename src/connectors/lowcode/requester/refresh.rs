@@ -43,7 +43,11 @@ impl Requester {
             Err(failed) if failed.status.is_some_and(|status| (400..500).contains(&status) && status != 429) => {
                 let message = "OAuth token refresh request is rejected by the token endpoint.".to_owned();
                 let class = "AirbyteTracedException";
-                return Err(Failed { failure_type: FailureType::ConfigError, class, message, ..failed });
+                return Err(failed.with(|it| {
+                    it.failure_type = FailureType::ConfigError;
+                    it.class = class;
+                    it.message = message;
+                }));
             }
             Err(_) => {}
         }

@@ -115,7 +115,7 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
     let ctx = Context { manifest: &empty, config: &config, host: &script, bounds };
     let requester = match Requester::build(&typed(case.get("requester").unwrap()), "s", &ctx) {
         Ok(requester) => requester,
-        Err(failed) => return dict([("build", failed.class.into()), ("message", failed.message.into())]),
+        Err(failed) => return dict([("build", failed.class.into()), ("message", failed.message.clone().into())]),
     };
     let ask = case.get("ask").unwrap_or(&empty);
     let slice = ask.get("slice").map(|partition| {
@@ -132,7 +132,7 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
             Ok(response) => dict([("status", response.map_or(Value::None, |it| Value::Int(i64::from(it.status()))))]),
             Err(failed) => dict([
                 ("error", failed.class.into()),
-                ("message", failed.message.into()),
+                ("message", failed.message.clone().into()),
                 (
                     "type",
                     if ["AirbyteTracedException", "ResponseKeysMaxRecurtionReached"].contains(&failed.class) {

@@ -8,6 +8,9 @@ use crate::connectors::lowcode::node::{kind, pair, parameters, set_field, text};
 use crate::connectors::lowcode::value::{Dict, Value};
 use std::sync::{Arc, OnceLock};
 
+/// The names of a slice's start and end.
+pub type Boundary = (Arc<str>, Arc<str>);
+
 /// The cursor of a stream.
 #[derive(Debug)]
 pub struct Cursor {
@@ -112,7 +115,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Cursor::build`].
-    pub fn boundary_fields(&self, at: &At<'_>) -> Result<Option<(Arc<str>, Arc<str>)>, Failed> {
+    pub fn boundary_fields(&self, at: &At<'_>) -> Result<Option<Boundary>, Failed> {
         Ok(match self.made(at)? {
             Made::Datetime(cursor) => Some((cursor.start_field.clone(), cursor.end_field.clone())),
             Made::Count(_) => None,

@@ -84,7 +84,7 @@ impl Parent {
             let message = "The '*' wildcard in 'lazy_read_pointer' is not supported — only direct paths are allowed.";
             return Err(Failed::system("ValueError", message));
         }
-        let options = StreamOptions { use_cache: true, depth: depth + 1, ..StreamOptions::default() };
+        let options = StreamOptions { use_cache: true, depth: depth + 1 };
         Ok(Parent {
             stream: Stream::build(field(node, "stream"), options, ctx)?,
             key: template("parent_key"),

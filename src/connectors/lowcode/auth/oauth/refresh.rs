@@ -76,7 +76,7 @@ impl OAuth {
             let wait = (fastrand::f64() * 2_f64.powi(attempt.min(30))).min(MAX_TIME - elapsed);
             waited += wait;
             if let Err(no_reply) = run.host.pause(Duration::from_secs_f64(wait)).await {
-                return Err(Failed { no_reply: Some(no_reply), ..failed });
+                return Err(failed.with(|it| it.no_reply = Some(no_reply)));
             }
         }
         Err(Failed::system("AirbyteTracedException", "OAuth access token refresh request failed."))
@@ -90,7 +90,8 @@ impl OAuth {
                 let mut outer = Failed::system("AirbyteTracedException", "OAuth access token refresh request failed.");
                 let words = self.secrets.mask(&failed.message);
                 outer.internal = Some(format!("Unexpected error during OAuth token refresh: {words}"));
-                Failed { no_reply: failed.no_reply, ..outer }
+                outer.no_reply.clone_from(&failed.no_reply);
+                outer
             }
         };
         self.build_call(run).await.map_err(wrapped)
@@ -192,13 +193,12 @@ impl OAuth {
         };
         let words = failed.body.clone().unwrap_or_default().chars().take(1_000).collect::<String>();
         let internal = format!("Refresh token rejected by the OAuth token endpoint. HTTP {}: {words}", response.status());
-        Failed {
-            failure_type: FailureType::ConfigError,
-            class: "AirbyteTracedException",
-            message,
-            internal: Some(internal),
-            ..failed
-        }
+        failed.with(|it| {
+            it.failure_type = FailureType::ConfigError;
+            it.class = "AirbyteTracedException";
+            it.message = message;
+            it.internal = Some(internal);
+        })
     }
 
     /// The provider's `error`, and a code such as `AADSTS700082` from its description.
