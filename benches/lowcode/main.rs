@@ -12,7 +12,11 @@
 //! The Python side needs `scripts/with_peers.sh cdk`.
 
 mod commands;
+mod connections;
 mod corpus;
+#[path = "../daemon/http.rs"]
+#[allow(dead_code, reason = "the daemon's bench uses the rest of it")]
+mod http;
 mod process;
 #[path = "../../tests/it/lowcode_shop.rs"]
 mod shop;
@@ -35,8 +39,12 @@ fn main() {
         return;
     }
     let mut table = Table::default();
-    let figures: [(&str, fn(&mut Table) -> Measured<()>); 3] =
-        [("commands", commands::measure), ("corpus", corpus::measure), ("template", template::measure)];
+    let figures: [(&str, fn(&mut Table) -> Measured<()>); 4] = [
+        ("commands", commands::measure),
+        ("connections", connections::measure),
+        ("corpus", corpus::measure),
+        ("template", template::measure),
+    ];
     let mut errors = Vec::new();
     for (name, measure) in figures.iter().filter(|(name, _)| wanted(name)) {
         if let Err(error) = measure(&mut table) {

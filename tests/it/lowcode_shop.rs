@@ -52,7 +52,6 @@ impl Shop {
     }
 
     /// The port it is on.
-    #[allow(dead_code, reason = "the bench needs none")]
     pub fn port(&self) -> &str {
         self.url.rsplit(':').next().unwrap_or_default()
     }
