@@ -31,6 +31,9 @@ use table::Table;
 /// What a figure may answer: a bench that cannot measure says why, and the others go on.
 pub type Measured<T> = Result<T, Box<dyn std::error::Error>>;
 
+/// A group of rows and what measures them.
+type Figure = (&'static str, fn(&mut Table) -> Measured<()>);
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // This program once more, as the small parent of one measured process.
@@ -39,7 +42,7 @@ fn main() {
         return;
     }
     let mut table = Table::default();
-    let figures: [(&str, fn(&mut Table) -> Measured<()>); 4] = [
+    let figures: [Figure; 4] = [
         ("commands", commands::measure),
         ("connections", connections::measure),
         ("corpus", corpus::measure),

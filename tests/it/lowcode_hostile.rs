@@ -90,7 +90,7 @@ const CURSOR: &str = r#"paginator: {type: DefaultPaginator, page_token_option: {
 #[test]
 fn a_manifest_of_nine_megabytes() {
     let mut text = manifest("http://127.0.0.1:9", "", "things", "");
-    let _ = write!(text, "metadata: {{note: \"{}\"}}\n", "x".repeat(9 << 20));
+    let _ = writeln!(text, "metadata: {{note: \"{}\"}}", "x".repeat(9 << 20));
     ends("explain", &text, 78, "is longer than 8388608 bytes");
     ends("check", &text, 1, "is longer than 8388608 bytes");
 }

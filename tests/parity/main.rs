@@ -23,7 +23,7 @@ type Comparison = fn(&Path) -> Vec<Outcome>;
 
 const COMPARISONS: [(&str, Comparison); 3] = [
     ("templates", |data| templates::run(data).into()),
-    ("catalogs", |data| catalogs::run(data).into()),
+    ("catalogs", |data| catalogs::run(data)),
     ("reads", |data| reads::run(data).into()),
 ];
 
