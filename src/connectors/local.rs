@@ -3,7 +3,7 @@
 //! Thousands of short reads a second are asked for at once. As many threads as the machine has cores
 //! take them from one queue, one after the other: a thread that finds the next read waiting needs not
 //! be woken for it, and waking costs more than many of these reads. A read that hangs (a mount that is
-//! gone) keeps its thread; when nothing moves for [`PATIENCE`], those that wait get another thread.
+//! gone) keeps its thread; when nothing moves for `PATIENCE`, those that wait get another thread.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;

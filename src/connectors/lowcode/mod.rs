@@ -1,11 +1,13 @@
 //! The low-code interpreter: a manifest of Airbyte's declarative sources, run natively.
 //!
 //! The way of a manifest:
-//! [`load`] (text -> values with places) -> [`refs`] -> [`parameters`] -> [`component`] (what is allowed)
-//! -> a typed source ([`source`]) -> [`catalog`], [`check`], [`read`].
+//! [`load`] ([`yaml`] and [`scalar`]: text -> values with places) -> [`refs`] -> [`parameters`] -> [`validate`] against
+//! the table of [`component`] -> what is [`refused`], told as [`problem`]s -> [`spec`], [`config_rules`] -> a typed
+//! [`source`] ([`dynamic`] streams too) -> [`schema`] and [`catalog`], [`check`], [`reading`] -> [`commands`] in the words
+//! of [`protocol`]. [`explain`] tells a person what a manifest would call.
 //! Values and templates follow Python and the CDK: [`value`], [`literal`], [`interpolation`], [`datetime`].
-//! A stream is read by [`slicing`] -> [`request`] with [`auth`] and [`errors`] -> [`decode`] -> [`extraction`]
-//! -> [`pagination`].
+//! A [`stream`] is read by [`slicing`] -> [`retriever`] -> [`requester`] ([`request`], [`url`], [`auth`], [`errors`]) ->
+//! [`response`], [`decode`] -> [`extraction`] -> [`pagination`].
 //!
 //! The interpreter knows no socket, no clock and no file: it asks a [`host::Host`]. It keeps to itself
 //! whatever a stranger's manifest says: [`bounds`].

@@ -43,7 +43,7 @@ impl LowcodeEngine {
     }
 }
 
-/// It is one engine for many: what it is for a family says [`Served`].
+/// It is one engine for many: what it is for a family says `Served`.
 impl Engine for LowcodeEngine {
     fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
         Err(binding::unserved(resource_id))

@@ -40,7 +40,7 @@ struct Resource {
 /// Opens the resource: the probe's answer must name what the resource id names.
 ///
 /// # Errors
-/// See [`Resource::failure`] and [`identity::prove`].
+/// See `Resource::failure` and [`identity::prove`].
 pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windows: Arc<Windows>) -> Result<Opened, Failure> {
     let records = usize::try_from(target.policy.safe_mode.max_items).unwrap_or(20);
     let time = target.policy.safe_mode.step_timeout;

@@ -1,6 +1,6 @@
 //! Dates and times as Python's `datetime` has them, and the formats of the CDK's `datetime_parser.py`.
 //!
-//! [`parse`] and [`format`] are the CDK's parser: Python's `strptime` and `strftime` ([`strptime`], [`strftime`])
+//! [`parse`] and [`format()`] are the CDK's parser: Python's `strptime` and `strftime` ([`strptime`], [`strftime`])
 //! with a few whole formats of its own. [`iso`] holds what dateutil and isodate read.
 
 pub mod delta;

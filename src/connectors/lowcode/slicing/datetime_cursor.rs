@@ -147,7 +147,7 @@ impl DatetimeCursor {
     /// The slices, one at a time.
     ///
     /// # Errors
-    /// As [`DatetimeCursor::end`].
+    /// As `DatetimeCursor::end`.
     pub fn intervals(&self, at: &At<'_>) -> Result<Intervals, Failed> {
         let upper = self.end(at)?;
         let lower = self.clamping.clamp(&self.start)?;
@@ -208,7 +208,7 @@ impl DatetimeCursor {
     /// Whether the record lies in the cursor's interval; one without a readable cursor value does.
     ///
     /// # Errors
-    /// As [`DatetimeCursor::end`]; a record that is no dict.
+    /// As `DatetimeCursor::end`; a record that is no dict.
     pub fn should_be_synced(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
         let Some(time) = self.value_of(record)? else { return Ok(true) };
         let time = time.epoch_micros();

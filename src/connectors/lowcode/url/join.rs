@@ -96,7 +96,7 @@ fn split(url: &str, scheme: &str) -> Result<Parts, Failed> {
 /// `urljoin(base, url)`: an absolute `url` wins.
 ///
 /// # Errors
-/// As [`Parts::parse`].
+/// As `Parts::parse`.
 pub fn urljoin(base: &str, url: &str) -> Result<String, Failed> {
     if base.is_empty() {
         return Ok(url.to_owned());
