@@ -59,7 +59,7 @@ fn prepare(home: &Path, shop: &Shop, count: usize) -> Measured<()> {
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml"), home.join("policy/manifests/shop.yaml"))?;
     let policy = format!(
         "version: 1\nallowlist: [shop]\nnetwork: {{allow_private: [127.0.0.0/8]}}\nmanifests: {{dir: \"{}\"}}\n\
-         caps: {{default: {{per_second: 1000000, burst: 1000000, per_day: 10000000, concurrency: {CONCURRENCY}}}}}\n\
+         caps: {{families: {{shop: {{per_second: 100000, burst: 100000, per_day: 10000000, concurrency: {CONCURRENCY}}}}}}}\n\
          reconcile: {{concurrency: {CONCURRENCY}, resync: 1h}}\n",
         home.join("policy/manifests").display()
     );
