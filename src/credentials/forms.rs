@@ -168,7 +168,7 @@ fn lower_escapes(text: &str) -> String {
     text.chars().map(lower).collect()
 }
 
-/// JSON as writers that keep to ASCII write it, with everything else as `\uXXXX`.
+/// JSON as writers that keep to ASCII write it, with everything else as `\u` and four digits.
 fn ascii_json(value: &str) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
     let mut text = String::with_capacity(json.len());

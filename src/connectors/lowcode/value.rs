@@ -207,6 +207,29 @@ pub fn str_repr(text: &str, out: &mut String) {
     out.push(quote);
 }
 
+/// A string as Python's `json.dumps` writes it: ASCII only.
+pub fn str_json(text: &str, out: &mut String) {
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            ' '..='~' => out.push(char),
+            other => {
+                for unit in other.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out.push('"');
+}
+
 /// Python's `==`: numbers compare by value, `True == 1`; dicts regardless of order.
 impl PartialEq for Value {
     fn eq(&self, other: &Value) -> bool {

@@ -227,7 +227,7 @@ impl Reader<'_> {
         Ok(char)
     }
 
-    /// `\uXXXX`, or two of them. Half a pair, which Python keeps, has no place in Rust's text: it becomes U+FFFD.
+    /// `\u` with four digits, or two of them. Half a pair, which Python keeps, has no place in Rust's text: it becomes U+FFFD.
     fn unicode(&mut self) -> Result<char, JsonError> {
         let Some(high) = self.unit(self.at + 1) else { return self.error("an escape without four digits") };
         self.at += 5;

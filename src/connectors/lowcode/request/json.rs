@@ -1,8 +1,7 @@
 //! JSON as Python's `json.dumps` writes it: `", "` and `": "`, ASCII only.
 
 use crate::connectors::lowcode::error::Failed;
-use crate::connectors::lowcode::value::{Value, float_repr};
-use std::fmt::Write;
+use crate::connectors::lowcode::value::{Value, float_repr, str_json};
 
 /// The separators of a text.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +38,7 @@ fn write(value: &Value, style: Style, out: &mut String) -> Result<(), Failed> {
             let message = format!("Out of range float values are not JSON compliant: {}", float_repr(*float));
             return Err(Failed::system("InvalidJSONError", message));
         }
-        Value::Str(text) => write_str(text, out),
+        Value::Str(text) => str_json(text, out),
         Value::List(list) => {
             out.push('[');
             for (index, item) in list.iter().enumerate() {
@@ -52,7 +51,7 @@ fn write(value: &Value, style: Style, out: &mut String) -> Result<(), Failed> {
             out.push('{');
             for (index, (key, item)) in dict.iter().enumerate() {
                 out.push_str(if index > 0 { style.comma } else { "" });
-                write_str(key, out);
+                str_json(key, out);
                 out.push_str(style.colon);
                 write(item, style, out)?;
             }
@@ -60,27 +59,4 @@ fn write(value: &Value, style: Style, out: &mut String) -> Result<(), Failed> {
         }
     }
     Ok(())
-}
-
-fn write_str(text: &str, out: &mut String) {
-    out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            ' '..='~' => out.push(char),
-            other => {
-                let mut units = [0; 2];
-                for unit in other.encode_utf16(&mut units) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
-            }
-        }
-    }
-    out.push('"');
 }

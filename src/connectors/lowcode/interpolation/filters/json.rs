@@ -4,7 +4,7 @@ use super::super::args::Args;
 use super::super::object::{Key, Obj, type_error};
 use super::super::ops::{items, length, too_large};
 use super::super::{EvalError, access};
-use crate::connectors::lowcode::value::float_repr;
+use crate::connectors::lowcode::value::{float_repr, str_json};
 
 pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
     let mut out = String::new();
@@ -49,7 +49,7 @@ impl Writer {
             Obj::Int(int) => out.push_str(&int.to_string()),
             Obj::Big(digits) => out.push_str(digits),
             Obj::Float(float) => out.push_str(&float_json(*float)),
-            Obj::Str(text) | Obj::Markup(text) => string(text, out),
+            Obj::Str(text) | Obj::Markup(text) => str_json(text, out),
             it if it.is_dict() => self.dict(it, out, depth)?,
             it if it.is_list() || matches!(it, Obj::Tuple(_)) => {
                 let all = items(it)?;
@@ -82,7 +82,7 @@ impl Writer {
                 (Obj::Float(float), _) => float_json(*float),
                 _ => return type_error("keys must be str, int, float, bool or None"),
             };
-            string(&name, out);
+            str_json(&name, out);
             out.push_str(": ");
             self.write(&access::dict_get(dict, key)?.unwrap_or(Obj::None), out, depth + 1)?;
         }
@@ -120,27 +120,4 @@ fn float_json(float: f64) -> String {
     } else {
         float_repr(float)
     }
-}
-
-/// A JSON string, ASCII only.
-fn string(text: &str, out: &mut String) {
-    out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\x08' => out.push_str("\\b"),
-            '\x0c' => out.push_str("\\f"),
-            ' '..='\x7e' => out.push(char),
-            other => {
-                for unit in other.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    out.push('"');
 }
