@@ -93,7 +93,7 @@ async fn days_are_written_in_blocks_and_never_exceeded() {
     // A lowered cap holds for what is left of the block, too.
     world.cap.per_day = 25;
     assert_eq!(world.session().local("data.csv").await.unwrap_err().class, Class::Throttled);
-    assert_eq!([0, 1, 49, 100, 500, 1_000_000].map(block_size), [1, 1, 1, 2, 10, 10]);
+    assert_eq!([0, 1, 49, 100, 500, 2000, 50_000, 1_000_000].map(block_size), [1, 1, 1, 2, 10, 10, 50, 100]);
 }
 
 #[tokio::test]
