@@ -6,7 +6,7 @@ use crate::model::{Class, Failure};
 use crate::policy::{Network, Policy, SafeMode};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How long name, connection and TLS may take together, at most.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -21,9 +21,23 @@ pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
 /// Clients of policies that are no longer in force are dropped beyond this many.
 const KEPT: usize = 8;
 
+/// Connections to one host that are kept open between calls: as many as attempts may run at a time by default,
+/// so that a host that serves many connections is not dialled anew for each call.
+const IDLE: usize = 64;
+
+/// What a client was built from.
+#[derive(Clone, PartialEq)]
+struct Ground {
+    network: Network,
+    connect: Duration,
+    /// Size and time of the file of authorities: a changed one makes a new client, without a restart.
+    file: Option<(u64, Option<SystemTime>)>,
+    tls: bool,
+}
+
 /// The clients in use, the newest last.
 #[derive(Default)]
-pub struct Clients(Mutex<Vec<(String, reqwest::Client)>>);
+pub struct Clients(Mutex<Vec<(Ground, reqwest::Client)>>);
 
 impl Clients {
     /// The client for the network part of `policy`. One that will only speak `http:` (`tls` is false) does without
@@ -35,25 +49,25 @@ impl Clients {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
         // A proxy may be spoken to by TLS.
         let tls = tls || network.proxy.is_some();
-        let file = version(network.ca_file.as_deref());
-        let key = format!("{network:?}|{connect:?}|{file}|{tls}");
+        let file = network.ca_file.as_deref().and_then(version);
+        let same =
+            |known: &Ground| known.network == *network && known.connect == connect && known.file == file && known.tls == tls;
         let mut all = locked(&self.0);
-        if let Some((_, client)) = all.iter().find(|(known, _)| *known == key) {
+        if let Some((_, client)) = all.iter().find(|(known, _)| same(known)) {
             return Ok(client.clone());
         }
         let client = build(network, connect, lookup, tls)?;
         if all.len() >= KEPT {
             all.remove(0);
         }
-        all.push((key, client.clone()));
+        all.push((Ground { network: network.clone(), connect, file, tls }, client.clone()));
         Ok(client)
     }
 }
 
-/// A changed file of authorities makes a new client, without a restart.
-fn version(file: Option<&Path>) -> String {
-    let meta = file.and_then(|file| std::fs::metadata(file).ok());
-    meta.map(|meta| format!("{}|{:?}", meta.len(), meta.modified().ok())).unwrap_or_default()
+fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {
+    let meta = std::fs::metadata(file).ok()?;
+    Some((meta.len(), meta.modified().ok()))
 }
 
 fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<reqwest::Client, Failure> {
@@ -75,7 +89,7 @@ fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, tls: bo
             .referer(false)
             .connect_timeout(connect)
             .pool_idle_timeout(Duration::from_secs(20))
-            .pool_max_idle_per_host(4)
+            .pool_max_idle_per_host(IDLE)
             .dns_resolver(Arc::new(guarded));
         match &proxy {
             Some((proxy, _)) => builder.proxy(proxy.clone()),
