@@ -1,6 +1,6 @@
 use super::super::{RegistryError, lock};
 use super::rig::{Rig, accepted, document, intent, outcome, under};
-use crate::egress::DayBudget;
+use crate::egress::{DayBudget, Fund};
 use crate::model::ledger::Why;
 use crate::model::{Origin, Scope};
 use futures_util::future::join_all;
@@ -109,6 +109,48 @@ async fn takers_at_once_never_get_more_than_the_day_allows() {
     assert_eq!(registry.take("other.acme.example", 20_000, 5, 70).await, Ok(5));
     assert_eq!(registry.take("api.acme.example", 20_001, 80, 70).await, Ok(70), "the next day starts anew");
     assert_eq!(registry.take("api.acme.example", 20_001, u64::MAX, u64::MAX).await, Ok(i64::MAX as u64 - 70));
+}
+
+#[tokio::test]
+async fn beginnings_at_once_are_never_granted_more_than_the_day_allows() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    let names: Vec<String> = (0..20).map(|number| format!("db{number}")).collect();
+    let ids = join_all(names.iter().map(|name| accepted(&registry, name))).await;
+    let fund = |account: &str| Fund { account: account.to_string(), day: 20_000, wanted: 10, limit: 55 };
+    let funds = || vec![fund("api.acme.example"), fund("other.acme.example")];
+    let begin = |id| registry.begin_funded(id, under(Why::New, Scope::Full, 1), funds());
+    let granted: Vec<Vec<u64>> = join_all(ids.iter().map(|id| begin(*id))).await.into_iter().map(|one| one.unwrap().1).collect();
+    for account in 0..2 {
+        assert_eq!(granted.iter().map(|one| one[account]).sum::<u64>(), 55);
+    }
+    assert_eq!(registry.take("api.acme.example", 20_000, 1, 55).await, Ok(0), "what a beginning was granted is spent");
+    registry.close().await;
+    let registry = rig.open();
+    assert_eq!(registry.take("other.acme.example", 20_000, 1, 55).await, Ok(0), "also after a restart");
+}
+
+/// A reader of the file alone sees what was merged into it.
+#[tokio::test]
+async fn a_log_that_nobody_adds_to_is_merged_into_the_file() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    let documents = (0..400).map(|number| document(&format!("db{number}"), "")).collect();
+    registry.accept(documents).await.unwrap();
+    let uri = format!("file:{}?immutable=1", rig.path().display());
+    let merged = || {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
+        let rows = rusqlite::Connection::open_with_flags(&uri, flags)
+            .and_then(|db| db.query_row("SELECT count(*) FROM ledger", [], |row| row.get::<_, u64>(0)));
+        rows.unwrap_or(0)
+    };
+    assert!(merged() < 400, "the rows stand in the log first");
+    let since = std::time::Instant::now();
+    while merged() < 400 {
+        assert!(since.elapsed() < std::time::Duration::from_secs(30), "{} rows were merged", merged());
+        std::thread::yield_now();
+    }
+    assert_eq!(rig.rows(), 400);
 }
 
 #[tokio::test]
