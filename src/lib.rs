@@ -7,6 +7,7 @@
 //! - [`model`]: the words. A value is made once and carried by the rest. Pure.
 //! - [`clock`]: the one seam for wall time.
 //! - [`fault`]: where a debug build can be told to die, for the scenarios; nothing in a release build.
+//! - [`memory`]: what a burst of work leaves behind goes back to the system.
 //! - [`policy`]: the git-reviewed file: text to a policy or to every problem. Pure.
 //! - [`credentials`]: from a locator to a secret, and the secret's way out of every text.
 //! - [`world`]: the fold over the ledger: what is desired, what was observed. Pure.
@@ -43,6 +44,8 @@
 //! `model/mod.rs`, `model/ledger.rs`, `world.rs`, `plan.rs`, `pipeline/mod.rs`, `reconcile/run.rs`; then
 //! `registry/writer.rs` for how facts get to disk, and `connectors/mod.rs` for what a source looks like.
 
+#![deny(unsafe_code)]
+
 pub mod cli;
 pub mod clock;
 pub mod connectors;
@@ -53,6 +56,7 @@ pub mod fault;
 pub mod funnel;
 pub mod gate;
 pub mod intake;
+pub mod memory;
 pub mod model;
 pub mod pipeline;
 pub mod plan;

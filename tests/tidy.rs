@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Modules of one line may not import each other either.
 const LAYERS: [&[&str]; 16] = [
     &["model"],
-    &["clock", "fault", "policy", "credentials", "world", "gate", "intake"],
+    &["clock", "fault", "memory", "policy", "credentials", "world", "gate", "intake"],
     &["funnel"],
     &["plan"],
     &["report"],

@@ -120,13 +120,16 @@ impl Writer {
         }
     }
 
-    /// The next command; while there is none, the log is merged.
+    /// The next command; while there is none, the log is merged and memory of the burst is given back.
     fn next(&mut self, inbox: &mpsc::Receiver<Command>) -> Option<Command> {
         if self.unmerged >= MERGE_ROWS {
             match inbox.recv_timeout(IDLE) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.merge(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.merge();
+                    crate::memory::give_back();
+                }
             }
         }
         inbox.recv().ok()

@@ -1,0 +1,32 @@
+//! Puts the code that `aam lowcode` runs into one place of the released binary.
+//!
+//! The command lives for milliseconds, and most of its memory is pages of code: the system maps sixteen of
+//! them around each one that is touched. Spread over the whole binary its 2,000 functions touch two thirds
+//! of it; side by side they are 4 MB. `functions` lists them by their mangled names, without the hash at the
+//! end, so that the list outlives a change of versions; a name that is gone is skipped, a new function lies
+//! where it would have lain anyway. `scripts/layout/record.sh` makes the list anew.
+//!
+//! Relative relocations are packed for the same reason: the loader reads a few kilobytes in place of one megabyte.
+
+use std::path::PathBuf;
+use std::{env, fs};
+
+fn main() {
+    println!("cargo:rerun-if-changed=scripts/layout/functions");
+    println!("cargo:rerun-if-changed=scripts/layout/build.rs");
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    // There, and only there, the toolchain brings the linker that this was measured with.
+    let known = is("CARGO_CFG_TARGET_ARCH", "x86_64") && is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu");
+    let Some(folder) = env::var_os("OUT_DIR").map(PathBuf::from).filter(|_| known && is("PROFILE", "release")) else {
+        return;
+    };
+    let functions = fs::read_to_string("scripts/layout/functions").unwrap_or_default();
+    // Rarely taken paths stand in `.text.unlikely.NAME`.
+    let sections: String = functions.lines().map(|name| format!("    *(.text*.{name})\n")).collect();
+    let script = format!("SECTIONS\n{{\n  .text.lowcode :\n  {{\n{sections}  }}\n}}\nINSERT BEFORE .text;\n");
+    let path = folder.join("layout.ld");
+    if fs::write(&path, script).is_ok() {
+        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", path.display());
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
+}
