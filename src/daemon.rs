@@ -51,7 +51,9 @@ pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result
 /// The file's policy, or the last accepted one with the file's problems beside it.
 fn start_policy(paths: &Paths, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
     let (_, file, _) = look::read_policy(&paths.policy);
-    let mut last = registry.reader().last_policy()?.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
+    let known = registry.world().policy;
+    let text = known.map_or(Ok(None), |(_, seq)| registry.reader().body(seq))?;
+    let mut last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
     if let Some(policy) = &mut last {
         manifests::attach(policy);
     }
