@@ -5,7 +5,10 @@
 
 use super::problem::Step;
 use super::value::{Dict, Value, float_repr};
+use fancy_regex::Regex;
+use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 
 /// Steps of one validation: a schema may refer to itself.
 const STEPS: usize = 200_000;
@@ -282,11 +285,25 @@ fn quoted(text: &str) -> String {
 }
 
 /// Python's `re.search`; a pattern that cannot be read matches all.
+/// Patterns that a thread keeps compiled; compiling one takes longer than all the rest of a check.
+const KEPT: usize = 64;
+
+thread_local! {
+    /// None: it does not compile.
+    static COMPILED: RefCell<HashMap<String, Option<Regex>>> = RefCell::new(HashMap::new());
+}
+
+/// A pattern that does not compile finds everything.
 fn search(pattern: &str, text: &str) -> bool {
-    // Python's `$` also matches before a last line break, and `\Z` is its end of text.
-    let pattern = pattern.replace("\\Z", "\\z");
-    fancy_regex::Regex::new(&pattern).is_ok_and(|regex| regex.is_match(text).unwrap_or(true))
-        || fancy_regex::Regex::new(&pattern).is_err()
+    COMPILED.with_borrow_mut(|kept| {
+        if kept.len() >= KEPT && !kept.contains_key(pattern) {
+            kept.clear();
+        }
+        // Python's `$` also matches before a last line break, and `\Z` is its end of text.
+        let compiled = || Regex::new(&pattern.replace("\\Z", "\\z")).ok();
+        let known = kept.entry(pattern.to_owned()).or_insert_with(compiled);
+        known.as_ref().is_none_or(|regex| regex.is_match(text).unwrap_or(true))
+    })
 }
 
 fn is_type(instance: &Value, types: &Value) -> bool {

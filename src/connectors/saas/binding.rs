@@ -126,6 +126,15 @@ impl Source {
         calls
     }
 
+    /// The POSTs of an attempt; none where `id` or the credential does not bind.
+    #[must_use]
+    pub fn posts(&self, id: &str, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Posts {
+        match self {
+            Source::Own(own) => own.posts(),
+            Source::Family { .. } => self.bind(id, credential, clock).map(|binding| binding.posts).unwrap_or_default(),
+        }
+    }
+
     /// Binds `id` with the credential.
     ///
     /// # Errors

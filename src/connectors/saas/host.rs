@@ -10,6 +10,7 @@ use crate::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose
 use crate::credentials::{Secret, redact};
 use crate::egress::{Answer, Method, Post, Request, Session};
 use crate::model::{Class, Failure};
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +31,7 @@ const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host
 pub struct Kept {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
     pub url: String,
 }
 
@@ -81,7 +82,7 @@ pub struct SessionHost {
     session: Session,
     clock: Arc<dyn Clock>,
     rules: Rules,
-    kept: Mutex<BTreeMap<String, Kept>>,
+    kept: Mutex<BTreeMap<String, Arc<Kept>>>,
 }
 
 impl SessionHost {
@@ -92,15 +93,15 @@ impl SessionHost {
 
     /// The last answer that `stream` got.
     #[must_use]
-    pub fn kept(&self, stream: &str) -> Option<Kept> {
+    pub fn kept(&self, stream: &str) -> Option<Arc<Kept>> {
         self.locked().get(stream).cloned()
     }
 
     /// The answer that made `stream` fail with `status`: its own, or the last one, which a token call of it got.
     #[must_use]
-    pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Kept> {
+    pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Arc<Kept>> {
         let all = self.locked();
-        let fits = |kept: &&Kept| status.is_none_or(|status| kept.status == status);
+        let fits = |kept: &&Arc<Kept>| status.is_none_or(|status| kept.status == status);
         all.get(stream).filter(fits).or_else(|| all.get(LAST).filter(fits)).cloned()
     }
 
@@ -116,7 +117,7 @@ impl SessionHost {
         self.session.later(wait, words)
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Kept>> {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Kept>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,10 +207,12 @@ impl SessionHost {
     }
 
     fn keep(&self, stream: String, answer: &Answer) {
-        let body = answer.body.get(..KEPT).unwrap_or(&answer.body).to_vec();
+        // A copy of the beginning: a slice would hold the whole answer.
+        let body = answer.body.get(..KEPT).map_or_else(|| answer.body.clone(), Bytes::copy_from_slice);
         let kept = Kept { status: answer.status, headers: answer.headers.clone(), body, url: answer.url.to_string() };
+        let kept = Arc::new(kept);
         let mut all = self.locked();
-        all.insert(LAST.to_string(), kept.clone());
+        all.insert(LAST.to_string(), Arc::clone(&kept));
         all.insert(stream, kept);
     }
 }

@@ -25,7 +25,6 @@ use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::model::{Failure, Posts};
 use crate::policy::Policy;
-use binding::Binding;
 use futures_util::future::BoxFuture;
 use limits::Windows;
 use std::sync::Arc;
@@ -78,12 +77,6 @@ struct Served {
     windows: Arc<Windows>,
 }
 
-impl Served {
-    fn binding(&self, resource_id: &str, credential: Option<&Credential>) -> Result<Binding, Failure> {
-        self.source.bind(resource_id, credential, &self.clock)
-    }
-}
-
 impl Engine for Served {
     fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
         self.source.accepts(resource_id)
@@ -102,12 +95,12 @@ impl Engine for Served {
     }
 
     fn posts(&self, resource_id: &str, _policy: &Policy, credential: Option<&Credential>) -> Posts {
-        self.binding(resource_id, credential).map(|binding| binding.posts).unwrap_or_default()
+        self.source.posts(resource_id, credential, &self.clock)
     }
 
     fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
         Box::pin(async move {
-            let binding = self.binding(&target.resource_id, target.credential.as_ref())?;
+            let binding = self.source.bind(&target.resource_id, target.credential.as_ref(), &self.clock)?;
             open::open(binding, target, Arc::clone(&self.clock), Arc::clone(&self.windows)).await
         })
     }

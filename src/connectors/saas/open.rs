@@ -21,7 +21,7 @@ use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Streams that one tiny sync asks at most.
@@ -35,6 +35,9 @@ struct Resource {
     binding: Binding,
     host: SessionHost,
     bounds: Limits,
+    /// What was built of the manifest, by the names of the streams (none: all): the steps share it, and with it the
+    /// tokens that it got.
+    built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
 }
 
 /// Opens the resource: the probe's answer must name what the resource id names.
@@ -55,7 +58,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(target.session, clock, rules);
-    let resource = Resource { binding, host, bounds };
+    let resource = Resource { binding, host, bounds, built: Mutex::default() };
     spec::validate_config(&resource.binding.manifest, &resource.binding.config).map_err(|failed| resource.failure("", failed))?;
     let (identity, privilege) = resource.met().await?;
     Ok(Opened { connector: Box::new(resource), identity, privilege })
@@ -74,12 +77,27 @@ impl Resource {
     }
 
     /// The streams called `names`.
-    fn named(&self, names: &[String]) -> Result<Source, Failure> {
+    fn named(&self, names: &[String]) -> Result<Arc<Source>, Failure> {
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
         let built = Source::build_named(&self.context(), names).map_err(|failed| self.failure("", failed))?;
-        built.ok_or_else(|| {
+        let built = built.ok_or_else(|| {
             let title = format!("the manifest of {} has no stream {}", self.binding.title, names.join(", "));
             Failure::new(Class::Misconfigured, title, "name a stream of the manifest")
-        })
+        })?;
+        Ok(self.keep(names, built))
+    }
+
+    fn known(&self, names: &[String]) -> Option<Arc<Source>> {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.iter().find(|(of, _)| of == names).map(|(_, source)| Arc::clone(source))
+    }
+
+    fn keep(&self, names: &[String], source: Source) -> Arc<Source> {
+        let source = Arc::new(source);
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).push((names.to_vec(), Arc::clone(&source)));
+        source
     }
 
     /// At most `most` records of `stream`, slice after slice.
@@ -101,7 +119,7 @@ impl Resource {
     }
 
     /// The first record of the stream `name`, and the answer that it came in.
-    async fn probe(&self, name: &str) -> Result<(Json, Option<Kept>), Failure> {
+    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<Kept>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
         let found = self.read(&self.run(), stream, 1).await?;
@@ -141,7 +159,7 @@ impl Resource {
         }
         evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
         let privilege = match binding.privilege {
-            Some(rules) => privilege::verdict(rules, grants(rules, kept.as_ref(), &record).as_deref()),
+            Some(rules) => privilege::verdict(rules, grants(rules, kept.as_deref(), &record).as_deref()),
             None => Privilege::Unknown { reason: "a manifest of one's own does not say how to ask for grants".to_string() },
         };
         Ok((evidence, privilege))
@@ -151,7 +169,9 @@ impl Resource {
     async fn checked(&self) -> Result<Evidence, Failure> {
         let names = &self.binding.health;
         let source = match names.is_empty() {
-            true => Source::build_first(&self.context(), &self.run(), 1).await.map_err(|failed| self.failure("", failed))?,
+            true => {
+                Arc::new(Source::build_first(&self.context(), &self.run(), 1).await.map_err(|failed| self.failure("", failed))?)
+            }
             false => self.named(names)?,
         };
         let run = self.run();
@@ -219,11 +239,16 @@ impl Resource {
         Some(self.host.later(wait, &failure.detail))
     }
 
-    async fn streams(&self) -> Result<Source, Failure> {
-        match self.binding.streams.is_empty() {
-            true => Source::build_all(&self.context(), &self.run()).await.map_err(|failed| self.failure("", failed)),
-            false => self.named(&self.binding.streams),
+    async fn streams(&self) -> Result<Arc<Source>, Failure> {
+        let names = &self.binding.streams;
+        if !names.is_empty() {
+            return self.named(names);
         }
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
+        let all = Source::build_all(&self.context(), &self.run()).await.map_err(|failed| self.failure("", failed))?;
+        Ok(self.keep(names, all))
     }
 
     async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {

@@ -140,6 +140,12 @@ impl Own {
         hosts.into_iter().next().unwrap_or_else(|| shown(id))
     }
 
+    /// The POSTs that the policy lists.
+    #[must_use]
+    pub fn posts(&self) -> Posts {
+        Posts { list: format!("manifests.sources.{}.posts in the policy", self.name), rules: self.rules.posts.clone() }
+    }
+
     /// Binds `id`; without a credential for the plan only.
     ///
     /// # Errors
@@ -180,10 +186,7 @@ impl Own {
             resource: shown(id),
             least_privilege: self.least_privilege.to_string(),
             account: origins.iter().next().cloned().unwrap_or_else(|| shown(id)),
-            posts: Posts {
-                list: format!("manifests.sources.{}.posts in the policy", self.name),
-                rules: self.rules.posts.clone(),
-            },
+            posts: self.posts(),
             limits: Vec::new(),
             streams: Vec::new(),
             health: check,
