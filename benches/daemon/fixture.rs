@@ -31,7 +31,7 @@ impl Fixture {
     pub fn of_known(count: usize) -> Measured<Fixture> {
         let fixture = Fixture::empty(count, "slack")?;
         for number in 0..count {
-            let text = intent("slack", &format!("team-{number}"), Some("env:AAM_BENCH_NOT_SET"));
+            let text = intent("slack", &format!("workspace_T{number:06}"), Some("env:AAM_BENCH_NOT_SET"));
             fs::write(fixture.intents().join(name(number)), text)?;
         }
         Ok(fixture)
@@ -51,7 +51,7 @@ impl Fixture {
     pub fn resync(&self, pace: &str) -> Measured<()> {
         let digest = Digest::of(TOKEN.as_bytes());
         let policy = format!(
-            "version: 1\nallowlist: [{}]\nfiles: {{roots: [\"{}\"]}}\nreconcile: {{resync: {pace}}}\n\
+            "version: 1\nallowlist: [{}]\nfiles: {{roots: [\"{}\"]}}\nreconcile: {{resync: {pace}, concurrency: 256}}\n\
              recheck: {{health: 24h, drift: 24h, awaiting_credentials: 24h}}\n\
              api: {{tokens: [{{name: bench, sha256: \"{digest}\", scopes: [\"registry:read\"], namespaces: [autonomy]}}]}}\n",
             self.allowlist,

@@ -3,7 +3,8 @@
 //!
 //! | figure | measured | baseline | ratio |
 //! |---|---|---|---|
-//! | onboard | `aam once`, empty registry, half SQLite files and half CSV files, until all are ACTIVE; wall time of the whole process | one thread: the same reads (open, count the schema, table info, 20 rows; open, header, 20 rows), then the commits on an SQLite file with WAL and `synchronous=FULL` that an ungrouped writer needs: accepted, begun, finished, each one row of about the ledger's size in a transaction of its own | measured / baseline |
+//! | onboard | `aam once`, empty registry, half SQLite files and half CSV files, until all are ACTIVE, `reconcile.concurrency` 256; wall time of the whole process | one thread: the same reads (open, count the schema, table info, 20 rows; open, header, 20 rows), then the commits on an SQLite file with WAL and `synchronous=FULL` that an ungrouped writer needs: accepted, begun, finished, each one row of about the ledger's size in a transaction of its own | measured / baseline |
+//! | onboard, a commit each | the same run | the same reads, then one commit for each intent | measured / baseline |
 //! | onboard, grouped | the same run | the same reads, then only as many commits as the daemon really made (it logs them), the same rows spread over them | measured / baseline |
 //! | pass | the daemon's own time of one look at the intents folder in which nothing changed (log line `looked`), policy and plan included; median of nine, with `reconcile.resync` at 1 s | `find intents -type f -printf '%s %T@\n'` to a pipe that is thrown away, median | measured / baseline |
 //! | save | from before the rename of a new intent into the folder until the API says ACTIVE, polled | the source's own time: the same reads done by a plain call; it is added to the aim | the p99 itself |

@@ -18,7 +18,7 @@ const ROWS: usize = 4;
 /// Runs both and leaves a registry in which all are ACTIVE.
 pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
     let runs = if wanted("onboard") { RUNS } else { 1 };
-    let (mut ours, mut reads, mut plain, mut grouped, mut commits) = (vec![], vec![], vec![], vec![], 0);
+    let (mut ours, mut reads, mut plain, mut single, mut grouped, mut commits) = (vec![], vec![], vec![], vec![], vec![], 0);
     for run in 0..runs {
         let last = run + 1 == runs;
         let registry = fixture.registry(if last { LEFT } else { "spare" });
@@ -32,6 +32,7 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
             // Tens of thousands of syncs one after the other: once is long enough.
             if run == 0 {
                 plain.push(commit(fixture, COMMITS * fixture.count)?);
+                single.push(commit(fixture, fixture.count)?);
             }
             grouped.push(commit(fixture, commits.max(1))?);
         }
@@ -44,6 +45,7 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
         let figure = format!("onboard {} files", fixture.count);
         let ungrouped = COMMITS * fixture.count;
         add(table, &figure, ours, median(&reads), median(&plain), ungrouped);
+        add(table, &format!("{figure}, a commit each"), ours, median(&reads), median(&single), fixture.count);
         add(table, &format!("{figure}, grouped commits"), ours, median(&reads), median(&grouped), commits);
     }
     Ok(())
