@@ -81,6 +81,30 @@ fn the_policy_decides_where_calls_go() {
     assert_eq!(shop.take_seen(), Vec::<String>::new());
 }
 
+/// The list is that of the source type that the file is called after, as in the daemon.
+#[test]
+fn a_post_is_sent_only_if_the_policy_lists_it_for_this_manifest() {
+    let shop = Shop::open();
+    let place = place(&shop, "ok");
+    let manifest = std::fs::read_to_string(MANIFEST).unwrap().replace("http_method: GET", "http_method: POST");
+    place.replace("post_shop.yaml", manifest.as_bytes());
+    let check = ["lowcode", "check", "--manifest", "post_shop.yaml", "--config", "config.json"];
+    let refused = place.run(&check);
+    let status = &kinds(&messages(&refused), "CONNECTION_STATUS")[0]["connectionStatus"];
+    let words = status["message"].as_str().unwrap();
+    assert!(words.contains("is not on the list of read-only POSTs"), "{words}");
+    assert!(words.contains("manifests.sources.post_shop"), "{words}");
+    assert_eq!(shop.take_seen(), Vec::<String>::new());
+    let listed =
+        format!("{{url: \"{}/ok/v1/customers\", why: a list, query: {{limit: any, offset: any}}, body: none}}", shop.url);
+    place.write_policy(&format!("manifests: {{dir: ., sources: {{post_shop: {{posts: [{listed}]}}}}}}\n"));
+    let sent = place.run(&check);
+    let status = &kinds(&messages(&sent), "CONNECTION_STATUS")[0]["connectionStatus"];
+    assert_eq!(status["status"], "SUCCEEDED", "{status}");
+    let seen = shop.take_seen();
+    assert!(seen.iter().all(|call| call.starts_with("POST /ok/v1/customers?limit=5 ")) && seen.len() == 1, "{seen:?}");
+}
+
 #[test]
 fn a_link_that_leaves_the_manifests_hosts_is_not_followed() {
     let (shop, other) = (Shop::open(), Shop::open());

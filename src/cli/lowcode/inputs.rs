@@ -73,6 +73,11 @@ impl Inputs {
         })
     }
 
+    /// The name of the manifest's file without its ending: the source type that it is in the policy's folder.
+    pub fn source_type(&self) -> String {
+        Path::new(self.manifest.file()).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
     /// Where a read stops by itself.
     pub fn limits(&self) -> Limits {
         let bounds = &self.bounds;

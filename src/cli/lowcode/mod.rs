@@ -123,7 +123,11 @@ async fn online(
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let calm = Still(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
-    let origins = reading.origins();
+    // The file is called as the source type that it is in the daemon.
+    let source = inputs.source_type();
+    let listed = policy.manifests.source(&source);
+    let origins = if listed.hosts.is_empty() { reading.origins() } else { listed.hosts.iter().cloned().collect() };
+    let posts = posts::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds, (&source, &listed));
     let account = origins.iter().cloned().collect::<Vec<_>>().join(" ");
     let name = inputs.manifest.file().to_string();
     let caller = Caller {
@@ -132,7 +136,7 @@ async fn online(
         account: account.clone(),
         cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
         policy,
-        posts: Arc::new(posts::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds)),
+        posts: Arc::new(posts),
     };
     let rules = Rules {
         manner: Manner::Person,

@@ -1,22 +1,24 @@
-//! The exact list of POSTs of a manifest on the command line: the token calls of its OAuth components, nothing else.
+//! The exact list of POSTs of a manifest on the command line: the token calls of its OAuth components, and those that
+//! the policy lists for the source that the file is called after, as in the daemon. Nothing else.
 //!
 //! A token call changes nothing at the source but the token. Its address stands in the manifest, and its fields are
-//! those that the component sends; a POST for data stays refused.
+//! those that the component sends; any other POST is what a reviewed list says.
 
 use crate::connectors::lowcode::bounds::Bounds;
 use crate::connectors::lowcode::host::Host;
 use crate::connectors::lowcode::interpolation::{InterpolatedString, Scope};
 use crate::connectors::lowcode::value::Value;
 use crate::model::{Allowed, BodyRule, PostRule, Posts, Shape};
+use crate::policy::SourcePolicy;
 use std::collections::BTreeMap;
 use url::Url;
 
 /// What the fields are called where the component does not rename them.
 const FIELDS: [&str; 4] = ["grant_type", "client_id", "client_secret", "refresh_token"];
 
-/// The list of `manifest` under `config`.
-pub fn of(manifest: &Value, config: &Value, host: &dyn Host, bounds: &Bounds) -> Posts {
-    let mut rules = Vec::new();
+/// The list of `manifest` under `config`; the policy has `listed` for the source `name`.
+pub fn of(manifest: &Value, config: &Value, host: &dyn Host, bounds: &Bounds, (name, listed): (&str, &SourcePolicy)) -> Posts {
+    let mut rules = listed.posts.clone();
     let mut open = vec![manifest];
     while let Some(value) = open.pop() {
         match value {
@@ -32,7 +34,8 @@ pub fn of(manifest: &Value, config: &Value, host: &dyn Host, bounds: &Bounds) ->
             _ => {}
         }
     }
-    Posts { list: "the token_refresh_endpoint of the manifest's OAuth components".to_string(), rules }
+    let list = format!("posts in the policy's manifests.sources.{name}, or the token_refresh_endpoint of an OAuth component");
+    Posts { list, rules }
 }
 
 /// The call with its fields as a form, as JSON, and in the query.
@@ -82,7 +85,7 @@ mod tests {
         }}}]});
         let config = serde_json::json!({"site": "login.example.com"});
         let host = Still(crate::clock::of_process());
-        let posts = of(&manifest.into(), &config.into(), &host, &Bounds::default());
+        let posts = of(&manifest.into(), &config.into(), &host, &Bounds::default(), ("shop", &SourcePolicy::default()));
         assert!(posts.rules.iter().all(|rule| rule.url == "https://login.example.com/token"));
         let BodyRule::Form(shape) = &posts.rules[0].body else { panic!("no form") };
         let names: Vec<&str> = shape.keys().map(String::as_str).collect();
