@@ -3,6 +3,8 @@
 use super::ast::{Expr, Lit, Stmt};
 use super::{EvalError, Scope, eval, filters, jinja_tests, lexer, macros, parser, symbols};
 use crate::connectors::lowcode::value::Value;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Attributes of a dict that come before its keys; `x.items` is a method even where there is a key `items`.
@@ -36,14 +38,36 @@ enum Piece {
     Path(Arc<str>, Vec<Arc<str>>),
 }
 
+/// Templates that a thread keeps compiled: a manifest is built for each of a thousand connections.
+const KEPT: usize = 512;
+/// Longer ones are compiled each time.
+const KEPT_BYTES: usize = 1000;
+
+thread_local! {
+    static COMPILED: RefCell<HashMap<String, Code>> = RefCell::new(HashMap::new());
+}
+
 pub(super) fn compile(text: &str) -> Code {
-    Code(Arc::new(compiled(text)))
+    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
+        return Code(Arc::new(Inner::Plain(lexer::normalized(text))));
+    }
+    if text.len() > KEPT_BYTES {
+        return Code(Arc::new(compiled(text)));
+    }
+    COMPILED.with_borrow_mut(|kept| {
+        if let Some(code) = kept.get(text) {
+            return code.clone();
+        }
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        let code = Code(Arc::new(compiled(text)));
+        kept.insert(text.to_owned(), code.clone());
+        code
+    })
 }
 
 fn compiled(text: &str) -> Inner {
-    if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
-        return Inner::Plain(lexer::normalized(text));
-    }
     let body = match parser::parse(text) {
         Ok(body) => body,
         Err(error) => return Inner::Broken(error),
