@@ -1,7 +1,7 @@
 //! Memory that a burst of work leaves behind.
 //!
-//! glibc keeps freed memory for later. After ten thousand attempts that is half of what the process holds,
-//! and the next such burst may be weeks away.
+//! glibc keeps freed memory for later. After a hundred thousand intents that was a third of what the process
+//! held, and the next such burst may be weeks away.
 
 /// Gives free memory back to the system. Takes some milliseconds: call it when nothing waits.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -15,8 +15,11 @@ pub struct Queue {
 impl Queue {
     /// Takes a whole plan in place of everything before.
     pub fn replace(&mut self, plan: impl IntoIterator<Item = Item>) {
+        // What was there goes first: two plans of a hundred thousand need not be held at once.
+        self.order = BTreeMap::new();
+        self.due.clear();
         self.order = plan.into_iter().map(|item| ((item.due, item.connection), (item.why, item.scope))).collect();
-        self.due = self.order.keys().map(|(due, connection)| (*connection, *due)).collect();
+        self.due.extend(self.order.keys().map(|(due, connection)| (*connection, *due)));
     }
 
     /// Takes what the plan says of one connection in place of what it said before.

@@ -130,6 +130,7 @@ impl Loop {
             world.connections.get(&id).is_some_and(|known| known.retired.is_none() && !world.sealed.contains(&*known.namespace))
         });
         let same = policy.digest == self.ground.policy.digest && self.ground.covers(&world);
+        let mut whole = false;
         match self.planned.filter(|_| same).and_then(|seq| world.wished_after(seq)) {
             Some(wished) => {
                 for id in wished.union(&heals).filter(|id| !self.handle.checking(**id)) {
@@ -141,9 +142,14 @@ impl Loop {
                 self.ground = Ground::of(policy, &world);
                 let plan = plan::plan(&world, &self.ground, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
+                whole = true;
             }
         }
         self.planned = Some(world.seq);
+        drop(world);
+        if whole {
+            crate::memory::give_back();
+        }
     }
 
     /// Starts what is due, up to the policy's concurrency. Nothing starts while the registry cannot write.
