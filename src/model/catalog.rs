@@ -40,6 +40,26 @@ pub struct Stream {
 pub struct SkippedStream {
     pub name: String,
     pub reason: String,
+    /// The resource id, in a connection of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+}
+
+impl SkippedStream {
+    #[must_use]
+    pub fn new(name: impl Into<String>, reason: impl Into<String>) -> SkippedStream {
+        SkippedStream { name: name.into(), reason: reason.into(), resource: None }
+    }
+
+    /// Whether `stream`, known from before, may be this one. In a connection of several resources the namespace
+    /// begins with the resource id.
+    fn may_be(&self, stream: &Stream) -> bool {
+        let of_resource = |resource: &str| {
+            let rest = stream.namespace.as_deref().and_then(|namespace| namespace.strip_prefix(resource));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.name == stream.name && self.resource.as_deref().is_none_or(of_resource)
+    }
 }
 
 /// Airbyte's sync modes.
@@ -64,8 +84,14 @@ impl Catalog {
     #[must_use]
     pub fn sorted(mut self) -> Catalog {
         self.streams.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        self.skipped.sort_by(|a, b| a.name.cmp(&b.name));
+        self.skipped.sort_by(|a, b| (&a.resource, &a.name).cmp(&(&b.resource, &b.name)));
         self
+    }
+
+    /// Whether `stream`, known from before, may be among those that could not be described.
+    #[must_use]
+    pub fn skips(&self, stream: &Stream) -> bool {
+        self.skipped.iter().any(|skipped| skipped.may_be(stream))
     }
 
     /// The digest of the structure; row estimates and skip reasons are left out.
@@ -91,7 +117,7 @@ impl Catalog {
             let name = full_name(stream);
             match after.get(key) {
                 Some(now) => columns(&name, stream, now, &mut drift),
-                None if self.truncated || self.skipped.iter().any(|skipped| skipped.name == stream.name) => {}
+                None if self.truncated || self.skips(stream) => {}
                 None => drift.breaking.push(format!("stream {name} is gone")),
             }
         }
@@ -178,8 +204,17 @@ mod tests {
         assert_eq!(after.drift_from(&before), Drift::default());
         assert_eq!(before.drift_from(&after), Drift::default(), "it may have been there before");
         after.truncated = false;
-        after.skipped.push(SkippedStream { name: "u".to_string(), reason: "denied".to_string() });
+        after.skipped.push(SkippedStream::new("u", "denied"));
         assert_eq!(after.drift_from(&before), Drift::default());
+    }
+
+    #[test]
+    fn what_one_resource_skips_hides_nothing_of_another() {
+        let before =
+            of(vec![stream(Some("db-1"), "t", &[]), stream(Some("db-2/public"), "t", &[]), stream(Some("db-20"), "t", &[])]);
+        let mut after = of(vec![]);
+        after.skipped.push(SkippedStream { resource: Some("db-2".to_string()), ..SkippedStream::new("t", "denied") });
+        assert_eq!(after.drift_from(&before).breaking, ["stream db-1.t is gone", "stream db-20.t is gone"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::run::{self, Ran};
 use super::{Found, Job, Part};
 use crate::connectors::Bounds;
+use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
 use crate::policy::SafeMode;
 
@@ -47,7 +48,9 @@ pub(super) async fn discover(parts: &mut [Part], job: &Job, bounds: Bounds, foun
 /// Adds the streams of one resource; with several resources the resource id keeps names apart.
 fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
     whole.truncated |= part.truncated;
-    whole.skipped.extend(part.skipped.iter().cloned());
+    for skipped in &part.skipped {
+        whole.skipped.push(SkippedStream { resource: resource_id.map(str::to_string), ..skipped.clone() });
+    }
     for stream in &part.streams {
         let mut stream = stream.clone();
         if let Some(resource_id) = resource_id {
@@ -63,9 +66,8 @@ fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
 /// A stream that cannot be read today keeps its last known description: unreadable is not absent.
 fn keep_unreadable(mut whole: Catalog, known: &Catalog) -> Catalog {
     for stream in &known.streams {
-        let skipped = whole.skipped.iter().any(|skipped| skipped.name == stream.name);
         let present = whole.streams.iter().any(|now| now.name == stream.name && now.namespace == stream.namespace);
-        if skipped && !present {
+        if whole.skips(stream) && !present {
             whole.streams.push(stream.clone());
         }
     }

@@ -99,7 +99,7 @@ pub fn catalog(streams: &[(&str, &[&str])]) -> Catalog {
 }
 
 pub fn skipped(mut catalog: Catalog, name: &str, reason: &str) -> Catalog {
-    catalog.skipped.push(SkippedStream { name: name.to_string(), reason: reason.to_string() });
+    catalog.skipped.push(SkippedStream::new(name, reason));
     catalog
 }
 

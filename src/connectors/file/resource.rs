@@ -152,7 +152,7 @@ impl Resource {
                 }
                 Err(failure) => {
                     let reason = [failure.title.as_str(), failure.detail.as_str()].join(": ");
-                    catalog.skipped.push(SkippedStream { name: name.clone(), reason: reason.trim_end_matches(": ").to_owned() });
+                    catalog.skipped.push(SkippedStream::new(name.as_str(), reason.trim_end_matches(": ")));
                     worst = worst.or(Some(failure));
                 }
             }

@@ -127,6 +127,6 @@ impl Walk<'_> {
             self.found.truncated = true;
             return;
         }
-        self.found.skipped.push(SkippedStream { name: inside.display().to_string(), reason: reason.to_owned() });
+        self.found.skipped.push(SkippedStream::new(inside.display().to_string(), reason));
     }
 }

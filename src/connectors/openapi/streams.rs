@@ -115,7 +115,7 @@ pub fn catalog(operations: &Operations, rules: &Rules, bounds: Bounds) -> Catalo
     let room = bounds.streams.saturating_sub(catalog.streams.len());
     catalog.truncated |= operations.skipped.len() > room;
     let skipped = operations.skipped.iter().take(room);
-    catalog.skipped = skipped.map(|(name, reason)| SkippedStream { name: name.clone(), reason: reason.clone() }).collect();
+    catalog.skipped = skipped.map(|(name, reason)| SkippedStream::new(name.as_str(), reason.as_str())).collect();
     catalog.sorted()
 }
 

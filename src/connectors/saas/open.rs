@@ -265,7 +265,7 @@ impl Resource {
                 Ok(described) => catalog.streams.push(described),
                 Err(failure) if skippable(&failure) => {
                     let reason = words(&failure);
-                    catalog.skipped.push(SkippedStream { name: stream.name.clone(), reason });
+                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), reason));
                     denied = denied.or(Some(failure));
                 }
                 Err(failure) => return Err(failure),

@@ -93,15 +93,13 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
                 rows: relation.rows.filter(|_| relation.kind == "table"),
                 name: relation.name,
             })),
-            None => catalog.skipped.push(SkippedStream {
-                reason: if relation.kind == "view" {
-                    "the view cannot be described: it is invalid, or it writes when it is read"
-                } else {
-                    "no column is visible to this account"
-                }
-                .into(),
-                name: relation.name,
-            }),
+            None => {
+                let reason = match relation.kind {
+                    "view" => "the view cannot be described: it is invalid, or it writes when it is read",
+                    _ => "no column is visible to this account",
+                };
+                catalog.skipped.push(SkippedStream::new(relation.name, reason));
+            }
         }
     }
     let mut evidence = Evidence::new();

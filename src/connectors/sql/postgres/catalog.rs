@@ -162,7 +162,7 @@ async fn describe(wire: &Wire, chunk: &[Relation], columns: usize, catalog: &mut
             truncated = true;
         }
         if own.is_empty() && relation.kind != "table" {
-            catalog.skipped.push(SkippedStream { name: relation.name.clone(), reason: "it has no columns".into() });
+            catalog.skipped.push(SkippedStream::new(relation.name.as_str(), "it has no columns"));
             continue;
         }
         catalog.streams.push(types::stream(Table {

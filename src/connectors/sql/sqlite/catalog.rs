@@ -61,7 +61,7 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
                 }
                 Err(error) => {
                     let reason = errors::of(&file.written, "describe it", &error).detail;
-                    catalog.skipped.push(SkippedStream { name: object.name, reason });
+                    catalog.skipped.push(SkippedStream::new(object.name, reason));
                 }
             }
         }
