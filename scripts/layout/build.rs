@@ -7,6 +7,7 @@
 //! where it would have lain anyway. `scripts/layout/record.sh` makes the list anew.
 //!
 //! Relative relocations are packed for the same reason: the loader reads a few kilobytes in place of one megabyte.
+//! Segments begin at whole windows of sixteen pages, so that where the system puts the binary changes nothing.
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -28,5 +29,6 @@ fn main() {
     if fs::write(&path, script).is_ok() {
         println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", path.display());
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,max-page-size=65536");
     }
 }
