@@ -4,7 +4,7 @@
 //! them around each one that is touched. Spread over the whole binary its 2,000 functions touch two thirds
 //! of it; side by side they are 4 MB. `functions` lists them by their mangled names, without the hash at the
 //! end, so that the list outlives a change of versions; a name that is gone is skipped, a new function lies
-//! where it would have lain anyway. `scripts/layout/record.sh` makes the list anew.
+//! where it would have lain anyway. `scripts/layout/record.py` makes the list anew.
 //!
 //! Relative relocations are packed for the same reason: the loader reads a few kilobytes in place of one megabyte.
 //! Segments begin at whole windows of sixteen pages, so that where the system puts the binary changes nothing.
@@ -21,14 +21,19 @@ fn main() {
     let Some(folder) = env::var_os("OUT_DIR").map(PathBuf::from).filter(|_| known && is("PROFILE", "release")) else {
         return;
     };
-    let functions = fs::read_to_string("scripts/layout/functions").unwrap_or_default();
+    let Ok(functions) = fs::read_to_string("scripts/layout/functions") else {
+        println!("cargo:warning=scripts/layout/functions cannot be read: aam lowcode will use more memory");
+        return;
+    };
     // Rarely taken paths stand in `.text.unlikely.NAME`.
     let sections: String = functions.lines().map(|name| format!("    *(.text*.{name})\n")).collect();
     let script = format!("SECTIONS\n{{\n  .text.lowcode :\n  {{\n{sections}  }}\n}}\nINSERT BEFORE .text;\n");
     let path = folder.join("layout.ld");
-    if fs::write(&path, script).is_ok() {
-        println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", path.display());
-        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-        println!("cargo:rustc-link-arg-bins=-Wl,-z,max-page-size=65536");
+    if let Err(error) = fs::write(&path, script) {
+        println!("cargo:warning={} cannot be written ({error}): aam lowcode will use more memory", path.display());
+        return;
     }
+    println!("cargo:rustc-link-arg-bins=-Wl,-T,{}", path.display());
+    println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    println!("cargo:rustc-link-arg-bins=-Wl,-z,max-page-size=65536");
 }

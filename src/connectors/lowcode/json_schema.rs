@@ -5,7 +5,7 @@
 
 use super::problem::Step;
 use super::value::{Dict, Value, float_repr};
-use fancy_regex::Regex;
+use fancy_regex::{Regex, RegexBuilder};
 use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -287,22 +287,31 @@ fn quoted(text: &str) -> String {
 /// Python's `re.search`; a pattern that cannot be read matches all.
 /// Patterns that a thread keeps compiled; compiling one takes longer than all the rest of a check.
 const KEPT: usize = 64;
+/// Bytes of a compiled pattern that is kept: a manifest may hold some that grow to megabytes.
+const KEPT_BYTES: usize = 128 << 10;
 
 thread_local! {
-    /// None: it does not compile.
-    static COMPILED: RefCell<HashMap<String, Option<Regex>>> = RefCell::new(HashMap::new());
+    static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::new(HashMap::new());
 }
 
 /// A pattern that does not compile finds everything.
 fn search(pattern: &str, text: &str) -> bool {
+    let finds = |regex: &Regex| regex.is_match(text).unwrap_or(true);
     COMPILED.with_borrow_mut(|kept| {
-        if kept.len() >= KEPT && !kept.contains_key(pattern) {
-            kept.clear();
+        if let Some(regex) = kept.get(pattern) {
+            return finds(regex);
         }
         // Python's `$` also matches before a last line break, and `\Z` is its end of text.
-        let compiled = || Regex::new(&pattern.replace("\\Z", "\\z")).ok();
-        let known = kept.entry(pattern.to_owned()).or_insert_with(compiled);
-        known.as_ref().is_none_or(|regex| regex.is_match(text).unwrap_or(true))
+        let ours = pattern.replace("\\Z", "\\z");
+        let Ok(small) = RegexBuilder::new(&ours).delegate_size_limit(KEPT_BYTES).build() else {
+            return Regex::new(&ours).map_or(true, |regex| finds(&regex));
+        };
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        let found = finds(&small);
+        kept.insert(pattern.to_owned(), small);
+        found
     })
 }
 

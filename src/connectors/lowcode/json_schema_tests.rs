@@ -122,3 +122,16 @@ fn a_schema_that_refers_to_itself_ends() {
     let wide: Value = serde_json::from_str(r##"{"allOf": [{"$ref": "#"}, {"$ref": "#"}, {"$ref": "#"}]}"##).unwrap();
     assert_eq!(best_error(&wide, &Value::Int(1)), None);
 }
+
+/// `\w{50}` is too large to be kept; `(` does not compile and finds everything.
+#[test]
+fn a_pattern_says_the_same_again_whether_it_is_kept_or_not() {
+    let long = "a".repeat(50);
+    for _ in 0..2 {
+        assert!(search("^[0-9]{4}\\Z", "2024") && !search("^[0-9]{4}\\Z", "20245"));
+        assert!(search("^\\w{50}$", &long) && !search("^\\w{50}$", "a"));
+        assert!(search("(", "x"));
+    }
+    let kept = COMPILED.with_borrow(|kept| kept.keys().cloned().collect::<Vec<_>>());
+    assert_eq!(kept, ["^[0-9]{4}\\Z"]);
+}
