@@ -1,11 +1,98 @@
-//! Memory that a burst of work leaves behind.
+//! Where memory comes from, and how what a burst of work leaves behind goes back. The only unsafe code.
 //!
-//! glibc keeps freed memory for later. After a hundred thousand intents that was a third of what the process
-//! held, and the next such burst may be weeks away.
+//! The daemon has mimalloc: a thousand attempts over two threads took a quarter less processor with it than with
+//! the C library's allocator, most of it in blocks that one thread takes and another frees. `aam lowcode` is a
+//! short process of one thread that is held to its peak memory, and the C library packs half a megabyte tighter.
+//! So the command line decides, once, before the first block is given out: each block goes back to where it came
+//! from.
 
-/// Gives free memory back to the system. Takes some milliseconds: call it when nothing waits.
+#![expect(unsafe_code, reason = "an allocator is unsafe by its trait, and Rust has no word for malloc_trim")]
+
+use mimalloc::MiMalloc;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+struct Chosen;
+
+#[global_allocator]
+static ALLOCATOR: Chosen = Chosen;
+
+const UNKNOWN: u8 = 0;
+const SMALL: u8 = 1;
+const FAST: u8 = 2;
+
+static CHOICE: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+/// Whether blocks come from the C library. The answer never changes: a process keeps its command line, and two
+/// threads that ask first find the same.
+#[inline]
+fn small() -> bool {
+    match CHOICE.load(Ordering::Relaxed) {
+        UNKNOWN => choose(),
+        choice => choice == SMALL,
+    }
+}
+
+#[cold]
+fn choose() -> bool {
+    let small = is_command();
+    CHOICE.store(if small { SMALL } else { FAST }, Ordering::Relaxed);
+    small
+}
+
+/// Whether this is `aam lowcode ...`. Nothing may be allocated to find out.
+#[cfg(target_os = "linux")]
+fn is_command() -> bool {
+    let mut line = [0u8; 4096];
+    // SAFETY: the path ends with a zero; `read` writes at most as many bytes as the buffer has.
+    let read = unsafe {
+        let file = libc::open(c"/proc/self/cmdline".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return false;
+        }
+        let read = libc::read(file, line.as_mut_ptr().cast(), line.len());
+        libc::close(file);
+        read
+    };
+    let line = usize::try_from(read).ok().and_then(|read| line.get(..read)).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(b"lowcode".as_slice())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_command() -> bool {
+    false
+}
+
+// SAFETY: both allocators keep the contract of the trait, and one process uses one of them.
+unsafe impl GlobalAlloc for Chosen {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise is handed on, here and below.
+        unsafe { if small() { System.alloc(layout) } else { MiMalloc.alloc(layout) } }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: `small` answers as it did when the block was given out.
+        unsafe { if small() { System.dealloc(block, layout) } else { MiMalloc.dealloc(block, layout) } }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as in `alloc`.
+        unsafe { if small() { System.alloc_zeroed(layout) } else { MiMalloc.alloc_zeroed(layout) } }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as in `dealloc`.
+        unsafe { if small() { System.realloc(block, layout, size) } else { MiMalloc.realloc(block, layout, size) } }
+    }
+}
+
+/// Gives free memory back to the system: mimalloc does so by itself, SQLite's comes from the C library. Takes some
+/// milliseconds: call it when nothing waits.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "the one call of the allocator that Rust has no word for")]
 pub fn give_back() {
     // SAFETY: `malloc_trim` takes a number, locks the allocator itself and touches free memory only.
     unsafe {

@@ -42,7 +42,7 @@ impl Host for Nowhere {
 pub fn measure(table: &mut Table) -> Measured<()> {
     let config = Value::Dict(Dict::from_iter([("x".into(), Value::str("a value of a config"))]));
     let slice = Value::Dict(Dict::from_iter([("id".into(), Value::Int(42))]));
-    let (parameters, bounds) = (Value::Dict(Dict::new()), Bounds::default());
+    let (parameters, bounds) = (Value::Dict(Dict::default()), Bounds::default());
     let scope =
         Scope { config: &config, parameters: &parameters, vars: vec![("stream_slice", &slice)], host: &Nowhere, bounds: &bounds };
     for (text, aimed) in [("{{ config['x'] }}", true), ("/v1/{{ stream_partition.id }}/{{ config['x'] | upper }}", false)] {

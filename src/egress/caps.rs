@@ -18,6 +18,24 @@ struct Block {
     left: u64,
 }
 
+impl Block {
+    /// Gives up what was taken for another day or under a higher limit.
+    fn turn(&mut self, day: i64, limit: u64) {
+        if self.day != day || limit < self.limit {
+            *self = Block { day, limit, left: 0 };
+        }
+    }
+
+    /// Calls of `day` that were written down. Those of a day that is over by now are lost.
+    fn add(&mut self, day: i64, limit: u64, granted: u64) {
+        if self.day <= day {
+            self.turn(day, limit);
+            self.limit = limit;
+            self.left = self.left.saturating_add(granted);
+        }
+    }
+}
+
 /// A source said "later" for this account.
 #[derive(Clone, Debug)]
 struct Parked {
@@ -37,13 +55,16 @@ struct Slots {
 struct Account {
     slots: Mutex<Slots>,
     bucket: Mutex<(Bucket, f64, u32)>,
-    block: tokio::sync::Mutex<Block>,
+    block: Mutex<Block>,
+    /// Held by whoever takes the next block.
+    taking: tokio::sync::Mutex<()>,
     parked: Mutex<Option<Parked>>,
 }
 
 /// The accounts of the process.
 pub struct Accounts {
-    all: Mutex<HashMap<String, Arc<Account>>>,
+    /// By family and account.
+    all: Mutex<HashMap<&'static str, HashMap<String, Arc<Account>>>>,
     started: Instant,
 }
 
@@ -65,6 +86,9 @@ pub fn key(caller: &Caller) -> String {
 pub fn block_size(limit: u64) -> u64 {
     (limit / 50).clamp(1, 10).max((limit / 1000).min(100))
 }
+
+/// Blocks of at least this many calls are taken ahead. Smaller ones belong to small days, where two would be much.
+const AHEAD: u64 = 50;
 
 impl Accounts {
     /// Whether the account may be called at all now.
@@ -128,53 +152,73 @@ impl Accounts {
     /// `Throttled` when the day is spent, or when the registry cannot write.
     pub async fn charge(&self, caller: &Caller, budget: &dyn DayBudget, now: Timestamp) -> Result<(), Failure> {
         let account = self.account(caller);
-        let limit = caller.cap.per_day;
-        let mut block = account.block.lock().await;
-        if block.day != now.day() || limit < block.limit {
-            *block = Block { day: now.day(), limit, left: 0 };
+        let (day, limit) = (now.day(), caller.cap.per_day);
+        let size = block_size(limit);
+        let key = key(caller);
+        let next = || budget.take(&key, day, size, limit);
+        if let Some(left) = account.draw(day, limit) {
+            // One call takes the next block while the others still have calls: nobody else waits for the disk.
+            if size >= AHEAD
+                && left == size / 2
+                && let Ok(_taking) = account.taking.try_lock()
+            {
+                // What fails here fails again, and is told, when there is nothing left.
+                let granted = next().await.unwrap_or_default();
+                locked(&account.block).add(day, limit, granted);
+            }
+            return Ok(());
         }
-        if block.left == 0 {
-            let granted = budget.take(&key(caller), now.day(), block_size(limit), limit).await;
-            block.left = granted.map_err(|error| unwritten(caller, &error))?;
-            block.limit = limit;
+        let _taking = account.taking.lock().await;
+        if account.draw(day, limit).is_some() {
+            return Ok(());
         }
-        block.left = block.left.checked_sub(1).ok_or_else(|| spent(caller, now))?;
-        Ok(())
+        let granted = next().await.map_err(|error| unwritten(caller, &error))?;
+        locked(&account.block).add(day, limit, granted);
+        account.draw(day, limit).map(|_| ()).ok_or_else(|| spent(caller, now))
     }
 
     /// See [`super::Egress::lacking`]. Somebody who is taking calls right now needs no help.
     pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<Fund> {
         let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
-        let block = account.block.try_lock().ok()?;
+        let _taking = account.taking.try_lock().ok()?;
+        let block = locked(&account.block);
         let lacks = block.left == 0 || block.day != day || limit < block.limit;
         lacks.then(|| Fund { account: key(caller), day, wanted: block_size(limit), limit })
     }
 
-    /// See [`super::Egress::funded`]. If somebody else is taking calls, these are given up: never too many.
+    /// See [`super::Egress::funded`].
     pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
-        let account = self.account(caller);
-        let Ok(mut block) = account.block.try_lock() else { return };
-        let left = if block.day == fund.day && block.limit == fund.limit { block.left } else { 0 };
-        *block = Block { day: fund.day, limit: fund.limit, left: left.saturating_add(granted) };
+        locked(&self.account(caller).block).add(fund.day, fund.limit, granted);
     }
 
     fn account(&self, caller: &Caller) -> Arc<Account> {
-        let cap = &caller.cap;
         let mut all = locked(&self.all);
-        let account = all.entry(key(caller)).or_insert_with(|| {
-            let size = slots(cap);
-            Arc::new(Account {
-                slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
-                bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
-                block: tokio::sync::Mutex::default(),
-                parked: Mutex::default(),
-            })
+        if let Some(account) = all.get(caller.family).and_then(|family| family.get(caller.account.as_str())) {
+            return Arc::clone(account);
+        }
+        let cap = &caller.cap;
+        let size = slots(cap);
+        let account = Arc::new(Account {
+            slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
+            bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
+            block: Mutex::default(),
+            taking: tokio::sync::Mutex::default(),
+            parked: Mutex::default(),
         });
-        Arc::clone(account)
+        all.entry(caller.family).or_default().insert(caller.account.clone(), Arc::clone(&account));
+        account
     }
 }
 
 impl Account {
+    /// One call of the block, if it has any; how many are left after it.
+    fn draw(&self, day: i64, limit: u64) -> Option<u64> {
+        let mut block = locked(&self.block);
+        block.turn(day, limit);
+        block.left = block.left.checked_sub(1)?;
+        Some(block.left)
+    }
+
     /// Brings slots and rate to the figures of `cap`: a changed policy holds from the next call on.
     fn shape(&self, cap: &Cap, now: Duration) -> Arc<Semaphore> {
         let mut bucket = locked(&self.bucket);

@@ -1,4 +1,4 @@
-//! The HTTP clients: one for each distinct `network` part of the policy, with TLS and without.
+//! The HTTP clients: one for each distinct `network` part of the policy, with TLS and without, on each thread of attempts.
 
 use super::locked;
 use super::resolve::{Guarded, Lookup};
@@ -6,7 +6,9 @@ use crate::model::{Class, Failure};
 use crate::policy::{Network, Policy, SafeMode};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
 use std::time::{Duration, SystemTime};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// How long name, connection and TLS may take together, at most.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -19,7 +21,7 @@ pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
 }
 
 /// Clients of policies that are no longer in force are dropped beyond this many.
-const KEPT: usize = 8;
+const KEPT: usize = 32;
 
 /// Connections to one host that are kept open between calls: as many as attempts may run at a time by default,
 /// so that a host that serves many connections is not dialled anew for each call.
@@ -33,6 +35,9 @@ struct Ground {
     /// Size and time of the file of authorities: a changed one makes a new client, without a restart.
     file: Option<(u64, Option<SystemTime>)>,
     tls: bool,
+    /// The thread, where it has a runtime of its own: a connection is served by the runtime that opened it, and one
+    /// that another thread serves wakes both for each answer.
+    thread: Option<ThreadId>,
 }
 
 /// The clients in use, the newest last.
@@ -50,8 +55,11 @@ impl Clients {
         // A proxy may be spoken to by TLS.
         let tls = tls || network.proxy.is_some();
         let file = network.ca_file.as_deref().and_then(version);
-        let same =
-            |known: &Ground| known.network == *network && known.connect == connect && known.file == file && known.tls == tls;
+        let thread = own_thread();
+        let same = |known: &Ground| {
+            let place = (known.connect, known.tls, known.thread) == (connect, tls, thread);
+            place && known.file == file && known.network == *network
+        };
         let mut all = locked(&self.0);
         if let Some((_, client)) = all.iter().find(|(known, _)| same(known)) {
             return Ok(client.clone());
@@ -60,9 +68,14 @@ impl Clients {
         if all.len() >= KEPT {
             all.remove(0);
         }
-        all.push((Ground { network: network.clone(), connect, file, tls }, client.clone()));
+        all.push((Ground { network: network.clone(), connect, file, tls, thread }, client.clone()));
         Ok(client)
     }
+}
+
+fn own_thread() -> Option<ThreadId> {
+    let flavor = Handle::try_current().ok()?.runtime_flavor();
+    (flavor == RuntimeFlavor::CurrentThread).then(|| std::thread::current().id())
 }
 
 fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {

@@ -54,6 +54,12 @@ impl Outcome {
     /// The digest of what was found, without times and evidence: an equal one is an unchanged re-check.
     #[must_use]
     pub fn digest(&self) -> Digest {
+        self.digest_with(self.catalog.as_ref().map(Catalog::digest))
+    }
+
+    /// As [`Outcome::digest`], where the digest of the catalog is known.
+    #[must_use]
+    pub fn digest_with(&self, catalog: Option<Digest>) -> Digest {
         let mut text = String::new();
         for report in &self.steps {
             let words = match &report.status {
@@ -63,7 +69,7 @@ impl Outcome {
             text.push_str(report.step.word());
             text.push_str(&words);
         }
-        text.push_str(&format!("{:?}{:?}", self.rows, self.catalog.as_ref().map(Catalog::digest)));
+        text.push_str(&format!("{:?}{:?}", self.rows, catalog));
         Digest::of(text.as_bytes())
     }
 }

@@ -203,9 +203,9 @@ pub struct Under {
 }
 
 impl Finished {
-    /// The facts of `outcome`.
+    /// The facts of `outcome`, whose catalog has the digest `catalog`.
     #[must_use]
-    pub fn of(outcome: &Outcome, under: &Under) -> Finished {
+    pub fn of(outcome: &Outcome, catalog: Option<Digest>, under: &Under) -> Finished {
         let failure = outcome.failure();
         Finished {
             begun_at: under.begun_at,
@@ -220,7 +220,7 @@ impl Finished {
             healthy: outcome.did(Step::Health),
             rows: outcome.rows,
             latency_ms: outcome.latency_ms,
-            outcome: outcome.digest(),
+            outcome: outcome.digest_with(catalog),
             title: failure.map(|(_, failure)| failure.title.as_str().into()).unwrap_or_default(),
             fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
         }

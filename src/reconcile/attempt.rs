@@ -19,7 +19,7 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// When the registry could not be read, or the beginning could not be written: then nothing was called.
 pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryError> {
     let policy = handle.policy();
-    let Some((job, under)) = prepare(&handle.registry, &policy, item)? else { return Ok(()) };
+    let Some((job, under)) = prepare(handle, &policy, item)? else { return Ok(()) };
     fault::boundary("before_begin");
     let ticket = begin(&handle.registry, env, &job, under).await?;
     fault::boundary("after_begin");
@@ -55,7 +55,8 @@ async fn begin(registry: &Registry, env: &Env, job: &Job, under: Under) -> Resul
 }
 
 /// Reads what the attempt needs. `None`: the connection went away meanwhile.
-fn prepare(registry: &Registry, policy: &Arc<crate::policy::Policy>, item: Item) -> Result<Option<(Job, Under)>, RegistryError> {
+fn prepare(handle: &Handle, policy: &Arc<crate::policy::Policy>, item: Item) -> Result<Option<(Job, Under)>, RegistryError> {
+    let registry = &handle.registry;
     let (document, generation, catalog) = {
         let world = registry.world();
         let Some(known) = world.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
@@ -74,7 +75,7 @@ fn prepare(registry: &Registry, policy: &Arc<crate::policy::Policy>, item: Item)
         scope: item.scope,
         why: item.why,
         policy: policy.digest,
-        slice: policy.slice(&intent.source_type),
+        slice: handle.slice(policy, &intent.source_type),
     };
     Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy: Arc::clone(policy), known }, under)))
 }

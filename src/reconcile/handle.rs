@@ -1,13 +1,13 @@
 //! The running system as its surfaces see it: the HTTP server, the loop and the commands share one.
 
 use crate::clock::Clock;
-use crate::model::{ConnectionId, Problem, Timestamp};
+use crate::model::{ConnectionId, Digest, Problem, Timestamp};
 use crate::policy::{ActivePolicy, Policy};
 use crate::registry::{Registry, RegistryError};
 use arc_swap::ArcSwap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -30,9 +30,20 @@ pub struct Handle {
     pub stopping: watch::Sender<bool>,
     wakes: Arc<Notify>,
     in_flight: Mutex<BTreeSet<ConnectionId>>,
+    slices: Mutex<Slices>,
     heals: Mutex<BTreeSet<ConnectionId>>,
     /// Counts finished attempts, so that waiters look again also after one that appended nothing.
     finished: watch::Sender<u64>,
+}
+
+/// Slices that are kept.
+const SLICES: usize = 256;
+
+/// The slices of one policy by family.
+#[derive(Default)]
+struct Slices {
+    policy: Option<Arc<Policy>>,
+    families: BTreeMap<String, Digest>,
 }
 
 impl Handle {
@@ -59,6 +70,7 @@ impl Handle {
             stopping: watch::Sender::new(false),
             wakes: Arc::default(),
             in_flight: Mutex::default(),
+            slices: Mutex::default(),
             heals: Mutex::default(),
             finished: watch::Sender::new(0),
         })
@@ -68,6 +80,23 @@ impl Handle {
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.load().policy)
+    }
+
+    /// [`Policy::slice`] of the policy in force, made once for all connections of a family.
+    pub fn slice(&self, policy: &Arc<Policy>, family: &str) -> Digest {
+        let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
+        if !slices.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
+            *slices = Slices { policy: Some(Arc::clone(policy)), families: BTreeMap::new() };
+        }
+        if let Some(known) = slices.families.get(family) {
+            return *known;
+        }
+        let slice = policy.slice(family);
+        // Names that no family has come from documents, and may be any number.
+        if slices.families.len() < SLICES {
+            slices.families.insert(family.to_string(), slice);
+        }
+        slice
     }
 
     /// Says "look again". Carries no data; a thousand of them make one look.

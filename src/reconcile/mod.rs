@@ -6,6 +6,7 @@ pub mod look;
 pub mod manifests;
 pub mod queue;
 pub mod run;
+pub mod workers;
 
 pub use handle::Handle;
 pub use look::Eyes;

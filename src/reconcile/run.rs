@@ -7,6 +7,7 @@ use super::attempt;
 use super::handle::Handle;
 use super::look::{Eyes, Gaze, Seen};
 use super::queue::Queue;
+use super::workers::{Seat, Workers};
 use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
 use crate::plan::{self, Ground, Item};
@@ -40,6 +41,7 @@ struct Loop {
     queue: Queue,
     ground: Ground,
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
+    workers: Workers,
     look_again: bool,
     gaze: Gaze,
     /// Since when only new files were looked at, and when the whole folder is.
@@ -54,9 +56,21 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
     let ground = Ground::of(handle.policy(), &handle.registry.world());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
-    let (attempts, gaze) = (JoinSet::new(), Gaze::Whole);
-    let mut this =
-        Loop { handle, env, eyes, queue, ground, attempts, look_again: true, gaze, rest: None, looked_at, planned: None };
+    let (attempts, workers, gaze) = (JoinSet::new(), Workers::start(), Gaze::Whole);
+    let mut this = Loop {
+        handle,
+        env,
+        eyes,
+        queue,
+        ground,
+        attempts,
+        workers,
+        look_again: true,
+        gaze,
+        rest: None,
+        looked_at,
+        planned: None,
+    };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {
@@ -171,12 +185,15 @@ impl Loop {
             return;
         }
         tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.word(), "begins");
-        self.attempts.spawn(async move {
-            let place = Place { handle: Arc::clone(&handle), connection: item.connection };
+        let seat = self.workers.seat();
+        let runtime = seat.runtime.clone();
+        let work = async move {
+            let place = Place { handle: Arc::clone(&handle), connection: item.connection, _seat: seat };
             let result = attempt::run(&handle, &env, item).await;
             drop(place);
             (item.connection, result)
-        });
+        };
+        self.attempts.spawn_on(work, &runtime);
     }
 
     /// An attempt ended: plan this one connection again.
@@ -275,6 +292,7 @@ async fn at(then: Option<tokio::time::Instant>) {
 struct Place {
     handle: Arc<Handle>,
     connection: ConnectionId,
+    _seat: Seat,
 }
 
 impl Drop for Place {

@@ -107,7 +107,7 @@ impl Finish {
         Finish {
             connection: ticket.connection,
             under: ticket.under,
-            facts: Finished::of(outcome, &ticket.under),
+            facts: Finished::of(outcome, catalog.as_ref().map(|catalog| catalog.digest), &ticket.under),
             steps: serde_json::to_string(&outcome.steps).unwrap_or_default(),
             catalog,
         }

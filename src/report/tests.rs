@@ -89,7 +89,7 @@ fn world(classes: &[Option<Class>]) -> (World, Vec<Intent>) {
             policy: Digest::default(),
             slice: Digest::default(),
         };
-        put(Fact::AttemptFinished(Finished::of(&outcome, &under)));
+        put(Fact::AttemptFinished(Finished::of(&outcome, outcome.catalog.as_ref().map(crate::model::Catalog::digest), &under)));
         intents.push(intent);
     }
     (world, intents)

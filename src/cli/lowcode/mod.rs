@@ -15,7 +15,7 @@ use crate::connectors::lowcode::commands::{self, Commands, Selection};
 use crate::connectors::lowcode::context::Run;
 use crate::connectors::lowcode::protocol::{Level, Message};
 use crate::connectors::lowcode::value::Value;
-use crate::connectors::saas::calls::{Reading, Still};
+use crate::connectors::saas::calls::{self, Reading, Still};
 use crate::connectors::saas::host::{Manner, Rules, SessionHost};
 use crate::connectors::saas::limits::Windows;
 use crate::credentials::redact;
@@ -126,7 +126,10 @@ async fn online(
     // The file is called as the source type that it is in the daemon.
     let source = inputs.source_type();
     let listed = policy.manifests.source(&source);
-    let origins = if listed.hosts.is_empty() { reading.origins() } else { listed.hosts.iter().cloned().collect() };
+    let origins = match listed.hosts.is_empty() {
+        true => reading.origins(&calls::addresses(&inputs.manifest.root)),
+        false => listed.hosts.iter().cloned().collect(),
+    };
     let posts = posts::of(&inputs.manifest.root, &inputs.config, &calm, &inputs.bounds, (&source, &listed));
     let account = origins.iter().cloned().collect::<Vec<_>>().join(" ");
     let name = inputs.manifest.file().to_string();

@@ -92,7 +92,7 @@ fn remap(rule: &Value, config: &mut Value, host: &dyn Host, bounds: &Bounds) -> 
     let Some((last, parents)) = path.split_last() else {
         return Err(Failed::system("Exception", "field_path cannot be empty."));
     };
-    let empty = Dict::new();
+    let empty = Dict::default();
     let map = rule.get("map").and_then(Value::as_dict).unwrap_or(&empty);
     let map = InterpolatedMapping::new(map, &Value::None).eval(&scope, &[])?;
     let mut node = config;
@@ -160,7 +160,7 @@ fn check(rule: &Value, config: &Value, host: &dyn Host, bounds: &Bounds) -> Resu
         let message = "PredicateValidator.validate() takes 1 positional argument but 2 were given";
         return Err(Failed::system("TypeError", message));
     }
-    let empty = Value::Dict(Dict::new());
+    let empty = Value::Dict(Dict::default());
     let path = path_of(rule, &scope(&empty, host, bounds))?;
     if path.is_empty() {
         return Err(Failed::system("ValueError", "Field path is empty"));

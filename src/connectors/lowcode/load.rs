@@ -80,7 +80,7 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     };
     let resolved = refs::resolve(&root, &BY_REFERENCE, bounds);
     drop(root);
-    let mut root = match resolved.and_then(|root| parameters::propagate(root, ("", ""), &Dict::new(), false, bounds)) {
+    let mut root = match resolved.and_then(|root| parameters::propagate(root, ("", ""), &Dict::default(), false, bounds)) {
         Ok(root) => Value::Dict(root),
         Err(problem) => return Err(placed(vec![problem], text, file, bounds)),
     };

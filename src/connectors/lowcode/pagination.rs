@@ -11,6 +11,7 @@ use super::request::option::{Place, RequestOption};
 use super::response::Response;
 use super::slicing::cursor::Cursor;
 use super::value::{Dict, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What the token of the next page changes in a request.
@@ -117,7 +118,7 @@ impl Paginator {
     /// # Errors
     /// What a template fails with; a page size that is no integer.
     pub fn options(&self, place: Place, token: Option<&Value>, at: &At<'_>) -> Result<Dict, Failed> {
-        let mut options = Dict::new();
+        let mut options = Dict::default();
         let Some(paged) = &self.paged else { return Ok(options) };
         let scope = at.scope(Vec::new());
         if let (TokenOption::Option(option), Some(token)) = (&paged.token_option, token)
@@ -164,10 +165,10 @@ impl Paged {
             return Ok(());
         }
         let scope = at.scope(Vec::new());
-        let (mut a, mut b) = (Dict::new(), Dict::new());
+        let (mut a, mut b) = (Dict::default(), Dict::default());
         size.inject(&mut a, Value::str("dummy_value_0"), &scope)?;
         token.inject(&mut b, Value::str("dummy_value_1"), &scope)?;
-        combine(&[&Value::Dict(a), &Value::Dict(b)], size.place == Place::BodyJson)?;
+        combine([Value::Dict(a), Value::Dict(b)], size.place == Place::BodyJson)?;
         Ok(())
     }
 }
@@ -294,7 +295,7 @@ fn offset_size(template: &InterpolatedString, page: &Page<'_>, at: &At<'_>) -> R
     }
 }
 
-fn first_body(page: &Page<'_>, at: &At<'_>) -> Result<Value, Failed> {
+fn first_body<'p>(page: &Page<'p>, at: &At<'_>) -> Result<Cow<'p, Value>, Failed> {
     // `next()` of an empty generator.
     page.decoder.first(page.response, at.bounds)?.ok_or_else(|| Failed::system("StopIteration", "the answer has no body"))
 }

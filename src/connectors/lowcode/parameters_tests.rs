@@ -4,7 +4,7 @@ use crate::connectors::lowcode::yaml;
 fn propagated(text: &str, parent_wins: bool) -> String {
     let Value::Dict(root) = yaml::parse(text, &Bounds::default(), false).unwrap().value else { panic!("an object") };
     let inherited: Dict = [("inherited".into(), Value::str("above"))].into_iter().collect();
-    let inherited = if parent_wins { inherited } else { Dict::new() };
+    let inherited = if parent_wins { inherited } else { Dict::default() };
     Value::Dict(propagate(root, ("", ""), &inherited, parent_wins, &Bounds::default()).unwrap()).repr()
 }
 
@@ -55,6 +55,6 @@ fn parameters_that_are_no_object_are_told() {
     let Value::Dict(root) = yaml::parse("{type: A, b: {$parameters: 1}}", &Bounds::default(), false).unwrap().value else {
         panic!()
     };
-    let problem = propagate(root, ("", ""), &Dict::new(), false, &Bounds::default()).unwrap_err();
+    let problem = propagate(root, ("", ""), &Dict::default(), false, &Bounds::default()).unwrap_err();
     assert_eq!((problem.path.as_str(), problem.found.as_deref()), ("/b", Some("1")));
 }

@@ -4,7 +4,7 @@ use super::bounds::Bounds;
 use super::decode::{inflate, json};
 use super::error::Failed;
 use super::host::Reply;
-use super::value::{Dict, Value};
+use super::value::{Dict, Value, dict_for};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
@@ -74,7 +74,7 @@ impl Response {
     /// `dict(response.headers)`: for templates.
     #[must_use]
     pub fn headers_value(&self) -> Value {
-        let mut dict = Dict::with_capacity(self.headers().len());
+        let mut dict = dict_for(self.headers().len());
         for (name, _) in self.headers() {
             if !dict.keys().any(|key| key.eq_ignore_ascii_case(name)) {
                 let value = self.header(name).unwrap_or_default();
@@ -113,7 +113,7 @@ impl Response {
     /// `response.links`: the Link header, by `rel` or else by URL.
     #[must_use]
     pub fn links(&self) -> Value {
-        let mut links = Dict::new();
+        let mut links = Dict::default();
         for link in link_header(&self.header("link").unwrap_or_default()) {
             let key = ["rel", "url"].iter().find_map(|key| link.get(*key).and_then(Value::as_str).filter(|it| !it.is_empty()));
             if let Some(key) = key.map(Arc::<str>::from) {
@@ -154,7 +154,7 @@ fn split_links(header: &str) -> Vec<&str> {
 
 fn link(part: &str, quotes: &[char]) -> Dict {
     let (url, params) = part.split_once(';').unwrap_or((part, ""));
-    let mut link = Dict::new();
+    let mut link = Dict::default();
     link.insert("url".into(), Value::str(url.trim_matches(&['<', '>', ' ', '\'', '"'][..])));
     for param in params.split(';') {
         // More than one `=` ends the list, as the unpacking there fails.

@@ -109,7 +109,7 @@ impl Retriever {
                 true => Value::Dict(self.slicer.options(place, slice, &at)?),
                 false => Value::None,
             };
-            Ok(combine(&[&paged, &by_slice], place == Place::BodyJson)?.into_value())
+            Ok(combine([paged, by_slice], place == Place::BodyJson)?.into_value())
         };
         let path = self.paginator.path(token);
         // In this order, as their errors come in it (`_fetch_next_page`).

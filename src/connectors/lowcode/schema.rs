@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// A loader of another kind, or a list of loaders of which one has no `properties`.
 pub fn of_stream(stream: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
     match stream.get("schema_loader") {
-        None | Some(Value::None) => Ok(Some(Cow::Owned(Value::Dict(Dict::new())))),
-        Some(Value::List(loaders)) if loaders.is_empty() => Ok(Some(Cow::Owned(Value::Dict(Dict::new())))),
+        None | Some(Value::None) => Ok(Some(Cow::Owned(Value::Dict(Dict::default())))),
+        Some(Value::List(loaders)) if loaders.is_empty() => Ok(Some(Cow::Owned(Value::Dict(Dict::default())))),
         Some(Value::List(loaders)) => {
             let mut parts = Vec::with_capacity(loaders.len());
             for loader in loaders {
@@ -37,12 +37,12 @@ pub fn of_loader(loader: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
     match loader.get("type").and_then(Value::as_str) {
         Some("InlineSchemaLoader") => Ok(Some(match loader.get("schema").filter(|schema| schema.truthy()) {
             Some(schema) => Cow::Borrowed(schema),
-            None => Cow::Owned(Value::Dict(Dict::new())),
+            None => Cow::Owned(Value::Dict(Dict::default())),
         })),
         Some("DynamicSchemaLoader") => Ok(None),
         // The file stood beside the connector's code, not beside its manifest. The CDK fails without it; a stream
         // that can be read without its schema is worth more.
-        Some("JsonFileSchemaLoader") => Ok(Some(Cow::Owned(Value::Dict(Dict::new())))),
+        Some("JsonFileSchemaLoader") => Ok(Some(Cow::Owned(Value::Dict(Dict::default())))),
         other => Err(Failed::system("ValueError", format!("the schema loader `{}` is not supported", other.unwrap_or("none")))),
     }
 }
@@ -52,7 +52,7 @@ pub fn of_loader(loader: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
 /// # Errors
 /// A schema without `properties`.
 pub fn merge<'s>(schemas: impl Iterator<Item = &'s Value>) -> Result<Value, Failed> {
-    let mut properties = Dict::new();
+    let mut properties = Dict::default();
     for schema in schemas {
         let Some(own) = schema.get("properties") else {
             return Err(Failed::system("KeyError", "'properties'"));
@@ -62,7 +62,7 @@ pub fn merge<'s>(schemas: impl Iterator<Item = &'s Value>) -> Result<Value, Fail
         all.extend(properties);
         properties = all;
     }
-    let mut out = Dict::new();
+    let mut out = Dict::default();
     out.insert("$schema".into(), Value::str("http://json-schema.org/draft-07/schema#"));
     out.insert("type".into(), Value::List(vec![Value::str("null"), Value::str("object")]));
     out.insert("properties".into(), Value::Dict(properties));

@@ -2,6 +2,7 @@
 
 use super::url::{parse_qs, quote_plus, unquote};
 use super::value::Value;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Shorter secrets count only where they are a whole value: `abc` stands in half of all URLs.
@@ -70,12 +71,14 @@ impl Secrets {
         }
         let plain = unquote(url);
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let values: Vec<String> = parse_qs(query).into_iter().map(|(_, value)| value).collect();
-        let segments: Vec<String> = path.split('/').skip(3).map(unquote).collect();
-        self.0.iter().any(|secret| {
-            let long = secret.len() >= LONG && (plain.contains(secret) || url.contains(&quote_plus(secret)));
-            long || values.contains(secret) || segments.contains(secret)
-        })
+        let stands = |secret: &String| {
+            let quoted = quote_plus(secret);
+            // Where nothing is escaped, what was unescaped is the same text.
+            plain.contains(secret) || ((quoted != *secret || matches!(plain, Cow::Owned(_))) && url.contains(&quoted))
+        };
+        self.0.iter().any(|secret| secret.len() >= LONG && stands(secret))
+            || parse_qs(query).any(|(_, value)| self.0.contains(&*value))
+            || path.split('/').skip(3).any(|segment| self.0.contains(&*unquote(segment)))
     }
 
     /// `text` with long secrets masked, as `filter_secrets` of the CDK does it.

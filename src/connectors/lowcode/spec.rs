@@ -39,7 +39,7 @@ pub fn message(manifest: &Manifest) -> Result<Value, Failed> {
     let Some(spec) = spec else {
         return Err(Failed::system("FileNotFoundError", "Unable to find spec.yaml or spec.json in the package."));
     };
-    let mut out = Dict::new();
+    let mut out = Dict::default();
     out.insert("connectionSpecification".into(), spec.get("connection_specification").cloned().unwrap_or_default());
     if let Some(url) = spec.get("documentation_url").filter(|url| url.truthy()) {
         out.insert("documentationUrl".into(), url.clone());
@@ -56,16 +56,16 @@ fn advanced_auth(flow: &Value) -> Result<Value, Failed> {
     if flow.get("auth_flow_type").is_none_or(Value::is_none) {
         return Err(Failed::system("AttributeError", "'NoneType' object has no attribute 'value'"));
     }
-    let mut out = Dict::new();
+    let mut out = Dict::default();
     keep(flow, &["auth_flow_type", "predicate_key", "predicate_value"], &mut out);
     if let Some(config) = flow.get("oauth_config_specification").filter(|config| !config.is_none()) {
-        let mut oauth = Dict::new();
+        let mut oauth = Dict::default();
         keep(config, &OAUTH_CONFIG, &mut oauth);
         if let Some(input) = config.get("oauth_connector_input_specification").filter(|input| !input.is_none()) {
-            let mut kept = Dict::new();
+            let mut kept = Dict::default();
             keep(input, &OAUTH_INPUT, &mut kept);
             if let Some(state) = kept.get_mut("state") {
-                let mut bounds = Dict::new();
+                let mut bounds = Dict::default();
                 keep(state, &["min", "max"], &mut bounds);
                 *state = Value::Dict(bounds);
             }

@@ -238,7 +238,7 @@ impl<'r> StreamSlices<'r> {
             let slice = match &mut self.source {
                 Origin::Router(partitions) => partitions.next().await?,
                 Origin::Cursor(cursor, slices) => match cursor.next(slices, &at)? {
-                    Some(interval) => Some(Slice::new(Dict::new(), interval, Dict::new())?),
+                    Some(interval) => Some(Slice::new(Dict::default(), interval, Dict::default())?),
                     None => None,
                 },
                 Origin::Both(both) => both.next(&at).await?,

@@ -11,7 +11,16 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A dict: keys in the order in which they were written.
-pub type Dict = IndexMap<Arc<str>, Value>;
+///
+/// Most have a handful of short keys, so the hash must cost little for these. It is seeded for each process; how
+/// many keys a stranger may send is bounded where an answer is read.
+pub type Dict = IndexMap<Arc<str>, Value, foldhash::fast::RandomState>;
+
+/// An empty dict with room for `count` keys.
+#[must_use]
+pub fn dict_for(count: usize) -> Dict {
+    Dict::with_capacity_and_hasher(count, foldhash::fast::RandomState::default())
+}
 
 /// A value of a manifest, a config, an answer or a template.
 #[derive(Clone, Debug, Default)]
@@ -385,7 +394,7 @@ impl<'de> Visitor<'de> for Reader {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut dict = Dict::new();
+        let mut dict = Dict::default();
         while let Some((key, value)) = map.next_entry::<String, Value>()? {
             dict.insert(key.into(), value);
         }

@@ -133,7 +133,7 @@ impl<'b> Builder<'b> {
             }
             Event::MappingStart(anchor, tag) => {
                 collection_tag(tag.as_ref(), "map", &start)?;
-                let shape = Shape::Dict { dict: Dict::new(), merged: Vec::new(), key: None, spots: HashMap::new() };
+                let shape = Shape::Dict { dict: Dict::default(), merged: Vec::new(), key: None, spots: HashMap::new() };
                 self.open(shape, anchor, start)
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -303,7 +303,7 @@ fn merge(own: Dict, merged: Vec<Value>) -> Dict {
     if merged.is_empty() {
         return own;
     }
-    let mut all = Dict::new();
+    let mut all = Dict::default();
     for value in merged {
         if let Value::Dict(dict) = value {
             all.extend(dict);

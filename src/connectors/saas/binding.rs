@@ -197,7 +197,7 @@ fn family_binding(
     (way, credential): (&'static Way, Option<&Credential>),
 ) -> Result<Binding, Failure> {
     let form = &spec.form;
-    let mut config = Dict::new();
+    let mut config = Dict::default();
     config.insert("auth".into(), Value::str(way.name.as_str()));
     for (name, value) in &place.parts {
         config.insert(name.as_str().into(), Value::str(value.as_str()));

@@ -69,6 +69,47 @@ fn literal(text: &str) -> Option<String> {
 /// Keys under which addresses stand.
 const ADDRESSES: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
 
+/// An address as a manifest writes it, with the parameters that its templates may use.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Address {
+    text: Arc<str>,
+    parameters: Value,
+}
+
+/// How far back an address is looked for.
+const NEAR: usize = 32;
+
+/// All addresses that a manifest names, most of them once.
+#[must_use]
+pub fn addresses(manifest: &Value) -> Vec<Address> {
+    let mut found: Vec<Address> = Vec::new();
+    // A manifest's values are bounded in number and depth by its loader.
+    let mut open: Vec<&Value> = vec![manifest];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::List(list) => open.extend(list),
+            Value::Dict(dict) => {
+                let parameters = dict.get("$parameters").unwrap_or(&Value::None);
+                for (key, value) in dict {
+                    match value {
+                        Value::Str(text) if ADDRESSES.contains(&&**key) => {
+                            let address = Address { text: Arc::clone(text), parameters: parameters.clone() };
+                            // Streams of one API name the same; a manifest of thousands of others must not cost their square.
+                            if !found.iter().rev().take(NEAR).any(|known| *known == address) {
+                                found.push(address);
+                            }
+                        }
+                        Value::List(_) | Value::Dict(_) => open.push(value),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 impl Reading<'_> {
     /// The text with the config in it; `None` where it needs more than the config.
     fn text(&self, text: &str, parameters: &Value) -> Option<String> {
@@ -76,32 +117,14 @@ impl Reading<'_> {
         InterpolatedString::new(text, parameters).eval_str(&scope).ok()
     }
 
-    /// The origins of all addresses that the manifest names.
+    /// The origins of `addresses`, with the config in them.
     #[must_use]
-    pub fn origins(&self) -> BTreeSet<String> {
-        let mut origins = BTreeSet::new();
-        // A manifest's values are bounded in number and depth by its loader.
-        let mut open: Vec<&Value> = vec![self.manifest];
-        while let Some(value) = open.pop() {
-            match value {
-                Value::List(list) => open.extend(list),
-                Value::Dict(dict) => {
-                    let parameters = dict.get("$parameters").unwrap_or(&Value::None);
-                    for (key, value) in dict {
-                        match value {
-                            Value::Str(text) if ADDRESSES.contains(&&**key) => {
-                                let whole = self.text(text, parameters);
-                                origins.extend(whole.as_deref().and_then(origin).or_else(|| literal(text)));
-                            }
-                            Value::List(_) | Value::Dict(_) => open.push(value),
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        origins
+    pub fn origins(&self, addresses: &[Address]) -> BTreeSet<String> {
+        let origin = |address: &Address| {
+            let whole = self.text(&address.text, &address.parameters);
+            whole.as_deref().and_then(origin).or_else(|| literal(&address.text))
+        };
+        addresses.iter().filter_map(origin).collect()
     }
 
     /// The calls of the static streams.
@@ -114,7 +137,7 @@ impl Reading<'_> {
     fn of_stream(&self, stream: &Value) -> Option<Planned> {
         let requester = stream.get("retriever")?.get("requester")?;
         let dict = requester.as_dict()?;
-        let parameters = dict.get("$parameters").cloned().unwrap_or(Value::Dict(Dict::new()));
+        let parameters = dict.get("$parameters").cloned().unwrap_or(Value::Dict(Dict::default()));
         let raw = |key: &str| dict.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
         let shown = |text: &str| self.text(text, &parameters).unwrap_or_else(|| text.to_string());
         let base = raw("url").or(raw("url_base")).map(shown).unwrap_or_default();

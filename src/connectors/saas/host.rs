@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use url::Url;
+use url::{Position, Url};
 
 /// How often a source may say "later" to one call of a person.
 const LATERS: u32 = 5;
@@ -190,10 +190,18 @@ impl SessionHost {
         if call.body.is_some_and(|body| !body.is_empty()) {
             return Err(not_read_only(&url, &format!("{} with a body", call.method)));
         }
-        if !self.rules.origins.contains(&url.origin().ascii_serialization()) {
+        if !self.is_home(&url) {
             return Err(elsewhere(&url, &self.rules.origins));
         }
         self.session.http(Request { method, url, headers, max_bytes, follow_redirects: true }).await
+    }
+
+    /// Whether data may come from there.
+    fn is_home(&self, url: &Url) -> bool {
+        let origins = &self.rules.origins;
+        // Without user info, what stands before the path is the origin as it is written.
+        let plain = url.username().is_empty() && url.password().is_none();
+        (plain && origins.contains(&url[..Position::BeforePath])) || origins.contains(&url.origin().ascii_serialization())
     }
 
     /// Counts the call against the vendor's own budget; a spent share parks the account for the next call.

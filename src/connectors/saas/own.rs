@@ -5,7 +5,7 @@
 //! config or must be such a host; whose data it is shows only a call that the policy names as identity.
 
 use super::binding::{Binding, own_identity};
-use super::calls::{Reading, Still};
+use super::calls::{self, Address, Reading, Still};
 use crate::clock::Clock;
 use crate::connectors::lowcode::bounds::Bounds;
 use crate::connectors::lowcode::load::{self, Manifest};
@@ -38,9 +38,31 @@ const PLACES: [&str; 16] = [
     "tenant",
 ];
 /// Manifests that are kept ready.
-const READY: usize = 256;
+const KEPT: usize = 256;
 
-type Loaded = Result<Arc<Manifest>, Vec<Problem>>;
+/// A manifest, and what each resource of it needs to know.
+struct Ready {
+    manifest: Arc<Manifest>,
+    addresses: Vec<Address>,
+    /// The streams that its `check` reads.
+    check: Vec<String>,
+    /// Its spec marks secrets.
+    secrets: bool,
+}
+
+impl Ready {
+    fn of(manifest: Manifest) -> Ready {
+        let check = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
+        Ready {
+            addresses: calls::addresses(&manifest.root),
+            check: check.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_string).collect(),
+            secrets: properties(&manifest).is_some_and(|all| all.values().any(has_secret)),
+            manifest: Arc::new(manifest),
+        }
+    }
+}
+
+type Loaded = Result<Arc<Ready>, Vec<Problem>>;
 
 /// Read manifests, by the digest of their text.
 static LOADED: LazyLock<Mutex<BTreeMap<Digest, Loaded>>> = LazyLock::new(Mutex::default);
@@ -67,9 +89,9 @@ fn loaded(manifest: &policy::Manifest) -> Loaded {
     }
     let bounds = Bounds::default();
     let read = load::load(&manifest.text, &manifest.file, &bounds)
-        .and_then(|read| read.runnable().map(|()| Arc::new(read)))
+        .and_then(|read| read.runnable().map(|()| Arc::new(Ready::of(read))))
         .map_err(|problems| problems.iter().map(|problem| told(problem, &manifest.file)).collect());
-    if all.len() >= READY {
+    if all.len() >= KEPT {
         all.clear();
     }
     all.insert(manifest.digest, Loaded::clone(&read));
@@ -107,7 +129,7 @@ impl Own {
         }
     }
 
-    fn manifest(&self) -> Result<Arc<Manifest>, Failure> {
+    fn ready(&self) -> Result<Arc<Ready>, Failure> {
         let Some(found) = &self.found else {
             let title = format!("there is no manifest for {}", self.name);
             return Err(Failure::new(Class::Unsupported, title, format!("put it into {}/{}.yaml", self.folder, self.name)));
@@ -122,14 +144,13 @@ impl Own {
     /// # Errors
     /// `Misconfigured`: the manifest, or pairs that its config does not have.
     pub fn accepts(&self, id: &str) -> Result<(), Failure> {
-        let manifest = self.manifest()?;
-        self.named(&manifest, id).map(|_| ())
+        self.named(&self.ready()?.manifest, id).map(|_| ())
     }
 
     #[must_use]
     pub fn need(&self) -> Need {
-        match self.manifest() {
-            Ok(manifest) if properties(&manifest).is_some_and(|all| all.values().any(has_secret)) => Need::Required,
+        match self.ready() {
+            Ok(ready) if ready.secrets => Need::Required,
             _ => Need::Optional,
         }
     }
@@ -151,17 +172,18 @@ impl Own {
     /// # Errors
     /// `Misconfigured` and `CredentialMissing`, naming keys of the config.
     pub fn bind(&self, id: &str, credential: Option<Option<&Credential>>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
-        let manifest = self.manifest()?;
-        let (mut config, bare) = self.named(&manifest, id)?;
+        let ready = self.ready()?;
+        let manifest = &ready.manifest;
+        let (mut config, bare) = self.named(manifest, id)?;
         if let Some(credential) = credential.flatten() {
-            add_credential(&mut config, credential, &manifest, self.name)?;
+            add_credential(&mut config, credential, manifest, self.name)?;
         }
-        defaults(&mut config, &manifest);
+        defaults(&mut config, manifest);
         if credential.is_some() {
-            self.complete(&config, &manifest)?;
+            self.complete(&config, manifest)?;
         }
         let config = Value::Dict(config);
-        let origins = self.origins(&manifest, &config, clock);
+        let origins = self.origins(&ready, &config, clock);
         let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
         if bare && credential.is_some() && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
             return Err(Failure::new(
@@ -171,16 +193,6 @@ impl Own {
             ));
         }
         let wanted = self.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.to_string(), Value::to_str);
-        let check: Vec<String> = manifest
-            .root
-            .get("check")
-            .and_then(|check| check.get("stream_names"))
-            .and_then(Value::as_list)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_string)
-            .collect();
         Ok(Binding {
             title: self.name.to_string(),
             resource: shown(id),
@@ -189,33 +201,34 @@ impl Own {
             posts: self.posts(),
             limits: Vec::new(),
             streams: Vec::new(),
-            health: check,
+            health: ready.check.clone(),
             auth: String::new(),
             parts: BTreeMap::new(),
             identity: self.rules.identity.as_ref().map(|rule| own_identity(&rule.stream, &rule.field, &wanted)),
             privilege: None,
             errors: None,
             probes: false,
-            secrets_by_spec: properties(&manifest).is_some_and(|all| all.values().any(has_secret)),
-            manifest,
+            secrets_by_spec: ready.secrets,
+            manifest: Arc::clone(manifest),
             config,
             origins,
         })
     }
 
-    fn origins(&self, manifest: &Manifest, config: &Value, clock: &Arc<dyn Clock>) -> BTreeSet<String> {
+    fn origins(&self, ready: &Ready, config: &Value, clock: &Arc<dyn Clock>) -> BTreeSet<String> {
         if !self.rules.hosts.is_empty() {
             return self.rules.hosts.iter().cloned().collect();
         }
         let (still, bounds) = (Still(Arc::clone(clock)), Bounds::default());
-        Reading { manifest: &manifest.root, config, host: &still, bounds: &bounds }.origins()
+        let reading = Reading { manifest: &ready.manifest.root, config, host: &still, bounds: &bounds };
+        reading.origins(&ready.addresses)
     }
 
     /// What the resource id says of the config; true when it fills no key and must be a host.
     fn named(&self, manifest: &Manifest, id: &str) -> Result<(Dict, bool), Failure> {
-        let empty = Dict::new();
+        let empty = Dict::default();
         let known = properties(manifest).unwrap_or(&empty);
-        let mut config = Dict::new();
+        let mut config = Dict::default();
         if !id.contains('=') {
             let key = self.rules.resource.as_deref().or(PLACES.into_iter().find(|key| known.contains_key(*key)));
             if let Some(key) = key {
@@ -268,7 +281,7 @@ impl Own {
 
 /// Puts the fields of the credential in; a value that is no JSON is the only secret there is.
 fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifest, name: &str) -> Result<(), Failure> {
-    let empty = Dict::new();
+    let empty = Dict::default();
     let known = properties(manifest).unwrap_or(&empty);
     if let Some(plain) = credential.plain() {
         let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();

@@ -97,6 +97,42 @@ async fn days_are_written_in_blocks_and_never_exceeded() {
 }
 
 #[tokio::test]
+async fn calls_go_on_while_the_next_block_of_a_large_day_is_written() {
+    let mut world = World::new();
+    (world.cap.per_day, world.cap.per_second, world.cap.burst, world.cap.concurrency) = (100_000, 1e6, 1000, 100);
+    for _ in 0..49 {
+        world.session().local("data.csv").await.unwrap();
+    }
+    let disk = world.budget.disk.lock().await;
+    let ahead = world.session();
+    let ahead = tokio::spawn(async move { ahead.local("data.csv").await });
+    while *world.budget.asked.lock().unwrap() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let all = async {
+        for _ in 0..50 {
+            world.session().local("data.csv").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), all).await.unwrap();
+    assert!(!ahead.is_finished());
+    assert_eq!((*world.budget.writes.lock().unwrap(), world.budget.total()), (1, 100));
+    drop(disk);
+    ahead.await.unwrap().unwrap();
+    assert_eq!((*world.budget.writes.lock().unwrap(), world.budget.total()), (2, 200));
+    // What cannot be taken ahead stops nobody before it is needed.
+    for _ in 0..49 {
+        world.session().local("data.csv").await.unwrap();
+    }
+    world.budget.full.store(true, Ordering::SeqCst);
+    for _ in 0..51 {
+        world.session().local("data.csv").await.unwrap();
+    }
+    assert_eq!(world.session().local("data.csv").await.unwrap_err().class, Class::Throttled);
+}
+
+#[tokio::test]
 async fn nothing_is_sent_that_cannot_be_written_down() {
     let world = World::new();
     world.budget.full.store(true, Ordering::SeqCst);

@@ -39,8 +39,11 @@ impl Clock for FakeClock {
 #[derive(Default)]
 pub struct FakeBudget {
     pub used: Mutex<BTreeMap<(String, i64), u64>>,
+    pub asked: Mutex<u64>,
     pub writes: Mutex<u64>,
     pub full: AtomicBool,
+    /// Whoever holds this lets the registry hang.
+    pub disk: tokio::sync::Mutex<()>,
 }
 
 impl DayBudget for FakeBudget {
@@ -49,6 +52,8 @@ impl DayBudget for FakeBudget {
             if self.full.load(Ordering::SeqCst) {
                 return Err("database or disk is full".to_string());
             }
+            *self.asked.lock().unwrap() += 1;
+            let _disk = self.disk.lock().await;
             *self.writes.lock().unwrap() += 1;
             let mut all = self.used.lock().unwrap();
             let used = all.entry((key.to_string(), day)).or_default();

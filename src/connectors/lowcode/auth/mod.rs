@@ -64,16 +64,28 @@ impl Authenticator {
         })
     }
 
+    /// Whether the header comes from the config alone: asked again, it is the same.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        match self {
+            Authenticator::None | Authenticator::Basic { .. } => true,
+            Authenticator::ApiKey { provider, .. } | Authenticator::Bearer(provider) => {
+                matches!(provider, TokenProvider::Text(_))
+            }
+            Authenticator::OAuth(_) | Authenticator::Jwt(_) | Authenticator::LegacySession(_) => false,
+        }
+    }
+
     /// `get_auth_header`: at most one header.
     ///
     /// # Errors
     /// What the templates raise and the calls for a token come to.
     pub async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
         match self {
-            Authenticator::None => Ok(Dict::new()),
+            Authenticator::None => Ok(Dict::default()),
             Authenticator::ApiKey { option, provider } if option.place == Place::Header => {
                 // The CDK asks for the token three times: whether there is a header, its name, and its value.
-                let mut header = Dict::new();
+                let mut header = Dict::default();
                 provider.token(run).await?;
                 let name = provider.token(run).await?;
                 option.inject(&mut header, name.into(), &scope(run))?;
@@ -81,7 +93,7 @@ impl Authenticator {
                 header.values_mut().for_each(|it| *it = Value::str(value.as_str()));
                 Ok(header)
             }
-            Authenticator::ApiKey { .. } => Ok(Dict::new()),
+            Authenticator::ApiKey { .. } => Ok(Dict::default()),
             Authenticator::Bearer(provider) => Ok(authorization(format!("Bearer {}", provider.token(run).await?))),
             Authenticator::Basic { username, password } => {
                 let scope = scope(run);
@@ -90,11 +102,11 @@ impl Authenticator {
             }
             Authenticator::OAuth(oauth) => oauth.header(run).await,
             Authenticator::Jwt(jwt) if jwt.option.place == Place::Header => {
-                let mut header = Dict::new();
+                let mut header = Dict::default();
                 jwt.option.inject(&mut header, jwt.token(run)?.into(), &scope(run))?;
                 Ok(header)
             }
-            Authenticator::Jwt(_) => Ok(Dict::new()),
+            Authenticator::Jwt(_) => Ok(Dict::default()),
             Authenticator::LegacySession(session) => session.header(run).await,
         }
     }
@@ -127,7 +139,7 @@ impl Authenticator {
     /// # Errors
     /// As [`Authenticator::header`].
     pub async fn option(&self, place: Place, run: &Run<'_>) -> Result<Dict, Failed> {
-        let mut target = Dict::new();
+        let mut target = Dict::default();
         match self {
             Authenticator::ApiKey { option, provider } if option.place == place => {
                 option.inject(&mut target, provider.token(run).await?.into(), &scope(run))?;

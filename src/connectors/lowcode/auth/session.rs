@@ -63,7 +63,7 @@ impl Session {
         let read = |message: &str| Failed::system("ReadException", message);
         let response = self.login.send_raw(run, &Ask::default()).await?;
         let response = response.ok_or_else(|| read("Failed to get session token, response got ignored by requester"))?;
-        let first = self.decoder.first(&response, run.bounds)?.unwrap_or_default();
+        let first = self.decoder.first(&response, run.bounds)?.unwrap_or_default().into_owned();
         let token = walk(&first, self.path.iter().cloned()).cloned().ok_or_else(|| {
             Failed::system("KeyError", Value::List(self.path.iter().map(|it| Value::str(it.as_str())).collect()).repr())
         })?;
@@ -147,7 +147,7 @@ impl LegacySession {
         }
         let json = Dict::from_iter([("username".into(), user), ("password".into(), password)]);
         let headers = Dict::from_iter([("Content-Type".into(), Value::str("application/json"))]);
-        let call = TokenCall::new("POST", &url, &Dict::new(), &headers, (&Options::none(), &json), &self.name)?;
+        let call = TokenCall::new("POST", &url, &Dict::default(), &headers, (&Options::none(), &json), &self.name)?;
         let response = answered(run, &call).await?;
         if !response.ok() {
             return Err(http_error(&response));
@@ -162,7 +162,7 @@ impl LegacySession {
         let scope = scope_with(run);
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.validate_url.eval_str(&scope)?);
         let headers = Dict::from_iter([(self.header.eval_str(&scope)?.into(), token.clone())]);
-        let call = TokenCall::new("GET", &url, &Dict::new(), &headers, (&Options::none(), &Dict::new()), &self.name)?;
+        let call = TokenCall::new("GET", &url, &Dict::default(), &headers, (&Options::none(), &Dict::default()), &self.name)?;
         let response = answered(run, &call).await?;
         match response.status() {
             401 => Ok(false),

@@ -54,7 +54,7 @@ fn set(root: &mut Value, path: &[String], value: Value) {
     let mut current = root;
     for step in path {
         if current.as_dict().is_none() {
-            *current = Value::Dict(Dict::new());
+            *current = Value::Dict(Dict::default());
         }
         let Value::Dict(dict) = current else { return };
         current = dict.entry(step.as_str().into()).or_default();

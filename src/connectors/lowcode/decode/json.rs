@@ -94,7 +94,7 @@ impl Reader<'_> {
 
     fn dict(&mut self, depth: usize) -> Result<Value, JsonError> {
         self.at += 1;
-        let mut dict = Dict::new();
+        let mut dict = Dict::default();
         self.blanks();
         if self.take("}") {
             return Ok(Value::Dict(dict));

@@ -14,6 +14,7 @@ use super::error::Failed;
 use super::response::Response;
 use super::value::{Dict, Value};
 use csv::CsvParser;
+use std::borrow::Cow;
 use text::Encoding;
 
 /// What reads a body.
@@ -63,43 +64,47 @@ impl Decoder {
     ///
     /// # Errors
     /// What the CDK raises, and a bound that was met.
-    pub fn decode(&self, response: &Response, bounds: &Bounds) -> Result<Vec<Value>, Failed> {
-        match self {
-            Decoder::Json => Ok(json_records(response)),
-            Decoder::Iterable => Ok(text::lines(response.content())?.into_iter().map(record).collect()),
-            Decoder::Xml => xml::parse(&response.text(), bounds).map(|value| vec![value]),
-            Decoder::Zip(parser) => zip::parse(response.content(), parser, bounds),
-            Decoder::Raw(parser) => parser.parse(response.content(), bounds),
-        }
+    pub fn decode<'r>(&self, response: &'r Response, bounds: &Bounds) -> Result<Cow<'r, [Value]>, Failed> {
+        let read = match self {
+            Decoder::Json => return Ok(json_records(response)),
+            Decoder::Iterable => text::lines(response.content())?.into_iter().map(record).collect(),
+            Decoder::Xml => vec![xml::parse(&response.text(), bounds)?],
+            Decoder::Zip(parser) => zip::parse(response.content(), parser, bounds)?,
+            Decoder::Raw(parser) => parser.parse(response.content(), bounds)?,
+        };
+        Ok(Cow::Owned(read))
     }
 
     /// The first element, as the paginator and the session token take it; `{}` where the answer is a stream.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
-    pub fn first(&self, response: &Response, bounds: &Bounds) -> Result<Option<Value>, Failed> {
-        Ok(self.decode(response, bounds)?.into_iter().next())
+    pub fn first<'r>(&self, response: &'r Response, bounds: &Bounds) -> Result<Option<Cow<'r, Value>>, Failed> {
+        Ok(match self.decode(response, bounds)? {
+            Cow::Borrowed(all) => all.first().map(Cow::Borrowed),
+            Cow::Owned(all) => all.into_iter().next().map(Cow::Owned),
+        })
     }
 }
 
 /// `JsonDecoder` never fails. It gives an empty record for an empty list, and two for what it cannot read: one as it
 /// catches the error, one as nothing was given (json_decoder.py).
-fn json_records(response: &Response) -> Vec<Value> {
-    let empty = || Value::Dict(Dict::new());
+fn json_records(response: &Response) -> Cow<'_, [Value]> {
+    let empty = || Value::Dict(Dict::default());
     match response_json(response) {
-        Some(Value::List(items)) if items.is_empty() => vec![empty()],
-        Some(Value::List(items)) => items,
-        None | Some(Value::None) => vec![empty(), empty()],
-        Some(other) => vec![other],
+        Some(Value::List(items)) if items.is_empty() => Cow::Owned(vec![empty()]),
+        Some(Value::List(items)) => Cow::Borrowed(items),
+        None | Some(Value::None) => Cow::Owned(vec![empty(), empty()]),
+        Some(other) => Cow::Borrowed(std::slice::from_ref(other)),
     }
 }
 
 /// The JSON of a body, without the forgiveness of [`Response::json`] for a byte order mark.
-fn response_json(response: &Response) -> Option<Value> {
+fn response_json(response: &Response) -> Option<&Value> {
     if response.content().starts_with(b"\xef\xbb\xbf") {
         return None;
     }
-    response.json().cloned()
+    response.json()
 }
 
 fn record(line: &str) -> Value {

@@ -35,7 +35,7 @@ fn decodes_as_the_cdk() {
         let [node, body, headers, expected] = row.as_list().unwrap() else { panic!("a row of four") };
         let body = STANDARD.decode(body.as_str().unwrap()).unwrap();
         let text = String::from_utf8_lossy(&body).into_owned();
-        let ours = Decoder::build(Some(node)).and_then(|it| it.decode(&response(body, headers)?, &bounds()));
+        let ours = Decoder::build(Some(node)).and_then(|it| Ok(it.decode(&response(body, headers)?, &bounds())?.into_owned()));
         let ours = match ours {
             Ok(values) => shown(&Value::List(values)),
             Err(failed) => failed.class.to_owned(),

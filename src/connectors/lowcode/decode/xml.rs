@@ -10,7 +10,7 @@ use quick_xml::{Reader, XmlVersion};
 pub(super) fn parse(text: &str, bounds: &Bounds) -> Result<Value, Failed> {
     match Document::default().read(text, bounds.depth) {
         Ok(value) => Ok(value),
-        Err(Stop::NoXml) => Ok(Value::Dict(Dict::new())),
+        Err(Stop::NoXml) => Ok(Value::Dict(Dict::default())),
         Err(Stop::Failed(failed)) => Err(failed),
     }
 }
@@ -74,7 +74,7 @@ impl Document {
             return Err(Stop::NoXml);
         }
         let name = start.name().as_ref().to_owned();
-        let mut item = Dict::new();
+        let mut item = Dict::default();
         for attribute in start.attributes() {
             let attribute = attribute.map_err(|_| Stop::NoXml)?;
             let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| Stop::NoXml)?;

@@ -80,7 +80,7 @@ fn complete(node: Value, parent_wins: bool, ctx: &Context<'_>) -> Result<Value, 
     let Value::Dict(dict) = node else {
         return Err(Failed::system("AttributeError", format!("'{}' object has no attribute 'get'", node.type_name())));
     };
-    let mut dict = propagate(dict, ("", ""), &Dict::new(), parent_wins, ctx.bounds)
+    let mut dict = propagate(dict, ("", ""), &Dict::default(), parent_wins, ctx.bounds)
         .map_err(|problem| Failed::config("ValueError", problem.to_string()))?;
     dict.entry("type".into()).or_insert_with(|| Value::str("DeclarativeStream"));
     Ok(Value::Dict(dict))
@@ -154,7 +154,7 @@ fn config_values(resolver: &Value, ctx: &Context<'_>) -> Result<Vec<Value>, Fail
         Value::List(list) => list.clone(),
         one => vec![one.clone()],
     };
-    let mut combinations = vec![Dict::new()];
+    let mut combinations = vec![Dict::default()];
     for (number, config) in configs.iter().enumerate() {
         let path = eval_path(&path_of(config, "configs_pointer", parameters(config)), &at_build(ctx).scope(Vec::new()))?;
         let mut values = match dpath::get(ctx.config, &path)? {
@@ -201,7 +201,7 @@ async fn over_http(
     let options = RetrieverOptions { slicer, use_cache: true, ..RetrieverOptions::default() };
     let retriever = Retriever::build(node, name.unwrap_or("__http_components_resolver"), options, ctx)?;
     let mappings = Mapping::build_all(resolver);
-    let schema = Arc::new(Value::Dict(Dict::new()));
+    let schema = Arc::new(Value::Dict(Dict::default()));
     let mut made = Vec::new();
     let mut partitions = router.slices(run)?;
     while let Some(slice) = partitions.next().await? {

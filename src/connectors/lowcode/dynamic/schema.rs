@@ -38,7 +38,7 @@ enum Part {
 
 impl Default for StreamSchema {
     fn default() -> StreamSchema {
-        StreamSchema::Static(Ok(Arc::new(Value::Dict(Dict::new()))))
+        StreamSchema::Static(Ok(Arc::new(Value::Dict(Dict::default()))))
     }
 }
 
@@ -149,8 +149,8 @@ impl Loader {
     }
 
     async fn load(&self, run: &Run<'_>) -> Result<Value, Failed> {
-        let record = self.retriever.read(run, Slice::empty(), Arc::new(Value::Dict(Dict::new()))).next().await?;
-        let mut properties = Dict::new();
+        let record = self.retriever.read(run, Slice::empty(), Arc::new(Value::Dict(Dict::default()))).next().await?;
+        let mut properties = Dict::default();
         if let Some(record) = record.filter(Value::truthy) {
             let raw = self.extract(&record, &self.schema_pointer, run)?;
             let definitions = match raw {
@@ -197,7 +197,7 @@ impl Loader {
 
     fn finish(&self, properties: Dict, run: &Run<'_>) -> Result<Value, Failed> {
         let at = at_run(run);
-        let mut kept = Dict::new();
+        let mut kept = Dict::default();
         for (key, item) in properties {
             let keep = match &self.filter {
                 None => true,

@@ -115,8 +115,8 @@ fn until(
 }
 
 fn from_response(seconds: &InterpolatedAny, text: &str, outcome: Outcome<'_>, scope: &Scope<'_>) -> Option<f64> {
-    let mut response = Value::Dict(Dict::new());
-    let mut headers = Value::Dict(Dict::new());
+    let mut response = Value::Dict(Dict::default());
+    let mut headers = Value::Dict(Dict::default());
     if let Outcome::Reply(reply) = outcome {
         response = reply.json().cloned().unwrap_or(response);
         headers = reply.headers_value();

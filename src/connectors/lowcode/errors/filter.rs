@@ -97,7 +97,7 @@ struct View {
 impl View {
     fn of(response: &Response) -> View {
         View {
-            response: response.json().cloned().unwrap_or_else(|| Value::Dict(Dict::new())),
+            response: response.json().cloned().unwrap_or_else(|| Value::Dict(Dict::default())),
             headers: response.headers_value(),
             insensitive: Value::Bool(true),
             request_url: request_url(response.url()).into(),

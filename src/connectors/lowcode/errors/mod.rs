@@ -16,7 +16,7 @@ use filter::Filter;
 use std::sync::LazyLock;
 
 /// `{}`: the parameters of a template that has none.
-pub static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Dict(super::value::Dict::new()));
+pub static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Dict(super::value::Dict::default()));
 
 /// What is done about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -332,7 +332,7 @@ pub fn new(value: &mut Value, path: &[Value], new: Value, most: usize) -> Result
     let mut current = value;
     for (at, part) in parents.iter().enumerate() {
         let next_is_index = path.get(at + 1).is_some_and(|next| decimal(next).is_some());
-        let empty = || if next_is_index { Value::List(Vec::new()) } else { Value::Dict(Dict::new()) };
+        let empty = || if next_is_index { Value::List(Vec::new()) } else { Value::Dict(Dict::default()) };
         current = match current {
             Value::Dict(dict) => dict.entry(key_of(part)).or_insert_with(empty),
             Value::List(list) => {

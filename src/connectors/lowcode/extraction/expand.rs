@@ -45,7 +45,7 @@ impl Expander {
             return Ok(());
         }
         let path = eval_path(&self.path, &at.scope(Vec::new()))?;
-        let base = if self.merge_parent { without(record, &path)? } else { Dict::new() };
+        let base = if self.merge_parent { without(record, &path)? } else { Dict::default() };
         let mut count = 0;
         for list in dpath::values(record, &path)? {
             let Value::List(list) = list else { continue };
@@ -98,7 +98,7 @@ fn without(record: &Value, path: &[Value]) -> Result<Dict, Failed> {
     prune(&mut copy, &mark);
     match copy {
         Value::Dict(dict) => Ok(dict),
-        _ => Ok(Dict::new()),
+        _ => Ok(Dict::default()),
     }
 }
 

@@ -203,7 +203,7 @@ fn to_dict(record: Value) -> Result<Dict, Failed> {
         Value::Str(text) => text.chars().map(|char| Value::from(char.to_string())).collect(),
         other => return Err(Failed::system("TypeError", format!("'{}' object is not iterable", other.type_name()))),
     };
-    let mut dict = Dict::new();
+    let mut dict = Dict::default();
     for (at, item) in pairs.into_iter().enumerate() {
         let parts: Vec<Value> = match &item {
             Value::List(list) => list.clone(),

@@ -266,7 +266,7 @@ fn snake_case(key: &str) -> String {
 /// their parent's name.
 fn flatten(record: Value, lists: bool) -> Dict {
     let mut stack = vec![(record, "_".to_owned())];
-    let mut flat = Dict::new();
+    let mut flat = Dict::default();
     let mut with_parent = false;
     while let Some((value, name)) = stack.pop() {
         match value {

@@ -98,7 +98,7 @@ impl<'a> Eval<'a> {
         {
             return type_error(format!("macro '{}' takes no keyword argument '{name}'", code.name));
         }
-        let mut kwargs = Map::new();
+        let mut kwargs = Map::default();
         for (name, value) in args.named {
             insert(&mut kwargs, Obj::Str(name), value)?;
         }

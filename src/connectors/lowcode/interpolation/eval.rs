@@ -210,7 +210,7 @@ impl<'a> Eval<'a> {
         }
         if &**name == "self" {
             // Jinja2's reference to the template's own blocks; there is nothing in it here.
-            return Ok(Obj::Namespace(Rc::new(RefCell::new(Map::new()))));
+            return Ok(Obj::Namespace(Rc::new(RefCell::new(Map::default()))));
         }
         Ok(macros::global(name).map_or_else(|| undefined(format!("'{name}' is undefined")), Obj::Global))
     }
@@ -297,7 +297,7 @@ impl<'a> Eval<'a> {
             Expr::List(items) => Ok(Obj::list(self.exprs(items)?)),
             Expr::Tuple(items) => Ok(Obj::tuple(self.exprs(items)?)),
             Expr::Dict(pairs) => {
-                let mut map = Map::new();
+                let mut map = Map::default();
                 for (key, value) in pairs {
                     let (key, value) = (self.expr(key)?, self.expr(value)?);
                     insert(&mut map, key, value)?;

@@ -114,7 +114,7 @@ fn jinja<'a>(name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
         "dict" | "namespace" => {
             let Args { positional, named } = args;
             let [first] = Args::of(positional).positional(name, 0)?;
-            let mut map = Map::new();
+            let mut map = Map::default();
             if let Some(first) = first {
                 map = super::methods::copy(&first)?;
             }

@@ -140,7 +140,7 @@ pub(super) fn filter(text: &str, args: super::args::Args<'_>) -> Result<String, 
     if !args.positional.is_empty() {
         return Err(EvalError::new("FilterArgumentError", "can't handle positional and keyword arguments at the same time"));
     }
-    let mut map = super::object::Map::new();
+    let mut map = super::object::Map::default();
     for (key, value) in args.named {
         super::eval::insert(&mut map, Obj::Str(key), value)?;
     }

@@ -23,7 +23,7 @@ impl Input {
         match value {
             Some(Value::Str(text)) if !text.is_empty() => Input::Text(InterpolatedString::new(text, parameters)),
             Some(Value::Dict(dict)) => Input::Map(InterpolatedMapping::new(dict, parameters)),
-            _ => Input::Map(InterpolatedMapping::new(&Dict::new(), parameters)),
+            _ => Input::Map(InterpolatedMapping::new(&Dict::default(), parameters)),
         }
     }
 
@@ -31,7 +31,7 @@ impl Input {
         match value.filter(|it| it.truthy()) {
             Some(Value::Str(text)) => Input::Text(InterpolatedString::new(text, parameters)),
             Some(other) => Input::Nested(InterpolatedNestedMapping::new(other, parameters)),
-            None => Input::Nested(InterpolatedNestedMapping::new(&Value::Dict(Dict::new()), parameters)),
+            None => Input::Nested(InterpolatedNestedMapping::new(&Value::Dict(Dict::default()), parameters)),
         }
     }
 
@@ -104,7 +104,7 @@ impl Inputs {
     /// # Errors
     /// What the templates raise.
     pub fn query(&self, scope: &Scope<'_>, extra_fields: &Value) -> Result<Value, Failed> {
-        let Value::Dict(mut dict) = self.query.eval(scope, FORM_TYPES)? else { return Ok(Value::Dict(Dict::new())) };
+        let Value::Dict(mut dict) = self.query.eval(scope, FORM_TYPES)? else { return Ok(Value::Dict(Dict::default())) };
         if let Some(key) = &self.query_properties_key {
             let Some(list) = extra_fields.get("query_properties").and_then(Value::as_list) else {
                 return Err(Failed::system(
@@ -133,7 +133,7 @@ impl Inputs {
     /// What the templates raise.
     pub fn body_data(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
         let value = self.body_data.eval(scope, FORM_TYPES)?;
-        Ok(if value.truthy() { value } else { Value::Dict(Dict::new()) })
+        Ok(if value.truthy() { value } else { Value::Dict(Dict::default()) })
     }
 
     /// A JSON body.

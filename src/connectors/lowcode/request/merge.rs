@@ -15,7 +15,7 @@ impl Options {
     /// Nothing.
     #[must_use]
     pub fn none() -> Options {
-        Options::Map(Dict::new())
+        Options::Map(Dict::default())
     }
 
     /// The dict, or the error of the CDK for a text.
@@ -44,22 +44,28 @@ impl Options {
 ///
 /// # Errors
 /// ValueError for a duplicate key, for two texts and for a text beside a dict.
-pub fn combine(options: &[&Value], same_values: bool) -> Result<Options, Failed> {
+pub fn combine(options: impl AsRef<[Value]> + IntoIterator<Item = Value>, same_values: bool) -> Result<Options, Failed> {
     let error = |message: &str| Err(Failed::system("ValueError", message));
-    let texts = options.iter().filter(|it| matches!(it, Value::Str(_))).count();
+    let all = options.as_ref();
+    let texts = all.iter().filter(|it| matches!(it, Value::Str(_))).count();
     if texts > 1 {
         return error("Cannot combine multiple string options");
     }
-    let mut filled = options.iter().filter(|it| !it.is_none() && it.as_dict().is_none_or(|dict| !dict.is_empty()));
+    let is_filled = |it: &&Value| !it.is_none() && it.as_dict().is_none_or(|dict| !dict.is_empty());
     if texts == 1 {
+        let mut filled = all.iter().filter(is_filled);
         if filled.clone().count() > 1 {
             return error("Cannot combine multiple options if one is a string");
         }
         return Ok(Options::Text(filled.find_map(|it| it.as_str()).unwrap_or_default().to_owned()));
     }
-    let mut result = Dict::new();
-    for dict in filled.filter_map(|it| it.as_dict()) {
-        merge(&mut result, dict, &mut Vec::new(), same_values)?;
+    let mut result = Dict::default();
+    for option in options {
+        match option {
+            Value::Dict(dict) if result.is_empty() => result = dict,
+            Value::Dict(dict) => merge(&mut result, &dict, &mut Vec::new(), same_values)?,
+            _ => {}
+        }
     }
     Ok(Options::Map(result))
 }

@@ -75,7 +75,7 @@ impl RequestOption {
         let mut current = target;
         let Some((last, steps)) = self.path.split_last() else { return Ok(()) };
         for step in steps {
-            let slot = current.entry(step.eval_str(scope)?.into()).or_insert_with(|| Value::Dict(Dict::new()));
+            let slot = current.entry(step.eval_str(scope)?.into()).or_insert_with(|| Value::Dict(Dict::default()));
             let kind = slot.type_name();
             current = match slot {
                 Value::Dict(dict) => dict,

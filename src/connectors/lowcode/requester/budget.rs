@@ -148,12 +148,14 @@ impl Matcher {
         let host = place.find("://").map_or(0, |at| at + 3);
         let slash = place.get(host..).and_then(|it| it.find('/')).map_or(place.len(), |at| host + at);
         let (base, path) = place.split_at_checked(slash).unwrap_or((place, ""));
-        let query = rest.split('#').next().and_then(|it| it.strip_prefix('?')).map(parse_qs).unwrap_or_default();
+        let query = rest.split('#').next().and_then(|it| it.strip_prefix('?')).unwrap_or_default();
+        let query: Vec<_> = if self.params.is_empty() { Vec::new() } else { parse_qs(query).collect() };
+        let last = |key: &str| query.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &**value);
         let same = |name: &str, value: &str| call.headers.iter().any(|(key, own)| key.eq_ignore_ascii_case(name) && own == value);
         self.method.as_ref().is_none_or(|it| *it == call.method)
             && self.url_base.as_ref().is_none_or(|it| it == base)
             && self.path.as_ref().is_none_or(|it| it.is_match(path.trim_end_matches('/')).unwrap_or(false))
-            && self.params.iter().all(|pair| query.iter().rev().find(|(key, _)| *key == pair.0) == Some(pair))
+            && self.params.iter().all(|(key, value)| last(key) == Some(value.as_str()))
             && self.headers.iter().all(|(name, value)| same(name, value))
     }
 }

@@ -1,7 +1,6 @@
 //! A request before it is sent: `_create_prepared_request` of http_client.py and what it is given.
 
 use super::{Ask, Requester};
-use crate::connectors::lowcode::auth::Authenticator;
 use crate::connectors::lowcode::context::Run;
 use crate::connectors::lowcode::error::Failed;
 use crate::connectors::lowcode::errors::EMPTY;
@@ -13,6 +12,7 @@ use crate::connectors::lowcode::request::option::Place;
 use crate::connectors::lowcode::request::{body, carries_body};
 use crate::connectors::lowcode::url::{Prepared, encode_params, parse_qs, prepare};
 use crate::connectors::lowcode::value::{Dict, Value};
+use std::borrow::Cow;
 
 /// A request that is ready; its authentication is put in anew for each retry.
 #[derive(Debug)]
@@ -30,6 +30,11 @@ impl Outgoing {
             Prepared::Url(url) | Prepared::NoAdapter(url) => url,
         }
     }
+
+    /// Puts the header of the authenticator in, over one of the manifest.
+    fn authenticate(&mut self, header: &Dict) -> Result<(), Failed> {
+        header.iter().try_for_each(|(name, value)| self.headers.set(name, &value.to_str()))
+    }
 }
 
 impl Requester {
@@ -40,53 +45,46 @@ impl Requester {
         let scope = scope(run, ask, &nothing);
         let url = self.full_url(&scope, ask.path)?;
         let auth = Value::Dict(self.auth.header(run).await?);
-        let headers = combine(&[&self.inputs.headers(&scope)?, &auth, &ask.headers], false)?.into_map("headers")?;
+        let own = self.inputs.headers(&scope)?;
+        let headers = combine([own, auth.clone(), ask.headers.clone()], false)?.into_map("headers")?;
         let own = self.inputs.query(&scope, extra_fields)?;
-        let query = combine(&[&own, &self.option(Place::Query, run).await?, &ask.query], false)?.into_map("params")?;
+        let query = combine([own, self.option(Place::Query, run).await?, ask.query.clone()], false)?.into_map("params")?;
         if let Some((key, _)) = query.iter().find(|(_, value)| value.as_dict().is_some()) {
             let message = format!("Invalid value for `{key}` parameter. The values of request params cannot be an object.");
             return Err(Failed::system("ValueError", message));
         }
         let own = self.inputs.body_json(&scope)?;
-        let json = combine(&[&own, &self.option(Place::BodyJson, run).await?, &ask.body_json], true)?.into_map("body json")?;
+        let json =
+            combine([own, self.option(Place::BodyJson, run).await?, ask.body_json.clone()], true)?.into_map("body json")?;
         let own = self.inputs.body_data(&scope)?;
-        let data = combine(&[&own, &self.option(Place::BodyData, run).await?, &ask.body_data], false)?;
-        self.prepared(run, &url, headers, &query, (&json, &data)).await
+        let data = combine([own, self.option(Place::BodyData, run).await?, ask.body_data.clone()], false)?;
+        let mut request = self.prepared(&url, headers, &query, (&json, &data))?;
+        match &auth {
+            Value::Dict(auth) if self.auth.is_fixed() => request.authenticate(auth)?,
+            // As there, and a session may log in again for it.
+            _ => self.authenticate(run, &mut request).await?,
+        }
+        request.secret_in_url = self.auth.in_url() || user_info(request.url()) || self.secrets.in_url(request.url());
+        Ok(request)
     }
 
     async fn option(&self, place: Place, run: &Run<'_>) -> Result<Value, Failed> {
         Ok(Value::Dict(self.auth.option(place, run).await?))
     }
 
-    async fn prepared(
-        &self,
-        run: &Run<'_>,
-        url: &str,
-        headers: Dict,
-        query: &Dict,
-        (json, data): (&Dict, &Options),
-    ) -> Result<Outgoing, Failed> {
+    fn prepared(&self, url: &str, headers: Dict, query: &Dict, (json, data): (&Dict, &Options)) -> Result<Outgoing, Failed> {
         let prepared = prepare(url, &encode_params(&without_duplicates(url, query)))?;
         let mut out = Headers::default();
         for (name, value) in &headers {
             out.set(name, &value.to_str())?;
         }
         let body = if carries_body(&self.method) { body(data, json, &mut out)? } else { None };
-        let mut request = Outgoing { url: prepared, headers: out, body, secret_in_url: false };
-        self.authenticate(run, &mut request).await?;
-        request.secret_in_url = self.auth.in_url() || user_info(request.url()) || self.secrets.in_url(request.url());
-        Ok(request)
+        Ok(Outgoing { url: prepared, headers: out, body, secret_in_url: false })
     }
 
-    /// Puts the header of the authenticator in, over one of the manifest.
+    /// Authenticates the request anew.
     pub(super) async fn authenticate(&self, run: &Run<'_>, request: &mut Outgoing) -> Result<(), Failed> {
-        if matches!(self.auth, Authenticator::None) {
-            return Ok(());
-        }
-        for (name, value) in &self.auth.header(run).await? {
-            request.headers.set(name, &value.to_str())?;
-        }
-        Ok(())
+        request.authenticate(&self.auth.header(run).await?)
     }
 
     pub(super) fn call(&self, request: &Outgoing) -> Call {
@@ -117,15 +115,18 @@ fn scope<'a>(run: &Run<'a>, ask: &Ask<'a>, nothing: &'a Value) -> Scope<'a> {
 }
 
 /// `_dedupe_query_params`: what the URL has already with an equal value is not sent twice.
-fn without_duplicates(url: &str, query: &Dict) -> Dict {
+fn without_duplicates<'q>(url: &str, query: &'q Dict) -> Cow<'q, Dict> {
     let end = url.find('#').unwrap_or(url.len());
-    let there = url.get(..end).and_then(|it| it.split_once('?')).map(|(_, it)| parse_qs(it)).unwrap_or_default();
+    let there: Vec<_> = match url.get(..end).and_then(|it| it.split_once('?')) {
+        Some((_, text)) => parse_qs(text).collect(),
+        None => return Cow::Borrowed(query),
+    };
     let mut query = query.clone();
     query.retain(|key, value| {
         let first = there.iter().find(|(name, _)| **name == **key);
         first.is_none_or(|(_, text)| *text != value.to_str())
     });
-    query
+    Cow::Owned(query)
 }
 
 /// Whether the URL carries a user name or a password.

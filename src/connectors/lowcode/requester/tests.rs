@@ -109,7 +109,7 @@ fn ask_of<'a>(ask: &'a Value, slice: Option<&'a Slice>) -> Ask<'a> {
 
 /// What came of a case, in the form of the table.
 fn outcome(case: &Value, bounds: &Bounds) -> Value {
-    let empty = Value::Dict(Dict::new());
+    let empty = Value::Dict(Dict::default());
     let config = case.get("config").unwrap_or(&empty).clone();
     let script = Script::new(case.get("replies").unwrap().as_list().unwrap());
     let ctx = Context { manifest: &empty, config: &config, host: &script, bounds };
@@ -120,7 +120,7 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
     let ask = case.get("ask").unwrap_or(&empty);
     let slice = ask.get("slice").map(|partition| {
         let extra = ask.get("extra").and_then(Value::as_dict).cloned().unwrap_or_default();
-        Slice::new(partition.as_dict().unwrap().clone(), Dict::new(), extra).unwrap()
+        Slice::new(partition.as_dict().unwrap().clone(), Dict::default(), extra).unwrap()
     });
     let ask = ask_of(ask, slice.as_ref());
     let run = Run::new(&script, &config, bounds);
@@ -308,7 +308,7 @@ fn a_host_that_does_not_wait_ends_the_request() {
 
 #[test]
 fn a_giant_body_ends_with_an_error() {
-    let script = Script::new(&[Value::List(vec![Value::Int(200), Value::Dict(Dict::new()), "x".repeat(1000).into()])]);
+    let script = Script::new(&[Value::List(vec![Value::Int(200), Value::Dict(Dict::default()), "x".repeat(1000).into()])]);
     let bounds = Bounds { body_bytes: 999, ..Bounds::default() };
     let requester = r#"{"url_base":"https://api.x.com"}"#;
     assert_eq!(sent(&script, requester, "{}", "{}", &bounds).unwrap_err().class, "Bound");

@@ -25,7 +25,7 @@ impl SlicerOptions {
     pub fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
         let mut options = match &self.router {
             Some(router) => router.options(place, slice, at)?,
-            None => Dict::new(),
+            None => Dict::default(),
         };
         if let Some(interval) = &self.interval {
             options.extend(interval.options(place, slice, at)?);
@@ -71,7 +71,7 @@ impl IntervalOptions {
     }
 
     fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
-        let mut options = Dict::new();
+        let mut options = Dict::default();
         if !slice.cursor_slice.truthy() {
             return Ok(options);
         }

@@ -119,12 +119,12 @@ impl Router {
     /// What a template fails with.
     pub fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
         match self {
-            Router::Single | Router::Grouping(_) | Router::Union { .. } => Ok(Dict::new()),
+            Router::Single | Router::Grouping(_) | Router::Union { .. } => Ok(Dict::default()),
             Router::List(list) => list.options(place, slice, at),
             Router::Substream(substream) => substream.options(place, slice, at),
             Router::Product(routers) => {
                 // The first router wins (ChainMap).
-                let mut options = Dict::new();
+                let mut options = Dict::default();
                 for router in routers.iter().rev() {
                     options.extend(router.options(place, slice, at)?);
                 }
@@ -173,7 +173,7 @@ impl ListRouter {
     }
 
     fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
-        let mut options = Dict::new();
+        let mut options = Dict::default();
         if let Some(option) = self.option.as_ref().filter(|it| it.place == place) {
             let scope = at.scope(Vec::new());
             if let Some(value) = slice.partition.get(&self.field.eval_str(&scope)?).filter(|it| it.truthy()) {
@@ -194,7 +194,7 @@ impl ListRouter {
         };
         let one = |value: Value| {
             let name = self.field.eval_str(&at.scope(Vec::new()))?;
-            Slice::new(pair(name, value), Dict::new(), Dict::new())
+            Slice::new(pair(name, value), Dict::default(), Dict::default())
         };
         values.into_iter().map(one).collect()
     }
@@ -223,7 +223,7 @@ impl Grouping {
         extra.sort();
         extra.dedup();
         let partition = column(&|it| it.partition.clone(), keys(&first.partition));
-        Slice::new(partition, Dict::new(), column(&|it| it.extra_fields.clone(), extra)).map(Some)
+        Slice::new(partition, Dict::default(), column(&|it| it.extra_fields.clone(), extra)).map(Some)
     }
 }
 
@@ -318,7 +318,7 @@ fn united(slice: Slice, field: &str, seen: &mut Vec<Value>) -> Result<Option<Sli
     seen.push(value.clone());
     let mut extra = slice.extra_fields.as_dict().cloned().unwrap_or_default();
     extra.extend(rest);
-    Slice::new(pair(field, value), Dict::new(), extra).map(Some)
+    Slice::new(pair(field, value), Dict::default(), extra).map(Some)
 }
 
 async fn next_group(
@@ -372,7 +372,7 @@ impl Product {
 
     fn next(&mut self) -> Result<Option<Slice>, Failed> {
         let Some(at) = &mut self.at else { return Ok(None) };
-        let (mut partition, mut extra) = (Dict::new(), Dict::new());
+        let (mut partition, mut extra) = (Dict::default(), Dict::default());
         // From the last to the first, so that the first router wins (ChainMap).
         for (slices, index) in self.slices.iter().zip(at.iter()).rev() {
             let Some(slice) = slices.get(*index) else { return Ok(None) };
@@ -391,6 +391,6 @@ impl Product {
         if over {
             self.at = None;
         }
-        Slice::new(partition, Dict::new(), extra).map(Some)
+        Slice::new(partition, Dict::default(), extra).map(Some)
     }
 }

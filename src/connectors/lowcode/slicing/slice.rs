@@ -22,7 +22,7 @@ impl Slice {
     /// The slice of a stream without slices.
     #[must_use]
     pub fn empty() -> Slice {
-        let none = || Value::Dict(Dict::new());
+        let none = || Value::Dict(Dict::default());
         Slice { partition: none(), cursor_slice: none(), extra_fields: none(), value: none(), child_response: None }
     }
 

@@ -56,7 +56,7 @@ impl Substream {
     }
 
     pub(super) fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
-        let mut options = Dict::new();
+        let mut options = Dict::default();
         let scope = at.scope(Vec::new());
         for parent in &self.parents {
             let Some(option) = parent.option.as_ref().filter(|it| it.place == place) else { continue };
@@ -105,7 +105,7 @@ impl Parent {
             None | Some(Value::None) => return Ok(None),
             Some(value) => value.clone(),
         };
-        let mut extra = Dict::new();
+        let mut extra = Dict::default();
         for path in &self.extra_fields {
             let path = eval_path(path, &scope)?;
             let name = path.iter().map(Value::to_str).collect::<Vec<_>>().join(".");
@@ -120,7 +120,7 @@ impl Parent {
         };
         let mut partition = pair(self.partition_field.eval_str(&scope)?, value);
         partition.insert("parent_slice".into(), of.partition.clone());
-        let mut slice = Slice::new(partition, Dict::new(), extra)?;
+        let mut slice = Slice::new(partition, Dict::default(), extra)?;
         slice.child_response = child;
         Ok(Some(slice))
     }

@@ -1,5 +1,7 @@
 //! URLs as Python makes them: `urllib.parse`, `requests` and `urllib3` in the order in which the CDK uses them.
 
+use std::borrow::Cow;
+
 mod join;
 mod prepare;
 mod query;
@@ -15,13 +17,20 @@ fn unreserved(byte: u8) -> bool {
 
 /// `urllib.parse.quote`: all bytes but the unreserved and `safe` become `%XX`.
 fn quote(text: &[u8], safe: &[u8], out: &mut String) {
-    for &byte in text {
-        if unreserved(byte) || safe.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            push_escape(byte, out);
-        }
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| !unreserved(*byte) && !safe.contains(byte)) {
+        let (plain, tail) = rest.split_at_checked(at).unwrap_or((rest, &[]));
+        push_plain(plain, out);
+        let Some((byte, tail)) = tail.split_first() else { return };
+        push_escape(*byte, out);
+        rest = tail;
     }
+    push_plain(rest, out);
+}
+
+/// Bytes of ASCII.
+fn push_plain(bytes: &[u8], out: &mut String) {
+    out.push_str(std::str::from_utf8(bytes).unwrap_or_default());
 }
 
 fn push_escape(byte: u8, out: &mut String) {
@@ -34,8 +43,11 @@ fn push_escape(byte: u8, out: &mut String) {
 
 /// `urllib.parse.unquote`: escapes become bytes, what is no UTF-8 becomes U+FFFD.
 #[must_use]
-pub fn unquote(text: &str) -> String {
-    String::from_utf8_lossy(&unquote_bytes(text)).into_owned()
+pub fn unquote(text: &str) -> Cow<'_, str> {
+    match text.contains('%') {
+        true => Cow::Owned(String::from_utf8_lossy(&unquote_bytes(text)).into_owned()),
+        false => Cow::Borrowed(text),
+    }
 }
 
 fn unquote_bytes(text: &str) -> Vec<u8> {

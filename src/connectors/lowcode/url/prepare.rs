@@ -17,6 +17,34 @@ pub enum Prepared {
 /// # Errors
 /// `MissingSchema` and `InvalidURL` of requests.
 pub fn prepare(url: &str, params: &str) -> Result<Prepared, Failed> {
+    if settled(url) {
+        let mut out = String::with_capacity(url.len() + 1 + params.len());
+        out.push_str(url);
+        if !params.is_empty() {
+            out.push('?');
+            out.push_str(params);
+        }
+        return Ok(Prepared::Url(out));
+    }
+    rewritten(url, params)
+}
+
+/// Whether nothing below would change `url`: an http address of a plain host, with a path without dot segments,
+/// escapes and query. So are most.
+fn settled(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://").or(url.strip_prefix("http://")) else { return false };
+    let Some((authority, path)) = rest.split_once('/') else { return false };
+    let (host, port) = authority.split_once(':').unwrap_or((authority, "1"));
+    let inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    host.as_bytes().first().is_some_and(|first| inside(*first))
+        && host.bytes().all(|byte| inside(byte) || byte == b'.')
+        && !port.starts_with(['0', '+'])
+        && port.parse::<u16>().is_ok()
+        && path.bytes().all(|byte| unreserved(byte) || b"!$&'()*+,;=:@/".contains(&byte))
+        && !path.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
+fn rewritten(url: &str, params: &str) -> Result<Prepared, Failed> {
     let url = url.trim_start();
     if url.contains(':') && !url.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("http")) {
         return Ok(Prepared::NoAdapter(url.to_owned()));
@@ -224,4 +252,39 @@ fn requote(url: &str) -> String {
         at += 3;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::lowcode::url::encode_pairs;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// What is taken as settled is what the long way makes of it.
+        #[test]
+        fn a_settled_url_is_not_rewritten(
+            url in "https?://[a-z0-9.-]{1,6}(:[0-9]{1,5})?/([a-z.~!;=@:/_]|\\.\\./|%2[0f]|[?#]x){0,8}",
+            pairs in prop::collection::vec((".{1,3}", ".{1,3}"), 0..3),
+        ) {
+            if settled(&url) {
+                let params = encode_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+                prop_assert_eq!(prepare(&url, &params).ok(), rewritten(&url, &params).ok());
+            }
+        }
+    }
+
+    #[test]
+    fn most_addresses_are_settled() {
+        for url in ["http://127.0.0.1:45678/v1/customers/7/orders", "https://api.acme.example/", "https://a.b/x(1)~,y"] {
+            assert!(settled(url), "{url}");
+        }
+        for url in
+            ["http://A.b/", "http://a.b", "http://a.b/./c", "http://a.b/%41", "http://a.b/?x=1", "http://u@a.b/", "ftp://a/"]
+        {
+            assert!(!settled(url), "{url}");
+        }
+    }
 }

@@ -2,18 +2,23 @@
 
 use super::{quote, unquote};
 use crate::connectors::lowcode::value::{Dict, Value};
+use std::borrow::Cow;
 
 /// `urllib.parse.quote_plus`: a space is `+`, `~` is kept, `*` is not.
 #[must_use]
 pub fn quote_plus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    push_quoted(text, &mut out);
+    out
+}
+
+fn push_quoted(text: &str, out: &mut String) {
     for (index, part) in text.split(' ').enumerate() {
         if index > 0 {
             out.push('+');
         }
-        quote(part.as_bytes(), b"", &mut out);
+        quote(part.as_bytes(), b"", out);
     }
-    out
 }
 
 /// The pairs of a dict as `requests` sends them: lists repeat their key, None is left out, a dict gives its keys.
@@ -48,21 +53,22 @@ pub fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Stri
         if !out.is_empty() {
             out.push('&');
         }
-        out.push_str(&quote_plus(key));
+        push_quoted(key, &mut out);
         out.push('=');
-        out.push_str(&quote_plus(value));
+        push_quoted(value, &mut out);
     }
     out
 }
 
 /// `urllib.parse.parse_qsl`: pairs in order; those without a value are left out.
-#[must_use]
-pub fn parse_qs(query: &str) -> Vec<(String, String)> {
-    let decoded = |text: &str| unquote(&text.replace('+', " "));
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(key, value)| (decoded(key), decoded(value)))
-        .collect()
+pub fn parse_qs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.is_empty());
+    pairs.map(|(key, value)| (unquote_plus(key), unquote_plus(value)))
+}
+
+fn unquote_plus(text: &str) -> Cow<'_, str> {
+    match text.contains('+') {
+        true => Cow::Owned(unquote(&text.replace('+', " ")).into_owned()),
+        false => unquote(text),
+    }
 }

@@ -102,7 +102,7 @@ impl OAuth {
         let headers = self.headers.eval(&scope, &[])?;
         let args = match &self.assertion {
             Some(assertion) => {
-                let mut args = Dict::new();
+                let mut args = Dict::default();
                 args.insert(self.names.grant_type.eval_str(&scope)?.into(), self.grant_type.eval(&scope, &[])?);
                 args.insert("assertion".into(), assertion.token(run).await?.into());
                 args
@@ -110,10 +110,10 @@ impl OAuth {
             None => self.standard_args(run, headers.contains_key("Authorization"))?,
         };
         // The body of an assertion is sent even where the arguments are to go into the query.
-        let query = if self.as_query { self.standard_args(run, headers.contains_key("Authorization"))? } else { Dict::new() };
-        let form = if self.as_query && self.assertion.is_none() { Dict::new() } else { args };
+        let query = if self.as_query { self.standard_args(run, headers.contains_key("Authorization"))? } else { Dict::default() };
+        let form = if self.as_query && self.assertion.is_none() { Dict::default() } else { args };
         let url = self.endpoint(run)?.unwrap_or_default();
-        let mut call = TokenCall::new("POST", &url, &query, &headers, (&Options::Map(form), &Dict::new()), &self.name)?;
+        let mut call = TokenCall::new("POST", &url, &query, &headers, (&Options::Map(form), &Dict::default()), &self.name)?;
         call.secret_in_url = call.secret_in_url || self.as_query;
         Ok(call)
     }
@@ -125,7 +125,7 @@ impl OAuth {
             Some(text) => text.eval(&scope, &[]).map_err(Failed::from),
             None => Ok(Value::None),
         };
-        let mut args = Dict::new();
+        let mut args = Dict::default();
         args.insert(self.names.grant_type.eval_str(&scope)?.into(), self.grant_type.eval(&scope, &[])?);
         if !credentials_in_header {
             let at = |key: &str| self.single_use.as_ref().and_then(|_| credential(run, key));

@@ -75,7 +75,7 @@ pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: A
         }
         "unique" => {
             let [sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"], 0)?;
-            let mut seen = Map::new();
+            let mut seen = Map::default();
             let mut kept = Vec::new();
             for (key, item) in keyed(eval, &value, flag(&sensitive), attribute)? {
                 if !seen.contains_key(&key.key()?) {

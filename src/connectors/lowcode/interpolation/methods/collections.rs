@@ -169,7 +169,7 @@ pub(super) fn dict<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, a
         }
         "fromkeys" => {
             let [keys, value] = args.positional(name, 1)?;
-            let mut map = Map::new();
+            let mut map = Map::default();
             for key in items(&keys.unwrap_or(Obj::None))? {
                 insert(&mut map, key, value.clone().unwrap_or(Obj::None))?;
             }
@@ -189,7 +189,7 @@ pub(super) fn dict<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, a
 
 /// The pairs of any mapping.
 pub(in super::super) fn copy<'a>(obj: &Obj<'a>) -> Result<Map<'a>, EvalError> {
-    let mut map = Map::new();
+    let mut map = Map::default();
     match obj {
         Obj::Dict(it) => return Ok(it.borrow().clone()),
         Obj::Ref(Value::Dict(dict)) => {
@@ -216,7 +216,7 @@ fn change_dict<'a>(map: &std::cell::RefCell<Map<'a>>, name: &str, args: Args<'a>
         "update" => {
             let Args { positional, named } = args;
             let [more] = Args::of(positional).positional(name, 0)?;
-            let more = more.map_or_else(|| Ok(Map::new()), |more| copy(&more))?;
+            let more = more.map_or_else(|| Ok(Map::default()), |more| copy(&more))?;
             let mut map = map.borrow_mut();
             for (key, value) in more.into_values() {
                 insert(&mut map, key, value)?;
@@ -258,7 +258,7 @@ fn change_dict<'a>(map: &std::cell::RefCell<Map<'a>>, name: &str, args: Args<'a>
 
 pub(super) fn set<'a>(map: &Map<'a>, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
     let [other] = args.positional(name, 0)?;
-    let mut more = Map::new();
+    let mut more = Map::default();
     for item in other.map_or_else(|| Ok(Vec::new()), |other| items(&other))? {
         insert(&mut more, item, Obj::None)?;
     }
