@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const CONNECTIONS: usize = 1000;
-const RUNS: usize = 3;
+const RUNS: usize = 7;
 /// Attempts, and calls of the plain loop, at the same time.
 const CONCURRENCY: usize = 64;
 /// Bytes of one row of the ledger, about.

@@ -1,10 +1,11 @@
 //! Puts the code that `aam lowcode` runs into one place of the released binary.
 //!
 //! The command lives for milliseconds, and most of its memory is pages of code: the system maps sixteen of
-//! them around each one that is touched. Spread over the whole binary its 2,000 functions touch two thirds
-//! of it; side by side they are 4 MB. `functions` lists them by their mangled names, without the hash at the
-//! end, so that the list outlives a change of versions; a name that is gone is skipped, a new function lies
-//! where it would have lain anyway. `scripts/layout/record.py` makes the list anew.
+//! them around each one that is touched. Spread over the whole binary its 2,500 functions touch two thirds
+//! of it; side by side they are less than 3 MB. `functions` lists them by their mangled names, without the hash of
+//! their crates, so that the list outlives a change of versions; a name that is gone is skipped, a new function lies
+//! where it would have lain anyway. The names must be exact, or every instance of a generic function comes along:
+//! `.cargo/config.toml` asks for them. `scripts/layout/record.py` makes the list anew.
 //!
 //! Relative relocations are packed for the same reason: the loader reads a few kilobytes in place of one megabyte.
 //! Segments begin at whole windows of sixteen pages, so that where the system puts the binary changes nothing.

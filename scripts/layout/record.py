@@ -51,7 +51,9 @@ class Shop(http.server.BaseHTTPRequestHandler):
 
 
 def pattern(name):
-    """The name without what another compiler or version changes; None for names that are no Rust function's."""
+    """The name without what another compiler or version changes; None for names of neither Rust nor the allocator."""
+    if re.match(r"^_?mi_\w+(\.\w+)*$", name):
+        return name
     if not re.match(r"^_[ZR][A-Za-z0-9_$.]*$", name):
         return None
     mangled = HASH.match(name)

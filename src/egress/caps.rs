@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Looked into several times for each call. Keys are families and accounts of the policy's own sources.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
 /// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
 #[derive(Debug, Default)]
 struct Block {
@@ -64,7 +67,7 @@ struct Account {
 /// The accounts of the process.
 pub struct Accounts {
     /// By family and account.
-    all: Mutex<HashMap<&'static str, HashMap<String, Arc<Account>>>>,
+    all: Mutex<Map<&'static str, Map<String, Arc<Account>>>>,
     started: Instant,
 }
 

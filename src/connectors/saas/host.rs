@@ -21,8 +21,6 @@ use url::{Position, Url};
 const LATERS: u32 = 5;
 /// What is kept of the body of the last answer of a stream.
 const KEPT: usize = 256 << 10;
-/// Where the last answer of all is kept; no stream is called so.
-const LAST: &str = "\0last";
 /// Headers that the client itself writes.
 const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
 
@@ -82,7 +80,14 @@ pub struct SessionHost {
     session: Session,
     clock: Arc<dyn Clock>,
     rules: Rules,
-    kept: Mutex<BTreeMap<String, Arc<Kept>>>,
+    kept: Mutex<Answers>,
+}
+
+/// The last answer of each stream, and the last of all.
+#[derive(Default)]
+struct Answers {
+    streams: BTreeMap<String, Arc<Kept>>,
+    last: Option<Arc<Kept>>,
 }
 
 impl SessionHost {
@@ -94,7 +99,7 @@ impl SessionHost {
     /// The last answer that `stream` got.
     #[must_use]
     pub fn kept(&self, stream: &str) -> Option<Arc<Kept>> {
-        self.locked().get(stream).cloned()
+        self.locked().streams.get(stream).cloned()
     }
 
     /// The answer that made `stream` fail with `status`: its own, or the last one, which a token call of it got.
@@ -102,7 +107,7 @@ impl SessionHost {
     pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Arc<Kept>> {
         let all = self.locked();
         let fits = |kept: &&Arc<Kept>| status.is_none_or(|status| kept.status == status);
-        all.get(stream).filter(fits).or_else(|| all.get(LAST).filter(fits)).cloned()
+        all.streams.get(stream).filter(fits).or_else(|| all.last.as_ref().filter(fits)).cloned()
     }
 
     /// Calls and bytes so far.
@@ -117,7 +122,7 @@ impl SessionHost {
         self.session.later(wait, words)
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Kept>>> {
+    fn locked(&self) -> MutexGuard<'_, Answers> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -220,8 +225,11 @@ impl SessionHost {
         let kept = Kept { status: answer.status, headers: answer.headers.clone(), body, url: answer.url.to_string() };
         let kept = Arc::new(kept);
         let mut all = self.locked();
-        all.insert(LAST.to_string(), Arc::clone(&kept));
-        all.insert(stream, kept);
+        all.last = Some(Arc::clone(&kept));
+        match all.streams.get_mut(&stream) {
+            Some(before) => *before = kept,
+            None => drop(all.streams.insert(stream, kept)),
+        }
     }
 }
 

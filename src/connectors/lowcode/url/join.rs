@@ -52,7 +52,8 @@ impl<'u> Parts<'u> {
         if !netloc.is_empty() || hierarchical {
             url.push_str("//");
             url.push_str(netloc);
-            if !(path.is_empty() && params.is_empty()) && !path.starts_with('/') {
+            let rooted = path.starts_with('/') || (path.is_empty() && params.is_empty());
+            if !rooted {
                 url.push('/');
             }
         }
