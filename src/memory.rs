@@ -21,6 +21,10 @@ const UNKNOWN: u8 = 0;
 const SMALL: u8 = 1;
 const FAST: u8 = 2;
 
+/// `mi_option_arena_eager_commit` of mimalloc.h, version 2, which the bindings do not name: with it the memory of a
+/// burst stays with the process, 58 in place of 33 MB after 10,000 connections.
+const ARENA_EAGER_COMMIT: libmimalloc_sys::mi_option_t = 4;
+
 static CHOICE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 /// Whether blocks come from the C library. The answer never changes: a process keeps its command line, and two
@@ -36,6 +40,10 @@ fn small() -> bool {
 #[cold]
 fn choose() -> bool {
     let small = is_command();
+    if !small {
+        // SAFETY: sets one number, before the first block is asked for.
+        unsafe { libmimalloc_sys::mi_option_set(ARENA_EAGER_COMMIT, 0) };
+    }
     CHOICE.store(if small { SMALL } else { FAST }, Ordering::Relaxed);
     small
 }
