@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Looked into several times for each call. Keys are families and accounts of the policy's own sources.
+/// Looked into several times for each call. Accounts come from documents, at most as many as there are connections.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
