@@ -72,17 +72,23 @@ def entered(home, words):
 
 
 def densest_first(functions):
-    """The patterns of `functions`. One that also fits much that is not entered stands at the end."""
+    """The patterns of `functions`. One that also fits much that is not entered stands at the end.
+
+    The compiler merges equal functions: then one address has several names, and its section has any one of them.
+    """
+    table = subprocess.run(["nm", "-S", AAM], capture_output=True, text=True, check=True).stdout.splitlines()
+    symbols = [words for words in map(str.split, table) if len(words) == 4 and words[2] in "tT"]
+    addresses = {address for address, _, _, name in symbols if name in functions}
     run, all_of = collections.Counter(), collections.Counter()
-    for line in subprocess.run(["nm", "-S", AAM], capture_output=True, text=True, check=True).stdout.splitlines():
-        words = line.split()
-        found = pattern(words[3]) if len(words) == 4 and words[2] in "tT" else None
-        if found:
-            size = int(words[1], 16)
-            all_of[found] += size
-            run[found] += size if words[3] in functions else 0
-    found = {name for function in functions if (name := pattern(function))}
-    return sorted(found, key=lambda name: (-round(run[name] / max(all_of[name], 1), 1), name))
+    found = {shape for function in functions if (shape := pattern(function))}
+    for address, size, _, name in symbols:
+        shape = pattern(name)
+        if shape:
+            all_of[shape] += int(size, 16)
+        if shape and address in addresses:
+            run[shape] += int(size, 16)
+            found.add(shape)
+    return sorted(found, key=lambda shape: (-round(run[shape] / max(all_of[shape], 1), 1), shape))
 
 
 def main():
