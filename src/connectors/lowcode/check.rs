@@ -147,7 +147,7 @@ async fn first_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
     let count = usize::try_from(field(node, "stream_count").as_i64().unwrap_or(0)).unwrap_or(0);
     let availability = set_field(node, "use_check_availability").is_none() || flag(node, "use_check_availability");
     let source = match availability && count >= 1 {
-        true => Source::build_first(ctx, run, count).await?,
+        true => Source::build_first(ctx, run, count, &[]).await?,
         false => Source::build_all(ctx, run).await?,
     };
     if source.streams.is_empty() {

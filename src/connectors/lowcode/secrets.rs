@@ -12,11 +12,15 @@ const MASK: &str = "****";
 
 /// The secrets of a config. Never printed.
 #[derive(Clone, Default)]
-pub struct Secrets(BTreeSet<String>);
+pub struct Secrets {
+    all: BTreeSet<String>,
+    /// The long ones in order, with how they stand in a query.
+    long: Vec<(String, String)>,
+}
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Secrets({})", self.0.len())
+        write!(f, "Secrets({})", self.all.len())
     }
 }
 
@@ -28,6 +32,8 @@ impl Secrets {
         if let Some(schema) = manifest.get("spec").and_then(|it| it.get("connection_specification")) {
             secrets.collect(schema, config);
         }
+        let long = secrets.all.iter().filter(|it| it.len() >= LONG);
+        secrets.long = long.map(|secret| (secret.clone(), quote_plus(secret))).collect();
         secrets
     }
 
@@ -55,8 +61,8 @@ impl Secrets {
 
     fn add(&mut self, value: &Value) {
         match value {
-            Value::Str(text) if !text.trim().is_empty() => drop(self.0.insert(text.to_string())),
-            Value::Int(_) | Value::Big(_) => drop(self.0.insert(value.to_str())),
+            Value::Str(text) if !text.trim().is_empty() => drop(self.all.insert(text.to_string())),
+            Value::Int(_) | Value::Big(_) => drop(self.all.insert(value.to_str())),
             Value::List(items) => items.iter().for_each(|item| self.add(item)),
             Value::Dict(dict) => dict.values().for_each(|item| self.add(item)),
             _ => {}
@@ -66,29 +72,28 @@ impl Secrets {
     /// Whether a secret stands in `url`: anywhere where it is long, else as a whole value or segment.
     #[must_use]
     pub fn in_url(&self, url: &str) -> bool {
-        if self.0.is_empty() {
+        if self.all.is_empty() {
             return false;
         }
         let plain = unquote(url);
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
-        let stands = |secret: &String| {
-            let quoted = quote_plus(secret);
+        let stands = |(secret, quoted): &(String, String)| {
             // Where nothing is escaped, what was unescaped is the same text.
-            plain.contains(secret) || ((quoted != *secret || matches!(plain, Cow::Owned(_))) && url.contains(&quoted))
+            plain.contains(secret) || ((quoted != secret || matches!(plain, Cow::Owned(_))) && url.contains(quoted))
         };
-        self.0.iter().any(|secret| secret.len() >= LONG && stands(secret))
-            || parse_qs(query).any(|(_, value)| self.0.contains(&*value))
-            || path.split('/').skip(3).any(|segment| self.0.contains(&*unquote(segment)))
+        self.long.iter().any(stands)
+            || parse_qs(query).any(|(_, value)| self.all.contains(&*value))
+            || path.split('/').skip(3).any(|segment| self.all.contains(&*unquote(segment)))
     }
 
     /// `text` with long secrets masked, as `filter_secrets` of the CDK does it.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
         let mut out = text.to_owned();
-        for secret in self.0.iter().rev().filter(|it| it.len() >= LONG) {
-            for form in [secret.clone(), quote_plus(secret)] {
-                if out.contains(&form) {
-                    out = out.replace(&form, MASK);
+        for (secret, quoted) in self.long.iter().rev() {
+            for form in [secret, quoted] {
+                if out.contains(form) {
+                    out = out.replace(form, MASK);
                 }
             }
         }

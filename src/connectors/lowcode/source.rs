@@ -10,10 +10,12 @@ use super::stream::{Stream, StreamOptions};
 use super::value::Value;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The streams of a manifest.
 pub struct Source {
-    pub streams: Vec<Stream>,
+    /// Shared by the sources that one command builds, and with them the tokens that they got.
+    pub streams: Vec<Arc<Stream>>,
     /// For each stream that a dynamic stream made: its name and the dynamic stream's.
     pub generated: Vec<(String, String)>,
 }
@@ -25,7 +27,7 @@ impl Source {
     /// What the CDK raises when it builds a stream.
     pub fn build(ctx: &Context<'_>) -> Result<Source, Failed> {
         let nodes = static_nodes(ctx)?;
-        Ok(Source { streams: build_all(&nodes, &nodes, ctx)?, generated: Vec::new() })
+        Ok(Source { streams: build_all(&nodes, &nodes, &[], ctx)?, generated: Vec::new() })
     }
 
     /// All streams: the static ones and those that dynamic streams make, for which requests may be needed.
@@ -33,14 +35,15 @@ impl Source {
     /// # Errors
     /// What the CDK raises, and what a request fails with.
     pub async fn build_all(ctx: &Context<'_>, run: &Run<'_>) -> Result<Source, Failed> {
-        Source::build_first(ctx, run, usize::MAX).await
+        Source::build_first(ctx, run, usize::MAX, &[]).await
     }
 
-    /// The first `count` of all streams; the others are not built.
+    /// The first `count` of all streams; the others are not built. What the same command has `built` of the static
+    /// streams is taken as it is.
     ///
     /// # Errors
     /// As [`Source::build_all`].
-    pub async fn build_first(ctx: &Context<'_>, run: &Run<'_>, count: usize) -> Result<Source, Failed> {
+    pub async fn build_first(ctx: &Context<'_>, run: &Run<'_>, count: usize, built: &[Arc<Stream>]) -> Result<Source, Failed> {
         let made = dynamic::nodes(ctx, run).await?;
         let mut nodes = static_nodes(ctx)?;
         nodes.extend(made.iter().map(|it| Cow::Owned(it.node.clone())));
@@ -49,7 +52,9 @@ impl Source {
         }
         let generated = made.iter().map(|it| (text(&it.node, "name").unwrap_or_default().to_owned(), it.of.clone())).collect();
         let chosen = nodes.get(..count.min(nodes.len())).unwrap_or_default();
-        Ok(Source { streams: build_all(chosen, &nodes, ctx)?, generated })
+        // Streams that are made may be children, and which streams have children decides what is kept of answers.
+        let built = if made.is_empty() { built } else { &[] };
+        Ok(Source { streams: build_all(chosen, &nodes, built, ctx)?, generated })
     }
 
     /// The static streams called by `names`; None where one of them is no static stream.
@@ -64,13 +69,13 @@ impl Source {
         }
         let wanted = |node: &&Cow<'_, Value>| text(node, "name").is_some_and(|it| names.iter().any(|name| name == it));
         let chosen: Vec<_> = nodes.iter().filter(wanted).cloned().collect();
-        Ok(Some(Source { streams: build_all(&chosen, &nodes, ctx)?, generated: Vec::new() }))
+        Ok(Some(Source { streams: build_all(&chosen, &nodes, &[], ctx)?, generated: Vec::new() }))
     }
 
     /// The stream called `name`; of several the last, as in the dict there.
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<&Stream> {
-        self.streams.iter().rev().find(|stream| stream.name == name)
+        self.streams.iter().rev().find(|stream| stream.name == name).map(|stream| &**stream)
     }
 }
 
@@ -90,14 +95,27 @@ fn static_nodes<'a>(ctx: &Context<'a>) -> Result<Vec<Cow<'a, Value>>, Failed> {
     Ok(nodes)
 }
 
-fn build_all(chosen: &[Cow<'_, Value>], all: &[Cow<'_, Value>], ctx: &Context<'_>) -> Result<Vec<Stream>, Failed> {
+fn build_all(
+    chosen: &[Cow<'_, Value>],
+    all: &[Cow<'_, Value>],
+    built: &[Arc<Stream>],
+    ctx: &Context<'_>,
+) -> Result<Vec<Arc<Stream>>, Failed> {
     let mut parents = HashSet::new();
     for node in all {
         collect_parents(field(field(node, "retriever"), "partition_router"), &mut parents, 0);
     }
+    let known = |name: &str| {
+        let alone = all.iter().filter(|node| text(node, "name") == Some(name)).take(2).count() == 1;
+        built.iter().find(|stream| alone && stream.name == name)
+    };
     let build = |node: &Cow<'_, Value>| {
-        let use_cache = text(node, "name").is_some_and(|name| parents.contains(name));
-        Stream::build(node, StreamOptions { use_cache, depth: 0 }, ctx)
+        let name = text(node, "name");
+        if let Some(stream) = name.and_then(known) {
+            return Ok(Arc::clone(stream));
+        }
+        let use_cache = name.is_some_and(|name| parents.contains(name));
+        Stream::build(node, StreamOptions { use_cache, depth: 0 }, ctx).map(Arc::new)
     };
     chosen.iter().map(build).collect()
 }

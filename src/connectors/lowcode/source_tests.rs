@@ -4,10 +4,11 @@ use crate::connectors::lowcode::bounds::Bounds;
 use crate::connectors::lowcode::context::{Context, Run};
 use crate::connectors::lowcode::error::Failed;
 use crate::connectors::lowcode::load::load;
-use crate::connectors::lowcode::script::{Script, json};
+use crate::connectors::lowcode::script::{Script, json, stream};
 use crate::connectors::lowcode::source::Source;
 use crate::connectors::lowcode::value::Value;
 use futures_util::FutureExt;
+use std::sync::Arc;
 
 const HEAD: &str = r#"
 version: 6.0.0
@@ -251,4 +252,20 @@ streams:
 "#;
     let problems = load(&format!("{HEAD}{streams}"), "m.yaml", &Bounds::default()).unwrap_err();
     assert_eq!(problems[0].message, "the reference `#/streams/0` leads to itself");
+}
+
+/// A second source of the same command takes over what the first one built, and its tokens; of two streams with one
+/// name neither.
+#[test]
+fn what_is_built_is_not_built_again() {
+    let streams: Vec<String> = ["a", "b", "b"].iter().map(|name| stream(name, "/a", "", "")).collect();
+    let manifest = json(&format!(r#"{{"streams": [{}]}}"#, streams.join(",")));
+    let (bounds, host, config) = (Bounds::default(), Script::new(&[]), json("{}"));
+    let ctx = Context { manifest: &manifest, config: &config, host: &host, bounds: &bounds };
+    let run = Run::new(&host, &config, &bounds);
+    let first = Source::build_named(&ctx, &["a".to_owned(), "b".to_owned()]).unwrap().unwrap().streams;
+    let all = Source::build_first(&ctx, &run, usize::MAX, &first).now_or_never().unwrap().unwrap().streams;
+    let taken = all.iter().map(|stream| first.iter().any(|known| Arc::ptr_eq(known, stream)));
+    let taken: Vec<(&str, bool)> = all.iter().map(|stream| stream.name.as_str()).zip(taken).collect();
+    assert_eq!(taken, [("a", true), ("b", false), ("b", false)]);
 }

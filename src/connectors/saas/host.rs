@@ -80,6 +80,8 @@ pub struct SessionHost {
     session: Session,
     clock: Arc<dyn Clock>,
     rules: Rules,
+    /// The origins of the rules, read.
+    homes: Vec<Url>,
     kept: Mutex<Answers>,
 }
 
@@ -93,7 +95,8 @@ struct Answers {
 impl SessionHost {
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
-        SessionHost { session, clock, rules, kept: Mutex::default() }
+        let homes = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
+        SessionHost { session, clock, rules, homes, kept: Mutex::default() }
     }
 
     /// The last answer that `stream` got.
@@ -160,7 +163,8 @@ impl SessionHost {
     }
 
     async fn sent(&self, call: Call) -> Result<Answer, Failure> {
-        let url = Url::parse(&call.url).map_err(|error| {
+        let below = self.homes.iter().find_map(|home| below(home, &call.url));
+        let url = below.map_or_else(|| Url::parse(&call.url), Ok).map_err(|error| {
             Failure::new(
                 Class::Misconfigured,
                 "the manifest makes an address that is none",
@@ -267,6 +271,16 @@ impl Host for SessionHost {
     }
 }
 
+/// `address` read without its host, which is that of `home`; `None` where this might be another than `Url::parse` reads.
+fn below(home: &Url, address: &str) -> Option<Url> {
+    let path = address.strip_prefix(&home[..Position::BeforePath])?;
+    let mut bytes = path.bytes();
+    // After `//`, and what the parser takes for it, another host begins.
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b'\\';
+    let is_path = bytes.next() == Some(b'/') && bytes.next().is_none_or(plain);
+    if is_path { home.join(path).ok() } else { None }
+}
+
 /// The failure of egress that ended a command, as it was.
 #[must_use]
 pub fn failure_of(no_reply: &NoReply) -> Option<Failure> {
@@ -315,4 +329,39 @@ fn elsewhere(url: &Url, origins: &BTreeSet<String>) -> Failure {
         ),
         "if the API really has several hosts, list them: hosts of the source under manifests.sources in the policy; else name the right address",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// The short way finds what the long way finds.
+        #[test]
+        fn an_address_below_home_is_read_as_a_whole_one(
+            home in "https?://(a\\.b|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]{2})?",
+            path in "(/|\\\\|[a-z0-9.%?#@: \t\n]|\\.\\.){0,8}",
+        ) {
+            let home = Url::parse(&home).unwrap();
+            let address = format!("{}{path}", &home[..Position::BeforePath]);
+            if let Some(url) = below(&home, &address) {
+                prop_assert_eq!(Ok(url), Url::parse(&address));
+            }
+        }
+    }
+
+    #[test]
+    fn another_host_is_not_below() {
+        let home = Url::parse("https://api.acme.example").unwrap();
+        assert_eq!(below(&home, "https://api.acme.example/v1/x?y=1#z").unwrap().as_str(), "https://api.acme.example/v1/x?y=1#z");
+        assert_eq!(below(&home, "https://api.acme.example/").unwrap().as_str(), "https://api.acme.example/");
+        for other in
+            ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil", ".evil.example/", "@evil.example/", ":81/x", ""]
+        {
+            assert_eq!(below(&home, &format!("https://api.acme.example{other}")), None, "{other:?}");
+        }
+    }
 }

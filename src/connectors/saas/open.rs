@@ -94,6 +94,12 @@ impl Resource {
         built.iter().find(|(of, _)| of == names).map(|(_, source)| Arc::clone(source))
     }
 
+    /// The streams that were built so far.
+    fn built(&self) -> Vec<Arc<Reader>> {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.iter().flat_map(|(_, source)| source.streams.iter().cloned()).collect()
+    }
+
     fn keep(&self, names: &[String], source: Source) -> Arc<Source> {
         let source = Arc::new(source);
         self.built.lock().unwrap_or_else(PoisonError::into_inner).push((names.to_vec(), Arc::clone(&source)));
@@ -169,9 +175,9 @@ impl Resource {
     async fn checked(&self) -> Result<Evidence, Failure> {
         let names = &self.binding.health;
         let source = match names.is_empty() {
-            true => {
-                Arc::new(Source::build_first(&self.context(), &self.run(), 1).await.map_err(|failed| self.failure("", failed))?)
-            }
+            true => Arc::new(
+                Source::build_first(&self.context(), &self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?,
+            ),
             false => self.named(names)?,
         };
         let run = self.run();
@@ -247,8 +253,9 @@ impl Resource {
         if let Some(known) = self.known(names) {
             return Ok(known);
         }
-        let all = Source::build_all(&self.context(), &self.run()).await.map_err(|failed| self.failure("", failed))?;
-        Ok(self.keep(names, all))
+        let built = self.built();
+        let all = Source::build_first(&self.context(), &self.run(), usize::MAX, &built).await;
+        Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
     }
 
     async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
@@ -352,7 +359,8 @@ impl Resource {
     /// The order of the family; for a manifest of one's own, what `check` reads comes first.
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
-        let mut streams: Vec<&Reader> = source.streams.iter().filter(|stream| self.is_data(&stream.name)).collect();
+        let mut streams: Vec<&Reader> =
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
         streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
         streams
     }
