@@ -14,7 +14,7 @@ use std::time::Duration;
 const CONNECTIONS: usize = 1000;
 const RUNS: usize = 7;
 /// Attempts, and calls of the plain loop, at the same time.
-const CONCURRENCY: usize = 64;
+const CONCURRENCY: usize = 32;
 /// Bytes of one row of the ledger, about.
 const BODY: usize = 900;
 /// Rows of the ledger for one connection: accepted, begun, catalog, finished.

@@ -171,21 +171,29 @@ impl Loop {
         if !self.handle.trouble.load().is_empty() {
             return;
         }
-        let now = self.handle.clock.now();
-        while self.attempts.len() < self.ground.policy.reconcile.concurrency.max(1) {
+        let (now, most) = (self.handle.clock.now(), self.most());
+        while self.attempts.len() < most {
             let handle = &self.handle;
             let Some(item) = self.queue.pop(now, |id| !handle.checking(id)) else { return };
-            self.start(item);
+            let Some(seat) = self.workers.seat(most) else {
+                // The timer comes back to it: it is due.
+                return self.queue.put(item.connection, Some(item));
+            };
+            self.start(item, seat);
         }
     }
 
-    fn start(&mut self, item: Item) {
+    /// Attempts at a time, all workers together.
+    fn most(&self) -> usize {
+        self.ground.policy.reconcile.concurrency.max(1)
+    }
+
+    fn start(&mut self, item: Item, seat: Seat) {
         let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
         if !handle.enter(item.connection) {
             return;
         }
         tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.word(), "begins");
-        let seat = self.workers.seat();
         let runtime = seat.runtime.clone();
         let work = async move {
             let place = Place { handle: Arc::clone(&handle), connection: item.connection, _seat: seat };
@@ -241,7 +249,7 @@ impl Loop {
         }
         let now = self.handle.clock.now();
         let resync = self.looked_at.plus(self.ground.policy.reconcile.resync);
-        let busy = self.attempts.len() >= self.ground.policy.reconcile.concurrency.max(1);
+        let busy = self.attempts.len() >= self.most();
         // With all places taken nothing can start: an ending attempt wakes the loop.
         let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
         next.since(now).max(Duration::from_millis(1))
