@@ -63,7 +63,7 @@ async fn discover(text: &str, name: &str, config: &Value) -> bool {
     }
     let Ok(config) = config_rules::normalise(&manifest, config, &Nowhere, &bounds) else { return false };
     let commands = Commands { manifest: &manifest, config: &config.config, host: &Nowhere, bounds: &bounds };
-    let run = Run::new(&Nowhere, &config.config, &bounds);
+    let run = Run::new(&commands.context());
     let mut bytes = 0;
     let ended = commands.discover(&run, &mut |message| bytes += message.line().len()).await;
     ended == Ended::Well && bytes > 0

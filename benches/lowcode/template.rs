@@ -4,6 +4,7 @@ use crate::stats::median;
 use crate::table::Table;
 use crate::{Measured, scaled};
 use aam::connectors::lowcode::bounds::Bounds;
+use aam::connectors::lowcode::context::Config;
 use aam::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
 use aam::connectors::lowcode::interpolation::{InterpolatedString, Scope};
 use aam::connectors::lowcode::value::{Dict, Value};
@@ -43,8 +44,13 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     let config = Value::Dict(Dict::from_iter([("x".into(), Value::str("a value of a config"))]));
     let slice = Value::Dict(Dict::from_iter([("id".into(), Value::Int(42))]));
     let (parameters, bounds) = (Value::Dict(Dict::default()), Bounds::default());
-    let scope =
-        Scope { config: &config, parameters: &parameters, vars: vec![("stream_slice", &slice)], host: &Nowhere, bounds: &bounds };
+    let scope = Scope {
+        config: Config::new(&config),
+        parameters: &parameters,
+        vars: vec![("stream_slice", &slice)],
+        host: &Nowhere,
+        bounds: &bounds,
+    };
     for (text, aimed) in [("{{ config['x'] }}", true), ("/v1/{{ stream_partition.id }}/{{ config['x'] | upper }}", false)] {
         let template = InterpolatedString::new(text, &parameters);
         let mut turns = Vec::new();

@@ -93,8 +93,8 @@ impl Rows {
 /// The way of the command: the source is built, each schema is asked for, each stream is described.
 fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json, String> {
     manifest.runnable().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    let context = Context { manifest: &manifest.root, config, host: &Silent, bounds };
-    let run = Run::new(&Silent, config, bounds);
+    let context = Context::new(&manifest.root, config, &Silent, bounds);
+    let run = Run::new(&context);
     let catalog = async {
         let source = Source::build_all(&context, &run).await?;
         let mut streams = Vec::with_capacity(source.streams.len());

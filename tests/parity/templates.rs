@@ -2,6 +2,7 @@
 
 use super::outcome::Outcome;
 use aam::connectors::lowcode::bounds::Bounds;
+use aam::connectors::lowcode::context::Config;
 use aam::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
 use aam::connectors::lowcode::interpolation::{EvalError, InterpolatedString, Scope};
 use aam::connectors::lowcode::value::Value;
@@ -55,7 +56,7 @@ fn evaluate(template: &str, context: &Value) -> Result<Value, EvalError> {
     let known = |name: &str| !matches!(name, "config" | "parameters");
     let vars = context.as_dict().into_iter().flatten().filter(|(name, _)| known(name)).map(|(name, it)| (&**name, it));
     let (config, parameters) = (get("config"), get("parameters"));
-    let scope = Scope { config, parameters, vars: vars.collect(), host: &Frozen, bounds: &bounds };
+    let scope = Scope { config: Config::new(config), parameters, vars: vars.collect(), host: &Frozen, bounds: &bounds };
     InterpolatedString::new(template, parameters).eval(&scope, &[])
 }
 

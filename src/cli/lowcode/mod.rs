@@ -152,7 +152,7 @@ async fn online(
     };
     let host = SessionHost::new(egress.session(caller), clock, rules);
     let commands = Commands { manifest: &inputs.manifest, config: &inputs.config, host: &host, bounds: &inputs.bounds };
-    let mut run = Run::new(&host, &inputs.config, &inputs.bounds);
+    let mut run = Run::new(&commands.context());
     let ended = match command {
         Command::Check(_) => commands.check(&run, &mut print).await,
         Command::Discover(_) => commands.discover(&run, &mut print).await,

@@ -5,6 +5,7 @@
 //! those that the component sends; any other POST is what a reviewed list says.
 
 use crate::connectors::lowcode::bounds::Bounds;
+use crate::connectors::lowcode::context::Config;
 use crate::connectors::lowcode::host::Host;
 use crate::connectors::lowcode::interpolation::{InterpolatedString, Scope};
 use crate::connectors::lowcode::value::Value;
@@ -26,7 +27,7 @@ pub fn of(manifest: &Value, config: &Value, host: &dyn Host, bounds: &Bounds, (n
             Value::Dict(dict) => {
                 if dict.get("type").and_then(Value::as_str) == Some("OAuthAuthenticator") {
                     let parameters = dict.get("$parameters").unwrap_or(&Value::None);
-                    let scope = Scope { config, parameters, vars: Vec::new(), host, bounds };
+                    let scope = Scope { config: Config::new(config), parameters, vars: Vec::new(), host, bounds };
                     rules.extend(token_calls(value, &scope));
                 }
                 open.extend(dict.values());

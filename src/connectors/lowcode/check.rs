@@ -22,12 +22,13 @@ pub async fn check(ctx: &Context<'_>, run: &Run<'_>) -> Result<Result<(), String
         return with_config(node, ctx, run).await;
     };
     refuse_overrides(overrides.keys().map(|key| &**key), ctx.manifest)?;
-    let mut config = ctx.config.as_dict().cloned().unwrap_or_default();
+    let mut config = ctx.config.value().as_dict().cloned().unwrap_or_default();
     config.extend(overrides.clone());
     let config = Value::Dict(config);
-    let mut inner = Run::new(run.host, &config, run.bounds);
+    let ctx = ctx.with(&config);
+    let mut inner = Run::new(&ctx);
     inner.limits = run.limits;
-    with_config(node, &Context { config: &config, ..*ctx }, &inner).await
+    with_config(node, &ctx, &inner).await
 }
 
 /// # Errors
@@ -106,7 +107,7 @@ async fn named_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
 
 fn names(node: &Value, ctx: &Context<'_>) -> Result<Vec<String>, Failed> {
     let texts = |list: &[Value]| list.iter().map(Value::to_str).collect();
-    match set_field(ctx.config, NAMES_KEY) {
+    match set_field(ctx.config.value(), NAMES_KEY) {
         None => Ok(texts(items(node, "stream_names"))),
         Some(Value::List(list)) if list.is_empty() => Ok(texts(items(node, "stream_names"))),
         Some(Value::List(list)) if list.iter().all(|it| it.as_str().is_some()) => Ok(texts(list)),

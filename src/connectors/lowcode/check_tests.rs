@@ -6,8 +6,8 @@ use futures_util::future::FutureExt;
 fn checked(check: &str, streams: &[String], more: &str, host: &Script) -> Result<Result<(), String>, Failed> {
     let manifest = json(&format!(r#"{{"check": {check}, "streams": [{}] {more}}}"#, streams.join(",")));
     let (config, bounds) = (json(r#"{"accounts": [{"id": "x"}, {"id": "y"}]}"#), Bounds::default());
-    let ctx = Context { manifest: &manifest, config: &config, host, bounds: &bounds };
-    super::check(&ctx, &Run::new(host, &config, &bounds)).now_or_never().unwrap()
+    let ctx = Context::new(&manifest, &config, host, &bounds);
+    super::check(&ctx, &Run::new(&ctx)).now_or_never().unwrap()
 }
 
 #[test]

@@ -59,8 +59,10 @@ pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> Ended {
 }
 
 impl<'a> Commands<'a> {
-    fn context(&self) -> Context<'a> {
-        Context { manifest: &self.manifest.root, config: self.config, host: self.host, bounds: self.bounds }
+    /// What the source is built from.
+    #[must_use]
+    pub fn context(&self) -> Context<'a> {
+        Context::new(&self.manifest.root, self.config, self.host, self.bounds)
     }
 
     /// `check`. A source that cannot be reached is an answer and no failure.

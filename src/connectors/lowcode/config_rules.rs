@@ -4,6 +4,7 @@
 //! start; validations each time when streams are built.
 
 use super::bounds::Bounds;
+use super::context::Config;
 use super::error::Failed;
 use super::extraction::dpath;
 use super::extraction::transform::value_types;
@@ -64,7 +65,7 @@ fn kind(rule: &Value) -> &str {
 }
 
 fn scope<'a>(config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Scope<'a> {
-    Scope { config, parameters: &Value::None, vars: Vec::new(), host, bounds }
+    Scope { config: Config::new(config), parameters: &Value::None, vars: Vec::new(), host, bounds }
 }
 
 fn transform(rule: &Value, config: &mut Value, host: &dyn Host, bounds: &Bounds) -> Result<(), Failed> {

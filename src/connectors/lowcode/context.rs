@@ -4,30 +4,91 @@ use super::auth::store::Tokens;
 use super::bounds::Bounds;
 use super::error::Failed;
 use super::host::{Host, Reply};
+use super::load::Manifest;
 use super::requester::Rates;
+use super::secrets::Secrets;
+use super::shared::{Noting, SharedStreams};
 use super::value::Value;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// The user's config, after config migrations. It notes that it was looked at: what was built without a look is the
+/// same for every config.
+#[derive(Clone, Copy)]
+pub struct Config<'a> {
+    value: &'a Value,
+    looked: Option<&'a AtomicBool>,
+}
+
+impl<'a> Config<'a> {
+    #[must_use]
+    pub fn new(value: &'a Value) -> Config<'a> {
+        Config { value, looked: None }
+    }
+
+    /// The config itself.
+    #[must_use]
+    pub fn value(self) -> &'a Value {
+        if let Some(looked) = self.looked {
+            looked.store(true, Ordering::Relaxed);
+        }
+        self.value
+    }
+}
 
 /// What every component may see when it is built.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The whole manifest: references resolved, parameters spread, validated.
     pub manifest: &'a Value,
-    /// The user's config, after config migrations.
-    pub config: &'a Value,
+    pub config: Config<'a>,
     /// For `now_utc()`: the CDK evaluates some templates when it builds a component.
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
+    /// Those of the manifest.
+    pub(super) shared: Option<&'a SharedStreams>,
+}
+
+impl<'a> Context<'a> {
+    /// A source of its own, which shares nothing.
+    #[must_use]
+    pub fn new(manifest: &'a Value, config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Context<'a> {
+        Context { manifest, config: Config::new(config), host, bounds, shared: None }
+    }
+
+    /// One of many sources of `manifest`.
+    #[must_use]
+    pub fn of(manifest: &'a Manifest, config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Context<'a> {
+        Context { shared: Some(manifest.shared()), ..Context::new(&manifest.root, config, host, bounds) }
+    }
+
+    /// The same with another config.
+    #[must_use]
+    pub fn with<'b>(&self, config: &'b Value) -> Context<'b>
+    where
+        'a: 'b,
+    {
+        Context { config: Config::new(config), ..*self }
+    }
+
+    /// The same; `noting` knows afterwards whether config, clock or chance were asked.
+    #[must_use]
+    pub fn noted<'b>(&self, noting: &'b Noting<'b>) -> Context<'b>
+    where
+        'a: 'b,
+    {
+        Context { config: Config { looked: Some(&noting.looked), ..self.config }, host: noting, ..*self }
+    }
 }
 
 /// One command at work: the outside, the config and what was used up so far.
 pub struct Run<'a> {
     pub host: &'a dyn Host,
-    pub config: &'a Value,
+    pub config: Config<'a>,
     pub bounds: &'a Bounds,
+    pub secrets: Secrets,
     pub counters: Counters,
     pub limits: Limits,
     /// Answers of requesters with `use_cache`, which parent streams have (http_client.py).
@@ -39,13 +100,15 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A command that starts now.
+    /// A command that starts now, with what sources are built from in `ctx`.
     #[must_use]
-    pub fn new(host: &'a dyn Host, config: &'a Value, bounds: &'a Bounds) -> Run<'a> {
+    pub fn new(ctx: &Context<'a>) -> Run<'a> {
+        let Context { manifest, config, host, bounds, .. } = *ctx;
         Run {
             host,
             config,
             bounds,
+            secrets: Secrets::of(manifest, config.value()),
             counters: Counters::new(host.now()),
             limits: Limits::default(),
             cache: ReplyCache::default(),

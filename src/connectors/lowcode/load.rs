@@ -7,6 +7,7 @@ use super::parameters;
 use super::problem::{Place, Problem};
 use super::refs;
 use super::refused::{self, RefusedStream};
+use super::shared::SharedStreams;
 use super::validate;
 use super::value::{Dict, Value};
 use super::yaml::{self, Kids, Spot};
@@ -27,6 +28,7 @@ pub struct Manifest {
     refused: Vec<RefusedStream>,
     text: Arc<str>,
     file: Arc<str>,
+    shared: SharedStreams,
 }
 
 impl Manifest {
@@ -43,6 +45,11 @@ impl Manifest {
     #[must_use]
     pub fn refused_streams(&self) -> &[RefusedStream] {
         &self.refused
+    }
+
+    /// The streams that its sources share.
+    pub(super) fn shared(&self) -> &SharedStreams {
+        &self.shared
     }
 
     /// The text as it was given, for a digest.
@@ -97,7 +104,8 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     }
     let refused = refused::mark(&mut root, &unsupported);
     warnings.extend(refused.iter().map(RefusedStream::warning));
-    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text: text.into(), file: file.into() })
+    let (text, file) = (text.into(), file.into());
+    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text, file, shared: SharedStreams::default() })
 }
 
 fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {

@@ -50,6 +50,7 @@ pub mod schema;
 #[cfg(test)]
 mod script;
 pub mod secrets;
+pub mod shared;
 pub mod slicing;
 pub mod source;
 pub mod spec;

@@ -68,8 +68,8 @@ fn streams_are_refused_one_by_one_at_load() {
 fn a_refused_stream_is_listed_and_the_others_are_read() {
     let (manifest, config, bounds) = (manifest(TEXT), json("{}"), Bounds::default());
     let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
-    let ctx = Context { manifest: &manifest.root, config: &config, host: &host, bounds: &bounds };
-    let run = Run::new(&host, &config, &bounds);
+    let ctx = Context::new(&manifest.root, &config, &host, &bounds);
+    let run = Run::new(&ctx);
     let source = Source::build_all(&ctx, &run).now_or_never().unwrap().unwrap();
     let names: Vec<(&str, bool)> = source.streams.iter().map(|it| (it.name.as_str(), it.refused().is_some())).collect();
     assert_eq!(names, [("plain", false), ("report", true), ("child", true), ("sized", true)]);
@@ -87,8 +87,8 @@ fn a_check_of_a_refused_stream_makes_no_call() {
     let checked = |names: &str| {
         let manifest = manifest(&TEXT.replace("CHECKED", names));
         let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
-        let ctx = Context { manifest: &manifest.root, config: &config, host: &host, bounds: &bounds };
-        let answer = check::check(&ctx, &Run::new(&host, &config, &bounds)).now_or_never().unwrap().unwrap();
+        let ctx = Context::new(&manifest.root, &config, &host, &bounds);
+        let answer = check::check(&ctx, &Run::new(&ctx)).now_or_never().unwrap().unwrap();
         (answer, host.urls().len())
     };
     let reason = "Stream report is not available: `AsyncRetriever` is not supported (m.yaml:18:56)";

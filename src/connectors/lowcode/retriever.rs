@@ -78,6 +78,12 @@ impl Retriever {
         })
     }
 
+    /// Whether a call leaves nothing behind in it.
+    #[must_use]
+    pub fn keeps_nothing(&self) -> bool {
+        self.requester.is_fixed()
+    }
+
     /// The records of `slice`.
     #[must_use]
     pub fn read<'r>(&'r self, run: &'r Run<'r>, slice: Slice, schema: Arc<Value>) -> Records<'r> {

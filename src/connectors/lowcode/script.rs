@@ -76,8 +76,8 @@ pub fn stream(name: &str, path: &str, retriever: &str, more: &str) -> String {
 pub fn read(streams: &[String], name: &str, host: &Script, bounds: &Bounds, limits: Limits) -> (Vec<Value>, Result<(), Failed>) {
     let manifest = json(&format!(r#"{{"streams": [{}]}}"#, streams.join(",")));
     let config = json(r#"{"start": "2025-06-01", "k": 7}"#);
-    let ctx = Context { manifest: &manifest, config: &config, host, bounds };
-    let mut run = Run::new(host, &config, bounds);
+    let ctx = Context::new(&manifest, &config, host, bounds);
+    let mut run = Run::new(&ctx);
     run.limits = limits;
     let mut records = Vec::new();
     let result = async {

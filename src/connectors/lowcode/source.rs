@@ -5,6 +5,7 @@ use super::dynamic;
 use super::error::Failed;
 use super::interpolation::InterpolatedBoolean;
 use super::node::{field, items, kind, text};
+use super::shared::Noting;
 use super::slicing::router::at_build;
 use super::stream::{Stream, StreamOptions};
 use super::value::Value;
@@ -46,7 +47,7 @@ impl Source {
     pub async fn build_first(ctx: &Context<'_>, run: &Run<'_>, count: usize, built: &[Arc<Stream>]) -> Result<Source, Failed> {
         let made = dynamic::nodes(ctx, run).await?;
         let mut nodes = static_nodes(ctx)?;
-        nodes.extend(made.iter().map(|it| Cow::Owned(it.node.clone())));
+        nodes.extend(made.iter().map(|it| Node { value: Cow::Owned(it.node.clone()), place: None }));
         if nodes.len() > ctx.bounds.streams {
             return Err(Failed::bound("streams", ctx.bounds.streams));
         }
@@ -63,11 +64,11 @@ impl Source {
     /// As [`Source::build`].
     pub fn build_named(ctx: &Context<'_>, names: &[String]) -> Result<Option<Source>, Failed> {
         let nodes = static_nodes(ctx)?;
-        let known: HashSet<&str> = nodes.iter().filter_map(|it| text(it, "name")).collect();
+        let known: HashSet<&str> = nodes.iter().filter_map(|it| text(&it.value, "name")).collect();
         if names.is_empty() || names.iter().any(|name| !known.contains(name.as_str())) {
             return Ok(None);
         }
-        let wanted = |node: &&Cow<'_, Value>| text(node, "name").is_some_and(|it| names.iter().any(|name| name == it));
+        let wanted = |node: &&Node<'_>| text(&node.value, "name").is_some_and(|it| names.iter().any(|name| name == it));
         let chosen: Vec<_> = nodes.iter().filter(wanted).cloned().collect();
         Ok(Some(Source { streams: build_all(&chosen, &nodes, &[], ctx)?, generated: Vec::new() }))
     }
@@ -79,45 +80,68 @@ impl Source {
     }
 }
 
+/// The component of a stream.
+#[derive(Clone)]
+struct Node<'a> {
+    value: Cow<'a, Value>,
+    /// Its place among the static streams of the manifest, where it stands there for every config.
+    place: Option<usize>,
+}
+
 /// The components of the static streams, those of ConditionalStreams that hold included.
-fn static_nodes<'a>(ctx: &Context<'a>) -> Result<Vec<Cow<'a, Value>>, Failed> {
+fn static_nodes<'a>(ctx: &Context<'a>) -> Result<Vec<Node<'a>>, Failed> {
     let mut nodes = Vec::new();
-    for node in items(ctx.manifest, "streams") {
+    for (place, node) in items(ctx.manifest, "streams").iter().enumerate() {
         if kind(node) != "ConditionalStreams" {
-            nodes.push(Cow::Borrowed(node));
+            nodes.push(Node { value: Cow::Borrowed(node), place: Some(place) });
             continue;
         }
         let condition = InterpolatedBoolean::new(text(node, "condition").unwrap_or_default(), &Value::None);
         if condition.eval(&at_build(ctx).scope(Vec::new()))? {
-            nodes.extend(items(node, "streams").iter().map(Cow::Borrowed));
+            nodes.extend(items(node, "streams").iter().map(|it| Node { value: Cow::Borrowed(it), place: None }));
         }
     }
     Ok(nodes)
 }
 
 fn build_all(
-    chosen: &[Cow<'_, Value>],
-    all: &[Cow<'_, Value>],
+    chosen: &[Node<'_>],
+    all: &[Node<'_>],
     built: &[Arc<Stream>],
     ctx: &Context<'_>,
 ) -> Result<Vec<Arc<Stream>>, Failed> {
     let mut parents = HashSet::new();
     for node in all {
-        collect_parents(field(field(node, "retriever"), "partition_router"), &mut parents, 0);
+        collect_parents(field(field(&node.value, "retriever"), "partition_router"), &mut parents, 0);
     }
     let known = |name: &str| {
-        let alone = all.iter().filter(|node| text(node, "name") == Some(name)).take(2).count() == 1;
+        let alone = all.iter().filter(|node| text(&node.value, "name") == Some(name)).take(2).count() == 1;
         built.iter().find(|stream| alone && stream.name == name)
     };
-    let build = |node: &Cow<'_, Value>| {
-        let name = text(node, "name");
+    let build = |node: &Node<'_>| {
+        let name = text(&node.value, "name");
         if let Some(stream) = name.and_then(known) {
             return Ok(Arc::clone(stream));
         }
         let use_cache = name.is_some_and(|name| parents.contains(name));
-        Stream::build(node, StreamOptions { use_cache, depth: 0 }, ctx).map(Arc::new)
+        build_one(node, use_cache, ctx)
     };
     chosen.iter().map(build).collect()
+}
+
+/// Takes the stream that another source of the manifest built, where that may be shared.
+fn build_one(node: &Node<'_>, use_cache: bool, ctx: &Context<'_>) -> Result<Arc<Stream>, Failed> {
+    let options = StreamOptions { use_cache, depth: 0 };
+    let (Some(shared), Some(place)) = (ctx.shared, node.place) else {
+        return Stream::build(&node.value, options, ctx).map(Arc::new);
+    };
+    if let Some(stream) = shared.get((place, use_cache)) {
+        return Ok(stream);
+    }
+    let noting = Noting::new(ctx.host);
+    let stream = Arc::new(Stream::build(&node.value, options, &ctx.noted(&noting))?);
+    shared.offer((place, use_cache), &stream, &noting);
+    Ok(stream)
 }
 
 /// The names of the streams that a partition router reads: their answers are kept (`_initialize_cache_for_parent_streams`).

@@ -29,8 +29,8 @@ fn read(
     let (host, config) = (Script::new(bodies), json(r#"{"start": "2025-06-01"}"#));
     let manifest = load(&format!("{HEAD}{streams}"), "m.yaml", &bounds).unwrap_or_else(|problems| panic!("{problems:?}"));
     assert!(manifest.runnable().is_ok() && manifest.refused_streams().is_empty());
-    let ctx = Context { manifest: &manifest.root, config: &config, host: &host, bounds: &bounds };
-    let run = Run::new(&host, &config, &bounds);
+    let ctx = Context::new(&manifest.root, &config, &host, &bounds);
+    let run = Run::new(&ctx);
     let read = async {
         let source = Source::build_all(&ctx, &run).await?;
         let mut schemas = Vec::new();
@@ -261,8 +261,8 @@ fn what_is_built_is_not_built_again() {
     let streams: Vec<String> = ["a", "b", "b"].iter().map(|name| stream(name, "/a", "", "")).collect();
     let manifest = json(&format!(r#"{{"streams": [{}]}}"#, streams.join(",")));
     let (bounds, host, config) = (Bounds::default(), Script::new(&[]), json("{}"));
-    let ctx = Context { manifest: &manifest, config: &config, host: &host, bounds: &bounds };
-    let run = Run::new(&host, &config, &bounds);
+    let ctx = Context::new(&manifest, &config, &host, &bounds);
+    let run = Run::new(&ctx);
     let first = Source::build_named(&ctx, &["a".to_owned(), "b".to_owned()]).unwrap().unwrap().streams;
     let all = Source::build_first(&ctx, &run, usize::MAX, &first).now_or_never().unwrap().unwrap().streams;
     let taken = all.iter().map(|stream| first.iter().any(|known| Arc::ptr_eq(known, stream)));

@@ -88,6 +88,13 @@ impl Stream {
         self.retriever.as_ref().err()
     }
 
+    /// Whether reading leaves nothing in the stream: no token, no state of a cursor, no schema that was asked for.
+    #[must_use]
+    pub fn keeps_nothing(&self) -> bool {
+        let retriever = self.retriever.as_ref().is_ok_and(Retriever::keeps_nothing);
+        retriever && self.cursor.is_none() && self.router.keeps_nothing() && matches!(self.schema, StreamSchema::Static(_))
+    }
+
     /// The slices of the stream.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::connectors::lowcode::bounds::Bounds;
+use crate::connectors::lowcode::context::Config;
 use crate::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
 use crate::connectors::lowcode::interpolation::{InterpolatedString, Scope};
 use crate::connectors::lowcode::value::{Dict, Value};
@@ -113,7 +114,8 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
 impl Reading<'_> {
     /// The text with the config in it; `None` where it needs more than the config.
     fn text(&self, text: &str, parameters: &Value) -> Option<String> {
-        let scope = Scope { config: self.config, parameters, vars: Vec::new(), host: self.host, bounds: self.bounds };
+        let scope =
+            Scope { config: Config::new(self.config), parameters, vars: Vec::new(), host: self.host, bounds: self.bounds };
         InterpolatedString::new(text, parameters).eval_str(&scope).ok()
     }
 

@@ -67,11 +67,11 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
 impl Resource {
     fn context(&self) -> Context<'_> {
         let Binding { manifest, config, .. } = &self.binding;
-        Context { manifest: &manifest.root, config, host: &self.host, bounds: &self.bounds }
+        Context::of(manifest, config, &self.host, &self.bounds)
     }
 
     fn run(&self) -> Run<'_> {
-        let mut run = Run::new(&self.host, &self.binding.config, &self.bounds);
+        let mut run = Run::new(&self.context());
         run.limits = Stops { slices: Some(SLICES), pages: Some(PAGES), records: None };
         run
     }

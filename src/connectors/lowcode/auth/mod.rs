@@ -185,7 +185,7 @@ fn session_token(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<Authenti
 fn selected<'a>(node: &'a Value, ctx: &Context<'_>) -> Result<&'a Value, Failed> {
     let error = |message: String| Failed::system("ValueError", message);
     let path = node.get("authenticator_selection_path").and_then(Value::as_list).unwrap_or_default();
-    let found = token::walk(ctx.config, path.iter().map(Value::to_str));
+    let found = token::walk(ctx.config.value(), path.iter().map(Value::to_str));
     let key = found.ok_or_else(|| error("The path from `authenticator_selection_path` is not found in the config.".into()))?;
     let key = key.to_str();
     let authenticators = node.get("authenticators").and_then(Value::as_dict);

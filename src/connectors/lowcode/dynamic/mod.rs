@@ -157,7 +157,7 @@ fn config_values(resolver: &Value, ctx: &Context<'_>) -> Result<Vec<Value>, Fail
     let mut combinations = vec![Dict::default()];
     for (number, config) in configs.iter().enumerate() {
         let path = eval_path(&path_of(config, "configs_pointer", parameters(config)), &at_build(ctx).scope(Vec::new()))?;
-        let mut values = match dpath::get(ctx.config, &path)? {
+        let mut values = match dpath::get(ctx.config.value(), &path)? {
             None => Vec::new(),
             Some(Value::List(list)) => list.clone(),
             Some(one) => vec![one.clone()],

@@ -1,6 +1,7 @@
 //! `HttpResponseFilter` (`error_handlers/http_response_filter.py`).
 
 use super::{Action, EMPTY, Outcome, Resolution, mapping, message};
+use crate::connectors::lowcode::context::Config;
 use crate::connectors::lowcode::error::{Failed, FailureType};
 use crate::connectors::lowcode::interpolation::{InterpolatedBoolean, InterpolatedString, Scope};
 use crate::connectors::lowcode::response::Response;
@@ -68,7 +69,7 @@ impl Filter {
         }
         // A predicate sees no config: the CDK gives None.
         if let Some(predicate) = &self.predicate
-            && predicate.eval(&view.scope(scope, &Value::None))?
+            && predicate.eval(&view.scope(scope, Config::new(&Value::None)))?
         {
             return Ok(true);
         }
@@ -104,7 +105,7 @@ impl View {
         }
     }
 
-    fn scope<'a>(&'a self, scope: &Scope<'a>, config: &'a Value) -> Scope<'a> {
+    fn scope<'a>(&'a self, scope: &Scope<'a>, config: Config<'a>) -> Scope<'a> {
         let vars = vec![
             ("response", &self.response),
             ("headers", &self.headers),

@@ -2,7 +2,7 @@
 
 use super::dpath;
 use crate::connectors::lowcode::bounds::Bounds;
-use crate::connectors::lowcode::context::Context;
+use crate::connectors::lowcode::context::{Config, Context};
 use crate::connectors::lowcode::error::Failed;
 use crate::connectors::lowcode::host::Host;
 use crate::connectors::lowcode::interpolation::{InterpolatedBoolean, InterpolatedString, PyType, Scope};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// Where a record stands while it is changed.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
-    pub config: &'a Value,
+    pub config: Config<'a>,
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
     pub slice: Option<&'a Slice>,

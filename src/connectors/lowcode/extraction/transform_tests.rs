@@ -4,8 +4,8 @@ use crate::connectors::lowcode::script::{Script, json};
 fn changed(transformation: &str, record: &str) -> Result<String, Failed> {
     let (host, bounds, config) = (Script::new(&[]), Bounds::default(), Value::None);
     let (node, mut record) = (json(transformation), json(record));
-    let ctx = Context { manifest: &Value::None, config: &config, host: &host, bounds: &bounds };
-    let at = At { config: &config, host: &host, bounds: &bounds, slice: None };
+    let ctx = Context::new(&Value::None, &config, &host, &bounds);
+    let at = At { config: Config::new(&config), host: &host, bounds: &bounds, slice: None };
     Transformation::build(&node, &ctx)?.apply(&mut record, &at)?;
     Ok(record.repr())
 }

@@ -120,6 +120,10 @@ fn found<'a>(scope: &Scope<'a>, root: &str, keys: &[Arc<str>]) -> Option<&'a Val
 }
 
 impl Code {
+    pub(super) fn is_text(&self) -> bool {
+        matches!(&*self.0, Inner::Plain(_))
+    }
+
     /// The value itself where the template is a single lookup that finds a scalar: its text need not be read back.
     pub(super) fn value<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
         let Inner::Full(Program { pieces: Some(pieces), .. }) = &*self.0 else { return None };

@@ -130,7 +130,9 @@ const TEMPLATE: u8 = 2;
 #[derive(Debug)]
 pub struct InterpolatedString {
     inner: Interpolation,
-    /// Whether the first evaluation gave the text itself. The CDK then never evaluates it again.
+    /// Whether the text, in which no template stands, is its own value; known after the first evaluation. The CDK
+    /// also never again evaluates a template that once gave its own text, by a TypeError. Here it is evaluated each
+    /// time: what one config does to a template must not last for the next one's stream.
     plain: AtomicU8,
 }
 
@@ -171,7 +173,7 @@ impl InterpolatedString {
             return Ok(Value::Str(self.inner.template.text().clone()));
         }
         let value = self.inner.eval(scope, valid_types)?;
-        if known == UNKNOWN {
+        if known == UNKNOWN && self.inner.template.is_text() {
             let plain = matches!(&value, Value::Str(text) if text == self.inner.template.text());
             self.plain.store(if plain { PLAIN } else { TEMPLATE }, Ordering::Relaxed);
         }

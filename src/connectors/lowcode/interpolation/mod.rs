@@ -33,6 +33,7 @@ pub use interpolated::{
 };
 
 use super::bounds::Bounds;
+use super::context::Config;
 use super::error::Failed;
 use super::host::Host;
 use super::value::Value;
@@ -42,7 +43,7 @@ use std::sync::Arc;
 /// What a template sees.
 #[derive(Clone)]
 pub struct Scope<'a> {
-    pub config: &'a Value,
+    pub config: Config<'a>,
     /// `$parameters` of the component; used where the template was made without its own.
     pub parameters: &'a Value,
     /// Further variables by name: `record`, `response`, `stream_slice`, ... The names `stream_interval` and
@@ -59,7 +60,7 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<&'a Value> {
         let name = match name {
-            "config" => return Some(self.config),
+            "config" => return Some(self.config.value()),
             "stream_interval" | "stream_partition" => "stream_slice",
             other => other,
         };
@@ -133,6 +134,11 @@ impl Template {
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// Whether nothing is to be evaluated in the text, and it is not empty.
+    fn is_text(&self) -> bool {
+        !self.text.is_empty() && self.code.is_text()
     }
 
     /// Whether the text holds a name that the CDK refuses wherever it stands.

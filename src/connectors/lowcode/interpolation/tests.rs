@@ -32,7 +32,7 @@ fn eval(template: &str, context: &Value) -> Result<Value, EvalError> {
     let get = |name: &str| context.get(name).unwrap_or(&none);
     let vars = vec![("stream_slice", get("stream_slice")), ("record", get("record"))];
     let (config, parameters, bounds) = (get("config"), get("parameters"), Bounds::default());
-    let scope = Scope { config, parameters, vars, host: &Frozen, bounds: &bounds };
+    let scope = Scope { config: Config::new(config), parameters, vars, host: &Frozen, bounds: &bounds };
     InterpolatedString::new(template, parameters).eval(&scope, &[])
 }
 
@@ -104,7 +104,7 @@ fn hostile_templates_end_with_an_error() {
 fn mappings_drop_what_is_empty() {
     let config: Value = serde_json::from_str(r#"{"a": "1", "e": ""}"#).unwrap();
     let (none, bounds) = (Value::None, Bounds::default());
-    let scope = Scope { config: &config, parameters: &none, vars: vec![], host: &Frozen, bounds: &bounds };
+    let scope = Scope { config: Config::new(&config), parameters: &none, vars: vec![], host: &Frozen, bounds: &bounds };
     let text = r#"{"x": "{{ config.a }}", "y": "{{ config.e }}", "z": "{{ config.no.more }}", "{{ config.a }}": [null, "{{ config.e }}"]}"#;
     let mapping: Value = serde_json::from_str(text).unwrap();
     let nested = InterpolatedNestedMapping::new(&mapping, &none).eval(&scope).unwrap();

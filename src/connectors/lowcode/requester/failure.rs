@@ -2,6 +2,7 @@
 
 use super::Requester;
 use super::outgoing::Outgoing;
+use crate::connectors::lowcode::context::Run;
 use crate::connectors::lowcode::error::{Failed, FailureType};
 use crate::connectors::lowcode::errors::{Outcome, Resolution, message};
 use crate::connectors::lowcode::host::{NoReply, NoReplyKind};
@@ -12,7 +13,7 @@ const TRACED: &str = "AirbyteTracedException";
 
 impl Requester {
     /// The error handler said FAIL.
-    pub(super) fn failed(&self, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
+    pub(super) fn failed(&self, run: &Run<'_>, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
         let (method, url) = (&self.method, request.url());
         let internal = match outcome {
             Outcome::Reply(response) => {
@@ -31,15 +32,15 @@ impl Requester {
                 format!("'{method}' request to '{url}' failed with exception: '{class}: {message}'")
             }
         };
-        let internal = self.secrets.mask(&internal);
-        let words = resolution.message.as_ref().map_or_else(|| internal.clone(), |it| self.secrets.mask(it));
+        let internal = run.secrets.mask(&internal);
+        let words = resolution.message.as_ref().map_or_else(|| internal.clone(), |it| run.secrets.mask(it));
         let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), TRACED, words);
         failed.internal = Some(internal);
-        self.with_outcome(failed, outcome)
+        self.with_outcome(run, failed, outcome)
     }
 
     /// No try is left, or the host does not wait for another one.
-    pub(super) fn exhausted(&self, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
+    pub(super) fn exhausted(&self, run: &Run<'_>, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
         let kind = match resolution.failure_type {
             Some(FailureType::SystemError) => "FailureType.system_error",
             Some(FailureType::ConfigError) => "FailureType.config_error",
@@ -50,7 +51,7 @@ impl Requester {
             let (url, action) = (request.url(), resolution.action.name());
             format!("Request to {url} failed with failure type {kind}, response action ResponseAction.{action}.")
         });
-        let words = self.secrets.mask(&words);
+        let words = run.secrets.mask(&words);
         let limited = matches!(outcome, Outcome::Reply(response) if response.status() == 429);
         let mut failed = if limited {
             let mut failed = Failed::new(FailureType::TransientError, TRACED, "API rate limit exceeded.");
@@ -62,23 +63,23 @@ impl Requester {
             failed.internal = Some(format!("Exhausted available request attempts. Exception: {words}"));
             failed
         };
-        failed = self.with_outcome(failed, outcome);
+        failed = self.with_outcome(run, failed, outcome);
         failed
     }
 
     /// A control action that the retriever answers.
-    pub(super) fn signal(&self, class: &'static str, resolution: &Resolution, outcome: Outcome<'_>) -> Failed {
+    pub(super) fn signal(&self, run: &Run<'_>, class: &'static str, resolution: &Resolution, outcome: Outcome<'_>) -> Failed {
         let words = resolution.message.clone().unwrap_or_else(|| format!("Stream '{}': {class}", self.name));
-        let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, self.secrets.mask(&words));
-        self.with_outcome(failed, outcome)
+        let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&words));
+        self.with_outcome(run, failed, outcome)
     }
 
     /// Keeps the answer beside the words, for whoever classifies the failure.
-    pub(super) fn with_outcome(&self, mut failed: Failed, outcome: Outcome<'_>) -> Failed {
+    pub(super) fn with_outcome(&self, run: &Run<'_>, mut failed: Failed, outcome: Outcome<'_>) -> Failed {
         if let Outcome::Reply(response) = outcome {
             let (body, headers) = shown(response);
             failed.status = Some(response.status());
-            failed.body = Some(self.secrets.mask(&body));
+            failed.body = Some(run.secrets.mask(&body));
             failed.headers = headers;
         }
         failed

@@ -19,7 +19,6 @@ use super::host::Purpose;
 use super::interpolation::{InterpolatedString, Scope};
 use super::request::inputs::Inputs;
 use super::response::Response;
-use super::secrets::Secrets;
 use super::slicing::Slice;
 use super::value::Value;
 use super::{errors, url};
@@ -69,7 +68,6 @@ pub struct Requester {
     handler: ErrorHandler,
     backoffs: Vec<Backoff>,
     budget: Budget,
-    secrets: Secrets,
     options: BuildOptions,
 }
 
@@ -114,9 +112,14 @@ impl Requester {
             handler,
             backoffs,
             budget: Budget::of(ctx)?,
-            secrets: Secrets::of(ctx.manifest, ctx.config),
             options,
         })
+    }
+
+    /// Whether it authenticates by the config alone, and keeps no token.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.auth.is_fixed()
     }
 
     /// Sends one request, again where the error handler says so. None where the answer is to be ignored.

@@ -64,7 +64,7 @@ impl Requester {
             // As there, and a session may log in again for it.
             _ => self.authenticate(run, &mut request).await?,
         }
-        request.secret_in_url = self.auth.in_url() || user_info(request.url()) || self.secrets.in_url(request.url());
+        request.secret_in_url = self.auth.in_url() || user_info(request.url()) || run.secrets.in_url(request.url());
         Ok(request)
     }
 

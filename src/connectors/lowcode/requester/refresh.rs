@@ -27,8 +27,8 @@ impl Requester {
                 (FailureType::TransientError, "API rejects the current OAuth access token and the token refresh failed.")
             };
             let mut failed = Failed::new(kind, "AirbyteTracedException", message);
-            failed.internal = resolution.message.as_ref().map(|it| format!("Error handler message: '{}'", self.secrets.mask(it)));
-            return Err(self.with_outcome(failed, outcome));
+            failed.internal = resolution.message.as_ref().map(|it| format!("Error handler message: '{}'", run.secrets.mask(it)));
+            return Err(self.with_outcome(run, failed, outcome));
         }
         let Some(oauth) = self.auth.oauth() else { return Ok(()) };
         *refreshed = Some(false);

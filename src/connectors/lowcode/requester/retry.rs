@@ -106,15 +106,15 @@ impl Requester {
             let resolution = self.handler.interpret(outcome, &scope)?;
             let wait = match resolution.action {
                 Action::Success | Action::Ignore => return Ok(sent.into_response()),
-                Action::Fail => return Err(self.failed(request, outcome, &resolution)),
+                Action::Fail => return Err(self.failed(run, request, outcome, &resolution)),
                 Action::ResetPagination => {
-                    return Err(self.signal("PaginationResetRequiredException", &resolution, outcome));
+                    return Err(self.signal(run, "PaginationResetRequiredException", &resolution, outcome));
                 }
                 Action::ReducePageSize => {
-                    return Err(self.signal("PageSizeReductionRequiredException", &resolution, outcome));
+                    return Err(self.signal(run, "PageSizeReductionRequiredException", &resolution, outcome));
                 }
                 Action::SplitRequestWindow => {
-                    return Err(self.signal("RequestWindowSplitRequiredException", &resolution, outcome));
+                    return Err(self.signal(run, "RequestWindowSplitRequiredException", &resolution, outcome));
                 }
                 Action::RefreshTokenThenRetry => {
                     self.refresh(run, request, outcome, &resolution, &mut refreshed).await?;
@@ -122,10 +122,10 @@ impl Requester {
                 }
                 Action::Retry | Action::RateLimited => self.wait_for(outcome, attempt, run, &resolution)?,
             };
-            let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(request, outcome, &resolution)) };
+            let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
             let wait = Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE));
             if let Err(no_reply) = run.host.pause(wait).await {
-                let mut failed = self.exhausted(request, outcome, &resolution);
+                let mut failed = self.exhausted(run, request, outcome, &resolution);
                 failed.no_reply = Some(no_reply);
                 return Err(failed);
             }

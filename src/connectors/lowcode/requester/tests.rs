@@ -112,7 +112,7 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
     let empty = Value::Dict(Dict::default());
     let config = case.get("config").unwrap_or(&empty).clone();
     let script = Script::new(case.get("replies").unwrap().as_list().unwrap());
-    let ctx = Context { manifest: &empty, config: &config, host: &script, bounds };
+    let ctx = Context::new(&empty, &config, &script, bounds);
     let requester = match Requester::build(&typed(case.get("requester").unwrap()), "s", &ctx) {
         Ok(requester) => requester,
         Err(failed) => return dict([("build", failed.class.into()), ("message", failed.message.clone().into())]),
@@ -123,7 +123,7 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
         Slice::new(partition.as_dict().unwrap().clone(), Dict::default(), extra).unwrap()
     });
     let ask = ask_of(ask, slice.as_ref());
-    let run = Run::new(&script, &config, bounds);
+    let run = Run::new(&ctx);
     let mut outcomes = Vec::new();
     for round in 0..case.get("sends").and_then(Value::as_i64).unwrap_or(1) {
         let gap = if round > 0 { case.get("gap").and_then(Value::as_i64).unwrap_or(0) } else { 0 };
@@ -225,9 +225,9 @@ fn sends_what_the_cdk_sends() {
 /// Sends one request of `requester` with `config` and the spec of `manifest`.
 fn sent(script: &Script, requester: &str, config: &str, manifest: &str, bounds: &Bounds) -> Result<Option<Response>, Failed> {
     let (config, manifest) = (json_of(config), json_of(manifest));
-    let ctx = Context { manifest: &manifest, config: &config, host: script, bounds };
+    let ctx = Context::new(&manifest, &config, script, bounds);
     let requester = Requester::build(&typed(&json_of(requester)), "s", &ctx)?;
-    block_on(requester.send(&Run::new(script, &config, bounds), &Ask::default()))
+    block_on(requester.send(&Run::new(&ctx), &Ask::default()))
 }
 
 const SPEC: &str = r#"{"spec":{"connection_specification":{"properties":{
@@ -325,11 +325,11 @@ fn call_rates_are_kept_by_waiting() {
     );
     let config = json_of("{}");
     let (script, bounds) = (replies("[[200,{},{}]]"), Bounds::default());
-    let ctx = Context { manifest: &manifest, config: &config, host: &script, bounds: &bounds };
+    let ctx = Context::new(&manifest, &config, &script, &bounds);
     let node = json_of(r#"{"url_base":"https://api.x.com/v1","request_headers":{"X-A":"b"},"request_parameters":{"a":"1"}}"#);
     let limited = Requester::build(&typed(&node), "s", &ctx).unwrap();
     let free = Requester::build(&typed(&json_of(r#"{"url_base":"https://api.x.com/v2"}"#)), "s", &ctx).unwrap();
-    let run = Run::new(&script, &config, &bounds);
+    let run = Run::new(&ctx);
     for _ in 0..5 {
         block_on(limited.send(&run, &Ask::default())).unwrap();
         block_on(free.send(&run, &Ask::default())).unwrap();
@@ -347,11 +347,11 @@ fn call_rates_are_kept_by_waiting() {
 fn a_cached_answer_is_not_asked_for_again() {
     let (script, bounds) = (replies("[[500,{},{}],[200,{},{}]]"), Bounds::default());
     let (config, manifest) = (json_of(r#"{"k":"a"}"#), json_of("{}"));
-    let ctx = Context { manifest: &manifest, config: &config, host: &script, bounds: &bounds };
+    let ctx = Context::new(&manifest, &config, &script, &bounds);
     let node = typed(&json_of(r#"{"url_base":"https://api.x.com/v1"}"#));
     let options = BuildOptions { use_cache: true, ..BuildOptions::default() };
     let requester = Requester::build_with(&node, "s", &ctx, options).unwrap();
-    let run = Run::new(&script, &config, &bounds);
+    let run = Run::new(&ctx);
     for query in ["{}", "{}", r#"{"a":1}"#, "{}"] {
         let ask = Ask { query: json_of(query), ..Ask::default() };
         block_on(requester.send(&run, &ask)).unwrap();

@@ -41,6 +41,17 @@ pub struct Grouping {
 }
 
 impl Router {
+    /// Whether reading leaves nothing in it: see [`Stream::keeps_nothing`](crate::connectors::lowcode::stream::Stream::keeps_nothing).
+    #[must_use]
+    pub fn keeps_nothing(&self) -> bool {
+        match self {
+            Router::Single | Router::List(_) => true,
+            Router::Substream(substream) => substream.parents().iter().all(|parent| parent.stream.keeps_nothing()),
+            Router::Product(routers) | Router::Union { routers, .. } => routers.iter().all(Router::keeps_nothing),
+            Router::Grouping(grouping) => grouping.router.keeps_nothing(),
+        }
+    }
+
     /// Reads `partition_router` of a retriever: none, one, or a list of them.
     ///
     /// # Errors

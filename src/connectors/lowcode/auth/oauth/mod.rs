@@ -119,7 +119,7 @@ impl OAuth {
             rejected: rejected(node)?,
             single_use: updater(node).map(single_use),
             state: Mutex::default(),
-            secrets: Secrets::of(ctx.manifest, ctx.config),
+            secrets: Secrets::of(ctx.manifest, ctx.config.value()),
         };
         if oauth.single_use.is_none() {
             oauth.verify(node, asserted, ctx)?;
@@ -189,7 +189,7 @@ impl OAuth {
     /// The access token as it is now.
     fn current(&self, run: &Run<'_>) -> Option<Value> {
         match &self.single_use {
-            Some(single) => Some(run.tokens.config_at(run.config, &single.access).unwrap_or_else(|| Value::str(""))),
+            Some(single) => Some(run.tokens.config_at(run.config.value(), &single.access).unwrap_or_else(|| Value::str(""))),
             None => self.state(|state| state.token.clone()),
         }
     }
@@ -211,7 +211,7 @@ impl OAuth {
 
     fn expires(&self, run: &Run<'_>) -> Result<Option<Timestamp>, Failed> {
         match &self.single_use {
-            Some(single) => match run.tokens.config_at(run.config, &single.expiry) {
+            Some(single) => match run.tokens.config_at(run.config.value(), &single.expiry) {
                 Some(moment) if moment.as_str() != Some("") => parse_moment(&Value::from(moment.to_str())).map(Some),
                 _ => Ok(None),
             },
@@ -230,7 +230,7 @@ impl OAuth {
             changes.push((&*single.refresh, refresh));
         }
         changes.push((&*single.expiry, timestamp(expires).into()));
-        let config = run.tokens.rotate(run.config, changes);
+        let config = run.tokens.rotate(run.config.value(), changes);
         run.host.rotated(&config);
     }
 }

@@ -139,7 +139,7 @@ impl OAuth {
             args.insert(self.names.client_secret.eval_str(&scope)?.into(), secret);
         }
         let refresh = match (&self.single_use, &self.refresh_token) {
-            (Some(single), _) => run.tokens.config_at(run.config, &single.refresh).unwrap_or_else(|| Value::str("")),
+            (Some(single), _) => run.tokens.config_at(run.config.value(), &single.refresh).unwrap_or_else(|| Value::str("")),
             (None, Some(token)) => token.eval_str(&scope)?.into(),
             (None, None) => Value::None,
         };
@@ -223,5 +223,5 @@ fn code(text: &str) -> Option<String> {
 
 /// `credentials.client_id` of the config wins over the field of the manifest (oauth.py).
 fn credential(run: &Run<'_>, key: &str) -> Option<Value> {
-    run.tokens.config_at(run.config, &["credentials".to_owned(), key.to_owned()])
+    run.tokens.config_at(run.config.value(), &["credentials".to_owned(), key.to_owned()])
 }
