@@ -7,7 +7,8 @@
 //! of [`protocol`]. [`explain`] tells a person what a manifest would call.
 //! Values and templates follow Python and the CDK: [`value`], [`literal`], [`interpolation`], [`datetime`].
 //! A [`stream`] is read by [`slicing`] -> [`retriever`] -> [`requester`] ([`request`], [`url`], [`auth`], [`errors`]) ->
-//! [`response`], [`decode`] -> [`extraction`] -> [`pagination`].
+//! [`response`], [`decode`] -> [`extraction`] -> [`pagination`]. In the daemon the connections of a manifest have streams
+//! in common where nothing of a customer can be in them: [`shared`].
 //!
 //! The interpreter knows no socket, no clock and no file: it asks a [`host::Host`]. It keeps to itself
 //! whatever a stranger's manifest says: [`bounds`].
