@@ -1,6 +1,7 @@
 //! github, slack and a manifest of one's own through the whole daemon: from a dropped file to ACTIVE.
 
 use crate::daemon_support::{Place, intent, stderr, stdout, until};
+use crate::lowcode_shop::{Shop, TOKEN};
 use crate::saas_support::{CRM, CRM_CREDENTIAL, Vendor, crm, github, slack};
 use serde_json::{Value, json};
 
@@ -140,4 +141,30 @@ async fn a_wrong_token_waits_for_a_better_one_and_a_plan_names_the_calls() {
     let waiting = daemon.until_state("acme", "AWAITING_CREDENTIALS").await;
     assert!(waiting.to_string().contains("Bad credentials"), "{waiting}");
     daemon.stop().await;
+}
+
+/// Connections of one manifest share what was built of it: each still calls its own address with its own token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn customers_of_one_manifest_keep_to_their_own_address_and_token() {
+    let mut place = Place::new();
+    let (north, south) = (Shop::open(), Shop::open());
+    std::fs::create_dir(place.path("policy/manifests")).expect("a folder");
+    place.replace("policy/manifests/shop.yaml", include_bytes!("../data/lowcode/shop.yaml"));
+    place.write_policy(&format!("allowlist: [shop]\nmanifests: {{dir: {}}}\n", place.path("policy/manifests").display()));
+    place.set("NORTH", &json!({"api_key": TOKEN}).to_string());
+    place.set("SOUTH", &json!({"api_key": "token-of-the-south-1"}).to_string());
+    let id = |shop: &Shop, name: &str| format!("base_url={}/ok&start_date=2024-01-01T00:00:00Z&shop={name}", shop.url);
+    let (first, wrong, last) = (id(&north, "first"), id(&south, "wrong"), id(&north, "last"));
+    let daemon = place.serve().await;
+    for (id, locator, state) in
+        [(&first, "env:NORTH", "ACTIVE"), (&wrong, "env:SOUTH", "AWAITING_CREDENTIALS"), (&last, "env:NORTH", "ACTIVE")]
+    {
+        place.intent_file(&format!("{}.json", id.rsplit('=').next().expect("a name")), &with_secret("shop", id, locator));
+        daemon.until_state(id, state).await;
+    }
+    daemon.stop().await;
+    for (shop, token) in [(&north, TOKEN), (&south, "token-of-the-south-1")] {
+        let seen = shop.take_seen();
+        assert!(!seen.is_empty() && seen.iter().all(|call| call.ends_with(&format!("Bearer {token}"))), "{seen:?}");
+    }
 }
