@@ -94,7 +94,7 @@ impl Workers {
     }
 
     /// A place on the worker that has the fewest attempts of those that take new ones, where all together run at
-    /// most `most`; `None` when none does. One takes new ones [`LULL`] after the last end of one of its attempts at the latest.
+    /// most `most`; `None` when none does. One takes new ones `LULL` after the last end of one of its attempts at the latest.
     #[must_use]
     pub fn seat(&mut self, most: usize) -> Option<Seat> {
         let share = most.div_ceil(self.0.len());
