@@ -150,7 +150,8 @@ async fn customers_of_one_manifest_keep_to_their_own_address_and_token() {
     let (north, south) = (Shop::open(), Shop::open());
     std::fs::create_dir(place.path("policy/manifests")).expect("a folder");
     place.replace("policy/manifests/shop.yaml", include_bytes!("../data/lowcode/shop.yaml"));
-    place.write_policy(&format!("allowlist: [shop]\nmanifests: {{dir: {}}}\n", place.path("policy/manifests").display()));
+    let caps = "caps: {families: {shop: {per_second: 1000, burst: 1000, per_day: 10000, concurrency: 4}}}";
+    place.write_policy(&format!("allowlist: [shop]\n{caps}\nmanifests: {{dir: {}}}\n", place.path("policy/manifests").display()));
     place.set("NORTH", &json!({"api_key": TOKEN}).to_string());
     place.set("SOUTH", &json!({"api_key": "token-of-the-south-1"}).to_string());
     let id = |shop: &Shop, name: &str| format!("base_url={}/ok&start_date=2024-01-01T00:00:00Z&shop={name}", shop.url);
