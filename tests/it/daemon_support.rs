@@ -304,10 +304,14 @@ impl Daemon {
 
     /// The ledger's entries of one connection that are of `kind`, newest first.
     pub async fn entries(&self, connection: &Value, kind: &str) -> Vec<Value> {
+        self.history(connection).await.into_iter().filter(|entry| entry["kind"] == kind).collect()
+    }
+
+    /// The ledger's entries of one connection at one time, newest first.
+    pub async fn history(&self, connection: &Value) -> Vec<Value> {
         let id = connection["connection_id"].as_str().unwrap_or_default();
         let told = self.get(&format!("/connections/{id}/versions?limit=1000")).await;
-        let all = told.body["versions"].as_array().cloned().unwrap_or_default();
-        all.into_iter().filter(|entry| entry["kind"] == kind).collect()
+        told.body["versions"].as_array().cloned().unwrap_or_default()
     }
 }
 
