@@ -70,7 +70,7 @@ end() {
   local pid n=0
   [ -s "$1" ] || return 0
   pid=$(cat "$1")
-  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q "$2"; then
+  if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep "$2" >/dev/null; then
     kill "$pid" 2>/dev/null || true
     while kill -0 "$pid" 2>/dev/null && [ "$n" -lt 30 ]; do
       n=$((n + 1))
