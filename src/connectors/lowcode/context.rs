@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
         Context { shared: Some(manifest.shared()), ..Context::new(&manifest.root, config, host, bounds) }
     }
 
-    /// The same with another config.
+    /// The same for a command with another config, which notes nothing: not for use while a stream is built.
     #[must_use]
     pub fn with<'b>(&self, config: &'b Value) -> Context<'b>
     where
