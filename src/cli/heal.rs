@@ -3,6 +3,13 @@
 use super::{Common, EXIT_NOT_YET, Ended, Fail};
 use crate::credentials::{Secret, redact};
 use crate::server::{auth, probe};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,11 +34,7 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         )));
     };
     let token = token(common, &running.registry)?;
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(PATIENCE)
-        .build()
-        .map_err(|error| Fail::new(format!("the HTTP client cannot start: {error}")))?;
+    let client = Client::builder(TokioExecutor::new()).build_http();
     let base = format!("http://127.0.0.1:{}", common.port);
     let (mut text, mut values, mut active) = (String::new(), Vec::new(), true);
     let calls: Vec<(String, serde_json::Value)> = if options.ids.is_empty() {
@@ -40,17 +43,10 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         options.ids.iter().map(|id| (format!("{base}/connections/{id}/heal"), serde_json::json!({}))).collect()
     };
     for (url, body) in calls {
-        let answer = client
-            .post(&url)
-            .bearer_auth(token.expose())
-            .header("content-type", "application/json")
-            .header("prefer", "wait=300")
-            .body(body.to_string())
-            .send()
-            .await
+        let asked = tokio::time::timeout(PATIENCE, ask(&client, &url, &token, body.to_string())).await;
+        let (status, value) = asked
+            .unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs()).into()))
             .map_err(|error| Fail::new(format!("the daemon on port {} did not answer: {error}", common.port)))?;
-        let status = answer.status();
-        let value: serde_json::Value = answer.json().await.unwrap_or_default();
         if !status.is_success() && value.get("status").and_then(|word| word.as_str()).is_none() {
             let words = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason given").to_string();
             let hint = if status.as_u16() == 401 || status.as_u16() == 403 {
@@ -81,6 +77,24 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     }
     common.print(&text, &values);
     Ok(if active { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
+}
+
+/// Status and JSON of one answer; `null` where it is no JSON.
+async fn ask(
+    client: &Client<HttpConnector, Full<Bytes>>,
+    url: &str,
+    token: &Secret,
+    body: String,
+) -> Result<(StatusCode, serde_json::Value), Box<dyn Error + Send + Sync>> {
+    let request = Request::post(url)
+        .header("authorization", format!("Bearer {}", token.expose()))
+        .header("content-type", "application/json")
+        .header("prefer", "wait=300")
+        .body(Full::from(body))?;
+    let answer = client.request(request).await?;
+    let status = answer.status();
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
 /// `AAM_TOKEN`, or the admin token beside the daemon's registry.

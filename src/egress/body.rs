@@ -3,8 +3,13 @@
 use super::transport;
 use crate::credentials::redact;
 use crate::model::{Class, Failure};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use flate2::write::MultiGzDecoder;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::io::{self, Write};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Why a body was not read to its end.
 pub enum Trouble {
@@ -46,29 +51,115 @@ impl Trouble {
 /// What is read of an answer that only says "later".
 pub const WORDS: u64 = 64 << 10;
 
-/// Reads at most `most` bytes, counted after decompression, so that a small answer cannot become a large one.
+/// Reads at most `most` bytes until `deadline`, counted after decompression, so that a small answer cannot become a
+/// large one. `announced` is the length of its head, if that counts what is read here.
 ///
 /// # Errors
 /// The bytes that came and why there are no more.
-pub async fn read(mut response: reqwest::Response, most: u64) -> Result<Bytes, (u64, Trouble)> {
-    // Gone when the body is compressed: then its length says nothing about what is read here.
-    let announced = response.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut body = BytesMut::new();
+pub async fn read(
+    mut body: Incoming,
+    gzip: bool,
+    announced: Option<u64>,
+    most: u64,
+    deadline: Instant,
+) -> Result<Bytes, (u64, Trouble)> {
+    let mut kept = match gzip {
+        true => Kept::Unpacked(None),
+        false => {
+            Kept::Plain(Vec::with_capacity(usize::try_from(announced.unwrap_or(0).min(most)).map_or(0, |all| all.min(AT_ONCE))))
+        }
+    };
     loop {
-        let read = body.len() as u64;
-        match response.chunk().await {
-            Ok(None) => return Ok(body.freeze()),
-            Ok(Some(chunk)) if read + chunk.len() as u64 > most => {
-                return Err((read, Trouble::TooLong(most)));
+        let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
+            Err(_) => return Err((kept.len(), Trouble::Timeout)),
+            Ok(None) => return kept.end(),
+            Ok(Some(Err(error))) => {
+                let words = transport::words(&error);
+                let trouble = if transport::cut(&error) { Trouble::Cut(announced, words) } else { Trouble::Other(words) };
+                return Err((kept.len(), trouble));
             }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) if error.is_timeout() => return Err((read, Trouble::Timeout)),
-            Err(error) if transport::cut(&error) => {
-                return Err((read, Trouble::Cut(announced, transport::words(error))));
-            }
-            Err(error) => return Err((read, Trouble::Other(transport::words(error)))),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Ok(piece) = frame.into_data() {
+            kept.take(&piece, most)?;
         }
     }
+}
+
+/// Room that is made for a body before it came.
+const AT_ONCE: usize = 64 << 10;
+
+enum Kept {
+    Plain(Vec<u8>),
+    /// Empty until something comes: to HEAD, and with 204 and 304, there is nothing to unpack.
+    Unpacked(Option<Box<MultiGzDecoder<Bounded>>>),
+}
+
+impl Kept {
+    fn len(&self) -> u64 {
+        match self {
+            Kept::Plain(bytes) => bytes.len() as u64,
+            Kept::Unpacked(packed) => packed.as_ref().map_or(0, |packed| packed.get_ref().bytes.len() as u64),
+        }
+    }
+
+    fn take(&mut self, piece: &[u8], most: u64) -> Result<(), (u64, Trouble)> {
+        let had = self.len();
+        match self {
+            Kept::Plain(bytes) if had + piece.len() as u64 > most => Err((bytes.len() as u64, Trouble::TooLong(most))),
+            Kept::Plain(bytes) => {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            }
+            Kept::Unpacked(packed) => {
+                let packed = packed.get_or_insert_with(|| MultiGzDecoder::new(Bounded { most, ..Bounded::default() }).into());
+                packed.write_all(piece).map_err(|error| unpacking(packed.get_ref(), &error))
+            }
+        }
+    }
+
+    fn end(self) -> Result<Bytes, (u64, Trouble)> {
+        match self {
+            Kept::Plain(bytes) => Ok(bytes.into()),
+            Kept::Unpacked(None) => Ok(Bytes::new()),
+            Kept::Unpacked(Some(mut packed)) => match packed.try_finish() {
+                Ok(()) => Ok(std::mem::take(&mut packed.get_mut().bytes).into()),
+                Err(error) => Err(unpacking(packed.get_ref(), &error)),
+            },
+        }
+    }
+}
+
+/// What comes out of a decompressor, up to a bound.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    most: u64,
+    over: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if (self.bytes.len() + piece.len()) as u64 > self.most {
+            self.over = true;
+            return Err(io::Error::other("too long"));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn unpacking(out: &Bounded, error: &io::Error) -> (u64, Trouble) {
+    let trouble = match error.kind() {
+        _ if out.over => Trouble::TooLong(out.most),
+        io::ErrorKind::UnexpectedEof => Trouble::Cut(None, error.to_string()),
+        _ => Trouble::Other(error.to_string()),
+    };
+    (out.bytes.len() as u64, trouble)
 }
 
 /// The beginning of a body, fit for one line of a report.

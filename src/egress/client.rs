@@ -1,10 +1,17 @@
 //! The HTTP clients: one for each distinct `network` part of the policy, with TLS and without, on each thread of attempts.
 
-use super::locked;
+use super::dial::Dialler;
 use super::resolve::{Guarded, Lookup};
+use super::{locked, tls};
 use crate::model::{Class, Failure};
 use crate::policy::{Network, Policy, SafeMode};
-use std::path::Path;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Uri;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, SystemTime};
@@ -27,49 +34,80 @@ const KEPT: usize = 32;
 /// so that a host that serves many connections is not dialled anew for each call.
 const IDLE: usize = 64;
 
+/// How long they are.
+const IDLE_FOR: Duration = Duration::from_secs(20);
+
 /// What a client was built from.
 #[derive(Clone, PartialEq)]
 struct Ground {
     network: Network,
     connect: Duration,
-    /// Size and time of the file of authorities: a changed one makes a new client, without a restart.
-    file: Option<(u64, Option<SystemTime>)>,
+    authorities: Authorities,
     tls: bool,
     /// The thread, where it has a runtime of its own: a connection is served by the runtime that opened it, and one
     /// that another thread serves wakes both for each answer.
     thread: Option<ThreadId>,
 }
 
+/// Sends requests on kept connections.
+pub type Client = legacy::Client<Dialler, Full<Bytes>>;
+
 /// The clients in use, the newest last.
 #[derive(Default)]
-pub struct Clients(Mutex<Vec<(Ground, reqwest::Client)>>);
+pub struct Clients(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    clients: Vec<(Ground, Client)>,
+    /// Of the newest policy, for the clients of all threads: reading the authorities takes longer than many a call.
+    tls: Option<(Authorities, Arc<ClientConfig>)>,
+}
+
+/// The policy's file of authorities, with size and time: a changed one is read anew, without a restart.
+type Authorities = Option<(PathBuf, Option<(u64, Option<SystemTime>)>)>;
 
 impl Clients {
     /// The client for the network part of `policy`. One that will only speak `http:` (`tls` is false) does without
-    /// the authorities of the machine: reading them takes longer than many a call.
+    /// the authorities.
     ///
     /// # Errors
     /// `Misconfigured` when the proxy or the file of authorities cannot be used.
-    pub fn of(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<reqwest::Client, Failure> {
+    pub fn of(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<Client, Failure> {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
         // A proxy may be spoken to by TLS.
         let tls = tls || network.proxy.is_some();
-        let file = network.ca_file.as_deref().and_then(version);
+        let authorities = network.ca_file.as_ref().map(|file| (file.clone(), version(file)));
         let thread = own_thread();
         let same = |known: &Ground| {
             let place = (known.connect, known.tls, known.thread) == (connect, tls, thread);
-            place && known.file == file && known.network == *network
+            place && known.authorities == authorities && known.network == *network
         };
-        let mut all = locked(&self.0);
-        if let Some((_, client)) = all.iter().find(|(known, _)| same(known)) {
+        let mut kept = locked(&self.0);
+        if let Some((_, client)) = kept.clients.iter().find(|(known, _)| same(known)) {
             return Ok(client.clone());
         }
-        let client = build(network, connect, lookup, tls)?;
-        if all.len() >= KEPT {
-            all.remove(0);
+        let trust = if tls { kept.trust(&authorities)? } else { Arc::new(tls::nobody()?) };
+        let client = build(network, connect, lookup, &trust)?;
+        if kept.clients.len() >= KEPT {
+            kept.clients.remove(0);
         }
-        all.push((Ground { network: network.clone(), connect, file, tls, thread }, client.clone()));
+        kept.clients.push((Ground { network: network.clone(), connect, authorities, tls, thread }, client.clone()));
         Ok(client)
+    }
+}
+
+impl Kept {
+    fn trust(&mut self, authorities: &Authorities) -> Result<Arc<ClientConfig>, Failure> {
+        match &self.tls {
+            Some((known, trust)) if known == authorities => Ok(Arc::clone(trust)),
+            _ => {
+                let mut trust = tls::config(authorities.as_ref().map(|(file, _)| file.as_path()))?;
+                trust.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+                let trust = Arc::new(trust);
+                self.tls = Some((authorities.clone(), Arc::clone(&trust)));
+                Ok(trust)
+            }
+        }
     }
 }
 
@@ -83,48 +121,21 @@ fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {
     Some((meta.len(), meta.modified().ok()))
 }
 
-fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<reqwest::Client, Failure> {
-    // Another part of the process may have been first; both mean ring.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let proxy = network.proxy.as_deref().map(|text| proxy(text, network)).transpose()?;
-    let authorities = network.ca_file.as_deref().map(authorities).transpose()?;
-    let start = || {
-        let guarded = Guarded {
-            lookup: Arc::clone(lookup),
-            allowed: network.allow_private.clone(),
-            proxy: proxy.as_ref().map(|(_, host)| host.clone()),
-        };
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("AAM/", env!("CARGO_PKG_VERSION")))
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(connect)
-            .pool_idle_timeout(Duration::from_secs(20))
-            .pool_max_idle_per_host(IDLE)
-            .dns_resolver(Arc::new(guarded));
-        match &proxy {
-            Some((proxy, _)) => builder.proxy(proxy.clone()),
-            None => builder,
-        }
-    };
-    let merged = match tls {
-        true => start().tls_certs_merge(authorities.clone().unwrap_or_default()).build(),
-        false => start().tls_certs_only([]).build(),
-    };
-    // A machine without any authority can still talk http, or https with the file's authorities alone.
-    merged.or_else(|_| start().tls_certs_only(authorities.unwrap_or_default()).build()).map_err(|error| {
-        Failure::new(
-            Class::Misconfigured,
-            "the HTTP client cannot be built",
-            "see network.ca_file and network.proxy in the policy",
-        )
-        .detail(super::transport::words(error))
-    })
+fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, trust: &Arc<ClientConfig>) -> Result<Client, Failure> {
+    let guarded = Guarded { lookup: Arc::clone(lookup), allowed: network.allow_private.clone().into() };
+    let mut dialler = Dialler::new(guarded, trust, connect);
+    if let Some(text) = &network.proxy {
+        dialler = dialler.through(proxy(text)?, Guarded::open(lookup), trust, network.allow_private.clone());
+    }
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_FOR)
+        .pool_max_idle_per_host(IDLE)
+        .build(dialler))
 }
 
-fn proxy(text: &str, network: &Network) -> Result<(reqwest::Proxy, String), Failure> {
+fn proxy(text: &str) -> Result<Uri, Failure> {
     let wrong = |words: String| {
         Failure::new(
             Class::Misconfigured,
@@ -134,27 +145,8 @@ fn proxy(text: &str, network: &Network) -> Result<(reqwest::Proxy, String), Fail
         .detail(words)
     };
     let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
-    let host = url.host_str().unwrap_or_default().to_string();
-    if !matches!(url.scheme(), "http" | "https") || host.is_empty() {
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(wrong(format!("{}: is not served, only http: and https:", url.scheme())));
     }
-    let proxy = reqwest::Proxy::all(url).map_err(|error| wrong(super::transport::words(error)))?;
-    // What the policy opens inside is reached from inside.
-    let inside: Vec<String> = network.allow_private.iter().map(ToString::to_string).collect();
-    Ok((proxy.no_proxy(reqwest::NoProxy::from_string(&inside.join(","))), host))
-}
-
-fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
-    let wrong = |words: String| {
-        let title = format!("network.ca_file {} cannot be used", file.display());
-        Failure::new(
-            Class::Misconfigured,
-            title,
-            "name a readable file with certificates in PEM form (-----BEGIN CERTIFICATE-----)",
-        )
-        .detail(words)
-    };
-    let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
-    let found = reqwest::Certificate::from_pem_bundle(&bytes).map_err(|error| wrong(super::transport::words(error)))?;
-    if found.is_empty() { Err(wrong("it holds no certificate".to_string())) } else { Ok(found) }
+    url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| wrong(error.to_string()))
 }

@@ -116,7 +116,9 @@ pub fn local_name(host: &str) -> bool {
     ["localhost", "internal", "local", "localdomain"].into_iter().any(under) || host == "metadata" || host == "instance-data"
 }
 
-fn listed(address: IpAddr, allowed: &[IpNet]) -> bool {
+/// Whether the policy opens `address`.
+#[must_use]
+pub fn listed(address: IpAddr, allowed: &[IpNet]) -> bool {
     let contains = |address: IpAddr| allowed.iter().any(|net| net.contains(&address));
     // A mapped address reaches the very host that its IPv4 form names.
     contains(address) || contains(address.to_canonical())

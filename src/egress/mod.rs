@@ -17,6 +17,7 @@ mod breaker;
 mod bucket;
 mod caps;
 mod client;
+mod dial;
 mod gate;
 pub mod guard;
 mod log;
@@ -27,6 +28,7 @@ mod retry;
 mod send;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 mod transport;
 
 pub use crate::model::PlannedCall;

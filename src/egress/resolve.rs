@@ -3,10 +3,14 @@
 
 use super::guard::{self, Refusal};
 use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
 use ipnet::IpNet;
+use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use tower_service::Service;
 
 /// A name that has no address.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -67,33 +71,38 @@ fn unresolved(host: &str, words: &str) -> NoAddress {
 }
 
 /// The guard inside the HTTP client.
+#[derive(Clone)]
 pub struct Guarded {
     pub lookup: Arc<dyn Lookup>,
-    pub allowed: Vec<IpNet>,
-    /// The host of the policy's proxy: naming it in the policy allows it.
-    pub proxy: Option<String>,
+    pub allowed: Arc<[IpNet]>,
 }
 
-impl reqwest::dns::Resolve for Guarded {
-    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let lookup = Arc::clone(&self.lookup);
-        let host = name.as_str().to_string();
-        let is_proxy = self.proxy.as_deref().is_some_and(|proxy| proxy.eq_ignore_ascii_case(&host));
-        let allowed = if is_proxy { everything() } else { self.allowed.clone() };
+impl Guarded {
+    /// One that lets every address pass: for the policy's proxy, which naming it allows.
+    pub fn open(lookup: &Arc<dyn Lookup>) -> Guarded {
+        let everything = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
+        Guarded { lookup: Arc::clone(lookup), allowed: Arc::new(everything) }
+    }
+}
+
+impl Service<Name> for Guarded {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let Guarded { lookup, allowed } = self.clone();
         Box::pin(async move {
-            match resolve(lookup.as_ref(), &host, &allowed).await {
+            match resolve(lookup.as_ref(), name.as_str(), &allowed).await {
                 // The port 0 is replaced by that of the URL.
-                Ok(addresses) => {
-                    let addresses: reqwest::dns::Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
-                    Ok(addresses)
-                }
+                Ok(addresses) => Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter()),
                 Err(NoAddress::Refused(refusal)) => Err(refusal.into()),
                 Err(NoAddress::Unresolved(unresolved)) => Err(unresolved.into()),
             }
         })
     }
-}
-
-fn everything() -> Vec<IpNet> {
-    vec![IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())]
 }

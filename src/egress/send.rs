@@ -5,11 +5,14 @@ use super::breaker::Sign;
 use super::client::connect_timeout;
 use super::gate::Ticket;
 use super::post::{self, Post};
-use super::transport::{self, Cause};
+use super::transport::{self, Broken, Cause};
 use super::{Answer, Method, Request, Session, guard, log, redirect, retry};
 use crate::model::{Class, Failure};
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Response, Uri};
 use std::time::{Duration, Instant};
 use url::Url;
 
@@ -24,9 +27,9 @@ enum Tried {
 
 /// One request as it goes out.
 struct Outgoing {
-    method: reqwest::Method,
+    method: hyper::Method,
     headers: HeaderMap,
-    body: Option<Bytes>,
+    body: Bytes,
     max_bytes: u64,
     /// It may be sent again although the first one may have arrived.
     again: bool,
@@ -38,11 +41,11 @@ struct Outgoing {
 /// Those of [`Session::http`].
 pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failure> {
     let method = match request.method {
-        Method::Get => reqwest::Method::GET,
-        Method::Head => reqwest::Method::HEAD,
+        Method::Get => hyper::Method::GET,
+        Method::Head => hyper::Method::HEAD,
     };
     let headers = headers(&request.headers)?;
-    let out = Outgoing { method, headers, body: None, max_bytes: request.max_bytes, again: true };
+    let out = Outgoing { method, headers, body: Bytes::new(), max_bytes: request.max_bytes, again: true };
     let mut url = request.url.clone();
     for _ in 0..=redirect::MOST {
         let answer = patiently(session, &out, &url).await?;
@@ -64,14 +67,14 @@ pub async fn post(session: &Session, post: &Post) -> Result<Answer, Failure> {
     let permit = post::permit(&session.caller.posts, post)?;
     let mut headers = headers(&post.headers)?;
     if let Some(media) = permit.content_type {
-        headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static(media));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     }
     if permit.body.is_empty() {
         // Many servers answer 411 without it, and the client leaves it out.
-        headers.insert(reqwest::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    let (body, max_bytes, again) = (Some(permit.body), post.max_bytes, permit.idempotent);
-    let out = Outgoing { method: reqwest::Method::POST, headers, body, max_bytes, again };
+    let (body, max_bytes, again) = (permit.body, post.max_bytes, permit.idempotent);
+    let out = Outgoing { method: hyper::Method::POST, headers, body, max_bytes, again };
     let answer = patiently(session, &out, &post.url).await?;
     match answer.status {
         status @ (301 | 302 | 303 | 307 | 308) if answer.header("location").is_some() => Err(post::redirected(&post.url, status)),
@@ -102,6 +105,10 @@ async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
     if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url)) {
         return Tried::Held(failure);
     }
+    let target: Uri = match url.as_str().parse() {
+        Ok(target) => target,
+        Err(error) => return Tried::Held(unsendable(url, &error)),
+    };
     let tls = url.scheme() == "https";
     let client = match session.egress.clients.of(&session.caller.policy, &session.egress.lookup, tls) {
         Ok(client) => client,
@@ -114,19 +121,27 @@ async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
     if let Err(failure) = session.charge().await {
         return Tried::Held(failure);
     }
-    let whole = patience(session);
-    let mut building = client.request(out.method.clone(), url.clone()).headers(out.headers.clone()).timeout(whole);
-    if let Some(body) = &out.body {
-        building = building.body(body.clone());
-    }
+    let mut request = hyper::Request::new(Full::new(out.body.clone()));
+    *request.method_mut() = out.method.clone();
+    *request.uri_mut() = target;
+    *request.headers_mut() = out.headers.clone();
     let mut flight = Flight::start(session, ticket, out.method.as_str(), url);
-    match building.send().await {
-        Err(error) => flight.unanswered(error, whole),
+    let answer = tokio::time::timeout_at(flight.deadline, client.request(request)).await;
+    match answer.map_err(|_| Broken::Late).and_then(|answer| Ok(answer?)) {
+        Err(error) => flight.unanswered(&error),
         Ok(response) => {
             flight.heard = true;
-            flight.answered(response, out.max_bytes, whole).await
+            flight.answered(response, out.max_bytes).await
         }
     }
+}
+
+/// The URL standard lets more through than HTTP does.
+fn unsendable(url: &Url, error: &hyper::http::uri::InvalidUri) -> Failure {
+    let title = format!("an address of {} cannot be sent", url.host_str().unwrap_or_default());
+    let fix =
+        "it is too long or holds a sign that HTTP cannot carry: see where it comes from, most often a link of the answer before";
+    Failure::new(Class::Remote, title, fix).detail(error.to_string())
 }
 
 /// A little less than a step may take, so that the failure names the host and not the step.
@@ -163,7 +178,7 @@ const FORGING: [&str; 9] = [
 ];
 
 fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, Failure> {
-    let mut map = HeaderMap::new();
+    let mut map = HeaderMap::with_capacity(pairs.len() + 3);
     for (name, value) in pairs {
         if FORGING.iter().any(|forging| name.eq_ignore_ascii_case(forging)) {
             let fix = "take the header out of the manifest or description: it could make a write of a read";
@@ -180,6 +195,12 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
         value.set_sensitive(true);
         map.append(key, value);
     }
+    map.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(concat!("AAM/", env!("CARGO_PKG_VERSION"))));
+    map.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    if !map.contains_key(header::RANGE) {
+        // A range of what is packed cannot be unpacked.
+        map.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
+    }
     Ok(map)
 }
 
@@ -190,6 +211,9 @@ struct Flight<'a> {
     method: &'a str,
     url: &'a Url,
     started: Instant,
+    /// How long head and body may take, from the start.
+    whole: Duration,
+    deadline: tokio::time::Instant,
     /// The head of an answer came.
     heard: bool,
     over: bool,
@@ -198,7 +222,9 @@ struct Flight<'a> {
 impl<'a> Flight<'a> {
     fn start(session: &'a Session, ticket: Ticket, method: &'a str, url: &'a Url) -> Flight<'a> {
         session.counters.call();
-        Flight { session, ticket, method, url, started: Instant::now(), heard: false, over: false }
+        let (started, whole) = (Instant::now(), patience(session));
+        let deadline = tokio::time::Instant::from_std(started) + whole;
+        Flight { session, ticket, method, url, started, whole, deadline, heard: false, over: false }
     }
 
     fn host(&self) -> &str {
@@ -220,9 +246,9 @@ impl<'a> Flight<'a> {
         log::write(&self.session.caller, &log::Line { method, host, path, status, bytes, took, error });
     }
 
-    fn unanswered(&mut self, error: reqwest::Error, whole: Duration) -> Tried {
+    fn unanswered(&mut self, error: &Broken) -> Tried {
         let safe_mode = &self.session.caller.policy.safe_mode;
-        let cause = transport::diagnose(&error, connect_timeout(safe_mode), whole);
+        let cause = transport::diagnose(error, connect_timeout(safe_mode), self.whole);
         let failure = cause.failure(&self.at(), &transport::words(error));
         let sign = match cause {
             Cause::Guard(_) => Sign::Unknown,
@@ -233,16 +259,25 @@ impl<'a> Flight<'a> {
         if cause.passes_by_itself() { Tried::Again(Err(failure)) } else { Tried::Sent(Err(failure)) }
     }
 
-    async fn answered(&mut self, response: reqwest::Response, max_bytes: u64, whole: Duration) -> Tried {
-        let status = response.status().as_u16();
-        let headers: Vec<(String, String)> = response
-            .headers()
+    async fn answered(&mut self, response: Response<Incoming>, max_bytes: u64) -> Tried {
+        let (mut head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        let gzip = gzip(&head.headers);
+        if gzip {
+            // They tell of what came, not of what is handed on.
+            head.headers.remove(header::CONTENT_ENCODING);
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let read = |most| body::read(body, gzip, announced, most, self.deadline);
+        let headers: Vec<(String, String)> = head
+            .headers
             .iter()
             .map(|(name, value)| (name.as_str().to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
             .collect();
         let now = self.session.egress.clock.now();
         if let Some(wait) = retry::throttled(status, &headers, now) {
-            let body = body::read(response, body::WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
+            let body = read(body::WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
             let words = format!("{status} from {}: {}", self.at(), body::excerpt(&body));
             self.end(Sign::Unknown, &words, status, body.len() as u64, Class::Throttled.word());
             return Tried::Sent(Err(self.session.egress.accounts.park(
@@ -256,9 +291,9 @@ impl<'a> Flight<'a> {
             500.. => (Sign::Failing, format!("{} answered {status}", self.at())),
             _ => (Sign::Alive, String::new()),
         };
-        match body::read(response, max_bytes).await {
+        match read(max_bytes).await {
             Err((bytes, trouble)) => {
-                let failure = trouble.failure(&self.at(), bytes, whole);
+                let failure = trouble.failure(&self.at(), bytes, self.whole);
                 let sign = if matches!(trouble, Trouble::TooLong(_)) { sign } else { Sign::Failing };
                 self.end(sign, &failure.title, status, bytes, failure.class.word());
                 Tried::Sent(Err(failure))
@@ -270,6 +305,11 @@ impl<'a> Flight<'a> {
             }
         }
     }
+}
+
+fn gzip(headers: &HeaderMap) -> bool {
+    let word = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
+    word.eq_ignore_ascii_case(b"gzip") || word.eq_ignore_ascii_case(b"x-gzip")
 }
 
 impl Drop for Flight<'_> {

@@ -1,5 +1,6 @@
 //! What went wrong below HTTP, in precise words: name, port, route, TLS, time.
 
+use super::dial::{ByProxy, TooSlow};
 use super::guard::Refusal;
 use super::resolve::{NoAddress, Unresolved};
 use crate::credentials::redact;
@@ -32,6 +33,8 @@ pub enum Cause {
     Tls,
     /// What came is no HTTP.
     NotHttp,
+    /// The policy's proxy opened no way.
+    Proxy,
     Other,
 }
 
@@ -40,6 +43,10 @@ impl Cause {
     #[must_use]
     pub fn passes_by_itself(&self) -> bool {
         *self == Cause::Closed
+    }
+
+    fn certificate(&self) -> bool {
+        matches!(self, Cause::CertificateName | Cause::CertificateIssuer | Cause::CertificateExpired)
     }
 
     /// The failure a person reads. `at` is `host` or `host:port`, `words` the error's own.
@@ -95,6 +102,10 @@ impl Cause {
                 format!("{at} answered, but not in HTTP"),
                 "see that host and port are those of the HTTP service, and that https:// is written where TLS is spoken",
             ),
+            Cause::Proxy => fail(
+                format!("the proxy of the policy opened no way to {at}"),
+                "see in the detail what it said: network.proxy must name a proxy that runs and lets this machine reach that address".to_string(),
+            ),
             Cause::Other => fail(format!("the call to {at} failed"), "see the detail; the service or the network in between broke the call".to_string()),
         };
         failure.detail(redact::scrub(words))
@@ -110,44 +121,58 @@ pub fn no_address(no: &NoAddress) -> Failure {
     }
 }
 
+/// A call that brought no answer, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    #[error("operation timed out")]
+    Late,
+    #[error(transparent)]
+    Client(#[from] hyper_util::client::legacy::Error),
+}
+
 /// Reads the error of the HTTP client. `connect` and `whole` are the timeouts in force.
 #[must_use]
-pub fn diagnose(error: &reqwest::Error, connect: Duration, whole: Duration) -> Cause {
-    let mut link: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = link {
-        if let Some(cause) = known(error) {
-            return cause;
-        }
-        link = error.source();
-    }
-    match (error.is_timeout(), error.is_connect()) {
-        (true, true) => Cause::ConnectTimeout(connect.min(whole)),
-        (true, false) => Cause::AnswerTimeout(whole),
-        _ => Cause::Other,
+pub fn diagnose(error: &Broken, connect: Duration, whole: Duration) -> Cause {
+    let Broken::Client(error) = error else { return Cause::AnswerTimeout(whole) };
+    let by_proxy = links(error).any(|link| link.is::<ByProxy>());
+    match links(error).find_map(known) {
+        // Whatever is not about the source's certificate is about the proxy.
+        Some(cause) if by_proxy && !cause.certificate() => Cause::Proxy,
+        None if by_proxy => Cause::Proxy,
+        Some(cause) => cause,
+        None if links(error).any(timed_out) => Cause::ConnectTimeout(connect.min(whole)),
+        None => Cause::Other,
     }
 }
 
-/// The words of an error and of its causes, without the address (it may hold a query).
+/// An error and its causes, the outermost first.
+fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let link = next?;
+        next = link.source();
+        Some(link)
+    })
+}
+
+fn timed_out(error: &(dyn Error + 'static)) -> bool {
+    error.is::<TooSlow>() || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut)
+}
+
+/// The words of an error and of its causes.
 #[must_use]
-pub fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut words = error.to_string();
-    let mut link = error.source();
-    while let Some(cause) = link {
-        let more = cause.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        link = cause.source();
-    }
-    words
+pub fn words(error: &(dyn Error + 'static)) -> String {
+    links(error).map(ToString::to_string).fold(String::new(), |words, more| match words.is_empty() {
+        true => more,
+        false if words.contains(&more) => words,
+        false => format!("{words}: {more}"),
+    })
 }
 
 /// Whether a body ended before its announced end.
 #[must_use]
-pub fn cut(error: &reqwest::Error) -> bool {
-    let mut link: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = link {
+pub fn cut(error: &(dyn Error + 'static)) -> bool {
+    links(error).any(|error| {
         let hyper = error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_closed());
         let io = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
             matches!(
@@ -155,12 +180,8 @@ pub fn cut(error: &reqwest::Error) -> bool {
                 ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
             )
         });
-        if hyper || io {
-            return true;
-        }
-        link = error.source();
-    }
-    false
+        hyper || io
+    })
 }
 
 fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
@@ -243,6 +264,7 @@ mod tests {
             Cause::CertificateExpired,
             Cause::Tls,
             Cause::NotHttp,
+            Cause::Proxy,
             Cause::Other,
         ];
         let mut text = String::new();

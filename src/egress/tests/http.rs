@@ -145,6 +145,67 @@ async fn passing_trouble_is_retried_twice_and_each_try_is_charged() {
     assert_eq!(broken.count(), 1, "500 is not a passing trouble");
 }
 
+fn packed(text: &[u8]) -> Vec<u8> {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gz.write_all(text).unwrap();
+    gz.finish().unwrap()
+}
+
+#[tokio::test]
+async fn packed_answers_are_unpacked_and_broken_ones_told() {
+    let world = World::new();
+    let gzip = |body: &[u8]| answer(200, &[("Content-Encoding", "GZIP")], body);
+    let text = b"a line, and the next line of a body\n".repeat(3000);
+    let whole = packed(&text);
+    let two = [packed(b"one "), packed(b"two")].concat();
+    let garbage = b"no such thing as gzip".to_vec();
+    let script = vec![gzip(&whole), gzip(&two), gzip(b""), gzip(&whole[..whole.len() / 2]), gzip(&garbage)];
+    let server = Server::start(script).await;
+    let got = world.session().http(get(&server.url("/"))).await.unwrap();
+    assert_eq!(got.body, text);
+    assert_eq!((got.header("content-encoding"), got.header("content-length")), (None, None), "{got:?}");
+    assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"one two");
+    assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"");
+    let at = format!("the answer of 127.0.0.1:{}", server.port);
+    let cut = failure(&world, get(&server.url("/"))).await;
+    assert!(cut.title.starts_with(&format!("{at} was cut after ")), "{cut:?}");
+    let broken = failure(&world, get(&server.url("/"))).await;
+    assert_eq!((broken.class, broken.title), (Class::Remote, format!("{at} cannot be read")));
+}
+
+#[tokio::test]
+async fn packed_answers_are_asked_for_but_never_a_part_of_one() {
+    let world = World::new();
+    let server = Server::start(vec![answer(200, &[], b"")]).await;
+    world.session().http(get(&server.url("/"))).await.unwrap();
+    let mut part = get(&server.url("/"));
+    part.headers.push(("Range".to_string(), crate::credentials::Secret::new("bytes=0-99".to_string())));
+    world.session().http(part).await.unwrap();
+    let heads = server.heads.lock().unwrap();
+    assert!(heads[0].contains("accept-encoding: gzip") && heads[0].contains("accept: */*"), "{}", heads[0]);
+    assert!(heads[1].contains("range: bytes=0-99") && !heads[1].contains("accept-encoding"), "{}", heads[1]);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_dropped_is_dialled_anew() {
+    let world = World::new();
+    // It promises to keep the connection and closes it.
+    let server = Server::start(vec![Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell".to_vec())]).await;
+    for _ in 0..5 {
+        assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"well");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_too_long_for_http_is_told() {
+    let world = World::new();
+    let server = Server::start(vec![answer(200, &[], b"")]).await;
+    let failure = failure(&world, get(&server.url(&format!("/?{}", "x".repeat(70_000))))).await;
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Remote, "an address of 127.0.0.1 cannot be sent"));
+    assert!(failure.detail.len() < 200, "{failure:?}");
+    assert_eq!((server.count(), world.budget.total()), (0, 0));
+}
+
 #[tokio::test]
 async fn no_log_line_holds_a_secret_or_a_query() {
     let world = World::new();

@@ -2,11 +2,20 @@
 
 use super::rig::{World, get};
 use crate::model::{Class, Failure};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use std::sync::Arc;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -18,27 +27,43 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// A server of `name` on 127.0.0.1 that answers everything with `well`; its port.
-    async fn serve(&self, name: &str, last_year: i32) -> u16 {
+    /// What speaks TLS as `name` until the end of `last_year`, and offers `protocols` inside.
+    fn acceptor(&self, name: &str, last_year: i32, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(last_year, 1, 1);
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        start(certificate.der().clone(), &key).await
+        acceptor(certificate.der().clone(), &key, protocols)
+    }
+
+    /// A server of `name` on 127.0.0.1 that answers everything with `well`; its port.
+    async fn serve(&self, name: &str, last_year: i32) -> u16 {
+        start(self.acceptor(name, last_year, &[])).await
+    }
+
+    /// Its certificate as a file of `folder`.
+    fn file(&self, folder: &tempfile::TempDir) -> PathBuf {
+        let file = folder.path().join("ca.pem");
+        std::fs::write(&file, self.0.pem()).unwrap();
+        file
     }
 }
 
-async fn start(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair) -> u16 {
+fn acceptor(certificate: CertificateDer<'static>, key: &KeyPair, protocols: &[&[u8]]) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn start(acceptor: TlsAcceptor) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -93,8 +118,117 @@ async fn a_self_signed_certificate_is_from_an_unknown_authority() {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_string()]).unwrap();
         params.is_ca = is_ca;
-        let port = start(params.self_signed(&key).unwrap().der().clone(), &key).await;
+        let port = start(acceptor(params.self_signed(&key).unwrap().der().clone(), &key, &[])).await;
         let failure = failure(&world, port).await;
         assert!(failure.title.ends_with("is not trusted here"), "{failure:?}");
     }
+}
+
+/// A proxy that says `answer` to CONNECT and then carries bytes to `port`; what it was asked.
+async fn proxy(answer: &'static str, port: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&heads);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (mut head, mut piece) = (Vec::new(), [0; 1024]);
+            while !head.ends_with(b"\r\n\r\n") {
+                match stream.read(&mut piece).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => head.extend_from_slice(&piece[..read]),
+                }
+            }
+            log.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+            let _ = stream.write_all(answer.as_bytes()).await;
+            if answer.contains(" 200 ") {
+                let mut source = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut source).await;
+            }
+        }
+    });
+    (own, heads)
+}
+
+/// A world that trusts `authority` and goes through the proxy at `address`.
+fn behind(authority: &Authority, folder: &tempfile::TempDir, address: String) -> World {
+    let mut world = World::with_names(&[("proxy.acme.example", &["127.0.0.1"])]);
+    world.policy.network.allow_private.clear();
+    world.policy.network.ca_file = Some(authority.file(folder));
+    world.policy.network.proxy = Some(address);
+    world
+}
+
+#[tokio::test]
+async fn a_proxy_carries_tls_and_sees_no_credential() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let source = authority.serve("far.example", 2100).await;
+    let (port, heads) = proxy("HTTP/1.1 200 Connection established\r\n\r\n", source).await;
+    let world = behind(&authority, &folder, format!("http://proxy.acme.example:{port}"));
+    let got = world.session().http(get("https://far.example/x?y=of-the-query")).await.unwrap();
+    assert_eq!(&got.body[..], b"well");
+    let head = heads.lock().unwrap().join("");
+    assert!(head.starts_with("CONNECT far.example:443 HTTP/1.1\r\n"), "{head}");
+    assert!(!head.contains("canary") && !head.contains("of-the-query"), "{head}");
+    // The certificate is the source's, not the proxy's.
+    let other = world.session().http(get("https://other.example/")).await.unwrap_err();
+    assert_eq!(other.title, "the certificate of other.example is for another name");
+}
+
+#[tokio::test]
+async fn a_proxy_may_be_spoken_to_by_tls() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let port = authority.serve("proxy.acme.example", 2100).await;
+    let world = behind(&authority, &folder, format!("https://proxy.acme.example:{port}"));
+    assert_eq!(&world.session().http(get("http://far.example/")).await.unwrap().body[..], b"well");
+}
+
+#[tokio::test]
+async fn a_proxy_that_opens_no_way_is_named() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (strict, _) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", gone).await;
+    let words = [(strict, "proxy authorization required"), (gone, "Connection refused")];
+    for (port, words) in words {
+        let world = behind(&authority, &folder, format!("http://proxy.acme.example:{port}"));
+        for address in ["https://far.example/", "http://far.example/"] {
+            if port == strict && address.starts_with("http:") {
+                // Without a tunnel its answer is an answer like any other.
+                assert_eq!(world.session().http(get(address)).await.unwrap().status, 407);
+                continue;
+            }
+            let failure = world.session().http(get(address)).await.unwrap_err();
+            let title = "the proxy of the policy opened no way to far.example";
+            assert_eq!((failure.class, failure.title.as_str()), (Class::Network, title), "{failure:?}");
+            assert!(failure.detail.contains(words), "{failure:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_offers_http2_is_spoken_to_in_http2() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let mut world = World::new();
+    world.policy.network.ca_file = Some(authority.file(&folder));
+    let acceptor = authority.acceptor("127.0.0.1", 2100, &[b"h2", b"http/1.1"]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let opened = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&opened);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            *count.lock().unwrap() += 1;
+            let stream = acceptor.accept(stream).await.unwrap();
+            let tell = service_fn(|asked: Request<Incoming>| async move {
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{:?}", asked.version())))))
+            });
+            let serving = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), tell);
+            tokio::spawn(serving);
+        }
+    });
+    for _ in 0..3 {
+        let got = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap();
+        assert_eq!(&got.body[..], b"HTTP/2.0");
+    }
+    assert_eq!(*opened.lock().unwrap(), 1, "one connection carries them all");
 }

@@ -10,6 +10,7 @@ use crate::connectors::sql::gate::{Call, Gate};
 use crate::connectors::sql::login::Login;
 use crate::connectors::sql::uri::Server;
 use crate::connectors::sql::{limits, tls};
+use crate::egress::tls as trust;
 use crate::model::{Class, Failure};
 use crate::policy::Network;
 use futures_util::StreamExt;
@@ -85,7 +86,7 @@ impl Wire {
             let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::BYTES, encrypted);
             let start = |error: tokio_postgres::Error| errors::of(server, &login.user, Stage::Open, &error, None);
             if encrypted {
-                let mut make = MakeRustlsConnect::new(tls::client(network)?);
+                let mut make = MakeRustlsConnect::new(trust::config(network.ca_file.as_deref())?);
                 let connect = MakeTlsConnect::<Meter<TcpStream>>::make_tls_connect(&mut make, &server.host)
                     .map_err(|error| tls::failure(server, &format!("{error:?}")))?;
                 run(&config, stream, connect, &died).await.map_err(start)

@@ -1,0 +1,167 @@
+//! From an address to an open connection: straight or through the policy's proxy, with TLS where the address says so.
+
+use super::guard;
+use super::resolve::Guarded;
+use futures_util::future::BoxFuture;
+use hyper::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use ipnet::IpNet;
+use rustls::ClientConfig;
+use std::error::Error;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower_service::Service;
+
+type Anything = Box<dyn Error + Send + Sync>;
+type Wire = HttpsConnector<HttpConnector<Guarded>>;
+
+/// Name, connection and TLS took too long.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no connection in time")]
+pub struct TooSlow;
+
+/// What went wrong on the way through the policy's proxy.
+#[derive(Debug, thiserror::Error)]
+#[error("through network.proxy")]
+pub struct ByProxy(#[source] Anything);
+
+/// Opens connections for the HTTP client.
+#[derive(Clone)]
+pub struct Dialler {
+    straight: Wire,
+    proxy: Option<Arc<Proxy>>,
+    within: Duration,
+}
+
+struct Proxy {
+    address: Uri,
+    /// To the proxy itself, for `http:`.
+    forward: Wire,
+    /// Through it, for `https:`.
+    tunnel: HttpsConnector<Tunnel<Wire>>,
+    /// What the policy opens inside is reached from inside.
+    inside: Vec<IpNet>,
+}
+
+impl Dialler {
+    /// One whose connections trust what `tls` trusts and stand after `within` at most.
+    pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Dialler {
+        Dialler { straight: wire(guarded, tls, within), proxy: None, within }
+    }
+
+    /// The same, by the proxy at `address`, but for what lies `inside`.
+    #[must_use]
+    pub fn through(self, address: Uri, guarded: Guarded, tls: &Arc<ClientConfig>, inside: Vec<IpNet>) -> Dialler {
+        // CONNECT and absolute addresses are spoken in HTTP/1.
+        let mut older = ClientConfig::clone(tls);
+        older.alpn_protocols.clear();
+        let forward = wire(guarded, &Arc::new(older), self.within);
+        let tunnel = HttpsConnector::from((Tunnel::new(address.clone(), forward.clone()), Arc::clone(tls)));
+        Dialler { proxy: Some(Arc::new(Proxy { address, forward, tunnel, inside })), ..self }
+    }
+}
+
+fn wire(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Wire {
+    let mut tcp = HttpConnector::new_with_resolver(guarded);
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    // Shared out between the addresses of a name: one that drops packets leaves time for the next.
+    tcp.set_connect_timeout(Some(within));
+    HttpsConnector::from((tcp, Arc::clone(tls)))
+}
+
+impl Proxy {
+    fn serves(&self, to: &Uri) -> bool {
+        let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        !host.parse::<IpAddr>().is_ok_and(|address| guard::listed(address, &self.inside))
+    }
+
+    async fn open(&self, to: Uri) -> Result<Line, ByProxy> {
+        match to.scheme_str() == Some("https") {
+            true => self.tunnel.clone().call(to).await.map(|io| Line::over(io, false)).map_err(ByProxy),
+            false => self.forward.clone().call(self.address.clone()).await.map(|io| Line::over(io, true)).map_err(ByProxy),
+        }
+    }
+}
+
+impl Service<Uri> for Dialler {
+    type Response = Line;
+    type Error = Anything;
+    type Future = BoxFuture<'static, Result<Line, Anything>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Anything>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let Dialler { mut straight, proxy, within } = self.clone();
+        Box::pin(async move {
+            let opening = async {
+                match proxy.filter(|proxy| proxy.serves(&to)) {
+                    Some(proxy) => Ok(proxy.open(to).await?),
+                    None => Ok(Line::over(straight.call(to).await?, false)),
+                }
+            };
+            tokio::time::timeout(within, opening).await.unwrap_or_else(|_| Err(TooSlow.into()))
+        })
+    }
+}
+
+trait Bytes: Read + Write + Send + Unpin {}
+impl<T: Read + Write + Send + Unpin> Bytes for T {}
+
+/// An open connection.
+pub struct Line {
+    io: Box<dyn Bytes>,
+    http2: bool,
+    /// It ends at the proxy, which wants the whole address in each request.
+    forwarded: bool,
+}
+
+impl Line {
+    fn over(io: impl Bytes + Connection + 'static, forwarded: bool) -> Line {
+        Line { http2: io.connected().is_negotiated_h2(), io: Box::new(io), forwarded }
+    }
+}
+
+impl Connection for Line {
+    fn connected(&self) -> Connected {
+        let connected = Connected::new().proxy(self.forwarded);
+        if self.http2 { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl Read for Line {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl Write for Line {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+}

@@ -1,0 +1,66 @@
+//! What TLS trusts: the authorities of the machine and those of the policy's file.
+
+use crate::model::{Class, Failure};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A client configuration that trusts the authorities of the machine and those of `ca_file`.
+///
+/// # Errors
+/// `Misconfigured` when the file cannot be used.
+pub fn config(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
+    let own = ca_file.map(authorities).transpose()?.unwrap_or_default();
+    trusting(own).map_err(unusable)
+}
+
+/// For a client that will only speak `http:`: it trusts nobody.
+///
+/// # Errors
+/// `Misconfigured`, never in practice.
+pub fn nobody() -> Result<ClientConfig, Failure> {
+    Ok(builder().map_err(unusable)?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+fn unusable(error: rustls::Error) -> Failure {
+    let fix = "see network.ca_file in the policy";
+    Failure::new(Class::Misconfigured, "TLS cannot be set up", fix).detail(error.to_string())
+}
+
+type Builder = rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>;
+
+fn builder() -> Result<Builder, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()
+}
+
+fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    if let Ok(verifier) = Verifier::new_with_extra_roots(own.iter().cloned(), provider) {
+        let verified = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        return Ok(verified.with_no_client_auth());
+    }
+    // A machine without any authority can still talk http, or https with the file's authorities alone.
+    let mut roots = RootCertStore::empty();
+    own.into_iter().try_for_each(|certificate| roots.add(certificate))?;
+    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let wrong = |words: String| {
+        let title = format!("network.ca_file {} cannot be used", file.display());
+        Failure::new(
+            Class::Misconfigured,
+            title,
+            "name a readable file with certificates in PEM form (-----BEGIN CERTIFICATE-----)",
+        )
+        .detail(words)
+    };
+    let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let found = found.map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() { Err(wrong("it holds no certificate".to_string())) } else { Ok(found) }
+}
