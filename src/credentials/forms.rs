@@ -5,6 +5,7 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, PAD};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
 /// Fields of a JSON credential that name things and hide nothing. Everything else is secret.
@@ -17,6 +18,7 @@ const NAMES: &str = "\
     role_arn schema scheme scope scopes server service site ssl sslmode subdomain subject \
     tenant tenant_id timeout tls token_type token_uri token_url type universe_domain url user \
     user_id user_name username version warehouse workspace";
+static HARMLESS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| NAMES.split_whitespace().collect());
 /// Words in the name of a field that make even a short number secret.
 const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
 
@@ -24,7 +26,7 @@ const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd",
 #[must_use]
 pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    if NAMES.split_whitespace().any(|known| known == name) {
+    if HARMLESS.contains(name.as_str()) {
         // An address among them may still carry a password.
         return password_of(value.trim()).into_iter().collect();
     }

@@ -111,17 +111,28 @@ impl Breaker {
 
 /// The breakers of the process, by `family|host:port`.
 #[derive(Default)]
-pub struct Breakers(Mutex<HashMap<String, (Breaker, String)>>);
+pub struct Breakers(Mutex<All>);
+
+/// Asked three times for each call. Hosts come from documents and manifests.
+type All = HashMap<String, (Breaker, String), foldhash::fast::RandomState>;
 
 impl Breakers {
+    /// With the breaker of `key` and the words of its last failure.
+    fn with<T>(&self, key: &str, act: impl FnOnce(&mut Breaker, &mut String) -> T) -> T {
+        let mut all = locked(&self.0);
+        if let Some((breaker, last)) = all.get_mut(key) {
+            return act(breaker, last);
+        }
+        let (breaker, last) = all.entry(key.to_string()).or_default();
+        act(breaker, last)
+    }
+
     /// As [`Breaker::enter`]; a refusal also tells the words of the last failure.
     ///
     /// # Errors
     /// The rest of the wait and the words.
     pub fn enter(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, (Duration, String)> {
-        let mut all = locked(&self.0);
-        let (breaker, last) = all.entry(key.to_string()).or_default();
-        breaker.enter(now, rules).map_err(|rest| (rest, last.clone()))
+        self.with(key, |breaker, last| breaker.enter(now, rules).map_err(|rest| (rest, last.clone())))
     }
 
     /// As [`Breaker::resting`].
@@ -133,12 +144,12 @@ impl Breakers {
 
     /// As [`Breaker::leave`]; `words` say what failed.
     pub fn leave(&self, key: &str, pass: Pass, sign: Sign, words: &str, now: Timestamp, rules: &policy::Breaker) {
-        let mut all = locked(&self.0);
-        let (breaker, last) = all.entry(key.to_string()).or_default();
-        if sign == Sign::Failing {
-            *last = words.to_string();
-        }
-        breaker.leave(pass, sign, now, rules);
+        self.with(key, |breaker, last| {
+            if sign == Sign::Failing {
+                *last = words.to_string();
+            }
+            breaker.leave(pass, sign, now, rules);
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Looked into several times for each call. Accounts come from documents, at most as many as there are connections.
+/// Looked into for each attempt. Accounts come from documents, at most as many as there are connections.
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
@@ -55,7 +55,9 @@ struct Slots {
 }
 
 /// The budgets that all connections of one vendor account share.
-struct Account {
+pub struct Account {
+    /// What the times of slots and rate count from.
+    started: Instant,
     slots: Mutex<Slots>,
     bucket: Mutex<(Bucket, f64, u32)>,
     block: Mutex<Block>,
@@ -94,13 +96,48 @@ pub fn block_size(limit: u64) -> u64 {
 const AHEAD: u64 = 50;
 
 impl Accounts {
+    /// See [`super::Egress::lacking`]. Somebody who is taking calls right now needs no help.
+    pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<Fund> {
+        let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
+        let _taking = account.taking.try_lock().ok()?;
+        let block = locked(&account.block);
+        let lacks = block.left == 0 || block.day != day || limit < block.limit;
+        lacks.then(|| Fund { account: key(caller), day, wanted: block_size(limit), limit })
+    }
+
+    /// See [`super::Egress::funded`].
+    pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
+        locked(&self.account(caller).block).add(fund.day, fund.limit, granted);
+    }
+
+    /// The account of `caller`, for as long as anybody likes.
+    pub fn account(&self, caller: &Caller) -> Arc<Account> {
+        let mut all = locked(&self.all);
+        if let Some(account) = all.get(caller.family).and_then(|family| family.get(caller.account.as_str())) {
+            return Arc::clone(account);
+        }
+        let cap = &caller.cap;
+        let size = slots(cap);
+        let account = Arc::new(Account {
+            started: self.started,
+            slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
+            bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
+            block: Mutex::default(),
+            taking: tokio::sync::Mutex::default(),
+            parked: Mutex::default(),
+        });
+        all.entry(caller.family).or_default().insert(caller.account.clone(), Arc::clone(&account));
+        account
+    }
+}
+
+impl Account {
     /// Whether the account may be called at all now.
     ///
     /// # Errors
     /// `Throttled` while the source's "later" lasts.
     pub fn free(&self, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
-        let account = self.account(caller);
-        let mut parked = locked(&account.parked);
+        let mut parked = locked(&self.parked);
         match parked.as_ref() {
             // More than a day means that the clock was set back: no wait is that long.
             Some(Parked { until, words }) if *until > now && until.since(now) <= super::retry::LONGEST => {
@@ -118,8 +155,7 @@ impl Accounts {
     pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, words: &str) -> Failure {
         let wait = wait.clamp(super::retry::SHORTEST, super::retry::LONGEST);
         let until = now.plus(wait);
-        let account = self.account(caller);
-        let mut parked = locked(&account.parked);
+        let mut parked = locked(&self.parked);
         if parked.as_ref().is_none_or(|parked| parked.until < until) {
             *parked = Some(Parked { until, words: words.to_string() });
         }
@@ -131,10 +167,9 @@ impl Accounts {
     /// # Errors
     /// `Throttled` when it would take longer.
     pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
-        let account = self.account(caller);
         let patience = caller.policy.safe_mode.step_timeout / 2;
         let asked = self.started.elapsed();
-        let semaphore = account.shape(&caller.cap, asked);
+        let semaphore = self.shape(&caller.cap, asked);
         let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {
             Ok(Ok(slot)) => slot,
             // The semaphore is never closed; a timeout is all that can happen.
@@ -142,7 +177,7 @@ impl Accounts {
         };
         let now = self.started.elapsed();
         let patience = patience.saturating_sub(now.saturating_sub(asked));
-        let wait = locked(&account.bucket).0.reserve(now, patience).map_err(|wait| too_fast(caller, wait))?;
+        let wait = locked(&self.bucket).0.reserve(now, patience).map_err(|wait| too_fast(caller, wait))?;
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -154,66 +189,30 @@ impl Accounts {
     /// # Errors
     /// `Throttled` when the day is spent, or when the registry cannot write.
     pub async fn charge(&self, caller: &Caller, budget: &dyn DayBudget, now: Timestamp) -> Result<(), Failure> {
-        let account = self.account(caller);
         let (day, limit) = (now.day(), caller.cap.per_day);
         let size = block_size(limit);
-        let key = key(caller);
-        let next = || budget.take(&key, day, size, limit);
-        if let Some(left) = account.draw(day, limit) {
+        let next = || async { budget.take(&key(caller), day, size, limit).await };
+        if let Some(left) = self.draw(day, limit) {
             // One call takes the next block while the others still have calls: nobody else waits for the disk.
             if size >= AHEAD
                 && left == size / 2
-                && let Ok(_taking) = account.taking.try_lock()
+                && let Ok(_taking) = self.taking.try_lock()
             {
                 // What fails here fails again, and is told, when there is nothing left.
                 let granted = next().await.unwrap_or_default();
-                locked(&account.block).add(day, limit, granted);
+                locked(&self.block).add(day, limit, granted);
             }
             return Ok(());
         }
-        let _taking = account.taking.lock().await;
-        if account.draw(day, limit).is_some() {
+        let _taking = self.taking.lock().await;
+        if self.draw(day, limit).is_some() {
             return Ok(());
         }
         let granted = next().await.map_err(|error| unwritten(caller, &error))?;
-        locked(&account.block).add(day, limit, granted);
-        account.draw(day, limit).map(|_| ()).ok_or_else(|| spent(caller, now))
+        locked(&self.block).add(day, limit, granted);
+        self.draw(day, limit).map(|_| ()).ok_or_else(|| spent(caller, now))
     }
 
-    /// See [`super::Egress::lacking`]. Somebody who is taking calls right now needs no help.
-    pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<Fund> {
-        let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
-        let _taking = account.taking.try_lock().ok()?;
-        let block = locked(&account.block);
-        let lacks = block.left == 0 || block.day != day || limit < block.limit;
-        lacks.then(|| Fund { account: key(caller), day, wanted: block_size(limit), limit })
-    }
-
-    /// See [`super::Egress::funded`].
-    pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
-        locked(&self.account(caller).block).add(fund.day, fund.limit, granted);
-    }
-
-    fn account(&self, caller: &Caller) -> Arc<Account> {
-        let mut all = locked(&self.all);
-        if let Some(account) = all.get(caller.family).and_then(|family| family.get(caller.account.as_str())) {
-            return Arc::clone(account);
-        }
-        let cap = &caller.cap;
-        let size = slots(cap);
-        let account = Arc::new(Account {
-            slots: Mutex::new(Slots { semaphore: Arc::new(Semaphore::new(size)), size, surplus: 0 }),
-            bucket: Mutex::new((Bucket::new(cap.per_second, cap.burst, self.started.elapsed()), cap.per_second, cap.burst)),
-            block: Mutex::default(),
-            taking: tokio::sync::Mutex::default(),
-            parked: Mutex::default(),
-        });
-        all.entry(caller.family).or_default().insert(caller.account.clone(), Arc::clone(&account));
-        account
-    }
-}
-
-impl Account {
     /// One call of the block, if it has any; how many are left after it.
     fn draw(&self, day: i64, limit: u64) -> Option<u64> {
         let mut block = locked(&self.block);

@@ -114,19 +114,19 @@ impl Service<Uri> for Dialler {
     }
 }
 
-trait Bytes: Read + Write + Send + Unpin {}
-impl<T: Read + Write + Send + Unpin> Bytes for T {}
+trait Duplex: Read + Write + Send + Unpin {}
+impl<T: Read + Write + Send + Unpin> Duplex for T {}
 
 /// An open connection.
 pub struct Line {
-    io: Box<dyn Bytes>,
+    io: Box<dyn Duplex>,
     http2: bool,
     /// It ends at the proxy, which wants the whole address in each request.
     forwarded: bool,
 }
 
 impl Line {
-    fn over(io: impl Bytes + Connection + 'static, forwarded: bool) -> Line {
+    fn over(io: impl Duplex + Connection + 'static, forwarded: bool) -> Line {
         Line { http2: io.connected().is_negotiated_h2(), io: Box::new(io), forwarded }
     }
 }

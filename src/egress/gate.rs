@@ -4,6 +4,7 @@ use super::breaker::{Pass, Sign};
 use super::{Egress, Session};
 use crate::model::{Class, Failure};
 use crate::policy::{Policy, duration_words};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -41,16 +42,16 @@ impl Session {
     pub(super) async fn gate(&self, host: &str, port: u16) -> Result<(Ticket, OwnedSemaphorePermit), Failure> {
         let egress = &self.egress;
         let rules = &self.caller.policy.breaker;
-        let key = format!("{}|{host}:{port}", self.caller.family);
+        let key = key(self.caller.family, host, port);
         let now = egress.clock.now();
-        egress.accounts.free(&self.caller, now)?;
+        self.account.free(&self.caller, now)?;
         if let Some((rest, words)) = egress.breakers.resting(&key, now, rules) {
             return Err(left_alone(host, rest, &words));
         }
-        let slot = egress.accounts.enter(&self.caller).await?;
+        let slot = self.account.enter(&self.caller).await?;
         // Much may have happened while this call waited.
         let now = egress.clock.now();
-        egress.accounts.free(&self.caller, now)?;
+        self.account.free(&self.caller, now)?;
         let pass = egress.breakers.enter(&key, now, rules).map_err(|(rest, words)| left_alone(host, rest, &words))?;
         Ok((Ticket { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, left: false }, slot))
     }
@@ -61,8 +62,18 @@ impl Session {
     /// `Throttled` when the day is spent or the registry cannot write it down.
     pub(super) async fn charge(&self) -> Result<(), Failure> {
         let egress = &self.egress;
-        egress.accounts.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await
+        self.account.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await
     }
+}
+
+fn key(family: &str, host: &str, port: u16) -> String {
+    let mut key = String::with_capacity(family.len() + host.len() + 8);
+    for part in [family, "|", host, ":"] {
+        key.push_str(part);
+    }
+    // A String takes everything.
+    let _ = write!(key, "{port}");
+    key
 }
 
 fn left_alone(host: &str, rest: Duration, words: &str) -> Failure {

@@ -147,6 +147,7 @@ pub struct Egress {
 pub struct Session {
     pub egress: Arc<Egress>,
     pub caller: Caller,
+    account: Arc<caps::Account>,
     counters: log::Counters,
     /// The breaker's leave of the last admission for each host, for [`Session::settle`].
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
@@ -181,7 +182,8 @@ impl Egress {
     /// A session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
-        Session { egress: Arc::clone(self), caller, counters: log::Counters::default(), passes: Mutex::default() }
+        let account = self.accounts.account(&caller);
+        Session { egress: Arc::clone(self), caller, account, counters: log::Counters::default(), passes: Mutex::default() }
     }
 }
 
@@ -258,8 +260,8 @@ impl Session {
     /// # Errors
     /// `Throttled` when the day's budget of this file is spent.
     pub async fn local(&self, path: &str) -> Result<(), Failure> {
-        self.egress.accounts.free(&self.caller, self.egress.clock.now())?;
-        let slot = self.egress.accounts.enter(&self.caller).await?;
+        self.account.free(&self.caller, self.egress.clock.now())?;
+        let slot = self.account.enter(&self.caller).await?;
         self.charge().await?;
         self.counters.call();
         log::write(
@@ -274,7 +276,7 @@ impl Session {
     /// account before `wait` (1 s to 24 h) has passed. Answers the failure to report.
     #[must_use]
     pub fn later(&self, wait: Duration, words: &str) -> Failure {
-        self.egress.accounts.park(&self.caller, wait, self.egress.clock.now(), words)
+        self.account.park(&self.caller, wait, self.egress.clock.now(), words)
     }
 
     /// Calls and bytes of this session so far.

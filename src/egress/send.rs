@@ -280,12 +280,7 @@ impl<'a> Flight<'a> {
             let body = read(body::WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
             let words = format!("{status} from {}: {}", self.at(), body::excerpt(&body));
             self.end(Sign::Unknown, &words, status, body.len() as u64, Class::Throttled.word());
-            return Tried::Sent(Err(self.session.egress.accounts.park(
-                &self.session.caller,
-                wait,
-                now,
-                words.trim_end_matches(": "),
-            )));
+            return Tried::Sent(Err(self.session.account.park(&self.session.caller, wait, now, words.trim_end_matches(": "))));
         }
         let (sign, words) = match status {
             500.. => (Sign::Failing, format!("{} answered {status}", self.at())),

@@ -94,12 +94,21 @@ impl Catalog {
         self.skipped.iter().any(|skipped| skipped.may_be(stream))
     }
 
-    /// The digest of the structure; row estimates and skip reasons are left out.
+    /// As JSON, and the digest of the structure; in that, row estimates and skip reasons are left out.
+    #[must_use]
+    pub fn written(&self) -> (String, Digest) {
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let digest = if self.is_bare() { Digest::of(text.as_bytes()) } else { self.digest_of_structure() };
+        (text, digest)
+    }
+
+    /// The digest of the structure alone.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        if self.is_bare() {
-            return Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes());
-        }
+        self.written().1
+    }
+
+    fn digest_of_structure(&self) -> Digest {
         let mut bare = self.clone().sorted();
         bare.skipped.clear();
         for stream in &mut bare.streams {

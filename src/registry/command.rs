@@ -97,12 +97,15 @@ pub(super) struct FinishCatalog {
 
 impl Finish {
     pub(super) fn of(ticket: &Ticket, outcome: &Outcome) -> Finish {
-        let catalog = outcome.catalog.as_ref().map(|catalog| FinishCatalog {
-            digest: catalog.digest(),
-            streams: u32::try_from(catalog.streams.len()).unwrap_or(u32::MAX),
-            text: serde_json::to_string(catalog).unwrap_or_default(),
-            breaking: outcome.drift.breaking.clone(),
-            additive: outcome.drift.additive.clone(),
+        let catalog = outcome.catalog.as_ref().map(|catalog| {
+            let (text, digest) = catalog.written();
+            FinishCatalog {
+                digest,
+                streams: u32::try_from(catalog.streams.len()).unwrap_or(u32::MAX),
+                text,
+                breaking: outcome.drift.breaking.clone(),
+                additive: outcome.drift.additive.clone(),
+            }
         });
         Finish {
             connection: ticket.connection,

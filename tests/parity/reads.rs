@@ -43,7 +43,7 @@ impl Host for Script {
                     Value::Str(text) => text.as_bytes().to_vec(),
                     other => serde_json::to_vec(&other).unwrap(),
                 };
-                Ok(Reply { status: 200, headers, body, url })
+                Ok(Reply { status: 200, headers: headers.into(), body: body.into(), url })
             }
             None => Err(NoReply { kind: NoReplyKind::Refused, message: "the script is over".into(), source: None }),
         })

@@ -103,12 +103,18 @@ impl<'a> Run<'a> {
     /// A command that starts now, with what sources are built from in `ctx`.
     #[must_use]
     pub fn new(ctx: &Context<'a>) -> Run<'a> {
-        let Context { manifest, config, host, bounds, .. } = *ctx;
+        Run::keeping(ctx, Secrets::of(ctx.manifest, ctx.config.value()))
+    }
+
+    /// The same, where the secrets of the config are known already.
+    #[must_use]
+    pub fn keeping(ctx: &Context<'a>, secrets: Secrets) -> Run<'a> {
+        let Context { config, host, bounds, .. } = *ctx;
         Run {
             host,
             config,
             bounds,
-            secrets: Secrets::of(manifest, config.value()),
+            secrets,
             counters: Counters::new(host.now()),
             limits: Limits::default(),
             cache: ReplyCache::default(),

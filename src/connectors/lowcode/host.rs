@@ -1,6 +1,7 @@
 //! What the interpreter needs from outside. The daemon's host is the egress layer; a test's host is a script.
 
 use super::value::Value;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::any::Any;
@@ -39,8 +40,8 @@ pub struct Call {
 pub struct Reply {
     pub status: u16,
     /// In order; names as they came.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub headers: Arc<[(String, String)]>,
+    pub body: Bytes,
     /// The URL that answered.
     pub url: String,
 }

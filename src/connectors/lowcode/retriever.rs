@@ -328,7 +328,7 @@ impl<'r> Records<'r> {
 /// The answer that a lazy parent's record carries.
 fn embedded(body: &Value, run: &Run<'_>) -> Result<Response, Failed> {
     let body = serde_json::to_vec(body).map_err(|error| Failed::system("TypeError", error.to_string()))?;
-    let reply = Reply { status: 200, headers: Vec::new(), body, url: String::new() };
+    let reply = Reply { status: 200, headers: [].into(), body: body.into(), url: String::new() };
     Response::new(Arc::new(reply), run.bounds)
 }
 

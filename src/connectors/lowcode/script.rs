@@ -37,7 +37,7 @@ impl Host for Script {
         let reply = match found {
             Some((_, body)) => {
                 let (status, body) = body.strip_prefix("!").map_or((200, *body), |body| (401, body));
-                Ok(Reply { status, headers: Vec::new(), body: body.as_bytes().to_vec(), url })
+                Ok(Reply { status, headers: [].into(), body: body.as_bytes().to_vec().into(), url })
             }
             None => Err(NoReply { kind: NoReplyKind::Refused, message: format!("no script for {url}"), source: None }),
         };

@@ -30,8 +30,11 @@ const LONGEST: usize = 400;
 /// The failure that `heard` means; `None` for an answer that is none.
 #[must_use]
 pub fn classify(errors: Option<&Errors>, heard: &Heard<'_>, asked: &Asked<'_>) -> Option<Failure> {
-    let body: Value = serde_json::from_slice(heard.body).unwrap_or(Value::Null);
     let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
+    if rules.is_empty() && heard.status < 300 {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(heard.body).unwrap_or(Value::Null);
     match rules.iter().find(|rule| fits(rule, heard, &body)) {
         Some(rule) => Some(by_rule(rule, errors, heard, &body, asked)),
         None if heard.status >= 300 => Some(by_status(errors, heard, &body, asked)),

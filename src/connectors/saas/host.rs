@@ -28,7 +28,7 @@ const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub status: u16,
-    pub headers: Vec<(String, String)>,
+    pub headers: Arc<[(String, String)]>,
     pub body: Bytes,
     pub url: String,
 }
@@ -223,10 +223,10 @@ impl SessionHost {
         }
     }
 
-    fn keep(&self, stream: String, answer: &Answer) {
+    fn keep(&self, stream: String, reply: &Reply) {
         // A copy of the beginning: a slice would hold the whole answer.
-        let body = answer.body.get(..KEPT).map_or_else(|| answer.body.clone(), Bytes::copy_from_slice);
-        let kept = Kept { status: answer.status, headers: answer.headers.clone(), body, url: answer.url.to_string() };
+        let body = reply.body.get(..KEPT).map_or_else(|| reply.body.clone(), Bytes::copy_from_slice);
+        let kept = Kept { status: reply.status, headers: Arc::clone(&reply.headers), body, url: reply.url.clone() };
         let kept = Arc::new(kept);
         let mut all = self.locked();
         all.last = Some(Arc::clone(&kept));
@@ -246,9 +246,10 @@ impl Host for SessionHost {
                 learn(&answer.body);
             }
             self.count(&answer);
-            self.keep(stream, &answer);
             let Answer { status, headers, body, url } = answer;
-            Ok(Reply { status, headers, body: body.to_vec(), url: url.into() })
+            let reply = Reply { status, headers: headers.into(), body, url: url.into() };
+            self.keep(stream, &reply);
+            Ok(reply)
         })
     }
 

@@ -10,6 +10,7 @@ use crate::connectors::lowcode::bounds::Bounds as Limits;
 use crate::connectors::lowcode::catalog;
 use crate::connectors::lowcode::context::{Context, Limits as Stops, Run};
 use crate::connectors::lowcode::error::{Failed, FailureType};
+use crate::connectors::lowcode::secrets::Secrets;
 use crate::connectors::lowcode::source::Source;
 use crate::connectors::lowcode::spec;
 use crate::connectors::lowcode::stream::Stream as Reader;
@@ -35,6 +36,7 @@ struct Resource {
     binding: Binding,
     host: SessionHost,
     bounds: Limits,
+    secrets: Secrets,
     /// What was built of the manifest, by the names of the streams (none: all): the steps share it, and with it the
     /// tokens that it got.
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
@@ -58,7 +60,8 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
         max_bytes: bounds.body_bytes as u64,
     };
     let host = SessionHost::new(target.session, clock, rules);
-    let resource = Resource { binding, host, bounds, built: Mutex::default() };
+    let secrets = Secrets::of(&binding.manifest.root, &binding.config);
+    let resource = Resource { binding, host, bounds, secrets, built: Mutex::default() };
     spec::validate_config(&resource.binding.manifest, &resource.binding.config).map_err(|failed| resource.failure("", failed))?;
     let (identity, privilege) = resource.met().await?;
     Ok(Opened { connector: Box::new(resource), identity, privilege })
@@ -71,7 +74,7 @@ impl Resource {
     }
 
     fn run(&self) -> Run<'_> {
-        let mut run = Run::new(&self.context());
+        let mut run = Run::keeping(&self.context(), self.secrets.clone());
         run.limits = Stops { slices: Some(SLICES), pages: Some(PAGES), records: None };
         run
     }

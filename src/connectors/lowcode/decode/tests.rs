@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 fn response(body: Vec<u8>, headers: &Value) -> Result<Response, Failed> {
     let headers = headers.as_dict().into_iter().flatten().map(|(name, value)| (name.to_string(), value.to_str())).collect();
-    let reply = Reply { status: 200, headers, body, url: String::new() };
+    let reply = Reply { status: 200, headers, body: body.into(), url: String::new() };
     Response::new(Arc::new(reply), &bounds())
 }
 

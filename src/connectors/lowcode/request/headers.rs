@@ -7,6 +7,21 @@ use crate::connectors::lowcode::value::Value;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
 
+/// The bytes of a token of RFC 9110.
+const TOKEN: [bool; 256] = {
+    let (mut table, signs, mut at) = ([false; 256], b"!#$%&'*+-.^_`|~", 0);
+    while at < 256 {
+        table[at] = (at as u8).is_ascii_alphanumeric();
+        at += 1;
+    }
+    at = 0;
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 impl Headers {
     /// Sets a header.
     ///
@@ -14,12 +29,12 @@ impl Headers {
     /// `InvalidHeader` of requests: a line break anywhere, a blank at the start, a colon in the name. Stricter than there:
     /// no control character at all, and no name that is not a token of RFC 9110.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Failed> {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
+        if name.is_empty() || !name.bytes().all(|byte| TOKEN[usize::from(byte)]) {
             return Err(invalid("name", name));
         }
         let control = |c: char| c.is_control() && c != '\t';
-        if value.chars().any(control) || value.starts_with(char::is_whitespace) {
+        let plain = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        if (!plain && value.chars().any(control)) || value.starts_with(char::is_whitespace) {
             // The value may be a secret: it is not shown.
             return Err(invalid("value", &format!("of {name}")));
         }

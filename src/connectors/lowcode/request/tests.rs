@@ -104,7 +104,7 @@ fn merges_as_the_cdk() {
 fn reads_links_as_requests() {
     differing("links", |row| {
         let headers = vec![("Link".to_owned(), text(&row[0]).to_owned())];
-        let reply = Reply { status: 200, headers, body: Vec::new(), url: String::new() };
+        let reply = Reply { status: 200, headers: headers.into(), body: Default::default(), url: String::new() };
         let ours = Response::new(Arc::new(reply), &Bounds::default()).unwrap().links();
         (ours != row[1]).then(|| format!("{:?}: {}, not {}", row[0], ours.repr(), row[1].repr()))
     });

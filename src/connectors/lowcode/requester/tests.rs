@@ -43,7 +43,7 @@ impl Script {
             return Err(NoReply { kind, message: "the network failed".into(), source: None });
         };
         let headers = headers.as_dict().unwrap().iter().map(|(name, value)| (name.to_string(), value.to_str())).collect();
-        let body = body.as_str().map_or_else(|| dumps(body, Style::SPACED).unwrap(), str::to_owned).into_bytes();
+        let body = body.as_str().map_or_else(|| dumps(body, Style::SPACED).unwrap(), str::to_owned).into();
         Ok(Reply { status: u16::try_from(status.as_i64().unwrap()).unwrap(), headers, body, url })
     }
 }
