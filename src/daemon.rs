@@ -4,10 +4,10 @@ use crate::clock::Clock;
 use crate::connectors::Engines;
 use crate::credentials::Resolver;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::intake::{Limits, wire};
+use crate::intake::{Limits, schema, wire};
 use crate::model::{Intent, Origin, Problem};
 use crate::pipeline::Env;
-use crate::policy::{ActivePolicy, parse};
+use crate::policy::{ActivePolicy, Policy, parse};
 use crate::reconcile::{Handle, look, manifests};
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
@@ -40,17 +40,26 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]; nothing is left locked.
 pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
-    let registry = Registry::open(&paths.registry, command, Arc::clone(&clock))?;
-    let active = start_policy(paths, &registry, clock.as_ref())?;
+    // The registry waits for the disk; meanwhile the policy and its manifests are read and the schema is compiled.
+    let (registry, file) = std::thread::scope(|scope| {
+        let file = scope.spawn(|| look::read_policy(&paths.policy).1);
+        scope.spawn(schema::prepare);
+        let registry = Registry::open(&paths.registry, command, Arc::clone(&clock));
+        (registry, file.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let registry = registry?;
+    let active = start_policy(file, &registry, clock.as_ref())?;
     let registry = Arc::new(registry);
     let handle = Handle::new(registry, clock, active, paths.intents.clone(), paths.policy.clone());
     seed(&handle.registry, &paths.seeds).await?;
     Ok(handle)
 }
 
+/// What the policy file says.
+type Read = Result<Policy, Vec<Problem>>;
+
 /// The file's policy, or the last accepted one with the file's problems beside it.
-fn start_policy(paths: &Paths, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
-    let (_, file, _) = look::read_policy(&paths.policy);
+fn start_policy(file: Read, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
     let known = registry.world().policy;
     let text = known.map_or(Ok(None), |(_, seq)| registry.reader().body(seq))?;
     let mut last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());

@@ -247,7 +247,7 @@ fn pure_modules_know_no_clock_no_file_and_no_socket() {
         "std::env::",
         "TcpStream",
         "UdpSocket",
-        "reqwest",
+        "hyper_util",
         "rusqlite",
         "async fn",
         "println!",

@@ -53,7 +53,7 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     commits.sort_unstable();
     let made = commits.get(RUNS / 2).copied().unwrap_or_default();
     let (ours, grouped, single) = (median(&ours), median(&grouped), median(&single));
-    for (client, calls) in [("its HTTP client", median(&calls)), ("bare sockets", median(&bare))] {
+    for (client, calls) in [("a loop over reqwest", median(&calls)), ("bare sockets", median(&bare))] {
         // As with the 10,000 files: that the writer groups is its merit, and both readings are told.
         for (commits, writes, which) in [(count, single, "a commit each"), (made, grouped, "grouped commits")] {
             let baseline = calls + writes;
@@ -122,7 +122,7 @@ fn targets(shop: &Shop) -> Vec<String> {
     shop.take_seen().iter().filter_map(|seen| seen.split(' ').nth(1)).map(str::to_string).collect()
 }
 
-/// Sends the same requests with the client that the daemon has, as many at a time as it made attempts.
+/// Sends the same requests as a plain program would, as many at a time as the daemon made attempts.
 fn replay(base: &str, targets: &[String]) -> Measured<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _ = rustls::crypto::ring::default_provider().install_default();

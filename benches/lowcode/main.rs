@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | spec, check, discover, read | wall time of the whole process `aam lowcode ...`, median of 15, manifest and shop of `tests/data/lowcode/shop.yaml` (three streams; 20 records) | `source-declarative-manifest` with the same arguments against the same server, median of 3; its `spec` prints a fixed text and reads no manifest | baseline / measured |
 //! | peak memory of each | `ru_maxrss` of that process, the largest of the runs | the same, the smallest of the runs | baseline / measured |
-//! | connections | `aam once` with 1,000 low-code connections on a loopback server, empty registry to ACTIVE; wall time of the whole process | the same HTTP requests at the same concurrency, by a loop over the HTTP client that the daemon uses (reqwest), and by threads on bare sockets, as little as can be done; then as many SQLite commits as the daemon logged | measured / baseline |
+//! | connections | `aam once` with 1,000 low-code connections on a loopback server, empty registry to ACTIVE; wall time of the whole process | the same HTTP requests at the same concurrency, by a plain loop over reqwest, and by threads on bare sockets, as little as can be done; then as many SQLite commits as the daemon logged | measured / baseline |
 //! | discover, corpus | text of the manifest to catalog, in this process, for each manifest of `../shared/lowcode` that runs here | none | the figure itself |
 //! | template | one evaluation of `{{ config['x'] }}`, compiled once | none | the figure itself |
 //!

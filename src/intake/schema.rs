@@ -23,6 +23,11 @@ static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| {
     options.build(&SCHEMA).ok()
 });
 
+/// Compiles the schema, which takes longer than the first document does.
+pub fn prepare() {
+    LazyLock::force(&VALIDATOR);
+}
+
 /// The names the schema knows below `pointer` (`""`, `"/evidence"`, `"/owner"`); none for other places.
 #[must_use]
 pub fn known_fields(pointer: &str) -> Option<Vec<&'static str>> {

@@ -21,7 +21,7 @@ pub const GENESIS: Digest = Digest([0; 32]);
 /// told apart from emptiness, so that no two rows share a byte string.
 #[must_use]
 pub fn hash(prev: &Digest, row: &Row<'_>) -> Digest {
-    let mut bytes = Vec::with_capacity(256 + row.facts.len());
+    let mut bytes = Vec::with_capacity(256 + row.facts.len() + row.body.map_or(0, str::len));
     bytes.extend_from_slice(&prev.0);
     bytes.extend_from_slice(&row.seq.to_be_bytes());
     bytes.extend_from_slice(&row.at.to_be_bytes());

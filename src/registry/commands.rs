@@ -19,15 +19,16 @@ impl Writer {
         let mut answers = Vec::with_capacity(documents.len());
         for (intent, origin) in documents {
             let connection = intent.connection_id();
-            let how = self.how(connection, &origin, intent.digest());
-            if how == How::Created {
+            let body = intent.canonical();
+            let spec = Digest::of(body.as_bytes());
+            let how = self.how(connection, &origin, spec);
+            if how == How::Created && self.with_known(connection, |known| known.is_some()) {
                 // One that was retired proves itself again: its earlier looks count no more.
                 self.db.prepare_cached("DELETE FROM checked WHERE connection = ?1")?.execute([connection.to_string()])?;
             }
             if how != How::Unchanged {
-                let fact = Fact::accepted(&intent, origin);
-                let body = Some(intent.canonical());
-                self.append(&intent.namespace, Some(connection), fact, body)?;
+                let fact = Fact::IntentAccepted { origin, spec, source_type: intent.source_type };
+                self.append(&intent.namespace, Some(connection), fact, Some(body))?;
             }
             answers.push(Acceptance { connection, how });
         }

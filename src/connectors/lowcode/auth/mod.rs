@@ -94,7 +94,7 @@ impl Authenticator {
                 Ok(header)
             }
             Authenticator::ApiKey { .. } => Ok(Dict::default()),
-            Authenticator::Bearer(provider) => Ok(authorization(format!("Bearer {}", provider.token(run).await?))),
+            Authenticator::Bearer(provider) => Ok(authorization(["Bearer ", &provider.token(run).await?].concat())),
             Authenticator::Basic { username, password } => {
                 let scope = scope(run);
                 let pair = format!("{}:{}", username.eval_str(&scope)?, password.eval_str(&scope)?);
