@@ -23,7 +23,7 @@ pub fn dict_for(count: usize) -> Dict {
 }
 
 /// A value of a manifest, a config, an answer or a template.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub enum Value {
     #[default]
     None,
@@ -35,6 +35,23 @@ pub enum Value {
     Str(Arc<str>),
     List(Vec<Value>),
     Dict(Dict),
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Value {
+        match self {
+            Value::None => Value::None,
+            Value::Bool(it) => Value::Bool(*it),
+            Value::Int(it) => Value::Int(*it),
+            Value::Big(it) => Value::Big(Arc::clone(it)),
+            Value::Float(it) => Value::Float(*it),
+            Value::Str(it) => Value::Str(Arc::clone(it)),
+            Value::List(items) => Value::List(items.clone()),
+            // Most dicts that are copied hold nothing: a slice has three of them, a request four.
+            Value::Dict(dict) if dict.is_empty() => Value::Dict(Dict::default()),
+            Value::Dict(dict) => Value::Dict(dict.clone()),
+        }
+    }
 }
 
 impl Value {

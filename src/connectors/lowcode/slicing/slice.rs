@@ -46,6 +46,8 @@ impl Slice {
 
     /// Adds `stream_slice` and its attributes to the variables of a template.
     pub fn add_to<'a>(&'a self, vars: &mut Vec<(&'a str, &'a Value)>) {
+        // These, and what most callers add.
+        vars.reserve(6);
         vars.push(("stream_slice", &self.value));
         vars.push(("stream_slice.partition", &self.partition));
         vars.push(("stream_slice.cursor_slice", &self.cursor_slice));
