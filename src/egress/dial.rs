@@ -2,6 +2,7 @@
 
 use super::guard;
 use super::resolve::Guarded;
+use futures_util::TryFutureExt;
 use futures_util::future::BoxFuture;
 use hyper::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -27,10 +28,15 @@ type Wire = HttpsConnector<HttpConnector<Guarded>>;
 #[error("no connection in time")]
 pub struct TooSlow;
 
-/// What went wrong on the way through the policy's proxy.
+/// What went wrong on the way to the policy's proxy.
+#[derive(Debug, thiserror::Error)]
+#[error("to network.proxy")]
+pub struct ToProxy(#[source] Anything);
+
+/// What went wrong behind the proxy: it refused, or TLS with the source failed.
 #[derive(Debug, thiserror::Error)]
 #[error("through network.proxy")]
-pub struct ByProxy(#[source] Anything);
+pub struct Beyond(#[source] Anything);
 
 /// Opens connections for the HTTP client.
 #[derive(Clone)]
@@ -43,9 +49,9 @@ pub struct Dialler {
 struct Proxy {
     address: Uri,
     /// To the proxy itself, for `http:`.
-    forward: Wire,
+    forward: Forward,
     /// Through it, for `https:`.
-    tunnel: HttpsConnector<Tunnel<Wire>>,
+    tunnel: HttpsConnector<Tunnel<Forward>>,
     /// What the policy opens inside is reached from inside.
     inside: Vec<IpNet>,
 }
@@ -62,7 +68,7 @@ impl Dialler {
         // CONNECT and absolute addresses are spoken in HTTP/1.
         let mut older = ClientConfig::clone(tls);
         older.alpn_protocols.clear();
-        let forward = wire(guarded, &Arc::new(older), self.within);
+        let forward = Forward(wire(guarded, &Arc::new(older), self.within));
         let tunnel = HttpsConnector::from((Tunnel::new(address.clone(), forward.clone()), Arc::clone(tls)));
         Dialler { proxy: Some(Arc::new(Proxy { address, forward, tunnel, inside })), ..self }
     }
@@ -83,11 +89,29 @@ impl Proxy {
         !host.parse::<IpAddr>().is_ok_and(|address| guard::listed(address, &self.inside))
     }
 
-    async fn open(&self, to: Uri) -> Result<Line, ByProxy> {
+    async fn open(&self, to: Uri) -> Result<Line, Anything> {
         match to.scheme_str() == Some("https") {
-            true => self.tunnel.clone().call(to).await.map(|io| Line::over(io, false)).map_err(ByProxy),
-            false => self.forward.clone().call(self.address.clone()).await.map(|io| Line::over(io, true)).map_err(ByProxy),
+            true => Ok(Line::over(self.tunnel.clone().call(to).await.map_err(Beyond)?, false)),
+            false => Ok(Line::over(self.forward.clone().call(self.address.clone()).await?, true)),
         }
+    }
+}
+
+/// The way to the proxy itself. Whatever fails on it is about the proxy and not about the source.
+#[derive(Clone)]
+struct Forward(Wire);
+
+impl Service<Uri> for Forward {
+    type Response = <Wire as Service<Uri>>::Response;
+    type Error = ToProxy;
+    type Future = BoxFuture<'static, Result<Self::Response, ToProxy>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ToProxy>> {
+        self.0.poll_ready(cx).map_err(ToProxy)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        Box::pin(self.0.call(to).map_err(ToProxy))
     }
 }
 
@@ -103,13 +127,16 @@ impl Service<Uri> for Dialler {
     fn call(&mut self, to: Uri) -> Self::Future {
         let Dialler { mut straight, proxy, within } = self.clone();
         Box::pin(async move {
-            let opening = async {
-                match proxy.filter(|proxy| proxy.serves(&to)) {
-                    Some(proxy) => Ok(proxy.open(to).await?),
-                    None => Ok(Line::over(straight.call(to).await?, false)),
+            match proxy.filter(|proxy| proxy.serves(&to)) {
+                Some(proxy) => {
+                    let opened = tokio::time::timeout(within, proxy.open(to)).await;
+                    opened.unwrap_or_else(|_| Err(ToProxy(TooSlow.into()).into()))
                 }
-            };
-            tokio::time::timeout(within, opening).await.unwrap_or_else(|_| Err(TooSlow.into()))
+                None => {
+                    let opened = tokio::time::timeout(within, straight.call(to)).await;
+                    opened.unwrap_or_else(|_| Err(TooSlow.into())).map(|io| Line::over(io, false))
+                }
+            }
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What went wrong below HTTP, in precise words: name, port, route, TLS, time.
 
-use super::dial::{ByProxy, TooSlow};
+use super::dial::{Beyond, ToProxy, TooSlow};
 use super::guard::Refusal;
 use super::resolve::{NoAddress, Unresolved};
 use crate::credentials::redact;
@@ -134,14 +134,16 @@ pub enum Broken {
 #[must_use]
 pub fn diagnose(error: &Broken, connect: Duration, whole: Duration) -> Cause {
     let Broken::Client(error) = error else { return Cause::AnswerTimeout(whole) };
-    let by_proxy = links(error).any(|link| link.is::<ByProxy>());
+    if links(error).any(|link| link.is::<ToProxy>()) {
+        return Cause::Proxy;
+    }
+    let beyond = links(error).any(|link| link.is::<Beyond>());
     match links(error).find_map(known) {
-        // Whatever is not about the source's certificate is about the proxy.
-        Some(cause) if by_proxy && !cause.certificate() => Cause::Proxy,
-        None if by_proxy => Cause::Proxy,
-        Some(cause) => cause,
-        None if links(error).any(timed_out) => Cause::ConnectTimeout(connect.min(whole)),
-        None => Cause::Other,
+        // Behind it stands the source's certificate; everything else was the proxy's word.
+        Some(cause) if !beyond || cause.certificate() => cause,
+        _ if beyond => Cause::Proxy,
+        _ if links(error).any(timed_out) => Cause::ConnectTimeout(connect.min(whole)),
+        _ => Cause::Other,
     }
 }
 

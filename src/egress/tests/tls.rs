@@ -5,7 +5,7 @@ use crate::model::{Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http2;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -13,7 +13,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair,
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -188,47 +190,66 @@ async fn a_proxy_that_opens_no_way_is_named() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let (strict, _) = proxy("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", gone).await;
-    let words = [(strict, "proxy authorization required"), (gone, "Connection refused")];
-    for (port, words) in words {
-        let world = behind(&authority, &folder, format!("http://proxy.acme.example:{port}"));
-        for address in ["https://far.example/", "http://far.example/"] {
-            if port == strict && address.starts_with("http:") {
-                // Without a tunnel its answer is an answer like any other.
-                assert_eq!(world.session().http(get(address)).await.unwrap().status, 407);
-                continue;
-            }
-            let failure = world.session().http(get(address)).await.unwrap_err();
-            let title = "the proxy of the policy opened no way to far.example";
-            assert_eq!((failure.class, failure.title.as_str()), (Class::Network, title), "{failure:?}");
-            assert!(failure.detail.contains(words), "{failure:?}");
-        }
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = mute.local_addr().unwrap().port();
+    let foreign = Authority::new().serve("proxy.acme.example", 2100).await;
+    for (scheme, port, target, words) in [
+        ("http", gone, "http", "Connection refused"),
+        ("http", gone, "https", "Connection refused"),
+        ("http", strict, "https", "proxy authorization required"),
+        ("http", silent, "https", "no connection in time"),
+        ("https", foreign, "http", "to network.proxy: "),
+        ("https", foreign, "https", "to network.proxy: "),
+    ] {
+        let mut world = behind(&authority, &folder, format!("{scheme}://proxy.acme.example:{port}"));
+        world.policy.safe_mode.step_timeout = Duration::from_secs(2);
+        let failure = world.session().http(get(&format!("{target}://far.example/"))).await.unwrap_err();
+        let title = "the proxy of the policy opened no way to far.example";
+        assert_eq!((failure.class, failure.title.as_str()), (Class::Network, title), "{failure:?}");
+        assert!(failure.detail.contains(words), "{failure:?}");
     }
+    // Without a tunnel its answer is an answer like any other.
+    let world = behind(&authority, &folder, format!("http://proxy.acme.example:{strict}"));
+    assert_eq!(world.session().http(get("http://far.example/")).await.unwrap().status, 407);
 }
 
-#[tokio::test]
-async fn a_source_that_offers_http2_is_spoken_to_in_http2() {
-    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    let mut world = World::new();
-    world.policy.network.ca_file = Some(authority.file(&folder));
-    let acceptor = authority.acceptor("127.0.0.1", 2100, &[b"h2", b"http/1.1"]);
+/// A server that answers with the version of HTTP in which it was asked, and how many connections it took.
+async fn telling(acceptor: TlsAcceptor) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let opened = Arc::new(Mutex::new(0));
+    let opened = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&opened);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            *count.lock().unwrap() += 1;
+            count.fetch_add(1, Ordering::SeqCst);
             let stream = acceptor.accept(stream).await.unwrap();
+            let second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let tell = service_fn(|asked: Request<Incoming>| async move {
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{:?}", asked.version())))))
             });
-            let serving = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), tell);
-            tokio::spawn(serving);
+            match second {
+                true => {
+                    drop(tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), tell)))
+                }
+                false => drop(tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), tell))),
+            }
         }
     });
-    for _ in 0..3 {
-        let got = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap();
-        assert_eq!(&got.body[..], b"HTTP/2.0");
+    (port, opened)
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_it_is_offered_and_a_connection_is_kept() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let mut world = World::new();
+    world.policy.network.ca_file = Some(authority.file(&folder));
+    let offers: [(&[&[u8]], &str); 3] = [(&[b"h2", b"http/1.1"], "HTTP/2.0"), (&[b"http/1.1"], "HTTP/1.1"), (&[], "HTTP/1.1")];
+    for (offer, version) in offers {
+        let (port, opened) = telling(authority.acceptor("127.0.0.1", 2100, offer)).await;
+        for _ in 0..3 {
+            let got = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap();
+            assert_eq!(got.body, version.as_bytes());
+        }
+        assert_eq!(opened.load(Ordering::SeqCst), 1, "one connection carries all three calls");
     }
-    assert_eq!(*opened.lock().unwrap(), 1, "one connection carries them all");
 }
