@@ -147,3 +147,18 @@ async fn a_port_that_drops_packets_is_not_called_slow() {
     assert_eq!(failure.class, Class::Network);
     assert_eq!(failure.title, format!("{address} did not accept a connection within 1 s"));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(5000))]
+
+    /// The guard reads addresses as `Url`, the client dials them as `Uri`.
+    #[test]
+    fn what_is_judged_is_what_is_dialled(text in "https?:[/\\\\]{0,3}([a-c0-9.:@%?#/\\\\\\[\\]ß_-]|127\\.0\\.0\\.1|\\[::1\\]|%2e|a\\.b){0,9}") {
+        let Ok(url) = url::Url::parse(&text) else { return Ok(()) };
+        let Ok(target) = url.as_str().parse::<hyper::Uri>() else { return Ok(()) };
+        proptest::prop_assert_eq!(target.host(), url.host_str());
+        proptest::prop_assert_eq!(target.port_u16(), url.port());
+        proptest::prop_assert_eq!(target.path(), url.path());
+        proptest::prop_assert_eq!(target.query(), url.query());
+    }
+}
