@@ -12,6 +12,7 @@ use crate::reconcile::{Handle, look, manifests};
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 /// The namespace that is loaded once and never changes.
 pub const DEMO: &str = "demo";
@@ -41,11 +42,13 @@ pub enum StartError {
 /// [`StartError`]; nothing is left locked.
 pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
     // The registry waits for the disk; meanwhile the policy and its manifests are read and the schema is compiled.
-    let (registry, file) = std::thread::scope(|scope| {
-        let file = scope.spawn(|| look::read_policy(&paths.policy).1);
-        scope.spawn(schema::prepare);
+    let (registry, file) = thread::scope(|scope| {
+        let read = || look::read_policy(&paths.policy).1;
+        // Where the system gives no thread, it is done after all.
+        let file = thread::Builder::new().spawn_scoped(scope, read);
+        let _ = thread::Builder::new().spawn_scoped(scope, schema::prepare);
         let registry = Registry::open(&paths.registry, command, Arc::clone(&clock));
-        (registry, file.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        (registry, file.map_or_else(|_| read(), |file| file.join().unwrap_or_else(|_| read())))
     });
     let registry = registry?;
     let active = start_policy(file, &registry, clock.as_ref())?;

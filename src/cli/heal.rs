@@ -44,9 +44,13 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     };
     for (url, body) in calls {
         let asked = tokio::time::timeout(PATIENCE, ask(&client, &url, &token, body.to_string())).await;
-        let (status, value) = asked
-            .unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs()).into()))
-            .map_err(|error| Fail::new(format!("the daemon on port {} did not answer: {error}", common.port)))?;
+        let (status, value) =
+            asked.unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs()).into())).map_err(|error| {
+                let port = common.port;
+                Fail::new(format!(
+                    "the daemon on port {port} did not answer: {error}; see its log, or start it again with aam serve"
+                ))
+            })?;
         if !status.is_success() && value.get("status").and_then(|word| word.as_str()).is_none() {
             let words = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason given").to_string();
             let hint = if status.as_u16() == 401 || status.as_u16() == 403 {
