@@ -8,6 +8,7 @@
 //! - caps: per family and vendor account: rate, burst, concurrency, calls a day (durable); a source
 //!   that says "later" is obeyed for the whole account
 //! - breaker: per host, with one half-open probe
+//! - one dialler for HTTP: straight or by the policy's proxy, never by one of the environment
 //! - call log: method, host, path, status and bytes; never a credential, never a query
 //!
 //! A connector never opens a socket of its own: it asks a [`Session`].
@@ -193,7 +194,7 @@ impl Session {
     ///
     /// # Errors
     /// `Network`, `EgressRefused`, `BreakerOpen`, `Throttled` (also for 429, for 503 with `Retry-After` and
-    /// for 403 with `Retry-After` or a spent quota), `Remote` for a body that is cut or too long,
+    /// for 403 with `Retry-After` or a spent quota), `Remote` for a body that is cut or too long and an address HTTP cannot carry,
     /// `CredentialMissing` for a header value that cannot be sent, `Misconfigured` for proxy or `ca_file`.
     pub async fn http(&self, request: Request) -> Result<Answer, Failure> {
         send::http(self, &request).await
