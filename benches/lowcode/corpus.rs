@@ -4,11 +4,11 @@ use crate::Measured;
 use crate::stats::{ms, percentile};
 use crate::table::Table;
 use crate::template::Nowhere;
-use aam::connectors::lowcode::bounds::Bounds;
-use aam::connectors::lowcode::commands::{Commands, Ended};
-use aam::connectors::lowcode::context::Run;
-use aam::connectors::lowcode::value::Value;
-use aam::connectors::lowcode::{config_rules, load};
+use lowcode::bounds::Bounds;
+use lowcode::commands::{Commands, Ended};
+use lowcode::context::Run;
+use lowcode::value::Value;
+use lowcode::{config_rules, load};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

@@ -3,11 +3,11 @@
 use crate::stats::median;
 use crate::table::Table;
 use crate::{Measured, scaled};
-use aam::connectors::lowcode::bounds::Bounds;
-use aam::connectors::lowcode::context::Config;
-use aam::connectors::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
-use aam::connectors::lowcode::interpolation::{InterpolatedString, Scope};
-use aam::connectors::lowcode::value::{Dict, Value};
+use lowcode::bounds::Bounds;
+use lowcode::context::Config;
+use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use lowcode::interpolation::{InterpolatedString, Scope};
+use lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 //! Facts about vendors carry a mark: `[V]` read in the named page, `[K]` known vendor documentation,
 //! `[U]` uncertain until proven against a real tenant, `[-]` follows from the format itself.
 
-use super::saas::spec::Spec;
+use super::lowcode::spec::Spec;
 use crate::policy::{Cap, Policy};
 use serde::Deserialize;
 use serde_json::Value;

@@ -10,7 +10,6 @@ pub mod local;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
-pub mod saas;
 pub mod sql;
 
 use crate::credentials::Credential;
@@ -107,7 +106,7 @@ impl Engines {
     pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
         Engines::of_list(vec![
             ("file", Box::new(file::FileEngine)),
-            ("lowcode", Box::new(saas::LowcodeEngine::new(Arc::clone(&clock)))),
+            ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
             ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
             ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
             ("openapi", Box::new(openapi::OpenApiEngine)),

@@ -3,7 +3,7 @@
 //! A changed manifest is a changed wish: its digest is part of the policy's slice of its source. One that
 //! cannot be read or used keeps what was in force before; unreadable is not absent.
 
-use crate::connectors::{family, saas::own};
+use crate::connectors::{family, lowcode::own};
 use crate::model::{Digest, Problem};
 use crate::policy::manifests::is_name;
 use crate::policy::{Manifest, Manifests, Policy};

@@ -2,8 +2,8 @@
 
 use super::inputs;
 use crate::cli::{Common, EXIT_CONFIG, Ended};
-use crate::connectors::lowcode::bounds::Bounds;
-use crate::connectors::lowcode::{explain, load, problem};
+use ::lowcode::bounds::Bounds;
+use ::lowcode::{explain, load, problem};
 use crate::credentials::redact;
 use std::path::PathBuf;
 use std::process::ExitCode;

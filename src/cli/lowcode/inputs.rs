@@ -1,16 +1,16 @@
 //! The files of a command: manifest, config, and the bounds that its limit gives.
 
 use super::{Files, secrets};
-use crate::connectors::lowcode::bounds::Bounds;
-use crate::connectors::lowcode::commands::Out;
-use crate::connectors::lowcode::config_rules;
-use crate::connectors::lowcode::context::Limits;
-use crate::connectors::lowcode::error::Failed;
-use crate::connectors::lowcode::host::Host;
-use crate::connectors::lowcode::load::{self, Manifest};
-use crate::connectors::lowcode::problem;
-use crate::connectors::lowcode::protocol::{Control, Level, Message};
-use crate::connectors::lowcode::value::Value;
+use ::lowcode::bounds::Bounds;
+use ::lowcode::commands::Out;
+use ::lowcode::config_rules;
+use ::lowcode::context::Limits;
+use ::lowcode::error::Failed;
+use ::lowcode::host::Host;
+use ::lowcode::load::{self, Manifest};
+use ::lowcode::problem;
+use ::lowcode::protocol::{Control, Level, Message};
+use ::lowcode::value::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

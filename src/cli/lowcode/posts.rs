@@ -4,11 +4,11 @@
 //! A token call changes nothing at the source but the token. Its address stands in the manifest, and its fields are
 //! those that the component sends; any other POST is what a reviewed list says.
 
-use crate::connectors::lowcode::bounds::Bounds;
-use crate::connectors::lowcode::context::Config;
-use crate::connectors::lowcode::host::Host;
-use crate::connectors::lowcode::interpolation::{InterpolatedString, Scope};
-use crate::connectors::lowcode::value::Value;
+use ::lowcode::bounds::Bounds;
+use ::lowcode::context::Config;
+use ::lowcode::host::Host;
+use ::lowcode::interpolation::{InterpolatedString, Scope};
+use ::lowcode::value::Value;
 use crate::model::{Allowed, BodyRule, PostRule, Posts, Shape};
 use crate::policy::SourcePolicy;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ fn token_calls(component: &Value, scope: &Scope<'_>) -> Vec<PostRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::saas::calls::Still;
+    use crate::connectors::lowcode::calls::Still;
 
     #[test]
     fn only_token_calls_are_listed_and_with_their_own_fields() {

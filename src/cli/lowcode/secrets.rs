@@ -1,6 +1,6 @@
 //! Which values of a config never appear in a text.
 
-use crate::connectors::lowcode::value::Value;
+use ::lowcode::value::Value;
 use crate::credentials::redact;
 
 /// Words in the name of a field that the spec does not describe.

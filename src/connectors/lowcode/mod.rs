@@ -1,62 +1,107 @@
-//! The low-code interpreter: a manifest of Airbyte's declarative sources, run natively.
+//! The `lowcode` engine: sources that are a manifest of Airbyte's, over the egress of one attempt.
 //!
-//! The way of a manifest:
-//! [`load`] ([`yaml`] and [`scalar`]: text -> values with places) -> [`refs`] -> [`parameters`] -> [`validate`] against
-//! the table of [`component`] -> what is [`refused`], told as [`problem`]s -> [`spec`], [`config_rules`] -> a typed
-//! [`source`] ([`dynamic`] streams too) -> [`schema`] and [`catalog`], [`check`], [`reading`] -> [`commands`] in the words
-//! of [`protocol`]. [`explain`] tells a person what a manifest would call.
-//! Values and templates follow Python and the CDK: [`value`], [`literal`], [`interpolation`], [`datetime`].
-//! A [`stream`] is read by [`slicing`] -> [`retriever`] -> [`requester`] ([`request`], [`url`], [`auth`], [`errors`]) ->
-//! [`response`], [`decode`] -> [`extraction`] -> [`pagination`]. In the daemon the connections of a manifest have streams
-//! in common where nothing of a customer can be in them: [`shared`].
-//!
-//! The interpreter knows no socket, no clock and no file: it asks a [`host::Host`]. It keeps to itself
-//! whatever a stranger's manifest says: [`bounds`].
-//! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
+//! A family brings its manifest and what a manifest does not know about its vendor: [`form`], read once into
+//! a [`spec`]. A source of one's own brings the manifest alone: [`own`]. Both become one [`binding`]: the
+//! config, the hosts, the list of POSTs. [`open`] then runs the interpreter over [`host`]: [`identity`],
+//! [`privilege`], discover, health, tiny sync. What an answer that is no data means is said by [`errors`],
+//! what a vendor's own budget leaves by [`limits`].
 
-pub mod auth;
-pub mod bounds;
-pub mod catalog;
-pub mod check;
-pub mod commands;
-pub mod component;
-pub mod config_rules;
-pub mod context;
-pub mod datetime;
-pub mod decode;
-pub mod dynamic;
-pub mod error;
+pub mod address;
+pub mod binding;
+pub mod calls;
 pub mod errors;
-pub mod explain;
-pub mod extraction;
+pub mod form;
 pub mod host;
-pub mod interpolation;
-pub mod json_schema;
-pub mod literal;
-pub mod load;
-pub mod node;
-pub mod pagination;
-pub mod parameters;
-pub mod problem;
-pub mod protocol;
-pub mod reading;
-pub mod refs;
-pub mod refused;
-pub mod request;
-pub mod requester;
-pub mod response;
-pub mod retriever;
-pub mod scalar;
-pub mod schema;
-#[cfg(test)]
-mod script;
-pub mod secrets;
-pub mod shared;
-pub mod slicing;
-pub mod source;
+pub mod identity;
+pub mod limits;
+pub mod open;
+pub mod own;
+pub mod privilege;
 pub mod spec;
-pub mod stream;
-pub mod url;
-pub mod validate;
-pub mod value;
-pub mod yaml;
+
+use super::{Engine, Family, Need, Opened, Target};
+use crate::clock::Clock;
+use crate::credentials::Credential;
+use crate::egress::PlannedCall;
+use crate::model::{Failure, Posts};
+use crate::policy::Policy;
+use futures_util::future::BoxFuture;
+use limits::Windows;
+use std::sync::Arc;
+
+/// Serves every family whose engine is `lowcode`, and sources of one's own.
+pub struct LowcodeEngine {
+    clock: Arc<dyn Clock>,
+    windows: Arc<Windows>,
+}
+
+impl LowcodeEngine {
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> LowcodeEngine {
+        LowcodeEngine { clock, windows: Arc::default() }
+    }
+}
+
+/// It is one engine for many: what it is for a family says `Served`.
+impl Engine for LowcodeEngine {
+    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
+        Err(binding::unserved(resource_id))
+    }
+
+    fn need(&self, _resource_id: &str) -> Need {
+        Need::Required
+    }
+
+    fn account(&self, _resource_id: &str, _policy: &Policy) -> String {
+        String::new()
+    }
+
+    fn planned_calls(&self, _resource_id: &str, _policy: &Policy) -> Vec<PlannedCall> {
+        Vec::new()
+    }
+
+    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
+        Box::pin(async move { Err(binding::unserved(&target.resource_id)) })
+    }
+
+    fn serving(&self, family: &'static Family, policy: &Policy) -> Option<Arc<dyn Engine>> {
+        let (clock, windows) = (Arc::clone(&self.clock), Arc::clone(&self.windows));
+        Some(Arc::new(Served { source: binding::Source::of(family, policy), clock, windows }))
+    }
+}
+
+/// The engine as it serves one family under one policy.
+struct Served {
+    source: binding::Source,
+    clock: Arc<dyn Clock>,
+    windows: Arc<Windows>,
+}
+
+impl Engine for Served {
+    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
+        self.source.accepts(resource_id)
+    }
+
+    fn need(&self, _resource_id: &str) -> Need {
+        self.source.need()
+    }
+
+    fn account(&self, resource_id: &str, _policy: &Policy) -> String {
+        self.source.account(resource_id, &self.clock)
+    }
+
+    fn planned_calls(&self, resource_id: &str, _policy: &Policy) -> Vec<PlannedCall> {
+        self.source.planned(resource_id, &self.clock)
+    }
+
+    fn posts(&self, resource_id: &str, _policy: &Policy, credential: Option<&Credential>) -> Posts {
+        self.source.posts(resource_id, credential, &self.clock)
+    }
+
+    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
+        Box::pin(async move {
+            let binding = self.source.bind(&target.resource_id, target.credential.as_ref(), &self.clock)?;
+            open::open(binding, target, Arc::clone(&self.clock), Arc::clone(&self.windows)).await
+        })
+    }
+}

@@ -1,114 +1,70 @@
-//! The `spec` of a manifest: what a user has to configure, and whether a config does.
+//! The families of this engine, read once: form, patterns and the manifest's text.
 
-use super::error::Failed;
-use super::json_schema;
-use super::load::Manifest;
-use super::value::{Dict, Value};
+use super::address::Patterns;
+use super::form::Form;
+use crate::connectors::Family;
+use ::lowcode::bounds::Bounds;
+use ::lowcode::load::{self, Manifest};
+use crate::model::{Class, Failure};
+use std::sync::{Arc, OnceLock};
 
-/// Fields of `oauth_connector_input_specification` that the protocol knows; others are dropped.
-const OAUTH_INPUT: [&str; 14] = [
-    "consent_url",
-    "access_token_url",
-    "scope",
-    "access_token_headers",
-    "access_token_params",
-    "extract_output",
-    "state",
-    "client_id_key",
-    "client_secret_key",
-    "scope_key",
-    "state_key",
-    "auth_code_key",
-    "redirect_uri_key",
-    "token_expiry_key",
-];
-
-const OAUTH_CONFIG: [&str; 4] = [
-    "oauth_user_input_from_connector_config_specification",
-    "complete_oauth_output_specification",
-    "complete_oauth_server_input_specification",
-    "complete_oauth_server_output_specification",
-];
-
-/// The content of a SPEC message.
-///
-/// # Errors
-/// The manifest has no `spec`, or one from which the CDK cannot make a message.
-pub fn message(manifest: &Manifest) -> Result<Value, Failed> {
-    let spec = manifest.root.get("spec").filter(|spec| spec.truthy());
-    let Some(spec) = spec else {
-        return Err(Failed::system("FileNotFoundError", "Unable to find spec.yaml or spec.json in the package."));
-    };
-    let mut out = Dict::default();
-    out.insert("connectionSpecification".into(), spec.get("connection_specification").cloned().unwrap_or_default());
-    if let Some(url) = spec.get("documentation_url").filter(|url| url.truthy()) {
-        out.insert("documentationUrl".into(), url.clone());
-    }
-    out.insert("supportsNormalization".into(), Value::Bool(false));
-    out.insert("supportsDBT".into(), Value::Bool(false));
-    if let Some(flow) = spec.get("advanced_auth") {
-        out.insert("advanced_auth".into(), advanced_auth(flow)?);
-    }
-    Ok(Value::Dict(out))
+/// A family that the low-code engine serves.
+#[derive(Debug)]
+pub struct Spec {
+    pub form: Form,
+    pub patterns: Patterns,
+    /// The manifest as text, for the interpreter's loader. JSON is YAML.
+    pub manifest: String,
+    loaded: OnceLock<Result<Arc<Manifest>, String>>,
 }
 
-fn advanced_auth(flow: &Value) -> Result<Value, Failed> {
-    if flow.get("auth_flow_type").is_none_or(Value::is_none) {
-        return Err(Failed::system("AttributeError", "'NoneType' object has no attribute 'value'"));
-    }
-    let mut out = Dict::default();
-    keep(flow, &["auth_flow_type", "predicate_key", "predicate_value"], &mut out);
-    if let Some(config) = flow.get("oauth_config_specification").filter(|config| !config.is_none()) {
-        let mut oauth = Dict::default();
-        keep(config, &OAUTH_CONFIG, &mut oauth);
-        if let Some(input) = config.get("oauth_connector_input_specification").filter(|input| !input.is_none()) {
-            let mut kept = Dict::default();
-            keep(input, &OAUTH_INPUT, &mut kept);
-            if let Some(state) = kept.get_mut("state") {
-                let mut bounds = Dict::default();
-                keep(state, &["min", "max"], &mut bounds);
-                *state = Value::Dict(bounds);
-            }
-            oauth.insert("oauth_connector_input_specification".into(), Value::Dict(kept));
+impl Spec {
+    /// Compiles what a form says.
+    ///
+    /// # Errors
+    /// Words about what does not fit together.
+    pub fn read(form: Form) -> Result<Spec, String> {
+        let patterns = Patterns::read(&form)?;
+        let names: Vec<&str> = form.source["streams"]
+            .as_array()
+            .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())
+            .unwrap_or_default();
+        let kinds = || form.address.kinds.iter();
+        let asked = kinds()
+            .flat_map(|kind| &kind.streams)
+            .chain(form.auth.iter().map(|way| &way.health))
+            .chain(form.identity.iter().map(|rule| &rule.stream));
+        if let Some(missing) = asked.into_iter().find(|name| !names.contains(&name.as_str())) {
+            return Err(format!("source has no stream {missing}"));
         }
-        out.insert("oauth_config_specification".into(), Value::Dict(oauth));
-    }
-    Ok(Value::Dict(out))
-}
-
-/// Copies the fields that are there and not null.
-fn keep(from: &Value, names: &[&str], to: &mut Dict) {
-    for name in names {
-        if let Some(value) = from.get(name).filter(|value| !value.is_none()) {
-            to.insert((*name).into(), value.clone());
+        if let Some(kind) = kinds().find(|kind| !form.identity.iter().any(|rule| rule.kind == kind.name)) {
+            return Err(format!("the kind {} has no identity", kind.name));
         }
-    }
-}
-
-/// Holds a config against the spec, as the commands `check`, `discover` and `read` do first.
-///
-/// # Errors
-/// The message of the CDK, for example `Config validation error: 'api_key' is a required property`. A manifest
-/// without `spec` fails as [`message`] does.
-pub fn validate_config(manifest: &Manifest, config: &Value) -> Result<(), Failed> {
-    let Some(spec) = manifest.root.get("spec").filter(|spec| spec.truthy()) else {
-        return message(manifest).map(|_| ());
-    };
-    let schema = spec.get("connection_specification").cloned().unwrap_or_default();
-    // Two keys of the CDK's own acceptance tests are no part of the config.
-    let shorter = config.as_dict().filter(|dict| dict.contains_key("_limit") || dict.contains_key("_page_size")).map(|dict| {
-        let rest = dict.iter().filter(|(key, _)| !matches!(&***key, "_limit" | "_page_size"));
-        Value::Dict(rest.map(|(key, value)| (key.clone(), value.clone())).collect())
-    });
-    match json_schema::best_error(&schema, shorter.as_ref().unwrap_or(config)) {
-        None => Ok(()),
-        Some(error) => {
-            Err(Failed::config("ValidationError", format!("Config validation error: {error}"))
-                .with(|it| it.internal = Some(error)))
+        if let Some(rule) = form.errors.rules.iter().find(|rule| super::errors::class(&rule.class).is_none()) {
+            return Err(format!("there is no class {}", rule.class));
         }
+        let manifest = form.source.to_string();
+        Ok(Spec { form, patterns, manifest, loaded: OnceLock::new() })
+    }
+
+    /// The manifest, loaded once.
+    ///
+    /// # Errors
+    /// A defect of the family file; a test loads all of them.
+    pub fn loaded(&self) -> Result<Arc<Manifest>, Failure> {
+        let load = || {
+            let read = load::load(&self.manifest, "source", &Bounds::default());
+            let runs = read.and_then(|read| read.runnable().map(|()| Arc::new(read)));
+            runs.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        self.loaded.get_or_init(load).clone().map_err(|words| {
+            Failure::new(Class::Bug, "the manifest of a family cannot be used", "report this as a defect of AAM").detail(words)
+        })
     }
 }
 
-#[cfg(test)]
-#[path = "spec_tests.rs"]
-mod tests;
+/// The form of `family`, if this engine serves it.
+#[must_use]
+pub fn of(family: &'static Family) -> Option<&'static Spec> {
+    family.spec
+}

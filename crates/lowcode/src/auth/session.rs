@@ -1,0 +1,195 @@
+//! Session tokens: from a login requester (`token_provider.py`), and the older kind of Metabase (`token.py`).
+
+use super::At;
+use super::call::{TokenCall, send_once};
+use super::token::walk;
+use crate::context::{Context, Run};
+use crate::datetime::DateTime;
+use crate::datetime::iso::{Span, parse_duration};
+use crate::decode::Decoder;
+use crate::error::Failed;
+use crate::errors::{EMPTY, mapping, scope_with};
+use crate::host::Purpose;
+use crate::interpolation::InterpolatedString;
+use crate::request::merge::Options;
+use crate::requester::{Ask, BuildOptions, Requester};
+use crate::response::Response;
+use crate::value::{Dict, Value};
+use jiff::Timestamp;
+use std::sync::{Mutex, PoisonError};
+
+/// A token that a login gives.
+pub struct Session {
+    login: Requester,
+    decoder: Decoder,
+    path: Vec<String>,
+    /// Without one, each request logs in anew; the CDK asks for a token twice a request.
+    lifetime: Option<Span>,
+    state: Mutex<Option<(Value, Timestamp)>>,
+}
+
+impl Session {
+    /// Reads a SessionTokenAuthenticator.
+    ///
+    /// # Errors
+    /// What building the login requester raises, or a duration that is none.
+    pub(super) fn build(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<Session, Failed> {
+        let name = format!("{}_login_requester", at.name);
+        let options = BuildOptions { purpose: Purpose::Token, ..BuildOptions::default() };
+        let lifetime = node.get("expiration_duration").and_then(Value::as_str).filter(|it| !it.is_empty());
+        let path = node.get("session_token_path").and_then(Value::as_list).unwrap_or_default();
+        Ok(Session {
+            login: Requester::build_with(node.get("login_requester").unwrap_or(&EMPTY), &name, ctx, options)?,
+            decoder: Decoder::build(node.get("decoder"))?,
+            path: path.iter().map(Value::to_str).collect(),
+            lifetime: lifetime.map(parse_duration).transpose()?,
+            state: Mutex::default(),
+        })
+    }
+
+    /// The token, from a new login where there is none or its time is over.
+    ///
+    /// # Errors
+    /// The login failed, or its answer has no token.
+    pub(super) async fn token(&self, run: &Run<'_>) -> Result<Value, Failed> {
+        let now = run.host.now();
+        let kept = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((token, until)) = kept
+            && until >= now
+            && self.lifetime.is_some()
+        {
+            return Ok(token);
+        }
+        let read = |message: &str| Failed::system("ReadException", message);
+        let response = self.login.send_raw(run, &Ask::default()).await?;
+        let response = response.ok_or_else(|| read("Failed to get session token, response got ignored by requester"))?;
+        let first = self.decoder.first(&response, run.bounds)?.unwrap_or_default().into_owned();
+        let token = walk(&first, self.path.iter().cloned()).cloned().ok_or_else(|| {
+            Failed::system("KeyError", Value::List(self.path.iter().map(|it| Value::str(it.as_str())).collect()).repr())
+        })?;
+        if token.is_none() {
+            return Err(read("Failed to get session token, token is None"));
+        }
+        if let Some(span) = self.lifetime {
+            let until = ends(run.host.now(), span)?;
+            *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), until));
+        }
+        Ok(token)
+    }
+}
+
+fn ends(now: Timestamp, span: Span) -> Result<Timestamp, Failed> {
+    let now = DateTime::from_jiff(now);
+    let until = match span {
+        Span::Delta(delta) => now.plus(delta)?,
+        Span::Duration(duration) => duration.add_to(&now)?,
+    };
+    Timestamp::from_microsecond(until.epoch_micros()).map_err(|_| Failed::system("OverflowError", "date value out of range"))
+}
+
+/// `LegacySessionTokenAuthenticator`: a token of the config, or a login with user and password.
+pub struct LegacySession {
+    name: String,
+    api_url: InterpolatedString,
+    header: InterpolatedString,
+    session_token: InterpolatedString,
+    response_key: InterpolatedString,
+    username: InterpolatedString,
+    password: InterpolatedString,
+    login_url: InterpolatedString,
+    validate_url: InterpolatedString,
+}
+
+impl LegacySession {
+    pub(super) fn build(node: &Value, at: At<'_>) -> LegacySession {
+        let parameters = node.get("$parameters").unwrap_or(&EMPTY);
+        let text = |key: &str| InterpolatedString::new(&node.get(key).map(Value::to_str).unwrap_or_default(), parameters);
+        LegacySession {
+            name: at.name.to_owned(),
+            api_url: InterpolatedString::new(at.url_base, parameters),
+            header: text("header"),
+            session_token: text("session_token"),
+            response_key: text("session_token_response_key"),
+            username: text("username"),
+            password: text("password"),
+            login_url: text("login_url"),
+            validate_url: text("validate_session_url"),
+        }
+    }
+
+    pub(super) async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
+        let name = self.header.eval_str(&scope_with(run))?;
+        Ok(Dict::from_iter([(name.into(), self.token(run).await?.into())]))
+    }
+
+    pub(super) async fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
+        let scope = scope_with(run);
+        let token = self.session_token.eval(&scope, &[])?;
+        if token.truthy() && self.is_valid(run, &token).await? {
+            return Ok(token.to_str());
+        }
+        let (user, password) = (self.username.eval(&scope, &[])?, self.password.eval(&scope, &[])?);
+        if !user.truthy() || !password.truthy() {
+            let message = "Invalid credentials: session token is not valid or provide username and password";
+            return Err(Failed::config("ConnectionError", message));
+        }
+        self.login(run, user, password).await
+    }
+
+    /// The login; its token is kept for the command.
+    async fn login(&self, run: &Run<'_>, user: Value, password: Value) -> Result<String, Failed> {
+        let scope = scope_with(run);
+        let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.login_url.eval_str(&scope)?);
+        let key = self.response_key.eval_str(&scope)?;
+        let cache_key = format!("{url}\n{}\n{}\n{key}", user.repr(), password.repr());
+        if let Some(token) = run.tokens.session(&cache_key) {
+            return Ok(token);
+        }
+        let json = Dict::from_iter([("username".into(), user), ("password".into(), password)]);
+        let headers = Dict::from_iter([("Content-Type".into(), Value::str("application/json"))]);
+        let call = TokenCall::new("POST", &url, &Dict::default(), &headers, (&Options::none(), &json), &self.name)?;
+        let response = answered(run, &call).await?;
+        if !response.ok() {
+            return Err(http_error(&response));
+        }
+        let token = response.json().and_then(|it| it.get(&key)).map(Value::to_str);
+        let token = token.ok_or_else(|| Failed::system("KeyError", Value::str(key.as_str()).repr()))?;
+        run.tokens.keep_session(cache_key, token.clone());
+        Ok(token)
+    }
+
+    async fn is_valid(&self, run: &Run<'_>, token: &Value) -> Result<bool, Failed> {
+        let scope = scope_with(run);
+        let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.validate_url.eval_str(&scope)?);
+        let headers = Dict::from_iter([(self.header.eval_str(&scope)?.into(), token.clone())]);
+        let call = TokenCall::new("GET", &url, &Dict::default(), &headers, (&Options::none(), &Dict::default()), &self.name)?;
+        let response = answered(run, &call).await?;
+        match response.status() {
+            401 => Ok(false),
+            status if status >= 400 => {
+                let error = http_error(&response);
+                let message = format!("Error while validating session token: {}", error.message);
+                Err(error.with(|it| {
+                    it.class = "ConnectionError";
+                    it.message = message;
+                }))
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+async fn answered(run: &Run<'_>, call: &TokenCall) -> Result<Response, Failed> {
+    send_once(run, call).await?.map_err(|no_reply| {
+        let mut failed = Failed::system("ConnectionError", no_reply.message.clone());
+        failed.no_reply = Some(no_reply);
+        failed
+    })
+}
+
+fn http_error(response: &Response) -> Failed {
+    let mut failed = Failed::system("HTTPError", mapping::http_error(response));
+    failed.status = Some(response.status());
+    failed.headers = response.headers().to_vec();
+    failed
+}

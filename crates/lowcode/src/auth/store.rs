@@ -1,0 +1,63 @@
+//! Tokens that the authenticators of a command share.
+
+use super::token::walk;
+use crate::value::{Dict, Value};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the CDK keeps in its config and in a cache of the process. Never printed.
+#[derive(Default)]
+pub struct Tokens {
+    config: Mutex<Option<Value>>,
+    sessions: Mutex<HashMap<String, String>>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tokens {
+    /// The config with new tokens in it, where a single-use refresh token was replaced. Whoever runs the command must
+    /// keep it: the old token is used up.
+    #[must_use]
+    pub fn rotated_config(&self) -> Option<Value> {
+        locked(&self.config).clone()
+    }
+
+    /// The value at `path` of the config as it is now.
+    pub(super) fn config_at(&self, config: &Value, path: &[String]) -> Option<Value> {
+        let rotated = locked(&self.config);
+        walk(rotated.as_ref().unwrap_or(config), path.iter().cloned()).cloned()
+    }
+
+    /// Sets values at paths of the config (`dpath.new`: missing dicts are made); gives the new config.
+    pub(super) fn rotate(&self, config: &Value, changes: Vec<(&[String], Value)>) -> Value {
+        let mut rotated = locked(&self.config);
+        let mut root = rotated.clone().unwrap_or_else(|| config.clone());
+        for (path, value) in changes {
+            set(&mut root, path, value);
+        }
+        *rotated = Some(root.clone());
+        root
+    }
+
+    pub(super) fn session(&self, key: &str) -> Option<String> {
+        locked(&self.sessions).get(key).cloned()
+    }
+
+    pub(super) fn keep_session(&self, key: String, token: String) {
+        locked(&self.sessions).insert(key, token);
+    }
+}
+
+fn set(root: &mut Value, path: &[String], value: Value) {
+    let mut current = root;
+    for step in path {
+        if current.as_dict().is_none() {
+            *current = Value::Dict(Dict::default());
+        }
+        let Value::Dict(dict) = current else { return };
+        current = dict.entry(step.as_str().into()).or_default();
+    }
+    *current = value;
+}

@@ -1,0 +1,69 @@
+//! Where a token comes from (`token_provider.py`), and the API key (`token.py`).
+
+use super::Authenticator;
+use super::session::Session;
+use crate::context::Run;
+use crate::error::Failed;
+use crate::errors::scope_with as scope;
+use crate::interpolation::{InterpolatedString, Scope};
+use crate::request::option::{Place, RequestOption};
+use crate::value::Value;
+use std::sync::Arc;
+
+/// A source of tokens.
+pub enum TokenProvider {
+    /// A template over the config.
+    Text(InterpolatedString),
+    /// The token of a login.
+    Session(Arc<Session>),
+    /// A template over the token of a login.
+    Templated { template: InterpolatedString, session: Arc<Session> },
+}
+
+impl TokenProvider {
+    /// The token.
+    ///
+    /// # Errors
+    /// What the template raises, or the call for a session came to.
+    pub async fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
+        match self {
+            TokenProvider::Text(text) => Ok(text.eval_str(&scope(run))?),
+            TokenProvider::Session(session) => Ok(session.token(run).await?.to_str()),
+            TokenProvider::Templated { template, session } => {
+                let token = session.token(run).await?;
+                let vars = vec![("session_token", &token)];
+                Ok(template.eval_str(&Scope { vars, ..scope(run) })?)
+            }
+        }
+    }
+}
+
+/// Reads an ApiKeyAuthenticator.
+pub(super) fn api_key(node: &Value, parameters: &Value) -> Result<Authenticator, Failed> {
+    let token = node.get("api_token").and_then(Value::as_str).unwrap_or_default();
+    let provider = TokenProvider::Text(InterpolatedString::new(token, parameters));
+    Ok(Authenticator::ApiKey { option: api_key_option(node, parameters)?, provider })
+}
+
+/// Where an API key goes: `inject_into`, or the deprecated `header`.
+pub(super) fn api_key_option(node: &Value, parameters: &Value) -> Result<RequestOption, Failed> {
+    let error = |message: &str| Err(Failed::system("ValueError", message));
+    let given = |key: &str| node.get(key).filter(|it| !it.is_none());
+    match (given("inject_into"), given("header")) {
+        (None, None) => error("Expected either inject_into or header to be set for ApiKeyAuthenticator"),
+        (Some(_), Some(_)) => {
+            error("inject_into and header cannot be set both for ApiKeyAuthenticator - remove the deprecated header option")
+        }
+        (Some(option), None) => RequestOption::build(option, parameters),
+        (None, Some(header)) => Ok(RequestOption::named(Place::Header, &header.to_str(), parameters)),
+    }
+}
+
+/// The value at `path`: keys of dicts, indexes of lists.
+pub(super) fn walk(value: &Value, path: impl IntoIterator<Item = String>) -> Option<&Value> {
+    path.into_iter().try_fold(value, |value, step| match value {
+        Value::Dict(dict) => dict.get(&*step),
+        Value::List(list) => list.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}

@@ -1,0 +1,146 @@
+//! CSV as Python's `csv.DictReader` reads it in the dialect `excel`.
+
+use super::text::Encoding;
+use crate::error::Failed;
+use crate::value::{Dict, Value, dict_for};
+use std::sync::Arc;
+
+/// Python's `csv.field_size_limit()`.
+const LONGEST_FIELD: usize = 131_072;
+
+/// `CsvDecoder`.
+#[derive(Clone, Debug)]
+pub struct CsvParser {
+    encoding: Encoding,
+    delimiter: char,
+    none: Vec<String>,
+}
+
+impl CsvParser {
+    /// Reads the component.
+    ///
+    /// # Errors
+    /// TypeError where the delimiter is not one character.
+    pub(super) fn build(node: &Value, encoding: Encoding) -> Result<CsvParser, Failed> {
+        let text = node.get("delimiter").and_then(Value::as_str).filter(|it| !it.is_empty()).unwrap_or(",");
+        let text = if text.starts_with('\\') { unescaped(text) } else { text.to_owned() };
+        let mut chars = text.chars();
+        let (Some(delimiter), None) = (chars.next(), chars.next()) else {
+            return Err(Failed::system("TypeError", "\"delimiter\" must be a 1-character string"));
+        };
+        let none = node.get("set_values_to_none").and_then(Value::as_list).unwrap_or_default();
+        Ok(CsvParser { encoding, delimiter, none: none.iter().map(Value::to_str).collect() })
+    }
+
+    /// One dict a row; blank rows are left out, missing fields are None, surplus ones a list under `null`.
+    pub(super) fn parse(&self, bytes: &[u8]) -> Result<Vec<Value>, Failed> {
+        let text = self.encoding.decode(bytes)?;
+        let mut rows = Rows { chars: text.chars().peekable(), delimiter: self.delimiter };
+        let Some(names) = rows.next_row()? else { return Ok(Vec::new()) };
+        let names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
+        let mut out = Vec::new();
+        while let Some(row) = rows.next_row()? {
+            if !row.is_empty() {
+                out.push(Value::Dict(self.record(&names, row)));
+            }
+        }
+        Ok(out)
+    }
+
+    fn record(&self, names: &[Arc<str>], row: Vec<String>) -> Dict {
+        let mut dict = dict_for(names.len());
+        let mut fields = row.into_iter();
+        for name in names {
+            let value = fields.next().filter(|field| !self.none.contains(field));
+            dict.insert(name.clone(), value.map_or(Value::None, Value::from));
+        }
+        let surplus: Vec<Value> = fields.map(Value::from).collect();
+        if !surplus.is_empty() {
+            dict.insert("null".into(), Value::List(surplus));
+        }
+        dict
+    }
+}
+
+/// `\t` and its like, as `unicode_escape` reads them.
+fn unescaped(text: &str) -> String {
+    let rest = text.get(1..).unwrap_or_default();
+    let code = |digits: &str| u32::from_str_radix(digits, 16).ok().and_then(char::from_u32).map(String::from);
+    let hex = rest.strip_prefix('x').or_else(|| rest.strip_prefix('u')).and_then(code);
+    match rest {
+        "t" => "\t".into(),
+        "n" => "\n".into(),
+        "r" => "\r".into(),
+        "\\" => "\\".into(),
+        _ => hex.unwrap_or_else(|| text.to_owned()),
+    }
+}
+
+struct Rows<'a> {
+    chars: std::iter::Peekable<std::str::Chars<'a>>,
+    delimiter: char,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    StartRecord,
+    StartField,
+    InField,
+    InQuotes,
+    QuoteInQuotes,
+}
+
+impl Rows<'_> {
+    /// The next row; an empty one for a blank line. Line breaks in quotes are kept as they are.
+    fn next_row(&mut self) -> Result<Option<Vec<String>>, Failed> {
+        let (mut row, mut field, mut state) = (Vec::new(), String::new(), State::StartRecord);
+        if self.chars.peek().is_none() {
+            return Ok(None);
+        }
+        loop {
+            let char = self.chars.next();
+            match (state, char) {
+                (State::StartRecord, Some('\n' | '\r')) => {
+                    self.end_of_line(char);
+                    return Ok(Some(row));
+                }
+                (State::StartRecord, None) => return Ok(Some(row)),
+                (State::InQuotes, Some('"')) => state = State::QuoteInQuotes,
+                (State::InQuotes, Some(char)) => field.push(char),
+                (_, None) => {
+                    row.push(field);
+                    return Ok(Some(row));
+                }
+                (State::QuoteInQuotes, Some('"')) => {
+                    field.push('"');
+                    state = State::InQuotes;
+                }
+                (State::StartRecord | State::StartField, Some('"')) => state = State::InQuotes,
+                (_, Some('\n' | '\r')) => {
+                    self.end_of_line(char);
+                    row.push(field);
+                    return Ok(Some(row));
+                }
+                (_, Some(char)) if char == self.delimiter => {
+                    row.push(std::mem::take(&mut field));
+                    state = State::StartField;
+                }
+                (_, Some(char)) => {
+                    field.push(char);
+                    state = State::InField;
+                }
+            }
+            if field.len() > LONGEST_FIELD {
+                let message = format!("field larger than field limit ({LONGEST_FIELD})");
+                return Err(Failed::system("Error", message));
+            }
+        }
+    }
+
+    /// `\r\n` is one break.
+    fn end_of_line(&mut self, char: Option<char>) {
+        if char == Some('\r') && self.chars.peek() == Some(&'\n') {
+            self.chars.next();
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Decompression with a bound: a bomb ends with an error before it fills the memory.
+
+use crate::error::Failed;
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use std::io::Read;
+
+/// Whether the bytes begin as gzip does.
+#[must_use]
+pub fn is_gzip(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\x1f\x8b")
+}
+
+/// All members of a gzip file, at most `bound` bytes.
+///
+/// # Errors
+/// `BadGzipFile`, `EOFError`, or the bound.
+pub fn gunzip(bytes: &[u8], bound: usize) -> Result<Vec<u8>, Failed> {
+    read_all(MultiGzDecoder::new(bytes), bound)?.map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => {
+            Failed::system("EOFError", "Compressed file ended before the end-of-stream marker was reached")
+        }
+        _ => Failed::system("BadGzipFile", error.to_string()),
+    })
+}
+
+/// A body with `Content-Encoding: deflate`: zlib, or bare as some servers send it; nothing where it is neither.
+///
+/// # Errors
+/// The bound.
+pub fn deflate(bytes: &[u8], bound: usize) -> Result<Option<Vec<u8>>, Failed> {
+    if let Ok(plain) = read_all(ZlibDecoder::new(bytes), bound)? {
+        return Ok(Some(plain));
+    }
+    Ok(read_all(DeflateDecoder::new(bytes), bound)?.ok())
+}
+
+/// Reads at most `bound` bytes. The outer error is the bound, the inner one the reader's.
+///
+/// # Errors
+/// More than `bound` bytes.
+pub fn read_all(reader: impl Read, bound: usize) -> Result<std::io::Result<Vec<u8>>, Failed> {
+    let mut out = Vec::new();
+    let limit = u64::try_from(bound).unwrap_or(u64::MAX).saturating_add(1);
+    if let Err(error) = reader.take(limit).read_to_end(&mut out) {
+        return Ok(Err(error));
+    }
+    if out.len() > bound {
+        return Err(Failed::bound("bytes of a decompressed body", bound));
+    }
+    Ok(Ok(out))
+}

@@ -1,0 +1,243 @@
+//! The schema of a stream: written in the manifest, or made of an answer (`dynamic_schema_loader.py`).
+
+use crate::context::{Context, Run};
+use crate::error::Failed;
+use crate::extraction::transform::{eval_path, path_of};
+use crate::extraction::{Transformation, dpath};
+use crate::interpolation::{InterpolatedBoolean, InterpolatedString};
+use crate::node::{field, items, kind, pair, parameters, set_field, text};
+use crate::retriever::{Retriever, RetrieverOptions};
+use crate::schema;
+use crate::slicing::router::Router;
+use crate::slicing::{Slice, SlicerOptions};
+use crate::stream::at_run;
+use crate::value::{Dict, Value};
+use futures_util::future::BoxFuture;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A schema, or how to get it.
+pub enum StreamSchema {
+    /// A loader that fails does so when the schema is asked for, not when the stream is built.
+    Static(Result<Arc<Value>, Failed>),
+    Dynamic(Box<Dynamic>),
+}
+
+/// Loaders of which one asks; their schemas are merged.
+pub struct Dynamic {
+    parts: Vec<Part>,
+    /// More than one loader stands in the manifest.
+    merged: bool,
+    known: Mutex<Option<Arc<Value>>>,
+}
+
+enum Part {
+    Known(Value),
+    Asked(Box<Loader>),
+}
+
+impl Default for StreamSchema {
+    fn default() -> StreamSchema {
+        StreamSchema::Static(Ok(Arc::new(Value::Dict(Dict::default()))))
+    }
+}
+
+impl StreamSchema {
+    /// # Errors
+    /// What building the retriever of a schema fails with.
+    pub fn build(stream: &Value, ctx: &Context<'_>) -> Result<StreamSchema, Failed> {
+        match schema::of_stream(stream) {
+            Err(failed) => return Ok(StreamSchema::Static(Err(failed))),
+            Ok(Some(schema)) => return Ok(StreamSchema::Static(Ok(Arc::new(schema.into_owned())))),
+            Ok(None) => {}
+        }
+        let loader = field(stream, "schema_loader");
+        let (loaders, merged) = match loader {
+            Value::List(list) => (list.as_slice(), true),
+            one => (std::slice::from_ref(one), false),
+        };
+        let mut parts = Vec::with_capacity(loaders.len());
+        for loader in loaders {
+            parts.push(match schema::of_loader(loader)? {
+                Some(schema) => Part::Known(Cow::into_owned(schema)),
+                None => Part::Asked(Box::new(Loader::build(loader, ctx)?)),
+            });
+        }
+        Ok(StreamSchema::Dynamic(Box::new(Dynamic { parts, merged, known: Mutex::new(None) })))
+    }
+
+    /// The schema; it is asked for once.
+    ///
+    /// # Errors
+    /// What its request fails with.
+    pub fn get<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Arc<Value>, Failed>> {
+        // Boxed: a schema has a retriever, which may have parents with schemas.
+        Box::pin(async move {
+            match self {
+                StreamSchema::Static(schema) => schema.clone(),
+                StreamSchema::Dynamic(dynamic) => dynamic.get(run).await,
+            }
+        })
+    }
+}
+
+impl Dynamic {
+    async fn get(&self, run: &Run<'_>) -> Result<Arc<Value>, Failed> {
+        if let Some(known) = &*self.known.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(known.clone());
+        }
+        let mut schemas = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            schemas.push(match part {
+                Part::Known(schema) => schema.clone(),
+                Part::Asked(loader) => loader.load(run).await?,
+            });
+        }
+        let whole = match self.merged {
+            true => schema::merge(schemas.iter())?,
+            false => schemas.pop().unwrap_or_default(),
+        };
+        let whole = Arc::new(whole);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(whole.clone());
+        Ok(whole)
+    }
+}
+
+/// `DynamicSchemaLoader`.
+struct Loader {
+    retriever: Retriever,
+    schema_pointer: Vec<InterpolatedString>,
+    key_pointer: Vec<InterpolatedString>,
+    type_pointer: Option<Vec<InterpolatedString>>,
+    mappings: Vec<TypesMap>,
+    filter: Option<InterpolatedBoolean>,
+    transformations: Vec<Transformation>,
+}
+
+/// `TypesMap`: another type for a type, under a condition.
+struct TypesMap {
+    current: Value,
+    target: Value,
+    condition: InterpolatedBoolean,
+}
+
+impl Loader {
+    fn build(node: &Value, ctx: &Context<'_>) -> Result<Loader, Failed> {
+        let identifier = field(node, "schema_type_identifier");
+        // The loader's parameters stand for those of the identifier (create_dynamic_schema_loader).
+        let path = |key: &str| path_of(identifier, key, parameters(node));
+        let reader = field(node, "retriever");
+        let router = Arc::new(Router::build(field(reader, "partition_router"), ctx, 0)?);
+        let slicer = SlicerOptions { router: Some(router), interval: None };
+        let options = RetrieverOptions { slicer, use_cache: true, ..RetrieverOptions::default() };
+        let one = |map: &Value| TypesMap {
+            current: field(map, "current_type").clone(),
+            target: field(map, "target_type").clone(),
+            condition: InterpolatedBoolean::new(text(map, "condition").unwrap_or("True"), &Value::None),
+        };
+        let transformations = items(node, "schema_transformations").iter().map(|it| Transformation::build(it, ctx));
+        Ok(Loader {
+            retriever: Retriever::build(reader, "dynamic_properties", options, ctx)?,
+            schema_pointer: path("schema_pointer"),
+            key_pointer: path("key_pointer"),
+            type_pointer: set_field(identifier, "type_pointer").filter(|it| it.truthy()).map(|_| path("type_pointer")),
+            mappings: items(identifier, "types_mapping").iter().map(one).collect(),
+            filter: set_field(node, "schema_filter")
+                .map(|it| InterpolatedBoolean::new(text(it, "condition").unwrap_or_default(), parameters(it))),
+            transformations: transformations.collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn load(&self, run: &Run<'_>) -> Result<Value, Failed> {
+        let record = self.retriever.read(run, Slice::empty(), Arc::new(Value::Dict(Dict::default()))).next().await?;
+        let mut properties = Dict::default();
+        if let Some(record) = record.filter(Value::truthy) {
+            let raw = self.extract(&record, &self.schema_pointer, run)?;
+            let definitions = match raw {
+                Some(Value::List(list)) => list.clone(),
+                Some(Value::Dict(dict)) => dict.keys().map(|key| Value::Str(key.clone())).collect(),
+                other => {
+                    let kind = other.map_or("NoneType", Value::type_name);
+                    return Err(Failed::system("TypeError", format!("'{kind}' object is not iterable")));
+                }
+            };
+            for definition in &definitions {
+                let key = match self.extract(definition, &self.key_pointer, run)? {
+                    Some(Value::Str(key)) => key.clone(),
+                    other => {
+                        let got = other.map_or_else(|| "None".to_owned(), Value::to_str);
+                        return Err(Failed::system("ValueError", format!("Expected key to be a string. Got {got}")));
+                    }
+                };
+                properties.insert(key, self.type_of(definition, run)?);
+            }
+        }
+        self.finish(properties, run)
+    }
+
+    fn extract<'v>(&self, body: &'v Value, path: &[InterpolatedString], run: &Run<'_>) -> Result<Option<&'v Value>, Failed> {
+        dpath::get(body, &eval_path(path, &at_run(run).scope(Vec::new()))?)
+    }
+
+    fn type_of(&self, definition: &Value, run: &Run<'_>) -> Result<Value, Failed> {
+        let default = Value::str("string");
+        let raw = match &self.type_pointer {
+            Some(path) => self.extract(definition, path, run)?.unwrap_or(&default),
+            None => &default,
+        };
+        let mut found = raw;
+        for map in &self.mappings {
+            if *raw == map.current && map.condition.eval(&at_run(run).scope(vec![("raw_schema", definition)]))? {
+                found = &map.target;
+                break;
+            }
+        }
+        mapped_type(found)
+    }
+
+    fn finish(&self, properties: Dict, run: &Run<'_>) -> Result<Value, Failed> {
+        let at = at_run(run);
+        let mut kept = Dict::default();
+        for (key, item) in properties {
+            let keep = match &self.filter {
+                None => true,
+                Some(filter) => {
+                    let record = Value::Dict(pair(key.clone(), item.clone()));
+                    filter.eval(&at.scope_of_slice(vec![("record", &record)]))?
+                }
+            };
+            if keep {
+                kept.insert(key, item);
+            }
+        }
+        let mut properties = Value::Dict(kept);
+        self.transformations.iter().try_for_each(|it| it.apply(&mut properties, &at))?;
+        let mut schema = pair("$schema", Value::str("https://json-schema.org/draft-07/schema#"));
+        schema.insert("type".into(), Value::str("object"));
+        schema.insert("additionalProperties".into(), Value::Bool(true));
+        schema.insert("properties".into(), properties);
+        Ok(Value::Dict(schema))
+    }
+}
+
+/// A name, two names (`oneOf`), or a `ComplexFieldType`.
+fn mapped_type(found: &Value) -> Result<Value, Failed> {
+    match found {
+        Value::Str(name) => schema::airbyte_type(name),
+        Value::List(pair_of) if pair_of.len() == 2 && pair_of.iter().all(|it| it.as_str().is_some()) => {
+            let types = pair_of.iter().map(|it| schema::airbyte_type(&it.to_str())).collect::<Result<_, _>>()?;
+            Ok(Value::Dict(pair("oneOf", Value::List(types))))
+        }
+        Value::Dict(_) if kind(found) == "ComplexFieldType" || found.get("field_type").is_some() => {
+            let mut outer = schema::airbyte_type(&field(found, "field_type").to_str())?;
+            if let (Value::Dict(dict), Some(inner)) = (&mut outer, set_field(found, "items")) {
+                dict.insert("items".into(), mapped_type(inner)?);
+            }
+            Ok(outer)
+        }
+        other => {
+            let message = format!("Invalid data type. Available string or two items list of string. Got {}.", other.repr());
+            Err(Failed::system("ValueError", message))
+        }
+    }
+}

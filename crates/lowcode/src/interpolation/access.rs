@@ -1,0 +1,154 @@
+//! `x.name` and `x[key]` as Jinja2's sandbox looks them up.
+
+use super::object::{Obj, undefined};
+use super::ops::{length, sequence};
+use super::{EvalError, methods};
+use crate::value::Value;
+
+/// The value of a dict's key.
+///
+/// # Errors
+/// TypeError for an unhashable key.
+pub(super) fn dict_get<'a>(dict: &Obj<'a>, key: &Obj<'a>) -> Result<Option<Obj<'a>>, EvalError> {
+    let hashed = match key.text() {
+        Some(text) => {
+            if let Obj::Ref(Value::Dict(dict)) = dict {
+                return Ok(dict.get(&**text).map(Obj::of));
+            }
+            key.key()?
+        }
+        None => key.key()?,
+    };
+    Ok(match dict {
+        Obj::Dict(map) | Obj::Namespace(map) => map.borrow().get(&hashed).map(|(_, value)| value.clone()),
+        _ => None,
+    })
+}
+
+/// Python's `obj[key]`; nothing where it raises a LookupError or a TypeError.
+///
+/// # Errors
+/// UndefinedError where `obj` is undefined.
+pub(super) fn item<'a>(obj: &Obj<'a>, key: &Obj<'a>) -> Result<Option<Obj<'a>>, EvalError> {
+    if let Obj::Undefined(message) = obj {
+        return Err(EvalError::new("UndefinedError", &**message));
+    }
+    if obj.is_dict() {
+        return Ok(dict_get(obj, key).unwrap_or(None));
+    }
+    let Some(index) = key.int() else { return Ok(None) };
+    Ok(match obj {
+        Obj::Ref(Value::List(list)) => position(index, list.len()).and_then(|at| list.get(at)).map(Obj::of),
+        Obj::List(list) => {
+            let list = list.borrow();
+            position(index, list.len()).and_then(|at| list.get(at)).cloned()
+        }
+        Obj::Tuple(items) => position(index, items.len()).and_then(|at| items.get(at)).cloned(),
+        Obj::Str(text) => char_at(text, index).map(Obj::str),
+        Obj::Markup(text) => char_at(text, index).map(|c| Obj::Markup(c.into())),
+        Obj::Bytes(bytes) => position(index, bytes.len()).and_then(|at| bytes.get(at)).map(|b| Obj::Int(i128::from(*b))),
+        _ => None,
+    })
+}
+
+fn char_at(text: &str, index: i128) -> Option<String> {
+    let at = if text.is_ascii() { position(index, text.len())? } else { position(index, text.chars().count())? };
+    text.chars().nth(at).map(String::from)
+}
+
+/// An index from the start, of one that may count from the end.
+pub(super) fn position(index: i128, length: usize) -> Option<usize> {
+    let length = length as i128;
+    let at = if index < 0 { index + length } else { index };
+    usize::try_from(at).ok().filter(|at| (*at as i128) < length)
+}
+
+/// `environment.getitem`: the item, else the attribute, else undefined.
+pub(super) fn get_item<'a>(obj: &Obj<'a>, key: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
+    if let Some(found) = item(obj, key)? {
+        return Ok(found);
+    }
+    if let Some(name) = key.text()
+        && let Some(found) = methods::attribute(obj, name)?
+    {
+        return Ok(found);
+    }
+    let shown = key.to_str().unwrap_or_default();
+    Ok(missing(obj, &shown))
+}
+
+/// `environment.getattr`: the attribute, else the item, else undefined.
+pub(super) fn get_attr<'a>(obj: &Obj<'a>, name: &str) -> Result<Obj<'a>, EvalError> {
+    if let Obj::Undefined(message) = obj {
+        return Err(EvalError::new("UndefinedError", &**message));
+    }
+    if let Some(found) = methods::attribute(obj, name)? {
+        return Ok(found);
+    }
+    if obj.is_dict()
+        && let Some(found) = dict_get(obj, &Obj::str(name))?
+    {
+        return Ok(found);
+    }
+    Ok(missing(obj, name))
+}
+
+pub(super) fn missing<'a>(obj: &Obj<'a>, name: &str) -> Obj<'a> {
+    undefined(format!("'{} object' has no attribute '{name}'", obj.type_name()))
+}
+
+fn bound(part: &Obj<'_>, default: i128, length: i128, step: i128) -> Result<i128, EvalError> {
+    let Some(index) = part.int() else {
+        return match part {
+            Obj::None => Ok(default),
+            _ => Err(EvalError::type_error("slice indices must be integers or None or have an __index__ method")),
+        };
+    };
+    let index = if index < 0 { index + length } else { index };
+    Ok(if step > 0 { index.clamp(0, length) } else { index.clamp(-1, length - 1) })
+}
+
+/// `obj[start:stop:step]`.
+///
+/// # Errors
+/// TypeError where `obj` has no slices, ValueError for a step of 0.
+pub(super) fn slice<'a>(obj: &Obj<'a>, parts: &[Obj<'a>; 3]) -> Result<Obj<'a>, EvalError> {
+    let [start, stop, step] = parts;
+    if let Obj::Undefined(message) = obj {
+        return Err(EvalError::new("UndefinedError", &**message));
+    }
+    if obj.is_dict() {
+        return Err(EvalError::type_error("unhashable type: 'slice'"));
+    }
+    if !matches!(obj, Obj::Str(_) | Obj::Markup(_) | Obj::Bytes(_) | Obj::Tuple(_) | Obj::List(_) | Obj::Ref(_)) {
+        return Err(EvalError::type_error(format!("'{}' object is not subscriptable", obj.type_name())));
+    }
+    let step = bound(step, 1, 0, 1).and(Ok(step.int().unwrap_or(1)))?;
+    if step == 0 {
+        return Err(EvalError::value_error("slice step cannot be zero"));
+    }
+    let size = length(obj)? as i128;
+    let (first, last) = if step > 0 { (0, size) } else { (size - 1, -1) };
+    let mut at = bound(start, first, size, step)?;
+    let stop = bound(stop, last, size, step)?;
+    let mut picks = Vec::new();
+    while if step > 0 { at < stop } else { at > stop } {
+        picks.extend(usize::try_from(at).ok());
+        at = at.saturating_add(step);
+    }
+    Ok(match obj {
+        Obj::Str(text) => Obj::str(pick_text(text, &picks)),
+        Obj::Markup(text) => Obj::Markup(pick_text(text, &picks).into()),
+        Obj::Bytes(bytes) => Obj::Bytes(picks.iter().filter_map(|at| bytes.get(*at)).copied().collect()),
+        Obj::Tuple(items) => Obj::tuple(picks.iter().filter_map(|at| items.get(*at)).cloned().collect()),
+        list => {
+            let list = sequence(list)?;
+            Obj::list(picks.iter().filter_map(|at| list.get(*at)).cloned().collect())
+        }
+    })
+}
+
+fn pick_text(text: &str, picks: &[usize]) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    picks.iter().filter_map(|at| chars.get(*at)).collect()
+}

@@ -1,0 +1,344 @@
+//! What a rendered template means: the rules of the CDK's `interpolation/jinja.py` and the four classes upon it.
+
+use super::{EvalError, Scope, Template};
+use crate::literal::{Literal, literal_eval};
+use crate::value::{Dict, Value, dict_for};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A type that a literal may have to be kept (`valid_types` of the CDK).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PyType {
+    Str,
+    Int,
+    Float,
+    Bool,
+    List,
+    Dict,
+}
+
+impl PyType {
+    /// Python's `isinstance`: a bool is an int.
+    fn holds(self, value: &Literal) -> bool {
+        match value {
+            Literal::Str(_) => self == PyType::Str,
+            Literal::Bool(_) => matches!(self, PyType::Bool | PyType::Int),
+            Literal::Int(_) | Literal::Big(_) => self == PyType::Int,
+            Literal::Float(_) => self == PyType::Float,
+            Literal::List(_) => self == PyType::List,
+            Literal::Dict(_) => self == PyType::Dict,
+            _ => false,
+        }
+    }
+}
+
+/// Reads `text` back as a literal; what is none, or of another type than allowed, stays text.
+#[must_use]
+pub fn literal_value(text: &str, valid_types: &[PyType]) -> Value {
+    literal_of(text, valid_types).unwrap_or_else(|| Value::str(text))
+}
+
+fn literal_of(text: &str, valid_types: &[PyType]) -> Option<Value> {
+    let literal = literal_eval(text)?;
+    let valid = valid_types.is_empty() || valid_types.iter().any(|it| it.holds(&literal));
+    valid.then(|| literal.into_value())
+}
+
+/// What takes the place of an empty or undefined result.
+#[derive(Clone, Debug)]
+enum Fallback {
+    /// The template itself, so that an undefined name is raised.
+    Same,
+    /// `None`.
+    Null,
+    Other(Template),
+}
+
+/// A template with its component's parameters: the `eval` of `JinjaInterpolation`.
+#[derive(Clone, Debug)]
+struct Interpolation {
+    template: Template,
+    fallback: Fallback,
+    parameters: Option<Arc<Value>>,
+}
+
+impl Interpolation {
+    fn new(text: &str, parameters: &Value, fallback: Fallback) -> Interpolation {
+        let named = text.contains("parameters") || matches!(fallback, Fallback::Other(_));
+        let parameters = (named && parameters.truthy()).then(|| Arc::new(parameters.clone()));
+        Interpolation { template: Template::new(text), fallback, parameters }
+    }
+
+    fn eval(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
+        match &self.parameters {
+            Some(parameters) => self.eval_in(&Scope { parameters, ..scope.clone() }, valid_types),
+            None => self.eval_in(scope, valid_types),
+        }
+    }
+
+    fn eval_in(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
+        match evaluated(&self.template, scope, valid_types) {
+            Ok(Some(value)) => Ok(value),
+            Err(error) if error.class != "UndefinedError" => Err(error),
+            missing => match &self.fallback {
+                Fallback::Same => missing.map(|_| Value::str("")),
+                Fallback::Null => Ok(Value::None),
+                Fallback::Other(template) => Ok(evaluated(template, scope, valid_types)?.unwrap_or_else(|| Value::str(""))),
+            },
+        }
+    }
+}
+
+/// What a looked up value becomes, without printing it and reading it back; nothing inside where it is empty.
+fn read_scalar(value: &Value, valid_types: &[PyType]) -> Option<Option<Value>> {
+    match value {
+        Value::Str(text) if text.is_empty() => Some(None),
+        Value::Str(text) => Some(Some(literal_of(text, valid_types).unwrap_or_else(|| Value::Str(Arc::clone(text))))),
+        Value::None | Value::Bool(_) | Value::Int(_) if valid_types.is_empty() => Some(Some(value.clone())),
+        _ => None,
+    }
+}
+
+/// The value of a template, or nothing where it renders to the empty text.
+fn evaluated(template: &Template, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Option<Value>, EvalError> {
+    if template.names_stream_state() {
+        let message = "`stream_state` is no longer supported for interpolation. Use `stream_interval` instead.";
+        return Err(EvalError::new("AirbyteTracedException", message));
+    }
+    if let Some(value) = template.found(scope)
+        && let Some(read) = read_scalar(value, valid_types)
+    {
+        return Ok(read);
+    }
+    let text = match template.render(scope) {
+        Ok(text) => text,
+        // A TypeError gives the text of the template (`_eval` in jinja.py takes it for a static value).
+        Err(error) if error.class == "TypeError" => template.text().to_string(),
+        Err(error) => return Err(error),
+    };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(literal_value(&text, valid_types)))
+}
+
+const UNKNOWN: u8 = 0;
+const PLAIN: u8 = 1;
+const TEMPLATE: u8 = 2;
+
+/// A string of a manifest (`interpolated_string.py`).
+#[derive(Debug)]
+pub struct InterpolatedString {
+    inner: Interpolation,
+    /// Whether the text, in which no template stands, is its own value; known after the first evaluation. The CDK
+    /// also never again evaluates a template that once gave its own text, by a TypeError. Here it is evaluated each
+    /// time: what one config does to a template must not last for the next one's stream.
+    plain: AtomicU8,
+}
+
+impl Clone for InterpolatedString {
+    fn clone(&self) -> InterpolatedString {
+        InterpolatedString { inner: self.inner.clone(), plain: AtomicU8::new(self.plain.load(Ordering::Relaxed)) }
+    }
+}
+
+impl InterpolatedString {
+    /// A string whose fallback is itself. `parameters` are `$parameters` of its component; None or an empty dict
+    /// leaves those of the scope.
+    #[must_use]
+    pub fn new(text: &str, parameters: &Value) -> InterpolatedString {
+        InterpolatedString { inner: Interpolation::new(text, parameters, Fallback::Same), plain: AtomicU8::new(UNKNOWN) }
+    }
+
+    /// A string with another text to evaluate where it is empty or undefined.
+    #[must_use]
+    pub fn with_default(text: &str, parameters: &Value, default: &str) -> InterpolatedString {
+        let fallback = if default.is_empty() { Fallback::Same } else { Fallback::Other(Template::new(default)) };
+        InterpolatedString { inner: Interpolation::new(text, parameters, fallback), plain: AtomicU8::new(UNKNOWN) }
+    }
+
+    /// The text as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.inner.template.text()
+    }
+
+    /// The value; a literal is kept if it is of one of `valid_types` (any type where empty), else it stays text.
+    ///
+    /// # Errors
+    /// What Python raises, but for a TypeError, which gives the text of the template.
+    pub fn eval(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
+        let known = self.plain.load(Ordering::Relaxed);
+        if known == PLAIN {
+            return Ok(Value::Str(self.inner.template.text().clone()));
+        }
+        let value = self.inner.eval(scope, valid_types)?;
+        if known == UNKNOWN && self.inner.template.is_text() {
+            let plain = matches!(&value, Value::Str(text) if text == self.inner.template.text());
+            self.plain.store(if plain { PLAIN } else { TEMPLATE }, Ordering::Relaxed);
+        }
+        Ok(value)
+    }
+
+    /// As [`Self::eval`] without a type test, as Python's `str()` of the value.
+    ///
+    /// # Errors
+    /// As [`Self::eval`].
+    pub fn eval_str(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
+        Ok(self.eval(scope, &[])?.to_str())
+    }
+}
+
+/// A bare template with the rules of `JinjaInterpolation.eval(text, config, default=None)`: empty and undefined give None.
+#[derive(Clone, Debug)]
+pub struct InterpolatedAny(Interpolation);
+
+impl InterpolatedAny {
+    #[must_use]
+    pub fn new(text: &str, parameters: &Value) -> InterpolatedAny {
+        InterpolatedAny(Interpolation::new(text, parameters, Fallback::Null))
+    }
+
+    /// # Errors
+    /// As [`InterpolatedString::eval`].
+    pub fn eval(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
+        self.0.eval(scope, valid_types)
+    }
+}
+
+/// A condition (`interpolated_boolean.py`).
+#[derive(Clone, Debug)]
+pub struct InterpolatedBoolean(Interpolation);
+
+impl InterpolatedBoolean {
+    #[must_use]
+    pub fn new(text: &str, parameters: &Value) -> InterpolatedBoolean {
+        InterpolatedBoolean(Interpolation::new(text, parameters, Fallback::Other(Template::new("False"))))
+    }
+
+    /// False for the values that the CDK lists, true for everything else, an unrendered template included.
+    ///
+    /// # Errors
+    /// As [`InterpolatedString::eval`].
+    pub fn eval(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
+        Ok(!is_false(&self.0.eval(scope, &[])?))
+    }
+}
+
+/// `value in FALSE_VALUES` of `interpolated_boolean.py`; 0 and 0.0 equal False there.
+fn is_false(value: &Value) -> bool {
+    match value {
+        Value::Str(text) => matches!(&**text, "False" | "false" | "{}" | "[]" | "()" | "" | "0" | "0.0"),
+        other => !other.truthy(),
+    }
+}
+
+/// A dict whose keys and values are templates, one level deep (`interpolated_mapping.py`).
+#[derive(Clone, Debug)]
+pub struct InterpolatedMapping {
+    pairs: Vec<(Interpolation, MappingValue)>,
+}
+
+#[derive(Clone, Debug)]
+enum MappingValue {
+    Text(Interpolation),
+    Other(Value),
+}
+
+impl InterpolatedMapping {
+    #[must_use]
+    pub fn new(mapping: &Dict, parameters: &Value) -> InterpolatedMapping {
+        let value = |value: &Value| match value {
+            Value::Str(text) => MappingValue::Text(Interpolation::new(text, parameters, Fallback::Null)),
+            other => MappingValue::Other(other.clone()),
+        };
+        let pairs = mapping.iter().map(|(key, it)| (Interpolation::new(key, parameters, Fallback::Null), value(it))).collect();
+        InterpolatedMapping { pairs }
+    }
+
+    /// The dict. Keys stay text unless they are a quoted string; empty and undefined values are None.
+    ///
+    /// # Errors
+    /// As [`InterpolatedString::eval`].
+    pub fn eval(&self, scope: &Scope<'_>, valid_value_types: &[PyType]) -> Result<Dict, EvalError> {
+        let mut dict = dict_for(self.pairs.len());
+        for (key, value) in &self.pairs {
+            let key = key.eval(scope, &[PyType::Str])?;
+            let value = match value {
+                MappingValue::Text(text) => text.eval(scope, valid_value_types)?,
+                MappingValue::Other(value) => value.clone(),
+            };
+            dict.insert(key_text(key), value);
+        }
+        Ok(dict)
+    }
+}
+
+/// A key as JSON writes it.
+fn key_text(key: Value) -> Arc<str> {
+    match key {
+        Value::Str(text) => text,
+        Value::None => "null".into(),
+        Value::Bool(bool) => if bool { "true" } else { "false" }.into(),
+        other => other.to_str().into(),
+    }
+}
+
+/// A value of any depth whose strings are templates (`interpolated_nested_mapping.py`).
+#[derive(Clone, Debug)]
+pub struct InterpolatedNestedMapping {
+    root: Nested,
+}
+
+#[derive(Clone, Debug)]
+enum Nested {
+    Text(Interpolation),
+    List(Vec<Nested>),
+    Dict(Vec<(Interpolation, Nested)>),
+    Other(Value),
+}
+
+impl InterpolatedNestedMapping {
+    #[must_use]
+    pub fn new(mapping: &Value, parameters: &Value) -> InterpolatedNestedMapping {
+        InterpolatedNestedMapping { root: nested(mapping, parameters) }
+    }
+
+    /// The value; None values of dicts are dropped, those of lists are kept.
+    ///
+    /// # Errors
+    /// As [`InterpolatedString::eval`]; TypeError where a key becomes a list or a dict.
+    pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+        eval_nested(&self.root, scope)
+    }
+}
+
+fn nested(value: &Value, parameters: &Value) -> Nested {
+    let text = |text: &str| Interpolation::new(text, parameters, Fallback::Null);
+    match value {
+        Value::Str(it) => Nested::Text(text(it)),
+        Value::List(items) => Nested::List(items.iter().map(|item| nested(item, parameters)).collect()),
+        Value::Dict(dict) => Nested::Dict(dict.iter().map(|(key, item)| (text(key), nested(item, parameters))).collect()),
+        other => Nested::Other(other.clone()),
+    }
+}
+
+fn eval_nested(value: &Nested, scope: &Scope<'_>) -> Result<Value, EvalError> {
+    Ok(match value {
+        Nested::Text(text) => text.eval(scope, &[])?,
+        Nested::Other(value) => value.clone(),
+        Nested::List(items) => Value::List(items.iter().map(|item| eval_nested(item, scope)).collect::<Result<_, _>>()?),
+        Nested::Dict(pairs) => {
+            let mut dict = dict_for(pairs.len());
+            for (key, item) in pairs {
+                let key = key.eval(scope, &[])?;
+                if matches!(key, Value::List(_) | Value::Dict(_)) {
+                    return Err(EvalError::type_error(format!("unhashable type: '{}'", key.type_name())));
+                }
+                dict.insert(key_text(key), eval_nested(item, scope)?);
+            }
+            dict.retain(|_, item| !item.is_none());
+            Value::Dict(dict)
+        }
+    })
+}

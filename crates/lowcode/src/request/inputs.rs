@@ -1,0 +1,157 @@
+//! The inputs of a requester: query, headers and body of the manifest
+//! (`requesters/request_options/interpolated_request_options_provider.py`).
+
+use crate::error::Failed;
+use crate::interpolation::{
+    EvalError, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType, Scope,
+};
+use crate::value::{Dict, Value};
+
+/// Literals of these types are read back in query and form values; all other values stay text.
+const FORM_TYPES: &[PyType] = &[PyType::Str, PyType::List];
+
+/// One input: a dict of templates, or one template that becomes a dict or a text.
+#[derive(Clone, Debug)]
+enum Input {
+    Map(InterpolatedMapping),
+    Nested(InterpolatedNestedMapping),
+    Text(InterpolatedString),
+}
+
+impl Input {
+    fn flat(value: Option<&Value>, parameters: &Value) -> Input {
+        match value {
+            Some(Value::Str(text)) if !text.is_empty() => Input::Text(InterpolatedString::new(text, parameters)),
+            Some(Value::Dict(dict)) => Input::Map(InterpolatedMapping::new(dict, parameters)),
+            _ => Input::Map(InterpolatedMapping::new(&Dict::default(), parameters)),
+        }
+    }
+
+    fn nested(value: Option<&Value>, parameters: &Value) -> Input {
+        match value.filter(|it| it.truthy()) {
+            Some(Value::Str(text)) => Input::Text(InterpolatedString::new(text, parameters)),
+            Some(other) => Input::Nested(InterpolatedNestedMapping::new(other, parameters)),
+            None => Input::Nested(InterpolatedNestedMapping::new(&Value::Dict(Dict::default()), parameters)),
+        }
+    }
+
+    /// The value; None values of a dict are dropped.
+    fn eval(&self, scope: &Scope<'_>, types: &[PyType]) -> Result<Value, EvalError> {
+        let value = match self {
+            Input::Map(map) => Value::Dict(map.eval(scope, types)?),
+            Input::Nested(map) => return map.eval(scope),
+            Input::Text(text) => text.eval(scope, &[])?,
+        };
+        Ok(match value {
+            Value::Dict(mut dict) => {
+                dict.retain(|_, item| !item.is_none());
+                Value::Dict(dict)
+            }
+            other => other,
+        })
+    }
+}
+
+/// What the manifest's requester adds to a request by itself.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    query: Input,
+    headers: Input,
+    body_data: Input,
+    body_json: Input,
+    /// The query parameter that carries the chosen properties of a `QueryProperties` component.
+    query_properties_key: Option<String>,
+}
+
+impl Inputs {
+    /// Reads the fields of an HttpRequester.
+    ///
+    /// # Errors
+    /// ValueError where both kinds of a body are set, or a kind that does not exist.
+    pub fn build(node: &Value, parameters: &Value, query_properties_key: Option<String>) -> Result<Inputs, Failed> {
+        let mut data = node.get("request_body_data").cloned();
+        let mut json = node.get("request_body_json").cloned();
+        if let Some(body) = node.get("request_body").filter(|it| !it.is_none()) {
+            let value = body.get("value").cloned();
+            match body.get("type").and_then(Value::as_str) {
+                Some("RequestBodyUrlEncodedForm" | "RequestBodyPlainText") => data = value,
+                Some("RequestBodyJsonObject") => json = value,
+                Some("RequestBodyGraphQL") => json = value.map(without_none),
+                other => {
+                    let message = format!("Unsupported request body type: {}", other.unwrap_or("None"));
+                    return Err(Failed::system("ValueError", message));
+                }
+            }
+        }
+        let set = |value: &Option<Value>| value.as_ref().is_some_and(Value::truthy);
+        if set(&data) && set(&json) {
+            return Err(Failed::system(
+                "ValueError",
+                "RequestOptionsProvider should only contain either 'request_body_data' or 'request_body_json' not both",
+            ));
+        }
+        Ok(Inputs {
+            query: Input::flat(node.get("request_parameters"), parameters),
+            headers: Input::flat(node.get("request_headers"), parameters),
+            body_data: Input::flat(data.as_ref(), parameters),
+            body_json: Input::nested(json.as_ref(), parameters),
+            query_properties_key,
+        })
+    }
+
+    /// Query parameters. What is no dict is left out, without an error.
+    ///
+    /// # Errors
+    /// What the templates raise.
+    pub fn query(&self, scope: &Scope<'_>, extra_fields: &Value) -> Result<Value, Failed> {
+        let Value::Dict(mut dict) = self.query.eval(scope, FORM_TYPES)? else { return Ok(Value::Dict(Dict::default())) };
+        if let Some(key) = &self.query_properties_key {
+            let Some(list) = extra_fields.get("query_properties").and_then(Value::as_list) else {
+                return Err(Failed::system(
+                    "ValueError",
+                    "QueryProperties component is defined but stream_partition does not contain query_properties. \
+                     Please contact Airbyte Support",
+                ));
+            };
+            let joined = list.iter().map(Value::to_str).collect::<Vec<_>>().join(",");
+            dict.insert(key.as_str().into(), joined.into());
+        }
+        Ok(Value::Dict(dict))
+    }
+
+    /// Headers.
+    ///
+    /// # Errors
+    /// What the templates raise.
+    pub fn headers(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
+        Ok(self.headers.eval(scope, &[])?)
+    }
+
+    /// A form, or a body of text.
+    ///
+    /// # Errors
+    /// What the templates raise.
+    pub fn body_data(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
+        let value = self.body_data.eval(scope, FORM_TYPES)?;
+        Ok(if value.truthy() { value } else { Value::Dict(Dict::default()) })
+    }
+
+    /// A JSON body.
+    ///
+    /// # Errors
+    /// What the templates raise.
+    pub fn body_json(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
+        Ok(self.body_json.eval(scope, &[])?)
+    }
+}
+
+/// `dict(exclude_none=True)` of a GraphQL body.
+fn without_none(value: Value) -> Value {
+    match value {
+        Value::Dict(mut dict) => {
+            dict.retain(|_, item| !item.is_none());
+            Value::Dict(dict)
+        }
+        other => other,
+    }
+}

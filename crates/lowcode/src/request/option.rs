@@ -1,0 +1,91 @@
+//! `RequestOption`: one value put into one place of a request (`request_option.py`).
+
+use crate::error::Failed;
+use crate::interpolation::{InterpolatedString, Scope};
+use crate::value::{Dict, Value};
+
+/// Where an option goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Query,
+    Header,
+    BodyData,
+    BodyJson,
+}
+
+impl Place {
+    /// From the word of a manifest.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Place> {
+        Some(match word {
+            "request_parameter" => Place::Query,
+            "header" => Place::Header,
+            "body_data" => Place::BodyData,
+            "body_json" => Place::BodyJson,
+            _ => return None,
+        })
+    }
+}
+
+/// A place, and the name or the path in it.
+#[derive(Clone, Debug)]
+pub struct RequestOption {
+    pub place: Place,
+    path: Vec<InterpolatedString>,
+}
+
+impl RequestOption {
+    /// Reads the component.
+    ///
+    /// # Errors
+    /// ValueError as the CDK raises it: neither or both of `field_name` and `field_path`, a path outside of a JSON body.
+    pub fn build(node: &Value, parameters: &Value) -> Result<RequestOption, Failed> {
+        let error = |message: &str| Failed::system("ValueError", message);
+        let word = node.get("inject_into").and_then(Value::as_str).unwrap_or_default();
+        let place = Place::of(word).ok_or_else(|| error(&format!("'{word}' is not a valid RequestOptionType")))?;
+        let name = node.get("field_name").filter(|it| it.truthy());
+        let steps = node.get("field_path").and_then(Value::as_list).filter(|list| !list.is_empty());
+        let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
+        let path = match (name, steps) {
+            (None, None) => return Err(error("RequestOption requires either a field_name or field_path")),
+            (Some(_), Some(_)) => return Err(error("Only one of field_name or field_path can be provided to RequestOption")),
+            (None, Some(_)) if place != Place::BodyJson => {
+                return Err(error(
+                    "Nested field injection is only supported for body JSON injection. \
+                     Please use a top-level field_name for other injection types.",
+                ));
+            }
+            (Some(name), None) => vec![text(name)],
+            (None, Some(steps)) => steps.iter().map(text).collect(),
+        };
+        Ok(RequestOption { place, path })
+    }
+
+    /// An option by name.
+    #[must_use]
+    pub fn named(place: Place, name: &str, parameters: &Value) -> RequestOption {
+        RequestOption { place, path: vec![InterpolatedString::new(name, parameters)] }
+    }
+
+    /// Puts `value` into `target`. Names are interpolated with the config alone.
+    ///
+    /// # Errors
+    /// What the templates raise; TypeError where a step of the path is no dict.
+    pub fn inject(&self, target: &mut Dict, value: Value, scope: &Scope<'_>) -> Result<(), Failed> {
+        let mut current = target;
+        let Some((last, steps)) = self.path.split_last() else { return Ok(()) };
+        for step in steps {
+            let slot = current.entry(step.eval_str(scope)?.into()).or_insert_with(|| Value::Dict(Dict::default()));
+            let kind = slot.type_name();
+            current = match slot {
+                Value::Dict(dict) => dict,
+                _ => {
+                    let message = format!("'{kind}' object does not support item assignment");
+                    return Err(Failed::system("TypeError", message));
+                }
+            };
+        }
+        current.insert(last.eval_str(scope)?.into(), value);
+        Ok(())
+    }
+}

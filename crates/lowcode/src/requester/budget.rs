@@ -1,0 +1,181 @@
+//! `HTTPAPIBudget`: call rates of the manifest (`streams/call_rate.py`).
+//!
+//! Rates are obeyed by asking the host to wait. What an answer's rate-limit headers say is not taken over: the error
+//! handler's backoff and the host's own limits answer a server that says "enough", and they are stricter.
+
+use crate::context::{Context, Run};
+use crate::datetime::iso::{Span, parse_duration};
+use crate::error::Failed;
+use crate::errors::{EMPTY, scope_of};
+use crate::host::Call;
+use crate::interpolation::InterpolatedString;
+use crate::url::parse_qs;
+use crate::value::{Dict, Value};
+use fancy_regex::Regex;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Days after which the CDK lets a fixed window end, whatever its period is (`create_fixed_window_call_rate_policy`).
+const FIXED_WINDOW: SignedDuration = SignedDuration::from_hours(240);
+
+/// The policies of a manifest; the first that matches a call counts.
+#[derive(Debug, Default)]
+pub(super) struct Budget(Vec<Policy>);
+
+#[derive(Debug)]
+struct Policy {
+    matchers: Vec<Matcher>,
+    /// Calls within a time; none for an unlimited policy.
+    rates: Vec<(usize, SignedDuration)>,
+}
+
+#[derive(Debug)]
+struct Matcher {
+    method: Option<String>,
+    url_base: Option<String>,
+    path: Option<Regex>,
+    params: Vec<(String, String)>,
+    headers: Vec<(String, String)>,
+    weight: usize,
+}
+
+/// The times of the calls of a command, by policy.
+#[derive(Debug, Default)]
+pub struct Rates(Mutex<HashMap<usize, VecDeque<Timestamp>>>);
+
+impl Budget {
+    /// Reads `api_budget` of the manifest.
+    ///
+    /// # Errors
+    /// A duration, a limit or a pattern that is none.
+    pub(super) fn of(ctx: &Context<'_>) -> Result<Budget, Failed> {
+        let policies = ctx.manifest.get("api_budget").and_then(|it| it.get("policies")).and_then(Value::as_list);
+        policies.unwrap_or_default().iter().map(|node| Policy::build(node, ctx)).collect::<Result<_, _>>().map(Budget)
+    }
+
+    /// Waits until the call is within the rate of its policy.
+    ///
+    /// # Errors
+    /// The host does not wait that long, or the call alone is more than the rate.
+    pub(super) async fn acquire(&self, run: &Run<'_>, call: &Call) -> Result<(), Failed> {
+        let Some((index, policy, weight)) =
+            self.0.iter().enumerate().find_map(|(index, policy)| policy.weight(call).map(|weight| (index, policy, weight)))
+        else {
+            return Ok(());
+        };
+        if policy.rates.iter().any(|(limit, _)| weight > *limit) {
+            return Err(Failed::system("ValueError", "Weight can not exceed the call limit"));
+        }
+        if let Some(wait) = run.rates.take(index, policy, weight, run.host.now()) {
+            run.host.pause(wait).await.map_err(super::failure::refused)?;
+        }
+        Ok(())
+    }
+}
+
+impl Policy {
+    fn build(node: &Value, ctx: &Context<'_>) -> Result<Policy, Failed> {
+        let list = |key: &str| node.get(key).and_then(Value::as_list).unwrap_or_default();
+        let rates = match node.get("type").and_then(Value::as_str) {
+            Some("MovingWindowCallRatePolicy") => {
+                list("rates").iter().map(|rate| rate_of(rate, ctx)).collect::<Result<Vec<_>, _>>()?
+            }
+            Some("FixedWindowCallRatePolicy") => vec![(count(node.get("call_limit"), ctx)?, FIXED_WINDOW)],
+            _ => Vec::new(),
+        };
+        let matchers = list("matchers").iter().map(|it| Matcher::build(it, ctx)).collect::<Result<_, _>>()?;
+        Ok(Policy { matchers, rates })
+    }
+
+    /// How much the call counts, where this policy is for it.
+    fn weight(&self, call: &Call) -> Option<usize> {
+        if self.matchers.is_empty() {
+            return Some(1);
+        }
+        self.matchers.iter().find(|it| it.matches(call)).map(|it| it.weight)
+    }
+}
+
+fn rate_of(rate: &Value, ctx: &Context<'_>) -> Result<(usize, SignedDuration), Failed> {
+    let interval = rate.get("interval").map(Value::to_str).unwrap_or_default();
+    let Span::Delta(delta) = parse_duration(&interval)? else {
+        return Err(Failed::system("AttributeError", "'Duration' object has no attribute 'total_seconds'"));
+    };
+    let micros = i64::try_from(delta.micros).unwrap_or(i64::MAX);
+    Ok((count(rate.get("limit"), ctx)?, SignedDuration::from_micros(micros)))
+}
+
+/// A number, or a template of one.
+fn count(value: Option<&Value>, ctx: &Context<'_>) -> Result<usize, Failed> {
+    let text = value.unwrap_or(&Value::None).to_str();
+    let value = InterpolatedString::new(&text, &EMPTY).eval(&scope_of(ctx), &[])?;
+    let count = value.number().filter(|it| it.is_finite() && *it >= 0.0);
+    count
+        .map(|it| it as usize)
+        .ok_or_else(|| Failed::system("ValueError", format!("invalid literal for int() with base 10: {}", value.repr())))
+}
+
+impl Matcher {
+    fn build(node: &Value, ctx: &Context<'_>) -> Result<Matcher, Failed> {
+        let text = |key: &str| node.get(key).filter(|it| it.truthy()).map(Value::to_str);
+        let pairs = |key: &str| {
+            let dict: Option<&Dict> = node.get(key).and_then(Value::as_dict);
+            dict.into_iter().flatten().map(|(key, value)| (key.to_string(), value.to_str())).collect::<Vec<_>>()
+        };
+        let pattern = |it: String| Regex::new(&it).map_err(|error| Failed::system("error", error.to_string()));
+        let weight = match node.get("weight").filter(|it| !it.is_none()) {
+            Some(weight) => count(Some(weight), ctx)?,
+            None => 1,
+        };
+        if weight < 1 {
+            return Err(Failed::system("ValueError", format!("weight must be >= 1, got {weight}")));
+        }
+        Ok(Matcher {
+            method: text("method").map(|it| it.to_uppercase()),
+            url_base: text("url_base").map(|it| it.trim_end_matches('/').to_owned()),
+            path: text("url_path_pattern").map(pattern).transpose()?,
+            params: pairs("params"),
+            headers: pairs("headers"),
+            weight,
+        })
+    }
+
+    fn matches(&self, call: &Call) -> bool {
+        let end = call.url.find(['?', '#']).unwrap_or(call.url.len());
+        let (place, rest) = call.url.split_at_checked(end).unwrap_or((&call.url, ""));
+        let host = place.find("://").map_or(0, |at| at + 3);
+        let slash = place.get(host..).and_then(|it| it.find('/')).map_or(place.len(), |at| host + at);
+        let (base, path) = place.split_at_checked(slash).unwrap_or((place, ""));
+        let query = rest.split('#').next().and_then(|it| it.strip_prefix('?')).unwrap_or_default();
+        let query: Vec<_> = if self.params.is_empty() { Vec::new() } else { parse_qs(query).collect() };
+        let last = |key: &str| query.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &**value);
+        let same = |name: &str, value: &str| call.headers.iter().any(|(key, own)| key.eq_ignore_ascii_case(name) && own == value);
+        self.method.as_ref().is_none_or(|it| *it == call.method)
+            && self.url_base.as_ref().is_none_or(|it| it == base)
+            && self.path.as_ref().is_none_or(|it| it.is_match(path.trim_end_matches('/')).unwrap_or(false))
+            && self.params.iter().all(|(key, value)| last(key) == Some(value.as_str()))
+            && self.headers.iter().all(|(name, value)| same(name, value))
+    }
+}
+
+impl Rates {
+    /// Counts a call; tells how long to wait before it is made.
+    fn take(&self, index: usize, policy: &Policy, weight: usize, now: Timestamp) -> Option<Duration> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = all.entry(index).or_default();
+        let mut start = now;
+        for (limit, interval) in &policy.rates {
+            // The call that must have left the window before this one fits in.
+            if let Some(leaving) = calls.len().checked_sub(limit.saturating_sub(weight) + 1).and_then(|at| calls.get(at)) {
+                start = start.max(leaving.checked_add(*interval).unwrap_or(now));
+            }
+        }
+        if !policy.rates.is_empty() {
+            calls.extend(std::iter::repeat_n(start, weight));
+        }
+        let wait = start.duration_since(now).unsigned_abs();
+        (!wait.is_zero()).then_some(wait)
+    }
+}

@@ -1,0 +1,110 @@
+//! The words of a request that failed, as `HttpClient` makes them.
+
+use super::Requester;
+use super::outgoing::Outgoing;
+use crate::context::Run;
+use crate::error::{Failed, FailureType};
+use crate::errors::{Outcome, Resolution, message};
+use crate::host::{NoReply, NoReplyKind};
+use crate::response::Response;
+use crate::value::Value;
+
+const TRACED: &str = "AirbyteTracedException";
+
+impl Requester {
+    /// The error handler said FAIL.
+    pub(super) fn failed(&self, run: &Run<'_>, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
+        let (method, url) = (&self.method, request.url());
+        let internal = match outcome {
+            Outcome::Reply(response) => {
+                let words = message::error_message(response).map_or_else(|| "None".to_owned(), |it| message::cut(&it));
+                let sent = request.body.as_ref().map_or_else(|| "None".to_owned(), |it| String::from_utf8_lossy(it).into_owned());
+                format!(
+                    "'{method}' request to '{url}' failed with status code '{}' and error message: '{words}'. \
+                     Request (body): '{}'. Response (body): '{}'. Response (headers): '{}'.",
+                    response.status(),
+                    message::cut(&sent),
+                    message::body(response),
+                    response.headers_value().repr()
+                )
+            }
+            Outcome::Exception { class, message } => {
+                format!("'{method}' request to '{url}' failed with exception: '{class}: {message}'")
+            }
+        };
+        let internal = run.secrets.mask(&internal);
+        let words = resolution.message.as_ref().map_or_else(|| internal.clone(), |it| run.secrets.mask(it));
+        let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), TRACED, words);
+        failed.internal = Some(internal);
+        self.with_outcome(run, failed, outcome)
+    }
+
+    /// No try is left, or the host does not wait for another one.
+    pub(super) fn exhausted(&self, run: &Run<'_>, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
+        let kind = match resolution.failure_type {
+            Some(FailureType::SystemError) => "FailureType.system_error",
+            Some(FailureType::ConfigError) => "FailureType.config_error",
+            Some(FailureType::TransientError) => "FailureType.transient_error",
+            None => "None",
+        };
+        let words = resolution.message.clone().unwrap_or_else(|| {
+            let (url, action) = (request.url(), resolution.action.name());
+            format!("Request to {url} failed with failure type {kind}, response action ResponseAction.{action}.")
+        });
+        let words = run.secrets.mask(&words);
+        let limited = matches!(outcome, Outcome::Reply(response) if response.status() == 429);
+        let mut failed = if limited {
+            let mut failed = Failed::new(FailureType::TransientError, TRACED, "API rate limit exceeded.");
+            failed.internal = Some(format!("Rate limit retry budget exhausted. Last exception: {words}"));
+            failed
+        } else {
+            let message = format!("Exhausted available request attempts. Please see logs for more details. Exception: {words}");
+            let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), TRACED, message);
+            failed.internal = Some(format!("Exhausted available request attempts. Exception: {words}"));
+            failed
+        };
+        failed = self.with_outcome(run, failed, outcome);
+        failed
+    }
+
+    /// A control action that the retriever answers.
+    pub(super) fn signal(&self, run: &Run<'_>, class: &'static str, resolution: &Resolution, outcome: Outcome<'_>) -> Failed {
+        let words = resolution.message.clone().unwrap_or_else(|| format!("Stream '{}': {class}", self.name));
+        let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&words));
+        self.with_outcome(run, failed, outcome)
+    }
+
+    /// Keeps the answer beside the words, for whoever classifies the failure.
+    pub(super) fn with_outcome(&self, run: &Run<'_>, mut failed: Failed, outcome: Outcome<'_>) -> Failed {
+        if let Outcome::Reply(response) = outcome {
+            let (body, headers) = shown(response);
+            failed.status = Some(response.status());
+            failed.body = Some(run.secrets.mask(&body));
+            failed.headers = headers;
+        }
+        failed
+    }
+}
+
+/// At most 2,000 bytes of the body, and the headers.
+fn shown(response: &Response) -> (String, Vec<(String, String)>) {
+    let bytes = response.content();
+    let cut = bytes.get(..bytes.len().min(message::SHOWN)).unwrap_or_default();
+    (String::from_utf8_lossy(cut).into_owned(), response.headers().to_vec())
+}
+
+/// The host did not send, and will not.
+pub(super) fn refused(no_reply: NoReply) -> Failed {
+    let kind = match no_reply.kind {
+        NoReplyKind::Network => FailureType::TransientError,
+        NoReplyKind::Refused => FailureType::SystemError,
+    };
+    let mut failed = Failed::new(kind, "Refused", no_reply.message.clone());
+    failed.no_reply = Some(no_reply);
+    failed
+}
+
+/// The exception of requests for a URL without http.
+pub(super) fn no_adapter(url: &str) -> String {
+    format!("No connection adapters were found for {}", Value::str(url).repr())
+}

@@ -1,0 +1,168 @@
+//! `HttpRequester`: a request from the manifest's fields and what paginator and slicer add, sent until it is answered
+//! (`requesters/http_requester.py`, `streams/http/http_client.py`).
+
+mod budget;
+mod failure;
+mod outgoing;
+mod refresh;
+mod retry;
+
+pub use budget::Rates;
+pub(in crate) use retry::transmit;
+
+use super::auth::{At, Authenticator};
+use super::context::{Context, Run};
+use super::error::Failed;
+use super::errors::ErrorHandler;
+use super::errors::backoff::Backoff;
+use super::host::Purpose;
+use super::interpolation::{InterpolatedString, Scope};
+use super::request::inputs::Inputs;
+use super::response::Response;
+use super::slicing::Slice;
+use super::value::Value;
+use super::{errors, url};
+use budget::Budget;
+use futures_util::future::BoxFuture;
+
+/// Why a requester is built, beyond its own fields.
+#[derive(Clone, Debug)]
+pub struct BuildOptions {
+    /// The query parameter that carries the properties of a `QueryProperties` component.
+    pub query_properties_key: Option<String>,
+    /// Answers are kept for the command, as those of parent streams are.
+    pub use_cache: bool,
+    pub purpose: Purpose,
+}
+
+impl Default for BuildOptions {
+    fn default() -> BuildOptions {
+        BuildOptions { query_properties_key: None, use_cache: false, purpose: Purpose::Data }
+    }
+}
+
+/// One request to make.
+#[derive(Clone, Debug, Default)]
+pub struct Ask<'a> {
+    pub slice: Option<&'a Slice>,
+    /// `next_page_token` of templates; None on the first page.
+    pub next_page_token: Option<&'a Value>,
+    /// Takes the place of the requester's path, unless empty.
+    pub path: Option<&'a str>,
+    /// What paginator and slicer add: dicts, a text for a body of text, None for nothing.
+    pub query: Value,
+    pub headers: Value,
+    pub body_data: Value,
+    pub body_json: Value,
+}
+
+/// A requester of the manifest.
+pub struct Requester {
+    name: String,
+    method: String,
+    url: InterpolatedString,
+    url_base: InterpolatedString,
+    path: InterpolatedString,
+    inputs: Inputs,
+    auth: Authenticator,
+    handler: ErrorHandler,
+    backoffs: Vec<Backoff>,
+    budget: Budget,
+    options: BuildOptions,
+}
+
+impl Requester {
+    /// Reads an HttpRequester for the stream `name`.
+    ///
+    /// # Errors
+    /// What the CDK raises when it builds the component.
+    pub fn build(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Requester, Failed> {
+        Requester::build_with(node, name, ctx, BuildOptions::default())
+    }
+
+    /// As [`Requester::build`], with more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn build_with(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
+        let parameters = node.get("$parameters").unwrap_or(&errors::EMPTY);
+        let raw = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
+        let text = |key: &str| InterpolatedString::new(raw(key).unwrap_or_default(), parameters);
+        let url_base = raw("url").or(raw("url_base")).unwrap_or_default();
+        let child = |key: &str| node.get(key).filter(|it| !it.is_none());
+        let auth = match child("authenticator") {
+            Some(auth) => Authenticator::build(auth, At { name, url_base }, ctx)?,
+            None => Authenticator::None,
+        };
+        let handler = match child("error_handler") {
+            Some(handler) => ErrorHandler::build(handler, ctx)?,
+            None => ErrorHandler::plain(),
+        };
+        let mut backoffs = Vec::new();
+        handler.backoffs(&mut backoffs);
+        options.use_cache |= node.get("use_cache").is_some_and(Value::truthy);
+        Ok(Requester {
+            name: name.to_owned(),
+            method: raw("http_method").unwrap_or("GET").to_uppercase(),
+            url: text("url"),
+            url_base: text("url_base"),
+            path: text("path"),
+            inputs: Inputs::build(node, parameters, options.query_properties_key.clone())?,
+            auth,
+            handler,
+            backoffs,
+            budget: Budget::of(ctx)?,
+            options,
+        })
+    }
+
+    /// Whether it authenticates by the config alone, and keeps no token.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        self.auth.is_fixed()
+    }
+
+    /// Sends one request, again where the error handler says so. None where the answer is to be ignored.
+    ///
+    /// # Errors
+    /// What Python would have raised; `no_reply` is set where the host refused.
+    pub async fn send(&self, run: &Run<'_>, ask: &Ask<'_>) -> Result<Option<Response>, Failed> {
+        Ok(self.send_raw(run, ask).await?.filter(Response::ok))
+    }
+
+    /// As [`Requester::send`], but an ignored answer is given as it is.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_raw<'s>(&'s self, run: &'s Run<'_>, ask: &'s Ask<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
+        // Boxed: a session token asks a requester of its own.
+        Box::pin(async move {
+            let mut request = self.outgoing(run, ask).await?;
+            self.deliver(run, &mut request).await
+        })
+    }
+
+    /// `_get_url`: the path joined to the base.
+    fn full_url(&self, scope: &Scope<'_>, path: Option<&str>) -> Result<String, Failed> {
+        let url = self.url.eval_str(scope)?;
+        let base = self.url_base.eval_str(scope)?;
+        let path = match path.filter(|it| !it.is_empty()) {
+            Some(path) => path.to_owned(),
+            None => self.path.eval_str(scope)?.trim_start_matches('/').to_owned(),
+        };
+        match (base.is_empty(), path.is_empty()) {
+            (false, true) => Ok(base),
+            (true, true) => Ok(url),
+            (with_url, false) => {
+                let mut from = if with_url { url } else { base };
+                if !from.ends_with('/') {
+                    from.push('/');
+                }
+                url::urljoin(&from, &path)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

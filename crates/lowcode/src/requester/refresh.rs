@@ -1,0 +1,71 @@
+//! `REFRESH_TOKEN_THEN_RETRY`: another token, once a request (`_handle_error_resolution` of http_client.py).
+
+use super::Requester;
+use super::outgoing::Outgoing;
+use crate::context::Run;
+use crate::error::{Failed, FailureType};
+use crate::errors::{Outcome, Resolution};
+
+impl Requester {
+    /// Fetches another token where the authenticator can. `refreshed` tells whether that was done for this request, and
+    /// with what luck. A refresh that fails for a passing reason is no error: the request is tried again as it is.
+    ///
+    /// # Errors
+    /// The answer came again after a refresh, the endpoint refuses the refresh, or the host does.
+    pub(super) async fn refresh(
+        &self,
+        run: &Run<'_>,
+        request: &Outgoing,
+        outcome: Outcome<'_>,
+        resolution: &Resolution,
+        refreshed: &mut Option<bool>,
+    ) -> Result<(), Failed> {
+        if let Some(done) = *refreshed {
+            let (kind, message) = if done {
+                (FailureType::ConfigError, "Refreshed OAuth access token is rejected by the API.")
+            } else {
+                (FailureType::TransientError, "API rejects the current OAuth access token and the token refresh failed.")
+            };
+            let mut failed = Failed::new(kind, "AirbyteTracedException", message);
+            failed.internal = resolution.message.as_ref().map(|it| format!("Error handler message: '{}'", run.secrets.mask(it)));
+            return Err(self.with_outcome(run, failed, outcome));
+        }
+        let Some(oauth) = self.auth.oauth() else { return Ok(()) };
+        *refreshed = Some(false);
+        match self.refresh_unless_replaced(run, request, oauth).await {
+            Ok(()) => *refreshed = Some(true),
+            Err(failed) if failed.class == "Bound" || failed.class == "Refused" => return Err(failed),
+            Err(failed) if failed.class == "AirbyteTracedException" => {
+                if failed.failure_type == FailureType::ConfigError || failed.no_reply.is_some() {
+                    return Err(failed);
+                }
+            }
+            Err(failed) if failed.status.is_some_and(|status| (400..500).contains(&status) && status != 429) => {
+                let message = "OAuth token refresh request is rejected by the token endpoint.".to_owned();
+                let class = "AirbyteTracedException";
+                return Err(failed.with(|it| {
+                    it.failure_type = FailureType::ConfigError;
+                    it.class = class;
+                    it.message = message;
+                }));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Another stream may have replaced the token since the request was sent.
+    async fn refresh_unless_replaced(
+        &self,
+        run: &Run<'_>,
+        request: &Outgoing,
+        oauth: &crate::auth::oauth::OAuth,
+    ) -> Result<(), Failed> {
+        let current = self.auth.header(run).await?;
+        let current = current.get("Authorization").map(|it| it.to_str());
+        match request.headers.get("Authorization") {
+            Some(sent) if current.as_deref().is_some_and(|it| it != sent) => Ok(()),
+            _ => oauth.refresh(run).await,
+        }
+    }
+}

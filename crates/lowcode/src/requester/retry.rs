@@ -1,0 +1,220 @@
+//! The send loop: three layers of retries around one send, as `_send_with_retry` of http_client.py nests them.
+
+use super::Requester;
+use super::failure::{no_adapter, refused};
+use super::outgoing::Outgoing;
+use crate::context::Run;
+use crate::error::Failed;
+use crate::errors::{Action, Outcome, Resolution, scope_with};
+use crate::host::{NoReply, NoReplyKind, Reply};
+use crate::response::Response;
+use crate::url::Prepared;
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Seconds after which nothing is tried again (`HttpClient._DEFAULT_MAX_TIME`).
+const MAX_TIME: f64 = 600.0;
+/// The longest wait that is asked of a host.
+const LONGEST_PAUSE: f64 = 86_400.0 * 365.0;
+
+/// Which layer waits: `UserDefinedBackoffException`, `RateLimitBackoffException`, `DefaultBackoffException`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Wait {
+    Asked(f64),
+    RateLimited,
+    Default,
+}
+
+/// One layer of the package `backoff`: how often its target was called, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Layer {
+    tries: i64,
+    started: Option<Timestamp>,
+}
+
+impl Layer {
+    /// Counts a call that began at `now`; gives the seconds since the first.
+    fn count(&mut self, now: Timestamp) -> f64 {
+        self.tries += 1;
+        now.duration_since(*self.started.get_or_insert(now)).as_secs_f64()
+    }
+}
+
+/// The three layers. What an outer one catches starts the inner ones anew.
+#[derive(Debug)]
+pub(super) struct Layers {
+    max_tries: i64,
+    asked: Layer,
+    limited: Layer,
+    default: Layer,
+}
+
+impl Layers {
+    pub(super) fn new(max_retries: i64) -> Layers {
+        let fresh = Layer::default();
+        Layers { max_tries: max_retries.max(0).saturating_add(1), asked: fresh, limited: fresh, default: fresh }
+    }
+
+    /// Seconds to wait before the next try, or nothing where no try is left. The failed one began at `now`.
+    pub(super) fn next(&mut self, wait: Wait, now: Timestamp) -> Option<f64> {
+        for layer in [&mut self.asked, &mut self.limited, &mut self.default] {
+            layer.started.get_or_insert(now);
+        }
+        match wait {
+            Wait::Asked(seconds) => {
+                let elapsed = self.asked.count(now);
+                // The CDK waits a second more than was asked for.
+                (self.asked.tries < self.max_tries && elapsed < MAX_TIME).then_some(seconds + 1.0)
+            }
+            Wait::RateLimited => {
+                self.asked = Layer::default();
+                self.limited.count(now);
+                (self.limited.tries < self.max_tries).then(|| doubled(self.limited.tries))
+            }
+            Wait::Default => {
+                self.asked = Layer::default();
+                self.limited = Layer::default();
+                let elapsed = self.default.count(now);
+                let left = MAX_TIME - elapsed;
+                (self.default.tries < self.max_tries && left > 0.0).then(|| doubled(self.default.tries).min(left))
+            }
+        }
+    }
+}
+
+/// 1, 2, 4, 8 ... seconds.
+fn doubled(tries: i64) -> f64 {
+    2_f64.powf((tries - 1) as f64)
+}
+
+impl Requester {
+    /// Sends `request` until it is answered or given up.
+    pub(super) async fn deliver(&self, run: &Run<'_>, request: &mut Outgoing) -> Result<Option<Response>, Failed> {
+        let mut layers = Layers::new(self.handler.max_retries());
+        let mut refreshed = None;
+        let mut attempt = 0_u32;
+        loop {
+            attempt = attempt.saturating_add(1);
+            if attempt > 1 {
+                self.authenticate(run, request).await?;
+            }
+            let began = run.host.now();
+            let sent = self.send_once(run, request).await?;
+            let outcome = sent.outcome();
+            let scope = scope_with(run);
+            let resolution = self.handler.interpret(outcome, &scope)?;
+            let wait = match resolution.action {
+                Action::Success | Action::Ignore => return Ok(sent.into_response()),
+                Action::Fail => return Err(self.failed(run, request, outcome, &resolution)),
+                Action::ResetPagination => {
+                    return Err(self.signal(run, "PaginationResetRequiredException", &resolution, outcome));
+                }
+                Action::ReducePageSize => {
+                    return Err(self.signal(run, "PageSizeReductionRequiredException", &resolution, outcome));
+                }
+                Action::SplitRequestWindow => {
+                    return Err(self.signal(run, "RequestWindowSplitRequiredException", &resolution, outcome));
+                }
+                Action::RefreshTokenThenRetry => {
+                    self.refresh(run, request, outcome, &resolution, &mut refreshed).await?;
+                    self.wait_for(outcome, attempt, run, &resolution)?
+                }
+                Action::Retry | Action::RateLimited => self.wait_for(outcome, attempt, run, &resolution)?,
+            };
+            let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
+            let wait = Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE));
+            if let Err(no_reply) = run.host.pause(wait).await {
+                let mut failed = self.exhausted(run, request, outcome, &resolution);
+                failed.no_reply = Some(no_reply);
+                return Err(failed);
+            }
+        }
+    }
+
+    fn wait_for(&self, outcome: Outcome<'_>, attempt: u32, run: &Run<'_>, resolution: &Resolution) -> Result<Wait, Failed> {
+        let scope = scope_with(run);
+        for backoff in &self.backoffs {
+            if let Some(seconds) = backoff.seconds(outcome, attempt, &scope)?.filter(|it| *it != 0.0) {
+                return Ok(Wait::Asked(seconds));
+            }
+        }
+        Ok(if resolution.action == Action::RateLimited { Wait::RateLimited } else { Wait::Default })
+    }
+
+    /// Sends once, out of the cache where the requester has one.
+    async fn send_once(&self, run: &Run<'_>, request: &Outgoing) -> Result<Sent, Failed> {
+        if let Prepared::NoAdapter(url) = &request.url {
+            return Ok(Sent::Exception { class: "InvalidSchema", message: no_adapter(url) });
+        }
+        let key = (self.options.use_cache && matches!(self.method.as_str(), "GET" | "HEAD")).then(|| cache_key(self, request));
+        if let Some(reply) = key.as_ref().and_then(|key| run.cache.get(key)) {
+            return Ok(Sent::Reply(Response::new(reply, run.bounds)?));
+        }
+        let call = self.call(request);
+        self.budget.acquire(run, &call).await?;
+        match transmit(run, call).await? {
+            Ok(reply) => {
+                if let Some(key) = key.filter(|_| reply.status == 200) {
+                    run.cache.put(key, reply.clone());
+                }
+                Ok(Sent::Reply(Response::new(reply, run.bounds)?))
+            }
+            Err(no_reply) => Ok(Sent::Exception { class: "ConnectionError", message: no_reply.message }),
+        }
+    }
+}
+
+/// Sends one call within the budgets of the command.
+///
+/// # Errors
+/// A budget is used up, or the host refused. The inner error is a network that failed.
+pub(in crate) async fn transmit(
+    run: &Run<'_>,
+    call: crate::host::Call,
+) -> Result<Result<Arc<Reply>, NoReply>, Failed> {
+    run.take_call()?;
+    match run.host.send(call).await {
+        Ok(reply) => {
+            run.take_bytes(reply.body.len())?;
+            Ok(Ok(Arc::new(reply)))
+        }
+        Err(no_reply) if no_reply.kind == NoReplyKind::Refused => Err(refused(no_reply)),
+        Err(no_reply) => Ok(Err(no_reply)),
+    }
+}
+
+/// Method, URL, body and all headers but those that requests_cache leaves out.
+fn cache_key(requester: &Requester, request: &Outgoing) -> String {
+    let mut key = format!("{} {}", requester.method, request.url());
+    for (name, value) in request.headers.as_slice() {
+        if !["authorization", "x-api-key", "access_token", "api_key"].contains(&name.to_ascii_lowercase().as_str()) {
+            key.push_str(&format!("\n{name}: {value}"));
+        }
+    }
+    key.push_str("\n\n");
+    key.push_str(&String::from_utf8_lossy(request.body.as_deref().unwrap_or_default()));
+    key
+}
+
+/// What one send came to.
+enum Sent {
+    Reply(Response),
+    Exception { class: &'static str, message: String },
+}
+
+impl Sent {
+    fn outcome(&self) -> Outcome<'_> {
+        match self {
+            Sent::Reply(response) => Outcome::Reply(response),
+            Sent::Exception { class, message } => Outcome::Exception { class, message },
+        }
+    }
+
+    fn into_response(self) -> Option<Response> {
+        match self {
+            Sent::Reply(response) => Some(response),
+            Sent::Exception { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+use crate::bounds::Bounds;
+use crate::context::Limits;
+use crate::script::{Script, read, stream};
+use crate::value::Value;
+
+fn texts(records: &[Value]) -> Vec<String> {
+    records.iter().map(Value::repr).collect()
+}
+
+fn all(streams: &[String], name: &str, host: &Script) -> (Vec<String>, Result<(), String>) {
+    let (records, result) = read(streams, name, host, &Bounds::default(), Limits::default());
+    (texts(&records), result.map_err(|failed| failed.class.to_owned()))
+}
+
+const PAGES: &str = r#", "paginator": {"type": "DefaultPaginator",
+    "page_token_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "page"},
+    "page_size_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "size"},
+    "pagination_strategy": {"type": "PageIncrement", "page_size": 2, "start_from_page": 1}}"#;
+
+#[test]
+fn goes_on_until_a_page_is_short() {
+    let host = Script::new(&[("page=2", r#"{"r": [{"i": 3}]}"#), ("/a", r#"{"r": [{"i": 1}, {"i": 2}]}"#)]);
+    let (records, result) = all(&[stream("s", "/a", PAGES, "")], "s", &host);
+    assert_eq!((records.len(), result), (3, Ok(())));
+    assert_eq!(host.urls(), ["https://h.example/a?size=2", "https://h.example/a?page=2&size=2"]);
+}
+
+#[test]
+fn the_page_is_counted_before_the_filter() {
+    let filtered = PAGES.to_owned()
+        + r#", "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["r"]},
+             "record_filter": {"type": "RecordFilter", "condition": "{{ record['i'] > 2 }}"}}"#;
+    let host = Script::new(&[("page=2", r#"{"r": [{"i": 3}]}"#), ("/a", r#"{"r": [{"i": 1}, {"i": 2}]}"#)]);
+    assert_eq!(all(&[stream("s", "/a", &filtered, "")], "s", &host), (vec!["{'i': 3}".to_owned()], Ok(())));
+}
+
+#[test]
+fn endless_pages_meet_a_bound() {
+    let cursor = r#", "paginator": {"type": "DefaultPaginator", "page_token_option": {"type": "RequestPath"},
+        "pagination_strategy": {"type": "CursorPagination", "cursor_value": "{{ response.next }}"}}"#;
+    let host = Script::new(&[("/a", r#"{"r": [{"i": 1}], "next": "https://h.example/a?again"}"#)]);
+    let (records, result) = all(&[stream("s", "/a", cursor, "")], "s", &host);
+    assert_eq!((records.len(), result), (20, Err("Bound".to_owned())));
+    let limits = Limits { pages: Some(2), ..Limits::default() };
+    let (records, result) = read(&[stream("s", "/a", cursor, "")], "s", &host, &Bounds::default(), limits);
+    assert!(records.len() == 2 && result.is_ok(), "a limit is no failure");
+}
+
+#[test]
+fn no_page_before_it_is_needed() {
+    let host = Script::new(&[("/a", r#"{"r": [{"i": 1}, {"i": 2}]}"#)]);
+    let streams = [stream("s", "/a", PAGES, "")];
+    let bounds = Bounds { pages: 1, ..Bounds::default() };
+    let (records, result) = read(&streams, "s", &host, &bounds, Limits::default());
+    assert_eq!((records.len(), result.unwrap_err().class, host.urls().len()), (2, "Bound", 1));
+}
+
+#[test]
+fn records_that_are_no_dicts_fail_where_there_is_a_schema() {
+    let host = Script::new(&[("/a", r#"{"r": ["some text"]}"#)]);
+    let schema = r#", "schema_loader": {"type": "InlineSchemaLoader", "schema": {"type": "object"}}"#;
+    assert_eq!(all(&[stream("s", "/a", "", schema)], "s", &host), (vec![], Err("ValueError".to_owned())));
+    assert_eq!(all(&[stream("s", "/a", "", "")], "s", &host), (vec!["'some text'".to_owned()], Ok(())));
+}
+
+#[test]
+fn parents_become_partitions_one_record_ahead() {
+    let parent = stream("p", "/p", PAGES, "");
+    let router = format!(
+        r#", "partition_router": {{"type": "SubstreamPartitionRouter", "parent_stream_configs": [{{"type": "ParentStreamConfig",
+            "stream": {parent}, "parent_key": "i", "partition_field": "pid", "extra_fields": [["n", "x"]]}}]}}"#
+    );
+    let child = stream("c", "/c/{{ stream_partition.pid }}/{{ stream_slice.extra_fields['n.x'] }}", &router, "");
+    let host = Script::new(&[
+        ("page=2", r#"{"r": [{"i": null}]}"#),
+        ("/p", r#"{"r": [{"i": 1, "n": {"x": "a"}}, {"i": 2}]}"#),
+        ("/c/", r#"{"r": [{"k": 1}]}"#),
+    ]);
+    assert_eq!(all(&[parent, child], "c", &host).0.len(), 2);
+    let urls = host.urls();
+    let paths: Vec<&str> = urls.iter().map(|url| url.trim_start_matches("https://h.example")).collect();
+    assert_eq!(paths, ["/p?size=2", "/c/1/a", "/p?page=2&size=2", "/c/2/None"]);
+}
+
+#[test]
+fn partitions_and_intervals_are_multiplied() {
+    let list = |field: &str, values: &str| {
+        format!(
+            r#"{{"type": "ListPartitionRouter", "cursor_field": "{field}", "values": {values}, "request_option":
+               {{"type": "RequestOption", "inject_into": "request_parameter", "field_name": "{field}"}}}}"#
+        )
+    };
+    let routers = format!(r#", "partition_router": [{}, {}]"#, list("a", r#"["1", "2"]"#), list("b", r#""{{ ['x', 'y'] }}""#));
+    let sync = r#", "incremental_sync": {"type": "DatetimeBasedCursor", "cursor_field": "u", "datetime_format": "%Y-%m-%d",
+        "start_datetime": "{{ config['start'] }}", "end_datetime": "2025-06-04", "step": "P2D", "cursor_granularity": "P1D",
+        "start_time_option": {"type": "RequestOption", "inject_into": "request_parameter", "field_name": "from"}}"#;
+    let host = Script::new(&[("/a", r#"{"r": []}"#)]);
+    assert_eq!(all(&[stream("s", "/a", &routers, sync)], "s", &host).1, Ok(()));
+    let urls = host.urls();
+    assert_eq!(urls.len(), 8);
+    assert_eq!(urls[0], "https://h.example/a?b=x&a=1&from=2025-06-01");
+    assert_eq!(urls[1], "https://h.example/a?b=x&a=1&from=2025-06-03");
+    assert_eq!(urls[7], "https://h.example/a?b=y&a=2&from=2025-06-03");
+}
+
+#[test]
+fn a_million_slices_meet_a_bound() {
+    let sync = r#", "incremental_sync": {"type": "DatetimeBasedCursor", "cursor_field": "u", "datetime_format": "%Y-%m-%d",
+        "start_datetime": "0001-01-01", "step": "PT1S", "cursor_granularity": "PT1S"}"#;
+    let host = Script::new(&[("/a", r#"{"r": []}"#)]);
+    assert_eq!(all(&[stream("s", "/a", "", sync)], "s", &host).1, Err("Bound".to_owned()));
+    assert_eq!(host.urls().len(), 20);
+}
+
+#[test]
+fn the_grouping_router_joins_partitions() {
+    let router = r#", "partition_router": {"type": "GroupingPartitionRouter", "group_size": 2, "underlying_partition_router":
+        {"type": "ListPartitionRouter", "cursor_field": "a", "values": ["1", "2", "1", "3"]}}"#;
+    let host = Script::new(&[("/", r#"{"r": []}"#)]);
+    let path = "/{{ stream_partition['a'] | join('-') }}";
+    assert_eq!(all(&[stream("s", path, router, "")], "s", &host).1, Ok(()));
+    assert_eq!(host.urls(), ["https://h.example/1-2", "https://h.example/3"]);
+}

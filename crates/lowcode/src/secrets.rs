@@ -1,0 +1,168 @@
+//! Which texts are secret: the values of the config that the spec marks `airbyte_secret`.
+
+use super::url::{parse_qs, quote_plus, unquote};
+use super::value::Value;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Shorter secrets count only where they are a whole value: `abc` stands in half of all URLs.
+const LONG: usize = 8;
+/// What takes the place of a secret.
+const MASK: &str = "****";
+
+/// The secrets of a config. Never printed.
+#[derive(Clone, Default)]
+pub struct Secrets(Arc<Found>);
+
+#[derive(Default)]
+struct Found {
+    all: BTreeSet<String>,
+    /// The long ones in order, with how they stand in a query.
+    long: Vec<(String, String)>,
+    /// Bytes of the shortest one: what is shorter, also escaped, is none.
+    shortest: usize,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secrets({})", self.0.all.len())
+    }
+}
+
+impl Secrets {
+    /// The secrets of `config` by the spec of `manifest`.
+    #[must_use]
+    pub fn of(manifest: &Value, config: &Value) -> Secrets {
+        let mut secrets = Found::default();
+        if let Some(schema) = manifest.get("spec").and_then(|it| it.get("connection_specification")) {
+            secrets.collect(schema, config);
+        }
+        let long = secrets.all.iter().filter(|it| it.len() >= LONG);
+        secrets.long = long.map(|secret| (secret.clone(), quote_plus(secret))).collect();
+        secrets.shortest = secrets.all.iter().map(String::len).min().unwrap_or(0);
+        Secrets(Arc::new(secrets))
+    }
+
+    /// Whether a secret stands in `url`: anywhere where it is long, else as a whole value or segment.
+    #[must_use]
+    pub fn in_url(&self, url: &str) -> bool {
+        if self.0.all.is_empty() {
+            return false;
+        }
+        let plain = unquote(url);
+        let (path, query) = url.split_once('?').unwrap_or((url, ""));
+        let stands = |(secret, quoted): &(String, String)| {
+            // Where nothing is escaped, what was unescaped is the same text.
+            plain.contains(secret) || ((quoted != secret || matches!(plain, Cow::Owned(_))) && url.contains(quoted))
+        };
+        let whole = |text: &str| text.len() >= self.0.shortest && self.0.all.contains(text);
+        self.0.long.iter().any(stands)
+            || (query.len() >= self.0.shortest && parse_qs(query).any(|(_, value)| whole(&value)))
+            || segments(path).filter(|segment| segment.len() >= self.0.shortest).any(|segment| whole(&unquote(segment)))
+    }
+
+    /// `text` with long secrets masked, as `filter_secrets` of the CDK does it.
+    #[must_use]
+    pub fn mask(&self, text: &str) -> String {
+        let mut out = text.to_owned();
+        for (secret, quoted) in self.0.long.iter().rev() {
+            for form in [secret, quoted] {
+                if out.contains(form) {
+                    out = out.replace(form, MASK);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The parts of a path after the host. Cut at a byte: that is several times quicker than at a character.
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.as_bytes().split(|byte| *byte == b'/').skip(3).filter_map(|part| std::str::from_utf8(part).ok())
+}
+
+impl Found {
+    /// The depth of recursion is that of the manifest's values, which is bounded when they are read.
+    fn collect(&mut self, schema: &Value, config: &Value) {
+        if schema.get("airbyte_secret").is_some_and(Value::truthy) {
+            self.add(config);
+        }
+        if let Some(properties) = schema.get("properties").and_then(Value::as_dict) {
+            for (key, property) in properties {
+                if let Some(value) = config.get(key) {
+                    self.collect(property, value);
+                }
+            }
+        }
+        for word in ["oneOf", "anyOf", "allOf"] {
+            for variant in schema.get(word).and_then(Value::as_list).unwrap_or_default() {
+                self.collect(variant, config);
+            }
+        }
+        if let (Some(items), Some(list)) = (schema.get("items"), config.as_list()) {
+            list.iter().for_each(|item| self.collect(items, item));
+        }
+    }
+
+    fn add(&mut self, value: &Value) {
+        match value {
+            Value::Str(text) if !text.trim().is_empty() => drop(self.all.insert(text.to_string())),
+            Value::Int(_) | Value::Big(_) => drop(self.all.insert(value.to_str())),
+            Value::List(items) => items.iter().for_each(|item| self.add(item)),
+            Value::Dict(dict) => dict.values().for_each(|item| self.add(item)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::json::parse;
+    use proptest::prelude::*;
+
+    fn of(secrets: &[String]) -> Secrets {
+        let text = serde_json::json!({ "secrets": secrets }).to_string();
+        let manifest = r#"{"spec": {"connection_specification": {"properties": {"secrets": {"airbyte_secret": true}}}}}"#;
+        Secrets::of(&parse(manifest, 9).unwrap(), &parse(&text, 9).unwrap())
+    }
+
+    #[test]
+    fn a_secret_is_found_where_it_stands_whole_and_a_long_one_anywhere() {
+        let secrets = of(&["abc".to_string(), "a long/secret".to_string()]);
+        for url in [
+            "https://h/x/abc/y",
+            "https://h/x?y=abc",
+            "https://h/%61bc",
+            "https://h/?y=%61bc&z",
+            "https://h/xa%20long%2Fsecretx",
+            "https://h/?q=xa+long%2Fsecretx",
+            "https://h/xa%20long/secretx",
+        ] {
+            assert!(secrets.in_url(url), "{url}");
+        }
+        for url in
+            ["https://abc/", "https://h/xabcx", "https://h/?y=abcd", "https://h/?abc=y", "https://h/ab", "https://h/a%20long"]
+        {
+            assert!(!secrets.in_url(url), "{url}");
+        }
+    }
+
+    proptest! {
+        /// What is passed over because it is short was none.
+        #[test]
+        fn a_whole_segment_or_value_is_always_found(
+            secret in "[a-cäß%/ ]{1,9}", before in "([a-c]{0,3}/){0,2}", after in "(/[a-c]{0,3}){0,2}", query in any::<bool>(),
+        ) {
+            prop_assume!(!secret.trim().is_empty());
+            let secrets = of(std::slice::from_ref(&secret));
+            let quoted = quote_plus(&secret).replace('+', "%20");
+            let url = match query {
+                true => format!("https://host/{before}?a=b&c={quoted}&d"),
+                false => format!("https://host/{before}{quoted}{after}"),
+            };
+            prop_assert!(secrets.in_url(&url), "{url}");
+        }
+    }
+}

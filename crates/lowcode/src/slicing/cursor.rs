@@ -1,0 +1,144 @@
+//! Cursors: over time, and over a count.
+
+use super::datetime_cursor::{DatetimeCursor, Intervals};
+use crate::error::Failed;
+use crate::extraction::At;
+use crate::interpolation::InterpolatedString;
+use crate::node::{kind, pair, parameters, set_field, text};
+use crate::value::{Dict, Value};
+use std::sync::{Arc, OnceLock};
+
+/// The names of a slice's start and end.
+pub type Boundary = (Arc<str>, Arc<str>);
+
+/// The cursor of a stream.
+#[derive(Debug)]
+pub struct Cursor {
+    /// The name of the record's field.
+    pub field: Arc<str>,
+    node: Value,
+    /// Beside a partition router the cursor is built with the first slice, so that a wrong start date fails then.
+    made: OnceLock<Result<Made, Failed>>,
+}
+
+#[derive(Debug)]
+pub enum Made {
+    Datetime(Box<DatetimeCursor>),
+    /// `IncrementingCountCursor` with its start value.
+    Count(i64),
+}
+
+impl Cursor {
+    /// A cursor that is built now, or (`lazily`) with its first slice.
+    ///
+    /// # Errors
+    /// What the CDK refuses when it builds the cursor.
+    pub fn build(node: &Value, lazily: bool, at: &At<'_>) -> Result<Cursor, Failed> {
+        let name = InterpolatedString::new(text(node, "cursor_field").unwrap_or_default(), parameters(node));
+        let field: Arc<str> = name.eval_str(&at.scope(Vec::new()))?.into();
+        let cursor = Cursor { field, node: node.clone(), made: OnceLock::new() };
+        if !lazily {
+            cursor.made(at)?;
+        }
+        Ok(cursor)
+    }
+
+    /// # Errors
+    /// As [`Cursor::build`].
+    pub fn made(&self, at: &At<'_>) -> Result<&Made, Failed> {
+        let make = || match kind(&self.node) {
+            "DatetimeBasedCursor" => Ok(Made::Datetime(Box::new(DatetimeCursor::build(&self.node, at)?))),
+            "IncrementingCountCursor" => Ok(Made::Count(start_value(&self.node, at)?)),
+            other => Err(Failed::config("UnsupportedComponent", format!("incremental_sync {other} is not supported"))),
+        };
+        self.made.get_or_init(make).as_ref().map_err(Clone::clone)
+    }
+
+    /// The slices of the cursor.
+    ///
+    /// # Errors
+    /// As [`Cursor::build`].
+    pub fn slices(&self, at: &At<'_>) -> Result<CursorSlices, Failed> {
+        Ok(match self.made(at)? {
+            Made::Datetime(cursor) => CursorSlices::Datetime(cursor.intervals(at)?),
+            Made::Count(start) => CursorSlices::Count(Some(*start)),
+        })
+    }
+
+    /// The next slice of `slices`.
+    ///
+    /// # Errors
+    /// As [`Cursor::build`].
+    pub fn next(&self, slices: &mut CursorSlices, at: &At<'_>) -> Result<Option<Dict>, Failed> {
+        match (slices, self.made(at)?) {
+            (CursorSlices::Datetime(intervals), Made::Datetime(cursor)) => intervals.next(cursor),
+            (CursorSlices::Count(start), _) => Ok(start.take().map(|start| {
+                let mut dict = pair("start", Value::Int(start));
+                dict.insert("end".into(), Value::Float(f64::INFINITY));
+                dict
+            })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the record lies in the cursor's interval.
+    ///
+    /// # Errors
+    /// A record that is no dict.
+    pub fn should_be_synced(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+        match self.made(at)? {
+            Made::Datetime(cursor) => cursor.should_be_synced(record, at),
+            Made::Count(start) => {
+                let value = record.get(&self.field).and_then(Value::number);
+                Ok(value.is_none_or(|value| value >= *start as f64))
+            }
+        }
+    }
+}
+
+impl Cursor {
+    /// The cursor value of a record: to compare, and as the cursor writes it.
+    ///
+    /// # Errors
+    /// A record that is no dict.
+    pub fn position(&self, record: &Value, at: &At<'_>) -> Result<Option<(i64, Value)>, Failed> {
+        match self.made(at)? {
+            Made::Datetime(cursor) => Ok(cursor.value_of(record)?.map(|time| (time.epoch_micros(), cursor.text(&time)))),
+            Made::Count(_) => {
+                let value = record.get(&self.field).and_then(Value::number);
+                Ok(value.map(|value| (value as i64, Value::Int(value as i64))))
+            }
+        }
+    }
+
+    /// The names of a slice's start and end, where the cursor makes slices of time.
+    ///
+    /// # Errors
+    /// As [`Cursor::build`].
+    pub fn boundary_fields(&self, at: &At<'_>) -> Result<Option<Boundary>, Failed> {
+        Ok(match self.made(at)? {
+            Made::Datetime(cursor) => Some((cursor.start_field.clone(), cursor.end_field.clone())),
+            Made::Count(_) => None,
+        })
+    }
+}
+
+/// Slices still to come.
+#[derive(Debug)]
+pub enum CursorSlices {
+    Datetime(Intervals),
+    Count(Option<i64>),
+}
+
+fn start_value(node: &Value, at: &At<'_>) -> Result<i64, Failed> {
+    let Some(start) = set_field(node, "start_value") else { return Ok(0) };
+    let value = InterpolatedString::new(&start.to_str(), parameters(node)).eval(&at.scope(Vec::new()), &[])?;
+    let number = match &value {
+        Value::Str(text) => text.trim().parse().ok(),
+        Value::Float(float) => Some(*float as i64),
+        Value::Bool(bool) => Some(i64::from(*bool)),
+        other => other.as_i64(),
+    };
+    let message = || format!("invalid literal for int() with base 10: {}", value.repr());
+    number.ok_or_else(|| Failed::system("ValueError", message()))
+}

@@ -1,0 +1,307 @@
+//! `DatetimeBasedCursor` without an earlier state: an interval cut into slices
+//! (`streams/concurrent/cursor.py`, `create_concurrent_cursor_from_datetime_based_cursor`).
+
+use super::clamping::Clamping;
+use crate::datetime::iso::{Span, parse_duration};
+use crate::datetime::{self, DateTime, Delta};
+use crate::error::Failed;
+use crate::extraction::At;
+use crate::interpolation::{EvalError, InterpolatedString, Scope};
+use crate::node::{field, flag, items, kind, pair, parameters, set_field, text};
+use crate::value::{Dict, Value};
+use std::sync::Arc;
+
+/// A `MinMaxDatetime`, or a plain string in its place.
+#[derive(Debug)]
+pub struct MinMaxDatetime {
+    datetime: InterpolatedString,
+    min: Option<InterpolatedString>,
+    max: Option<InterpolatedString>,
+    format: String,
+}
+
+impl MinMaxDatetime {
+    /// `format` is the cursor's, for one that has none.
+    fn build(node: &Value, of_cursor: &Value, format: &str) -> MinMaxDatetime {
+        if kind(node) != "MinMaxDatetime" {
+            let datetime = InterpolatedString::new(&node.to_str(), parameters(of_cursor));
+            return MinMaxDatetime { datetime, min: None, max: None, format: format.to_owned() };
+        }
+        let template = |key: &str| InterpolatedString::new(text(node, key).unwrap_or_default(), parameters(node));
+        let bound = |key: &str| text(node, key).filter(|it| !it.is_empty()).map(|_| template(key));
+        let own = text(node, "datetime_format").filter(|it| !it.is_empty());
+        MinMaxDatetime {
+            datetime: template("datetime"),
+            min: bound("min_datetime"),
+            max: bound("max_datetime"),
+            format: own.unwrap_or(format).to_owned(),
+        }
+    }
+
+    /// # Errors
+    /// ValueError where a date is not of the format.
+    fn eval(&self, scope: &Scope<'_>) -> Result<DateTime, EvalError> {
+        let mut time = datetime::parse(&self.datetime.eval_str(scope)?, &self.format)?;
+        for (bound, is_min) in [(&self.min, true), (&self.max, false)] {
+            let text = bound.as_ref().map(|it| it.eval_str(scope)).transpose()?.unwrap_or_default();
+            if !text.is_empty() {
+                let bound = datetime::parse(&text, &self.format)?;
+                if (is_min && after(&bound, &time)) || (!is_min && after(&time, &bound)) {
+                    time = bound;
+                }
+            }
+        }
+        Ok(time)
+    }
+}
+
+fn after(a: &DateTime, b: &DateTime) -> bool {
+    a.epoch_micros() > b.epoch_micros()
+}
+
+/// A cursor over time.
+#[derive(Debug)]
+pub struct DatetimeCursor {
+    pub field: Arc<str>,
+    pub start_field: Arc<str>,
+    pub end_field: Arc<str>,
+    start: DateTime,
+    end: Option<MinMaxDatetime>,
+    step: Option<Span>,
+    granularity: Option<Span>,
+    format: String,
+    input_formats: Vec<String>,
+    clamping: Clamping,
+    strict: bool,
+}
+
+fn duration(text: Option<&str>) -> Result<Option<Span>, EvalError> {
+    text.filter(|it| !it.is_empty()).map(parse_duration).transpose()
+}
+
+/// A templated duration; what is empty is none.
+fn template_duration(node: &Value, key: &str, scope: &Scope<'_>) -> Result<Option<Span>, Failed> {
+    let Some(text) = text(node, key).filter(|it| !it.is_empty()) else { return Ok(None) };
+    match InterpolatedString::new(text, parameters(node)).eval(scope, &[])? {
+        Value::Str(text) => Ok(duration(Some(&text))?),
+        other if other.truthy() => Err(Failed::system("TypeError", format!("Expecting a string {}", other.repr()))),
+        _ => Ok(None),
+    }
+}
+
+impl DatetimeCursor {
+    /// # Errors
+    /// What the CDK refuses: a start date of another format, a step without a granularity, a bad duration.
+    pub fn build(node: &Value, at: &At<'_>) -> Result<DatetimeCursor, Failed> {
+        let scope = at.scope(Vec::new());
+        let name = |key: &str, default: &str| {
+            let text = text(node, key).filter(|it| !it.is_empty()).unwrap_or(default);
+            InterpolatedString::new(text, parameters(node)).eval_str(&scope).map(Arc::from)
+        };
+        let format = text(node, "datetime_format").unwrap_or_default().to_owned();
+        let granularity = duration(text(node, "cursor_granularity"))?;
+        template_duration(node, "lookback_window", &scope)?;
+        let end = set_field(node, "end_datetime").filter(|it| it.truthy());
+        let start = MinMaxDatetime::build(field(node, "start_datetime"), node, &format).eval(&scope)?;
+        let steps = text(node, "step").is_some_and(|it| !it.is_empty());
+        if steps != granularity.is_some() {
+            return Err(Failed::system(
+                "ValueError",
+                format!(
+                    "If step is defined, cursor_granularity should be as well and vice-versa. Right now, step is `{}` and \
+                     cursor_granularity is `{}`",
+                    field(node, "step").to_str(),
+                    field(node, "cursor_granularity").to_str()
+                ),
+            ));
+        }
+        let mut input_formats: Vec<String> = items(node, "cursor_datetime_formats").iter().map(Value::to_str).collect();
+        input_formats.push(format.clone());
+        Ok(DatetimeCursor {
+            field: name("cursor_field", "")?,
+            start_field: name("partition_field_start", "start_time")?,
+            end_field: name("partition_field_end", "end_time")?,
+            start,
+            end: end.map(|it| MinMaxDatetime::build(it, node, &format)),
+            step: template_duration(node, "step", &scope)?,
+            clamping: Clamping::build(field(node, "clamping"), granularity, &scope, parameters(node))?,
+            granularity,
+            format,
+            input_formats,
+            strict: flag(node, "is_compare_strictly"),
+        })
+    }
+
+    /// The end of the interval: now, or `end_datetime`.
+    ///
+    /// # Errors
+    /// ValueError where a date is not of the format.
+    fn end(&self, at: &At<'_>) -> Result<DateTime, Failed> {
+        let end = match &self.end {
+            Some(end) => end.eval(&at.scope(Vec::new()))?,
+            None => DateTime::from_jiff(at.host.now()),
+        };
+        Ok(self.clamping.end(end)?)
+    }
+
+    /// The slices, one at a time.
+    ///
+    /// # Errors
+    /// As `DatetimeCursor::end`.
+    pub fn intervals(&self, at: &At<'_>) -> Result<Intervals, Failed> {
+        let upper = self.end(at)?;
+        let lower = self.clamping.clamp(&self.start)?;
+        let (from, to) = (lower.epoch_micros(), upper.epoch_micros());
+        let start = self.start.epoch_micros();
+        let none = start > to || (start == to && self.granularity.is_none()) || from > to || (from == to && self.strict);
+        let whole = !none && self.later(&lower, &upper)?.epoch_micros() >= to;
+        Ok(Intervals { lower, upper, whole, done: none })
+    }
+
+    /// `lower + step`; beyond the year 9999 it is the end (`_evaluate_upper_safely`).
+    fn later(&self, lower: &DateTime, upper: &DateTime) -> Result<DateTime, Failed> {
+        match self.step.map(|step| add(lower, step, 1)) {
+            Some(Ok(time)) => Ok(time),
+            Some(Err(error)) if error.class != "OverflowError" => Err(error.into()),
+            _ => Ok(upper.clone()),
+        }
+    }
+
+    fn less_granularity(&self, time: &DateTime) -> Result<DateTime, Failed> {
+        match self.granularity {
+            Some(span) => Ok(add(time, span, -1)?),
+            None => Ok(time.clone()),
+        }
+    }
+
+    fn slice(&self, start: &DateTime, end: &DateTime) -> Dict {
+        let mut dict = pair(self.start_field.clone(), Value::from(datetime::format(start, &self.format)));
+        dict.insert(self.end_field.clone(), Value::from(datetime::format(end, &self.format)));
+        dict
+    }
+
+    /// The time of a cursor value; nothing where no format fits.
+    ///
+    /// # Errors
+    /// What is no ValueError in Python.
+    pub fn parse(&self, value: &Value) -> Result<Option<DateTime>, Failed> {
+        for format in &self.input_formats {
+            let whole = matches!(format.as_str(), "%s" | "%ms" | "%epoch_microseconds");
+            let text = match value {
+                Value::Float(float) if whole && float.is_finite() => format!("{:.0}", float.trunc()),
+                Value::Bool(bool) if whole || format == "%s_as_float" => u8::from(*bool).to_string(),
+                Value::List(_) | Value::Dict(_) | Value::None if whole || format == "%s_as_float" => {
+                    let message = format!("int() argument must be a string or a real number, not '{}'", value.type_name());
+                    return Err(Failed::system("TypeError", message));
+                }
+                other => other.to_str(),
+            };
+            match datetime::parse(&text, format) {
+                Ok(time) => return Ok(Some(time)),
+                Err(error) if error.class == "ValueError" => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the record lies in the cursor's interval; one without a readable cursor value does.
+    ///
+    /// # Errors
+    /// As `DatetimeCursor::end`; a record that is no dict.
+    pub fn should_be_synced(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+        let Some(time) = self.value_of(record)? else { return Ok(true) };
+        let time = time.epoch_micros();
+        Ok(self.start.epoch_micros() <= time && time <= self.end(at)?.epoch_micros())
+    }
+
+    /// The time in the cursor field of a record.
+    ///
+    /// # Errors
+    /// A record that is no dict.
+    pub fn value_of(&self, record: &Value) -> Result<Option<DateTime>, Failed> {
+        let Value::Dict(dict) = record else {
+            return Err(Failed::system("AttributeError", format!("'{}' object has no attribute 'get'", record.type_name())));
+        };
+        match dict.get(&self.field) {
+            None | Some(Value::None) => Ok(None),
+            Some(value) => self.parse(value),
+        }
+    }
+
+    /// A time in the cursor's own format.
+    #[must_use]
+    pub fn text(&self, time: &DateTime) -> Value {
+        Value::from(datetime::format(time, &self.format))
+    }
+
+    /// Where the interval starts.
+    #[must_use]
+    pub fn start(&self) -> &DateTime {
+        &self.start
+    }
+
+    /// The instant after `time`: by the granularity, else by a millisecond.
+    #[must_use]
+    pub fn increment(&self, time: &DateTime) -> i64 {
+        let span = self.granularity.unwrap_or(Span::Delta(Delta { micros: 1000 }));
+        add(time, span, 1).map_or(i64::MAX, |it| it.epoch_micros())
+    }
+}
+
+/// `time + sign * span`.
+pub(super) fn add(time: &DateTime, span: Span, sign: i128) -> Result<DateTime, EvalError> {
+    match span {
+        Span::Delta(delta) => time.plus(Delta { micros: sign * delta.micros }),
+        Span::Duration(duration) if sign < 0 => duration.negated().add_to(time),
+        Span::Duration(duration) => duration.add_to(time),
+    }
+}
+
+/// The slices of one interval that are still to come.
+#[derive(Debug)]
+pub struct Intervals {
+    lower: DateTime,
+    upper: DateTime,
+    /// The interval is no longer than one step.
+    whole: bool,
+    done: bool,
+}
+
+impl Intervals {
+    /// The next cursor slice. The last one ends at the interval's end, the others one granularity before the next.
+    ///
+    /// # Errors
+    /// A date beyond the year 9999.
+    pub fn next(&mut self, cursor: &DatetimeCursor) -> Result<Option<Dict>, Failed> {
+        if self.done {
+            return Ok(None);
+        }
+        if self.whole {
+            self.done = true;
+            let end = match cursor.granularity {
+                Some(_) => self.upper.clone(),
+                None => cursor.clamping.clamp(&self.upper)?,
+            };
+            return Ok(Some(cursor.slice(&self.lower, &end)));
+        }
+        let later = cursor.later(&self.lower, &self.upper)?;
+        let to = self.upper.epoch_micros();
+        let reached = later.epoch_micros() >= to;
+        let next = if reached { self.upper.clone() } else { cursor.clamping.clamp(&later)? };
+        let reached = reached || next.epoch_micros() == to;
+        let lower = cursor.clamping.clamp(&self.lower)?;
+        if lower.epoch_micros() >= next.epoch_micros() {
+            self.done = true;
+            return Ok(None);
+        }
+        let end = if reached { next.clone() } else { cursor.less_granularity(&next)? };
+        self.lower = next;
+        self.done = reached;
+        Ok(Some(cursor.slice(&lower, &end)))
+    }
+}
+
+#[cfg(test)]
+#[path = "datetime_cursor_tests.rs"]
+mod tests;

@@ -1,0 +1,62 @@
+//! One slice of a stream: what a request is made for.
+
+use crate::error::Failed;
+use crate::value::{Dict, Value};
+
+/// A slice: the partition of a router and the interval of a cursor.
+#[derive(Clone, Debug, Default)]
+pub struct Slice {
+    /// From a partition router, for example `{"id": 3, "parent_slice": {}}`.
+    pub partition: Value,
+    /// From a cursor, for example `{"start_time": ..., "end_time": ...}`.
+    pub cursor_slice: Value,
+    /// Fields of the parent record, reached by `stream_slice.extra_fields`.
+    pub extra_fields: Value,
+    /// Partition and cursor slice in one dict: `stream_slice` of templates.
+    pub value: Value,
+    /// The answer that a lazy parent carries: its record's list stands for the first page.
+    pub child_response: Option<Value>,
+}
+
+impl Slice {
+    /// The slice of a stream without slices.
+    #[must_use]
+    pub fn empty() -> Slice {
+        let none = || Value::Dict(Dict::default());
+        Slice { partition: none(), cursor_slice: none(), extra_fields: none(), value: none(), child_response: None }
+    }
+
+    /// # Errors
+    /// A key stands in both dicts.
+    pub fn new(partition: Dict, cursor_slice: Dict, extra_fields: Dict) -> Result<Slice, Failed> {
+        let mut value = partition.clone();
+        for (key, item) in &cursor_slice {
+            if value.insert(key.clone(), item.clone()).is_some() {
+                return Err(Failed::system("ValueError", "Keys for partition and incremental sync cursor should not overlap"));
+            }
+        }
+        Ok(Slice {
+            partition: Value::Dict(partition),
+            cursor_slice: Value::Dict(cursor_slice),
+            extra_fields: Value::Dict(extra_fields),
+            value: Value::Dict(value),
+            child_response: None,
+        })
+    }
+
+    /// Adds `stream_slice` and its attributes to the variables of a template.
+    pub fn add_to<'a>(&'a self, vars: &mut Vec<(&'a str, &'a Value)>) {
+        // These, and what most callers add.
+        vars.reserve(6);
+        vars.push(("stream_slice", &self.value));
+        vars.push(("stream_slice.partition", &self.partition));
+        vars.push(("stream_slice.cursor_slice", &self.cursor_slice));
+        vars.push(("stream_slice.extra_fields", &self.extra_fields));
+    }
+
+    /// Python's `bool(slice)`.
+    #[must_use]
+    pub fn truthy(&self) -> bool {
+        self.value.truthy() || self.extra_fields.truthy()
+    }
+}

@@ -1,0 +1,114 @@
+//! The `spec` of a manifest: what a user has to configure, and whether a config does.
+
+use super::error::Failed;
+use super::json_schema;
+use super::load::Manifest;
+use super::value::{Dict, Value};
+
+/// Fields of `oauth_connector_input_specification` that the protocol knows; others are dropped.
+const OAUTH_INPUT: [&str; 14] = [
+    "consent_url",
+    "access_token_url",
+    "scope",
+    "access_token_headers",
+    "access_token_params",
+    "extract_output",
+    "state",
+    "client_id_key",
+    "client_secret_key",
+    "scope_key",
+    "state_key",
+    "auth_code_key",
+    "redirect_uri_key",
+    "token_expiry_key",
+];
+
+const OAUTH_CONFIG: [&str; 4] = [
+    "oauth_user_input_from_connector_config_specification",
+    "complete_oauth_output_specification",
+    "complete_oauth_server_input_specification",
+    "complete_oauth_server_output_specification",
+];
+
+/// The content of a SPEC message.
+///
+/// # Errors
+/// The manifest has no `spec`, or one from which the CDK cannot make a message.
+pub fn message(manifest: &Manifest) -> Result<Value, Failed> {
+    let spec = manifest.root.get("spec").filter(|spec| spec.truthy());
+    let Some(spec) = spec else {
+        return Err(Failed::system("FileNotFoundError", "Unable to find spec.yaml or spec.json in the package."));
+    };
+    let mut out = Dict::default();
+    out.insert("connectionSpecification".into(), spec.get("connection_specification").cloned().unwrap_or_default());
+    if let Some(url) = spec.get("documentation_url").filter(|url| url.truthy()) {
+        out.insert("documentationUrl".into(), url.clone());
+    }
+    out.insert("supportsNormalization".into(), Value::Bool(false));
+    out.insert("supportsDBT".into(), Value::Bool(false));
+    if let Some(flow) = spec.get("advanced_auth") {
+        out.insert("advanced_auth".into(), advanced_auth(flow)?);
+    }
+    Ok(Value::Dict(out))
+}
+
+fn advanced_auth(flow: &Value) -> Result<Value, Failed> {
+    if flow.get("auth_flow_type").is_none_or(Value::is_none) {
+        return Err(Failed::system("AttributeError", "'NoneType' object has no attribute 'value'"));
+    }
+    let mut out = Dict::default();
+    keep(flow, &["auth_flow_type", "predicate_key", "predicate_value"], &mut out);
+    if let Some(config) = flow.get("oauth_config_specification").filter(|config| !config.is_none()) {
+        let mut oauth = Dict::default();
+        keep(config, &OAUTH_CONFIG, &mut oauth);
+        if let Some(input) = config.get("oauth_connector_input_specification").filter(|input| !input.is_none()) {
+            let mut kept = Dict::default();
+            keep(input, &OAUTH_INPUT, &mut kept);
+            if let Some(state) = kept.get_mut("state") {
+                let mut bounds = Dict::default();
+                keep(state, &["min", "max"], &mut bounds);
+                *state = Value::Dict(bounds);
+            }
+            oauth.insert("oauth_connector_input_specification".into(), Value::Dict(kept));
+        }
+        out.insert("oauth_config_specification".into(), Value::Dict(oauth));
+    }
+    Ok(Value::Dict(out))
+}
+
+/// Copies the fields that are there and not null.
+fn keep(from: &Value, names: &[&str], to: &mut Dict) {
+    for name in names {
+        if let Some(value) = from.get(name).filter(|value| !value.is_none()) {
+            to.insert((*name).into(), value.clone());
+        }
+    }
+}
+
+/// Holds a config against the spec, as the commands `check`, `discover` and `read` do first.
+///
+/// # Errors
+/// The message of the CDK, for example `Config validation error: 'api_key' is a required property`. A manifest
+/// without `spec` fails as [`message`] does.
+pub fn validate_config(manifest: &Manifest, config: &Value) -> Result<(), Failed> {
+    let Some(spec) = manifest.root.get("spec").filter(|spec| spec.truthy()) else {
+        return message(manifest).map(|_| ());
+    };
+    let schema = spec.get("connection_specification").cloned().unwrap_or_default();
+    // Two keys of the CDK's own acceptance tests are no part of the config.
+    let shorter = config.as_dict().filter(|dict| dict.contains_key("_limit") || dict.contains_key("_page_size")).map(|dict| {
+        let rest = dict.iter().filter(|(key, _)| !matches!(&***key, "_limit" | "_page_size"));
+        Value::Dict(rest.map(|(key, value)| (key.clone(), value.clone())).collect())
+    });
+    match json_schema::best_error(&schema, shorter.as_ref().unwrap_or(config)) {
+        None => Ok(()),
+        Some(error) => {
+            Err(Failed::config("ValidationError", format!("Config validation error: {error}"))
+                .with(|it| it.internal = Some(error)))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;

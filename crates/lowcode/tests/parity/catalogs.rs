@@ -1,0 +1,175 @@
+//! Specs, catalogs and refusals of the corpus, against what the CDK said.
+
+use super::outcome::Outcome;
+use lowcode::bounds::Bounds;
+use lowcode::context::{Context, Run};
+use lowcode::error::Failed;
+use lowcode::host::{Call, Host, NoReply, Reply};
+use lowcode::load::{self, Manifest};
+use lowcode::source::Source;
+use lowcode::value::Value;
+use lowcode::{catalog, spec};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value as Json;
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Duration;
+
+/// Compares all manifests of `data`. The rows are `specs`, `catalogs`, `configs` and `refusals`.
+pub fn run(data: &Path) -> Vec<Outcome> {
+    let mut rows = Rows {
+        specs: Outcome::new("specs"),
+        catalogs: Outcome::new("catalogs"),
+        configs: Outcome::new("configs"),
+        refused: Outcome::new("refusals"),
+    };
+    let mut files: Vec<_> =
+        std::fs::read_dir(data.join("catalogs")).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    for file in files {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().to_string();
+        let expected: Json = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let text = std::fs::read_to_string(data.join("manifests").join(format!("{name}.yaml"))).unwrap();
+        rows.manifest(&name, &text, &expected);
+    }
+    vec![rows.specs, rows.catalogs, rows.configs, rows.refused]
+}
+
+struct Rows {
+    specs: Outcome,
+    catalogs: Outcome,
+    configs: Outcome,
+    refused: Outcome,
+}
+
+impl Rows {
+    fn manifest(&mut self, name: &str, text: &str, expected: &Json) {
+        let bounds = Bounds::default();
+        let loaded = load::load(text, name, &bounds);
+        let refused_by_cdk = expected.get("error").is_some();
+        let manifest = match loaded {
+            Ok(manifest) => manifest,
+            Err(problems) => {
+                let words = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
+                if refused_by_cdk {
+                    self.refused.case(true, String::new);
+                } else {
+                    self.catalogs.case(false, words);
+                }
+                if expected.get("spec").is_some() {
+                    self.specs.case(false, words);
+                }
+                return;
+            }
+        };
+        if let Some(spec) = expected.get("spec") {
+            let ours = spec::message(&manifest).map(|value| serde_json::to_value(&value).unwrap());
+            self.specs.case(ours.as_ref().ok() == Some(spec), || format!("{name}: {}", first_difference(&ours, spec)));
+        }
+        let config: Value = serde_json::from_value(expected.get("config").cloned().unwrap_or_default()).unwrap();
+        if let Some(valid) = expected.get("config_valid").and_then(Json::as_bool)
+            && expected.get("spec").is_some()
+        {
+            let ours = spec::validate_config(&manifest, &config);
+            self.configs.case(ours.is_ok() == valid, || format!("{name}: expected {valid}, got {ours:?}"));
+        }
+        let ours = discover(&manifest, &config, &bounds);
+        if refused_by_cdk {
+            let error = expected.get("error").and_then(Json::as_str).unwrap_or_default();
+            self.refused.case(ours.is_err(), || format!("{name}: not refused; the reference says {error}"));
+        } else if manifest.runnable().is_ok() {
+            // With custom classes the reference had code beside the manifest: not comparable.
+            let mut catalog = expected.get("catalog").cloned().unwrap_or_default();
+            let ours = ours.map(|mut ours| {
+                forget_files(&manifest, &mut ours, &mut catalog);
+                ours
+            });
+            self.catalogs.case(ours.as_ref().ok() == Some(&catalog), || format!("{name}: {}", first_difference(&ours, &catalog)));
+        }
+    }
+}
+
+/// The way of the command: the source is built, each schema is asked for, each stream is described.
+fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json, String> {
+    manifest.runnable().map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let context = Context::new(&manifest.root, config, &Silent, bounds);
+    let run = Run::new(&context);
+    let catalog = async {
+        let source = Source::build_all(&context, &run).await?;
+        let mut streams = Vec::with_capacity(source.streams.len());
+        for stream in &source.streams {
+            let schema = stream.schema.get(&run).await?;
+            let cursor = catalog::cursor_field(&stream.node, &context)?;
+            let described = catalog::describe(&stream.node, Cow::Borrowed(&*schema), cursor)?;
+            streams.push(serde_json::to_value(described).unwrap_or_default());
+        }
+        Ok::<_, Failed>(serde_json::json!({ "streams": streams }))
+    };
+    let catalog = catalog.now_or_never().ok_or("the silent host waits")?;
+    catalog.map_err(|failed| format!("{}: {}", failed.class, failed.message))
+}
+
+/// The reference read schemas from files that stood beside some manifests and are not in the data. The schema of a
+/// stream without a loader is not compared; all else of the stream is.
+fn forget_files(manifest: &Manifest, ours: &mut Json, theirs: &mut Json) {
+    for (index, stream) in manifest.root.get("streams").and_then(Value::as_list).unwrap_or_default().iter().enumerate() {
+        if stream
+            .get("schema_loader")
+            .is_none_or(|loader| loader.get("type").and_then(Value::as_str) == Some("JsonFileSchemaLoader"))
+        {
+            for catalog in [&mut *ours, &mut *theirs] {
+                if let Some(stream) = catalog.pointer_mut(&format!("/streams/{index}")).and_then(Json::as_object_mut) {
+                    stream.remove("json_schema");
+                }
+            }
+        }
+    }
+}
+
+/// Where two values differ first.
+fn first_difference<E: std::fmt::Debug>(ours: &Result<Json, E>, theirs: &Json) -> String {
+    match ours {
+        Err(error) => format!("failed: {error:?}").chars().take(400).collect(),
+        Ok(ours) => difference(ours, theirs, String::new()).unwrap_or_default().chars().take(400).collect(),
+    }
+}
+
+fn difference(ours: &Json, theirs: &Json, path: String) -> Option<String> {
+    match (ours, theirs) {
+        (Json::Object(a), Json::Object(b)) => a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).find_map(|key| {
+            difference(a.get(key).unwrap_or(&Json::Null), b.get(key).unwrap_or(&Json::Null), format!("{path}/{key}"))
+        }),
+        (Json::Array(a), Json::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(index, (a, b))| difference(a, b, format!("{path}/{index}")))
+        }
+        (a, b) => (a != b).then(|| format!("{path}: ours {a}, theirs {b}")),
+    }
+}
+
+/// A host at the frozen time of the corpus that sends nothing.
+struct Silent;
+
+impl Host for Silent {
+    fn send(&self, _: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+        Box::pin(async {
+            Err(NoReply {
+                kind: lowcode::host::NoReplyKind::Network,
+                message: "the sockets are blocked".into(),
+                source: None,
+            })
+        })
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        "2025-06-15T12:34:56Z".parse().unwrap()
+    }
+
+    fn pause(&self, _: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn uuid(&self) -> String {
+        "00000000-0000-4000-8000-000000000000".into()
+    }
+}

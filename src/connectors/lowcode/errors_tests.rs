@@ -1,0 +1,84 @@
+use super::super::spec;
+use super::*;
+
+fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Option<Failure> {
+    let family = crate::connectors::family::find(family).unwrap();
+    let spec = spec::of(family).unwrap();
+    let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
+    let heard = Heard { status, headers: &headers, body: body.as_bytes(), url: "https://api.example/orgs/acme/teams?token=x" };
+    let asked = Asked { title: family.title, resource: "acme", least_privilege: family.least_privilege };
+    classify(Some(&spec.form.errors), &heard, &asked)
+}
+
+#[test]
+fn the_error_shapes_of_the_vendors_become_failures_for_people() {
+    use std::fmt::Write;
+    let mut text = String::new();
+    let sso = ("X-GitHub-SSO", "required; url=https://github.com/orgs/acme/sso?authorization_request=A1");
+    let needs = ("x-accepted-github-permissions", "members=read");
+    type Case<'a> = (&'a str, u16, Vec<(&'a str, &'a str)>, &'a str);
+    let cases: Vec<Case<'_>> = vec![
+        ("github", 401, vec![], r#"{"message":"Bad credentials","documentation_url":"https://docs.github.com/rest"}"#),
+        ("github", 403, vec![sso], r#"{"message":"Resource protected by organization SAML enforcement."}"#),
+        ("github", 403, vec![], r#"{"message":"You have exceeded a secondary rate limit. Please wait a few minutes."}"#),
+        ("github", 403, vec![needs], r#"{"message":"Resource not accessible by personal access token"}"#),
+        (
+            "github",
+            403,
+            vec![("x-accepted-oauth-scopes", "admin:org, read:org"), ("x-oauth-scopes", "")],
+            r#"{"message":"Must have admin rights"}"#,
+        ),
+        ("github", 403, vec![], r#"{"message":"Forbidden"}"#),
+        ("github", 404, vec![], r#"{"message":"Not Found"}"#),
+        ("github", 502, vec![], "<html><body>Unicorn!</body></html>"),
+        ("github", 302, vec![("location", "/login")], ""),
+        ("slack", 200, vec![], r#"{"ok":false,"error":"invalid_auth"}"#),
+        ("slack", 200, vec![], r#"{"ok":false,"error":"missing_scope","needed":"channels:read","provided":"team:read"}"#),
+        ("slack", 200, vec![], r#"{"ok":false,"error":"org_login_required"}"#),
+        ("slack", 200, vec![], r#"{"ok":false,"error":"ratelimited"}"#),
+        ("slack", 200, vec![], r#"{"ok":false,"error":"fatal_error"}"#),
+        ("slack", 500, vec![], r#"{"ok":false,"error":"internal_error"}"#),
+    ];
+    for (family, status, headers, body) in cases {
+        let failure = judge(family, status, &headers, body).unwrap();
+        let wait = failure.retry_after_ms.map(|wait| format!(" after {wait} ms")).unwrap_or_default();
+        writeln!(text, "{family} {status} {body}").unwrap();
+        writeln!(
+            text,
+            "  {}{wait}: {}\n  fix: {}\n  detail: {}",
+            failure.class.word(),
+            failure.title,
+            failure.fix,
+            failure.detail
+        )
+        .unwrap();
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
+    insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {
+        insta::assert_snapshot!("saas_failures", text);
+    });
+}
+
+#[test]
+fn what_is_fine_is_no_failure() {
+    assert_eq!(judge("slack", 200, &[], r#"{"ok":true,"channels":[]}"#), None);
+    assert_eq!(judge("github", 200, &[("x-github-sso", "partial-results")], "[]"), None);
+    assert_eq!(judge("github", 200, &[], r#"{"message":"Bad credentials"}"#), None);
+}
+
+#[test]
+fn every_rule_of_every_family_has_a_class_and_known_parts() {
+    for family in crate::connectors::family::all() {
+        let Some(spec) = spec::of(family) else { continue };
+        for rule in &spec.form.errors.rules {
+            assert!(class(&rule.class).is_some(), "{}: {}", family.id, rule.class);
+            assert_eq!(rule.wait.is_some(), rule.class == "throttled", "{}: {}", family.id, rule.title);
+            let parts = ["resource", "missing", "granted"].map(|name| (name.to_string(), String::new())).into();
+            assert!(
+                crate::connectors::lowcode::address::fill(&format!("{} {}", rule.title, rule.fix), &parts).is_ok(),
+                "{}",
+                rule.title
+            );
+        }
+    }
+}

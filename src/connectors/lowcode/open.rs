@@ -1,0 +1,419 @@
+//! An open resource: identity, privilege, discover, health, tiny sync, all by the interpreter.
+
+use super::binding::Binding;
+use super::errors::{self, Asked, Heard};
+use super::host::{Kept, Manner, Rules, SessionHost, failure_of};
+use super::limits::Windows;
+use super::{identity, privilege};
+use crate::clock::Clock;
+use ::lowcode::bounds::Bounds as Limits;
+use ::lowcode::catalog;
+use ::lowcode::context::{Context, Limits as Stops, Run};
+use ::lowcode::error::{Failed, FailureType};
+use ::lowcode::secrets::Secrets;
+use ::lowcode::source::Source;
+use ::lowcode::spec;
+use ::lowcode::stream::Stream as Reader;
+use ::lowcode::value::Value;
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, Target};
+use crate::credentials::redact;
+use crate::egress::Traffic;
+use crate::model::catalog::{SkippedStream, Stream, SyncMode};
+use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use futures_util::future::BoxFuture;
+use serde_json::Value as Json;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Streams that one tiny sync asks at most.
+const TRIED: usize = 3;
+/// Slices and pages of one stream: a sample needs no more, and short pages are normal.
+const SLICES: usize = 5;
+const PAGES: usize = 12;
+
+/// An open resource.
+struct Resource {
+    binding: Binding,
+    host: SessionHost,
+    bounds: Limits,
+    secrets: Secrets,
+    /// What was built of the manifest, by the names of the streams (none: all): the steps share it, and with it the
+    /// tokens that it got.
+    built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
+}
+
+/// Opens the resource: the probe's answer must name what the resource id names.
+///
+/// # Errors
+/// See `Resource::failure` and [`identity::prove`].
+pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windows: Arc<Windows>) -> Result<Opened, Failure> {
+    let records = usize::try_from(target.policy.safe_mode.max_items).unwrap_or(20);
+    let time = target.policy.safe_mode.step_timeout;
+    let bounds = Limits { records, time, calls: 40, ..Limits::default() };
+    let rules = Rules {
+        manner: Manner::Daemon,
+        origins: binding.origins.clone(),
+        limits: binding.limits.clone(),
+        windows,
+        account: binding.account.clone(),
+        secrets_by_spec: binding.secrets_by_spec,
+        max_bytes: bounds.body_bytes as u64,
+    };
+    let host = SessionHost::new(target.session, clock, rules);
+    let secrets = Secrets::of(&binding.manifest.root, &binding.config);
+    let resource = Resource { binding, host, bounds, secrets, built: Mutex::default() };
+    spec::validate_config(&resource.binding.manifest, &resource.binding.config).map_err(|failed| resource.failure("", failed))?;
+    let (identity, privilege) = resource.met().await?;
+    Ok(Opened { connector: Box::new(resource), identity, privilege })
+}
+
+impl Resource {
+    fn context(&self) -> Context<'_> {
+        let Binding { manifest, config, .. } = &self.binding;
+        Context::of(manifest, config, &self.host, &self.bounds)
+    }
+
+    fn run(&self) -> Run<'_> {
+        let mut run = Run::keeping(&self.context(), self.secrets.clone());
+        run.limits = Stops { slices: Some(SLICES), pages: Some(PAGES), records: None };
+        run
+    }
+
+    /// The streams called `names`.
+    fn named(&self, names: &[String]) -> Result<Arc<Source>, Failure> {
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
+        let built = Source::build_named(&self.context(), names).map_err(|failed| self.failure("", failed))?;
+        let built = built.ok_or_else(|| {
+            let title = format!("the manifest of {} has no stream {}", self.binding.title, names.join(", "));
+            Failure::new(Class::Misconfigured, title, "name a stream of the manifest")
+        })?;
+        Ok(self.keep(names, built))
+    }
+
+    fn known(&self, names: &[String]) -> Option<Arc<Source>> {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.iter().find(|(of, _)| of == names).map(|(_, source)| Arc::clone(source))
+    }
+
+    /// The streams that were built so far.
+    fn built(&self) -> Vec<Arc<Reader>> {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.iter().flat_map(|(_, source)| source.streams.iter().cloned()).collect()
+    }
+
+    fn keep(&self, names: &[String], source: Source) -> Arc<Source> {
+        let source = Arc::new(source);
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).push((names.to_vec(), Arc::clone(&source)));
+        source
+    }
+
+    /// At most `most` records of `stream`, slice after slice.
+    async fn read(&self, run: &Run<'_>, stream: &Reader, most: usize) -> Result<Vec<Value>, Failure> {
+        let failed = |failed| self.failure(&stream.name, failed);
+        let mut found = Vec::new();
+        let mut slices = stream.slices(run).map_err(failed)?;
+        while found.len() < most {
+            let Some(slice) = slices.next().await.map_err(failed)? else { break };
+            let mut records = stream.records(run, slice).await.map_err(failed)?;
+            while found.len() < most {
+                match records.next().await.map_err(failed)? {
+                    Some(record) => found.push(record),
+                    None => break,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The first record of the stream `name`, and the answer that it came in.
+    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<Kept>>), Failure> {
+        let source = self.named(&[name.to_string()])?;
+        let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
+        let found = self.read(&self.run(), stream, 1).await?;
+        let record = found.first().map(json).unwrap_or(Json::Null);
+        Ok((record, self.host.kept(name)))
+    }
+
+    fn empty(&self, name: &str) -> Failure {
+        Failure::new(
+            Class::Misconfigured,
+            format!("the manifest of {} has no stream {name}", self.binding.title),
+            "name a stream of the manifest",
+        )
+    }
+
+    async fn met(&self) -> Result<(Evidence, Privilege), Failure> {
+        let binding = &self.binding;
+        let mut evidence = Evidence::new();
+        let hosts: Vec<&str> = binding.origins.iter().map(String::as_str).collect();
+        evidence.insert("hosts".into(), hosts.join(", ").into());
+        if !binding.auth.is_empty() {
+            evidence.insert("auth".into(), binding.auth.clone().into());
+        }
+        let Some(rule) = &binding.identity else {
+            evidence.extend(self.checked().await?);
+            let note = format!(
+                "matched: host and check; no call proves whose data it is (manifests.sources.{}.identity in the policy names one)",
+                binding.title
+            );
+            evidence.insert("identity".into(), note.into());
+            let reason = "a manifest of one's own does not say how to ask for grants".to_string();
+            return Ok((evidence, Privilege::Unknown { reason }));
+        };
+        let (record, kept) = self.probe(&rule.stream).await?;
+        if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
+            return Err(failure);
+        }
+        evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
+        let privilege = match binding.privilege {
+            Some(rules) => privilege::verdict(rules, grants(rules, kept.as_deref(), &record).as_deref()),
+            None => Privilege::Unknown { reason: "a manifest of one's own does not say how to ask for grants".to_string() },
+        };
+        Ok((evidence, privilege))
+    }
+
+    /// Reads the streams of `check`, one record each.
+    async fn checked(&self) -> Result<Evidence, Failure> {
+        let names = &self.binding.health;
+        let source = match names.is_empty() {
+            true => Arc::new(
+                Source::build_first(&self.context(), &self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?,
+            ),
+            false => self.named(names)?,
+        };
+        let run = self.run();
+        let mut read = Vec::new();
+        let mut records = 0;
+        for stream in source.streams.iter().take(TRIED) {
+            records += self.read(&run, stream, 1).await?.len();
+            if let Some(kept) = self.host.kept(&stream.name) {
+                if let Some(failure) = self.classified(&kept) {
+                    return Err(failure);
+                }
+                read.push(format!("{} ({})", stream.name, kept.status));
+            }
+        }
+        let mut evidence = Evidence::new();
+        evidence.insert("read".into(), read.join(", ").into());
+        evidence.insert("records".into(), records.into());
+        Ok(evidence)
+    }
+
+    /// The failure that a command ended with: egress's own as it was, the vendor's by its error shapes, else
+    /// the interpreter's words.
+    fn failure(&self, stream: &str, failed: Failed) -> Failure {
+        if let Some(failure) = failed.no_reply.as_ref().and_then(failure_of) {
+            return failure;
+        }
+        let kept = self.host.cause(stream, failed.status);
+        if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
+            return failure;
+        }
+        let title = &self.binding.title;
+        let page = kept.as_ref().and_then(|kept| kept.header("content-type")).is_some_and(|kind| kind.starts_with("text/html"));
+        let failure = match (page, failed.failure_type) {
+            (true, _) => Failure::new(
+                Class::WrongService,
+                format!("{title} answered with a page for people"),
+                "see whether a sign-in page, a portal or a proxy stands in between, and that base_url names the API",
+            ),
+            (_, FailureType::ConfigError) => Failure::new(
+                Class::Misconfigured,
+                format!("{title} cannot be read with this config"),
+                "see the detail; a key of the config is missing or has another form",
+            ),
+            (_, FailureType::SystemError | FailureType::TransientError) => Failure::new(
+                Class::Remote,
+                format!("what {title} answered cannot be read"),
+                "see the detail; the API may have changed, or the manifest may be wrong",
+            ),
+        };
+        let words: String = redact::scrub(&failed.message).chars().take(400).collect();
+        let of = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
+        failure.detail(format!("{of}{words}"))
+    }
+
+    /// What an answer means; `None`: it is data.
+    fn classified(&self, kept: &Kept) -> Option<Failure> {
+        let heard = Heard { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
+        let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
+        let failure = errors::classify(*errors, &heard, &Asked { title, resource, least_privilege })?;
+        if failure.class != Class::Throttled {
+            return Some(failure);
+        }
+        // Said in the source's own words: nobody may call this account before the wait is over.
+        let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
+        Some(self.host.later(wait, &failure.detail))
+    }
+
+    async fn streams(&self) -> Result<Arc<Source>, Failure> {
+        let names = &self.binding.streams;
+        if !names.is_empty() {
+            return self.named(names);
+        }
+        if let Some(known) = self.known(names) {
+            return Ok(known);
+        }
+        let built = self.built();
+        let all = Source::build_first(&self.context(), &self.run(), usize::MAX, &built).await;
+        Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
+    }
+
+    async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
+        let source = self.streams().await?;
+        let run = self.run();
+        let mut catalog = Catalog::default();
+        let mut denied = None;
+        for stream in source.streams.iter().filter(|stream| self.is_data(&stream.name)) {
+            if catalog.streams.len() >= bounds.streams {
+                catalog.truncated = true;
+                break;
+            }
+            match self.described(&run, stream, bounds).await {
+                Ok(described) => catalog.streams.push(described),
+                Err(failure) if skippable(&failure) => {
+                    let reason = words(&failure);
+                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), reason));
+                    denied = denied.or(Some(failure));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if let (true, Some(failure)) = (catalog.streams.is_empty(), denied) {
+            return Err(failure);
+        }
+        let mut evidence = Evidence::new();
+        evidence.insert("skipped".into(), catalog.skipped.len().into());
+        Ok(Discovery { catalog: catalog.sorted(), evidence })
+    }
+
+    /// A stream of data and no probe.
+    fn is_data(&self, name: &str) -> bool {
+        let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
+        !self.binding.streams.is_empty() || !probe
+    }
+
+    async fn described(&self, run: &Run<'_>, stream: &Reader, bounds: Bounds) -> Result<Stream, Failure> {
+        let failed = |failed| self.failure(&stream.name, failed);
+        if self.binding.probes {
+            self.read(run, stream, 1).await?;
+        }
+        let schema = stream.schema.get(run).await.map_err(failed)?;
+        let mut json_schema = json(&schema);
+        if let Some(properties) = json_schema.get_mut("properties").and_then(Json::as_object_mut)
+            && properties.len() > bounds.columns
+        {
+            let kept = std::mem::take(properties).into_iter().take(bounds.columns);
+            properties.extend(kept);
+        }
+        let key = catalog::primary_key(Some(&stream.primary_key)).map_err(failed)?;
+        Ok(Stream {
+            name: stream.name.clone(),
+            namespace: None,
+            json_schema,
+            supported_sync_modes: match stream.cursor {
+                Some(_) => vec![SyncMode::FullRefresh, SyncMode::Incremental],
+                None => vec![SyncMode::FullRefresh],
+            },
+            source_defined_primary_key: key.into_iter().map(|field| vec![field]).collect(),
+            row_estimate: None,
+        })
+    }
+
+    async fn sampled(&self, catalog: &Catalog, max_items: usize) -> Result<Sample, Failure> {
+        let source = self.streams().await?;
+        let known = |name: &str| catalog.streams.iter().any(|stream| stream.name == name);
+        let run = self.run();
+        let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), serde_json::Map::new());
+        let mut denied = None;
+        for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
+            if rows >= max_items || read.len() + skipped.len() >= TRIED {
+                break;
+            }
+            match self.read(&run, stream, max_items - rows).await {
+                Ok(found) => {
+                    rows += found.len();
+                    read.insert(stream.name.clone(), found.len().into());
+                }
+                Err(failure) if skippable(&failure) => {
+                    skipped.insert(stream.name.clone(), words(&failure).into());
+                    denied = denied.or(Some(failure));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        if let (true, Some(failure)) = (read.is_empty(), denied) {
+            return Err(failure);
+        }
+        let mut evidence = Evidence::new();
+        evidence.insert("streams".into(), read.into());
+        if !skipped.is_empty() {
+            evidence.insert("skipped".into(), skipped.into());
+        }
+        if rows == 0 {
+            evidence
+                .insert("note".into(), "the source answers empty lists: it has no records, or shows this credential none".into());
+        }
+        Ok(Sample { rows: rows as u64, evidence })
+    }
+
+    /// The order of the family; for a manifest of one's own, what `check` reads comes first.
+    fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
+        let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
+        let mut streams: Vec<&Reader> =
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+        streams.sort_by_key(|stream| wanted.iter().position(|name| *name == stream.name).unwrap_or(usize::MAX));
+        streams
+    }
+}
+
+/// One denied stream does not stop the others.
+fn skippable(failure: &Failure) -> bool {
+    matches!(failure.class, Class::PermissionDenied | Class::NotFound)
+}
+
+fn words(failure: &Failure) -> String {
+    match failure.detail.is_empty() {
+        true => failure.title.clone(),
+        false => format!("{}; {}", failure.title, failure.detail),
+    }
+}
+
+/// The grants as the vendor names them, in a header or in the record.
+fn grants(rules: &super::form::Privilege, kept: Option<&Kept>, record: &Json) -> Option<String> {
+    if !rules.header.is_empty() {
+        return kept?.header(&rules.header).map(str::to_string);
+    }
+    match record.pointer(&rules.field)? {
+        Json::String(text) => Some(text.clone()),
+        Json::Array(items) => {
+            let separator = if rules.separator.is_empty() { "," } else { &rules.separator };
+            Some(items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(separator))
+        }
+        _ => None,
+    }
+}
+
+fn json(value: &Value) -> Json {
+    serde_json::to_value(value).unwrap_or(Json::Null)
+}
+
+impl Connector for Resource {
+    fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
+        Box::pin(self.discovered(bounds))
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
+        Box::pin(self.checked())
+    }
+
+    fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
+        Box::pin(self.sampled(catalog, usize::try_from(max_items).unwrap_or(usize::MAX)))
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.host.traffic()
+    }
+}
