@@ -8,7 +8,7 @@ use crate::intake::{Limits, schema, wire};
 use crate::model::{Intent, Origin, Problem};
 use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, Policy, parse};
-use crate::reconcile::{Handle, look, manifests};
+use crate::reconcile::{Handle, folder_sync, manifests};
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub enum StartError {
 pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
     // The registry waits for the disk; meanwhile the policy and its manifests are read and the schema is compiled.
     let (registry, file) = thread::scope(|scope| {
-        let read = || look::read_policy(&paths.policy).1;
+        let read = || folder_sync::read_policy(&paths.policy).1;
         // Where the system gives no thread, it is done after all.
         let file = thread::Builder::new().spawn_scoped(scope, read);
         let _ = thread::Builder::new().spawn_scoped(scope, schema::prepare);
@@ -63,7 +63,7 @@ type Read = Result<Policy, Vec<Problem>>;
 
 /// The file's policy, or the last accepted one with the file's problems beside it.
 fn start_policy(file: Read, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
-    let known = registry.world().policy;
+    let known = registry.snapshot().policy;
     let text = known.map_or(Ok(None), |(_, seq)| registry.reader().body(seq))?;
     let mut last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
     if let Some(policy) = &mut last {
@@ -85,7 +85,7 @@ pub fn env(handle: &Handle) -> Env {
 
 /// Loads the documents below `folder` into the demo namespace, once. No folder, no demo.
 async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
-    if registry.world().sealed.contains(DEMO) {
+    if registry.snapshot().sealed.contains(DEMO) {
         return Ok(());
     }
     let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };

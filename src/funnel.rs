@@ -1,4 +1,4 @@
-//! The funnel: a fold over the world, never a counter.
+//! The funnel: a fold over the snapshot, never a counter.
 //!
 //! Partitions (held by property tests for arbitrary histories):
 //! - received = rejected + unsupported_type + awaiting_credentials + pending + eligible
@@ -8,7 +8,7 @@
 pub mod summary;
 
 use crate::model::{State, Timestamp};
-use crate::world::{Attempt, Connection, World};
+use crate::snapshot::{Attempt, Connection, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -54,11 +54,11 @@ pub struct Blocker {
 
 /// Folds the connections of `namespace`. `target` is the policy's `slo.coverage`.
 #[must_use]
-pub fn funnel(world: &World, namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
+pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     let mut funnel = empty(namespace, target, as_of);
     let mut latencies = Vec::new();
     let mut blockers: BTreeMap<(State, &str, &str), (u64, &str)> = BTreeMap::new();
-    for (_, connection) in world.of_namespace(namespace) {
+    for (_, connection) in snapshot.of_namespace(namespace) {
         let state = connection.state();
         if state == State::Retired {
             continue;

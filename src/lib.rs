@@ -10,11 +10,11 @@
 //! - [`memory`]: the allocator; what a burst of work leaves behind goes back to the system.
 //! - [`policy`]: the git-reviewed file: text to a policy or to every problem. Pure.
 //! - [`credentials`]: from a locator to a secret, and the secret's way out of every text.
-//! - [`world`]: the fold over the ledger: what is desired, what was observed. Pure.
+//! - [`snapshot`]: the fold over the ledger: what is desired, what was observed. Pure.
 //! - [`gate`]: declared debt and undeclared debt. Pure.
 //! - [`intake`]: files and pushed documents to intents; a watcher that only says "look again".
-//! - [`funnel`]: the numbers and the executive's lines, a fold over the world. Pure.
-//! - [`plan`]: what is due, and why, from world, policy and an instant. Pure.
+//! - [`funnel`]: the numbers and the executive's lines, a fold over the snapshot. Pure.
+//! - [`plan`]: what is due, and why, from snapshot, policy and an instant. Pure.
 //! - [`report`]: values to the text and JSON that people and programs read. Pure.
 //! - [`telemetry`]: logs, through the redactor.
 //! - [`egress`]: the only way out: read-only, no private address, caps, breaker, call log.
@@ -41,7 +41,7 @@
 //!
 //! # Where to begin reading
 //!
-//! `model/mod.rs`, `model/ledger.rs`, `world.rs`, `plan.rs`, `pipeline/mod.rs`, `reconcile/run.rs`; then
+//! `model/mod.rs`, `model/ledger.rs`, `snapshot.rs`, `plan.rs`, `pipeline/mod.rs`, `reconcile/run.rs`; then
 //! `registry/writer.rs` for how facts get to disk, and `connectors/mod.rs` for what a source looks like.
 
 #![deny(unsafe_code)]
@@ -65,5 +65,5 @@ pub mod reconcile;
 pub mod registry;
 pub mod report;
 pub mod server;
+pub mod snapshot;
 pub mod telemetry;
-pub mod world;

@@ -1,4 +1,4 @@
-//! What is due, and why: a pure function of the world, the policy and an instant.
+//! What is due, and why: a pure function of the snapshot, the policy and an instant.
 //!
 //! `aam plan` and the daemon share it. Waits are computed here from rows, so that a restart, a saved
 //! file or a spurious wake can neither shorten nor inflate one.
@@ -6,14 +6,14 @@
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
 use crate::policy::Policy;
-use crate::world::{Attempt, Connection, World};
+use crate::snapshot::{Attempt, Connection, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// One attempt that is due at `due`, or was due since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Item {
+pub struct PlanItem {
     pub connection: ConnectionId,
     pub why: Why,
     pub scope: Scope,
@@ -21,23 +21,23 @@ pub struct Item {
 }
 
 /// The policy, with its per-family digests at hand.
-pub struct Ground {
+pub struct PlanContext {
     pub policy: Arc<Policy>,
     slices: BTreeMap<Arc<str>, Digest>,
 }
 
-impl Ground {
-    /// Computes the digest for each family that `world` mentions.
+impl PlanContext {
+    /// Computes the digest for each family that `snapshot` mentions.
     #[must_use]
-    pub fn of(policy: Arc<Policy>, world: &World) -> Ground {
-        let slices = world.families.iter().map(|family| (Arc::clone(family), policy.slice(family))).collect();
-        Ground { policy, slices }
+    pub fn new(policy: Arc<Policy>, snapshot: &Snapshot) -> PlanContext {
+        let slices = snapshot.families.iter().map(|family| (Arc::clone(family), policy.slice(family))).collect();
+        PlanContext { policy, slices }
     }
 
-    /// Whether the digest of every family of `world` is at hand.
+    /// Whether the digest of every family of `snapshot` is at hand.
     #[must_use]
-    pub fn covers(&self, world: &World) -> bool {
-        self.slices.len() == world.families.len()
+    pub fn covers(&self, snapshot: &Snapshot) -> bool {
+        self.slices.len() == snapshot.families.len()
     }
 
     fn slice(&self, family: &str) -> Digest {
@@ -47,12 +47,12 @@ impl Ground {
 
 /// Everything that is or will be due, earliest first.
 #[must_use]
-pub fn plan(world: &World, ground: &Ground, heals: &BTreeSet<ConnectionId>, now: Timestamp) -> Vec<Item> {
-    let mut items: Vec<Item> = world
+pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<ConnectionId>, now: Timestamp) -> Vec<PlanItem> {
+    let mut items: Vec<PlanItem> = snapshot
         .connections
         .iter()
-        .filter(|(_, known)| !world.sealed.contains(&*known.namespace))
-        .filter_map(|(id, known)| next(*id, known, ground, heals.contains(id), now))
+        .filter(|(_, known)| !snapshot.sealed.contains(&*known.namespace))
+        .filter_map(|(id, known)| next(*id, known, context, heals.contains(id), now))
         .collect();
     items.sort_by_key(|item| (item.due, item.connection));
     items
@@ -60,18 +60,18 @@ pub fn plan(world: &World, ground: &Ground, heals: &BTreeSet<ConnectionId>, now:
 
 /// The item of one connection: what [`plan`] says of it.
 #[must_use]
-pub fn one(world: &World, id: ConnectionId, ground: &Ground, heal: bool, now: Timestamp) -> Option<Item> {
-    let known = world.connections.get(&id).filter(|known| !world.sealed.contains(&*known.namespace))?;
-    next(id, known, ground, heal, now)
+pub fn one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
+    let known = snapshot.connections.get(&id).filter(|known| !snapshot.sealed.contains(&*known.namespace))?;
+    next(id, known, context, heal, now)
 }
 
 /// When `known` is to be looked at next; `None`: only when its document or the policy changes.
 #[must_use]
-pub fn next(id: ConnectionId, known: &Connection, ground: &Ground, heal: bool, now: Timestamp) -> Option<Item> {
+pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
     if known.retired.is_some() || known.origins.is_empty() {
         return None;
     }
-    let full = |why, due| Some(Item { connection: id, why, scope: Scope::Full, due });
+    let full = |why, due| Some(PlanItem { connection: id, why, scope: Scope::Full, due });
     if heal {
         return full(Why::Heal, now);
     }
@@ -81,18 +81,18 @@ pub fn next(id: ConnectionId, known: &Connection, ground: &Ground, heal: bool, n
     if last.facts.generation != known.generation {
         return full(Why::SpecChanged, now);
     }
-    if last.facts.slice != ground.slice(&known.source_type) {
+    if last.facts.slice != context.slice(&known.source_type) {
         return full(Why::PolicyChanged, now);
     }
     match last.facts.class {
-        None => settled(id, known, last, &ground.policy),
+        None => settled(id, known, last, &context.policy),
         Some(class) => {
             let since = known.looked_at().unwrap_or(last.at);
             let wait = match class.retry() {
                 Retry::OnChange => return None,
-                Retry::Recheck => ground.policy.recheck.awaiting_credentials,
+                Retry::Recheck => context.policy.recheck.awaiting_credentials,
                 Retry::After => Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0)).clamp(SHORTEST, LONGEST),
-                Retry::Backoff => backoff(&ground.policy, id, known.failures),
+                Retry::Backoff => backoff(&context.policy, id, known.failures),
             };
             full(Why::Retry, since.plus(wait))
         }
@@ -104,7 +104,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The next re-check of a connection that passed: whichever of drift and health is due first.
-fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &Policy) -> Option<Item> {
+fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &Policy) -> Option<PlanItem> {
     let full_at = known.checked_full.unwrap_or(last.at);
     let looked_at = known.looked_at().unwrap_or(last.at);
     // A tenth of the interval is drawn by id, so that a folder of ten thousand is not re-checked in one second.
@@ -113,9 +113,9 @@ fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &P
     let drift = full_at.plus(spread(policy.recheck.drift));
     let health = looked_at.plus(spread(policy.recheck.health));
     Some(if drift <= health {
-        Item { connection: id, why: Why::Drift, scope: Scope::Full, due: drift }
+        PlanItem { connection: id, why: Why::Drift, scope: Scope::Full, due: drift }
     } else {
-        Item { connection: id, why: Why::Health, scope: Scope::Health, due: health }
+        PlanItem { connection: id, why: Why::Health, scope: Scope::Health, due: health }
     })
 }
 

@@ -49,7 +49,7 @@ impl Fixture {
 
     /// Writes the policy, with a look at the whole folder every `pace`.
     pub fn resync(&self, pace: &str) -> Measured<()> {
-        let digest = Digest::of(TOKEN.as_bytes());
+        let digest = Digest::from_bytes(TOKEN.as_bytes());
         let policy = format!(
             "version: 1\nallowlist: [{}]\nfiles: {{roots: [\"{}\"]}}\nreconcile: {{resync: {pace}, concurrency: 256}}\n\
              recheck: {{health: 24h, drift: 24h, awaiting_credentials: 24h}}\n\

@@ -3,12 +3,12 @@
 use crate::stats::median;
 use crate::table::Table;
 use crate::{Measured, scaled};
+use futures_util::future::BoxFuture;
 use lowcode::bounds::Bounds;
 use lowcode::context::Config;
 use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
 use lowcode::interpolation::{InterpolatedString, Scope};
 use lowcode::value::{Dict, Value};
-use futures_util::future::BoxFuture;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

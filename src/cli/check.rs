@@ -5,7 +5,7 @@ use crate::clock;
 use crate::connectors::family;
 use crate::intake::{Limits, check};
 use crate::policy::effective;
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub struct Options {
 
 /// Exit 0 when all is good, 78 with every problem.
 pub fn run(common: &Common, options: &Options) -> Ended {
-    let (_, policy, _) = look::read_policy(&common.policy);
+    let (_, policy, _) = folder_sync::read_policy(&common.policy);
     let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {

@@ -3,7 +3,7 @@
 use super::{Common, Ended, Fail};
 use crate::connectors::family;
 use crate::gate::{self, APPROVAL, sentinel};
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,7 +71,7 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<sentinel::Finding>) {
 
 /// Families that the policy lists and that no cap bounds.
 fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
-    let Ok(policy) = look::read_policy(&common.policy).1 else {
+    let Ok(policy) = folder_sync::read_policy(&common.policy).1 else {
         return vec![sentinel::Finding {
             file: common.policy.display().to_string(),
             line: 1,

@@ -3,7 +3,7 @@
 use super::{Common, EXIT_NOT_YET, Ended, report};
 use crate::daemon;
 use crate::funnel::funnel;
-use crate::reconcile::{self, Eyes, Until};
+use crate::reconcile::{self, FolderSync, Until};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use std::sync::Arc;
 pub async fn run(common: &Common) -> Ended {
     let handle = daemon::open(&common.paths(), "once", crate::clock::of_process()).await?;
     let env = Arc::new(daemon::env(&handle));
-    let eyes = Eyes::open(&handle, false)?;
-    reconcile::run(Arc::clone(&handle), env, eyes, Until::Settled).await;
+    let folder_sync = FolderSync::open(&handle, false)?;
+    reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Settled).await;
     for problem in handle.problems.load().iter() {
         eprintln!("problem: {problem}");
     }
     let trouble = handle.trouble.load().to_string();
     let policy = handle.policy();
-    let folded = funnel(&handle.registry.world(), &policy.namespace, policy.slo.coverage, handle.clock.now());
+    let folded = funnel(&handle.registry.snapshot(), &policy.namespace, policy.slo.coverage, handle.clock.now());
     handle.registry.close().await;
     report::print(common, &folded);
     if !trouble.is_empty() {

@@ -1,6 +1,6 @@
 //! `aam plan`: what would be done and every call that would be made. Writes nothing, calls nobody.
 //!
-//! The folder is folded over a copy of the registry's world by the same `apply` and planned by the
+//! The folder is folded over a copy of the registry's snapshot by the same `apply` and planned by the
 //! same `plan` that the daemon uses.
 
 use super::report::policy_in_force;
@@ -10,12 +10,12 @@ use crate::connectors::Engines;
 use crate::intake::{Limits, Scanner};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
-use crate::plan::{self, Ground, Item};
+use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::Policy;
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
 use crate::registry::{Reader, RegistryError};
 use crate::report::plan::{Planned, PlannedAttempt, Retirement, text};
-use crate::world::World;
+use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -29,24 +29,24 @@ pub async fn run(common: &Common) -> Ended {
     };
     let policy = match &reader {
         Some(reader) => policy_in_force(common, reader)?,
-        None => look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?,
+        None => folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?,
     };
     let clock = clock::of_process();
     let now = clock.now();
-    let world = match &reader {
-        Some(reader) => reader.world()?,
-        None => World::default(),
+    let snapshot = match &reader {
+        Some(reader) => reader.snapshot()?,
+        None => Snapshot::default(),
     };
-    let mut draft = Draft { world, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
+    let mut draft = Draft { snapshot, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
     draft.fold_folder(common, now);
     let planned = draft.plan(policy, &Engines::all(clock), reader.as_ref(), now);
     common.print(&text(&planned), &planned);
     Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }
 
-/// The world as it would be after the folder was taken in.
+/// The snapshot as it would be after the folder was taken in.
 struct Draft {
-    world: World,
+    snapshot: Snapshot,
     /// Documents that are only in the folder, by their would-be entry.
     documents: BTreeMap<u64, Intent>,
     retire: Vec<ConnectionId>,
@@ -82,7 +82,7 @@ impl Draft {
         // What the registry holds of files that are not there any more would be withdrawn.
         if whole {
             let known: Vec<Origin> =
-                self.world.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
+                self.snapshot.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
             for origin in known.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
                 self.withdraw(origin, &BTreeSet::new(), now);
             }
@@ -90,11 +90,11 @@ impl Draft {
     }
 
     fn accept(&mut self, intent: &Intent, origin: &Origin, now: Timestamp) {
-        if self.world.sealed.contains(&intent.namespace) {
+        if self.snapshot.sealed.contains(&intent.namespace) {
             return;
         }
         let id = intent.connection_id();
-        let known = self.world.connections.get(&id).filter(|known| known.retired.is_none());
+        let known = self.snapshot.connections.get(&id).filter(|known| known.retired.is_none());
         if known
             .is_some_and(|known| known.origins.iter().any(|desire| desire.origin == *origin && desire.spec == intent.digest()))
         {
@@ -105,10 +105,10 @@ impl Draft {
     }
 
     fn withdraw(&mut self, origin: &Origin, keep: &BTreeSet<ConnectionId>, now: Timestamp) {
-        let ids: Vec<ConnectionId> = self.world.desired_by(origin).filter(|id| !keep.contains(id)).collect();
+        let ids: Vec<ConnectionId> = self.snapshot.desired_by(origin).filter(|id| !keep.contains(id)).collect();
         for id in ids {
             self.apply(String::new(), id, Fact::IntentWithdrawn { origin: origin.clone(), reason: String::new() }, now);
-            if self.world.connections.get(&id).is_some_and(|known| known.orphaned()) {
+            if self.snapshot.connections.get(&id).is_some_and(|known| known.orphaned()) {
                 self.apply(String::new(), id, Fact::ConnectionRetired, now);
                 self.retire.push(id);
             }
@@ -116,15 +116,15 @@ impl Draft {
     }
 
     fn apply(&mut self, namespace: String, id: ConnectionId, fact: Fact, now: Timestamp) -> u64 {
-        let seq = self.world.seq + 1;
-        self.world.apply(&Entry { seq, at: now, namespace, connection: Some(id), fact });
+        let seq = self.snapshot.seq + 1;
+        self.snapshot.apply(&Entry { seq, at: now, namespace, connection: Some(id), fact });
         seq
     }
 
     fn plan(self, policy: Policy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
-        let ground = Ground::of(Arc::new(policy), &self.world);
-        let items = plan::plan(&self.world, &ground, &BTreeSet::new(), now);
-        let (due, later): (Vec<Item>, Vec<Item>) = items.into_iter().partition(|item| item.due <= now);
+        let ground = PlanContext::new(Arc::new(policy), &self.snapshot);
+        let items = plan::plan(&self.snapshot, &ground, &BTreeSet::new(), now);
+        let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
         let attempts = due.into_iter().map(|item| self.describe(item, &ground.policy, engines, reader)).collect();
         Planned {
             now: attempts,
@@ -137,7 +137,7 @@ impl Draft {
 
     /// The document in force, from the folder or from the registry.
     fn document(&self, id: ConnectionId, reader: Option<&Reader>) -> Option<Intent> {
-        let seq = self.world.connections.get(&id).map_or(0, |known| known.document);
+        let seq = self.snapshot.connections.get(&id).map_or(0, |known| known.document);
         let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();
         self.documents.get(&seq).cloned().or_else(stored)
     }
@@ -145,12 +145,12 @@ impl Draft {
     fn retirement(&self, id: ConnectionId, reader: Option<&Reader>) -> Retirement {
         Retirement {
             connection: id,
-            source_type: self.world.connections.get(&id).map(|known| known.source_type.to_string()).unwrap_or_default(),
+            source_type: self.snapshot.connections.get(&id).map(|known| known.source_type.to_string()).unwrap_or_default(),
             resource_ids: self.document(id, reader).map(|intent| intent.resource_ids).unwrap_or_default(),
         }
     }
 
-    fn describe(&self, item: Item, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
+    fn describe(&self, item: PlanItem, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
         let Some(intent) = self.document(item.connection, reader) else {
             return PlannedAttempt {
                 item,

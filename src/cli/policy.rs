@@ -4,7 +4,7 @@ use super::{Common, Ended, Fail};
 use crate::model::Intent;
 use crate::policy::Policy;
 use crate::policy::diff::{self, ConnectionLine};
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
 use crate::registry::Reader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,14 +31,14 @@ pub fn run(common: &Common, command: &Command) -> Ended {
 }
 
 fn read(path: &Path) -> Result<Policy, Fail> {
-    look::read_policy(path).1.map_err(|problems| Fail::config(&problems))
+    folder_sync::read_policy(path).1.map_err(|problems| Fail::config(&problems))
 }
 
 /// The connections of the registry; none when there is no registry yet.
 fn connections(common: &Common) -> Vec<ConnectionLine> {
     let Ok(reader) = Reader::open(&common.registry) else { return Vec::new() };
-    let Ok(world) = reader.world() else { return Vec::new() };
-    let line = |(id, known): (&crate::model::ConnectionId, &crate::world::Connection)| {
+    let Ok(snapshot) = reader.snapshot() else { return Vec::new() };
+    let line = |(id, known): (&crate::model::ConnectionId, &crate::snapshot::Connection)| {
         let intent: Intent = serde_json::from_str(&reader.body(known.document).ok()??).ok()?;
         Some(ConnectionLine {
             id: *id,
@@ -51,10 +51,10 @@ fn connections(common: &Common) -> Vec<ConnectionLine> {
             state: known.state(),
         })
     };
-    world
+    snapshot
         .connections
         .iter()
-        .filter(|(_, known)| known.retired.is_none() && !world.sealed.contains(&*known.namespace))
+        .filter(|(_, known)| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
         .filter_map(|(id, known)| line((id, &**known)))
         .collect()
 }

@@ -5,7 +5,7 @@ use crate::clock;
 use crate::funnel::{Funnel, funnel};
 use crate::model::Timestamp;
 use crate::policy::{Policy, parse};
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
 use crate::registry::Reader;
 use std::process::ExitCode;
 
@@ -24,15 +24,15 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let reader = Reader::open(&common.registry)?;
     let policy = policy_in_force(common, &reader)?;
     let namespace = options.namespace.clone().unwrap_or_else(|| policy.namespace.clone());
-    let (world, as_of) = match &options.at {
-        None => (reader.world()?, clock::of_process().now()),
+    let (snapshot, as_of) = match &options.at {
+        None => (reader.snapshot()?, clock::of_process().now()),
         Some(text) => {
             let at = Timestamp::parse(text)
                 .map_err(|error| Fail::new(format!("--at {text}: {error}; write it as 2026-11-08T18:00:00Z")))?;
-            (reader.world_at(at)?, at)
+            (reader.snapshot_at(at)?, at)
         }
     };
-    print(common, &funnel(&world, &namespace, policy.slo.coverage, as_of));
+    print(common, &funnel(&snapshot, &namespace, policy.slo.coverage, as_of));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -43,7 +43,7 @@ pub fn print(common: &Common, funnel: &Funnel) {
 
 /// The file's policy if it is good, else the last accepted one.
 pub fn policy_in_force(common: &Common, reader: &Reader) -> Result<Policy, Fail> {
-    let (_, file, _) = look::read_policy(&common.policy);
+    let (_, file, _) = folder_sync::read_policy(&common.policy);
     match file {
         Ok(policy) => Ok(policy),
         Err(problems) => {

@@ -4,7 +4,7 @@ use super::{Common, Ended, Fail};
 use crate::daemon;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
-use crate::reconcile::{self, Eyes, Handle, Until};
+use crate::reconcile::{self, FolderSync, Handle, Until};
 use crate::server::{self, ServerInfo};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -19,13 +19,13 @@ pub async fn run(common: &Common) -> Ended {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
     let handle = daemon::open(&common.paths(), "serve", crate::clock::of_process()).await?;
     let env = Arc::new(daemon::env(&handle));
-    let eyes = Eyes::open(&handle, true)?;
+    let folder_sync = FolderSync::open(&handle, true)?;
     let info = info(common, &handle, listener.local_addr().map_or(common.port, |address| address.port()));
     greet(common, &handle, &info);
     let stop = tokio::spawn(stop_on_signal(Arc::clone(&handle)));
     let server = tokio::spawn(server::serve(Arc::clone(&handle), listener, info));
     let summary = tokio::spawn(print_when_settled(Arc::clone(&handle)));
-    reconcile::run(Arc::clone(&handle), env, eyes, Until::Stopped).await;
+    reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Stopped).await;
     // The loop also ends when it was never asked to: then the rest must end with it.
     handle.stopping.send_replace(true);
     let _ = server.await;
@@ -140,7 +140,7 @@ async fn print_when_settled(handle: Arc<Handle>) {
 
 fn fold(handle: &Handle, now: Timestamp) -> crate::funnel::Funnel {
     let policy = handle.policy();
-    funnel(&handle.registry.world(), &policy.namespace, policy.slo.coverage, now)
+    funnel(&handle.registry.snapshot(), &policy.namespace, policy.slo.coverage, now)
 }
 
 fn say(handle: &Handle) {

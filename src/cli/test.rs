@@ -9,7 +9,7 @@ use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
 use crate::pipeline::{self, Env, Job};
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
 use crate::report;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Options {
 
 /// Exit 0 when every intent would be ACTIVE, 2 when one would not, 78 when the file is bad.
 pub async fn run(common: &Common, options: &Options) -> Ended {
-    let policy = Arc::new(look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
     let bytes = std::fs::read(&options.file).map_err(|error| Fail::new(format!("{}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
     let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
@@ -50,7 +50,7 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         for report in outcome.steps.iter_mut().filter(|report| report.step == Step::Registry) {
             report.status = StepStatus::Skipped { reason: "a test writes nothing".to_string() };
         }
-        let state = State::of(outcome.class(), false);
+        let state = State::derive(outcome.class(), false);
         passed &= state == State::Active;
         let _ = writeln!(
             text,

@@ -21,7 +21,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
     let mut bytes = [0_u8; 32];
     ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fail::new("the system gives no random bytes"))?;
     let token = format!("aam_{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-    let sha256 = Digest::of(token.as_bytes());
+    let sha256 = Digest::from_bytes(token.as_bytes());
     let entry = format!("{{name: {name}, sha256: \"{sha256}\", scopes: [intents:write, registry:read], namespaces: [autonomy]}}");
     let text =
         format!("{token}\n\nGive it to the caller now: it is shown once. Add to the policy, under api.tokens:\n\n  - {entry}\n");

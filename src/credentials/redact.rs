@@ -98,7 +98,7 @@ impl Store {
             return;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.insert(crate::model::Digest::of(value.as_bytes()).0) {
+        if !known.insert(crate::model::Digest::from_bytes(value.as_bytes()).0) {
             return;
         }
         let mut tiers: Vec<Arc<Tier>> = self.tiers.load().as_ref().clone();

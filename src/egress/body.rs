@@ -64,10 +64,10 @@ pub async fn read(
     deadline: Instant,
 ) -> Result<Bytes, (u64, Trouble)> {
     let mut kept = match gzip {
-        true => Kept::Unpacked(None),
-        false => {
-            Kept::Plain(Vec::with_capacity(usize::try_from(announced.unwrap_or(0).min(most)).map_or(0, |all| all.min(AT_ONCE))))
-        }
+        true => CachedResponse::Unpacked(None),
+        false => CachedResponse::Plain(Vec::with_capacity(
+            usize::try_from(announced.unwrap_or(0).min(most)).map_or(0, |all| all.min(AT_ONCE)),
+        )),
     };
     loop {
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
@@ -89,29 +89,29 @@ pub async fn read(
 /// Room that is made for a body before it came.
 const AT_ONCE: usize = 64 << 10;
 
-enum Kept {
+enum CachedResponse {
     Plain(Vec<u8>),
     /// Empty until something comes: to HEAD, and with 204 and 304, there is nothing to unpack.
     Unpacked(Option<Box<MultiGzDecoder<Bounded>>>),
 }
 
-impl Kept {
+impl CachedResponse {
     fn len(&self) -> u64 {
         match self {
-            Kept::Plain(bytes) => bytes.len() as u64,
-            Kept::Unpacked(packed) => packed.as_ref().map_or(0, |packed| packed.get_ref().bytes.len() as u64),
+            CachedResponse::Plain(bytes) => bytes.len() as u64,
+            CachedResponse::Unpacked(packed) => packed.as_ref().map_or(0, |packed| packed.get_ref().bytes.len() as u64),
         }
     }
 
     fn take(&mut self, piece: &[u8], most: u64) -> Result<(), (u64, Trouble)> {
         let had = self.len();
         match self {
-            Kept::Plain(bytes) if had + piece.len() as u64 > most => Err((bytes.len() as u64, Trouble::TooLong(most))),
-            Kept::Plain(bytes) => {
+            CachedResponse::Plain(bytes) if had + piece.len() as u64 > most => Err((bytes.len() as u64, Trouble::TooLong(most))),
+            CachedResponse::Plain(bytes) => {
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
-            Kept::Unpacked(packed) => {
+            CachedResponse::Unpacked(packed) => {
                 let packed = packed.get_or_insert_with(|| MultiGzDecoder::new(Bounded { most, ..Bounded::default() }).into());
                 packed.write_all(piece).map_err(|error| unpacking(packed.get_ref(), &error))
             }
@@ -120,9 +120,9 @@ impl Kept {
 
     fn end(self) -> Result<Bytes, (u64, Trouble)> {
         match self {
-            Kept::Plain(bytes) => Ok(bytes.into()),
-            Kept::Unpacked(None) => Ok(Bytes::new()),
-            Kept::Unpacked(Some(mut packed)) => match packed.try_finish() {
+            CachedResponse::Plain(bytes) => Ok(bytes.into()),
+            CachedResponse::Unpacked(None) => Ok(Bytes::new()),
+            CachedResponse::Unpacked(Some(mut packed)) => match packed.try_finish() {
                 Ok(()) => Ok(std::mem::take(&mut packed.get_mut().bytes).into()),
                 Err(error) => Err(unpacking(packed.get_ref(), &error)),
             },

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// What a call said about the health of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
+pub enum HealthSignal {
     /// It answered.
     Alive,
     /// It did not answer, or only to say that it is broken.
@@ -85,21 +85,21 @@ impl Breaker {
     }
 
     /// Tells how the call of `pass` ended.
-    pub fn leave(&mut self, pass: Pass, sign: Sign, now: Timestamp, rules: &policy::Breaker) {
+    pub fn leave(&mut self, pass: Pass, sign: HealthSignal, now: Timestamp, rules: &policy::Breaker) {
         if pass.epoch != self.epoch {
             return;
         }
         match (self.state, sign) {
-            (State::Closed { failures }, Sign::Failing) if failures + 1 >= rules.failures.max(1) => {
+            (State::Closed { failures }, HealthSignal::Failing) if failures + 1 >= rules.failures.max(1) => {
                 self.turn(State::Open { since: now })
             }
-            (State::Closed { failures }, Sign::Failing) => self.state = State::Closed { failures: failures + 1 },
-            (State::Closed { .. }, Sign::Alive) => self.state = State::Closed { failures: 0 },
-            (State::HalfOpen { .. }, Sign::Alive) => self.turn(State::Closed { failures: 0 }),
-            (State::HalfOpen { .. }, Sign::Failing) => self.turn(State::Open { since: now }),
+            (State::Closed { failures }, HealthSignal::Failing) => self.state = State::Closed { failures: failures + 1 },
+            (State::Closed { .. }, HealthSignal::Alive) => self.state = State::Closed { failures: 0 },
+            (State::HalfOpen { .. }, HealthSignal::Alive) => self.turn(State::Closed { failures: 0 }),
+            (State::HalfOpen { .. }, HealthSignal::Failing) => self.turn(State::Open { since: now }),
             // The probe was never sent: the next call may be it.
-            (State::HalfOpen { since }, Sign::Unknown) => self.turn(State::Open { since }),
-            (State::Closed { .. }, Sign::Unknown) | (State::Open { .. }, _) => {}
+            (State::HalfOpen { since }, HealthSignal::Unknown) => self.turn(State::Open { since }),
+            (State::Closed { .. }, HealthSignal::Unknown) | (State::Open { .. }, _) => {}
         }
     }
 
@@ -143,9 +143,9 @@ impl Breakers {
     }
 
     /// As [`Breaker::leave`]; `words` say what failed.
-    pub fn leave(&self, key: &str, pass: Pass, sign: Sign, words: &str, now: Timestamp, rules: &policy::Breaker) {
+    pub fn leave(&self, key: &str, pass: Pass, sign: HealthSignal, words: &str, now: Timestamp, rules: &policy::Breaker) {
         self.with(key, |breaker, last| {
-            if sign == Sign::Failing {
+            if sign == HealthSignal::Failing {
                 *last = words.to_string();
             }
             breaker.leave(pass, sign, now, rules);
@@ -163,7 +163,7 @@ mod tests {
     fn fail(breaker: &mut Breaker, times: u32, now: Timestamp) {
         for _ in 0..times {
             let pass = breaker.enter(now, &RULES).unwrap();
-            breaker.leave(pass, Sign::Failing, now, &RULES);
+            breaker.leave(pass, HealthSignal::Failing, now, &RULES);
         }
     }
 
@@ -172,17 +172,17 @@ mod tests {
         let mut breaker = Breaker::default();
         fail(&mut breaker, 2, Timestamp(0));
         let pass = breaker.enter(Timestamp(0), &RULES).unwrap();
-        breaker.leave(pass, Sign::Alive, Timestamp(0), &RULES);
+        breaker.leave(pass, HealthSignal::Alive, Timestamp(0), &RULES);
         fail(&mut breaker, 2, Timestamp(0));
         assert!(breaker.enter(Timestamp(0), &RULES).is_ok(), "an answer in between starts the count anew");
         fail(&mut breaker, 1, Timestamp(1000));
         assert_eq!(breaker.enter(Timestamp(11_000), &RULES), Err(Duration::from_secs(20)));
         let probe = breaker.enter(Timestamp(31_000), &RULES).unwrap();
         assert!(breaker.enter(Timestamp(31_000), &RULES).is_err(), "one probe at a time");
-        breaker.leave(probe, Sign::Failing, Timestamp(32_000), &RULES);
+        breaker.leave(probe, HealthSignal::Failing, Timestamp(32_000), &RULES);
         assert_eq!(breaker.enter(Timestamp(33_000), &RULES), Err(Duration::from_secs(29)));
         let probe = breaker.enter(Timestamp(62_000), &RULES).unwrap();
-        breaker.leave(probe, Sign::Alive, Timestamp(62_000), &RULES);
+        breaker.leave(probe, HealthSignal::Alive, Timestamp(62_000), &RULES);
         fail(&mut breaker, 2, Timestamp(62_000));
         assert!(breaker.enter(Timestamp(62_000), &RULES).is_ok(), "closed again, with no failure remembered");
     }
@@ -192,11 +192,11 @@ mod tests {
         let mut breaker = Breaker::default();
         let late = breaker.enter(Timestamp(0), &RULES).unwrap();
         fail(&mut breaker, 3, Timestamp(0));
-        breaker.leave(late, Sign::Alive, Timestamp(1), &RULES);
+        breaker.leave(late, HealthSignal::Alive, Timestamp(1), &RULES);
         assert!(breaker.enter(Timestamp(2), &RULES).is_err());
         let probe = breaker.enter(Timestamp(30_000), &RULES).unwrap();
-        breaker.leave(late, Sign::Failing, Timestamp(30_001), &RULES);
-        breaker.leave(probe, Sign::Alive, Timestamp(30_002), &RULES);
+        breaker.leave(late, HealthSignal::Failing, Timestamp(30_001), &RULES);
+        breaker.leave(probe, HealthSignal::Alive, Timestamp(30_002), &RULES);
         assert!(breaker.enter(Timestamp(30_003), &RULES).is_ok());
     }
 
@@ -205,7 +205,7 @@ mod tests {
         let mut breaker = Breaker::default();
         fail(&mut breaker, 3, Timestamp(0));
         let probe = breaker.enter(Timestamp(30_000), &RULES).unwrap();
-        breaker.leave(probe, Sign::Unknown, Timestamp(30_000), &RULES);
+        breaker.leave(probe, HealthSignal::Unknown, Timestamp(30_000), &RULES);
         assert!(breaker.enter(Timestamp(30_001), &RULES).is_ok());
     }
 
@@ -239,11 +239,11 @@ mod tests {
                     }
                 } else if !out.is_empty() {
                     let pass = out.swap_remove(which.index(out.len()));
-                    let sign = [Sign::Alive, Sign::Failing, Sign::Unknown][usize::from(what)];
+                    let sign = [HealthSignal::Alive, HealthSignal::Failing, HealthSignal::Unknown][usize::from(what)];
                     breaker.leave(pass, sign, now, &RULES);
                     let closed = |state| matches!(state, State::Closed { .. });
                     if closed(breaker.state) && !closed(before) {
-                        let proven = matches!(before, State::HalfOpen { .. }) && sign == Sign::Alive;
+                        let proven = matches!(before, State::HalfOpen { .. }) && sign == HealthSignal::Alive;
                         prop_assert!(proven, "closed without a probe");
                     }
                 }

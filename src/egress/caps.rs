@@ -1,7 +1,7 @@
 //! Call budgets per family and vendor account: at the same time, a second, a day, and "not now".
 
 use super::bucket::Bucket;
-use super::{Caller, DayBudget, Fund, locked};
+use super::{BudgetReservation, Caller, DayBudget, locked};
 use crate::model::{Class, Failure, Timestamp};
 use crate::policy::Cap;
 use std::collections::HashMap;
@@ -97,16 +97,16 @@ const AHEAD: u64 = 50;
 
 impl Accounts {
     /// See [`super::Egress::lacking`]. Somebody who is taking calls right now needs no help.
-    pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<Fund> {
+    pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<BudgetReservation> {
         let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
         let _taking = account.taking.try_lock().ok()?;
         let block = locked(&account.block);
         let lacks = block.left == 0 || block.day != day || limit < block.limit;
-        lacks.then(|| Fund { account: key(caller), day, wanted: block_size(limit), limit })
+        lacks.then(|| BudgetReservation { account: key(caller), day, wanted: block_size(limit), limit })
     }
 
     /// See [`super::Egress::funded`].
-    pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
+    pub fn funded(&self, caller: &Caller, fund: &BudgetReservation, granted: u64) {
         locked(&self.account(caller).block).add(fund.day, fund.limit, granted);
     }
 

@@ -54,10 +54,10 @@ pub type Client = legacy::Client<Dialler, Full<Bytes>>;
 
 /// The clients in use, the newest last.
 #[derive(Default)]
-pub struct Clients(Mutex<Kept>);
+pub struct Clients(Mutex<CachedResponse>);
 
 #[derive(Default)]
-struct Kept {
+struct CachedResponse {
     clients: Vec<(Ground, Client)>,
     /// Of the newest policy, for the clients of all threads: reading the authorities takes longer than many a call.
     tls: Option<(Authorities, Arc<ClientConfig>)>,
@@ -96,7 +96,7 @@ impl Clients {
     }
 }
 
-impl Kept {
+impl CachedResponse {
     fn trust(&mut self, authorities: &Authorities) -> Result<Arc<ClientConfig>, Failure> {
         match &self.tls {
             Some((known, trust)) if known == authorities => Ok(Arc::clone(trust)),

@@ -1,9 +1,9 @@
 //! What stands before every call: "later", the breaker, a slot, the rate and the day.
 
-use super::breaker::{Pass, Sign};
+use super::breaker::{HealthSignal, Pass};
 use super::{Egress, Session};
 use crate::model::{Class, Failure};
-use crate::policy::{Policy, duration_words};
+use crate::policy::{Policy, duration_text};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// Tells the breaker how the call ended.
-    pub fn leave(&mut self, sign: Sign, words: &str) {
+    pub fn leave(&mut self, sign: HealthSignal, words: &str) {
         if !std::mem::replace(&mut self.left, true) {
             let now = self.egress.clock.now();
             self.egress.breakers.leave(&self.key, self.pass, sign, words, now, &self.policy.breaker);
@@ -30,7 +30,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.leave(Sign::Unknown, "");
+        self.leave(HealthSignal::Unknown, "");
     }
 }
 
@@ -81,7 +81,7 @@ fn left_alone(host: &str, rest: Duration, words: &str) -> Failure {
     let seconds = Duration::from_secs(rest.as_secs() + u64::from(rest.subsec_nanos() > 0));
     let fix = format!(
         "mend the cause below; AAM sends one probe in {} and goes on by itself if it passes",
-        duration_words::word(&seconds)
+        duration_text::format(&seconds)
     );
     Failure::new(Class::BreakerOpen, title, fix).detail(words).after(rest)
 }

@@ -56,7 +56,7 @@ pub trait DayBudget: Send + Sync {
 
 /// Calls of a day that are wanted at once, before the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fund {
+pub struct BudgetReservation {
     /// The key of the account's budget.
     pub account: String,
     pub day: i64,
@@ -121,7 +121,7 @@ impl Answer {
 /// The concurrency slot is held until this is dropped.
 pub struct Admitted {
     pub address: SocketAddr,
-    /// Kept for its `Drop`.
+    /// CachedResponse for its `Drop`.
     pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
     /// Gives the breaker's probe back if the call was never settled.
     _ticket: Option<gate::Ticket>,
@@ -171,12 +171,12 @@ impl Egress {
     /// What must be written down before `caller` can make a call today; `None`: enough is. Who writes the
     /// beginning of an attempt down can write this in the same moment.
     #[must_use]
-    pub fn lacking(&self, caller: &Caller) -> Option<Fund> {
+    pub fn lacking(&self, caller: &Caller) -> Option<BudgetReservation> {
         self.accounts.lacking(caller, self.clock.now())
     }
 
     /// Calls of `fund` that were written down.
-    pub fn funded(&self, caller: &Caller, fund: &Fund, granted: u64) {
+    pub fn funded(&self, caller: &Caller, fund: &BudgetReservation, granted: u64) {
         self.accounts.funded(caller, fund, granted);
     }
 
@@ -229,7 +229,7 @@ impl Session {
             }
             Err(_) => {
                 let failure = transport::Cause::NoSuchName.failure(host, "the resolver did not answer in time");
-                ticket.leave(breaker::Sign::Failing, &failure.title);
+                ticket.leave(breaker::HealthSignal::Failing, &failure.title);
                 return Err(failure);
             }
         };
@@ -252,7 +252,7 @@ impl Session {
             self.egress.breakers.leave(&key, pass, sign(failure), words, now, &self.caller.policy.breaker);
         }
         self.counters.bytes(bytes);
-        let error = failure.map(|failure| failure.class.word()).unwrap_or_default();
+        let error = failure.map(|failure| failure.class.as_str()).unwrap_or_default();
         log::write(&self.caller, &log::Line { method: wire, host, path: "", status: 0, bytes, took, error });
     }
 
@@ -288,13 +288,13 @@ impl Session {
 }
 
 /// What a failure says about the health of the host.
-fn sign(failure: Option<&Failure>) -> breaker::Sign {
+fn sign(failure: Option<&Failure>) -> breaker::HealthSignal {
     match failure.map(|failure| failure.class) {
-        Some(Class::Network | Class::Remote) => breaker::Sign::Failing,
+        Some(Class::Network | Class::Remote) => breaker::HealthSignal::Failing,
         Some(Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::Bug) => {
-            breaker::Sign::Unknown
+            breaker::HealthSignal::Unknown
         }
-        _ => breaker::Sign::Alive,
+        _ => breaker::HealthSignal::Alive,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One HTTP request from the guard to the answer: every try is admitted, charged, sent and logged anew.
 
 use super::body::{self, Trouble};
-use super::breaker::Sign;
+use super::breaker::HealthSignal;
 use super::client::connect_timeout;
 use super::gate::Ticket;
 use super::post::{self, Post};
@@ -238,7 +238,7 @@ impl<'a> Flight<'a> {
         }
     }
 
-    fn end(&mut self, sign: Sign, words: &str, status: u16, bytes: u64, error: &str) {
+    fn end(&mut self, sign: HealthSignal, words: &str, status: u16, bytes: u64, error: &str) {
         self.over = true;
         self.ticket.leave(sign, words);
         self.session.counters.bytes(bytes);
@@ -251,11 +251,11 @@ impl<'a> Flight<'a> {
         let cause = transport::diagnose(error, connect_timeout(safe_mode), self.whole);
         let failure = cause.failure(&self.at(), &transport::words(error));
         let sign = match cause {
-            Cause::Guard(_) => Sign::Unknown,
-            Cause::NotHttp => Sign::Alive,
-            _ => Sign::Failing,
+            Cause::Guard(_) => HealthSignal::Unknown,
+            Cause::NotHttp => HealthSignal::Alive,
+            _ => HealthSignal::Failing,
         };
-        self.end(sign, &failure.title, 0, 0, failure.class.word());
+        self.end(sign, &failure.title, 0, 0, failure.class.as_str());
         if cause.passes_by_itself() { Tried::Again(Err(failure)) } else { Tried::Sent(Err(failure)) }
     }
 
@@ -279,18 +279,18 @@ impl<'a> Flight<'a> {
         if let Some(wait) = retry::throttled(status, &headers, now) {
             let body = read(body::WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
             let words = format!("{status} from {}: {}", self.at(), body::excerpt(&body));
-            self.end(Sign::Unknown, &words, status, body.len() as u64, Class::Throttled.word());
+            self.end(HealthSignal::Unknown, &words, status, body.len() as u64, Class::Throttled.as_str());
             return Tried::Sent(Err(self.session.account.park(&self.session.caller, wait, now, words.trim_end_matches(": "))));
         }
         let (sign, words) = match status {
-            500.. => (Sign::Failing, format!("{} answered {status}", self.at())),
-            _ => (Sign::Alive, String::new()),
+            500.. => (HealthSignal::Failing, format!("{} answered {status}", self.at())),
+            _ => (HealthSignal::Alive, String::new()),
         };
         match read(max_bytes).await {
             Err((bytes, trouble)) => {
                 let failure = trouble.failure(&self.at(), bytes, self.whole);
-                let sign = if matches!(trouble, Trouble::TooLong(_)) { sign } else { Sign::Failing };
-                self.end(sign, &failure.title, status, bytes, failure.class.word());
+                let sign = if matches!(trouble, Trouble::TooLong(_)) { sign } else { HealthSignal::Failing };
+                self.end(sign, &failure.title, status, bytes, failure.class.as_str());
                 Tried::Sent(Err(failure))
             }
             Ok(body) => {
@@ -311,7 +311,7 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         if !self.over {
             // A host that lets its callers wait until they give up is not well; a slow body says less.
-            let sign = if self.heard { Sign::Unknown } else { Sign::Failing };
+            let sign = if self.heard { HealthSignal::Unknown } else { HealthSignal::Failing };
             let words = format!("{} gave no answer before the step ended", self.at());
             self.end(sign, &words, 0, 0, "abandoned");
         }

@@ -272,7 +272,7 @@ mod tests {
         let mut text = String::new();
         for cause in causes {
             let failure = cause.failure("db.acme.example:8443", "the error's own words");
-            writeln!(text, "{}: {}\n  fix: {}", failure.class.word(), failure.title, failure.fix).unwrap();
+            writeln!(text, "{}: {}\n  fix: {}", failure.class.as_str(), failure.title, failure.fix).unwrap();
         }
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
         insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {

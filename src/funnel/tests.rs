@@ -1,13 +1,13 @@
 use super::*;
-use crate::world::history::{NAMESPACES, history};
+use crate::snapshot::history::{NAMESPACES, history};
 use proptest::prelude::*;
 
 proptest! {
     #[test]
     fn the_partitions_hold_for_every_history(entries in history(), target in 0.0..=1.0_f64) {
-        let world = World::of(&entries);
+        let snapshot = Snapshot::fold(&entries);
         for namespace in NAMESPACES {
-            let f = funnel(&world, namespace, target, Timestamp(0));
+            let f = funnel(&snapshot, namespace, target, Timestamp(0));
             prop_assert_eq!(f.received, f.rejected + f.unsupported_type + f.awaiting_credentials + f.pending + f.eligible);
             prop_assert_eq!(f.eligible, f.active + f.network_blocked + f.healing + f.error);
             prop_assert!(f.active <= f.reachable && f.reachable <= f.eligible);
@@ -21,11 +21,11 @@ proptest! {
     /// Counted the plain way: each connection that is not retired is in one number, by its state.
     #[test]
     fn every_connection_is_counted_once_and_retired_ones_never(entries in history()) {
-        let world = World::of(&entries);
+        let snapshot = Snapshot::fold(&entries);
         for namespace in NAMESPACES {
-            let states: Vec<State> = world.of_namespace(namespace).map(|(_, known)| known.state()).collect();
+            let states: Vec<State> = snapshot.of_namespace(namespace).map(|(_, known)| known.state()).collect();
             let count = |state| states.iter().filter(|one| **one == state).count() as u64;
-            let f = funnel(&world, namespace, 0.9, Timestamp(0));
+            let f = funnel(&snapshot, namespace, 0.9, Timestamp(0));
             let numbers = [f.pending, f.active, f.awaiting_credentials, f.network_blocked, f.healing, f.error, f.unsupported_type, f.rejected];
             prop_assert_eq!(numbers.to_vec(), State::ALL[..8].iter().map(|state| count(*state)).collect::<Vec<_>>());
             prop_assert_eq!(f.received, states.len() as u64 - count(State::Retired));

@@ -226,7 +226,7 @@ impl Scanner {
                 Err(why) => return unusable(why),
             },
         };
-        let digest = Digest::of(&content.bytes);
+        let digest = Digest::from_bytes(&content.bytes);
         let mut half = [0; 16];
         half.copy_from_slice(&digest.0[..16]);
         let mark = Mark { stamp: content.stamp, content: half };

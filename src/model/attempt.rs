@@ -66,11 +66,11 @@ impl Outcome {
                 StepStatus::Warned { failure } | StepStatus::Failed { failure } => lasting(failure, report.failure().is_some()),
                 other => serde_json::to_string(other).unwrap_or_default(),
             };
-            text.push_str(report.step.word());
+            text.push_str(report.step.as_str());
             text.push_str(&words);
         }
         text.push_str(&format!("{:?}{:?}", self.rows, catalog));
-        Digest::of(text.as_bytes())
+        Digest::from_bytes(text.as_bytes())
     }
 }
 

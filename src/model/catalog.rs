@@ -98,7 +98,7 @@ impl Catalog {
     #[must_use]
     pub fn written(&self) -> (String, Digest) {
         let text = serde_json::to_string(self).unwrap_or_default();
-        let digest = if self.is_bare() { Digest::of(text.as_bytes()) } else { self.digest_of_structure() };
+        let digest = if self.is_bare() { Digest::from_bytes(text.as_bytes()) } else { self.digest_of_structure() };
         (text, digest)
     }
 
@@ -114,7 +114,7 @@ impl Catalog {
         for stream in &mut bare.streams {
             stream.row_estimate = None;
         }
-        Digest::of(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
+        Digest::from_bytes(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
     }
 
     /// Sorted, and nothing in it but the structure.

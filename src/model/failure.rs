@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What went wrong, for a machine. One table maps it to a retry (here) and to a state (`State::of`).
+/// What went wrong, for a machine. One table maps it to a retry (here) and to a state (`State::derive`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -77,7 +77,7 @@ impl Class {
 
     /// The word used in answers, reports and the database.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Class::NotEligible => "not_eligible",
             Class::Unsupported => "unsupported",

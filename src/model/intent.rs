@@ -157,6 +157,6 @@ impl Intent {
     /// The digest of the canonical form; a new one is a new generation.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.canonical().as_bytes())
+        Digest::from_bytes(self.canonical().as_bytes())
     }
 }

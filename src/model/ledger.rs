@@ -106,7 +106,7 @@ pub enum Why {
 impl Why {
     /// The reason in words, as plan and history print it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Why::New => "new",
             Why::SpecChanged => "the document changed",
@@ -193,7 +193,7 @@ impl Fact {
 
 /// What an attempt ran under; fixed when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Under {
+pub struct AttemptContext {
     pub begun_at: Timestamp,
     pub generation: u32,
     pub scope: Scope,
@@ -205,7 +205,7 @@ pub struct Under {
 impl Finished {
     /// The facts of `outcome`, whose catalog has the digest `catalog`.
     #[must_use]
-    pub fn of(outcome: &Outcome, catalog: Option<Digest>, under: &Under) -> Finished {
+    pub fn new(outcome: &Outcome, catalog: Option<Digest>, under: &AttemptContext) -> Finished {
         let failure = outcome.failure();
         Finished {
             begun_at: under.begun_at,

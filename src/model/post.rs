@@ -42,7 +42,7 @@ pub enum BodyRule {
 impl BodyRule {
     /// `none`, `form` or `json`.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             BodyRule::None => "none",
             BodyRule::Form(_) => "form",

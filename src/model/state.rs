@@ -35,7 +35,7 @@ impl State {
 
     /// The word of answers, reports and filters.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             State::Pending => "PENDING",
             State::Active => "ACTIVE",
@@ -52,7 +52,7 @@ impl State {
     /// Reads the word, in any case.
     #[must_use]
     pub fn parse(text: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.word().eq_ignore_ascii_case(text))
+        State::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(text))
     }
 
     /// The class -> state table. `None` is a pass. `was_active`: this connection was proven before.
@@ -61,7 +61,7 @@ impl State {
     /// funnel counts as eligible only what has a credential. A secret that the source rejects,
     /// a right that went missing and breaking drift are HEALING then.
     #[must_use]
-    pub fn of(failure: Option<Class>, was_active: bool) -> State {
+    pub fn derive(failure: Option<Class>, was_active: bool) -> State {
         let Some(class) = failure else {
             return State::Active;
         };
@@ -81,6 +81,6 @@ impl State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(self.as_str())
     }
 }

@@ -31,7 +31,7 @@ impl Step {
 
     /// The word used in answers, reports and the database.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Step::Allowlist => "allowlist",
             Step::Credential => "credential",

@@ -1,7 +1,7 @@
 //! Step 4: the structure of all resources, and what changed since the version before.
 
-use super::run::{self, Ran};
-use super::{Found, Job, Part};
+use super::run::{self, StepOutput};
+use super::{AttemptOutput, Job, Part};
 use crate::connectors::Bounds;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
@@ -14,7 +14,12 @@ pub(super) fn bounds(safe_mode: &SafeMode) -> Bounds {
 }
 
 /// Discovers every resource. What was found is kept in `found` also when it breaks readers.
-pub(super) async fn discover(parts: &mut [Part], job: &Job, bounds: Bounds, found: &mut Found) -> Result<Ran<()>, Failure> {
+pub(super) async fn discover(
+    parts: &mut [Part],
+    job: &Job,
+    bounds: Bounds,
+    found: &mut AttemptOutput,
+) -> Result<StepOutput<()>, Failure> {
     let several = parts.len() > 1;
     let mut whole = Catalog::default();
     let mut evidence = Evidence::new();
@@ -42,7 +47,7 @@ pub(super) async fn discover(parts: &mut [Part], job: &Job, bounds: Bounds, foun
         evidence.insert("drift".to_string(), serde_json::json!(drift));
     }
     found.drift = drift;
-    if found.drift.breaking.is_empty() { Ok(Ran::new((), evidence)) } else { Err(broken(&found.drift)) }
+    if found.drift.breaking.is_empty() { Ok(StepOutput::new((), evidence)) } else { Err(broken(&found.drift)) }
 }
 
 /// Adds the streams of one resource; with several resources the resource id keeps names apart.

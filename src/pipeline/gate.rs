@@ -1,6 +1,6 @@
 //! The steps that need no network: the policy's word, the credential, the choice of the engine.
 
-use super::run::Ran;
+use super::run::StepOutput;
 use super::{Env, Job};
 use crate::connectors::{Engine, Engines, Family, Need, Serving, Target, family};
 use crate::credentials::Credential;
@@ -11,12 +11,12 @@ use crate::policy::Policy;
 use std::sync::Arc;
 
 /// Step 1: the family is known and listed, the document is eligible, the resource ids have a form that is served.
-pub(super) fn allowlist(env: &Env, job: &Job) -> Result<Ran<&'static Family>, Failure> {
+pub(super) fn allowlist(env: &Env, job: &Job) -> Result<StepOutput<&'static Family>, Failure> {
     let family = judge(&env.engines, &job.policy, &job.intent)?;
     let mut evidence = Evidence::new();
     evidence.insert("family".to_string(), family.title.into());
     evidence.insert("policy".to_string(), job.policy.digest.short().into());
-    Ok(Ran::new(family, evidence))
+    Ok(StepOutput::new(family, evidence))
 }
 
 /// The pure part of step 1.
@@ -84,12 +84,12 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
 }
 
 /// Step 2: the locator resolves, or the source needs none. Read anew at every attempt.
-pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Result<Ran<Option<Credential>>, Failure> {
+pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Result<StepOutput<Option<Credential>>, Failure> {
     let mut evidence = Evidence::new();
     if let Some(locator) = &job.intent.credential_locator {
         let credential = env.resolver.resolve(locator)?;
         evidence.insert("locator".to_string(), locator.to_string().into());
-        return Ok(Ran::new(Some(credential), evidence));
+        return Ok(StepOutput::new(Some(credential), evidence));
     }
     let needed = match env.engines.of(family, &job.policy) {
         Some(engine) => job.intent.resource_ids.iter().any(|id| engine.need(id) == Need::Required),
@@ -107,7 +107,7 @@ pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Resul
         ));
     }
     evidence.insert("locator".to_string(), "none needed".into());
-    Ok(Ran::new(None, evidence))
+    Ok(StepOutput::new(None, evidence))
 }
 
 /// The engine that serves `family` in this build.

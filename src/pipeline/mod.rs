@@ -17,10 +17,10 @@ mod run;
 
 use crate::connectors::{Connector, Discovery, Engines, Family};
 use crate::credentials::{Credential, Resolver};
-use crate::egress::{Caller, Egress, Fund};
+use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
-use run::{Ran, Runner};
+use run::{Runner, StepOutput};
 use std::sync::Arc;
 
 /// What every attempt of a process shares.
@@ -50,7 +50,7 @@ struct Part {
 /// Runs the pipeline. The outcome has one report for each step and no secret in it.
 pub async fn attempt(env: &Env, job: &Job) -> Outcome {
     let mut runner = Runner::new(&job.policy.safe_mode);
-    let mut found = Found::default();
+    let mut found = AttemptOutput::default();
     let _ = steps(env, job, &mut runner, &mut found).await;
     run::scrubbed(Outcome {
         scope: job.scope,
@@ -65,7 +65,7 @@ pub async fn attempt(env: &Env, job: &Job) -> Outcome {
 /// What the calls of this attempt need of the day's budgets and is not written down yet. Written with the
 /// beginning it costs no sync of its own.
 #[must_use]
-pub fn funds(env: &Env, job: &Job) -> Vec<(Caller, Fund)> {
+pub fn budget_reservations(env: &Env, job: &Job) -> Vec<(Caller, BudgetReservation)> {
     let callers = gate::callers(env, job).into_iter();
     callers.filter_map(|caller| env.egress.lacking(&caller).map(|fund| (caller, fund))).collect()
 }
@@ -80,7 +80,7 @@ pub fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'st
 
 /// What the steps leave behind, also when a later one fails.
 #[derive(Default)]
-struct Found {
+struct AttemptOutput {
     catalog: Option<Catalog>,
     drift: Drift,
     rows: Option<u64>,
@@ -88,7 +88,7 @@ struct Found {
 }
 
 /// The story. `None`: a step failed and its report says why.
-async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut Found) -> Option<()> {
+async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut AttemptOutput) -> Option<()> {
     let family = runner.step(Step::Allowlist, async { gate::allowlist(env, job) }).await?;
     let credential = runner.step(Step::Credential, async { gate::credential(env, job, family) }).await?;
     let mut parts = runner.step(Step::Upsert, upsert(env, job, family, credential)).await?;
@@ -103,7 +103,7 @@ async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut Found) -> 
         found.rows = Some(runner.step(Step::TinySync, tiny_sync(&parts, job.policy.safe_mode.max_items)).await?);
         found.latency_ms = runner.latency_ms(Step::TinySync);
     }
-    runner.step(Step::Registry, async { Ok(Ran::new((), Evidence::new())) }).await
+    runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
 }
 
 /// Opens every resource; all must open, because the connection is all of them.
@@ -112,7 +112,7 @@ async fn upsert(
     job: &Job,
     family: &'static Family,
     credential: Option<Credential>,
-) -> Result<Ran<Vec<Part>>, Failure> {
+) -> Result<StepOutput<Vec<Part>>, Failure> {
     let engine = gate::engine(env, job, family)?;
     let mut parts = Vec::new();
     let mut evidence = Evidence::new();
@@ -127,19 +127,19 @@ async fn upsert(
         evidence.insert(resource_id.clone(), identity.into());
         parts.push(Part { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });
     }
-    Ok(Ran { value: parts, evidence: run::flat(evidence), warning })
+    Ok(StepOutput { value: parts, evidence: run::flat(evidence), warning })
 }
 
-async fn health(parts: &[Part]) -> Result<Ran<()>, Failure> {
+async fn health(parts: &[Part]) -> Result<StepOutput<()>, Failure> {
     let mut evidence = Evidence::new();
     for part in parts {
         evidence.insert(part.resource_id.clone(), part.connector.health().await?.into());
     }
-    Ok(Ran::new((), run::flat(evidence)))
+    Ok(StepOutput::new((), run::flat(evidence)))
 }
 
 /// Reads at most `max_items` items over all resources together.
-async fn tiny_sync(parts: &[Part], max_items: u32) -> Result<Ran<u64>, Failure> {
+async fn tiny_sync(parts: &[Part], max_items: u32) -> Result<StepOutput<u64>, Failure> {
     let mut evidence = Evidence::new();
     let mut rows = 0;
     for part in parts {
@@ -158,7 +158,7 @@ async fn tiny_sync(parts: &[Part], max_items: u32) -> Result<Ran<u64>, Failure> 
     }
     let mut evidence = run::flat(evidence);
     evidence.insert("rows".to_string(), rows.into());
-    Ok(Ran::new(rows, evidence))
+    Ok(StepOutput::new(rows, evidence))
 }
 
 #[cfg(test)]

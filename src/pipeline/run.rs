@@ -3,7 +3,7 @@
 use crate::credentials::redact;
 use crate::egress::Traffic;
 use crate::model::{Catalog, Class, Evidence, Failure, Outcome, Step, StepReport, StepStatus};
-use crate::policy::{SafeMode, duration_words};
+use crate::policy::{SafeMode, duration_text};
 use futures_util::FutureExt;
 use std::borrow::Cow;
 use std::future::Future;
@@ -11,16 +11,16 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 /// What a step gives when it did its work.
-pub(super) struct Ran<T> {
+pub(super) struct StepOutput<T> {
     pub value: T,
     pub evidence: Evidence,
     /// Something a person should mend although the step passed.
     pub warning: Option<Failure>,
 }
 
-impl<T> Ran<T> {
-    pub(super) fn new(value: T, evidence: Evidence) -> Ran<T> {
-        Ran { value, evidence, warning: None }
+impl<T> StepOutput<T> {
+    pub(super) fn new(value: T, evidence: Evidence) -> StepOutput<T> {
+        StepOutput { value, evidence, warning: None }
     }
 }
 
@@ -45,8 +45,8 @@ impl Runner {
     }
 
     /// Runs one step. `None`: it failed, and the report says why.
-    pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<Ran<T>, Failure>>) -> Option<T> {
-        crate::fault::boundary(step.word());
+    pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<StepOutput<T>, Failure>>) -> Option<T> {
+        crate::fault::boundary(step.as_str());
         let started = Instant::now();
         let left = self.deadline.saturating_duration_since(started);
         let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
@@ -64,8 +64,8 @@ impl Runner {
         self.latencies.push((step, u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)));
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (status, evidence, value) = match result {
-            Ok(Ran { value, evidence, warning: None }) => (StepStatus::Passed, evidence, Some(value)),
-            Ok(Ran { value, evidence, warning: Some(failure) }) => (StepStatus::Warned { failure }, evidence, Some(value)),
+            Ok(StepOutput { value, evidence, warning: None }) => (StepStatus::Passed, evidence, Some(value)),
+            Ok(StepOutput { value, evidence, warning: Some(failure) }) => (StepStatus::Warned { failure }, evidence, Some(value)),
             Err(failure) => (StepStatus::Failed { failure }, Evidence::new(), None),
         };
         self.reports.push(StepReport { step, status, duration_ms, evidence });
@@ -92,7 +92,7 @@ impl Runner {
                 continue;
             }
             match failed {
-                Some(failed) if step != Step::Registry => self.skip(step, &format!("not run: {} failed", failed.word())),
+                Some(failed) if step != Step::Registry => self.skip(step, &format!("not run: {} failed", failed.as_str())),
                 _ => {
                     self.reports.push(StepReport { step, status: StepStatus::Passed, duration_ms: 0, evidence: Evidence::new() })
                 }
@@ -104,10 +104,10 @@ impl Runner {
 }
 
 fn timed_out(step: Step, key: &str, limit: Duration) -> Failure {
-    let limit = duration_words::word(&limit);
+    let limit = duration_text::format(&limit);
     Failure::new(
         Class::Network,
-        format!("the {} step gave no answer within {limit}", step.word()),
+        format!("the {} step gave no answer within {limit}", step.as_str()),
         format!("check that the source answers from this machine; if it is only slow, raise safe_mode.{key} in the policy"),
     )
     .detail(format!("safe_mode.{key} is {limit}"))
@@ -117,7 +117,7 @@ fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failure {
     let words = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     Failure::new(
         Class::Bug,
-        format!("a defect of aam was met in the {} step", step.word()),
+        format!("a defect of aam was met in the {} step", step.as_str()),
         "report it with the detail; the other connections are not affected",
     )
     .detail(words.unwrap_or_else(|| "no message".to_string()))

@@ -72,7 +72,7 @@ async fn a_step_that_fails_ends_the_attempt_and_the_rest_says_why_it_was_skipped
         for report in &outcome.steps {
             match &report.status {
                 StepStatus::Skipped { reason } => {
-                    assert!(report.step > step && *reason == format!("not run: {} failed", step.word()));
+                    assert!(report.step > step && *reason == format!("not run: {} failed", step.as_str()));
                 }
                 StepStatus::Failed { .. } => assert_eq!(report.step, step),
                 _ => assert!(report.step < step || report.step == Step::Registry),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::policy::parse::parse;
-use crate::world::history::history;
+use crate::snapshot::history::history;
 use proptest::prelude::*;
 
 fn policy(jitter: f64) -> Arc<Policy> {
@@ -8,14 +8,14 @@ fn policy(jitter: f64) -> Arc<Policy> {
     Arc::new(parse(&text, "test").unwrap())
 }
 
-fn by_id(plan: &[Item]) -> BTreeMap<ConnectionId, Item> {
+fn by_id(plan: &[PlanItem]) -> BTreeMap<ConnectionId, PlanItem> {
     plan.iter().map(|item| (item.connection, *item)).collect()
 }
 
 /// Facts that ran under the policy of the test, so that waits and not only changes are planned.
-fn on_this_ground(world: &mut World, ground: &Ground) {
-    for known in world.connections.values_mut() {
-        let slice = ground.slice(&known.source_type);
+fn on_this_ground(snapshot: &mut Snapshot, context: &PlanContext) {
+    for known in snapshot.connections.values_mut() {
+        let slice = context.slice(&known.source_type);
         let generation = known.generation;
         known.last = known.last.take().map(|last| {
             let mut last = (*last).clone();
@@ -28,20 +28,20 @@ fn on_this_ground(world: &mut World, ground: &Ground) {
 proptest! {
     #[test]
     fn the_plan_is_deterministic_and_has_one_item_at_most_for_what_is_desired(entries in history(), now in 0..20_000_000_i64) {
-        let world = World::of(&entries);
-        let ground = Ground::of(policy(0.2), &world);
-        let heals: BTreeSet<ConnectionId> = world.connections.keys().copied().take(2).collect();
-        let items = plan(&world, &ground, &heals, Timestamp(now));
-        prop_assert_eq!(&items, &plan(&World::of(&entries), &Ground::of(policy(0.2), &world), &heals, Timestamp(now)));
+        let snapshot = Snapshot::fold(&entries);
+        let context = PlanContext::new(policy(0.2), &snapshot);
+        let heals: BTreeSet<ConnectionId> = snapshot.connections.keys().copied().take(2).collect();
+        let items = plan(&snapshot, &context, &heals, Timestamp(now));
+        prop_assert_eq!(&items, &plan(&Snapshot::fold(&entries), &PlanContext::new(policy(0.2), &snapshot), &heals, Timestamp(now)));
         prop_assert_eq!(by_id(&items).len(), items.len());
         prop_assert!(items.is_sorted_by_key(|item| (item.due, item.connection)));
         for item in &items {
-            let known = &world.connections[&item.connection];
-            prop_assert!(known.retired.is_none() && !known.origins.is_empty() && !world.sealed.contains(&*known.namespace));
+            let known = &snapshot.connections[&item.connection];
+            prop_assert!(known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace));
             prop_assert_eq!(heals.contains(&item.connection), item.why == Why::Heal);
         }
-        for (id, known) in &world.connections {
-            let open = known.retired.is_none() && !known.origins.is_empty() && !world.sealed.contains(&*known.namespace);
+        for (id, known) in &snapshot.connections {
+            let open = known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace);
             if open && known.last.is_none() {
                 prop_assert!(by_id(&items).contains_key(id), "never attempted and not planned");
             }
@@ -50,12 +50,12 @@ proptest! {
 
     #[test]
     fn time_that_passes_shortens_no_wait(entries in history(), now in 0..20_000_000_i64, later in 0..i64::MAX / 4) {
-        let mut world = World::of(&entries);
-        let ground = Ground::of(policy(0.2), &world);
-        on_this_ground(&mut world, &ground);
+        let mut snapshot = Snapshot::fold(&entries);
+        let context = PlanContext::new(policy(0.2), &snapshot);
+        on_this_ground(&mut snapshot, &context);
         let none = BTreeSet::new();
-        let before = by_id(&plan(&world, &ground, &none, Timestamp(now)));
-        let after = by_id(&plan(&world, &ground, &none, Timestamp(now + later)));
+        let before = by_id(&plan(&snapshot, &context, &none, Timestamp(now)));
+        let after = by_id(&plan(&snapshot, &context, &none, Timestamp(now + later)));
         prop_assert_eq!(before, after, "what waits, waits for the same instant whenever it is asked");
     }
 
@@ -63,19 +63,19 @@ proptest! {
     fn a_backoff_stays_within_its_bounds(entries in history(), percent in 0..=100_u32, failures in 0..u32::MAX) {
         let jitter = f64::from(percent) / 100.0;
         let policy = policy(jitter);
-        let mut world = World::of(&entries);
-        let ground = Ground::of(Arc::clone(&policy), &world);
-        on_this_ground(&mut world, &ground);
+        let mut snapshot = Snapshot::fold(&entries);
+        let context = PlanContext::new(Arc::clone(&policy), &snapshot);
+        on_this_ground(&mut snapshot, &context);
         let least = policy.backoff.initial.mul_f64(1.0 - jitter);
-        for item in plan(&world, &ground, &BTreeSet::new(), Timestamp(0)) {
-            let known = &world.connections[&item.connection];
+        for item in plan(&snapshot, &context, &BTreeSet::new(), Timestamp(0)) {
+            let known = &snapshot.connections[&item.connection];
             let class = known.last.as_ref().and_then(|last| last.facts.class);
             if item.why == Why::Retry && class.is_some_and(|class| class.retry() == Retry::Backoff) {
                 let wait = item.due.since(known.looked_at().unwrap_or_default());
                 prop_assert!(wait + Duration::from_millis(1) >= least && wait <= policy.backoff.max, "{wait:?}");
             }
         }
-        let id = crate::world::history::id(0);
+        let id = crate::snapshot::history::id(0);
         let wait = backoff(&policy, id, failures);
         prop_assert!(wait + Duration::from_millis(1) >= least && wait <= policy.backoff.max, "{wait:?}");
     }
@@ -84,7 +84,7 @@ proptest! {
 #[test]
 fn a_backoff_doubles_up_to_its_limit() {
     let policy = policy(0.0);
-    let id = crate::world::history::id(0);
+    let id = crate::snapshot::history::id(0);
     let seconds: Vec<u64> = (1..=10).map(|failures| backoff(&policy, id, failures).as_secs()).collect();
     assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
 }

@@ -1,6 +1,6 @@
 //! The policy as text, with every default filled in. `parse` reads it back to an equal policy.
 
-use super::duration_words::word;
+use super::duration_text::format as duration;
 use super::{Cap, FamilyPolicy, Policy, Token};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -26,20 +26,25 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
         eligibility.min_confidence
     ));
     let mode = &policy.safe_mode;
-    let (step, attempt) = (word(&mode.step_timeout), word(&mode.attempt_timeout));
+    let (step, attempt) = (duration(&mode.step_timeout), duration(&mode.attempt_timeout));
     line(format!("safe_mode: {{max_items: {}, step_timeout: {step}, attempt_timeout: {attempt}}}", mode.max_items));
     line(allowlist(policy));
     line(network(policy));
     line(format!("files: {{roots: {}}}", list(policy.files.roots.iter().map(|root| root.to_string_lossy()))));
     line(caps(policy, family_caps));
     let backoff = &policy.backoff;
-    line(format!("backoff: {{initial: {}, max: {}, jitter: {}}}", word(&backoff.initial), word(&backoff.max), backoff.jitter));
-    line(format!("breaker: {{failures: {}, open_for: {}}}", policy.breaker.failures, word(&policy.breaker.open_for)));
+    line(format!(
+        "backoff: {{initial: {}, max: {}, jitter: {}}}",
+        duration(&backoff.initial),
+        duration(&backoff.max),
+        backoff.jitter
+    ));
+    line(format!("breaker: {{failures: {}, open_for: {}}}", policy.breaker.failures, duration(&policy.breaker.open_for)));
     let recheck = &policy.recheck;
     let [health, drift, awaiting] =
-        [&recheck.health, &recheck.drift, &recheck.awaiting_credentials].map(|wait: &Duration| word(wait));
+        [&recheck.health, &recheck.drift, &recheck.awaiting_credentials].map(|wait: &Duration| duration(wait));
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
-    line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, word(&policy.reconcile.resync)));
+    line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, duration(&policy.reconcile.resync)));
     line(families(policy));
     line(manifests(policy));
     line(api(policy));
@@ -141,7 +146,7 @@ fn api(policy: &Policy) -> String {
         return "api: {tokens: []}".to_string();
     }
     let entry = |text: String, token: &Token| {
-        let scopes = list(token.scopes.iter().map(|scope| scope.word()));
+        let scopes = list(token.scopes.iter().map(|scope| scope.as_str()));
         let (name, namespaces) = (quoted(&token.name), list(&token.namespaces));
         format!("{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}}}", token.sha256)
     };

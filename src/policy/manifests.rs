@@ -226,7 +226,7 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
         if before.hosts != after.hosts {
             changes.push(format!("it may call {} instead of {}", hosts(&after), hosts(&before)));
         }
-        let post = |rule: &PostRule| format!("POST {} ({})", rule.url, rule.body.word());
+        let post = |rule: &PostRule| format!("POST {} ({})", rule.url, rule.body.as_str());
         changes.extend(
             after
                 .posts

@@ -67,9 +67,9 @@ pub struct Eligibility {
 pub struct SafeMode {
     /// At most 20.
     pub max_items: u32,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub step_timeout: Duration,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub attempt_timeout: Duration,
 }
 
@@ -113,9 +113,9 @@ pub struct Cap {
 /// Waits after failures.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Backoff {
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub initial: Duration,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub max: Duration,
     /// 0 to 1: the share of the wait that is drawn by chance.
     pub jitter: f64,
@@ -126,18 +126,18 @@ pub struct Backoff {
 pub struct Breaker {
     /// Failures in a row, not counting throttles and denials.
     pub failures: u32,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub open_for: Duration,
 }
 
 /// How often a settled connection is looked at again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recheck {
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub health: Duration,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub drift: Duration,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub awaiting_credentials: Duration,
 }
 
@@ -146,7 +146,7 @@ pub struct Recheck {
 pub struct Reconcile {
     /// Attempts at the same time.
     pub concurrency: usize,
-    #[serde(with = "duration_words")]
+    #[serde(with = "duration_text")]
     pub resync: Duration,
 }
 
@@ -195,7 +195,7 @@ impl TokenScope {
 
     /// The word of the policy and of refusals.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             TokenScope::IntentsWrite => "intents:write",
             TokenScope::RegistryRead => "registry:read",
@@ -238,7 +238,7 @@ impl Policy {
             ]),
             false => slice,
         };
-        Digest::of(slice.to_string().as_bytes())
+        Digest::from_bytes(slice.to_string().as_bytes())
     }
 }
 
@@ -258,26 +258,26 @@ pub struct Rejected {
 }
 
 /// Durations are written as the policy writes them: `20s`, `15m`, `6h`, `500ms`.
-pub mod duration_words {
+pub mod duration_text {
     use std::time::Duration;
 
     /// The largest unit that divides the duration without rest.
     #[must_use]
-    pub fn word(duration: &Duration) -> String {
+    pub fn format(duration: &Duration) -> String {
         let ms = duration.as_millis();
         for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
             if ms >= size && ms.is_multiple_of(size) {
-                return format!("{}{unit}", ms / size);
+                return std::format!("{}{unit}", ms / size);
             }
         }
         format!("{ms}ms")
     }
 
-    /// Serialises as [`word`].
+    /// Serialises as [`format`].
     ///
     /// # Errors
     /// Those of the serialiser.
     pub fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&word(duration))
+        serializer.serialize_str(&format(duration))
     }
 }

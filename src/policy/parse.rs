@@ -44,7 +44,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let nothing = yaml::Node { place: crate::model::Place { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
     let root = root.unwrap_or(nothing);
     let mut reader = Reader { problems, own: BTreeSet::new(), open: false };
-    let policy = if readable { top(&mut reader, &root, Digest::of(text.as_bytes())) } else { None };
+    let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {
         Some(policy) if problems.is_empty() => Ok(policy),

@@ -2,10 +2,10 @@
 
 use super::handle::Handle;
 use crate::fault;
-use crate::model::ledger::Under;
+use crate::model::ledger::AttemptContext;
 use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
 use crate::pipeline::{self, Env, Job};
-use crate::plan::Item;
+use crate::plan::PlanItem;
 use crate::registry::{Registry, RegistryError, Ticket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When the registry could not be read, or the beginning could not be written: then nothing was called.
-pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryError> {
+pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), RegistryError> {
     let policy = handle.policy();
     let Some((job, under)) = prepare(handle, &policy, item)? else { return Ok(()) };
     fault::boundary("before_begin");
@@ -44,22 +44,26 @@ pub async fn run(handle: &Handle, env: &Env, item: Item) -> Result<(), RegistryE
 }
 
 /// Writes down that the attempt begins, and the calls it is going to make.
-async fn begin(registry: &Registry, env: &Env, job: &Job, under: Under) -> Result<Ticket, RegistryError> {
-    let funds = pipeline::funds(env, job);
-    let wanted = funds.iter().map(|(_, fund)| fund.clone()).collect();
+async fn begin(registry: &Registry, env: &Env, job: &Job, under: AttemptContext) -> Result<Ticket, RegistryError> {
+    let budget_reservations = pipeline::budget_reservations(env, job);
+    let wanted = budget_reservations.iter().map(|(_, fund)| fund.clone()).collect();
     let (ticket, granted) = registry.begin_funded(job.connection, under, wanted).await?;
-    for ((caller, fund), granted) in funds.iter().zip(granted) {
+    for ((caller, fund), granted) in budget_reservations.iter().zip(granted) {
         env.egress.funded(caller, fund, granted);
     }
     Ok(ticket)
 }
 
 /// Reads what the attempt needs. `None`: the connection went away meanwhile.
-fn prepare(handle: &Handle, policy: &Arc<crate::policy::Policy>, item: Item) -> Result<Option<(Job, Under)>, RegistryError> {
+fn prepare(
+    handle: &Handle,
+    policy: &Arc<crate::policy::Policy>,
+    item: PlanItem,
+) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let registry = &handle.registry;
     let (document, generation, catalog) = {
-        let world = registry.world();
-        let Some(known) = world.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
+        let snapshot = registry.snapshot();
+        let Some(known) = snapshot.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
             return Ok(None);
         };
         (known.document, known.generation, known.catalog)
@@ -69,7 +73,7 @@ fn prepare(handle: &Handle, policy: &Arc<crate::policy::Policy>, item: Item) -> 
         Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
         None => None,
     };
-    let under = Under {
+    let under = AttemptContext {
         begun_at: Timestamp(0),
         generation,
         scope: item.scope,
@@ -95,8 +99,8 @@ fn log(job: &Job, outcome: &crate::model::Outcome) {
             target: "aam::attempt",
             connection = %id,
             source_type = %kind,
-            step = step.word(),
-            class = failure.class.word(),
+            step = step.as_str(),
+            class = failure.class.as_str(),
             title = %failure.title,
             detail = %failure.detail,
             "failed"

@@ -198,8 +198,8 @@ impl Handle {
         if self.checking(connection) || lock(&self.heals).contains(&connection) {
             return false;
         }
-        let world = self.registry.world();
-        let Some(known) = world.connections.get(&connection) else {
+        let snapshot = self.registry.snapshot();
+        let Some(known) = snapshot.connections.get(&connection) else {
             return false;
         };
         known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation)

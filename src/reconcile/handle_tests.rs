@@ -1,6 +1,6 @@
 use super::*;
 use crate::clock::SystemClock;
-use crate::model::ledger::{Under, Why};
+use crate::model::ledger::{AttemptContext, Why};
 use crate::model::{Digest, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus};
 use crate::policy::parse::parse;
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ fn intent() -> Intent {
 }
 
 async fn attempt(handle: &Handle, id: ConnectionId) {
-    let under = Under {
+    let under = AttemptContext {
         begun_at: Timestamp(0),
         generation: 1,
         scope: Scope::Full,

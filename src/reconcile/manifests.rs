@@ -3,7 +3,7 @@
 //! A changed manifest is a changed wish: its digest is part of the policy's slice of its source. One that
 //! cannot be read or used keeps what was in force before; unreadable is not absent.
 
-use crate::connectors::{family, lowcode::own};
+use crate::connectors::{family, lowcode::custom_source};
 use crate::model::{Digest, Problem};
 use crate::policy::manifests::is_name;
 use crate::policy::{Manifest, Manifests, Policy};
@@ -52,7 +52,7 @@ pub fn attach(policy: &mut Policy) -> Digest {
         blind: policy.manifests.blind,
         ..
     } = found;
-    Digest::of(seen.as_bytes())
+    Digest::from_bytes(seen.as_bytes())
 }
 
 /// What cannot be used now stays as it was before.
@@ -113,7 +113,7 @@ fn take(path: &Path, into: &mut Manifests, seen: &mut String) {
         }
     };
     seen.push_str(&format!("{name} {};", manifest.digest));
-    let problems = own::problems(&manifest);
+    let problems = custom_source::problems(&manifest);
     if problems.is_empty() {
         into.found.insert(name, manifest);
     } else {
@@ -137,7 +137,7 @@ fn read(path: &Path, file: &str) -> Result<Arc<Manifest>, String> {
         return Ok(Arc::clone(manifest));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let manifest = Arc::new(Manifest { file: file.to_string(), digest: Digest::of(text.as_bytes()), text });
+    let manifest = Arc::new(Manifest { file: file.to_string(), digest: Digest::from_bytes(text.as_bytes()), text });
     if all.len() > 4 * MOST {
         all.clear();
     }

@@ -1,13 +1,13 @@
 //! The level-triggered loop: look again, plan, run what is due, look again.
 
 pub mod attempt;
+pub mod folder_sync;
 pub mod handle;
-pub mod look;
 pub mod manifests;
 pub mod queue;
 pub mod run;
 pub mod workers;
 
+pub use folder_sync::FolderSync;
 pub use handle::Handle;
-pub use look::Eyes;
 pub use run::{Until, run};

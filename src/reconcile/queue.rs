@@ -2,7 +2,7 @@
 
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Scope, Timestamp};
-use crate::plan::Item;
+use crate::plan::PlanItem;
 use std::collections::{BTreeMap, HashMap};
 
 /// One item for each connection at most.
@@ -14,7 +14,7 @@ pub struct Queue {
 
 impl Queue {
     /// Takes a whole plan in place of everything before.
-    pub fn replace(&mut self, plan: impl IntoIterator<Item = Item>) {
+    pub fn replace(&mut self, plan: impl IntoIterator<Item = PlanItem>) {
         // What was there goes first: two plans of a hundred thousand need not be held at once.
         self.order = BTreeMap::new();
         self.due.clear();
@@ -23,7 +23,7 @@ impl Queue {
     }
 
     /// Takes what the plan says of one connection in place of what it said before.
-    pub fn put(&mut self, connection: ConnectionId, item: Option<Item>) {
+    pub fn put(&mut self, connection: ConnectionId, item: Option<PlanItem>) {
         if let Some(before) = self.due.remove(&connection) {
             self.order.remove(&(before, connection));
         }
@@ -34,11 +34,11 @@ impl Queue {
     }
 
     /// The earliest item that is due at `now` and passes `free`; it leaves the queue.
-    pub fn pop(&mut self, now: Timestamp, free: impl Fn(ConnectionId) -> bool) -> Option<Item> {
+    pub fn pop(&mut self, now: Timestamp, free: impl Fn(ConnectionId) -> bool) -> Option<PlanItem> {
         let (due, connection) = self.order.keys().take_while(|(due, _)| *due <= now).find(|(_, id)| free(*id)).copied()?;
         self.due.remove(&connection);
         let (why, scope) = self.order.remove(&(due, connection))?;
-        Some(Item { connection, why, scope, due })
+        Some(PlanItem { connection, why, scope, due })
     }
 
     /// When the next item is due.
@@ -65,12 +65,12 @@ mod tests {
     use super::*;
     use crate::model::Scope;
     use crate::model::ledger::Why;
-    use crate::world::history::id;
+    use crate::snapshot::history::id;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn item(connection: u8, due: i64) -> Item {
-        Item { connection: id(connection), why: Why::New, scope: Scope::Full, due: Timestamp(due) }
+    fn item(connection: u8, due: i64) -> PlanItem {
+        PlanItem { connection: id(connection), why: Why::New, scope: Scope::Full, due: Timestamp(due) }
     }
 
     proptest! {

@@ -4,13 +4,13 @@
 //! Attempts run beside it, at most `reconcile.concurrency` at once and one for each connection.
 
 use super::attempt;
+use super::folder_sync::{FolderSync, ScanMode, ScanResult};
 use super::handle::Handle;
-use super::look::{Eyes, Gaze, Seen};
 use super::queue::Queue;
-use super::workers::{Seat, Workers};
+use super::workers::{WorkerSlot, Workers};
 use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
-use crate::plan::{self, Ground, Item};
+use crate::plan::{self, PlanContext, PlanItem};
 use crate::registry::RegistryError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,13 +37,13 @@ pub enum Until {
 struct Loop {
     handle: Arc<Handle>,
     env: Arc<Env>,
-    eyes: Eyes,
+    folder_sync: FolderSync,
     queue: Queue,
-    ground: Ground,
+    context: PlanContext,
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
     workers: Workers,
     look_again: bool,
-    gaze: Gaze,
+    scan_mode: ScanMode,
     /// Since when only new files were looked at, and when the whole folder is.
     rest: Option<(tokio::time::Instant, tokio::time::Instant)>,
     looked_at: Timestamp,
@@ -52,21 +52,21 @@ struct Loop {
 }
 
 /// Runs the loop.
-pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
-    let ground = Ground::of(handle.policy(), &handle.registry.world());
+pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, until: Until) {
+    let context = PlanContext::new(handle.policy(), &handle.registry.snapshot());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
-    let (attempts, workers, gaze) = (JoinSet::new(), Workers::start(), Gaze::Whole);
+    let (attempts, workers, scan_mode) = (JoinSet::new(), Workers::start(), ScanMode::Full);
     let mut this = Loop {
         handle,
         env,
-        eyes,
+        folder_sync,
         queue,
-        ground,
+        context,
         attempts,
         workers,
         look_again: true,
-        gaze,
+        scan_mode,
         rest: None,
         looked_at,
         planned: None,
@@ -91,11 +91,11 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, eyes: Eyes, until: Until) {
             break;
         }
         let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
-        let (young, rest) = (this.eyes.settle_at(), this.rest.map(|(_, at)| at));
+        let (young, rest) = (this.folder_sync.settle_at(), this.rest.map(|(_, at)| at));
         tokio::select! {
             _ = stopping.changed() => {}
             Some(ended) = this.attempts.join_next() => this.ended(ended),
-            () = handle.woken() => (this.look_again, this.gaze) = (true, Gaze::NewFirst),
+            () = handle.woken() => (this.look_again, this.scan_mode) = (true, ScanMode::NewOnly),
             () = at(young) => this.settle().await,
             () = at(rest) => this.look_again = true,
             () = tokio::time::sleep(pause) => this.timer().await,
@@ -113,9 +113,9 @@ impl Loop {
         self.look_again = false;
         self.looked_at = self.handle.clock.now();
         let started = Instant::now();
-        match self.eyes.look(&self.handle, std::mem::replace(&mut self.gaze, Gaze::Whole)).await {
-            Ok(Seen::All) => self.rest = None,
-            Ok(Seen::New) => {
+        match self.folder_sync.look(&self.handle, std::mem::replace(&mut self.scan_mode, ScanMode::Full)).await {
+            Ok(ScanResult::All) => self.rest = None,
+            Ok(ScanResult::New) => {
                 let now = tokio::time::Instant::now();
                 let first = self.rest.map_or(now, |(first, _)| first);
                 self.rest = Some((first, (now + QUIET).min(first + LONGEST)));
@@ -129,7 +129,7 @@ impl Loop {
 
     /// Files that were too young are read again; that they stayed as they were changes no plan.
     async fn settle(&mut self) {
-        if let Err(error) = self.eyes.settle(&self.handle).await {
+        if let Err(error) = self.folder_sync.settle(&self.handle).await {
             self.handle.troubled(&error);
         }
     }
@@ -139,28 +139,31 @@ impl Loop {
         let heals = self.handle.heals();
         let policy = self.handle.policy();
         let now = self.handle.clock.now();
-        let world = self.handle.registry.world();
+        let snapshot = self.handle.registry.snapshot();
         self.handle.keep_heals(|id| {
-            world.connections.get(&id).is_some_and(|known| known.retired.is_none() && !world.sealed.contains(&*known.namespace))
+            snapshot
+                .connections
+                .get(&id)
+                .is_some_and(|known| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
         });
-        let same = policy.digest == self.ground.policy.digest && self.ground.covers(&world);
+        let same = policy.digest == self.context.policy.digest && self.context.covers(&snapshot);
         let mut whole = false;
-        match self.planned.filter(|_| same).and_then(|seq| world.wished_after(seq)) {
+        match self.planned.filter(|_| same).and_then(|seq| snapshot.changed_after(seq)) {
             Some(wished) => {
                 for id in wished.union(&heals).filter(|id| !self.handle.checking(**id)) {
-                    let item = plan::one(&world, *id, &self.ground, heals.contains(id), now);
+                    let item = plan::one(&snapshot, *id, &self.context, heals.contains(id), now);
                     self.queue.put(*id, item);
                 }
             }
             None => {
-                self.ground = Ground::of(policy, &world);
-                let plan = plan::plan(&world, &self.ground, &heals, now);
+                self.context = PlanContext::new(policy, &snapshot);
+                let plan = plan::plan(&snapshot, &self.context, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
                 whole = true;
             }
         }
-        self.planned = Some(world.seq);
-        drop(world);
+        self.planned = Some(snapshot.seq);
+        drop(snapshot);
         if whole {
             crate::memory::give_back();
         }
@@ -175,28 +178,28 @@ impl Loop {
         while self.attempts.len() < most {
             let handle = &self.handle;
             let Some(item) = self.queue.pop(now, |id| !handle.checking(id)) else { return };
-            let Some(seat) = self.workers.seat(most) else {
+            let Some(slot) = self.workers.slot(most) else {
                 // The timer comes back to it: it is due.
                 return self.queue.put(item.connection, Some(item));
             };
-            self.start(item, seat);
+            self.start(item, slot);
         }
     }
 
     /// Attempts at a time, all workers together.
     fn most(&self) -> usize {
-        self.ground.policy.reconcile.concurrency.max(1)
+        self.context.policy.reconcile.concurrency.max(1)
     }
 
-    fn start(&mut self, item: Item, seat: Seat) {
+    fn start(&mut self, item: PlanItem, slot: WorkerSlot) {
         let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
         if !handle.enter(item.connection) {
             return;
         }
-        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.word(), "begins");
-        let runtime = seat.runtime.clone();
+        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.as_str(), "begins");
+        let runtime = slot.runtime.clone();
         let work = async move {
-            let place = Place { handle: Arc::clone(&handle), connection: item.connection, _seat: seat };
+            let place = InFlightGuard { handle: Arc::clone(&handle), connection: item.connection, _seat: slot };
             let result = attempt::run(&handle, &env, item).await;
             drop(place);
             (item.connection, result)
@@ -230,9 +233,9 @@ impl Loop {
         }
         let heal = self.handle.heals().contains(&connection);
         let now = self.handle.clock.now();
-        let world = self.handle.registry.world();
-        let item = plan::one(&world, connection, &self.ground, heal, now);
-        drop(world);
+        let snapshot = self.handle.registry.snapshot();
+        let item = plan::one(&snapshot, connection, &self.context, heal, now);
+        drop(snapshot);
         self.queue.put(connection, item);
     }
 
@@ -248,7 +251,7 @@ impl Loop {
             return PROBE;
         }
         let now = self.handle.clock.now();
-        let resync = self.looked_at.plus(self.ground.policy.reconcile.resync);
+        let resync = self.looked_at.plus(self.context.policy.reconcile.resync);
         let busy = self.attempts.len() >= self.most();
         // With all places taken nothing can start: an ending attempt wakes the loop.
         let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
@@ -265,8 +268,8 @@ impl Loop {
             return;
         }
         let now = self.handle.clock.now();
-        if now >= self.looked_at.plus(self.ground.policy.reconcile.resync) {
-            self.eyes.check_watch();
+        if now >= self.looked_at.plus(self.context.policy.reconcile.resync) {
+            self.folder_sync.check_watch();
             // From scratch: whatever a change in between may have missed is mended here.
             self.plan_anew();
         }
@@ -297,13 +300,13 @@ async fn at(then: Option<tokio::time::Instant>) {
 }
 
 /// Gives the place of an attempt back however it ends.
-struct Place {
+struct InFlightGuard {
     handle: Arc<Handle>,
     connection: ConnectionId,
-    _seat: Seat,
+    _seat: WorkerSlot,
 }
 
-impl Drop for Place {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.handle.leave(self.connection);
     }

@@ -59,12 +59,12 @@ impl Load {
 }
 
 /// A place on a worker; free again when it is dropped.
-pub struct Seat {
+pub struct WorkerSlot {
     pub runtime: Handle,
     load: Arc<Load>,
 }
 
-impl Drop for Seat {
+impl Drop for WorkerSlot {
     fn drop(&mut self) {
         let now = u64::try_from(self.load.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.load.ended.store(now, Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl Workers {
     /// A place on the worker that has the fewest attempts of those that take new ones, where all together run at
     /// most `most`; `None` when none does. One takes new ones `LULL` after the last end of one of its attempts at the latest.
     #[must_use]
-    pub fn seat(&mut self, most: usize) -> Option<Seat> {
+    pub fn slot(&mut self, most: usize) -> Option<WorkerSlot> {
         let share = most.div_ceil(self.0.len());
         for worker in &mut self.0 {
             let (attempts, since) = worker.load.now();
@@ -105,7 +105,7 @@ impl Workers {
         let open = self.0.iter().filter(|worker| !worker.ebbing);
         let worker = open.min_by_key(|worker| worker.load.attempts.load(Ordering::Relaxed))?;
         worker.load.attempts.fetch_add(1, Ordering::Relaxed);
-        Some(Seat { runtime: worker.runtime.clone(), load: Arc::clone(&worker.load) })
+        Some(WorkerSlot { runtime: worker.runtime.clone(), load: Arc::clone(&worker.load) })
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
     async fn attempts_are_spread_and_end_with_their_worker() {
         let mut workers = Workers::start();
         let most = 2 * workers.0.len();
-        let seats: Vec<Seat> = std::iter::from_fn(|| workers.seat(most)).collect();
+        let seats: Vec<WorkerSlot> = std::iter::from_fn(|| workers.slot(most)).collect();
         assert_eq!(seats.len(), most);
         assert!(workers.0.iter().all(|worker| worker.load.now().0 == 2));
         let endless_on = seats[0].runtime.clone();

@@ -31,5 +31,5 @@ pub fn hash(prev: &Digest, row: &Row<'_>) -> Digest {
         bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
         bytes.extend_from_slice(text.as_bytes());
     }
-    Digest::of(&bytes)
+    Digest::from_bytes(&bytes)
 }

@@ -1,8 +1,8 @@
 //! What the writer can be asked for, and what it answers.
 
 use super::RegistryError;
-use crate::egress::Fund;
-use crate::model::ledger::{Finished, Under};
+use crate::egress::BudgetReservation;
+use crate::model::ledger::{AttemptContext, Finished};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
 use tokio::sync::oneshot;
 
@@ -10,16 +10,52 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 
 /// One request to the writer.
 pub(super) enum Command {
-    Accept { documents: Vec<(Intent, Origin)>, reply: Reply<Vec<Acceptance>> },
-    Withdraw { wishes: Vec<(ConnectionId, Origin)>, reason: String, reply: Reply<()> },
-    Begin { connection: ConnectionId, under: Under, funds: Vec<Fund>, reply: Reply<(Ticket, Vec<u64>)> },
-    Finish { finish: Box<Finish>, reply: Reply<Recorded> },
-    AcceptPolicy { policy: Digest, text: String, reply: Reply<()> },
-    Seal { namespace: String, documents: Vec<(Intent, Origin)>, reply: Reply<bool> },
-    TakeBudget { account: String, day: i64, wanted: u64, limit: u64, reply: Reply<u64> },
-    TakeIn { findings: Box<Findings>, reply: Reply<Vec<Acceptance>> },
-    Probe { reply: Reply<()> },
-    Close { done: oneshot::Sender<()> },
+    Accept {
+        documents: Vec<(Intent, Origin)>,
+        reply: Reply<Vec<Acceptance>>,
+    },
+    Withdraw {
+        wishes: Vec<(ConnectionId, Origin)>,
+        reason: String,
+        reply: Reply<()>,
+    },
+    Begin {
+        connection: ConnectionId,
+        under: AttemptContext,
+        budget_reservations: Vec<BudgetReservation>,
+        reply: Reply<(Ticket, Vec<u64>)>,
+    },
+    Finish {
+        finish: Box<Finish>,
+        reply: Reply<Recorded>,
+    },
+    AcceptPolicy {
+        policy: Digest,
+        text: String,
+        reply: Reply<()>,
+    },
+    Seal {
+        namespace: String,
+        documents: Vec<(Intent, Origin)>,
+        reply: Reply<bool>,
+    },
+    TakeBudget {
+        account: String,
+        day: i64,
+        wanted: u64,
+        limit: u64,
+        reply: Reply<u64>,
+    },
+    TakeIn {
+        findings: Box<Findings>,
+        reply: Reply<Vec<Acceptance>>,
+    },
+    Probe {
+        reply: Reply<()>,
+    },
+    Close {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What became of one document.
@@ -56,7 +92,7 @@ pub struct Findings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ticket {
     pub connection: ConnectionId,
-    pub under: Under,
+    pub under: AttemptContext,
 }
 
 /// What became of an outcome.
@@ -81,7 +117,7 @@ pub struct Mark {
 /// An outcome with its texts made, so that the writer only writes.
 pub(super) struct Finish {
     pub connection: ConnectionId,
-    pub under: Under,
+    pub under: AttemptContext,
     pub facts: Finished,
     pub steps: String,
     pub catalog: Option<FinishCatalog>,
@@ -96,7 +132,7 @@ pub(super) struct FinishCatalog {
 }
 
 impl Finish {
-    pub(super) fn of(ticket: &Ticket, outcome: &Outcome) -> Finish {
+    pub(super) fn new(ticket: &Ticket, outcome: &Outcome) -> Finish {
         let catalog = outcome.catalog.as_ref().map(|catalog| {
             let (text, digest) = catalog.written();
             FinishCatalog {
@@ -110,7 +146,7 @@ impl Finish {
         Finish {
             connection: ticket.connection,
             under: ticket.under,
-            facts: Finished::of(outcome, catalog.as_ref().map(|catalog| catalog.digest), &ticket.under),
+            facts: Finished::new(outcome, catalog.as_ref().map(|catalog| catalog.digest), &ticket.under),
             steps: serde_json::to_string(&outcome.steps).unwrap_or_default(),
             catalog,
         }

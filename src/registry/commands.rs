@@ -1,14 +1,14 @@
-//! What each command writes. Every decision is made on the world plus what the open transaction did so far.
+//! What each command writes. Every decision is made on the snapshot plus what the open transaction did so far.
 
 use super::command::{Acceptance, Findings, Finish, How, Recorded, Ticket};
 use super::writer::Writer;
 use super::{RegistryError, reader};
-use crate::egress::Fund;
-use crate::model::ledger::{Fact, Finished, Under, Why};
+use crate::egress::BudgetReservation;
+use crate::model::ledger::{AttemptContext, Fact, Finished, Why};
 use crate::model::{
     Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Timestamp,
 };
-use crate::world::Checked;
+use crate::snapshot::Checked;
 use rusqlite::params;
 
 impl Writer {
@@ -20,7 +20,7 @@ impl Writer {
         for (intent, origin) in documents {
             let connection = intent.connection_id();
             let body = intent.canonical();
-            let spec = Digest::of(body.as_bytes());
+            let spec = Digest::from_bytes(body.as_bytes());
             let how = self.how(connection, &origin, spec);
             if how == How::Created && self.with_known(connection, |known| known.is_some()) {
                 // One that was retired proves itself again: its earlier looks count no more.
@@ -93,14 +93,14 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn begin(&mut self, connection: ConnectionId, under: Under) -> Result<Ticket, RegistryError> {
+    pub(super) fn begin(&mut self, connection: ConnectionId, under: AttemptContext) -> Result<Ticket, RegistryError> {
         let namespace = self.namespace_of(connection);
         self.refuse_sealed(&namespace)?;
         // A ticket that is still there belongs to an attempt that ended without a word.
         if let Some((lost, in_ledger)) = self.take_ticket(connection)? {
             self.finish_ticket(cut_off(connection, lost), Some(in_ledger))?;
         }
-        let under = Under { begun_at: self.now(), ..under };
+        let under = AttemptContext { begun_at: self.now(), ..under };
         // A re-check of a settled connection is only a ticket: it becomes a row if it finds something new.
         let in_ledger = matches!(under.why, Why::New | Why::SpecChanged | Why::PolicyChanged | Why::Heal);
         if in_ledger {
@@ -119,12 +119,12 @@ impl Writer {
     pub(super) fn begin_funded(
         &mut self,
         connection: ConnectionId,
-        under: Under,
-        funds: &[Fund],
+        under: AttemptContext,
+        budget_reservations: &[BudgetReservation],
     ) -> Result<(Ticket, Vec<u64>), RegistryError> {
         let ticket = self.begin(connection, under)?;
-        let grant = |fund: &Fund| self.take_budget(&fund.account, fund.day, fund.wanted, fund.limit);
-        let granted = funds.iter().map(grant).collect::<Result<_, _>>()?;
+        let grant = |fund: &BudgetReservation| self.take_budget(&fund.account, fund.day, fund.wanted, fund.limit);
+        let granted = budget_reservations.iter().map(grant).collect::<Result<_, _>>()?;
         Ok((ticket, granted))
     }
 
@@ -224,7 +224,7 @@ impl Writer {
         Ok(())
     }
 
-    fn take_ticket(&mut self, connection: ConnectionId) -> Result<Option<(Under, bool)>, RegistryError> {
+    fn take_ticket(&mut self, connection: ConnectionId) -> Result<Option<(AttemptContext, bool)>, RegistryError> {
         let mut statement = self.db.prepare_cached("DELETE FROM tickets WHERE connection = ?1 RETURNING under, in_ledger")?;
         let mut rows = statement.query([connection.to_string()])?;
         let Some(row) = rows.next()? else {
@@ -281,12 +281,12 @@ impl Writer {
     }
 }
 
-fn begun(under: &Under) -> Fact {
+fn begun(under: &AttemptContext) -> Fact {
     Fact::AttemptBegun { generation: under.generation, scope: under.scope, why: under.why, policy: under.policy }
 }
 
 /// The outcome of an attempt that a crash cut off.
-fn cut_off(connection: ConnectionId, under: Under) -> Finish {
+fn cut_off(connection: ConnectionId, under: AttemptContext) -> Finish {
     let failure = Failure::new(
         Class::Interrupted,
         "aam ended while this attempt ran",
@@ -305,5 +305,5 @@ fn cut_off(connection: ConnectionId, under: Under) -> Finish {
         rows: None,
         latency_ms: None,
     };
-    Finish::of(&Ticket { connection, under }, &outcome)
+    Finish::new(&Ticket { connection, under }, &outcome)
 }

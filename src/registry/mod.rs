@@ -2,7 +2,7 @@
 //!
 //! The ledger is one table of facts in one order, chained by hash; views name its parts. The writer
 //! groups the commands that wait into one transaction, so that a burst of commits costs one sync.
-//! After each commit it applies the entries to the shared [`World`]: readers see what is on disk,
+//! After each commit it applies the entries to the shared [`Snapshot`]: readers see what is on disk,
 //! never what may still fail.
 
 mod chain;
@@ -24,10 +24,10 @@ pub use reader::{Reader, Version};
 pub use verify::Verdict;
 
 use crate::clock::Clock;
-use crate::egress::{DayBudget, Fund};
-use crate::model::ledger::Under;
+use crate::egress::{BudgetReservation, DayBudget};
+use crate::model::ledger::AttemptContext;
 use crate::model::{ConnectionId, Digest, Intent, Origin, Outcome};
-use crate::world::World;
+use crate::snapshot::Snapshot;
 use command::{Command, Reply};
 use futures_util::future::BoxFuture;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ use writer::{Shared, Writer};
 /// The registry, open for writing.
 pub struct Registry {
     path: PathBuf,
-    world: Arc<RwLock<World>>,
+    snapshot: Arc<RwLock<Snapshot>>,
     transactions: Arc<AtomicU64>,
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
@@ -73,14 +73,14 @@ impl Registry {
         }
         let lock = lock::take(path, command)?;
         let (announce, changes) = watch::channel(0);
-        let shared = Shared { world: Arc::default(), announce, transactions: Arc::default() };
+        let shared = Shared { snapshot: Arc::default(), announce, transactions: Arc::default() };
         let writer = Writer::open(path, lock, clock, shared.clone(), page_limit)?;
         let (commands, inbox) = mpsc::channel();
         let reader = Reader::open(path)?;
         std::thread::Builder::new().name("registry-writer".to_string()).spawn(move || writer.run(&inbox)).map_err(io(path))?;
         Ok(Registry {
             path: path.to_path_buf(),
-            world: shared.world,
+            snapshot: shared.snapshot,
             transactions: shared.transactions,
             commands,
             changes,
@@ -95,8 +95,8 @@ impl Registry {
     }
 
     /// What is committed, folded. Hold it briefly: the writer waits for it.
-    pub fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.world.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.snapshot.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Changes whenever an entry was committed; the value is the last `seq`.
@@ -138,22 +138,22 @@ impl Registry {
     ///
     /// # Errors
     /// When the registry cannot write: then nothing may be called.
-    pub async fn begin(&self, connection: ConnectionId, under: Under) -> Result<Ticket, RegistryError> {
+    pub async fn begin(&self, connection: ConnectionId, under: AttemptContext) -> Result<Ticket, RegistryError> {
         Ok(self.begin_funded(connection, under, Vec::new()).await?.0)
     }
 
     /// As [`Registry::begin`], and takes calls of the day in the same transaction; answers how many were
-    /// granted for each of `funds`.
+    /// granted for each of `budget_reservations`.
     ///
     /// # Errors
     /// As [`Registry::begin`].
     pub async fn begin_funded(
         &self,
         connection: ConnectionId,
-        under: Under,
-        funds: Vec<Fund>,
+        under: AttemptContext,
+        budget_reservations: Vec<BudgetReservation>,
     ) -> Result<(Ticket, Vec<u64>), RegistryError> {
-        self.send(|reply| Command::Begin { connection, under, funds, reply }).await
+        self.send(|reply| Command::Begin { connection, under, budget_reservations, reply }).await
     }
 
     /// Records the outcome in one transaction; appends nothing if it says nothing new.
@@ -161,7 +161,7 @@ impl Registry {
     /// # Errors
     /// When the registry cannot write; the ticket stays and counts as an interrupted attempt after a restart.
     pub async fn finish(&self, ticket: &Ticket, outcome: &Outcome) -> Result<Recorded, RegistryError> {
-        let finish = Box::new(command::Finish::of(ticket, outcome));
+        let finish = Box::new(command::Finish::new(ticket, outcome));
         self.send(|reply| Command::Finish { finish, reply }).await
     }
 

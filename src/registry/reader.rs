@@ -1,9 +1,9 @@
 //! Read-only connections: bodies, history, folds of the past. Never waits for the writer.
 
 use super::{Mark, RegistryError, schema};
-use crate::model::ledger::{Entry, Fact, Under};
+use crate::model::ledger::{AttemptContext, Entry, Fact};
 use crate::model::{ConnectionId, Timestamp};
-use crate::world::{Checked, World};
+use crate::snapshot::{Checked, Snapshot};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -123,21 +123,21 @@ impl Reader {
     ///
     /// # Errors
     /// When the registry cannot be read or a row is not what this build knows.
-    pub fn world(&self) -> Result<World, RegistryError> {
+    pub fn snapshot(&self) -> Result<Snapshot, RegistryError> {
         self.with(|db| {
-            // One snapshot for both, whatever is written meanwhile.
-            let snapshot = db.unchecked_transaction()?;
-            let mut world = fold(&snapshot, i64::MAX)?;
-            checked(&snapshot, &mut world)?;
-            Ok(world)
+            // One transaction for both reads, so that rows written meanwhile are in both or in neither.
+            let transaction = db.unchecked_transaction()?;
+            let mut snapshot = fold(&transaction, i64::MAX)?;
+            checked(&transaction, &mut snapshot)?;
+            Ok(snapshot)
         })
     }
 
     /// Folds what was appended up to `at`.
     ///
     /// # Errors
-    /// As [`Reader::world`].
-    pub fn world_at(&self, at: Timestamp) -> Result<World, RegistryError> {
+    /// As [`Reader::snapshot`].
+    pub fn snapshot_at(&self, at: Timestamp) -> Result<Snapshot, RegistryError> {
         self.with(|db| fold(db, at.0))
     }
 
@@ -193,24 +193,24 @@ fn connect(path: &Path) -> Result<Connection, RegistryError> {
 }
 
 /// Folds all rows with `at <= until`. `at` never decreases along `seq`.
-pub(super) fn fold(db: &Connection, until: i64) -> Result<World, RegistryError> {
-    let mut world = World::default();
+pub(super) fn fold(db: &Connection, until: i64) -> Result<Snapshot, RegistryError> {
+    let mut snapshot = Snapshot::default();
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM ledger WHERE at <= ?1 ORDER BY seq"))?;
     let mut rows = statement.query([until])?;
     while let Some(row) = rows.next()? {
-        world.apply(&entry(row)?);
+        snapshot.apply(&entry(row)?);
     }
-    Ok(world)
+    Ok(snapshot)
 }
 
 /// Adds the times of unchanged re-checks.
-pub(super) fn checked(db: &Connection, world: &mut World) -> Result<(), RegistryError> {
+pub(super) fn checked(db: &Connection, snapshot: &mut Snapshot) -> Result<(), RegistryError> {
     let mut statement = db.prepare_cached("SELECT connection, at, full_at, failures, generation FROM checked")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let id: String = row.get(0)?;
         if let Ok(connection) = ConnectionId::parse(&id) {
-            world.apply_checked(&Checked {
+            snapshot.apply_checked(&Checked {
                 connection,
                 at: Timestamp(row.get(1)?),
                 full_at: row.get::<_, Option<i64>>(2)?.map(Timestamp),
@@ -223,7 +223,7 @@ pub(super) fn checked(db: &Connection, world: &mut World) -> Result<(), Registry
 }
 
 /// Reads the tickets that were never finished.
-pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, Under, bool)>, RegistryError> {
+pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, AttemptContext, bool)>, RegistryError> {
     let mut statement = db.prepare("SELECT connection, under, in_ledger FROM tickets")?;
     let mut rows = statement.query([])?;
     let mut tickets = Vec::new();

@@ -39,7 +39,7 @@ pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryErr
         return Err(RegistryError::Newer { found: applied.len(), known: MIGRATIONS.len() });
     }
     for (index, sql) in MIGRATIONS.iter().enumerate().take(version) {
-        let sha256 = Digest::of(sql.as_bytes()).to_string();
+        let sha256 = Digest::from_bytes(sql.as_bytes()).to_string();
         match applied.get(index) {
             Some(known) if *known == sha256 => {}
             Some(_) => return Err(RegistryError::Migration { version: index + 1 }),

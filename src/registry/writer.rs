@@ -1,6 +1,6 @@
 //! The one writer: takes the commands that wait, writes them in one transaction, answers all of them.
 //!
-//! A command decides on the committed world and on what its own transaction did before it, so that
+//! A command decides on the committed snapshot and on what its own transaction did before it, so that
 //! commands on the same connection may share a transaction. What they write is in `commands.rs`.
 
 use super::chain::{self, Row};
@@ -10,7 +10,7 @@ use super::{RegistryError, reader, schema};
 use crate::clock::Clock;
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Digest, Timestamp};
-use crate::world::{Checked, Connection as Known, World};
+use crate::snapshot::{Checked, Connection as Known, Snapshot};
 use rusqlite::{Connection, params};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const LONGEST_LOG: i32 = 8192;
 /// What the writer shares with the [`Registry`](super::Registry) that asks it.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub world: Arc<RwLock<World>>,
+    pub snapshot: Arc<RwLock<Snapshot>>,
     /// The last `seq`, after each commit.
     pub announce: watch::Sender<u64>,
     /// Transactions committed.
@@ -67,7 +67,7 @@ struct Batch {
     entries: Vec<Entry>,
     checked: Vec<Checked>,
     /// The connections it touched as they are after it, and its seals and policies.
-    view: World,
+    view: Snapshot,
 }
 
 /// Sent after the commit, or turned into an error when it fails.
@@ -95,7 +95,7 @@ impl Writer {
         reader::checked(&db, &mut folded)?;
         let head = head(&db)?;
         shared.announce.send_replace(folded.seq);
-        *shared.world.write().unwrap_or_else(PoisonError::into_inner) = folded;
+        *shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = folded;
         let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), unmerged: 0, page_limit, _lock: lock };
         writer.record_interrupted()?;
         Ok(writer)
@@ -204,35 +204,35 @@ impl Writer {
         if batch.entries.is_empty() && batch.checked.is_empty() {
             return;
         }
-        let mut world = self.shared.world.write().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner);
         for entry in &batch.entries {
-            world.apply(entry);
+            snapshot.apply(entry);
         }
         for checked in &batch.checked {
-            world.apply_checked(checked);
+            snapshot.apply_checked(checked);
         }
-        drop(world);
+        drop(snapshot);
         self.shared.announce.send_replace(self.head.seq);
     }
 
-    fn world(&self) -> RwLockReadGuard<'_, World> {
-        self.shared.world.read().unwrap_or_else(PoisonError::into_inner)
+    fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection as it is after what the open transaction did so far.
     pub(super) fn with_known<T>(&self, id: ConnectionId, read: impl FnOnce(Option<&Known>) -> T) -> T {
         match self.batch.view.connections.get(&id) {
             Some(known) => read(Some(known)),
-            None => read(self.world().connections.get(&id).map(|known| &**known)),
+            None => read(self.snapshot().connections.get(&id).map(|known| &**known)),
         }
     }
 
     pub(super) fn sealed(&self, namespace: &str) -> bool {
-        self.batch.view.sealed.contains(namespace) || self.world().sealed.contains(namespace)
+        self.batch.view.sealed.contains(namespace) || self.snapshot().sealed.contains(namespace)
     }
 
     pub(super) fn policy(&self) -> Option<(Digest, u64)> {
-        self.batch.view.policy.or(self.world().policy)
+        self.batch.view.policy.or(self.snapshot().policy)
     }
 
     /// Copies a connection into the view before the transaction changes it.
@@ -240,7 +240,7 @@ impl Writer {
         if self.batch.view.connections.contains_key(&id) {
             return;
         }
-        let known = self.world().connections.get(&id).cloned();
+        let known = self.snapshot().connections.get(&id).cloned();
         if let Some(known) = known {
             self.batch.view.connections.insert(id, known);
         }
@@ -257,8 +257,8 @@ impl Writer {
         match command {
             Command::Accept { documents, reply } => settle(self.accept(documents), reply, batch),
             Command::Withdraw { wishes, reason, reply } => settle(self.withdraw(wishes, &reason), reply, batch),
-            Command::Begin { connection, under, funds, reply } => {
-                settle(self.begin_funded(connection, under, &funds), reply, batch)
+            Command::Begin { connection, under, budget_reservations, reply } => {
+                settle(self.begin_funded(connection, under, &budget_reservations), reply, batch)
             }
             Command::Finish { finish, reply } => settle(self.finish(*finish), reply, batch),
             Command::AcceptPolicy { policy, text, reply } => settle(self.accept_policy(policy, text), reply, batch),

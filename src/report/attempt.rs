@@ -20,10 +20,10 @@ pub fn steps(reports: &[StepReport]) -> String {
             _ => evidence(&report.evidence),
         };
         let duration = if word == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
-        let _ = writeln!(text, "{}", format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.word()).trim_end());
+        let _ = writeln!(text, "{}", format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.as_str()).trim_end());
         if let Some(failure) = failure {
             // A warning is no failure: its class would read like one.
-            let class = if word == "FAIL" { format!(" ({})", failure.class.word()) } else { String::new() };
+            let class = if word == "FAIL" { format!(" ({})", failure.class.as_str()) } else { String::new() };
             let _ = writeln!(text, "       what: {}{class}", failure.title);
             if !failure.detail.is_empty() {
                 let _ = writeln!(text, "       said: {}", failure.detail);

@@ -1,7 +1,7 @@
 //! `aam plan`: what would be done, why, and every call that would be made.
 
 use crate::model::{ConnectionId, PlannedCall, Problem, Timestamp};
-use crate::plan::Item;
+use crate::plan::PlanItem;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ use std::fmt::Write;
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct PlannedAttempt {
     #[serde(flatten)]
-    pub item: Item,
+    pub item: PlanItem,
     pub source_type: String,
     pub resource_ids: Vec<String>,
     /// Every call it may make; empty with the reason in `blocked` when it would not come that far.
@@ -61,7 +61,7 @@ pub fn text(planned: &Planned) -> String {
             attempt.source_type,
             attempt.resource_ids.join(" "),
             attempt.item.connection,
-            attempt.item.why.word()
+            attempt.item.why.as_str()
         );
         if let Some(blocked) = &attempt.blocked {
             let _ = writeln!(text, "    stop: {blocked}");

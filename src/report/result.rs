@@ -1,7 +1,7 @@
 //! One connection in words: the body of every answer about it. Pure.
 
 use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
-use crate::world::{Attempt, Connection};
+use crate::snapshot::{Attempt, Connection};
 use crate::{funnel, model::ConnectionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -99,7 +99,7 @@ pub struct StepBody {
 impl From<&Failure> for ErrorBody {
     fn from(failure: &Failure) -> ErrorBody {
         ErrorBody {
-            class: failure.class.word().to_string(),
+            class: failure.class.as_str().to_string(),
             title: failure.title.clone(),
             fix: failure.fix.clone(),
             detail: failure.detail.clone(),
@@ -122,7 +122,7 @@ impl From<StepReport> for StepBody {
             StepStatus::Skipped { reason } => ("skipped", Some(reason.clone()), None),
         };
         StepBody {
-            step: report.step.word().to_string(),
+            step: report.step.as_str().to_string(),
             status: status.to_string(),
             duration_ms: report.duration_ms,
             reason,
@@ -146,7 +146,7 @@ pub struct Bodies<'a> {
 impl ConnectionResult {
     /// Puts facts and bodies together.
     #[must_use]
-    pub fn of(id: ConnectionId, connection: &Connection, bodies: Bodies<'_>, checking: bool) -> ConnectionResult {
+    pub fn new(id: ConnectionId, connection: &Connection, bodies: Bodies<'_>, checking: bool) -> ConnectionResult {
         let state = connection.state();
         let document = bodies.document.and_then(|text| serde_json::from_str::<Intent>(text).ok());
         let steps = bodies.steps.map(step_bodies);
@@ -155,7 +155,7 @@ impl ConnectionResult {
         warnings.extend(steps.iter().flatten().filter_map(step_warning));
         ConnectionResult {
             connection_id: id.to_string(),
-            status: state.word().to_string(),
+            status: state.as_str().to_string(),
             namespace: connection.namespace.to_string(),
             source_type: connection.source_type.to_string(),
             first_sync_rows: proven.and_then(|facts| facts.rows),
@@ -202,7 +202,7 @@ fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
         .and_then(|step| step.failure)
         .map(|failure| failure.detail);
     Some(ErrorBody {
-        class: facts.class?.word().to_string(),
+        class: facts.class?.as_str().to_string(),
         title: facts.title.to_string(),
         fix: facts.fix.to_string(),
         detail: detail.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! `aam status`: one line for each connection, and the whole story of one.
 
 use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
-use crate::world::{Connection, World};
+use crate::snapshot::{Connection, Snapshot};
 use std::fmt::Write;
 
 /// What a line of the list says.
@@ -20,8 +20,8 @@ pub struct Line {
 
 /// The lines of `namespace`, worst first, then by type and resource. `documents` gives the resource ids.
 #[must_use]
-pub fn lines(world: &World, namespace: &str, documents: impl Fn(u64) -> Option<Intent>) -> Vec<Line> {
-    let mut lines: Vec<Line> = world
+pub fn lines(snapshot: &Snapshot, namespace: &str, documents: impl Fn(u64) -> Option<Intent>) -> Vec<Line> {
+    let mut lines: Vec<Line> = snapshot
         .of_namespace(namespace)
         .map(|(id, known)| Line {
             connection_id: id,
@@ -92,7 +92,7 @@ pub fn list(lines: &[Line]) -> String {
             text,
             "{} {:<20} {}  {} {}",
             symbol(line.status),
-            line.status.word(),
+            line.status.as_str(),
             id,
             line.source_type,
             line.resource_ids.join(" ")

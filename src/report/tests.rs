@@ -4,13 +4,13 @@ use super::plan::{Planned, PlannedAttempt};
 use super::{attempt, plan, status};
 use crate::funnel::{Blocker, Funnel, funnel, summary};
 use crate::gate;
-use crate::model::ledger::{Entry, Fact, Finished, Under, Why};
+use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Why};
 use crate::model::{
     Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, PlannedCall, Problem, Scope, State, Step, StepReport,
     StepStatus, Timestamp,
 };
-use crate::plan::Item;
-use crate::world::World;
+use crate::plan::PlanItem;
+use crate::snapshot::Snapshot;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -28,7 +28,7 @@ fn steps(failed: Option<(Step, Failure)>, warned: Option<Failure>) -> Vec<StepRe
         let status = match (&failed, &warned) {
             (Some((at, failure)), _) if *at == step => StepStatus::Failed { failure: failure.clone() },
             (Some((at, _)), _) if *at < step && step != Step::Registry => {
-                StepStatus::Skipped { reason: format!("not run: {} failed", at.word()) }
+                StepStatus::Skipped { reason: format!("not run: {} failed", at.as_str()) }
             }
             (_, Some(failure)) if step == Step::Upsert => StepStatus::Warned { failure: failure.clone() },
             _ => StepStatus::Passed,
@@ -60,19 +60,20 @@ fn intent(source_type: &str, resource: &str) -> Intent {
     .unwrap()
 }
 
-/// A world with one connection for each failure of `classes`, `None` for a pass.
-fn world(classes: &[Option<Class>]) -> (World, Vec<Intent>) {
-    let (mut world, mut intents) = (World::default(), Vec::new());
+/// A snapshot with one connection for each failure of `classes`, `None` for a pass.
+fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
+    let (mut snapshot, mut intents) = (Snapshot::default(), Vec::new());
     let mut seq = 0;
     for (number, class) in classes.iter().enumerate() {
         let intent = intent("postgres", &format!("postgres://db{number}.acme.example/shop"));
         let id = intent.connection_id();
         let mut put = |fact| {
             seq += 1;
-            world.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
+            snapshot.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
         };
         put(Fact::accepted(&intent, Origin::folder("shop.json")));
-        let failure = class.map(|class| (Step::Health, Failure::new(class, format!("it failed as {}", class.word()), "mend it")));
+        let failure =
+            class.map(|class| (Step::Health, Failure::new(class, format!("it failed as {}", class.as_str()), "mend it")));
         let outcome = Outcome {
             scope: Scope::Full,
             steps: steps(failure, None),
@@ -81,7 +82,7 @@ fn world(classes: &[Option<Class>]) -> (World, Vec<Intent>) {
             rows: class.is_none().then_some(20),
             latency_ms: class.is_none().then_some(12),
         };
-        let under = Under {
+        let under = AttemptContext {
             begun_at: AT,
             generation: 1,
             scope: Scope::Full,
@@ -89,14 +90,14 @@ fn world(classes: &[Option<Class>]) -> (World, Vec<Intent>) {
             policy: Digest::default(),
             slice: Digest::default(),
         };
-        put(Fact::AttemptFinished(Finished::of(&outcome, outcome.catalog.as_ref().map(crate::model::Catalog::digest), &under)));
+        put(Fact::AttemptFinished(Finished::new(&outcome, outcome.catalog.as_ref().map(crate::model::Catalog::digest), &under)));
         intents.push(intent);
     }
-    (world, intents)
+    (snapshot, intents)
 }
 
 fn summed(classes: &[Option<Class>]) -> Funnel {
-    funnel(&world(classes).0, "autonomy", 0.9, AT)
+    funnel(&snapshot(classes).0, "autonomy", 0.9, AT)
 }
 
 #[test]
@@ -173,14 +174,14 @@ fn the_status_list_and_one_story() {
         Some(Class::NotEligible),
         Some(Class::Throttled),
     ];
-    let (mut world, intents) = world(&classes);
+    let (mut snapshot, intents) = snapshot(&classes);
     let retired = intent("jdbc", "jdbc:sqlite:old.db");
     let id = retired.connection_id();
     for (seq, fact) in [(98, Fact::accepted(&retired, Origin::api("aod"))), (99, Fact::ConnectionRetired)] {
-        world.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
+        snapshot.apply(&Entry { seq, at: AT, namespace: "autonomy".to_string(), connection: Some(id), fact });
     }
     let document = |seq: u64| intents.get(usize::try_from(seq / 2).ok()?).cloned().or(Some(retired.clone()));
-    let lines = status::lines(&world, "autonomy", document);
+    let lines = status::lines(&snapshot, "autonomy", document);
     shown("report_status_list", &status::list(&lines));
     shown("report_status_empty", &status::list(&[]));
     let told: Vec<State> = lines.iter().map(|line| line.status).collect();
@@ -191,8 +192,8 @@ fn the_status_list_and_one_story() {
     let failing = intents[1].connection_id();
     let text = format!(
         "{}\n{}",
-        status::story(active, &world.connections[&active], Some(&intents[0]), &steps(None, None)),
-        status::story(failing, &world.connections[&failing], None, &steps(Some((Step::Discover, denied())), None))
+        status::story(active, &snapshot.connections[&active], Some(&intents[0]), &steps(None, None)),
+        status::story(failing, &snapshot.connections[&failing], None, &steps(Some((Step::Discover, denied())), None))
     );
     shown("report_status_story", &text);
 }
@@ -204,7 +205,7 @@ fn the_plan() {
     let attempt = |why, calls: Vec<PlannedCall>, blocked: Option<&str>| {
         let intent = intent("openapi", "https://api.acme.example/openapi.json");
         PlannedAttempt {
-            item: Item { connection: intent.connection_id(), why, scope: Scope::Full, due: AT },
+            item: PlanItem { connection: intent.connection_id(), why, scope: Scope::Full, due: AT },
             source_type: intent.source_type,
             resource_ids: intent.resource_ids,
             calls,
@@ -262,14 +263,14 @@ fn the_verdicts_of_the_gate() {
 fn what_each_class_means() {
     let mut text = format!("{:<20} {:<10} {:<22} {:<22} state stands\n", "class", "retry", "never active", "was active");
     for class in Class::ALL {
-        let (new, before) = (State::of(Some(class), false), State::of(Some(class), true));
+        let (new, before) = (State::derive(Some(class), false), State::derive(Some(class), true));
         let stands = if class.conclusive() { "" } else { "yes" };
         let line = format!(
             "{:<20} {:<10} {:<22} {:<22} {stands}",
-            class.word(),
+            class.as_str(),
             format!("{:?}", class.retry()),
-            new.word(),
-            before.word()
+            new.as_str(),
+            before.as_str()
         );
         let _ = writeln!(text, "{}", line.trim_end());
     }

@@ -75,7 +75,7 @@ impl App {
     pub fn version(&self) -> Version {
         let active = self.handle.policy.load();
         Version {
-            seq: self.handle.registry.world().seq,
+            seq: self.handle.registry.snapshot().seq,
             second: self.handle.clock.now().0.div_euclid(1000),
             in_flight: self.handle.attempts_in_flight(),
             policy: active.policy.digest,
@@ -116,14 +116,14 @@ pub struct Version {
 
 /// Rendered answers, few and small, by path and query. Who may see them is decided before.
 pub struct Cache {
-    kept: Mutex<Kept>,
+    kept: Mutex<CachedResponse>,
     /// One maker for a key at a time: whoever waits for the same answer takes it over.
     makers: [tokio::sync::Mutex<()>; MAKERS],
     hasher: RandomState,
 }
 
 #[derive(Default)]
-struct Kept {
+struct CachedResponse {
     answers: HashMap<String, Rendered>,
     bytes: usize,
 }
@@ -196,7 +196,7 @@ impl Cache {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, CachedResponse> {
         self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -80,7 +80,7 @@ impl Caller {
         if self.may(|token| token.scopes.contains(&scope)) {
             return Ok(());
         }
-        let word = scope.word();
+        let word = scope.as_str();
         Err(Problem::new(
             StatusCode::FORBIDDEN,
             "SCOPE_MISSING",
@@ -115,7 +115,7 @@ pub fn caller(policy: &Arc<Policy>, admin: Option<&Admin>, headers: &HeaderMap, 
             browser,
         ));
     };
-    let digest = Digest::of(token.expose().as_bytes());
+    let digest = Digest::from_bytes(token.expose().as_bytes());
     known(policy, admin, &digest)
         .ok_or_else(|| challenge("TOKEN_UNKNOWN", "No token of the policy in force is this one.", browser))
 }
@@ -204,7 +204,7 @@ pub fn admin_token(registry: &Path) -> std::io::Result<Admin> {
                 // Half a token would lock everybody out at the next start.
                 let _ = std::fs::remove_file(&path);
             })?;
-            Ok(Admin { digest: Digest::of(token.expose().as_bytes()), created: true, token, path })
+            Ok(Admin { digest: Digest::from_bytes(token.expose().as_bytes()), created: true, token, path })
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_admin(registry),
         Err(error) => Err(error),
@@ -226,7 +226,7 @@ pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
             path.display()
         )));
     }
-    Ok(Admin { digest: Digest::of(token.expose().as_bytes()), created: false, token, path })
+    Ok(Admin { digest: Digest::from_bytes(token.expose().as_bytes()), created: false, token, path })
 }
 
 /// A new token: `aam_` and 256 random bits.

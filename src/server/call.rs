@@ -96,7 +96,7 @@ impl Query {
             return Ok(None);
         };
         State::parse(text).map(Some).ok_or_else(|| {
-            let words: Vec<&str> = State::ALL.iter().map(|state| state.word()).collect();
+            let words: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
             Problem::bad_request(format!("state is one of {}.", words.join(", ")))
         })
     }
@@ -136,8 +136,8 @@ impl Call {
             )
         };
         let id = ConnectionId::parse(text).map_err(|_| missing())?;
-        let world = self.app.handle.registry.world();
-        let known = world.connections.get(&id).ok_or_else(missing)?;
+        let snapshot = self.app.handle.registry.snapshot();
+        let known = snapshot.connections.get(&id).ok_or_else(missing)?;
         if self.caller()?.sees(&known.namespace) { Ok(id) } else { Err(missing()) }
     }
 

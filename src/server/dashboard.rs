@@ -8,7 +8,7 @@ use super::read;
 use crate::funnel::{Funnel, funnel};
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::result::ConnectionResult;
-use crate::world::{Connection, World};
+use crate::snapshot::{Connection, Snapshot};
 use axum::http::header;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -122,12 +122,12 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
     let problems = handle.problems.load();
     let now = handle.clock.now();
     let (folded, accepted) = {
-        let world = handle.registry.world();
+        let snapshot = handle.registry.snapshot();
         let target = active.policy.slo.coverage;
-        let accepted = world.policy.filter(|(digest, _)| *digest == active.policy.digest);
-        (funnel(&world, &namespace, target, now), accepted.map(|(_, seq)| seq))
+        let accepted = snapshot.policy.filter(|(digest, _)| *digest == active.policy.digest);
+        (funnel(&snapshot, &namespace, target, now), accepted.map(|(_, seq)| seq))
     };
-    let (total, found) = first(&handle.registry.world(), &namespace);
+    let (total, found) = first(&handle.registry.snapshot(), &namespace);
     let connections = read::describe(app, &found, true)?;
     Ok(Dashboard {
         data_source: "database".to_string(),
@@ -169,16 +169,16 @@ fn accepted_at(app: &App, seq: Option<u64>) -> Result<Option<String>, Problem> {
 }
 
 /// How many there are, and those to show: what needs a person first, then in order of ids.
-fn first(world: &World, namespace: &str) -> (usize, Vec<(ConnectionId, Connection)>) {
+fn first(snapshot: &Snapshot, namespace: &str) -> (usize, Vec<(ConnectionId, Connection)>) {
     let mut all: Vec<(u8, ConnectionId)> =
-        world.of_namespace(namespace).map(|(id, connection)| (rank(connection.state()), id)).collect();
+        snapshot.of_namespace(namespace).map(|(id, connection)| (rank(connection.state()), id)).collect();
     let total = all.len();
     if total > SHOWN {
         all.select_nth_unstable(SHOWN);
         all.truncate(SHOWN);
     }
     all.sort_unstable();
-    let found = all.into_iter().filter_map(|(_, id)| Some((id, world.connections.get(&id)?.as_ref().clone()))).collect();
+    let found = all.into_iter().filter_map(|(_, id)| Some((id, snapshot.connections.get(&id)?.as_ref().clone()))).collect();
     (total, found)
 }
 

@@ -47,8 +47,8 @@ pub struct HealAnswer {
 pub async fn heal_one(call: Call) -> Answer {
     let id = call.connection()?;
     let (namespace, state) = {
-        let world = call.app.handle.registry.world();
-        match world.connections.get(&id) {
+        let snapshot = call.app.handle.registry.snapshot();
+        match snapshot.connections.get(&id) {
             Some(known) => (known.namespace.to_string(), known.state()),
             None => return Err(Problem::not_found("There is no connection of this id.")),
         }
@@ -122,7 +122,7 @@ fn read(body: &[u8]) -> Result<HealRequest, Problem> {
 fn state(word: &str) -> Result<State, Problem> {
     let healable = |state: &State| *state != State::Retired;
     State::parse(word).filter(healable).ok_or_else(|| {
-        let words: Vec<&str> = State::ALL.iter().filter(|state| healable(state)).map(|state| state.word()).collect();
+        let words: Vec<&str> = State::ALL.iter().filter(|state| healable(state)).map(|state| state.as_str()).collect();
         invalid("/state", "is no state that can be healed", &format!("write one of {}", words.join(", ")))
     })
 }
@@ -138,8 +138,8 @@ fn invalid(pointer: &str, message: &str, hint: &str) -> Problem {
 }
 
 fn select(call: &Call, namespace: &str, wanted: Option<State>) -> Vec<ConnectionId> {
-    let world = call.app.handle.registry.world();
-    world
+    let snapshot = call.app.handle.registry.snapshot();
+    snapshot
         .of_namespace(namespace)
         .filter(|(_, connection)| {
             let state = connection.state();
@@ -157,9 +157,9 @@ async fn outcome(call: &Call, ids: Vec<ConnectionId>) -> Result<(usize, Vec<Conn
     call.app
         .blocking(move |app| {
             let active = {
-                let world = app.handle.registry.world();
+                let snapshot = app.handle.registry.snapshot();
                 let is_active =
-                    |id: &&ConnectionId| world.connections.get(id).is_some_and(|known| known.state() == State::Active);
+                    |id: &&ConnectionId| snapshot.connections.get(id).is_some_and(|known| known.state() == State::Active);
                 ids.iter().filter(is_active).count()
             };
             let mut results = Vec::new();

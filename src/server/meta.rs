@@ -90,15 +90,15 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     let handle = &app.handle;
     let active = handle.policy.load();
     let now = handle.clock.now();
-    let world = handle.registry.world();
-    let mut namespaces: BTreeSet<&str> = world.connections.values().map(|connection| &*connection.namespace).collect();
+    let snapshot = handle.registry.snapshot();
+    let mut namespaces: BTreeSet<&str> = snapshot.connections.values().map(|connection| &*connection.namespace).collect();
     namespaces.insert(&active.policy.namespace);
     let target = active.policy.slo.coverage;
     let funnels = namespaces
         .into_iter()
         .filter(|namespace| caller.sees(namespace))
         .take(MAX_NAMESPACES)
-        .map(|namespace| funnel(&world, namespace, target, now))
+        .map(|namespace| funnel(&snapshot, namespace, target, now))
         .collect();
     Scrape {
         version: app.info.version.clone(),
@@ -107,7 +107,7 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
         intake_problems: handle.problems.load().len(),
         trouble: !handle.trouble.load().is_empty(),
         policy_rejected: active.rejected.is_some(),
-        ledger_seq: world.seq,
+        ledger_seq: snapshot.seq,
         uptime_seconds: now.since(handle.started).as_secs_f64(),
         ready: *handle.ready.borrow(),
     }

@@ -70,7 +70,7 @@ fn operation(route: &Route) -> Value {
     match route.access {
         Access::Open => operation["security"] = json!([]),
         Access::Scope(scope) => {
-            let scope = scope.word();
+            let scope = scope.as_str();
             operation["security"] = json!([{"bearer": [scope]}, {"basic": [scope]}]);
             operation["description"] = format!("Needs a token with the scope `{scope}`.").into();
         }

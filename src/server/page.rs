@@ -12,7 +12,7 @@ const STYLE: &str = include_str!("dashboard.css");
 const SCRIPT: &str = include_str!("dashboard.js");
 
 static POLICY: LazyLock<String> = LazyLock::new(|| {
-    let hash = |text: &str| BASE64_STANDARD.encode(Digest::of(text.as_bytes()).0);
+    let hash = |text: &str| BASE64_STANDARD.encode(Digest::from_bytes(text.as_bytes()).0);
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         hash(STYLE),

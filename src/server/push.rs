@@ -122,7 +122,7 @@ fn status_of(how: How, settled: bool, result: &ConnectionResult) -> StatusCode {
         return StatusCode::ACCEPTED;
     }
     match how {
-        _ if result.status == State::Unsupported.word() => StatusCode::CONFLICT,
+        _ if result.status == State::Unsupported.as_str() => StatusCode::CONFLICT,
         How::Created => StatusCode::CREATED,
         How::Changed | How::Unchanged => StatusCode::OK,
     }
@@ -213,8 +213,8 @@ pub async fn funnel_now(call: &Call) -> Result<Funnel, Problem> {
     call.app
         .blocking(|app| {
             let policy = app.handle.policy();
-            let world = app.handle.registry.world();
-            Ok(funnel(&world, &policy.namespace, policy.slo.coverage, app.handle.clock.now()))
+            let snapshot = app.handle.registry.snapshot();
+            Ok(funnel(&snapshot, &policy.namespace, policy.slo.coverage, app.handle.clock.now()))
         })
         .await
 }
@@ -226,7 +226,7 @@ pub async fn funnel_now(call: &Call) -> Result<Funnel, Problem> {
 pub fn may_write(call: &Call, namespace: &str) -> Result<(), Problem> {
     let caller: &Caller = call.caller()?;
     caller.must_see(namespace)?;
-    if namespace == DEMO || call.app.handle.registry.world().sealed.contains(namespace) {
+    if namespace == DEMO || call.app.handle.registry.snapshot().sealed.contains(namespace) {
         return Err(Problem::sealed(namespace));
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::problem::Problem;
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::result::{Bodies, ConnectionResult, StepBody, error_attempt};
-use crate::world::{Connection, World};
+use crate::snapshot::{Connection, Snapshot};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -121,12 +121,12 @@ pub async fn list(call: Call) -> Answer {
     call.cached(JSON, &of, move |app| encode(&page(app, &filter)?)).await
 }
 
-/// One page. Facts come from the world, documents from the ledger.
+/// One page. Facts come from the snapshot, documents from the ledger.
 ///
 /// # Errors
 /// When the registry cannot be read.
 pub fn page(app: &App, filter: &Filter) -> Result<ConnectionPage, Problem> {
-    let (total, mut found) = select(&app.handle.registry.world(), filter);
+    let (total, mut found) = select(&app.handle.registry.snapshot(), filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
     let connections = describe(app, &found, false)?;
@@ -162,21 +162,21 @@ pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) ->
             error_steps: text(index * 3 + 1),
             steps: steps.then(|| text(index * 3 + 2).unwrap_or("[]")),
         };
-        ConnectionResult::of(*id, connection, bodies, app.handle.checking(*id))
+        ConnectionResult::new(*id, connection, bodies, app.handle.checking(*id))
     });
     Ok(results.collect())
 }
 
 /// All that match are counted; one more than the page holds is copied.
-fn select(world: &World, filter: &Filter) -> (usize, Vec<(ConnectionId, Connection)>) {
+fn select(snapshot: &Snapshot, filter: &Filter) -> (usize, Vec<(ConnectionId, Connection)>) {
     let matches = |connection: &Connection| {
         *connection.namespace == *filter.namespace
             && filter.source_type.as_ref().is_none_or(|wanted| **wanted == *connection.source_type)
             && filter.state.is_none_or(|wanted| wanted == connection.state())
     };
-    let total = world.connections.values().filter(|c| matches(c)).count();
+    let total = snapshot.connections.values().filter(|c| matches(c)).count();
     let start = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
-    let found = world
+    let found = snapshot
         .connections
         .range((start, Bound::Unbounded))
         .filter(|(_, connection)| matches(connection))
@@ -215,7 +215,7 @@ pub fn one(app: &App, id: ConnectionId) -> Result<ConnectionResult, Problem> {
 fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {
     app.handle
         .registry
-        .world()
+        .snapshot()
         .connections
         .get(&id)
         .map(|known| known.as_ref().clone())
@@ -339,7 +339,7 @@ pub async fn metrics_funnel(call: Call) -> Answer {
             .cached(JSON, &of, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
-                let folded = funnel(&app.handle.registry.world(), &namespace, target, now);
+                let folded = funnel(&app.handle.registry.snapshot(), &namespace, target, now);
                 encode(&folded)
             })
             .await;
@@ -356,9 +356,9 @@ pub async fn metrics_funnel(call: Call) -> Answer {
         .app
         .blocking(move |app| {
             let at = at.min(app.handle.clock.now());
-            let world = app.handle.registry.reader().world_at(at)?;
+            let snapshot = app.handle.registry.reader().snapshot_at(at)?;
             let target = app.handle.policy().slo.coverage;
-            encode(&funnel(&world, &namespace, target, at))
+            encode(&funnel(&snapshot, &namespace, target, at))
         })
         .await?;
     Ok(answer(StatusCode::OK, JSON, body.into()))

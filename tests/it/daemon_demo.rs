@@ -18,7 +18,7 @@ fn demo_rows(place: &Place) -> (usize, Digest) {
             text.push_str(&format!("{:?}\n", row.get_ref(column).expect("a value")));
         }
     }
-    (count, Digest::of(text.as_bytes()))
+    (count, Digest::from_bytes(text.as_bytes()))
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ impl Canary {
 /// A word that was never written down before.
 fn fresh(name: &str) -> String {
     let seed = format!("{name} {:?} {}", std::time::Instant::now(), std::process::id());
-    let digest = aam::model::Digest::of(seed.as_bytes()).to_string();
+    let digest = aam::model::Digest::from_bytes(seed.as_bytes()).to_string();
     format!("{name}{}", &digest[..24])
 }
 

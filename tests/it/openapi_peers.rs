@@ -175,7 +175,7 @@ async fn every_failure_has_its_class_and_its_words() {
         if class != Class::Network && name != "hangs up in the answer" {
             text.push_str(&format!(
                 "{name} [{}]\n  {}\n  fix: {}\n  detail: {}\n",
-                class.word(),
+                class.as_str(),
                 failure.title,
                 failure.fix,
                 failure.detail

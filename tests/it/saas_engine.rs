@@ -209,7 +209,7 @@ fn crm_world(vendor: &Vendor, more: &str) -> World {
         vendor.base
     );
     let mut policy = policy(&format!("manifests: {{dir: m, sources: {{acme_crm: {{{token}, {more}}}}}}}"));
-    let manifest = Manifest { file: "m/acme_crm.yaml".into(), text: CRM.into(), digest: Digest::of(CRM.as_bytes()) };
+    let manifest = Manifest { file: "m/acme_crm.yaml".into(), text: CRM.into(), digest: Digest::from_bytes(CRM.as_bytes()) };
     policy.manifests.found.insert("acme_crm".into(), Arc::new(manifest));
     World::new(policy)
 }

@@ -20,7 +20,7 @@ fn manifest(requester: &str, more: &str) -> String {
 
 fn world(text: &str) -> World {
     let mut policy = policy("manifests: {dir: m}");
-    let manifest = Manifest { file: "m/stranger.yaml".into(), text: text.into(), digest: Digest::of(text.as_bytes()) };
+    let manifest = Manifest { file: "m/stranger.yaml".into(), text: text.into(), digest: Digest::from_bytes(text.as_bytes()) };
     policy.manifests.found.insert("stranger".into(), Arc::new(manifest));
     World::new(policy)
 }

@@ -7,7 +7,7 @@ use super::host::{Host, Reply};
 use super::load::Manifest;
 use super::requester::Rates;
 use super::secrets::Secrets;
-use super::shared::{Noting, SharedStreams};
+use super::shared::{RecordingHost, SharedStreams};
 use super::value::Value;
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -75,7 +75,7 @@ impl<'a> Context<'a> {
 
     /// The same; `noting` knows afterwards whether config, clock or chance were asked.
     #[must_use]
-    pub fn noted<'b>(&self, noting: &'b Noting<'b>) -> Context<'b>
+    pub fn noted<'b>(&self, noting: &'b RecordingHost<'b>) -> Context<'b>
     where
         'a: 'b,
     {

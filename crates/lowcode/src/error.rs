@@ -15,7 +15,7 @@ pub enum FailureType {
 impl FailureType {
     /// The word of the protocol.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             FailureType::ConfigError => "config_error",
             FailureType::SystemError => "system_error",

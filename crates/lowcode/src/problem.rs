@@ -15,7 +15,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Severity::Warning => "warning",
             Severity::Unsupported => "unsupported",
@@ -125,7 +125,7 @@ impl Problem {
     /// The problem as a compiler shows it, in several lines.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut out = format!("{}: {}\n", self.severity.word(), self.message);
+        let mut out = format!("{}: {}\n", self.severity.as_str(), self.message);
         let width = self.place.map_or(1, |place| place.line.to_string().len());
         let pad = " ".repeat(width);
         if let Some(place) = self.place {
@@ -159,7 +159,7 @@ impl std::fmt::Display for Problem {
         if let Some(place) = self.place {
             write!(f, ":{}:{}", place.line, place.column)?;
         }
-        write!(f, ": {}: {}", self.severity.word(), self.message)
+        write!(f, ": {}: {}", self.severity.as_str(), self.message)
     }
 }
 

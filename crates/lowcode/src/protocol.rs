@@ -141,7 +141,7 @@ impl Message<'_> {
 
     /// The word of the protocol.
     #[must_use]
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Message::Record(_) => "RECORD",
             Message::State(_) => "STATE",
@@ -156,7 +156,7 @@ impl Message<'_> {
 }
 
 impl Level {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Level::Fatal => "FATAL",
             Level::Error => "ERROR",
@@ -167,7 +167,7 @@ impl Level {
 }
 
 impl StreamStatus {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             StreamStatus::Started => "STARTED",
             StreamStatus::Running => "RUNNING",
@@ -180,7 +180,7 @@ impl StreamStatus {
 impl Serialize for Message<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("type", self.word())?;
+        map.serialize_entry("type", self.as_str())?;
         match self {
             Message::Record(record) => map.serialize_entry("record", record)?,
             Message::State(state) => map.serialize_entry("state", state)?,
@@ -250,7 +250,7 @@ struct Descriptor<'a> {
 impl Serialize for Log {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("level", self.level.word())?;
+        map.serialize_entry("level", self.level.as_str())?;
         map.serialize_entry("message", &self.message)?;
         map.end()
     }
@@ -282,7 +282,7 @@ impl Serialize for Trace {
             TraceKind::StreamStatus { stream, status } => {
                 map.serialize_entry("type", "STREAM_STATUS")?;
                 map.serialize_entry("emitted_at", &float(self.emitted_at))?;
-                let status = Status { stream_descriptor: Descriptor { name: stream }, status: status.word() };
+                let status = Status { stream_descriptor: Descriptor { name: stream }, status: status.as_str() };
                 map.serialize_entry("stream_status", &status)?;
             }
             TraceKind::Error(error) => {
@@ -302,7 +302,7 @@ impl Serialize for TraceError {
         if let Some(internal) = &self.internal_message {
             map.serialize_entry("internal_message", internal)?;
         }
-        map.serialize_entry("failure_type", self.failure_type.word())?;
+        map.serialize_entry("failure_type", self.failure_type.as_str())?;
         if let Some(name) = &self.stream {
             map.serialize_entry("stream_descriptor", &Descriptor { name })?;
         }

@@ -9,7 +9,7 @@ use super::node::{field, flag, items, kind, pair, set_field, text};
 use super::pagination::{Page, Paginator};
 use super::request::merge::combine;
 use super::request::option::Place;
-use super::requester::{Ask, BuildOptions, Requester};
+use super::requester::{BuildOptions, RequestParts, Requester};
 use super::response::Response;
 use super::slicing::cursor::Cursor;
 use super::slicing::{Slice, SlicerOptions};
@@ -119,7 +119,8 @@ impl Retriever {
         };
         let path = self.paginator.path(token);
         // In this order, as their errors come in it (`_fetch_next_page`).
-        let mut ask = Ask { slice: Some(slice), next_page_token: next.as_ref(), path: path.as_deref(), ..Ask::default() };
+        let mut ask =
+            RequestParts { slice: Some(slice), next_page_token: next.as_ref(), path: path.as_deref(), ..RequestParts::default() };
         ask.headers = texts(options(Place::Header)?);
         ask.query = options(Place::Query)?;
         ask.body_data = options(Place::BodyData)?;

@@ -1,7 +1,7 @@
 //! Streams that the connections of one manifest share.
 //!
 //! A stream is shared only if nothing of a customer can be in it, which is seen and not assumed: while it was built,
-//! neither config nor clock nor chance was asked ([`Config`](super::context::Config), [`Noting`]), and it has no part
+//! neither config nor clock nor chance was asked ([`Config`](super::context::Config), [`RecordingHost`]), and it has no part
 //! that keeps something while it reads: no token of a login, no cursor, no schema that was asked for
 //! ([`Stream::keeps_nothing`]). Whatever is a customer's comes in with each call, from the run.
 
@@ -33,7 +33,7 @@ impl SharedStreams {
     }
 
     /// Keeps `stream`, which was built with `noting`, if it may be shared.
-    pub fn offer(&self, key: Key, stream: &Arc<Stream>, noting: &Noting<'_>) {
+    pub fn offer(&self, key: Key, stream: &Arc<Stream>, noting: &RecordingHost<'_>) {
         if !noting.looked.load(Ordering::Relaxed) && stream.keeps_nothing() {
             self.locked().insert(key, Arc::clone(stream));
         }
@@ -54,15 +54,15 @@ impl std::fmt::Debug for SharedStreams {
 }
 
 /// A host that notes that it was asked.
-pub struct Noting<'a> {
+pub struct RecordingHost<'a> {
     host: &'a dyn Host,
     pub(super) looked: AtomicBool,
 }
 
-impl<'a> Noting<'a> {
+impl<'a> RecordingHost<'a> {
     #[must_use]
-    pub fn new(host: &'a dyn Host) -> Noting<'a> {
-        Noting { host, looked: AtomicBool::new(false) }
+    pub fn new(host: &'a dyn Host) -> RecordingHost<'a> {
+        RecordingHost { host, looked: AtomicBool::new(false) }
     }
 
     fn asked(&self) -> &'a dyn Host {
@@ -71,7 +71,7 @@ impl<'a> Noting<'a> {
     }
 }
 
-impl Host for Noting<'_> {
+impl Host for RecordingHost<'_> {
     fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
         self.asked().send(call)
     }

@@ -5,7 +5,7 @@ use super::dynamic;
 use super::error::Failed;
 use super::interpolation::InterpolatedBoolean;
 use super::node::{field, items, kind, text};
-use super::shared::Noting;
+use super::shared::RecordingHost;
 use super::slicing::router::at_build;
 use super::stream::{Stream, StreamOptions};
 use super::value::Value;
@@ -138,7 +138,7 @@ fn build_one(node: &Node<'_>, use_cache: bool, ctx: &Context<'_>) -> Result<Arc<
     if let Some(stream) = shared.get((place, use_cache)) {
         return Ok(stream);
     }
-    let noting = Noting::new(ctx.host);
+    let noting = RecordingHost::new(ctx.host);
     let stream = Arc::new(Stream::build(&node.value, options, &ctx.noted(&noting))?);
     shared.offer((place, use_cache), &stream, &noting);
     Ok(stream)

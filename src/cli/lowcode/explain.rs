@@ -2,9 +2,9 @@
 
 use super::inputs;
 use crate::cli::{Common, EXIT_CONFIG, Ended};
+use crate::credentials::redact;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::{explain, load, problem};
-use crate::credentials::redact;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

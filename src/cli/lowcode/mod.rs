@@ -11,18 +11,18 @@ mod secrets;
 use super::budget::MemoryBudget;
 use super::{Common, Ended, Fail};
 use crate::clock::{self, Clock};
-use ::lowcode::commands::{self, Commands, Selection};
-use ::lowcode::context::Run;
-use ::lowcode::protocol::{Level, Message};
-use ::lowcode::value::Value;
-use crate::connectors::lowcode::calls::{self, Reading, Still};
-use crate::connectors::lowcode::host::{Manner, Rules, SessionHost};
+use crate::connectors::lowcode::calls::{self, OfflineHost, Reading};
+use crate::connectors::lowcode::host::{CallerMode, Rules, SessionHost};
 use crate::connectors::lowcode::limits::Windows;
 use crate::credentials::redact;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
 use crate::model::ConnectionId;
 use crate::policy::Policy;
-use crate::reconcile::look;
+use crate::reconcile::folder_sync;
+use ::lowcode::commands::{self, Commands, Selection};
+use ::lowcode::context::Run;
+use ::lowcode::protocol::{Level, Message};
+use ::lowcode::value::Value;
 use inputs::Inputs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
         Command::Spec(files) | Command::Check(files) | Command::Discover(files) => (files, None),
         Command::Explain(_) => return Ok(ExitCode::SUCCESS),
     };
-    let host = Still(Arc::clone(&clock));
+    let host = OfflineHost(Arc::clone(&clock));
     let needs_config = !matches!(command, Command::Spec(_));
     let inputs = Inputs::read(files, needs_config, limit, &host);
     let selection = inputs.and_then(|inputs| Ok((inputs, selects.map(selection).transpose()?.unwrap_or_default())));
@@ -105,7 +105,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
         print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
     }
     inputs.tell_migrated(&host, &mut print);
-    let policy = Arc::new(look::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
     // One thread is enough, and it starts at once.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Fail::new(format!("the system gives no runtime: {error}")))?;
@@ -121,7 +121,7 @@ async fn online(
     clock: Arc<dyn Clock>,
 ) -> commands::Ended {
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let calm = Still(Arc::clone(&clock));
+    let calm = OfflineHost(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
     // The file is called as the source type that it is in the daemon.
     let source = inputs.source_type();
@@ -142,7 +142,7 @@ async fn online(
         posts: Arc::new(posts),
     };
     let rules = Rules {
-        manner: Manner::Person,
+        manner: CallerMode::Person,
         origins,
         limits: Vec::new(),
         windows: Arc::new(Windows::default()),

@@ -4,13 +4,13 @@
 //! A token call changes nothing at the source but the token. Its address stands in the manifest, and its fields are
 //! those that the component sends; any other POST is what a reviewed list says.
 
+use crate::model::{Allowed, BodyRule, PostRule, Posts, Shape};
+use crate::policy::SourcePolicy;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::context::Config;
 use ::lowcode::host::Host;
 use ::lowcode::interpolation::{InterpolatedString, Scope};
 use ::lowcode::value::Value;
-use crate::model::{Allowed, BodyRule, PostRule, Posts, Shape};
-use crate::policy::SourcePolicy;
 use std::collections::BTreeMap;
 use url::Url;
 
@@ -73,7 +73,7 @@ fn token_calls(component: &Value, scope: &Scope<'_>) -> Vec<PostRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::lowcode::calls::Still;
+    use crate::connectors::lowcode::calls::OfflineHost;
 
     #[test]
     fn only_token_calls_are_listed_and_with_their_own_fields() {
@@ -85,7 +85,7 @@ mod tests {
             }
         }}}]});
         let config = serde_json::json!({"site": "login.example.com"});
-        let host = Still(crate::clock::of_process());
+        let host = OfflineHost(crate::clock::of_process());
         let posts = of(&manifest.into(), &config.into(), &host, &Bounds::default(), ("shop", &SourcePolicy::default()));
         assert!(posts.rules.iter().all(|rule| rule.url == "https://login.example.com/token"));
         let BodyRule::Form(shape) = &posts.rules[0].body else { panic!("no form") };

@@ -1,7 +1,7 @@
 //! Which values of a config never appear in a text.
 
-use ::lowcode::value::Value;
 use crate::credentials::redact;
+use ::lowcode::value::Value;
 
 /// Words in the name of a field that the spec does not describe.
 const WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];

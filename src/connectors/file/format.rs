@@ -27,7 +27,7 @@ const REFUSED: [&str; 20] = [
 impl Format {
     /// The format that the extension of `path` claims.
     #[must_use]
-    pub fn of(path: &Path) -> Option<Format> {
+    pub fn from_path(path: &Path) -> Option<Format> {
         match extension(path)?.as_str() {
             "csv" => Some(Format::Csv),
             "tsv" => Some(Format::Tsv),
@@ -40,7 +40,7 @@ impl Format {
 
     /// The word in evidence and messages.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Format::Csv => "csv",
             Format::Tsv => "tsv",
@@ -159,7 +159,7 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 fn other(shown: &str, format: Format, found: &str) -> Failure {
     Failure::new(
         Class::WrongService,
-        format!("{shown} is not {}: it is {found}", format.word()),
+        format!("{shown} is not {}: it is {found}", format.as_str()),
         "give the file the extension of its format, or name the right file in resource_ids",
     )
 }

@@ -23,7 +23,7 @@ fn forms_are_judged() {
     ];
     let line = |id: &str| match FileEngine.accepts(id) {
         Ok(()) => format!("{id:?}: accepted\n"),
-        Err(failure) => format!("{id:?}: {}\n  {}\n  fix: {}\n", failure.class.word(), failure.title, failure.fix),
+        Err(failure) => format!("{id:?}: {}\n  {}\n  fix: {}\n", failure.class.as_str(), failure.title, failure.fix),
     };
     let text: String = ids.into_iter().map(line).collect();
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {

@@ -162,7 +162,7 @@ fn every_failure_has_a_remedy() {
     let mut text = String::new();
     let mut show = |failure: &Failure| {
         let words =
-            format!("{}\n  {}\n  fix: {}\n  detail: {}\n", failure.class.word(), failure.title, failure.fix, failure.detail);
+            format!("{}\n  {}\n  fix: {}\n  detail: {}\n", failure.class.as_str(), failure.title, failure.fix, failure.detail);
         text.push_str(&words.replace(ground.dir.path().to_str().unwrap(), "<dir>"));
     };
     for errno in [Errno::XDEV, Errno::LOOP, Errno::NOENT, Errno::ACCESS, Errno::NAMETOOLONG, Errno::NXIO, Errno::IO, Errno::STALE]

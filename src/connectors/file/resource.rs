@@ -45,7 +45,7 @@ impl Resource {
             true => Kind::Directory(held),
             false => {
                 let path = Path::new(id);
-                let format = Format::of(path).ok_or_else(|| format::unserved(path))?;
+                let format = Format::from_path(path).ok_or_else(|| format::unserved(path))?;
                 Kind::File(Source::new(held, format, root.shown(&relative), Arc::clone(&read), FIRST)?)
             }
         };
@@ -67,7 +67,7 @@ impl Resource {
         say("root", json!(self.root.words));
         match &self.kind {
             Kind::File(source) => {
-                say("format", json!(source.format.word()));
+                say("format", json!(source.format.as_str()));
                 say("size_bytes", json!(self.facts.size));
             }
             Kind::Directory(_) => {
@@ -249,7 +249,7 @@ impl Resource {
             if rows >= most || self.bytes() - begun >= BYTES {
                 break;
             }
-            let Some(format) = Format::of(Path::new(name)) else { continue };
+            let Some(format) = Format::from_path(Path::new(name)) else { continue };
             match self.member(name, format).and_then(|source| source.count(most - rows)) {
                 Ok(counted) => {
                     rows += counted.rows;

@@ -184,7 +184,7 @@ impl Source {
     fn broken(&self, words: &str) -> Failure {
         Failure::new(
             Class::Remote,
-            format!("{} is damaged, cut, or no valid {}", self.shown, self.format.word()),
+            format!("{} is damaged, cut, or no valid {}", self.shown, self.format.as_str()),
             "write the file anew, under another name first, and rename it when it is whole",
         )
         .detail(words)

@@ -101,7 +101,7 @@ impl Walk<'_> {
                 self.skip(inside, &format!("deeper than {DEPTH} directories"));
             }
             FileType::Directory => self.descend(inside, depth),
-            FileType::RegularFile => match (Format::of(inside), inside.to_str()) {
+            FileType::RegularFile => match (Format::from_path(inside), inside.to_str()) {
                 (Some(format), Some(name)) => self.found.files.push((name.to_owned(), format)),
                 _ => {
                     let reason = format::unserved(inside).title;

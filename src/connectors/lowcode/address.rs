@@ -1,6 +1,6 @@
 //! From a resource id to an address and the parts that the connection fixes. Pure.
 
-use super::form::{Form, Kind};
+use super::family_spec::{FamilySpec, Kind};
 use crate::model::{Class, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
@@ -31,7 +31,7 @@ impl Patterns {
     ///
     /// # Errors
     /// Words naming the id whose part has no pattern, or whose pattern is none.
-    pub fn read(form: &Form) -> Result<Patterns, String> {
+    pub fn read(form: &FamilySpec) -> Result<Patterns, String> {
         let one = |kind: &Kind| kind.ids.iter().map(|id| pattern(id, &kind.parts)).collect::<Result<Vec<_>, _>>();
         form.address.kinds.iter().map(one).collect::<Result<Vec<_>, _>>().map(Patterns)
     }
@@ -40,7 +40,7 @@ impl Patterns {
     ///
     /// # Errors
     /// `Misconfigured` with the forms there are, or for a base address that is none.
-    pub fn place(&self, form: &Form, id: &str, base_url: Option<&str>, title: &str) -> Result<Place, Failure> {
+    pub fn place(&self, form: &FamilySpec, id: &str, base_url: Option<&str>, title: &str) -> Result<Place, Failure> {
         let found = self
             .0
             .iter()

@@ -1,19 +1,19 @@
 //! One resource, bound to its manifest: config, hosts, POSTs, probes. No network.
 
 use super::address::{self, Place};
-use super::calls::{Planned, Reading, Still};
-use super::form::{Errors, Identity, Limit, Normal, Privilege, Way};
-use super::own::{self, Own};
+use super::calls::{OfflineHost, Planned, Reading};
+use super::custom_source::{self, CustomSource};
+use super::family_spec::{AuthMethod, Errors, Identity, Limit, Normal, Privilege};
 use super::spec::Spec;
 use crate::clock::Clock;
-use ::lowcode::bounds::Bounds;
-use ::lowcode::load::Manifest;
-use ::lowcode::value::{Dict, Value};
 use crate::connectors::{Family, Need};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::model::{Class, Failure, PostRule, Posts};
 use crate::policy::Policy;
+use ::lowcode::bounds::Bounds;
+use ::lowcode::load::Manifest;
+use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub enum Source {
         spec: &'static Spec,
         base_url: Option<String>,
     },
-    Own(Box<Own>),
+    CustomSource(Box<CustomSource>),
 }
 
 /// Everything that opening a resource needs.
@@ -60,7 +60,7 @@ impl Source {
     pub fn of(family: &'static Family, policy: &Policy) -> Source {
         match family.spec {
             Some(spec) => Source::Family { family, spec, base_url: policy.family(family.id).base_url },
-            None => Source::Own(Box::new(Own::of(family, policy))),
+            None => Source::CustomSource(Box::new(CustomSource::of(family, policy))),
         }
     }
 
@@ -71,7 +71,7 @@ impl Source {
     pub fn accepts(&self, id: &str) -> Result<(), Failure> {
         match self {
             Source::Family { .. } => self.place(id).map(|_| ()),
-            Source::Own(own) => own.accepts(id),
+            Source::CustomSource(own) => own.accepts(id),
         }
     }
 
@@ -79,7 +79,7 @@ impl Source {
     pub fn need(&self) -> Need {
         match self {
             Source::Family { .. } => Need::Required,
-            Source::Own(own) => own.need(),
+            Source::CustomSource(own) => own.need(),
         }
     }
 
@@ -90,7 +90,7 @@ impl Source {
                 let place = self.place(id);
                 place.ok().and_then(|(place, _)| address::fill(&spec.form.address.account, &place.parts).ok()).unwrap_or_default()
             }
-            Source::Own(own) => own.account(id, clock),
+            Source::CustomSource(own) => own.account(id, clock),
         }
     }
 
@@ -98,7 +98,7 @@ impl Source {
     #[must_use]
     pub fn planned(&self, id: &str, clock: &Arc<dyn Clock>) -> Vec<PlannedCall> {
         let Ok(binding) = self.bound(id, None, clock) else { return Vec::new() };
-        let still = Still(Arc::clone(clock));
+        let still = OfflineHost(Arc::clone(clock));
         let bounds = Bounds::default();
         let reading = Reading { manifest: &binding.manifest.root, config: &binding.config, host: &still, bounds: &bounds };
         let wanted = |planned: &Planned| {
@@ -130,7 +130,7 @@ impl Source {
     #[must_use]
     pub fn posts(&self, id: &str, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Posts {
         match self {
-            Source::Own(own) => own.posts(),
+            Source::CustomSource(own) => own.posts(),
             Source::Family { .. } => self.bind(id, credential, clock).map(|binding| binding.posts).unwrap_or_default(),
         }
     }
@@ -145,7 +145,7 @@ impl Source {
 
     fn bound(&self, id: &str, credential: Option<Option<&Credential>>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
         match self {
-            Source::Own(own) => own.bind(id, credential, clock),
+            Source::CustomSource(own) => own.bind(id, credential, clock),
             Source::Family { family, spec, .. } => {
                 let (place, kind) = self.place(id)?;
                 let way = match credential {
@@ -157,7 +157,7 @@ impl Source {
         }
     }
 
-    fn place(&self, id: &str) -> Result<(Place, &'static super::form::Kind), Failure> {
+    fn place(&self, id: &str) -> Result<(Place, &'static super::family_spec::Kind), Failure> {
         let Source::Family { family, spec, base_url } = self else { return Err(unserved(id)) };
         let place = spec.patterns.place(&spec.form, id, base_url.as_deref(), family.title)?;
         let kind = spec.form.address.kinds.get(place.kind).ok_or_else(|| unserved(id))?;
@@ -166,8 +166,8 @@ impl Source {
 }
 
 /// The first way in whose fields the credential has.
-fn way<'f>(ways: &'f [Way], credential: Option<&Credential>, family: &Family) -> Result<&'f Way, Failure> {
-    let serves = |way: &&Way| {
+fn way<'f>(ways: &'f [AuthMethod], credential: Option<&Credential>, family: &Family) -> Result<&'f AuthMethod, Failure> {
+    let serves = |way: &&AuthMethod| {
         credential.is_some_and(|credential| match credential.plain() {
             Some(_) => way.needs.len() == 1,
             None => way.needs.iter().all(|field| credential.field(field).is_some()),
@@ -193,8 +193,8 @@ fn family_binding(
     (family, spec): (&'static Family, &'static Spec),
     id: &str,
     place: Place,
-    kind: &'static super::form::Kind,
-    (way, credential): (&'static Way, Option<&Credential>),
+    kind: &'static super::family_spec::Kind,
+    (way, credential): (&'static AuthMethod, Option<&Credential>),
 ) -> Result<Binding, Failure> {
     let form = &spec.form;
     let mut config = Dict::default();
@@ -253,12 +253,13 @@ fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) 
 /// The identity of a source of one's own, from the policy.
 #[must_use]
 pub fn own_identity(stream: &str, field: &str, wanted: &str) -> Identity {
-    let matches = vec![super::form::Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless }];
+    let matches =
+        vec![super::family_spec::Match { field: field.to_string(), equals: wanted.to_string(), normal: Normal::Caseless }];
     Identity { kind: String::new(), stream: stream.to_string(), matches, show: Vec::new() }
 }
 
 /// For an engine that was asked without its family.
 #[must_use]
 pub fn unserved(id: &str) -> Failure {
-    Failure::new(Class::Bug, format!("no family was named for {}", own::shown(id)), "report this as a defect of AAM")
+    Failure::new(Class::Bug, format!("no family was named for {}", custom_source::shown(id)), "report this as a defect of AAM")
 }

@@ -13,13 +13,13 @@ use std::time::Duration;
 use url::Url;
 
 /// A host that knows the time and sends nothing.
-pub struct Still(pub Arc<dyn Clock>);
+pub struct OfflineHost(pub Arc<dyn Clock>);
 
 fn nothing() -> NoReply {
     NoReply { kind: NoReplyKind::Refused, message: "nothing is sent while a plan is made".to_string(), source: None }
 }
 
-impl Host for Still {
+impl Host for OfflineHost {
     fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
         Box::pin(async { Err(nothing()) })
     }

@@ -1,6 +1,6 @@
 //! From an answer that is no data to a failure: the family's error shapes first, then the rules of HTTP. Pure.
 
-use super::form::{Errors, Rule};
+use super::family_spec::{Errors, Rule};
 use crate::credentials::redact;
 use crate::model::{Class, Failure};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What was answered, as far as a verdict needs it.
-pub struct Heard<'a> {
+pub struct ResponseView<'a> {
     pub status: u16,
     /// In any case, as they came.
     pub headers: &'a [(String, String)],
@@ -17,7 +17,7 @@ pub struct Heard<'a> {
 }
 
 /// Who was asked, for the words.
-pub struct Asked<'a> {
+pub struct ErrorContext<'a> {
     /// The family's title.
     pub title: &'a str,
     pub resource: &'a str,
@@ -29,7 +29,7 @@ const LONGEST: usize = 400;
 
 /// The failure that `heard` means; `None` for an answer that is none.
 #[must_use]
-pub fn classify(errors: Option<&Errors>, heard: &Heard<'_>, asked: &Asked<'_>) -> Option<Failure> {
+pub fn classify(errors: Option<&Errors>, heard: &ResponseView<'_>, asked: &ErrorContext<'_>) -> Option<Failure> {
     let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
     if rules.is_empty() && heard.status < 300 {
         return None;
@@ -42,7 +42,7 @@ pub fn classify(errors: Option<&Errors>, heard: &Heard<'_>, asked: &Asked<'_>) -
     }
 }
 
-fn fits(rule: &Rule, heard: &Heard<'_>, body: &Value) -> bool {
+fn fits(rule: &Rule, heard: &ResponseView<'_>, body: &Value) -> bool {
     let header = |(name, texts): (&String, &Vec<String>)| {
         header(heard, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| value.contains(text.as_str())))
     };
@@ -58,7 +58,7 @@ fn says(body: &[u8], texts: &[String]) -> bool {
     texts.iter().any(|text| body.contains(&text.to_lowercase()))
 }
 
-fn by_rule(rule: &Rule, errors: Option<&Errors>, heard: &Heard<'_>, body: &Value, asked: &Asked<'_>) -> Failure {
+fn by_rule(rule: &Rule, errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value, asked: &ErrorContext<'_>) -> Failure {
     let missing = named(&rule.missing, heard, body);
     let granted = named(&rule.granted, heard, body);
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
@@ -81,7 +81,7 @@ fn by_rule(rule: &Rule, errors: Option<&Errors>, heard: &Heard<'_>, body: &Value
 }
 
 /// The first of `places` that says something.
-fn named(places: &[String], heard: &Heard<'_>, body: &Value) -> Option<String> {
+fn named(places: &[String], heard: &ResponseView<'_>, body: &Value) -> Option<String> {
     places.iter().find_map(|place| {
         let text = match place.strip_prefix("header:") {
             Some(name) => header(heard, name).map(str::to_string),
@@ -97,8 +97,8 @@ fn named(places: &[String], heard: &Heard<'_>, body: &Value) -> Option<String> {
 }
 
 /// What HTTP itself means, where no rule of the family fits.
-fn by_status(errors: Option<&Errors>, heard: &Heard<'_>, body: &Value, asked: &Asked<'_>) -> Failure {
-    let Asked { title, resource, least_privilege } = asked;
+fn by_status(errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value, asked: &ErrorContext<'_>) -> Failure {
+    let ErrorContext { title, resource, least_privilege } = asked;
     let detail = words(errors, heard, body);
     let failure = match heard.status {
         300..=399 => Failure::new(
@@ -136,7 +136,7 @@ fn by_status(errors: Option<&Errors>, heard: &Heard<'_>, body: &Value, asked: &A
 }
 
 /// Status and address, and the vendor's own words.
-fn words(errors: Option<&Errors>, heard: &Heard<'_>, body: &Value) -> String {
+fn words(errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value) -> String {
     let path = url::Url::parse(heard.url).map(|url| url.path().to_string()).unwrap_or_default();
     let places = errors.map(|errors| errors.words.as_slice()).unwrap_or_default();
     let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
@@ -167,14 +167,14 @@ fn excerpt(body: &[u8]) -> String {
     redact::scrub(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
-fn header<'a>(heard: &Heard<'a>, name: &str) -> Option<&'a str> {
+fn header<'a>(heard: &ResponseView<'a>, name: &str) -> Option<&'a str> {
     heard.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 /// The class of a word.
 #[must_use]
 pub fn class(word: &str) -> Option<Class> {
-    Class::ALL.into_iter().find(|class| class.word() == word)
+    Class::ALL.into_iter().find(|class| class.as_str() == word)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Opt
     let family = crate::connectors::family::find(family).unwrap();
     let spec = spec::of(family).unwrap();
     let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
-    let heard = Heard { status, headers: &headers, body: body.as_bytes(), url: "https://api.example/orgs/acme/teams?token=x" };
-    let asked = Asked { title: family.title, resource: "acme", least_privilege: family.least_privilege };
+    let heard =
+        ResponseView { status, headers: &headers, body: body.as_bytes(), url: "https://api.example/orgs/acme/teams?token=x" };
+    let asked = ErrorContext { title: family.title, resource: "acme", least_privilege: family.least_privilege };
     classify(Some(&spec.form.errors), &heard, &asked)
 }
 
@@ -46,7 +47,7 @@ fn the_error_shapes_of_the_vendors_become_failures_for_people() {
         writeln!(
             text,
             "  {}{wait}: {}\n  fix: {}\n  detail: {}",
-            failure.class.word(),
+            failure.class.as_str(),
             failure.title,
             failure.fix,
             failure.detail

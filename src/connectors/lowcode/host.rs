@@ -3,13 +3,13 @@
 //! A failure of egress travels through the interpreter in `NoReply::source` and comes back as it was. The
 //! last answer of each stream is kept: grants stand in headers, and errors in shapes that no manifest knows.
 
-use super::form::Limit;
+use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
-use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose, Reply};
 use crate::credentials::{Secret, redact};
 use crate::egress::{Answer, Method, Post, Request, Session};
 use crate::model::{Class, Failure};
+use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose, Reply};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,14 +26,14 @@ const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host
 
 /// An answer, kept for the verdicts after it.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct CachedResponse {
     pub status: u16,
     pub headers: Arc<[(String, String)]>,
     pub body: Bytes,
     pub url: String,
 }
 
-impl Kept {
+impl CachedResponse {
     /// The first header called `name`, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -43,26 +43,26 @@ impl Kept {
 
 /// Who waits for the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum CallerMode {
     /// The daemon: it gives the attempt back instead of waiting, and comes again by itself.
     Daemon,
     /// A person at a terminal: waits for the source, and may send what the manifest puts into an address.
     Person,
 }
 
-impl Manner {
+impl CallerMode {
     /// A longer wait ends the command.
     fn longest_pause(self) -> Duration {
         match self {
-            Manner::Daemon => Duration::from_secs(3),
-            Manner::Person => Duration::from_secs(30),
+            CallerMode::Daemon => Duration::from_secs(3),
+            CallerMode::Person => Duration::from_secs(30),
         }
     }
 }
 
 /// What a host needs besides the session.
 pub struct Rules {
-    pub manner: Manner,
+    pub manner: CallerMode,
     /// Origins that data may come from. A POST goes by its own list.
     pub origins: BTreeSet<String>,
     pub limits: Vec<Limit>,
@@ -88,8 +88,8 @@ pub struct SessionHost {
 /// The last answer of each stream, and the last of all.
 #[derive(Default)]
 struct Answers {
-    streams: BTreeMap<String, Arc<Kept>>,
-    last: Option<Arc<Kept>>,
+    streams: BTreeMap<String, Arc<CachedResponse>>,
+    last: Option<Arc<CachedResponse>>,
 }
 
 impl SessionHost {
@@ -101,15 +101,15 @@ impl SessionHost {
 
     /// The last answer that `stream` got.
     #[must_use]
-    pub fn kept(&self, stream: &str) -> Option<Arc<Kept>> {
+    pub fn kept(&self, stream: &str) -> Option<Arc<CachedResponse>> {
         self.locked().streams.get(stream).cloned()
     }
 
     /// The answer that made `stream` fail with `status`: its own, or the last one, which a token call of it got.
     #[must_use]
-    pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Arc<Kept>> {
+    pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Arc<CachedResponse>> {
         let all = self.locked();
-        let fits = |kept: &&Arc<Kept>| status.is_none_or(|status| kept.status == status);
+        let fits = |kept: &&Arc<CachedResponse>| status.is_none_or(|status| kept.status == status);
         all.streams.get(stream).filter(fits).or_else(|| all.last.as_ref().filter(fits)).cloned()
     }
 
@@ -132,7 +132,7 @@ impl SessionHost {
     /// Sends; for a person again after the wait that the source asked for. Egress keeps such an answer to itself, so
     /// no error handler of the manifest sees it.
     async fn patiently(&self, call: Call) -> Result<Answer, Failure> {
-        if self.rules.manner == Manner::Daemon {
+        if self.rules.manner == CallerMode::Daemon {
             return self.sent(call).await;
         }
         for _ in 1..LATERS {
@@ -155,8 +155,8 @@ impl SessionHost {
     fn no_reply(&self, failure: Failure) -> NoReply {
         let detail = if failure.detail.is_empty() { String::new() } else { format!(" ({})", failure.detail) };
         let message = match self.rules.manner {
-            Manner::Daemon => failure.title.clone(),
-            Manner::Person => format!("{}{detail}; {}", failure.title, failure.fix),
+            CallerMode::Daemon => failure.title.clone(),
+            CallerMode::Person => format!("{}{detail}; {}", failure.title, failure.fix),
         };
         // Egress has tried what is worth another try: the command ends.
         NoReply { kind: NoReplyKind::Refused, message, source: Some(Arc::new(failure)) }
@@ -173,7 +173,7 @@ impl SessionHost {
             .detail(redact::scrub(&format!("{error}: {}", call.url)))
         })?;
         let known = !self.rules.secrets_by_spec && redact::scrub(url.as_str()) != url.as_str();
-        if self.rules.manner == Manner::Daemon && (call.secret_in_url || known) {
+        if self.rules.manner == CallerMode::Daemon && (call.secret_in_url || known) {
             return Err(secret_in(&url));
         }
         let headers = call
@@ -226,7 +226,7 @@ impl SessionHost {
     fn keep(&self, stream: String, reply: &Reply) {
         // A copy of the beginning: a slice would hold the whole answer.
         let body = reply.body.get(..KEPT).map_or_else(|| reply.body.clone(), Bytes::copy_from_slice);
-        let kept = Kept { status: reply.status, headers: Arc::clone(&reply.headers), body, url: reply.url.clone() };
+        let kept = CachedResponse { status: reply.status, headers: Arc::clone(&reply.headers), body, url: reply.url.clone() };
         let kept = Arc::new(kept);
         let mut all = self.locked();
         all.last = Some(Arc::clone(&kept));

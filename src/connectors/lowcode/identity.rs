@@ -1,7 +1,7 @@
 //! Whether the answer of the identity call names what the resource id names. Pure.
 
 use super::address::fill;
-use super::form::{Identity, Normal};
+use super::family_spec::{Identity, Normal};
 use crate::model::{Class, Evidence, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ fn name(pointer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::form::Match;
+    use super::super::family_spec::Match;
     use super::*;
     use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! The vendor's own budget, as its headers tell it: AAM takes a share and leaves the rest to people.
 
-use super::form::Limit;
+use super::family_spec::Limit;
 use crate::model::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

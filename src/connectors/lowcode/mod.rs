@@ -9,13 +9,13 @@
 pub mod address;
 pub mod binding;
 pub mod calls;
+pub mod custom_source;
 pub mod errors;
-pub mod form;
+pub mod family_spec;
 pub mod host;
 pub mod identity;
 pub mod limits;
 pub mod open;
-pub mod own;
 pub mod privilege;
 pub mod spec;
 

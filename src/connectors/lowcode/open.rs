@@ -1,11 +1,16 @@
 //! An open resource: identity, privilege, discover, health, tiny sync, all by the interpreter.
 
 use super::binding::Binding;
-use super::errors::{self, Asked, Heard};
-use super::host::{Kept, Manner, Rules, SessionHost, failure_of};
+use super::errors::{self, ErrorContext, ResponseView};
+use super::host::{CachedResponse, CallerMode, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, Target};
+use crate::credentials::redact;
+use crate::egress::Traffic;
+use crate::model::catalog::{SkippedStream, Stream, SyncMode};
+use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::catalog;
 use ::lowcode::context::{Context, Limits as Stops, Run};
@@ -15,11 +20,6 @@ use ::lowcode::source::Source;
 use ::lowcode::spec;
 use ::lowcode::stream::Stream as Reader;
 use ::lowcode::value::Value;
-use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, Target};
-use crate::credentials::redact;
-use crate::egress::Traffic;
-use crate::model::catalog::{SkippedStream, Stream, SyncMode};
-use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +51,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
     let time = target.policy.safe_mode.step_timeout;
     let bounds = Limits { records, time, calls: 40, ..Limits::default() };
     let rules = Rules {
-        manner: Manner::Daemon,
+        manner: CallerMode::Daemon,
         origins: binding.origins.clone(),
         limits: binding.limits.clone(),
         windows,
@@ -128,7 +128,7 @@ impl Resource {
     }
 
     /// The first record of the stream `name`, and the answer that it came in.
-    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<Kept>>), Failure> {
+    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<CachedResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
         let found = self.read(&self.run(), stream, 1).await?;
@@ -236,10 +236,10 @@ impl Resource {
     }
 
     /// What an answer means; `None`: it is data.
-    fn classified(&self, kept: &Kept) -> Option<Failure> {
-        let heard = Heard { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
+    fn classified(&self, kept: &CachedResponse) -> Option<Failure> {
+        let heard = ResponseView { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
         let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
-        let failure = errors::classify(*errors, &heard, &Asked { title, resource, least_privilege })?;
+        let failure = errors::classify(*errors, &heard, &ErrorContext { title, resource, least_privilege })?;
         if failure.class != Class::Throttled {
             return Some(failure);
         }
@@ -382,7 +382,7 @@ fn words(failure: &Failure) -> String {
 }
 
 /// The grants as the vendor names them, in a header or in the record.
-fn grants(rules: &super::form::Privilege, kept: Option<&Kept>, record: &Json) -> Option<String> {
+fn grants(rules: &super::family_spec::Privilege, kept: Option<&CachedResponse>, record: &Json) -> Option<String> {
     if !rules.header.is_empty() {
         return kept?.header(&rules.header).map(str::to_string);
     }

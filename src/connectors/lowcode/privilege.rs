@@ -1,11 +1,11 @@
 //! From the grants that a vendor names to a verdict of three values. Pure.
 
-use super::form;
+use super::family_spec;
 use crate::model::Privilege;
 
 /// The verdict for `grants`, as the vendor wrote them; `None`: it named none.
 #[must_use]
-pub fn verdict(rules: &form::Privilege, grants: Option<&str>) -> Privilege {
+pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privilege {
     let unknown = |reason: String| Privilege::Unknown { reason };
     let Some(grants) = grants else { return unknown(rules.absent.trim().to_string()) };
     let separator = if rules.separator.is_empty() { "," } else { rules.separator.as_str() };
@@ -92,7 +92,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_grant_that_is_over_is_never_ok(grant in "[a-z:.]{1,12}", others in proptest::collection::vec("[a-z:]{1,8}", 0..4)) {
-            let rules = form::Privilege {
+            let rules = family_spec::Privilege {
                 header: String::new(), field: String::new(), separator: ",".to_string(), absent: String::new(),
                 ok: vec!["*".to_string()], over: vec![grant.clone()],
             };

@@ -1,17 +1,17 @@
 //! The families of this engine, read once: form, patterns and the manifest's text.
 
 use super::address::Patterns;
-use super::form::Form;
+use super::family_spec::FamilySpec;
 use crate::connectors::Family;
+use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load::{self, Manifest};
-use crate::model::{Class, Failure};
 use std::sync::{Arc, OnceLock};
 
 /// A family that the low-code engine serves.
 #[derive(Debug)]
 pub struct Spec {
-    pub form: Form,
+    pub form: FamilySpec,
     pub patterns: Patterns,
     /// The manifest as text, for the interpreter's loader. JSON is YAML.
     pub manifest: String,
@@ -23,7 +23,7 @@ impl Spec {
     ///
     /// # Errors
     /// Words about what does not fit together.
-    pub fn read(form: Form) -> Result<Spec, String> {
+    pub fn read(form: FamilySpec) -> Result<Spec, String> {
         let patterns = Patterns::read(&form)?;
         let names: Vec<&str> = form.source["streams"]
             .as_array()

@@ -15,7 +15,7 @@ const WORDS: usize = 300;
 
 /// What was asked, for the words of a failure.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct ErrorContext<'a> {
     /// The address asked, before redirects.
     pub url: &'a Url,
     /// The operation, or `the description`.
@@ -30,7 +30,7 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// Every other status, a page instead of data, and JSON that is cut, each with its class.
-pub fn json(answer: &Answer, asked: Asked<'_>) -> Result<Value, Failure> {
+pub fn json(answer: &Answer, asked: ErrorContext<'_>) -> Result<Value, Failure> {
     status(answer, asked)?;
     let (host, what) = (host_of(asked.url), asked.what);
     let media = answer.header("content-type").unwrap_or_default();
@@ -65,8 +65,8 @@ pub fn json(answer: &Answer, asked: Asked<'_>) -> Result<Value, Failure> {
 ///
 /// # Errors
 /// For everything but 2xx.
-pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
-    let Asked { url, what, scopes, schemes } = asked;
+pub fn status(answer: &Answer, asked: ErrorContext<'_>) -> Result<(), Failure> {
+    let ErrorContext { url, what, scopes, schemes } = asked;
     let host = host_of(url);
     let path = url.path();
     let scopes = if scopes.is_empty() { String::new() } else { format!(" (the description asks for {})", scopes.join(", ")) };
@@ -111,7 +111,7 @@ pub fn status(answer: &Answer, asked: Asked<'_>) -> Result<(), Failure> {
     Err(failure.detail(words(answer)))
 }
 
-fn redirect(answer: &Answer, asked: Asked<'_>) -> Failure {
+fn redirect(answer: &Answer, asked: ErrorContext<'_>) -> Failure {
     let (host, what) = (host_of(asked.url), asked.what);
     let target = answer.header("location").and_then(|text| answer.url.join(text).ok());
     match target {
@@ -165,7 +165,7 @@ fn short(text: &str) -> String {
 ///
 /// # Errors
 /// `WrongService`, naming what was promised and what came.
-pub fn fits(value: &Value, schema: &Value, asked: Asked<'_>) -> Result<(), Failure> {
+pub fn fits(value: &Value, schema: &Value, asked: ErrorContext<'_>) -> Result<(), Failure> {
     let (host, what) = (host_of(asked.url), asked.what);
     let wrong = |promised: &str, came: &str| {
         Err(Failure::new(
@@ -222,7 +222,7 @@ mod tests {
         let url = Url::parse("https://a.example/v1/pets").unwrap();
         let headers = headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
         let answer = Answer { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
-        json(&answer, Asked { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] })
+        json(&answer, ErrorContext { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] })
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn another_kind_of_answer_does_not_fit() {
         let url = Url::parse("https://a.example/").unwrap();
-        let asked = Asked { url: &url, what: "x", scopes: &[], schemes: &[] };
+        let asked = ErrorContext { url: &url, what: "x", scopes: &[], schemes: &[] };
         let pet = json!({"type": "object", "required": ["id"], "properties": {"id": {}, "name": {}}});
         assert!(fits(&json!({"name": 1}), &pet, asked).is_ok());
         assert!(fits(&json!({"ok": true}), &pet, asked).is_err());

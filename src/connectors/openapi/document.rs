@@ -116,7 +116,7 @@ impl Description {
                 "name the URL of the description that lists the service's paths",
             ));
         }
-        Ok(Description { root, url, title, version, openapi, digest: Digest::of(bytes), bytes: bytes.len() })
+        Ok(Description { root, url, title, version, openapi, digest: Digest::from_bytes(bytes), bytes: bytes.len() })
     }
 }
 

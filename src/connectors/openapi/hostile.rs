@@ -118,7 +118,7 @@ fn work(root: &Value) -> usize {
         let _ = auth::authorize(&library, &operation.security, Some(&credential));
         if let (Ok(call), Some(record)) = (&operation.call, &operation.answer) {
             assert!(servers.allows(&call.url), "{}", call.url);
-            let asked = classify::Asked { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
+            let asked = classify::ErrorContext { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
             let _ = classify::fits(root, &record.schema, asked);
         }
     }

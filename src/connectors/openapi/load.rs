@@ -2,7 +2,7 @@
 
 use super::address::{Address, host_of, same_origin};
 use super::auth;
-use super::classify::{self, Asked};
+use super::classify::{self, ErrorContext};
 use super::document::{Description, MAX_BYTES};
 use super::parse;
 use super::refs::{Library, MAX_DOCUMENTS};
@@ -33,7 +33,7 @@ pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Creden
     let mut best: Option<Failure> = None;
     for candidate in &address.candidates {
         let (answer, protected) = fetch(wire, candidate, credential).await?;
-        let asked = Asked { url: candidate, what: "the description", scopes: &[], schemes: &sent_as(protected.as_ref()) };
+        let asked = ErrorContext { url: candidate, what: "the description", scopes: &[], schemes: &sent_as(protected.as_ref()) };
         if let Err(failure) = classify::status(&answer, asked) {
             if matches!(answer.status, 401 | 403 | 429 | 500..) {
                 return Err(failure);
@@ -127,7 +127,7 @@ async fn complete(
 
 async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
     let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
-    classify::status(&answer, Asked { url, what: "a part of the description", scopes: &[], schemes: &sent_as(header) })?;
+    classify::status(&answer, ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &sent_as(header) })?;
     let body = answer.body;
     let length = body.len();
     let path = url.path().to_string();

@@ -2,7 +2,7 @@
 
 use super::address::host_of;
 use super::auth::{self, Auth};
-use super::classify::{self, Asked};
+use super::classify::{self, ErrorContext};
 use super::load::{Loaded, offload};
 use super::operations::{self, Operation, Operations};
 use super::privilege;
@@ -140,7 +140,7 @@ impl Service {
             .wire
             .http(Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_ANSWER, follow_redirects: true })
             .await?;
-        let asked = Asked { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
+        let asked = ErrorContext { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
         if !self.servers.allows(&answer.url) {
             let fix = "if the service moved, name its new URL in resource_ids";
             return Err(Failure::new(

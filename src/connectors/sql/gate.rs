@@ -69,7 +69,7 @@ impl Call {
         Ok(Call {
             gate: Arc::clone(gate),
             admitted,
-            wire: server.wire.word(),
+            wire: server.wire.as_str(),
             host: server.host.clone(),
             started: Instant::now(),
             bytes: Arc::new(AtomicU64::new(0)),

@@ -61,7 +61,7 @@ pub struct Server {
 impl Wire {
     /// The word used in logs and evidence.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Wire::Postgres => "postgres",
             Wire::Mysql => "mysql",
@@ -79,7 +79,7 @@ impl Wire {
 /// `postgres db.example:5432/shop`: names the resource without any secret.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.wire.word(), self.authority(), self.database)
+        write!(f, "{} {}/{}", self.wire.as_str(), self.authority(), self.database)
     }
 }
 

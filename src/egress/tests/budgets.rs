@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 fn snapshot(name: &str, failure: &Failure) {
     let text = format!(
         "{}: {}\n  fix: {}\n  detail: {}\n  after: {:?} ms",
-        failure.class.word(),
+        failure.class.as_str(),
         failure.title,
         failure.fix,
         failure.detail,

@@ -1,6 +1,6 @@
 //! The wording of a difference, and the parts of it that concern no single connection.
 
-use super::super::duration_words::word;
+use super::super::duration_text::format as duration;
 use super::super::{Policy, Token, TokenScope};
 use super::ConnectionLine;
 use std::collections::BTreeSet;
@@ -44,20 +44,20 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("slo.coverage", &old.slo.coverage, &new.slo.coverage);
     let (was, is) = (&old.safe_mode, &new.safe_mode);
     put("safe_mode.max_items", &was.max_items, &is.max_items);
-    put("safe_mode.step_timeout", &word(&was.step_timeout), &word(&is.step_timeout));
-    put("safe_mode.attempt_timeout", &word(&was.attempt_timeout), &word(&is.attempt_timeout));
+    put("safe_mode.step_timeout", &duration(&was.step_timeout), &duration(&is.step_timeout));
+    put("safe_mode.attempt_timeout", &duration(&was.attempt_timeout), &duration(&is.attempt_timeout));
     let (was, is) = (&old.backoff, &new.backoff);
-    put("backoff.initial", &word(&was.initial), &word(&is.initial));
-    put("backoff.max", &word(&was.max), &word(&is.max));
+    put("backoff.initial", &duration(&was.initial), &duration(&is.initial));
+    put("backoff.max", &duration(&was.max), &duration(&is.max));
     put("backoff.jitter", &was.jitter, &is.jitter);
     put("breaker.failures", &old.breaker.failures, &new.breaker.failures);
-    put("breaker.open_for", &word(&old.breaker.open_for), &word(&new.breaker.open_for));
+    put("breaker.open_for", &duration(&old.breaker.open_for), &duration(&new.breaker.open_for));
     let (was, is) = (&old.recheck, &new.recheck);
-    put("recheck.health", &word(&was.health), &word(&is.health));
-    put("recheck.drift", &word(&was.drift), &word(&is.drift));
-    put("recheck.awaiting_credentials", &word(&was.awaiting_credentials), &word(&is.awaiting_credentials));
+    put("recheck.health", &duration(&was.health), &duration(&is.health));
+    put("recheck.drift", &duration(&was.drift), &duration(&is.drift));
+    put("recheck.awaiting_credentials", &duration(&was.awaiting_credentials), &duration(&is.awaiting_credentials));
     put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
-    put("reconcile.resync", &word(&old.reconcile.resync), &word(&new.reconcile.resync));
+    put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
 }
 
 /// Who may call the API, and what for.
@@ -97,7 +97,7 @@ fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
 }
 
 fn scopes(scopes: &BTreeSet<TokenScope>) -> String {
-    scopes.iter().map(|scope| scope.word()).collect::<Vec<_>>().join(", ")
+    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn joined(names: &BTreeSet<String>) -> String {

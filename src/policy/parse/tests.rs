@@ -34,7 +34,7 @@ fn with(section: &str) -> Vec<Problem> {
 #[test]
 fn the_documented_form_is_read() {
     let policy = parse(DESIGN, "policy.yaml").unwrap();
-    assert_eq!(policy.digest, Digest::of(DESIGN.as_bytes()));
+    assert_eq!(policy.digest, Digest::from_bytes(DESIGN.as_bytes()));
     assert_eq!(policy.caps.families["slack"], Cap { per_second: 1.0, burst: 5, per_day: 2000, concurrency: 1 });
     assert_eq!(policy.backoff.max, Duration::from_secs(900));
     assert_eq!(policy.network.proxy.as_deref(), Some("http://proxy.example:3128"));

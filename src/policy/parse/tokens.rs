@@ -28,7 +28,7 @@ fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
     let name = r.required(&fields, "name", "name the caller, for example name: aod");
     let name = name.and_then(|spot| r.name(&spot, "the name of a token"));
     let sha256 = r.required(&fields, "sha256", "aam token new prints it").and_then(|spot| sha256(r, &spot));
-    let words = TokenScope::ALL.map(TokenScope::word);
+    let words = TokenScope::ALL.map(TokenScope::as_str);
     let scopes = r.required(&fields, "scopes", "for example scopes: [registry:read]");
     let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.word(item, "scope", &words)));
     let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
@@ -36,7 +36,7 @@ fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
     Some(Token {
         name: name?,
         sha256: sha256?,
-        scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|word| *word == scope.word())).collect(),
+        scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|word| *word == scope.as_str())).collect(),
         namespaces: namespaces?.into_iter().collect(),
     })
 }

@@ -2,7 +2,7 @@ use super::super::{How, Registry};
 use super::rig::{Rig, accepted, attempt, document, intent, outcome};
 use crate::model::ledger::Why;
 use crate::model::{Class, ConnectionId, Digest, Origin, Scope, State, Timestamp};
-use crate::world::World;
+use crate::snapshot::Snapshot;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ async fn two_hundred_pushes_at_once_of_one_intent_make_one_entry() {
     assert_eq!(hows.iter().filter(|how| **how == How::Created).count(), 1);
     assert_eq!(hows.iter().filter(|how| **how == How::Unchanged).count(), 199);
     assert_eq!(rig.rows(), 1);
-    assert_eq!(registry.world().connections.values().next().unwrap().generation, 1);
+    assert_eq!(registry.snapshot().connections.values().next().unwrap().generation, 1);
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_burst_of_documents_shares_few_transactions() {
 async fn documents_of_one_connection_in_one_command_are_taken_in_order() {
     let rig = Rig::new();
     let registry = rig.open();
-    let in_force = |registry: &Registry| registry.world().connections.values().next().unwrap().spec;
+    let in_force = |registry: &Registry| registry.snapshot().connections.values().next().unwrap().spec;
     let hows = |notes: &'static [&'static str]| {
         let documents = notes.iter().map(|note| document("db", note)).collect();
         let registry = &registry;
@@ -46,7 +46,7 @@ async fn documents_of_one_connection_in_one_command_are_taken_in_order() {
     assert_eq!(in_force(&registry), document("db", "a").0.digest());
     assert_eq!(hows(&["b", "a"]).await, [How::Changed, How::Changed]);
     assert_eq!(in_force(&registry), document("db", "a").0.digest());
-    assert_eq!(registry.world().connections.values().next().unwrap().generation, 5);
+    assert_eq!(registry.snapshot().connections.values().next().unwrap().generation, 5);
     assert_eq!(rig.rows(), 5);
 }
 
@@ -59,7 +59,7 @@ async fn what_two_files_desired_is_retired_when_one_command_withdraws_both() {
     registry.accept(vec![(document("db", "").0, other.clone())]).await.unwrap();
     let wishes = vec![(id, Origin::folder("a.json")), (id, other.clone()), (id, other)];
     registry.withdraw(wishes.clone(), "the file is gone").await.unwrap();
-    assert_eq!(registry.world().connections[&id].state(), State::Retired);
+    assert_eq!(registry.snapshot().connections[&id].state(), State::Retired);
     assert_eq!(rig.rows(), 5, "two accepted, two withdrawn, one retired");
     registry.withdraw(wishes, "the file is gone").await.unwrap();
     assert_eq!(rig.rows(), 5, "a withdrawal by nobody appends nothing");
@@ -71,11 +71,11 @@ async fn the_same_policy_again_appends_nothing() {
     let rig = Rig::new();
     let registry = rig.open();
     for (policy, rows) in [("a", 1), ("a", 1), ("b", 2), ("a", 3)] {
-        let digest = Digest::of(policy.as_bytes());
+        let digest = Digest::from_bytes(policy.as_bytes());
         registry.accept_policy(digest, policy.to_string()).await.unwrap();
         assert_eq!(rig.rows(), rows);
         assert_eq!(registry.reader().last_policy().unwrap().as_deref(), Some(policy));
-        assert_eq!(registry.world().policy.map(|(digest, _)| digest), Some(digest));
+        assert_eq!(registry.snapshot().policy.map(|(digest, _)| digest), Some(digest));
     }
 }
 
@@ -125,15 +125,15 @@ async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
             let _ = open.withdraw(vec![(id(db), file(origin))], "gone").await;
         }
         Act::Attempt(db, class, full, heal) => {
-            let known = open.world().connections.get(&id(db)).filter(|known| known.retired.is_none()).cloned();
-            let sealed = open.world().sealed.contains(name(db).0);
+            let known = open.snapshot().connections.get(&id(db)).filter(|known| known.retired.is_none()).cloned();
+            let sealed = open.snapshot().sealed.contains(name(db).0);
             if known.is_some() && !sealed {
                 let scope = if full { Scope::Full } else { Scope::Health };
                 attempt(open, id(db), why(heal), &outcome(class, scope, if full { &["t"] } else { &[] })).await;
             }
         }
         Act::Lost(db, heal) => {
-            let generation = open.world().connections.get(&id(db)).map_or(0, |known| known.generation);
+            let generation = open.snapshot().connections.get(&id(db)).map_or(0, |known| known.generation);
             if generation > 0 {
                 let _ = open.begin(id(db), super::rig::under(why(heal), Scope::Full, generation)).await;
             }
@@ -151,7 +151,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// What the daemon believes is what a reader folds from the file, at every moment and after every restart;
-    /// and the world of any instant is the fold of the rows up to it.
+    /// and the snapshot of any instant is the fold of the rows up to it.
     #[test]
     fn the_world_of_the_writer_is_the_world_of_a_reader(acts in proptest::collection::vec(act(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -161,7 +161,7 @@ proptest! {
             for act in acts {
                 run(&rig, &mut registry, act.clone()).await;
                 let open = registry.as_ref().unwrap();
-                let (read, believed) = (open.reader().world().unwrap(), open.world().clone());
+                let (read, believed) = (open.reader().snapshot().unwrap(), open.snapshot().clone());
                 assert_eq!(read, believed, "after {act:?}");
             }
             let open = registry.unwrap();
@@ -173,15 +173,15 @@ proptest! {
 }
 
 fn prefixes(registry: &Registry) {
-    let ids: Vec<ConnectionId> = registry.world().connections.keys().copied().collect();
+    let ids: Vec<ConnectionId> = registry.snapshot().connections.keys().copied().collect();
     let mut entries = Vec::new();
     for id in ids {
         entries.extend(registry.reader().history(id, None, 1000).unwrap().into_iter().map(|version| version.entry));
     }
     entries.sort_by_key(|entry| entry.seq);
     for at in entries.iter().map(|entry| entry.at).chain([Timestamp(0)]) {
-        let world = registry.reader().world_at(at).unwrap();
-        let expected = World::of(entries.iter().filter(|entry| entry.at <= at));
-        assert_eq!(world.connections, expected.connections);
+        let snapshot = registry.reader().snapshot_at(at).unwrap();
+        let expected = Snapshot::fold(entries.iter().filter(|entry| entry.at <= at));
+        assert_eq!(snapshot.connections, expected.connections);
     }
 }

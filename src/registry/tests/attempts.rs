@@ -14,11 +14,11 @@ async fn an_attempt_that_a_crash_cut_off_counts_as_a_failure_and_changes_no_stat
             rig.open()
         };
         let ticket = registry.begin(id, under(why, Scope::Full, 1)).await.unwrap();
-        assert_eq!(registry.world().connections[&id].begun.is_some(), why == Why::Heal);
+        assert_eq!(registry.snapshot().connections[&id].begun.is_some(), why == Why::Heal);
         drop(ticket);
         registry.close().await;
         let registry = rig.open();
-        let known = registry.world().connections[&id].clone();
+        let known = registry.snapshot().connections[&id].clone();
         assert_eq!(known.last.as_ref().unwrap().facts.class, Some(Class::Interrupted));
         assert_eq!((known.state(), known.failures, known.begun), (State::Active, failures, None));
         registry.close().await;
@@ -34,7 +34,7 @@ async fn a_ticket_that_was_never_finished_is_interrupted_by_the_next_one() {
     let _ = registry.begin(id, under(Why::New, Scope::Full, 1)).await.unwrap();
     let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
     let class =
-        |registry: &super::super::Registry| registry.world().connections[&id].last.as_ref().and_then(|last| last.facts.class);
+        |registry: &super::super::Registry| registry.snapshot().connections[&id].last.as_ref().and_then(|last| last.facts.class);
     assert_eq!(class(&registry), Some(Class::Interrupted));
     registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap();
     assert_eq!(class(&registry), None);
@@ -54,10 +54,10 @@ async fn a_recheck_that_finds_nothing_new_appends_nothing_and_is_remembered() {
     let failed = outcome(Some(Class::Network), Scope::Full, &[]);
     assert!(attempt(&registry, id, Why::New, &failed).await);
     let rows = rig.rows();
-    let mut looked_at = registry.world().connections[&id].looked_at();
+    let mut looked_at = registry.snapshot().connections[&id].looked_at();
     for failures in 2..=5 {
         assert!(!attempt(&registry, id, Why::Retry, &failed).await);
-        let known = registry.world().connections[&id].clone();
+        let known = registry.snapshot().connections[&id].clone();
         assert_eq!(known.failures, failures);
         assert!(known.looked_at() > looked_at);
         looked_at = known.looked_at();
@@ -65,7 +65,7 @@ async fn a_recheck_that_finds_nothing_new_appends_nothing_and_is_remembered() {
     assert_eq!(rig.rows(), rows);
     registry.close().await;
     let registry = rig.open();
-    let known = registry.world().connections[&id].clone();
+    let known = registry.snapshot().connections[&id].clone();
     assert_eq!((known.failures, known.looked_at()), (5, looked_at), "a restart neither shortens nor inflates a backoff");
 }
 
@@ -79,16 +79,16 @@ async fn another_failure_goes_on_counting_also_after_a_restart() {
         attempt(&registry, id, Why::Retry, &outcome(Some(Class::Network), Scope::Full, &[])).await;
     }
     assert!(attempt(&registry, id, Why::Retry, &outcome(Some(Class::Remote), Scope::Full, &[])).await);
-    assert_eq!(registry.world().connections[&id].failures, 5);
+    assert_eq!(registry.snapshot().connections[&id].failures, 5);
     let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
     drop(ticket);
     registry.close().await;
     let registry = rig.open();
-    assert_eq!(registry.world().connections[&id].failures, 6, "with the interrupted one");
+    assert_eq!(registry.snapshot().connections[&id].failures, 6, "with the interrupted one");
     registry.accept(vec![document("db", "another")]).await.unwrap();
-    assert_eq!(registry.world().connections[&id].failures, 0);
+    assert_eq!(registry.snapshot().connections[&id].failures, 0);
     registry.close().await;
-    assert_eq!(rig.open().world().connections[&id].failures, 0, "a new document starts anew");
+    assert_eq!(rig.open().snapshot().connections[&id].failures, 0, "a new document starts anew");
 }
 
 #[tokio::test]
@@ -99,11 +99,11 @@ async fn a_full_look_is_remembered_when_a_health_look_follows() {
     let full = outcome(None, Scope::Full, &["t"]);
     attempt(&registry, id, Why::New, &full).await;
     assert!(!attempt(&registry, id, Why::Drift, &full).await);
-    let full_at = registry.world().connections[&id].checked_full;
+    let full_at = registry.snapshot().connections[&id].checked_full;
     assert!(!attempt(&registry, id, Why::Health, &outcome(None, Scope::Health, &[])).await);
     assert!(attempt(&registry, id, Why::Health, &outcome(Some(Class::Network), Scope::Health, &[])).await);
     registry.close().await;
-    assert_eq!(rig.open().world().connections[&id].checked_full, full_at);
+    assert_eq!(rig.open().snapshot().connections[&id].checked_full, full_at);
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_catalog_is_appended_only_when_its_structure_changed() {
     let id = accepted(&registry, "db").await;
     for (streams, version) in [(["t", "u"], 1), (["t", "u"], 1), (["t", "v"], 2), (["t", "u"], 3)] {
         attempt(&registry, id, Why::Heal, &outcome(None, Scope::Full, &streams)).await;
-        assert_eq!(registry.world().connections[&id].catalog.map(|(version, _, _)| version), Some(version));
+        assert_eq!(registry.snapshot().connections[&id].catalog.map(|(version, _, _)| version), Some(version));
     }
     let (version, text) = registry.reader().catalog(id, Some(2)).unwrap().unwrap();
     assert!(version == 2 && text.contains("\"v\""), "{text}");

@@ -1,6 +1,6 @@
 use super::super::{RegistryError, lock};
 use super::rig::{Rig, accepted, document, intent, outcome, under};
-use crate::egress::{DayBudget, Fund};
+use crate::egress::{BudgetReservation, DayBudget};
 use crate::model::ledger::Why;
 use crate::model::{Origin, Scope};
 use futures_util::future::join_all;
@@ -10,7 +10,7 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    let before = registry.world().clone();
+    let before = registry.snapshot().clone();
     // The least limit there is: SQLite takes the present size for it.
     std::fs::write(rig.limit(), "1").unwrap();
     let mut full = 0;
@@ -33,15 +33,15 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
     }
     assert!(begun.len() < 100, "begin answers that the disk is full");
     if full == 50 && begun.is_empty() {
-        assert_eq!(*registry.world(), before);
+        assert_eq!(*registry.snapshot(), before);
     }
-    assert_eq!(registry.reader().world().unwrap(), *registry.world());
+    assert_eq!(registry.reader().snapshot().unwrap(), *registry.snapshot());
     std::fs::write(rig.limit(), "1000000").unwrap();
     registry.probe().await.unwrap();
     accepted(&registry, "later").await;
     let ticket = registry.begin(id, under(Why::Heal, Scope::Full, 1)).await.unwrap();
     assert!(registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap().appended);
-    assert_eq!(registry.reader().world().unwrap(), *registry.world());
+    assert_eq!(registry.reader().snapshot().unwrap(), *registry.snapshot());
     rig.rows();
 }
 
@@ -90,7 +90,7 @@ async fn nothing_writes_to_a_sealed_namespace() {
     assert!(error.contains("sealed: nothing writes to this namespace"), "{error}");
     registry.close().await;
     let registry = rig.open();
-    assert!(registry.world().sealed.contains("demo"));
+    assert!(registry.snapshot().sealed.contains("demo"));
     accepted(&registry, "db").await;
 }
 
@@ -117,9 +117,9 @@ async fn beginnings_at_once_are_never_granted_more_than_the_day_allows() {
     let registry = rig.open();
     let names: Vec<String> = (0..20).map(|number| format!("db{number}")).collect();
     let ids = join_all(names.iter().map(|name| accepted(&registry, name))).await;
-    let fund = |account: &str| Fund { account: account.to_string(), day: 20_000, wanted: 10, limit: 55 };
-    let funds = || vec![fund("api.acme.example"), fund("other.acme.example")];
-    let begin = |id| registry.begin_funded(id, under(Why::New, Scope::Full, 1), funds());
+    let fund = |account: &str| BudgetReservation { account: account.to_string(), day: 20_000, wanted: 10, limit: 55 };
+    let budget_reservations = || vec![fund("api.acme.example"), fund("other.acme.example")];
+    let begin = |id| registry.begin_funded(id, under(Why::New, Scope::Full, 1), budget_reservations());
     let granted: Vec<Vec<u64>> = join_all(ids.iter().map(|id| begin(*id))).await.into_iter().map(|one| one.unwrap().1).collect();
     for account in 0..2 {
         assert_eq!(granted.iter().map(|one| one[account]).sum::<u64>(), 55);
@@ -159,7 +159,7 @@ async fn a_second_writer_is_told_who_holds_it_and_gets_it_afterwards() {
     let registry = rig.open();
     let told = rig.try_open().err().map(|error| error.to_string()).unwrap_or_default();
     assert!(told.contains(&format!("process {}", std::process::id())) && told.contains("test"), "{told}");
-    assert!(super::super::Reader::open(&rig.path()).unwrap().world().is_ok(), "readers need no lock");
+    assert!(super::super::Reader::open(&rig.path()).unwrap().snapshot().is_ok(), "readers need no lock");
     registry.close().await;
     let registry = rig.open();
     assert!(matches!(registry.accept(Vec::new()).await, Ok(answers) if answers.is_empty()));

@@ -17,7 +17,7 @@ async fn each_earlier_version_with_data_in_it_is_brought_up() {
     let registry = source.open();
     let id = accepted(&registry, "db").await;
     attempt(&registry, id, Why::New, &outcome(None, Scope::Full, &["t"])).await;
-    let expected = registry.world().connections.clone();
+    let expected = registry.snapshot().connections.clone();
     registry.close().await;
     for version in 1..schema::MIGRATIONS.len() {
         let rig = Rig::new();
@@ -32,7 +32,7 @@ async fn each_earlier_version_with_data_in_it_is_brought_up() {
         let told = Reader::open(&rig.path()).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(told.contains("start aam serve"), "a reader cannot migrate: {told}");
         let registry = rig.open();
-        let known = registry.world().connections[&id].clone();
+        let known = registry.snapshot().connections[&id].clone();
         assert_eq!(known.last, expected[&id].last);
         assert_eq!((known.checked.map(|at| at.0), known.checked_full.map(|at| at.0)), (Some(at + 5), Some(at + 5)));
         rig.rows();

@@ -2,7 +2,7 @@
 
 use super::super::{Registry, RegistryError};
 use crate::clock::Clock;
-use crate::model::ledger::{Under, Why};
+use crate::model::ledger::{AttemptContext, Why};
 use crate::model::step::{StepReport, StepStatus};
 use crate::model::{
     Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, Stream, SyncMode, Timestamp,
@@ -77,8 +77,8 @@ pub fn document(resource: &str, note: &str) -> (Intent, Origin) {
     (intent("autonomy", resource, note), Origin::folder("a.json"))
 }
 
-pub fn under(why: Why, scope: Scope, generation: u32) -> Under {
-    Under { begun_at: Timestamp(0), generation, scope, why, policy: Digest::default(), slice: Digest::default() }
+pub fn under(why: Why, scope: Scope, generation: u32) -> AttemptContext {
+    AttemptContext { begun_at: Timestamp(0), generation, scope, why, policy: Digest::default(), slice: Digest::default() }
 }
 
 /// What an attempt found. `class`: it failed at the upsert. `streams`: what discovery saw.
@@ -114,7 +114,7 @@ pub async fn accepted(registry: &Registry, resource: &str) -> ConnectionId {
 
 /// One whole attempt.
 pub async fn attempt(registry: &Registry, id: ConnectionId, why: Why, outcome: &Outcome) -> bool {
-    let generation = registry.world().connections[&id].generation;
+    let generation = registry.snapshot().connections[&id].generation;
     let ticket = registry.begin(id, under(why, outcome.scope, generation)).await.unwrap();
     registry.finish(&ticket, outcome).await.unwrap().appended
 }

@@ -105,7 +105,7 @@ proptest! {
 
 #[test]
 fn every_migration_is_known_by_its_text() {
-    let digests: Vec<String> = schema::MIGRATIONS.iter().map(|sql| Digest::of(sql.as_bytes()).short()).collect();
+    let digests: Vec<String> = schema::MIGRATIONS.iter().map(|sql| Digest::from_bytes(sql.as_bytes()).short()).collect();
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("registry_migrations", digests.join("\n"));
     });

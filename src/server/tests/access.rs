@@ -109,7 +109,7 @@ async fn without_tokens_the_admin_token_opens_everything_but_demo() {
     assert_eq!((reply.status, reply.code().as_str()), (403, "NAMESPACE_SEALED"));
     let reply = bench.send("POST", "/connections/heal", &headers, Some(r#"{"namespace":"demo"}"#)).await;
     assert_eq!((reply.status, reply.code().as_str()), (403, "NAMESPACE_SEALED"));
-    assert_eq!(bench.handle.registry.world().connections.len(), 0);
+    assert_eq!(bench.handle.registry.snapshot().connections.len(), 0);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ mod read;
 
 use super::{Limits, ServerInfo, serve_with};
 use crate::clock::Clock;
-use crate::model::ledger::{Under, Why};
+use crate::model::ledger::{AttemptContext, Why};
 use crate::model::{
     Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Stream,
     SyncMode, Timestamp,
@@ -54,7 +54,7 @@ pub struct Bench {
 /// A policy with the three tokens above.
 pub fn policy_text() -> String {
     let token = |name: &str, value: &str, scopes: &str, namespaces: &str| {
-        let digest = Digest::of(value.as_bytes());
+        let digest = Digest::from_bytes(value.as_bytes());
         format!("    - {{name: {name}, sha256: \"{digest}\", scopes: [{scopes}], namespaces: [{namespaces}]}}\n")
     };
     let all = "\"intents:write\", \"registry:read\", \"ops:heal\"";
@@ -119,8 +119,8 @@ impl Bench {
             loop {
                 handle.woken().await;
                 let due: Vec<(ConnectionId, String)> = {
-                    let world = handle.registry.world();
-                    let due = world.connections.iter().filter(|(id, known)| {
+                    let snapshot = handle.registry.snapshot();
+                    let due = snapshot.connections.iter().filter(|(id, known)| {
                         handle.heals().contains(id)
                             || known.last.as_ref().is_none_or(|last| last.facts.generation != known.generation)
                     });
@@ -177,8 +177,8 @@ impl Bench {
 }
 
 async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
-    let generation = handle.registry.world().connections.get(&id).map_or(1, |known| known.generation);
-    let under = Under {
+    let generation = handle.registry.snapshot().connections.get(&id).map_or(1, |known| known.generation);
+    let under = AttemptContext {
         begun_at: handle.clock.now(),
         generation,
         scope: outcome.scope,
@@ -279,7 +279,7 @@ pub fn failed(at: Step, failure: Failure) -> Outcome {
         if report.step == at {
             report.status = StepStatus::Failed { failure: failure.clone() };
         } else if report.step > at && report.step != Step::Registry {
-            report.status = StepStatus::Skipped { reason: format!("{} failed", at.word()) };
+            report.status = StepStatus::Skipped { reason: format!("{} failed", at.as_str()) };
         }
     }
     outcome.rows = None;

@@ -73,7 +73,8 @@ async fn the_hashes_of_the_policy_are_those_of_the_page() {
         page.body.split_once(open).and_then(|(_, rest)| rest.split_once(close)).map_or("", |(text, _)| text)
     };
     use base64::Engine as _;
-    let hash = |text: &str| format!("'sha256-{}'", base64::prelude::BASE64_STANDARD.encode(Digest::of(text.as_bytes()).0));
+    let hash =
+        |text: &str| format!("'sha256-{}'", base64::prelude::BASE64_STANDARD.encode(Digest::from_bytes(text.as_bytes()).0));
     let policy = page.header("content-security-policy");
     let (style, script) = (between("<style>", "</style>"), between("<script>", "</script>"));
     assert!(style.len() > 500 && script.len() > 200);

@@ -16,10 +16,10 @@ async fn a_first_push_is_201_and_a_repeated_one_200_and_appends_nothing() {
     assert_eq!((&body["version"], &body["catalog_version"], &body["error"]), (&json!(1), &json!(1), &Value::Null));
     assert_eq!(body["steps"].as_array().map(Vec::len), Some(7));
     assert_eq!(body["warnings"][0]["pointer"], "/team");
-    let seq = bench.handle.registry.world().seq;
+    let seq = bench.handle.registry.snapshot().seq;
     let again = bench.post("/connections/onboard", &intent).await;
     assert_eq!((again.status, again.json()["connection_id"].clone()), (200, body["connection_id"].clone()));
-    assert_eq!(bench.handle.registry.world().seq, seq, "a repeated push appends nothing");
+    assert_eq!(bench.handle.registry.snapshot().seq, seq, "a repeated push appends nothing");
     intent["risk_level"] = "med".into();
     let changed = bench.post("/connections/onboard", &intent).await;
     assert_eq!((changed.status, changed.json()["version"].clone()), (200, json!(2)));
@@ -87,7 +87,7 @@ async fn what_cannot_be_taken_says_why_and_records_nothing() {
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_json_snapshot!("server_problem_invalid_intent", reply.json());
     });
-    assert_eq!(bench.handle.registry.world().seq, 0);
+    assert_eq!(bench.handle.registry.snapshot().seq, 0);
 }
 
 #[tokio::test]
@@ -173,8 +173,8 @@ async fn two_hundred_pushes_of_one_intent_make_one_connection() {
     let created = replies.iter().filter(|reply| reply.status == 201).count();
     let repeated = replies.iter().filter(|reply| reply.status == 200).count();
     assert_eq!((created, repeated), (1, 199));
-    let world = bench.handle.registry.world();
-    let generations: Vec<u32> = world.connections.values().map(|known| known.generation).collect();
+    let snapshot = bench.handle.registry.snapshot();
+    let generations: Vec<u32> = snapshot.connections.values().map(|known| known.generation).collect();
     assert_eq!(generations, [1]);
     worker.abort();
 }

@@ -84,7 +84,8 @@ async fn the_funnel_is_the_fold_and_at_folds_the_past() {
     bench.later(60_000);
     bench.attempt(ids[1], passed("")).await;
     let now = bench.get("/metrics/funnel?namespace=autonomy").await.json();
-    let folded = funnel(&bench.handle.registry.world(), "autonomy", bench.handle.policy().slo.coverage, bench.handle.clock.now());
+    let folded =
+        funnel(&bench.handle.registry.snapshot(), "autonomy", bench.handle.policy().slo.coverage, bench.handle.clock.now());
     assert_eq!(now, serde_json::to_value(&folded).expect("JSON"));
     assert_eq!((&now["active"], &then["active"]), (&json!(2), &json!(1)));
     let past = bench.get("/metrics/funnel?at=2026-11-08T18:00:30Z").await.json();

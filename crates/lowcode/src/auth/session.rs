@@ -12,7 +12,7 @@ use crate::errors::{EMPTY, mapping, scope_with};
 use crate::host::Purpose;
 use crate::interpolation::InterpolatedString;
 use crate::request::merge::Options;
-use crate::requester::{Ask, BuildOptions, Requester};
+use crate::requester::{BuildOptions, RequestParts, Requester};
 use crate::response::Response;
 use crate::value::{Dict, Value};
 use jiff::Timestamp;
@@ -61,7 +61,7 @@ impl Session {
             return Ok(token);
         }
         let read = |message: &str| Failed::system("ReadException", message);
-        let response = self.login.send_raw(run, &Ask::default()).await?;
+        let response = self.login.send_raw(run, &RequestParts::default()).await?;
         let response = response.ok_or_else(|| read("Failed to get session token, response got ignored by requester"))?;
         let first = self.decoder.first(&response, run.bounds)?.unwrap_or_default().into_owned();
         let token = walk(&first, self.path.iter().cloned()).cloned().ok_or_else(|| {

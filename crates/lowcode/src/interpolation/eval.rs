@@ -2,7 +2,7 @@
 
 use super::ast::{Expr, Stmt, Target};
 use super::object::{Key, Loop, MacroObj, Map, Obj, undefined};
-use super::{EvalError, Scope, access, filters, jinja_tests, macros, ops};
+use super::{EvalError, Scope, access, filters, is_tests, macros, ops};
 use crate::value::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -285,7 +285,7 @@ impl<'a> Eval<'a> {
             Expr::Test(inner, name, args) => {
                 let value = self.expr(inner)?;
                 let args = self.args(args)?;
-                jinja_tests::apply(self, name, &value, args).map(Obj::Bool)
+                is_tests::apply(self, name, &value, args).map(Obj::Bool)
             }
             other => self.composed(other),
         }

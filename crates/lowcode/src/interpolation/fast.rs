@@ -1,7 +1,7 @@
 //! The short way of templates that are plain text or only look values up by constant keys.
 
 use super::ast::{Expr, Lit, Stmt};
-use super::{EvalError, Scope, eval, filters, jinja_tests, lexer, macros, parser, symbols};
+use super::{EvalError, Scope, eval, filters, is_tests, lexer, macros, parser, symbols};
 use crate::value::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -72,7 +72,7 @@ fn compiled(text: &str) -> Inner {
         Ok(body) => body,
         Err(error) => return Inner::Broken(error),
     };
-    match symbols::undeclared(&body, filters::known, jinja_tests::known) {
+    match symbols::undeclared(&body, filters::known, is_tests::known) {
         Ok(names) => {
             let undeclared = names.into_iter().filter(|name| macros::global(name).is_none() && &**name != "self").collect();
             let pieces = body.iter().map(piece).collect();

@@ -13,7 +13,7 @@ mod fast;
 mod filters;
 mod format;
 pub mod interpolated;
-mod jinja_tests;
+mod is_tests;
 mod lexer;
 mod macros;
 mod md5;

@@ -2,9 +2,7 @@
 //! (`requesters/request_options/interpolated_request_options_provider.py`).
 
 use crate::error::Failed;
-use crate::interpolation::{
-    EvalError, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType, Scope,
-};
+use crate::interpolation::{EvalError, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType, Scope};
 use crate::value::{Dict, Value};
 
 /// Literals of these types are read back in query and form values; all other values stay text.

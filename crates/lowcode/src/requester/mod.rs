@@ -8,7 +8,7 @@ mod refresh;
 mod retry;
 
 pub use budget::Rates;
-pub(in crate) use retry::transmit;
+pub(crate) use retry::transmit;
 
 use super::auth::{At, Authenticator};
 use super::context::{Context, Run};
@@ -43,7 +43,7 @@ impl Default for BuildOptions {
 
 /// One request to make.
 #[derive(Clone, Debug, Default)]
-pub struct Ask<'a> {
+pub struct RequestParts<'a> {
     pub slice: Option<&'a Slice>,
     /// `next_page_token` of templates; None on the first page.
     pub next_page_token: Option<&'a Value>,
@@ -126,7 +126,7 @@ impl Requester {
     ///
     /// # Errors
     /// What Python would have raised; `no_reply` is set where the host refused.
-    pub async fn send(&self, run: &Run<'_>, ask: &Ask<'_>) -> Result<Option<Response>, Failed> {
+    pub async fn send(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
         Ok(self.send_raw(run, ask).await?.filter(Response::ok))
     }
 
@@ -134,7 +134,11 @@ impl Requester {
     ///
     /// # Errors
     /// As there.
-    pub fn send_raw<'s>(&'s self, run: &'s Run<'_>, ask: &'s Ask<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
+    pub fn send_raw<'s>(
+        &'s self,
+        run: &'s Run<'_>,
+        ask: &'s RequestParts<'_>,
+    ) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
         // Boxed: a session token asks a requester of its own.
         Box::pin(async move {
             let mut request = self.outgoing(run, ask).await?;

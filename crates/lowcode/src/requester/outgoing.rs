@@ -1,6 +1,6 @@
 //! A request before it is sent: `_create_prepared_request` of http_client.py and what it is given.
 
-use super::{Ask, Requester};
+use super::{RequestParts, Requester};
 use crate::context::Run;
 use crate::error::Failed;
 use crate::errors::EMPTY;
@@ -39,7 +39,7 @@ impl Outgoing {
 
 impl Requester {
     /// Evaluates everything in the order of the CDK: URL, headers, query, JSON body, form, and authentication again.
-    pub(super) async fn outgoing(&self, run: &Run<'_>, ask: &Ask<'_>) -> Result<Outgoing, Failed> {
+    pub(super) async fn outgoing(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<Outgoing, Failed> {
         let nothing = Value::None;
         let extra_fields = ask.slice.map_or(&nothing, |slice| &slice.extra_fields);
         let scope = scope(run, ask, &nothing);
@@ -101,7 +101,7 @@ impl Requester {
 }
 
 /// The variables of a request (`get_interpolation_context`): extra fields of the slice are variables too.
-fn scope<'a>(run: &Run<'a>, ask: &Ask<'a>, nothing: &'a Value) -> Scope<'a> {
+fn scope<'a>(run: &Run<'a>, ask: &RequestParts<'a>, nothing: &'a Value) -> Scope<'a> {
     let mut vars = Vec::new();
     match ask.slice {
         Some(slice) => slice.add_to(&mut vars),

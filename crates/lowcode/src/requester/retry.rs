@@ -169,10 +169,7 @@ impl Requester {
 ///
 /// # Errors
 /// A budget is used up, or the host refused. The inner error is a network that failed.
-pub(in crate) async fn transmit(
-    run: &Run<'_>,
-    call: crate::host::Call,
-) -> Result<Result<Arc<Reply>, NoReply>, Failed> {
+pub(crate) async fn transmit(run: &Run<'_>, call: crate::host::Call) -> Result<Result<Arc<Reply>, NoReply>, Failed> {
     run.take_call()?;
     match run.host.send(call).await {
         Ok(reply) => {

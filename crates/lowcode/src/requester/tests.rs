@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A host that answers from a script; its clock moves when it is asked to wait.
 #[derive(Default)]
-pub(in crate) struct Script {
+pub(crate) struct Script {
     replies: Mutex<VecDeque<Value>>,
     calls: Mutex<Vec<Call>>,
     pauses: Mutex<Vec<f64>>,
@@ -26,7 +26,7 @@ pub(in crate) struct Script {
 
 impl Script {
     /// Answers `[status, headers, body]` in order, the last one again and again.
-    pub(in crate) fn new(replies: &[Value]) -> Script {
+    pub(crate) fn new(replies: &[Value]) -> Script {
         let clock = Mutex::new(SignedDuration::from_secs(1_750_000_000));
         Script { replies: Mutex::new(replies.iter().cloned().collect()), clock, ..Script::default() }
     }
@@ -77,7 +77,7 @@ impl Host for Script {
 }
 
 /// Runs what needs no reactor.
-pub(in crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
@@ -94,9 +94,9 @@ fn json_of(text: &str) -> Value {
     parse(text, 50).unwrap()
 }
 
-fn ask_of<'a>(ask: &'a Value, slice: Option<&'a Slice>) -> Ask<'a> {
+fn ask_of<'a>(ask: &'a Value, slice: Option<&'a Slice>) -> RequestParts<'a> {
     let get = |key: &str| ask.get(key).cloned().unwrap_or_default();
-    Ask {
+    RequestParts {
         slice,
         next_page_token: ask.get("token"),
         path: ask.get("path").and_then(Value::as_str),
@@ -136,7 +136,7 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
                 (
                     "type",
                     if ["AirbyteTracedException", "ResponseKeysMaxRecurtionReached"].contains(&failed.class) {
-                        failed.failure_type.word().into()
+                        failed.failure_type.as_str().into()
                     } else {
                         Value::None
                     },
@@ -227,7 +227,7 @@ fn sent(script: &Script, requester: &str, config: &str, manifest: &str, bounds: 
     let (config, manifest) = (json_of(config), json_of(manifest));
     let ctx = Context::new(&manifest, &config, script, bounds);
     let requester = Requester::build(&typed(&json_of(requester)), "s", &ctx)?;
-    block_on(requester.send(&Run::new(&ctx), &Ask::default()))
+    block_on(requester.send(&Run::new(&ctx), &RequestParts::default()))
 }
 
 const SPEC: &str = r#"{"spec":{"connection_specification":{"properties":{
@@ -331,8 +331,8 @@ fn call_rates_are_kept_by_waiting() {
     let free = Requester::build(&typed(&json_of(r#"{"url_base":"https://api.x.com/v2"}"#)), "s", &ctx).unwrap();
     let run = Run::new(&ctx);
     for _ in 0..5 {
-        block_on(limited.send(&run, &Ask::default())).unwrap();
-        block_on(free.send(&run, &Ask::default())).unwrap();
+        block_on(limited.send(&run, &RequestParts::default())).unwrap();
+        block_on(free.send(&run, &RequestParts::default())).unwrap();
     }
     assert_eq!(*script.pauses.lock().unwrap(), [10.0, 10.0]);
     let impossible = json_of(
@@ -340,7 +340,7 @@ fn call_rates_are_kept_by_waiting() {
     );
     let ctx = Context { manifest: &impossible, ..ctx };
     let none = Requester::build(&typed(&node), "s", &ctx).unwrap();
-    assert_eq!(block_on(none.send(&run, &Ask::default())).unwrap_err().class, "ValueError");
+    assert_eq!(block_on(none.send(&run, &RequestParts::default())).unwrap_err().class, "ValueError");
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_cached_answer_is_not_asked_for_again() {
     let requester = Requester::build_with(&node, "s", &ctx, options).unwrap();
     let run = Run::new(&ctx);
     for query in ["{}", "{}", r#"{"a":1}"#, "{}"] {
-        let ask = Ask { query: json_of(query), ..Ask::default() };
+        let ask = RequestParts { query: json_of(query), ..RequestParts::default() };
         block_on(requester.send(&run, &ask)).unwrap();
     }
     assert_eq!(script.calls().len(), 3, "the failure is not kept, another query is another request");

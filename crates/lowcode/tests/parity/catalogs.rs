@@ -1,6 +1,8 @@
 //! Specs, catalogs and refusals of the corpus, against what the CDK said.
 
 use super::outcome::Outcome;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use lowcode::bounds::Bounds;
 use lowcode::context::{Context, Run};
 use lowcode::error::Failed;
@@ -9,8 +11,6 @@ use lowcode::load::{self, Manifest};
 use lowcode::source::Source;
 use lowcode::value::Value;
 use lowcode::{catalog, spec};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::path::Path;
@@ -153,11 +153,7 @@ struct Silent;
 impl Host for Silent {
     fn send(&self, _: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
         Box::pin(async {
-            Err(NoReply {
-                kind: lowcode::host::NoReplyKind::Network,
-                message: "the sockets are blocked".into(),
-                source: None,
-            })
+            Err(NoReply { kind: lowcode::host::NoReplyKind::Network, message: "the sockets are blocked".into(), source: None })
         })
     }
 

@@ -4,6 +4,8 @@
 //! served to each request in order, and the records. Two-sided: where the CDK failed, the interpreter must fail.
 
 use crate::outcome::Outcome;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use jiff::Timestamp;
 use lowcode::bounds::Bounds;
 use lowcode::context::{Context, Limits, ReplyCache, Run};
 use lowcode::error::Failed;
@@ -12,8 +14,6 @@ use lowcode::load::load;
 use lowcode::source::Source;
 use lowcode::stream::Stream;
 use lowcode::value::Value;
-use futures_util::future::{BoxFuture, FutureExt, ready};
-use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Mutex;

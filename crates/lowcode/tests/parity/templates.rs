@@ -1,13 +1,13 @@
 //! Template values against the CDK's: every line of `templates.jsonl` is a template, its variables and what came out.
 
 use super::outcome::Outcome;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use lowcode::bounds::Bounds;
 use lowcode::context::Config;
 use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
 use lowcode::interpolation::{EvalError, InterpolatedString, Scope};
 use lowcode::value::Value;
-use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use serde::Deserialize;
 use std::path::Path;
 use std::time::Duration;

@@ -90,7 +90,7 @@ fn the_words_of_every_failure() {
     for (place, answer) in &cases {
         let Failure { class, title, fix, detail, retry_after_ms } = refused(place, answer).failure;
         let wait = retry_after_ms.map(|ms| format!(" (after {ms} ms)")).unwrap_or_default();
-        text.push_str(&format!("{}{wait}: {title}\n  detail: {detail}\n  fix: {fix}\n\n", class.word()));
+        text.push_str(&format!("{}{wait}: {title}\n  detail: {detail}\n  fix: {fix}\n\n", class.as_str()));
     }
     assert!(!text.contains("canary"));
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {

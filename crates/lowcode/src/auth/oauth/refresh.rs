@@ -26,7 +26,7 @@ impl OAuth {
     ///
     /// # Errors
     /// The endpoint refused, or its answer has no token.
-    pub(in crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
+    pub(crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
         let answer = self.request(run).await?;
         let scope = scope_with(run);
         let name = self.names.access_token.eval_str(&scope)?;

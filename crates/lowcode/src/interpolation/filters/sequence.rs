@@ -2,7 +2,7 @@
 
 use super::super::args::Args;
 use super::super::eval::{Eval, insert};
-use super::super::jinja_tests;
+use super::super::is_tests;
 use super::super::object::{Map, Obj, type_error, undefined};
 use super::super::ops::{compare, items, length, too_large};
 use super::super::{EvalError, ast::Cmp, methods};
@@ -202,7 +202,7 @@ fn select<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, mut args: Args<'a
             None => item.clone(),
         };
         let holds = match &test {
-            Some(test) => jinja_tests::apply(eval, test, &tested, args.clone())?,
+            Some(test) => is_tests::apply(eval, test, &tested, args.clone())?,
             None => tested.truthy(),
         };
         if holds == wanted {

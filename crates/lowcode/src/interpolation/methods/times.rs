@@ -166,8 +166,7 @@ fn isoformat<'a>(obj: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
     if matches!(obj, Obj::Time(_)) {
         return Ok(Obj::str(clock));
     }
-    let offset =
-        time.zone.as_ref().map_or_else(String::new, |zone| crate::datetime::offset_text(zone.offset, ":"));
+    let offset = time.zone.as_ref().map_or_else(String::new, |zone| crate::datetime::offset_text(zone.offset, ":"));
     Ok(Obj::str(format!("{}{sep}{clock}{offset}", time.date().isoformat())))
 }
 

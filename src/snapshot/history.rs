@@ -55,8 +55,8 @@ pub fn finished() -> impl Strategy<Value = Finished> {
             healthy: passed(Step::Health),
             rows: class.is_none().then_some(latency % 21),
             latency_ms: class.is_none().then_some(latency),
-            outcome: Digest::of(format!("{class:?}{step:?}{latency}").as_bytes()),
-            title: class.map_or("", |class| class.word()).into(),
+            outcome: Digest::from_bytes(format!("{class:?}{step:?}{latency}").as_bytes()),
+            title: class.map_or("", |class| class.as_str()).into(),
             fix: "".into(),
         }
     })

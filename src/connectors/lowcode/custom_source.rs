@@ -5,16 +5,16 @@
 //! config or must be such a host; whose data it is shows only a call that the policy names as identity.
 
 use super::binding::{Binding, own_identity};
-use super::calls::{self, Address, Reading, Still};
+use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
-use ::lowcode::bounds::Bounds;
-use ::lowcode::load::{self, Manifest};
-use ::lowcode::problem::{self, Severity};
-use ::lowcode::value::{Dict, Value};
 use crate::connectors::{Family, Need};
 use crate::credentials::Credential;
 use crate::model::{Class, Digest, Failure, Place, Posts, Problem};
 use crate::policy::{self, Policy, SourcePolicy};
+use ::lowcode::bounds::Bounds;
+use ::lowcode::load::{self, Manifest};
+use ::lowcode::problem::{self, Severity};
+use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -68,7 +68,7 @@ type Loaded = Result<Arc<Ready>, Vec<Problem>>;
 static LOADED: LazyLock<Mutex<BTreeMap<Digest, Loaded>>> = LazyLock::new(Mutex::default);
 
 /// A source of one's own under one policy.
-pub struct Own {
+pub struct CustomSource {
     name: &'static str,
     least_privilege: &'static str,
     rules: SourcePolicy,
@@ -117,10 +117,10 @@ fn told(problem: &problem::Problem, file: &str) -> Problem {
     }
 }
 
-impl Own {
+impl CustomSource {
     #[must_use]
-    pub fn of(family: &'static Family, policy: &Policy) -> Own {
-        Own {
+    pub fn of(family: &'static Family, policy: &Policy) -> CustomSource {
+        CustomSource {
             name: family.id,
             least_privilege: family.least_privilege,
             rules: policy.manifests.source(family.id),
@@ -219,7 +219,7 @@ impl Own {
         if !self.rules.hosts.is_empty() {
             return self.rules.hosts.iter().cloned().collect();
         }
-        let (still, bounds) = (Still(Arc::clone(clock)), Bounds::default());
+        let (still, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
         let reading = Reading { manifest: &ready.manifest.root, config, host: &still, bounds: &bounds };
         reading.origins(&ready.addresses)
     }

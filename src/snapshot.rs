@@ -1,21 +1,21 @@
 //! The fold over the ledger: what is desired, what was observed, and nothing else.
 //!
-//! `World::apply` is the only place where an entry changes what is believed. The daemon applies each
+//! `Snapshot::apply` is the only place where an entry changes what is believed. The daemon applies each
 //! entry as it is committed, a reader applies all of them, `at=` applies those up to an instant:
 //! the same fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
-use crate::model::ledger::{Entry, Fact, Finished, Under};
+use crate::model::ledger::{AttemptContext, Entry, Fact, Finished};
 use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Everything that is known, by connection.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct World {
+pub struct Snapshot {
     /// In order of id. Boxed, because a third of a node of this map is empty.
     pub connections: BTreeMap<ConnectionId, Box<Connection>>,
     /// Which connections an origin desires, as pairs: most origins desire one.
-    wishes: BTreeSet<(Origin, ConnectionId)>,
+    desired_pairs: BTreeSet<(Origin, ConnectionId)>,
     /// Namespaces that take no more entries.
     pub sealed: BTreeSet<String>,
     /// The policy that was accepted last, and the entry that holds its text.
@@ -24,7 +24,7 @@ pub struct World {
     pub seq: u64,
     /// Every family that was ever named.
     pub families: BTreeSet<Arc<str>>,
-    /// Whose wishes changed last, by entry, so that a plan need not look at all connections again.
+    /// Whose desired_pairs changed last, by entry, so that a plan need not look at all connections again.
     lately: VecDeque<(u64, ConnectionId)>,
     /// The newest entry that fell out of `lately`.
     forgotten: u64,
@@ -63,7 +63,7 @@ impl Words {
     }
 }
 
-/// Changed wishes that are remembered one by one.
+/// Changed desired_pairs that are remembered one by one.
 const LATELY: usize = 1024;
 
 /// What is known of one connection.
@@ -75,7 +75,7 @@ pub struct Connection {
     /// Since when it is desired without a break.
     pub desired_since: Timestamp,
     /// Who desires it: origin, the entry and the digest of its newest document there.
-    pub origins: Vec<Desire>,
+    pub origins: Vec<Desired>,
     /// Counts the distinct documents in force, from 1.
     pub generation: u32,
     /// The digest of the document in force.
@@ -103,7 +103,7 @@ pub struct Connection {
 
 /// One origin's wish.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Desire {
+pub struct Desired {
     pub origin: Origin,
     pub seq: u64,
     pub spec: Digest,
@@ -131,15 +131,15 @@ pub struct Checked {
     pub generation: u32,
 }
 
-impl World {
+impl Snapshot {
     /// Folds `entries`, in order of `seq`.
     #[must_use]
-    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> World {
-        let mut world = World::default();
+    pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Snapshot {
+        let mut snapshot = Snapshot::default();
         for entry in entries {
-            world.apply(entry);
+            snapshot.apply(entry);
         }
-        world
+        snapshot
     }
 
     /// Takes one more entry in.
@@ -182,13 +182,13 @@ impl World {
         let (namespace, source_type) = (self.words.one(&entry.namespace), self.words.one(source_type));
         self.families.insert(Arc::clone(&source_type));
         self.remember(entry.seq, id);
-        let known = self.wishes.range(Self::all_of(origin)).next();
+        let known = self.desired_pairs.range(Self::all_of(origin)).next();
         let origin = known.map_or(origin, |(known, _)| known).clone();
-        self.wishes.insert((origin.clone(), id));
+        self.desired_pairs.insert((origin.clone(), id));
         let connection =
             self.connections.entry(id).or_insert_with(|| Box::new(Connection::new(namespace, source_type, entry.at)));
         connection.origins.retain(|desire| desire.origin != origin);
-        connection.origins.push(Desire { origin, seq: entry.seq, spec });
+        connection.origins.push(Desired { origin, seq: entry.seq, spec });
         connection.origins.shrink_to_fit();
         if connection.retired.take().is_some() {
             connection.start_anew(entry.at);
@@ -197,7 +197,7 @@ impl World {
     }
 
     fn withdraw(&mut self, seq: u64, id: ConnectionId, origin: &Origin) {
-        if self.wishes.remove(&(origin.clone(), id)) {
+        if self.desired_pairs.remove(&(origin.clone(), id)) {
             self.remember(seq, id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -215,22 +215,22 @@ impl World {
         self.lately.push_back((seq, id));
     }
 
-    /// The connections whose wishes changed after entry `seq`; `None`: too many to tell.
+    /// The connections whose desired_pairs changed after entry `seq`; `None`: too many to tell.
     #[must_use]
-    pub fn wished_after(&self, seq: u64) -> Option<BTreeSet<ConnectionId>> {
+    pub fn changed_after(&self, seq: u64) -> Option<BTreeSet<ConnectionId>> {
         let newest = self.lately.iter().rev().take_while(|(at, _)| *at > seq);
         (seq >= self.forgotten).then(|| newest.map(|(_, id)| *id).collect())
     }
 
     /// The connections that `origin` desires.
     pub fn desired_by(&self, origin: &Origin) -> impl Iterator<Item = ConnectionId> {
-        self.wishes.range(Self::all_of(origin)).map(|(_, id)| *id)
+        self.desired_pairs.range(Self::all_of(origin)).map(|(_, id)| *id)
     }
 
     /// Every origin that desires something.
     #[must_use]
     pub fn origins(&self) -> BTreeSet<&Origin> {
-        self.wishes.iter().map(|(origin, _)| origin).collect()
+        self.desired_pairs.iter().map(|(origin, _)| origin).collect()
     }
 
     fn all_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
@@ -340,7 +340,7 @@ impl Connection {
         }
         match &self.conclusive {
             None => State::Pending,
-            Some(attempt) => State::of(attempt.facts.class, self.proven.is_some()),
+            Some(attempt) => State::derive(attempt.facts.class, self.proven.is_some()),
         }
     }
 
@@ -364,7 +364,7 @@ impl Connection {
 
     /// Whether an outcome with these facts says nothing that the ledger does not already say.
     #[must_use]
-    pub fn says_nothing_new(&self, facts: &Finished, under: &Under) -> bool {
+    pub fn says_nothing_new(&self, facts: &Finished, under: &AttemptContext) -> bool {
         let Some(last) = &self.last else { return false };
         let same_ground = last.facts.generation == under.generation && last.facts.slice == under.slice;
         let healthy_recheck = facts.scope == crate::model::Scope::Health && facts.class.is_none() && last.facts.class.is_none();

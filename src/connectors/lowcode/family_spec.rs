@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 /// The part of `families/*.yaml` that only families of this engine have.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Form {
+pub struct FamilySpec {
     pub address: Address,
     /// The ways in, the most narrow first. The first whose fields the credential has is taken.
-    pub auth: Vec<Way>,
+    pub auth: Vec<AuthMethod>,
     pub identity: Vec<Identity>,
     pub privilege: Privilege,
     pub errors: Errors,
@@ -55,7 +55,7 @@ pub struct Kind {
 /// One way to authenticate.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Way {
+pub struct AuthMethod {
     /// The value of the config field `auth`, which the manifest selects its authenticator by.
     pub name: String,
     /// Fields of the JSON credential. A credential that is no JSON is the only field of such a way.

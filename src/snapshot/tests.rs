@@ -5,56 +5,56 @@ use proptest::prelude::*;
 /// The newest document of each origin, kept the slow and plain way.
 type Wishes = BTreeMap<(ConnectionId, Origin), (u64, Digest)>;
 
-fn wishes(entries: &[Entry]) -> Wishes {
-    let mut wishes = Wishes::new();
+fn desired_pairs(entries: &[Entry]) -> Wishes {
+    let mut desired_pairs = Wishes::new();
     for entry in entries {
         match (&entry.fact, entry.connection) {
             (Fact::IntentAccepted { origin, spec, .. }, Some(id)) => {
-                wishes.insert((id, origin.clone()), (entry.seq, *spec));
+                desired_pairs.insert((id, origin.clone()), (entry.seq, *spec));
             }
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => {
-                wishes.remove(&(id, origin.clone()));
+                desired_pairs.remove(&(id, origin.clone()));
             }
             _ => {}
         }
     }
-    wishes
+    desired_pairs
 }
 
 /// The document in force of `id`.
-fn newest(wishes: &Wishes, id: ConnectionId) -> Option<(u64, Digest)> {
-    wishes.iter().filter(|((one, _), _)| *one == id).map(|(_, document)| *document).max_by_key(|(seq, _)| *seq)
+fn newest(desired_pairs: &Wishes, id: ConnectionId) -> Option<(u64, Digest)> {
+    desired_pairs.iter().filter(|((one, _), _)| *one == id).map(|(_, document)| *document).max_by_key(|(seq, _)| *seq)
 }
 
 proptest! {
     #[test]
     fn one_go_and_step_by_step_agree(entries in history(), cut in 0..80_usize) {
         let cut = cut.min(entries.len());
-        let mut world = World::of(&entries[..cut]);
+        let mut snapshot = Snapshot::fold(&entries[..cut]);
         for entry in &entries[cut..] {
-            world.apply(entry);
+            snapshot.apply(entry);
         }
-        prop_assert_eq!(world, World::of(&entries));
+        prop_assert_eq!(snapshot, Snapshot::fold(&entries));
     }
 
     #[test]
     fn it_is_desired_while_any_origin_desires_it_and_the_newest_document_wins(entries in history()) {
-        let (world, wishes) = (World::of(&entries), wishes(&entries));
-        for (id, known) in &world.connections {
+        let (snapshot, desired_pairs) = (Snapshot::fold(&entries), desired_pairs(&entries));
+        for (id, known) in &snapshot.connections {
             let theirs: BTreeSet<&Origin> = known.origins.iter().map(|desire| &desire.origin).collect();
-            let expected: BTreeSet<&Origin> = wishes.keys().filter(|(one, _)| one == id).map(|(_, origin)| origin).collect();
+            let expected: BTreeSet<&Origin> = desired_pairs.keys().filter(|(one, _)| one == id).map(|(_, origin)| origin).collect();
             prop_assert_eq!(theirs.len(), known.origins.len(), "an origin twice");
             prop_assert_eq!(theirs, expected);
-            if let Some(document) = newest(&wishes, *id) {
+            if let Some(document) = newest(&desired_pairs, *id) {
                 prop_assert_eq!((known.document, known.spec), document);
             }
         }
         let mut by_origin: BTreeMap<Origin, BTreeSet<ConnectionId>> = BTreeMap::new();
-        for (id, origin) in wishes.keys() {
+        for (id, origin) in desired_pairs.keys() {
             by_origin.entry(origin.clone()).or_default().insert(*id);
         }
         let told: BTreeMap<Origin, BTreeSet<ConnectionId>> =
-            world.origins().into_iter().map(|origin| (origin.clone(), world.desired_by(origin).collect())).collect();
+            snapshot.origins().into_iter().map(|origin| (origin.clone(), snapshot.desired_by(origin).collect())).collect();
         prop_assert_eq!(told, by_origin);
     }
 
@@ -62,7 +62,7 @@ proptest! {
     fn a_generation_is_a_change_of_the_document_in_force(entries in history()) {
         let mut in_force: BTreeMap<ConnectionId, (Digest, u32)> = BTreeMap::new();
         for end in 1..=entries.len() {
-            let now = wishes(&entries[..end]);
+            let now = desired_pairs(&entries[..end]);
             let Some(id) = entries[end - 1].connection else { continue };
             if let Some((_, spec)) = newest(&now, id) {
                 let (before, count) = in_force.entry(id).or_default();
@@ -71,15 +71,15 @@ proptest! {
                 }
             }
         }
-        let world = World::of(&entries);
-        for (id, known) in &world.connections {
+        let snapshot = Snapshot::fold(&entries);
+        for (id, known) in &snapshot.connections {
             prop_assert_eq!((known.spec, known.generation), in_force[id]);
         }
     }
 
     #[test]
     fn withdrawals_by_strangers_change_nothing(entries in history(), connection in 0..6_u8, times in 1..4_u64) {
-        let before = World::of(&entries);
+        let before = Snapshot::fold(&entries);
         let mut after = before.clone();
         for seq in 0..times {
             after.apply(&Entry {
@@ -96,14 +96,14 @@ proptest! {
 
     #[test]
     fn a_count_of_an_older_generation_does_not_come_back(entries in history(), failures in 2..9_u32) {
-        let mut world = World::of(&entries);
-        let Some((id, known)) = world.connections.iter().next().map(|(id, known)| (*id, known.clone())) else { return Ok(()) };
+        let mut snapshot = Snapshot::fold(&entries);
+        let Some((id, known)) = snapshot.connections.iter().next().map(|(id, known)| (*id, known.clone())) else { return Ok(()) };
         let checked = |generation| Checked { connection: id, at: Timestamp(i64::MAX), full_at: None, failures, generation };
-        world.apply_checked(&checked(known.generation + 1));
-        prop_assert_eq!(world.connections[&id].failures, known.failures);
-        world.apply_checked(&checked(known.generation));
-        prop_assert_eq!(world.connections[&id].failures, failures);
-        prop_assert_eq!(world.connections[&id].checked_full, known.checked_full, "no full look was made");
+        snapshot.apply_checked(&checked(known.generation + 1));
+        prop_assert_eq!(snapshot.connections[&id].failures, known.failures);
+        snapshot.apply_checked(&checked(known.generation));
+        prop_assert_eq!(snapshot.connections[&id].failures, failures);
+        prop_assert_eq!(snapshot.connections[&id].checked_full, known.checked_full, "no full look was made");
     }
 }
 
@@ -135,12 +135,12 @@ fn a_retired_connection_that_comes_back_proves_itself_again() {
         title: "".into(),
         fix: "".into(),
     };
-    let mut world = World::of(&[accepted(1), entry(2, Fact::AttemptFinished(passed))]);
-    assert_eq!(world.connections[&id(0)].state(), State::Active);
-    world.apply(&entry(3, Fact::ConnectionRetired));
-    assert_eq!(world.connections[&id(0)].state(), State::Retired);
-    world.apply(&accepted(4));
-    let known = &world.connections[&id(0)];
+    let mut snapshot = Snapshot::fold(&[accepted(1), entry(2, Fact::AttemptFinished(passed))]);
+    assert_eq!(snapshot.connections[&id(0)].state(), State::Active);
+    snapshot.apply(&entry(3, Fact::ConnectionRetired));
+    assert_eq!(snapshot.connections[&id(0)].state(), State::Retired);
+    snapshot.apply(&accepted(4));
+    let known = &snapshot.connections[&id(0)];
     assert_eq!((known.state(), known.generation), (State::Pending, 1));
     assert_eq!((known.created, known.desired_since), (Timestamp(1), Timestamp(4)));
 }

@@ -22,23 +22,23 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// How to look at the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gaze {
+pub enum ScanMode {
     /// At every file.
-    Whole,
+    Full,
     /// At new names first: if there are any, what was changed in place is left to the next look.
-    NewFirst,
+    NewOnly,
 }
 
 /// What a look has covered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ScanResult {
     All,
     /// New files only: look again.
     New,
 }
 
 /// What the loop looks with.
-pub struct Eyes {
+pub struct FolderSync {
     /// `None` while a scan runs on another thread, and after one that panicked.
     scanner: Option<Scanner>,
     /// `None` for commands that look once.
@@ -55,22 +55,23 @@ pub struct Eyes {
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
 }
 
-impl Eyes {
-    /// Eyes that remember what an earlier process saw. `watching`: also be woken by changes.
+impl FolderSync {
+    /// FolderSync that remember what an earlier process saw. `watching`: also be woken by changes.
     ///
     /// # Errors
     /// When the registry cannot be read.
-    pub fn open(handle: &Handle, watching: bool) -> Result<Eyes, RegistryError> {
+    pub fn open(handle: &Handle, watching: bool) -> Result<FolderSync, RegistryError> {
         let scanner = remembering(handle)?;
         let (fresh, refused) = (BTreeSet::new(), BTreeMap::new());
         let (scanner, watch, unsaved) = (Some(scanner), None, Vec::new());
-        let mut eyes = Eyes { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
+        let mut folder_sync =
+            FolderSync { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
-            eyes.watch = Some(watch);
-            eyes.watch_warning = warning.map(|text| Problem::new("", text).in_file(handle.intents.display().to_string()));
+            folder_sync.watch = Some(watch);
+            folder_sync.watch_warning = warning.map(|text| Problem::new("", text).in_file(handle.intents.display().to_string()));
         }
-        Ok(eyes)
+        Ok(folder_sync)
     }
 
     /// Watches anew what was replaced since.
@@ -85,15 +86,17 @@ impl Eyes {
     ///
     /// # Errors
     /// When the registry cannot write; the next look finds the same again.
-    pub async fn look(&mut self, handle: &Handle, gaze: Gaze) -> Result<Seen, RegistryError> {
+    pub async fn look(&mut self, handle: &Handle, scan_mode: ScanMode) -> Result<ScanResult, RegistryError> {
         self.look_at_policy(handle).await?;
-        let mut glance = gaze == Gaze::NewFirst;
+        let mut glance = scan_mode == ScanMode::NewOnly;
         loop {
             let looked = self.with_scanner(handle, move |scanner, now| match Some(()).filter(|()| glance) {
-                Some(()) => scanner.glance(now).map_or_else(|| (scanner.scan(now), Seen::All), |scan| (scan, Seen::New)),
-                None => (scanner.scan(now), Seen::All),
+                Some(()) => {
+                    scanner.glance(now).map_or_else(|| (scanner.scan(now), ScanResult::All), |scan| (scan, ScanResult::New))
+                }
+                None => (scanner.scan(now), ScanResult::All),
             });
-            let Some((scan, seen)) = looked.await? else { return Ok(Seen::All) };
+            let Some((scan, seen)) = looked.await? else { return Ok(ScanResult::All) };
             self.accept(handle, &scan).await?;
             self.publish(handle, &scan);
             if scan.missed {
@@ -119,7 +122,7 @@ impl Eyes {
     /// Reads files again that were too young to be trusted, and nothing else.
     ///
     /// # Errors
-    /// As [`Eyes::look`].
+    /// As [`FolderSync::look`].
     pub async fn settle(&mut self, handle: &Handle) -> Result<(), RegistryError> {
         self.settle_at = None;
         let paths: Vec<Arc<str>> = std::mem::take(&mut self.fresh).into_iter().collect();
@@ -263,13 +266,13 @@ pub fn read_policy(path: &std::path::Path) -> (Digest, Result<Policy, Vec<Proble
         Ok(text) => {
             let mut parsed = parse::parse(&text, &name);
             let found = parsed.as_mut().map_or_else(|_| Digest::default(), super::manifests::attach);
-            (Digest::of(format!("{found}{text}").as_bytes()), parsed, text)
+            (Digest::from_bytes(format!("{found}{text}").as_bytes()), parsed, text)
         }
         Err(error) => {
             let problem = Problem::new("", format!("the policy cannot be read: {error}"))
                 .in_file(name)
                 .hint("name the file with --policy, or start from the policy.yaml of the project");
-            (Digest::of(error.to_string().as_bytes()), Err(vec![problem]), String::new())
+            (Digest::from_bytes(error.to_string().as_bytes()), Err(vec![problem]), String::new())
         }
     }
 }
@@ -294,7 +297,7 @@ async fn take_in(registry: &Registry, scan: &Scan, unsaved: &[Mark]) -> Result<V
     if scan.is_empty() && unsaved.is_empty() {
         return Ok(Vec::new());
     }
-    let sealed = registry.world().sealed.clone();
+    let sealed = registry.snapshot().sealed.clone();
     let mut refused = Vec::new();
     let mut documents: Vec<(Intent, Origin)> = Vec::new();
     for report in &scan.changed {
@@ -335,10 +338,10 @@ fn sealed_problem(report: &FileReport, namespace: &str) -> Problem {
 /// What a changed, fully readable file no longer holds, and all of a file that is gone.
 fn withdrawn(registry: &Registry, scan: &Scan) -> Vec<(ConnectionId, Origin, &'static str)> {
     let mut list = Vec::new();
-    let world = registry.world();
+    let snapshot = registry.snapshot();
     let mut left = |path: &str, keep: &BTreeSet<ConnectionId>, reason| {
         let origin = Origin::folder(path);
-        for id in world.desired_by(&origin).filter(|id| !keep.contains(id)) {
+        for id in snapshot.desired_by(&origin).filter(|id| !keep.contains(id)) {
             list.push((id, origin.clone(), reason));
         }
     };
