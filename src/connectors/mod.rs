@@ -6,7 +6,7 @@
 
 pub mod family;
 pub mod file;
-pub mod local;
+pub mod local_reads;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
