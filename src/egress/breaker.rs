@@ -114,7 +114,7 @@ impl Breaker {
 pub struct Breakers(Mutex<All>);
 
 /// Asked three times for each call. Hosts come from documents and manifests.
-type All = HashMap<String, (Breaker, String), foldhash::fast::RandomState>;
+type All = HashMap<String, (Breaker, String)>;
 
 impl Breakers {
     /// With the breaker of `key` and the words of its last failure.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Looked into for each attempt. Accounts come from documents, at most as many as there are connections.
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type Map<K, V> = HashMap<K, V>;
 
 /// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
 #[derive(Debug, Default)]
