@@ -1,7 +1,7 @@
 //! The wiring: registry, policy, seed, engines, loop and server, put together once.
 
 use crate::clock::Clock;
-use crate::connectors::Engines;
+use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
 use crate::credentials::Resolver;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
@@ -72,12 +72,25 @@ fn start_policy(file: Read, registry: &Registry, clock: &dyn Clock) -> Result<Ac
     ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
 }
 
+/// Every engine of this build, under the name that family files use.
+#[must_use]
+pub fn engines(clock: Arc<dyn Clock>) -> Engines {
+    Engines::from_list(vec![
+        ("file", Box::new(file::FileEngine)),
+        ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
+        ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
+        ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
+        ("openapi", Box::new(openapi::OpenApiEngine)),
+        ("sql", Box::new(sql::SqlEngine)),
+    ])
+}
+
 /// What every attempt shares.
 #[must_use]
 pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
     Env {
-        engines: Engines::all(Arc::clone(&handle.clock)),
+        engines: engines(Arc::clone(&handle.clock)),
         egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
         resolver: Resolver::of_process(),
     }

@@ -5,6 +5,7 @@
 //! A module imports only those above it here; `tests/tidy.rs` holds this.
 //!
 //! - [`model`]: the words. A value is made once and carried by the rest. Pure.
+//! - [`families`]: what AAM knows of each source family, one YAML file each. Pure.
 //! - [`clock`]: the one seam for wall time.
 //! - [`fault`]: where a debug build can be told to die, for the scenarios; nothing in a release build.
 //! - [`memory`]: returns the memory that a burst of work has freed to the system.
@@ -20,7 +21,7 @@
 //! - [`egress`]: the only way out: read-only, no private address, caps, breaker, call log.
 //! - [`registry`]: the append-only ledger on SQLite: one writer, many readers. It keeps the day budgets
 //!   that `egress` asks for through `egress::DayBudget`, so it comes after it.
-//! - [`connectors`]: families as data, engines as code; all of them speak through `egress`.
+//! - [`connectors`]: the engines that families are served by; all of them speak through `egress`.
 //! - [`pipeline`]: the seven Safe Mode steps of one attempt.
 //! - [`reconcile`]: the loop: look, plan, begin, attempt, finish, look again.
 //! - [`server`]: the HTTP contract and the dashboard.
@@ -52,6 +53,7 @@ pub mod connectors;
 pub mod credentials;
 pub mod daemon;
 pub mod egress;
+pub mod families;
 pub mod fault;
 pub mod funnel;
 pub mod gate;

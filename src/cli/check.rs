@@ -2,7 +2,7 @@
 
 use super::{Common, EXIT_CONFIG, Ended};
 use crate::clock;
-use crate::connectors::family;
+use crate::families;
 use crate::intake::{Limits, check};
 use crate::policy::effective;
 use crate::reconcile::folder_sync;
@@ -22,7 +22,7 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {
-        text.push_str(&effective::effective(policy, &family::caps()));
+        text.push_str(&effective::effective(policy, &families::caps()));
     }
     let policy_problems = match &policy {
         Ok(policy) => policy.manifests.problems.clone(),

@@ -1,7 +1,7 @@
 //! `aam gate`: stop on debt that nobody approved.
 
 use super::{Common, Ended, Fail};
-use crate::connectors::family;
+use crate::connectors;
 use crate::gate::{self, APPROVAL, sentinel};
 use crate::reconcile::folder_sync;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
             kind: "policy that cannot be read",
         }];
     };
-    let bare = |name: &&String| family::of(name, &policy).is_none() && !policy.caps.families.contains_key(*name);
+    let bare = |name: &&String| connectors::family(name, &policy).is_none() && !policy.caps.families.contains_key(*name);
     policy
         .allowlist
         .iter()

@@ -4,7 +4,7 @@
 
 mod budget;
 mod check;
-mod families;
+pub(crate) mod families;
 mod gate;
 mod heal;
 mod lowcode;

@@ -7,6 +7,7 @@ use super::report::policy_in_force;
 use super::{Common, EXIT_NOT_YET, Ended, Fail};
 use crate::clock;
 use crate::connectors::Engines;
+use crate::daemon;
 use crate::intake::{Limits, Scanner};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
@@ -39,7 +40,7 @@ pub async fn run(common: &Common) -> Ended {
     };
     let mut draft = Draft { snapshot, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
     draft.fold_folder(common, now);
-    let planned = draft.plan(policy, &Engines::all(clock), reader.as_ref(), now);
+    let planned = draft.plan(policy, &daemon::engines(clock), reader.as_ref(), now);
     common.print(&text(&planned), &planned);
     Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }

@@ -3,8 +3,8 @@
 use super::budget::MemoryBudget;
 use super::{Common, EXIT_NOT_YET, Ended, Fail};
 use crate::clock;
-use crate::connectors::Engines;
 use crate::credentials::Resolver;
+use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
@@ -36,7 +36,7 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     }
     let clock = clock::of_process();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: Engines::all(clock), egress, resolver: Resolver::of_process() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::of_process() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
         let job = Job {

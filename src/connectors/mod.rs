@@ -1,10 +1,9 @@
 //! What a source looks like to the pipeline, and which engine serves which family.
 //!
-//! A family is data (`families/*.yaml`); an engine is code that a protocol needs. The pipeline asks an
+//! A family is data ([`crate::families`]); an engine is code that a protocol needs. The pipeline asks an
 //! [`Engine`] to open one resource and then talks to the [`Connector`] it got. All network goes
 //! through [`Session`]; a connector never opens a socket of its own.
 
-pub mod family;
 pub mod file;
 pub mod local_reads;
 pub mod lowcode;
@@ -14,13 +13,13 @@ pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
+use crate::families::{self, Family};
 use crate::model::{Catalog, Evidence, Failure, Posts, Privilege};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-pub use family::Family;
 
 /// Whether a resource needs a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +93,25 @@ pub trait Connector: Send + Sync {
     fn traffic(&self) -> crate::egress::Traffic;
 }
 
+/// The family called `id`: one of AAM's, or a custom source that `policy` declares or whose manifest is in its folder.
+#[must_use]
+pub fn family(id: &str, policy: &Policy) -> Option<&'static Family> {
+    families::find(id).map(|family| &**family).or_else(|| policy.manifests.names(id).then(|| custom(id)))
+}
+
+/// A custom source: a name and defaults. It is kept for the process, once for each name; the policy bounds how many
+/// there are.
+fn custom(id: &str) -> &'static Family {
+    static CUSTOM: Mutex<BTreeMap<String, &'static Family>> = Mutex::new(BTreeMap::new());
+    let mut all = CUSTOM.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(family) = all.get(id) {
+        return family;
+    }
+    let family: &'static Family = Box::leak(Box::new(Family::custom(id)));
+    all.insert(id.to_string(), family);
+    family
+}
+
 /// The engines of this build, by the name that family files use.
 #[derive(Default)]
 pub struct Engines {
@@ -101,23 +119,15 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Every engine this build has.
-    #[must_use]
-    pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
-        Engines::of_list(vec![
-            ("file", Box::new(file::FileEngine)),
-            ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
-            ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
-            ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
-            ("openapi", Box::new(openapi::OpenApiEngine)),
-            ("sql", Box::new(sql::SqlEngine)),
-        ])
-    }
-
     /// These engines and no others.
     #[must_use]
-    pub fn of_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
+    pub fn from_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
         Engines { by_name }
+    }
+
+    /// The names that a family file may give as its engine.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.iter().map(|(name, _)| *name)
     }
 
     /// The engine that serves `family` under `policy`, if this build has one.

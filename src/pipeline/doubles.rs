@@ -180,7 +180,7 @@ impl DayBudget for NoBudget {
 
 pub fn env(script: &Script) -> Env {
     Env {
-        engines: Engines::of_list(vec![("file", Box::new(Double(script.clone())))]),
+        engines: Engines::from_list(vec![("file", Box::new(Double(script.clone())))]),
         egress: Egress::with(Arc::new(NoBudget), Arc::new(SystemClock), Arc::new(SystemLookup)),
         resolver: Resolver::of(Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()))),
     }

@@ -2,9 +2,10 @@
 
 use super::run::StepOutput;
 use super::{Env, Job};
-use crate::connectors::{Engine, Engines, Family, Need, Serving, Target, family};
+use crate::connectors::{self, Engine, Engines, Need, Serving, Target};
 use crate::credentials::Credential;
 use crate::egress::Caller;
+use crate::families::{self, Family};
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Privilege};
 use crate::policy::Policy;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub(super) fn allowlist(env: &Env, job: &Job) -> Result<StepOutput<&'static Family>, Failure> {
     let family = judge(&env.engines, &job.policy, &job.intent)?;
     let mut evidence = Evidence::new();
-    evidence.insert("family".to_string(), family.title.into());
+    evidence.insert("family".to_string(), family.title.as_str().into());
     evidence.insert("policy".to_string(), job.policy.digest.short().into());
     Ok(StepOutput::new(family, evidence))
 }
@@ -22,7 +23,7 @@ pub(super) fn allowlist(env: &Env, job: &Job) -> Result<StepOutput<&'static Fami
 /// The pure part of step 1.
 pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
     let source_type = intent.source_type.as_str();
-    let Some(family) = family::of(source_type, policy) else {
+    let Some(family) = connectors::family(source_type, policy) else {
         return Err(unknown(source_type, policy));
     };
     if !policy.allowlist.contains(source_type) {
@@ -42,7 +43,7 @@ pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Resu
 }
 
 fn unknown(source_type: &str, policy: &Policy) -> Failure {
-    let names = family::all().iter().map(|family| family.id).chain(policy.manifests.found.keys().map(String::as_str));
+    let names = families::all().iter().map(|family| &*family.id).chain(policy.manifests.found.keys().map(String::as_str));
     let fix = match (nearest(source_type, names), &policy.manifests.dir) {
         (None, Some(dir)) => {
             format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
@@ -124,9 +125,9 @@ pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &'static Family) -> Re
 fn caller(job: &Job, family: &'static Family, engine: &dyn Engine, resource_id: &str, credential: Option<&Credential>) -> Caller {
     Caller {
         connection: job.connection,
-        family: family.id,
+        family: &family.id,
         account: engine.account(resource_id, &job.policy),
-        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        cap: job.policy.cap(&family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),
         posts: Arc::new(engine.posts(resource_id, &job.policy, credential)),
     }

@@ -15,9 +15,10 @@ mod discover;
 mod gate;
 mod run;
 
-use crate::connectors::{Connector, Discovery, Engines, Family};
+use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
+use crate::families::Family;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
 use run::{Runner, StepOutput};

@@ -102,7 +102,7 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
 fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
     let mut entries = Vec::new();
     for (name, spot) in r.entries(spot, "a mapping of sources") {
-        if super::known::FAMILIES.contains(&name) {
+        if crate::families::find(name).is_some() {
             r.complain(&spot, format!("{name} is a family of aam"), "give the manifest another name");
         } else if !is_name(name) {
             let hint = "a small letter, then small letters, digits and _, at most 63; the file is NAME.yaml";

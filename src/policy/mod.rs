@@ -7,12 +7,12 @@
 pub mod active;
 pub mod diff;
 pub mod effective;
-pub mod known;
 pub mod manifests;
 pub mod parse;
 mod read;
 mod yaml;
 
+pub use crate::model::Cap;
 use crate::model::{Digest, Risk, Timestamp};
 use ipnet::IpNet;
 pub use manifests::{IdentityPolicy, Manifest, Manifests, SourcePolicy};
@@ -95,19 +95,6 @@ pub struct Files {
 pub struct Caps {
     pub default: Cap,
     pub families: BTreeMap<String, Cap>,
-}
-
-/// One budget.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Cap {
-    /// Calls a second, on average.
-    pub per_second: f64,
-    /// Calls at once after a pause.
-    pub burst: u32,
-    /// Calls a UTC day.
-    pub per_day: u64,
-    /// Calls at the same time.
-    pub concurrency: u32,
 }
 
 /// Waits after failures.

@@ -3,7 +3,8 @@
 //! A changed manifest is a changed wish: its digest is part of the policy's slice of its source. One that
 //! cannot be read or used keeps what was in force before; unreadable is not absent.
 
-use crate::connectors::{family, lowcode::custom_source};
+use crate::connectors::lowcode::custom_source;
+use crate::families;
 use crate::model::{Digest, Problem};
 use crate::policy::manifests::is_name;
 use crate::policy::{Manifest, Manifests, Policy};
@@ -91,7 +92,7 @@ fn take(path: &Path, into: &mut Manifests, seen: &mut String) {
     let file = path.display().to_string();
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let mut refuse = |message: String, hint: &str| into.problems.push(Problem::new("", message).in_file(file.clone()).hint(hint));
-    if family::find(&name).is_some() {
+    if families::find(&name).is_some() {
         return refuse(format!("{name} is a family of aam"), "give the manifest another name");
     }
     if !is_name(&name) {

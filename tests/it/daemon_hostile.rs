@@ -88,7 +88,7 @@ fn fresh(name: &str) -> String {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(text.as_bytes())
 }
 
 /// How the service behaves now.

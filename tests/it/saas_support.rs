@@ -271,7 +271,7 @@ impl World {
     pub fn new(policy: Policy) -> World {
         let clock = Arc::new(SystemClock);
         let egress = Egress::with(Arc::new(Plenty), clock.clone(), Arc::new(SystemLookup));
-        World { engines: Engines::all(clock), egress, policy: Arc::new(policy) }
+        World { engines: aam::daemon::engines(clock), egress, policy: Arc::new(policy) }
     }
 
     /// One whose `family` lies at `base`.
@@ -280,7 +280,7 @@ impl World {
     }
 
     pub async fn open(&self, source_type: &str, resource_id: &str, secret: Option<&str>) -> Result<Opened, Failure> {
-        let family = family::of(source_type, &self.policy).expect("a family");
+        let family = family(source_type, &self.policy).expect("a family");
         let engine = self.engines.of(family, &self.policy).expect("an engine");
         engine.accepts(resource_id)?;
         let credential = secret.map(|text| Credential::read(Secret::new(text.to_string())));
@@ -289,7 +289,7 @@ impl World {
         (cap.per_second, cap.burst) = (1000.0, 1000);
         let session = self.egress.session(Caller {
             connection: ConnectionId::derive("autonomy", source_type, &[resource_id.to_string()]),
-            family: family.id,
+            family: &family.id,
             account: engine.account(resource_id, &self.policy),
             cap,
             policy: Arc::clone(&self.policy),
@@ -300,7 +300,7 @@ impl World {
     }
 
     pub fn planned(&self, source_type: &str, resource_id: &str) -> Vec<String> {
-        let family = family::of(source_type, &self.policy).expect("a family");
+        let family = family(source_type, &self.policy).expect("a family");
         let engine = self.engines.of(family, &self.policy).expect("an engine");
         let calls = engine.planned_calls(resource_id, &self.policy);
         calls.into_iter().map(|call| format!("{} {} {}", call.method, call.host, call.path)).collect()

@@ -4,7 +4,7 @@ use super::bounds::Bounds;
 use super::decode::{inflate, json};
 use super::error::Failed;
 use super::host::Reply;
-use super::value::{Dict, Value, dict_for};
+use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
@@ -74,7 +74,7 @@ impl Response {
     /// `dict(response.headers)`: for templates.
     #[must_use]
     pub fn headers_value(&self) -> Value {
-        let mut dict = dict_for(self.headers().len());
+        let mut dict = Dict::with_capacity(self.headers().len());
         for (name, _) in self.headers() {
             if !dict.keys().any(|key| key.eq_ignore_ascii_case(name)) {
                 let value = self.header(name).unwrap_or_default();

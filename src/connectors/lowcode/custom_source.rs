@@ -7,8 +7,9 @@
 use super::binding::{Binding, own_identity};
 use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
-use crate::connectors::{Family, Need};
+use crate::connectors::Need;
 use crate::credentials::Credential;
+use crate::families::Family;
 use crate::model::{Class, Digest, Failure, Place, Posts, Problem};
 use crate::policy::{self, Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
@@ -121,10 +122,10 @@ impl CustomSource {
     #[must_use]
     pub fn of(family: &'static Family, policy: &Policy) -> CustomSource {
         CustomSource {
-            name: family.id,
-            least_privilege: family.least_privilege,
-            rules: policy.manifests.source(family.id),
-            found: policy.manifests.found.get(family.id).cloned(),
+            name: &family.id,
+            least_privilege: &family.least_privilege,
+            rules: policy.manifests.source(&family.id),
+            found: policy.manifests.found.get(&*family.id).cloned(),
             folder: policy.manifests.dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
         }
     }
