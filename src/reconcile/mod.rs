@@ -3,7 +3,6 @@
 pub mod attempt;
 pub mod folder_sync;
 pub mod handle;
-pub mod manifests;
 pub mod queue;
 pub mod run;
 pub mod workers;

@@ -3,8 +3,7 @@
 
 use crate::openapi_support::json;
 use crate::saas_support::{Asked, CRM, CRM_CREDENTIAL, Vendor, World, crm, github, names, policy, rest, slack, with};
-use aam::model::{Class, Digest, Failure, Privilege};
-use aam::policy::Manifest;
+use aam::model::{Class, Failure, Privilege};
 use serde_json::json as object;
 use std::sync::Arc;
 
@@ -208,10 +207,8 @@ fn crm_world(vendor: &Vendor, more: &str) -> World {
          client_id: {{is: aam}}, client_secret: any}}}}}}]",
         vendor.base
     );
-    let mut policy = policy(&format!("manifests: {{dir: m, sources: {{acme_crm: {{{token}, {more}}}}}}}"));
-    let manifest = Manifest { file: "m/acme_crm.yaml".into(), text: CRM.into(), digest: Digest::from_bytes(CRM.as_bytes()) };
-    policy.manifests.found.insert("acme_crm".into(), Arc::new(manifest));
-    World::new(policy)
+    let policy = policy(&format!("manifests: {{dir: m, sources: {{acme_crm: {{{token}, {more}}}}}}}"));
+    World::with_manifest(policy, "acme_crm", CRM)
 }
 
 #[tokio::test]

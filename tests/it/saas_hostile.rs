@@ -1,9 +1,7 @@
 //! Manifests of strangers: what they may not do, whatever they say.
 
 use crate::saas_support::{Vendor, World, policy, rest};
-use aam::model::{Class, Digest, Failure};
-use aam::policy::Manifest;
-use std::sync::Arc;
+use aam::model::{Class, Failure};
 use std::time::Instant;
 
 /// A manifest with one stream, whose requester is `requester` in YAML.
@@ -19,10 +17,7 @@ fn manifest(requester: &str, more: &str) -> String {
 }
 
 fn world(text: &str) -> World {
-    let mut policy = policy("manifests: {dir: m}");
-    let manifest = Manifest { file: "m/stranger.yaml".into(), text: text.into(), digest: Digest::from_bytes(text.as_bytes()) };
-    policy.manifests.found.insert("stranger".into(), Arc::new(manifest));
-    World::new(policy)
+    World::with_manifest(policy("manifests: {dir: m}"), "stranger", text)
 }
 
 async fn outcome(text: &str, host: &str) -> Result<u64, Failure> {

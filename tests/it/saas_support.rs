@@ -2,12 +2,14 @@
 
 use crate::openapi_support::{Page, json};
 use aam::clock::SystemClock;
-use aam::connectors::{Bounds, Discovery, Engines, Opened, Sample, Target, family};
+use aam::connectors::{Bounds, Discovery, Engines, Opened, Sample, Target};
 use aam::credentials::{Credential, Secret, redact};
 use aam::egress::resolve::SystemLookup;
 use aam::egress::{Caller, DayBudget, Egress};
-use aam::model::{ConnectionId, Failure};
-use aam::policy::Policy;
+use aam::families::CustomSources;
+use aam::model::{ConnectionId, Digest, Failure};
+use aam::policy::{LoadedPolicy, Policy};
+use aam::policy_loader;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use futures_util::future::BoxFuture;
@@ -265,13 +267,27 @@ pub struct World {
     engines: Engines,
     egress: Arc<Egress>,
     pub policy: Arc<Policy>,
+    pub sources: Arc<CustomSources>,
 }
 
 impl World {
     pub fn new(policy: Policy) -> World {
+        World::with_sources(LoadedPolicy::new(policy))
+    }
+
+    /// One whose policy has the manifest `text` of the custom source `name` in its folder.
+    pub fn with_manifest(policy: Policy, name: &str, text: &str) -> World {
+        let digest = Digest::from_bytes(text.as_bytes());
+        let manifest = policy_loader::parse_manifest(text, &format!("m/{name}.yaml"), digest).expect("a manifest");
+        let manifests = [(name.to_string(), Arc::new(manifest))].into();
+        let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), manifests, Vec::new());
+        World::with_sources(LoadedPolicy { policy: Arc::new(policy), sources: Arc::new(sources) })
+    }
+
+    fn with_sources(loaded: LoadedPolicy) -> World {
         let clock = Arc::new(SystemClock);
         let egress = Egress::with(Arc::new(Plenty), clock.clone(), Arc::new(SystemLookup));
-        World { engines: aam::daemon::engines(clock), egress, policy: Arc::new(policy) }
+        World { engines: aam::daemon::engines(clock), egress, policy: loaded.policy, sources: loaded.sources }
     }
 
     /// One whose `family` lies at `base`.
@@ -280,7 +296,7 @@ impl World {
     }
 
     pub async fn open(&self, source_type: &str, resource_id: &str, secret: Option<&str>) -> Result<Opened, Failure> {
-        let family = family(source_type, &self.policy).expect("a family");
+        let family = self.sources.family(source_type).expect("a family");
         let engine = self.engines.of(family, &self.policy).expect("an engine");
         engine.accepts(resource_id)?;
         let credential = secret.map(|text| Credential::read(Secret::new(text.to_string())));
@@ -289,18 +305,20 @@ impl World {
         (cap.per_second, cap.burst) = (1000.0, 1000);
         let session = self.egress.session(Caller {
             connection: ConnectionId::derive("autonomy", source_type, &[resource_id.to_string()]),
-            family: &family.id,
+            family: Arc::clone(&family.id),
             account: engine.account(resource_id, &self.policy),
             cap,
             policy: Arc::clone(&self.policy),
             posts: Arc::new(engine.posts(resource_id, &self.policy, credential.as_ref())),
         });
         let policy = Arc::clone(&self.policy);
-        engine.open(Target { family, resource_id: resource_id.to_string(), credential, policy, session }).await
+        engine
+            .open(Target { family: Arc::clone(family), resource_id: resource_id.to_string(), credential, policy, session })
+            .await
     }
 
     pub fn planned(&self, source_type: &str, resource_id: &str) -> Vec<String> {
-        let family = family(source_type, &self.policy).expect("a family");
+        let family = self.sources.family(source_type).expect("a family");
         let engine = self.engines.of(family, &self.policy).expect("an engine");
         let calls = engine.planned_calls(resource_id, &self.policy);
         calls.into_iter().map(|call| format!("{} {} {}", call.method, call.host, call.path)).collect()

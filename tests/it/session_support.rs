@@ -40,7 +40,7 @@ pub fn session(family: &'static str, policy: Arc<Policy>) -> Session {
     let egress = Egress::with(Arc::new(Plenty), Arc::new(SystemClock), Arc::new(SystemLookup));
     egress.session(Caller {
         connection: ConnectionId::derive("autonomy", family, &["a test".to_string()]),
-        family,
+        family: family.into(),
         account: "a test".to_string(),
         cap: policy.caps.default.clone(),
         policy,
