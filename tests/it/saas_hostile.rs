@@ -31,8 +31,8 @@ async fn nothing_is_written_and_no_secret_stands_in_an_address() {
     for (requester, words) in [
         ("path: /things, http_method: POST", "list of read-only POSTs"),
         ("path: /things, request_body_json: {a: 1}", "GET with a body"),
-        ("path: \"/things?k={{ config['key'] }}\"", "secret into the address"),
-        ("path: /things, request_parameters: {k: \"{{ config['key'] }}\"}", "secret into the address"),
+        ("path: \"/things?k={{ config['key'] }}\"", "secret into the URL"),
+        ("path: /things, request_parameters: {k: \"{{ config['key'] }}\"}", "secret into the URL"),
         ("path: /things, request_headers: {X-HTTP-Method-Override: DELETE}", "is never sent"),
         ("path: /things, request_headers: {Transfer-Encoding: chunked}", "is never sent"),
         ("path: \"http://other.example/things\"", "other.example"),

@@ -4,9 +4,9 @@ use super::{RequestParts, Requester};
 use crate::context::Run;
 use crate::error::Failed;
 use crate::errors::EMPTY;
-use crate::host::Call;
+use crate::host::HostRequest;
 use crate::interpolation::Scope;
-use crate::request::headers::Headers;
+use crate::request::headers;
 use crate::request::merge::{Options, combine};
 use crate::request::option::Place;
 use crate::request::{body, carries_body};
@@ -14,32 +14,9 @@ use crate::url::{Prepared, encode_params, parse_qs, prepare};
 use crate::value::{Dict, Value};
 use std::borrow::Cow;
 
-/// A request that is ready; its authentication is put in anew for each retry.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub url: Prepared,
-    pub headers: Headers,
-    pub body: Option<Vec<u8>>,
-    /// The secret stands in the URL.
-    pub secret_in_url: bool,
-}
-
-impl Outgoing {
-    pub(super) fn url(&self) -> &str {
-        match &self.url {
-            Prepared::Url(url) | Prepared::NoAdapter(url) => url,
-        }
-    }
-
-    /// Puts the header of the authenticator in, over one of the manifest.
-    fn authenticate(&mut self, header: &Dict) -> Result<(), Failed> {
-        header.iter().try_for_each(|(name, value)| self.headers.set(name, &value.to_str()))
-    }
-}
-
 impl Requester {
     /// Evaluates everything in the order of the CDK: URL, headers, query, JSON body, form, and authentication again.
-    pub(super) async fn outgoing(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<Outgoing, Failed> {
+    pub(super) async fn prepare(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<HostRequest, Failed> {
         let nothing = Value::None;
         let extra_fields = ask.slice.map_or(&nothing, |slice| &slice.extra_fields);
         let scope = scope(run, ask, &nothing);
@@ -58,13 +35,13 @@ impl Requester {
             combine([own, self.option(Place::BodyJson, run).await?, ask.body_json.clone()], true)?.into_map("body json")?;
         let own = self.inputs.body_data(&scope)?;
         let data = combine([own, self.option(Place::BodyData, run).await?, ask.body_data.clone()], false)?;
-        let mut request = self.prepared(&url, headers, &query, (&json, &data))?;
+        let mut request = self.build_request(&url, &headers, &query, (&json, &data))?;
         match &auth {
-            Value::Dict(auth) if self.auth.is_fixed() => request.authenticate(auth)?,
+            Value::Dict(auth) if self.auth.is_fixed() => set_all(&mut request.headers, auth)?,
             // As there, and a session may log in again for it.
             _ => self.authenticate(run, &mut request).await?,
         }
-        request.secret_in_url = self.auth.in_url() || user_info(request.url()) || run.secrets.in_url(request.url());
+        request.secret_in_url = self.auth.in_url() || user_info(&request.url) || run.secrets.in_url(&request.url);
         Ok(request)
     }
 
@@ -72,32 +49,41 @@ impl Requester {
         Ok(Value::Dict(self.auth.option(place, run).await?))
     }
 
-    fn prepared(&self, url: &str, headers: Dict, query: &Dict, (json, data): (&Dict, &Options)) -> Result<Outgoing, Failed> {
-        let prepared = prepare(url, &encode_params(&without_duplicates(url, query)))?;
-        let mut out = Headers::default();
-        for (name, value) in &headers {
-            out.set(name, &value.to_str())?;
-        }
-        let body = if carries_body(&self.method) { body(data, json, &mut out)? } else { None };
-        Ok(Outgoing { url: prepared, headers: out, body, secret_in_url: false })
-    }
-
-    /// Authenticates the request anew.
-    pub(super) async fn authenticate(&self, run: &Run<'_>, request: &mut Outgoing) -> Result<(), Failed> {
-        request.authenticate(&self.auth.header(run).await?)
-    }
-
-    pub(super) fn call(&self, request: &Outgoing) -> Call {
-        Call {
+    fn build_request(
+        &self,
+        url: &str,
+        fields: &Dict,
+        query: &Dict,
+        (json, data): (&Dict, &Options),
+    ) -> Result<HostRequest, Failed> {
+        let (Prepared::Url(url) | Prepared::NoAdapter(url)) = prepare(url, &encode_params(&without_duplicates(url, query)))?;
+        let mut headers = Vec::new();
+        set_all(&mut headers, fields)?;
+        let body = if carries_body(&self.method) { body(data, json, &mut headers)? } else { None };
+        Ok(HostRequest {
             purpose: self.options.purpose,
             method: self.method.clone(),
-            url: request.url().to_owned(),
-            headers: request.headers.as_slice().to_vec(),
-            body: request.body.clone(),
+            url,
+            headers,
+            body,
             stream: self.name.clone(),
-            secret_in_url: request.secret_in_url,
-        }
+            secret_in_url: false,
+        })
     }
+
+    /// Authenticates the request anew. The header of the authenticator replaces one of the manifest.
+    pub(super) async fn authenticate(&self, run: &Run<'_>, request: &mut HostRequest) -> Result<(), Failed> {
+        set_all(&mut request.headers, &self.auth.header(run).await?)
+    }
+}
+
+/// Whether requests has an adapter for the URL; [`prepare`] sets apart what does not begin so.
+pub(super) fn has_adapter(url: &str) -> bool {
+    url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
+}
+
+fn set_all(headers: &mut Vec<(String, String)>, fields: &Dict) -> Result<(), Failed> {
+    fields.iter().try_for_each(|(name, value)| headers::set(headers, name, &value.to_str()))
 }
 
 /// The variables of a request (`get_interpolation_context`): extra fields of the slice are variables too.
