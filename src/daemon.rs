@@ -7,8 +7,9 @@ use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{Intent, Origin, Problem};
 use crate::pipeline::Env;
-use crate::policy::{ActivePolicy, Policy, parse};
-use crate::reconcile::{Handle, folder_sync, manifests};
+use crate::policy::{ActivePolicy, LoadedPolicy, parse};
+use crate::policy_loader::PolicyLoader;
+use crate::reconcile::Handle;
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub enum StartError {
 pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
     // The registry waits for the disk; meanwhile the policy and its manifests are read and the schema is compiled.
     let (registry, file) = thread::scope(|scope| {
-        let read = || folder_sync::read_policy(&paths.policy).1;
+        let read = || PolicyLoader::new(&paths.policy).load().loaded;
         // Where the system gives no thread, it is done after all.
         let file = thread::Builder::new().spawn_scoped(scope, read);
         let _ = thread::Builder::new().spawn_scoped(scope, schema::prepare);
@@ -51,24 +52,24 @@ pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result
         (registry, file.map_or_else(|_| read(), |file| file.join().unwrap_or_else(|_| read())))
     });
     let registry = registry?;
-    let active = start_policy(file, &registry, clock.as_ref())?;
+    let active = start_policy(file, &paths.policy, &registry, clock.as_ref())?;
     let registry = Arc::new(registry);
     let handle = Handle::new(registry, clock, active, paths.intents.clone(), paths.policy.clone());
     seed(&handle.registry, &paths.seeds).await?;
     Ok(handle)
 }
 
-/// What the policy file says.
-type Read = Result<Policy, Vec<Problem>>;
-
 /// The file's policy, or the last accepted one with the file's problems beside it.
-fn start_policy(file: Read, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
-    let known = registry.snapshot().policy;
+fn start_policy(
+    file: Result<LoadedPolicy, Vec<Problem>>,
+    path: &Path,
+    registry: &Registry,
+    clock: &dyn Clock,
+) -> Result<ActivePolicy, StartError> {
+    let known = registry.snapshot().policy.filter(|_| file.is_err());
     let text = known.map_or(Ok(None), |(_, seq)| registry.reader().body(seq))?;
-    let mut last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
-    if let Some(policy) = &mut last {
-        manifests::attach(policy);
-    }
+    let last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
+    let last = last.map(|policy| PolicyLoader::new(path).with_manifests(Arc::new(policy)).0);
     ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
 }
 

@@ -15,6 +15,7 @@
 //! - [`gate`]: declared debt and undeclared debt. Pure.
 //! - [`intake`]: files and pushed documents to intents; a watcher that only says "look again".
 //! - [`funnel`]: the numbers and the executive's lines, a fold over the snapshot. Pure.
+//! - [`policy_loader`]: the policy file and the manifests of its folder to one value; equal bytes are not parsed again.
 //! - [`plan`]: what is due, and why, from snapshot, policy and an instant. Pure.
 //! - [`report`]: values to the text and JSON that people and programs read. Pure.
 //! - [`telemetry`]: logs, through the redactor.
@@ -63,6 +64,7 @@ pub mod model;
 pub mod pipeline;
 pub mod plan;
 pub mod policy;
+pub mod policy_loader;
 pub mod reconcile;
 pub mod registry;
 pub mod report;

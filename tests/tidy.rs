@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 17] = [
     &["model"],
     &["families"],
     &["clock", "fault", "memory", "policy", "credentials", "snapshot", "gate", "intake"],
-    &["funnel"],
+    &["funnel", "policy_loader"],
     &["plan"],
     &["report"],
     &["telemetry"],

@@ -19,7 +19,7 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     let theirs = std::env::var("AAM_TEST_CDK_COMMAND")
         .map_err(|_| "the Python command is not here; run scripts/with_peers.sh cdk -- cargo bench")?;
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml");
-    let shop = Shop::open();
+    let shop = Shop::start();
     let home = tempfile::Builder::new().prefix("aam-bench").tempdir()?;
     let (config, catalog, policy) =
         (home.path().join("config.json"), home.path().join("catalog.json"), home.path().join("policy.yaml"));

@@ -9,7 +9,7 @@ use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
 use crate::pipeline::{self, Env, Job};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use crate::report;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Options {
 
 /// Exit 0 when every intent would be ACTIVE, 2 when one would not, 78 when the file is bad.
 pub async fn run(common: &Common, options: &Options) -> Ended {
-    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?;
     let bytes = std::fs::read(&options.file).map_err(|error| Fail::new(format!("{}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
     let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
@@ -43,7 +43,8 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
             connection: intent.connection_id(),
             intent: intent.clone(),
             scope: Scope::Full,
-            policy: Arc::clone(&policy),
+            policy: Arc::clone(&loaded.policy),
+            sources: Arc::clone(&loaded.sources),
             known: None,
         };
         let mut outcome = pipeline::attempt(&env, &job).await;

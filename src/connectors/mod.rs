@@ -13,12 +13,11 @@ pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
-use crate::families::{self, Family};
+use crate::families::Family;
 use crate::model::{Catalog, Evidence, Failure, Posts, Privilege};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Whether a resource needs a secret.
@@ -32,7 +31,7 @@ pub enum Need {
 
 /// One resource of one connection, ready to be opened.
 pub struct Target {
-    pub family: &'static Family,
+    pub family: Arc<Family>,
     pub resource_id: String,
     pub credential: Option<Credential>,
     pub policy: Arc<Policy>,
@@ -62,7 +61,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// The engine as it serves `family` under `policy`, where it is one for many; `None`: as it is.
-    fn serving(&self, _family: &'static Family, _policy: &Policy) -> Option<Arc<dyn Engine>> {
+    fn serving(&self, _family: &Arc<Family>, _policy: &Policy) -> Option<Arc<dyn Engine>> {
         None
     }
 
@@ -93,25 +92,6 @@ pub trait Connector: Send + Sync {
     fn traffic(&self) -> crate::egress::Traffic;
 }
 
-/// The family called `id`: one of AAM's, or a custom source that `policy` declares or whose manifest is in its folder.
-#[must_use]
-pub fn family(id: &str, policy: &Policy) -> Option<&'static Family> {
-    families::find(id).map(|family| &**family).or_else(|| policy.manifests.names(id).then(|| custom(id)))
-}
-
-/// A custom source: a name and defaults. It is kept for the process, once for each name; the policy bounds how many
-/// there are.
-fn custom(id: &str) -> &'static Family {
-    static CUSTOM: Mutex<BTreeMap<String, &'static Family>> = Mutex::new(BTreeMap::new());
-    let mut all = CUSTOM.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(family) = all.get(id) {
-        return family;
-    }
-    let family: &'static Family = Box::leak(Box::new(Family::custom(id)));
-    all.insert(id.to_string(), family);
-    family
-}
-
 /// The engines of this build, by the name that family files use.
 #[derive(Default)]
 pub struct Engines {
@@ -132,7 +112,7 @@ impl Engines {
 
     /// The engine that serves `family` under `policy`, if this build has one.
     #[must_use]
-    pub fn of(&self, family: &'static Family, policy: &Policy) -> Option<Serving<'_>> {
+    pub fn of(&self, family: &Arc<Family>, policy: &Policy) -> Option<Serving<'_>> {
         let (_, engine) = self.by_name.iter().find(|(name, _)| *name == family.engine)?;
         Some(engine.serving(family, policy).map_or(Serving::Shared(&**engine), Serving::Own))
     }

@@ -66,7 +66,7 @@ pub struct Account {
 /// The accounts of the process.
 pub struct Accounts {
     /// By family and account. Accounts come from documents: there are at most as many as connections.
-    all: Mutex<HashMap<&'static str, HashMap<String, Arc<Account>>>>,
+    all: Mutex<HashMap<Arc<str>, HashMap<String, Arc<Account>>>>,
     started: Instant,
 }
 
@@ -110,7 +110,7 @@ impl Accounts {
     /// The account of `caller`, for as long as anybody likes.
     pub fn account(&self, caller: &Caller) -> Arc<Account> {
         let mut all = locked(&self.all);
-        if let Some(account) = all.get(caller.family).and_then(|family| family.get(caller.account.as_str())) {
+        if let Some(account) = all.get(&caller.family).and_then(|family| family.get(caller.account.as_str())) {
             return Arc::clone(account);
         }
         let cap = &caller.cap;
@@ -123,7 +123,7 @@ impl Accounts {
             taking: tokio::sync::Mutex::default(),
             parked: Mutex::default(),
         });
-        all.entry(caller.family).or_default().insert(caller.account.clone(), Arc::clone(&account));
+        all.entry(Arc::clone(&caller.family)).or_default().insert(caller.account.clone(), Arc::clone(&account));
         account
     }
 }

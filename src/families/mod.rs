@@ -6,7 +6,10 @@
 //! Facts about vendors carry a mark: `[V]` was read on the named page, `[K]` is known vendor documentation, `[U]` is
 //! uncertain until it was proven against a real tenant, `[-]` follows from the format itself.
 
+mod custom;
+
 use crate::model::Cap;
+pub use custom::{CustomSources, ManifestFile};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::{Arc, LazyLock};
@@ -35,6 +38,8 @@ pub struct Family {
     pub credential: Vec<CredentialField>,
     /// The part of the file that only the engine `lowcode` reads; it parses it once, in `connectors::lowcode::spec`.
     pub lowcode: Option<Value>,
+    /// The manifest of a custom source. Families that AAM ships have none.
+    pub manifest: Option<Arc<ManifestFile>>,
 }
 
 /// One field of the JSON object behind a locator.
@@ -61,6 +66,7 @@ impl Family {
             privilege_source: "[-] the manifest names what is read".to_string(),
             credential: Vec::new(),
             lowcode: None,
+            manifest: None,
         }
     }
 }
@@ -152,6 +158,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         privilege_source: file.privilege_source,
         credential: file.credential,
         lowcode: Some(lowcode).filter(|keys| !keys.is_empty()).map(Value::Object),
+        manifest: None,
     })
 }
 

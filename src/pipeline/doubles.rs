@@ -202,5 +202,12 @@ pub fn job(resources: &[&str]) -> Job {
         "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
     }))
     .unwrap();
-    Job { connection: intent.connection_id(), intent, scope: Scope::Full, policy: policy(""), known: None }
+    Job {
+        connection: intent.connection_id(),
+        intent,
+        scope: Scope::Full,
+        policy: policy(""),
+        sources: Arc::default(),
+        known: None,
+    }
 }

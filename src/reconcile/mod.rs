@@ -3,7 +3,6 @@
 pub mod attempt;
 pub mod folder_sync;
 pub mod handle;
-pub mod manifests;
 mod open_files;
 pub mod queue;
 pub mod run;

@@ -54,7 +54,7 @@ struct Loop {
 
 /// Runs the loop.
 pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, until: Until) {
-    let context = PlanContext::new(handle.policy(), &handle.registry.snapshot());
+    let context = PlanContext::new(handle.loaded(), &handle.registry.snapshot());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
     let (attempts, scan_mode) = (JoinSet::new(), ScanMode::Full);
@@ -139,7 +139,7 @@ impl Loop {
     /// The plan changes with wishes, policy and heals; what an attempt changes is put in when it ends.
     fn replan(&mut self) {
         let heals = self.handle.heals();
-        let policy = self.handle.policy();
+        let loaded = self.handle.loaded();
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         self.handle.keep_heals(|id| {
@@ -148,7 +148,7 @@ impl Loop {
                 .get(&id)
                 .is_some_and(|known| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
         });
-        let same = policy.digest == self.context.policy.digest && self.context.covers(&snapshot);
+        let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;
         match self.planned.filter(|_| same).and_then(|seq| snapshot.changed_after(seq)) {
             Some(wished) => {
@@ -158,7 +158,7 @@ impl Loop {
                 }
             }
             None => {
-                self.context = PlanContext::new(policy, &snapshot);
+                self.context = PlanContext::new(loaded, &snapshot);
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
                 whole = true;

@@ -1,8 +1,8 @@
-//! The `file` engine: CSV, TSV, JSON, JSON lines and Parquet below the policy's roots.
+//! The `file` engine: CSV, TSV, JSON, JSON Lines and Parquet files below the policy's `files.roots`.
 //!
-//! Reading order: `place` (path to open file), `format` (is it what it claims), `source` (one file),
-//! `resource` (file or directory), and here the thin edge to the pipeline. Nothing is ever written:
-//! files are opened for reading, read by position, and archives are not opened.
+//! Reading order: `place` (from a path to an open file), `format` (whether the content is what the name
+//! claims), `source` (one file), `resource` (a file or directory). This file connects them to the
+//! pipeline. The engine only opens files for reading and does not open archives.
 
 mod delimited;
 mod describe;
@@ -74,7 +74,7 @@ impl Engine for FileEngine {
 const WIRE: &str = "file";
 const HOST: &str = "local";
 
-/// The absolute path of a resource id, by its letters alone.
+/// The absolute path of a resource id, for display; the file system is not consulted.
 fn shown(resource_id: &str) -> String {
     match place::absolute(Path::new(resource_id)) {
         Ok(path) => path.display().to_string(),
@@ -85,20 +85,20 @@ fn shown(resource_id: &str) -> String {
 fn accepts(id: &str) -> Result<(), Failure> {
     let wrong = |what: &str, fix: &str| Err(Failure::new(Class::Misconfigured, format!("{id:?} {what}"), fix));
     if id.trim().is_empty() {
-        return wrong("is no path", "write the path of a file or directory below one of files.roots");
+        return wrong("is not a path", "write the path of a file or directory below one of the policy's files.roots");
     }
     if id.chars().any(char::is_control) {
-        return wrong("holds control characters", "write a plain path");
+        return wrong("contains control characters", "write the path without control characters");
     }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {
             "file" => wrong("is a URL, not a path", &format!("write the path alone: {rest}")),
             "http" | "https" => wrong(
-                "is on another host: this family reads local files only",
+                "is on another host, but filesource reads only local files",
                 "use source_type openapi for an HTTP service, s3_compat for an object store, or copy the file below files.roots",
             ),
             _ => wrong(
-                "is on another host: this family reads local files only",
+                "is on another host, but filesource reads only local files",
                 "use the family of that store (s3, s3_compat), or copy the file below files.roots",
             ),
         };
@@ -121,7 +121,7 @@ struct FileConnector {
 }
 
 impl FileConnector {
-    /// Takes one call from the budget and does `work` where blocking is allowed.
+    /// Takes one call from the budget and runs `work` on a thread that may block.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Resource) -> Result<T, Failure> + Send + 'static,
@@ -130,7 +130,8 @@ impl FileConnector {
         let (begun, before) = (Instant::now(), self.resource.bytes());
         let resource = Arc::clone(&self.resource);
         let done = self.reads.run(move || work(&resource)).await;
-        // No failure is passed on: a bad file says nothing about its neighbours, and all share one host.
+        // Failures are not reported to the circuit breaker: all local files share one host, and one bad file
+        // says nothing about the others.
         self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
         done
     }
@@ -146,7 +147,7 @@ impl Connector for FileConnector {
     }
 
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
-        let names = self.resource.members(catalog);
+        let names = self.resource.member_names(catalog);
         Box::pin(self.call(move |resource| resource.sample(&names, max_items)))
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 pub enum Source {
     /// One of AAM's own, with the policy's base address.
     Family {
-        family: &'static Family,
+        family: Arc<Family>,
         spec: &'static Spec,
         base_url: Option<String>,
     },
@@ -58,9 +58,9 @@ pub struct Binding {
 
 impl Source {
     #[must_use]
-    pub fn of(family: &'static Family, policy: &Policy) -> Source {
+    pub fn of(family: &Arc<Family>, policy: &Policy) -> Source {
         match spec::find(&family.id) {
-            Some(spec) => Source::Family { family, spec, base_url: policy.family(&family.id).base_url },
+            Some(spec) => Source::Family { family: Arc::clone(family), spec, base_url: policy.family(&family.id).base_url },
             None => Source::CustomSource(Box::new(CustomSource::of(family, policy))),
         }
     }
@@ -191,7 +191,7 @@ fn field(credential: &Credential, name: &str) -> Option<String> {
 }
 
 fn family_binding(
-    (family, spec): (&'static Family, &'static Spec),
+    (family, spec): (&Family, &'static Spec),
     id: &str,
     place: Place,
     kind: &'static super::family_spec::Kind,
