@@ -16,6 +16,7 @@ mod thrift;
 mod tree;
 mod types;
 
+use super::local_reads::LocalReads;
 use super::{Bounds, Connector, Discovery, Engine, Need, Opened, Sample, Target};
 use crate::egress::{PlannedCall, Session, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
@@ -54,16 +55,17 @@ impl Engine for FileEngine {
             let path = shown(&resource_id);
             session.local(&path).await?;
             let begun = Instant::now();
+            let reads = LocalReads::for_path(Path::new(&resource_id), &policy.files.roots);
             let work = move || {
                 let resource = Resource::open(&resource_id, &policy.files)?;
                 let (identity, privilege) = (resource.identity(), resource.privilege());
                 Ok((resource, identity, privilege))
             };
-            let opened = blocking(work).await;
+            let opened = reads.run(work).await;
             let bytes = opened.as_ref().map_or(0, |(resource, _, _)| resource.bytes());
             session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
             let (resource, identity, privilege) = opened?;
-            let connector = Box::new(FileConnector { resource: Arc::new(resource), session, path });
+            let connector = Box::new(FileConnector { resource: Arc::new(resource), reads, session, path });
             Ok(Opened { connector, identity, privilege })
         })
     }
@@ -113,6 +115,7 @@ fn accepts(id: &str) -> Result<(), Failure> {
 
 struct FileConnector {
     resource: Arc<Resource>,
+    reads: LocalReads,
     session: Session,
     path: String,
 }
@@ -126,7 +129,7 @@ impl FileConnector {
         self.session.local(&self.path).await?;
         let (begun, before) = (Instant::now(), self.resource.bytes());
         let resource = Arc::clone(&self.resource);
-        let done = blocking(move || work(&resource)).await;
+        let done = self.reads.run(move || work(&resource)).await;
         // Failures are not reported to the circuit breaker: all local files share one host, and one bad file
         // says nothing about the others.
         self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
@@ -150,18 +153,6 @@ impl Connector for FileConnector {
 
     fn traffic(&self) -> Traffic {
         self.session.traffic()
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    match super::local::run(work).await {
-        Ok(done) => done,
-        Err(error) => Err(Failure::new(
-            Class::Bug,
-            "reading the file caused a panic",
-            "report this defect with the detail; other connections are not affected",
-        )
-        .detail(error)),
     }
 }
 

@@ -53,16 +53,16 @@ impl crate::egress::DayBudget for Budget {
 fn target(id: &str, calls: u64) -> Target {
     let text = "version: 1\nallowlist: [filesource]\nfiles: {roots: [seeds/data]}\n";
     let policy = Arc::new(crate::policy::parse::parse(text, "policy.yaml").unwrap());
-    let family = crate::connectors::family::find("filesource").unwrap();
+    let family = crate::families::find("filesource").unwrap();
     let session = crate::egress::Egress::new(Arc::new(Budget(calls.into()))).session(crate::egress::Caller {
         connection: crate::model::ConnectionId::derive("autonomy", "filesource", &[id.to_owned()]),
-        family: family.id,
+        family: Arc::clone(&family.id),
         account: FileEngine.account(id, &policy),
         cap: family.cap.clone(),
         policy: Arc::clone(&policy),
         posts: Arc::default(),
     });
-    Target { family, resource_id: id.to_owned(), credential: None, policy, session }
+    Target { family: Arc::clone(family), resource_id: id.to_owned(), credential: None, policy, session }
 }
 
 #[tokio::test]
