@@ -1,4 +1,5 @@
 //! The shape of the sources: layers, purity, sizes, and what may not be written.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -15,6 +15,7 @@
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large: a smoke run whose ratios say little.
 //! `AAM_BENCH_ONLY=pass,api` runs some of: onboard, save, idle, pass, api, fleet.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
 mod baseline;

@@ -10,6 +10,7 @@
 //!
 //! `AAM_BENCH_ONLY=commands,connections,corpus,template` runs some of it; `AAM_BENCH_SCALE=0.1` makes it smaller.
 //! The Python side needs `scripts/with_peers.sh cdk`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod commands;
 mod connections;

@@ -63,10 +63,13 @@ pub struct Account {
     parked: Mutex<Option<Parked>>,
 }
 
+/// By family, then by the name of the account.
+type AccountsByFamily = HashMap<Arc<str>, HashMap<String, Arc<Account>>>;
+
 /// The accounts of the process.
 pub struct Accounts {
-    /// By family and account. Accounts come from documents: there are at most as many as connections.
-    all: Mutex<HashMap<Arc<str>, HashMap<String, Arc<Account>>>>,
+    /// Accounts come from documents: there are at most as many as connections.
+    all: Mutex<AccountsByFamily>,
     started: Instant,
 }
 
