@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Modules of one line may not import each other either.
 const LAYERS: [&[&str]; 16] = [
     &["model"],
-    &["clock", "fault", "memory", "policy", "credentials", "snapshot", "gate", "intake"],
+    &["clock", "fault", "memory", "policy", "credentials", "snapshot", "debt_gate", "intake"],
     &["funnel"],
     &["plan"],
     &["report"],
@@ -26,7 +26,7 @@ const LAYERS: [&[&str]; 16] = [
 ];
 
 /// Modules that know no clock, no file and no socket.
-const PURE: [&str; 7] = ["model", "policy", "snapshot", "funnel", "plan", "report", "gate"];
+const PURE: [&str; 7] = ["model", "policy", "snapshot", "funnel", "plan", "report", "debt_gate"];
 
 /// The files of the interpreter in which something changes after it was built. A stream is shared by customers only if
 /// nothing in it does (`shared.rs`): whoever adds a file here sees to it that `keeps_nothing` knows.

@@ -57,7 +57,7 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
                 Some(near) => format!("did you mean {near}?"),
                 None => "it is stored with the intent and has no effect".to_string(),
             };
-            warnings.push(Problem::new(format!("{place}/{}", token(name)), "is an unknown field").hint(hint));
+            warnings.push(Problem::new(format!("{place}/{}", token(name)), "unknown field").hint(hint));
         }
     }
     let more = unknown.saturating_sub(MAX_WARNINGS);

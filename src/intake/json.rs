@@ -2,7 +2,7 @@
 //!
 //! `serde_json` takes the last of two equal keys without a word; here a second one is a finding.
 
-use crate::model::Place;
+use crate::model::FilePlace;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use std::fmt;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Syntax {
     pub message: String,
-    pub place: Place,
+    pub place: FilePlace,
     /// Well-formed so far, but nested deeper than allowed.
     pub too_deep: bool,
 }
@@ -39,7 +39,7 @@ fn syntax(text: &str, error: &serde_json::Error, too_deep: bool) -> Syntax {
     let bytes = line.as_bytes();
     let before = bytes.get(..error.column().saturating_sub(1).min(bytes.len())).unwrap_or_default();
     let column = String::from_utf8_lossy(before).chars().count() + 1;
-    Syntax { message: message.to_string(), place: Place { line: error.line().max(1), column }, too_deep }
+    Syntax { message: message.to_string(), place: FilePlace { line: error.line().max(1), column }, too_deep }
 }
 
 /// Builds a [`Value`], watching depth and duplicate keys.
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn syntax_errors_name_line_and_character() {
         let error = read("{\"ä\": 1,\n  \"é\" 2}", 8).expect_err("a colon is missing");
-        assert_eq!((error.message.as_str(), error.place), ("expected `:`", Place { line: 2, column: 7 }));
+        assert_eq!((error.message.as_str(), error.place), ("expected `:`", FilePlace { line: 2, column: 7 }));
         assert!(read("[[[1]]]", 2).is_err_and(|error| error.too_deep));
         assert!(read("[[1]]", 2).is_ok());
         assert!(read(&"[".repeat(100_000), 64).is_err());

@@ -1,7 +1,7 @@
 //! The places of JSON pointers, in a second pass that only documents with findings pay for.
 
 use super::json::token;
-use crate::model::Place;
+use crate::model::FilePlace;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
@@ -11,9 +11,9 @@ const MAX_DUPLICATES: usize = 100;
 /// What the second pass found.
 pub struct Located {
     nodes: Vec<Node>,
-    places: HashMap<usize, Place>,
+    places: HashMap<usize, FilePlace>,
     /// Pointer and place of every key that its object already had.
-    pub duplicates: Vec<(String, Place)>,
+    pub duplicates: Vec<(String, FilePlace)>,
 }
 
 /// The wanted pointers as a tree, so that no pointer is ever built for the rest of the document.
@@ -26,7 +26,7 @@ struct Node {
 impl Located {
     /// The place of `pointer`, or of its nearest ancestor when it names something that is missing.
     #[must_use]
-    pub fn place(&self, pointer: &str) -> Option<Place> {
+    pub fn place(&self, pointer: &str) -> Option<FilePlace> {
         let mut best = None;
         let mut at = Some(0);
         let mut tokens = pointer.split('/').skip(1);
@@ -60,18 +60,18 @@ pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Loca
     offsets.sort_unstable();
     offsets.dedup();
     let places = places(text, &offsets);
-    let at = |offset: usize| places.get(&offset).copied().unwrap_or(Place { line: 1, column: 1 });
+    let at = |offset: usize| places.get(&offset).copied().unwrap_or(FilePlace { line: 1, column: 1 });
     let duplicates = duplicates.into_iter().map(|(pointer, offset)| (pointer, at(offset))).collect();
     Located { nodes, duplicates, places }
 }
 
 /// One pass over the text for all offsets, which are sorted: a long line costs no more than its length.
-fn places(text: &str, offsets: &[usize]) -> HashMap<usize, Place> {
+fn places(text: &str, offsets: &[usize]) -> HashMap<usize, FilePlace> {
     let mut found = HashMap::new();
     let mut rest = offsets.iter().copied().peekable();
     let (mut line, mut column) = (1, 1);
     for (index, character) in text.char_indices() {
-        while rest.next_if(|offset| *offset <= index).map(|offset| found.insert(offset, Place { line, column })).is_some() {}
+        while rest.next_if(|offset| *offset <= index).map(|offset| found.insert(offset, FilePlace { line, column })).is_some() {}
         if rest.peek().is_none() {
             break;
         }
@@ -82,7 +82,7 @@ fn places(text: &str, offsets: &[usize]) -> HashMap<usize, Place> {
         }
     }
     for offset in rest {
-        found.insert(offset, Place { line, column });
+        found.insert(offset, FilePlace { line, column });
     }
     found
 }
@@ -207,7 +207,7 @@ mod tests {
         let text = "{\"a\": 1,\n \"b\": [ {\"x\": 1, \"\\u0078\": 2} ]}";
         assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
         let located = locate(text, []);
-        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 18 })]);
+        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), FilePlace { line: 2, column: 18 })]);
     }
 
     #[test]
@@ -221,9 +221,9 @@ mod tests {
     fn a_missing_pointer_gets_the_place_of_its_nearest_ancestor() {
         let text = "[1,\n {\"ä\": \"ö\", \"a/b\": {\"c\": null}}]";
         let located = locate(text, ["/1/a~1b/c", "/1/nothing", "/0"]);
-        assert_eq!(located.place("/1/a~1b/c"), Some(Place { line: 2, column: 26 }));
-        assert_eq!(located.place("/1/nothing"), Some(Place { line: 2, column: 2 }));
-        assert_eq!(located.place("/0"), Some(Place { line: 1, column: 2 }));
+        assert_eq!(located.place("/1/a~1b/c"), Some(FilePlace { line: 2, column: 26 }));
+        assert_eq!(located.place("/1/nothing"), Some(FilePlace { line: 2, column: 2 }));
+        assert_eq!(located.place("/0"), Some(FilePlace { line: 1, column: 2 }));
     }
 
     /// All pointers of a value with the value behind them.

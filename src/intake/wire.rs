@@ -133,7 +133,7 @@ fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
-        let place = crate::model::Place::of_offset(&good, good.len());
+        let place = crate::model::FilePlace::from_offset(&good, good.len());
         Refusal::of(Fault::NotJson, Problem::new("", "is not UTF-8 from here on").at(place).hint("save it as UTF-8"))
     })?;
     if text.trim().is_empty() {

@@ -5,15 +5,15 @@ use std::fmt;
 
 /// Line and column, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct FilePlace {
     pub line: usize,
     pub column: usize,
 }
 
-impl Place {
+impl FilePlace {
     /// The place of byte `offset` in `text`; columns count characters.
     #[must_use]
-    pub fn of_offset(text: &str, offset: usize) -> Place {
+    pub fn from_offset(text: &str, offset: usize) -> FilePlace {
         let mut end = offset.min(text.len());
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -21,7 +21,7 @@ impl Place {
         let before = &text[..end];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Place { line, column }
+        FilePlace { line, column }
     }
 }
 
@@ -34,7 +34,7 @@ pub struct Problem {
     /// JSON pointer (RFC 6901) of the value that is wrong.
     pub pointer: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
+    pub place: Option<FilePlace>,
     /// What was found and what is expected; never repeats a value that could be a secret.
     pub message: String,
     /// What to do; may be empty.
@@ -58,7 +58,7 @@ impl Problem {
 
     /// Adds the place.
     #[must_use]
-    pub fn at(mut self, place: Place) -> Problem {
+    pub fn at(mut self, place: FilePlace) -> Problem {
         self.place = Some(place);
         self
     }

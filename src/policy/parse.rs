@@ -41,7 +41,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let (root, problems) = yaml::read(text);
     // Without a tree and without a problem the file holds nothing but comments.
     let readable = root.is_some() || problems.is_empty();
-    let nothing = yaml::Node { place: crate::model::Place { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
+    let nothing = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
     let root = root.unwrap_or(nothing);
     let mut reader = Reader { problems, own: BTreeSet::new(), open: false };
     let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };

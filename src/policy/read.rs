@@ -4,7 +4,7 @@ mod scalars;
 
 use super::yaml::{Kind, MAX_PROBLEMS, Node, step};
 use crate::model::problem;
-use crate::model::{Place, Problem};
+use crate::model::{FilePlace, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A value and its JSON pointer.
@@ -17,7 +17,7 @@ pub struct Spot<'a> {
 /// The known keys of one mapping.
 pub struct Fields<'a> {
     pub pointer: String,
-    pub place: Place,
+    pub place: FilePlace,
     entries: BTreeMap<&'a str, &'a Node>,
 }
 
@@ -78,7 +78,7 @@ impl Reader {
     }
 
     /// Notes a problem at a place, for what is missing.
-    pub fn complain_at(&mut self, pointer: &str, place: Place, message: impl Into<String>, hint: impl Into<String>) {
+    pub fn complain_at(&mut self, pointer: &str, place: FilePlace, message: impl Into<String>, hint: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
@@ -138,7 +138,7 @@ impl Reader {
     }
 
     /// Whether `name` is a family; if not, that is a problem.
-    pub fn known_family(&mut self, name: &str, pointer: &str, place: Place) -> bool {
+    pub fn known_family(&mut self, name: &str, pointer: &str, place: FilePlace) -> bool {
         if super::known::FAMILIES.contains(&name) || self.own.contains(name) {
             return true;
         }

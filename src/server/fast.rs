@@ -2,7 +2,7 @@
 
 use super::app::App;
 use super::auth;
-use super::call::JSON;
+use super::request::JSON;
 use super::routes::SECURITY;
 use crate::policy::TokenScope;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -21,8 +21,8 @@ pub fn kept<B>(app: &App, request: &Request<B>) -> Option<Response<Full<Bytes>>>
     let policy = app.handle.policy();
     let caller = auth::caller(&policy, app.admin(&policy), request.headers(), false).ok()?;
     // Every route whose answers are kept needs this scope.
-    caller.must(TokenScope::RegistryRead).ok()?;
-    if !caller.sees(&namespace) {
+    caller.require_scope(TokenScope::RegistryRead).ok()?;
+    if !caller.may_see(&namespace) {
         return None;
     }
     tracing::debug!(target: "aam::http", method = "GET", path = request.uri().path(), status = 200, "answered from what is kept");

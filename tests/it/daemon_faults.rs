@@ -180,7 +180,7 @@ async fn a_taken_port_is_reused_when_an_aam_has_it_and_named_when_anybody_else_h
     let told = stdout(&second);
     assert_eq!(second.status.code(), Some(0), "{told} {}", stderr(&second));
     let registry = place.path("var/aam.db").display().to_string();
-    for word in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "reusing"] {
+    for word in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "already runs"] {
         assert!(told.contains(word), "{word} is in {told}");
     }
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,6 +1,6 @@
 //! The files of a command: manifest, config, and the bounds that its limit gives.
 
-use super::{Files, secrets};
+use super::{InputFiles, secrets};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::commands::Out;
 use ::lowcode::config_rules;
@@ -41,7 +41,7 @@ impl Inputs {
     ///
     /// # Errors
     /// A file that cannot be read or is not what it should be, and a manifest that this engine does not run.
-    pub fn read(files: &Files, needs_config: bool, limit: Option<usize>, host: &dyn Host) -> Result<Inputs, Trouble> {
+    pub fn read(files: &InputFiles, needs_config: bool, limit: Option<usize>, host: &dyn Host) -> Result<Inputs, Trouble> {
         let bounds = bounds(limit);
         let mut config = match &files.config {
             Some(path) => json(path, "config")?,

@@ -9,7 +9,7 @@ mod posts;
 mod secrets;
 
 use super::budget::MemoryBudget;
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock::{self, Clock};
 use crate::connectors::lowcode::calls::{self, OfflineHost, Reading};
 use crate::connectors::lowcode::host::{CallerMode, Rules, SessionHost};
@@ -33,21 +33,21 @@ use std::sync::Arc;
 const FAMILY: &str = "lowcode";
 
 #[derive(clap::Subcommand)]
-pub enum Command {
+pub enum LowcodeCommand {
     /// Print what a user has to configure
-    Spec(Files),
+    Spec(InputFiles),
     /// Say whether the source can be reached with a config
-    Check(Files),
+    Check(InputFiles),
     /// Print the catalog
-    Discover(Files),
+    Discover(InputFiles),
     /// Read a sample of each stream
-    Read(Read),
+    Read(ReadOptions),
     /// Tell a person what the manifest would call, and what is not supported
-    Explain(explain::Options),
+    Explain(explain::ExplainOptions),
 }
 
 #[derive(clap::Args)]
-pub struct Files {
+pub struct InputFiles {
     /// The manifest, YAML or JSON; without it the config's __injected_declarative_manifest
     #[arg(long, alias = "manifest-path", value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -57,9 +57,9 @@ pub struct Files {
 }
 
 #[derive(clap::Args)]
-pub struct Read {
+pub struct ReadOptions {
     #[command(flatten)]
-    files: Files,
+    files: InputFiles,
     /// A configured catalog, JSON: the streams to read; without it all
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
@@ -75,20 +75,20 @@ pub struct Read {
 }
 
 /// Exit 0, or 1 after a TRACE; 78 for a policy or a manifest (`explain`) that cannot be used.
-pub fn run(common: &Common, command: &Command) -> Ended {
+pub fn run(common: &CommonOptions, command: &LowcodeCommand) -> CommandResult {
     let clock = clock::of_process();
     let limit = match command {
-        Command::Explain(options) => return explain::run(common, options),
-        Command::Read(read) => Some(read.limit),
+        LowcodeCommand::Explain(options) => return explain::run(common, options),
+        LowcodeCommand::Read(read) => Some(read.limit),
         _ => None,
     };
     let (files, selects) = match command {
-        Command::Read(read) => (&read.files, Some(read)),
-        Command::Spec(files) | Command::Check(files) | Command::Discover(files) => (files, None),
-        Command::Explain(_) => return Ok(ExitCode::SUCCESS),
+        LowcodeCommand::Read(read) => (&read.files, Some(read)),
+        LowcodeCommand::Spec(files) | LowcodeCommand::Check(files) | LowcodeCommand::Discover(files) => (files, None),
+        LowcodeCommand::Explain(_) => return Ok(ExitCode::SUCCESS),
     };
     let host = OfflineHost(Arc::clone(&clock));
-    let needs_config = !matches!(command, Command::Spec(_));
+    let needs_config = !matches!(command, LowcodeCommand::Spec(_));
     let inputs = Inputs::read(files, needs_config, limit, &host);
     let selection = inputs.and_then(|inputs| Ok((inputs, selects.map(selection).transpose()?.unwrap_or_default())));
     let (inputs, selection) = match selection {
@@ -98,23 +98,23 @@ pub fn run(common: &Common, command: &Command) -> Ended {
             return Ok(code(commands::uncaught(&trouble.failed, &host, &mut print)));
         }
     };
-    if matches!(command, Command::Spec(_)) {
+    if matches!(command, LowcodeCommand::Spec(_)) {
         return Ok(code(commands::spec(&inputs.manifest, &host, &mut print)));
     }
     if selects.is_some_and(|read| read.state.is_some()) {
         print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
     }
     inputs.tell_migrated(&host, &mut print);
-    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| CommandError::config(&problems))?);
     // One thread is enough, and it starts at once.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Fail::new(format!("the system gives no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| CommandError::new(format!("the system gives no runtime: {error}")))?;
     Ok(code(runtime.block_on(online(command, &inputs, &selection, policy, clock))))
 }
 
 /// A command that may call the source.
 async fn online(
-    command: &Command,
+    command: &LowcodeCommand,
     inputs: &Inputs,
     selection: &Selection,
     policy: Arc<Policy>,
@@ -154,8 +154,8 @@ async fn online(
     let commands = Commands { manifest: &inputs.manifest, config: &inputs.config, host: &host, bounds: &inputs.bounds };
     let mut run = Run::new(&commands.context());
     let ended = match command {
-        Command::Check(_) => commands.check(&run, &mut print).await,
-        Command::Discover(_) => commands.discover(&run, &mut print).await,
+        LowcodeCommand::Check(_) => commands.check(&run, &mut print).await,
+        LowcodeCommand::Discover(_) => commands.discover(&run, &mut print).await,
         _ => {
             run.limits = inputs.limits();
             commands.read(selection, &run, &mut print).await
@@ -168,7 +168,7 @@ async fn online(
 }
 
 /// The streams of the configured catalog, and those asked for by name.
-fn selection(read: &Read) -> Result<Selection, inputs::Trouble> {
+fn selection(read: &ReadOptions) -> Result<Selection, inputs::Trouble> {
     let catalog = read.catalog.as_ref().map(|path| inputs::json(path, "catalog")).transpose()?;
     let names = |catalog: &Value| {
         let streams = catalog.get("streams").and_then(Value::as_list).unwrap_or_default();

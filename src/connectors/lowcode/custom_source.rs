@@ -9,7 +9,7 @@ use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
 use crate::connectors::{Family, Need};
 use crate::credentials::Credential;
-use crate::model::{Class, Digest, Failure, Place, Posts, Problem};
+use crate::model::{Class, Digest, Failure, FilePlace, Posts, Problem};
 use crate::policy::{self, Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load::{self, Manifest};
@@ -112,7 +112,7 @@ fn told(problem: &problem::Problem, file: &str) -> Problem {
     };
     let told = Problem::new(problem.path.clone(), format!("{what}{found}")).in_file(file).hint(hint);
     match problem.place {
-        Some(place) => told.at(Place { line: place.line, column: place.column }),
+        Some(place) => told.at(FilePlace { line: place.line, column: place.column }),
         None => told,
     }
 }
