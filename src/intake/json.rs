@@ -1,6 +1,6 @@
 //! A strict JSON reader.
 //!
-//! `serde_json` takes the last of two equal keys without a word; here a second one is a finding.
+//! `serde_json` silently keeps the last of two equal keys; this reader reports duplicates.
 
 use crate::model::FilePlace;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -9,16 +9,16 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-/// Why a text is no acceptable JSON.
+/// Why a text is not acceptable as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Syntax {
     pub message: String,
     pub place: FilePlace,
-    /// Well-formed so far, but nested deeper than allowed.
+    /// True if the text is well-formed up to here but nested deeper than allowed.
     pub too_deep: bool,
 }
 
-/// Reads one JSON value. The flag says that some object holds a key twice.
+/// Parses one JSON value. The flag is true if an object contains a key twice.
 ///
 /// # Errors
 /// The first syntax error, or nesting deeper than `max_depth`.
@@ -42,7 +42,7 @@ fn syntax(text: &str, error: &serde_json::Error, too_deep: bool) -> Syntax {
     Syntax { message: message.to_string(), place: FilePlace { line: error.line().max(1), column }, too_deep }
 }
 
-/// Builds a [`Value`], watching depth and duplicate keys.
+/// Builds a [`Value`] and checks depth and duplicate keys on the way.
 #[derive(Clone, Copy)]
 struct Tree<'c> {
     left: usize,
@@ -115,7 +115,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// One reference token of a JSON pointer, escaped by RFC 6901.
+/// One reference token of a JSON pointer, escaped as in RFC 6901.
 #[must_use]
 pub fn token(key: &str) -> Cow<'_, str> {
     if key.contains(['~', '/']) { Cow::Owned(key.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(key) }

@@ -1,22 +1,22 @@
-//! The places of JSON pointers, in a second pass that only documents with findings pay for.
+//! Finds the line and column of JSON pointers, in a second pass over documents that have problems.
 
 use super::json::token;
 use crate::model::FilePlace;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-/// Duplicates that are named one by one; a document with more is broken enough.
+/// The number of duplicate keys that are reported.
 const MAX_DUPLICATES: usize = 100;
 
-/// What the second pass found.
+/// The result of the second pass.
 pub struct Located {
     nodes: Vec<Node>,
     places: HashMap<usize, FilePlace>,
-    /// Pointer and place of every key that its object already had.
+    /// Pointer and position of each key that occurs a second time in its object.
     pub duplicates: Vec<(String, FilePlace)>,
 }
 
-/// The wanted pointers as a tree, so that no pointer is ever built for the rest of the document.
+/// The wanted pointers as a tree, so that no pointers are built for the rest of the document.
 #[derive(Default)]
 struct Node {
     children: HashMap<String, usize>,
@@ -24,7 +24,7 @@ struct Node {
 }
 
 impl Located {
-    /// The place of `pointer`, or of its nearest ancestor when it names something that is missing.
+    /// The position of `pointer`, or of its nearest ancestor if `pointer` names something that is missing.
     #[must_use]
     pub fn place(&self, pointer: &str) -> Option<FilePlace> {
         let mut best = None;
@@ -38,7 +38,8 @@ impl Located {
     }
 }
 
-/// Finds the places of `wanted` pointers and all duplicate keys. `text` was accepted by [`super::json::read`].
+/// Finds the positions of the `wanted` pointers and all duplicate keys. `text` must have been accepted by
+/// [`super::json::read`].
 #[must_use]
 pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Located {
     let mut nodes = vec![Node::default()];
@@ -65,7 +66,7 @@ pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Loca
     Located { nodes, duplicates, places }
 }
 
-/// One pass over the text for all offsets, which are sorted: a long line costs no more than its length.
+/// Converts byte offsets, which must be sorted, to positions in one pass over the text.
 fn places(text: &str, offsets: &[usize]) -> HashMap<usize, FilePlace> {
     let mut found = HashMap::new();
     let mut rest = offsets.iter().copied().peekable();
@@ -87,7 +88,7 @@ fn places(text: &str, offsets: &[usize]) -> HashMap<usize, FilePlace> {
     found
 }
 
-/// Walks a well-formed text. On anything else it ends early; it never panics.
+/// Walks a well-formed text. On any other text it ends early and does not panic.
 struct Walk<'t> {
     text: &'t str,
     at: usize,
@@ -118,7 +119,7 @@ impl<'t> Walk<'t> {
     fn value(&mut self, node: Option<usize>) {
         let first = self.peek();
         if let Some(node) = node.and_then(|index| self.nodes.get_mut(index)) {
-            // The first of two equal keys keeps the place; the second is a finding of its own.
+            // Of two equal keys, the first keeps the position; the second is reported as a duplicate.
             node.offset.get_or_insert(self.at);
         }
         match first {
@@ -143,7 +144,7 @@ impl<'t> Walk<'t> {
             self.value(child);
             self.path.pop();
             self.eat(b',');
-            // A stray bracket is no value: without a step forward there is no end.
+            // A stray bracket does not advance; stop here instead of looping forever.
             if self.at == before {
                 return;
             }
