@@ -1,11 +1,11 @@
-//! Identities derived from content, so that every replica and every push agrees on them.
+//! Identities that are derived from content, so they are the same for every push and on every replica.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The namespace of AAM's UUIDv5 ids. Changing it would rename every connection.
+/// The namespace of AAM's UUIDv5 ids. Changing it would change the id of every connection.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5f);
 
 /// The id of a connection: UUIDv5 of (namespace, source type, sorted unique resource ids).
@@ -14,14 +14,14 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5
 pub struct ConnectionId(pub Uuid);
 
 impl ConnectionId {
-    /// Sorts before every other.
+    /// Sorts before all other ids.
     pub const FIRST: ConnectionId = ConnectionId(Uuid::nil());
-    /// Sorts after every other.
+    /// Sorts after all other ids.
     pub const LAST: ConnectionId = ConnectionId(Uuid::max());
 
-    /// Derives the id. Order and repetition of `resource_ids` do not matter.
+    /// Derives the id. The order of `resource_ids` and duplicates in it do not matter.
     ///
-    /// Each part is length-prefixed, so no two different identities share a byte string.
+    /// Each part is prefixed with its length, so that two different identities never yield the same bytes.
     #[must_use]
     pub fn derive(namespace: &str, source_type: &str, resource_ids: &[String]) -> ConnectionId {
         let mut sorted: Vec<&str> = resource_ids.iter().map(String::as_str).collect();
@@ -36,10 +36,10 @@ impl ConnectionId {
         ConnectionId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
     }
 
-    /// Reads the hyphenated form.
+    /// Parses the hyphenated form.
     ///
     /// # Errors
-    /// When `text` is no UUID.
+    /// If `text` is not a UUID.
     pub fn parse(text: &str) -> Result<ConnectionId, String> {
         Uuid::parse_str(text).map(ConnectionId).map_err(|error| error.to_string())
     }
@@ -65,12 +65,12 @@ impl Digest {
     /// The digest of `bytes`.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Digest {
-        Digest::of_parts(&[bytes])
+        Digest::from_parts(&[bytes])
     }
 
-    /// The digest of several byte strings, one after the other.
+    /// The digest of the concatenation of several byte strings.
     #[must_use]
-    pub fn of_parts(parts: &[&[u8]]) -> Digest {
+    pub fn from_parts(parts: &[&[u8]]) -> Digest {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         for part in parts {
             context.update(part);
@@ -80,7 +80,7 @@ impl Digest {
         Digest(out)
     }
 
-    /// Reads 64 hex digits.
+    /// Parses 64 hex digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Digest> {
         let bytes = text.as_bytes();
@@ -96,7 +96,7 @@ impl Digest {
         Some(Digest(out))
     }
 
-    /// The first 12 hex digits: enough to tell two policies apart on a screen.
+    /// The first 12 hex digits, which are enough to tell two policies apart.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_string()
@@ -105,7 +105,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Thousands a second are written; one call of the formatter for each byte would be felt.
+        // Thousands are formatted per second, so this avoids one call of the formatter for each byte.
         const HEX: &[u8; 16] = b"0123456789abcdef";
         let digits: [u8; 64] = std::array::from_fn(|at| {
             let byte = self.0.get(at / 2).copied().unwrap_or_default();
@@ -134,9 +134,9 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Who desires a connection: `folder:<path below the intents folder>`, `api:<token name>`, `seed:<file>`.
+/// Where an intent comes from: `folder:<path below the intents folder>`, `api:<token name>` or `seed:<file>`.
 ///
-/// A file that holds several intents is one origin for all of them.
+/// A file with several intents is one origin for all of them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Origin(pub Arc<str>);
@@ -148,13 +148,13 @@ impl Origin {
         Origin(format!("folder:{path}").into())
     }
 
-    /// The origin of everything pushed under the token called `name`.
+    /// The origin of everything that is pushed with the token `name`.
     #[must_use]
     pub fn api(name: &str) -> Origin {
         Origin(format!("api:{name}").into())
     }
 
-    /// The path of a folder origin.
+    /// The path, if this is the origin of a file.
     #[must_use]
     pub fn folder_path(&self) -> Option<&str> {
         self.0.strip_prefix("folder:")

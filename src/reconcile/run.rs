@@ -196,7 +196,7 @@ impl Loop {
         if !handle.enter(item.connection) {
             return;
         }
-        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.as_str(), "begins");
+        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.message(), "begins");
         let runtime = slot.runtime.clone();
         let work = async move {
             let place = InFlightGuard { handle: Arc::clone(&handle), connection: item.connection, _seat: slot };

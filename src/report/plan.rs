@@ -63,7 +63,7 @@ pub fn text(planned: &PlanReport) -> String {
             attempt.source_type,
             attempt.resource_ids.join(" "),
             attempt.item.connection,
-            attempt.item.why.as_str()
+            attempt.item.why.message()
         );
         if let Some(blocked) = &attempt.blocked {
             let _ = writeln!(text, "    stop: {blocked}");

@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn the_header_is_read_as_the_rfc_writes_it() {
         assert_eq!(parsed("wait=5"), (5, Some("wait=5".to_string())));
-        assert_eq!(parsed("WaitPreference=\"7\"; x=y, handling=lenient"), (7, Some("wait=7".to_string())));
+        assert_eq!(parsed("Wait=\"7\"; x=y, handling=lenient"), (7, Some("wait=7".to_string())));
         assert_eq!(parsed("respond-async"), (0, Some("respond-async".to_string())));
         assert_eq!(parsed("respond-async, wait=2"), (2, Some("wait=2".to_string())));
         assert_eq!(parsed("wait=100000"), (300, Some("wait=300".to_string())));

@@ -1,4 +1,4 @@
-//! `aam lowcode explain`: what a manifest would do, for a person; nothing is called.
+//! `aam lowcode explain`: explains what a manifest would do, without calling anything.
 
 use super::inputs;
 use crate::cli::{CommandResult, CommonOptions, EXIT_CONFIG};
@@ -15,7 +15,7 @@ pub struct ExplainOptions {
     pub manifest: PathBuf,
 }
 
-/// Exit 0 for a manifest that loads, whether this engine runs all of it or not; 78 with every problem of one that does not.
+/// Exits with 0 if the manifest loads, even if the engine does not support all of it, and with 78 and its problems otherwise.
 pub fn run(common: &CommonOptions, options: &ExplainOptions) -> CommandResult {
     let bounds = Bounds::default();
     let text = match inputs::text(&options.manifest, bounds.manifest_bytes as u64, "manifest") {
@@ -26,7 +26,7 @@ pub fn run(common: &CommonOptions, options: &ExplainOptions) -> CommandResult {
         Ok(manifest) => {
             let explained = explain::explain(&manifest);
             common.print(&explained.render(), &explained);
-            // Shown as a compiler does, beside the data.
+            // Unsupported parts are shown on stderr, as a compiler shows warnings.
             eprint!("{}", redact::scrub(&problem::render(&manifest.unsupported)));
             Ok(ExitCode::SUCCESS)
         }

@@ -134,7 +134,7 @@ fn tokens_are_told_apart() {
         format!("{{name: {name}, sha256: \"{sha256}\", scopes: [ops:heal], namespaces: [autonomy]}}")
     };
     let found = with(&format!("api: {{tokens: [{}, {}]}}", token("a", '1'), token("a", '2')));
-    assert!(found.len() == 1 && found[0].message.contains("second token"), "{found:?}");
+    assert!(found.len() == 1 && found[0].message.contains("used by two tokens"), "{found:?}");
     let found = with(&format!("api: {{tokens: [{}, {}]}}", token("a", '1'), token("b", '1')));
     assert!(found.len() == 1 && found[0].message.contains("same sha256"), "{found:?}");
     let found = with(&format!("api: {{tokens: [{}]}}", token("a", '1').replace("ops:heal", "ops:heel")));
