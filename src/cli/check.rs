@@ -2,11 +2,11 @@
 
 use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
-use crate::connectors::family;
+use crate::families;
 use crate::intake::{Limits, check};
 use crate::model::text::counted;
 use crate::policy::effective;
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -19,14 +19,15 @@ pub struct CheckOptions {
 
 /// Exits with 0 if there are no problems, and with 78 otherwise.
 pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
-    let (_, policy, _) = folder_sync::read_policy(&common.policy);
+    let loaded = policy_loader::load(&common.policy).loaded;
+    let policy = loaded.as_ref().map(|loaded| &loaded.policy);
     let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {
-        text.push_str(&effective::effective(policy, &family::caps()));
+        text.push_str(&effective::effective(policy, &families::caps()));
     }
-    let policy_problems = match &policy {
-        Ok(policy) => policy.manifests.problems.clone(),
+    let policy_problems = match &loaded {
+        Ok(loaded) => loaded.sources.problems.clone(),
         Err(problems) => problems.clone(),
     };
     for problem in policy_problems.iter().chain(&intents.problems) {

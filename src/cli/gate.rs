@@ -1,10 +1,9 @@
 //! `aam gate`: stops a run on technical debt that is not approved.
 
 use super::{CommandError, CommandResult, CommonOptions};
-use crate::connectors::family;
 use crate::debt_gate::scan::{UndeclaredDebt, scan};
 use crate::debt_gate::{APPROVAL, DebtGate};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -72,11 +71,12 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<UndeclaredDebt>) {
 
 /// Families on the policy's allowlist that do not have a cap.
 fn uncapped(common: &CommonOptions) -> Vec<UndeclaredDebt> {
-    let Ok(policy) = folder_sync::read_policy(&common.policy).1 else {
+    let Ok(loaded) = policy_loader::load(&common.policy).loaded else {
         return vec![UndeclaredDebt { file: common.policy.display().to_string(), line: 1, kind: "policy that is not valid" }];
     };
-    let bare = |name: &&String| family::of(name, &policy).is_none() && !policy.caps.families.contains_key(*name);
-    policy
+    let bare = |name: &&String| loaded.family(name).is_none() && !loaded.policy.caps.families.contains_key(*name);
+    loaded
+        .policy
         .allowlist
         .iter()
         .filter(bare)

@@ -4,7 +4,7 @@
 
 mod budget;
 mod check;
-mod families;
+pub(crate) mod families;
 mod gate;
 mod heal;
 mod lowcode;
@@ -194,9 +194,13 @@ pub fn main() -> ExitCode {
 }
 
 fn run_on_thread_pool(cli: Cli) -> CommandResult {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let result = runtime.block_on(run(cli));
+            // Does not wait for a read of a hanging mount, which may never return.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(CommandError::new(format!("could not start worker threads: {error}"))),
     }
 }

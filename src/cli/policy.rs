@@ -2,9 +2,9 @@
 
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::model::Intent;
-use crate::policy::Policy;
+use crate::policy::LoadedPolicy;
 use crate::policy::diff::{self, ConnectionLine};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use crate::registry::Reader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,8 +30,8 @@ pub fn run(common: &CommonOptions, command: &PolicyCommand) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> Result<Policy, CommandError> {
-    folder_sync::read_policy(path).1.map_err(|problems| CommandError::config(&problems))
+fn read(path: &Path) -> Result<LoadedPolicy, CommandError> {
+    policy_loader::load(path).loaded.map_err(|problems| CommandError::config(&problems))
 }
 
 /// The connections of the registry; `None` if the registry cannot be read, for example because there is none here.

@@ -3,13 +3,13 @@
 use super::budget::MemoryBudget;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
-use crate::connectors::Engines;
 use crate::credentials::Resolver;
+use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
 use crate::pipeline::{self, Env, Job};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use crate::report;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct TestOptions {
 
 /// Exits with 0 if every intent would be ACTIVE, with 2 if not, and with 78 if the file is not valid.
 pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult {
-    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| CommandError::config(&problems))?);
+    let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?;
     let bytes = std::fs::read(&options.file)
         .map_err(|error| CommandError::new(format!("cannot read {}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
@@ -37,14 +37,15 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     }
     let clock = clock::of_process();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: Engines::all(clock), egress, resolver: Resolver::of_process() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::of_process() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
         let job = Job {
             connection: intent.connection_id(),
             intent: intent.clone(),
             scope: Scope::Full,
-            policy: Arc::clone(&policy),
+            policy: Arc::clone(&loaded.policy),
+            sources: Arc::clone(&loaded.sources),
             known: None,
         };
         let mut outcome = pipeline::attempt(&env, &job).await;

@@ -5,7 +5,7 @@
 
 mod wording;
 
-use super::Policy;
+use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Risk, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,8 @@ pub struct ConnectionLine {
 /// `connections` is `None` if the registry cannot be read; the effect on connections is then unknown. Retired
 /// connections and those of the namespace `demo`, which no policy applies to, are ignored.
 #[must_use]
-pub fn diff(old: &Policy, new: &Policy, connections: Option<&[ConnectionLine]>) -> Vec<String> {
+pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[ConnectionLine]>) -> Vec<String> {
+    let (old, new) = (&*was.policy, &*is.policy);
     let live = Live::new(connections);
     let mut out = Vec::new();
     allowlist(old, new, &live, &mut out);
@@ -42,7 +43,7 @@ pub fn diff(old: &Policy, new: &Policy, connections: Option<&[ConnectionLine]>) 
     caps(old, new, &mut out);
     settings(old, new, &mut out);
     tokens(old, new, &mut out);
-    rechecked(old, new, &live, &mut out);
+    rechecked(was, is, &live, &mut out);
     out
 }
 
@@ -245,10 +246,10 @@ fn caps(old: &Policy, new: &Policy, out: &mut Vec<String>) {
 }
 
 /// The daemon checks connections again whose part of the policy changed and that are still allowed.
-fn rechecked(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) {
+fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut Vec<String>) {
     let affected = live.select(|line| {
         let family = line.source_type.as_str();
-        new.allowlist.contains(family) && old.slice(family) != new.slice(family)
+        new.policy.allowlist.contains(family) && old.slice(family) != new.slice(family)
     });
     let mut by_family: BTreeMap<&str, usize> = BTreeMap::new();
     for line in &affected {

@@ -5,8 +5,8 @@ use super::{Cap, FamilyPolicy, Policy, Token};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Returns the text of `policy`. `family_caps` are the default budgets of the families (`connectors::family::caps()`);
-/// those that the policy does not override are printed as comments under `caps`, ready to be copied.
+/// Returns the text of `policy`. `family_caps` are the default budgets of the families (`families::caps()`); those that
+/// the policy does not override are printed as comments under `caps`, ready to be copied.
 #[must_use]
 pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let mut out = String::new();

@@ -139,10 +139,10 @@ impl Reader {
 
     /// Whether `name` is a family or a custom source; if not, that is a problem.
     pub fn known_family(&mut self, name: &str, pointer: &str, place: FilePlace) -> bool {
-        if super::known::FAMILIES.contains(&name) || self.custom_sources.contains(name) {
+        if crate::families::find(name).is_some() || self.custom_sources.contains(name) {
             return true;
         }
-        let near = near(name, super::known::FAMILIES);
+        let near = near(name, crate::families::ids());
         if self.allows_custom_sources && near.is_none() && super::manifests::is_name(name) {
             return true;
         }

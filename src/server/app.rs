@@ -129,10 +129,6 @@ pub struct CachedAnswer {
     pub version: CacheVersion,
     /// When rendering began. The response shows everything that was committed before.
     pub begun: Instant,
-    /// Only callers with access to this namespace may receive it.
-    pub namespace: Arc<str>,
-    /// True for JSON without response headers of its own.
-    pub plain: bool,
     pub body: Bytes,
 }
 
@@ -157,13 +153,6 @@ impl AnswerCache {
         let entries = self.lock();
         let rendered = entries.answers.get(key)?;
         (rendered.version == *version).then(|| rendered.body.clone())
-    }
-
-    /// Returns the plain response for `key` and its namespace if it was rendered for `version`.
-    pub fn with_namespace(&self, key: &str, version: &CacheVersion) -> Option<(Arc<str>, Bytes)> {
-        let entries = self.lock();
-        let rendered = entries.answers.get(key)?;
-        (rendered.plain && rendered.version == *version).then(|| (Arc::clone(&rendered.namespace), rendered.body.clone()))
     }
 
     /// Returns the response for `key` if its rendering began at `arrived` or later.

@@ -100,8 +100,7 @@ impl From<&crate::model::Problem> for FileProblem {
 /// 403, 503.
 pub async fn data(request: ApiRequest) -> ApiResult {
     let namespace = request.namespace()?;
-    let access = namespace.clone();
-    request.cached(JSON, &access, move |app| encode(&collect(app, namespace)?)).await
+    request.cached(JSON, move |app| encode(&collect(app, namespace)?)).await
 }
 
 /// `GET /`
@@ -110,8 +109,7 @@ pub async fn data(request: ApiRequest) -> ApiResult {
 /// 403, 503.
 pub async fn html(request: ApiRequest) -> ApiResult {
     let namespace = request.namespace()?;
-    let access = namespace.clone();
-    let page = request.cached(HTML, &access, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
+    let page = request.cached(HTML, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
     let mut response = page.await?;
     insert_header(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     Ok(response)

@@ -10,7 +10,6 @@
 pub mod app;
 pub mod auth;
 pub mod dashboard;
-mod fast;
 pub mod heal;
 pub mod listen;
 pub mod meta;

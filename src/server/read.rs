@@ -117,8 +117,7 @@ pub async fn list(request: ApiRequest) -> ApiResult {
         limit: request.query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
         after: request.query.get("cursor").map(parse_cursor).transpose()?,
     };
-    let access = filter.namespace.clone();
-    request.cached(JSON, &access, move |app| encode(&page(app, &filter)?)).await
+    request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
 /// Reads one page. States come from the snapshot, intents from the ledger.
@@ -228,8 +227,7 @@ fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem
 /// 404, 503.
 pub async fn connection(request: ApiRequest) -> ApiResult {
     let id = request.connection()?;
-    let access = find_connection(&request.app, id)?.namespace;
-    request.cached(JSON, &access, move |app| encode(&connection_result(app, id)?)).await
+    request.cached(JSON, move |app| encode(&connection_result(app, id)?)).await
 }
 
 /// `GET /connections/{id}/health`
@@ -334,9 +332,8 @@ pub async fn catalog(request: ApiRequest) -> ApiResult {
 pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
     let namespace = request.namespace()?;
     let Some(text) = request.query.get("at") else {
-        let access = namespace.clone();
         return request
-            .cached(JSON, &access, move |app| {
+            .cached(JSON, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
                 encode(&funnel(&app.handle.registry.snapshot(), &namespace, target, now))

@@ -194,15 +194,14 @@ impl ApiRequest {
         ))
     }
 
-    /// Responds from the cache, or with the result of `render` if nothing valid is cached.
-    /// The response is about `namespace`; the caller's access to it was checked before.
+    /// Responds from the cache, or with the result of `render` if nothing valid is cached. The caller's access was
+    /// checked before.
     ///
     /// # Errors
     /// Those of `render`.
     pub async fn cached(
         &self,
         media_type: &'static str,
-        namespace: &str,
         render: impl FnOnce(&App) -> Result<Vec<u8>, ApiProblem> + Send + 'static,
     ) -> ApiResult {
         let cache = &self.app.cache;
@@ -216,9 +215,7 @@ impl ApiRequest {
         }
         let (begun, version) = (Instant::now(), self.app.version());
         let body = Bytes::from(self.app.blocking(render).await?);
-        let rendered =
-            CachedAnswer { version, begun, namespace: namespace.into(), plain: media_type == JSON, body: body.clone() };
-        cache.put(&self.target, rendered);
+        cache.put(&self.target, CachedAnswer { version, begun, body: body.clone() });
         Ok(response(StatusCode::OK, media_type, body))
     }
 }

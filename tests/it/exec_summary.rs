@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 fn script() -> Command {
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/exec_summary.py"));
-    // Settings for a daemon on this machine must not apply.
+    // Settings for another daemon on this machine must not reach the script.
     for name in ["PORT", "AAM_TOKEN", "AAM_REGISTRY"] {
         command.env_remove(name);
     }
@@ -48,7 +48,7 @@ fn empty(target: f64) -> Funnel {
     }
 }
 
-/// Fills the fields that the funnel derives from its counts.
+/// Derives eligible, coverage and the SLO from the counts, as the snapshot does.
 fn derived(mut funnel: Funnel) -> Funnel {
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
     if funnel.eligible > 0 {
@@ -73,7 +73,7 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 fn target() -> impl Strategy<Value = f64> {
-    // The eighths lie in the middle between two printed values.
+    // An eighth is exactly halfway between two printed values.
     prop_oneof![Just(0.9), Just(0.0), Just(1.0), Just(0.125), Just(0.375), Just(0.625), 0.0..=1.0f64]
 }
 
@@ -107,7 +107,7 @@ fn any_funnel() -> impl Strategy<Value = Funnel> {
     )
 }
 
-/// Funnels at the edges of the summary's cases.
+/// Funnels at a boundary of the wording.
 fn edges() -> Vec<Funnel> {
     let at = |active, error, target| derived(Funnel { active, error, ..empty(target) });
     let mut all = vec![derived(empty(0.9)), at(5, 0, 0.9), at(0, 5, 0.9), at(0, 5, 0.0), at(896, 104, 0.9), at(900, 100, 0.9)];
@@ -132,7 +132,7 @@ fn the_script_prints_the_summary_of_the_api() {
     }
 }
 
-/// Answers one request with `status` and `body`; the port, and the request once it has been served.
+/// Answers one request with `status` and `body`; returns the port and a handle that yields the request.
 fn serve_once(status: &'static str, body: String) -> (u16, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -175,7 +175,7 @@ fn the_exit_code_says_whether_the_slo_is_met() {
 }
 
 #[test]
-fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
+fn every_error_is_exit_1_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let token_file = folder.path().join("aam.db.admin-token");
     let stderr = |output: &Output| {
@@ -190,7 +190,7 @@ fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
     let output = run_against(closed, &token_file);
     assert!(stderr(&output).contains("make autonomy-mode"), "{output:?}");
     let simulated = Funnel { data_source: "memory".to_string(), ..empty(0.9) };
-    for (status, body, phrase) in [
+    for (status, body, expected) in [
         ("200 OK", "<html>".to_string(), "is not an AAM"),
         (
             "401 Unauthorized",
@@ -203,6 +203,6 @@ fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
         let (port, served) = serve_once(status, body);
         let output = run_against(port, &token_file);
         served.join().unwrap();
-        assert!(stderr(&output).contains(phrase), "{phrase}: {output:?}");
+        assert!(stderr(&output).contains(expected), "{expected}: {output:?}");
     }
 }

@@ -46,10 +46,8 @@ async fn the_page_shows_what_the_database_says() {
         .at(FilePlace { line: 3, column: 1 });
     server.handle.problems.store(Arc::new(vec![problem.clone()]));
     server.handle.trouble.store(Arc::new("the disk is full".to_string()));
-    let active = ActivePolicy {
-        policy: server.handle.policy(),
-        rejected: Some(Rejected { at: Timestamp(START), problems: vec![problem] }),
-    };
+    let rejected = Rejected { at: Timestamp(START), problems: vec![problem] };
+    let active = ActivePolicy::new(server.handle.loaded(), Some(rejected));
     server.handle.policy.store(Arc::new(active));
     let page = server.get("/").await.body;
     let data = server.get("/dashboard.json").await.json();
