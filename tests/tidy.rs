@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 17] = [
     &["model"],
     &["families"],
-    &["clock", "fault", "memory", "policy", "credentials", "snapshot", "gate", "intake"],
+    &["clock", "fault", "memory", "policy", "credentials", "snapshot", "debt_gate", "intake"],
     &["funnel", "policy_loader"],
     &["plan"],
     &["report"],
@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 17] = [
 ];
 
 /// Modules that know no clock, no file and no socket.
-const PURE: [&str; 8] = ["model", "families", "policy", "snapshot", "funnel", "plan", "report", "gate"];
+const PURE: [&str; 8] = ["model", "families", "policy", "snapshot", "funnel", "plan", "report", "debt_gate"];
 
 /// The files of the interpreter in which something changes after it was built. A stream is shared by customers only if
 /// nothing in it does (`shared.rs`): whoever adds a file here sees to it that `keeps_nothing` knows.

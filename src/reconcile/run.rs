@@ -194,7 +194,7 @@ impl Loop {
         if !handle.enter(item.connection) {
             return;
         }
-        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.as_str(), "begins");
+        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.message(), "begins");
         self.attempts.spawn(async move {
             let guard = InFlightGuard { handle: Arc::clone(&handle), connection: item.connection };
             let result = attempt::run(&handle, &env, item).await;
