@@ -8,7 +8,7 @@
 //! - [`families`]: what AAM knows of each source family, one YAML file each. Pure.
 //! - [`clock`]: the one seam for wall time.
 //! - [`fault`]: where a debug build can be told to die, for the scenarios; nothing in a release build.
-//! - [`memory`]: the allocator; what a burst of work leaves behind goes back to the system.
+//! - [`memory`]: returns the memory that a burst of work has freed to the system.
 //! - [`policy`]: the git-reviewed file: text to a policy or to every problem. Pure.
 //! - [`credentials`]: from a locator to a secret, and the secret's way out of every text.
 //! - [`snapshot`]: the fold over the ledger: what is desired, what was observed. Pure.

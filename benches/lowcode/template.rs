@@ -6,7 +6,7 @@ use crate::{Measured, scaled};
 use futures_util::future::BoxFuture;
 use lowcode::bounds::Bounds;
 use lowcode::context::Config;
-use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::interpolation::{InterpolatedString, Scope};
 use lowcode::value::{Dict, Value};
 use std::hint::black_box;
@@ -21,16 +21,16 @@ const AIM: Duration = Duration::from_micros(2);
 pub struct Nowhere;
 
 impl Host for Nowhere {
-    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+    fn send(&self, _call: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         let message = "a bench calls nobody".to_string();
-        Box::pin(std::future::ready(Err(NoReply { kind: NoReplyKind::Refused, message, source: None })))
+        Box::pin(std::future::ready(Err(HostError::refused(message))))
     }
 
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::now()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 

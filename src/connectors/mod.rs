@@ -5,7 +5,7 @@
 //! through [`Session`]; a connector never opens a socket of its own.
 
 pub mod file;
-pub mod local;
+pub mod local_reads;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;

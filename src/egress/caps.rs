@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Looked into for each attempt. Accounts come from documents, at most as many as there are connections.
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
 /// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
 #[derive(Debug, Default)]
 struct Block {
@@ -68,8 +65,8 @@ pub struct Account {
 
 /// The accounts of the process.
 pub struct Accounts {
-    /// By family and account.
-    all: Mutex<Map<Arc<str>, Map<String, Arc<Account>>>>,
+    /// By family and account. Accounts come from documents: there are at most as many as connections.
+    all: Mutex<HashMap<Arc<str>, HashMap<String, Arc<Account>>>>,
     started: Instant,
 }
 

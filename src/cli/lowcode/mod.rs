@@ -142,7 +142,7 @@ async fn online(
         posts: Arc::new(posts),
     };
     let rules = Rules {
-        manner: CallerMode::Person,
+        mode: CallerMode::Person,
         origins,
         limits: Vec::new(),
         windows: Arc::new(Windows::default()),
