@@ -239,7 +239,7 @@ async fn accept(call: &Call, intents: Vec<Intent>) -> Result<Vec<Acceptance>, Pr
     let taken = match call.app.handle.registry.accept(documents).await {
         Err(refusal @ RegistryError::Sealed(_)) => return Err(refusal.into()),
         Err(error) => {
-            call.app.handle.troubled(&error);
+            call.app.handle.report_error(&error);
             return Err(error.into());
         }
         Ok(taken) => taken,
