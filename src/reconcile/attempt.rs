@@ -34,7 +34,7 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), Regis
             Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),
             Err(error) => {
-                handle.troubled(&error);
+                handle.report_error(&error);
                 tokio::time::sleep(WRITE_AGAIN).await;
             }
         }

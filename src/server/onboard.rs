@@ -245,7 +245,7 @@ async fn accept(request: &ApiRequest, intents: Vec<Intent>) -> Result<Vec<Accept
     let accepted = match request.app.handle.registry.accept(documents).await {
         Err(refusal @ RegistryError::Sealed(_)) => return Err(refusal.into()),
         Err(error) => {
-            request.app.handle.troubled(&error);
+            request.app.handle.report_error(&error);
             return Err(error.into());
         }
         Ok(accepted) => accepted,

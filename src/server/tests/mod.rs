@@ -121,7 +121,7 @@ impl TestServer {
                 let due: Vec<(ConnectionId, String)> = {
                     let snapshot = handle.registry.snapshot();
                     let due = snapshot.connections.iter().filter(|(id, known)| {
-                        handle.heals().contains(id)
+                        handle.in_flight.heals().contains(id)
                             || known.last.as_ref().is_none_or(|last| last.facts.generation != known.generation)
                     });
                     due.map(|(id, known)| (*id, known.source_type.to_string())).collect()
@@ -186,10 +186,10 @@ async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
         policy: Digest::default(),
         slice: Digest::default(),
     };
-    assert!(handle.enter(id));
+    let running = handle.in_flight.begin(id).expect("no attempt runs");
     let ticket = handle.registry.begin(id, under).await.expect("begun");
     handle.registry.finish(&ticket, outcome).await.expect("finished");
-    handle.leave(id);
+    drop(running);
 }
 
 /// An answer off the wire.
