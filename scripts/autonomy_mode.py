@@ -44,8 +44,8 @@ def start(aam, port):
     until = time.monotonic() + READY
     while time.monotonic() < until:
         if process.poll() is not None:
-            words = "\n".join((ROOT / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
-            raise Problem(f"the daemon ended with {process.returncode}; the last words of {LOG}:\n{words}")
+            last_lines = "\n".join((ROOT / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+            raise Problem(f"the daemon ended with {process.returncode}; the last lines of {LOG}:\n{last_lines}")
         found = running(port)
         if found and found.get("pid") == process.pid:
             return found
@@ -92,7 +92,7 @@ def show(aam, port):
         raise Problem(f"/dashboard.json answers {status}: {dashboard.get('detail') or dashboard.get('title')}")
     if dashboard.get("data_source") != "database":
         raise Problem(f"/dashboard.json says data_source {dashboard.get('data_source')!r}, not \"database\"")
-    print(f"/dashboard.json: data_source \"database\", namespace {dashboard['namespace']}, {dashboard['total']} connection(s)")
+    print(f"/dashboard.json: data_source \"database\", namespace {dashboard['namespace']}, {dashboard['total']} connection{'' if dashboard['total'] == 1 else 's'}")
     policy = dashboard["policy"]
     if not digest or not policy["digest"].startswith(digest):
         raise Problem(f"the daemon runs under {policy['file']} ({policy['digest'][:12]}), not under what is shown above ({digest}); see its log, or restart it")

@@ -33,7 +33,7 @@ READY, STOPPED = 60.0, 40.0
 
 
 def taken_by(port):
-    """What holds the port, in words; None when it is free."""
+    """Which program holds the port; None if it is free."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -90,15 +90,15 @@ class Daemon:
         until = time.monotonic() + READY
         while time.monotonic() < until:
             if self.process.poll() is not None:
-                raise Problem(f"the daemon ended with {self.process.returncode}; its last words:\n{self.last_words()}")
+                raise Problem(f"the daemon ended with {self.process.returncode}; its last log lines:\n{self.last_lines()}")
             with contextlib.suppress(Problem):
                 status, running = call(self.port, "GET", "/version", timeout=5.0)
                 if status == 200 and running.get("pid") == self.process.pid and call(self.port, "GET", "/readyz", timeout=5.0)[0] == 200:
                     return
             time.sleep(0.05)
-        raise Problem(f"the daemon was not ready after {READY:.0f} s; its last words:\n{self.last_words()}")
+        raise Problem(f"the daemon was not ready after {READY:.0f} s; its last log lines:\n{self.last_lines()}")
 
-    def last_words(self):
+    def last_lines(self):
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
 
     def stop(self):
