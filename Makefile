@@ -96,10 +96,10 @@ check-scripts:
 check-format:
 	$(CARGO) fmt --all --check
 
-# The target of the peers is not among all targets, because it is no part of a plain `cargo test`.
+# A target that `cargo test` does not run is not among all targets, so it is named.
 check-lints:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --test peers -- -D warnings
+	$(CARGO) clippy --locked --workspace --test peers --test parity -- -D warnings
 
 check-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
