@@ -150,7 +150,7 @@ impl Draft {
         }
     }
 
-    fn describe(&self, item: PlanItem, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
+    fn describe(&self, item: PlanItem, policy: &Arc<Policy>, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
         let Some(intent) = self.document(item.connection, reader) else {
             return PlannedAttempt {
                 item,
@@ -167,13 +167,11 @@ impl Draft {
             calls: Vec::new(),
             blocked: None,
         };
-        match crate::pipeline::judge(engines, policy, &intent) {
+        match crate::pipeline::bind(engines, policy, &intent) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
-            Ok(family) => match engines.of(family, policy) {
-                None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
-                Some(engine) => {
-                    attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()
-                }
+            Ok(bound) => match bound.resources() {
+                Err(_) => attempt.blocked = Some(format!("no connector for {} in this version", bound.family.title)),
+                Ok(resources) => attempt.calls = resources.iter().flat_map(|resource| resource.planned_calls()).collect(),
             },
         }
         attempt

@@ -8,7 +8,7 @@ use crate::credentials::Resolver;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
-use crate::pipeline::{self, Env, Job};
+use crate::pipeline::{Attempt, Env, Job};
 use crate::reconcile::folder_sync;
 use crate::report;
 use std::fmt::Write;
@@ -46,7 +46,7 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
             policy: Arc::clone(&policy),
             known: None,
         };
-        let mut outcome = pipeline::attempt(&env, &job).await;
+        let mut outcome = Attempt::new(&env, &job).run().await;
         for report in outcome.steps.iter_mut().filter(|report| report.step == Step::Registry) {
             report.status = StepStatus::Skipped { reason: "a test writes nothing".to_string() };
         }

@@ -13,13 +13,13 @@
 //!
 //! A connector never opens a socket of its own: it asks a [`Session`].
 
+mod admission;
 mod body;
 mod breaker;
 mod bucket;
 mod caps;
 mod client;
 mod dial;
-mod gate;
 pub mod guard;
 mod log;
 mod post;
@@ -86,7 +86,7 @@ pub enum Method {
 
 /// One HTTP request.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct HttpRequest {
     pub method: Method,
     /// Without user info. Secrets never go into it.
     pub url: url::Url,
@@ -100,7 +100,7 @@ pub struct Request {
 
 /// One HTTP answer, also for 4xx and 5xx: what a status means is the connector's business.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
@@ -109,7 +109,7 @@ pub struct Answer {
     pub url: url::Url,
 }
 
-impl Answer {
+impl HttpResponse {
     /// The first header called `name` (lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -119,12 +119,12 @@ impl Answer {
 
 /// An address that passed the guard, for drivers that dial by themselves, and the right to do so.
 /// The concurrency slot is held until this is dropped.
-pub struct Admitted {
+pub struct AdmittedConnection {
     pub address: SocketAddr,
     /// CachedResponse for its `Drop`.
     pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
     /// Gives the breaker's probe back if the call was never settled.
-    _ticket: Option<gate::Ticket>,
+    _ticket: Option<admission::Admission>,
 }
 
 /// What went out so far, for the evidence of a step.
@@ -196,7 +196,7 @@ impl Session {
     /// `Network`, `EgressRefused`, `BreakerOpen`, `Throttled` (also for 429, for 503 with `Retry-After` and
     /// for 403 with `Retry-After` or a spent quota), `Remote` for a body that is cut or too long and an address HTTP cannot carry,
     /// `CredentialMissing` for a header value that cannot be sent, `Misconfigured` for proxy or `ca_file`.
-    pub async fn http(&self, request: Request) -> Result<Answer, Failure> {
+    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         send::http(self, &request).await
     }
 
@@ -205,7 +205,7 @@ impl Session {
     ///
     /// # Errors
     /// `EgressRefused` for a POST off the list, with the list's name; else as [`Session::http`].
-    pub async fn post(&self, post: Post) -> Result<Answer, Failure> {
+    pub async fn post(&self, post: Post) -> Result<HttpResponse, Failure> {
         send::post(self, &post).await
     }
 
@@ -213,8 +213,8 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::http`].
-    pub async fn admit(&self, host: &str, port: u16) -> Result<Admitted, Failure> {
-        let (mut ticket, slot) = self.gate(host, port).await?;
+    pub async fn admit(&self, host: &str, port: u16) -> Result<AdmittedConnection, Failure> {
+        let (mut admission, slot) = self.request_admission(host, port).await?;
         let allowed = &self.caller.policy.network.allow_private;
         let resolving = tokio::time::timeout(
             client::connect_timeout(&self.caller.policy.safe_mode),
@@ -224,21 +224,23 @@ impl Session {
             Ok(Ok(found)) => found,
             Ok(Err(no)) => {
                 let failure = transport::no_address(&no);
-                ticket.leave(sign(Some(&failure)), &failure.title);
+                admission.leave(sign(Some(&failure)), &failure.title);
                 return Err(failure);
             }
             Err(_) => {
                 let failure = transport::Cause::NoSuchName.failure(host, "the resolver did not answer in time");
-                ticket.leave(breaker::HealthSignal::Failing, &failure.title);
+                admission.leave(breaker::HealthSignal::Failing, &failure.title);
                 return Err(failure);
             }
         };
         self.charge().await?;
         self.counters.call();
-        locked(&self.passes).insert(host.to_string(), (ticket.key.clone(), ticket.pass));
+        locked(&self.passes).insert(host.to_string(), (admission.key.clone(), admission.pass));
         // No driver tries one address after the other; IPv4 is the one that is routed everywhere.
         match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
-            Some(ip) => Ok(Admitted { address: SocketAddr::new(*ip, port), slot: Some(slot), _ticket: Some(ticket) }),
+            Some(ip) => {
+                Ok(AdmittedConnection { address: SocketAddr::new(*ip, port), slot: Some(slot), _ticket: Some(admission) })
+            }
             None => Err(transport::Cause::NoSuchName.failure(host, "the name has no address")),
         }
     }

@@ -1,12 +1,12 @@
 //! One HTTP request from the guard to the answer: every try is admitted, charged, sent and logged anew.
 
+use super::admission::Admission;
 use super::body::{self, Trouble};
 use super::breaker::HealthSignal;
 use super::client::connect_timeout;
-use super::gate::Ticket;
 use super::post::{self, Post};
 use super::transport::{self, Broken, Cause};
-use super::{Answer, Method, Request, Session, guard, log, redirect, retry};
+use super::{HttpRequest, HttpResponse, Method, Session, guard, log, redirect, retry};
 use crate::model::{Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -20,9 +20,9 @@ use url::Url;
 enum Tried {
     /// Nothing was sent.
     Held(Failure),
-    Sent(Result<Answer, Failure>),
+    Sent(Result<HttpResponse, Failure>),
     /// The same call may pass a moment later.
-    Again(Result<Answer, Failure>),
+    Again(Result<HttpResponse, Failure>),
 }
 
 /// One request as it goes out.
@@ -39,7 +39,7 @@ struct Outgoing {
 ///
 /// # Errors
 /// Those of [`Session::http`].
-pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failure> {
+pub async fn http(session: &Session, request: &HttpRequest) -> Result<HttpResponse, Failure> {
     let method = match request.method {
         Method::Get => hyper::Method::GET,
         Method::Head => hyper::Method::HEAD,
@@ -63,7 +63,7 @@ pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failur
 ///
 /// # Errors
 /// Those of [`Session::post`].
-pub async fn post(session: &Session, post: &Post) -> Result<Answer, Failure> {
+pub async fn post(session: &Session, post: &Post) -> Result<HttpResponse, Failure> {
     let permit = post::permit(&session.caller.posts, post)?;
     let mut headers = headers(&post.headers)?;
     if let Some(media) = permit.content_type {
@@ -82,7 +82,7 @@ pub async fn post(session: &Session, post: &Post) -> Result<Answer, Failure> {
     }
 }
 
-async fn patiently(session: &Session, out: &Outgoing, url: &Url) -> Result<Answer, Failure> {
+async fn patiently(session: &Session, out: &Outgoing, url: &Url) -> Result<HttpResponse, Failure> {
     let mut last = None;
     let retries = if out.again { retry::QUICK_RETRIES } else { 0 };
     for turn in 0..=retries {
@@ -114,7 +114,7 @@ async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
         Ok(client) => client,
         Err(failure) => return Tried::Held(failure),
     };
-    let (ticket, _slot) = match session.gate(host, url.port_or_known_default().unwrap_or(0)).await {
+    let (admission, _slot) = match session.request_admission(host, url.port_or_known_default().unwrap_or(0)).await {
         Ok(admitted) => admitted,
         Err(failure) => return Tried::Held(failure),
     };
@@ -125,7 +125,7 @@ async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
     *request.method_mut() = out.method.clone();
     *request.uri_mut() = target;
     *request.headers_mut() = out.headers.clone();
-    let mut flight = Flight::start(session, ticket, out.method.as_str(), url);
+    let mut flight = Flight::start(session, admission, out.method.as_str(), url);
     let answer = tokio::time::timeout_at(flight.deadline, client.request(request)).await;
     match answer.map_err(|_| Broken::Late).and_then(|answer| Ok(answer?)) {
         Err(error) => flight.unanswered(&error),
@@ -207,7 +207,7 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
 /// A call that is out. Ended exactly once: with its outcome, or, when the caller gives up, on drop.
 struct Flight<'a> {
     session: &'a Session,
-    ticket: Ticket,
+    admission: Admission,
     method: &'a str,
     url: &'a Url,
     started: Instant,
@@ -220,11 +220,11 @@ struct Flight<'a> {
 }
 
 impl<'a> Flight<'a> {
-    fn start(session: &'a Session, ticket: Ticket, method: &'a str, url: &'a Url) -> Flight<'a> {
+    fn start(session: &'a Session, admission: Admission, method: &'a str, url: &'a Url) -> Flight<'a> {
         session.counters.call();
         let (started, whole) = (Instant::now(), patience(session));
         let deadline = tokio::time::Instant::from_std(started) + whole;
-        Flight { session, ticket, method, url, started, whole, deadline, heard: false, over: false }
+        Flight { session, admission, method, url, started, whole, deadline, heard: false, over: false }
     }
 
     fn host(&self) -> &str {
@@ -240,7 +240,7 @@ impl<'a> Flight<'a> {
 
     fn end(&mut self, sign: HealthSignal, words: &str, status: u16, bytes: u64, error: &str) {
         self.over = true;
-        self.ticket.leave(sign, words);
+        self.admission.leave(sign, words);
         self.session.counters.bytes(bytes);
         let (method, host, path, took) = (self.method, self.host(), self.url.path(), self.started.elapsed());
         log::write(&self.session.caller, &log::Line { method, host, path, status, bytes, took, error });
@@ -295,7 +295,7 @@ impl<'a> Flight<'a> {
             }
             Ok(body) => {
                 self.end(sign, &words, status, body.len() as u64, "");
-                let answer = Ok(Answer { status, headers, body, url: self.url.clone() });
+                let answer = Ok(HttpResponse { status, headers, body, url: self.url.clone() });
                 if retry::passing_trouble(status) { Tried::Again(answer) } else { Tried::Sent(answer) }
             }
         }

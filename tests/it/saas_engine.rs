@@ -273,7 +273,7 @@ fn a_plan_names_every_host_method_and_path() {
             "GET ghe.acme.example /api/v3/orgs/acme/repos",
             "GET ghe.acme.example /api/v3/orgs/acme/teams",
             "GET ghe.acme.example /api/v3/orgs/acme/members",
-            "POST ghe.acme.example /api/v3/app/installations/<installation_id>/access_tokens",
+            "POST ghe.acme.example /api/v3/app/installations/{installation_id}/access_tokens",
         ]
     );
     let slack = World::new(policy("")).planned("slack", "T0ACME");

@@ -2,10 +2,10 @@
 //! writes down what an engine asked for; it changes nothing.
 
 use aam::clock::SystemClock;
-use aam::connectors::sql::gate::Gate;
+use aam::connectors::sql::driver_session::DriverSession;
 use aam::connectors::{object, openapi};
 use aam::egress::resolve::SystemLookup;
-use aam::egress::{Admitted, Answer, Caller, DayBudget, Egress, Request, Session, Traffic};
+use aam::egress::{AdmittedConnection, Caller, DayBudget, Egress, HttpRequest, HttpResponse, Session, Traffic};
 use aam::model::{Class, ConnectionId, Failure};
 use aam::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -68,7 +68,7 @@ impl Recorded {
         sent.iter().map(|call| call.lines().next().unwrap_or_default().to_string()).collect()
     }
 
-    fn pass(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn pass(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         let mut call = format!("{} {}", format!("{:?}", request.method).to_uppercase(), request.url);
         for (name, value) in &request.headers {
             call.push_str(&format!("\n{name}: {}", value.expose()));
@@ -79,7 +79,7 @@ impl Recorded {
 }
 
 impl object::Wire for Recorded {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         self.pass(request)
     }
 
@@ -89,7 +89,7 @@ impl object::Wire for Recorded {
 }
 
 impl openapi::wire::Wire for Recorded {
-    fn http(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         self.pass(request)
     }
 
@@ -98,8 +98,8 @@ impl openapi::wire::Wire for Recorded {
     }
 }
 
-impl Gate for Recorded {
-    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Admitted, Failure>> {
+impl DriverSession for Recorded {
+    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
         Box::pin(self.session.admit(host, port))
     }
 

@@ -4,10 +4,10 @@
 //! manifest names with this config, or those that the policy lists; a bare resource id fills one key of the
 //! config or must be such a host; whose data it is shows only a call that the policy names as identity.
 
-use super::binding::{Binding, own_identity};
+use super::binding::{Authorization, Binding, custom_identity};
 use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
-use crate::connectors::{Family, Need};
+use crate::connectors::{CredentialNeed, Family};
 use crate::credentials::Credential;
 use crate::model::{Class, Digest, Failure, Place, Posts, Problem};
 use crate::policy::{self, Policy, SourcePolicy};
@@ -51,7 +51,7 @@ struct Ready {
 }
 
 impl Ready {
-    fn of(manifest: Manifest) -> Ready {
+    fn new(manifest: Manifest) -> Ready {
         let check = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
         Ready {
             addresses: calls::addresses(&manifest.root),
@@ -76,6 +76,18 @@ pub struct CustomSource {
     folder: String,
 }
 
+/// A resource id of a custom source, parsed.
+pub struct CustomResource {
+    source: CustomSource,
+    ready: Arc<Ready>,
+    id: String,
+    /// What the resource id says of the config.
+    config: Dict,
+    /// The resource id fills no key of the config, so it must be a host that the manifest calls.
+    bare: bool,
+    pub account: String,
+}
+
 /// Everything that is wrong with a manifest, for the list of problems.
 #[must_use]
 pub fn problems(manifest: &policy::Manifest) -> Vec<Problem> {
@@ -89,7 +101,7 @@ fn loaded(manifest: &policy::Manifest) -> Loaded {
     }
     let bounds = Bounds::default();
     let read = load::load(&manifest.text, &manifest.file, &bounds)
-        .and_then(|read| read.runnable().map(|()| Arc::new(Ready::of(read))))
+        .and_then(|read| read.runnable().map(|()| Arc::new(Ready::new(read))))
         .map_err(|problems| problems.iter().map(|problem| told(problem, &manifest.file)).collect());
     if all.len() >= KEPT {
         all.clear();
@@ -119,7 +131,7 @@ fn told(problem: &problem::Problem, file: &str) -> Problem {
 
 impl CustomSource {
     #[must_use]
-    pub fn of(family: &'static Family, policy: &Policy) -> CustomSource {
+    pub fn new(family: &'static Family, policy: &Policy) -> CustomSource {
         CustomSource {
             name: family.id,
             least_privilege: family.least_privilege,
@@ -127,6 +139,20 @@ impl CustomSource {
             found: policy.manifests.found.get(family.id).cloned(),
             folder: policy.manifests.dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
         }
+    }
+
+    /// Parses the resource id `id`.
+    ///
+    /// # Errors
+    /// `Unsupported` without a manifest; `Misconfigured` for the manifest, or for keys that its config does not have.
+    pub fn parse(self, id: &str, clock: &Arc<dyn Clock>) -> Result<CustomResource, Failure> {
+        let ready = self.ready()?;
+        let (config, bare) = self.config_of(&ready.manifest, id)?;
+        let mut resource = CustomResource { source: self, ready, id: id.to_string(), config, bare, account: short(id) };
+        if let Some(origin) = resource.bind(Authorization::Unknown, clock)?.origins.into_iter().next() {
+            resource.account = origin;
+        }
+        Ok(resource)
     }
 
     fn ready(&self) -> Result<Arc<Ready>, Failure> {
@@ -141,78 +167,9 @@ impl CustomSource {
         })
     }
 
-    /// # Errors
-    /// `Misconfigured`: the manifest, or pairs that its config does not have.
-    pub fn accepts(&self, id: &str) -> Result<(), Failure> {
-        self.named(&self.ready()?.manifest, id).map(|_| ())
-    }
-
-    #[must_use]
-    pub fn need(&self) -> Need {
-        match self.ready() {
-            Ok(ready) if ready.secrets => Need::Required,
-            _ => Need::Optional,
-        }
-    }
-
-    #[must_use]
-    pub fn account(&self, id: &str, clock: &Arc<dyn Clock>) -> String {
-        let hosts = self.bind(id, None, clock).map(|binding| binding.origins).unwrap_or_default();
-        hosts.into_iter().next().unwrap_or_else(|| shown(id))
-    }
-
     /// The POSTs that the policy lists.
-    #[must_use]
-    pub fn posts(&self) -> Posts {
+    fn posts(&self) -> Posts {
         Posts { list: format!("manifests.sources.{}.posts in the policy", self.name), rules: self.rules.posts.clone() }
-    }
-
-    /// Binds `id`; without a credential for the plan only.
-    ///
-    /// # Errors
-    /// `Misconfigured` and `CredentialMissing`, naming keys of the config.
-    pub fn bind(&self, id: &str, credential: Option<Option<&Credential>>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
-        let ready = self.ready()?;
-        let manifest = &ready.manifest;
-        let (mut config, bare) = self.named(manifest, id)?;
-        if let Some(credential) = credential.flatten() {
-            add_credential(&mut config, credential, manifest, self.name)?;
-        }
-        defaults(&mut config, manifest);
-        if credential.is_some() {
-            self.complete(&config, manifest)?;
-        }
-        let config = Value::Dict(config);
-        let origins = self.origins(&ready, &config, clock);
-        let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
-        if bare && credential.is_some() && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
-            return Err(Failure::new(
-                Class::Misconfigured,
-                format!("{} is no host of the manifest of {}", shown(id), self.name),
-                format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
-            ));
-        }
-        let wanted = self.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.to_string(), Value::to_str);
-        Ok(Binding {
-            title: self.name.to_string(),
-            resource: shown(id),
-            least_privilege: self.least_privilege.to_string(),
-            account: origins.iter().next().cloned().unwrap_or_else(|| shown(id)),
-            posts: self.posts(),
-            limits: Vec::new(),
-            streams: Vec::new(),
-            health: ready.check.clone(),
-            auth: String::new(),
-            parts: BTreeMap::new(),
-            identity: self.rules.identity.as_ref().map(|rule| own_identity(&rule.stream, &rule.field, &wanted)),
-            privilege: None,
-            errors: None,
-            probes: false,
-            secrets_by_spec: ready.secrets,
-            manifest: Arc::clone(manifest),
-            config,
-            origins,
-        })
     }
 
     fn origins(&self, ready: &Ready, config: &Value, clock: &Arc<dyn Clock>) -> BTreeSet<String> {
@@ -225,7 +182,7 @@ impl CustomSource {
     }
 
     /// What the resource id says of the config; true when it fills no key and must be a host.
-    fn named(&self, manifest: &Manifest, id: &str) -> Result<(Dict, bool), Failure> {
+    fn config_of(&self, manifest: &Manifest, id: &str) -> Result<(Dict, bool), Failure> {
         let empty = Dict::default();
         let known = properties(manifest).unwrap_or(&empty);
         let mut config = Dict::default();
@@ -245,7 +202,7 @@ impl CustomSource {
                 None if known.is_empty() => config.insert(key.into(), Value::str(value)),
                 None => {
                     return wrong(
-                        format!("the config of {} has no {}", self.name, shown(key)),
+                        format!("the config of {} has no {}", self.name, short(key)),
                         format!("its keys are {}", names()),
                     );
                 }
@@ -276,6 +233,62 @@ impl CustomSource {
                 missing.join(", ")
             ),
         ))
+    }
+}
+
+impl CustomResource {
+    #[must_use]
+    pub fn credential_need(&self) -> CredentialNeed {
+        if self.ready.secrets { CredentialNeed::Required } else { CredentialNeed::Optional }
+    }
+
+    /// Puts the credential into the config.
+    ///
+    /// # Errors
+    /// `Misconfigured` and `CredentialMissing`, which name the keys of the config.
+    pub fn bind(&self, authorization: Authorization<'_>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
+        let CustomResource { source, ready, id, .. } = self;
+        let manifest = &ready.manifest;
+        let mut config = self.config.clone();
+        if let Authorization::Known(Some(credential)) = authorization {
+            add_credential(&mut config, credential, manifest, source.name)?;
+        }
+        defaults(&mut config, manifest);
+        let is_attempt = matches!(authorization, Authorization::Known(_));
+        if is_attempt {
+            source.complete(&config, manifest)?;
+        }
+        let config = Value::Dict(config);
+        let origins = source.origins(ready, &config, clock);
+        let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
+        if self.bare && is_attempt && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
+            return Err(Failure::new(
+                Class::Misconfigured,
+                format!("the manifest of {} does not call the host {}", source.name, short(id)),
+                format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
+            ));
+        }
+        let wanted = source.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.clone(), Value::to_str);
+        Ok(Binding {
+            title: source.name.to_string(),
+            resource: short(id),
+            least_privilege: source.least_privilege.to_string(),
+            account: origins.iter().next().cloned().unwrap_or_else(|| short(id)),
+            posts: source.posts(),
+            limits: Vec::new(),
+            streams: Vec::new(),
+            health: ready.check.clone(),
+            auth: String::new(),
+            parts: BTreeMap::new(),
+            identity: source.rules.identity.as_ref().map(|rule| custom_identity(&rule.stream, &rule.field, &wanted)),
+            privilege: None,
+            errors: None,
+            probes: false,
+            secrets_by_spec: ready.secrets,
+            manifest: Arc::clone(manifest),
+            config,
+            origins,
+        })
     }
 }
 
@@ -345,6 +358,6 @@ fn has_secret(property: &Value) -> bool {
 
 /// A stranger's text, short enough for one line.
 #[must_use]
-pub fn shown(text: &str) -> String {
+pub fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }

@@ -7,7 +7,7 @@ use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
 use crate::credentials::{Secret, redact};
-use crate::egress::{Answer, Method, Post, Request, Session};
+use crate::egress::{HttpRequest, HttpResponse, Method, Post, Session};
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose, Reply};
 use bytes::Bytes;
@@ -131,7 +131,7 @@ impl SessionHost {
 
     /// Sends; for a person again after the wait that the source asked for. Egress keeps such an answer to itself, so
     /// no error handler of the manifest sees it.
-    async fn patiently(&self, call: Call) -> Result<Answer, Failure> {
+    async fn patiently(&self, call: Call) -> Result<HttpResponse, Failure> {
         if self.rules.manner == CallerMode::Daemon {
             return self.sent(call).await;
         }
@@ -162,7 +162,7 @@ impl SessionHost {
         NoReply { kind: NoReplyKind::Refused, message, source: Some(Arc::new(failure)) }
     }
 
-    async fn sent(&self, call: Call) -> Result<Answer, Failure> {
+    async fn sent(&self, call: Call) -> Result<HttpResponse, Failure> {
         let below = self.homes.iter().find_map(|home| below(home, &call.url));
         let url = below.map_or_else(|| Url::parse(&call.url), Ok).map_err(|error| {
             Failure::new(
@@ -202,7 +202,7 @@ impl SessionHost {
         if !self.is_home(&url) {
             return Err(elsewhere(&url, &self.rules.origins));
         }
-        self.session.http(Request { method, url, headers, max_bytes, follow_redirects: true }).await
+        self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: true }).await
     }
 
     /// Whether data may come from there.
@@ -214,7 +214,7 @@ impl SessionHost {
     }
 
     /// Counts the call against the vendor's own budget; a spent share parks the account for the next call.
-    fn count(&self, answer: &Answer) {
+    fn count(&self, answer: &HttpResponse) {
         for limit in &self.rules.limits {
             if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &answer.headers, self.clock.now()) {
                 // This answer is good; the failure is for whoever comes next.
@@ -246,7 +246,7 @@ impl Host for SessionHost {
                 learn(&answer.body);
             }
             self.count(&answer);
-            let Answer { status, headers, body, url } = answer;
+            let HttpResponse { status, headers, body, url } = answer;
             let reply = Reply { status, headers: headers.into(), body, url: url.into() };
             self.keep(stream, &reply);
             Ok(reply)

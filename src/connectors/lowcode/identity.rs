@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 pub fn prove(rule: &Identity, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<Evidence, Failure> {
     let mut evidence = Evidence::new();
     for field in &rule.matches {
-        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unfillable(&part))?;
+        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
         let met = text(record.pointer(&field.field));
         if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
             return Err(other(&field.field, met.as_deref(), &wanted, title));

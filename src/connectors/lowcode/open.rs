@@ -6,11 +6,12 @@ use super::host::{CachedResponse, CallerMode, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
-use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, Target};
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
-use crate::egress::Traffic;
+use crate::egress::{Session, Traffic};
 use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::catalog;
 use ::lowcode::context::{Context, Limits as Stops, Run};
@@ -46,9 +47,15 @@ struct Resource {
 ///
 /// # Errors
 /// See `Resource::failure` and [`identity::prove`].
-pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windows: Arc<Windows>) -> Result<Opened, Failure> {
-    let records = usize::try_from(target.policy.safe_mode.max_items).unwrap_or(20);
-    let time = target.policy.safe_mode.step_timeout;
+pub async fn open(
+    binding: Binding,
+    session: Session,
+    policy: Arc<Policy>,
+    clock: Arc<dyn Clock>,
+    windows: Arc<Windows>,
+) -> Result<Opened, Failure> {
+    let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
+    let time = policy.safe_mode.step_timeout;
     let bounds = Limits { records, time, calls: 40, ..Limits::default() };
     let rules = Rules {
         manner: CallerMode::Daemon,
@@ -59,7 +66,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
         secrets_by_spec: binding.secrets_by_spec,
         max_bytes: bounds.body_bytes as u64,
     };
-    let host = SessionHost::new(target.session, clock, rules);
+    let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
     let resource = Resource { binding, host, bounds, secrets, built: Mutex::default() };
     spec::validate_config(&resource.binding.manifest, &resource.binding.config).map_err(|failed| resource.failure("", failed))?;

@@ -24,7 +24,7 @@ impl Spec {
     /// # Errors
     /// Words about what does not fit together.
     pub fn read(form: FamilySpec) -> Result<Spec, String> {
-        let patterns = Patterns::read(&form)?;
+        let patterns = Patterns::compile(&form)?;
         let names: Vec<&str> = form.source["streams"]
             .as_array()
             .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())

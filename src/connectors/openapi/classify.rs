@@ -4,7 +4,7 @@ use super::address::{host_of, same_origin};
 use super::operations::is_json;
 use super::schema::allows;
 use crate::credentials::redact;
-use crate::egress::Answer;
+use crate::egress::HttpResponse;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct ErrorContext<'a> {
 ///
 /// # Errors
 /// Every other status, a page instead of data, and JSON that is cut, each with its class.
-pub fn json(answer: &Answer, asked: ErrorContext<'_>) -> Result<Value, Failure> {
+pub fn json(answer: &HttpResponse, asked: ErrorContext<'_>) -> Result<Value, Failure> {
     status(answer, asked)?;
     let (host, what) = (host_of(asked.url), asked.what);
     let media = answer.header("content-type").unwrap_or_default();
@@ -65,7 +65,7 @@ pub fn json(answer: &Answer, asked: ErrorContext<'_>) -> Result<Value, Failure> 
 ///
 /// # Errors
 /// For everything but 2xx.
-pub fn status(answer: &Answer, asked: ErrorContext<'_>) -> Result<(), Failure> {
+pub fn status(answer: &HttpResponse, asked: ErrorContext<'_>) -> Result<(), Failure> {
     let ErrorContext { url, what, scopes, schemes } = asked;
     let host = host_of(url);
     let path = url.path();
@@ -111,7 +111,7 @@ pub fn status(answer: &Answer, asked: ErrorContext<'_>) -> Result<(), Failure> {
     Err(failure.detail(words(answer)))
 }
 
-fn redirect(answer: &Answer, asked: ErrorContext<'_>) -> Failure {
+fn redirect(answer: &HttpResponse, asked: ErrorContext<'_>) -> Failure {
     let (host, what) = (host_of(asked.url), asked.what);
     let target = answer.header("location").and_then(|text| answer.url.join(text).ok());
     match target {
@@ -125,14 +125,14 @@ fn redirect(answer: &Answer, asked: ErrorContext<'_>) -> Failure {
     .detail(format!("HTTP {}", answer.status))
 }
 
-fn retry_after(answer: &Answer) -> Duration {
+fn retry_after(answer: &HttpResponse) -> Duration {
     let seconds = answer.header("retry-after").and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(60);
     Duration::from_secs(seconds.clamp(1, 86_400))
 }
 
 /// Status, challenge and message of the answer, without secrets and never long.
 #[must_use]
-pub fn words(answer: &Answer) -> String {
+pub fn words(answer: &HttpResponse) -> String {
     let mut text = format!("HTTP {}", answer.status);
     if let Some(challenge) = answer.header("www-authenticate") {
         text.push_str(&format!("; {}", short(challenge)));
@@ -221,7 +221,7 @@ mod tests {
     fn judge(status: u16, headers: &[(&str, &str)], body: &str) -> Result<Value, Failure> {
         let url = Url::parse("https://a.example/v1/pets").unwrap();
         let headers = headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
-        let answer = Answer { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
+        let answer = HttpResponse { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
         json(&answer, ErrorContext { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] })
     }
 

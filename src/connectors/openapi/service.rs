@@ -13,7 +13,7 @@ use super::streams::{self, Place};
 use super::wire::Wire;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::{Credential, Secret};
-use crate::egress::{Answer, Method, Request, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Method, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::FamilyPolicy;
 use futures_util::future::BoxFuture;
@@ -136,9 +136,9 @@ impl Service {
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers);
         headers.push(("accept".into(), Secret::new("application/json".into())));
-        let answer: Answer = self
+        let answer: HttpResponse = self
             .wire
-            .http(Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_ANSWER, follow_redirects: true })
+            .http(HttpRequest { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_ANSWER, follow_redirects: true })
             .await?;
         let asked = ErrorContext { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
         if !self.servers.allows(&answer.url) {

@@ -5,7 +5,7 @@ pub mod errors;
 pub mod file;
 pub mod place;
 
-use super::gate::Gate;
+use super::driver_session::DriverSession;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, local};
 use crate::egress::Traffic;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
@@ -25,15 +25,15 @@ const IDENTITY: [&str; 4] =
 /// An open file.
 struct Database {
     file: Arc<Mutex<File>>,
-    gate: Arc<dyn Gate>,
+    session: Arc<dyn DriverSession>,
 }
 
 /// Finds the file below the policy's roots, opens it read-only and proves that it is a database.
 ///
 /// # Errors
 /// `Misconfigured` outside the roots, `NotFound`, `WrongService` for any other kind of file.
-pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
-    gate.local(path).await?;
+pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
+    session.local(path).await?;
     let written = path.to_string();
     let (file, identity, privilege) = blocking(move || {
         let real = place::locate(&written, &policy.files.roots)?;
@@ -44,7 +44,7 @@ pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Resul
     })
     .await?;
     let file = Arc::new(Mutex::new(file));
-    Ok(Opened { connector: Box::new(Database { file, gate }), identity, privilege })
+    Ok(Opened { connector: Box::new(Database { file, session }), identity, privilege })
 }
 
 fn prove(file: &File) -> Result<Evidence, Failure> {
@@ -116,7 +116,7 @@ impl Connector for Database {
     }
 
     fn traffic(&self) -> Traffic {
-        self.gate.traffic()
+        self.session.traffic()
     }
 }
 

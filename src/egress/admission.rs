@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The breaker's leave for one call. Given back unused when it is dropped without an outcome.
-pub struct Ticket {
+pub struct Admission {
     egress: Arc<Egress>,
     policy: Arc<Policy>,
     pub(super) key: String,
@@ -18,7 +18,7 @@ pub struct Ticket {
     left: bool,
 }
 
-impl Ticket {
+impl Admission {
     /// Tells the breaker how the call ended.
     pub fn leave(&mut self, sign: HealthSignal, words: &str) {
         if !std::mem::replace(&mut self.left, true) {
@@ -28,7 +28,7 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.leave(HealthSignal::Unknown, "");
     }
@@ -39,7 +39,7 @@ impl Session {
     ///
     /// # Errors
     /// `Throttled` or `BreakerOpen`; nothing was sent and no call of the day is used.
-    pub(super) async fn gate(&self, host: &str, port: u16) -> Result<(Ticket, OwnedSemaphorePermit), Failure> {
+    pub(super) async fn request_admission(&self, host: &str, port: u16) -> Result<(Admission, OwnedSemaphorePermit), Failure> {
         let egress = &self.egress;
         let rules = &self.caller.policy.breaker;
         let key = key(self.caller.family, host, port);
@@ -53,7 +53,7 @@ impl Session {
         let now = egress.clock.now();
         self.account.free(&self.caller, now)?;
         let pass = egress.breakers.enter(&key, now, rules).map_err(|(rest, words)| left_alone(host, rest, &words))?;
-        Ok((Ticket { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, left: false }, slot))
+        Ok((Admission { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, left: false }, slot))
     }
 
     /// Takes one call from the day.
