@@ -1,29 +1,29 @@
-//! What stands before every call: "later", the breaker, a slot, the rate and the day.
+//! What every call must pass first: a throttled account, the breaker, a slot, the rate, and the budget of the day.
 
 use super::breaker::{HealthSignal, Pass};
 use super::{Egress, Session};
-use crate::model::{Class, Failure};
-use crate::policy::{Policy, duration_text};
+use crate::model::{Class, Failure, Timestamp};
+use crate::policy::Policy;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The breaker's leave for one call. Given back unused when it is dropped without an outcome.
+/// The breaker's permission for one call. Dropped without an outcome, it is given back as unused.
 pub struct Admission {
     egress: Arc<Egress>,
     policy: Arc<Policy>,
     pub(super) key: String,
     pub(super) pass: Pass,
-    left: bool,
+    reported: bool,
 }
 
 impl Admission {
-    /// Tells the breaker how the call ended.
-    pub fn leave(&mut self, sign: HealthSignal, words: &str) {
-        if !std::mem::replace(&mut self.left, true) {
+    /// Reports to the breaker how the call ended. Only the first report counts.
+    pub fn leave(&mut self, signal: HealthSignal, reason: &str) {
+        if !std::mem::replace(&mut self.reported, true) {
             let now = self.egress.clock.now();
-            self.egress.breakers.leave(&self.key, self.pass, sign, words, now, &self.policy.breaker);
+            self.egress.breakers.leave(&self.key, self.pass, signal, reason, now, &self.policy.breaker);
         }
     }
 }
@@ -35,31 +35,31 @@ impl Drop for Admission {
 }
 
 impl Session {
-    /// Waits for everything that stands before a call to `host`, except the day.
+    /// Waits until a call to `host` is allowed. The budget of the day is not charged yet.
     ///
     /// # Errors
-    /// `Throttled` or `BreakerOpen`; nothing was sent and no call of the day is used.
+    /// `Throttled` or `BreakerOpen`; then nothing was sent.
     pub(super) async fn request_admission(&self, host: &str, port: u16) -> Result<(Admission, OwnedSemaphorePermit), Failure> {
         let egress = &self.egress;
         let rules = &self.caller.policy.breaker;
         let key = key(self.caller.family, host, port);
         let now = egress.clock.now();
         self.account.free(&self.caller, now)?;
-        if let Some((rest, words)) = egress.breakers.resting(&key, now, rules) {
-            return Err(left_alone(host, rest, &words));
+        if let Some((rest, reason)) = egress.breakers.resting(&key, now, rules) {
+            return Err(breaker_open(host, now, rest, &reason));
         }
         let slot = self.account.enter(&self.caller).await?;
-        // Much may have happened while this call waited.
+        // The account or the breaker may have changed while this call waited.
         let now = egress.clock.now();
         self.account.free(&self.caller, now)?;
-        let pass = egress.breakers.enter(&key, now, rules).map_err(|(rest, words)| left_alone(host, rest, &words))?;
-        Ok((Admission { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, left: false }, slot))
+        let pass = egress.breakers.enter(&key, now, rules).map_err(|(rest, reason)| breaker_open(host, now, rest, &reason))?;
+        Ok((Admission { egress: Arc::clone(egress), policy: Arc::clone(&self.caller.policy), key, pass, reported: false }, slot))
     }
 
-    /// Takes one call from the day.
+    /// Takes one call from the budget of the day.
     ///
     /// # Errors
-    /// `Throttled` when the day is spent or the registry cannot write it down.
+    /// `Throttled` if the budget is used up or the registry cannot record the call.
     pub(super) async fn charge(&self) -> Result<(), Failure> {
         let egress = &self.egress;
         self.account.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await
@@ -71,17 +71,14 @@ fn key(family: &str, host: &str, port: u16) -> String {
     for part in [family, "|", host, ":"] {
         key.push_str(part);
     }
-    // A String takes everything.
+    // Writing to a String cannot fail.
     let _ = write!(key, "{port}");
     key
 }
 
-fn left_alone(host: &str, rest: Duration, words: &str) -> Failure {
-    let title = format!("{host} was not called: it failed several times in a row and is left alone for now");
-    let seconds = Duration::from_secs(rest.as_secs() + u64::from(rest.subsec_nanos() > 0));
-    let fix = format!(
-        "mend the cause below; AAM sends one probe in {} and goes on by itself if it passes",
-        duration_text::format(&seconds)
-    );
-    Failure::new(Class::BreakerOpen, title, fix).detail(words).after(rest)
+/// The title does not name the time, because blockers with the same title are counted together.
+fn breaker_open(host: &str, now: Timestamp, rest: Duration, reason: &str) -> Failure {
+    let title = format!("circuit breaker open for {host}");
+    let fix = format!("fix the cause in the detail; next try at {}, and a success closes the circuit breaker", now.plus(rest));
+    Failure::new(Class::BreakerOpen, title, fix).detail(reason).after(rest)
 }

@@ -140,7 +140,7 @@ impl Account {
         let mut parked = locked(&self.parked);
         match parked.as_ref() {
             // More than a day means that the clock was set back: no wait is that long.
-            Some(Parked { until, words }) if *until > now && until.since(now) <= super::retry::LONGEST => {
+            Some(Parked { until, words }) if *until > now && until.since(now) <= super::retry::MAX_WAIT => {
                 Err(later(caller, until.since(now), *until, words))
             }
             Some(_) => {
@@ -153,7 +153,7 @@ impl Account {
 
     /// Keeps the account from being called before `until`; answers the failure to report.
     pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, words: &str) -> Failure {
-        let wait = wait.clamp(super::retry::SHORTEST, super::retry::LONGEST);
+        let wait = wait.clamp(super::retry::MIN_WAIT, super::retry::MAX_WAIT);
         let until = now.plus(wait);
         let mut parked = locked(&self.parked);
         if parked.as_ref().is_none_or(|parked| parked.until < until) {

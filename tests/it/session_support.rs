@@ -69,7 +69,7 @@ impl Recorded {
     }
 
     fn pass(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
-        let mut call = format!("{} {}", format!("{:?}", request.method).to_uppercase(), request.url);
+        let mut call = format!("{} {}", request.method.as_str(), request.url);
         for (name, value) in &request.headers {
             call.push_str(&format!("\n{name}: {}", value.expose()));
         }

@@ -7,7 +7,7 @@ use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
 use crate::credentials::{Secret, redact};
-use crate::egress::{HttpRequest, HttpResponse, Method, Post, Session};
+use crate::egress::{HttpRequest, HttpResponse, Method, Session};
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose, Reply};
 use bytes::Bytes;
@@ -93,10 +93,11 @@ struct Answers {
 }
 
 impl SessionHost {
+    /// A host over `session`. Statuses are retried by the manifest's error handler and not by egress as well.
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
         let homes = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
-        SessionHost { session, clock, rules, homes, kept: Mutex::default() }
+        SessionHost { session: session.without_status_retries(), clock, rules, homes, kept: Mutex::default() }
     }
 
     /// The last answer that `stream` got.
@@ -121,8 +122,8 @@ impl SessionHost {
 
     /// The source said "later" in its own words; parks the whole account.
     #[must_use]
-    pub fn later(&self, wait: Duration, words: &str) -> Failure {
-        self.session.later(wait, words)
+    pub fn throttled(&self, wait: Duration, words: &str) -> Failure {
+        self.session.throttled(wait, words)
     }
 
     fn locked(&self) -> MutexGuard<'_, Answers> {
@@ -192,7 +193,8 @@ impl SessionHost {
                     .map(String::from_utf8)
                     .transpose()
                     .map_err(|_| not_read_only(&url, "POST of bytes that are no text"))?;
-                return self.session.post(Post { url, headers, body: body.map(Secret::new), max_bytes }).await;
+                let method = Method::ListedPost(body.map(Secret::new));
+                return self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: false }).await;
             }
             other => return Err(not_read_only(&url, other)),
         };
@@ -218,7 +220,7 @@ impl SessionHost {
         for limit in &self.rules.limits {
             if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &answer.headers, self.clock.now()) {
                 // This answer is good; the failure is for whoever comes next.
-                let _ = self.session.later(spent.wait, &spent.words);
+                let _ = self.session.throttled(spent.wait, &spent.words);
             }
         }
     }
@@ -260,7 +262,7 @@ impl Host for SessionHost {
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
         Box::pin(async move {
             if wait > self.rules.manner.longest_pause() {
-                return Err(self.no_reply(self.session.later(wait, "the source asked to wait")));
+                return Err(self.no_reply(self.session.throttled(wait, "the source asked to wait")));
             }
             tokio::time::sleep(wait).await;
             Ok(())

@@ -252,7 +252,7 @@ impl Resource {
         }
         // Said in the source's own words: nobody may call this account before the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
-        Some(self.host.later(wait, &failure.detail))
+        Some(self.host.throttled(wait, &failure.detail))
     }
 
     async fn streams(&self) -> Result<Arc<Source>, Failure> {

@@ -154,11 +154,7 @@ impl Store {
             let pair = |(name, value): &(&str, &str)| format!("{name}={}", sigv4::encode_query(value));
             url.set_query(Some(&query.iter().map(pair).collect::<Vec<_>>().join("&")));
         }
-        let verb = match method {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-        };
-        let unsigned = Unsigned { method: verb, url: &url, headers: &[], payload_sha256: EMPTY_BODY };
+        let unsigned = Unsigned { method: method.as_str(), url: &url, headers: &[], payload_sha256: EMPTY_BODY };
         let scope = Scope { service: "s3", region: &self.place.region };
         let headers = sigv4::sign(unsigned, &self.keys, scope, self.clock.now());
         // A redirect would carry the signature of another address; the region is followed instead.

@@ -28,7 +28,7 @@ async fn a_name_is_judged_by_its_address_and_dialled_there() {
     let world = World::with_names(names);
     let server = Server::start(vec![answer(200, &[], b"well")]).await;
     let failure = world.session().http(get("https://inside.acme.example/")).await.unwrap_err();
-    assert_eq!(failure.title, "inside.acme.example was not called: it is 10.1.2.3, a private address");
+    assert_eq!(failure.title, "Not called: inside.acme.example is 10.1.2.3, a private address, and the policy does not allow it");
     assert_eq!(failure.fix, "if this address is meant, add it to the policy: network.allow_private: [10.1.2.3/32]");
     let failure = world.session().http(get("http://meta.acme.example/")).await.unwrap_err();
     assert!(failure.title.contains("169.254.169.254, a cloud metadata address"), "{failure:?}");
@@ -126,7 +126,7 @@ async fn a_driver_gets_the_address_that_is_routed_everywhere() {
     let admitted = world.session().admit("db.acme.example", 5432).await.unwrap();
     assert_eq!(admitted.address.to_string(), "1.1.1.1:5432");
     let failure = world.session().admit("[::1]", 5432).await.err().unwrap();
-    assert_eq!(failure.title, "::1 was not called: it is a loopback address");
+    assert_eq!(failure.title, "Not called: ::1 is a loopback address and the policy does not allow it");
 }
 
 #[tokio::test]
