@@ -1,13 +1,12 @@
 //! What a source looks like to the pipeline, and which engine serves which family.
 //!
-//! A family is data (`families/*.yaml`); an engine is the code that speaks a protocol. The pipeline asks an
+//! A family is data ([`crate::families`]); an engine is the code that speaks a protocol. The pipeline asks an
 //! [`Engine`] to bind a resource id once. The [`BoundResource`] knows the account, the planned calls and the
 //! need for a credential; with a credential and a [`Session`] it becomes a [`Connector`]. All network goes
 //! through the session; a connector never opens a socket of its own.
 
-pub mod family;
 pub mod file;
-pub mod local;
+pub mod local_reads;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
@@ -15,13 +14,12 @@ pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
+use crate::families::Family;
 use crate::model::{Catalog, Evidence, Failure, Posts, Privilege};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub use family::Family;
 
 /// Whether a resource needs a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub enum CredentialNeed {
 
 /// What an engine needs to bind one resource id.
 pub struct BindRequest<'a> {
-    pub family: &'static Family,
+    pub family: &'a Arc<Family>,
     pub policy: &'a Arc<Policy>,
     pub resource_id: &'a str,
 }
@@ -128,23 +126,15 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Every engine this build has.
-    #[must_use]
-    pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
-        Engines::of_list(vec![
-            ("file", Box::new(file::FileEngine)),
-            ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
-            ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
-            ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
-            ("openapi", Box::new(openapi::OpenApiEngine)),
-            ("sql", Box::new(sql::SqlEngine)),
-        ])
-    }
-
     /// These engines and no others.
     #[must_use]
-    pub fn of_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
+    pub fn from_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
         Engines { by_name }
+    }
+
+    /// The names that a family file may give as its engine.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.iter().map(|(name, _)| *name)
     }
 
     /// The engine that serves `family`; `None` if this build has none.

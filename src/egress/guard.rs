@@ -244,8 +244,8 @@ mod tests {
         assert!(check("db", ip("64:ff9b::10.1.2.3"), &allowed).is_err(), "a translated address is another place");
         assert_eq!(passing("db", &[ip("10.1.2.4"), ip("10.1.2.3")], &allowed), Ok(vec![ip("10.1.2.3")]));
         let refusal = passing("db", &[ip("10.1.2.4")], &allowed).unwrap_err().failure();
-        assert_eq!(refusal.title, "db was not called: it is 10.1.2.4, a private address");
-        assert_eq!(refusal.fix, "if this address is meant, add it to the policy: network.allow_private: [10.1.2.4/32]");
+        assert_eq!(refusal.title, "Not called: db is 10.1.2.4, a private address, and the policy does not allow it");
+        assert_eq!(refusal.fix, "if this address is intended, add it to the policy: network.allow_private: [10.1.2.4/32]");
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub fn write(caller: &Caller, event: &CallEvent<'_>) {
         bytes = event.bytes,
         ms,
         connection = %caller.connection,
-        family = caller.family,
+        family = &*caller.family,
         error = event.error,
         "call"
     );

@@ -111,7 +111,7 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url) -> Try 
         Err(error) => return Try::NotSent(invalid_uri(url, &error)),
     };
     let tls = url.scheme() == "https";
-    let client = match session.egress.clients.of(&session.caller.policy, &session.egress.lookup, tls) {
+    let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
         Ok(client) => client,
         Err(failure) => return Try::NotSent(failure),
     };

@@ -17,7 +17,7 @@ pub enum Cause {
     Guard(Refusal),
     NoSuchName,
     Refused,
-    /// The server closed the connection before it responded.
+    /// The server closed the connection before it answered.
     Closed,
     Unreachable,
     /// No connection within this time.
@@ -66,7 +66,7 @@ impl Cause {
                 "start the service, or correct host and port".to_string(),
             ),
             Cause::Closed => fail(
-                format!("{at} closed the connection before it responded"),
+                format!("{at} closed the connection before it answered"),
                 "check the log of the service; a proxy or firewall in between may also cut connections".to_string(),
             ),
             Cause::Unreachable => fail(
@@ -78,7 +78,7 @@ impl Cause {
                 "a firewall most likely drops the packets: allow this machine in the firewall, or name a proxy in the policy: network.proxy".to_string(),
             ),
             Cause::ResponseTimeout(time) => fail(
-                format!("{at} did not respond within {} s", s(time)),
+                format!("{at} did not answer within {} s", s(time)),
                 "check whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy".to_string(),
             ),
             Cause::CertificateName => fail(

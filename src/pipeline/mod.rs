@@ -18,6 +18,7 @@ mod run;
 use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
+use crate::families::CustomSources;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
 pub use preflight::{BoundConnection, bind};
@@ -38,6 +39,8 @@ pub struct Job {
     pub intent: Intent,
     pub scope: Scope,
     pub policy: Arc<Policy>,
+    /// The custom sources of the policy.
+    pub sources: Arc<CustomSources>,
     /// The catalog in force, for drift; `None` on the first attempt.
     pub known: Option<Catalog>,
 }
@@ -54,7 +57,7 @@ impl<'a> Attempt<'a> {
     /// Judges the intent of `job` and binds its resource ids.
     #[must_use]
     pub fn new(env: &'a Env, job: &'a Job) -> Attempt<'a> {
-        let bind = AssertUnwindSafe(|| preflight::bind(&env.engines, &job.policy, &job.intent));
+        let bind = AssertUnwindSafe(|| preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent));
         let bound = std::panic::catch_unwind(bind).unwrap_or_else(|panic| Err(run::panicked(Step::Allowlist, &*panic)));
         Attempt { env, job, bound }
     }
@@ -133,16 +136,16 @@ async fn upsert(
     bound: BoundConnection,
     credential: Option<Credential>,
 ) -> Result<StepOutput<Vec<OpenResource>>, Failure> {
-    let family = bound.family;
+    let family = Arc::clone(&bound.family);
     let mut resources = Vec::new();
     let mut evidence = Evidence::new();
     let mut warning = None;
     for (resource_id, resource) in job.intent.resource_ids.iter().zip(bound.into_resources()?) {
-        let (authorized, caller) = preflight::authorize(job, family, resource, credential.clone())?;
+        let (authorized, caller) = preflight::authorize(job, &family, resource, credential.clone())?;
         let opened = authorized.open(env.egress.session(caller)).await?;
         let mut identity = opened.identity;
         identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));
-        warning = warning.or_else(|| preflight::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
+        warning = warning.or_else(|| preflight::over_privileged(&family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());
         evidence.insert(resource_id.clone(), identity.into());
         resources.push(OpenResource { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });

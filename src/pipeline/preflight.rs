@@ -3,9 +3,10 @@
 
 use super::run::StepOutput;
 use super::{Env, Job};
-use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engines, Family, family};
+use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engines};
 use crate::credentials::Credential;
 use crate::egress::Caller;
+use crate::families::{CustomSources, Family};
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Posts, Privilege};
 use crate::policy::Policy;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 /// The resources of an eligible intent, each bound once. Nothing after this parses a resource id.
 pub struct BoundConnection {
-    pub family: &'static Family,
+    pub family: Arc<Family>,
     /// In the order of `resource_ids`; `None` if this version has no connector for the family.
     resources: Option<Vec<Box<dyn BoundResource>>>,
 }
@@ -24,12 +25,12 @@ impl BoundConnection {
     /// # Errors
     /// `Unsupported` if this version has no connector for the family.
     pub fn resources(&self) -> Result<&[Box<dyn BoundResource>], Failure> {
-        self.resources.as_deref().ok_or_else(|| no_connector(self.family))
+        self.resources.as_deref().ok_or_else(|| no_connector(&self.family))
     }
 
     /// As [`BoundConnection::resources`], to be opened.
     pub(super) fn into_resources(self) -> Result<Vec<Box<dyn BoundResource>>, Failure> {
-        self.resources.ok_or_else(|| no_connector(self.family))
+        self.resources.ok_or_else(|| no_connector(&self.family))
     }
 
     fn needs_credential(&self) -> bool {
@@ -42,7 +43,7 @@ impl BoundConnection {
 pub(super) fn allowlist(job: &Job, bound: Result<BoundConnection, Failure>) -> Result<StepOutput<BoundConnection>, Failure> {
     let bound = bound?;
     let mut evidence = Evidence::new();
-    evidence.insert("family".to_string(), bound.family.title.into());
+    evidence.insert("family".to_string(), bound.family.title.as_str().into());
     evidence.insert("policy".to_string(), job.policy.digest.short().into());
     Ok(StepOutput::new(bound, evidence))
 }
@@ -51,10 +52,15 @@ pub(super) fn allowlist(job: &Job, bound: Result<BoundConnection, Failure>) -> R
 ///
 /// # Errors
 /// The failure that ends the attempt at step 1.
-pub fn bind(engines: &Engines, policy: &Arc<Policy>, intent: &Intent) -> Result<BoundConnection, Failure> {
+pub fn bind(
+    engines: &Engines,
+    policy: &Arc<Policy>,
+    sources: &CustomSources,
+    intent: &Intent,
+) -> Result<BoundConnection, Failure> {
     let source_type = intent.source_type.as_str();
-    let Some(family) = family::of(source_type, policy) else {
-        return Err(unknown(source_type, policy));
+    let Some(family) = sources.family(source_type) else {
+        return Err(unknown(source_type, policy, sources));
     };
     if !policy.allowlist.contains(source_type) {
         return Err(Failure::new(
@@ -71,12 +77,11 @@ pub fn bind(engines: &Engines, policy: &Arc<Policy>, intent: &Intent) -> Result<
         }
         None => None,
     };
-    Ok(BoundConnection { family, resources })
+    Ok(BoundConnection { family: Arc::clone(family), resources })
 }
 
-fn unknown(source_type: &str, policy: &Policy) -> Failure {
-    let names = family::all().iter().map(|family| family.id).chain(policy.manifests.found.keys().map(String::as_str));
-    let fix = match (nearest(source_type, names), &policy.manifests.dir) {
+fn unknown(source_type: &str, policy: &Policy, sources: &CustomSources) -> Failure {
+    let fix = match (nearest(source_type, sources.ids()), &policy.manifests.dir) {
         (None, Some(dir)) => {
             format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
         }
@@ -125,7 +130,7 @@ pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Resul
         return Ok(StepOutput::new(Some(credential), evidence));
     }
     if bound.needs_credential() {
-        let family = bound.family;
+        let family = &bound.family;
         return Err(Failure::new(
             Class::CredentialMissing,
             format!("{} needs a credential and the intent has no credential_locator", family.title),
@@ -148,12 +153,12 @@ fn no_connector(family: &Family) -> Failure {
     )
 }
 
-fn caller(job: &Job, family: &'static Family, account: &str, posts: Posts) -> Caller {
+fn caller(job: &Job, family: &Family, account: &str, posts: Posts) -> Caller {
     Caller {
         connection: job.connection,
-        family: family.id,
+        family: Arc::clone(&family.id),
         account: account.to_string(),
-        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        cap: job.policy.cap(&family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),
         posts: Arc::new(posts),
     }
@@ -166,13 +171,13 @@ pub(super) fn certain_callers(job: &Job, bound: &BoundConnection) -> Vec<Caller>
     }
     let resources = bound.resources.iter().flatten();
     let free = resources.filter(|resource| resource.credential_need() == CredentialNeed::Optional);
-    free.map(|resource| caller(job, bound.family, resource.account(), Posts::default())).collect()
+    free.map(|resource| caller(job, &bound.family, resource.account(), Posts::default())).collect()
 }
 
 /// Puts the credential into a resource and gives it a caller for its session.
 pub(super) fn authorize(
     job: &Job,
-    family: &'static Family,
+    family: &Family,
     resource: Box<dyn BoundResource>,
     credential: Option<Credential>,
 ) -> Result<(AuthorizedResource, Caller), Failure> {

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn locate(family: &str, id: &str, base: Option<&str>) -> Result<(String, ResourceLocation), Failure> {
-        let spec = spec::of(crate::connectors::family::find(family).unwrap()).unwrap();
+        let spec = spec::find(family).unwrap();
         let (location, kind) = spec.patterns.locate(&spec.form, id, base, "X")?;
         Ok((kind.name.clone(), location))
     }

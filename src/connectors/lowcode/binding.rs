@@ -4,11 +4,12 @@ use super::address::{self, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
 use super::custom_source::{CustomResource, CustomSource};
 use super::family_spec::{AuthMethod, Errors, Identity, Limit, Normal, Privilege, ResourceKind};
-use super::spec::Spec;
+use super::spec::{self, Spec};
 use crate::clock::Clock;
-use crate::connectors::{CredentialNeed, Family};
+use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
+use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds;
@@ -34,7 +35,7 @@ pub enum ParsedResource {
 
 /// A resource of one of the families that AAM brings.
 pub struct FamilyResource {
-    family: &'static Family,
+    family: Arc<Family>,
     spec: &'static Spec,
     id: String,
     location: ResourceLocation,
@@ -75,14 +76,21 @@ impl ParsedResource {
     ///
     /// # Errors
     /// `Misconfigured` with the accepted forms, or with what is wrong with the manifest.
-    pub fn parse(family: &'static Family, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
-        let Some(spec) = family.spec else {
+    pub fn parse(family: &Arc<Family>, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
+        let Some(spec) = spec::find(&family.id) else {
             return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);
         };
-        let base_url = policy.family(family.id).base_url;
-        let (location, kind) = spec.patterns.locate(&spec.form, id, base_url.as_deref(), family.title)?;
+        let base_url = policy.family(&family.id).base_url;
+        let (location, kind) = spec.patterns.locate(&spec.form, id, base_url.as_deref(), &family.title)?;
         let account = address::fill(&spec.form.address.account, &location.parts).map_err(|part| address::unknown_part(&part))?;
-        Ok(ParsedResource::Family(FamilyResource { family, spec, id: id.to_string(), location, kind, account }))
+        Ok(ParsedResource::Family(FamilyResource {
+            family: Arc::clone(family),
+            spec,
+            id: id.to_string(),
+            location,
+            kind,
+            account,
+        }))
     }
 
     #[must_use]
@@ -138,7 +146,7 @@ impl ParsedResource {
 
 impl FamilyResource {
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
-        let (family, form) = (self.family, &self.spec.form);
+        let (family, form) = (&self.family, &self.spec.form);
         let method = match authorization {
             Authorization::Known(credential) => auth_method(&form.auth, credential, family)?,
             Authorization::Unknown => form.auth.last().ok_or_else(|| unsupported(family))?,
@@ -169,9 +177,9 @@ impl FamilyResource {
         }
         let origin = url::Url::parse(&self.location.base_url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         Ok(Binding {
-            title: family.title.to_string(),
+            title: family.title.clone(),
             resource: self.id.clone(),
-            least_privilege: family.least_privilege.to_string(),
+            least_privilege: family.least_privilege.clone(),
             manifest: self.spec.loaded()?,
             config: Value::Dict(config),
             origins: BTreeSet::from([origin]),

@@ -1,10 +1,10 @@
-//! What a manifest would call, as far as its text and the config say: for the plan and for the hosts.
+//! Which calls a manifest makes and which hosts it names, as far as its text and the config tell.
 
 use crate::clock::Clock;
 use crate::egress::PlannedCall;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::context::Config;
-use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use ::lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use ::lowcode::interpolation::{InterpolatedString, Scope};
 use ::lowcode::requester::join_url;
 use ::lowcode::value::{Dict, Value};
@@ -17,12 +17,12 @@ use url::Url;
 /// A host that knows the time and never sends anything.
 pub struct OfflineHost(pub Arc<dyn Clock>);
 
-fn nothing() -> NoReply {
-    NoReply { kind: NoReplyKind::Refused, message: "nothing is sent while a plan is made".to_string(), source: None }
+fn nothing() -> HostError {
+    HostError::refused("no call is made while a plan is built")
 }
 
 impl Host for OfflineHost {
-    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+    fn send(&self, _request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async { Err(nothing()) })
     }
 
@@ -30,7 +30,7 @@ impl Host for OfflineHost {
         jiff::Timestamp::from_millisecond(self.0.now().0).unwrap_or_default()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async { Err(nothing()) })
     }
 
@@ -53,27 +53,27 @@ fn origin(text: &str) -> Option<String> {
     Some(url.origin().ascii_serialization())
 }
 
-/// The origin of a template that needs a slice in its path, but writes its host out.
+/// The origin of a template whose path needs more than the config but whose host does not.
 fn literal(text: &str) -> Option<String> {
     let (scheme, rest) = text.trim().split_once("://")?;
     let (host, _) = rest.split_once('/')?;
     origin(&format!("{scheme}://{host}/")).filter(|_| !host.contains('{'))
 }
 
-/// Keys under which addresses stand.
-const ADDRESSES: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
+/// Keys of a manifest whose value is a URL.
+const URL_KEYS: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
 
-/// An address as a manifest writes it, with the parameters that its templates may use.
+/// A URL as a manifest writes it, with the parameters that its templates may use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Address {
     text: Arc<str>,
     parameters: Value,
 }
 
-/// How far back an address is looked for.
-const NEAR: usize = 32;
+/// How many of the last addresses are compared to find duplicates.
+const DUPLICATE_WINDOW: usize = 32;
 
-/// All addresses that a manifest names, most of them once.
+/// All addresses that a manifest names. Most duplicates are removed.
 #[must_use]
 pub fn addresses(manifest: &Value) -> Vec<Address> {
     let mut found: Vec<Address> = Vec::new();
@@ -86,10 +86,10 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
                 let parameters = dict.get("$parameters").unwrap_or(&Value::None);
                 for (key, value) in dict {
                     match value {
-                        Value::Str(text) if ADDRESSES.contains(&&**key) => {
+                        Value::Str(text) if URL_KEYS.contains(&&**key) => {
                             let address = Address { text: Arc::clone(text), parameters: parameters.clone() };
-                            // Streams of one API name the same; a manifest of thousands of others must not cost their square.
-                            if !found.iter().rev().take(NEAR).any(|known| *known == address) {
+                            // Streams of one API repeat their address. Comparing all of them would be quadratic.
+                            if !found.iter().rev().take(DUPLICATE_WINDOW).any(|known| *known == address) {
                                 found.push(address);
                             }
                         }
@@ -105,14 +105,14 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
 }
 
 impl Reading<'_> {
-    /// The text with the config in it; `None` where it needs more than the config.
+    /// The text with the config filled in; `None` if it needs more than the config.
     fn text(&self, text: &str, parameters: &Value) -> Option<String> {
         let scope =
             Scope { config: Config::new(self.config), parameters, vars: Vec::new(), host: self.host, bounds: self.bounds };
         InterpolatedString::new(text, parameters).eval_str(&scope).ok()
     }
 
-    /// The origins of `addresses`, with the config in them.
+    /// The origins of `addresses`, with the config filled in.
     #[must_use]
     pub fn origins(&self, addresses: &[Address]) -> BTreeSet<String> {
         let origin = |address: &Address| {

@@ -2,7 +2,7 @@
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext, ResponseView};
-use super::host::{CachedResponse, CallerMode, Rules, SessionHost, failure_of};
+use super::host::{CallerMode, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
@@ -16,6 +16,7 @@ use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::catalog;
 use ::lowcode::context::{Context, Limits as Stops, Run};
 use ::lowcode::error::{Failed, FailureType};
+use ::lowcode::host::HostResponse;
 use ::lowcode::secrets::Secrets;
 use ::lowcode::source::Source;
 use ::lowcode::spec;
@@ -26,11 +27,11 @@ use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Streams that one tiny sync asks at most.
-const TRIED: usize = 3;
-/// Slices and pages of one stream: a sample needs no more, and short pages are normal.
-const SLICES: usize = 5;
-const PAGES: usize = 12;
+/// Streams that one tiny sync reads at most.
+const MAX_STREAMS: usize = 3;
+/// Slices and pages of one stream that are read at most. A sample needs no more, and short pages are normal.
+const MAX_SLICES: usize = 5;
+const MAX_PAGES: usize = 12;
 
 /// An open resource.
 struct Resource {
@@ -38,12 +39,12 @@ struct Resource {
     host: SessionHost,
     bounds: Limits,
     secrets: Secrets,
-    /// What was built of the manifest, by the names of the streams (none: all): the steps share it, and with it the
-    /// tokens that it got.
+    /// What was built of the manifest, by the names of its streams (no name means all). The steps share it, and with it
+    /// the access tokens that it holds.
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
 }
 
-/// Opens the resource: the probe's answer must name what the resource id names.
+/// Opens the resource. The response of the identity call must be for what the resource id names.
 ///
 /// # Errors
 /// See `Resource::failure` and [`identity::prove`].
@@ -58,7 +59,7 @@ pub async fn open(
     let time = policy.safe_mode.step_timeout;
     let bounds = Limits { records, time, calls: 40, ..Limits::default() };
     let rules = Rules {
-        manner: CallerMode::Daemon,
+        mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
         limits: binding.limits.clone(),
         windows,
@@ -82,7 +83,7 @@ impl Resource {
 
     fn run(&self) -> Run<'_> {
         let mut run = Run::keeping(&self.context(), self.secrets.clone());
-        run.limits = Stops { slices: Some(SLICES), pages: Some(PAGES), records: None };
+        run.limits = Stops { slices: Some(MAX_SLICES), pages: Some(MAX_PAGES), records: None };
         run
     }
 
@@ -93,7 +94,7 @@ impl Resource {
         }
         let built = Source::build_named(&self.context(), names).map_err(|failed| self.failure("", failed))?;
         let built = built.ok_or_else(|| {
-            let title = format!("the manifest of {} has no stream {}", self.binding.title, names.join(", "));
+            let title = format!("the manifest of {} does not have the stream {}", self.binding.title, names.join(", "));
             Failure::new(Class::Misconfigured, title, "name a stream of the manifest")
         })?;
         Ok(self.keep(names, built))
@@ -134,19 +135,19 @@ impl Resource {
         Ok(found)
     }
 
-    /// The first record of the stream `name`, and the answer that it came in.
-    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<CachedResponse>>), Failure> {
+    /// The first record of the stream `name`, and its response.
+    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<HostResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
         let found = self.read(&self.run(), stream, 1).await?;
         let record = found.first().map(json).unwrap_or(Json::Null);
-        Ok((record, self.host.kept(name)))
+        Ok((record, self.host.last_response(name)))
     }
 
     fn empty(&self, name: &str) -> Failure {
         Failure::new(
             Class::Misconfigured,
-            format!("the manifest of {} has no stream {name}", self.binding.title),
+            format!("the manifest of {} does not have the stream {name}", self.binding.title),
             "name a stream of the manifest",
         )
     }
@@ -166,7 +167,7 @@ impl Resource {
                 binding.title
             );
             evidence.insert("identity".into(), note.into());
-            let reason = "a manifest of one's own does not say how to ask for grants".to_string();
+            let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));
         };
         let (record, kept) = self.probe(&rule.stream).await?;
@@ -176,7 +177,7 @@ impl Resource {
         evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
         let privilege = match binding.privilege {
             Some(rules) => privilege::verdict(rules, grants(rules, kept.as_deref(), &record).as_deref()),
-            None => Privilege::Unknown { reason: "a manifest of one's own does not say how to ask for grants".to_string() },
+            None => Privilege::Unknown { reason: "a custom manifest does not say how to read the grants".to_string() },
         };
         Ok((evidence, privilege))
     }
@@ -193,9 +194,9 @@ impl Resource {
         let run = self.run();
         let mut read = Vec::new();
         let mut records = 0;
-        for stream in source.streams.iter().take(TRIED) {
+        for stream in source.streams.iter().take(MAX_STREAMS) {
             records += self.read(&run, stream, 1).await?.len();
-            if let Some(kept) = self.host.kept(&stream.name) {
+            if let Some(kept) = self.host.last_response(&stream.name) {
                 if let Some(failure) = self.classified(&kept) {
                     return Err(failure);
                 }
@@ -208,13 +209,13 @@ impl Resource {
         Ok(evidence)
     }
 
-    /// The failure that a command ended with: egress's own as it was, the vendor's by its error shapes, else
-    /// the interpreter's words.
+    /// The failure that ended a command: that of egress unchanged, that of the vendor by its error shapes, or else the
+    /// message of the interpreter.
     fn failure(&self, stream: &str, failed: Failed) -> Failure {
-        if let Some(failure) = failed.no_reply.as_ref().and_then(failure_of) {
+        if let Some(failure) = failed.host_error.as_ref().and_then(failure_of) {
             return failure;
         }
-        let kept = self.host.cause(stream, failed.status);
+        let kept = self.host.failed_response(stream, failed.status);
         if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
             return failure;
         }
@@ -223,34 +224,34 @@ impl Resource {
         let failure = match (page, failed.failure_type) {
             (true, _) => Failure::new(
                 Class::WrongService,
-                format!("{title} answered with a page for people"),
-                "see whether a sign-in page, a portal or a proxy stands in between, and that base_url names the API",
+                format!("{title} answered with an HTML page"),
+                "check whether a sign-in page, a portal or a proxy is in between, and that base_url is that of the API",
             ),
             (_, FailureType::ConfigError) => Failure::new(
                 Class::Misconfigured,
                 format!("{title} cannot be read with this config"),
-                "see the detail; a key of the config is missing or has another form",
+                "see the detail; a key of the config is missing or has an invalid value",
             ),
             (_, FailureType::SystemError | FailureType::TransientError) => Failure::new(
                 Class::Remote,
-                format!("what {title} answered cannot be read"),
+                format!("the response of {title} cannot be read"),
                 "see the detail; the API may have changed, or the manifest may be wrong",
             ),
         };
-        let words: String = redact::scrub(&failed.message).chars().take(400).collect();
+        let message: String = redact::scrub(&failed.message).chars().take(400).collect();
         let of = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
-        failure.detail(format!("{of}{words}"))
+        failure.detail(format!("{of}{message}"))
     }
 
-    /// What an answer means; `None`: it is data.
-    fn classified(&self, kept: &CachedResponse) -> Option<Failure> {
+    /// What a response means; `None` if it is data.
+    fn classified(&self, kept: &HostResponse) -> Option<Failure> {
         let heard = ResponseView { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
         let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
         let failure = errors::classify(*errors, &heard, &ErrorContext { title, resource, least_privilege })?;
         if failure.class != Class::Throttled {
             return Some(failure);
         }
-        // Said in the source's own words: nobody may call this account before the wait is over.
+        // The source reports its rate limit in its own form: no call to this account before the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
         Some(self.host.throttled(wait, &failure.detail))
     }
@@ -281,8 +282,8 @@ impl Resource {
             match self.described(&run, stream, bounds).await {
                 Ok(described) => catalog.streams.push(described),
                 Err(failure) if skippable(&failure) => {
-                    let reason = words(&failure);
-                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), reason));
+                    let why = reason(&failure);
+                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), why));
                     denied = denied.or(Some(failure));
                 }
                 Err(failure) => return Err(failure),
@@ -296,7 +297,7 @@ impl Resource {
         Ok(Discovery { catalog: catalog.sorted(), evidence })
     }
 
-    /// A stream of data and no probe.
+    /// Whether the stream is data and not the identity call.
     fn is_data(&self, name: &str) -> bool {
         let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
         !self.binding.streams.is_empty() || !probe
@@ -336,7 +337,7 @@ impl Resource {
         let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), serde_json::Map::new());
         let mut denied = None;
         for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
-            if rows >= max_items || read.len() + skipped.len() >= TRIED {
+            if rows >= max_items || read.len() + skipped.len() >= MAX_STREAMS {
                 break;
             }
             match self.read(&run, stream, max_items - rows).await {
@@ -345,7 +346,7 @@ impl Resource {
                     read.insert(stream.name.clone(), found.len().into());
                 }
                 Err(failure) if skippable(&failure) => {
-                    skipped.insert(stream.name.clone(), words(&failure).into());
+                    skipped.insert(stream.name.clone(), reason(&failure).into());
                     denied = denied.or(Some(failure));
                 }
                 Err(failure) => return Err(failure),
@@ -360,13 +361,15 @@ impl Resource {
             evidence.insert("skipped".into(), skipped.into());
         }
         if rows == 0 {
-            evidence
-                .insert("note".into(), "the source answers empty lists: it has no records, or shows this credential none".into());
+            evidence.insert(
+                "note".into(),
+                "the source returns empty lists: it has no records, or none that this credential can see".into(),
+            );
         }
         Ok(Sample { rows: rows as u64, evidence })
     }
 
-    /// The order of the family; for a manifest of one's own, what `check` reads comes first.
+    /// The order of the family. For a custom manifest, the streams that `check` reads come first.
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
         let mut streams: Vec<&Reader> =
@@ -376,20 +379,20 @@ impl Resource {
     }
 }
 
-/// One denied stream does not stop the others.
+/// Whether the other streams are still read after this failure.
 fn skippable(failure: &Failure) -> bool {
     matches!(failure.class, Class::PermissionDenied | Class::NotFound)
 }
 
-fn words(failure: &Failure) -> String {
+fn reason(failure: &Failure) -> String {
     match failure.detail.is_empty() {
         true => failure.title.clone(),
         false => format!("{}; {}", failure.title, failure.detail),
     }
 }
 
-/// The grants as the vendor names them, in a header or in the record.
-fn grants(rules: &super::family_spec::Privilege, kept: Option<&CachedResponse>, record: &Json) -> Option<String> {
+/// The grants that the vendor names, in a header or in the record.
+fn grants(rules: &super::family_spec::Privilege, kept: Option<&HostResponse>, record: &Json) -> Option<String> {
     if !rules.header.is_empty() {
         return kept?.header(&rules.header).map(str::to_string);
     }

@@ -168,7 +168,10 @@ async fn slots_follow_the_policy() {
     world.cap.concurrency = 1;
     let held = world.session().admit("127.0.0.1", 9).await.unwrap();
     let failure = world.session().admit("127.0.0.1", 9).await.err().unwrap();
-    assert_eq!((failure.class, failure.title.as_str()), (Class::Throttled, "all 1 slots of openapi account acme are taken"));
+    assert_eq!(
+        (failure.class, failure.title.as_str()),
+        (Class::Throttled, "the limit of concurrent calls of openapi account acme is reached: 1")
+    );
     world.cap.concurrency = 2;
     let second = world.session().admit("127.0.0.1", 9).await.unwrap();
     world.cap.concurrency = 1;

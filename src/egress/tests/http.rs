@@ -66,7 +66,7 @@ async fn a_cut_answer_says_how_much_came() {
     let server = Server::start(vec![Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789".to_vec())]).await;
     let failure = failure(&world, get(&server.url("/"))).await;
     assert_eq!(failure.class, Class::Remote);
-    assert_eq!(failure.title, format!("the answer of 127.0.0.1:{} was cut after 10 of 100 bytes", server.port));
+    assert_eq!(failure.title, format!("the response of 127.0.0.1:{} was cut off after 10 of 100 bytes", server.port));
 }
 
 #[tokio::test]
@@ -166,9 +166,9 @@ async fn packed_answers_are_unpacked_and_broken_ones_told() {
     assert_eq!((got.header("content-encoding"), got.header("content-length")), (None, None), "{got:?}");
     assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"one two");
     assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"");
-    let at = format!("the answer of 127.0.0.1:{}", server.port);
+    let at = format!("the response of 127.0.0.1:{}", server.port);
     let cut = failure(&world, get(&server.url("/"))).await;
-    assert!(cut.title.starts_with(&format!("{at} was cut after ")), "{cut:?}");
+    assert!(cut.title.starts_with(&format!("{at} was cut off after ")), "{cut:?}");
     let broken = failure(&world, get(&server.url("/"))).await;
     assert_eq!((broken.class, broken.title), (Class::Remote, format!("{at} cannot be read")));
 }
