@@ -167,14 +167,11 @@ impl Draft {
             calls: Vec::new(),
             blocked: None,
         };
-        let policy = &loaded.policy;
-        match crate::pipeline::judge(engines, policy, &loaded.sources, &intent) {
+        match crate::pipeline::bind(engines, &loaded.policy, &loaded.sources, &intent) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
-            Ok(family) => match engines.of(&family, policy) {
-                None => attempt.blocked = Some(format!("this version has no connector for {}", family.title)),
-                Some(engine) => {
-                    attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()
-                }
+            Ok(bound) => match bound.resources() {
+                Err(_) => attempt.blocked = Some(format!("this version has no connector for {}", bound.family.title)),
+                Ok(resources) => attempt.calls = resources.iter().flat_map(|resource| resource.planned_calls()).collect(),
             },
         }
         attempt

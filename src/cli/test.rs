@@ -8,7 +8,7 @@ use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
-use crate::pipeline::{self, Env, Job};
+use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
 use crate::report;
 use std::fmt::Write;
@@ -37,7 +37,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     }
     let clock = clock::of_process();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::of_process() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
         let job = Job {
@@ -48,7 +48,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
             sources: Arc::clone(&loaded.sources),
             known: None,
         };
-        let mut outcome = pipeline::attempt(&env, &job).await;
+        let mut outcome = Attempt::new(&env, &job).run().await;
         for report in outcome.steps.iter_mut().filter(|report| report.step == Step::Registry) {
             report.status = StepStatus::Skipped { reason: "aam test does not write to the registry".to_string() };
         }

@@ -22,4 +22,6 @@ mod lowcode_families_hostile;
 mod lowcode_hostile;
 mod object_faults;
 mod openapi_faults;
+mod planned_calls;
+mod retry_counts;
 mod sql_faults;
