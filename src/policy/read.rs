@@ -2,7 +2,7 @@
 
 mod scalars;
 
-use super::yaml::{Kind, MAX_PROBLEMS, Node, step};
+use super::yaml::{MAX_PROBLEMS, Node, NodeKind, step};
 use crate::model::problem;
 use crate::model::{FilePlace, Problem};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,14 +60,14 @@ pub fn shown(text: &str) -> String {
     }
 }
 
-fn found(node: &Node) -> String {
+fn describe(node: &Node) -> String {
     match &node.kind {
         _ if node.is_null() => "nothing".to_string(),
-        Kind::Scalar { text, plain: true } => shown(text),
-        Kind::Scalar { text, plain: false } => format!("the quoted text {}", shown(text)),
-        Kind::List(_) => "a list".to_string(),
-        Kind::Map(_) => "a mapping".to_string(),
-        Kind::Broken => "something else".to_string(),
+        NodeKind::Scalar { text, plain: true } => shown(text),
+        NodeKind::Scalar { text, plain: false } => format!("the quoted text {}", shown(text)),
+        NodeKind::List(_) => "a list".to_string(),
+        NodeKind::Map(_) => "a mapping".to_string(),
+        NodeKind::Broken => "something else".to_string(),
     }
 }
 
@@ -85,14 +85,14 @@ impl Reader {
     }
 
     fn wrong_type(&mut self, spot: &Spot<'_>, expected: &str, hint: impl Into<String>) {
-        if !matches!(spot.node.kind, Kind::Broken) {
-            self.report(spot, format!("expected {expected}, found {}", found(spot.node)), hint);
+        if !matches!(spot.node.kind, NodeKind::Broken) {
+            self.report(spot, format!("expected {expected}, found {}", describe(spot.node)), hint);
         }
     }
 
     /// Reads a mapping. Keys that are not in `allowed` are problems.
     pub fn fields<'a>(&mut self, spot: &Spot<'a>, allowed: &[&str]) -> Option<Fields<'a>> {
-        let Kind::Map(pairs) = &spot.node.kind else {
+        let NodeKind::Map(pairs) = &spot.node.kind else {
             let hint = if spot.node.is_null() { "remove the key, or write its values".to_string() } else { keys_are(allowed) };
             self.wrong_type(spot, "a mapping (key: value)", hint);
             return None;
@@ -114,7 +114,7 @@ impl Reader {
 
     /// Reads a mapping from families to values. Unknown families are problems.
     pub fn by_family<'a>(&mut self, spot: &Spot<'a>) -> Vec<(&'a str, Spot<'a>)> {
-        let Kind::Map(pairs) = &spot.node.kind else {
+        let NodeKind::Map(pairs) = &spot.node.kind else {
             self.wrong_type(spot, "a mapping of families", "write FAMILY: {...}, or remove the key");
             return Vec::new();
         };
@@ -130,7 +130,7 @@ impl Reader {
 
     /// Reads a mapping with any keys.
     pub fn entries<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Vec<(&'a str, Spot<'a>)> {
-        let Kind::Map(pairs) = &spot.node.kind else {
+        let NodeKind::Map(pairs) = &spot.node.kind else {
             self.wrong_type(spot, what, "write NAME: {...}, or remove the key");
             return Vec::new();
         };
@@ -189,9 +189,9 @@ impl Reader {
 
     /// Returns the items of a list.
     pub fn list<'a>(&mut self, spot: &Spot<'a>, of: &str) -> Option<Vec<Spot<'a>>> {
-        let Kind::List(items) = &spot.node.kind else {
+        let NodeKind::List(items) = &spot.node.kind else {
             let hint = match &spot.node.kind {
-                Kind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= MAX_SHOWN_CHARS => {
+                NodeKind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= MAX_SHOWN_CHARS => {
                     format!("write [{text}]")
                 }
                 _ => "write [a, b], or [] for an empty list".to_string(),
@@ -220,7 +220,7 @@ impl Reader {
                 continue;
             };
             if values.contains(&value) {
-                self.report(&item, format!("{} is listed twice", found(item.node)), "remove one of the two");
+                self.report(&item, format!("{} is listed twice", describe(item.node)), "remove one of the two");
             } else {
                 values.push(value);
             }

@@ -1,41 +1,41 @@
-//! From YAML text to a tree that knows where every key and value stands.
+//! Parses YAML into a tree with the position of every key and value.
 //!
-//! Stricter than YAML: one document, plain string keys, each once, no anchors, aliases, tags or merge
-//! keys. A reviewer reads the file top to bottom, so what it says must stand where it is read.
-//! Bounded in size and depth; nothing is ever expanded.
+//! Only a strict subset of YAML is accepted: one document, string keys without duplicates, and no anchors, aliases, tags
+//! or merge keys. A reviewer reads the file from top to bottom, so no value may come from another place in it. Size and
+//! depth are limited, and nothing is expanded.
 
 use crate::model::{FilePlace, Problem};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-/// A policy is a page of text; more is a mistake or an attack.
+/// The maximum size of a policy. A larger file is a mistake or an attack.
 pub const MAX_BYTES: usize = 1 << 20;
-/// The policy's own form is five deep.
+/// The maximum nesting depth. A valid policy needs five levels.
 const MAX_DEPTH: usize = 16;
-/// Beyond this a list of problems helps nobody.
+/// The number of problems that are reported. A longer list would not help anyone.
 pub const MAX_PROBLEMS: usize = 200;
 
-/// One value and where it begins.
+/// One value and the position where it begins.
 #[derive(Debug)]
 pub struct Node {
     pub place: FilePlace,
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
-/// What a value is, before anybody asks for a type.
+/// The form of a value, before it is converted to a type.
 #[derive(Debug)]
-pub enum Kind {
-    /// `plain` is without quotes: only then it may be a number or nothing.
+pub enum NodeKind {
+    /// `plain` is true for a scalar without quotes. Only such a scalar can be a number or null.
     Scalar {
         text: String,
         plain: bool,
     },
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
-    /// Already reported; whoever meets it keeps quiet.
+    /// A value whose problem was already reported. It is not reported again.
     Broken,
 }
 
-/// A key and where it stands.
+/// A key and its position.
 #[derive(Debug)]
 pub struct Key {
     pub text: String,
@@ -43,14 +43,14 @@ pub struct Key {
 }
 
 impl Node {
-    /// `null`, `~` or no value at all.
+    /// Whether the value is `null`, `~` or missing.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        matches!(&self.kind, NodeKind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
 
-/// A JSON pointer one step deeper. A long name is cut: a secret may have been pasted as a key.
+/// Appends `name` to a JSON pointer. A long name is truncated, because it may be a secret that was pasted as a key.
 #[must_use]
 pub fn step(pointer: &str, name: &str) -> String {
     let mut short: String = name.chars().take(40).collect();
@@ -60,20 +60,17 @@ pub fn step(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", short.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Reads one document.
-///
-/// The problems may be many although the tree is usable; without a tree the text is no YAML.
+/// Parses one document and returns all problems. The tree is `None` if the text is empty or is not valid YAML.
 #[must_use]
 pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     if text.len() > MAX_BYTES {
-        let problem = Problem::new("", format!("the file has {} bytes; a policy has at most {MAX_BYTES}", text.len()));
+        let problem = Problem::new("", format!("the file has {} bytes, more than the limit of {MAX_BYTES} bytes", text.len()));
         return (None, vec![problem]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
-        let problem =
-            Problem::new("", "a character that a reader cannot see stands here").at(FilePlace::from_offset(text, offset));
-        return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
+    if let Some((offset, _)) = text.char_indices().find(|(_, c)| is_invisible(*c)) {
+        let problem = Problem::new("", "an invisible character is not allowed here").at(FilePlace::from_offset(text, offset));
+        return (None, vec![problem.hint("remove control characters and characters that change the writing direction")]);
     }
     let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
     match walk.document() {
@@ -85,9 +82,9 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
 }
 
-/// What makes a reviewer see another text than the parser: NUL ends the parser's input early,
-/// changes of writing direction reorder what is shown, and some characters have no width.
-fn unseen(c: char) -> bool {
+/// Whether a character makes a reviewer see a different text than the parser: NUL ends the parser's input early,
+/// characters that change the writing direction reorder the displayed text, and some characters have no width.
+fn is_invisible(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
@@ -116,7 +113,7 @@ impl<'a> Walk<'a> {
                 Event::StreamEnd => return Ok(root),
                 Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
                 _ if root.is_some() => {
-                    let problem = Problem::new("", "a second document begins here; a policy is one document");
+                    let problem = Problem::new("", "a second YAML document begins here; a policy is one document");
                     return Err(Box::new(problem.at(place).hint("remove the line with ---")));
                 }
                 event => root = Some(self.node(event, place, "", 0)?),
@@ -131,22 +128,22 @@ impl<'a> Walk<'a> {
         }
         let kind = match event {
             Event::Alias(_) => {
-                self.complain(pointer, place, "aliases (*name) are not used in a policy", "write the value out where it is used");
-                Kind::Broken
+                self.report(pointer, place, "aliases (*name) are not allowed in a policy", "write the value itself instead");
+                NodeKind::Broken
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.decorated(pointer, place, anchor, tag.is_some());
-                Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
+                self.refuse_decoration(pointer, place, anchor, tag.is_some());
+                NodeKind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
             }
             Event::SequenceStart(anchor, tag) => {
-                self.decorated(pointer, place, anchor, tag.is_some());
+                self.refuse_decoration(pointer, place, anchor, tag.is_some());
                 self.list(pointer, depth)?
             }
             Event::MappingStart(anchor, tag) => {
-                self.decorated(pointer, place, anchor, tag.is_some());
+                self.refuse_decoration(pointer, place, anchor, tag.is_some());
                 self.map(pointer, depth)?
             }
-            // The parser never sends these where a value is due.
+            // The parser does not send any other event where a value is expected.
             _ => {
                 return Err(Box::new(Problem::new(pointer, "a value is missing here").at(place)));
             }
@@ -154,31 +151,31 @@ impl<'a> Walk<'a> {
         Ok(Node { place, kind })
     }
 
-    fn list(&mut self, pointer: &str, depth: usize) -> Result<Kind, Fatal> {
+    fn list(&mut self, pointer: &str, depth: usize) -> Result<NodeKind, Fatal> {
         let mut items = Vec::new();
         loop {
             let (event, place) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                return Ok(Kind::List(items));
+                return Ok(NodeKind::List(items));
             }
             let below = step(pointer, &items.len().to_string());
             items.push(self.node(event, place, &below, depth + 1)?);
         }
     }
 
-    fn map(&mut self, pointer: &str, depth: usize) -> Result<Kind, Fatal> {
+    fn map(&mut self, pointer: &str, depth: usize) -> Result<NodeKind, Fatal> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
-        let mut seen = std::collections::HashMap::new();
+        let mut first_lines = std::collections::HashMap::new();
         loop {
             let (event, place) = self.next()?;
             if matches!(event, Event::MappingEnd) {
-                return Ok(Kind::Map(entries));
+                return Ok(NodeKind::Map(entries));
             }
             let key = match self.node(event, place, pointer, depth + 1)?.kind {
-                Kind::Scalar { text, .. } => Some(text),
-                Kind::Broken => None,
-                Kind::List(_) | Kind::Map(_) => {
-                    self.complain(pointer, place, "a key must be a word, not a list or a mapping", "");
+                NodeKind::Scalar { text, .. } => Some(text),
+                NodeKind::Broken => None,
+                NodeKind::List(_) | NodeKind::Map(_) => {
+                    self.report(pointer, place, "a key must be a string, not a list or a mapping", "");
                     None
                 }
             };
@@ -186,40 +183,40 @@ impl<'a> Walk<'a> {
             let (event, at) = self.next()?;
             let value = self.node(event, at, &below, depth + 1)?;
             let Some(text) = key else { continue };
-            if let Some(first) = seen.insert(text.clone(), place.line) {
-                let message = format!("{} is written twice; first on line {first}", super::read::shown(&text));
-                self.complain(&below, place, &message, "keep one of the two");
+            if let Some(first) = first_lines.insert(text.clone(), place.line) {
+                let message = format!("{} occurs twice, first on line {first}", super::read::shown(&text));
+                self.report(&below, place, &message, "remove one of the two");
                 continue;
             }
             entries.push((Key { text, place }, value));
         }
     }
 
-    fn decorated(&mut self, pointer: &str, place: FilePlace, anchor: usize, tagged: bool) {
+    fn refuse_decoration(&mut self, pointer: &str, place: FilePlace, anchor: usize, tagged: bool) {
         if anchor != 0 {
-            self.complain(pointer, place, "anchors (&name) are not used in a policy", "write the value out where it is used");
+            self.report(pointer, place, "anchors (&name) are not allowed in a policy", "write the value itself instead");
         }
         if tagged {
-            self.complain(pointer, place, "tags (!name) are not used in a policy", "remove the tag");
+            self.report(pointer, place, "tags (!name) are not allowed in a policy", "remove the tag");
         }
     }
 
-    fn complain(&mut self, pointer: &str, place: FilePlace, message: &str, hint: &str) {
+    fn report(&mut self, pointer: &str, place: FilePlace, message: &str, hint: &str) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
     }
 }
 
-/// The parser counts columns from 0.
+/// The parser counts columns from 0, a `FilePlace` counts them from 1.
 fn place(span: &Span) -> FilePlace {
     FilePlace { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 fn syntax(error: &ScanError) -> Problem {
-    let words: String = error.info().chars().take(120).collect();
+    let message: String = error.info().chars().take(120).collect();
     let place = FilePlace { line: error.marker().line(), column: error.marker().col() + 1 };
-    Problem::new("", format!("this is not YAML: {words}"))
+    Problem::new("", format!("this is not valid YAML: {message}"))
         .at(place)
-        .hint("check indentation, brackets and quotes around this place")
+        .hint("check the indentation, brackets and quotes around this position")
 }
