@@ -148,7 +148,7 @@ async fn rate_limits_of_every_kind_pause_the_account() {
         assert_eq!((again.class, vendor.calls().len()), (Class::Throttled, 1), "no call before the wait is over");
     }
     // The vendor's own budget: 12 calls (one onboarding) of a window of 60, then wait for its end.
-    let reset = (aam::clock::of_process().now().0 / 1000 + 1800).to_string();
+    let reset = (aam::clock::from_env().now().0 / 1000 + 1800).to_string();
     let vendor = MockVendor::start(move |home: &str, request: &ReceivedRequest| {
         let (status, mut headers, body) = github(home, request);
         headers.extend([
