@@ -41,7 +41,7 @@ async fn until_ready(daemon: &Daemon, status: u16) -> Value {
 
 /// How often a transaction failed.
 fn refusals(daemon: &Daemon) -> usize {
-    daemon.log().matches("nothing of this transaction was written").count()
+    daemon.log().matches("the transaction failed and was rolled back").count()
 }
 
 #[tokio::test]

@@ -144,7 +144,8 @@ async fn a_panic_of_the_scan_is_reported_and_the_next_scan_remembers_what_was_ac
     std::fs::write(workspace.path("kill"), "scan 2 panic").expect("write");
     workspace.set("AAM_TEST_KILL_AT", &workspace.path("kill").display().to_string());
     let daemon = workspace.serve().await;
-    until("the scan panics", || async { (daemon.log().contains("a defect of aam was met"), String::new()) }).await;
+    until("the scan panics", || async { (daemon.log().contains("a defect in AAM stopped it from reading"), String::new()) })
+        .await;
     std::fs::remove_file(workspace.path("intents/0.json")).expect("remove");
     workspace.intent_file("2.json", &intent("filesource", &paths[2]));
     daemon.until_state(&paths[2], "ACTIVE").await;
