@@ -138,8 +138,8 @@ struct WireField {
 
 /// Reads one family. Its texts live as long as the process; they are read once.
 fn read(text: &str) -> Result<Family, String> {
-    // By way of JSON: YAML writes the alternatives of a type as tags, and the files write them as keys.
-    let value: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let limits = positioned_yaml::json::Limits { values: 10_000, text_bytes: 1 << 20, depth: 32 };
+    let value = positioned_yaml::json::parse(text, limits).map_err(|error| error.to_string())?;
     let mut wire: Wire = serde_json::from_value(value).map_err(|error| error.to_string())?;
     let spec = spec(&mut wire)?;
     let keep = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };

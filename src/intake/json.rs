@@ -1,6 +1,7 @@
-//! A strict JSON reader.
+//! JSON as intake accepts it.
 //!
-//! `serde_json` takes the last of two equal keys without a word; here a second one is a finding.
+//! It is `serde_json` with two requirements of its own: duplicate keys are reported, because `serde_json` silently
+//! takes the last one, and nesting is bounded by the caller. Both need a visitor of their own.
 
 use crate::model::Place;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -9,16 +10,16 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-/// Why a text is no acceptable JSON.
+/// Why a text is not acceptable JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Syntax {
     pub message: String,
     pub place: Place,
-    /// Well-formed so far, but nested deeper than allowed.
+    /// The text is nested deeper than allowed.
     pub too_deep: bool,
 }
 
-/// Reads one JSON value. The flag says that some object holds a key twice.
+/// Reads one JSON value. The flag says whether an object contains a key twice.
 ///
 /// # Errors
 /// The first syntax error, or nesting deeper than `max_depth`.

@@ -141,7 +141,10 @@ fn usage_files_and_policy_each_end_in_their_own_way() {
 fn a_manifest_inside_the_config_is_read_from_there() {
     let shop = Shop::open();
     let place = place(&shop, "ok");
-    let manifest: Value = serde_yaml::from_str(&std::fs::read_to_string(MANIFEST).unwrap()).unwrap();
+    let manifest: Value = {
+        let limits = positioned_yaml::json::Limits { values: 10_000, text_bytes: 1 << 20, depth: 64 };
+        positioned_yaml::json::parse(&std::fs::read_to_string(MANIFEST).unwrap(), limits).unwrap()
+    };
     let mut config = shop.config("ok");
     config["__injected_declarative_manifest"] = manifest;
     place.replace("config.json", config.to_string().as_bytes());
