@@ -1,4 +1,4 @@
-//! The cost of one evaluation.
+//! The cost of one evaluation of a template.
 
 use crate::stats::median;
 use crate::table::Table;
@@ -6,31 +6,32 @@ use crate::{Measured, scaled};
 use futures_util::future::BoxFuture;
 use lowcode::bounds::Bounds;
 use lowcode::context::Config;
-use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::interpolation::{InterpolatedString, Scope};
 use lowcode::value::{Dict, Value};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Evaluations of one turn.
-const TIMES: usize = 200_000;
-const TURNS: usize = 9;
-const AIM: Duration = Duration::from_micros(2);
+/// Evaluations of one run.
+const EVALUATIONS: usize = 200_000;
+const RUNS: usize = 9;
+/// The time of one evaluation that is aimed at.
+const MAX_TIME: Duration = Duration::from_micros(2);
 
-/// A host that has no outside.
+/// A host that sends nothing.
 pub struct Nowhere;
 
 impl Host for Nowhere {
-    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        let message = "a bench calls nobody".to_string();
-        Box::pin(std::future::ready(Err(NoReply { kind: NoReplyKind::Refused, message, source: None })))
+    fn send(&self, _call: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        let message = "the bench does not call anything".to_string();
+        Box::pin(std::future::ready(Err(HostError::refused(message))))
     }
 
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::now()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -39,7 +40,7 @@ impl Host for Nowhere {
     }
 }
 
-/// The plain form, and a form that takes the long way.
+/// Measures a plain expression, which has a shortcut, and one that has none.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let config = Value::Dict(Dict::from_iter([("x".into(), Value::str("a value of a config"))]));
     let slice = Value::Dict(Dict::from_iter([("id".into(), Value::Int(42))]));
@@ -53,18 +54,18 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     };
     for (text, aimed) in [("{{ config['x'] }}", true), ("/v1/{{ stream_partition.id }}/{{ config['x'] | upper }}", false)] {
         let template = InterpolatedString::new(text, &parameters);
-        let mut turns = Vec::new();
-        for _ in 0..TURNS {
-            let times = scaled(TIMES, 1000);
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            let times = scaled(EVALUATIONS, 1000);
             let started = Instant::now();
             for _ in 0..times {
                 black_box(template.eval(black_box(&scope), &[]))?;
             }
-            turns.push(started.elapsed() / u32::try_from(times)?);
+            runs.push(started.elapsed() / u32::try_from(times)?);
         }
-        let each = median(&turns);
+        let each = median(&runs);
         let aim = if aimed { "< 2000 ns" } else { "none" };
-        table.add(format!("template {text}"), format!("{} ns", each.as_nanos()), "none", "", aim, !aimed || each < AIM);
+        table.add(format!("template {text}"), format!("{} ns", each.as_nanos()), "none", "", aim, !aimed || each < MAX_TIME);
     }
     Ok(())
 }

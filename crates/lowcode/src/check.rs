@@ -195,7 +195,7 @@ pub async fn available(stream: &Stream, run: &Run<'_>) -> Result<Option<String>,
 /// The CDK's traced exceptions, and the failures that only this engine has.
 fn traced(failed: &Failed) -> bool {
     let ours = matches!(failed.class, "Bound" | "Refused" | "UnsupportedComponent");
-    ours || failed.no_reply.is_some()
+    ours || failed.host_error.is_some()
         || matches!(
             failed.class,
             "AirbyteTracedException"

@@ -1,5 +1,5 @@
 use super::*;
-use crate::host::{Call, NoReply, Reply};
+use crate::host::{HostError, HostRequest, HostResponse};
 use crate::load::load;
 use futures_util::future::BoxFuture;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use std::time::Duration;
 struct Nobody;
 
 impl Host for Nobody {
-    fn send(&self, _: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+    fn send(&self, _: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(std::future::pending())
     }
     fn now(&self) -> jiff::Timestamp {
         jiff::Timestamp::UNIX_EPOCH
     }
-    fn pause(&self, _: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async { Ok(()) })
     }
     fn uuid(&self) -> String {

@@ -3,7 +3,7 @@
 use super::auth::store::Tokens;
 use super::bounds::Bounds;
 use super::error::Failed;
-use super::host::{Host, Reply};
+use super::host::{Host, HostResponse};
 use super::load::Manifest;
 use super::requester::Rates;
 use super::secrets::Secrets;
@@ -92,7 +92,7 @@ pub struct Run<'a> {
     pub counters: Counters,
     pub limits: Limits,
     /// Answers of requesters with `use_cache`, which parent streams have (http_client.py).
-    pub cache: ReplyCache,
+    pub cache: ResponseCache,
     /// Tokens that authenticators share; after the command, the config with rotated refresh tokens.
     pub tokens: Tokens,
     /// The times of calls, for the call rates of the manifest.
@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
             secrets,
             counters: Counters::new(host.now()),
             limits: Limits::default(),
-            cache: ReplyCache::default(),
+            cache: ResponseCache::default(),
             tokens: Tokens::default(),
             rates: Rates::default(),
         }
@@ -188,27 +188,27 @@ impl Counters {
 
 /// Answers by request; its size is bounded by the bytes of the command.
 #[derive(Default)]
-pub struct ReplyCache {
-    replies: Mutex<HashMap<String, Arc<Reply>>>,
+pub struct ResponseCache {
+    responses: Mutex<HashMap<String, Arc<HostResponse>>>,
     off: bool,
 }
 
-impl ReplyCache {
+impl ResponseCache {
     /// Keeps nothing (`disable_cache` of the CDK).
     #[must_use]
-    pub fn off() -> ReplyCache {
-        ReplyCache { off: true, ..ReplyCache::default() }
+    pub fn off() -> ResponseCache {
+        ResponseCache { off: true, ..ResponseCache::default() }
     }
 
     #[must_use]
-    pub fn get(&self, request: &str) -> Option<Arc<Reply>> {
-        self.replies.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned()
+    pub fn get(&self, request: &str) -> Option<Arc<HostResponse>> {
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned()
     }
 
     /// Keeps the answer to `request`: its method, URL and body in one string.
-    pub fn put(&self, request: String, reply: Arc<Reply>) {
+    pub fn put(&self, request: String, response: Arc<HostResponse>) {
         if !self.off {
-            self.replies.lock().unwrap_or_else(PoisonError::into_inner).insert(request, reply);
+            self.responses.lock().unwrap_or_else(PoisonError::into_inner).insert(request, response);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong, in the words of the protocol.
 
-use super::host::NoReply;
+use super::host::HostError;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -45,7 +45,7 @@ pub struct Details {
     /// The headers of that answer.
     pub headers: Vec<(String, String)>,
     /// Set where no answer came.
-    pub no_reply: Option<NoReply>,
+    pub host_error: Option<HostError>,
 }
 
 impl Failed {
@@ -60,7 +60,7 @@ impl Failed {
             status: None,
             body: None,
             headers: Vec::new(),
-            no_reply: None,
+            host_error: None,
         }))
     }
 

@@ -104,7 +104,7 @@ impl<'a, 'o> Reading<'a, 'o> {
 
     fn slice_failed(&mut self, progress: &mut Progress<'_>, failed: Failed) -> bool {
         // What a bound or the host refused would be refused again.
-        let over = failed.class == "Bound" || failed.no_reply.is_some();
+        let over = failed.class == "Bound" || failed.host_error.is_some();
         self.failed(progress, failed);
         over
     }

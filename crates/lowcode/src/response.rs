@@ -3,7 +3,7 @@
 use super::bounds::Bounds;
 use super::decode::{inflate, json};
 use super::error::Failed;
-use super::host::Reply;
+use super::host::HostResponse;
 use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ pub struct Response(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    reply: Arc<Reply>,
+    response: Arc<HostResponse>,
     /// The body without `Content-Encoding`, where it has one.
     plain: Option<Vec<u8>>,
     json: OnceLock<Option<Value>>,
@@ -26,23 +26,23 @@ impl Response {
     ///
     /// # Errors
     /// The body is larger than `bounds.body_bytes`, before or after decompression.
-    pub fn new(reply: Arc<Reply>, bounds: &Bounds) -> Result<Response, Failed> {
-        if reply.body.len() > bounds.body_bytes {
+    pub fn new(response: Arc<HostResponse>, bounds: &Bounds) -> Result<Response, Failed> {
+        if response.body.len() > bounds.body_bytes {
             return Err(Failed::bound("bytes of a body", bounds.body_bytes));
         }
-        let encoding = reply.header("content-encoding").unwrap_or_default().to_ascii_lowercase();
+        let encoding = response.header("content-encoding").unwrap_or_default().to_ascii_lowercase();
         // A host that has undone the encoding may leave the header: only what looks compressed is.
         let plain = match encoding.trim() {
-            "gzip" | "x-gzip" if inflate::is_gzip(&reply.body) => Some(inflate::gunzip(&reply.body, bounds.body_bytes)?),
-            "deflate" if !reply.body.is_empty() => inflate::deflate(&reply.body, bounds.body_bytes)?,
+            "gzip" | "x-gzip" if inflate::is_gzip(&response.body) => Some(inflate::gunzip(&response.body, bounds.body_bytes)?),
+            "deflate" if !response.body.is_empty() => inflate::deflate(&response.body, bounds.body_bytes)?,
             _ => None,
         };
-        Ok(Response(Arc::new(Inner { reply, plain, json: OnceLock::new(), depth: bounds.depth })))
+        Ok(Response(Arc::new(Inner { response, plain, json: OnceLock::new(), depth: bounds.depth })))
     }
 
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.0.reply.status
+        self.0.response.status
     }
 
     /// Python's `bool(response)`: a status below 400.
@@ -54,13 +54,13 @@ impl Response {
     /// The URL that answered.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.0.reply.url
+        &self.0.response.url
     }
 
     /// As they came.
     #[must_use]
     pub fn headers(&self) -> &[(String, String)] {
-        &self.0.reply.headers
+        &self.0.response.headers
     }
 
     /// A header by its name in any case; repeated ones are joined by `", "`.
@@ -87,7 +87,7 @@ impl Response {
     /// The body.
     #[must_use]
     pub fn content(&self) -> &[u8] {
-        self.0.plain.as_deref().unwrap_or(&self.0.reply.body)
+        self.0.plain.as_deref().unwrap_or(&self.0.response.body)
     }
 
     /// The body as text; what is no UTF-8 becomes U+FFFD, and Latin-1 is read where the server says so.

@@ -4,7 +4,7 @@ use super::context::{Context, Run};
 use super::decode::Decoder;
 use super::error::Failed;
 use super::extraction::{At, Selector, SelectorOptions};
-use super::host::{Purpose, Reply};
+use super::host::{HostResponse, Purpose};
 use super::node::{field, flag, items, kind, pair, set_field, text};
 use super::pagination::{Page, Paginator};
 use super::request::merge::combine;
@@ -329,8 +329,8 @@ impl<'r> Records<'r> {
 /// The answer that a lazy parent's record carries.
 fn embedded(body: &Value, run: &Run<'_>) -> Result<Response, Failed> {
     let body = serde_json::to_vec(body).map_err(|error| Failed::system("TypeError", error.to_string()))?;
-    let reply = Reply { status: 200, headers: [].into(), body: body.into(), url: String::new() };
-    Response::new(Arc::new(reply), run.bounds)
+    let response = HostResponse { status: 200, headers: [].into(), body: body.into(), url: String::new() };
+    Response::new(Arc::new(response), run.bounds)
 }
 
 #[cfg(test)]

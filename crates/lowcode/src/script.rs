@@ -3,7 +3,7 @@
 use super::bounds::Bounds;
 use super::context::{Context, Limits, Run};
 use super::error::Failed;
-use super::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use super::host::{Host, HostError, HostRequest, HostResponse};
 use super::source::Source;
 use super::value::Value;
 use futures_util::future::{BoxFuture, FutureExt, ready};
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Answers each URL with the first body whose key it contains; a key ends with `$` where the URL must end.
 pub struct Script {
     pub bodies: Vec<(&'static str, &'static str)>,
-    pub calls: Mutex<Vec<Call>>,
+    pub calls: Mutex<Vec<HostRequest>>,
 }
 
 impl Script {
@@ -29,26 +29,26 @@ impl Script {
 }
 
 impl Host for Script {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        let url = call.url.clone();
-        self.calls.lock().unwrap().push(call);
+    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        let url = request.url.clone();
+        self.calls.lock().unwrap().push(request);
         let fits = |key: &str| key.strip_suffix('$').map_or_else(|| url.contains(key), |end| url.ends_with(end));
         let found = self.bodies.iter().find(|(key, _)| fits(key));
-        let reply = match found {
+        let response = match found {
             Some((_, body)) => {
                 let (status, body) = body.strip_prefix("!").map_or((200, *body), |body| (401, body));
-                Ok(Reply { status, headers: [].into(), body: body.as_bytes().to_vec().into(), url })
+                Ok(HostResponse { status, headers: [].into(), body: body.as_bytes().to_vec().into(), url })
             }
-            None => Err(NoReply { kind: NoReplyKind::Refused, message: format!("no script for {url}"), source: None }),
+            None => Err(HostError::refused(format!("no script for {url}"))),
         };
-        ready(reply).boxed()
+        ready(response).boxed()
     }
 
     fn now(&self) -> Timestamp {
         "2025-06-15T12:34:56Z".parse().unwrap()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         ready(Ok(())).boxed()
     }
 

@@ -5,7 +5,7 @@
 //! that keeps something while it reads: no token of a login, no cursor, no schema that was asked for
 //! ([`Stream::keeps_nothing`]). Whatever is a customer's comes in with each call, from the run.
 
-use super::host::{Call, Host, NoReply, Reply};
+use super::host::{Host, HostError, HostRequest, HostResponse};
 use super::stream::Stream;
 use super::value::Value;
 use futures_util::future::BoxFuture;
@@ -72,15 +72,15 @@ impl<'a> RecordingHost<'a> {
 }
 
 impl Host for RecordingHost<'_> {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        self.asked().send(call)
+    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        self.asked().send(request)
     }
 
     fn now(&self) -> Timestamp {
         self.asked().now()
     }
 
-    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         self.asked().pause(wait)
     }
 

@@ -160,7 +160,7 @@ impl<'t> Builder<'t> {
             let value = self.value(event, value_place, depth)?;
             let value = all.add(value);
             if map.contains_key(&key) {
-                return error(format!("the key {:?} appears twice", key.chars().take(80).collect::<String>()), place);
+                return error(format!("duplicate key {:?}", key.chars().take(80).collect::<String>()), place);
             }
             map.insert(key, value);
         }
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn what_json_does_not_have_is_an_error() {
         for (text, message) in [
-            ("a: 1\na: 2\n", "the key \"a\" appears twice at line 2 column 1"),
+            ("a: 1\na: 2\n", "duplicate key \"a\" at line 2 column 1"),
             ("a: .nan", "not a number"),
             ("a: -.inf", "infinite"),
             ("a: !thing {b: 1}", "the tag !thing is not supported"),

@@ -18,7 +18,7 @@ use crate::credentials::redact;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
 use crate::model::ConnectionId;
 use crate::policy::Policy;
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use ::lowcode::commands::{self, Commands, Selection};
 use ::lowcode::context::Run;
 use ::lowcode::protocol::{Level, Message};
@@ -105,7 +105,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
         print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
     }
     inputs.tell_migrated(&host, &mut print);
-    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let policy = policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?.policy;
     // One thread is enough, and it starts at once.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Fail::new(format!("the system gives no runtime: {error}")))?;
@@ -135,14 +135,14 @@ async fn online(
     let name = inputs.manifest.file().to_string();
     let caller = Caller {
         connection: ConnectionId::derive(&policy.namespace, FAMILY, &[name]),
-        family: FAMILY,
+        family: FAMILY.into(),
         account: account.clone(),
         cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
         policy,
         posts: Arc::new(posts),
     };
     let rules = Rules {
-        manner: CallerMode::Person,
+        mode: CallerMode::Person,
         origins,
         limits: Vec::new(),
         windows: Arc::new(Windows::default()),

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::context::Config;
-use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use ::lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use ::lowcode::interpolation::{InterpolatedString, Scope};
 use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
@@ -15,12 +15,12 @@ use url::Url;
 /// A host that knows the time and sends nothing.
 pub struct OfflineHost(pub Arc<dyn Clock>);
 
-fn nothing() -> NoReply {
-    NoReply { kind: NoReplyKind::Refused, message: "nothing is sent while a plan is made".to_string(), source: None }
+fn nothing() -> HostError {
+    HostError::refused("nothing is sent while a plan is made")
 }
 
 impl Host for OfflineHost {
-    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+    fn send(&self, _request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async { Err(nothing()) })
     }
 
@@ -28,7 +28,7 @@ impl Host for OfflineHost {
         jiff::Timestamp::from_millisecond(self.0.now().0).unwrap_or_default()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async { Err(nothing()) })
     }
 

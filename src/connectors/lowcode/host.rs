@@ -1,7 +1,7 @@
 //! The outside of the interpreter: the egress of one attempt of the daemon, or of one command of a person.
 //!
-//! A failure of egress travels through the interpreter in `NoReply::source` and comes back as it was. The
-//! last answer of each stream is kept: grants stand in headers, and errors in shapes that no manifest knows.
+//! A failure of egress travels through the interpreter as [`HostFailure`] and comes back unchanged. The last response
+//! of each stream is kept: grants are in headers, and errors have shapes that no manifest describes.
 
 use super::family_spec::Limit;
 use super::limits::Windows;
@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::credentials::{Secret, redact};
 use crate::egress::{Answer, Method, Post, Request, Session};
 use crate::model::{Class, Failure};
-use ::lowcode::host::{Call, Host, NoReply, NoReplyKind, Purpose, Reply};
+use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, Purpose};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,42 +17,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use url::{Position, Url};
 
-/// How often a source may say "later" to one call of a person.
-const LATERS: u32 = 5;
-/// What is kept of the body of the last answer of a stream.
-const KEPT: usize = 256 << 10;
-/// Headers that the client itself writes.
-const OWN: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
+/// How often one call of a person is sent while the source answers that it is rate limited.
+const MAX_THROTTLED_SENDS: u32 = 5;
+/// How much of the body of the last response of a stream is kept.
+const MAX_KEPT_BODY_BYTES: usize = 256 << 10;
+/// Headers that the HTTP client writes itself.
+const CLIENT_HEADERS: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
 
-/// An answer, kept for the verdicts after it.
-#[derive(Clone, Debug)]
-pub struct CachedResponse {
-    pub status: u16,
-    pub headers: Arc<[(String, String)]>,
-    pub body: Bytes,
-    pub url: String,
-}
-
-impl CachedResponse {
-    /// The first header called `name`, in any case.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-}
-
-/// Who waits for the answer.
+/// Who waits for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallerMode {
-    /// The daemon: it gives the attempt back instead of waiting, and comes again by itself.
+    /// The daemon: it ends the attempt instead of waiting, and retries it later.
     Daemon,
-    /// A person at a terminal: waits for the source, and may send what the manifest puts into an address.
+    /// A person at a terminal: waits for the source, and may send a secret that the manifest puts into a URL.
     Person,
 }
 
 impl CallerMode {
     /// A longer wait ends the command.
-    fn longest_pause(self) -> Duration {
+    fn max_pause(self) -> Duration {
         match self {
             CallerMode::Daemon => Duration::from_secs(3),
             CallerMode::Person => Duration::from_secs(30),
@@ -62,16 +45,16 @@ impl CallerMode {
 
 /// What a host needs besides the session.
 pub struct Rules {
-    pub manner: CallerMode,
-    /// Origins that data may come from. A POST goes by its own list.
+    pub mode: CallerMode,
+    /// Origins that data may come from. POSTs have a list of their own.
     pub origins: BTreeSet<String>,
     pub limits: Vec<Limit>,
     pub windows: Arc<Windows>,
-    /// Whose quota the calls use.
+    /// The account whose quota the calls use.
     pub account: String,
-    /// The manifest's spec says what is secret; else every text of the credential is, but for known names.
+    /// Whether the manifest's spec says what is secret. If not, every text of the credential is, except for known names.
     pub secrets_by_spec: bool,
-    /// The most that is read of one answer.
+    /// The largest body that is read, in bytes.
     pub max_bytes: u64,
 }
 
@@ -80,37 +63,38 @@ pub struct SessionHost {
     session: Session,
     clock: Arc<dyn Clock>,
     rules: Rules,
-    /// The origins of the rules, read.
-    homes: Vec<Url>,
-    kept: Mutex<Answers>,
+    /// `Rules::origins`, parsed.
+    origin_urls: Vec<Url>,
+    last: Mutex<LastResponses>,
 }
 
-/// The last answer of each stream, and the last of all.
+/// The last response of each stream, and the last of all.
 #[derive(Default)]
-struct Answers {
-    streams: BTreeMap<String, Arc<CachedResponse>>,
-    last: Option<Arc<CachedResponse>>,
+struct LastResponses {
+    by_stream: BTreeMap<String, Arc<HostResponse>>,
+    overall: Option<Arc<HostResponse>>,
 }
 
 impl SessionHost {
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
-        let homes = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
-        SessionHost { session, clock, rules, homes, kept: Mutex::default() }
+        let origin_urls = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
+        SessionHost { session, clock, rules, origin_urls, last: Mutex::default() }
     }
 
-    /// The last answer that `stream` got.
+    /// The last response of `stream`.
     #[must_use]
-    pub fn kept(&self, stream: &str) -> Option<Arc<CachedResponse>> {
-        self.locked().streams.get(stream).cloned()
+    pub fn last_response(&self, stream: &str) -> Option<Arc<HostResponse>> {
+        self.locked().by_stream.get(stream).cloned()
     }
 
-    /// The answer that made `stream` fail with `status`: its own, or the last one, which a token call of it got.
+    /// The response that made `stream` fail with `status`: its own last one, or the last of all, where a token call
+    /// failed.
     #[must_use]
-    pub fn cause(&self, stream: &str, status: Option<u16>) -> Option<Arc<CachedResponse>> {
-        let all = self.locked();
-        let fits = |kept: &&Arc<CachedResponse>| status.is_none_or(|status| kept.status == status);
-        all.streams.get(stream).filter(fits).or_else(|| all.last.as_ref().filter(fits)).cloned()
+    pub fn failed_response(&self, stream: &str, status: Option<u16>) -> Option<Arc<HostResponse>> {
+        let last = self.locked();
+        let fits = |response: &&Arc<HostResponse>| status.is_none_or(|status| response.status == status);
+        last.by_stream.get(stream).filter(fits).or_else(|| last.overall.as_ref().filter(fits)).cloned()
     }
 
     /// Calls and bytes so far.
@@ -119,137 +103,132 @@ impl SessionHost {
         self.session.traffic()
     }
 
-    /// The source said "later" in its own words; parks the whole account.
+    /// The source said in its own way that it is rate limited: no call of the account is sent before `wait` is over.
     #[must_use]
     pub fn later(&self, wait: Duration, words: &str) -> Failure {
         self.session.later(wait, words)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Answers> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, LastResponses> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends; for a person again after the wait that the source asked for. Egress keeps such an answer to itself, so
-    /// no error handler of the manifest sees it.
-    async fn patiently(&self, call: Call) -> Result<Answer, Failure> {
-        if self.rules.manner == CallerMode::Daemon {
-            return self.sent(call).await;
+    /// Sends the request. For a person it is sent again after the wait that the source asked for: egress does not pass
+    /// such a response on, so the manifest's error handler cannot do it.
+    async fn send_with_retry(&self, request: HostRequest) -> Result<Answer, Failure> {
+        if self.rules.mode == CallerMode::Daemon {
+            return self.send_once(request).await;
         }
-        for _ in 1..LATERS {
-            match self.sent(call.clone()).await {
+        for _ in 1..MAX_THROTTLED_SENDS {
+            match self.send_once(request.clone()).await {
                 Err(failure) if failure.class == Class::Throttled => {
                     let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(u64::MAX));
-                    if wait > self.rules.manner.longest_pause() {
+                    if wait > self.rules.mode.max_pause() {
                         return Err(failure);
                     }
-                    // A little more: the account is free when the time is over.
+                    // A little longer than asked, so that the account is free by then.
                     tokio::time::sleep(wait + Duration::from_millis(5)).await;
                 }
                 other => return other,
             }
         }
-        self.sent(call).await
+        self.send_once(request).await
     }
 
-    /// What is told where no answer came: a person reads what to do next at once.
-    fn no_reply(&self, failure: Failure) -> NoReply {
+    /// The error for the interpreter. A person reads the fix at once; the daemon shows it beside the title.
+    fn host_error(&self, failure: Failure) -> HostError {
         let detail = if failure.detail.is_empty() { String::new() } else { format!(" ({})", failure.detail) };
-        let message = match self.rules.manner {
+        let message = match self.rules.mode {
             CallerMode::Daemon => failure.title.clone(),
             CallerMode::Person => format!("{}{detail}; {}", failure.title, failure.fix),
         };
-        // Egress has tried what is worth another try: the command ends.
-        NoReply { kind: NoReplyKind::Refused, message, source: Some(Arc::new(failure)) }
+        // Egress has made every retry that can help, so the error ends the command.
+        HostError::refused(message).with_failure(failure.into())
     }
 
-    async fn sent(&self, call: Call) -> Result<Answer, Failure> {
-        let below = self.homes.iter().find_map(|home| below(home, &call.url));
-        let url = below.map_or_else(|| Url::parse(&call.url), Ok).map_err(|error| {
-            Failure::new(
-                Class::Misconfigured,
-                "the manifest makes an address that is none",
-                "see url_base and path of its requester",
-            )
-            .detail(redact::scrub(&format!("{error}: {}", call.url)))
+    async fn send_once(&self, request: HostRequest) -> Result<Answer, Failure> {
+        let known = self.origin_urls.iter().find_map(|origin| parse_below(origin, &request.url));
+        let url = known.map_or_else(|| Url::parse(&request.url), Ok).map_err(|error| {
+            Failure::new(Class::Misconfigured, "the manifest produced an invalid URL", "see url_base and path of its requester")
+                .detail(redact::scrub(&format!("{error}: {}", request.url)))
         })?;
-        let known = !self.rules.secrets_by_spec && redact::scrub(url.as_str()) != url.as_str();
-        if self.rules.manner == CallerMode::Daemon && (call.secret_in_url || known) {
-            return Err(secret_in(&url));
+        let has_known_secret = !self.rules.secrets_by_spec && redact::scrub(url.as_str()) != url.as_str();
+        if self.rules.mode == CallerMode::Daemon && (request.secret_in_url || has_known_secret) {
+            return Err(secret_in_url(&url));
         }
-        let headers = call
+        let headers = request
             .headers
             .into_iter()
-            .filter(|(name, _)| !OWN.iter().any(|own| name.eq_ignore_ascii_case(own)))
+            .filter(|(name, _)| !CLIENT_HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header)))
             .map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value)))
             .collect();
         let max_bytes = self.rules.max_bytes;
-        let method = match call.method.as_str() {
+        let method = match request.method.as_str() {
             "GET" => Method::Get,
             "HEAD" => Method::Head,
             "POST" => {
-                let body = call
+                let body = request
                     .body
                     .map(String::from_utf8)
                     .transpose()
-                    .map_err(|_| not_read_only(&url, "POST of bytes that are no text"))?;
+                    .map_err(|_| not_read_only(&url, "POST with a body that is not text"))?;
                 return self.session.post(Post { url, headers, body: body.map(Secret::new), max_bytes }).await;
             }
             other => return Err(not_read_only(&url, other)),
         };
-        if call.body.is_some_and(|body| !body.is_empty()) {
-            return Err(not_read_only(&url, &format!("{} with a body", call.method)));
+        if request.body.is_some_and(|body| !body.is_empty()) {
+            return Err(not_read_only(&url, &format!("{} with a body", request.method)));
         }
-        if !self.is_home(&url) {
-            return Err(elsewhere(&url, &self.rules.origins));
+        if !self.is_allowed_origin(&url) {
+            return Err(other_origin(&url, &self.rules.origins));
         }
         self.session.http(Request { method, url, headers, max_bytes, follow_redirects: true }).await
     }
 
-    /// Whether data may come from there.
-    fn is_home(&self, url: &Url) -> bool {
+    /// Whether data may come from this URL.
+    fn is_allowed_origin(&self, url: &Url) -> bool {
         let origins = &self.rules.origins;
-        // Without user info, what stands before the path is the origin as it is written.
+        // Without user info, everything before the path is the origin.
         let plain = url.username().is_empty() && url.password().is_none();
         (plain && origins.contains(&url[..Position::BeforePath])) || origins.contains(&url.origin().ascii_serialization())
     }
 
-    /// Counts the call against the vendor's own budget; a spent share parks the account for the next call.
+    /// Counts the call against the vendor's own budget. Once AAM's share is spent, the next call of the account waits.
     fn count(&self, answer: &Answer) {
         for limit in &self.rules.limits {
             if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &answer.headers, self.clock.now()) {
-                // This answer is good; the failure is for whoever comes next.
+                // This response is good; the failure is for the next call.
                 let _ = self.session.later(spent.wait, &spent.words);
             }
         }
     }
 
-    fn keep(&self, stream: String, reply: &Reply) {
-        // A copy of the beginning: a slice would hold the whole answer.
-        let body = reply.body.get(..KEPT).map_or_else(|| reply.body.clone(), Bytes::copy_from_slice);
-        let kept = CachedResponse { status: reply.status, headers: Arc::clone(&reply.headers), body, url: reply.url.clone() };
-        let kept = Arc::new(kept);
-        let mut all = self.locked();
-        all.last = Some(Arc::clone(&kept));
-        match all.streams.get_mut(&stream) {
+    fn keep(&self, stream: String, response: &HostResponse) {
+        // A copy of the beginning: a slice would keep the whole body in memory.
+        let body = response.body.get(..MAX_KEPT_BODY_BYTES).map_or_else(|| response.body.clone(), Bytes::copy_from_slice);
+        let kept = Arc::new(HostResponse { body, ..response.clone() });
+        let mut last = self.locked();
+        last.overall = Some(Arc::clone(&kept));
+        match last.by_stream.get_mut(&stream) {
             Some(before) => *before = kept,
-            None => drop(all.streams.insert(stream, kept)),
+            None => drop(last.by_stream.insert(stream, kept)),
         }
     }
 }
 
 impl Host for SessionHost {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async move {
-            let (stream, token) = (call.stream.clone(), call.purpose == Purpose::Token);
-            let answer = self.patiently(call).await.map_err(|failure| self.no_reply(failure))?;
-            if token {
-                learn(&answer.body);
+            let (stream, for_token) = (request.stream.clone(), request.purpose == Purpose::Token);
+            let answer = self.send_with_retry(request).await.map_err(|failure| self.host_error(failure))?;
+            if for_token {
+                learn_secrets(&answer.body);
             }
             self.count(&answer);
             let Answer { status, headers, body, url } = answer;
-            let reply = Reply { status, headers: headers.into(), body, url: url.into() };
-            self.keep(stream, &reply);
-            Ok(reply)
+            let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
+            self.keep(stream, &response);
+            Ok(response)
         })
     }
 
@@ -257,10 +236,10 @@ impl Host for SessionHost {
         jiff::Timestamp::from_millisecond(self.clock.now().0).unwrap_or_default()
     }
 
-    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async move {
-            if wait > self.rules.manner.longest_pause() {
-                return Err(self.no_reply(self.session.later(wait, "the source asked to wait")));
+            if wait > self.rules.mode.max_pause() {
+                return Err(self.host_error(self.session.later(wait, "the source asked to wait")));
             }
             tokio::time::sleep(wait).await;
             Ok(())
@@ -272,38 +251,52 @@ impl Host for SessionHost {
     }
 }
 
-/// `address` read without its host, which is that of `home`; `None` where this might be another than `Url::parse` reads.
-fn below(home: &Url, address: &str) -> Option<Url> {
-    let path = address.strip_prefix(&home[..Position::BeforePath])?;
+/// Parses `url` without parsing its host again, which is that of `origin`. Returns `None` if the result might differ
+/// from what `Url::parse` returns.
+fn parse_below(origin: &Url, url: &str) -> Option<Url> {
+    let path = url.strip_prefix(&origin[..Position::BeforePath])?;
     let mut bytes = path.bytes();
-    // After `//`, and what the parser takes for it, another host begins.
+    // `//`, and what the parser reads as `//`, begins another host.
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b'\\';
     let is_path = bytes.next() == Some(b'/') && bytes.next().is_none_or(plain);
-    if is_path { home.join(path).ok() } else { None }
+    if is_path { origin.join(path).ok() } else { None }
 }
 
-/// The failure of egress that ended a command, as it was.
+impl From<Failure> for HostFailure {
+    fn from(failure: Failure) -> HostFailure {
+        let Failure { class, title, fix, detail, retry_after_ms } = failure;
+        let retry_after = retry_after_ms.map(Duration::from_millis);
+        HostFailure { class: class.as_str().to_string(), title, fix, detail, retry_after }
+    }
+}
+
+/// The failure of egress behind the error. Returns `None` if the error does not come from egress.
 #[must_use]
-pub fn failure_of(no_reply: &NoReply) -> Option<Failure> {
-    no_reply.source.as_ref()?.downcast_ref::<Failure>().cloned()
+pub fn failure_of(error: &HostError) -> Option<Failure> {
+    let HostFailure { class, title, fix, detail, retry_after } = error.failure.as_deref()?;
+    let failure = Failure::new(super::errors::class(class)?, title, fix).detail(detail);
+    Some(match retry_after {
+        Some(wait) => failure.after(*wait),
+        None => failure,
+    })
 }
 
-/// The texts of a token's answer are secrets, whatever their keys are called.
-fn learn(body: &[u8]) {
+/// Every text in the response to a token call is a secret, whatever its key is called.
+fn learn_secrets(body: &[u8]) {
     let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(body) else { return };
     for value in fields.values().filter_map(serde_json::Value::as_str) {
-        // Words such as `bearer` or a list of scopes hide nothing.
+        // Texts such as `bearer` or a list of scopes are not secret.
         if value.len() >= 16 && !value.contains(char::is_whitespace) && value.bytes().any(|byte| byte.is_ascii_digit()) {
             redact::learn_value(value);
         }
     }
 }
 
-fn secret_in(url: &Url) -> Failure {
+fn secret_in_url(url: &Url) -> Failure {
     Failure::new(
         Class::EgressRefused,
-        format!("{} was not called: the manifest puts a secret into the address", url.host_str().unwrap_or_default()),
-        "logs and proxies keep addresses: change the manifest so that the secret goes into a header or a body",
+        format!("{} was not called: the manifest puts a secret into the URL", url.host_str().unwrap_or_default()),
+        "logs and proxies record URLs: change the manifest so that it sends the secret in a header or a body",
     )
 }
 
@@ -311,24 +304,20 @@ fn not_read_only(url: &Url, what: &str) -> Failure {
     Failure::new(
         Class::EgressRefused,
         format!(
-            "{} {} was not sent: aam only reads",
+            "{} {} was not sent: AAM only reads",
             what.chars().take(60).collect::<String>(),
             url.host_str().unwrap_or_default()
         ),
-        "take the call out of the manifest, or use GET",
+        "remove the call from the manifest, or use GET",
     )
 }
 
-fn elsewhere(url: &Url, origins: &BTreeSet<String>) -> Failure {
-    let home: Vec<&str> = origins.iter().map(String::as_str).collect();
+fn other_origin(url: &Url, origins: &BTreeSet<String>) -> Failure {
+    let allowed: Vec<&str> = origins.iter().map(String::as_str).collect();
     Failure::new(
         Class::EgressRefused,
-        format!(
-            "{} was not called: the source sends AAM there, and its credential is for {}",
-            url.origin().ascii_serialization(),
-            home.join(", ")
-        ),
-        "if the API really has several hosts, list them: hosts of the source under manifests.sources in the policy; else name the right address",
+        format!("{} was not called: the credential is only for {}", url.origin().ascii_serialization(), allowed.join(", ")),
+        "if the API has several hosts, list them as hosts of the source under manifests.sources in the policy; if not, correct the URL in the manifest",
     )
 }
 
@@ -340,29 +329,44 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// The short way finds what the long way finds.
+        /// The short way returns what `Url::parse` returns.
         #[test]
-        fn an_address_below_home_is_read_as_a_whole_one(
-            home in "https?://(a\\.b|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]{2})?",
+        fn a_url_below_an_origin_is_parsed_as_a_whole_one(
+            origin in "https?://(a\\.b|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]{2})?",
             path in "(/|\\\\|[a-z0-9.%?#@: \t\n]|\\.\\.){0,8}",
         ) {
-            let home = Url::parse(&home).unwrap();
-            let address = format!("{}{path}", &home[..Position::BeforePath]);
-            if let Some(url) = below(&home, &address) {
-                prop_assert_eq!(Ok(url), Url::parse(&address));
+            let origin = Url::parse(&origin).unwrap();
+            let whole = format!("{}{path}", &origin[..Position::BeforePath]);
+            if let Some(url) = parse_below(&origin, &whole) {
+                prop_assert_eq!(Ok(url), Url::parse(&whole));
             }
         }
     }
 
     #[test]
+    fn a_failure_crosses_the_seam_without_loss() {
+        for class in Class::ALL {
+            for wait in [None, Some(0), Some(u64::MAX)] {
+                let failure = Failure { retry_after_ms: wait, ..Failure::new(class, "title", "fix").detail("detail") };
+                let error = HostError::refused("message").with_failure(failure.clone().into());
+                assert_eq!(failure_of(&error), Some(failure));
+            }
+        }
+        assert_eq!(failure_of(&HostError::refused("message")), None);
+    }
+
+    #[test]
     fn another_host_is_not_below() {
-        let home = Url::parse("https://api.acme.example").unwrap();
-        assert_eq!(below(&home, "https://api.acme.example/v1/x?y=1#z").unwrap().as_str(), "https://api.acme.example/v1/x?y=1#z");
-        assert_eq!(below(&home, "https://api.acme.example/").unwrap().as_str(), "https://api.acme.example/");
+        let origin = Url::parse("https://api.acme.example").unwrap();
+        assert_eq!(
+            parse_below(&origin, "https://api.acme.example/v1/x?y=1#z").unwrap().as_str(),
+            "https://api.acme.example/v1/x?y=1#z"
+        );
+        assert_eq!(parse_below(&origin, "https://api.acme.example/").unwrap().as_str(), "https://api.acme.example/");
         for other in
             ["//evil.example", "/\\evil.example", "/\t/evil.example", "/\n/evil", ".evil.example/", "@evil.example/", ":81/x", ""]
         {
-            assert_eq!(below(&home, &format!("https://api.acme.example{other}")), None, "{other:?}");
+            assert_eq!(parse_below(&origin, &format!("https://api.acme.example{other}")), None, "{other:?}");
         }
     }
 }

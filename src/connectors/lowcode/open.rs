@@ -2,7 +2,7 @@
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext, ResponseView};
-use super::host::{CachedResponse, CallerMode, Rules, SessionHost, failure_of};
+use super::host::{CallerMode, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
@@ -15,6 +15,7 @@ use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::catalog;
 use ::lowcode::context::{Context, Limits as Stops, Run};
 use ::lowcode::error::{Failed, FailureType};
+use ::lowcode::host::HostResponse;
 use ::lowcode::secrets::Secrets;
 use ::lowcode::source::Source;
 use ::lowcode::spec;
@@ -51,7 +52,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
     let time = target.policy.safe_mode.step_timeout;
     let bounds = Limits { records, time, calls: 40, ..Limits::default() };
     let rules = Rules {
-        manner: CallerMode::Daemon,
+        mode: CallerMode::Daemon,
         origins: binding.origins.clone(),
         limits: binding.limits.clone(),
         windows,
@@ -128,12 +129,12 @@ impl Resource {
     }
 
     /// The first record of the stream `name`, and the answer that it came in.
-    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<CachedResponse>>), Failure> {
+    async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<HostResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
         let found = self.read(&self.run(), stream, 1).await?;
         let record = found.first().map(json).unwrap_or(Json::Null);
-        Ok((record, self.host.kept(name)))
+        Ok((record, self.host.last_response(name)))
     }
 
     fn empty(&self, name: &str) -> Failure {
@@ -188,7 +189,7 @@ impl Resource {
         let mut records = 0;
         for stream in source.streams.iter().take(TRIED) {
             records += self.read(&run, stream, 1).await?.len();
-            if let Some(kept) = self.host.kept(&stream.name) {
+            if let Some(kept) = self.host.last_response(&stream.name) {
                 if let Some(failure) = self.classified(&kept) {
                     return Err(failure);
                 }
@@ -204,10 +205,10 @@ impl Resource {
     /// The failure that a command ended with: egress's own as it was, the vendor's by its error shapes, else
     /// the interpreter's words.
     fn failure(&self, stream: &str, failed: Failed) -> Failure {
-        if let Some(failure) = failed.no_reply.as_ref().and_then(failure_of) {
+        if let Some(failure) = failed.host_error.as_ref().and_then(failure_of) {
             return failure;
         }
-        let kept = self.host.cause(stream, failed.status);
+        let kept = self.host.failed_response(stream, failed.status);
         if let Some(failure) = kept.as_ref().and_then(|kept| self.classified(kept)) {
             return failure;
         }
@@ -236,7 +237,7 @@ impl Resource {
     }
 
     /// What an answer means; `None`: it is data.
-    fn classified(&self, kept: &CachedResponse) -> Option<Failure> {
+    fn classified(&self, kept: &HostResponse) -> Option<Failure> {
         let heard = ResponseView { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
         let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
         let failure = errors::classify(*errors, &heard, &ErrorContext { title, resource, least_privilege })?;
@@ -382,7 +383,7 @@ fn words(failure: &Failure) -> String {
 }
 
 /// The grants as the vendor names them, in a header or in the record.
-fn grants(rules: &super::family_spec::Privilege, kept: Option<&CachedResponse>, record: &Json) -> Option<String> {
+fn grants(rules: &super::family_spec::Privilege, kept: Option<&HostResponse>, record: &Json) -> Option<String> {
     if !rules.header.is_empty() {
         return kept?.header(&rules.header).map(str::to_string);
     }

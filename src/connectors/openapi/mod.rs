@@ -1,9 +1,9 @@
 //! The `openapi` engine: any HTTP service that describes itself with OpenAPI 3.0 or 3.1.
 //!
-//! The way of an attempt: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
-//! [`operations`] ([`schema`], [`streams`]) -> [`select`] and [`auth`] -> one GET -> [`classify`].
-//! Only GET is ever sent. A description is a stranger's text: it is bounded in every direction, and
-//! it cannot send AAM, or a credential, to another host.
+//! An attempt runs through the modules in this order: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
+//! [`operations`] ([`schema`], [`records`], [`streams`]) -> [`select`] and [`auth`] -> one GET -> [`classify`].
+//! Only GET requests are sent. A description comes from outside and is not trusted: its size, depth and
+//! references are bounded, and it cannot direct AAM or a credential to another host.
 
 pub mod address;
 pub mod auth;
@@ -14,6 +14,7 @@ pub mod operations;
 pub mod parameters;
 pub mod parse;
 pub mod privilege;
+pub mod records;
 pub mod refs;
 pub mod schema;
 pub mod select;
@@ -47,8 +48,8 @@ impl OpenApiEngine {
     /// As [`Engine::open`], over any wire.
     ///
     /// # Errors
-    /// See [`load::load`] and [`server::Servers::read`]; `CredentialMissing` naming the scheme when
-    /// what can be read asks for a credential.
+    /// Those of [`load::load`] and [`server::Servers::read`]; `CredentialMissing`, naming the scheme, if the
+    /// readable operations need a credential.
     pub async fn open_over(
         wire: Arc<dyn Wire>,
         resource_id: &str,

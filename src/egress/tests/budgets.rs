@@ -183,7 +183,7 @@ async fn an_open_breaker_lets_one_probe_through() {
     let mut world = World::new();
     world.policy.breaker.failures = 2;
     let probe = Arc::new(Notify::new());
-    let Reply::Bytes(well) = answer(200, &[], b"well") else { unreachable!() };
+    let Reply::Bytes(well) = answer(200, &[], b"well") else { panic!("an answer is bytes") };
     let server = Server::start(vec![answer(500, &[], b""), answer(500, &[], b""), Reply::When(probe.clone(), well)]).await;
     for _ in 0..2 {
         assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap().status, 500);

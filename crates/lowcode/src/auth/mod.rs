@@ -1,8 +1,8 @@
 //! Authenticators: what they put into a request, and the calls they make for it (`declarative/auth/`).
 
-mod call;
 pub mod jwt;
 pub mod oauth;
+mod request;
 pub mod session;
 pub mod store;
 pub mod token;

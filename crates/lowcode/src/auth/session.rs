@@ -1,7 +1,7 @@
 //! Session tokens: from a login requester (`token_provider.py`), and the older kind of Metabase (`token.py`).
 
 use super::At;
-use super::call::{TokenCall, send_once};
+use super::request::{send_once, token_request};
 use super::token::walk;
 use crate::context::{Context, Run};
 use crate::datetime::DateTime;
@@ -9,7 +9,7 @@ use crate::datetime::iso::{Span, parse_duration};
 use crate::decode::Decoder;
 use crate::error::Failed;
 use crate::errors::{EMPTY, mapping, scope_with};
-use crate::host::Purpose;
+use crate::host::{HostRequest, Purpose};
 use crate::interpolation::InterpolatedString;
 use crate::request::merge::Options;
 use crate::requester::{BuildOptions, RequestParts, Requester};
@@ -147,8 +147,8 @@ impl LegacySession {
         }
         let json = Dict::from_iter([("username".into(), user), ("password".into(), password)]);
         let headers = Dict::from_iter([("Content-Type".into(), Value::str("application/json"))]);
-        let call = TokenCall::new("POST", &url, &Dict::default(), &headers, (&Options::none(), &json), &self.name)?;
-        let response = answered(run, &call).await?;
+        let request = token_request("POST", &url, &Dict::default(), &headers, (&Options::none(), &json), &self.name)?;
+        let response = answered(run, request).await?;
         if !response.ok() {
             return Err(http_error(&response));
         }
@@ -162,8 +162,8 @@ impl LegacySession {
         let scope = scope_with(run);
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.validate_url.eval_str(&scope)?);
         let headers = Dict::from_iter([(self.header.eval_str(&scope)?.into(), token.clone())]);
-        let call = TokenCall::new("GET", &url, &Dict::default(), &headers, (&Options::none(), &Dict::default()), &self.name)?;
-        let response = answered(run, &call).await?;
+        let request = token_request("GET", &url, &Dict::default(), &headers, (&Options::none(), &Dict::default()), &self.name)?;
+        let response = answered(run, request).await?;
         match response.status() {
             401 => Ok(false),
             status if status >= 400 => {
@@ -179,10 +179,10 @@ impl LegacySession {
     }
 }
 
-async fn answered(run: &Run<'_>, call: &TokenCall) -> Result<Response, Failed> {
-    send_once(run, call).await?.map_err(|no_reply| {
-        let mut failed = Failed::system("ConnectionError", no_reply.message.clone());
-        failed.no_reply = Some(no_reply);
+async fn answered(run: &Run<'_>, request: HostRequest) -> Result<Response, Failed> {
+    send_once(run, request).await?.map_err(|host_error| {
+        let mut failed = Failed::system("ConnectionError", host_error.message.clone());
+        failed.host_error = Some(host_error);
         failed
     })
 }

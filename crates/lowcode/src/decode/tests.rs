@@ -2,7 +2,7 @@
 
 use super::json::{parse, parse_orjson};
 use super::*;
-use crate::host::Reply;
+use crate::host::HostResponse;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 fn response(body: Vec<u8>, headers: &Value) -> Result<Response, Failed> {
     let headers = headers.as_dict().into_iter().flatten().map(|(name, value)| (name.to_string(), value.to_str())).collect();
-    let reply = Reply { status: 200, headers, body: body.into(), url: String::new() };
-    Response::new(Arc::new(reply), &bounds())
+    let response = HostResponse { status: 200, headers, body: body.into(), url: String::new() };
+    Response::new(Arc::new(response), &bounds())
 }
 
 fn bounds() -> Bounds {

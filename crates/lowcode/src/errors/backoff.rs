@@ -73,7 +73,7 @@ impl Backoff {
             }
             Backoff::FromHeader(wait) => {
                 let seconds = wait.number(outcome, scope)?;
-                if let (Some(seconds), Outcome::Reply(_)) = (seconds.filter(|it| *it != 0.0), outcome) {
+                if let (Some(seconds), Outcome::Response(_)) = (seconds.filter(|it| *it != 0.0), outcome) {
                     capped(seconds, wait.max.as_ref(), scope)?;
                 }
                 seconds
@@ -117,9 +117,9 @@ fn until(
 fn from_response(seconds: &InterpolatedAny, text: &str, outcome: Outcome<'_>, scope: &Scope<'_>) -> Option<f64> {
     let mut response = Value::Dict(Dict::default());
     let mut headers = Value::Dict(Dict::default());
-    if let Outcome::Reply(reply) = outcome {
-        response = reply.json().cloned().unwrap_or(response);
-        headers = reply.headers_value();
+    if let Outcome::Response(received) = outcome {
+        response = received.json().cloned().unwrap_or(response);
+        headers = received.headers_value();
     }
     let insensitive = Value::Bool(true);
     let vars = vec![("response", &response), ("headers", &headers), ("headers.insensitive", &insensitive)];
@@ -139,7 +139,7 @@ impl HeaderWait {
             Some(regex) => Some(compile(&regex.eval_str(scope)?)?),
             None => None,
         };
-        let Outcome::Reply(response) = outcome else { return Ok(None) };
+        let Outcome::Response(response) = outcome else { return Ok(None) };
         let Some(value) = response.header(&name) else { return Ok(None) };
         let matched = regex.and_then(|it| it.find(&*value).ok().flatten().map(|found| found.as_str().to_owned()));
         Ok(parse_float(matched.as_deref().unwrap_or(&value)))

@@ -47,7 +47,7 @@ impl Filter {
     /// # Errors
     /// What the templates raise.
     pub(super) fn matches(&self, outcome: Outcome<'_>, scope: &Scope<'_>) -> Result<Option<Resolution>, Failed> {
-        let (Outcome::Reply(response), Some(action)) = (outcome, self.action) else { return Ok(None) };
+        let (Outcome::Response(response), Some(action)) = (outcome, self.action) else { return Ok(None) };
         let view = View::of(response);
         if !self.applies(response, &view, scope)? {
             return Ok(None);

@@ -50,16 +50,16 @@ fn by_class(class: &str) -> Option<Resolution> {
 /// The decision where no filter of the manifest made one.
 pub(super) fn by_default(outcome: Outcome<'_>) -> Resolution {
     let mapped = match outcome {
-        Outcome::Reply(response) => by_status(response.status()),
+        Outcome::Response(response) => by_status(response.status()),
         Outcome::Exception { class, .. } => by_class(class),
     };
     mapped.unwrap_or_else(|| {
         let message = match outcome {
             Outcome::Exception { class, message } => format!("{class}: {message}"),
-            Outcome::Reply(response) if response.ok() => {
+            Outcome::Response(response) if response.ok() => {
                 format!("Unexpected response with HTTP status {}", response.status())
             }
-            Outcome::Reply(response) => {
+            Outcome::Response(response) => {
                 let text = response.text();
                 let cut: String = text.chars().take(super::message::SHOWN).collect();
                 format!("Response was not ok: `{}`. Response content is: {cut}", http_error(response))

@@ -78,7 +78,7 @@ pub struct Resolution {
 /// What came of a send.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
-    Reply(&'a Response),
+    Response(&'a Response),
     /// No answer: the class that requests would raise, and its words.
     Exception {
         class: &'static str,
@@ -141,7 +141,7 @@ impl ErrorHandler {
                     }
                 }
                 Ok(match outcome {
-                    Outcome::Reply(response) if response.ok() => {
+                    Outcome::Response(response) if response.ok() => {
                         Resolution { action: Action::Success, failure_type: None, message: None }
                     }
                     other => mapping::by_default(other),

@@ -1,7 +1,7 @@
 //! Templates with results recorded from the CDK, and hostile templates.
 
 use super::*;
-use crate::host::{Call, NoReply, NoReplyKind, Reply};
+use crate::host::{HostError, HostRequest, HostResponse};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 struct Frozen;
 
 impl Host for Frozen {
-    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        Box::pin(async { Err(NoReply { kind: NoReplyKind::Refused, message: "no calls".into(), source: None }) })
+    fn send(&self, _call: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        Box::pin(async { Err(HostError::refused("no calls")) })
     }
 
     fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(1_749_990_896_789_012).unwrap()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -3,10 +3,6 @@
 use crate::error::Failed;
 use crate::value::Value;
 
-/// Headers as `CaseInsensitiveDict` of requests keeps them: a later one of the same name wins, name included.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, String)>);
-
 /// The bytes of a token of RFC 9110.
 const TOKEN: [bool; 256] = {
     let (mut table, signs, mut at) = ([false; 256], b"!#$%&'*+-.^_`|~", 0);
@@ -22,46 +18,26 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-impl Headers {
-    /// Sets a header.
-    ///
-    /// # Errors
-    /// `InvalidHeader` of requests: a line break anywhere, a blank at the start, a colon in the name. Stricter than there:
-    /// no control character at all, and no name that is not a token of RFC 9110.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Failed> {
-        if name.is_empty() || !name.bytes().all(|byte| TOKEN[usize::from(byte)]) {
-            return Err(invalid("name", name));
-        }
-        let control = |c: char| c.is_control() && c != '\t';
-        let plain = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-        if (!plain && value.chars().any(control)) || value.starts_with(char::is_whitespace) {
-            // The value may be a secret: it is not shown.
-            return Err(invalid("value", &format!("of {name}")));
-        }
-        match self.0.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name)) {
-            Some(pair) => *pair = (name.to_owned(), value.to_owned()),
-            None => self.0.push((name.to_owned(), value.to_owned())),
-        }
-        Ok(())
+/// Sets a header as the `CaseInsensitiveDict` of requests does: a later one of the same name wins, its spelling included.
+///
+/// # Errors
+/// `InvalidHeader` of requests: a line break anywhere, a blank at the start, a colon in the name. Stricter than there:
+/// no control character at all, and no name that is not a token of RFC 9110.
+pub fn set(headers: &mut Vec<(String, String)>, name: &str, value: &str) -> Result<(), Failed> {
+    if name.is_empty() || !name.bytes().all(|byte| TOKEN[usize::from(byte)]) {
+        return Err(invalid("name", name));
     }
-
-    /// The header called `name`, in any case.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    let control = |c: char| c.is_control() && c != '\t';
+    let plain = value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if (!plain && value.chars().any(control)) || value.starts_with(char::is_whitespace) {
+        // The value may be a secret, so the message does not show it.
+        return Err(invalid("value", &format!("of {name}")));
     }
-
-    /// In order.
-    #[must_use]
-    pub fn into_vec(self) -> Vec<(String, String)> {
-        self.0
+    match headers.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name)) {
+        Some(pair) => *pair = (name.to_owned(), value.to_owned()),
+        None => headers.push((name.to_owned(), value.to_owned())),
     }
-
-    /// In order.
-    #[must_use]
-    pub fn as_slice(&self) -> &[(String, String)] {
-        &self.0
-    }
+    Ok(())
 }
 
 fn invalid(part: &str, what: &str) -> Failed {

@@ -8,9 +8,9 @@ pub mod merge;
 pub mod option;
 
 use super::error::Failed;
+use super::host::header;
 use super::url::encode_params;
 use super::value::{Dict, Value};
-use headers::Headers;
 use json::{Style, dumps};
 use merge::Options;
 
@@ -24,7 +24,7 @@ pub fn carries_body(method: &str) -> bool {
 ///
 /// # Errors
 /// Both kinds of a body, or a JSON body with a NaN.
-pub fn body(data: &Options, json: &Dict, headers: &mut Headers) -> Result<Option<Vec<u8>>, Failed> {
+pub fn body(data: &Options, json: &Dict, headers: &mut Vec<(String, String)>) -> Result<Option<Vec<u8>>, Failed> {
     let data_set = match data {
         Options::Map(dict) => !dict.is_empty(),
         Options::Text(text) => !text.is_empty(),
@@ -42,9 +42,9 @@ pub fn body(data: &Options, json: &Dict, headers: &mut Headers) -> Result<Option
         Options::Text(text) => (text.clone(), None),
     };
     if let Some(kind) = kind
-        && headers.get("content-type").is_none()
+        && header(headers, "content-type").is_none()
     {
-        headers.set("Content-Type", kind)?;
+        headers::set(headers, "Content-Type", kind)?;
     }
     Ok(Some(text.into_bytes()))
 }

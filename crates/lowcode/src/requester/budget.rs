@@ -7,7 +7,7 @@ use crate::context::{Context, Run};
 use crate::datetime::iso::{Span, parse_duration};
 use crate::error::Failed;
 use crate::errors::{EMPTY, scope_of};
-use crate::host::Call;
+use crate::host::HostRequest;
 use crate::interpolation::InterpolatedString;
 use crate::url::parse_qs;
 use crate::value::{Dict, Value};
@@ -59,9 +59,9 @@ impl Budget {
     ///
     /// # Errors
     /// The host does not wait that long, or the call alone is more than the rate.
-    pub(super) async fn acquire(&self, run: &Run<'_>, call: &Call) -> Result<(), Failed> {
+    pub(super) async fn acquire(&self, run: &Run<'_>, request: &HostRequest) -> Result<(), Failed> {
         let Some((index, policy, weight)) =
-            self.0.iter().enumerate().find_map(|(index, policy)| policy.weight(call).map(|weight| (index, policy, weight)))
+            self.0.iter().enumerate().find_map(|(index, policy)| policy.weight(request).map(|weight| (index, policy, weight)))
         else {
             return Ok(());
         };
@@ -90,11 +90,11 @@ impl Policy {
     }
 
     /// How much the call counts, where this policy is for it.
-    fn weight(&self, call: &Call) -> Option<usize> {
+    fn weight(&self, request: &HostRequest) -> Option<usize> {
         if self.matchers.is_empty() {
             return Some(1);
         }
-        self.matchers.iter().find(|it| it.matches(call)).map(|it| it.weight)
+        self.matchers.iter().find(|it| it.matches(request)).map(|it| it.weight)
     }
 }
 
@@ -142,17 +142,18 @@ impl Matcher {
         })
     }
 
-    fn matches(&self, call: &Call) -> bool {
-        let end = call.url.find(['?', '#']).unwrap_or(call.url.len());
-        let (place, rest) = call.url.split_at_checked(end).unwrap_or((&call.url, ""));
+    fn matches(&self, request: &HostRequest) -> bool {
+        let end = request.url.find(['?', '#']).unwrap_or(request.url.len());
+        let (place, rest) = request.url.split_at_checked(end).unwrap_or((&request.url, ""));
         let host = place.find("://").map_or(0, |at| at + 3);
         let slash = place.get(host..).and_then(|it| it.find('/')).map_or(place.len(), |at| host + at);
         let (base, path) = place.split_at_checked(slash).unwrap_or((place, ""));
         let query = rest.split('#').next().and_then(|it| it.strip_prefix('?')).unwrap_or_default();
         let query: Vec<_> = if self.params.is_empty() { Vec::new() } else { parse_qs(query).collect() };
         let last = |key: &str| query.iter().rev().find(|(name, _)| name == key).map(|(_, value)| &**value);
-        let same = |name: &str, value: &str| call.headers.iter().any(|(key, own)| key.eq_ignore_ascii_case(name) && own == value);
-        self.method.as_ref().is_none_or(|it| *it == call.method)
+        let same =
+            |name: &str, value: &str| request.headers.iter().any(|(key, own)| key.eq_ignore_ascii_case(name) && own == value);
+        self.method.as_ref().is_none_or(|it| *it == request.method)
             && self.url_base.as_ref().is_none_or(|it| it == base)
             && self.path.as_ref().is_none_or(|it| it.is_match(path.trim_end_matches('/')).unwrap_or(false))
             && self.params.iter().all(|(key, value)| last(key) == Some(value.as_str()))

@@ -1,11 +1,10 @@
 //! The words of a request that failed, as `HttpClient` makes them.
 
 use super::Requester;
-use super::outgoing::Outgoing;
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
 use crate::errors::{Outcome, Resolution, message};
-use crate::host::{NoReply, NoReplyKind};
+use crate::host::{HostError, HostErrorKind, HostRequest};
 use crate::response::Response;
 use crate::value::Value;
 
@@ -13,10 +12,10 @@ const TRACED: &str = "AirbyteTracedException";
 
 impl Requester {
     /// The error handler said FAIL.
-    pub(super) fn failed(&self, run: &Run<'_>, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
-        let (method, url) = (&self.method, request.url());
+    pub(super) fn failed(&self, run: &Run<'_>, request: &HostRequest, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
+        let (method, url) = (&self.method, &request.url);
         let internal = match outcome {
-            Outcome::Reply(response) => {
+            Outcome::Response(response) => {
                 let words = message::error_message(response).map_or_else(|| "None".to_owned(), |it| message::cut(&it));
                 let sent = request.body.as_ref().map_or_else(|| "None".to_owned(), |it| String::from_utf8_lossy(it).into_owned());
                 format!(
@@ -40,7 +39,13 @@ impl Requester {
     }
 
     /// No try is left, or the host does not wait for another one.
-    pub(super) fn exhausted(&self, run: &Run<'_>, request: &Outgoing, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
+    pub(super) fn exhausted(
+        &self,
+        run: &Run<'_>,
+        request: &HostRequest,
+        outcome: Outcome<'_>,
+        resolution: &Resolution,
+    ) -> Failed {
         let kind = match resolution.failure_type {
             Some(FailureType::SystemError) => "FailureType.system_error",
             Some(FailureType::ConfigError) => "FailureType.config_error",
@@ -48,11 +53,11 @@ impl Requester {
             None => "None",
         };
         let words = resolution.message.clone().unwrap_or_else(|| {
-            let (url, action) = (request.url(), resolution.action.name());
+            let (url, action) = (&request.url, resolution.action.name());
             format!("Request to {url} failed with failure type {kind}, response action ResponseAction.{action}.")
         });
         let words = run.secrets.mask(&words);
-        let limited = matches!(outcome, Outcome::Reply(response) if response.status() == 429);
+        let limited = matches!(outcome, Outcome::Response(response) if response.status() == 429);
         let mut failed = if limited {
             let mut failed = Failed::new(FailureType::TransientError, TRACED, "API rate limit exceeded.");
             failed.internal = Some(format!("Rate limit retry budget exhausted. Last exception: {words}"));
@@ -76,7 +81,7 @@ impl Requester {
 
     /// Keeps the answer beside the words, for whoever classifies the failure.
     pub(super) fn with_outcome(&self, run: &Run<'_>, mut failed: Failed, outcome: Outcome<'_>) -> Failed {
-        if let Outcome::Reply(response) = outcome {
+        if let Outcome::Response(response) = outcome {
             let (body, headers) = shown(response);
             failed.status = Some(response.status());
             failed.body = Some(run.secrets.mask(&body));
@@ -94,13 +99,13 @@ fn shown(response: &Response) -> (String, Vec<(String, String)>) {
 }
 
 /// The host did not send, and will not.
-pub(super) fn refused(no_reply: NoReply) -> Failed {
-    let kind = match no_reply.kind {
-        NoReplyKind::Network => FailureType::TransientError,
-        NoReplyKind::Refused => FailureType::SystemError,
+pub(super) fn refused(host_error: HostError) -> Failed {
+    let kind = match host_error.kind {
+        HostErrorKind::Network => FailureType::TransientError,
+        HostErrorKind::Refused => FailureType::SystemError,
     };
-    let mut failed = Failed::new(kind, "Refused", no_reply.message.clone());
-    failed.no_reply = Some(no_reply);
+    let mut failed = Failed::new(kind, "Refused", host_error.message.clone());
+    failed.host_error = Some(host_error);
     failed
 }
 

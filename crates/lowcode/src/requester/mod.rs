@@ -3,7 +3,7 @@
 
 mod budget;
 mod failure;
-mod outgoing;
+mod prepare;
 mod refresh;
 mod retry;
 
@@ -125,7 +125,7 @@ impl Requester {
     /// Sends one request, again where the error handler says so. None where the answer is to be ignored.
     ///
     /// # Errors
-    /// What Python would have raised; `no_reply` is set where the host refused.
+    /// What Python would have raised; `host_error` is set where the host refused.
     pub async fn send(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
         Ok(self.send_raw(run, ask).await?.filter(Response::ok))
     }
@@ -141,7 +141,7 @@ impl Requester {
     ) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
         // Boxed: a session token asks a requester of its own.
         Box::pin(async move {
-            let mut request = self.outgoing(run, ask).await?;
+            let mut request = self.prepare(run, ask).await?;
             self.deliver(run, &mut request).await
         })
     }

@@ -1,10 +1,10 @@
 //! `REFRESH_TOKEN_THEN_RETRY`: another token, once a request (`_handle_error_resolution` of http_client.py).
 
 use super::Requester;
-use super::outgoing::Outgoing;
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
 use crate::errors::{Outcome, Resolution};
+use crate::host::HostRequest;
 
 impl Requester {
     /// Fetches another token where the authenticator can. `refreshed` tells whether that was done for this request, and
@@ -15,7 +15,7 @@ impl Requester {
     pub(super) async fn refresh(
         &self,
         run: &Run<'_>,
-        request: &Outgoing,
+        request: &HostRequest,
         outcome: Outcome<'_>,
         resolution: &Resolution,
         refreshed: &mut Option<bool>,
@@ -36,7 +36,7 @@ impl Requester {
             Ok(()) => *refreshed = Some(true),
             Err(failed) if failed.class == "Bound" || failed.class == "Refused" => return Err(failed),
             Err(failed) if failed.class == "AirbyteTracedException" => {
-                if failed.failure_type == FailureType::ConfigError || failed.no_reply.is_some() {
+                if failed.failure_type == FailureType::ConfigError || failed.host_error.is_some() {
                     return Err(failed);
                 }
             }
@@ -58,12 +58,12 @@ impl Requester {
     async fn refresh_unless_replaced(
         &self,
         run: &Run<'_>,
-        request: &Outgoing,
+        request: &HostRequest,
         oauth: &crate::auth::oauth::OAuth,
     ) -> Result<(), Failed> {
         let current = self.auth.header(run).await?;
         let current = current.get("Authorization").map(|it| it.to_str());
-        match request.headers.get("Authorization") {
+        match request.header("Authorization") {
             Some(sent) if current.as_deref().is_some_and(|it| it != sent) => Ok(()),
             _ => oauth.refresh(run).await,
         }

@@ -2,13 +2,12 @@
 
 use super::Requester;
 use super::failure::{no_adapter, refused};
-use super::outgoing::Outgoing;
+use super::prepare::has_adapter;
 use crate::context::Run;
 use crate::error::Failed;
 use crate::errors::{Action, Outcome, Resolution, scope_with};
-use crate::host::{NoReply, NoReplyKind, Reply};
+use crate::host::{HostError, HostErrorKind, HostRequest, HostResponse};
 use crate::response::Response;
-use crate::url::Prepared;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +89,7 @@ fn doubled(tries: i64) -> f64 {
 
 impl Requester {
     /// Sends `request` until it is answered or given up.
-    pub(super) async fn deliver(&self, run: &Run<'_>, request: &mut Outgoing) -> Result<Option<Response>, Failed> {
+    pub(super) async fn deliver(&self, run: &Run<'_>, request: &mut HostRequest) -> Result<Option<Response>, Failed> {
         let mut layers = Layers::new(self.handler.max_retries());
         let mut refreshed = None;
         let mut attempt = 0_u32;
@@ -124,9 +123,9 @@ impl Requester {
             };
             let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
             let wait = Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE));
-            if let Err(no_reply) = run.host.pause(wait).await {
+            if let Err(host_error) = run.host.pause(wait).await {
                 let mut failed = self.exhausted(run, request, outcome, &resolution);
-                failed.no_reply = Some(no_reply);
+                failed.host_error = Some(host_error);
                 return Err(failed);
             }
         }
@@ -143,24 +142,23 @@ impl Requester {
     }
 
     /// Sends once, out of the cache where the requester has one.
-    async fn send_once(&self, run: &Run<'_>, request: &Outgoing) -> Result<Sent, Failed> {
-        if let Prepared::NoAdapter(url) = &request.url {
-            return Ok(Sent::Exception { class: "InvalidSchema", message: no_adapter(url) });
+    async fn send_once(&self, run: &Run<'_>, request: &HostRequest) -> Result<Sent, Failed> {
+        if !has_adapter(&request.url) {
+            return Ok(Sent::Exception { class: "InvalidSchema", message: no_adapter(&request.url) });
         }
-        let key = (self.options.use_cache && matches!(self.method.as_str(), "GET" | "HEAD")).then(|| cache_key(self, request));
-        if let Some(reply) = key.as_ref().and_then(|key| run.cache.get(key)) {
-            return Ok(Sent::Reply(Response::new(reply, run.bounds)?));
+        let key = (self.options.use_cache && matches!(self.method.as_str(), "GET" | "HEAD")).then(|| cache_key(request));
+        if let Some(response) = key.as_ref().and_then(|key| run.cache.get(key)) {
+            return Ok(Sent::Response(Response::new(response, run.bounds)?));
         }
-        let call = self.call(request);
-        self.budget.acquire(run, &call).await?;
-        match transmit(run, call).await? {
-            Ok(reply) => {
-                if let Some(key) = key.filter(|_| reply.status == 200) {
-                    run.cache.put(key, reply.clone());
+        self.budget.acquire(run, request).await?;
+        match transmit(run, request.clone()).await? {
+            Ok(response) => {
+                if let Some(key) = key.filter(|_| response.status == 200) {
+                    run.cache.put(key, response.clone());
                 }
-                Ok(Sent::Reply(Response::new(reply, run.bounds)?))
+                Ok(Sent::Response(Response::new(response, run.bounds)?))
             }
-            Err(no_reply) => Ok(Sent::Exception { class: "ConnectionError", message: no_reply.message }),
+            Err(host_error) => Ok(Sent::Exception { class: "ConnectionError", message: host_error.message }),
         }
     }
 }
@@ -169,22 +167,22 @@ impl Requester {
 ///
 /// # Errors
 /// A budget is used up, or the host refused. The inner error is a network that failed.
-pub(crate) async fn transmit(run: &Run<'_>, call: crate::host::Call) -> Result<Result<Arc<Reply>, NoReply>, Failed> {
+pub(crate) async fn transmit(run: &Run<'_>, request: HostRequest) -> Result<Result<Arc<HostResponse>, HostError>, Failed> {
     run.take_call()?;
-    match run.host.send(call).await {
-        Ok(reply) => {
-            run.take_bytes(reply.body.len())?;
-            Ok(Ok(Arc::new(reply)))
+    match run.host.send(request).await {
+        Ok(response) => {
+            run.take_bytes(response.body.len())?;
+            Ok(Ok(Arc::new(response)))
         }
-        Err(no_reply) if no_reply.kind == NoReplyKind::Refused => Err(refused(no_reply)),
-        Err(no_reply) => Ok(Err(no_reply)),
+        Err(host_error) if host_error.kind == HostErrorKind::Refused => Err(refused(host_error)),
+        Err(host_error) => Ok(Err(host_error)),
     }
 }
 
 /// Method, URL, body and all headers but those that requests_cache leaves out.
-fn cache_key(requester: &Requester, request: &Outgoing) -> String {
-    let mut key = format!("{} {}", requester.method, request.url());
-    for (name, value) in request.headers.as_slice() {
+fn cache_key(request: &HostRequest) -> String {
+    let mut key = format!("{} {}", request.method, request.url);
+    for (name, value) in &request.headers {
         if !["authorization", "x-api-key", "access_token", "api_key"].contains(&name.to_ascii_lowercase().as_str()) {
             key.push_str(&format!("\n{name}: {value}"));
         }
@@ -196,21 +194,21 @@ fn cache_key(requester: &Requester, request: &Outgoing) -> String {
 
 /// What one send came to.
 enum Sent {
-    Reply(Response),
+    Response(Response),
     Exception { class: &'static str, message: String },
 }
 
 impl Sent {
     fn outcome(&self) -> Outcome<'_> {
         match self {
-            Sent::Reply(response) => Outcome::Reply(response),
+            Sent::Response(response) => Outcome::Response(response),
             Sent::Exception { class, message } => Outcome::Exception { class, message },
         }
     }
 
     fn into_response(self) -> Option<Response> {
         match self {
-            Sent::Reply(response) => Some(response),
+            Sent::Response(response) => Some(response),
             Sent::Exception { .. } => None,
         }
     }

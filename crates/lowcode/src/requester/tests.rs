@@ -4,7 +4,7 @@ use super::retry::Wait;
 use super::*;
 use crate::bounds::Bounds;
 use crate::decode::json::parse;
-use crate::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use crate::host::{Host, HostError, HostErrorKind, HostRequest, HostResponse};
 use crate::request::json::{Style, dumps};
 use crate::value::Dict;
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Default)]
 pub(crate) struct Script {
     replies: Mutex<VecDeque<Value>>,
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<HostRequest>>,
     pauses: Mutex<Vec<f64>>,
     clock: Mutex<SignedDuration>,
     rotated: Mutex<Vec<Value>>,
@@ -31,27 +31,27 @@ impl Script {
         Script { replies: Mutex::new(replies.iter().cloned().collect()), clock, ..Script::default() }
     }
 
-    fn calls(&self) -> Vec<Call> {
+    fn calls(&self) -> Vec<HostRequest> {
         self.calls.lock().unwrap().clone()
     }
 
-    fn reply(&self, url: String) -> Result<Reply, NoReply> {
+    fn reply(&self, url: String) -> Result<HostResponse, HostError> {
         let mut replies = self.replies.lock().unwrap();
         let next = if replies.len() > 1 { replies.pop_front().unwrap() } else { replies[0].clone() };
         let Some([status, headers, body]) = next.as_list() else {
-            let kind = if next.as_str() == Some("network") { NoReplyKind::Network } else { NoReplyKind::Refused };
-            return Err(NoReply { kind, message: "the network failed".into(), source: None });
+            let kind = if next.as_str() == Some("network") { HostErrorKind::Network } else { HostErrorKind::Refused };
+            return Err(HostError { kind, message: "the network failed".into(), failure: None });
         };
         let headers = headers.as_dict().unwrap().iter().map(|(name, value)| (name.to_string(), value.to_str())).collect();
         let body = body.as_str().map_or_else(|| dumps(body, Style::SPACED).unwrap(), str::to_owned).into();
-        Ok(Reply { status: u16::try_from(status.as_i64().unwrap()).unwrap(), headers, body, url })
+        Ok(HostResponse { status: u16::try_from(status.as_i64().unwrap()).unwrap(), headers, body, url })
     }
 }
 
 impl Host for Script {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        let reply = self.reply(call.url.clone());
-        self.calls.lock().unwrap().push(call);
+    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        let reply = self.reply(request.url.clone());
+        self.calls.lock().unwrap().push(request);
         Box::pin(async move { reply })
     }
 
@@ -59,11 +59,11 @@ impl Host for Script {
         Timestamp::from_duration(*self.clock.lock().unwrap()).unwrap()
     }
 
-    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         let refused = self.patience.is_some_and(|patience| wait > patience);
         self.pauses.lock().unwrap().push(wait.as_secs_f64());
         *self.clock.lock().unwrap() += SignedDuration::try_from(wait).unwrap();
-        let no = NoReply { kind: NoReplyKind::Refused, message: "too long".into(), source: None };
+        let no = HostError::refused("too long");
         Box::pin(async move { if refused { Err(no) } else { Ok(()) } })
     }
 
@@ -160,10 +160,10 @@ fn dict(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     Value::Dict(pairs.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }
 
-fn shown(call: Call) -> Value {
-    let headers = call.headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let body = call.body.map_or(Value::None, |it| String::from_utf8(it).unwrap().into());
-    Value::List(vec![call.method.into(), call.url.into(), Value::Dict(headers), body])
+fn shown(request: HostRequest) -> Value {
+    let headers = request.headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let body = request.body.map_or(Value::None, |it| String::from_utf8(it).unwrap().into());
+    Value::List(vec![request.method.into(), request.url.into(), Value::Dict(headers), body])
 }
 
 /// What may differ: jitter of the token retries, the second pause of zero seconds that the CDK takes, words that are
@@ -297,7 +297,7 @@ fn a_host_that_does_not_wait_ends_the_request() {
         [{"type":"WaitTimeFromHeader","header":"retry-after"}]}}"#;
     let failed = sent(&script, requester, "{}", "{}", &Bounds::default()).unwrap_err();
     assert_eq!((failed.status, failed.message.as_str()), (Some(429), "API rate limit exceeded."));
-    assert!(failed.no_reply.is_some());
+    assert!(failed.host_error.is_some());
     assert_eq!(*script.pauses.lock().unwrap(), [3601.0]);
     // What the host refuses to send is not tried again.
     let script = replies(r#"["refused"]"#);

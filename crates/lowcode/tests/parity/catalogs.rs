@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use lowcode::bounds::Bounds;
 use lowcode::context::{Context, Run};
 use lowcode::error::Failed;
-use lowcode::host::{Call, Host, NoReply, Reply};
+use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::load::{self, Manifest};
 use lowcode::source::Source;
 use lowcode::value::Value;
@@ -151,17 +151,15 @@ fn difference(ours: &Json, theirs: &Json, path: String) -> Option<String> {
 struct Silent;
 
 impl Host for Silent {
-    fn send(&self, _: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        Box::pin(async {
-            Err(NoReply { kind: lowcode::host::NoReplyKind::Network, message: "the sockets are blocked".into(), source: None })
-        })
+    fn send(&self, _: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        Box::pin(async { Err(HostError::network("the sockets are blocked")) })
     }
 
     fn now(&self) -> jiff::Timestamp {
         "2025-06-15T12:34:56Z".parse().unwrap()
     }
 
-    fn pause(&self, _: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async { Ok(()) })
     }
 

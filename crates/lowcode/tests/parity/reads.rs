@@ -7,9 +7,9 @@ use crate::outcome::Outcome;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use jiff::Timestamp;
 use lowcode::bounds::Bounds;
-use lowcode::context::{Context, Limits, ReplyCache, Run};
+use lowcode::context::{Context, Limits, ResponseCache, Run};
 use lowcode::error::Failed;
-use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::load::load;
 use lowcode::source::Source;
 use lowcode::stream::Stream;
@@ -26,11 +26,11 @@ const OF_THE_CLIENT: [&str; 5] = ["user-agent", "accept-encoding", "accept", "co
 #[derive(Default)]
 struct Script {
     bodies: Mutex<VecDeque<Value>>,
-    calls: Mutex<Vec<Call>>,
+    calls: Mutex<Vec<HostRequest>>,
 }
 
 impl Host for Script {
-    fn send(&self, call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
+    fn send(&self, call: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         let url = call.url.clone();
         self.calls.lock().unwrap().push(call);
         let next = self.bodies.lock().unwrap().pop_front();
@@ -43,9 +43,9 @@ impl Host for Script {
                     Value::Str(text) => text.as_bytes().to_vec(),
                     other => serde_json::to_vec(&other).unwrap(),
                 };
-                Ok(Reply { status: 200, headers: headers.into(), body: body.into(), url })
+                Ok(HostResponse { status: 200, headers: headers.into(), body: body.into(), url })
             }
-            None => Err(NoReply { kind: NoReplyKind::Refused, message: "the script is over".into(), source: None }),
+            None => Err(HostError::refused("the script is over")),
         })
         .boxed()
     }
@@ -54,7 +54,7 @@ impl Host for Script {
         "2025-06-15T12:34:56Z".parse().unwrap()
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         ready(Ok(())).boxed()
     }
 
@@ -92,7 +92,7 @@ pub fn run(data: &Path) -> Outcome {
             let mut run = Run::new(&context);
             run.limits = Limits { slices: Some(2), pages: Some(2), records: None };
             // The data was made without the cache of parent streams.
-            run.cache = ReplyCache::off();
+            run.cache = ResponseCache::off();
             (context, run)
         };
         let (ours, theirs) = (command(&config), command(&others));
@@ -160,7 +160,7 @@ async fn read(stream: &Stream, run: &Run<'_>, records: &mut Vec<Value>) -> Resul
     Ok(())
 }
 
-fn differ_in_requests(expected: &[Value], calls: &[Call]) -> Option<String> {
+fn differ_in_requests(expected: &[Value], calls: &[HostRequest]) -> Option<String> {
     for (at, (expected, call)) in expected.iter().zip(calls).enumerate() {
         let text = |key: &str| expected.get(key).map(Value::to_str).unwrap_or_default();
         if text("method") != call.method {
@@ -201,7 +201,7 @@ fn their_headers(expected: &Value) -> Vec<(String, String)> {
     own(pairs.map(|(key, value)| (key.to_string(), value.to_str())))
 }
 
-fn our_headers(call: &Call) -> Vec<(String, String)> {
+fn our_headers(call: &HostRequest) -> Vec<(String, String)> {
     own(call.headers.iter().cloned())
 }
 

@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use lowcode::bounds::Bounds;
 use lowcode::context::Config;
-use lowcode::host::{Call, Host, NoReply, NoReplyKind, Reply};
+use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::interpolation::{EvalError, InterpolatedString, Scope};
 use lowcode::value::Value;
 use serde::Deserialize;
@@ -16,15 +16,15 @@ use std::time::Duration;
 struct Frozen;
 
 impl Host for Frozen {
-    fn send(&self, _call: Call) -> BoxFuture<'_, Result<Reply, NoReply>> {
-        Box::pin(async { Err(NoReply { kind: NoReplyKind::Refused, message: "no calls".into(), source: None }) })
+    fn send(&self, _call: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        Box::pin(async { Err(HostError::refused("no calls")) })
     }
 
     fn now(&self) -> Timestamp {
         Timestamp::from_microsecond(1_749_990_896_789_012).expect("a valid instant")
     }
 
-    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), NoReply>> {
+    fn pause(&self, _wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async { Ok(()) })
     }
 

@@ -2,11 +2,12 @@
 
 use super::OAuth;
 use super::answer::{after, expiry, find};
-use crate::auth::call::{TokenCall, send_once};
+use crate::auth::request::{send_once, token_request};
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
 use crate::errors::message::cut;
 use crate::errors::{mapping, scope_with};
+use crate::host::HostRequest;
 use crate::interpolation::InterpolatedString;
 use crate::request::merge::Options;
 use crate::response::Response;
@@ -27,7 +28,7 @@ impl OAuth {
     /// # Errors
     /// The endpoint refused, or its answer has no token.
     pub(crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
-        let answer = self.request(run).await?;
+        let answer = self.fetch(run).await?;
         let scope = scope_with(run);
         let name = self.names.access_token.eval_str(&scope)?;
         let token = find(&answer, &name)?;
@@ -51,20 +52,20 @@ impl OAuth {
         Ok(())
     }
 
-    /// The answer of the endpoint; tried again after 429, 5xx and a network that failed.
-    async fn request(&self, run: &Run<'_>) -> Result<Value, Failed> {
-        let call = self.call(run).await?;
+    /// The response of the endpoint. The request is sent again after 429, 5xx and a network that failed.
+    async fn fetch(&self, run: &Run<'_>) -> Result<Value, Failed> {
+        let request = self.request(run).await?;
         let began = run.host.now();
         let mut waited = 0.0;
         for attempt in 0_i32.. {
-            let failed = match send_once(run, &call).await? {
+            let failed = match send_once(run, request.clone()).await? {
                 Ok(response) if response.ok() => return self.read(&response),
                 Ok(response) if response.status() == 429 || response.status() >= 500 => self.http_error(run, &response),
                 Ok(response) => return Err(self.refused(run, &response)),
-                Err(no_reply) => {
+                Err(host_error) => {
                     let message = "OAuth access token refresh request failed due to a network error.";
                     let mut failed = Failed::new(FailureType::TransientError, "AirbyteTracedException", message);
-                    failed.no_reply = Some(no_reply);
+                    failed.host_error = Some(host_error);
                     failed
                 }
             };
@@ -75,14 +76,14 @@ impl OAuth {
             // Exponential with full jitter, as the package `backoff` waits by default.
             let wait = (fastrand::f64() * 2_f64.powi(attempt.min(30))).min(MAX_TIME - elapsed);
             waited += wait;
-            if let Err(no_reply) = run.host.pause(Duration::from_secs_f64(wait)).await {
-                return Err(failed.with(|it| it.no_reply = Some(no_reply)));
+            if let Err(host_error) = run.host.pause(Duration::from_secs_f64(wait)).await {
+                return Err(failed.with(|it| it.host_error = Some(host_error)));
             }
         }
         Err(Failed::system("AirbyteTracedException", "OAuth access token refresh request failed."))
     }
 
-    async fn call(&self, run: &Run<'_>) -> Result<TokenCall, Failed> {
+    async fn request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
         // The CDK wraps whatever goes wrong while the request is made.
         let wrapped = |failed: Failed| match failed.class {
             "MissingSchema" | "InvalidURL" | "InvalidHeader" | "AirbyteTracedException" | "Bound" | "Refused" => failed,
@@ -90,14 +91,14 @@ impl OAuth {
                 let mut outer = Failed::system("AirbyteTracedException", "OAuth access token refresh request failed.");
                 let words = self.secrets.mask(&failed.message);
                 outer.internal = Some(format!("Unexpected error during OAuth token refresh: {words}"));
-                outer.no_reply.clone_from(&failed.no_reply);
+                outer.host_error.clone_from(&failed.host_error);
                 outer
             }
         };
-        self.build_call(run).await.map_err(wrapped)
+        self.build_request(run).await.map_err(wrapped)
     }
 
-    async fn build_call(&self, run: &Run<'_>) -> Result<TokenCall, Failed> {
+    async fn build_request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
         let scope = scope_with(run);
         let headers = self.headers.eval(&scope, &[])?;
         let args = match &self.assertion {
@@ -113,9 +114,9 @@ impl OAuth {
         let query = if self.as_query { self.standard_args(run, headers.contains_key("Authorization"))? } else { Dict::default() };
         let form = if self.as_query && self.assertion.is_none() { Dict::default() } else { args };
         let url = self.endpoint(run)?.unwrap_or_default();
-        let mut call = TokenCall::new("POST", &url, &query, &headers, (&Options::Map(form), &Dict::default()), &self.name)?;
-        call.secret_in_url = call.secret_in_url || self.as_query;
-        Ok(call)
+        let mut request = token_request("POST", &url, &query, &headers, (&Options::Map(form), &Dict::default()), &self.name)?;
+        request.secret_in_url = self.as_query;
+        Ok(request)
     }
 
     /// `_build_standard_refresh_args`.

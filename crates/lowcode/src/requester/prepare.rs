@@ -1,0 +1,123 @@
+//! A request before it is sent: `_create_prepared_request` of http_client.py and what it is given.
+
+use super::{RequestParts, Requester};
+use crate::context::Run;
+use crate::error::Failed;
+use crate::errors::EMPTY;
+use crate::host::HostRequest;
+use crate::interpolation::Scope;
+use crate::request::headers;
+use crate::request::merge::{Options, combine};
+use crate::request::option::Place;
+use crate::request::{body, carries_body};
+use crate::url::{Prepared, encode_params, parse_qs, prepare};
+use crate::value::{Dict, Value};
+use std::borrow::Cow;
+
+impl Requester {
+    /// Evaluates everything in the order of the CDK: URL, headers, query, JSON body, form, and authentication again.
+    pub(super) async fn prepare(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<HostRequest, Failed> {
+        let nothing = Value::None;
+        let extra_fields = ask.slice.map_or(&nothing, |slice| &slice.extra_fields);
+        let scope = scope(run, ask, &nothing);
+        let url = self.full_url(&scope, ask.path)?;
+        let auth = Value::Dict(self.auth.header(run).await?);
+        let own = self.inputs.headers(&scope)?;
+        let headers = combine([own, auth.clone(), ask.headers.clone()], false)?.into_map("headers")?;
+        let own = self.inputs.query(&scope, extra_fields)?;
+        let query = combine([own, self.option(Place::Query, run).await?, ask.query.clone()], false)?.into_map("params")?;
+        if let Some((key, _)) = query.iter().find(|(_, value)| value.as_dict().is_some()) {
+            let message = format!("Invalid value for `{key}` parameter. The values of request params cannot be an object.");
+            return Err(Failed::system("ValueError", message));
+        }
+        let own = self.inputs.body_json(&scope)?;
+        let json =
+            combine([own, self.option(Place::BodyJson, run).await?, ask.body_json.clone()], true)?.into_map("body json")?;
+        let own = self.inputs.body_data(&scope)?;
+        let data = combine([own, self.option(Place::BodyData, run).await?, ask.body_data.clone()], false)?;
+        let mut request = self.build_request(&url, &headers, &query, (&json, &data))?;
+        match &auth {
+            Value::Dict(auth) if self.auth.is_fixed() => set_all(&mut request.headers, auth)?,
+            // As there, and a session may log in again for it.
+            _ => self.authenticate(run, &mut request).await?,
+        }
+        request.secret_in_url = self.auth.in_url() || user_info(&request.url) || run.secrets.in_url(&request.url);
+        Ok(request)
+    }
+
+    async fn option(&self, place: Place, run: &Run<'_>) -> Result<Value, Failed> {
+        Ok(Value::Dict(self.auth.option(place, run).await?))
+    }
+
+    fn build_request(
+        &self,
+        url: &str,
+        fields: &Dict,
+        query: &Dict,
+        (json, data): (&Dict, &Options),
+    ) -> Result<HostRequest, Failed> {
+        let (Prepared::Url(url) | Prepared::NoAdapter(url)) = prepare(url, &encode_params(&without_duplicates(url, query)))?;
+        let mut headers = Vec::new();
+        set_all(&mut headers, fields)?;
+        let body = if carries_body(&self.method) { body(data, json, &mut headers)? } else { None };
+        Ok(HostRequest {
+            purpose: self.options.purpose,
+            method: self.method.clone(),
+            url,
+            headers,
+            body,
+            stream: self.name.clone(),
+            secret_in_url: false,
+        })
+    }
+
+    /// Authenticates the request anew. The header of the authenticator replaces one of the manifest.
+    pub(super) async fn authenticate(&self, run: &Run<'_>, request: &mut HostRequest) -> Result<(), Failed> {
+        set_all(&mut request.headers, &self.auth.header(run).await?)
+    }
+}
+
+/// Whether requests has an adapter for the URL; [`prepare`] sets apart what does not begin so.
+pub(super) fn has_adapter(url: &str) -> bool {
+    url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
+}
+
+fn set_all(headers: &mut Vec<(String, String)>, fields: &Dict) -> Result<(), Failed> {
+    fields.iter().try_for_each(|(name, value)| headers::set(headers, name, &value.to_str()))
+}
+
+/// The variables of a request (`get_interpolation_context`): extra fields of the slice are variables too.
+fn scope<'a>(run: &Run<'a>, ask: &RequestParts<'a>, nothing: &'a Value) -> Scope<'a> {
+    let mut vars = Vec::new();
+    match ask.slice {
+        Some(slice) => slice.add_to(&mut vars),
+        None => vars.push(("stream_slice", nothing)),
+    }
+    vars.push(("next_page_token", ask.next_page_token.unwrap_or(nothing)));
+    for (key, value) in ask.slice.and_then(|it| it.extra_fields.as_dict()).into_iter().flatten() {
+        vars.push((key, value));
+    }
+    Scope { config: run.config, parameters: &EMPTY, vars, host: run.host, bounds: run.bounds }
+}
+
+/// `_dedupe_query_params`: what the URL has already with an equal value is not sent twice.
+fn without_duplicates<'q>(url: &str, query: &'q Dict) -> Cow<'q, Dict> {
+    let end = url.find('#').unwrap_or(url.len());
+    let there: Vec<_> = match url.get(..end).and_then(|it| it.split_once('?')) {
+        Some((_, text)) => parse_qs(text).collect(),
+        None => return Cow::Borrowed(query),
+    };
+    let mut query = query.clone();
+    query.retain(|key, value| {
+        let first = there.iter().find(|(name, _)| **name == **key);
+        first.is_none_or(|(_, text)| *text != value.to_str())
+    });
+    Cow::Owned(query)
+}
+
+/// Whether the URL carries a user name or a password.
+fn user_info(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    rest.get(..end).is_some_and(|it| it.contains('@'))
+}
