@@ -205,7 +205,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn place(at: positioned_yaml::FilePlace) -> FilePlace {
+fn place(at: positioned_yaml::Place) -> FilePlace {
     FilePlace { line: at.line, column: at.column }
 }
 
