@@ -2,7 +2,7 @@
 //!
 //! Reading order: `uri` (what a resource id means), `login` (the credential), `gate` (the way out),
 //! then one folder per protocol: `postgres`, `mysql`, `sqlite`. Every statement is a constant of the
-//! code and runs where the database itself refuses writes.
+//! code and runs in a session in which the database itself refuses writes.
 
 pub mod dialects;
 pub mod gate;
@@ -12,6 +12,7 @@ pub mod mysql;
 pub mod postgres;
 mod properties;
 pub mod quote;
+mod server;
 pub mod sqlite;
 pub mod tls;
 pub mod types;
@@ -47,7 +48,7 @@ impl SqlEngine {
             Place::Sqlite(path) => return sqlite::open(gate, &path, policy).await,
             Place::Server(server) => server,
         };
-        let login = login::login(credential, &server)?;
+        let login = login::from_credential(credential, &server)?;
         match server.wire {
             Wire::Postgres => postgres::open(&gate, &server, &login, &policy).await,
             Wire::Mysql => mysql::open(&gate, &server, &login, &policy).await,

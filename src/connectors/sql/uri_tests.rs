@@ -1,5 +1,7 @@
 use super::*;
+use crate::model::Class;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn ok(id: &str) -> Server {
     match parse(id) {
@@ -36,7 +38,7 @@ fn properties_are_read() {
         ok("jdbc:mysql://h/db?sslMode=VERIFY_IDENTITY&connectTimeout=900").connect_timeout,
         Some(Duration::from_millis(900))
     );
-    assert_eq!(ok("jdbc:mariadb://h/db").tls, Tls::Unsaid);
+    assert_eq!(ok("jdbc:mariadb://h/db").tls, Tls::Unspecified);
 }
 
 #[test]

@@ -26,19 +26,19 @@ const IDENTITY: [&str; 2] = [
 /// An open database.
 struct Database {
     wire: Wire,
-    /// Some grant opens the whole database.
+    /// Whether a grant covers the whole database.
     sees_all: bool,
 }
 
 /// Logs in and proves that this is the database of the resource id, in a session that cannot write.
 ///
 /// # Errors
-/// The gate's, the wire's, and `WrongService` for another database.
+/// Those of connecting and of the server; `WrongService` for another database.
 pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
     let wire = Wire::open(gate, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
-    let (privilege, sees_all) = match wire.ask("ask for this account's grants", &["SHOW GRANTS"]).await {
+    let (privilege, sees_all) = match wire.ask("read the grants of the account", &["SHOW GRANTS"]).await {
         Ok(sets) => {
             let lines: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
             (grants::verdict(&lines, wire.mariadb), grants::sees_all(&lines, &server.database))
@@ -48,31 +48,31 @@ pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: 
     Ok(Opened { connector: Box::new(Database { wire, sees_all }), identity, privilege })
 }
 
-/// Who and where we are, from the server itself.
+/// Asks the server for its identity and proves that it is the database of the resource id.
 async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
     let statement = if wire.mariadb { IDENTITY[0] } else { IDENTITY[1] };
-    let sets = wire.ask("ask who and where it is", &[statement]).await?;
+    let sets = wire.ask("read the identity of the server", &[statement]).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), read_only] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not say which database it is", wire.server),
+            format!("{}: the server did not report which database it is", wire.server),
             "check host and port",
         ));
     };
-    // Names are folded where lower_case_table_names is set.
+    // The server lowers the case of names if lower_case_table_names is set.
     if database.to_lowercase() != wire.server.database.to_lowercase() {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server answers as database {database}", wire.server),
-            "check the resource id and the proxy's routing",
+            format!("{}: the server reports the database {database} instead", wire.server),
+            "check the resource id and the routing of the proxy",
         ));
     }
     if read_only.as_deref() != Some("1") {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not keep a session read-only", wire.server),
-            "AAM reads only where the server itself refuses writes; connect to the server instead of the proxy before it",
+            format!("{}: the server does not keep the session read-only", wire.server),
+            "AAM reads only if the server itself refuses writes; connect to the server directly instead of through a proxy",
         ));
     }
     let mut evidence = Evidence::new();

@@ -1,4 +1,4 @@
-//! PostgreSQL, and what speaks its wire.
+//! PostgreSQL, and databases that speak its protocol.
 
 pub mod catalog;
 pub mod errors;
@@ -30,41 +30,41 @@ struct Database {
 /// Logs in and proves that this is the database of the resource id, in a transaction that cannot write.
 ///
 /// # Errors
-/// The gate's, the wire's, and `WrongService` for another database.
+/// Those of connecting and of the server; `WrongService` for another database.
 pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
     let wire = Wire::open(gate, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
     if wire.pooled {
-        identity.insert("pooler".into(), json!("start options refused; read-only by transaction only"));
+        identity.insert("pooler".into(), json!("the pooler refused the startup options; only the transactions are read-only"));
     }
     let privilege = rights::verdict(&wire).await;
     Ok(Opened { connector: Box::new(Database { wire }), identity, privilege })
 }
 
-/// Who and where we are, from the server itself.
+/// Asks the server for its identity and proves that it is the database of the resource id.
 async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
-    let sets = wire.ask("ask who and where it is", IDENTITY).await?;
+    let sets = wire.ask("read the identity of the server", IDENTITY).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), recovery, Some(read_only)] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not say which database it is", wire.server),
+            format!("{}: the server did not report which database it is", wire.server),
             "check host and port",
         ));
     };
     if *database != wire.server.database {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server answers as database {database}", wire.server),
-            "check the resource id and the pooler's routing",
+            format!("{}: the server reports the database {database} instead", wire.server),
+            "check the resource id and the routing of the pooler",
         ));
     }
     if read_only != "on" {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not keep a transaction read-only", wire.server),
-            "AAM reads only where the server itself refuses writes; connect to the server instead of the proxy before it",
+            format!("{}: the server does not keep the transaction read-only", wire.server),
+            "AAM reads only if the server itself refuses writes; connect to the server directly instead of through a proxy",
         ));
     }
     let mut evidence = Evidence::new();
