@@ -3,8 +3,8 @@
 use super::bounds::Bounds;
 use super::decode::{inflate, json};
 use super::error::Failed;
-use super::value::{Dict, Value};
 use super::host::HostResponse;
+use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 

@@ -1,9 +1,9 @@
 //! Object storage: `s3` and `s3_compat`.
 //!
-//! Least privilege is `s3:ListBucket` and `s3:GetBucketLocation`: everything here is `HEAD` on the
-//! bucket and `ListObjectsV2`. The way through: [`address`] (resource id -> place), [`keys`]
+//! The least privilege is `s3:ListBucket` and `s3:GetBucketLocation`: the only calls are `HEAD` on the bucket and
+//! `ListObjectsV2`. An attempt runs through [`address`] (resource id -> bucket and endpoint), [`keys`]
 //! (credential -> access key), [`sigv4`] (signature), [`store`] (signed calls, region discovery),
-//! [`list`] (XML), [`classify`] (answer -> failure), [`connector`] (the open bucket).
+//! [`list`] (XML), [`classify`] (response -> failure), [`connector`] (the open bucket).
 
 pub mod address;
 pub mod classify;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use store::Wire;
 use store::{Met, Store};
 
-/// Opens buckets. One for each family: their resource ids look alike and mean different places.
+/// Opens buckets. There is one engine per family, because the same resource id means different endpoints.
 pub struct ObjectEngine {
     flavor: Flavor,
     clock: Arc<dyn Clock>,
@@ -63,7 +63,8 @@ impl ObjectEngine {
         let met = store.meet().await?;
         let identity = identity(&store.place, &met);
         let head_works = connector::speaks_s3(&met.head);
-        let reason = "the store offers no way to ask what a key may do besides listing; a session policy or a key of its own keeps it small";
+        let reason =
+            "the store does not report what the key may do besides listing; use a separate key or a session policy to limit it";
         let privilege = Privilege::Unknown { reason: reason.to_string() };
         Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege })
     }
@@ -100,7 +101,7 @@ impl Engine for ObjectEngine {
     }
 }
 
-/// Two methods on one path; a second host only where the region is still to be found and decides the host.
+/// Two methods on one path. There is a second host only if the region is not known yet and decides the host.
 fn planned(place: &Place) -> Vec<PlannedCall> {
     let path = place.url().map(|url| url.path().to_string()).unwrap_or_default();
     let mut hosts = vec![place.host()];
@@ -138,7 +139,10 @@ fn identity(place: &Place, met: &Met) -> Evidence {
         evidence.insert("server".into(), json!(classify::printable(server)));
     }
     if is_plain(&met.listed) {
-        evidence.insert("transport".into(), json!("plain http: listings can be read on the way; the secret key is never sent"));
+        evidence.insert(
+            "transport".into(),
+            json!("plain http: others on the network can read the listings; the secret key is never sent"),
+        );
     }
     connector::note_request_id(&mut evidence, &met.listed);
     evidence
