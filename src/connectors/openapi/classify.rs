@@ -4,7 +4,7 @@ use super::address::{host_of, same_origin};
 use super::operations::is_json;
 use super::schema::allows;
 use crate::credentials::redact;
-use crate::egress::Answer;
+use crate::egress::HttpResponse;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub struct ErrorContext<'a> {
 /// # Errors
 /// A failure of the fitting class for every other status, for a web page instead of data and for JSON that is
 /// not valid.
-pub fn parse_json(answer: &Answer, context: ErrorContext<'_>) -> Result<Value, Failure> {
+pub fn parse_json(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<Value, Failure> {
     check_status(answer, context)?;
     let (host, what) = (host_of(context.url), context.what);
     let media = answer.header("content-type").unwrap_or_default();
@@ -66,7 +66,7 @@ pub fn parse_json(answer: &Answer, context: ErrorContext<'_>) -> Result<Value, F
 ///
 /// # Errors
 /// A failure of the fitting class for every status but 2xx.
-pub fn check_status(answer: &Answer, context: ErrorContext<'_>) -> Result<(), Failure> {
+pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<(), Failure> {
     let ErrorContext { url, what, scopes, schemes } = context;
     let host = host_of(url);
     let path = url.path();
@@ -112,7 +112,7 @@ pub fn check_status(answer: &Answer, context: ErrorContext<'_>) -> Result<(), Fa
     Err(failure.detail(response_detail(answer)))
 }
 
-fn redirect(answer: &Answer, context: ErrorContext<'_>) -> Failure {
+fn redirect(answer: &HttpResponse, context: ErrorContext<'_>) -> Failure {
     let (host, what) = (host_of(context.url), context.what);
     let target = answer.header("location").and_then(|text| answer.url.join(text).ok());
     match target {
@@ -126,14 +126,14 @@ fn redirect(answer: &Answer, context: ErrorContext<'_>) -> Failure {
     .detail(format!("HTTP {}", answer.status))
 }
 
-fn retry_after(answer: &Answer) -> Duration {
+fn retry_after(answer: &HttpResponse) -> Duration {
     let seconds = answer.header("retry-after").and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(60);
     Duration::from_secs(seconds.clamp(1, 86_400))
 }
 
 /// Status, challenge and message of the response for the detail of a failure: scrubbed of secrets and bounded.
 #[must_use]
-pub fn response_detail(answer: &Answer) -> String {
+pub fn response_detail(answer: &HttpResponse) -> String {
     let mut text = format!("HTTP {}", answer.status);
     if let Some(challenge) = answer.header("www-authenticate") {
         text.push_str(&format!("; WWW-Authenticate: {}", scrub_and_cut(challenge)));
@@ -222,7 +222,7 @@ mod tests {
     fn judge(status: u16, headers: &[(&str, &str)], body: &str) -> Result<Value, Failure> {
         let url = Url::parse("https://a.example/v1/pets").unwrap();
         let headers = headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
-        let answer = Answer { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
+        let answer = HttpResponse { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
         parse_json(
             &answer,
             ErrorContext { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] },

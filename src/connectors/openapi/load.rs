@@ -8,7 +8,7 @@ use super::parse::{self, MAX_DOCUMENT_BYTES};
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
 use super::wire::Wire;
 use crate::credentials::{Credential, Secret};
-use crate::egress::{Answer, Method, Request};
+use crate::egress::{HttpRequest, HttpResponse, Method};
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
@@ -52,7 +52,7 @@ pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Creden
                 fix,
             ));
         }
-        let Answer { body, url, .. } = answer;
+        let HttpResponse { body, url, .. } = answer;
         let read = offload(move || Description::read(&body, url)).await?;
         match read {
             Ok(mut description) => {
@@ -156,7 +156,7 @@ async fn fetch(
     wire: &dyn Wire,
     url: &Url,
     credential: Option<&Credential>,
-) -> Result<(Answer, Option<(String, Secret)>), Failure> {
+) -> Result<(HttpResponse, Option<(String, Secret)>), Failure> {
     let answer = wire.http(request(url, Vec::new())).await?;
     if !matches!(answer.status, 401 | 403) {
         return Ok((answer, None));
@@ -173,9 +173,9 @@ fn header_name(header: Option<&(String, Secret)>) -> Vec<String> {
     header.map(|(name, _)| name.clone()).into_iter().collect()
 }
 
-fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> Request {
+fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> HttpRequest {
     headers.push(("accept".into(), Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into())));
-    Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_DOCUMENT_BYTES, follow_redirects: true }
+    HttpRequest { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_DOCUMENT_BYTES, follow_redirects: true }
 }
 
 /// Runs bounded but long work on a blocking thread, so that it does not delay other connections.

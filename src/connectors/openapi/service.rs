@@ -14,7 +14,7 @@ use super::streams;
 use super::wire::Wire;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::{Credential, Secret};
-use crate::egress::{Answer, Method, Request, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Method, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::FamilyPolicy;
 use futures_util::future::BoxFuture;
@@ -145,9 +145,9 @@ impl Service {
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers);
         headers.push(("accept".into(), Secret::new("application/json".into())));
-        let answer: Answer = self
+        let answer: HttpResponse = self
             .wire
-            .http(Request {
+            .http(HttpRequest {
                 method: Method::Get,
                 url: url.clone(),
                 headers,
