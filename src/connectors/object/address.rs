@@ -32,7 +32,7 @@ impl Flavor {
 
 /// A bucket and its endpoint. The region comes from the policy or the credential, or is discovered later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectLocation {
     pub flavor: Flavor,
     pub bucket: String,
     /// The folder that the resource id names, ending in `/`; empty if it names the whole bucket.
@@ -56,7 +56,7 @@ pub fn place(
     resource_id: &str,
     policy: &FamilyPolicy,
     credential_region: Option<&str>,
-) -> Result<Place, Failure> {
+) -> Result<ObjectLocation, Failure> {
     let base = policy.base_url.as_deref();
     let (endpoint, partition, rest) = split(flavor, resource_id.trim(), base)?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest.as_str(), ""));
@@ -73,7 +73,7 @@ pub fn place(
         "aws-us-gov" => "us-gov-west-1",
         _ => DEFAULT_REGION,
     };
-    let place = Place {
+    let place = ObjectLocation {
         flavor,
         bucket: bucket.to_string(),
         prefix: folder(prefix),
@@ -154,7 +154,7 @@ fn url_form(flavor: Flavor, id: &str, base: Option<&str>) -> Result<(String, Str
     Ok((origin, path.trim_start_matches('/').to_string()))
 }
 
-impl Place {
+impl ObjectLocation {
     /// The URL of the bucket, without a query.
     ///
     /// # Errors
@@ -197,27 +197,27 @@ impl Place {
     ///
     /// # Errors
     /// `Misconfigured` if `region` is not a region name.
-    pub fn with_credential_region(self, region: Option<&str>) -> Result<Place, Failure> {
+    pub fn with_credential_region(self, region: Option<&str>) -> Result<ObjectLocation, Failure> {
         let Some(region) = region.filter(|_| self.guessed) else { return Ok(self) };
         if !valid_region(region) {
             return Err(invalid_region(self.flavor));
         }
-        let place = Place { region: region.to_string(), guessed: false, ..self };
+        let place = ObjectLocation { region: region.to_string(), guessed: false, ..self };
         place.url().map(|_| place)
     }
 
     /// Returns the same bucket in another region, or `None` if `region` is not a region name or is the current one.
     /// The name comes from the store and becomes a part of a host name, so it is checked.
     #[must_use]
-    pub fn moved(&self, region: &str) -> Option<Place> {
+    pub fn moved(&self, region: &str) -> Option<ObjectLocation> {
         let other = valid_region(region) && region != self.region;
-        other.then(|| Place { region: region.to_string(), ..self.clone() })
+        other.then(|| ObjectLocation { region: region.to_string(), ..self.clone() })
     }
 
     /// The same bucket in a region that only the store can name, for a plan.
     #[must_use]
-    pub fn in_unknown_region(&self) -> Place {
-        Place { region: UNKNOWN_REGION.to_string(), ..self.clone() }
+    pub fn in_unknown_region(&self) -> ObjectLocation {
+        ObjectLocation { region: UNKNOWN_REGION.to_string(), ..self.clone() }
     }
 
     /// The host, with the port if it is not the default of the scheme.

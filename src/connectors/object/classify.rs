@@ -2,8 +2,8 @@
 //!
 //! Codes: AWS, "Amazon S3 API error responses"; MinIO and Ceph use the same ones.
 
-use super::address::{Flavor, Place};
-use super::list::{self, Document, Listing, StoreError, Unread};
+use super::address::{Flavor, ObjectLocation};
+use super::list::{self, Document, ObjectListing, StoreError, UnreadableBody};
 use crate::credentials::redact;
 use crate::egress::HttpResponse;
 use crate::model::{Class, Failure, Timestamp};
@@ -14,15 +14,15 @@ const SLOW_DOWN_WAIT: Duration = Duration::from_secs(30);
 
 /// A call that did not return a listing.
 #[derive(Clone, Debug)]
-pub struct Refused {
+pub struct RefusedCall {
     /// The region that the store named, for another attempt.
     pub region: Option<String>,
     pub failure: Failure,
 }
 
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Refused {
-        Refused { region: None, failure }
+impl From<Failure> for RefusedCall {
+    fn from(failure: Failure) -> RefusedCall {
+        RefusedCall { region: None, failure }
     }
 }
 
@@ -30,7 +30,7 @@ impl From<Failure> for Refused {
 ///
 /// # Errors
 /// Everything but the listing of the requested bucket.
-pub fn listing(place: &Place, answer: &HttpResponse, signed_at: Timestamp) -> Result<Listing, Refused> {
+pub fn listing(place: &ObjectLocation, answer: &HttpResponse, signed_at: Timestamp) -> Result<ObjectListing, RefusedCall> {
     let header_region = answer.header("x-amz-bucket-region").map(str::to_string);
     let (failure, region) = match (answer.status, list::read(&answer.body)) {
         (200, Ok(Document::Listing(listing))) if listing.bucket == place.bucket => {
@@ -41,22 +41,22 @@ pub fn listing(place: &Place, answer: &HttpResponse, signed_at: Timestamp) -> Re
             (Failure::new(Class::WrongService, title, wrong_fix(place)), None)
         }
         // A truncated error has no code, and without it a 403 may concern the key, the permission or the clock.
-        (status, Err(Unread::Broken(why))) if status == 200 || !answer.body.is_empty() => {
+        (status, Err(UnreadableBody::Broken(why))) if status == 200 || !answer.body.is_empty() => {
             let title = format!("the response for bucket {} is truncated or not valid", place.bucket);
             let fix = "nothing to do if it does not repeat; if it does, a proxy between AAM and the store truncates responses";
             (Failure::new(Class::Remote, title, fix).detail(format!("HTTP {status}: {why}")), None)
         }
-        (200, Err(Unread::Foreign(begin))) => (foreign(place, answer, &begin), None),
+        (200, Err(UnreadableBody::Foreign(begin))) => (foreign(place, answer, &begin), None),
         (_, Ok(Document::Error(error))) => (by_code(place, answer, &error, signed_at), error.region),
         (status, Ok(Document::Listing(_))) => (foreign(place, answer, &format!("a listing with HTTP {status}")), None),
-        (_, Err(Unread::Broken(_))) => (by_status(place, answer, ""), None),
-        (_, Err(Unread::Foreign(begin))) => (by_status(place, answer, &begin), None),
+        (_, Err(UnreadableBody::Broken(_))) => (by_status(place, answer, ""), None),
+        (_, Err(UnreadableBody::Foreign(begin))) => (by_status(place, answer, &begin), None),
     };
-    Err(Refused { region: header_region.or(region), failure })
+    Err(RefusedCall { region: header_region.or(region), failure })
 }
 
 /// Classifies an error by its code, or by its status if the code is unknown.
-fn by_code(place: &Place, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
+fn by_code(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let bucket = &place.bucket;
     let new_key = "create an access key for the read-only user and store it where credential_locator points";
     let failure = match error.code.as_str() {
@@ -115,7 +115,7 @@ fn by_code(place: &Place, answer: &HttpResponse, error: &StoreError, signed_at: 
 }
 
 /// Classifies by status. `begin` is the beginning of the body if it is not from a store.
-fn by_status(place: &Place, answer: &HttpResponse, begin: &str) -> Failure {
+fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Failure {
     let host = place.host();
     let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
     let failure = match answer.status {
@@ -142,7 +142,7 @@ fn by_status(place: &Place, answer: &HttpResponse, begin: &str) -> Failure {
 }
 
 /// The failure for a response that is not from an object store.
-fn foreign(place: &Place, answer: &HttpResponse, begin: &str) -> Failure {
+fn foreign(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Failure {
     let kind = answer.header("content-type").map_or("no content type".to_string(), printable);
     let to = answer.header("location").and_then(|to| answer.url.join(to).ok()).and_then(|to| to.host_str().map(str::to_string));
     let to = to.map(|host| format!(", redirects to {host}")).unwrap_or_default();
@@ -150,7 +150,7 @@ fn foreign(place: &Place, answer: &HttpResponse, begin: &str) -> Failure {
         .detail(format!("HTTP {}, {kind}{to}: {}", answer.status, printable(begin)))
 }
 
-fn wrong_fix(place: &Place) -> String {
+fn wrong_fix(place: &ObjectLocation) -> String {
     match place.flavor {
         Flavor::Aws => "check families.s3.base_url in the policy, and that no proxy or portal responds in place of the store".to_string(),
         Flavor::Compatible => {
@@ -164,7 +164,7 @@ fn rejected(title: String, fix: &str) -> Failure {
 }
 
 /// The failure for a missing permission, with a policy to paste.
-fn denied(place: &Place) -> Failure {
+fn denied(place: &ObjectLocation) -> Failure {
     let arn = place.arn();
     let condition = if place.prefix.is_empty() {
         String::new()
@@ -185,7 +185,7 @@ fn denied(place: &Place) -> Failure {
     Failure::new(Class::PermissionDenied, title, format!("{hint}: {policy}"))
 }
 
-fn throttled(place: &Place, answer: &HttpResponse) -> Failure {
+fn throttled(place: &ObjectLocation, answer: &HttpResponse) -> Failure {
     let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok()).map_or(SLOW_DOWN_WAIT, Duration::from_secs);
     let wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
     let fix = format!(
@@ -198,7 +198,7 @@ fn throttled(place: &Place, answer: &HttpResponse) -> Failure {
 }
 
 /// The failure for a bucket in a region that the store named but that did not help.
-pub fn region_needed(place: &Place, region: &str) -> Failure {
+pub fn region_needed(place: &ObjectLocation, region: &str) -> Failure {
     Failure::new(
         Class::Misconfigured,
         format!("bucket {} is in region {}, but was requested in {}", place.bucket, printable(region), place.region),
@@ -207,7 +207,7 @@ pub fn region_needed(place: &Place, region: &str) -> Failure {
 }
 
 /// The failure for a wrong clock of this machine. AAM recovers automatically once the clock is set.
-fn skewed(place: &Place, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
+fn skewed(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
     let off = theirs.map_or("too far off that".to_string(), |theirs| {

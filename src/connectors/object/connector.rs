@@ -1,7 +1,7 @@
 //! An open bucket: discovery, health and tiny sync, all from listings.
 
 use super::classify::printable;
-use super::store::{Page, Store};
+use super::store::{ListingPage, Store};
 use crate::connectors::{Bounds, Connector, Discovery, Sample};
 use crate::egress::{HttpResponse, Traffic};
 use crate::model::{Catalog, Evidence, Failure, Stream, SyncMode};
@@ -48,11 +48,11 @@ impl Bucket {
         let mut after: Option<String> = None;
         loop {
             let spare = bounds.bytes.saturating_sub(listed.bytes);
-            let page = Page {
+            let page = ListingPage {
                 max_keys: KEYS_PER_PAGE,
                 folders: true,
                 after: after.as_deref(),
-                max_bytes: Page::flat(0).max_bytes.min(spare.max(1)),
+                max_bytes: ListingPage::flat(0).max_bytes.min(spare.max(1)),
             };
             let (listing, answer) = self.store.list(page).await.map_err(|refused| refused.failure)?;
             listed.pages += 1;
@@ -112,7 +112,7 @@ impl Bucket {
             }
             None => {
                 evidence.insert("probe".into(), json!("ListObjectsV2 max-keys=1"));
-                self.store.list(Page::flat(1)).await.map_err(|refused| refused.failure)?.1
+                self.store.list(ListingPage::flat(1)).await.map_err(|refused| refused.failure)?.1
             }
         };
         evidence.insert("status".into(), json!(answer.status));
@@ -123,7 +123,7 @@ impl Bucket {
 
     async fn sample(&self, max_items: u32) -> Result<Sample, Failure> {
         let (listing, answer) =
-            self.store.list(Page::flat(max_items.clamp(1, KEYS_PER_PAGE))).await.map_err(|refused| refused.failure)?;
+            self.store.list(ListingPage::flat(max_items.clamp(1, KEYS_PER_PAGE))).await.map_err(|refused| refused.failure)?;
         let read = &listing.objects;
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let rows = read.len().min(most);

@@ -12,13 +12,13 @@ const MAX_DEPTH: usize = 16;
 /// One response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
-    Listing(Listing),
+    Listing(ObjectListing),
     Error(StoreError),
 }
 
 /// Why a body is not a response of an object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unread {
+pub enum UnreadableBody {
     /// Something else: HTML, JSON, another XML document. Contains the beginning of the body.
     Foreign(String),
     /// A truncated or malformed response of a store. Contains the message of the parser.
@@ -27,7 +27,7 @@ pub enum Unread {
 
 /// `ListBucketResult`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct ObjectListing {
     pub bucket: String,
     pub objects: Vec<Object>,
     /// `CommonPrefixes`, each ending in the delimiter.
@@ -61,24 +61,24 @@ pub struct StoreError {
 /// Reads a body.
 ///
 /// # Errors
-/// [`Unread`] says whether the body is foreign or broken.
-pub fn read(body: &[u8]) -> Result<Document, Unread> {
+/// [`UnreadableBody`] says whether the body is foreign or broken.
+pub fn read(body: &[u8]) -> Result<Document, UnreadableBody> {
     let root = match tree(body) {
         Ok(root) => root,
-        Err(Stopped { root: Some(name), why }) if known(&name) => return Err(Unread::Broken(why)),
+        Err(Stopped { root: Some(name), why }) if known(&name) => return Err(UnreadableBody::Broken(why)),
         Err(Stopped { why, .. }) if body.trim_ascii().is_empty() => {
-            return Err(Unread::Broken(why));
+            return Err(UnreadableBody::Broken(why));
         }
         // An XML declaration followed by nothing is a truncated response too.
         Err(Stopped { root: None, why }) if body.trim_ascii_start().starts_with(b"<?xml") => {
-            return Err(Unread::Broken(why));
+            return Err(UnreadableBody::Broken(why));
         }
-        Err(_) => return Err(Unread::Foreign(opening(body))),
+        Err(_) => return Err(UnreadableBody::Foreign(opening(body))),
     };
     match root.name.as_str() {
         "ListBucketResult" => listing(&root).map(Document::Listing),
         "Error" => Ok(Document::Error(error(&root))),
-        _ => Err(Unread::Foreign(opening(body))),
+        _ => Err(UnreadableBody::Foreign(opening(body))),
     }
 }
 
@@ -93,15 +93,15 @@ fn opening(body: &[u8]) -> String {
     line.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
-fn listing(root: &Node) -> Result<Listing, Unread> {
+fn listing(root: &Node) -> Result<ObjectListing, UnreadableBody> {
     let url_encoded = root.text("EncodingType").as_deref() == Some("url");
     let plain = |text: String| if url_encoded { decoded(&text) } else { text };
-    let broken = |what: &str| Unread::Broken(format!("ListBucketResult has no {what}"));
-    let mut listing = Listing {
+    let broken = |what: &str| UnreadableBody::Broken(format!("ListBucketResult has no {what}"));
+    let mut listing = ObjectListing {
         bucket: root.text("Name").ok_or_else(|| broken("Name"))?,
         truncated: root.text("IsTruncated").as_deref() == Some("true"),
         next: root.text("NextContinuationToken").filter(|token| !token.is_empty()),
-        ..Listing::default()
+        ..ObjectListing::default()
     };
     for node in &root.children {
         match node.name.as_str() {
@@ -230,7 +230,7 @@ mod tests {
 <CommonPrefixes><Prefix>r%C3%A4ume/</Prefix></CommonPrefixes>
 <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>1/a==</NextContinuationToken></ListBucketResult>"#;
 
-    fn of(body: &str) -> Listing {
+    fn of(body: &str) -> ObjectListing {
         match read(body.as_bytes()) {
             Ok(Document::Listing(listing)) => listing,
             other => panic!("no listing: {other:?}"),
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn foreign_and_broken_are_told_apart() {
         for foreign in ["<!doctype html><html><body>hi</body></html>", "{\"ok\":true}", "hello", "<rss/>", "<html><p>open"] {
-            assert!(matches!(read(foreign.as_bytes()), Err(Unread::Foreign(_))), "{foreign}");
+            assert!(matches!(read(foreign.as_bytes()), Err(UnreadableBody::Foreign(_))), "{foreign}");
         }
         let bomb = "<!DOCTYPE x [<!ENTITY a 'aaaa'>]><Error><Code>&a;</Code></Error>";
         for broken in [
@@ -283,10 +283,10 @@ mod tests {
             "<ListBucketResult></ListBucketResult>",
             bomb,
         ] {
-            assert!(matches!(read(broken.as_bytes()), Err(Unread::Broken(_))), "{broken}");
+            assert!(matches!(read(broken.as_bytes()), Err(UnreadableBody::Broken(_))), "{broken}");
         }
         let deep = format!("<Error>{}", "<a>".repeat(100_000));
-        assert!(matches!(read(deep.as_bytes()), Err(Unread::Broken(why)) if why.contains("deeper")));
+        assert!(matches!(read(deep.as_bytes()), Err(UnreadableBody::Broken(why)) if why.contains("deeper")));
     }
 
     proptest! {

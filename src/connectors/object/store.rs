@@ -1,8 +1,8 @@
 //! Signed calls on one bucket. Only `HEAD` and `ListObjectsV2`: no object is ever read.
 
-use super::address::Place;
-use super::classify::{self, Refused};
-use super::list::Listing;
+use super::address::ObjectLocation;
+use super::classify::{self, RefusedCall};
+use super::list::ObjectListing;
 use super::sigv4::{self, EMPTY_BODY, Keys, Scope, Unsigned};
 use crate::clock::Clock;
 use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic};
@@ -17,7 +17,7 @@ const MAX_BODY_BYTES: u64 = 8 << 20;
 const MAX_REGION_CHANGES: usize = 2;
 
 /// Sends requests. In production this is the [`Session`] of the attempt; tests record the requests.
-pub trait Wire: Send + Sync {
+pub trait HttpTransport: Send + Sync {
     /// Sends one request.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ pub trait Wire: Send + Sync {
     fn traffic(&self) -> Traffic;
 }
 
-impl Wire for Session {
+impl HttpTransport for Session {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         Box::pin(self.http(request))
     }
@@ -40,7 +40,7 @@ impl Wire for Session {
 
 /// The parameters of one page of a listing.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct ListingPage<'a> {
     pub max_keys: u32,
     /// Whether to group keys by `/`.
     pub folders: bool,
@@ -48,24 +48,24 @@ pub struct Page<'a> {
     pub max_bytes: u64,
 }
 
-impl Page<'_> {
+impl ListingPage<'_> {
     /// A page of at most `max_keys` keys, from the start, not grouped.
     #[must_use]
-    pub fn flat(max_keys: u32) -> Page<'static> {
-        Page { max_keys, folders: false, after: None, max_bytes: MAX_BODY_BYTES }
+    pub fn flat(max_keys: u32) -> ListingPage<'static> {
+        ListingPage { max_keys, folders: false, after: None, max_bytes: MAX_BODY_BYTES }
     }
 }
 
 /// A bucket and the access key for it.
 pub struct Store {
-    pub place: Place,
-    pub wire: Arc<dyn Wire>,
+    pub place: ObjectLocation,
+    pub wire: Arc<dyn HttpTransport>,
     keys: Keys,
     clock: Arc<dyn Clock>,
 }
 
 /// The responses that found the region of the bucket and proved its name.
-pub struct Met {
+pub struct BucketProof {
     /// The response to `HEAD`. It may be an error, because some keys may list a prefix but not access the bucket.
     pub head: HttpResponse,
     pub listed: HttpResponse,
@@ -76,7 +76,7 @@ pub struct Met {
 impl Store {
     /// Creates the store. Nothing is sent yet.
     #[must_use]
-    pub fn new(place: Place, keys: Keys, wire: Arc<dyn Wire>, clock: Arc<dyn Clock>) -> Store {
+    pub fn new(place: ObjectLocation, keys: Keys, wire: Arc<dyn HttpTransport>, clock: Arc<dyn Clock>) -> Store {
         Store { place, wire, keys, clock }
     }
 
@@ -85,7 +85,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the store and of the transport.
-    pub async fn meet(&mut self) -> Result<Met, Failure> {
+    pub async fn meet(&mut self) -> Result<BucketProof, Failure> {
         let mut discovered = false;
         for _ in 0..=MAX_REGION_CHANGES {
             let head = self.head().await?;
@@ -94,9 +94,9 @@ impl Store {
                 continue;
             }
             // A failed HEAD does not report the reason, and any web server may return 200, so a listing follows.
-            match self.list(Page::flat(1)).await {
+            match self.list(ListingPage::flat(1)).await {
                 Ok((_, listed)) => {
-                    return Ok(Met { head, listed, discovered });
+                    return Ok(BucketProof { head, listed, discovered });
                 }
                 Err(refused) if self.follow(refused.region.as_deref()) => discovered = true,
                 Err(refused) => return Err(refused.failure),
@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the store and of the transport.
-    pub async fn list(&self, page: Page<'_>) -> Result<(Listing, HttpResponse), Refused> {
+    pub async fn list(&self, page: ListingPage<'_>) -> Result<(ObjectListing, HttpResponse), RefusedCall> {
         let max_keys = page.max_keys.to_string();
         let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", &max_keys)];
         if !self.place.prefix.is_empty() {

@@ -1,6 +1,6 @@
 //! Limits on the time and the data of one connection.
 
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use std::time::Duration;
 
 /// Limit for TCP, TLS and login together.
@@ -20,12 +20,12 @@ pub const MAX_NAMED_GRANTS: usize = 20;
 
 /// The limit for connecting. The resource id can shorten it but not extend it.
 #[must_use]
-pub fn connect_timeout(server: &Server) -> Duration {
+pub fn connect_timeout(server: &DatabaseServer) -> Duration {
     server.connect_timeout.map_or(CONNECT_TIMEOUT, |own| own.min(CONNECT_TIMEOUT))
 }
 
 /// The limit for one batch. The resource id can shorten it but not extend it.
 #[must_use]
-pub fn batch_timeout(server: &Server) -> Duration {
+pub fn batch_timeout(server: &DatabaseServer) -> Duration {
     server.answer_timeout.map_or(BATCH_TIMEOUT, |own| own.min(BATCH_TIMEOUT))
 }

@@ -3,7 +3,7 @@
 //! It has two forms: a JSON object `{"user":"NAME","password":"..."}` (or `username`), or the plain text
 //! `NAME:PASSWORD`, split at the first colon.
 
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use crate::credentials::{Credential, Secret, redact};
 use crate::model::{Class, Failure};
 
@@ -20,7 +20,7 @@ const FORMS: &str = "store {\"user\":\"NAME\",\"password\":\"...\"} or NAME:PASS
 ///
 /// # Errors
 /// `CredentialMissing`, naming the fields that exist but never a value.
-pub fn from_credential(credential: Option<&Credential>, server: &Server) -> Result<Login, Failure> {
+pub fn from_credential(credential: Option<&Credential>, server: &DatabaseServer) -> Result<Login, Failure> {
     let missing = |what: &str| Failure::new(Class::CredentialMissing, format!("{server}: {what}"), FORMS);
     let Some(credential) = credential else {
         return Err(missing("the intent does not name a credential"));
@@ -55,11 +55,11 @@ pub fn from_credential(credential: Option<&Credential>, server: &Server) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::sql::uri::{Place, parse};
+    use crate::connectors::sql::uri::{DatabaseLocation, parse};
 
-    fn server() -> Server {
+    fn server() -> DatabaseServer {
         match parse("db.example:5432/shop") {
-            Ok(Place::Server(server)) => server,
+            Ok(DatabaseLocation::Server(server)) => server,
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 //! Drivers have properties that load classes, read local files or run statements when they connect. These cannot
 //! take effect here, but they are refused with a reason instead of being ignored.
 
-use super::server::{Server, Tls, Wire, holds_login, misconfigured};
+use super::server::{DatabaseServer, Protocol, Tls, holds_login, misconfigured};
 use crate::model::Failure;
 use percent_encoding::percent_decode_str;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const DANGEROUS: [&str; 22] = [
 ///
 /// # Errors
 /// `Misconfigured`, naming the property but not its value.
-pub(super) fn apply(server: &mut Server, query: &str) -> Result<(), Failure> {
+pub(super) fn apply(server: &mut DatabaseServer, query: &str) -> Result<(), Failure> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let lower = name.to_ascii_lowercase();
@@ -62,10 +62,10 @@ pub(super) fn apply(server: &mut Server, query: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn apply_property(server: &mut Server, name: &str, lower: &str, value: &str) -> Result<(), Failure> {
+fn apply_property(server: &mut DatabaseServer, name: &str, lower: &str, value: &str) -> Result<(), Failure> {
     match (server.wire, lower) {
         (_, "sslmode") => server.tls = tls_mode(name, value)?,
-        (Wire::Postgres, "ssl") | (Wire::Mysql, "usessl" | "requiressl" | "verifyservercertificate") => {
+        (Protocol::Postgres, "ssl") | (Protocol::Mysql, "usessl" | "requiressl" | "verifyservercertificate") => {
             if !boolean(name, value)? {
                 return Err(misconfigured(
                     format!("the property {} is ambiguous", display_name(name)),
@@ -74,14 +74,14 @@ fn apply_property(server: &mut Server, name: &str, lower: &str, value: &str) -> 
             }
             server.tls = Tls::Verify;
         }
-        (Wire::Postgres, "currentschema" | "search_path") => server.schema = Some(schema(name, value)?),
-        (Wire::Postgres, "applicationname" | "application_name") => server.application = Some(application(value)),
-        (Wire::Postgres, "connecttimeout" | "connect_timeout" | "logintimeout") => {
+        (Protocol::Postgres, "currentschema" | "search_path") => server.schema = Some(schema(name, value)?),
+        (Protocol::Postgres, "applicationname" | "application_name") => server.application = Some(application(value)),
+        (Protocol::Postgres, "connecttimeout" | "connect_timeout" | "logintimeout") => {
             server.connect_timeout = Some(Duration::from_secs(number(name, value)?));
         }
-        (Wire::Postgres, "sockettimeout") => server.answer_timeout = Some(Duration::from_secs(number(name, value)?)),
-        (Wire::Mysql, "connecttimeout") => server.connect_timeout = Some(Duration::from_millis(number(name, value)?)),
-        (Wire::Mysql, "sockettimeout") => server.answer_timeout = Some(Duration::from_millis(number(name, value)?)),
+        (Protocol::Postgres, "sockettimeout") => server.answer_timeout = Some(Duration::from_secs(number(name, value)?)),
+        (Protocol::Mysql, "connecttimeout") => server.connect_timeout = Some(Duration::from_millis(number(name, value)?)),
+        (Protocol::Mysql, "sockettimeout") => server.answer_timeout = Some(Duration::from_millis(number(name, value)?)),
         (_, "readonly") => {
             if !boolean(name, value)? {
                 return Err(misconfigured(
@@ -91,15 +91,16 @@ fn apply_property(server: &mut Server, name: &str, lower: &str, value: &str) -> 
             }
         }
         // These change how a Java driver presents values, which does not affect what AAM reads.
-        (_, "tcpkeepalive") | (Wire::Mysql, "servertimezone" | "connectiontimezone" | "characterencoding" | "useunicode") => {}
+        (_, "tcpkeepalive") | (Protocol::Mysql, "servertimezone" | "connectiontimezone" | "characterencoding" | "useunicode") => {
+        }
         _ => {
             return Err(misconfigured(
                 format!("the property {} is not supported", display_name(name)),
                 match server.wire {
-                    Wire::Postgres => {
+                    Protocol::Postgres => {
                         "remove it; supported are sslmode, ssl, currentSchema, ApplicationName, connectTimeout, socketTimeout, readOnly"
                     }
-                    Wire::Mysql => {
+                    Protocol::Mysql => {
                         "remove it; supported are sslMode, useSSL, connectTimeout, socketTimeout, readOnly, serverTimezone, characterEncoding"
                     }
                 },

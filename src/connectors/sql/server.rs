@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The protocol of a database server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum Protocol {
     Postgres,
     /// MySQL and MariaDB.
     Mysql,
@@ -27,8 +27,8 @@ pub enum Tls {
 
 /// One database on one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    pub wire: Wire,
+pub struct DatabaseServer {
+    pub wire: Protocol,
     /// In lower case; an IPv6 address without brackets.
     pub host: String,
     pub port: u16,
@@ -44,32 +44,32 @@ pub struct Server {
     pub answer_timeout: Option<Duration>,
 }
 
-impl Wire {
+impl Protocol {
     /// The name in logs and evidence.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Wire::Postgres => "postgres",
-            Wire::Mysql => "mysql",
+            Protocol::Postgres => "postgres",
+            Protocol::Mysql => "mysql",
         }
     }
 
     pub(super) fn default_port(self) -> u16 {
         match self {
-            Wire::Postgres => 5432,
-            Wire::Mysql => 3306,
+            Protocol::Postgres => 5432,
+            Protocol::Mysql => 3306,
         }
     }
 }
 
 /// Formats as `postgres db.example:5432/shop`, which does not contain a secret.
-impl fmt::Display for Server {
+impl fmt::Display for DatabaseServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.wire.as_str(), self.authority(), self.database)
     }
 }
 
-impl Server {
+impl DatabaseServer {
     /// `host:port`, with brackets around an IPv6 address.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -91,7 +91,7 @@ pub(super) fn misconfigured(title: impl Into<String>, fix: impl Into<String>) ->
 }
 
 /// The failure for a TCP connection that could not be established.
-pub(super) fn unreachable(server: &Server, error: &std::io::Error) -> Failure {
+pub(super) fn unreachable(server: &DatabaseServer, error: &std::io::Error) -> Failure {
     let what = match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused by",
         _ => "could not connect to",

@@ -3,9 +3,9 @@
 use super::*;
 use crate::model::Class;
 
-fn server(id: &str) -> uri::Server {
+fn server(id: &str) -> uri::DatabaseServer {
     match uri::parse(id) {
-        Ok(Place::Server(server)) => server,
+        Ok(DatabaseLocation::Server(server)) => server,
         other => panic!("{other:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! TLS to a database server. Certificate chain and host name are always verified.
 
-use super::server::{Server, Tls, misconfigured};
+use super::server::{DatabaseServer, Tls, misconfigured};
 use crate::model::{Class, Failure};
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 ///
 /// # Errors
 /// `Misconfigured` for `sslmode=prefer` on an address that is not loopback.
-pub fn encrypted(server: &Server, address: SocketAddr) -> Result<bool, Failure> {
+pub fn encrypted(server: &DatabaseServer, address: SocketAddr) -> Result<bool, Failure> {
     let loopback = address.ip().to_canonical().is_loopback();
     match server.tls {
         Tls::Verify => Ok(true),
@@ -26,7 +26,7 @@ pub fn encrypted(server: &Server, address: SocketAddr) -> Result<bool, Failure> 
 
 /// The failure of a TLS handshake; the fix depends on the error message.
 #[must_use]
-pub fn failure(server: &Server, message: &str) -> Failure {
+pub fn failure(server: &DatabaseServer, message: &str) -> Failure {
     let fix = if message.contains("UnknownIssuer") {
         "name the PEM file of the issuer in the policy's network.ca_file".to_string()
     } else if message.contains("not valid for name") {

@@ -4,7 +4,7 @@
 //! written a password anywhere in it.
 
 use super::dialects;
-pub use super::server::{Server, Tls, Wire};
+pub use super::server::{DatabaseServer, Protocol, Tls};
 use super::server::{holds_login, misconfigured};
 use crate::model::Failure;
 use percent_encoding::percent_decode_str;
@@ -12,10 +12,10 @@ use std::net::Ipv6Addr;
 
 /// The database that a resource id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum DatabaseLocation {
     /// The path as the resource id writes it.
     Sqlite(String),
-    Server(Server),
+    Server(DatabaseServer),
 }
 
 const POSTGRES_FORM: &str = "write postgresql://HOST:PORT/DATABASE or jdbc:postgresql://HOST:PORT/DATABASE";
@@ -25,7 +25,7 @@ const MYSQL_FORM: &str = "write jdbc:mysql://HOST:PORT/DATABASE or jdbc:mariadb:
 ///
 /// # Errors
 /// `Unsupported` for another dialect, `Misconfigured` for everything else. Values are not repeated.
-pub fn parse(resource_id: &str) -> Result<Place, Failure> {
+pub fn parse(resource_id: &str) -> Result<DatabaseLocation, Failure> {
     let id = resource_id.trim();
     if id.contains(|c: char| c.is_control()) {
         return Err(misconfigured("the resource id contains a control character", "remove the control character"));
@@ -36,26 +36,26 @@ pub fn parse(resource_id: &str) -> Result<Place, Failure> {
     let (dialect, rest) = rest.split_once(':').unwrap_or((rest, ""));
     match dialect.to_ascii_lowercase().as_str() {
         "sqlite" => sqlite(rest),
-        "postgresql" | "postgres" => server(Wire::Postgres, rest),
-        "mysql" | "mariadb" => server(Wire::Mysql, rest),
+        "postgresql" | "postgres" => server(Protocol::Postgres, rest),
+        "mysql" | "mariadb" => server(Protocol::Mysql, rest),
         _ => Err(dialects::unsupported(dialect)),
     }
 }
 
 /// Parses the forms of the family `postgres`: a URL, or `host:port/database`.
-fn bare(id: &str) -> Result<Place, Failure> {
+fn bare(id: &str) -> Result<DatabaseLocation, Failure> {
     if let Some((scheme, _)) = id.split_once("://") {
         return match scheme.to_ascii_lowercase().as_str() {
-            "postgres" | "postgresql" => server(Wire::Postgres, &id[scheme.len() + 1..]),
+            "postgres" | "postgresql" => server(Protocol::Postgres, &id[scheme.len() + 1..]),
             "mysql" | "mariadb" => Err(misconfigured("a MySQL address must be a JDBC URL", MYSQL_FORM)),
             "sqlite" | "file" => Err(misconfigured("an SQLite address must be a JDBC URL", "write jdbc:sqlite:PATH")),
             other => Err(dialects::unsupported(other.strip_suffix("+srv").unwrap_or(other))),
         };
     }
-    server(Wire::Postgres, &format!("//{id}"))
+    server(Protocol::Postgres, &format!("//{id}"))
 }
 
-fn sqlite(rest: &str) -> Result<Place, Failure> {
+fn sqlite(rest: &str) -> Result<DatabaseLocation, Failure> {
     let fix = "write jdbc:sqlite:PATH with a plain path below one of the policy's files.roots";
     if rest.is_empty() || rest.eq_ignore_ascii_case(":memory:") {
         return Err(misconfigured("the SQLite address does not name a file", fix));
@@ -63,13 +63,13 @@ fn sqlite(rest: &str) -> Result<Place, Failure> {
     if strip_prefix_ignore_case(rest, "file:").is_some() || rest.contains('?') {
         return Err(misconfigured("SQLite URIs and properties are not accepted", fix));
     }
-    Ok(Place::Sqlite(rest.to_string()))
+    Ok(DatabaseLocation::Sqlite(rest.to_string()))
 }
 
-fn server(wire: Wire, rest: &str) -> Result<Place, Failure> {
+fn server(wire: Protocol, rest: &str) -> Result<DatabaseLocation, Failure> {
     let form = match wire {
-        Wire::Postgres => POSTGRES_FORM,
-        Wire::Mysql => MYSQL_FORM,
+        Protocol::Postgres => POSTGRES_FORM,
+        Protocol::Mysql => MYSQL_FORM,
     };
     let Some(rest) = rest.strip_prefix("//") else {
         return Err(misconfigured("the //HOST part of the database address is missing", form));
@@ -83,7 +83,7 @@ fn server(wire: Wire, rest: &str) -> Result<Place, Failure> {
     };
     let (host, port) = host_and_port(authority, wire, form)?;
     let database = database(path, form)?;
-    let mut server = Server {
+    let mut server = DatabaseServer {
         wire,
         host,
         port,
@@ -95,10 +95,10 @@ fn server(wire: Wire, rest: &str) -> Result<Place, Failure> {
         answer_timeout: None,
     };
     super::properties::apply(&mut server, query)?;
-    Ok(Place::Server(server))
+    Ok(DatabaseLocation::Server(server))
 }
 
-fn host_and_port(authority: &str, wire: Wire, form: &str) -> Result<(String, u16), Failure> {
+fn host_and_port(authority: &str, wire: Protocol, form: &str) -> Result<(String, u16), Failure> {
     if authority.contains(',') {
         return Err(misconfigured("the database address names several hosts", format!("name one host per intent: {form}")));
     }

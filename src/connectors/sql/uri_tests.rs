@@ -3,9 +3,9 @@ use crate::model::Class;
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn ok(id: &str) -> Server {
+fn ok(id: &str) -> DatabaseServer {
     match parse(id) {
-        Ok(Place::Server(server)) => server,
+        Ok(DatabaseLocation::Server(server)) => server,
         other => panic!("{id}: {other:?}"),
     }
 }
@@ -26,7 +26,7 @@ fn the_forms_of_both_families_are_read() {
     ] {
         assert_eq!(ok(id).to_string(), shown);
     }
-    assert_eq!(parse("jdbc:sqlite:seeds/data/shop.db"), Ok(Place::Sqlite("seeds/data/shop.db".to_string())));
+    assert_eq!(parse("jdbc:sqlite:seeds/data/shop.db"), Ok(DatabaseLocation::Sqlite("seeds/data/shop.db".to_string())));
 }
 
 #[test]
@@ -149,8 +149,8 @@ proptest! {
     #[test]
     fn what_is_shown_can_be_read_again(host in "[a-z][a-z0-9.-]{0,20}", port in 1u16.., db in "[a-z_][a-z0-9_]{0,20}", mysql: bool) {
         let scheme = if mysql { "jdbc:mysql" } else { "postgresql" };
-        let Ok(Place::Server(first)) = parse(&format!("{scheme}://{host}:{port}/{db}")) else { return Err(TestCaseError::fail("refused")) };
-        let Ok(Place::Server(again)) = parse(&format!("{scheme}://{}/{}", first.authority(), first.database)) else {
+        let Ok(DatabaseLocation::Server(first)) = parse(&format!("{scheme}://{host}:{port}/{db}")) else { return Err(TestCaseError::fail("refused")) };
+        let Ok(DatabaseLocation::Server(again)) = parse(&format!("{scheme}://{}/{}", first.authority(), first.database)) else {
             return Err(TestCaseError::fail("refused again"));
         };
         prop_assert_eq!(first, again);

@@ -2,7 +2,7 @@ use super::*;
 use crate::connectors::object::address;
 use crate::policy::FamilyPolicy;
 
-fn place(flavor: Flavor, id: &str) -> Place {
+fn place(flavor: Flavor, id: &str) -> ObjectLocation {
     address::place(flavor, id, &FamilyPolicy::default(), None).expect("a place")
 }
 
@@ -15,7 +15,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> HttpResponse {
     }
 }
 
-fn refused(place: &Place, answer: &HttpResponse) -> Refused {
+fn refused(place: &ObjectLocation, answer: &HttpResponse) -> RefusedCall {
     let signed_at = Timestamp::parse("2026-11-22T18:30:00Z").expect("a time");
     listing(place, answer, signed_at).expect_err("no listing")
 }

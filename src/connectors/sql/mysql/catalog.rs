@@ -2,7 +2,7 @@
 //! so an empty list proves an empty database only if a grant covers the whole database.
 
 use super::errors;
-use super::wire::{Row, Wire};
+use super::wire::{MysqlSession, Row};
 use crate::connectors::sql::limits;
 use crate::connectors::sql::quote::backtick;
 use crate::connectors::sql::types::{self, Column, Table};
@@ -19,7 +19,7 @@ struct Relation {
     rows: Option<u64>,
 }
 
-async fn relations(wire: &Wire, limit: usize) -> Result<Vec<Relation>, Failure> {
+async fn relations(wire: &MysqlSession, limit: usize) -> Result<Vec<Relation>, Failure> {
     let sql = format!(
         "SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME LIMIT {limit}"
     );
@@ -42,8 +42,8 @@ fn relation(row: Row) -> Option<Relation> {
 /// Catalog v1 of the database.
 ///
 /// # Errors
-/// Those of [`Wire::ask`].
-pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure> {
+/// Those of [`MysqlSession::ask`].
+pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let mut all = relations(wire, bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
     all.truncate(bounds.streams);
@@ -131,7 +131,7 @@ const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM 
 /// # Errors
 /// `PermissionDenied` if tables exist but none can be read, or if no table is visible and no grant proves that there
 /// are none.
-pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
+pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
     let mut tables: Vec<(String, Vec<String>)> = Vec::new();
     for row in wire.ask("choose a table", &[CANDIDATES]).await?.into_iter().flatten() {
         let [Some(table), column, rights] = row.as_slice() else {
@@ -185,7 +185,7 @@ pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sampl
     Ok(Sample { rows: 0, evidence })
 }
 
-fn blind(wire: &Wire, detail: &str) -> Failure {
+fn blind(wire: &MysqlSession, detail: &str) -> Failure {
     Failure::new(
         Class::PermissionDenied,
         format!("{}: {} does not have permission to read any table", wire.server, wire.user),

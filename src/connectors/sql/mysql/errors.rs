@@ -5,7 +5,7 @@
 use crate::connectors::sql::quote::backtick;
 use crate::connectors::sql::server::unreachable;
 use crate::connectors::sql::tls;
-use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::uri::DatabaseServer;
 use crate::model::{Class, Failure};
 use mysql_async::{DriverError, Error, IoError};
 use std::io::ErrorKind;
@@ -22,7 +22,7 @@ pub enum Stage<'a> {
 
 /// Classifies `error`.
 #[must_use]
-pub fn classify(server: &Server, user: &str, stage: Stage<'_>, error: &Error) -> Failure {
+pub fn classify(server: &DatabaseServer, user: &str, stage: Stage<'_>, error: &Error) -> Failure {
     match error {
         Error::Server(own) => {
             classify_code(server, user, stage, own.code, &format!("ERROR {} ({}): {}", own.code, own.state, own.message))
@@ -44,7 +44,7 @@ pub fn classify(server: &Server, user: &str, stage: Stage<'_>, error: &Error) ->
 
 /// Classifies an error code. `message` is the message of the server and becomes the detail.
 #[must_use]
-pub fn classify_code(server: &Server, user: &str, stage: Stage<'_>, code: u16, message: &str) -> Failure {
+pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code: u16, message: &str) -> Failure {
     let doing = match stage {
         Stage::Open => "log in",
         Stage::Work(what) => what,
@@ -127,7 +127,7 @@ pub fn only_this_one(failure: &Failure) -> bool {
     failure.class == Class::PermissionDenied || failure.detail.contains("ERROR 1792 ")
 }
 
-fn classify_io(server: &Server, stage: Stage<'_>, error: &std::io::Error) -> Failure {
+fn classify_io(server: &DatabaseServer, stage: Stage<'_>, error: &std::io::Error) -> Failure {
     let opening = matches!(stage, Stage::Open);
     let failure = match error.kind() {
         ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => {
@@ -146,7 +146,7 @@ fn classify_io(server: &Server, stage: Stage<'_>, error: &std::io::Error) -> Fai
     failure.detail(error.to_string())
 }
 
-fn classify_driver(server: &Server, stage: Stage<'_>, error: &DriverError) -> Failure {
+fn classify_driver(server: &DatabaseServer, stage: Stage<'_>, error: &DriverError) -> Failure {
     let opening = matches!(stage, Stage::Open);
     let failure = match error {
         DriverError::NoClientSslFlagFromServer => return tls::failure(server, &error.to_string()),
@@ -177,7 +177,7 @@ fn is_packet_error(error: &std::io::Error) -> bool {
         || message.contains("out of sync")
 }
 
-fn too_long(server: &Server) -> Failure {
+fn too_long(server: &DatabaseServer) -> Failure {
     Failure::new(
         Class::Remote,
         format!("{server}: a row is larger than the limit of AAM (16 MiB)"),
@@ -185,7 +185,7 @@ fn too_long(server: &Server) -> Failure {
     )
 }
 
-fn connection_closed(server: &Server) -> Failure {
+fn connection_closed(server: &DatabaseServer) -> Failure {
     Failure::new(
         Class::Remote,
         format!("{server}: the connection was closed in the middle of a response"),
@@ -193,7 +193,7 @@ fn connection_closed(server: &Server) -> Failure {
     )
 }
 
-fn wrong_service(server: &Server) -> Failure {
+fn wrong_service(server: &DatabaseServer) -> Failure {
     Failure::new(
         Class::WrongService,
         format!("{server}: the service at this address does not speak the MySQL protocol"),

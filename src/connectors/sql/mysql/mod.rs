@@ -7,7 +7,7 @@ pub mod wire;
 
 use super::driver_session::DriverSession;
 use super::login::Login;
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::Traffic;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
-use wire::{Row, Wire};
+use wire::{MysqlSession, Row};
 
 /// `tx_read_only` in MariaDB, `transaction_read_only` in MySQL 8.
 const IDENTITY: [&str; 2] = [
@@ -25,7 +25,7 @@ const IDENTITY: [&str; 2] = [
 
 /// An open database.
 struct Database {
-    wire: Wire,
+    wire: MysqlSession,
     /// Whether a grant covers the whole database.
     sees_all: bool,
 }
@@ -34,8 +34,13 @@ struct Database {
 ///
 /// # Errors
 /// Those of the session and the wire, and `WrongService` for another database.
-pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
-    let wire = Wire::open(session, server, login, &policy.network).await?;
+pub async fn open(
+    session: &Arc<dyn DriverSession>,
+    server: &DatabaseServer,
+    login: &Login,
+    policy: &Policy,
+) -> Result<Opened, Failure> {
+    let wire = MysqlSession::open(session, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
     let (privilege, sees_all) = match wire.ask("read the grants of the account", &["SHOW GRANTS"]).await {
@@ -49,7 +54,7 @@ pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Log
 }
 
 /// Asks the server for its identity and proves that it is the database of the resource id.
-async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
+async fn prove(wire: &MysqlSession) -> Result<Evidence, Failure> {
     let statement = if wire.mariadb { IDENTITY[0] } else { IDENTITY[1] };
     let sets = wire.ask("read the identity of the server", &[statement]).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();

@@ -7,7 +7,7 @@
 use super::errors::{self, Stage};
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
-use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
 use crate::model::{Class, Failure};
 use crate::policy::Network;
@@ -26,26 +26,26 @@ pub type Row = Vec<Option<String>>;
 const MAX_PACKET_BYTES: usize = 16 << 20;
 
 /// An open session.
-pub struct Wire {
+pub struct MysqlSession {
     conn: Mutex<Conn>,
     pub call: Call,
-    pub server: Server,
+    pub server: DatabaseServer,
     pub user: String,
     pub encrypted: bool,
     pub mariadb: bool,
 }
 
-impl Wire {
+impl MysqlSession {
     /// Connects, encrypts, logs in, and makes the session read-only.
     ///
     /// # Errors
     /// Those of the session, and those of [`errors::classify`].
     pub async fn open(
         session: &Arc<dyn DriverSession>,
-        server: &Server,
+        server: &DatabaseServer,
         login: &Login,
         network: &Network,
-    ) -> Result<Wire, Failure> {
+    ) -> Result<MysqlSession, Failure> {
         let call = Call::admit(session, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
         let opts = options(server, login, network, call.address(), encrypted);
@@ -57,7 +57,7 @@ impl Wire {
         let mariadb =
             mariadb.and_then(|outcome| outcome.map_err(|error| errors::classify(server, &login.user, Stage::Work(what), &error)));
         let mariadb = call.note(mariadb)?;
-        Ok(Wire { conn: Mutex::new(conn), call, server: server.clone(), user: login.user.clone(), encrypted, mariadb })
+        Ok(MysqlSession { conn: Mutex::new(conn), call, server: server.clone(), user: login.user.clone(), encrypted, mariadb })
     }
 
     /// Runs constant statements in one read-only transaction and returns their rows in order.
@@ -117,7 +117,7 @@ impl Wire {
     }
 }
 
-fn options(server: &Server, login: &Login, network: &Network, address: SocketAddr, encrypted: bool) -> OptsBuilder {
+fn options(server: &DatabaseServer, login: &Login, network: &Network, address: SocketAddr, encrypted: bool) -> OptsBuilder {
     let opts = OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())
         .tcp_port(address.port())
@@ -147,7 +147,12 @@ async fn restrict(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
     Ok(mariadb)
 }
 
-async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+async fn within<T>(
+    limit: std::time::Duration,
+    server: &DatabaseServer,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
         Failure::new(
             Class::Network,

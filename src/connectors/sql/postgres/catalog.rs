@@ -1,6 +1,6 @@
 //! Structure from `pg_catalog`, which every role can read, even without SELECT on the tables.
 
-use super::wire::{Row, Wire};
+use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
 use crate::connectors::sql::types::{self, Column, Table};
 use crate::connectors::{Bounds, Discovery};
@@ -66,12 +66,12 @@ const COLUMNS_OF_RELATION: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind
     c.relkind IN ('r','p') AND row_security_active(c.oid)";
 
 /// The condition for one schema, if the resource id names one.
-pub fn only_schema(wire: &Wire) -> String {
+pub fn only_schema(wire: &PostgresSession) -> String {
     wire.server.schema.as_deref().map_or_else(String::new, |name| format!(" AND n.nspname = {}", quote::literal(name)))
 }
 
 /// Up to `limit` relations in the order of `order`, a constant of the caller.
-pub async fn relations(wire: &Wire, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
+pub async fn relations(wire: &PostgresSession, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
     let sql = format!("{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
     let sets = wire.ask("list the tables", &sql).await?;
     Ok(sets.into_iter().flatten().filter_map(|row| relation(&row)).collect())
@@ -102,8 +102,8 @@ fn relation(row: &Row) -> Option<Relation> {
 /// Catalog v1 of the database.
 ///
 /// # Errors
-/// Those of [`Wire::ask`].
-pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure> {
+/// Those of [`PostgresSession::ask`].
+pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
     let mut all = relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
@@ -132,7 +132,7 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
 }
 
 /// Adds the streams of `chunk`. Returns whether columns were cut off.
-async fn describe(wire: &Wire, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
+async fn describe(wire: &PostgresSession, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
     let oids = chunk.iter().map(|relation| relation.oid.to_string()).collect::<Vec<_>>().join(",");
     let sql = format!(
         "SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \

@@ -4,7 +4,7 @@
 
 use super::meter::{NOT_POSTGRES, TOO_LONG};
 use crate::connectors::sql::tls;
-use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::uri::DatabaseServer;
 use crate::model::{Class, Failure};
 use std::error::Error as _;
 use std::time::Duration;
@@ -22,7 +22,13 @@ pub enum Stage<'a> {
 
 /// Classifies `error`. `connection_error` is the error that ended the connection, if it ended.
 #[must_use]
-pub fn classify(server: &Server, user: &str, stage: Stage<'_>, error: &Error, connection_error: Option<String>) -> Failure {
+pub fn classify(
+    server: &DatabaseServer,
+    user: &str,
+    stage: Stage<'_>,
+    error: &Error,
+    connection_error: Option<String>,
+) -> Failure {
     match error.as_db_error() {
         Some(db) => classify_code(server, user, stage, db.code().code(), &server_message(db)),
         None => classify_transport(server, stage, error, connection_error),
@@ -42,7 +48,7 @@ fn server_message(db: &DbError) -> String {
 
 /// Classifies an error code. `message` is the message of the server and becomes the detail.
 #[must_use]
-pub fn classify_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, message: &str) -> Failure {
+pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code: &str, message: &str) -> Failure {
     let doing = match stage {
         Stage::Open => "log in",
         Stage::Work(what) => what,
@@ -131,7 +137,7 @@ pub fn only_this_one(failure: &Failure) -> bool {
 }
 
 /// Classifies an error that the server did not report: one of the connection itself.
-fn classify_transport(server: &Server, stage: Stage<'_>, error: &Error, connection_error: Option<String>) -> Failure {
+fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, connection_error: Option<String>) -> Failure {
     let kind = error.to_string();
     let detail = connection_error.unwrap_or_else(|| error_chain(error));
     let nonsense = [NOT_POSTGRES, "error parsing response", "unexpected message"].iter().any(|message| detail.contains(message));

@@ -9,7 +9,7 @@ pub mod wire;
 
 use super::driver_session::DriverSession;
 use super::login::Login;
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::Traffic;
 use crate::model::{Catalog, Class, Evidence, Failure};
@@ -17,22 +17,27 @@ use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
-use wire::{Row, Wire};
+use wire::{PostgresSession, Row};
 
 const IDENTITY: &str = "SELECT current_database()::text, current_user::text, current_setting('server_version'), pg_is_in_recovery(), \
     current_setting('transaction_read_only')";
 
 /// An open database.
 struct Database {
-    wire: Wire,
+    wire: PostgresSession,
 }
 
 /// Logs in and proves that this is the database of the resource id, in a transaction that cannot write.
 ///
 /// # Errors
 /// Those of the session and the wire, and `WrongService` for another database.
-pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
-    let wire = Wire::open(session, server, login, &policy.network).await?;
+pub async fn open(
+    session: &Arc<dyn DriverSession>,
+    server: &DatabaseServer,
+    login: &Login,
+    policy: &Policy,
+) -> Result<Opened, Failure> {
+    let wire = PostgresSession::open(session, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
     if wire.pooled {
@@ -43,7 +48,7 @@ pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Log
 }
 
 /// Asks the server for its identity and proves that it is the database of the resource id.
-async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
+async fn prove(wire: &PostgresSession) -> Result<Evidence, Failure> {
     let sets = wire.ask("read the identity of the server", IDENTITY).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), recovery, Some(read_only)] = row.as_slice() else {

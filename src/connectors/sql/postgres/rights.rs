@@ -1,6 +1,6 @@
 //! What the role may do beyond reading, according to the catalog; nothing is tried out.
 
-use super::wire::{Row, Wire};
+use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::{limits, quote};
 use crate::model::Privilege;
 
@@ -24,7 +24,7 @@ fn statements() -> String {
 }
 
 /// Determines the privilege of the role. `Unknown` if the server does not answer.
-pub async fn verdict(wire: &Wire) -> Privilege {
+pub async fn verdict(wire: &PostgresSession) -> Privilege {
     match wire.ask("read the privileges of the role", &statements()).await {
         Ok(sets) => judge(&sets),
         Err(failure) => Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) },

@@ -2,7 +2,7 @@
 
 use super::catalog::{self, Relation};
 use super::errors;
-use super::wire::Wire;
+use super::wire::PostgresSession;
 use crate::connectors::Sample;
 use crate::connectors::sql::{limits, quote};
 use crate::model::{Class, Evidence, Failure};
@@ -17,7 +17,7 @@ const ORDER: &str = "(has_schema_privilege(n.oid, 'USAGE') AND has_any_column_pr
 ///
 /// # Errors
 /// `PermissionDenied` if tables exist but none can be read, because reporting zero rows would be wrong.
-pub async fn read(wire: &Wire, max_items: u32) -> Result<Sample, Failure> {
+pub async fn read(wire: &PostgresSession, max_items: u32) -> Result<Sample, Failure> {
     let candidates = catalog::relations(wire, ORDER, limits::MAX_SAMPLED_TABLES).await?;
     let mut evidence = Evidence::new();
     if candidates.is_empty() {
@@ -55,7 +55,7 @@ pub async fn read(wire: &Wire, max_items: u32) -> Result<Sample, Failure> {
     Ok(Sample { rows: 0, evidence })
 }
 
-async fn rows_of(wire: &Wire, relation: &Relation, max_items: u32) -> Result<u64, Failure> {
+async fn rows_of(wire: &PostgresSession, relation: &Relation, max_items: u32) -> Result<u64, Failure> {
     let what = format!("read {}", relation.quoted());
     let columns = if relation.select { "*".to_string() } else { granted_columns(wire, relation).await? };
     let sql = format!("SELECT {columns} FROM {} LIMIT {max_items}", relation.quoted());
@@ -64,7 +64,7 @@ async fn rows_of(wire: &Wire, relation: &Relation, max_items: u32) -> Result<u64
 }
 
 /// The columns that column-level grants allow the role to read.
-async fn granted_columns(wire: &Wire, relation: &Relation) -> Result<String, Failure> {
+async fn granted_columns(wire: &PostgresSession, relation: &Relation) -> Result<String, Failure> {
     let sql = format!(
         "SELECT a.attname FROM pg_attribute a WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped \
          AND has_column_privilege(a.attrelid, a.attnum, 'SELECT') ORDER BY a.attnum",
@@ -77,7 +77,7 @@ async fn granted_columns(wire: &Wire, relation: &Relation) -> Result<String, Fai
 }
 
 /// The failure if tables exist but the role cannot read any of them.
-fn blind(wire: &Wire, candidates: &[Relation]) -> Failure {
+fn blind(wire: &PostgresSession, candidates: &[Relation]) -> Failure {
     let Some(first) = candidates.first() else {
         return Failure::new(Class::Bug, "no table to name in the failure", "report this defect");
     };

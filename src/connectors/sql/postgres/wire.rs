@@ -9,7 +9,7 @@ use super::meter::Meter;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
 use crate::connectors::sql::server::unreachable;
-use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
 use crate::egress::tls as trust;
 use crate::model::{Class, Failure};
@@ -39,50 +39,50 @@ const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 
 pub type Row = Vec<Option<String>>;
 
 /// An open session.
-pub struct Wire {
+pub struct PostgresSession {
     client: Client,
     driver: tokio::task::JoinHandle<()>,
     /// The error that ended the connection. The client only learns that the connection is closed.
     connection_error: Arc<Mutex<Option<String>>>,
     pub call: Call,
-    pub server: Server,
+    pub server: DatabaseServer,
     pub user: String,
     pub encrypted: bool,
     /// Whether a pooler refused the startup options, so that only the batches are read-only.
     pub pooled: bool,
 }
 
-impl Drop for Wire {
+impl Drop for PostgresSession {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-impl Wire {
+impl PostgresSession {
     /// Connects, encrypts and logs in.
     ///
     /// # Errors
     /// Those of the session, and those of [`errors::classify`].
     pub async fn open(
         session: &Arc<dyn DriverSession>,
-        server: &Server,
+        server: &DatabaseServer,
         login: &Login,
         network: &Network,
-    ) -> Result<Wire, Failure> {
-        let first = Wire::attempt(session, server, login, network, true).await;
+    ) -> Result<PostgresSession, Failure> {
+        let first = PostgresSession::attempt(session, server, login, network, true).await;
         match first {
-            Err(failure) if refuses_options(&failure) => Wire::attempt(session, server, login, network, false).await,
+            Err(failure) if refuses_options(&failure) => PostgresSession::attempt(session, server, login, network, false).await,
             other => other,
         }
     }
 
     async fn attempt(
         session: &Arc<dyn DriverSession>,
-        server: &Server,
+        server: &DatabaseServer,
         login: &Login,
         network: &Network,
         options: bool,
-    ) -> Result<Wire, Failure> {
+    ) -> Result<PostgresSession, Failure> {
         let call = Call::admit(session, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
         let connection_error = Arc::new(Mutex::new(None));
@@ -110,7 +110,7 @@ impl Wire {
             other => other,
         };
         let (client, driver) = call.note(connected)?;
-        Ok(Wire {
+        Ok(PostgresSession {
             client,
             driver,
             connection_error,
@@ -180,7 +180,7 @@ fn refuses_options(failure: &Failure) -> bool {
     failure.detail.contains("08P01") && failure.detail.contains("options")
 }
 
-fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Config {
+fn config(server: &DatabaseServer, login: &Login, options: bool, encrypted: bool) -> Config {
     let mut config = Config::new();
     config
         .user(&login.user)
@@ -194,7 +194,7 @@ fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Con
     config
 }
 
-async fn connect_tcp(server: &Server, address: SocketAddr) -> Result<TcpStream, Failure> {
+async fn connect_tcp(server: &DatabaseServer, address: SocketAddr) -> Result<TcpStream, Failure> {
     let stream = TcpStream::connect(address).await.map_err(|error| unreachable(server, &error))?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
@@ -222,7 +222,12 @@ where
     Ok((client, driver))
 }
 
-async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+async fn within<T>(
+    limit: std::time::Duration,
+    server: &DatabaseServer,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
         Failure::new(
             Class::Network,
