@@ -72,8 +72,8 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
         let problem =
-            Problem::new("", "a character that a reader cannot see stands here").at(FilePlace::from_offset(text, offset));
-        return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
+            Problem::new("", "invisible character").at(FilePlace::from_offset(text, offset));
+        return (None, vec![problem.hint("remove control characters and characters that change the writing direction")]);
     }
     let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
     match walk.document() {
@@ -116,7 +116,7 @@ impl<'a> Walk<'a> {
                 Event::StreamEnd => return Ok(root),
                 Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
                 _ if root.is_some() => {
-                    let problem = Problem::new("", "a second document begins here; a policy is one document");
+                    let problem = Problem::new("", "a second YAML document begins here; a policy must be one document");
                     return Err(Box::new(problem.at(place).hint("remove the line with ---")));
                 }
                 event => root = Some(self.node(event, place, "", 0)?),
@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
         }
         let kind = match event {
             Event::Alias(_) => {
-                self.complain(pointer, place, "aliases (*name) are not used in a policy", "write the value out where it is used");
+                self.complain(pointer, place, "aliases (*name) are not supported in a policy", "write the value out where it is used");
                 Kind::Broken
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -178,7 +178,7 @@ impl<'a> Walk<'a> {
                 Kind::Scalar { text, .. } => Some(text),
                 Kind::Broken => None,
                 Kind::List(_) | Kind::Map(_) => {
-                    self.complain(pointer, place, "a key must be a word, not a list or a mapping", "");
+                    self.complain(pointer, place, "a key must be a scalar, not a list or a mapping", "");
                     None
                 }
             };
@@ -197,10 +197,10 @@ impl<'a> Walk<'a> {
 
     fn decorated(&mut self, pointer: &str, place: FilePlace, anchor: usize, tagged: bool) {
         if anchor != 0 {
-            self.complain(pointer, place, "anchors (&name) are not used in a policy", "write the value out where it is used");
+            self.complain(pointer, place, "anchors (&name) are not supported in a policy", "write the value out where it is used");
         }
         if tagged {
-            self.complain(pointer, place, "tags (!name) are not used in a policy", "remove the tag");
+            self.complain(pointer, place, "tags (!name) are not supported in a policy", "remove the tag");
         }
     }
 
