@@ -11,15 +11,12 @@ use super::context::{Context, Run};
 use super::error::Failed;
 use super::host::Host;
 use super::load::Manifest;
-use super::protocol::{ConnectionStatus, Level, Message};
+use super::protocol::{ConnectionStatus, Level, Message, Out};
 use super::reading::Reading;
-use super::source::Source;
+use super::source::{Source, SourceBuilder};
 use super::spec;
 use super::value::Value;
 use std::borrow::Cow;
-
-/// Takes each message when it is there.
-pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
 
 /// A manifest, the user's config, and the outside.
 #[derive(Clone, Copy)]
@@ -95,7 +92,7 @@ impl<'a> Commands<'a> {
         let described = async {
             spec::validate_config(self.manifest, self.config)?;
             config_rules::validate(self.manifest, self.config, self.host, self.bounds)?;
-            let source = Source::build_all(&self.context(), run).await?;
+            let source = SourceBuilder::new(self.context()).all_streams(run).await?;
             self.catalog(&source, run, out).await
         };
         match described.await {
@@ -126,7 +123,7 @@ impl<'a> Commands<'a> {
             return uncaught(&failed, self.host, out);
         }
         out(Message::log(Level::Info, "Starting syncing"));
-        let source = match Source::build_all(&self.context(), run).await {
+        let source = match SourceBuilder::new(self.context()).all_streams(run).await {
             Ok(source) => source,
             Err(failed) => return uncaught(&failed, self.host, out),
         };
@@ -167,29 +164,7 @@ fn said(status: ConnectionStatus, out: &mut Out<'_>) -> Ended {
 
 /// What nothing caught ends the command with a trace (exception_handler.py).
 pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> Ended {
-    let told = told(failed, None);
     out(Message::log(Level::Fatal, failed.internal.clone().unwrap_or_else(|| failed.message.clone())));
-    out(Message::error(&told, None, host.now().as_millisecond()));
+    out(Message::error(&failed.for_users(None), None, host.now().as_millisecond()));
     Ended::Failed
-}
-
-/// The failure as a trace tells it: an exception that was not made for users says its class alone.
-#[must_use]
-pub fn told(failed: &Failed, stream: Option<&str>) -> Failed {
-    if made_for_users(failed) {
-        return failed.clone();
-    }
-    let message = match stream {
-        Some(stream) => format!("An unexpected error occurred in stream {stream}: {}", failed.class),
-        None => "Something went wrong in the connector. See the logs for more details.".to_string(),
-    };
-    Failed::system(failed.class, message).with(|it| it.internal = Some(failed.message.clone()))
-}
-
-/// Failures whose message a user is meant to read: those of the CDK's traced exceptions, and our own.
-fn made_for_users(failed: &Failed) -> bool {
-    matches!(
-        failed.class,
-        "AirbyteTracedException" | "ValidationError" | "Refused" | "Bound" | "UnsupportedComponent" | "Manifest"
-    )
 }

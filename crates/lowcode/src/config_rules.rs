@@ -4,7 +4,7 @@
 //! start; validations each time when streams are built.
 
 use super::bounds::Bounds;
-use super::context::Config;
+use super::config::Config;
 use super::error::Failed;
 use super::extraction::dpath;
 use super::extraction::transform::value_types;

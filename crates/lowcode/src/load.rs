@@ -7,7 +7,6 @@ use super::parameters;
 use super::problem::{Place, Problem};
 use super::refs;
 use super::refused::{self, RefusedStream};
-use super::shared::SharedStreams;
 use super::validate;
 use super::value::{Dict, Value};
 use super::yaml::{self, Kids, Spot};
@@ -28,7 +27,6 @@ pub struct Manifest {
     refused: Vec<RefusedStream>,
     text: Arc<str>,
     file: Arc<str>,
-    shared: SharedStreams,
 }
 
 impl Manifest {
@@ -45,11 +43,6 @@ impl Manifest {
     #[must_use]
     pub fn refused_streams(&self) -> &[RefusedStream] {
         &self.refused
-    }
-
-    /// The streams that its sources share.
-    pub(super) fn shared(&self) -> &SharedStreams {
-        &self.shared
     }
 
     /// The text as it was given, for a digest.
@@ -105,7 +98,7 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     let refused = refused::mark(&mut root, &unsupported);
     warnings.extend(refused.iter().map(RefusedStream::warning));
     let (text, file) = (text.into(), file.into());
-    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text, file, shared: SharedStreams::default() })
+    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text, file })
 }
 
 fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {

@@ -24,6 +24,9 @@ pub enum Message<'m> {
     Control(Control),
 }
 
+/// Takes each message as soon as there is one.
+pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
+
 /// One record of a stream.
 #[derive(Clone, Debug)]
 pub struct Record {

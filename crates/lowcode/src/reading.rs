@@ -1,11 +1,10 @@
 //! `read`, message by message: the statuses, records and states of one stream after the other.
 
-use super::commands::{Out, told};
 use super::context::Run;
 use super::error::Failed;
-use super::protocol::{Level, Message, Record, State, StreamStatus};
-use super::slicing::Slice;
-use super::stream::{Stream, at_run};
+use super::protocol::{Level, Message, Out, Record, State, StreamStatus};
+use super::slice::Slice;
+use super::stream::Stream;
 use super::value::{Dict, Value};
 
 /// A read under way.
@@ -115,7 +114,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         progress.current = None;
         let words = failed.internal.as_ref().unwrap_or(&failed.message);
         self.log(Level::Error, format!("Exception while syncing stream {name}: {}: {words}", failed.class));
-        let message = Message::error(&told(&failed, Some(name)), Some(name), self.now());
+        let message = Message::error(&failed.for_users(Some(name)), Some(name), self.now());
         (self.out)(message);
         self.failures.push((name.clone(), failed));
     }
@@ -181,7 +180,8 @@ impl<'s> Progress<'s> {
 
     fn begin(&mut self, slice: &Slice, run: &Run<'_>) {
         self.current = None;
-        let fields = self.stream.cursor.as_ref().and_then(|cursor| cursor.boundary_fields(&at_run(run)).ok().flatten());
+        let fields =
+            self.stream.cursor.as_ref().and_then(|cursor| cursor.boundary_fields(&run.eval_context(None)).ok().flatten());
         if let (None, Some((start, _))) = (&self.start, fields) {
             self.start = slice.cursor_slice.get(&start).cloned();
         }
@@ -190,7 +190,8 @@ impl<'s> Progress<'s> {
     fn see(&mut self, record: &Value, run: &Run<'_>) {
         self.records += 1;
         self.untold += 1;
-        let position = self.stream.cursor.as_ref().and_then(|cursor| cursor.position(record, &at_run(run)).ok().flatten());
+        let position =
+            self.stream.cursor.as_ref().and_then(|cursor| cursor.position(record, &run.eval_context(None)).ok().flatten());
         if let Some(position) = position
             && self.current.as_ref().is_none_or(|current| current.0 < position.0)
         {

@@ -1,10 +1,10 @@
 //! An answer as `requests.Response` shows it: content without its transport encoding, text, JSON and links.
 
 use super::bounds::Bounds;
-use super::decode::{inflate, json};
 use super::error::Failed;
 use super::host::HostResponse;
 use super::value::{Dict, Value, dict_for};
+use super::{inflate, json};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 

@@ -1,9 +1,10 @@
 //! `SimpleRetriever`: the records of one slice, page by page, no page before it is needed.
 
-use super::context::{Context, Run};
+use super::context::{Context, EvalContext, Run};
+use super::cursor::Cursor;
 use super::decode::Decoder;
 use super::error::Failed;
-use super::extraction::{At, Selector, SelectorOptions};
+use super::extraction::{Selector, SelectorOptions};
 use super::host::{HostResponse, Purpose};
 use super::node::{field, flag, items, kind, pair, set_field, text};
 use super::pagination::{Page, Paginator};
@@ -11,8 +12,8 @@ use super::request::merge::combine;
 use super::request::option::Place;
 use super::requester::{BuildOptions, RequestParts, Requester};
 use super::response::Response;
-use super::slicing::cursor::Cursor;
-use super::slicing::{Slice, SlicerOptions};
+use super::slice::Slice;
+use super::slicing::SlicerOptions;
 use super::value::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -106,7 +107,7 @@ impl Retriever {
     }
 
     async fn send(&self, run: &Run<'_>, slice: &Slice, token: Option<&Value>) -> Result<Option<Response>, Failed> {
-        let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: Some(slice) };
+        let at = run.eval_context(Some(slice));
         let next = token.map(|token| Value::Dict(pair("next_page_token", token.clone())));
         let sliced = token.is_none() || !self.ignore_slicer_on_pages;
         let options = |place: Place| -> Result<Value, Failed> {
@@ -218,8 +219,8 @@ impl<'r> Records<'r> {
         Ok(None)
     }
 
-    fn at(&self) -> At<'_> {
-        At { config: self.run.config, host: self.run.host, bounds: self.run.bounds, slice: Some(&self.slice) }
+    fn at(&self) -> EvalContext<'_> {
+        self.run.eval_context(Some(&self.slice))
     }
 
     fn select(&mut self, raw: Value) -> Result<Option<Value>, Failed> {

@@ -119,7 +119,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::json::parse;
+    use crate::json::parse;
     use proptest::prelude::*;
 
     fn of(secrets: &[String]) -> Secrets {

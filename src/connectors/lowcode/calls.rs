@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use ::lowcode::bounds::Bounds;
-use ::lowcode::context::Config;
+use ::lowcode::config::Config;
 use ::lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use ::lowcode::interpolation::{InterpolatedString, Scope};
 use ::lowcode::value::{Dict, Value};

@@ -14,6 +14,7 @@ use crate::policy::{self, Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load::{self, Manifest};
 use ::lowcode::problem::{self, Severity};
+use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -42,7 +43,7 @@ const KEPT: usize = 256;
 
 /// A manifest, and what each resource of it needs to know.
 struct Ready {
-    manifest: Arc<Manifest>,
+    manifest: Arc<SharedManifest>,
     addresses: Vec<Address>,
     /// The streams that its `check` reads.
     check: Vec<String>,
@@ -57,7 +58,7 @@ impl Ready {
             addresses: calls::addresses(&manifest.root),
             check: check.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_string).collect(),
             secrets: properties(&manifest).is_some_and(|all| all.values().any(has_secret)),
-            manifest: Arc::new(manifest),
+            manifest: Arc::new(SharedManifest::new(manifest)),
         }
     }
 }

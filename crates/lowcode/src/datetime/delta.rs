@@ -1,7 +1,7 @@
 //! Spans of time: Python's `timedelta` and isodate's `Duration` with its years and months.
 
 use super::{DAY, Date, DateTime, SECOND, days_in_month};
-use crate::interpolation::EvalError;
+use crate::error::EvalError;
 
 /// Python's `timedelta`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

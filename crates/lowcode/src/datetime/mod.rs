@@ -10,7 +10,7 @@ pub mod strptime;
 
 pub use delta::{Delta, Duration};
 
-use super::interpolation::EvalError;
+use super::error::EvalError;
 use jiff::Timestamp;
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! C-Python's `datetime.strptime` in the C locale, with its regular expressions (`_strptime.py`) and its leniency.
 
 use super::{Date, DateTime, SECOND, Zone, clock_micros, iso_year_start};
-use crate::interpolation::EvalError;
+use crate::error::EvalError;
 use regex::{Captures, Regex, RegexBuilder};
 use std::cell::RefCell;
 use std::collections::HashMap;

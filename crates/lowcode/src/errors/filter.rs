@@ -1,7 +1,9 @@
 //! `HttpResponseFilter` (`error_handlers/http_response_filter.py`).
 
-use super::{Action, EMPTY, Outcome, Resolution, mapping, message};
-use crate::context::Config;
+use super::resolution::{Action, Outcome, Resolution};
+use super::{mapping, message};
+use crate::config::Config;
+use crate::context::EMPTY;
 use crate::error::{Failed, FailureType};
 use crate::interpolation::{InterpolatedBoolean, InterpolatedString, Scope};
 use crate::response::Response;

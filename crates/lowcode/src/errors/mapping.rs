@@ -1,7 +1,8 @@
 //! What a status means where the manifest does not say: `DEFAULT_ERROR_MAPPING` of
 //! `streams/http/error_handlers/default_error_mapping.py`, and the fallback of `response_models.py`.
 
-use super::{Action, Outcome, Resolution};
+use super::message;
+use super::resolution::{Action, Outcome, Resolution};
 use crate::error::FailureType::{self, ConfigError, SystemError, TransientError};
 use crate::response::Response;
 
@@ -61,7 +62,7 @@ pub(super) fn by_default(outcome: Outcome<'_>) -> Resolution {
             }
             Outcome::Response(response) => {
                 let text = response.text();
-                let cut: String = text.chars().take(super::message::SHOWN).collect();
+                let cut: String = text.chars().take(message::SHOWN).collect();
                 format!("Response was not ok: `{}`. Response content is: {cut}", http_error(response))
             }
         };

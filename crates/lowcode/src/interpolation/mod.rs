@@ -32,12 +32,12 @@ pub use interpolated::{
     literal_value,
 };
 
+pub use super::error::EvalError;
+
 use super::bounds::Bounds;
-use super::context::Config;
-use super::error::Failed;
+use super::config::Config;
 use super::host::Host;
 use super::value::Value;
-use std::fmt;
 use std::sync::Arc;
 
 /// What a template sees.
@@ -68,50 +68,6 @@ impl<'a> Scope<'a> {
             return Some(value);
         }
         (name == "parameters").then_some(self.parameters)
-    }
-}
-
-/// What Python would have raised.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvalError {
-    /// Python's name of the class: `TypeError`, `UndefinedError`, `ValueError`...
-    pub class: &'static str,
-    pub message: String,
-}
-
-impl EvalError {
-    #[must_use]
-    pub fn new(class: &'static str, message: impl Into<String>) -> EvalError {
-        EvalError { class, message: message.into() }
-    }
-
-    /// Python's `TypeError`: the CDK answers it with the template's text.
-    #[must_use]
-    pub fn type_error(message: impl Into<String>) -> EvalError {
-        EvalError::new("TypeError", message)
-    }
-
-    /// Python's `ValueError`.
-    #[must_use]
-    pub fn value_error(message: impl Into<String>) -> EvalError {
-        EvalError::new("ValueError", message)
-    }
-}
-
-impl fmt::Display for EvalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.class, self.message)
-    }
-}
-
-impl std::error::Error for EvalError {}
-
-impl From<EvalError> for Failed {
-    fn from(error: EvalError) -> Failed {
-        match error.class {
-            "AirbyteTracedException" => Failed::config(error.class, error.message),
-            class => Failed::system(class, error.message),
-        }
     }
 }
 

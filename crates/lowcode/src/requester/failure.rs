@@ -4,7 +4,7 @@ use super::Requester;
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
 use crate::errors::{Outcome, Resolution, message};
-use crate::host::{HostError, HostErrorKind, HostRequest};
+use crate::host::HostRequest;
 use crate::response::Response;
 use crate::value::Value;
 
@@ -96,17 +96,6 @@ fn shown(response: &Response) -> (String, Vec<(String, String)>) {
     let bytes = response.content();
     let cut = bytes.get(..bytes.len().min(message::SHOWN)).unwrap_or_default();
     (String::from_utf8_lossy(cut).into_owned(), response.headers().to_vec())
-}
-
-/// The host did not send, and will not.
-pub(super) fn refused(host_error: HostError) -> Failed {
-    let kind = match host_error.kind {
-        HostErrorKind::Network => FailureType::TransientError,
-        HostErrorKind::Refused => FailureType::SystemError,
-    };
-    let mut failed = Failed::new(kind, "Refused", host_error.message.clone());
-    failed.host_error = Some(host_error);
-    failed
 }
 
 /// The exception of requests for a URL without http.

@@ -7,11 +7,8 @@ mod prepare;
 mod refresh;
 mod retry;
 
-pub use budget::Rates;
-pub(crate) use retry::transmit;
-
-use super::auth::{At, Authenticator};
-use super::context::{Context, Run};
+use super::auth::{Authenticator, Login, RequesterInfo};
+use super::context::{Context, EMPTY, Run};
 use super::error::Failed;
 use super::errors::ErrorHandler;
 use super::errors::backoff::Backoff;
@@ -19,9 +16,9 @@ use super::host::Purpose;
 use super::interpolation::{InterpolatedString, Scope};
 use super::request::inputs::Inputs;
 use super::response::Response;
-use super::slicing::Slice;
+use super::slice::Slice;
+use super::url;
 use super::value::Value;
-use super::{errors, url};
 use budget::Budget;
 use futures_util::future::BoxFuture;
 
@@ -85,13 +82,13 @@ impl Requester {
     /// # Errors
     /// As there.
     pub fn build_with(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
-        let parameters = node.get("$parameters").unwrap_or(&errors::EMPTY);
+        let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let raw = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
         let text = |key: &str| InterpolatedString::new(raw(key).unwrap_or_default(), parameters);
         let url_base = raw("url").or(raw("url_base")).unwrap_or_default();
         let child = |key: &str| node.get(key).filter(|it| !it.is_none());
         let auth = match child("authenticator") {
-            Some(auth) => Authenticator::build(auth, At { name, url_base }, ctx)?,
+            Some(auth) => Authenticator::build(auth, RequesterInfo { name, url_base, build_login }, ctx)?,
             None => Authenticator::None,
         };
         let handler = match child("error_handler") {
@@ -111,7 +108,7 @@ impl Requester {
             auth,
             handler,
             backoffs,
-            budget: Budget::of(ctx)?,
+            budget: Budget::build(ctx)?,
             options,
         })
     }
@@ -166,6 +163,20 @@ impl Requester {
             }
         }
     }
+}
+
+impl Login for Requester {
+    fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
+        Box::pin(async move {
+            let mut request = self.prepare(run, &RequestParts::default()).await?;
+            self.deliver(run, &mut request).await
+        })
+    }
+}
+
+fn build_login(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Box<dyn Login>, Failed> {
+    let options = BuildOptions { purpose: Purpose::Token, ..BuildOptions::default() };
+    Ok(Box::new(Requester::build_with(node, name, ctx, options)?))
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! A request before it is sent: `_create_prepared_request` of http_client.py and what it is given.
 
 use super::{RequestParts, Requester};
-use crate::context::Run;
+use crate::context::{EMPTY, Run};
 use crate::error::Failed;
-use crate::errors::EMPTY;
 use crate::host::HostRequest;
 use crate::interpolation::Scope;
 use crate::request::headers;

@@ -3,8 +3,8 @@
 use super::retry::Wait;
 use super::*;
 use crate::bounds::Bounds;
-use crate::decode::json::parse;
 use crate::host::{Host, HostError, HostErrorKind, HostRequest, HostResponse};
+use crate::json::parse;
 use crate::request::json::{Style, dumps};
 use crate::value::Dict;
 use jiff::{SignedDuration, Timestamp};

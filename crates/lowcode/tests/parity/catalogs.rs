@@ -8,7 +8,7 @@ use lowcode::context::{Context, Run};
 use lowcode::error::Failed;
 use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::load::{self, Manifest};
-use lowcode::source::Source;
+use lowcode::source::SourceBuilder;
 use lowcode::value::Value;
 use lowcode::{catalog, spec};
 use serde_json::Value as Json;
@@ -96,7 +96,7 @@ fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json
     let context = Context::new(&manifest.root, config, &Silent, bounds);
     let run = Run::new(&context);
     let catalog = async {
-        let source = Source::build_all(&context, &run).await?;
+        let source = SourceBuilder::new(context).all_streams(&run).await?;
         let mut streams = Vec::with_capacity(source.streams.len());
         for stream in &source.streams {
             let schema = stream.schema.get(&run).await?;

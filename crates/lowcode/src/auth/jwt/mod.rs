@@ -3,9 +3,8 @@
 mod pem;
 mod sign;
 
-use crate::context::{Context, Run};
+use crate::context::{Context, EMPTY, Run};
 use crate::error::Failed;
-use crate::errors::{EMPTY, scope_with};
 use crate::interpolation::{InterpolatedMapping, InterpolatedString, Scope};
 use crate::request::json::{Style, dumps};
 use crate::request::option::{Place, RequestOption};
@@ -99,7 +98,7 @@ impl Jwt {
     /// # Errors
     /// ValueError `Failed to sign token: ...`, without the key in it.
     pub(super) fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let token = self.signed(&scope).map_err(|error| value_error(format!("Failed to sign token: {}", error.message)))?;
         let prefix = match &self.prefix {
             Some(prefix) => prefix.eval(&scope, &[])?,

@@ -5,8 +5,8 @@ use super::answer::{after, expiry, find};
 use crate::auth::request::{send_once, token_request};
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
+use crate::errors::mapping;
 use crate::errors::message::cut;
-use crate::errors::{mapping, scope_with};
 use crate::host::HostRequest;
 use crate::interpolation::InterpolatedString;
 use crate::request::merge::Options;
@@ -29,7 +29,7 @@ impl OAuth {
     /// The endpoint refused, or its answer has no token.
     pub(crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
         let answer = self.fetch(run).await?;
-        let scope = scope_with(run);
+        let scope = run.scope();
         let name = self.names.access_token.eval_str(&scope)?;
         let token = find(&answer, &name)?;
         if self.single_use.is_none() && !token.as_ref().is_some_and(Value::truthy) {
@@ -99,7 +99,7 @@ impl OAuth {
     }
 
     async fn build_request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let headers = self.headers.eval(&scope, &[])?;
         let args = match &self.assertion {
             Some(assertion) => {
@@ -121,7 +121,7 @@ impl OAuth {
 
     /// `_build_standard_refresh_args`.
     fn standard_args(&self, run: &Run<'_>, credentials_in_header: bool) -> Result<Dict, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let text = |text: &Option<InterpolatedString>| match text {
             Some(text) => text.eval(&scope, &[]).map_err(Failed::from),
             None => Ok(Value::None),
@@ -162,7 +162,7 @@ impl OAuth {
     fn mask(&self, run: &Run<'_>, text: &str) -> String {
         let args = self.standard_args(run, false).unwrap_or_default();
         let names = [&self.names.client_secret, &self.names.refresh_token];
-        let name = |name: &InterpolatedString| name.eval_str(&scope_with(run)).unwrap_or_default();
+        let name = |name: &InterpolatedString| name.eval_str(&run.scope()).unwrap_or_default();
         let secrets = names.into_iter().filter_map(|it| args.get(&*name(it)).map(Value::to_str));
         secrets.filter(|it| !it.is_empty()).fold(self.secrets.mask(text), |text, secret| text.replace(&secret, "****"))
     }

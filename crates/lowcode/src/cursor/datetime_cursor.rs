@@ -2,11 +2,11 @@
 //! (`streams/concurrent/cursor.py`, `create_concurrent_cursor_from_datetime_based_cursor`).
 
 use super::clamping::Clamping;
+use crate::context::EvalContext;
 use crate::datetime::iso::{Span, parse_duration};
 use crate::datetime::{self, DateTime, Delta};
-use crate::error::Failed;
-use crate::extraction::At;
-use crate::interpolation::{EvalError, InterpolatedString, Scope};
+use crate::error::{EvalError, Failed};
+use crate::interpolation::{InterpolatedString, Scope};
 use crate::node::{field, flag, items, kind, pair, parameters, set_field, text};
 use crate::value::{Dict, Value};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ fn template_duration(node: &Value, key: &str, scope: &Scope<'_>) -> Result<Optio
 impl DatetimeCursor {
     /// # Errors
     /// What the CDK refuses: a start date of another format, a step without a granularity, a bad duration.
-    pub fn build(node: &Value, at: &At<'_>) -> Result<DatetimeCursor, Failed> {
+    pub fn build(node: &Value, at: &EvalContext<'_>) -> Result<DatetimeCursor, Failed> {
         let scope = at.scope(Vec::new());
         let name = |key: &str, default: &str| {
             let text = text(node, key).filter(|it| !it.is_empty()).unwrap_or(default);
@@ -136,7 +136,7 @@ impl DatetimeCursor {
     ///
     /// # Errors
     /// ValueError where a date is not of the format.
-    fn end(&self, at: &At<'_>) -> Result<DateTime, Failed> {
+    fn end(&self, at: &EvalContext<'_>) -> Result<DateTime, Failed> {
         let end = match &self.end {
             Some(end) => end.eval(&at.scope(Vec::new()))?,
             None => DateTime::from_jiff(at.host.now()),
@@ -148,7 +148,7 @@ impl DatetimeCursor {
     ///
     /// # Errors
     /// As `DatetimeCursor::end`.
-    pub fn intervals(&self, at: &At<'_>) -> Result<Intervals, Failed> {
+    pub fn intervals(&self, at: &EvalContext<'_>) -> Result<Intervals, Failed> {
         let upper = self.end(at)?;
         let lower = self.clamping.clamp(&self.start)?;
         let (from, to) = (lower.epoch_micros(), upper.epoch_micros());
@@ -209,7 +209,7 @@ impl DatetimeCursor {
     ///
     /// # Errors
     /// As `DatetimeCursor::end`; a record that is no dict.
-    pub fn should_be_synced(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+    pub fn should_be_synced(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         let Some(time) = self.value_of(record)? else { return Ok(true) };
         let time = time.epoch_micros();
         Ok(self.start.epoch_micros() <= time && time <= self.end(at)?.epoch_micros())

@@ -3,8 +3,8 @@
 use super::datetime_cursor::add;
 use crate::datetime::iso::Span;
 use crate::datetime::{Date, DateTime, Delta};
-use crate::error::Failed;
-use crate::interpolation::{EvalError, InterpolatedString, Scope};
+use crate::error::{EvalError, Failed};
+use crate::interpolation::{InterpolatedString, Scope};
 use crate::node::{field, text};
 use crate::value::Value;
 
