@@ -17,7 +17,7 @@ PEERS := postgres mariadb moto nanio fastapi chromium cdk prism
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal test run bench parity \
+.PHONY: help autonomy-mode smoke-90 heal test run bench parity fuzz \
 	debug release gate needs-build needs-test check-scripts check-format check-lints check-docs check-licences check-tests check-smoke
 
 help: ## List the targets
@@ -46,7 +46,10 @@ bench: needs-build ## The measurements of PLAN.md
 	scripts/with_peers.sh cdk -- $(CARGO) bench --bench '*'
 
 parity: needs-build ## Agreement of the low-code engine with airbyte-cdk on ../shared/lowcode, every disagreement by name
-	$(CARGO) test --locked --release --test parity
+	$(CARGO) test --locked --release -p lowcode --test parity
+
+fuzz: needs-build ## Mutated manifests, templates and bodies against the interpreter, for AAM_FUZZ_SECONDS (60)
+	AAM_FUZZ_SECONDS=$${AAM_FUZZ_SECONDS:-60} $(CARGO) test --locked --release -p lowcode --test fuzz -- --nocapture --test-threads 1
 
 # Parts of the above.
 

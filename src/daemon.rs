@@ -1,14 +1,15 @@
 //! The wiring: registry, policy, seed, engines, loop and server, put together once.
 
 use crate::clock::Clock;
-use crate::connectors::Engines;
+use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
 use crate::credentials::Resolver;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{Intent, Origin, Problem};
 use crate::pipeline::Env;
-use crate::policy::{ActivePolicy, Policy, parse};
-use crate::reconcile::{Handle, folder_sync, manifests};
+use crate::policy::{ActivePolicy, LoadedPolicy, parse};
+use crate::policy_loader::PolicyLoader;
+use crate::reconcile::Handle;
 use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub enum StartError {
 pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
     // The registry waits for the disk; meanwhile the policy and its manifests are read and the schema is compiled.
     let (registry, file) = thread::scope(|scope| {
-        let read = || folder_sync::read_policy(&paths.policy).1;
+        let read = || PolicyLoader::new(&paths.policy).load().loaded;
         // Where the system gives no thread, it is done after all.
         let file = thread::Builder::new().spawn_scoped(scope, read);
         let _ = thread::Builder::new().spawn_scoped(scope, schema::prepare);
@@ -51,25 +52,38 @@ pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result
         (registry, file.map_or_else(|_| read(), |file| file.join().unwrap_or_else(|_| read())))
     });
     let registry = registry?;
-    let active = start_policy(file, &registry, clock.as_ref())?;
+    let active = start_policy(file, &paths.policy, &registry, clock.as_ref())?;
     let registry = Arc::new(registry);
     let handle = Handle::new(registry, clock, active, paths.intents.clone(), paths.policy.clone());
     seed(&handle.registry, &paths.seeds).await?;
     Ok(handle)
 }
 
-/// What the policy file says.
-type Read = Result<Policy, Vec<Problem>>;
-
 /// The file's policy, or the last accepted one with the file's problems beside it.
-fn start_policy(file: Read, registry: &Registry, clock: &dyn Clock) -> Result<ActivePolicy, StartError> {
-    let known = registry.snapshot().policy;
+fn start_policy(
+    file: Result<LoadedPolicy, Vec<Problem>>,
+    path: &Path,
+    registry: &Registry,
+    clock: &dyn Clock,
+) -> Result<ActivePolicy, StartError> {
+    let known = registry.snapshot().policy.filter(|_| file.is_err());
     let text = known.map_or(Ok(None), |(_, seq)| registry.reader().body(seq))?;
-    let mut last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
-    if let Some(policy) = &mut last {
-        manifests::attach(policy);
-    }
+    let last = text.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
+    let last = last.map(|policy| PolicyLoader::new(path).with_manifests(Arc::new(policy)).0);
     ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
+}
+
+/// Every engine of this build, under the name that family files use.
+#[must_use]
+pub fn engines(clock: Arc<dyn Clock>) -> Engines {
+    Engines::from_list(vec![
+        ("file", Box::new(file::FileEngine)),
+        ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
+        ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
+        ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
+        ("openapi", Box::new(openapi::OpenApiEngine)),
+        ("sql", Box::new(sql::SqlEngine)),
+    ])
 }
 
 /// What every attempt shares.
@@ -77,7 +91,7 @@ fn start_policy(file: Read, registry: &Registry, clock: &dyn Clock) -> Result<Ac
 pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
     Env {
-        engines: Engines::all(Arc::clone(&handle.clock)),
+        engines: engines(Arc::clone(&handle.clock)),
         egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
         resolver: Resolver::of_process(),
     }

@@ -5,22 +5,24 @@
 //! A module imports only those above it here; `tests/tidy.rs` holds this.
 //!
 //! - [`model`]: the words. A value is made once and carried by the rest. Pure.
+//! - [`families`]: what AAM knows of each source family, one YAML file each. Pure.
 //! - [`clock`]: the one seam for wall time.
 //! - [`fault`]: where a debug build can be told to die, for the scenarios; nothing in a release build.
-//! - [`memory`]: the allocator; what a burst of work leaves behind goes back to the system.
+//! - [`memory`]: returns the memory that a burst of work has freed to the system.
 //! - [`policy`]: the git-reviewed file: text to a policy or to every problem. Pure.
 //! - [`credentials`]: from a locator to a secret, and the secret's way out of every text.
 //! - [`snapshot`]: the fold over the ledger: what is desired, what was observed. Pure.
 //! - [`gate`]: declared debt and undeclared debt. Pure.
 //! - [`intake`]: files and pushed documents to intents; a watcher that only says "look again".
 //! - [`funnel`]: the numbers and the executive's lines, a fold over the snapshot. Pure.
+//! - [`policy_loader`]: the policy file and the manifests of its folder to one value; equal bytes are not parsed again.
 //! - [`plan`]: what is due, and why, from snapshot, policy and an instant. Pure.
 //! - [`report`]: values to the text and JSON that people and programs read. Pure.
 //! - [`telemetry`]: logs, through the redactor.
 //! - [`egress`]: the only way out: read-only, no private address, caps, breaker, call log.
 //! - [`registry`]: the append-only ledger on SQLite: one writer, many readers. It keeps the day budgets
 //!   that `egress` asks for through `egress::DayBudget`, so it comes after it.
-//! - [`connectors`]: families as data, engines as code; all of them speak through `egress`.
+//! - [`connectors`]: the engines that families are served by; all of them speak through `egress`.
 //! - [`pipeline`]: the seven Safe Mode steps of one attempt.
 //! - [`reconcile`]: the loop: look, plan, begin, attempt, finish, look again.
 //! - [`server`]: the HTTP contract and the dashboard.
@@ -52,6 +54,7 @@ pub mod connectors;
 pub mod credentials;
 pub mod daemon;
 pub mod egress;
+pub mod families;
 pub mod fault;
 pub mod funnel;
 pub mod gate;
@@ -61,6 +64,7 @@ pub mod model;
 pub mod pipeline;
 pub mod plan;
 pub mod policy;
+pub mod policy_loader;
 pub mod reconcile;
 pub mod registry;
 pub mod report;

@@ -5,7 +5,7 @@
 
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
-use crate::policy::Policy;
+use crate::policy::{LoadedPolicy, Policy};
 use crate::snapshot::{Attempt, Connection, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,25 +23,26 @@ pub struct PlanItem {
 /// The policy, with its per-family digests at hand.
 pub struct PlanContext {
     pub policy: Arc<Policy>,
+    loaded: LoadedPolicy,
     slices: BTreeMap<Arc<str>, Digest>,
 }
 
 impl PlanContext {
     /// Computes the digest for each family that `snapshot` mentions.
     #[must_use]
-    pub fn new(policy: Arc<Policy>, snapshot: &Snapshot) -> PlanContext {
-        let slices = snapshot.families.iter().map(|family| (Arc::clone(family), policy.slice(family))).collect();
-        PlanContext { policy, slices }
+    pub fn new(loaded: LoadedPolicy, snapshot: &Snapshot) -> PlanContext {
+        let slices = snapshot.families.iter().map(|family| (Arc::clone(family), loaded.slice(family))).collect();
+        PlanContext { policy: Arc::clone(&loaded.policy), loaded, slices }
     }
 
-    /// Whether the digest of every family of `snapshot` is at hand.
+    /// Whether this is the context of `loaded` with the digest of every family of `snapshot`.
     #[must_use]
-    pub fn covers(&self, snapshot: &Snapshot) -> bool {
-        self.slices.len() == snapshot.families.len()
+    pub fn covers(&self, loaded: &LoadedPolicy, snapshot: &Snapshot) -> bool {
+        self.loaded.is_same(loaded) && self.slices.len() == snapshot.families.len()
     }
 
     fn slice(&self, family: &str) -> Digest {
-        self.slices.get(family).copied().unwrap_or_else(|| self.policy.slice(family))
+        self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family))
     }
 }
 

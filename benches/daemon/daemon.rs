@@ -22,6 +22,8 @@ pub struct Daemon {
     child: Child,
     pub port: u16,
     pub log: std::path::PathBuf,
+    /// The moment of the spawn.
+    pub started: Instant,
     /// From the spawn to the first 200 of `/readyz`.
     pub ready_after: Duration,
 }
@@ -35,6 +37,7 @@ pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> 
         .env("AAM_POLICY", fixture.policy())
         .env("AAM_REGISTRY", registry)
         .env("AAM_SEEDS", fixture.home().join("no-seeds"))
+        .env("AAM_BENCH_DIRECTORY", r#"{"api_key": "bench"}"#)
         .env("AAM_LOG", "info,aam::look=debug,aam::commit=debug")
         .current_dir(fixture.home())
         .stdin(Stdio::null())
@@ -51,7 +54,7 @@ impl Daemon {
         let mut command = aam(fixture, registry, &log)?;
         command.arg("serve").env("PORT", port.to_string());
         let started = Instant::now();
-        let mut daemon = Daemon { child: command.spawn()?, port, log, ready_after: Duration::ZERO };
+        let mut daemon = Daemon { child: command.spawn()?, port, log, started, ready_after: Duration::ZERO };
         daemon.wait("ready", |daemon| Ok(daemon.get("/readyz").is_ok_and(|(status, _)| status == 200)))?;
         daemon.ready_after = started.elapsed();
         Ok(daemon)
@@ -88,10 +91,19 @@ impl Daemon {
 
     /// Resident memory in MB (10^6 bytes).
     pub fn resident(&self) -> Measured<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory so far, in MB.
+    pub fn peak(&self) -> Measured<f64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> Measured<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kb = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.trim().split(' ').next())
             .unwrap_or_default();
         Ok(kb.parse::<f64>()? * 1024.0 / 1e6)

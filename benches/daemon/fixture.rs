@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 /// What the bench calls the API with; only its digest stands in the policy.
 pub const TOKEN: &str = "bench";
 
+/// The folder of the sources, below the folder of everything.
+const DATA: &str = "data";
+
 /// A folder that is removed at the end.
 pub struct Fixture {
     home: tempfile::TempDir,
     pub count: usize,
-    allowlist: &'static str,
+    /// What the policy says apart from `reconcile` and the token.
+    policy: String,
     database: Vec<u8>,
     table: String,
 }
@@ -20,7 +24,9 @@ pub struct Fixture {
 impl Fixture {
     /// `count` intents, half of SQLite files and half of CSV files.
     pub fn of_files(count: usize) -> Measured<Fixture> {
-        let fixture = Fixture::empty(count, "filesource, jdbc")?;
+        let fixture = Fixture::empty(count, |home| {
+            format!("allowlist: [filesource, jdbc]\nfiles: {{roots: [\"{}\"]}}\n", home.join(DATA).display())
+        })?;
         for number in 0..count {
             fixture.save(number, &fixture.intents().join(name(number)))?;
         }
@@ -29,7 +35,7 @@ impl Fixture {
 
     /// `count` intents whose credential is not there: they are known, and nothing is called for them.
     pub fn of_known(count: usize) -> Measured<Fixture> {
-        let fixture = Fixture::empty(count, "slack")?;
+        let fixture = Fixture::empty(count, |_| "allowlist: [slack]\n".to_string())?;
         for number in 0..count {
             let text = intent("slack", &format!("workspace_T{number:06}"), Some("env:AAM_BENCH_NOT_SET"));
             fs::write(fixture.intents().join(name(number)), text)?;
@@ -37,9 +43,31 @@ impl Fixture {
         Ok(fixture)
     }
 
-    fn empty(count: usize, allowlist: &'static str) -> Measured<Fixture> {
+    /// `count` intents of a manifest whose server listens on `port`. Each has a host of its own, which is its account:
+    /// the caps of the default policy hold for each connection apart.
+    pub fn of_distant(count: usize, port: u16) -> Measured<Fixture> {
+        let fixture = Fixture::empty(count, |home| {
+            format!(
+                "allowlist: [directory]\nnetwork: {{allow_private: [127.0.0.0/8]}}\nmanifests: {{dir: \"{}\"}}\n",
+                home.join("manifests").display()
+            )
+        })?;
+        let manifests = fixture.home().join("manifests");
+        fs::create_dir(&manifests)?;
+        fs::write(manifests.join("directory.yaml"), include_str!("directory.yaml"))?;
+        for number in 0..count {
+            let (high, low) = (number / 250, number % 250 + 1);
+            let text =
+                intent("directory", &format!("base_url=http://127.1.{high}.{low}:{port}"), Some("env:AAM_BENCH_DIRECTORY"));
+            fs::write(fixture.intents().join(name(number)), text)?;
+        }
+        Ok(fixture)
+    }
+
+    fn empty(count: usize, policy: impl FnOnce(&Path) -> String) -> Measured<Fixture> {
         let home = tempfile::Builder::new().prefix("aam-bench").tempdir()?;
-        let fixture = Fixture { database: database(home.path())?, table: table(), home, count, allowlist };
+        let policy = policy(home.path());
+        let fixture = Fixture { database: database(home.path())?, table: table(), home, count, policy };
         fs::create_dir(fixture.intents())?;
         fs::create_dir(fixture.data())?;
         fs::create_dir(fixture.home.path().join("policy"))?;
@@ -47,15 +75,23 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// Writes the policy, with a look at the whole folder every `pace`.
+    /// Writes the policy, with a full scan of the folder every `pace`.
     pub fn resync(&self, pace: &str) -> Measured<()> {
+        self.write(&format!("resync: {pace}, concurrency: 256"))
+    }
+
+    /// Writes the policy with `concurrency`, or with its default.
+    pub fn bound(&self, concurrency: Option<usize>) -> Measured<()> {
+        self.write(&concurrency.map(|concurrency| format!("concurrency: {concurrency}")).unwrap_or_default())
+    }
+
+    fn write(&self, reconcile: &str) -> Measured<()> {
         let digest = Digest::from_bytes(TOKEN.as_bytes());
         let policy = format!(
-            "version: 1\nallowlist: [{}]\nfiles: {{roots: [\"{}\"]}}\nreconcile: {{resync: {pace}, concurrency: 256}}\n\
+            "version: 1\n{}reconcile: {{{reconcile}}}\n\
              recheck: {{health: 24h, drift: 24h, awaiting_credentials: 24h}}\n\
              api: {{tokens: [{{name: bench, sha256: \"{digest}\", scopes: [\"registry:read\"], namespaces: [autonomy]}}]}}\n",
-            self.allowlist,
-            self.data().display()
+            self.policy
         );
         fs::write(self.policy(), policy)?;
         Ok(())
@@ -78,7 +114,7 @@ impl Fixture {
 
     /// The folder of the sources.
     pub fn data(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.home.path().join(DATA)
     }
 
     /// The folder of everything.

@@ -9,16 +9,20 @@
 //! | pass | the daemon's own time of one look at the intents folder in which nothing changed (log line `looked`), policy and plan included; median of nine, with `reconcile.resync` at 1 s | `find intents -type f -printf '%s %T@\n'` to a pipe that is thrown away, median | measured / baseline |
 //! | save | from before the rename of a new intent into the folder until the API says ACTIVE, polled | the source's own time: the same reads done by a plain call; it is added to the aim | the p99 itself |
 //! | funnel, page | requests a second of the daemon with a bearer token, eight connections kept alive | a hyper HTTP/1 server in a process of its own that answers a fixed body of the same size, same client | measured / baseline |
+//! | fleet | `aam serve` on an empty registry with 2,000 connections of a custom manifest whose server answers each call after 200 ms; spawn until the API says that all are ACTIVE, median of three; each connection has a host of its own, so the default caps hold for each apart | the calls of one attempt that follow each other, times 200 ms | measured / baseline |
+//! | fleet, peak memory | VmHWM of that process, the largest of the runs | none | the figure itself |
 //! | idle, cold start | utime + stime over a quiet while, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
 //! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large: a smoke run whose ratios say little.
-//! `AAM_BENCH_ONLY=pass,api` runs some of: onboard, save, idle, pass, api.
+//! `AAM_BENCH_ONLY=pass,api` runs some of: onboard, save, idle, pass, api, fleet.
 
 mod api;
 mod baseline;
 mod daemon;
+mod distant;
 mod fixed;
 mod fixture;
+mod fleet;
 mod http;
 mod idle;
 mod onboard;
@@ -37,19 +41,23 @@ pub type Measured<T> = Result<T, Box<dyn std::error::Error>>;
 const FILES: usize = 10_000;
 /// Connections that only are known.
 const KNOWN: usize = 100_000;
+/// Connections of a vendor that is 200 ms away.
+const FLEET: usize = 2_000;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    // The fixed server is this program once more, so that it has a process of its own as the daemon has.
-    if arguments.next().as_deref() == Some(fixed::COMMAND) {
-        fixed::run(&arguments.collect::<Vec<_>>());
-        return;
+    // The servers are this program run again, so that each has a process of its own as the daemon has.
+    match arguments.next().as_deref() {
+        Some(fixed::COMMAND) => return fixed::run(&arguments.collect::<Vec<_>>()),
+        Some(distant::COMMAND) => return distant::run(),
+        _ => {}
     }
     let mut table = Table::default();
     let files = of_files(&mut table).err();
     let known = of_known(&mut table).err();
+    let fleet = of_fleet(&mut table).err();
     table.print();
-    for error in files.iter().chain(&known) {
+    for error in files.iter().chain(&known).chain(&fleet) {
         eprintln!("bench: not measured: {error}");
     }
 }
@@ -84,6 +92,11 @@ fn of_known(table: &mut Table) -> Measured<()> {
         api::measure(&daemon, table)?;
     }
     daemon.stop()
+}
+
+/// The figures of a fleet whose vendor is 200 ms away.
+fn of_fleet(table: &mut Table) -> Measured<()> {
+    if wanted("fleet") { fleet::measure(scaled(FLEET), table) } else { Ok(()) }
 }
 
 fn wanted(name: &str) -> bool {

@@ -24,7 +24,7 @@ const AIM: f64 = 1.5;
 /// Runs the daemon's work, then the same requests and commits without it, in turns.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let count = scaled(CONNECTIONS, 20);
-    let shop = Shop::open();
+    let shop = Shop::start();
     let home = tempfile::Builder::new().prefix("aam-bench").tempdir()?;
     prepare(home.path(), &shop, count)?;
     let (mut ours, mut calls, mut bare, mut requests, mut commits) = (vec![], vec![], vec![], 0, vec![]);
@@ -42,7 +42,7 @@ pub fn measure(table: &mut Table) -> Measured<()> {
         calls.push(took);
         let (sent, took) = timed(|| replay_bare(shop.port(), &targets));
         sent?;
-        shop.take_seen();
+        shop.take_requests();
         bare.push(took);
         for (name, commits, times) in [("grouped", made, &mut grouped), ("single", count, &mut single)] {
             let (done, took) = timed(|| commit_all(&home.path().join(format!("{name}-{run}.db")), commits, ROWS * count));
@@ -119,7 +119,7 @@ fn once(home: &Path, registry: &Path) -> Measured<usize> {
 
 /// What the shop was asked, in order.
 fn targets(shop: &Shop) -> Vec<String> {
-    shop.take_seen().iter().filter_map(|seen| seen.split(' ').nth(1)).map(str::to_string).collect()
+    shop.take_requests().iter().filter_map(|seen| seen.split(' ').nth(1)).map(str::to_string).collect()
 }
 
 /// Sends the same requests as a plain program would, as many at a time as the daemon made attempts.

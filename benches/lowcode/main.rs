@@ -18,7 +18,7 @@ mod corpus;
 #[allow(dead_code, reason = "the daemon's bench uses the rest of it")]
 mod http;
 mod process;
-#[path = "../../tests/it/lowcode_shop.rs"]
+#[path = "../../tests/support/shop.rs"]
 mod shop;
 #[path = "../daemon/stats.rs"]
 mod stats;

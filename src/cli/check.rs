@@ -2,10 +2,10 @@
 
 use super::{Common, EXIT_CONFIG, Ended};
 use crate::clock;
-use crate::connectors::family;
+use crate::families;
 use crate::intake::{Limits, check};
 use crate::policy::effective;
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -18,14 +18,15 @@ pub struct Options {
 
 /// Exit 0 when all is good, 78 with every problem.
 pub fn run(common: &Common, options: &Options) -> Ended {
-    let (_, policy, _) = folder_sync::read_policy(&common.policy);
+    let loaded = policy_loader::load(&common.policy).loaded;
+    let policy = loaded.as_ref().map(|loaded| &loaded.policy);
     let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {
-        text.push_str(&effective::effective(policy, &family::caps()));
+        text.push_str(&effective::effective(policy, &families::caps()));
     }
-    let policy_problems = match &policy {
-        Ok(policy) => policy.manifests.problems.clone(),
+    let policy_problems = match &loaded {
+        Ok(loaded) => loaded.sources.problems.clone(),
         Err(problems) => problems.clone(),
     };
     for problem in policy_problems.iter().chain(&intents.problems) {

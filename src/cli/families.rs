@@ -1,23 +1,30 @@
-//! `aam families`: what there is and what this version connects.
+//! `aam families`: which source families there are and what this version connects.
 
 use super::{Common, Ended};
-use crate::connectors::family;
+use crate::families;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::ExitCode;
 
 /// Always exit 0.
 pub fn run(common: &Common) -> Ended {
+    let (text, values) = list();
+    common.print(&text, &values);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One line and one value for each family.
+pub fn list() -> (String, Vec<Value>) {
     let mut text = String::new();
     let mut values = Vec::new();
-    for family in family::all() {
-        let word = if family.engine.is_empty() { "not in this version" } else { "connects" };
+    for family in families::all() {
+        let served = if family.engine.is_empty() { "not in this version" } else { "connects" };
         let listed = if family.on_by_default { "default" } else { "if listed" };
-        let _ = writeln!(text, "{:<18} {:<20} {:<10} {}", family.id, word, listed, family.title);
-        values.push(serde_json::json!({
+        let _ = writeln!(text, "{:<18} {served:<20} {listed:<10} {}", family.id, family.title);
+        values.push(json!({
             "id": family.id, "title": family.title, "connects": !family.engine.is_empty(), "engine": family.engine,
             "on_by_default": family.on_by_default, "cap": family.cap, "least_privilege": family.least_privilege,
         }));
     }
-    common.print(&text, &values);
-    Ok(ExitCode::SUCCESS)
+    (text, values)
 }

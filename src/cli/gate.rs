@@ -1,9 +1,8 @@
 //! `aam gate`: stop on debt that nobody approved.
 
 use super::{Common, Ended, Fail};
-use crate::connectors::family;
 use crate::gate::{self, APPROVAL, sentinel};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -71,15 +70,16 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<sentinel::Finding>) {
 
 /// Families that the policy lists and that no cap bounds.
 fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
-    let Ok(policy) = folder_sync::read_policy(&common.policy).1 else {
+    let Ok(loaded) = policy_loader::load(&common.policy).loaded else {
         return vec![sentinel::Finding {
             file: common.policy.display().to_string(),
             line: 1,
             kind: "policy that cannot be read",
         }];
     };
-    let bare = |name: &&String| family::of(name, &policy).is_none() && !policy.caps.families.contains_key(*name);
-    policy
+    let bare = |name: &&String| loaded.family(name).is_none() && !loaded.policy.caps.families.contains_key(*name);
+    loaded
+        .policy
         .allowlist
         .iter()
         .filter(bare)

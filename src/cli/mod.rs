@@ -4,7 +4,7 @@
 
 mod budget;
 mod check;
-mod families;
+pub(crate) mod families;
 mod gate;
 mod heal;
 mod lowcode;
@@ -196,9 +196,13 @@ pub fn main() -> ExitCode {
 }
 
 fn on_threads(cli: Cli) -> Ended {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(64).build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(run(cli)),
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(cli));
+            // A read of a mount that hangs may never return: the process does not wait for it.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(Fail::new(format!("the system gives no threads: {error}"))),
     }
 }

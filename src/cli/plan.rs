@@ -7,18 +7,18 @@ use super::report::policy_in_force;
 use super::{Common, EXIT_NOT_YET, Ended, Fail};
 use crate::clock;
 use crate::connectors::Engines;
+use crate::daemon;
 use crate::intake::{Limits, Scanner};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Intent, Origin, Problem, Timestamp};
 use crate::plan::{self, PlanContext, PlanItem};
-use crate::policy::Policy;
-use crate::reconcile::folder_sync;
+use crate::policy::LoadedPolicy;
+use crate::policy_loader;
 use crate::registry::{Reader, RegistryError};
 use crate::report::plan::{Planned, PlannedAttempt, Retirement, text};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Exit 0 nothing to do, 2 something to do, 1 error.
 pub async fn run(common: &Common) -> Ended {
@@ -29,7 +29,7 @@ pub async fn run(common: &Common) -> Ended {
     };
     let policy = match &reader {
         Some(reader) => policy_in_force(common, reader)?,
-        None => folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?,
+        None => policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?,
     };
     let clock = clock::of_process();
     let now = clock.now();
@@ -39,7 +39,7 @@ pub async fn run(common: &Common) -> Ended {
     };
     let mut draft = Draft { snapshot, documents: BTreeMap::new(), retire: Vec::new(), problems: Vec::new() };
     draft.fold_folder(common, now);
-    let planned = draft.plan(policy, &Engines::all(clock), reader.as_ref(), now);
+    let planned = draft.plan(policy, &daemon::engines(clock), reader.as_ref(), now);
     common.print(&text(&planned), &planned);
     Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }
@@ -121,11 +121,11 @@ impl Draft {
         seq
     }
 
-    fn plan(self, policy: Policy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
-        let ground = PlanContext::new(Arc::new(policy), &self.snapshot);
+    fn plan(self, loaded: LoadedPolicy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
+        let ground = PlanContext::new(loaded.clone(), &self.snapshot);
         let items = plan::plan(&self.snapshot, &ground, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
-        let attempts = due.into_iter().map(|item| self.describe(item, &ground.policy, engines, reader)).collect();
+        let attempts = due.into_iter().map(|item| self.describe(item, &loaded, engines, reader)).collect();
         Planned {
             now: attempts,
             retire: self.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
@@ -150,7 +150,7 @@ impl Draft {
         }
     }
 
-    fn describe(&self, item: PlanItem, policy: &Policy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
+    fn describe(&self, item: PlanItem, loaded: &LoadedPolicy, engines: &Engines, reader: Option<&Reader>) -> PlannedAttempt {
         let Some(intent) = self.document(item.connection, reader) else {
             return PlannedAttempt {
                 item,
@@ -167,9 +167,10 @@ impl Draft {
             calls: Vec::new(),
             blocked: None,
         };
-        match crate::pipeline::judge(engines, policy, &intent) {
+        let policy = &loaded.policy;
+        match crate::pipeline::judge(engines, policy, &loaded.sources, &intent) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
-            Ok(family) => match engines.of(family, policy) {
+            Ok(family) => match engines.of(&family, policy) {
                 None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
                 Some(engine) => {
                     attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()

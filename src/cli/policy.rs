@@ -2,9 +2,9 @@
 
 use super::{Common, Ended, Fail};
 use crate::model::Intent;
-use crate::policy::Policy;
+use crate::policy::LoadedPolicy;
 use crate::policy::diff::{self, ConnectionLine};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use crate::registry::Reader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -30,8 +30,8 @@ pub fn run(common: &Common, command: &Command) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> Result<Policy, Fail> {
-    folder_sync::read_policy(path).1.map_err(|problems| Fail::config(&problems))
+fn read(path: &Path) -> Result<LoadedPolicy, Fail> {
+    policy_loader::load(path).loaded.map_err(|problems| Fail::config(&problems))
 }
 
 /// The connections of the registry; none when there is no registry yet.

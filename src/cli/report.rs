@@ -4,8 +4,8 @@ use super::{Common, Ended, Fail};
 use crate::clock;
 use crate::funnel::{Funnel, funnel};
 use crate::model::Timestamp;
-use crate::policy::{Policy, parse};
-use crate::reconcile::folder_sync;
+use crate::policy::{LoadedPolicy, parse};
+use crate::policy_loader::PolicyLoader;
 use crate::registry::Reader;
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ pub struct Options {
 /// Exit 0, whether the SLO is met or not.
 pub fn run(common: &Common, options: &Options) -> Ended {
     let reader = Reader::open(&common.registry)?;
-    let policy = policy_in_force(common, &reader)?;
+    let policy = policy_in_force(common, &reader)?.policy;
     let namespace = options.namespace.clone().unwrap_or_else(|| policy.namespace.clone());
     let (snapshot, as_of) = match &options.at {
         None => (reader.snapshot()?, clock::of_process().now()),
@@ -42,13 +42,14 @@ pub fn print(common: &Common, funnel: &Funnel) {
 }
 
 /// The file's policy if it is good, else the last accepted one.
-pub fn policy_in_force(common: &Common, reader: &Reader) -> Result<Policy, Fail> {
-    let (_, file, _) = folder_sync::read_policy(&common.policy);
-    match file {
-        Ok(policy) => Ok(policy),
+pub fn policy_in_force(common: &Common, reader: &Reader) -> Result<LoadedPolicy, Fail> {
+    let mut loader = PolicyLoader::new(&common.policy);
+    match loader.load().loaded {
+        Ok(loaded) => Ok(loaded),
         Err(problems) => {
             let last = reader.last_policy()?.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
-            last.ok_or_else(|| Fail::config(&problems))
+            let policy = last.ok_or_else(|| Fail::config(&problems))?;
+            Ok(loader.with_manifests(policy.into()).0)
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let Some(start) = &options.id else {
         let namespace = match &options.namespace {
             Some(namespace) => namespace.clone(),
-            None => policy_in_force(common, &reader)?.namespace,
+            None => policy_in_force(common, &reader)?.policy.namespace.clone(),
         };
         let lines = status::lines(&snapshot, &namespace, document);
         common.print(&status::list(&lines), &lines);

@@ -3,13 +3,13 @@
 use super::budget::MemoryBudget;
 use super::{Common, EXIT_NOT_YET, Ended, Fail};
 use crate::clock;
-use crate::connectors::Engines;
 use crate::credentials::Resolver;
+use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
 use crate::pipeline::{self, Env, Job};
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use crate::report;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Options {
 
 /// Exit 0 when every intent would be ACTIVE, 2 when one would not, 78 when the file is bad.
 pub async fn run(common: &Common, options: &Options) -> Ended {
-    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?;
     let bytes = std::fs::read(&options.file).map_err(|error| Fail::new(format!("{}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
     let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
@@ -36,14 +36,15 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     }
     let clock = clock::of_process();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: Engines::all(clock), egress, resolver: Resolver::of_process() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::of_process() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
         let job = Job {
             connection: intent.connection_id(),
             intent: intent.clone(),
             scope: Scope::Full,
-            policy: Arc::clone(&policy),
+            policy: Arc::clone(&loaded.policy),
+            sources: Arc::clone(&loaded.sources),
             known: None,
         };
         let mut outcome = pipeline::attempt(&env, &job).await;

@@ -2,6 +2,7 @@
 
 use super::{Common, Ended, Fail};
 use crate::model::Digest;
+use data_encoding::HEXLOWER;
 use ring::rand::SecureRandom;
 use std::process::ExitCode;
 
@@ -20,7 +21,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
     let Command::New { name } = command;
     let mut bytes = [0_u8; 32];
     ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fail::new("the system gives no random bytes"))?;
-    let token = format!("aam_{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let token = format!("aam_{}", HEXLOWER.encode(&bytes));
     let sha256 = Digest::from_bytes(token.as_bytes());
     let entry = format!("{{name: {name}, sha256: \"{sha256}\", scopes: [intents:write, registry:read], namespaces: [autonomy]}}");
     let text =

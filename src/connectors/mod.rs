@@ -1,12 +1,11 @@
 //! What a source looks like to the pipeline, and which engine serves which family.
 //!
-//! A family is data (`families/*.yaml`); an engine is code that a protocol needs. The pipeline asks an
+//! A family is data ([`crate::families`]); an engine is code that a protocol needs. The pipeline asks an
 //! [`Engine`] to open one resource and then talks to the [`Connector`] it got. All network goes
 //! through [`Session`]; a connector never opens a socket of its own.
 
-pub mod family;
 pub mod file;
-pub mod local;
+pub mod local_reads;
 pub mod lowcode;
 pub mod object;
 pub mod openapi;
@@ -14,13 +13,12 @@ pub mod sql;
 
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session};
+use crate::families::Family;
 use crate::model::{Catalog, Evidence, Failure, Posts, Privilege};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
-
-pub use family::Family;
 
 /// Whether a resource needs a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +31,7 @@ pub enum Need {
 
 /// One resource of one connection, ready to be opened.
 pub struct Target {
-    pub family: &'static Family,
+    pub family: Arc<Family>,
     pub resource_id: String,
     pub credential: Option<Credential>,
     pub policy: Arc<Policy>,
@@ -63,7 +61,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// The engine as it serves `family` under `policy`, where it is one for many; `None`: as it is.
-    fn serving(&self, _family: &'static Family, _policy: &Policy) -> Option<Arc<dyn Engine>> {
+    fn serving(&self, _family: &Arc<Family>, _policy: &Policy) -> Option<Arc<dyn Engine>> {
         None
     }
 
@@ -101,28 +99,20 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Every engine this build has.
-    #[must_use]
-    pub fn all(clock: std::sync::Arc<dyn crate::clock::Clock>) -> Engines {
-        Engines::of_list(vec![
-            ("file", Box::new(file::FileEngine)),
-            ("lowcode", Box::new(lowcode::LowcodeEngine::new(Arc::clone(&clock)))),
-            ("object", Box::new(object::ObjectEngine::new(Arc::clone(&clock)))),
-            ("object_compat", Box::new(object::ObjectEngine::compatible(clock))),
-            ("openapi", Box::new(openapi::OpenApiEngine)),
-            ("sql", Box::new(sql::SqlEngine)),
-        ])
-    }
-
     /// These engines and no others.
     #[must_use]
-    pub fn of_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
+    pub fn from_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
         Engines { by_name }
+    }
+
+    /// The names that a family file may give as its engine.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.by_name.iter().map(|(name, _)| *name)
     }
 
     /// The engine that serves `family` under `policy`, if this build has one.
     #[must_use]
-    pub fn of(&self, family: &'static Family, policy: &Policy) -> Option<Serving<'_>> {
+    pub fn of(&self, family: &Arc<Family>, policy: &Policy) -> Option<Serving<'_>> {
         let (_, engine) = self.by_name.iter().find(|(name, _)| *name == family.engine)?;
         Some(engine.serving(family, policy).map_or(Serving::Shared(&**engine), Serving::Own))
     }

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, PAD};
+use data_encoding::{HEXLOWER, HEXUPPER};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -129,9 +130,8 @@ pub fn all(value: &str) -> BTreeSet<String> {
         }
     }
     forms.insert(value.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;"));
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
-    forms.insert(hex.to_ascii_uppercase());
-    forms.insert(hex);
+    forms.insert(HEXUPPER.encode(value.as_bytes()));
+    forms.insert(HEXLOWER.encode(value.as_bytes()));
     for alphabet in [&STANDARD, &URL_SAFE] {
         let (padded, bare) = (GeneralPurpose::new(alphabet, PAD), GeneralPurpose::new(alphabet, NO_PAD));
         forms.insert(padded.encode(value));

@@ -23,7 +23,7 @@ fn a_secret_is_found_in_every_form() {
         format!("{:?}", Some(secret)),
         format!("https://x.example/?q={}", percent_encoding::utf8_percent_encode(secret, percent_encoding::NON_ALPHANUMERIC)),
         format!("body {}", url::form_urlencoded::Serializer::new(String::new()).append_pair("p", secret).finish()),
-        format!("hex {}", secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()),
+        format!("hex {}", data_encoding::HEXLOWER.encode(secret.as_bytes())),
         format!("Authorization: Basic {basic}"),
         format!("raw {}", URL_SAFE_NO_PAD.encode(secret)),
         "a page with p@ss/wörd &quot;+&lt;7&gt; in it".to_string(),

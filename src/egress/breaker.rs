@@ -109,12 +109,9 @@ impl Breaker {
     }
 }
 
-/// The breakers of the process, by `family|host:port`.
+/// The breakers of the process and the last failure of each, by `family|host:port`.
 #[derive(Default)]
-pub struct Breakers(Mutex<All>);
-
-/// Asked three times for each call. Hosts come from documents and manifests.
-type All = HashMap<String, (Breaker, String), foldhash::fast::RandomState>;
+pub struct Breakers(Mutex<HashMap<String, (Breaker, String)>>);
 
 impl Breakers {
     /// With the breaker of `key` and the words of its last failure.

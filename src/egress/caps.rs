@@ -9,9 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Looked into for each attempt. Accounts come from documents, at most as many as there are connections.
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
-
 /// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
 #[derive(Debug, Default)]
 struct Block {
@@ -68,8 +65,8 @@ pub struct Account {
 
 /// The accounts of the process.
 pub struct Accounts {
-    /// By family and account.
-    all: Mutex<Map<&'static str, Map<String, Arc<Account>>>>,
+    /// By family and account. Accounts come from documents: there are at most as many as connections.
+    all: Mutex<HashMap<Arc<str>, HashMap<String, Arc<Account>>>>,
     started: Instant,
 }
 
@@ -113,7 +110,7 @@ impl Accounts {
     /// The account of `caller`, for as long as anybody likes.
     pub fn account(&self, caller: &Caller) -> Arc<Account> {
         let mut all = locked(&self.all);
-        if let Some(account) = all.get(caller.family).and_then(|family| family.get(caller.account.as_str())) {
+        if let Some(account) = all.get(&caller.family).and_then(|family| family.get(caller.account.as_str())) {
             return Arc::clone(account);
         }
         let cap = &caller.cap;
@@ -126,7 +123,7 @@ impl Accounts {
             taking: tokio::sync::Mutex::default(),
             parked: Mutex::default(),
         });
-        all.entry(caller.family).or_default().insert(caller.account.clone(), Arc::clone(&account));
+        all.entry(Arc::clone(&caller.family)).or_default().insert(caller.account.clone(), Arc::clone(&account));
         account
     }
 }

@@ -1,4 +1,5 @@
-//! The HTTP clients: one for each distinct `network` part of the policy, with TLS and without, on each thread of attempts.
+//! The HTTP clients, which the whole process shares: one for each distinct `network` part of the policy, with TLS
+//! and without.
 
 use super::dial::Dialler;
 use super::resolve::{Guarded, Lookup};
@@ -13,90 +14,86 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread::ThreadId;
 use std::time::{Duration, SystemTime};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// How long name, connection and TLS may take together, at most.
-const CONNECT: Duration = Duration::from_secs(10);
+/// The longest time for name resolution, connection and TLS handshake together.
+const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// The time for name, connection and TLS: less than a step has, so that the failure can tell a port
-/// that drops packets from a service that is slow.
+/// The time for name resolution, connection and TLS handshake. It is shorter than a step, so that the failure tells a
+/// port that drops packets from a service that is slow.
 #[must_use]
 pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
-    CONNECT.min(safe_mode.step_timeout / 2)
+    MAX_CONNECT_TIME.min(safe_mode.step_timeout / 2)
 }
 
-/// Clients of policies that are no longer in force are dropped beyond this many.
-const KEPT: usize = 32;
+/// Clients that are kept. Those of policies that are no longer in force are the first to be dropped.
+const MAX_CLIENTS: usize = 8;
 
-/// Connections to one host that are kept open between calls: as many as attempts may run at a time by default,
-/// so that a host that serves many connections is not dialled anew for each call.
-const IDLE: usize = 64;
+/// Idle connections to one host that are kept open, so that a host that serves many accounts is not dialled anew for
+/// each call.
+const MAX_IDLE_PER_HOST: usize = 256;
 
-/// How long they are.
-const IDLE_FOR: Duration = Duration::from_secs(20);
+/// How long an idle connection is kept. The calls of one attempt follow each other closely. A fleet of thousands of
+/// hosts must not hold a socket for each of them much longer than its attempt runs.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a client was built from.
-#[derive(Clone, PartialEq)]
-struct Ground {
+#[derive(PartialEq)]
+struct ClientKey {
     network: Network,
     connect: Duration,
     authorities: Authorities,
     tls: bool,
-    /// The thread, where it has a runtime of its own: a connection is served by the runtime that opened it, and one
-    /// that another thread serves wakes both for each answer.
-    thread: Option<ThreadId>,
 }
 
-/// Sends requests on kept connections.
+/// An HTTP client that keeps its connections open between calls.
 pub type Client = legacy::Client<Dialler, Full<Bytes>>;
 
-/// The clients in use, the newest last.
+/// The clients of the process.
 #[derive(Default)]
-pub struct Clients(Mutex<CachedResponse>);
+pub struct Clients(Mutex<Built>);
 
 #[derive(Default)]
-struct CachedResponse {
-    clients: Vec<(Ground, Client)>,
-    /// Of the newest policy, for the clients of all threads: reading the authorities takes longer than many a call.
+struct Built {
+    /// The newest last.
+    clients: Vec<(ClientKey, Client)>,
+    /// The TLS configuration of the newest policy: reading the authorities takes longer than many a call.
     tls: Option<(Authorities, Arc<ClientConfig>)>,
 }
 
-/// The policy's file of authorities, with size and time: a changed one is read anew, without a restart.
+/// The policy's file of certificate authorities with its size and modification time, so that a changed file is read
+/// again without a restart.
 type Authorities = Option<(PathBuf, Option<(u64, Option<SystemTime>)>)>;
 
 impl Clients {
-    /// The client for the network part of `policy`. One that will only speak `http:` (`tls` is false) does without
-    /// the authorities.
+    /// The client for the network part of `policy`. A client for `http:` alone (`tls` is false) does not read the
+    /// authorities.
     ///
     /// # Errors
-    /// `Misconfigured` when the proxy or the file of authorities cannot be used.
-    pub fn of(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<Client, Failure> {
+    /// `Misconfigured` if the proxy or the file of authorities cannot be used.
+    pub fn get(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<Client, Failure> {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
-        // A proxy may be spoken to by TLS.
+        // The connection to the proxy may itself use TLS.
         let tls = tls || network.proxy.is_some();
         let authorities = network.ca_file.as_ref().map(|file| (file.clone(), version(file)));
-        let thread = own_thread();
-        let same = |known: &Ground| {
-            let place = (known.connect, known.tls, known.thread) == (connect, tls, thread);
-            place && known.authorities == authorities && known.network == *network
+        let same = |known: &ClientKey| {
+            (known.connect, known.tls) == (connect, tls) && known.authorities == authorities && known.network == *network
         };
-        let mut kept = locked(&self.0);
-        if let Some((_, client)) = kept.clients.iter().find(|(known, _)| same(known)) {
+        let mut built = locked(&self.0);
+        if let Some((_, client)) = built.clients.iter().find(|(known, _)| same(known)) {
             return Ok(client.clone());
         }
-        let trust = if tls { kept.trust(&authorities)? } else { Arc::new(tls::nobody()?) };
+        let trust = if tls { built.trust(&authorities)? } else { Arc::new(tls::nobody()?) };
         let client = build(network, connect, lookup, &trust)?;
-        if kept.clients.len() >= KEPT {
-            kept.clients.remove(0);
+        if built.clients.len() >= MAX_CLIENTS {
+            built.clients.remove(0);
         }
-        kept.clients.push((Ground { network: network.clone(), connect, authorities, tls, thread }, client.clone()));
+        built.clients.push((ClientKey { network: network.clone(), connect, authorities, tls }, client.clone()));
         Ok(client)
     }
 }
 
-impl CachedResponse {
+impl Built {
     fn trust(&mut self, authorities: &Authorities) -> Result<Arc<ClientConfig>, Failure> {
         match &self.tls {
             Some((known, trust)) if known == authorities => Ok(Arc::clone(trust)),
@@ -109,11 +106,6 @@ impl CachedResponse {
             }
         }
     }
-}
-
-fn own_thread() -> Option<ThreadId> {
-    let flavor = Handle::try_current().ok()?.runtime_flavor();
-    (flavor == RuntimeFlavor::CurrentThread).then(|| std::thread::current().id())
 }
 
 fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {
@@ -130,23 +122,23 @@ fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, trust: 
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_FOR)
-        .pool_max_idle_per_host(IDLE)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
         .build(dialler))
 }
 
 fn proxy(text: &str) -> Result<Uri, Failure> {
-    let wrong = |words: String| {
+    let wrong = |reason: String| {
         Failure::new(
             Class::Misconfigured,
-            "network.proxy cannot be used",
+            "network.proxy is not usable",
             "write it as network.proxy: http://proxy.acme.example:3128",
         )
-        .detail(words)
+        .detail(reason)
     };
     let url = url::Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(wrong(format!("{}: is not served, only http: and https:", url.scheme())));
+        return Err(wrong(format!("the scheme {}: is not supported; use http: or https:", url.scheme())));
     }
     url.as_str().parse().map_err(|error: hyper::http::uri::InvalidUri| wrong(error.to_string()))
 }

@@ -42,7 +42,7 @@ impl Session {
     pub(super) async fn gate(&self, host: &str, port: u16) -> Result<(Ticket, OwnedSemaphorePermit), Failure> {
         let egress = &self.egress;
         let rules = &self.caller.policy.breaker;
-        let key = key(self.caller.family, host, port);
+        let key = key(&self.caller.family, host, port);
         let now = egress.clock.now();
         self.account.free(&self.caller, now)?;
         if let Some((rest, words)) = egress.breakers.resting(&key, now, rules) {

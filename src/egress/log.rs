@@ -60,7 +60,7 @@ pub fn write(caller: &Caller, line: &Line<'_>) {
         bytes = line.bytes,
         ms,
         connection = %caller.connection,
-        family = caller.family,
+        family = &*caller.family,
         error = line.error,
         "call"
     );

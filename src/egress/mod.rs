@@ -68,7 +68,7 @@ pub struct BudgetReservation {
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub connection: ConnectionId,
-    pub family: &'static str,
+    pub family: Arc<str>,
     /// The vendor account that shares one quota: a host, a file, a tenant.
     pub account: String,
     pub cap: Cap,

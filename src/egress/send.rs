@@ -110,7 +110,7 @@ async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
         Err(error) => return Tried::Held(unsendable(url, &error)),
     };
     let tls = url.scheme() == "https";
-    let client = match session.egress.clients.of(&session.caller.policy, &session.egress.lookup, tls) {
+    let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
         Ok(client) => client,
         Err(failure) => return Tried::Held(failure),
     };

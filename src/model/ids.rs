@@ -1,5 +1,6 @@
 //! Identities derived from content, so that every replica and every push agrees on them.
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
@@ -80,20 +81,11 @@ impl Digest {
         Digest(out)
     }
 
-    /// Reads 64 hex digits.
+    /// Reads 64 hex digits in either case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Digest> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 64 {
-            return None;
-        }
-        let mut out = [0; 32];
-        for (slot, pair) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-            let high = (pair[0] as char).to_digit(16)?;
-            let low = (pair[1] as char).to_digit(16)?;
-            *slot = u8::try_from(high * 16 + low).ok()?;
-        }
-        Some(Digest(out))
+        let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Digest)
     }
 
     /// The first 12 hex digits: enough to tell two policies apart on a screen.
@@ -105,13 +97,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Thousands a second are written; one call of the formatter for each byte would be felt.
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let digits: [u8; 64] = std::array::from_fn(|at| {
-            let byte = self.0.get(at / 2).copied().unwrap_or_default();
-            HEX[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
-        });
-        f.write_str(std::str::from_utf8(&digits).unwrap_or_default())
+        f.write_str(&HEXLOWER.encode(&self.0))
     }
 }
 

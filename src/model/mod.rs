@@ -6,6 +6,7 @@
 
 pub mod attempt;
 pub mod call;
+pub mod cap;
 pub mod catalog;
 pub mod failure;
 pub mod ids;
@@ -18,6 +19,7 @@ pub mod step;
 
 pub use attempt::{Outcome, Scope};
 pub use call::PlannedCall;
+pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
 pub use failure::{Class, Failure, Retry};
 pub use ids::{ConnectionId, Digest, Origin};

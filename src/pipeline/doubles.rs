@@ -180,7 +180,7 @@ impl DayBudget for NoBudget {
 
 pub fn env(script: &Script) -> Env {
     Env {
-        engines: Engines::of_list(vec![("file", Box::new(Double(script.clone())))]),
+        engines: Engines::from_list(vec![("file", Box::new(Double(script.clone())))]),
         egress: Egress::with(Arc::new(NoBudget), Arc::new(SystemClock), Arc::new(SystemLookup)),
         resolver: Resolver::of(Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()))),
     }
@@ -202,5 +202,12 @@ pub fn job(resources: &[&str]) -> Job {
         "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
     }))
     .unwrap();
-    Job { connection: intent.connection_id(), intent, scope: Scope::Full, policy: policy(""), known: None }
+    Job {
+        connection: intent.connection_id(),
+        intent,
+        scope: Scope::Full,
+        policy: policy(""),
+        sources: Arc::default(),
+        known: None,
+    }
 }

@@ -2,28 +2,34 @@
 
 use super::run::StepOutput;
 use super::{Env, Job};
-use crate::connectors::{Engine, Engines, Family, Need, Serving, Target, family};
+use crate::connectors::{Engine, Engines, Need, Serving, Target};
 use crate::credentials::Credential;
 use crate::egress::Caller;
+use crate::families::{CustomSources, Family};
 use crate::model::problem::nearest;
 use crate::model::{Class, Evidence, Failure, Intent, Privilege};
 use crate::policy::Policy;
 use std::sync::Arc;
 
 /// Step 1: the family is known and listed, the document is eligible, the resource ids have a form that is served.
-pub(super) fn allowlist(env: &Env, job: &Job) -> Result<StepOutput<&'static Family>, Failure> {
-    let family = judge(&env.engines, &job.policy, &job.intent)?;
+pub(super) fn allowlist(env: &Env, job: &Job) -> Result<StepOutput<Arc<Family>>, Failure> {
+    let family = judge(&env.engines, &job.policy, &job.sources, &job.intent)?;
     let mut evidence = Evidence::new();
-    evidence.insert("family".to_string(), family.title.into());
+    evidence.insert("family".to_string(), family.title.as_str().into());
     evidence.insert("policy".to_string(), job.policy.digest.short().into());
     Ok(StepOutput::new(family, evidence))
 }
 
 /// The pure part of step 1.
-pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
+pub(super) fn judge(
+    engines: &Engines,
+    policy: &Policy,
+    sources: &CustomSources,
+    intent: &Intent,
+) -> Result<Arc<Family>, Failure> {
     let source_type = intent.source_type.as_str();
-    let Some(family) = family::of(source_type, policy) else {
-        return Err(unknown(source_type, policy));
+    let Some(family) = sources.family(source_type) else {
+        return Err(unknown(source_type, policy, sources));
     };
     if !policy.allowlist.contains(source_type) {
         return Err(Failure::new(
@@ -38,12 +44,11 @@ pub(super) fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Resu
             engine.accepts(resource_id)?;
         }
     }
-    Ok(family)
+    Ok(Arc::clone(family))
 }
 
-fn unknown(source_type: &str, policy: &Policy) -> Failure {
-    let names = family::all().iter().map(|family| family.id).chain(policy.manifests.found.keys().map(String::as_str));
-    let fix = match (nearest(source_type, names), &policy.manifests.dir) {
+fn unknown(source_type: &str, policy: &Policy, sources: &CustomSources) -> Failure {
+    let fix = match (nearest(source_type, sources.ids()), &policy.manifests.dir) {
         (None, Some(dir)) => {
             format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
         }
@@ -84,7 +89,7 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
 }
 
 /// Step 2: the locator resolves, or the source needs none. Read anew at every attempt.
-pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Result<StepOutput<Option<Credential>>, Failure> {
+pub(super) fn credential(env: &Env, job: &Job, family: &Arc<Family>) -> Result<StepOutput<Option<Credential>>, Failure> {
     let mut evidence = Evidence::new();
     if let Some(locator) = &job.intent.credential_locator {
         let credential = env.resolver.resolve(locator)?;
@@ -111,7 +116,7 @@ pub(super) fn credential(env: &Env, job: &Job, family: &'static Family) -> Resul
 }
 
 /// The engine that serves `family` in this build.
-pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &'static Family) -> Result<Serving<'a>, Failure> {
+pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &Arc<Family>) -> Result<Serving<'a>, Failure> {
     env.engines.of(family, &job.policy).ok_or_else(|| {
         Failure::new(
             Class::Unsupported,
@@ -121,12 +126,12 @@ pub(super) fn engine<'a>(env: &'a Env, job: &Job, family: &'static Family) -> Re
     })
 }
 
-fn caller(job: &Job, family: &'static Family, engine: &dyn Engine, resource_id: &str, credential: Option<&Credential>) -> Caller {
+fn caller(job: &Job, family: &Arc<Family>, engine: &dyn Engine, resource_id: &str, credential: Option<&Credential>) -> Caller {
     Caller {
         connection: job.connection,
-        family: family.id,
+        family: Arc::clone(&family.id),
         account: engine.account(resource_id, &job.policy),
-        cap: job.policy.cap(family.id, Some(&family.cap)).clone(),
+        cap: job.policy.cap(&family.id, Some(&family.cap)).clone(),
         policy: Arc::clone(&job.policy),
         posts: Arc::new(engine.posts(resource_id, &job.policy, credential)),
     }
@@ -134,25 +139,32 @@ fn caller(job: &Job, family: &'static Family, engine: &dyn Engine, resource_id: 
 
 /// Who calls for certain in an attempt: the document is eligible and needs no credential.
 pub(super) fn callers(env: &Env, job: &Job) -> Vec<Caller> {
-    let judged = judge(&env.engines, &job.policy, &job.intent).ok().filter(|_| job.intent.credential_locator.is_none());
-    let Some((family, engine)) = judged.and_then(|family| Some((family, env.engines.of(family, &job.policy)?))) else {
+    let judged =
+        judge(&env.engines, &job.policy, &job.sources, &job.intent).ok().filter(|_| job.intent.credential_locator.is_none());
+    let Some((engine, family)) = judged.and_then(|family| Some((env.engines.of(&family, &job.policy)?, family))) else {
         return Vec::new();
     };
     let free = job.intent.resource_ids.iter().filter(|id| engine.need(id) == Need::Optional);
-    free.map(|id| caller(job, family, &*engine, id, None)).collect()
+    free.map(|id| caller(job, &family, &*engine, id, None)).collect()
 }
 
 /// One resource, ready to be opened.
 pub(super) fn target(
     env: &Env,
     job: &Job,
-    family: &'static Family,
+    family: &Arc<Family>,
     engine: &dyn Engine,
     resource_id: &str,
     credential: Option<Credential>,
 ) -> Target {
     let session = env.egress.session(caller(job, family, engine, resource_id, credential.as_ref()));
-    Target { family, resource_id: resource_id.to_string(), credential, policy: Arc::clone(&job.policy), session }
+    Target {
+        family: Arc::clone(family),
+        resource_id: resource_id.to_string(),
+        credential,
+        policy: Arc::clone(&job.policy),
+        session,
+    }
 }
 
 /// The warning for a credential that may do more than read.

@@ -15,9 +15,10 @@ mod discover;
 mod gate;
 mod run;
 
-use crate::connectors::{Connector, Discovery, Engines, Family};
+use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
+use crate::families::{CustomSources, Family};
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
 use run::{Runner, StepOutput};
@@ -36,6 +37,8 @@ pub struct Job {
     pub intent: Intent,
     pub scope: Scope,
     pub policy: Arc<Policy>,
+    /// The custom sources of the policy.
+    pub sources: Arc<CustomSources>,
     /// The catalog in force, for drift; `None` on the first attempt.
     pub known: Option<Catalog>,
 }
@@ -74,8 +77,8 @@ pub fn budget_reservations(env: &Env, job: &Job) -> Vec<(Caller, BudgetReservati
 ///
 /// # Errors
 /// The failure that would end the attempt there.
-pub fn judge(engines: &Engines, policy: &Policy, intent: &Intent) -> Result<&'static Family, Failure> {
-    gate::judge(engines, policy, intent)
+pub fn judge(engines: &Engines, policy: &Policy, sources: &CustomSources, intent: &Intent) -> Result<Arc<Family>, Failure> {
+    gate::judge(engines, policy, sources, intent)
 }
 
 /// What the steps leave behind, also when a later one fails.
@@ -90,8 +93,8 @@ struct AttemptOutput {
 /// The story. `None`: a step failed and its report says why.
 async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut AttemptOutput) -> Option<()> {
     let family = runner.step(Step::Allowlist, async { gate::allowlist(env, job) }).await?;
-    let credential = runner.step(Step::Credential, async { gate::credential(env, job, family) }).await?;
-    let mut parts = runner.step(Step::Upsert, upsert(env, job, family, credential)).await?;
+    let credential = runner.step(Step::Credential, async { gate::credential(env, job, &family) }).await?;
+    let mut parts = runner.step(Step::Upsert, upsert(env, job, &family, credential)).await?;
     if job.scope == Scope::Health {
         runner.skip(Step::Discover, "a health re-check: the structure is looked at again by recheck.drift");
         runner.step(Step::Health, health(&parts)).await?;
@@ -110,7 +113,7 @@ async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut AttemptOut
 async fn upsert(
     env: &Env,
     job: &Job,
-    family: &'static Family,
+    family: &Arc<Family>,
     credential: Option<Credential>,
 ) -> Result<StepOutput<Vec<Part>>, Failure> {
     let engine = gate::engine(env, job, family)?;

@@ -239,7 +239,7 @@ async fn too_many_rights_warn_and_stop_nothing() {
     let StepStatus::Warned { failure } = &outcome.steps[2].status else { panic!("{:?}", outcome.steps[2]) };
     // This source needs no credential: the rights are those of the process.
     assert!(failure.detail.contains("INSERT ON shop.orders") && failure.fix.contains("without write permission"), "{failure:?}");
-    let family = crate::connectors::family::find("postgres").expect("a family");
+    let family = crate::families::find("postgres").expect("a family");
     let over = Privilege::Over { grants: vec!["INSERT".to_string()] };
     let warned = super::gate::over_privileged(family, "shop", &over, true).expect("a warning");
     assert!(warned.fix.contains("least privilege"), "{warned:?}");

@@ -3,9 +3,9 @@ use crate::policy::parse::parse;
 use crate::snapshot::history::history;
 use proptest::prelude::*;
 
-fn policy(jitter: f64) -> Arc<Policy> {
+fn policy(jitter: f64) -> LoadedPolicy {
     let text = format!("version: 1\nallowlist: [jdbc, openapi]\nbackoff: {{initial: 5s, max: 15m, jitter: {jitter:.2}}}\n");
-    Arc::new(parse(&text, "test").unwrap())
+    LoadedPolicy::new(parse(&text, "test").unwrap())
 }
 
 fn by_id(plan: &[PlanItem]) -> BTreeMap<ConnectionId, PlanItem> {
@@ -64,7 +64,8 @@ proptest! {
         let jitter = f64::from(percent) / 100.0;
         let policy = policy(jitter);
         let mut snapshot = Snapshot::fold(&entries);
-        let context = PlanContext::new(Arc::clone(&policy), &snapshot);
+        let context = PlanContext::new(policy.clone(), &snapshot);
+        let policy = policy.policy;
         on_this_ground(&mut snapshot, &context);
         let least = policy.backoff.initial.mul_f64(1.0 - jitter);
         for item in plan(&snapshot, &context, &BTreeSet::new(), Timestamp(0)) {
@@ -85,6 +86,6 @@ proptest! {
 fn a_backoff_doubles_up_to_its_limit() {
     let policy = policy(0.0);
     let id = crate::snapshot::history::id(0);
-    let seconds: Vec<u64> = (1..=10).map(|failures| backoff(&policy, id, failures).as_secs()).collect();
+    let seconds: Vec<u64> = (1..=10).map(|failures| backoff(&policy.policy, id, failures).as_secs()).collect();
     assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900]);
 }

@@ -1,40 +1,106 @@
-//! The last good policy stays in force. Pure: whoever reads the file hands the result in.
+//! The policy in force: a good file replaces it, a bad one is reported beside it. Pure: the caller reads the file.
 
-use super::{ActivePolicy, Policy, Rejected};
-use crate::model::{Problem, Timestamp};
+use super::Policy;
+use crate::families::{CustomSources, Family};
+use crate::model::{Digest, Problem, Timestamp};
+use serde::Serialize;
 use std::sync::Arc;
 
+/// A policy together with the custom sources that it declares or whose manifests are in its folder.
+#[derive(Clone, Debug)]
+pub struct LoadedPolicy {
+    pub policy: Arc<Policy>,
+    pub sources: Arc<CustomSources>,
+}
+
+impl LoadedPolicy {
+    /// A policy whose folder of manifests was not read: declared sources have no manifest.
+    #[must_use]
+    pub fn new(policy: impl Into<Arc<Policy>>) -> LoadedPolicy {
+        let policy = policy.into();
+        let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), Default::default(), Vec::new());
+        LoadedPolicy { policy, sources: Arc::new(sources) }
+    }
+
+    /// The digest of the part of policy and manifests that can change the outcome for `family`. Caps, waits and tokens
+    /// are left out, so that editing them does not run anything again.
+    #[must_use]
+    pub fn slice(&self, family: &str) -> Digest {
+        self.policy.slice(family, self.sources.custom(family).map(|family| &**family))
+    }
+
+    /// The family called `id`: one that AAM ships, or a custom source of this policy.
+    #[must_use]
+    pub fn family(&self, id: &str) -> Option<&Arc<Family>> {
+        self.sources.family(id)
+    }
+
+    /// Whether both are the same allocations. A reload of equal bytes keeps them.
+    #[must_use]
+    pub fn is_same(&self, other: &LoadedPolicy) -> bool {
+        Arc::ptr_eq(&self.policy, &other.policy) && Arc::ptr_eq(&self.sources, &other.sources)
+    }
+}
+
+/// The policy in force, and what is wrong with the file if it was changed for the worse since.
+#[derive(Clone, Debug)]
+pub struct ActivePolicy {
+    pub policy: Arc<Policy>,
+    pub sources: Arc<CustomSources>,
+    /// Why the file is not the policy in force.
+    pub rejected: Option<Rejected>,
+}
+
+/// A policy file that was not accepted; the last good one stays in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rejected {
+    pub at: Timestamp,
+    pub problems: Vec<Problem>,
+}
+
 impl ActivePolicy {
+    /// `loaded` is in force, and the file may have been rejected since.
+    #[must_use]
+    pub fn new(loaded: LoadedPolicy, rejected: Option<Rejected>) -> ActivePolicy {
+        ActivePolicy { policy: loaded.policy, sources: loaded.sources, rejected }
+    }
+
     /// The policy at the start of the process. `last_accepted` is the newest that the registry knows.
     ///
     /// # Errors
     /// The problems of the file, when there is no earlier policy to fall back on.
     pub fn start(
-        file: Result<Policy, Vec<Problem>>,
-        last_accepted: Option<Policy>,
+        file: Result<LoadedPolicy, Vec<Problem>>,
+        last_accepted: Option<LoadedPolicy>,
         at: Timestamp,
     ) -> Result<ActivePolicy, Vec<Problem>> {
         match (file, last_accepted) {
-            (Ok(policy), _) => Ok(ActivePolicy { policy: Arc::new(policy), rejected: None }),
-            (Err(problems), Some(policy)) => {
-                Ok(ActivePolicy { policy: Arc::new(policy), rejected: Some(Rejected { at, problems }) })
-            }
+            (Ok(loaded), _) => Ok(ActivePolicy::new(loaded, None)),
+            (Err(problems), Some(loaded)) => Ok(ActivePolicy::new(loaded, Some(Rejected { at, problems }))),
             (Err(problems), None) => Err(problems),
         }
     }
 
+    /// The policy and its sources, without the rejected file.
+    #[must_use]
+    pub fn loaded(&self) -> LoadedPolicy {
+        LoadedPolicy { policy: Arc::clone(&self.policy), sources: Arc::clone(&self.sources) }
+    }
+
     /// What is in force after the file was read again.
     ///
-    /// An unchanged file gives an equal answer: the same `Arc`, and for the same problems the same `at`.
+    /// An unchanged file gives an equal answer: the same `Arc`s, and for the same problems the same `at`.
     #[must_use]
-    pub fn reload(&self, parsed: Result<Policy, Vec<Problem>>, at: Timestamp) -> ActivePolicy {
-        match parsed {
-            Ok(policy) if policy == *self.policy => ActivePolicy { policy: Arc::clone(&self.policy), rejected: None },
-            Ok(policy) => ActivePolicy { policy: Arc::new(policy), rejected: None },
+    pub fn reload(&self, read: Result<LoadedPolicy, Vec<Problem>>, at: Timestamp) -> ActivePolicy {
+        match read {
+            Ok(loaded) if *loaded.policy == *self.policy && *loaded.sources == *self.sources => {
+                ActivePolicy::new(self.loaded(), None)
+            }
+            Ok(loaded) => ActivePolicy::new(loaded, None),
             Err(problems) => {
                 let since =
                     self.rejected.as_ref().filter(|earlier| earlier.problems == problems).map_or(at, |earlier| earlier.at);
-                ActivePolicy { policy: Arc::clone(&self.policy), rejected: Some(Rejected { at: since, problems }) }
+                ActivePolicy::new(self.loaded(), Some(Rejected { at: since, problems }))
             }
         }
     }
@@ -45,12 +111,16 @@ mod tests {
     use super::*;
     use crate::policy::parse::parse;
 
-    fn good(family: &str) -> Result<Policy, Vec<Problem>> {
-        parse(&format!("version: 1\nallowlist: [{family}]\n"), "policy.yaml")
+    fn load(text: &str) -> Result<LoadedPolicy, Vec<Problem>> {
+        parse(text, "policy.yaml").map(LoadedPolicy::new)
     }
 
-    fn bad() -> Result<Policy, Vec<Problem>> {
-        parse("version: 2\nallowlist: []\n", "policy.yaml")
+    fn good(family: &str) -> Result<LoadedPolicy, Vec<Problem>> {
+        load(&format!("version: 1\nallowlist: [{family}]\n"))
+    }
+
+    fn bad() -> Result<LoadedPolicy, Vec<Problem>> {
+        load("version: 2\nallowlist: []\n")
     }
 
     fn allows(active: &ActivePolicy, family: &str) -> bool {
@@ -98,7 +168,7 @@ mod tests {
         let first = ActivePolicy::start(good("slack"), None, Timestamp(1)).unwrap();
         let again = first.reload(bad(), Timestamp(2)).reload(bad(), Timestamp(9));
         assert_eq!(again.rejected.map(|rejected| rejected.at), Some(Timestamp(2)));
-        let other = first.reload(bad(), Timestamp(2)).reload(parse("[", "policy.yaml"), Timestamp(9));
+        let other = first.reload(bad(), Timestamp(2)).reload(load("["), Timestamp(9));
         assert_eq!(other.rejected.map(|rejected| rejected.at), Some(Timestamp(9)));
     }
 }

@@ -5,7 +5,7 @@
 
 mod words;
 
-use super::Policy;
+use super::{LoadedPolicy, Policy};
 use crate::model::{ConnectionId, Risk, State};
 use std::collections::{BTreeMap, BTreeSet};
 use words::{connections, counted, settings, tokens};
@@ -27,7 +27,8 @@ pub struct ConnectionLine {
 /// The lines of the difference; none when nothing would change. Retired connections and those of the
 /// namespace `demo`, which no policy touches, are left out.
 #[must_use]
-pub fn diff(old: &Policy, new: &Policy, lines: &[ConnectionLine]) -> Vec<String> {
+pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, lines: &[ConnectionLine]) -> Vec<String> {
+    let (old, new) = (&*was.policy, &*is.policy);
     let live: Vec<&ConnectionLine> =
         lines.iter().filter(|line| line.state != State::Retired && line.namespace != "demo").collect();
     let mut out = Vec::new();
@@ -40,7 +41,7 @@ pub fn diff(old: &Policy, new: &Policy, lines: &[ConnectionLine]) -> Vec<String>
     caps(old, new, &mut out);
     settings(old, new, &mut out);
     tokens(old, new, &mut out);
-    again(old, new, &live, &mut out);
+    again(was, is, &live, &mut out);
     out
 }
 
@@ -236,11 +237,11 @@ fn caps(old: &Policy, new: &Policy, out: &mut Vec<String>) {
 }
 
 /// Those whose part of the policy changed and who stay allowed are checked again by the daemon.
-fn again(old: &Policy, new: &Policy, live: &[&ConnectionLine], out: &mut Vec<String>) {
+fn again(old: &LoadedPolicy, new: &LoadedPolicy, live: &[&ConnectionLine], out: &mut Vec<String>) {
     let mut by_family: BTreeMap<&str, usize> = BTreeMap::new();
     for line in live {
         let family = line.source_type.as_str();
-        if new.allowlist.contains(family) && old.slice(family) != new.slice(family) {
+        if new.policy.allowlist.contains(family) && old.slice(family) != new.slice(family) {
             *by_family.entry(family).or_default() += 1;
         }
     }

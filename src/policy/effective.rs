@@ -5,7 +5,7 @@ use super::{Cap, FamilyPolicy, Policy, Token};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The text of `policy`. `family_caps` are the families' own budgets (`connectors::family::caps()`);
+/// The text of `policy`. `family_caps` are the families' own budgets (`families::caps()`);
 /// those that the policy does not override stand as comments below `caps`, ready to be copied.
 #[must_use]
 pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {

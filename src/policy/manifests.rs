@@ -2,12 +2,11 @@
 
 use super::read::{Fields, Reader, Spot};
 use super::yaml::{Kind, Node};
-use crate::model::{BodyRule, Digest, PostRule, Problem};
+use crate::model::{BodyRule, PostRule};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// The section `manifests`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -15,18 +14,6 @@ pub struct Manifests {
     /// The folder; `NAME.yaml` in it is the source type `NAME`. Relative to the working directory.
     pub dir: Option<PathBuf>,
     pub sources: BTreeMap<String, SourcePolicy>,
-    /// What the folder held when it was looked at; put in by whoever reads files.
-    #[serde(skip)]
-    pub found: BTreeMap<String, Arc<Manifest>>,
-    /// What is wrong in the folder.
-    #[serde(skip)]
-    pub problems: Vec<Problem>,
-    /// Names whose manifest cannot be used as it is now.
-    #[serde(skip)]
-    pub held: BTreeSet<String>,
-    /// The folder itself cannot be read.
-    #[serde(skip)]
-    pub blind: bool,
 }
 
 /// What one source of one's own may do, beyond GET on the hosts of its manifest.
@@ -49,22 +36,7 @@ pub struct IdentityPolicy {
     pub field: String,
 }
 
-/// One manifest as it was read.
-#[derive(Debug, PartialEq)]
-pub struct Manifest {
-    /// As a person would name it.
-    pub file: String,
-    pub text: String,
-    pub digest: Digest,
-}
-
 impl Manifests {
-    /// Whether `name` may be a source of this section.
-    #[must_use]
-    pub fn names(&self, name: &str) -> bool {
-        self.sources.contains_key(name) || self.found.contains_key(name)
-    }
-
     /// What the policy says of `name`; the defaults where it says nothing.
     #[must_use]
     pub fn source(&self, name: &str) -> SourcePolicy {
@@ -95,14 +67,14 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
             r.complain(&spot, "there are sources and no folder", "write dir: policy/manifests, where NAME.yaml lies");
         }
     }
-    Some(Manifests { dir, sources, ..Manifests::default() })
+    Some(Manifests { dir, sources })
 }
 
 /// The entries whose keys are names of sources and of no family.
 fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
     let mut entries = Vec::new();
     for (name, spot) in r.entries(spot, "a mapping of sources") {
-        if super::known::FAMILIES.contains(&name) {
+        if crate::families::find(name).is_some() {
             r.complain(&spot, format!("{name} is a family of aam"), "give the manifest another name");
         } else if !is_name(name) {
             let hint = "a small letter, then small letters, digits and _, at most 63; the file is NAME.yaml";

@@ -7,15 +7,17 @@
 pub mod active;
 pub mod diff;
 pub mod effective;
-pub mod known;
 pub mod manifests;
 pub mod parse;
 mod read;
 mod yaml;
 
-use crate::model::{Digest, Risk, Timestamp};
+use crate::families::Family;
+pub use crate::model::Cap;
+use crate::model::{Digest, Risk};
+pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 use ipnet::IpNet;
-pub use manifests::{IdentityPolicy, Manifest, Manifests, SourcePolicy};
+pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -95,19 +97,6 @@ pub struct Files {
 pub struct Caps {
     pub default: Cap,
     pub families: BTreeMap<String, Cap>,
-}
-
-/// One budget.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Cap {
-    /// Calls a second, on average.
-    pub per_second: f64,
-    /// Calls at once after a pause.
-    pub burst: u32,
-    /// Calls a UTC day.
-    pub per_day: u64,
-    /// Calls at the same time.
-    pub concurrency: u32,
 }
 
 /// Waits after failures.
@@ -217,10 +206,9 @@ impl Policy {
         self.families.get(family).cloned().unwrap_or_default()
     }
 
-    /// The digest of the part that can change the outcome for `family`. Caps, waits and tokens are
-    /// left out, so that editing them does not re-run anything.
-    #[must_use]
-    pub fn slice(&self, family: &str) -> Digest {
+    /// The digest of the part that can change the outcome for `family`; `custom` is that family if it is a custom
+    /// source. Caps, waits and tokens are left out, so that editing them does not run anything again.
+    fn slice(&self, family: &str, custom: Option<&Family>) -> Digest {
         let slice = serde_json::json!({
             "allowed": self.allowlist.contains(family),
             "eligibility": self.eligibility,
@@ -229,32 +217,17 @@ impl Policy {
             "files": self.files,
             "family": self.families.get(family),
         });
-        let slice = match self.manifests.names(family) {
-            // A changed manifest is a changed wish.
-            true => serde_json::json!([
+        let slice = match custom {
+            // A changed manifest is a changed source.
+            Some(custom) => serde_json::json!([
                 slice,
                 self.manifests.source(family),
-                self.manifests.found.get(family).map(|found| found.digest)
+                custom.manifest.as_ref().map(|manifest| manifest.digest)
             ]),
-            false => slice,
+            None => slice,
         };
         Digest::from_bytes(slice.to_string().as_bytes())
     }
-}
-
-/// The policy in force, and what is wrong with the file if it was changed for the worse since.
-#[derive(Clone, Debug)]
-pub struct ActivePolicy {
-    pub policy: std::sync::Arc<Policy>,
-    /// The file's text is not the one in force, and why.
-    pub rejected: Option<Rejected>,
-}
-
-/// A policy file that was not accepted; the last good one stays in force.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Rejected {
-    pub at: Timestamp,
-    pub problems: Vec<crate::model::Problem>,
 }
 
 /// Durations are written as the policy writes them: `20s`, `15m`, `6h`, `500ms`.

@@ -195,11 +195,17 @@ fn recheck(r: &mut Reader, fields: &Fields<'_>) -> Recheck {
     }
 }
 
+/// Attempts in flight if the policy does not say. An attempt waits for its source nearly all of the time and takes less
+/// than 100 kB, so 2,000 of them stay below 200 MB. What one vendor sees is bounded by `caps`.
+const DEFAULT_CONCURRENCY: usize = 2000;
+
 fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
     let fields = section(r, fields, "reconcile", &["concurrency", "resync"]);
     let attempts = |r: &mut Reader, spot: &Spot<'_>| r.whole(spot, 1..=10_000).and_then(|value| usize::try_from(value).ok());
     Reconcile {
-        concurrency: fields.as_ref().map_or(64, |fields| r.field(fields, "concurrency", 64, attempts)),
+        concurrency: fields
+            .as_ref()
+            .map_or(DEFAULT_CONCURRENCY, |fields| r.field(fields, "concurrency", DEFAULT_CONCURRENCY, attempts)),
         resync: wait(r, fields.as_ref(), "resync", Duration::from_secs(30)),
     }
 }

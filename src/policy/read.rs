@@ -139,10 +139,10 @@ impl Reader {
 
     /// Whether `name` is a family; if not, that is a problem.
     pub fn known_family(&mut self, name: &str, pointer: &str, place: Place) -> bool {
-        if super::known::FAMILIES.contains(&name) || self.own.contains(name) {
+        if crate::families::find(name).is_some() || self.own.contains(name) {
             return true;
         }
-        let near = near(name, super::known::FAMILIES);
+        let near = near(name, crate::families::ids());
         if self.open && near.is_none() && super::manifests::is_name(name) {
             return true;
         }

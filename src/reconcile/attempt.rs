@@ -7,7 +7,6 @@ use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
 use crate::pipeline::{self, Env, Job};
 use crate::plan::PlanItem;
 use crate::registry::{Registry, RegistryError, Ticket};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a finished attempt waits before it tries again to write its outcome.
@@ -18,8 +17,7 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the registry could not be read, or the beginning could not be written: then nothing was called.
 pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), RegistryError> {
-    let policy = handle.policy();
-    let Some((job, under)) = prepare(handle, &policy, item)? else { return Ok(()) };
+    let Some((job, under)) = prepare(handle, item)? else { return Ok(()) };
     fault::boundary("before_begin");
     let ticket = begin(&handle.registry, env, &job, under).await?;
     fault::boundary("after_begin");
@@ -55,12 +53,9 @@ async fn begin(registry: &Registry, env: &Env, job: &Job, under: AttemptContext)
 }
 
 /// Reads what the attempt needs. `None`: the connection went away meanwhile.
-fn prepare(
-    handle: &Handle,
-    policy: &Arc<crate::policy::Policy>,
-    item: PlanItem,
-) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
+fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let registry = &handle.registry;
+    let loaded = handle.loaded();
     let (document, generation, catalog) = {
         let snapshot = registry.snapshot();
         let Some(known) = snapshot.connections.get(&item.connection).filter(|known| known.retired.is_none()) else {
@@ -78,10 +73,11 @@ fn prepare(
         generation,
         scope: item.scope,
         why: item.why,
-        policy: policy.digest,
-        slice: handle.slice(policy, &intent.source_type),
+        policy: loaded.policy.digest,
+        slice: handle.slice(&loaded, &intent.source_type),
     };
-    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy: Arc::clone(policy), known }, under)))
+    let (policy, sources) = (loaded.policy, loaded.sources);
+    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, known }, under)))
 }
 
 fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {

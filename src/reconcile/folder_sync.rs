@@ -7,7 +7,8 @@ use super::handle::Handle;
 use crate::fault;
 use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
-use crate::policy::{ActivePolicy, Policy, parse};
+use crate::policy::ActivePolicy;
+use crate::policy_loader::PolicyLoader;
 use crate::registry::{Findings, Mark, Registry, RegistryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -44,7 +45,9 @@ pub struct FolderSync {
     /// `None` for commands that look once.
     watch: Option<Watch>,
     watch_warning: Option<Problem>,
-    /// The bytes of the policy file that were judged last.
+    /// `None` while the policy is read on another thread, and after a read that panicked.
+    policy_loader: Option<PolicyLoader>,
+    /// The policy file and manifests that were judged last.
     judged: Option<Digest>,
     /// Files that were too young when they were read, and when they are read again.
     fresh: BTreeSet<Arc<str>>,
@@ -64,8 +67,17 @@ impl FolderSync {
         let scanner = remembering(handle)?;
         let (fresh, refused) = (BTreeSet::new(), BTreeMap::new());
         let (scanner, watch, unsaved) = (Some(scanner), None, Vec::new());
-        let mut folder_sync =
-            FolderSync { scanner, watch, watch_warning: None, judged: None, fresh, settle_at: None, unsaved, refused };
+        let mut folder_sync = FolderSync {
+            scanner,
+            watch,
+            watch_warning: None,
+            policy_loader: None,
+            judged: None,
+            fresh,
+            settle_at: None,
+            unsaved,
+            refused,
+        };
         if watching {
             let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
             folder_sync.watch = Some(watch);
@@ -169,7 +181,7 @@ impl FolderSync {
                 Ok(Some(found))
             }
             Err(error) => {
-                self.tell_defect(handle, &error);
+                self.tell_defect(handle, "the intents folder", &error);
                 Ok(None)
             }
         }
@@ -187,22 +199,33 @@ impl FolderSync {
     }
 
     async fn look_at_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
-        let (digest, mut parsed, text) = read_policy(&handle.policy_file);
-        if self.judged == Some(digest) {
+        let before = handle.policy.load_full();
+        let mut loader = self.policy_loader.take().unwrap_or_else(|| PolicyLoader::resume(&handle.policy_file, before.loaded()));
+        let read = tokio::task::spawn_blocking(move || {
+            let file = loader.load();
+            (loader, file)
+        });
+        let file = match read.await {
+            Ok((loader, file)) => {
+                self.policy_loader = Some(loader);
+                file
+            }
+            Err(error) => {
+                self.tell_defect(handle, "the policy", &error);
+                return Ok(());
+            }
+        };
+        if self.judged == Some(file.digest) {
             return Ok(());
         }
-        let before = handle.policy.load_full();
-        if let Ok(policy) = &mut parsed {
-            super::manifests::keep(policy, &before.policy);
-        }
-        if let (Some(watch), Ok(Some(dir))) = (&self.watch, parsed.as_ref().map(|policy| &policy.manifests.dir)) {
+        if let (Some(watch), Ok(Some(dir))) = (&self.watch, file.loaded.as_ref().map(|loaded| &loaded.policy.manifests.dir)) {
             watch.also(dir);
         }
-        let after = before.reload(parsed, handle.clock.now());
+        let after = before.reload(file.loaded, handle.clock.now());
         if after.rejected.is_none() {
-            handle.registry.accept_policy(after.policy.digest, text).await?;
+            handle.registry.accept_policy(after.policy.digest, file.text).await?;
         }
-        self.judged = Some(digest);
+        self.judged = Some(file.digest);
         tell(&before, &after);
         handle.policy.store(Arc::new(after));
         Ok(())
@@ -218,8 +241,8 @@ impl FolderSync {
     }
 
     /// Says that a scan ended in a panic. What was desired before is kept.
-    fn tell_defect(&self, handle: &Handle, error: &tokio::task::JoinError) {
-        let problem = Problem::new("", format!("a defect of aam was met while reading the intents folder: {error}"))
+    fn tell_defect(&self, handle: &Handle, what: &str, error: &tokio::task::JoinError) {
+        let problem = Problem::new("", format!("a defect of AAM was met while reading {what}: {error}"))
             .in_file(handle.intents.display().to_string())
             .hint("the folder is read again by itself; if this stays, report it");
         tracing::error!(target: "aam::intake", "{problem}");
@@ -231,7 +254,7 @@ impl FolderSync {
         let mut problems = scan.problems.clone();
         problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
-        problems.extend(handle.policy().manifests.problems.iter().cloned());
+        problems.extend(handle.policy.load().sources.problems.iter().cloned());
         if **handle.problems.load() != problems {
             for problem in &problems {
                 tracing::warn!(target: "aam::intake", "{problem}");
@@ -257,24 +280,6 @@ fn ring_later(handle: &Handle) {
         tokio::time::sleep(TICK).await;
         bell.notify_one();
     });
-}
-
-/// The policy file: the digest of its bytes, what it says, its text.
-pub fn read_policy(path: &std::path::Path) -> (Digest, Result<Policy, Vec<Problem>>, String) {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let mut parsed = parse::parse(&text, &name);
-            let found = parsed.as_mut().map_or_else(|_| Digest::default(), super::manifests::attach);
-            (Digest::from_bytes(format!("{found}{text}").as_bytes()), parsed, text)
-        }
-        Err(error) => {
-            let problem = Problem::new("", format!("the policy cannot be read: {error}"))
-                .in_file(name)
-                .hint("name the file with --policy, or start from the policy.yaml of the project");
-            (Digest::from_bytes(error.to_string().as_bytes()), Err(vec![problem]), String::new())
-        }
-    }
 }
 
 fn tell(before: &ActivePolicy, after: &ActivePolicy) {

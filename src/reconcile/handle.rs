@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::model::{ConnectionId, Digest, Problem, Timestamp};
-use crate::policy::{ActivePolicy, Policy};
+use crate::policy::{ActivePolicy, LoadedPolicy, Policy};
 use crate::registry::{Registry, RegistryError};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,7 @@ const SLICES: usize = 256;
 /// The slices of one policy by family.
 #[derive(Default)]
 struct Slices {
-    policy: Option<Arc<Policy>>,
+    loaded: Option<LoadedPolicy>,
     families: BTreeMap<String, Digest>,
 }
 
@@ -82,16 +82,22 @@ impl Handle {
         Arc::clone(&self.policy.load().policy)
     }
 
-    /// [`Policy::slice`] of the policy in force, made once for all connections of a family.
-    pub fn slice(&self, policy: &Arc<Policy>, family: &str) -> Digest {
+    /// The policy in force and its custom sources.
+    #[must_use]
+    pub fn loaded(&self) -> LoadedPolicy {
+        self.policy.load().loaded()
+    }
+
+    /// [`LoadedPolicy::slice`], made once for all connections of a family.
+    pub fn slice(&self, loaded: &LoadedPolicy, family: &str) -> Digest {
         let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
-        if !slices.policy.as_ref().is_some_and(|known| Arc::ptr_eq(known, policy)) {
-            *slices = Slices { policy: Some(Arc::clone(policy)), families: BTreeMap::new() };
+        if !slices.loaded.as_ref().is_some_and(|known| known.is_same(loaded)) {
+            *slices = Slices { loaded: Some(loaded.clone()), families: BTreeMap::new() };
         }
         if let Some(known) = slices.families.get(family) {
             return *known;
         }
-        let slice = policy.slice(family);
+        let slice = loaded.slice(family);
         // Names that no family has come from documents, and may be any number.
         if slices.families.len() < SLICES {
             slices.families.insert(family.to_string(), slice);

@@ -9,7 +9,7 @@ fn handle(dir: &std::path::Path) -> Arc<Handle> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::open(&dir.join("aam.db"), "test", Arc::clone(&clock)).unwrap();
     let policy = parse("version: 1\nallowlist: []\n", "test").unwrap();
-    let policy = ActivePolicy { policy: Arc::new(policy), rejected: None };
+    let policy = ActivePolicy::new(LoadedPolicy::new(policy), None);
     Handle::new(Arc::new(registry), clock, policy, dir.to_path_buf(), dir.join("policy.yaml"))
 }
 

@@ -3,10 +3,9 @@
 pub mod attempt;
 pub mod folder_sync;
 pub mod handle;
-pub mod manifests;
+mod open_files;
 pub mod queue;
 pub mod run;
-pub mod workers;
 
 pub use folder_sync::FolderSync;
 pub use handle::Handle;

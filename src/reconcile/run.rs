@@ -6,8 +6,8 @@
 use super::attempt;
 use super::folder_sync::{FolderSync, ScanMode, ScanResult};
 use super::handle::Handle;
+use super::open_files;
 use super::queue::Queue;
-use super::workers::{WorkerSlot, Workers};
 use crate::model::{ConnectionId, Timestamp};
 use crate::pipeline::Env;
 use crate::plan::{self, PlanContext, PlanItem};
@@ -41,7 +41,8 @@ struct Loop {
     queue: Queue,
     context: PlanContext,
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
-    workers: Workers,
+    /// Attempts that the open files of this process allow at the same time.
+    attempts_by_files: usize,
     look_again: bool,
     scan_mode: ScanMode,
     /// Since when only new files were looked at, and when the whole folder is.
@@ -53,10 +54,11 @@ struct Loop {
 
 /// Runs the loop.
 pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, until: Until) {
-    let context = PlanContext::new(handle.policy(), &handle.registry.snapshot());
+    let context = PlanContext::new(handle.loaded(), &handle.registry.snapshot());
     let looked_at = handle.clock.now();
     let queue = Queue::default();
-    let (attempts, workers, scan_mode) = (JoinSet::new(), Workers::start(), ScanMode::Full);
+    let (attempts, scan_mode) = (JoinSet::new(), ScanMode::Full);
+    let attempts_by_files = open_files::max_attempts();
     let mut this = Loop {
         handle,
         env,
@@ -64,7 +66,7 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         queue,
         context,
         attempts,
-        workers,
+        attempts_by_files,
         look_again: true,
         scan_mode,
         rest: None,
@@ -137,7 +139,7 @@ impl Loop {
     /// The plan changes with wishes, policy and heals; what an attempt changes is put in when it ends.
     fn replan(&mut self) {
         let heals = self.handle.heals();
-        let policy = self.handle.policy();
+        let loaded = self.handle.loaded();
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         self.handle.keep_heals(|id| {
@@ -146,7 +148,7 @@ impl Loop {
                 .get(&id)
                 .is_some_and(|known| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
         });
-        let same = policy.digest == self.context.policy.digest && self.context.covers(&snapshot);
+        let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;
         match self.planned.filter(|_| same).and_then(|seq| snapshot.changed_after(seq)) {
             Some(wished) => {
@@ -156,7 +158,7 @@ impl Loop {
                 }
             }
             None => {
-                self.context = PlanContext::new(policy, &snapshot);
+                self.context = PlanContext::new(loaded, &snapshot);
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
                 self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
                 whole = true;
@@ -165,7 +167,7 @@ impl Loop {
         self.planned = Some(snapshot.seq);
         drop(snapshot);
         if whole {
-            crate::memory::give_back();
+            crate::memory::release_free();
         }
     }
 
@@ -174,37 +176,31 @@ impl Loop {
         if !self.handle.trouble.load().is_empty() {
             return;
         }
-        let (now, most) = (self.handle.clock.now(), self.most());
-        while self.attempts.len() < most {
+        let (now, max_in_flight) = (self.handle.clock.now(), self.max_in_flight());
+        while self.attempts.len() < max_in_flight {
             let handle = &self.handle;
             let Some(item) = self.queue.pop(now, |id| !handle.checking(id)) else { return };
-            let Some(slot) = self.workers.slot(most) else {
-                // The timer comes back to it: it is due.
-                return self.queue.put(item.connection, Some(item));
-            };
-            self.start(item, slot);
+            self.start(item);
         }
     }
 
-    /// Attempts at a time, all workers together.
-    fn most(&self) -> usize {
-        self.context.policy.reconcile.concurrency.max(1)
+    /// How many attempts may run at the same time.
+    fn max_in_flight(&self) -> usize {
+        self.context.policy.reconcile.concurrency.clamp(1, self.attempts_by_files)
     }
 
-    fn start(&mut self, item: PlanItem, slot: WorkerSlot) {
+    fn start(&mut self, item: PlanItem) {
         let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
         if !handle.enter(item.connection) {
             return;
         }
         tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.as_str(), "begins");
-        let runtime = slot.runtime.clone();
-        let work = async move {
-            let place = InFlightGuard { handle: Arc::clone(&handle), connection: item.connection, _seat: slot };
+        self.attempts.spawn(async move {
+            let guard = InFlightGuard { handle: Arc::clone(&handle), connection: item.connection };
             let result = attempt::run(&handle, &env, item).await;
-            drop(place);
+            drop(guard);
             (item.connection, result)
-        };
-        self.attempts.spawn_on(work, &runtime);
+        });
     }
 
     /// An attempt ended: plan this one connection again.
@@ -252,8 +248,8 @@ impl Loop {
         }
         let now = self.handle.clock.now();
         let resync = self.looked_at.plus(self.context.policy.reconcile.resync);
-        let busy = self.attempts.len() >= self.most();
-        // With all places taken nothing can start: an ending attempt wakes the loop.
+        let busy = self.attempts.len() >= self.max_in_flight();
+        // While as many attempts run as may, nothing new can start. An attempt that ends wakes the loop.
         let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
         next.since(now).max(Duration::from_millis(1))
     }
@@ -299,11 +295,10 @@ async fn at(then: Option<tokio::time::Instant>) {
     }
 }
 
-/// Gives the place of an attempt back however it ends.
+/// Marks the connection as no longer in flight, however the attempt ends.
 struct InFlightGuard {
     handle: Arc<Handle>,
     connection: ConnectionId,
-    _seat: WorkerSlot,
 }
 
 impl Drop for InFlightGuard {

@@ -128,7 +128,7 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     self.merge();
-                    crate::memory::give_back();
+                    crate::memory::release_free();
                 }
             }
         }

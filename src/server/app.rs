@@ -23,8 +23,6 @@ pub struct App {
     pub limits: Limits,
     pub cache: Cache,
     pub folds: Semaphore,
-    /// One of these is held while an answer is made, so that many who ask for it wait for the first.
-    pub making: [tokio::sync::Mutex<()>; 16],
     admin: OnceLock<Admin>,
 }
 
@@ -32,15 +30,7 @@ impl App {
     /// State for one server.
     #[must_use]
     pub fn new(handle: Arc<Handle>, info: ServerInfo, limits: Limits) -> Arc<App> {
-        Arc::new(App {
-            handle,
-            info,
-            limits,
-            cache: Cache::default(),
-            folds: Semaphore::new(FOLDS),
-            making: Default::default(),
-            admin: OnceLock::new(),
-        })
+        Arc::new(App { handle, info, limits, cache: Cache::default(), folds: Semaphore::new(FOLDS), admin: OnceLock::new() })
     }
 
     /// The admin token, while the policy configures no token. Made when it is first needed: a policy
@@ -63,12 +53,6 @@ impl App {
                 None
             }
         }
-    }
-
-    /// The lock of those who make the answer of `key`. Others may share it.
-    pub fn maker(&self, key: &str) -> Option<&tokio::sync::Mutex<()>> {
-        let sum = key.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        self.making.get(sum % self.making.len())
     }
 
     /// What an answer from the registry depends on.
@@ -133,10 +117,6 @@ pub struct Rendered {
     pub version: Version,
     /// When its making began: it shows everything that was committed before.
     pub begun: Instant,
-    /// Only callers who see this namespace may have it.
-    pub namespace: Arc<str>,
-    /// It is plain JSON, with no headers of its own.
-    pub plain: bool,
     pub body: Bytes,
 }
 
@@ -157,13 +137,6 @@ impl Cache {
         let kept = self.lock();
         let rendered = kept.answers.get(key)?;
         (rendered.version == *version).then(|| rendered.body.clone())
-    }
-
-    /// The plain answer of `key` with its namespace, if it was made for `version`.
-    pub fn with_namespace(&self, key: &str, version: &Version) -> Option<(Arc<str>, Bytes)> {
-        let kept = self.lock();
-        let rendered = kept.answers.get(key)?;
-        (rendered.plain && rendered.version == *version).then(|| (Arc::clone(&rendered.namespace), rendered.body.clone()))
     }
 
     /// The answer of `key`, if its making began at `arrived` or later.

@@ -193,15 +193,14 @@ impl Call {
         ))
     }
 
-    /// An answer that is rendered once for each state of the registry and kept for the moment.
-    /// It is of `namespace`, and whether the caller may see that was decided before.
+    /// An answer that is rendered once for each state of the registry and kept until that state changes. Whether the
+    /// caller may see it was decided before.
     ///
     /// # Errors
     /// Those of `make`.
     pub async fn cached(
         &self,
         kind: &'static str,
-        namespace: &str,
         make: impl FnOnce(&App) -> Result<Vec<u8>, Problem> + Send + 'static,
     ) -> Answer {
         let cache = &self.app.cache;
@@ -215,8 +214,7 @@ impl Call {
         }
         let (begun, version) = (Instant::now(), self.app.version());
         let body = Bytes::from(self.app.blocking(make).await?);
-        let rendered = Rendered { version, begun, namespace: namespace.into(), plain: kind == JSON, body: body.clone() };
-        cache.put(&self.target, rendered);
+        cache.put(&self.target, Rendered { version, begun, body: body.clone() });
         Ok(answer(StatusCode::OK, kind, body))
     }
 }

@@ -99,8 +99,7 @@ impl From<&crate::model::Problem> for Finding {
 /// 403, 503.
 pub async fn data(call: Call) -> Answer {
     let namespace = call.namespace()?;
-    let of = namespace.clone();
-    call.cached(JSON, &of, move |app| encode(&collect(app, namespace)?)).await
+    call.cached(JSON, move |app| encode(&collect(app, namespace)?)).await
 }
 
 /// `GET /`
@@ -109,8 +108,7 @@ pub async fn data(call: Call) -> Answer {
 /// 403, 503.
 pub async fn html(call: Call) -> Answer {
     let namespace = call.namespace()?;
-    let of = namespace.clone();
-    let made = call.cached(HTML, &of, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
+    let made = call.cached(HTML, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
     let mut response = made.await?;
     put(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     Ok(response)

@@ -1,14 +1,10 @@
 //! Sockets: a cap on open connections, bounded headers, timeouts, and a stop that lets answers out.
 
 use super::app::App;
-use super::{Limits, ServerInfo, fast, routes};
+use super::{Limits, ServerInfo, routes};
 use crate::reconcile::Handle;
 use axum::Router;
-use http_body_util::Either;
-use hyper::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::sync::Arc;
@@ -47,8 +43,7 @@ pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: Server
             accepted = accept(&listener, &places) => accepted,
         };
         if let Some((stream, place)) = accepted {
-            let connection = connection(stream, Arc::clone(&app), router.clone(), limits, handle.stopping.subscribe(), place);
-            open.spawn(connection);
+            open.spawn(connection(stream, router.clone(), limits, handle.stopping.subscribe(), place));
         }
     }
     drop(listener);
@@ -73,7 +68,6 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
 
 async fn connection(
     stream: TcpStream,
-    app: Arc<App>,
     router: Router,
     limits: Limits,
     mut stopping: watch::Receiver<bool>,
@@ -83,18 +77,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let kept = fast::kept(&app, &request);
-        let made = kept.is_none().then(|| router.call(request));
-        async move {
-            match (kept, made) {
-                (None, Some(made)) => made.await.map(|answer| answer.map(Either::Right)),
-                (kept, _) => Ok(kept.unwrap_or_default().map(Either::Left)),
-            }
-        }
-    });
-    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

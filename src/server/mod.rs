@@ -11,7 +11,6 @@ pub mod app;
 pub mod auth;
 pub mod call;
 pub mod dashboard;
-mod fast;
 pub mod heal;
 pub mod listen;
 pub mod meta;

@@ -117,8 +117,7 @@ pub async fn list(call: Call) -> Answer {
         limit: call.query.number("limit", PAGE, MAX_PAGE)?,
         after: call.query.get("cursor").map(uncursor).transpose()?,
     };
-    let of = filter.namespace.clone();
-    call.cached(JSON, &of, move |app| encode(&page(app, &filter)?)).await
+    call.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
 /// One page. Facts come from the snapshot, documents from the ledger.
@@ -228,8 +227,7 @@ fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {
 /// 404, 503.
 pub async fn connection(call: Call) -> Answer {
     let id = call.connection()?;
-    let of = copy(&call.app, id)?.namespace;
-    call.cached(JSON, &of, move |app| encode(&one(app, id)?)).await
+    call.cached(JSON, move |app| encode(&one(app, id)?)).await
 }
 
 /// `GET /connections/{id}/health`
@@ -334,9 +332,8 @@ pub async fn catalog(call: Call) -> Answer {
 pub async fn metrics_funnel(call: Call) -> Answer {
     let namespace = call.namespace()?;
     let Some(text) = call.query.get("at") else {
-        let of = namespace.clone();
         return call
-            .cached(JSON, &of, move |app| {
+            .cached(JSON, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
                 let folded = funnel(&app.handle.registry.snapshot(), &namespace, target, now);

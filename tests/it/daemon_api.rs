@@ -1,13 +1,13 @@
-//! Who may call what, what the funnel says everywhere, and what a changed policy moves.
+//! Scopes of the API, agreement of the funnel in every view, and the effect of a changed policy.
 
-use crate::daemon_hostile::{Canary, Hostile};
-use crate::daemon_support::{Daemon, Place, intent, stdout, until};
+use crate::support::daemon::{ApiResponse, Daemon, Workspace, intent, stdout, until};
+use crate::support::leaky_service::{Canary, LeakyService};
 use aam::credentials::Secret;
 use serde_json::{Value, json};
 
 /// A token and its entry for the policy, as `aam token new` prints them.
-fn token(place: &Place, name: &str, scopes: &str, namespace: &str) -> (Secret, String) {
-    let output = place.run(&["token", "new", "--name", name, "--format", "json"]);
+fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (Secret, String) {
+    let output = workspace.run(&["token", "new", "--name", name, "--format", "json"]);
     let value: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
     let entry = format!(
         "{{name: {name}, sha256: \"{}\", scopes: [{scopes}], namespaces: [{namespace}]}}",
@@ -16,7 +16,7 @@ fn token(place: &Place, name: &str, scopes: &str, namespace: &str) -> (Secret, S
     (Secret::new(value["token"].as_str().expect("a token").to_string()), entry)
 }
 
-/// Scope of each call; `None`: open to everybody.
+/// The scope of each call; `None` if the call needs no token.
 const CALLS: [(&str, &str, Option<&str>); 18] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
@@ -40,17 +40,17 @@ const CALLS: [(&str, &str, Option<&str>); 18] = [
 
 #[tokio::test]
 async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
-    let place = Place::new();
-    let path = place.csv("a.csv", 3);
-    let mut daemon = place.serve().await;
+    let workspace = Workspace::new();
+    let path = workspace.csv("a.csv", 3);
+    let mut daemon = workspace.serve().await;
     let id = daemon.push(&intent("filesource", &path)).await.body["connection_id"].as_str().expect("id").to_string();
     let admin = std::mem::replace(&mut daemon.token, Secret::new(String::new()));
     let all = "intents:write, registry:read, ops:heal";
-    let (writer, writes) = token(&place, "writer", "intents:write", "autonomy");
-    let (reader, reads) = token(&place, "reader", "registry:read", "autonomy");
-    let (healer, heals) = token(&place, "healer", "ops:heal", "autonomy");
-    let (foreign, elsewhere) = token(&place, "foreign", all, "elsewhere");
-    place.write_policy(&format!("api: {{tokens: [{writes}, {reads}, {heals}, {elsewhere}]}}\n"));
+    let (writer, writes) = token(&workspace, "writer", "intents:write", "autonomy");
+    let (reader, reads) = token(&workspace, "reader", "registry:read", "autonomy");
+    let (healer, heals) = token(&workspace, "healer", "ops:heal", "autonomy");
+    let (foreign, elsewhere) = token(&workspace, "foreign", all, "elsewhere");
+    workspace.write_policy(&format!("api: {{tokens: [{writes}, {reads}, {heals}, {elsewhere}]}}\n"));
     daemon.token = reader.clone();
     until("the tokens are in force", || async {
         let status = daemon.get("/connections").await.status;
@@ -63,49 +63,49 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
         Some(CALLS.len()),
         "every call of the description is in the table: {known}"
     );
-    let nobody = Secret::new("aam_nobody-has-this-token-00000000000000000".to_string());
+    let unknown = Secret::new("aam_no-policy-has-this-token-0000000000000".to_string());
     let callers = [
         ("writer", &writer),
         ("reader", &reader),
         ("healer", &healer),
         ("foreign", &foreign),
-        ("nobody", &nobody),
+        ("unknown", &unknown),
         ("admin", &admin),
     ];
     for (name, secret) in callers {
         daemon.token = secret.clone();
         for (method, path, scope) in CALLS {
-            let told = call(&daemon, method, &path.replace("{id}", &id), &path_body(path, &place)).await;
+            let response = call(&daemon, method, &path.replace("{id}", &id), &path_body(path, &workspace)).await;
             let has = match name {
                 "writer" => scope == Some("intents:write"),
                 "reader" => scope == Some("registry:read"),
                 "healer" => scope == Some("ops:heal"),
                 _ => true,
             };
-            let what = format!("{name} {method} {path}: {} {}", told.status, told.body);
+            let what = format!("{name} {method} {path}: {} {}", response.status, response.body);
             match (scope, name) {
-                (None, _) => assert_eq!(told.status, 200, "{what}"),
-                (Some(_), "nobody" | "admin") => {
-                    assert_eq!((told.status, &told.body["code"]), (401, &json!("TOKEN_UNKNOWN")), "{what}")
+                (None, _) => assert_eq!(response.status, 200, "{what}"),
+                (Some(_), "unknown" | "admin") => {
+                    assert_eq!((response.status, &response.body["code"]), (401, &json!("TOKEN_UNKNOWN")), "{what}")
                 }
                 (Some(_), "foreign") if path == "/connections/onboard/batch" => {
-                    assert_eq!((told.status, &told.body["results"][0]["http_status"]), (200, &json!(403)), "{what}");
+                    assert_eq!((response.status, &response.body["results"][0]["http_status"]), (200, &json!(403)), "{what}");
                 }
-                // The text for Prometheus holds what the token may see.
+                // The metrics text contains only what the token may see.
                 (Some(_), "foreign") if path == "/metrics" => {
-                    assert!(!told.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}")
+                    assert!(!response.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}")
                 }
-                (Some(_), "foreign") => assert!(matches!(told.status, 403 | 404), "{what}"),
-                (Some(_), _) if has => assert!(told.status < 400, "{what}"),
+                (Some(_), "foreign") => assert!(matches!(response.status, 403 | 404), "{what}"),
+                (Some(_), _) if has => assert!(response.status < 400, "{what}"),
                 (Some(scope), _) => {
-                    assert_eq!((told.status, &told.body["code"]), (403, &json!("SCOPE_MISSING")), "{what}");
-                    assert!(told.body["detail"].as_str().is_some_and(|words| words.contains(scope)), "{what}");
+                    assert_eq!((response.status, &response.body["code"]), (403, &json!("SCOPE_MISSING")), "{what}");
+                    assert!(response.body["detail"].as_str().is_some_and(|detail| detail.contains(scope)), "{what}");
                 }
             }
         }
     }
-    // A token that leaves the policy is worth nothing from then on; with none left, the admin token opens again.
-    place.write_policy("");
+    // A token removed from the policy stops working at once; when no token is left, the admin token works again.
+    workspace.write_policy("");
     daemon.token = admin;
     until("the admin token opens again", || async {
         let status = daemon.get("/connections").await.status;
@@ -116,8 +116,8 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
     assert_eq!(daemon.get("/connections").await.status, 401);
 }
 
-fn path_body(path: &str, place: &Place) -> Value {
-    let document = intent("filesource", &place.path("data/a.csv").display().to_string());
+fn path_body(path: &str, workspace: &Workspace) -> Value {
+    let document = intent("filesource", &workspace.path("data/a.csv").display().to_string());
     match path {
         "/connections/onboard" => document,
         "/connections/onboard/batch" => json!({ "intents": [document] }),
@@ -125,7 +125,7 @@ fn path_body(path: &str, place: &Place) -> Value {
     }
 }
 
-async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> crate::daemon_support::Told {
+async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> ApiResponse {
     match method {
         "get" if matches!(path, "/connections" | "/metrics/funnel" | "/" | "/dashboard.json") => {
             daemon.get(&format!("{path}?namespace=autonomy")).await
@@ -135,7 +135,7 @@ async fn call(daemon: &Daemon, method: &str, path: &str, body: &Value) -> crate:
     }
 }
 
-/// The numbers without the instant.
+/// The funnel without the time at which it was computed.
 fn numbers(funnel: &Value) -> Value {
     let mut funnel = funnel.clone();
     if let Some(fields) = funnel.as_object_mut() {
@@ -151,18 +151,18 @@ fn summary(funnel: &Value) -> String {
 
 #[tokio::test]
 async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
-    let place = Place::new();
-    let (good, gone) = (place.csv("good.csv", 3), place.path("data/missing.csv").display().to_string());
-    let daemon = place.serve().await;
+    let workspace = Workspace::new();
+    let (good, gone) = (workspace.csv("good.csv", 3), workspace.path("data/missing.csv").display().to_string());
+    let daemon = workspace.serve().await;
     let empty = daemon.funnel().await;
-    place.intent_file("good.json", &intent("filesource", &good));
+    workspace.intent_file("good.json", &intent("filesource", &good));
     daemon.until_state(&good, "ACTIVE").await;
     let one = daemon.funnel().await;
-    place.intent_file("gone.json", &intent("filesource", &gone));
+    workspace.intent_file("gone.json", &intent("filesource", &gone));
     daemon.until_state(&gone, "ERROR").await;
-    let mut waits = intent("filesource", &place.csv("waits.csv", 1));
+    let mut waits = intent("filesource", &workspace.csv("waits.csv", 1));
     waits["credential_locator"] = json!("env:NEVER_SET");
-    let mut shadow = intent("filesource", &place.csv("shadow.csv", 1));
+    let mut shadow = intent("filesource", &workspace.csv("shadow.csv", 1));
     shadow["evidence"]["status"] = json!("Shadow");
     assert_eq!(daemon.push(&waits).await.body["status"], "AWAITING_CREDENTIALS");
     assert_eq!(daemon.push(&shadow).await.body["status"], "REJECTED");
@@ -181,7 +181,7 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     ] {
         assert_eq!(full[field], wanted, "{field} of {full}");
     }
-    std::fs::remove_file(place.path("intents/gone.json")).expect("remove");
+    std::fs::remove_file(workspace.path("intents/gone.json")).expect("remove");
     until("the retired one is in no number", || async {
         let funnel = daemon.funnel().await;
         (funnel["received"] == 4 && funnel["error"] == 0 && funnel["eligible"] == 1, funnel.to_string())
@@ -193,7 +193,7 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
         let at = then["as_of"].as_str().expect("an instant");
         let again = daemon.get(&format!("/metrics/funnel?namespace=autonomy&at={at}")).await;
         assert_eq!(numbers(&again.body), numbers(then), "as of {at}");
-        assert_eq!(stdout(&place.run(&["report", "--at", at])), summary(then), "aam report --at {at}");
+        assert_eq!(stdout(&workspace.run(&["report", "--at", at])), summary(then), "aam report --at {at}");
     }
     let bad = daemon.get("/metrics/funnel?namespace=autonomy&at=yesterday").await;
     assert_eq!(bad.status, 400, "{}", bad.body);
@@ -203,9 +203,9 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     for line in last["summary"].as_array().into_iter().flatten().take(4) {
         assert!(page.contains(line.as_str().unwrap_or_default()), "{line} is on the page");
     }
-    let json: Value = serde_json::from_str(&stdout(&place.run(&["report", "--format", "json"]))).expect("JSON");
+    let json: Value = serde_json::from_str(&stdout(&workspace.run(&["report", "--format", "json"]))).expect("JSON");
     assert_eq!(numbers(&json), numbers(&last));
-    let log = place.path("log");
+    let log = workspace.path("log");
     daemon.stop().await;
     let printed: String = std::fs::read_to_string(log)
         .unwrap_or_default()
@@ -214,30 +214,28 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
         .map(|line| format!("{line}\n"))
         .collect();
     assert!(printed.ends_with(&summary(&last)), "serve prints the same lines:\n{printed}");
-    assert_eq!(stdout(&place.run(&["once"])), summary(&last));
-    assert_eq!(stdout(&place.run(&["report"])), summary(&last));
+    assert_eq!(stdout(&workspace.run(&["once"])), summary(&last));
+    assert_eq!(stdout(&workspace.run(&["report"])), summary(&last));
 }
 
 #[tokio::test]
-async fn a_changed_policy_moves_connections_and_names_them_before() {
-    let mut place = Place::new();
+async fn a_changed_policy_moves_the_connections_that_its_diff_names() {
+    let mut workspace = Workspace::new();
     let canary = Canary::tame("policy");
-    let service =
-        Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value))
-            .await;
-    place.set("SERVICE_TOKEN", &canary.value);
-    let (file, url) = (place.csv("a.csv", 3), format!("{}/openapi.json", service.base));
+    let service = LeakyService::bearer(&canary).await;
+    workspace.set("SERVICE_TOKEN", &canary.value);
+    let (file, url) = (workspace.csv("a.csv", 3), format!("{}/openapi.json", service.base));
     let mut risky = intent("filesource", &file);
     risky["risk_level"] = json!("high");
     let mut api = intent("openapi", &url);
     api["credential_locator"] = json!("env:SERVICE_TOKEN");
-    place.intent_file("file.json", &risky);
-    place.intent_file("api.json", &api);
-    let daemon = place.serve().await;
+    workspace.intent_file("file.json", &risky);
+    workspace.intent_file("api.json", &api);
+    let daemon = workspace.serve().await;
     daemon.until_state(&file, "ACTIVE").await;
     daemon.until_state(&url, "ACTIVE").await;
-    std::fs::create_dir(place.path("data/below")).expect("folder");
-    let below = place.path("data/below").display().to_string();
+    std::fs::create_dir(workspace.path("data/below")).expect("folder");
+    let below = workspace.path("data/below").display().to_string();
     let changes = [
         ("allowlist: [openapi]\n".to_string(), &file, "UNSUPPORTED", "allowlist"),
         ("eligibility: {max_risk: med}\n".to_string(), &file, "REJECTED", "max_risk"),
@@ -245,63 +243,61 @@ async fn a_changed_policy_moves_connections_and_names_them_before() {
         ("network: {allow_private: []}\n".to_string(), &url, "NETWORK_BLOCKED", "allow_private"),
     ];
     for (change, resource_id, state, word) in changes {
-        let old = std::fs::read(place.path("policy/policy.yaml")).expect("policy");
-        place.replace("old.yaml", &old);
-        place.write_policy(&change);
-        let output = place.run(&["policy", "diff", "old.yaml", "policy/policy.yaml"]);
-        let words = stdout(&output);
+        let old = std::fs::read(workspace.path("policy/policy.yaml")).expect("policy");
+        workspace.replace("old.yaml", &old);
+        workspace.write_policy(&change);
+        let output = workspace.run(&["policy", "diff", "old.yaml", "policy/policy.yaml"]);
+        let diff = stdout(&output);
         if state != "NETWORK_BLOCKED" {
-            assert!(words.contains(resource_id.as_str()), "{change} names the connection: {words}");
+            assert!(diff.contains(resource_id.as_str()), "{change} names the connection: {diff}");
         }
         let one = daemon.until_state(resource_id, state).await;
         let error = one["error"].to_string();
         assert!(error.contains(word), "{state} says what to change: {error}");
-        place.write_policy("");
+        workspace.write_policy("");
         daemon.until_state(resource_id, "ACTIVE").await;
     }
 }
 
-/// Attempts of a connection in its history.
+/// The number of finished attempts in the history of a connection.
 async fn attempts(daemon: &Daemon, id: &str) -> usize {
-    let told = daemon.get(&format!("/connections/{id}/versions?limit=1000")).await;
-    told.body.to_string().matches("attempt_finished").count()
+    let response = daemon.get(&format!("/connections/{id}/versions?limit=1000")).await;
+    response.body.to_string().matches("attempt_finished").count()
 }
 
 #[tokio::test]
-async fn a_spent_day_is_told_survives_a_restart_and_ends_at_midnight_utc() {
-    let mut place = Place::new();
-    let offset = place.path("offset");
-    place.set("AAM_TEST_CLOCK", &offset.display().to_string());
+async fn a_spent_daily_budget_is_reported_survives_a_restart_and_ends_at_midnight_utc() {
+    let mut workspace = Workspace::new();
+    let offset = workspace.path("offset");
+    workspace.set("AAM_TEST_CLOCK", &offset.display().to_string());
     let canary = Canary::tame("caps");
-    let service =
-        Hostile::openapi(&canary, r#"{"type":"http","scheme":"bearer"}"#, &["authorization"], format!("Bearer {}", canary.value))
-            .await;
-    place.set("SERVICE_TOKEN", &canary.value);
+    let service = LeakyService::bearer(&canary).await;
+    workspace.set("SERVICE_TOKEN", &canary.value);
     let caps =
         |day: u32| format!("caps: {{families: {{openapi: {{per_second: 100, burst: 100, per_day: {day}, concurrency: 2}}}}}}\n");
     // An attempt makes three calls and the day holds two of them: one for the daemon's own check, one for a heal.
-    place.write_policy(&caps(6));
+    workspace.write_policy(&caps(6));
     let url = format!("{}/openapi.json", service.base);
     let mut api = intent("openapi", &url);
     api["credential_locator"] = json!("env:SERVICE_TOKEN");
-    let daemon = place.serve().await;
+    let daemon = workspace.serve().await;
     let one = daemon.push(&api).await.body;
     assert_eq!(one["status"], "ACTIVE", "{one}");
     let id = one["connection_id"].as_str().expect("id").to_string();
     daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
-    let calls = service.seen().len();
+    let calls = service.calls().len();
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
-    let said = healed["steps"].to_string();
-    assert!(said.contains("the day's budget of") && said.contains("per_day"), "{healed}");
+    let steps = healed["steps"].to_string();
+    assert!(steps.contains("the day's budget of") && steps.contains("per_day"), "{healed}");
     assert_eq!(healed["status"], "ACTIVE", "a spent budget says nothing about the connection: {healed}");
-    assert_eq!(service.seen().len(), calls, "nothing was sent");
+    assert_eq!(service.calls().len(), calls, "nothing was sent");
     daemon.stop().await;
-    let daemon = place.serve().await;
+    let daemon = workspace.serve().await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
     assert!(healed["steps"].to_string().contains("the day's budget of"), "the counter survives: {healed}");
-    assert_eq!(service.seen().len(), calls, "nothing was sent after the restart");
-    place.replace("offset", b"86400000");
-    until("the daemon goes on by itself at midnight", || async { (service.seen().len() > calls, String::new()) }).await;
+    assert_eq!(service.calls().len(), calls, "nothing was sent after the restart");
+    workspace.replace("offset", b"86400000");
+    until("the daemon goes on by itself at midnight", || async { (service.calls().len() > calls, String::new()) }).await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
     assert!(!healed["steps"].to_string().contains("the day's budget of"), "a new day: {healed}");
 
@@ -312,13 +308,13 @@ async fn a_spent_day_is_told_survives_a_restart_and_ends_at_midnight_utc() {
     })
     .await;
     let (before, digest) = (attempts(&daemon, &id).await, daemon.get("/dashboard.json").await.body["policy"]["digest"].clone());
-    place.write_policy(&caps(3000));
+    workspace.write_policy(&caps(3000));
     until("the caps are in force", || async {
         let now = daemon.get("/dashboard.json").await.body["policy"]["digest"].clone();
         (now != digest, now.to_string())
     })
     .await;
-    let csv = place.csv("later.csv", 1);
+    let csv = workspace.csv("later.csv", 1);
     assert_eq!(daemon.push(&intent("filesource", &csv)).await.body["status"], "ACTIVE");
     assert_eq!(attempts(&daemon, &id).await, before, "a change of caps runs nothing again");
 }

@@ -1,4 +1,4 @@
-//! `scripts/exec_summary.py` says what the binary says, to the character.
+//! `scripts/exec_summary.py` prints the same lines as the binary, character by character.
 
 use aam::funnel::summary;
 use aam::funnel::{Blocker, Funnel};
@@ -13,11 +13,11 @@ use std::process::{Command, Output, Stdio};
 fn script() -> Command {
     let mut command = Command::new("python3");
     command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/exec_summary.py"));
-    // What is set for a daemon of this machine is not meant.
+    // Settings for another daemon on this machine must not reach the script.
     for name in ["PORT", "AAM_TOKEN", "AAM_REGISTRY"] {
         command.env_remove(name);
     }
-    // A terminal that knows no UTF-8 must not break the summary.
+    // A terminal without UTF-8 must not break the summary.
     command.env("LC_ALL", "C").env("PYTHONUTF8", "0").env("PYTHONCOERCECLOCALE", "0");
     command
 }
@@ -48,7 +48,7 @@ fn empty(target: f64) -> Funnel {
     }
 }
 
-/// The fold's own arithmetic over what was counted.
+/// Derives eligible, coverage and the SLO from the counts, as the snapshot does.
 fn derived(mut funnel: Funnel) -> Funnel {
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
     if funnel.eligible > 0 {
@@ -72,7 +72,7 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 fn target() -> impl Strategy<Value = f64> {
-    // The eighths lie in the middle between two printed values.
+    // An eighth is exactly halfway between two printed values.
     prop_oneof![Just(0.9), Just(0.0), Just(1.0), Just(0.125), Just(0.375), Just(0.625), 0.0..=1.0f64]
 }
 
@@ -106,7 +106,7 @@ fn any_funnel() -> impl Strategy<Value = Funnel> {
     )
 }
 
-/// Funnels that stand at an edge of the text.
+/// Funnels at a boundary of the wording.
 fn edges() -> Vec<Funnel> {
     let at = |active, error, target| derived(Funnel { active, error, ..empty(target) });
     let mut all = vec![empty(0.9), at(5, 0, 0.9), at(0, 5, 0.9), at(0, 5, 0.0)];
@@ -135,15 +135,15 @@ fn the_script_prints_the_lines_of_the_binary() {
     let output = child.wait_with_output().unwrap();
     feeder.join().unwrap().unwrap();
     assert!(output.status.success());
-    let told = String::from_utf8(output.stdout).unwrap();
-    let told: Vec<Vec<String>> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(told.len(), funnels.len());
-    for (told, funnel) in told.iter().zip(&funnels) {
-        assert_eq!(told, &summary::lines(funnel), "{funnel:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed: Vec<Vec<String>> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(printed.len(), funnels.len());
+    for (lines, funnel) in printed.iter().zip(&funnels) {
+        assert_eq!(lines, &summary::lines(funnel), "{funnel:?}");
     }
 }
 
-/// Answers one request with `status` and `body`; the port, and the request once it has been served.
+/// Answers one request with `status` and `body`; returns the port and a handle that yields the request.
 fn serve_once(status: &'static str, body: String) -> (u16, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -180,13 +180,13 @@ fn the_exit_code_tells_whether_the_slo_is_met() {
         assert!(request.starts_with("GET /metrics/funnel?namespace=autonomy HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("Bearer a-token\r\n"), "{request}");
         assert_eq!(output.status.code(), Some(code));
-        let told = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(told, summary::lines(&funnel).join("\n") + "\n");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(printed, summary::lines(&funnel).join("\n") + "\n");
     }
 }
 
 #[test]
-fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
+fn every_error_is_exit_1_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let token_file = folder.path().join("aam.db.admin-token");
     let stderr = |output: &Output| {
@@ -201,7 +201,7 @@ fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
     let output = run_against(closed, &token_file);
     assert!(stderr(&output).contains("make autonomy-mode"), "{output:?}");
     let simulated = Funnel { data_source: "memory".to_string(), ..empty(0.9) };
-    for (status, body, words) in [
+    for (status, body, expected) in [
         ("200 OK", "<html>".to_string(), "is no AAM"),
         (
             "401 Unauthorized",
@@ -214,6 +214,6 @@ fn what_goes_wrong_is_exit_1_and_says_what_to_do() {
         let (port, served) = serve_once(status, body);
         let output = run_against(port, &token_file);
         served.join().unwrap();
-        assert!(stderr(&output).contains(words), "{words}: {output:?}");
+        assert!(stderr(&output).contains(expected), "{expected}: {output:?}");
     }
 }

@@ -1,18 +1,19 @@
-//! `aam lowcode` as a command: exit codes, streams of output, secrets, and the texts that people read.
+//! `aam lowcode` as a command: exit codes, what goes to stdout and stderr, secrets, and the texts that people read.
 
-use crate::daemon_support::Place;
-use crate::lowcode_shop::{Shop, TOKEN};
+use crate::support::daemon::Workspace;
+use crate::support::shop::{Shop, TOKEN};
+use crate::support::snapshot::assert_snapshot;
 use serde_json::{Value, json};
 use std::process::Output;
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml");
 
-/// A folder with a config for `mode`, and a policy that opens loopback.
-fn place(shop: &Shop, mode: &str) -> Place {
-    let place = Place::new();
-    place.write_policy("caps: {default: {per_second: 1000, burst: 1000, per_day: 1000, concurrency: 4}}\n");
-    place.replace("config.json", shop.config(mode).to_string().as_bytes());
-    place
+/// A workspace with a config for a shop in `mode`, and a policy that allows loopback.
+fn workspace(shop: &Shop, mode: &str) -> Workspace {
+    let workspace = Workspace::new();
+    workspace.write_policy("caps: {default: {per_second: 1000, burst: 1000, per_day: 1000, concurrency: 4}}\n");
+    workspace.replace("config.json", shop.config(mode).to_string().as_bytes());
+    workspace
 }
 
 /// The messages of stdout; each line must be one.
@@ -25,18 +26,11 @@ fn kinds(messages: &[Value], kind: &str) -> Vec<Value> {
     messages.iter().filter(|message| message["type"] == kind).cloned().collect()
 }
 
-fn snapshot(name: &str, text: &str) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
-    insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {
-        insta::assert_snapshot!(name, text);
-    });
-}
-
 #[test]
 fn a_read_stops_at_its_limit_and_says_so() {
-    let shop = Shop::open();
-    let place = place(&shop, "ok");
-    let output = place.run(&[
+    let shop = Shop::start();
+    let workspace = workspace(&shop, "ok");
+    let output = workspace.run(&[
         "lowcode",
         "read",
         "--manifest",
@@ -51,7 +45,7 @@ fn a_read_stops_at_its_limit_and_says_so() {
     assert_eq!(output.status.code(), Some(0));
     let messages = messages(&output);
     assert_eq!(kinds(&messages, "RECORD").len(), 3);
-    assert_eq!(shop.take_seen().len(), 1, "no page is asked for that nobody needs");
+    assert_eq!(shop.take_requests().len(), 1, "no page beyond the limit is requested");
     let logs: String =
         kinds(&messages, "LOG").iter().map(|log| log["log"]["message"].as_str().unwrap().to_string() + "\n").collect();
     assert!(logs.contains("Stream customers: stopped at the limit of 3 records"), "{logs}");
@@ -59,70 +53,73 @@ fn a_read_stops_at_its_limit_and_says_so() {
 
 #[test]
 fn the_secret_is_in_no_output_not_even_when_the_source_sends_it_back() {
-    let shop = Shop::open();
-    let place = place(&shop, "echo");
-    let output = place.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json"]);
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(shop.take_seen().iter().any(|seen| seen.contains(TOKEN)), "it was sent");
-    assert!(told.contains("[redacted]"), "{told}");
-    assert!(!told.contains(TOKEN), "{told}");
+    let shop = Shop::start();
+    let workspace = workspace(&shop, "echo");
+    let output = workspace.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json"]);
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(shop.take_requests().iter().any(|request| request.contains(TOKEN)), "it was sent");
+    assert!(text.contains("[redacted]"), "{text}");
+    assert!(!text.contains(TOKEN), "{text}");
 }
 
 #[test]
 fn the_policy_decides_where_calls_go() {
-    let shop = Shop::open();
-    let place = place(&shop, "ok");
-    place.write_policy("network: {allow_private: []}\n");
-    let output = place.run(&["lowcode", "check", "--manifest", MANIFEST, "--config", "config.json"]);
+    let shop = Shop::start();
+    let workspace = workspace(&shop, "ok");
+    workspace.write_policy("network: {allow_private: []}\n");
+    let output = workspace.run(&["lowcode", "check", "--manifest", MANIFEST, "--config", "config.json"]);
     assert_eq!(output.status.code(), Some(0), "a source that cannot be reached is an answer");
     let status = &kinds(&messages(&output), "CONNECTION_STATUS")[0]["connectionStatus"];
     assert_eq!(status["status"], "FAILED");
     assert!(status["message"].as_str().unwrap().contains("network.allow_private"), "{status}");
-    assert_eq!(shop.take_seen(), Vec::<String>::new());
+    assert_eq!(shop.take_requests(), Vec::<String>::new());
 }
 
-/// The list is that of the source type that the file is called after, as in the daemon.
+/// As in the daemon, the source type is the name of the manifest file, and the policy lists POSTs by source type.
 #[test]
 fn a_post_is_sent_only_if_the_policy_lists_it_for_this_manifest() {
-    let shop = Shop::open();
-    let place = place(&shop, "ok");
+    let shop = Shop::start();
+    let workspace = workspace(&shop, "ok");
     let manifest = std::fs::read_to_string(MANIFEST).unwrap().replace("http_method: GET", "http_method: POST");
-    place.replace("post_shop.yaml", manifest.as_bytes());
+    workspace.replace("post_shop.yaml", manifest.as_bytes());
     let check = ["lowcode", "check", "--manifest", "post_shop.yaml", "--config", "config.json"];
-    let refused = place.run(&check);
+    let refused = workspace.run(&check);
     let status = &kinds(&messages(&refused), "CONNECTION_STATUS")[0]["connectionStatus"];
-    let words = status["message"].as_str().unwrap();
-    assert!(words.contains("is not on the list of read-only POSTs"), "{words}");
-    assert!(words.contains("manifests.sources.post_shop"), "{words}");
-    assert_eq!(shop.take_seen(), Vec::<String>::new());
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("is not on the list of read-only POSTs"), "{message}");
+    assert!(message.contains("manifests.sources.post_shop"), "{message}");
+    assert_eq!(shop.take_requests(), Vec::<String>::new());
     let listed =
         format!("{{url: \"{}/ok/v1/customers\", why: a list, query: {{limit: any, offset: any}}, body: none}}", shop.url);
-    place.write_policy(&format!("manifests: {{dir: ., sources: {{post_shop: {{posts: [{listed}]}}}}}}\n"));
-    let sent = place.run(&check);
+    workspace.write_policy(&format!("manifests: {{dir: ., sources: {{post_shop: {{posts: [{listed}]}}}}}}\n"));
+    let sent = workspace.run(&check);
     let status = &kinds(&messages(&sent), "CONNECTION_STATUS")[0]["connectionStatus"];
     assert_eq!(status["status"], "SUCCEEDED", "{status}");
-    let seen = shop.take_seen();
-    assert!(seen.iter().all(|call| call.starts_with("POST /ok/v1/customers?limit=5 ")) && seen.len() == 1, "{seen:?}");
+    let requests = shop.take_requests();
+    assert!(
+        requests.iter().all(|call| call.starts_with("POST /ok/v1/customers?limit=5 ")) && requests.len() == 1,
+        "{requests:?}"
+    );
 }
 
 #[test]
 fn a_link_that_leaves_the_manifests_hosts_is_not_followed() {
-    let (shop, other) = (Shop::open(), Shop::open());
-    let place = place(&shop, &format!("elsewhere-{}", other.port()));
-    let output = place.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json", "--stream", "orders"]);
+    let (shop, other) = (Shop::start(), Shop::start());
+    let workspace = workspace(&shop, &format!("elsewhere-{}", other.port()));
+    let output = workspace.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json", "--stream", "orders"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("was not called"), "{text}");
-    assert_eq!(other.take_seen(), Vec::<String>::new());
+    assert_eq!(other.take_requests(), Vec::<String>::new());
 }
 
 #[test]
-fn usage_files_and_policy_each_end_in_their_own_way() {
-    let shop = Shop::open();
-    let place = place(&shop, "ok");
-    place.replace("bad.json", b"{");
+fn usage_file_and_policy_errors_have_their_own_exit_codes() {
+    let shop = Shop::start();
+    let workspace = workspace(&shop, "ok");
+    workspace.replace("bad.json", b"{");
     let run = |arguments: &[&str]| {
-        let output = place.run(arguments);
+        let output = workspace.run(arguments);
         (output.status.code().unwrap(), messages(&output).len())
     };
     assert_eq!(run(&["lowcode", "chek"]), (2, 0));
@@ -132,20 +129,20 @@ fn usage_files_and_policy_each_end_in_their_own_way() {
     assert_eq!(run(&["lowcode", "check", "--config", "config.json"]), traced, "no manifest");
     assert_eq!(run(&["lowcode", "check", "--config", "none.json", "--manifest", MANIFEST]), traced);
     assert_eq!(run(&["lowcode", "check", "--config", "bad.json", "--manifest", MANIFEST]), traced);
-    place.replace("policy/policy.yaml", b"version: 9\n");
+    workspace.replace("policy/policy.yaml", b"version: 9\n");
     assert_eq!(run(&["lowcode", "check", "--config", "config.json", "--manifest", MANIFEST]), (78, 0));
     assert_eq!(run(&["lowcode", "spec", "--manifest", MANIFEST]).0, 0, "spec needs no policy");
 }
 
 #[test]
 fn a_manifest_inside_the_config_is_read_from_there() {
-    let shop = Shop::open();
-    let place = place(&shop, "ok");
+    let shop = Shop::start();
+    let workspace = workspace(&shop, "ok");
     let manifest: Value = serde_yaml::from_str(&std::fs::read_to_string(MANIFEST).unwrap()).unwrap();
     let mut config = shop.config("ok");
     config["__injected_declarative_manifest"] = manifest;
-    place.replace("config.json", config.to_string().as_bytes());
-    let output = place.run(&["lowcode", "check", "--config", "config.json"]);
+    workspace.replace("config.json", config.to_string().as_bytes());
+    let output = workspace.run(&["lowcode", "check", "--config", "config.json"]);
     assert_eq!(
         kinds(&messages(&output), "CONNECTION_STATUS"),
         [json!({"type": "CONNECTION_STATUS", "connectionStatus": {"status": "SUCCEEDED"}})]
@@ -154,19 +151,19 @@ fn a_manifest_inside_the_config_is_read_from_there() {
 
 #[test]
 fn a_manifest_is_explained() {
-    let place = Place::new();
-    std::fs::copy(MANIFEST, place.path("shop.yaml")).unwrap();
-    let output = place.run(&["lowcode", "explain", "shop.yaml"]);
+    let workspace = Workspace::new();
+    std::fs::copy(MANIFEST, workspace.path("shop.yaml")).unwrap();
+    let output = workspace.run(&["lowcode", "explain", "shop.yaml"]);
     assert_eq!(output.status.code(), Some(0));
-    snapshot("lowcode_explain", &String::from_utf8_lossy(&output.stdout));
-    let output = place.run(&["lowcode", "explain", "shop.yaml", "--format", "json"]);
+    assert_snapshot("lowcode_explain", &String::from_utf8_lossy(&output.stdout), &[]);
+    let output = workspace.run(&["lowcode", "explain", "shop.yaml", "--format", "json"]);
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["streams"].as_array().unwrap().len(), 3);
 }
 
 #[test]
-fn mistakes_are_shown_like_a_compilers() {
-    let place = Place::new();
+fn mistakes_are_shown_with_their_source_line() {
+    let workspace = Workspace::new();
     let good = std::fs::read_to_string(MANIFEST).unwrap();
     let mut shown = String::new();
     for (name, from, to) in [
@@ -180,10 +177,10 @@ fn mistakes_are_shown_like_a_compilers() {
         ),
         ("yaml.yaml", "stream_names: [customers]", "stream_names: [customers"),
     ] {
-        place.replace(name, good.replacen(from, to, 1).as_bytes());
-        let output = place.run(&["lowcode", "explain", name]);
+        workspace.replace(name, good.replacen(from, to, 1).as_bytes());
+        let output = workspace.run(&["lowcode", "explain", name]);
         let code = output.status.code().unwrap();
         shown.push_str(&format!("$ aam lowcode explain {name}   # exit {code}\n{}\n", String::from_utf8_lossy(&output.stderr)));
     }
-    snapshot("lowcode_mistakes", &shown);
+    assert_snapshot("lowcode_mistakes", &shown, &[]);
 }

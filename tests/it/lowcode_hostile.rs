@@ -1,15 +1,17 @@
-//! Manifests and servers that mean harm: each ends soon, with a bounded error, an exit code and words.
+//! Malicious manifests and servers: each run ends soon, with an exit code, a message and bounded output.
 
-use crate::daemon_support::Place;
+use crate::support::daemon::Workspace;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// How long any of them may take, in a debug build on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a run may take, in a debug build on a busy machine.
+const MAX_RUN: Duration = Duration::from_secs(30);
+/// How much a run may print.
+const MAX_OUTPUT_BYTES: usize = 2_000_000;
 
-/// One stream on `base`; `paginator`, `path` and `more` are put in as they are.
+/// A manifest with one stream on `base`; `paginator`, `path` and `more` are inserted verbatim.
 fn manifest(base: &str, paginator: &str, path: &str, more: &str) -> String {
     format!(
         r#"version: 6.48.15
@@ -33,32 +35,33 @@ spec:
     )
 }
 
-/// Exit code and everything that was said.
+/// The exit code, and stdout and stderr together.
 fn run(command: &str, manifest: &str) -> (i32, String) {
-    let place = Place::new();
-    place.write_policy("caps: {default: {per_second: 1000, burst: 1000, per_day: 100000, concurrency: 4}}\n");
-    place.replace("manifest.yaml", manifest.as_bytes());
-    place.replace("config.json", b"{}");
+    let workspace = Workspace::new();
+    workspace.write_policy("caps: {default: {per_second: 1000, burst: 1000, per_day: 100000, concurrency: 4}}\n");
+    workspace.replace("manifest.yaml", manifest.as_bytes());
+    workspace.replace("config.json", b"{}");
     let started = Instant::now();
     let output = match command {
-        "explain" => place.run(&["lowcode", "explain", "manifest.yaml"]),
-        command => place.run(&["lowcode", command, "--manifest", "manifest.yaml", "--config", "config.json"]),
+        "explain" => workspace.run(&["lowcode", "explain", "manifest.yaml"]),
+        command => workspace.run(&["lowcode", command, "--manifest", "manifest.yaml", "--config", "config.json"]),
     };
     let took = started.elapsed();
-    assert!(took < PATIENCE, "it took {took:?}");
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(told.len() < 2_000_000, "{} bytes were said", told.len());
-    (output.status.code().expect("it was not killed"), told)
+    assert!(took < MAX_RUN, "it took {took:?}");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(text.len() < MAX_OUTPUT_BYTES, "{} bytes of output", text.len());
+    (output.status.code().expect("it was not killed"), text)
 }
 
-fn ends(command: &str, manifest: &str, code: i32, words: &str) {
-    let (exit, told) = run(command, manifest);
-    let cut: String = told.chars().take(2000).collect();
+/// Runs `command` and checks its exit code and that its output contains `expected`.
+fn assert_ends(command: &str, manifest: &str, code: i32, expected: &str) {
+    let (exit, output) = run(command, manifest);
+    let cut: String = output.chars().take(2000).collect();
     assert_eq!(exit, code, "{cut}");
-    assert!(told.contains(words), "no {words:?} in: {cut}");
+    assert!(output.contains(expected), "no {expected:?} in: {cut}");
 }
 
-/// A server that answers every request with `head` and then `body` as often as it is taken.
+/// A server that answers every request with `head` and then up to `times` copies of `body`.
 fn server(head: &'static str, body: Vec<u8>, times: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -91,8 +94,8 @@ const CURSOR: &str = r#"paginator: {type: DefaultPaginator, page_token_option: {
 fn a_manifest_of_nine_megabytes() {
     let mut text = manifest("http://127.0.0.1:9", "", "things", "");
     let _ = writeln!(text, "metadata: {{note: \"{}\"}}", "x".repeat(9 << 20));
-    ends("explain", &text, 78, "is longer than 8388608 bytes");
-    ends("check", &text, 1, "is longer than 8388608 bytes");
+    assert_ends("explain", &text, 78, "is longer than 8388608 bytes");
+    assert_ends("check", &text, 1, "is longer than 8388608 bytes");
 }
 
 #[test]
@@ -102,9 +105,9 @@ fn aliases_that_multiply() {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
         let _ = writeln!(text, "a{level}: &a{level} [{below}]");
     }
-    let (exit, told) = run("explain", &text);
-    assert_eq!(exit, 78, "{told}");
-    assert!(told.contains("error:"), "{told}");
+    let (exit, output) = run("explain", &text);
+    assert_eq!(exit, 78, "{output}");
+    assert!(output.contains("error:"), "{output}");
 }
 
 #[test]
@@ -115,25 +118,25 @@ fn references_that_multiply() {
         let _ = writeln!(more, "  a{level}: [{below}]");
     }
     let _ = writeln!(more, "schemas: {{}}\nmetadata: {{}}\nthe_rest: \"#/definitions/a11\"");
-    let (exit, told) = run("explain", &manifest("http://127.0.0.1:9", "", "things", &more));
-    assert_eq!(exit, 78, "{told}");
-    assert!(told.contains("error:"), "{told}");
+    let (exit, output) = run("explain", &manifest("http://127.0.0.1:9", "", "things", &more));
+    assert_eq!(exit, 78, "{output}");
+    assert!(output.contains("error:"), "{output}");
 }
 
 #[test]
 fn references_in_a_circle() {
     let more =
         "definitions: {a: {$ref: \"#/definitions/b\"}, b: {$ref: \"#/definitions/a\"}}\ncircle: {$ref: \"#/definitions/a\"}";
-    let (exit, told) = run("explain", &manifest("http://127.0.0.1:9", "", "things", more));
-    assert_eq!(exit, 78, "{told}");
-    assert!(told.contains("#/definitions/"), "{told}");
+    let (exit, output) = run("explain", &manifest("http://127.0.0.1:9", "", "things", more));
+    assert_eq!(exit, 78, "{output}");
+    assert!(output.contains("#/definitions/"), "{output}");
 }
 
 #[test]
 fn nesting_without_end() {
     for open in ["[", "{a: "] {
-        let (exit, told) = run("explain", &open.repeat(100_000));
-        assert_eq!(exit, 78, "{}", told.chars().take(500).collect::<String>());
+        let (exit, output) = run("explain", &open.repeat(100_000));
+        assert_eq!(exit, 78, "{}", output.chars().take(500).collect::<String>());
     }
     let deep = manifest("http://127.0.0.1:9", "", &format!("{{{{ {}1{} }}}}", "(".repeat(20_000), ")".repeat(20_000)), "");
     let (exit, _) = run("read", &deep);
@@ -143,13 +146,13 @@ fn nesting_without_end() {
 #[test]
 fn pages_that_never_end() {
     let base = endless("[{\"id\": 1}]");
-    let (exit, told) = run("read", &manifest(&base, CURSOR, "things", ""));
-    assert_eq!(exit, 0, "{told}");
-    assert_eq!(told.matches("\"type\":\"RECORD\"").count(), 20);
+    let (exit, output) = run("read", &manifest(&base, CURSOR, "things", ""));
+    assert_eq!(exit, 0, "{output}");
+    assert_eq!(output.matches("\"type\":\"RECORD\"").count(), 20);
     let base = endless("[]");
-    let (exit, told) = run("read", &manifest(&base, CURSOR, "things", ""));
-    assert!(told.matches("aam::egress").count() <= 20, "{told}");
-    assert!(matches!(exit, 0 | 1), "{told}");
+    let (exit, output) = run("read", &manifest(&base, CURSOR, "things", ""));
+    assert!(output.matches("aam::egress").count() <= 20, "{output}");
+    assert!(matches!(exit, 0 | 1), "{output}");
 }
 
 #[test]
@@ -161,9 +164,9 @@ fn templates_that_cost_too_much() {
         "{{ (('x' * 1000) | list | join(('y' * 1000))) * 1000 }}",
         "{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!' | regex_search('(a+)+$') }}",
     ] {
-        let (exit, told) = run("read", &manifest("http://127.0.0.1:9", "", path, ""));
-        assert_eq!(exit, 1, "{path}: {told}");
-        assert!(told.contains("\"type\":\"TRACE\""), "{path}: {told}");
+        let (exit, output) = run("read", &manifest("http://127.0.0.1:9", "", path, ""));
+        assert_eq!(exit, 1, "{path}: {output}");
+        assert!(output.contains("\"type\":\"TRACE\""), "{path}: {output}");
     }
 }
 
@@ -171,7 +174,7 @@ fn templates_that_cost_too_much() {
 fn a_body_of_a_gigabyte() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n";
     let base = server(head, vec![b' '; 1 << 20], 1024);
-    ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
+    assert_ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
 }
 
 #[test]
@@ -187,14 +190,14 @@ fn a_small_answer_that_grows() {
         bomb.len()
     );
     let base = server(Box::leak(head.into_boxed_str()), bomb.clone(), 1);
-    ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
+    assert_ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
     // The same where the manifest itself decodes it.
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/gzip\r\ncontent-length: {}\r\n\r\n", bomb.len());
     let base = server(Box::leak(head.into_boxed_str()), bomb, 1);
     let decoder = "decoder: {type: GzipDecoder, decoder: {type: JsonDecoder}}";
-    let (exit, told) = run("read", &manifest(&base, decoder, "things", ""));
-    assert_eq!(exit, 1, "{told}");
-    assert!(told.contains("bound"), "{told}");
+    let (exit, output) = run("read", &manifest(&base, decoder, "things", ""));
+    assert_eq!(exit, 1, "{output}");
+    assert!(output.contains("bound"), "{output}");
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn an_answer_that_is_nested_without_end() {
     let body = "[".repeat(1 << 20);
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     let base = server(Box::leak(head.into_boxed_str()), body.into_bytes(), 1);
-    let (exit, told) = run("read", &manifest(&base, "", "things", ""));
-    assert!(matches!(exit, 0 | 1), "{told}");
-    assert!(told.contains("\"type\":\"TRACE\""), "{told}");
+    let (exit, output) = run("read", &manifest(&base, "", "things", ""));
+    assert!(matches!(exit, 0 | 1), "{output}");
+    assert!(output.contains("\"type\":\"TRACE\""), "{output}");
 }

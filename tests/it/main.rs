@@ -1,34 +1,24 @@
-//! AAM from outside: the built binary over real sockets and files, engines against servers that
-//! AAM did not write. `scripts/with_peers.sh` starts those.
+//! AAM from outside: the built binary over real sockets and files, and engines against servers of the tests. Nothing has
+//! to be installed or started; the tests against real servers are in `tests/peers`.
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cli_output;
 mod daemon_api;
-mod daemon_browser;
-mod daemon_demo;
-mod daemon_disk;
-mod daemon_faults;
+mod daemon_demo_namespace;
 mod daemon_folder;
-mod daemon_hangs;
-mod daemon_hostile;
-mod daemon_peers;
+mod daemon_full_disk;
+mod daemon_process;
 mod daemon_races;
-mod daemon_support;
-mod daemon_texts;
-mod daemon_trust;
-mod daemon_vendor;
+mod daemon_secrets;
+mod daemon_silent_sources;
 mod exec_summary;
 mod lowcode_command;
+mod lowcode_families;
+mod lowcode_families_daemon;
+mod lowcode_families_hostile;
 mod lowcode_hostile;
-mod lowcode_live;
-mod lowcode_shop;
 mod object_faults;
-mod object_peers;
-mod object_wire;
-mod openapi_peers;
-mod openapi_support;
-mod saas_daemon;
-mod saas_engine;
-mod saas_hostile;
-mod saas_prism;
-mod saas_support;
-mod session_support;
-mod sql_peers;
+mod openapi_faults;
+mod sql_faults;

@@ -1,7 +1,8 @@
-//! `s3` and `s3_compat` against a server of a few lines, where a store misbehaves in a way that moto
-//! and nanio cannot.
+//! `s3` and `s3_compat` against a small server that misbehaves in ways that moto and nanio cannot.
 
-use crate::object_wire::{Moved, Seen, credential, discover, http, open_at, refused, serve, wire};
+use crate::support::object_store::{
+    OffsetClock, ReceivedHead, credential, discover, http, open_at, recording_session, refused, serve,
+};
 use aam::connectors::Bounds;
 use aam::connectors::object::ObjectEngine;
 use aam::model::{Catalog, Class};
@@ -18,16 +19,20 @@ fn listing(bucket: &str, more: &str) -> String {
 #[tokio::test]
 async fn a_region_in_the_header_is_signed_for_and_moved_to() {
     // The path stands for the host that follows the region.
-    let at = serve(|seen: &Seen| match (seen.target().starts_with("/eu-central-1/acme"), seen.signed_for("eu-central-1")) {
-        (true, true) if seen.is_head() => http("200 OK", "x-amz-bucket-region: eu-central-1\r\nx-amz-request-id: R\r\n", ""),
-        (true, true) => listing("acme", ""),
-        _ => http("301 Moved Permanently", "x-amz-bucket-region: eu-central-1\r\n", ""),
+    let at = serve(|request: &ReceivedHead| {
+        match (request.target().starts_with("/eu-central-1/acme"), request.signed_for("eu-central-1")) {
+            (true, true) if request.is_head() => {
+                http("200 OK", "x-amz-bucket-region: eu-central-1\r\nx-amz-request-id: R\r\n", "")
+            }
+            (true, true) => listing("acme", ""),
+            _ => http("301 Moved Permanently", "x-amz-bucket-region: eu-central-1\r\n", ""),
+        }
     })
     .await;
     let policy = FamilyPolicy { base_url: Some(format!("{at}/{{region}}")), ..FamilyPolicy::default() };
-    let engine = ObjectEngine::new(Arc::new(Moved(0)));
+    let engine = ObjectEngine::new(Arc::new(OffsetClock(0)));
     let opened = engine
-        .open_on(wire("s3_compat"), "acme", Some(&credential(KEY)), &policy)
+        .open_on(recording_session("s3_compat"), "acme", Some(&credential(KEY)), &policy)
         .await
         .unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!((&opened.identity["region"], &opened.identity["region_from"]), (&"eu-central-1".into(), &"the store".into()));
@@ -36,7 +41,7 @@ async fn a_region_in_the_header_is_signed_for_and_moved_to() {
 
 #[tokio::test]
 async fn a_region_in_the_error_body_is_signed_for() {
-    let at = serve(|seen: &Seen| match (seen.signed_for("garage"), seen.is_head()) {
+    let at = serve(|request: &ReceivedHead| match (request.signed_for("garage"), request.is_head()) {
         (false, true) => http("400 Bad Request", "", ""),
         (false, false) => http(
             "400 Bad Request",
@@ -51,24 +56,24 @@ async fn a_region_in_the_error_body_is_signed_for() {
 }
 
 #[tokio::test]
-async fn a_store_that_sends_around_or_away_is_not_followed() {
-    let around = serve(|seen: &Seen| {
-        let other = if seen.signed_for("a") { "b" } else { "a" };
+async fn redirect_loops_and_redirects_to_other_hosts_are_not_followed() {
+    let around = serve(|request: &ReceivedHead| {
+        let other = if request.signed_for("a") { "b" } else { "a" };
         http("301 Moved Permanently", &format!("x-amz-bucket-region: {other}\r\n"), "")
     })
     .await;
     assert_eq!(refused(&around, "acme", &credential(KEY)).await.class, Class::Misconfigured);
-    let away = serve(|_: &Seen| {
+    let away = serve(|_: &ReceivedHead| {
         http("301 Moved Permanently", "x-amz-bucket-region: evil.example/\r\nlocation: http://evil.example/\r\n", "")
     })
     .await;
-    let (wire, result) = open_at(&away, "acme", &credential(KEY)).await;
+    let (session, result) = open_at(&away, "acme", &credential(KEY)).await;
     assert_eq!(result.err().map(|failure| failure.class), Some(Class::WrongService));
-    assert!(wire.sent.lock().expect("unpoisoned").iter().all(|call| call.contains(&away)));
+    assert!(session.sent.lock().expect("unpoisoned").iter().all(|call| call.contains(&away)));
 }
 
 #[tokio::test]
-async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
+async fn truncated_and_foreign_answers_are_failures() {
     let cases: [(&str, String, Class); 8] = [
         (
             "cut XML",
@@ -88,7 +93,7 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
         ("slow down", http("503 Slow Down", "", "<Error><Code>SlowDown</Code><Message>m</Message></Error>"), Class::Throttled),
     ];
     for (name, get, class) in cases {
-        let at = serve(move |seen: &Seen| if seen.is_head() { http("200 OK", "", "") } else { get.clone() }).await;
+        let at = serve(move |request: &ReceivedHead| if request.is_head() { http("200 OK", "", "") } else { get.clone() }).await;
         let failure = refused(&at, "acme", &credential(KEY)).await;
         assert_eq!(failure.class, class, "{name}: {failure:?}");
         let waits = failure.retry_after_ms.is_some();
@@ -97,19 +102,19 @@ async fn cut_foreign_and_other_buckets_answers_are_no_pass() {
 }
 
 #[tokio::test]
-async fn nobody_there_and_nobody_answering() {
+async fn an_unreachable_and_a_silent_store_are_network_failures() {
     let gone = {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         format!("http://{}", listener.local_addr().expect("an address"))
     };
     assert_eq!(refused(&gone, "acme", &credential(KEY)).await.class, Class::Network);
-    let silent = serve(|_: &Seen| String::new()).await;
+    let silent = serve(|_: &ReceivedHead| String::new()).await;
     assert_eq!(refused(&silent, "acme", &credential(KEY)).await.class, Class::Network);
 }
 
 #[tokio::test]
 async fn a_key_that_may_list_and_not_head_is_enough() {
-    let at = serve(|seen: &Seen| match (seen.is_head(), seen.target().contains("prefix=logs%2F")) {
+    let at = serve(|request: &ReceivedHead| match (request.is_head(), request.target().contains("prefix=logs%2F")) {
         (false, true) => listing("acme", "<Contents><Key>logs/a</Key><Size>3</Size></Contents>"),
         _ => http("403 Forbidden", "", ""),
     })
@@ -124,7 +129,7 @@ async fn a_key_that_may_list_and_not_head_is_enough() {
 async fn a_right_that_is_taken_away_later_is_named_by_the_health_check() {
     let revoked = Arc::new(AtomicBool::new(false));
     let now = Arc::clone(&revoked);
-    let at = serve(move |seen: &Seen| match (now.load(SeqCst), seen.is_head()) {
+    let at = serve(move |request: &ReceivedHead| match (now.load(SeqCst), request.is_head()) {
         (false, true) => http("200 OK", "x-amz-request-id: R\r\n", ""),
         (false, false) => listing("acme", ""),
         (true, true) => http("403 Forbidden", "", ""),
@@ -143,20 +148,20 @@ async fn a_right_that_is_taken_away_later_is_named_by_the_health_check() {
 
 #[tokio::test]
 async fn endless_and_greedy_listings_are_bounded() {
-    let endless = serve(|seen: &Seen| {
-        let next = seen.target().split("continuation-token=").nth(1).and_then(|text| text.split('&').next()).map_or(1, |token| token.len() + 1);
+    let endless = serve(|request: &ReceivedHead| {
+        let next = request.target().split("continuation-token=").nth(1).and_then(|text| text.split('&').next()).map_or(1, |token| token.len() + 1);
         let token = "t".repeat(next);
         listing("acme", &format!("<CommonPrefixes><Prefix>{token}/</Prefix></CommonPrefixes><IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"))
     })
     .await;
-    let (wire, result) = open_at(&endless, "acme", &credential(KEY)).await;
+    let (session, result) = open_at(&endless, "acme", &credential(KEY)).await;
     let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
-    let before = wire.sent.lock().expect("unpoisoned").len();
+    let before = session.sent.lock().expect("unpoisoned").len();
     let catalog = discover(&opened, Bounds::default()).await;
     assert_eq!((catalog.streams.len(), catalog.truncated), (6, true));
-    assert_eq!(wire.sent.lock().expect("unpoisoned").len() - before, 5);
+    assert_eq!(session.sent.lock().expect("unpoisoned").len() - before, 5);
 
-    let greedy = serve(|_: &Seen| listing("acme", &"<Contents><Key>a</Key></Contents>".repeat(50))).await;
+    let greedy = serve(|_: &ReceivedHead| listing("acme", &"<Contents><Key>a</Key></Contents>".repeat(50))).await;
     let (_, result) = open_at(&greedy, "acme", &credential(KEY)).await;
     let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 20);
@@ -165,10 +170,10 @@ async fn endless_and_greedy_listings_are_bounded() {
 #[tokio::test]
 async fn no_secret_is_in_any_failure() {
     // A store that repeats everything it was sent, as SignatureDoesNotMatch does.
-    let echo = serve(|seen: &Seen| {
+    let echo = serve(|request: &ReceivedHead| {
         let body = format!(
             "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message><CanonicalRequest>{}</CanonicalRequest></Error>",
-            seen.0.replace('&', "&amp;")
+            request.0.replace('&', "&amp;")
         );
         http("403 Forbidden", "", &body)
     })

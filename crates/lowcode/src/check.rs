@@ -10,7 +10,7 @@ use super::value::Value;
 /// The key of the config by which a caller chooses the streams.
 const NAMES_KEY: &str = "__airbyte_check_stream_names";
 
-/// Whether the source can be reached, or why not, in the words of the CDK.
+/// Whether the source can be reached, or the CDK's message about why not.
 ///
 /// # Errors
 /// What the CDK does not catch: a stream that is not in the catalog, a manifest without `check`.

@@ -1,6 +1,6 @@
-//! The commands of a connector: what each says, in order, and whether it went well.
+//! The commands of a connector: the messages of each, in order, and whether it succeeded.
 //!
-//! The words are those of the CDK (entrypoint.py, abstract_source.py, concurrent_read_processor.py), except that
+//! The messages are those of the CDK (entrypoint.py, abstract_source.py, concurrent_read_processor.py), except that
 //! streams are read one after the other.
 
 use super::bounds::Bounds;
@@ -28,10 +28,10 @@ pub struct Commands<'a> {
     pub bounds: &'a Bounds,
 }
 
-/// Whether a command went well: the exit code of its process.
+/// How a command ended. The exit code of a process follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Well,
+pub enum CommandResult {
+    Succeeded,
     Failed,
 }
 
@@ -45,50 +45,50 @@ pub struct Selection {
 }
 
 /// `spec`.
-pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> Ended {
+pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> CommandResult {
     match spec::message(manifest) {
         Ok(spec) => {
             out(Message::Spec(spec));
-            Ended::Well
+            CommandResult::Succeeded
         }
         Err(failed) => uncaught(&failed, host, out),
     }
 }
 
 impl<'a> Commands<'a> {
-    /// What the source is built from.
+    /// The context from which the source is built.
     #[must_use]
     pub fn context(&self) -> Context<'a> {
         Context::new(&self.manifest.root, self.config, self.host, self.bounds)
     }
 
-    /// `check`. A source that cannot be reached is an answer and no failure.
-    pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+    /// `check`. A source that cannot be reached is a result, not a failure.
+    pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         if let Err(failed) = spec::validate_config(self.manifest, self.config) {
             return match failed.class {
-                "ValidationError" => said(ConnectionStatus::Failed(failed.message.clone()), out),
+                "ValidationError" => report(ConnectionStatus::Failed(failed.message.clone()), out),
                 _ => uncaught(&failed, self.host, out),
             };
         }
         if let Err(failed) = config_rules::validate(self.manifest, self.config, self.host, self.bounds) {
             let reason = format!("Encountered an error while discovering streams. Error: {}", failed.message);
-            return said(ConnectionStatus::Failed(Value::from(reason).repr()), out);
+            return report(ConnectionStatus::Failed(Value::from(reason).repr()), out);
         }
         match check::check(&self.context(), run).await {
             Ok(Ok(())) => {
                 out(Message::log(Level::Info, "Check succeeded"));
-                said(ConnectionStatus::Succeeded, out)
+                report(ConnectionStatus::Succeeded, out)
             }
             Ok(Err(reason)) => {
                 out(Message::log(Level::Error, "Check failed"));
-                said(ConnectionStatus::Failed(Value::from(reason).repr()), out)
+                report(ConnectionStatus::Failed(Value::from(reason).repr()), out)
             }
             Err(failed) => uncaught(&failed, self.host, out),
         }
     }
 
     /// `discover`.
-    pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+    pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         let described = async {
             spec::validate_config(self.manifest, self.config)?;
             config_rules::validate(self.manifest, self.config, self.host, self.bounds)?;
@@ -96,7 +96,7 @@ impl<'a> Commands<'a> {
             self.catalog(&source, run, out).await
         };
         match described.await {
-            Ok(()) => Ended::Well,
+            Ok(()) => CommandResult::Succeeded,
             Err(failed) => uncaught(&failed, self.host, out),
         }
     }
@@ -116,7 +116,7 @@ impl<'a> Commands<'a> {
     }
 
     /// `read`: a sample of each stream, within the limits of `run`.
-    pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+    pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         let valid = spec::validate_config(self.manifest, self.config);
         let valid = valid.and_then(|()| config_rules::validate(self.manifest, self.config, self.host, self.bounds));
         if let Err(failed) = valid {
@@ -137,7 +137,7 @@ impl<'a> Commands<'a> {
         match reading.end() {
             None => {
                 out(Message::log(Level::Info, "Finished syncing"));
-                Ended::Well
+                CommandResult::Succeeded
             }
             Some(failed) => uncaught(&failed, self.host, out),
         }
@@ -150,21 +150,21 @@ impl Selection {
         let mut names: Vec<String> = self.catalog.clone().unwrap_or_else(all);
         if !self.only.is_empty() {
             names.retain(|name| self.only.contains(name));
-            // Asked for by name, so its absence is told.
+            // It was requested by name, so its absence is reported.
             names.extend(self.only.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         }
         names
     }
 }
 
-fn said(status: ConnectionStatus, out: &mut Out<'_>) -> Ended {
+fn report(status: ConnectionStatus, out: &mut Out<'_>) -> CommandResult {
     out(Message::ConnectionStatus(status));
-    Ended::Well
+    CommandResult::Succeeded
 }
 
-/// What nothing caught ends the command with a trace (exception_handler.py).
-pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> Ended {
+/// An error that nothing caught ends the command with a trace (exception_handler.py).
+pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> CommandResult {
     out(Message::log(Level::Fatal, failed.internal.clone().unwrap_or_else(|| failed.message.clone())));
     out(Message::error(&failed.for_users(None), None, host.now().as_millisecond()));
-    Ended::Failed
+    CommandResult::Failed
 }

@@ -13,7 +13,7 @@ pub enum FailureType {
 }
 
 impl FailureType {
-    /// The word of the protocol.
+    /// The name in the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,28 +28,28 @@ impl FailureType {
 #[derive(Clone, Debug)]
 pub struct Failed(Box<Details>);
 
-/// What is known of a failure.
+/// The details of a failure.
 #[derive(Clone, Debug)]
 pub struct Details {
     pub failure_type: FailureType,
     /// The class of the exception that the CDK raises at this place, for example `ValueError`.
     pub class: &'static str,
-    /// What a user reads.
+    /// The message for users.
     pub message: String,
-    /// More, for who looks after the manifest.
+    /// Details for the author of the manifest.
     pub internal: Option<String>,
-    /// Set where an HTTP answer was the cause.
+    /// Set if an HTTP response was the cause.
     pub status: Option<u16>,
-    /// The body of that answer, cut to 2,000 bytes.
+    /// The body of that response, cut to 2,000 bytes.
     pub body: Option<String>,
-    /// The headers of that answer.
+    /// The headers of that response.
     pub headers: Vec<(String, String)>,
-    /// Set where no answer came.
+    /// Set if the host sent no request or got no response.
     pub host_error: Option<HostError>,
 }
 
 impl Failed {
-    /// A failure without an answer behind it.
+    /// A failure without an HTTP response behind it.
     #[must_use]
     pub fn new(failure_type: FailureType, class: &'static str, message: impl Into<String>) -> Failed {
         Failed(Box::new(Details {
@@ -64,7 +64,7 @@ impl Failed {
         }))
     }
 
-    /// The same failure, told otherwise.
+    /// The same failure with some details changed.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Details)) -> Failed {
         change(&mut self.0);

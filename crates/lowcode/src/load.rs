@@ -22,7 +22,7 @@ pub struct Manifest {
     pub root: Value,
     /// What this engine does not run: custom classes and unsupported components. `spec` works all the same.
     pub unsupported: Vec<Problem>,
-    /// What is odd in the text.
+    /// Oddities of the text that do not keep the manifest from running.
     pub warnings: Vec<Problem>,
     refused: Vec<RefusedStream>,
     text: Arc<str>,
@@ -57,7 +57,7 @@ impl Manifest {
         &self.file
     }
 
-    /// Names the place in the text of a problem whose `path` points into [`Manifest::root`].
+    /// Adds the place in the text to a problem whose `path` points into [`Manifest::root`].
     #[must_use]
     pub fn placed(&self, problem: Problem, bounds: &Bounds) -> Problem {
         let mut problems = vec![problem];
@@ -128,14 +128,14 @@ fn placed(mut problems: Vec<Problem>, text: &str, file: &str, bounds: &Bounds) -
     ordered(problems)
 }
 
-/// In the order of the text; what is referred to many times is told once.
+/// In the order of the text. A problem in a part that is referenced many times is reported once.
 fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.place);
     problems.dedup_by(|next, first| next.place.is_some() && next.place == first.place && next.message == first.message);
     problems
 }
 
-/// Names the places. The text is read once more for that: a manifest without problems needs no places.
+/// Adds the places. This parses the text again, because a manifest without problems does not need them.
 fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
     let parsed = yaml::parse(text, bounds, true).unwrap_or_default();
     for problem in problems {

@@ -7,7 +7,7 @@ use super::error::Failed;
 use super::interpolation::{InterpolatedBoolean, InterpolatedString};
 use super::node::{field, flag, kind, parameters, set_field, text};
 use super::request::merge::combine;
-use super::request::option::{Place, RequestOption};
+use super::request::option::{OptionPlace, RequestOption};
 use super::response::Response;
 use super::value::{Dict, Value};
 use std::borrow::Cow;
@@ -115,8 +115,8 @@ impl Paginator {
     /// Token and page size as options for `place`.
     ///
     /// # Errors
-    /// What a template fails with; a page size that is no integer.
-    pub fn options(&self, place: Place, token: Option<&Value>, at: &EvalContext<'_>) -> Result<Dict, Failed> {
+    /// What a template fails with; a page size that is not an integer.
+    pub fn options(&self, place: OptionPlace, token: Option<&Value>, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         let Some(paged) = &self.paged else { return Ok(options) };
         let scope = at.scope(Vec::new());
@@ -167,7 +167,7 @@ impl Paged {
         let (mut a, mut b) = (Dict::default(), Dict::default());
         size.inject(&mut a, Value::str("dummy_value_0"), &scope)?;
         token.inject(&mut b, Value::str("dummy_value_1"), &scope)?;
-        combine([Value::Dict(a), Value::Dict(b)], size.place == Place::BodyJson)?;
+        combine([Value::Dict(a), Value::Dict(b)], size.place == OptionPlace::BodyJson)?;
         Ok(())
     }
 }

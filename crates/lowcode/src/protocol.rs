@@ -138,7 +138,7 @@ impl Message<'_> {
     /// One line of JSON without its end.
     #[must_use]
     pub fn line(&self) -> String {
-        // Fails for a map with keys that are no strings; there is none here.
+        // This fails only for a map with keys that are not strings, and there is no such map here.
         serde_json::to_string(self).unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@
 
 use super::bounds::Bounds;
 use super::problem::{Problem, Step, cut, pointer};
-use super::value::{Dict, Value, dict_for};
+use super::value::{Dict, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub fn is_ref(text: &str) -> bool {
 /// An unknown target, a cycle, or a manifest that grows beyond its bounds.
 pub fn resolve(root: &Dict, unused: &[&str], bounds: &Bounds) -> Result<Dict, Problem> {
     let mut resolver = Resolver { root, bounds, values: 0, depth: 0, open: Vec::new(), path: Vec::new(), fine: HashSet::new() };
-    let mut resolved = dict_for(root.len());
+    let mut resolved = Dict::with_capacity(root.len());
     let has_ref = root.contains_key("$ref");
     for (key, value) in root {
         if !has_ref && unused.contains(&&**key) && matches!(value, Value::Dict(_)) {
@@ -46,7 +46,7 @@ pub fn resolve(root: &Dict, unused: &[&str], bounds: &Bounds) -> Result<Dict, Pr
             _ => Err(Problem::error("", "the manifest is not an object once its `$ref` was followed")),
         };
     }
-    let mut whole = dict_for(root.len());
+    let mut whole = Dict::with_capacity(root.len());
     for (key, value) in root {
         let value = match resolved.swap_remove(key) {
             Some(value) => value,
@@ -128,7 +128,7 @@ impl<'m> Resolver<'m> {
     }
 
     fn dict(&mut self, dict: &'m Dict) -> Result<Value, Problem> {
-        let mut own = dict_for(dict.len());
+        let mut own = Dict::with_capacity(dict.len());
         for (key, value) in dict {
             if &**key != "$ref" {
                 own.insert(key.clone(), self.field(key, value)?);

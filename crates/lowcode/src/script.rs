@@ -1,4 +1,4 @@
-//! A host for tests: it answers by a script and keeps what was asked.
+//! A host for tests: it answers from a script and records the requests.
 
 use super::bounds::Bounds;
 use super::context::{Context, Limits, Run};

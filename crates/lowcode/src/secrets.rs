@@ -20,7 +20,7 @@ struct Found {
     all: BTreeSet<String>,
     /// The long ones in order, with how they stand in a query.
     long: Vec<(String, String)>,
-    /// Bytes of the shortest one: what is shorter, also escaped, is none.
+    /// The length of the shortest one in bytes, escaped. Shorter texts hold no secret.
     shortest: usize,
 }
 

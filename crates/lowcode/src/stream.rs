@@ -20,7 +20,8 @@ pub struct Stream {
     pub name: String,
     /// As the manifest writes it: a string, a list, a list of lists.
     pub primary_key: Value,
-    /// Of the component what its catalog entry tells; of a StateDelegatingStream that which is read without a state.
+    /// The fields of the component that its catalog entry needs. Of a StateDelegatingStream, those of the stream that is
+    /// read without a state.
     pub node: Value,
     pub cursor: Option<Arc<Cursor>>,
     pub router: Arc<Router>,

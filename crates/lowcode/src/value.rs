@@ -10,20 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::sync::Arc;
 
-/// A dict: keys in the order in which they were written.
-///
-/// Most have a handful of short keys, so the hash must cost little for these. It is seeded for each process; how
-/// many keys a stranger may send is bounded where an answer is read.
-pub type Dict = IndexMap<Arc<str>, Value, foldhash::fast::RandomState>;
-
-/// An empty dict with room for `count` keys.
-#[must_use]
-pub fn dict_for(count: usize) -> Dict {
-    Dict::with_capacity_and_hasher(count, foldhash::fast::RandomState::default())
-}
+/// A dict, with its keys in the order in which they were written.
+pub type Dict = IndexMap<Arc<str>, Value>;
 
 /// A value of a manifest, a config, an answer or a template.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum Value {
     #[default]
     None,
@@ -35,23 +26,6 @@ pub enum Value {
     Str(Arc<str>),
     List(Vec<Value>),
     Dict(Dict),
-}
-
-impl Clone for Value {
-    fn clone(&self) -> Value {
-        match self {
-            Value::None => Value::None,
-            Value::Bool(it) => Value::Bool(*it),
-            Value::Int(it) => Value::Int(*it),
-            Value::Big(it) => Value::Big(Arc::clone(it)),
-            Value::Float(it) => Value::Float(*it),
-            Value::Str(it) => Value::Str(Arc::clone(it)),
-            Value::List(items) => Value::List(items.clone()),
-            // Most dicts that are copied hold nothing: a slice has three of them, a request four.
-            Value::Dict(dict) if dict.is_empty() => Value::Dict(Dict::default()),
-            Value::Dict(dict) => Value::Dict(dict.clone()),
-        }
-    }
 }
 
 impl Value {

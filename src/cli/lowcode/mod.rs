@@ -18,7 +18,7 @@ use crate::credentials::redact;
 use crate::egress::{Caller, Egress, resolve::SystemLookup};
 use crate::model::ConnectionId;
 use crate::policy::Policy;
-use crate::reconcile::folder_sync;
+use crate::policy_loader;
 use ::lowcode::commands::{self, Commands, Selection};
 use ::lowcode::context::Run;
 use ::lowcode::protocol::{Level, Message};
@@ -105,7 +105,7 @@ pub fn run(common: &Common, command: &Command) -> Ended {
         print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
     }
     inputs.tell_migrated(&host, &mut print);
-    let policy = Arc::new(folder_sync::read_policy(&common.policy).1.map_err(|problems| Fail::config(&problems))?);
+    let policy = policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?.policy;
     // One thread is enough, and it starts at once.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Fail::new(format!("the system gives no runtime: {error}")))?;
@@ -119,7 +119,7 @@ async fn online(
     selection: &Selection,
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
-) -> commands::Ended {
+) -> commands::CommandResult {
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let calm = OfflineHost(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
@@ -135,7 +135,7 @@ async fn online(
     let name = inputs.manifest.file().to_string();
     let caller = Caller {
         connection: ConnectionId::derive(&policy.namespace, FAMILY, &[name]),
-        family: FAMILY,
+        family: FAMILY.into(),
         account: account.clone(),
         cap: policy.caps.families.get(FAMILY).unwrap_or(&policy.caps.default).clone(),
         policy,
@@ -177,10 +177,10 @@ fn selection(read: &Read) -> Result<Selection, inputs::Trouble> {
     Ok(Selection { catalog: catalog.as_ref().map(names), only: read.stream.clone() })
 }
 
-fn code(ended: commands::Ended) -> ExitCode {
+fn code(ended: commands::CommandResult) -> ExitCode {
     match ended {
-        commands::Ended::Well => ExitCode::SUCCESS,
-        commands::Ended::Failed => ExitCode::FAILURE,
+        commands::CommandResult::Succeeded => ExitCode::SUCCESS,
+        commands::CommandResult::Failed => ExitCode::FAILURE,
     }
 }
 

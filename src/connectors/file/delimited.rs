@@ -1,37 +1,37 @@
 //! CSV and TSV: delimiter, header and types from the first rows.
 
-use super::describe::{Description, Names};
-use super::format::{Format, without_mark};
-use super::types::{Kind, Seen};
+use super::describe::{ColumnNames, Description};
+use super::format::{Format, without_bom};
+use super::types::{ColumnKinds, ValueKind};
 use crate::model::Evidence;
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::json;
 
-/// Rows that types are inferred from.
-const ROWS: usize = 1000;
+/// Rows that column types are inferred from.
+const MAX_INFERENCE_ROWS: usize = 1000;
 
 /// The first rows of a table.
 pub struct Table {
     pub delimiter: u8,
     pub rows: Vec<ByteRecord>,
-    /// The bytes end inside the only row there is: more are needed.
+    /// Whether the bytes end inside the only row, so that more bytes are needed.
     pub cut: bool,
 }
 
-/// Splits `bytes` into at most `limit` rows. Where the bytes are not the `whole` file, the last row may
-/// be half of one and is left out.
+/// Splits `bytes` into at most `limit` rows. If the bytes are not the `whole` file, the last row may be
+/// incomplete and is left out.
 #[must_use]
 pub fn rows(bytes: &[u8], whole: bool, format: Format, limit: usize) -> Table {
-    let text = without_mark(bytes);
+    let text = without_bom(bytes);
     let delimiter = if format == Format::Tsv { b'\t' } else { sniff(text) };
     let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text);
     let mut rows = Vec::new();
     let mut record = ByteRecord::new();
-    // One more than asked: the surplus row shows that the ones before it are complete.
+    // One row more than requested: the extra row proves that the rows before it are complete.
     while rows.len() <= limit {
         match reader.read_byte_record(&mut record) {
             Ok(true) => rows.push(record.clone()),
-            // Reading from memory into a flexible record cannot fail; were it to, the rows so far stand.
+            // Reading from memory into a flexible record does not fail; if it did, the rows so far are kept.
             Ok(false) | Err(_) => break,
         }
     }
@@ -44,7 +44,7 @@ pub fn rows(bytes: &[u8], whole: bool, format: Format, limit: usize) -> Table {
     Table { delimiter, rows, cut }
 }
 
-/// The delimiter that splits the first lines most evenly; a comma where none does.
+/// The delimiter that splits the first lines most evenly; a comma if no candidate occurs.
 fn sniff(text: &[u8]) -> u8 {
     let mut counts: [Vec<usize>; 4] = Default::default();
     const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -78,7 +78,7 @@ fn sniff(text: &[u8]) -> u8 {
         let even = all.iter().filter(|count| **count == first).count();
         (first > 0).then_some((even, first))
     };
-    // Later candidates win ties, so the order is turned round: the comma is the last.
+    // `max_by_key` returns the last of equal elements, so the order is reversed to make the comma win ties.
     let best = CANDIDATES.iter().zip(&counts).rev().filter_map(|(candidate, all)| Some((score(all)?, *candidate)));
     best.max_by_key(|(score, _)| *score).map_or(b',', |(_, candidate)| candidate)
 }
@@ -96,17 +96,17 @@ pub fn describe(table: &Table, columns: usize) -> Description {
     let header = has_header(first);
     let data = if header { body } else { &table.rows };
     let width = first.len().min(columns);
-    let mut seen = vec![Seen::default(); width];
-    for row in data.iter().take(ROWS) {
-        for (cell, column) in row.iter().zip(seen.iter_mut()) {
-            column.add(Kind::of_text(&String::from_utf8_lossy(cell)));
+    let mut kinds = vec![ColumnKinds::default(); width];
+    for row in data.iter().take(MAX_INFERENCE_ROWS) {
+        for (cell, column) in row.iter().zip(kinds.iter_mut()) {
+            column.add(ValueKind::from_text(&String::from_utf8_lossy(cell)));
         }
     }
-    let mut names = Names::default();
+    let mut names = ColumnNames::default();
     let mut properties = serde_json::Map::new();
-    for (index, (column, cell)) in seen.iter().zip(first.iter()).enumerate() {
+    for (index, (column, cell)) in kinds.iter().zip(first.iter()).enumerate() {
         let given = if header { String::from_utf8_lossy(cell) } else { "".into() };
-        properties.insert(names.unique(&given, index), column.of_texts());
+        properties.insert(names.unique(&given, index), column.text_schema());
     }
     notes.insert("header".to_owned(), json!(header));
     let ragged = data.iter().filter(|row| row.len() != first.len()).count();
@@ -130,14 +130,14 @@ pub fn describe(table: &Table, columns: usize) -> Description {
     }
 }
 
-/// Whether the first row names the columns. Values in it speak against that, except years, which
-/// are column names in many tables.
+/// Whether the first row names the columns. Numbers, dates and booleans in it mean that it does not,
+/// except years, which are column names in many tables.
 #[must_use]
 pub fn has_header(first: &ByteRecord) -> bool {
-    let kind = |cell: &[u8]| Kind::of_text(&String::from_utf8_lossy(cell));
+    let kind = |cell: &[u8]| ValueKind::from_text(&String::from_utf8_lossy(cell));
     let year = |cell: &[u8]| cell.len() == 4 && (cell.starts_with(b"19") || cell.starts_with(b"20"));
-    let named = first.iter().any(|cell| kind(cell) == Kind::Text);
-    let value = |cell: &[u8]| !matches!(kind(cell), Kind::Text | Kind::Empty) && !year(cell);
+    let named = first.iter().any(|cell| kind(cell) == ValueKind::Text);
+    let value = |cell: &[u8]| !matches!(kind(cell), ValueKind::Text | ValueKind::Empty) && !year(cell);
     named && !first.iter().any(value)
 }
 

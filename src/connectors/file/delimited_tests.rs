@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn described(text: &[u8]) -> Description {
-    describe(&rows(text, true, Format::Csv, ROWS), 500)
+    describe(&rows(text, true, Format::Csv, MAX_INFERENCE_ROWS), 500)
 }
 
 fn names(text: &[u8]) -> Vec<String> {

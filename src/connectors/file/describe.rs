@@ -1,4 +1,4 @@
-//! What discovery finds in one file, whatever its format.
+//! The description of one file, independent of its format.
 
 use crate::model::{Evidence, Stream, SyncMode};
 use serde_json::{Map, Value, json};
@@ -11,10 +11,10 @@ pub struct Description {
     pub properties: Map<String, Value>,
     /// Columns that can never be empty.
     pub required: Vec<String>,
-    /// Columns there are, also those beyond the bound.
+    /// The number of columns, including those beyond the limit.
     pub columns: usize,
     pub truncated: bool,
-    /// Rows that the types were inferred from.
+    /// The number of rows that the types were inferred from.
     pub rows_seen: usize,
     pub row_estimate: Option<u64>,
     /// Facts for the evidence; never data.
@@ -22,8 +22,8 @@ pub struct Description {
 }
 
 impl Description {
-    /// The stream of this file. It has no namespace: where a connection has several resources, the
-    /// pipeline keeps their streams apart.
+    /// The stream of this file. It has no namespace: if a connection has several resources, the pipeline
+    /// gives their streams different namespaces.
     #[must_use]
     pub fn stream(self, name: String) -> Stream {
         let mut schema = json!({"type": "object", "properties": self.properties});
@@ -43,18 +43,18 @@ impl Description {
 
 /// Makes column names unique: an empty one becomes `column_3`, a second `id` becomes `id_2`.
 #[derive(Default)]
-pub struct Names {
+pub struct ColumnNames {
     taken: HashSet<String>,
-    /// Names that had to be changed although the file gave one.
+    /// How many names from the file had to be changed.
     pub changed: usize,
 }
 
-impl Names {
-    /// The name for the column at `index`, counted from zero.
+impl ColumnNames {
+    /// Returns the name of the column at `index`, counted from zero.
     pub fn unique(&mut self, given: &str, index: usize) -> String {
         let base = match given.trim() {
             "" => format!("column_{}", index + 1),
-            // A header of a megabyte is no name.
+            // A header cell can be a megabyte long; the name keeps its first 200 characters.
             name => name.chars().take(200).collect(),
         };
         let mut name = base.clone();

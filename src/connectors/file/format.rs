@@ -1,4 +1,4 @@
-//! Which format a file claims, and whether its bytes agree.
+//! Which format the name of a file claims, and whether its content agrees.
 
 use crate::model::{Class, Failure};
 use std::fs::File;
@@ -15,11 +15,11 @@ pub enum Format {
     Parquet,
 }
 
-/// For messages.
-pub const SERVED: &str = "csv, tsv, json, jsonl (ndjson) and parquet";
+/// The supported formats, for messages.
+pub const SUPPORTED_FORMATS: &str = "csv, tsv, json, jsonl (ndjson) and parquet";
 
-/// Extensions that are surely a file and surely not served.
-const REFUSED: [&str; 20] = [
+/// Extensions that always mean a file, and one in a format that is not supported.
+const REFUSED_EXTENSIONS: [&str; 20] = [
     "gz", "zip", "bz2", "xz", "zst", "7z", "tar", "tgz", "xls", "xlsx", "ods", "avro", "orc", "xml", "html", "pdf", "txt", "db",
     "sqlite", "arrow",
 ];
@@ -38,7 +38,7 @@ impl Format {
         }
     }
 
-    /// The word in evidence and messages.
+    /// The name of the format in evidence and messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,39 +55,45 @@ fn extension(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
 
-/// Whether the name alone says that this build cannot read it. An unknown extension may still be a directory's.
+/// Returns the failure if the name alone shows that the file cannot be read. An unknown extension is
+/// not refused here, because it may be the name of a directory.
 #[must_use]
 pub fn refused(path: &Path) -> Option<Failure> {
     let extension = extension(path)?;
-    REFUSED.contains(&extension.as_str()).then(|| unserved(path))
+    REFUSED_EXTENSIONS.contains(&extension.as_str()).then(|| unsupported(path))
 }
 
-/// The failure for a regular file that is in none of the formats.
+/// The failure for a regular file that is not in a supported format.
 #[must_use]
-pub fn unserved(path: &Path) -> Failure {
+pub fn unsupported(path: &Path) -> Failure {
     let shown = path.display();
     let (what, fix) = match extension(path).as_deref() {
-        Some("gz" | "zip" | "bz2" | "xz" | "zst" | "7z" | "tar" | "tgz") => {
-            ("archives and compressed files are not opened".to_owned(), "unpack it and name the file inside".to_owned())
-        }
+        Some("gz" | "zip" | "bz2" | "xz" | "zst" | "7z" | "tar" | "tgz") => (
+            "archives and compressed files are not supported".to_owned(),
+            "unpack it and name the file inside in resource_ids".to_owned(),
+        ),
         Some("db" | "sqlite") => {
             ("a database is not a file source".to_owned(), format!("use source_type jdbc with jdbc:sqlite:{shown}"))
         }
-        Some(other) => (format!("files of type .{other} are not read"), format!("convert it to one of {SERVED}")),
-        None => ("its name has no extension".to_owned(), format!("give it the extension of its format: {SERVED}")),
+        Some(other) => (format!("files of type .{other} are not supported"), format!("convert it to one of {SUPPORTED_FORMATS}")),
+        None => (
+            "its name does not have an extension".to_owned(),
+            format!("give it the extension of its format: {SUPPORTED_FORMATS}"),
+        ),
     };
-    Failure::new(Class::Unsupported, format!("{shown}: {what}; served are {SERVED}"), fix)
+    Failure::new(Class::Unsupported, format!("{shown}: {what}; supported formats are {SUPPORTED_FORMATS}"), fix)
 }
 
 /// The first bytes of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
     pub bytes: Vec<u8>,
-    /// The file ended inside the limit.
+    /// Whether the file ended within the limit, so that `bytes` is all of it.
     pub whole: bool,
 }
 
-/// Reads the first bytes, at most `limit`. `size` is a hint only: a file may grow or shrink meanwhile.
+/// Reads the first bytes, at most `limit`. `size` is only a hint, because a file may grow or shrink in
+/// the meantime.
 ///
 /// # Errors
 /// Those of the file system.
@@ -114,49 +120,49 @@ pub fn head(file: &File, size: u64, limit: usize) -> std::io::Result<Head> {
     Ok(Head { bytes, whole: false })
 }
 
-/// Holds the bytes against the format of the name.
+/// Checks that the first and last bytes fit the format that the name claims.
 ///
 /// # Errors
-/// `WrongService` when they are something else, `Remote` when they are cut, `Unsupported` when encrypted,
-/// `Misconfigured` for UTF-16.
-pub fn agree(format: Format, head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
+/// `WrongService` if they are something else, `Remote` if the file is truncated, `Unsupported` if it is
+/// encrypted, `Misconfigured` for UTF-16.
+pub fn check_content(format: Format, head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
     if format == Format::Parquet {
         return parquet(head, tail, shown);
     }
     if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
         return Err(Failure::new(
             Class::Misconfigured,
-            format!("{shown} is UTF-16; text files are read as UTF-8"),
+            format!("{shown} is UTF-16, but text files must be UTF-8"),
             format!("convert it: iconv -f UTF-16 -t UTF-8 {shown} -o <new file>"),
         ));
     }
-    if let Some(found) = guess(head) {
-        return Err(other(shown, format, found));
+    if let Some(found) = detect(head) {
+        return Err(wrong_format(shown, format, found));
     }
-    let text = without_mark(head).trim_ascii_start();
+    let text = without_bom(head).trim_ascii_start();
     let json = matches!(text.first(), Some(b'{' | b'['));
     match format {
         Format::Json if text.is_empty() => Err(Failure::new(
             Class::Remote,
-            format!("{shown} is empty, and empty is not JSON"),
-            "write the file whole: an empty list is []",
+            format!("{shown} is empty, which is not valid JSON"),
+            "write complete JSON: an empty list is []",
         )),
-        Format::Json if !json => Err(other(shown, format, "neither a JSON object nor an array")),
+        Format::Json if !json => Err(wrong_format(shown, format, "neither a JSON object nor an array")),
         Format::JsonLines if text.first() == Some(&b'[') => {
-            Err(other(shown, format, "a JSON array").detail("a JSON array belongs into a file named .json"))
+            Err(wrong_format(shown, format, "a JSON array").detail("a JSON array belongs in a file named .json"))
         }
-        Format::JsonLines if !text.is_empty() && !json => Err(other(shown, format, "not one JSON object a line")),
+        Format::JsonLines if !text.is_empty() && !json => Err(wrong_format(shown, format, "not one JSON object per line")),
         _ => Ok(()),
     }
 }
 
 /// The bytes without a UTF-8 byte order mark.
 #[must_use]
-pub fn without_mark(bytes: &[u8]) -> &[u8] {
+pub fn without_bom(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
 }
 
-fn other(shown: &str, format: Format, found: &str) -> Failure {
+fn wrong_format(shown: &str, format: Format, found: &str) -> Failure {
     Failure::new(
         Class::WrongService,
         format!("{shown} is not {}: it is {found}", format.as_str()),
@@ -169,43 +175,42 @@ fn parquet(head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
         (true, true) if head.len() >= 12 => Ok(()),
         _ if head.starts_with(b"PARE") || tail.ends_with(b"PARE") => Err(Failure::new(
             Class::Unsupported,
-            format!("{shown} is an encrypted Parquet file, and this version has no keys for it"),
-            "write the file without Parquet encryption, or put it into an object store that encrypts at rest",
+            format!("{shown} is an encrypted Parquet file, and this version cannot decrypt it"),
+            "write the file without Parquet encryption, or put it in an object store that encrypts at rest",
         )),
-        (true, _) => Err(cut(shown, "it begins with PAR1 and does not end with it")),
-        (false, _) if head.is_empty() => Err(cut(shown, "it has no bytes at all")),
-        (false, _) => Err(other(shown, Format::Parquet, guess(head).unwrap_or("without the PAR1 mark"))),
+        (true, _) => Err(truncated(shown, "it begins with PAR1 but does not end with PAR1")),
+        (false, _) if head.is_empty() => Err(truncated(shown, "it is empty")),
+        (false, _) => Err(wrong_format(shown, Format::Parquet, detect(head).unwrap_or("a file without the PAR1 signature"))),
     }
 }
 
-/// The failure for a Parquet file without its end.
-#[must_use]
-pub fn cut(shown: &str, detail: &str) -> Failure {
+/// The failure for a Parquet file whose end is missing.
+fn truncated(shown: &str, detail: &str) -> Failure {
     Failure::new(
         Class::Remote,
-        format!("{shown} is cut, or is still being written"),
-        "write it under another name and rename it when it is whole; aam tries again by itself",
+        format!("{shown} is truncated, or is still being written"),
+        "write it under another name and rename it once it is complete; aam retries automatically",
     )
     .detail(detail)
 }
 
-/// What bytes that are no text are known for.
-fn guess(head: &[u8]) -> Option<&'static str> {
-    const MARKS: [(&[u8], &str); 9] = [
+/// Describes content that is recognisably not a supported text format.
+fn detect(head: &[u8]) -> Option<&'static str> {
+    const SIGNATURES: [(&[u8], &str); 9] = [
         (b"PAR1", "a Parquet file"),
         (b"PARE", "an encrypted Parquet file"),
         (b"\x1f\x8b", "a gzip archive"),
-        (b"PK\x03\x04", "a zip archive (xlsx is one too)"),
+        (b"PK\x03\x04", "a zip archive (xlsx files are zip archives)"),
         (b"SQLite format 3\0", "a SQLite database"),
         (b"%PDF-", "a PDF document"),
         (b"\x28\xB5\x2F\xFD", "zstd compressed data"),
-        (b"\x7FELF", "a program"),
+        (b"\x7FELF", "an executable program"),
         (b"ARROW1", "an Arrow file"),
     ];
-    if let Some((_, found)) = MARKS.iter().find(|(mark, _)| head.starts_with(mark)) {
+    if let Some((_, found)) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
         return Some(found);
     }
-    let text = without_mark(head).trim_ascii_start();
+    let text = without_bom(head).trim_ascii_start();
     let start: Vec<u8> = text.iter().take(14).map(u8::to_ascii_lowercase).collect();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
         return Some("an HTML page");
@@ -221,11 +226,11 @@ mod tests {
     use super::*;
 
     fn class(format: Format, bytes: &[u8]) -> Option<Class> {
-        agree(format, bytes, bytes, "x").err().map(|failure| failure.class)
+        check_content(format, bytes, bytes, "x").err().map(|failure| failure.class)
     }
 
     #[test]
-    fn bytes_are_held_against_the_extension() {
+    fn content_is_checked_against_the_extension() {
         assert_eq!(class(Format::Csv, b"a,b\n1,2\n"), None);
         assert_eq!(class(Format::Csv, b""), None);
         assert_eq!(class(Format::Json, b"\xEF\xBB\xBF [1]"), None);
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!(class(Format::JsonLines, b"[{}]"), Some(Class::WrongService));
         assert_eq!(class(Format::Parquet, b"PAR1....PAR1"), None);
         assert_eq!(class(Format::Parquet, b"PAR1"), Some(Class::Remote));
-        assert_eq!(class(Format::Parquet, b"PAR1.....cut"), Some(Class::Remote));
+        assert_eq!(class(Format::Parquet, b"PAR1.....truncated"), Some(Class::Remote));
         assert_eq!(class(Format::Parquet, b"PARE....PARE"), Some(Class::Unsupported));
         assert_eq!(class(Format::Parquet, b"id,name\n"), Some(Class::WrongService));
     }
@@ -246,8 +251,8 @@ mod tests {
     fn a_head_ends_at_its_limit_or_at_the_end() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"0123456789", 0).unwrap();
-        let cut = head(&file, 10, 4).unwrap();
-        assert_eq!((cut.bytes.as_slice(), cut.whole), (b"0123".as_slice(), false));
+        let truncated = head(&file, 10, 4).unwrap();
+        assert_eq!((truncated.bytes.as_slice(), truncated.whole), (b"0123".as_slice(), false));
         // The size is a hint: grown and shrunk files are read as they are.
         for size in [0, 3, 10, 500] {
             let all = head(&file, size, 4096).unwrap();

@@ -1,83 +1,83 @@
 //! JSON and JSON lines: the first records, without reading the rest.
 
 use super::describe::Description;
-use super::format::{Format, without_mark};
-use super::types::{Kind, Seen};
+use super::format::{Format, without_bom};
+use super::types::{ColumnKinds, ValueKind};
 use crate::model::Evidence;
 use serde_json::{Map, Value, json};
 
-/// How far a reading came.
+/// How far a scan got.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Walk {
+pub struct JsonScan {
     pub records: usize,
     /// Values that are not objects, or lines that are not JSON; they are not counted as records.
     pub odd: usize,
-    /// The bytes end inside a record.
+    /// Whether the bytes end inside a record.
     pub cut: bool,
 }
 
-/// Hands at most `limit` records to `take`. `whole` says that the bytes are the entire file.
+/// Passes at most `limit` records to `take`. `whole` means that the bytes are the entire file.
 ///
 /// # Errors
-/// The parser's words when the first record is not JSON, or the file ends inside its only array.
-pub fn walk(
+/// The parser's message if the first record is not valid JSON or the file ends inside its only array.
+pub fn scan(
     bytes: &[u8],
     whole: bool,
     format: Format,
     limit: usize,
     take: &mut dyn FnMut(&Map<String, Value>),
-) -> Result<Walk, String> {
-    let text = without_mark(bytes);
+) -> Result<JsonScan, String> {
+    let text = without_bom(bytes);
     match format {
         Format::JsonLines => lines(text, whole, limit, take),
         _ => values(text, whole, limit, take),
     }
 }
 
-fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<String, Value>)) -> Result<Walk, String> {
-    let mut walk = Walk::default();
+fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<String, Value>)) -> Result<JsonScan, String> {
+    let mut scan = JsonScan::default();
     let mut rest = text.split_inclusive(|byte| *byte == b'\n').enumerate();
-    while walk.records < limit {
-        let Some((number, line)) = rest.next() else { return Ok(walk) };
-        // Somebody may be writing this line now.
+    while scan.records < limit {
+        let Some((number, line)) = rest.next() else { return Ok(scan) };
+        // A line without its newline may still be being written.
         let ended = line.ends_with(b"\n");
         if line.trim_ascii().is_empty() {
             continue;
         }
         if !ended && !whole {
-            walk.cut = true;
-            return Ok(walk);
+            scan.cut = true;
+            return Ok(scan);
         }
         match serde_json::from_slice::<Value>(line) {
             Ok(Value::Object(record)) => {
-                walk.records += 1;
+                scan.records += 1;
                 take(&record);
             }
-            Ok(_) => walk.odd += 1,
-            Err(error) if walk.records == 0 => return Err(format!("line {}: {error}", number + 1)),
-            Err(error) if error.is_eof() && !ended => walk.cut = true,
-            Err(_) => walk.odd += 1,
+            Ok(_) => scan.odd += 1,
+            Err(error) if scan.records == 0 => return Err(format!("line {}: {error}", number + 1)),
+            Err(error) if error.is_eof() && !ended => scan.cut = true,
+            Err(_) => scan.odd += 1,
         }
     }
-    Ok(walk)
+    Ok(scan)
 }
 
-/// One array, one object, or objects one after the other.
-fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<String, Value>)) -> Result<Walk, String> {
-    let mut walk = Walk::default();
+/// Scans one array, one object, or a sequence of objects.
+fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<String, Value>)) -> Result<JsonScan, String> {
+    let mut scan = JsonScan::default();
     let mut rest = text.trim_ascii_start();
     let array = rest.first() == Some(&b'[');
     if array {
         rest = rest.get(1..).unwrap_or_default();
     }
-    while walk.records < limit {
+    while scan.records < limit {
         rest = rest.trim_ascii_start();
         match rest.first() {
-            Some(b']') if array => return Ok(walk),
+            Some(b']') if array => return Ok(scan),
             None if whole && array => return Err("the file ends inside the array".to_owned()),
             None => {
-                walk.cut = !whole;
-                return Ok(walk);
+                scan.cut = !whole;
+                return Ok(scan);
             }
             Some(_) => {}
         }
@@ -86,20 +86,20 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Stri
         let used = stream.byte_offset();
         match next {
             Some(Ok(Value::Object(record))) => {
-                walk.records += 1;
+                scan.records += 1;
                 take(&record);
             }
-            Some(Ok(_)) => walk.odd += 1,
+            Some(Ok(_)) => scan.odd += 1,
             Some(Err(error)) if error.is_eof() && !whole => {
-                walk.cut = true;
-                return Ok(walk);
+                scan.cut = true;
+                return Ok(scan);
             }
-            Some(Err(error)) => return Err(format!("record {}: {error}", walk.records + walk.odd + 1)),
-            None => return Ok(walk),
+            Some(Err(error)) => return Err(format!("record {}: {error}", scan.records + scan.odd + 1)),
+            None => return Ok(scan),
         }
-        // A thousand odd values in a row are no table.
-        if walk.records == 0 && walk.odd >= 1000 {
-            return Ok(walk);
+        // After a thousand values without one object, the file is not a table.
+        if scan.records == 0 && scan.odd >= 1000 {
+            return Ok(scan);
         }
         rest = rest.get(used..).unwrap_or_default().trim_ascii_start();
         if array {
@@ -107,42 +107,43 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Stri
                 Some(b',') => rest.get(1..).unwrap_or_default(),
                 Some(b']') => rest,
                 None if !whole => {
-                    walk.cut = true;
-                    return Ok(walk);
+                    scan.cut = true;
+                    return Ok(scan);
                 }
                 None => return Err("the file ends inside the array".to_owned()),
-                Some(_) => return Err(format!("record {}: expected `,` or `]` after it", walk.records + walk.odd)),
+                Some(_) => return Err(format!("record {}: expected `,` or `]` after it", scan.records + scan.odd)),
             };
         }
     }
-    Ok(walk)
+    Ok(scan)
 }
 
-/// Fields and types of the records seen, at most `columns` of them.
+/// The fields of the records added so far and their kinds, at most `columns` fields.
 #[derive(Default)]
-pub struct Fields {
-    seen: std::collections::BTreeMap<String, Seen>,
+pub struct FieldKinds {
+    kinds: std::collections::BTreeMap<String, ColumnKinds>,
     beyond: std::collections::BTreeSet<String>,
     columns: usize,
 }
 
-impl Fields {
+impl FieldKinds {
     /// Collects at most `columns` fields.
     #[must_use]
-    pub fn new(columns: usize) -> Fields {
-        Fields { columns, ..Fields::default() }
+    pub fn new(columns: usize) -> FieldKinds {
+        FieldKinds { columns, ..FieldKinds::default() }
     }
 
     /// Adds one record.
     pub fn add(&mut self, record: &Map<String, Value>) {
         for (name, value) in record {
-            let kind = Kind::of_json(value);
-            if let Some(seen) = self.seen.get_mut(name) {
-                seen.add(kind);
-            } else if self.seen.len() < self.columns {
-                self.seen.entry(name.clone()).or_default().add(kind);
+            let kind = ValueKind::from_json(value);
+            if let Some(kinds) = self.kinds.get_mut(name) {
+                kinds.add(kind);
+            } else if self.kinds.len() < self.columns {
+                self.kinds.entry(name.clone()).or_default().add(kind);
             } else if self.beyond.len() < 100_000 {
-                // Counted up to a bound of their own: records may all have different fields.
+                // Fields beyond the limit are only counted, up to a limit of their own: every record may
+                // have different fields.
                 self.beyond.insert(name.clone());
             }
         }
@@ -150,19 +151,19 @@ impl Fields {
 
     /// The description of all records added.
     #[must_use]
-    pub fn describe(self, walk: &Walk) -> Description {
+    pub fn describe(self, scan: &JsonScan) -> Description {
         let mut notes = Evidence::new();
-        if walk.records == 0 {
+        if scan.records == 0 {
             notes.insert("note".to_owned(), json!("empty"));
         }
-        if walk.odd > 0 {
-            notes.insert("values_that_are_no_objects".to_owned(), json!(walk.odd));
+        if scan.odd > 0 {
+            notes.insert("values_not_objects".to_owned(), json!(scan.odd));
         }
         Description {
-            columns: self.seen.len() + self.beyond.len(),
+            columns: self.kinds.len() + self.beyond.len(),
             truncated: !self.beyond.is_empty(),
-            properties: self.seen.into_iter().map(|(name, seen)| (name, seen.of_json())).collect(),
-            rows_seen: walk.records,
+            properties: self.kinds.into_iter().map(|(name, kinds)| (name, kinds.json_schema())).collect(),
+            rows_seen: scan.records,
             notes,
             ..Description::default()
         }
@@ -174,11 +175,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(text: &str, whole: bool, format: Format) -> Result<(Walk, Description), String> {
-        let mut fields = Fields::new(3);
-        let walk = walk(text.as_bytes(), whole, format, 100, &mut |record| fields.add(record))?;
-        let description = fields.describe(&walk);
-        Ok((walk, description))
+    fn read(text: &str, whole: bool, format: Format) -> Result<(JsonScan, Description), String> {
+        let mut fields = FieldKinds::new(3);
+        let scan = scan(text.as_bytes(), whole, format, 100, &mut |record| fields.add(record))?;
+        let description = fields.describe(&scan);
+        Ok((scan, description))
     }
 
     #[test]
@@ -190,8 +191,8 @@ mod tests {
             ("[]", 0),
             ("[ {\"a\": 1} , {\"b\": [1]} ]\n", 2),
         ] {
-            let (walk, _) = read(text, true, Format::Json).unwrap();
-            assert_eq!((walk.records, walk.cut), (records, false), "{text}");
+            let (scan, _) = read(text, true, Format::Json).unwrap();
+            assert_eq!((scan.records, scan.cut), (records, false), "{text}");
         }
         let (_, found) = read(r#"[{"a":1,"at":"2026-01-02"},{"a":2.5,"d":{"e":1}}]"#, true, Format::Json).unwrap();
         assert_eq!(found.properties["a"], json!({"type": ["null", "number"]}));
@@ -200,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_known_for_what_it_is() {
+    fn a_truncated_file_is_recognised() {
         let part = r#"[{"a":1},{"a":"#;
-        assert_eq!(read(part, false, Format::Json).unwrap().0, Walk { records: 1, odd: 0, cut: true });
+        assert_eq!(read(part, false, Format::Json).unwrap().0, JsonScan { records: 1, odd: 0, cut: true });
         assert!(read(part, true, Format::Json).unwrap_err().contains("EOF"));
         assert!(read(r#"[{"a":1}"#, true, Format::Json).unwrap_err().contains("ends inside the array"));
         assert!(read("[", true, Format::Json).is_err());
@@ -211,10 +212,10 @@ mod tests {
 
     #[test]
     fn lines_being_appended_do_not_break() {
-        let (walk, _) = read("{\"a\":1}\n\n{\"a\":2}\n{\"a\":", true, Format::JsonLines).unwrap();
-        assert_eq!(walk, Walk { records: 2, odd: 0, cut: true });
-        let (walk, _) = read("{\"a\":1}\nnot json\n[1]\n{\"a\":2}", true, Format::JsonLines).unwrap();
-        assert_eq!(walk, Walk { records: 2, odd: 2, cut: false });
+        let (scan, _) = read("{\"a\":1}\n\n{\"a\":2}\n{\"a\":", true, Format::JsonLines).unwrap();
+        assert_eq!(scan, JsonScan { records: 2, odd: 0, cut: true });
+        let (scan, _) = read("{\"a\":1}\nnot json\n[1]\n{\"a\":2}", true, Format::JsonLines).unwrap();
+        assert_eq!(scan, JsonScan { records: 2, odd: 2, cut: false });
         assert!(read("{\"a\" 1}\n", true, Format::JsonLines).unwrap_err().starts_with("line 1"));
         assert_eq!(read("", true, Format::JsonLines).unwrap().1.notes["note"], "empty");
     }
@@ -233,7 +234,7 @@ mod tests {
         #[test]
         fn any_bytes_end(bytes: Vec<u8>, whole: bool) {
             for format in [Format::Json, Format::JsonLines] {
-                if let Ok(found) = walk(&bytes, whole, format, 3, &mut |_| {}) {
+                if let Ok(found) = scan(&bytes, whole, format, 3, &mut |_| {}) {
                     prop_assert!(found.records <= 3);
                 }
             }
@@ -243,7 +244,7 @@ mod tests {
         fn any_prefix_of_an_array_is_a_prefix(rows in 0usize..6, at in 0usize..80) {
             let text = Value::Array((0..rows).map(|n| json!({"n": n, "t": "x,]}"})).collect()).to_string();
             let cut = text.as_bytes().get(..at.min(text.len())).unwrap();
-            let found = walk(cut, false, Format::Json, 100, &mut |_| {}).unwrap();
+            let found = scan(cut, false, Format::Json, 100, &mut |_| {}).unwrap();
             prop_assert!(found.records <= rows);
             prop_assert!(found.cut || found.records == rows);
         }

@@ -1,8 +1,8 @@
-//! The `file` engine: CSV, TSV, JSON, JSON lines and Parquet below the policy's roots.
+//! The `file` engine: CSV, TSV, JSON, JSON Lines and Parquet files below the policy's `files.roots`.
 //!
-//! Reading order: `place` (path to open file), `format` (is it what it claims), `source` (one file),
-//! `resource` (file or directory), and here the thin edge to the pipeline. Nothing is ever written:
-//! files are opened for reading, read by position, and archives are not opened.
+//! Reading order: `place` (from a path to an open file), `format` (whether the content is what the name
+//! claims), `source` (one file), `resource` (a file or directory). This file connects them to the
+//! pipeline. The engine only opens files for reading and does not open archives.
 
 mod delimited;
 mod describe;
@@ -16,6 +16,7 @@ mod thrift;
 mod tree;
 mod types;
 
+use super::local_reads::LocalReads;
 use super::{Bounds, Connector, Discovery, Engine, Need, Opened, Sample, Target};
 use crate::egress::{PlannedCall, Session, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
@@ -54,16 +55,17 @@ impl Engine for FileEngine {
             let path = shown(&resource_id);
             session.local(&path).await?;
             let begun = Instant::now();
+            let reads = LocalReads::for_path(Path::new(&resource_id), &policy.files.roots);
             let work = move || {
                 let resource = Resource::open(&resource_id, &policy.files)?;
                 let (identity, privilege) = (resource.identity(), resource.privilege());
                 Ok((resource, identity, privilege))
             };
-            let opened = blocking(work).await;
+            let opened = reads.run(work).await;
             let bytes = opened.as_ref().map_or(0, |(resource, _, _)| resource.bytes());
             session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
             let (resource, identity, privilege) = opened?;
-            let connector = Box::new(FileConnector { resource: Arc::new(resource), session, path });
+            let connector = Box::new(FileConnector { resource: Arc::new(resource), reads, session, path });
             Ok(Opened { connector, identity, privilege })
         })
     }
@@ -72,7 +74,7 @@ impl Engine for FileEngine {
 const WIRE: &str = "file";
 const HOST: &str = "local";
 
-/// The absolute path of a resource id, by its letters alone.
+/// The absolute path of a resource id, for display; the file system is not consulted.
 fn shown(resource_id: &str) -> String {
     match place::absolute(Path::new(resource_id)) {
         Ok(path) => path.display().to_string(),
@@ -83,20 +85,20 @@ fn shown(resource_id: &str) -> String {
 fn accepts(id: &str) -> Result<(), Failure> {
     let wrong = |what: &str, fix: &str| Err(Failure::new(Class::Misconfigured, format!("{id:?} {what}"), fix));
     if id.trim().is_empty() {
-        return wrong("is no path", "write the path of a file or directory below one of files.roots");
+        return wrong("is not a path", "write the path of a file or directory below one of the policy's files.roots");
     }
     if id.chars().any(char::is_control) {
-        return wrong("holds control characters", "write a plain path");
+        return wrong("contains control characters", "write the path without control characters");
     }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {
             "file" => wrong("is a URL, not a path", &format!("write the path alone: {rest}")),
             "http" | "https" => wrong(
-                "is on another host: this family reads local files only",
+                "is on another host, but filesource reads only local files",
                 "use source_type openapi for an HTTP service, s3_compat for an object store, or copy the file below files.roots",
             ),
             _ => wrong(
-                "is on another host: this family reads local files only",
+                "is on another host, but filesource reads only local files",
                 "use the family of that store (s3, s3_compat), or copy the file below files.roots",
             ),
         };
@@ -113,12 +115,13 @@ fn accepts(id: &str) -> Result<(), Failure> {
 
 struct FileConnector {
     resource: Arc<Resource>,
+    reads: LocalReads,
     session: Session,
     path: String,
 }
 
 impl FileConnector {
-    /// Takes one call from the budget and does `work` where blocking is allowed.
+    /// Takes one call from the budget and runs `work` on a thread that may block.
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Resource) -> Result<T, Failure> + Send + 'static,
@@ -126,8 +129,9 @@ impl FileConnector {
         self.session.local(&self.path).await?;
         let (begun, before) = (Instant::now(), self.resource.bytes());
         let resource = Arc::clone(&self.resource);
-        let done = blocking(move || work(&resource)).await;
-        // No failure is passed on: a bad file says nothing about its neighbours, and all share one host.
+        let done = self.reads.run(move || work(&resource)).await;
+        // Failures are not reported to the circuit breaker: all local files share one host, and one bad file
+        // says nothing about the others.
         self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
         done
     }
@@ -143,24 +147,12 @@ impl Connector for FileConnector {
     }
 
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
-        let names = self.resource.members(catalog);
+        let names = self.resource.member_names(catalog);
         Box::pin(self.call(move |resource| resource.sample(&names, max_items)))
     }
 
     fn traffic(&self) -> Traffic {
         self.session.traffic()
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    match super::local::run(work).await {
-        Ok(done) => done,
-        Err(error) => Err(Failure::new(
-            Class::Bug,
-            "reading a file ended in a panic",
-            "report it with the detail; the other connections go on",
-        )
-        .detail(error)),
     }
 }
 

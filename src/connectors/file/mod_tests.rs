@@ -1,8 +1,8 @@
 use super::*;
 
-/// What a person reads for each resource id, judged by its form alone.
+/// The verdict on each resource id from its text alone, as people read it.
 #[test]
-fn forms_are_judged() {
+fn resource_ids_are_checked_by_their_form() {
     let ids = [
         "seeds/data/customers.csv",
         "/srv/data/orders.PARQUET",
@@ -38,7 +38,7 @@ fn the_account_is_the_absolute_path() {
     assert_eq!(FileEngine.need("a.csv"), Need::Optional);
 }
 
-/// Grants what is left, like the registry, but in memory.
+/// A day budget in memory that grants what is left, as the registry does.
 struct Budget(std::sync::atomic::AtomicU64);
 
 impl crate::egress::DayBudget for Budget {
@@ -53,16 +53,16 @@ impl crate::egress::DayBudget for Budget {
 fn target(id: &str, calls: u64) -> Target {
     let text = "version: 1\nallowlist: [filesource]\nfiles: {roots: [seeds/data]}\n";
     let policy = Arc::new(crate::policy::parse::parse(text, "policy.yaml").unwrap());
-    let family = crate::connectors::family::find("filesource").unwrap();
+    let family = crate::families::find("filesource").unwrap();
     let session = crate::egress::Egress::new(Arc::new(Budget(calls.into()))).session(crate::egress::Caller {
         connection: crate::model::ConnectionId::derive("autonomy", "filesource", &[id.to_owned()]),
-        family: family.id,
+        family: Arc::clone(&family.id),
         account: FileEngine.account(id, &policy),
         cap: family.cap.clone(),
         policy: Arc::clone(&policy),
         posts: Arc::default(),
     });
-    Target { family, resource_id: id.to_owned(), credential: None, policy, session }
+    Target { family: Arc::clone(family), resource_id: id.to_owned(), credential: None, policy, session }
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
     let sample = opened.connector.tiny_sync(&found.catalog, 20).await.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(sample.rows, 20);
     let size = std::fs::metadata("seeds/data/customers.csv").unwrap().len();
-    // Opened, looked at again, and read for the sample; discovery uses the bytes of the opening.
+    // The file is read when it is opened, by the health check and by the sample; discovery reuses the first read.
     assert_eq!(opened.connector.traffic(), Traffic { calls: 4, bytes: 3 * size });
 }
 

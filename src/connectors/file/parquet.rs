@@ -1,6 +1,6 @@
-//! Parquet: types and row count from the footer, rows through the library behind a guard.
+//! Parquet: types and row count from the footer; rows through the library, with every size checked first.
 
-use super::describe::{Description, Names};
+use super::describe::{ColumnNames, Description};
 use super::thrift;
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
@@ -16,39 +16,39 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A larger footer is not read: it belongs to a table of many thousand columns or row groups.
-const FOOTER: u64 = 16 << 20;
-/// Columns that sample rows are read from; every one costs a page of about a megabyte.
-const COLUMNS: usize = 16;
-/// Bytes that one sample may read from the file.
-const BUDGET: u64 = 128 << 20;
-/// Most page headers end inside.
-const HEADER: usize = 256;
-/// A page header with long statistics.
-const LONG_HEADER: usize = 64 << 10;
-/// Levels of nested types that are described.
-const LEVELS: usize = 4;
+/// Limit on the footer in bytes. A larger footer has many thousand columns or row groups.
+const MAX_FOOTER_BYTES: u64 = 16 << 20;
+/// Columns that a sample reads; each costs reading a page of about a megabyte.
+const MAX_SAMPLE_COLUMNS: usize = 16;
+/// Limit on the bytes that one sample reads from the file.
+const MAX_SAMPLE_BYTES: u64 = 128 << 20;
+/// Bytes that hold most page headers.
+const PAGE_HEADER_BYTES: usize = 256;
+/// Limit on the bytes of a page header; long statistics make a header large.
+const MAX_PAGE_HEADER_BYTES: usize = 64 << 10;
+/// Levels of nested types that a schema describes.
+const MAX_TYPE_LEVELS: usize = 4;
 
-/// An open Parquet file. Reads by position, so that many readers may share one descriptor.
+/// An open Parquet file. Reads are positional, so several readers can share one descriptor.
 #[derive(Clone)]
-pub struct Chunks {
+pub struct ParquetFile {
     pub file: Arc<File>,
-    /// Bytes when it was opened.
+    /// Size in bytes when the file was opened.
     pub size: u64,
     /// Bytes read so far.
     pub read: Arc<AtomicU64>,
 }
 
-/// Types and row count.
+/// Reads types and row count from the footer, at most `columns` columns.
 ///
 /// # Errors
-/// The library's words, or those of the guard.
-pub fn describe(chunks: &Chunks, columns: usize) -> Result<Description, String> {
+/// The message of the library, or of the checks before it.
+pub fn describe(chunks: &ParquetFile, columns: usize) -> Result<Description, String> {
     let footer = footer(chunks)?;
-    let metadata = contained(|| ParquetMetaDataReader::decode_metadata(&footer).map_err(|error| error.to_string()))?;
+    let metadata = catch_panics(|| ParquetMetaDataReader::decode_metadata(&footer).map_err(|error| error.to_string()))?;
     let file = metadata.file_metadata();
     let fields = file.schema().get_fields();
-    let mut names = Names::default();
+    let mut names = ColumnNames::default();
     let mut found = Description {
         columns: fields.len(),
         truncated: fields.len() > columns,
@@ -60,7 +60,7 @@ pub fn describe(chunks: &Chunks, columns: usize) -> Result<Description, String> 
         if repetition(field) == Repetition::REQUIRED {
             found.required.push(name.clone());
         }
-        found.properties.insert(name, schema(field, LEVELS));
+        found.properties.insert(name, schema(field, MAX_TYPE_LEVELS));
     }
     let groups = metadata.num_row_groups();
     found.notes.insert("row_groups".to_owned(), json!(groups));
@@ -70,18 +70,18 @@ pub fn describe(chunks: &Chunks, columns: usize) -> Result<Description, String> 
     Ok(found)
 }
 
-/// Reads at most `limit` rows; answers rows and columns read.
+/// Reads at most `limit` rows and returns how many rows and columns were read.
 ///
 /// # Errors
-/// As [`describe`].
-pub fn count(chunks: &Chunks, limit: usize) -> Result<(usize, usize), String> {
+/// Those of [`describe`].
+pub fn count(chunks: &ParquetFile, limit: usize) -> Result<(usize, usize), String> {
     footer(chunks)?;
     let begun = chunks.read.load(Ordering::Relaxed);
-    let guarded = Guarded { chunks: chunks.clone(), most: begun.saturating_add(BUDGET) };
-    contained(|| {
+    let guarded = BoundedFile { chunks: chunks.clone(), max_total_bytes: begun.saturating_add(MAX_SAMPLE_BYTES) };
+    catch_panics(|| {
         let reader = SerializedFileReader::new(guarded).map_err(|error| error.to_string())?;
         let schema = reader.metadata().file_metadata().schema();
-        let fields: Vec<_> = schema.get_fields().iter().take(COLUMNS).cloned().collect();
+        let fields: Vec<_> = schema.get_fields().iter().take(MAX_SAMPLE_COLUMNS).cloned().collect();
         let columns = fields.len();
         if columns == 0 {
             return Ok((0, 0));
@@ -98,96 +98,97 @@ pub fn count(chunks: &Chunks, limit: usize) -> Result<(usize, usize), String> {
     })
 }
 
-/// The library meets hostile bytes with a panic here and there; that is the file's fault, not a defect of AAM.
-fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+/// Turns a panic of the Parquet library into an error: it panics on some malformed files, which is a
+/// defect of the file and not of AAM.
+fn catch_panics<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| {
-        let words = cause.downcast_ref::<String>().cloned();
-        let words = words.or_else(|| cause.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-        Err(format!("the file contradicts itself: {}", words.unwrap_or_default()))
+        let message = cause.downcast_ref::<String>().cloned();
+        let message = message.or_else(|| cause.downcast_ref::<&str>().map(|message| (*message).to_owned()));
+        Err(format!("the file is inconsistent: {}", message.unwrap_or_default()))
     })
 }
 
-fn footer(chunks: &Chunks) -> Result<Bytes, String> {
+fn footer(chunks: &ParquetFile) -> Result<Bytes, String> {
     let tail = chunks.exactly(chunks.size.saturating_sub(8), 8)?;
     let length = tail.get(..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
     let length = u64::from(length);
-    // Four bytes of mark before, four of length and four of mark behind.
+    // The file begins with a signature of 4 bytes and ends with a length and a signature of 4 bytes each.
     if length.saturating_add(12) > chunks.size {
-        return Err(format!("the footer claims {length} bytes, the file has {}", chunks.size));
+        return Err(format!("the footer claims {length} bytes, but the file has {}", chunks.size));
     }
-    if length > FOOTER {
-        return Err(format!("the footer has {length} bytes; at most {FOOTER} are read"));
+    if length > MAX_FOOTER_BYTES {
+        return Err(format!("the footer has {length} bytes; the limit is {MAX_FOOTER_BYTES} bytes"));
     }
     let bytes = chunks.exactly(chunks.size - 8 - length, usize::try_from(length).unwrap_or(0))?;
     thrift::check_footer(&bytes)?;
     Ok(bytes)
 }
 
-impl Chunks {
+impl ParquetFile {
     fn exactly(&self, start: u64, length: usize) -> Result<Bytes, String> {
         if start.checked_add(length as u64).is_none_or(|end| end > self.size) {
-            return Err(format!("{length} bytes at {start} lie behind the end of the file"));
+            return Err(format!("{length} bytes at offset {start} are beyond the end of the file"));
         }
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, start).map_err(|error| format!("{length} bytes at {start}: {error}"))?;
+        self.file.read_exact_at(&mut bytes, start).map_err(|error| format!("{length} bytes at offset {start}: {error}"))?;
         self.read.fetch_add(length as u64, Ordering::Relaxed);
         Ok(bytes.into())
     }
 }
 
-/// What the library reads through: bounded, and every page header is looked at first.
-struct Guarded {
-    chunks: Chunks,
-    most: u64,
+/// The file as the library reads it: the total is bounded and every page header is checked first.
+struct BoundedFile {
+    chunks: ParquetFile,
+    max_total_bytes: u64,
 }
 
-/// A position from which the library reads a page header (or the last eight bytes).
-struct Position {
-    chunks: Chunks,
+/// A position from which the library reads a page header, or the last eight bytes of the file.
+struct BoundedReader {
+    chunks: ParquetFile,
     /// Where `ahead` begins in the file.
     at: u64,
     ahead: Vec<u8>,
-    /// Bytes of `ahead` that were handed out.
+    /// Bytes of `ahead` that the library has already read.
     used: usize,
     checked: bool,
 }
 
-impl Length for Guarded {
+impl Length for BoundedFile {
     fn len(&self) -> u64 {
         self.chunks.size
     }
 }
 
-impl ChunkReader for Guarded {
-    type T = Position;
+impl ChunkReader for BoundedFile {
+    type T = BoundedReader;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        // The library begins here for the tail of the file; no page header fits into eight bytes.
+        // A read of the last eight bytes is the library looking for the footer, not for a page header.
         let tail = start.saturating_add(8) == self.chunks.size;
-        Ok(Position { chunks: self.chunks.clone(), at: start, ahead: Vec::new(), used: 0, checked: tail })
+        Ok(BoundedReader { chunks: self.chunks.clone(), at: start, ahead: Vec::new(), used: 0, checked: tail })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        if self.chunks.read.load(Ordering::Relaxed).saturating_add(length as u64) > self.most {
-            return Err(ParquetError::General(format!("a sample reads at most {BUDGET} bytes")));
+        if self.chunks.read.load(Ordering::Relaxed).saturating_add(length as u64) > self.max_total_bytes {
+            return Err(ParquetError::General(format!("the sample limit of {MAX_SAMPLE_BYTES} bytes is reached")));
         }
         self.chunks.exactly(start, length).map_err(ParquetError::EOF)
     }
 }
 
-impl Read for Position {
+impl Read for BoundedReader {
     fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
         if !self.checked {
-            // Only a reader of headers reads from here; bodies come through `get_bytes`.
-            self.load(HEADER)?;
+            // The library only reads page headers from here; page bodies go through `get_bytes`.
+            self.load(PAGE_HEADER_BYTES)?;
             if thrift::check_page(&self.ahead).is_err() {
-                self.load(LONG_HEADER)?;
+                self.load(MAX_PAGE_HEADER_BYTES)?;
                 thrift::check_page(&self.ahead).map_err(std::io::Error::other)?;
             }
             self.checked = true;
         }
         let Some(left) = self.ahead.get(self.used..).filter(|left| !left.is_empty()) else {
-            self.load(HEADER)?;
+            self.load(PAGE_HEADER_BYTES)?;
             let mut fresh = self.ahead.as_slice();
             self.used = fresh.read(room)?;
             return Ok(self.used);
@@ -198,8 +199,8 @@ impl Read for Position {
     }
 }
 
-impl Position {
-    /// Fills `ahead` with what follows the bytes already handed out.
+impl BoundedReader {
+    /// Fills `ahead` with the bytes that follow those already read.
     fn load(&mut self, length: usize) -> std::io::Result<()> {
         self.at += std::mem::take(&mut self.used) as u64;
         let left = usize::try_from(self.chunks.size.saturating_sub(self.at)).unwrap_or(length);
@@ -217,7 +218,7 @@ fn repetition(field: &Type) -> Repetition {
 }
 
 fn schema(field: &Type, levels: usize) -> Value {
-    let mut inner = bare(field, levels);
+    let mut inner = schema_without_repetition(field, levels);
     match repetition(field) {
         Repetition::REQUIRED => inner,
         Repetition::OPTIONAL => {
@@ -227,12 +228,13 @@ fn schema(field: &Type, levels: usize) -> Value {
             }
             inner
         }
-        // The old form of a list: a repeated field without a group around it.
+        // The legacy form of a list is a repeated field without a group around it:
+        // https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#backward-compatibility-rules
         Repetition::REPEATED => json!({"type": "array", "items": inner}),
     }
 }
 
-fn bare(field: &Type, levels: usize) -> Value {
+fn schema_without_repetition(field: &Type, levels: usize) -> Value {
     let info = field.get_basic_info();
     if field.is_primitive() {
         return primitive(field.get_physical_type(), info.logical_type_ref(), info.converted_type());
@@ -241,7 +243,8 @@ fn bare(field: &Type, levels: usize) -> Value {
     let map = matches!(info.logical_type_ref(), Some(LogicalType::Map))
         || matches!(info.converted_type(), ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE);
     if list {
-        // Three levels by the specification: list, repeated group, element.
+        // The specification has three levels: list, repeated group, element.
+        // https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#lists
         let element = field.get_fields().first().filter(|group| group.is_group()).and_then(|group| group.get_fields().first());
         return match element {
             Some(element) if levels > 0 => json!({"type": "array", "items": schema(element, levels - 1)}),
@@ -275,7 +278,7 @@ fn primitive(physical: Physical, logical: Option<&LogicalType>, converted: Conve
         ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON => return json!({"type": "string"}),
         ConvertedType::DATE => return json!({"type": "string", "format": "date"}),
         ConvertedType::TIME_MILLIS | ConvertedType::TIME_MICROS => return json!({"type": "string", "format": "time"}),
-        // The old timestamps are UTC by definition.
+        // Timestamps in the legacy annotations are UTC by definition.
         ConvertedType::TIMESTAMP_MILLIS | ConvertedType::TIMESTAMP_MICROS => return stamp(true),
         ConvertedType::DECIMAL => return json!({"type": "number"}),
         _ => {}

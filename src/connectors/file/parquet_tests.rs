@@ -8,10 +8,10 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{FIXTURES}{name}.parquet")).unwrap()
 }
 
-fn chunks(bytes: &[u8]) -> Chunks {
+fn chunks(bytes: &[u8]) -> ParquetFile {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    Chunks { file: Arc::new(file), size: bytes.len() as u64, read: Arc::default() }
+    ParquetFile { file: Arc::new(file), size: bytes.len() as u64, read: Arc::default() }
 }
 
 #[test]
@@ -57,14 +57,14 @@ fn columns_are_bounded() {
 }
 
 #[test]
-fn a_codec_that_is_not_carried_is_named() {
+fn an_unsupported_codec_is_named() {
     let chunks = chunks(&fixture("orders_brotli"));
     assert_eq!(describe(&chunks, 10).unwrap().row_estimate, Some(25));
     assert!(count(&chunks, 20).unwrap_err().to_lowercase().contains("brotli"));
 }
 
 #[test]
-fn lying_lengths_are_refused_before_memory_is_reserved() {
+fn false_lengths_are_refused_before_memory_is_reserved() {
     let whole = fixture("orders_snappy");
     for length in [0u32, 1, 7, 4_000, 0x7FFF_FFFF, u32::MAX] {
         let mut bytes = whole.clone();
@@ -73,8 +73,8 @@ fn lying_lengths_are_refused_before_memory_is_reserved() {
         assert!(describe(&chunks(&bytes), 10).is_err(), "{length}");
         assert!(count(&chunks(&bytes), 10).is_err(), "{length}");
     }
-    let words = describe(&chunks(&[&b"PAR1"[..], &[0xFF; 4], b"PAR1"].concat()), 10).unwrap_err();
-    assert!(words.contains("the footer claims 4294967295 bytes, the file has 12"), "{words}");
+    let message = describe(&chunks(&[&b"PAR1"[..], &[0xFF; 4], b"PAR1"].concat()), 10).unwrap_err();
+    assert!(message.contains("the footer claims 4294967295 bytes, but the file has 12"), "{message}");
     assert!(describe(&chunks(b""), 10).is_err());
 }
 
@@ -89,8 +89,8 @@ fn a_schema_of_a_hundred_thousand_levels_does_not_end_the_process() {
     footer.extend([0x16, 0x00, 0x19, 0x0C, 0x00]);
     let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
     let file = [&b"PAR1"[..], &footer, &length, b"PAR1"].concat();
-    let words = describe(&chunks(&file), 10).unwrap_err();
-    assert!(words.contains("nested deeper"), "{words}");
+    let message = describe(&chunks(&file), 10).unwrap_err();
+    assert!(message.contains("nested deeper"), "{message}");
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn a_page_that_would_unpack_to_gigabytes_is_refused() {
     // 0xFF… makes a number far beyond every bound of what were two bytes and the fields behind.
     bytes[7..11].fill(0xFF);
     bytes[11] = 0x07;
-    let words = count(&chunks(&bytes), 20).unwrap_err();
-    assert!(words.contains("unpack"), "{words}");
+    let message = count(&chunks(&bytes), 20).unwrap_err();
+    assert!(message.contains("unpack"), "{message}");
 }
 
 #[test]

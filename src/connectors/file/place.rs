@@ -1,8 +1,8 @@
-//! From the path in a document to an open file below a root that the policy names.
+//! Opens the path of an intent below one of the roots that the policy lists in `files.roots`.
 //!
-//! The kernel resolves the path itself (`openat2` with `RESOLVE_BENEATH`), so that a link which is
-//! swapped between check and use cannot lead out of the root. Where the kernel has no `openat2`, the
-//! path is resolved first and then walked component by component without following links.
+//! The kernel resolves the path itself (`openat2` with `RESOLVE_BENEATH`), so a link that is swapped
+//! between the check and the open cannot lead out of the root. Where the kernel has no `openat2`, the
+//! path is resolved first and then opened component by component without following links.
 
 use crate::model::{Class, Failure};
 use crate::policy::Files;
@@ -12,26 +12,26 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-/// One root of the policy, open for lookups only.
+/// One root of the policy, opened for lookups only (`O_PATH`).
 #[derive(Debug)]
 pub struct Root {
-    /// As the policy writes it, for messages.
-    pub words: String,
+    /// The root as the policy writes it, for messages.
+    pub configured: String,
     path: PathBuf,
     dir: OwnedFd,
-    modern: bool,
+    use_openat2: bool,
 }
 
 /// An open regular file or directory.
 #[derive(Debug)]
-pub struct Held {
+pub struct OpenEntry {
     pub file: File,
-    pub facts: Facts,
+    pub stat: FileStat,
 }
 
-/// What the file system says about it; two equal ones are the same unchanged file.
+/// What `fstat` reports about an open entry. Two equal values mean the same unchanged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileStat {
     pub directory: bool,
     /// Bytes.
     pub size: u64,
@@ -41,33 +41,37 @@ pub struct Facts {
     pub inode: u64,
 }
 
-/// A root, and a path relative to it that was open there.
+/// An open entry together with the root it was found under.
 #[derive(Debug)]
-pub struct Found {
+pub struct FilePlace {
     pub root: Root,
+    /// The path of the entry relative to `root`; empty for the root itself.
     pub relative: PathBuf,
-    pub held: Held,
+    pub entry: OpenEntry,
 }
 
-/// The absolute path of `text`, by its letters alone: links are not looked at.
+/// Makes `text` absolute without touching the file system: symbolic links are not resolved.
 ///
 /// # Errors
-/// The words for a person when `..` follows a name: through a link that means another place.
+/// A message for people if `..` follows a name, because behind a symbolic link that would be a
+/// different directory, or if the process has no working directory.
 pub fn absolute(text: &Path) -> Result<PathBuf, String> {
     let mut path = match text.is_absolute() {
         true => PathBuf::new(),
-        false => std::env::current_dir().map_err(|error| format!("no working directory: {error}"))?,
+        false => std::env::current_dir().map_err(|error| format!("the working directory cannot be read: {error}"))?,
     };
-    let mut named = false;
+    let mut has_name = false;
     for part in text.components() {
         match part {
-            Component::ParentDir if named => return Err("`..` after a name is not followed".to_owned()),
+            Component::ParentDir if has_name => {
+                return Err("`..` after a name is not allowed, because the name may be a symbolic link".to_owned());
+            }
             Component::ParentDir => {
                 path.pop();
             }
             Component::CurDir => {}
             Component::Normal(name) => {
-                named = true;
+                has_name = true;
                 path.push(name);
             }
             Component::RootDir | Component::Prefix(_) => path.push(part),
@@ -76,46 +80,49 @@ pub fn absolute(text: &Path) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// Opens what `id` names below one of the roots.
+/// Opens the file or directory that `id` names if it is below one of the roots.
 ///
 /// # Errors
-/// `Misconfigured` outside all roots, also through a link; `NotFound`; `PermissionDenied`; `Remote`.
-pub fn find(id: &str, files: &Files) -> Result<Found, Failure> {
-    find_with(id, files, true)
+/// `Misconfigured` if it is outside every root, also if only a link leads there; `NotFound`;
+/// `PermissionDenied`; `Remote` if the file system fails.
+pub fn open_in_roots(id: &str, files: &Files) -> Result<FilePlace, Failure> {
+    open_in_roots_with(id, files, true)
 }
 
-/// As [`find`]; `modern` is whether `openat2` may be used.
-fn find_with(id: &str, files: &Files, modern: bool) -> Result<Found, Failure> {
+/// Does what [`open_in_roots`] does, with or without `openat2`.
+fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<FilePlace, Failure> {
     if files.roots.is_empty() {
-        return Err(outside(id, "the policy names no directory to read files from"));
+        return Err(outside_roots(id, "the policy does not list any directory in files.roots"));
     }
-    let path = absolute(Path::new(id)).map_err(|words| {
-        Failure::new(Class::Misconfigured, format!("{id} is no plain path"), "write the path without `..`").detail(words)
+    let path = absolute(Path::new(id)).map_err(|detail| {
+        Failure::new(Class::Misconfigured, format!("{id} is not a plain path"), "write the path without `..`").detail(detail)
     })?;
-    let mut places = by_letters(&path, files);
-    if places.is_empty() {
-        places = by_links(&path, files);
+    let mut candidates = lexical_candidates(&path, files);
+    if candidates.is_empty() {
+        candidates = resolved_candidates(&path, files);
     }
-    if places.is_empty() {
-        return Err(outside(id, "it lies below none of the policy's files.roots"));
+    if candidates.is_empty() {
+        return Err(outside_roots(id, "it is not below any directory in the policy's files.roots"));
     }
-    places.sort_by_key(|(root, _, _)| std::cmp::Reverse(root.components().count()));
+    candidates.sort_by_key(|(root, _, _)| std::cmp::Reverse(root.components().count()));
     let mut refused = None;
-    for (root_path, words, relative) in places {
-        let root = Root::open(&root_path, words, modern)?;
+    for (root_path, configured, relative) in candidates {
+        let root = Root::open(&root_path, configured, use_openat2)?;
         match root.open_below(&relative) {
-            Ok(held) => return Ok(Found { root, relative, held }),
-            // A root around this one may hold the link's target.
+            Ok(entry) => return Ok(FilePlace { root, relative, entry }),
+            // The target of the link may be below another, outer root.
             Err(failure) if failure.class == Class::Misconfigured => refused = refused.or(Some(failure)),
             Err(failure) => return Err(failure),
         }
     }
-    Err(refused.unwrap_or_else(|| outside(id, "no root holds it")))
+    Err(refused.unwrap_or_else(|| outside_roots(id, "it is not below any directory in the policy's files.roots")))
 }
 
-type Place = (PathBuf, String, PathBuf);
+/// The absolute path of a root, the root as configured, and the path of the entry relative to it.
+type RootCandidate = (PathBuf, String, PathBuf);
 
-fn by_letters(path: &Path, files: &Files) -> Vec<Place> {
+/// The roots that contain `path` according to its text alone.
+fn lexical_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     let below = |root: &PathBuf| {
         let whole = absolute(root).ok()?;
         let relative = path.strip_prefix(&whole).ok()?.to_owned();
@@ -124,11 +131,12 @@ fn by_letters(path: &Path, files: &Files) -> Vec<Place> {
     files.roots.iter().filter_map(below).collect()
 }
 
-/// The slow way, for paths that reach a root by another name.
-fn by_links(path: &Path, files: &Files) -> Vec<Place> {
+/// The roots that contain `path` after every symbolic link is resolved. Slower than
+/// [`lexical_candidates`], and only needed for paths that reach a root by another name.
+fn resolved_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     let real = match (path.canonicalize(), path.parent(), path.file_name()) {
         (Ok(real), _, _) => real,
-        // The file is missing: its directory decides whether that may be said.
+        // The file does not exist. The caller may only learn that if its directory is below a root.
         (Err(_), Some(parent), Some(name)) => match parent.canonicalize() {
             Ok(parent) => parent.join(name),
             Err(_) => return Vec::new(),
@@ -143,68 +151,69 @@ fn by_links(path: &Path, files: &Files) -> Vec<Place> {
     files.roots.iter().filter_map(below).collect()
 }
 
-fn outside(id: &str, why: &str) -> Failure {
+/// The failure for a path outside every root; its fix names the directory to add to `files.roots`.
+fn outside_roots(id: &str, why: &str) -> Failure {
     let path = Path::new(id);
     let directory = match (path.extension(), path.parent()) {
         (Some(_), Some(parent)) if parent != Path::new("") => parent,
         (Some(_), _) => Path::new("."),
-        // A file without an extension, such as /etc/hosts, is no directory either.
+        // A file without an extension, such as /etc/hosts: the fix names its directory.
         (None, Some(parent)) if path.is_file() && parent != Path::new("") => parent,
         (None, _) => path,
     };
     Failure::new(
         Class::Misconfigured,
-        format!("{id} may not be read: {why}"),
-        format!("if it may be read, add its directory to policy.yaml: files.roots: [{}]", directory.display()),
+        format!("{id} is not allowed to be read: {why}"),
+        format!("to allow it, add its directory to policy.yaml: files.roots: [{}]", directory.display()),
     )
 }
 
 impl Root {
-    fn open(path: &Path, words: String, modern: bool) -> Result<Root, Failure> {
+    fn open(path: &Path, configured: String, use_openat2: bool) -> Result<Root, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(dir) => Ok(Root { words, path: path.to_owned(), dir, modern }),
+            Ok(dir) => Ok(Root { configured, path: path.to_owned(), dir, use_openat2 }),
             Err(errno) => Err(Failure::new(
                 Class::NotFound,
-                format!("the root {words} of files.roots cannot be opened"),
-                format!("make the directory, mount it, or correct files.roots in policy.yaml: mkdir -p {words}"),
+                format!("the directory {configured} of files.roots cannot be opened"),
+                format!("create or mount the directory, or correct files.roots in policy.yaml: mkdir -p {configured}"),
             )
-            .detail(said(errno))),
+            .detail(errno_message(errno))),
         }
     }
 
     /// Opens `relative` for reading if it stays below this root and is a regular file or directory.
     ///
     /// # Errors
-    /// As [`find`].
-    pub fn open_below(&self, relative: &Path) -> Result<Held, Failure> {
-        let shown = self.shown(relative);
+    /// Those of [`open_in_roots`].
+    pub fn open_below(&self, relative: &Path) -> Result<OpenEntry, Failure> {
+        let shown = self.display_path(relative);
         let failed = |errno: Errno| self.failure(errno, &shown);
-        // Looked at before it is opened: opening a device can already do something.
+        // The type is checked before the open for reading: merely opening a device can have effects.
         let probe = self.resolve(relative, OFlags::PATH | OFlags::CLOEXEC).map_err(failed)?;
-        facts(probe.as_fd(), &shown)?;
+        stat(probe.as_fd(), &shown)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = self.resolve(relative, flags).map_err(failed)?;
-        let facts = facts(fd.as_fd(), &shown)?;
-        Ok(Held { file: File::from(fd), facts })
+        let stat = stat(fd.as_fd(), &shown)?;
+        Ok(OpenEntry { file: File::from(fd), stat })
     }
 
     /// Whether the process may write `relative`.
     ///
     /// # Errors
-    /// The kernel's own words when it cannot say.
+    /// The kernel's message if the access check itself fails.
     pub fn writable(&self, relative: &Path) -> Result<bool, String> {
         use rustix::fs::{Access, AtFlags};
-        match rustix::fs::accessat(&self.dir, named(relative), Access::WRITE_OK, AtFlags::empty()) {
+        match rustix::fs::accessat(&self.dir, or_dot(relative), Access::WRITE_OK, AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(Errno::ACCESS | Errno::ROFS | Errno::PERM | Errno::TXTBSY) => Ok(false),
-            Err(errno) => Err(said(errno)),
+            Err(errno) => Err(errno_message(errno)),
         }
     }
 
-    /// The whole path of `relative`, for messages and evidence.
+    /// The absolute path of `relative`, for messages and evidence.
     #[must_use]
-    pub fn shown(&self, relative: &Path) -> String {
+    pub fn display_path(&self, relative: &Path) -> String {
         match relative == Path::new("") {
             true => self.path.display().to_string(),
             false => self.path.join(relative).display().to_string(),
@@ -212,18 +221,19 @@ impl Root {
     }
 
     fn resolve(&self, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let first = match self.modern {
-            true => beneath(self.dir.as_fd(), named(relative), flags),
+        let first = match self.use_openat2 {
+            true => open_beneath(self.dir.as_fd(), or_dot(relative), flags),
             false => Err(Errno::NOSYS),
         };
         match first {
-            // An absolute link that points below the root is refused as well: resolve it, then look again.
+            // `openat2` also refuses an absolute link whose target is below the root: resolve the link, then
+            // try once more without following links.
             Err(Errno::XDEV) => match self.resolved(relative)? {
                 real if real == relative => Err(Errno::XDEV),
-                real => beneath(self.dir.as_fd(), named(&real), flags | OFlags::NOFOLLOW),
+                real => open_beneath(self.dir.as_fd(), or_dot(&real), flags | OFlags::NOFOLLOW),
             },
-            // An old kernel, or a filter that does not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => self.walk(&self.resolved(relative)?, flags),
+            // An old kernel, or a seccomp filter that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => self.open_without_links(&self.resolved(relative)?, flags),
             other => other,
         }
     }
@@ -236,7 +246,8 @@ impl Root {
         real.strip_prefix(&root).map(Path::to_owned).map_err(|_| Errno::XDEV)
     }
 
-    fn walk(&self, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    /// Opens `relative` one component at a time, refusing every link, for kernels without `openat2`.
+    fn open_without_links(&self, relative: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let mut at = rustix::fs::openat(&self.dir, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let mut parts = relative.components().peekable();
         while let Some(part) = parts.next() {
@@ -255,45 +266,46 @@ impl Root {
     }
 
     fn failure(&self, errno: Errno, shown: &str) -> Failure {
-        let root = &self.words;
+        let root = &self.configured;
         let (class, title, fix) = match errno {
             Errno::XDEV | Errno::LOOP => (
                 Class::Misconfigured,
-                format!("{shown} is a link that leads out of the root {root}, or in a circle"),
-                format!("name the file itself, or add the directory it lies in to files.roots in policy.yaml (now: {root})"),
+                format!("{shown} is a symbolic link that leads out of the root {root}, or is part of a link loop"),
+                format!("name the target file itself, or add its directory to files.roots in policy.yaml (current root: {root})"),
             ),
             Errno::NOENT | Errno::NOTDIR => {
-                (Class::NotFound, format!("there is no file {shown}"), "put the file there or correct resource_ids".to_owned())
+                (Class::NotFound, format!("{shown} was not found"), "put the file there or correct resource_ids".to_owned())
             }
             Errno::ACCESS | Errno::PERM => (
                 Class::PermissionDenied,
-                format!("the daemon's user may not read {shown}"),
-                format!("let it read the file and enter its directories: setfacl -m u:<user of aam>:r {shown}"),
+                format!("the daemon's user does not have permission to read {shown}"),
+                format!("allow the user to read the file and to enter its directories: setfacl -m u:<user of aam>:r {shown}"),
             ),
             Errno::NAMETOOLONG | Errno::INVAL => {
-                (Class::Misconfigured, format!("{shown} is no usable path"), "correct resource_ids".to_owned())
+                (Class::Misconfigured, format!("{shown} is not a usable path"), "correct resource_ids".to_owned())
             }
-            Errno::NXIO | Errno::NODEV => return irregular(shown, "a socket or device"),
+            Errno::NXIO | Errno::NODEV => return not_a_regular_file(shown, "a socket or device"),
             _ => (
                 Class::Remote,
                 format!("{shown} cannot be opened"),
-                "look at the file system: df, mount, dmesg; aam tries again by itself".to_owned(),
+                "check the file system: df, mount, dmesg; aam retries automatically".to_owned(),
             ),
         };
-        Failure::new(class, title, fix).detail(said(errno))
+        Failure::new(class, title, fix).detail(errno_message(errno))
     }
 }
 
-fn named(relative: &Path) -> &Path {
+/// `openat` wants `.` where the relative path is empty.
+fn or_dot(relative: &Path) -> &Path {
     if relative == Path::new("") { Path::new(".") } else { relative }
 }
 
 #[cfg(target_os = "linux")]
-fn beneath(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+fn open_beneath(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let mut last = Errno::AGAIN;
-    // AGAIN: something was renamed meanwhile, and the kernel could not be sure.
+    // EAGAIN means that a rename happened during the lookup and the kernel could not rule out an escape.
     for _ in 0..8 {
         match rustix::fs::openat2(dir, path, flags, Mode::empty(), how) {
             Err(errno @ (Errno::AGAIN | Errno::INTR)) => last = errno,
@@ -304,35 +316,36 @@ fn beneath(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, E
 }
 
 #[cfg(not(target_os = "linux"))]
-fn beneath(_: BorrowedFd<'_>, _: &Path, _: OFlags) -> Result<OwnedFd, Errno> {
+fn open_beneath(_: BorrowedFd<'_>, _: &Path, _: OFlags) -> Result<OwnedFd, Errno> {
     Err(Errno::NOSYS)
 }
 
-fn facts(fd: BorrowedFd<'_>, shown: &str) -> Result<Facts, Failure> {
-    let stat = rustix::fs::fstat(fd).map_err(|errno| {
-        Failure::new(Class::Remote, format!("{shown} cannot be examined"), "look at the file system").detail(said(errno))
+fn stat(fd: BorrowedFd<'_>, shown: &str) -> Result<FileStat, Failure> {
+    let raw = rustix::fs::fstat(fd).map_err(|errno| {
+        Failure::new(Class::Remote, format!("{shown} cannot be examined"), "check the file system: df, mount, dmesg")
+            .detail(errno_message(errno))
     })?;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
+    let kind = match FileType::from_raw_mode(raw.st_mode) {
         FileType::RegularFile | FileType::Directory => None,
         FileType::Fifo => Some("a named pipe"),
         FileType::Socket => Some("a socket"),
         FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
         FileType::Symlink => Some("a symbolic link"),
-        FileType::Unknown => Some("something unknown"),
+        FileType::Unknown => Some("of an unknown type"),
     };
     if let Some(kind) = kind {
-        return Err(irregular(shown, kind));
+        return Err(not_a_regular_file(shown, kind));
     }
-    Ok(Facts {
-        directory: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
-        size: u64::try_from(stat.st_size).unwrap_or(0),
-        modified: stat.st_mtime.saturating_mul(1000).saturating_add(i64::try_from(stat.st_mtime_nsec / 1_000_000).unwrap_or(0)),
-        device: stat.st_dev,
-        inode: stat.st_ino,
+    Ok(FileStat {
+        directory: FileType::from_raw_mode(raw.st_mode) == FileType::Directory,
+        size: u64::try_from(raw.st_size).unwrap_or(0),
+        modified: raw.st_mtime.saturating_mul(1000).saturating_add(i64::try_from(raw.st_mtime_nsec / 1_000_000).unwrap_or(0)),
+        device: raw.st_dev,
+        inode: raw.st_ino,
     })
 }
 
-fn irregular(shown: &str, kind: &str) -> Failure {
+fn not_a_regular_file(shown: &str, kind: &str) -> Failure {
     Failure::new(
         Class::Misconfigured,
         format!("{shown} is {kind}, not a regular file"),
@@ -340,8 +353,8 @@ fn irregular(shown: &str, kind: &str) -> Failure {
     )
 }
 
-/// The kernel's words for an error number.
-fn said(errno: Errno) -> String {
+/// The kernel's message for an error number.
+fn errno_message(errno: Errno) -> String {
     std::io::Error::from(errno).to_string()
 }
 

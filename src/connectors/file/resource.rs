@@ -1,8 +1,8 @@
-//! A file or directory that was opened: identity, discovery, health and sample, without async and egress.
+//! An open file or directory: identity, discovery, health and sample. Synchronous and without egress.
 
 use super::format::{self, Format};
-use super::place::{self, Facts, Found, Held, Root};
-use super::source::{FIRST, GLANCE, Source};
+use super::place::{self, FilePlace, FileStat, OpenEntry, Root};
+use super::source::{FIRST_READ_BYTES, SIGNATURE_BYTES, Source};
 use super::tree;
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
@@ -14,42 +14,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Writable files of a directory that are named in a verdict.
-const NAMED: usize = 5;
+/// Files that one piece of evidence names at most.
+const MAX_NAMED_FILES: usize = 5;
 
-/// What the resource id names, open.
+/// The open file or directory that a resource id names.
 pub struct Resource {
     id: String,
     root: Root,
     relative: PathBuf,
-    facts: Facts,
+    stat: FileStat,
     read: Arc<AtomicU64>,
-    kind: Kind,
+    content: Content,
 }
 
-enum Kind {
+enum Content {
     File(Source),
-    Directory(Held),
+    Directory(OpenEntry),
 }
 
 impl Resource {
-    /// Opens `id` below one of the roots and holds its bytes against its format.
+    /// Opens `id` below one of the roots and checks that its content fits its format.
     ///
     /// # Errors
-    /// Those of [`place::find`] and [`Source::new`].
+    /// Those of [`place::open_in_roots`] and [`Source::new`].
     pub fn open(id: &str, files: &Files) -> Result<Resource, Failure> {
-        let Found { root, relative, held } = place::find(id, files)?;
+        let FilePlace { root, relative, entry } = place::open_in_roots(id, files)?;
         let read = Arc::new(AtomicU64::new(0));
-        let facts = held.facts;
-        let kind = match facts.directory {
-            true => Kind::Directory(held),
+        let stat = entry.stat;
+        let content = match stat.directory {
+            true => Content::Directory(entry),
             false => {
                 let path = Path::new(id);
-                let format = Format::from_path(path).ok_or_else(|| format::unserved(path))?;
-                Kind::File(Source::new(held, format, root.shown(&relative), Arc::clone(&read), FIRST)?)
+                let format = Format::from_path(path).ok_or_else(|| format::unsupported(path))?;
+                Content::File(Source::new(entry, format, root.display_path(&relative), Arc::clone(&read), FIRST_READ_BYTES)?)
             }
         };
-        Ok(Resource { id: id.to_owned(), root, relative, facts, read, kind })
+        Ok(Resource { id: id.to_owned(), root, relative, stat, read, content })
     }
 
     /// Bytes read so far.
@@ -58,46 +58,48 @@ impl Resource {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// What was met: path, size, time, device and inode.
+    /// The evidence of what was opened: path, size, modification time, device and inode.
     #[must_use]
     pub fn identity(&self) -> Evidence {
         let mut evidence = Evidence::new();
-        let mut say = |key: &str, value| evidence.insert(key.to_owned(), value);
-        say("path", json!(self.root.shown(&self.relative)));
-        say("root", json!(self.root.words));
-        match &self.kind {
-            Kind::File(source) => {
-                say("format", json!(source.format.as_str()));
-                say("size_bytes", json!(self.facts.size));
+        let mut add = |key: &str, value| evidence.insert(key.to_owned(), value);
+        add("path", json!(self.root.display_path(&self.relative)));
+        add("root", json!(self.root.configured));
+        match &self.content {
+            Content::File(source) => {
+                add("format", json!(source.format.as_str()));
+                add("size_bytes", json!(self.stat.size));
             }
-            Kind::Directory(_) => {
-                say("format", json!("directory"));
+            Content::Directory(_) => {
+                add("format", json!("directory"));
             }
         }
-        say("modified", json!(Timestamp(self.facts.modified).rfc3339()));
-        say("device", json!(self.facts.device));
-        say("inode", json!(self.facts.inode));
+        add("modified", json!(Timestamp(self.stat.modified).rfc3339()));
+        add("device", json!(self.stat.device));
+        add("inode", json!(self.stat.inode));
         evidence
     }
 
-    /// Whether the process could write what it only reads. The kernel's answer counts: it knows mode
-    /// bits, access lists, read-only mounts, and that root may do anything.
+    /// Whether the process could write what it only reads. The kernel decides, because it knows mode bits,
+    /// access control lists, read-only mounts and the privileges of root.
     #[must_use]
     pub fn privilege(&self) -> Privilege {
         let mut paths = vec![self.relative.clone()];
-        if let Kind::Directory(held) = &self.kind
-            && let Ok(listing) = tree::list(&self.root, &self.relative, held, NAMED)
+        if let Content::Directory(entry) = &self.content
+            && let Ok(listing) = tree::list(&self.root, &self.relative, entry, MAX_NAMED_FILES)
         {
             paths.extend(listing.files.iter().map(|(name, _)| self.relative.join(name)));
         }
         let root = if rustix::process::geteuid().is_root() { " (it is root)" } else { "" };
         let mut grants = Vec::new();
         for path in paths {
-            let shown = self.root.shown(&path);
+            let shown = self.root.display_path(&path);
             match self.root.writable(&path) {
-                Ok(true) => grants.push(format!("the daemon's user{root} may write {shown}")),
+                Ok(true) => grants.push(format!("the daemon's user{root} can write {shown}")),
                 Ok(false) => {}
-                Err(words) => return Privilege::Unknown { reason: format!("access of {shown}: {words}") },
+                Err(message) => {
+                    return Privilege::Unknown { reason: format!("could not check write access to {shown}: {message}") };
+                }
             }
         }
         if grants.is_empty() { Privilege::Ok } else { Privilege::Over { grants } }
@@ -106,13 +108,13 @@ impl Resource {
     /// Streams, columns and types.
     ///
     /// # Errors
-    /// Those of [`Source::describe`] for a file; for a directory only when no stream could be described
-    /// and at least one should have been.
+    /// Those of [`Source::describe`] for a file. For a directory, the first of these if it has files but
+    /// none of them could be described.
     pub fn discover(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let before = self.bytes();
-        let (catalog, mut evidence) = match &self.kind {
-            Kind::File(source) => self.discover_file(source, &bounds)?,
-            Kind::Directory(held) => self.discover_directory(held, &bounds)?,
+        let (catalog, mut evidence) = match &self.content {
+            Content::File(source) => self.discover_file(source, &bounds)?,
+            Content::Directory(entry) => self.discover_directory(entry, &bounds)?,
         };
         evidence.insert("streams".to_owned(), json!(catalog.streams.len()));
         evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
@@ -128,22 +130,23 @@ impl Resource {
         evidence.insert("columns".to_owned(), json!(found.columns));
         evidence.insert("rows_seen".to_owned(), json!(found.rows_seen));
         let truncated = found.truncated;
-        let streams = vec![found.stream(self.name())];
+        let streams = vec![found.stream(self.stream_name())];
         Ok((Catalog { streams, truncated, skipped: Vec::new() }, evidence))
     }
 
-    fn discover_directory(&self, held: &Held, bounds: &Bounds) -> Result<(Catalog, Evidence), Failure> {
+    fn discover_directory(&self, entry: &OpenEntry, bounds: &Bounds) -> Result<(Catalog, Evidence), Failure> {
         let begun = Instant::now();
-        let listing = tree::list(&self.root, &self.relative, held, bounds.streams)?;
+        let listing = tree::list(&self.root, &self.relative, entry, bounds.streams)?;
         let mut catalog = Catalog { streams: Vec::new(), truncated: listing.truncated, skipped: listing.skipped };
-        let (mut columns, mut worst) = (0, None);
+        let (mut columns, mut first_failure) = (0, None);
         for (name, format) in &listing.files {
             let left = bounds.bytes.saturating_sub(self.bytes());
             if begun.elapsed() >= bounds.time || left == 0 {
                 catalog.truncated = true;
                 break;
             }
-            let described = self.member(name, *format).and_then(|source| source.describe(&Bounds { bytes: left, ..*bounds }));
+            let described =
+                self.open_member(name, *format).and_then(|source| source.describe(&Bounds { bytes: left, ..*bounds }));
             match described {
                 Ok(found) => {
                     columns += found.columns;
@@ -153,12 +156,12 @@ impl Resource {
                 Err(failure) => {
                     let reason = [failure.title.as_str(), failure.detail.as_str()].join(": ");
                     catalog.skipped.push(SkippedStream::new(name.as_str(), reason.trim_end_matches(": ")));
-                    worst = worst.or(Some(failure));
+                    first_failure = first_failure.or(Some(failure));
                 }
             }
         }
-        // Empty because nothing could be read is not the same as empty.
-        if let (true, Some(failure)) = (catalog.streams.is_empty(), worst) {
+        // A directory whose files are all unreadable is not the same as an empty directory.
+        if let (true, Some(failure)) = (catalog.streams.is_empty(), first_failure) {
             return Err(failure);
         }
         let mut evidence = Evidence::new();
@@ -168,70 +171,73 @@ impl Resource {
             evidence.insert("hidden".to_owned(), json!(listing.hidden));
         }
         if catalog.streams.is_empty() {
-            evidence.insert("note".to_owned(), json!(format!("empty: no file in {}", format::SERVED)));
+            evidence.insert("note".to_owned(), json!(format!("empty: no {} files", format::SUPPORTED_FORMATS)));
         }
         Ok((catalog, evidence))
     }
 
-    /// Opens the path anew, reads its first bytes, and says whether it is still the same file.
+    /// Opens the path again, reads its first bytes, and reports whether it is still the same file.
     ///
     /// # Errors
-    /// As [`Resource::open`]; `WrongService` when a directory took the place of a file, or the reverse.
+    /// Those of [`Resource::open`]; `WrongService` if a directory replaced a file, or the reverse.
     pub fn health(&self) -> Result<Evidence, Failure> {
         let before = self.bytes();
-        let held = self.root.open_below(&self.relative)?;
-        let now = held.facts;
+        let entry = self.root.open_below(&self.relative)?;
+        let now = entry.stat;
         let mut evidence = Evidence::new();
-        match (&self.kind, now.directory) {
-            (Kind::File(source), false) => {
-                Source::new(held, source.format, source.shown.clone(), Arc::clone(&self.read), GLANCE)?;
+        match (&self.content, now.directory) {
+            (Content::File(source), false) => {
+                Source::new(entry, source.format, source.shown.clone(), Arc::clone(&self.read), SIGNATURE_BYTES)?;
             }
-            (Kind::Directory(_), true) => {
-                tree::list(&self.root, &self.relative, &held, 1)?;
+            (Content::Directory(_), true) => {
+                tree::list(&self.root, &self.relative, &entry, 1)?;
                 evidence.insert("listed".to_owned(), json!(true));
             }
             _ => {
                 return Err(Failure::new(
                     Class::WrongService,
-                    format!("{} changed between file and directory", self.root.shown(&self.relative)),
-                    "put back what resource_ids names, or correct resource_ids",
+                    format!(
+                        "{} changed from a file to a directory, or from a directory to a file",
+                        self.root.display_path(&self.relative)
+                    ),
+                    "restore what resource_ids names, or correct resource_ids",
                 ));
             }
         }
-        let same = (now.device, now.inode) == (self.facts.device, self.facts.inode);
+        let same = (now.device, now.inode) == (self.stat.device, self.stat.inode);
         evidence.insert("same_file".to_owned(), json!(same));
-        evidence.insert("changed_since_open".to_owned(), json!(now != self.facts));
+        evidence.insert("changed_since_open".to_owned(), json!(now != self.stat));
         evidence.insert("size_bytes".to_owned(), json!(now.size));
         evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
         Ok(evidence)
     }
 
-    /// The names of the files that a sample of `catalog` reads; none for a single file, which needs none.
+    /// The names of the files that a sample of `catalog` reads. Empty if the resource is a single file.
     #[must_use]
-    pub fn members(&self, catalog: &Catalog) -> Vec<String> {
-        match self.kind {
-            Kind::File(_) => Vec::new(),
-            Kind::Directory(_) => catalog.streams.iter().map(|stream| stream.name.clone()).collect(),
+    pub fn member_names(&self, catalog: &Catalog) -> Vec<String> {
+        match self.content {
+            Content::File(_) => Vec::new(),
+            Content::Directory(_) => catalog.streams.iter().map(|stream| stream.name.clone()).collect(),
         }
     }
 
-    /// Reads at most `max_items` rows, from as many files as that takes, and counts them.
+    /// Reads at most `max_items` rows from as many files as needed and counts them.
     ///
     /// # Errors
-    /// Those of [`Source::count`]; in a directory a file that cannot be read is passed over and noted,
-    /// unless none can be read.
+    /// Those of [`Source::count`]. In a directory, files that cannot be read are noted and passed over;
+    /// it is an error only if no file can be read.
     pub fn sample(&self, names: &[String], max_items: u32) -> Result<Sample, Failure> {
         let before = self.bytes();
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let mut evidence = Evidence::new();
-        let rows = match &self.kind {
-            Kind::File(source) => {
+        let rows = match &self.content {
+            Content::File(source) => {
                 let counted = source.count(most)?;
-                evidence.insert("stream".to_owned(), json!(self.name()));
+                evidence.insert("stream".to_owned(), json!(self.stream_name()));
                 evidence.insert("columns_read".to_owned(), json!(counted.columns));
                 counted.rows
             }
-            Kind::Directory(_) => self.sample_directory(names, most, &mut evidence)?,
+            Content::Directory(_) => self.sample_directory(names, most, &mut evidence)?,
         };
         evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
         if rows == 0 {
@@ -241,51 +247,51 @@ impl Resource {
     }
 
     fn sample_directory(&self, names: &[String], most: usize, evidence: &mut Evidence) -> Result<usize, Failure> {
-        const BYTES: u64 = 64 << 20;
+        const MAX_SAMPLE_BYTES: u64 = 64 << 20;
         let begun = self.bytes();
         let (mut rows, mut read, mut refused) = (0, Vec::new(), Vec::new());
-        let mut worst = None;
+        let mut first_failure = None;
         for name in names {
-            if rows >= most || self.bytes() - begun >= BYTES {
+            if rows >= most || self.bytes() - begun >= MAX_SAMPLE_BYTES {
                 break;
             }
             let Some(format) = Format::from_path(Path::new(name)) else { continue };
-            match self.member(name, format).and_then(|source| source.count(most - rows)) {
+            match self.open_member(name, format).and_then(|source| source.count(most - rows)) {
                 Ok(counted) => {
                     rows += counted.rows;
                     read.push(name.as_str());
                 }
                 Err(failure) => {
                     refused.push(format!("{name}: {}", failure.title));
-                    worst = worst.or(Some(failure));
+                    first_failure = first_failure.or(Some(failure));
                 }
             }
         }
-        if let (true, Some(failure)) = (read.is_empty(), worst) {
+        if let (true, Some(failure)) = (read.is_empty(), first_failure) {
             return Err(failure);
         }
         evidence.insert("streams_read".to_owned(), json!(read.len()));
-        read.truncate(NAMED);
+        read.truncate(MAX_NAMED_FILES);
         evidence.insert("stream".to_owned(), json!(read.join(", ")));
         if !refused.is_empty() {
-            refused.truncate(NAMED);
+            refused.truncate(MAX_NAMED_FILES);
             evidence.insert("not_read".to_owned(), json!(refused));
         }
         Ok(rows)
     }
 
-    /// Opens one file of the directory; a name from a stored catalog is checked like any other path.
-    fn member(&self, name: &str, format: Format) -> Result<Source, Failure> {
+    /// Opens one file of the directory. The name may come from a stored catalog, so it is checked like any path.
+    fn open_member(&self, name: &str, format: Format) -> Result<Source, Failure> {
         let relative = self.relative.join(name);
-        let held = self.root.open_below(&relative)?;
-        let shown = self.root.shown(&relative);
-        if held.facts.directory {
-            return Err(Failure::new(Class::WrongService, format!("{shown} is a directory"), "name a file"));
+        let entry = self.root.open_below(&relative)?;
+        let shown = self.root.display_path(&relative);
+        if entry.stat.directory {
+            return Err(Failure::new(Class::WrongService, format!("{shown} is a directory"), "name a file in resource_ids"));
         }
-        Source::new(held, format, shown, Arc::clone(&self.read), FIRST)
+        Source::new(entry, format, shown, Arc::clone(&self.read), FIRST_READ_BYTES)
     }
 
-    fn name(&self) -> String {
+    fn stream_name(&self) -> String {
         let last = Path::new(&self.id).file_name().map(|name| name.to_string_lossy().into_owned());
         last.unwrap_or_else(|| self.id.clone())
     }

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 
-struct Ground {
+struct TestRoots {
     dir: tempfile::TempDir,
     files: Files,
 }
 
-fn ground(files: &[(&str, &[u8])]) -> Ground {
+fn test_roots(files: &[(&str, &[u8])]) -> TestRoots {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         let path = dir.path().join(name);
@@ -16,10 +16,10 @@ fn ground(files: &[(&str, &[u8])]) -> Ground {
         std::fs::write(path, bytes).unwrap();
     }
     let files = Files { roots: vec![dir.path().to_owned()] };
-    Ground { dir, files }
+    TestRoots { dir, files }
 }
 
-impl Ground {
+impl TestRoots {
     fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -34,10 +34,10 @@ fn seed(name: &str) -> Vec<u8> {
 }
 
 /// Discover, health and sample, as the pipeline does.
-fn all(resource: &Resource) -> Result<(Catalog, Sample), Failure> {
+fn run_steps(resource: &Resource) -> Result<(Catalog, Sample), Failure> {
     let found = resource.discover(Bounds::default())?;
     resource.health()?;
-    let sample = resource.sample(&resource.members(&found.catalog), 20)?;
+    let sample = resource.sample(&resource.member_names(&found.catalog), 20)?;
     Ok((found.catalog, sample))
 }
 
@@ -53,9 +53,9 @@ fn every_format_is_read() {
         ("one.json", br#"{"id":1,"name":"x"}"#.to_vec(), 2, 1),
         ("A.CSV", b"id\n1\n".to_vec(), 1, 1),
     ] {
-        let ground = ground(&[(name, &bytes)]);
-        let resource = ground.open(name).unwrap();
-        let (catalog, sample) = all(&resource).unwrap();
+        let test_roots = test_roots(&[(name, &bytes)]);
+        let resource = test_roots.open(name).unwrap();
+        let (catalog, sample) = run_steps(&resource).unwrap();
         let stream = &catalog.streams[0];
         assert_eq!(stream.name, name);
         assert_eq!(stream.json_schema["properties"].as_object().unwrap().len(), columns, "{name}");
@@ -68,11 +68,11 @@ fn every_format_is_read() {
 
 #[test]
 fn evidence_holds_no_data() {
-    let ground = ground(&[("a.csv", b"id,word\n1,canary-value\n"), ("b.jsonl", b"{\"word\":\"canary-value\"}\n")]);
+    let test_roots = test_roots(&[("a.csv", b"id,word\n1,canary-value\n"), ("b.jsonl", b"{\"word\":\"canary-value\"}\n")]);
     for name in ["a.csv", "b.jsonl", ""] {
-        let resource = ground.open(name).unwrap();
+        let resource = test_roots.open(name).unwrap();
         let found = resource.discover(Bounds::default()).unwrap();
-        let sample = resource.sample(&resource.members(&found.catalog), 20).unwrap();
+        let sample = resource.sample(&resource.member_names(&found.catalog), 20).unwrap();
         let text = format!("{:?}{:?}{:?}{:?}", found.catalog, found.evidence, sample.evidence, resource.identity());
         assert!(!text.contains("canary"), "{text}");
     }
@@ -83,18 +83,18 @@ fn empty_files_are_empty_not_broken() {
     for (name, bytes) in
         [("a.csv", b"".as_slice()), ("b.jsonl", b""), ("c.csv", b"id,name\n"), ("d.json", b"[]"), ("e.tsv", b"\n\n")]
     {
-        let (catalog, sample) = all(&ground(&[(name, bytes)]).open(name).unwrap()).unwrap();
+        let (catalog, sample) = run_steps(&test_roots(&[(name, bytes)]).open(name).unwrap()).unwrap();
         assert_eq!((catalog.streams.len(), sample.rows), (1, 0), "{name}");
         assert_eq!(sample.evidence["note"], "empty", "{name}");
     }
     for name in ["a.json", "a.parquet"] {
-        assert_eq!(ground(&[(name, b"")]).open(name).err().unwrap().class, Class::Remote, "{name}");
+        assert_eq!(test_roots(&[(name, b"")]).open(name).err().unwrap().class, Class::Remote, "{name}");
     }
 }
 
 #[test]
 fn a_directory_is_all_its_files() {
-    let ground = ground(&[
+    let test_roots = test_roots(&[
         ("d/b.csv", b"id\n1\n2\n"),
         ("d/a.jsonl", b"{\"id\":1}\n"),
         ("d/sub/c.csv", b"x,y\n1,2\n"),
@@ -103,10 +103,10 @@ fn a_directory_is_all_its_files() {
         ("d/.hidden.csv", b"id\n1\n"),
         ("out.csv", b"id\n1\n"),
     ]);
-    symlink("../b.csv", ground.at("d/sub/link.csv")).unwrap();
-    symlink("sub", ground.at("d/again")).unwrap();
-    symlink("/etc/passwd", ground.at("d/escape.csv")).unwrap();
-    let resource = ground.open("d").unwrap();
+    symlink("../b.csv", test_roots.at("d/sub/link.csv")).unwrap();
+    symlink("sub", test_roots.at("d/again")).unwrap();
+    symlink("/etc/passwd", test_roots.at("d/escape.csv")).unwrap();
+    let resource = test_roots.open("d").unwrap();
     let found = resource.discover(Bounds::default()).unwrap();
     let names: Vec<_> = found.catalog.streams.iter().map(|stream| stream.name.as_str()).collect();
     assert_eq!(names, ["a.jsonl", "b.csv", "sub/c.csv", "sub/link.csv"]);
@@ -114,7 +114,7 @@ fn a_directory_is_all_its_files() {
     assert_eq!(skipped, ["again", "escape.csv", "page.json", "readme.txt"]);
     assert!(found.catalog.skipped[2].reason.contains("an HTML page"));
     assert_eq!((found.evidence["hidden"].as_u64(), found.catalog.truncated), (Some(1), false));
-    let sample = resource.sample(&resource.members(&found.catalog), 4).unwrap();
+    let sample = resource.sample(&resource.member_names(&found.catalog), 4).unwrap();
     assert_eq!((sample.rows, sample.evidence["streams_read"].as_u64()), (4, Some(3)));
     resource.health().unwrap();
 }
@@ -123,52 +123,52 @@ fn a_directory_is_all_its_files() {
 fn a_directory_is_bounded() {
     let many: Vec<String> = (0..30).map(|n| format!("{n:02}.csv")).collect();
     let files: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), b"id\n1\n".as_slice())).collect();
-    let ground = ground(&files);
-    let deep = ground.at(&["d"; 12].join("/"));
+    let test_roots = test_roots(&files);
+    let deep = test_roots.at(&["d"; 12].join("/"));
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::write(deep.join("deep.csv"), "id\n1\n").unwrap();
     let few = Bounds { streams: 10, ..Bounds::default() };
-    let found = ground.open("").unwrap().discover(few).unwrap().catalog;
+    let found = test_roots.open("").unwrap().discover(few).unwrap().catalog;
     assert_eq!((found.streams.len(), found.truncated), (10, true));
     assert_eq!(found.streams[9].name, "09.csv");
-    let all = ground.open("").unwrap().discover(Bounds::default()).unwrap().catalog;
+    let all = test_roots.open("").unwrap().discover(Bounds::default()).unwrap().catalog;
     assert_eq!((all.streams.len(), all.truncated), (30, true));
-    assert!(all.skipped[0].reason.contains("deeper"));
+    assert!(all.skipped[0].reason.contains("nested deeper"));
     let no_time = Bounds { time: std::time::Duration::ZERO, ..Bounds::default() };
-    assert!(ground.open("").unwrap().discover(no_time).unwrap().catalog.truncated);
+    assert!(test_roots.open("").unwrap().discover(no_time).unwrap().catalog.truncated);
 }
 
 #[test]
 fn empty_because_unreadable_is_a_failure() {
-    let ground = ground(&[("d/a.json", b"<html>"), ("e/readme.txt", b"x")]);
-    let failure = ground.open("d").unwrap().discover(Bounds::default()).err().unwrap();
+    let test_roots = test_roots(&[("d/a.json", b"<html>"), ("e/readme.txt", b"x")]);
+    let failure = test_roots.open("d").unwrap().discover(Bounds::default()).err().unwrap();
     assert_eq!(failure.class, Class::WrongService);
-    let empty = ground.open("e").unwrap().discover(Bounds::default()).unwrap();
+    let empty = test_roots.open("e").unwrap().discover(Bounds::default()).unwrap();
     assert!(empty.catalog.streams.is_empty() && empty.evidence["note"].as_str().unwrap().starts_with("empty"));
 }
 
 #[test]
 fn appending_replacing_and_truncating_meanwhile() {
-    let ground = ground(&[("a.csv", b"id,name\n1,x\n"), ("b.parquet", &seed("orders.parquet"))]);
-    let resource = ground.open("a.csv").unwrap();
-    let mut file = std::fs::OpenOptions::new().append(true).open(ground.at("a.csv")).unwrap();
+    let test_roots = test_roots(&[("a.csv", b"id,name\n1,x\n"), ("b.parquet", &seed("orders.parquet"))]);
+    let resource = test_roots.open("a.csv").unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(test_roots.at("a.csv")).unwrap();
     file.write_all(b"2,y\n3,").unwrap();
     let health = resource.health().unwrap();
     assert_eq!((health["same_file"].as_bool(), health["changed_since_open"].as_bool()), (Some(true), Some(true)));
     assert_eq!(resource.sample(&[], 20).unwrap().rows, 3);
 
-    std::fs::write(ground.at("new.csv"), "id,name\n9,z\n").unwrap();
-    std::fs::rename(ground.at("new.csv"), ground.at("a.csv")).unwrap();
+    std::fs::write(test_roots.at("new.csv"), "id,name\n9,z\n").unwrap();
+    std::fs::rename(test_roots.at("new.csv"), test_roots.at("a.csv")).unwrap();
     assert_eq!(resource.health().unwrap()["same_file"], false);
-    std::fs::write(ground.at("a.csv"), "<html>").unwrap();
+    std::fs::write(test_roots.at("a.csv"), "<html>").unwrap();
     assert_eq!(resource.health().err().unwrap().class, Class::WrongService);
-    std::fs::remove_file(ground.at("a.csv")).unwrap();
+    std::fs::remove_file(test_roots.at("a.csv")).unwrap();
     assert_eq!(resource.health().err().unwrap().class, Class::NotFound);
-    std::fs::create_dir(ground.at("a.csv")).unwrap();
+    std::fs::create_dir(test_roots.at("a.csv")).unwrap();
     assert_eq!(resource.health().err().unwrap().class, Class::WrongService);
 
-    let resource = ground.open("b.parquet").unwrap();
-    std::fs::OpenOptions::new().write(true).open(ground.at("b.parquet")).unwrap().set_len(3000).unwrap();
+    let resource = test_roots.open("b.parquet").unwrap();
+    std::fs::OpenOptions::new().write(true).open(test_roots.at("b.parquet")).unwrap().set_len(3000).unwrap();
     for failure in [resource.health().err(), resource.discover(Bounds::default()).err(), resource.sample(&[], 20).err()] {
         assert_eq!(failure.unwrap().class, Class::Remote);
     }
@@ -179,46 +179,47 @@ fn long_rows_and_records_make_it_read_further() {
     let wide = format!("{}\n{}\n", vec!["name"; 30_000].join(","), vec!["1"; 30_000].join(","));
     let long = format!("[{{\"id\":1,\"text\":\"{}\"}}]", "x".repeat(200_000));
     let many = format!("id\n{}", "1\n".repeat(200_000));
-    let ground = ground(&[("wide.csv", wide.as_bytes()), ("long.json", long.as_bytes()), ("many.csv", many.as_bytes())]);
-    let (catalog, sample) = all(&ground.open("wide.csv").unwrap()).unwrap();
+    let test_roots = test_roots(&[("wide.csv", wide.as_bytes()), ("long.json", long.as_bytes()), ("many.csv", many.as_bytes())]);
+    let (catalog, sample) = run_steps(&test_roots.open("wide.csv").unwrap()).unwrap();
     assert_eq!((catalog.streams[0].json_schema["properties"].as_object().unwrap().len(), catalog.truncated), (500, true));
     assert_eq!(sample.rows, 1);
-    assert_eq!(all(&ground.open("long.json").unwrap()).unwrap().1.rows, 1);
-    let resource = ground.open("many.csv").unwrap();
-    assert_eq!(all(&resource).unwrap().1.rows, 20);
+    assert_eq!(run_steps(&test_roots.open("long.json").unwrap()).unwrap().1.rows, 1);
+    let resource = test_roots.open("many.csv").unwrap();
+    assert_eq!(run_steps(&resource).unwrap().1.rows, 20);
     assert!(resource.bytes() < 400_000, "a large file is not read whole: {}", resource.bytes());
 }
 
 #[test]
 fn a_record_beyond_all_bounds_and_values_without_objects_are_refused() {
     let huge = format!("[{{\"text\":\"{}\"}}]", "x".repeat(17 << 20));
-    let ground =
-        ground(&[("huge.json", huge.as_bytes()), ("numbers.json", b"[1,2,3]"), ("deep.json", "[".repeat(90_000).as_bytes())]);
-    let class = |name: &str| ground.open(name).unwrap().discover(Bounds::default()).err().unwrap().class;
+    let test_roots =
+        test_roots(&[("huge.json", huge.as_bytes()), ("numbers.json", b"[1,2,3]"), ("deep.json", "[".repeat(90_000).as_bytes())]);
+    let class = |name: &str| test_roots.open(name).unwrap().discover(Bounds::default()).err().unwrap().class;
     assert_eq!(class("huge.json"), Class::Misconfigured);
     assert_eq!(class("numbers.json"), Class::WrongService);
     assert_eq!(class("deep.json"), Class::Remote);
 }
 
 #[test]
-fn a_writable_file_is_more_than_was_asked_for() {
-    let ground = ground(&[("a.csv", b"id\n1\n")]);
-    let Privilege::Over { grants } = ground.open("a.csv").unwrap().privilege() else { panic!("the test made it writable") };
+fn a_writable_file_is_reported_as_excess_privilege() {
+    let test_roots = test_roots(&[("a.csv", b"id\n1\n")]);
+    let Privilege::Over { grants } = test_roots.open("a.csv").unwrap().privilege() else { panic!("the test made it writable") };
     assert!(grants[0].starts_with("the daemon's user") && grants[0].ends_with("a.csv"), "{grants:?}");
-    let Privilege::Over { grants } = ground.open("").unwrap().privilege() else { panic!("the test made it writable") };
+    let Privilege::Over { grants } = test_roots.open("").unwrap().privilege() else { panic!("the test made it writable") };
     assert_eq!(grants.len(), 2);
 }
 
 #[test]
-fn a_second_look_finds_the_same_structure() {
-    let ground = ground(&[("a.csv", b"id,name\n1,x\n"), ("b.json", b"[{\"id\":1}]"), ("c.parquet", &seed("orders.parquet"))]);
-    let look = || ground.open("").unwrap().discover(Bounds::default()).unwrap().catalog;
-    let first = look();
-    std::fs::write(ground.at("a.csv"), "id,name\n1,x\n2,\n").unwrap();
-    let second = look();
+fn a_repeated_discovery_finds_the_same_structure() {
+    let test_roots =
+        test_roots(&[("a.csv", b"id,name\n1,x\n"), ("b.json", b"[{\"id\":1}]"), ("c.parquet", &seed("orders.parquet"))]);
+    let discover = || test_roots.open("").unwrap().discover(Bounds::default()).unwrap().catalog;
+    let first = discover();
+    std::fs::write(test_roots.at("a.csv"), "id,name\n1,x\n2,\n").unwrap();
+    let second = discover();
     assert_eq!(first.digest(), second.digest());
-    std::fs::write(ground.at("a.csv"), "id\nword\n").unwrap();
-    let drift = look().drift_from(&first);
+    std::fs::write(test_roots.at("a.csv"), "id\nword\n").unwrap();
+    let drift = discover().drift_from(&first);
     assert_eq!(drift.breaking.len(), 2, "{drift:?}");
 }
 
@@ -234,8 +235,8 @@ proptest! {
         let content = if pick { bytes } else { json.into_bytes() };
         for extension in ["csv", "tsv", "json", "jsonl", "ndjson", "parquet"] {
             let name = format!("x.{extension}");
-            let ground = ground(&[(&name, &content)]);
-            if let Ok((catalog, sample)) = ground.open(&name).and_then(|resource| all(&resource)) {
+            let test_roots = test_roots(&[(&name, &content)]);
+            if let Ok((catalog, sample)) = test_roots.open(&name).and_then(|resource| run_steps(&resource)) {
                 prop_assert_eq!(catalog.streams.len(), 1);
                 prop_assert!(sample.rows <= 20);
             }
@@ -245,8 +246,8 @@ proptest! {
     #[test]
     fn rows_are_counted_as_written(rows in 0usize..40, most in 1u32..25) {
         let text: String = (0..rows).map(|n| format!("{n},\"a\nb\"\n")).collect();
-        let ground = ground(&[("x.csv", format!("id,text\n{text}").as_bytes())]);
-        let sample = ground.open("x.csv").unwrap().sample(&[], most).unwrap();
+        let test_roots = test_roots(&[("x.csv", format!("id,text\n{text}").as_bytes())]);
+        let sample = test_roots.open("x.csv").unwrap().sample(&[], most).unwrap();
         prop_assert_eq!(sample.rows, rows.min(most as usize) as u64);
     }
 }

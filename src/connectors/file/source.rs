@@ -2,8 +2,8 @@
 
 use super::describe::Description;
 use super::format::{self, Format, Head};
-use super::parquet::Chunks;
-use super::place::Held;
+use super::parquet::ParquetFile;
+use super::place::OpenEntry;
 use super::{delimited, json, parquet};
 use crate::connectors::Bounds;
 use crate::model::{Class, Failure};
@@ -12,47 +12,47 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that are read first; most small files end inside.
-pub const FIRST: usize = 64 << 10;
-/// Bytes that tell what a file is.
-pub const GLANCE: usize = 4 << 10;
-/// Bytes that one record may have.
-const MOST: usize = 16 << 20;
-/// Records that types are inferred from.
-const RECORDS: usize = 1000;
+/// Bytes of the first read; most small files fit.
+pub const FIRST_READ_BYTES: usize = 64 << 10;
+/// Bytes that suffice to recognise what a file is.
+pub const SIGNATURE_BYTES: usize = 4 << 10;
+/// Limit on the bytes of one record.
+const MAX_RECORD_BYTES: usize = 16 << 20;
+/// Rows that column types are inferred from.
+const MAX_INFERENCE_ROWS: usize = 1000;
 
-/// A file with what is needed to read it. Reads by position: sharing it is safe.
+/// An open file and what is needed to read it. Reads are positional, so sharing it between threads is safe.
 pub struct Source {
     pub file: Arc<File>,
-    /// Bytes when it was opened.
+    /// Size in bytes when the file was opened.
     pub size: u64,
     pub format: Format,
     /// The path for messages.
     pub shown: String,
-    /// Bytes read, shared with the resource it belongs to.
+    /// Bytes read so far, shared with the resource that the file belongs to.
     pub read: Arc<AtomicU64>,
-    /// The first bytes, where they were read when it was opened.
+    /// The first bytes, kept from when the file was opened.
     pub head: Option<Head>,
 }
 
-/// What a sample read.
+/// How much a sample read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct SampleCount {
     pub rows: usize,
     pub columns: usize,
 }
 
 impl Source {
-    /// Takes an open file and holds its first (and last) bytes against its format; `first` is [`FIRST`]
-    /// where it will be described, else [`GLANCE`].
+    /// Takes an open file and checks that its first and last bytes fit the format. `first` is how many
+    /// bytes to read: [`FIRST_READ_BYTES`] if the file will be described, else [`SIGNATURE_BYTES`].
     ///
     /// # Errors
-    /// Those of [`format::agree`]; `Remote` when it cannot be read.
-    pub fn new(held: Held, format: Format, shown: String, read: Arc<AtomicU64>, first: usize) -> Result<Source, Failure> {
-        let mut source = Source { file: Arc::new(held.file), size: held.facts.size, format, shown, read, head: None };
+    /// Those of [`format::check_content`]; `Remote` if the file cannot be read.
+    pub fn new(entry: OpenEntry, format: Format, shown: String, read: Arc<AtomicU64>, first: usize) -> Result<Source, Failure> {
+        let mut source = Source { file: Arc::new(entry.file), size: entry.stat.size, format, shown, read, head: None };
         let limit = if format == Format::Parquet { 12 } else { first };
         let head = source.head(limit)?;
-        format::agree(format, &head.bytes, &source.tail()?, &source.shown)?;
+        format::check_content(format, &head.bytes, &source.tail()?, &source.shown)?;
         source.head = Some(head);
         Ok(source)
     }
@@ -60,93 +60,96 @@ impl Source {
     /// Columns and types from the first rows or the footer.
     ///
     /// # Errors
-    /// `Remote` for a file that is cut or not in its format; `Misconfigured` for a record beyond all bounds.
+    /// `Remote` if the file is truncated or does not fit its format; `Misconfigured` if one record is larger
+    /// than the limit.
     pub fn describe(&self, bounds: &Bounds) -> Result<Description, Failure> {
-        let most = usize::try_from(bounds.bytes).unwrap_or(MOST).min(MOST);
+        let max_bytes = usize::try_from(bounds.bytes).unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES);
         match self.format {
             Format::Csv | Format::Tsv => {
-                let table = self.table(RECORDS, most, 1)?;
+                let table = self.table(MAX_INFERENCE_ROWS, max_bytes, 1)?;
                 let mut found = delimited::describe(&table, bounds.columns);
                 found.truncated |= table.cut;
                 Ok(found)
             }
-            Format::Json | Format::JsonLines => self.records(RECORDS, most, 1, bounds.columns).map(|(_, found)| found),
-            Format::Parquet => parquet::describe(&self.chunks(), bounds.columns).map_err(|words| self.broken(&words)),
+            Format::Json | Format::JsonLines => {
+                self.records(MAX_INFERENCE_ROWS, max_bytes, 1, bounds.columns).map(|(_, found)| found)
+            }
+            Format::Parquet => parquet::describe(&self.parquet_file(), bounds.columns).map_err(|detail| self.damaged(&detail)),
         }
     }
 
-    /// Reads at most `limit` rows anew and counts them.
+    /// Reads at most `limit` rows from the file again and counts them.
     ///
     /// # Errors
-    /// As [`Source::describe`].
-    pub fn count(&self, limit: usize) -> Result<Counted, Failure> {
+    /// Those of [`Source::describe`].
+    pub fn count(&self, limit: usize) -> Result<SampleCount, Failure> {
         match self.format {
             Format::Csv | Format::Tsv => {
-                // The header is a row of the table too.
-                let table = self.table(limit.saturating_add(1), MOST, limit.saturating_add(1))?;
-                let Some(first) = table.rows.first() else { return Ok(Counted::default()) };
+                // The table includes the header row, hence one more.
+                let table = self.table(limit.saturating_add(1), MAX_RECORD_BYTES, limit.saturating_add(1))?;
+                let Some(first) = table.rows.first() else { return Ok(SampleCount::default()) };
                 let header = usize::from(delimited::has_header(first));
-                Ok(Counted { rows: (table.rows.len() - header).min(limit), columns: first.len() })
+                Ok(SampleCount { rows: (table.rows.len() - header).min(limit), columns: first.len() })
             }
             Format::Json | Format::JsonLines => {
-                let (rows, found) = self.records(limit, MOST, limit, usize::MAX)?;
-                Ok(Counted { rows, columns: found.columns })
+                let (rows, found) = self.records(limit, MAX_RECORD_BYTES, limit, usize::MAX)?;
+                Ok(SampleCount { rows, columns: found.columns })
             }
             Format::Parquet => {
-                let (rows, columns) = parquet::count(&self.chunks(), limit).map_err(|words| self.broken(&words))?;
-                Ok(Counted { rows, columns })
+                let (rows, columns) = parquet::count(&self.parquet_file(), limit).map_err(|detail| self.damaged(&detail))?;
+                Ok(SampleCount { rows, columns })
             }
         }
     }
 
-    /// The first rows of a table: more bytes are read until `wanted` rows are complete, the file ends, or
-    /// `most` bytes are there. Types need one row, a sample needs all of them.
-    fn table(&self, limit: usize, most: usize, wanted: usize) -> Result<delimited::Table, Failure> {
-        let mut bytes = FIRST.min(most);
+    /// The first rows of a table. Reads more bytes until `min_rows` rows are complete, the file ends, or
+    /// `max_bytes` have been read. Inferring types needs one row; a sample needs all of its rows.
+    fn table(&self, limit: usize, max_bytes: usize, min_rows: usize) -> Result<delimited::Table, Failure> {
+        let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
-            let head = self.first(bytes, wanted == 1)?;
+            let head = self.first_bytes(bytes, min_rows == 1)?;
             let table = delimited::rows(&head.bytes, head.whole, self.format, limit);
-            if head.whole || bytes >= most || (!table.cut && table.rows.len() >= wanted) {
+            if head.whole || bytes >= max_bytes || (!table.cut && table.rows.len() >= min_rows) {
                 return Ok(table);
             }
-            bytes = bytes.saturating_mul(8).min(most);
+            bytes = bytes.saturating_mul(8).min(max_bytes);
         }
     }
 
-    fn records(&self, limit: usize, most: usize, wanted: usize, columns: usize) -> Result<(usize, Description), Failure> {
-        let mut bytes = FIRST.min(most);
+    fn records(&self, limit: usize, max_bytes: usize, min_rows: usize, columns: usize) -> Result<(usize, Description), Failure> {
+        let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
-            let head = self.first(bytes, wanted == 1)?;
-            let mut fields = json::Fields::new(columns);
-            let walk = json::walk(&head.bytes, head.whole, self.format, limit, &mut |record| fields.add(record));
-            let walk = walk.map_err(|words| self.broken(&words))?;
-            let last = head.whole || bytes >= most;
-            if walk.records == 0 && last && walk.cut && !head.whole {
+            let head = self.first_bytes(bytes, min_rows == 1)?;
+            let mut fields = json::FieldKinds::new(columns);
+            let scan = json::scan(&head.bytes, head.whole, self.format, limit, &mut |record| fields.add(record));
+            let scan = scan.map_err(|detail| self.damaged(&detail))?;
+            let last = head.whole || bytes >= max_bytes;
+            if scan.records == 0 && last && scan.cut && !head.whole {
                 return Err(Failure::new(
                     Class::Misconfigured,
-                    format!("the first record of {} is larger than {} MiB", self.shown, most >> 20),
-                    "write smaller records, best as .jsonl with one record a line",
+                    format!("the first record of {} is larger than {} MiB", self.shown, max_bytes >> 20),
+                    "write smaller records, preferably as .jsonl with one record per line",
                 ));
             }
-            if walk.records == 0 && last && walk.odd > 0 {
+            if scan.records == 0 && last && scan.odd > 0 {
                 return Err(Failure::new(
                     Class::WrongService,
-                    format!("{} holds JSON values, but no objects", self.shown),
-                    "write a list of objects, or one object a line: [{\"id\": 1}]",
+                    format!("{} contains JSON values but no JSON objects", self.shown),
+                    "write a list of objects, or one object per line: [{\"id\": 1}]",
                 ));
             }
-            if last || walk.records >= wanted || !walk.cut {
-                let rows = walk.records;
-                return Ok((rows, fields.describe(&walk)));
+            if last || scan.records >= min_rows || !scan.cut {
+                let rows = scan.records;
+                return Ok((rows, fields.describe(&scan)));
             }
-            bytes = bytes.saturating_mul(8).min(most);
+            bytes = bytes.saturating_mul(8).min(max_bytes);
         }
     }
 
-    /// The first bytes: those kept from the opening where that is asked for and they are enough.
-    fn first(&self, limit: usize, kept: bool) -> Result<std::borrow::Cow<'_, Head>, Failure> {
+    /// The first `limit` bytes. With `reuse`, the bytes kept since the file was opened are used if they suffice.
+    fn first_bytes(&self, limit: usize, reuse: bool) -> Result<std::borrow::Cow<'_, Head>, Failure> {
         match &self.head {
-            Some(head) if kept && (head.whole || head.bytes.len() >= limit) => Ok(std::borrow::Cow::Borrowed(head)),
+            Some(head) if reuse && (head.whole || head.bytes.len() >= limit) => Ok(std::borrow::Cow::Borrowed(head)),
             _ => self.head(limit).map(std::borrow::Cow::Owned),
         }
     }
@@ -168,25 +171,25 @@ impl Source {
         Ok(tail)
     }
 
-    fn chunks(&self) -> Chunks {
-        Chunks { file: Arc::clone(&self.file), size: self.size, read: Arc::clone(&self.read) }
+    fn parquet_file(&self) -> ParquetFile {
+        ParquetFile { file: Arc::clone(&self.file), size: self.size, read: Arc::clone(&self.read) }
     }
 
     fn unreadable(&self, error: &std::io::Error) -> Failure {
         Failure::new(
             Class::Remote,
             format!("{} cannot be read", self.shown),
-            "look at the file system: df, mount, dmesg; aam tries again by itself",
+            "check the file system: df, mount, dmesg; aam retries automatically",
         )
         .detail(error.to_string())
     }
 
-    fn broken(&self, words: &str) -> Failure {
+    fn damaged(&self, detail: &str) -> Failure {
         Failure::new(
             Class::Remote,
-            format!("{} is damaged, cut, or no valid {}", self.shown, self.format.as_str()),
-            "write the file anew, under another name first, and rename it when it is whole",
+            format!("{} is damaged, truncated, or not valid {}", self.shown, self.format.as_str()),
+            "write the file again under another name and rename it once it is complete",
         )
-        .detail(words)
+        .detail(detail)
     }
 }

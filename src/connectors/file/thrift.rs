@@ -1,34 +1,34 @@
-//! A guard before the Parquet library: it reads the sizes that a file claims, before anybody believes them.
+//! Checks the sizes that a Parquet file claims before the Parquet library acts on them.
 //!
-//! The library builds the schema by recursion and reserves memory for the lists and pages that the
-//! footer announces. A file of a kilobyte could so end the process. The compact protocol is small
-//! enough to be walked here first: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>.
+//! The library builds the schema recursively and reserves memory for the lists and pages that the
+//! footer announces, so a file of one kilobyte could exhaust the stack or the memory of the process.
+//! The Thrift compact protocol is small enough to be parsed here first: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>.
 
-/// Groups in groups of the schema.
-const DEPTH: usize = 64;
-/// Structures in structures of the footer.
-const NESTING: usize = 32;
-/// Bytes that one page may unpack to. Writers make pages of about a megabyte.
-const PAGE_BYTES: i64 = 64 << 20;
-/// Values that one page may announce.
-const PAGE_VALUES: i64 = 16 << 20;
+/// Levels of nested groups that a schema may have.
+const MAX_SCHEMA_DEPTH: usize = 64;
+/// Levels of nested structures that the footer may have.
+const MAX_STRUCT_DEPTH: usize = 32;
+/// Limit on the uncompressed bytes of one page. Writers make pages of about a megabyte.
+const MAX_PAGE_BYTES: i64 = 64 << 20;
+/// Limit on the values that one page may announce.
+const MAX_PAGE_VALUES: i64 = 16 << 20;
 
-struct Reader<'a> {
+struct CompactReader<'a> {
     rest: &'a [u8],
 }
 
 const STRUCT: u8 = 12;
 
-impl Reader<'_> {
+impl CompactReader<'_> {
     fn byte(&mut self) -> Result<u8, String> {
-        let (first, rest) = self.rest.split_first().ok_or("the structure is cut")?;
+        let (first, rest) = self.rest.split_first().ok_or("the structure is truncated")?;
         self.rest = rest;
         Ok(*first)
     }
 
     fn skip_bytes(&mut self, count: u64) -> Result<(), String> {
-        let count = usize::try_from(count).map_err(|_| "a length is absurd")?;
-        self.rest = self.rest.get(count..).ok_or("a length points behind the end")?;
+        let count = usize::try_from(count).map_err(|_| "a length does not fit in memory")?;
+        self.rest = self.rest.get(count..).ok_or("a length points beyond the end")?;
         Ok(())
     }
 
@@ -41,7 +41,7 @@ impl Reader<'_> {
                 return Ok(value);
             }
         }
-        Err("a number has too many bytes".to_owned())
+        Err("an integer has too many bytes".to_owned())
     }
 
     fn signed(&mut self) -> Result<i64, String> {
@@ -49,7 +49,7 @@ impl Reader<'_> {
         Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
-    /// The next field: its number and type; `None` at the end of the structure.
+    /// Returns the number and type of the next field, or `None` at the end of the structure.
     fn field(&mut self, last: &mut i64) -> Result<Option<(i64, u8)>, String> {
         let byte = self.byte()?;
         if byte == 0 {
@@ -62,7 +62,8 @@ impl Reader<'_> {
         Ok(Some((*last, byte & 0x0F)))
     }
 
-    /// The size and element type of a list. Every element takes a byte at least.
+    /// Returns the size and element type of a list. Every element takes at least one byte, so a size
+    /// beyond the remaining bytes is an error.
     fn list(&mut self) -> Result<(usize, u8), String> {
         let byte = self.byte()?;
         let size = match byte >> 4 {
@@ -77,10 +78,10 @@ impl Reader<'_> {
 
     fn skip(&mut self, kind: u8, nesting: usize, element: bool) -> Result<(), String> {
         if nesting == 0 {
-            return Err("structures are nested too deep".to_owned());
+            return Err("structures are nested too deeply".to_owned());
         }
         match kind {
-            // A boolean field has its value in the type; as a list element it takes a byte.
+            // The type of a boolean field contains its value; a boolean list element takes one byte.
             1 | 2 => {
                 if element {
                     self.skip_bytes(1)
@@ -110,41 +111,41 @@ impl Reader<'_> {
         }
     }
 
-    /// One schema element: how many children it announces.
+    /// Reads one schema element and returns how many children it announces.
     fn children(&mut self) -> Result<i64, String> {
         let (mut last, mut children) = (0, 0);
         while let Some((number, kind)) = self.field(&mut last)? {
             match (number, kind) {
                 (5, 5) => children = self.signed()?,
-                (_, kind) => self.skip(kind, NESTING, false)?,
+                (_, kind) => self.skip(kind, MAX_STRUCT_DEPTH, false)?,
             }
         }
         Ok(children)
     }
 }
 
-/// Walks a footer (`FileMetaData`): all lists fit, and the schema is not deep.
+/// Checks that all lists of a footer (`FileMetaData`) fit in it and that the schema is not nested too deeply.
 ///
 /// # Errors
 /// What is wrong, for the detail of a failure.
 pub fn check_footer(bytes: &[u8]) -> Result<(), String> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = CompactReader { rest: bytes };
     let mut last = 0;
     while let Some((number, kind)) = reader.field(&mut last)? {
         match (number, kind) {
             (2, 9) => schema(&mut reader)?,
-            (_, kind) => reader.skip(kind, NESTING, false)?,
+            (_, kind) => reader.skip(kind, MAX_STRUCT_DEPTH, false)?,
         }
     }
     Ok(())
 }
 
-fn schema(reader: &mut Reader<'_>) -> Result<(), String> {
+fn schema(reader: &mut CompactReader<'_>) -> Result<(), String> {
     let (size, kind) = reader.list()?;
     if kind != STRUCT {
-        return Err("the schema is no list of structures".to_owned());
+        return Err("the schema is not a list of structures".to_owned());
     }
-    // What every open group still waits for.
+    // For every open group, how many of its children are still to come.
     let mut open: Vec<i64> = Vec::new();
     for _ in 0..size {
         if let Some(left) = open.last_mut() {
@@ -152,7 +153,7 @@ fn schema(reader: &mut Reader<'_>) -> Result<(), String> {
         }
         let children = reader.children()?;
         if children < 0 || usize::try_from(children).is_ok_and(|children| children > size) {
-            return Err(format!("a schema group announces {children} children, the schema has {size} elements"));
+            return Err(format!("a schema group announces {children} children, but the schema has {size} elements"));
         }
         if children > 0 {
             open.push(children);
@@ -160,47 +161,47 @@ fn schema(reader: &mut Reader<'_>) -> Result<(), String> {
         while open.last() == Some(&0) {
             open.pop();
         }
-        if open.len() > DEPTH {
-            return Err(format!("the schema is nested deeper than {DEPTH} groups"));
+        if open.len() > MAX_SCHEMA_DEPTH {
+            return Err(format!("the schema is nested deeper than {MAX_SCHEMA_DEPTH} groups"));
         }
     }
     Ok(())
 }
 
-/// Looks at a page header before the page is unpacked.
+/// Checks a page header before the page is decompressed.
 ///
 /// # Errors
 /// What is wrong, for the detail of a failure.
 pub fn check_page(bytes: &[u8]) -> Result<(), String> {
-    let mut reader = Reader { rest: bytes };
+    let mut reader = CompactReader { rest: bytes };
     let mut last = 0;
     while let Some((number, kind)) = reader.field(&mut last)? {
         match (number, kind) {
             (2, 5) => {
                 let size = reader.signed()?;
-                if !(0..=PAGE_BYTES).contains(&size) {
-                    return Err(format!("a page would unpack to {size} bytes; at most {PAGE_BYTES} are unpacked"));
+                if !(0..=MAX_PAGE_BYTES).contains(&size) {
+                    return Err(format!("a page would unpack to {size} bytes; the limit is {MAX_PAGE_BYTES} bytes"));
                 }
             }
             (5 | 7 | 8, STRUCT) => values(&mut reader)?,
-            (_, kind) => reader.skip(kind, NESTING, false)?,
+            (_, kind) => reader.skip(kind, MAX_STRUCT_DEPTH, false)?,
         }
     }
     Ok(())
 }
 
-/// The counts of a page header are its first fields; all of them are held to the bound.
-fn values(reader: &mut Reader<'_>) -> Result<(), String> {
+/// Checks the counts of a page header, which are its first three fields.
+fn values(reader: &mut CompactReader<'_>) -> Result<(), String> {
     let mut last = 0;
     while let Some((number, kind)) = reader.field(&mut last)? {
         match (number, kind) {
             (1..=3, 5) => {
                 let count = reader.signed()?;
-                if !(0..=PAGE_VALUES).contains(&count) {
-                    return Err(format!("a page announces {count} values; at most {PAGE_VALUES} are read"));
+                if !(0..=MAX_PAGE_VALUES).contains(&count) {
+                    return Err(format!("a page announces {count} values; the limit is {MAX_PAGE_VALUES}"));
                 }
             }
-            (_, kind) => reader.skip(kind, NESTING, false)?,
+            (_, kind) => reader.skip(kind, MAX_STRUCT_DEPTH, false)?,
         }
     }
     Ok(())
@@ -230,11 +231,11 @@ mod tests {
     }
 
     #[test]
-    fn announced_sizes_are_held_against_what_is_there() {
+    fn announced_sizes_are_checked_against_the_bytes() {
         // A list of 2^31 structures in no bytes.
         let list = [0x15, 0x02, 0x19, 0xFC, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0x00];
         assert!(check_footer(&list).unwrap_err().contains("announces"));
-        assert!(check_footer(&[0x15]).unwrap_err().contains("cut"));
+        assert!(check_footer(&[0x15]).unwrap_err().contains("truncated"));
         // Page header: type 0, uncompressed size 2^30, compressed 10.
         let page = [0x15, 0x00, 0x15, 0x80, 0x80, 0x80, 0x80, 0x08, 0x15, 0x14, 0x00];
         assert!(check_page(&page).unwrap_err().contains("unpack"));

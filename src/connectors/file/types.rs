@@ -1,11 +1,11 @@
-//! Types of columns, from the values seen in them.
+//! Infers the type of a column from its values.
 
 use serde_json::{Value, json};
 
 /// What one value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub enum Kind {
+pub enum ValueKind {
     Empty = 1,
     Boolean = 2,
     Integer = 4,
@@ -20,131 +20,131 @@ pub enum Kind {
     Array = 512,
 }
 
-/// The kinds seen in one column.
+/// The set of kinds that occur in one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen(u16);
+pub struct ColumnKinds(u16);
 
-impl Kind {
-    /// The kind of a cell of text. `007` is text: a leading zero would be lost in a number.
+impl ValueKind {
+    /// The kind of a text cell. `007` is text, because a number would lose the leading zeros.
     #[must_use]
-    pub fn of_text(text: &str) -> Kind {
+    pub fn from_text(text: &str) -> ValueKind {
         let text = text.trim();
         match text.as_bytes().first() {
-            None => Kind::Empty,
-            Some(b'0'..=b'9' | b'-' | b'.') => numeric(text).or_else(|| moment(text)).unwrap_or(Kind::Text),
+            None => ValueKind::Empty,
+            Some(b'0'..=b'9' | b'-' | b'.') => numeric(text).or_else(|| date_or_time(text)).unwrap_or(ValueKind::Text),
             Some(b't' | b'T' | b'f' | b'F') if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {
-                Kind::Boolean
+                ValueKind::Boolean
             }
-            Some(_) => Kind::Text,
+            Some(_) => ValueKind::Text,
         }
     }
 
     /// The kind of a JSON value.
     #[must_use]
-    pub fn of_json(value: &Value) -> Kind {
+    pub fn from_json(value: &Value) -> ValueKind {
         match value {
-            Value::Null => Kind::Empty,
-            Value::Bool(_) => Kind::Boolean,
-            Value::Number(number) if number.is_i64() || number.is_u64() => Kind::Integer,
-            Value::Number(_) => Kind::Number,
-            Value::String(text) => moment(text).unwrap_or(Kind::Text),
-            Value::Array(_) => Kind::Array,
-            Value::Object(_) => Kind::Object,
+            Value::Null => ValueKind::Empty,
+            Value::Bool(_) => ValueKind::Boolean,
+            Value::Number(number) if number.is_i64() || number.is_u64() => ValueKind::Integer,
+            Value::Number(_) => ValueKind::Number,
+            Value::String(text) => date_or_time(text).unwrap_or(ValueKind::Text),
+            Value::Array(_) => ValueKind::Array,
+            Value::Object(_) => ValueKind::Object,
         }
     }
 }
 
-fn numeric(text: &str) -> Option<Kind> {
+fn numeric(text: &str) -> Option<ValueKind> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let leading_zero = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes().get(1) != Some(&b'.');
     if leading_zero || !digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')) {
         return None;
     }
     if text.parse::<i64>().is_ok() {
-        return Some(Kind::Integer);
+        return Some(ValueKind::Integer);
     }
-    // A longer run of digits is an identifier: a float would not keep it.
+    // A run of digits too long for an i64 is an identifier: a float would not preserve it.
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|_| Kind::Number)
+    text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|_| ValueKind::Number)
 }
 
-fn moment(text: &str) -> Option<Kind> {
+fn date_or_time(text: &str) -> Option<ValueKind> {
     let bytes = text.as_bytes();
     if bytes.len() < 10 || bytes.len() > 40 || bytes.get(4) != Some(&b'-') || bytes.get(7) != Some(&b'-') {
         return None;
     }
     if bytes.len() == 10 {
-        return text.parse::<jiff::civil::Date>().ok().map(|_| Kind::Date);
+        return text.parse::<jiff::civil::Date>().ok().map(|_| ValueKind::Date);
     }
     if !matches!(bytes.get(10), Some(b'T' | b't' | b' ')) {
         return None;
     }
     let zoned = bytes.iter().skip(11).any(|byte| matches!(byte, b'Z' | b'z' | b'+' | b'-'));
     match zoned {
-        true => text.parse::<jiff::Timestamp>().ok().map(|_| Kind::Zoned),
-        false => text.parse::<jiff::civil::DateTime>().ok().map(|_| Kind::Local),
+        true => text.parse::<jiff::Timestamp>().ok().map(|_| ValueKind::Zoned),
+        false => text.parse::<jiff::civil::DateTime>().ok().map(|_| ValueKind::Local),
     }
 }
 
-impl Seen {
+impl ColumnKinds {
     /// Adds one value.
-    pub fn add(&mut self, kind: Kind) {
+    pub fn add(&mut self, kind: ValueKind) {
         self.0 |= kind as u16;
     }
 
-    fn has(self, kind: Kind) -> bool {
+    fn has(self, kind: ValueKind) -> bool {
         self.0 & kind as u16 != 0
     }
 
-    fn only(self, kind: Kind) -> bool {
-        self.0 & !(Kind::Empty as u16) == kind as u16
+    fn only(self, kind: ValueKind) -> bool {
+        self.0 & !(ValueKind::Empty as u16) == kind as u16
     }
 
-    /// The schema of a text column. A mixture is text, and every column may be empty: the format
-    /// promises nothing, so a first gap in row 5000 is no change of the structure.
+    /// The JSON schema of a column in a text file. Mixed kinds become text. Every column is nullable,
+    /// because the format does not promise values: a first gap in row 5000 must not count as a schema change.
     #[must_use]
-    pub fn of_texts(self) -> Value {
-        let numbers = Kind::Integer as u16 | Kind::Number as u16;
-        let kinds = self.0 & !(Kind::Empty as u16);
+    pub fn text_schema(self) -> Value {
+        let numbers = ValueKind::Integer as u16 | ValueKind::Number as u16;
+        let kinds = self.0 & !(ValueKind::Empty as u16);
         if kinds != 0 && kinds & !numbers == 0 {
-            return json!({"type": ["null", if self.has(Kind::Number) { "number" } else { "integer" }]});
+            return json!({"type": ["null", if self.has(ValueKind::Number) { "number" } else { "integer" }]});
         }
-        if self.only(Kind::Boolean) {
+        if self.only(ValueKind::Boolean) {
             return json!({"type": ["null", "boolean"]});
         }
-        self.text()
+        self.string_schema()
     }
 
-    /// The schema of a JSON field: a union where types really differ.
+    /// The JSON schema of a JSON field: a union if the values have different types.
     #[must_use]
-    pub fn of_json(self) -> Value {
-        let strings = Kind::Date as u16 | Kind::Local as u16 | Kind::Zoned as u16 | Kind::Text as u16;
+    pub fn json_schema(self) -> Value {
+        let strings = ValueKind::Date as u16 | ValueKind::Local as u16 | ValueKind::Zoned as u16 | ValueKind::Text as u16;
         let mut types = vec!["null"];
-        let mut push = |is: bool, word| {
-            if is {
-                types.push(word);
+        let mut push = |present: bool, name| {
+            if present {
+                types.push(name);
             }
         };
-        push(self.has(Kind::Boolean), "boolean");
-        push(self.has(Kind::Integer) && !self.has(Kind::Number), "integer");
-        push(self.has(Kind::Number), "number");
-        push(self.has(Kind::Object), "object");
-        push(self.has(Kind::Array), "array");
+        push(self.has(ValueKind::Boolean), "boolean");
+        push(self.has(ValueKind::Integer) && !self.has(ValueKind::Number), "integer");
+        push(self.has(ValueKind::Number), "number");
+        push(self.has(ValueKind::Object), "object");
+        push(self.has(ValueKind::Array), "array");
         push(self.0 & strings != 0, "string");
         match types.as_slice() {
-            ["null"] | ["null", "string"] => self.text(),
+            ["null"] | ["null", "string"] => self.string_schema(),
             _ => json!({"type": types}),
         }
     }
 
-    fn text(self) -> Value {
-        if self.only(Kind::Date) {
+    fn string_schema(self) -> Value {
+        if self.only(ValueKind::Date) {
             json!({"type": ["null", "string"], "format": "date"})
-        } else if self.only(Kind::Zoned) {
+        } else if self.only(ValueKind::Zoned) {
             json!({"type": ["null", "string"], "format": "date-time", "airbyte_type": "timestamp_with_timezone"})
-        } else if self.only(Kind::Local) {
+        } else if self.only(ValueKind::Local) {
             json!({"type": ["null", "string"], "format": "date-time", "airbyte_type": "timestamp_without_timezone"})
         } else {
             json!({"type": ["null", "string"]})
@@ -158,9 +158,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn column(cells: &[&str]) -> String {
-        let mut seen = Seen::default();
-        cells.iter().for_each(|cell| seen.add(Kind::of_text(cell)));
-        let schema = seen.of_texts();
+        let mut kinds = ColumnKinds::default();
+        cells.iter().for_each(|cell| kinds.add(ValueKind::from_text(cell)));
+        let schema = kinds.text_schema();
         format!("{} {}", schema["type"][1].as_str().unwrap(), schema["format"].as_str().unwrap_or("-"))
     }
 
@@ -190,25 +190,25 @@ mod tests {
 
     #[test]
     fn json_fields_keep_their_union() {
-        let mut seen = Seen::default();
+        let mut kinds = ColumnKinds::default();
         for value in [json!(1), json!("a"), json!(null), json!(1.5)] {
-            seen.add(Kind::of_json(&value));
+            kinds.add(ValueKind::from_json(&value));
         }
-        assert_eq!(seen.of_json(), json!({"type": ["null", "number", "string"]}));
-        assert_eq!(Seen::default().of_json(), json!({"type": ["null", "string"]}));
+        assert_eq!(kinds.json_schema(), json!({"type": ["null", "number", "string"]}));
+        assert_eq!(ColumnKinds::default().json_schema(), json!({"type": ["null", "string"]}));
     }
 
     proptest! {
         #[test]
         fn any_text_has_a_kind(text in "\\PC{0,40}") {
-            let mut seen = Seen::default();
-            seen.add(Kind::of_text(&text));
-            prop_assert_eq!(&seen.of_texts()["type"][0], "null");
+            let mut kinds = ColumnKinds::default();
+            kinds.add(ValueKind::from_text(&text));
+            prop_assert_eq!(&kinds.text_schema()["type"][0], "null");
         }
 
         #[test]
         fn integers_are_integers(number: i64) {
-            prop_assert_eq!(Kind::of_text(&number.to_string()), Kind::Integer);
+            prop_assert_eq!(ValueKind::from_text(&number.to_string()), ValueKind::Integer);
         }
     }
 }

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn place(family: &str, id: &str, base: Option<&str>) -> Result<(String, Place), Failure> {
-        let spec = spec::of(crate::connectors::family::find(family).unwrap()).unwrap();
+        let spec = spec::find(family).unwrap();
         let place = spec.patterns.place(&spec.form, id, base, "X")?;
         Ok((spec.form.address.kinds[place.kind].name.clone(), place))
     }

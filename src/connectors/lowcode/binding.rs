@@ -4,11 +4,12 @@ use super::address::{self, Place};
 use super::calls::{OfflineHost, Planned, Reading};
 use super::custom_source::{self, CustomSource};
 use super::family_spec::{AuthMethod, Errors, Identity, Limit, Normal, Privilege};
-use super::spec::Spec;
+use super::spec::{self, Spec};
 use crate::clock::Clock;
-use crate::connectors::{Family, Need};
+use crate::connectors::Need;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
+use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 pub enum Source {
     /// One of AAM's own, with the policy's base address.
     Family {
-        family: &'static Family,
+        family: Arc<Family>,
         spec: &'static Spec,
         base_url: Option<String>,
     },
@@ -57,9 +58,9 @@ pub struct Binding {
 
 impl Source {
     #[must_use]
-    pub fn of(family: &'static Family, policy: &Policy) -> Source {
-        match family.spec {
-            Some(spec) => Source::Family { family, spec, base_url: policy.family(family.id).base_url },
+    pub fn of(family: &Arc<Family>, policy: &Policy) -> Source {
+        match spec::find(&family.id) {
+            Some(spec) => Source::Family { family: Arc::clone(family), spec, base_url: policy.family(&family.id).base_url },
             None => Source::CustomSource(Box::new(CustomSource::of(family, policy))),
         }
     }
@@ -159,7 +160,7 @@ impl Source {
 
     fn place(&self, id: &str) -> Result<(Place, &'static super::family_spec::Kind), Failure> {
         let Source::Family { family, spec, base_url } = self else { return Err(unserved(id)) };
-        let place = spec.patterns.place(&spec.form, id, base_url.as_deref(), family.title)?;
+        let place = spec.patterns.place(&spec.form, id, base_url.as_deref(), &family.title)?;
         let kind = spec.form.address.kinds.get(place.kind).ok_or_else(|| unserved(id))?;
         Ok((place, kind))
     }
@@ -190,7 +191,7 @@ fn field(credential: &Credential, name: &str) -> Option<String> {
 }
 
 fn family_binding(
-    (family, spec): (&'static Family, &'static Spec),
+    (family, spec): (&Family, &'static Spec),
     id: &str,
     place: Place,
     kind: &'static super::family_spec::Kind,

@@ -7,17 +7,17 @@
 use super::binding::{Binding, own_identity};
 use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
-use crate::connectors::{Family, Need};
+use crate::connectors::Need;
 use crate::credentials::Credential;
-use crate::model::{Class, Digest, Failure, Place, Posts, Problem};
-use crate::policy::{self, Policy, SourcePolicy};
+use crate::families::Family;
+use crate::model::{Class, Failure, Posts};
+use crate::policy::{Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
-use ::lowcode::load::{self, Manifest};
-use ::lowcode::problem::{self, Severity};
+use ::lowcode::load::Manifest;
 use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Keys of a config that a bare resource id may fill, the likeliest first.
 const PLACES: [&str; 16] = [
@@ -38,9 +38,6 @@ const PLACES: [&str; 16] = [
     "account_name",
     "tenant",
 ];
-/// Manifests that are kept ready.
-const KEPT: usize = 256;
-
 /// A manifest, and what each resource of it needs to know.
 struct Ready {
     manifest: Arc<SharedManifest>,
@@ -52,94 +49,41 @@ struct Ready {
 }
 
 impl Ready {
-    fn of(manifest: Manifest) -> Ready {
+    fn of(manifest: &Arc<SharedManifest>) -> Ready {
         let check = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
         Ready {
             addresses: calls::addresses(&manifest.root),
             check: check.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_string).collect(),
-            secrets: properties(&manifest).is_some_and(|all| all.values().any(has_secret)),
-            manifest: Arc::new(SharedManifest::new(manifest)),
+            secrets: properties(manifest).is_some_and(|all| all.values().any(has_secret)),
+            manifest: Arc::clone(manifest),
         }
     }
 }
 
-type Loaded = Result<Arc<Ready>, Vec<Problem>>;
-
-/// Read manifests, by the digest of their text.
-static LOADED: LazyLock<Mutex<BTreeMap<Digest, Loaded>>> = LazyLock::new(Mutex::default);
-
 /// A source of one's own under one policy.
 pub struct CustomSource {
-    name: &'static str,
-    least_privilege: &'static str,
+    family: Arc<Family>,
     rules: SourcePolicy,
-    found: Option<Arc<policy::Manifest>>,
     folder: String,
-}
-
-/// Everything that is wrong with a manifest, for the list of problems.
-#[must_use]
-pub fn problems(manifest: &policy::Manifest) -> Vec<Problem> {
-    loaded(manifest).err().unwrap_or_default()
-}
-
-fn loaded(manifest: &policy::Manifest) -> Loaded {
-    let mut all = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = all.get(&manifest.digest) {
-        return known.clone();
-    }
-    let bounds = Bounds::default();
-    let read = load::load(&manifest.text, &manifest.file, &bounds)
-        .and_then(|read| read.runnable().map(|()| Arc::new(Ready::of(read))))
-        .map_err(|problems| problems.iter().map(|problem| told(problem, &manifest.file)).collect());
-    if all.len() >= KEPT {
-        all.clear();
-    }
-    all.insert(manifest.digest, Loaded::clone(&read));
-    read
-}
-
-/// The problem in the words of all other problems.
-fn told(problem: &problem::Problem, file: &str) -> Problem {
-    let what = match problem.severity {
-        Severity::Unsupported => format!("not supported: {}", problem.message),
-        Severity::Warning | Severity::Error => problem.message.clone(),
-    };
-    let found = problem.found.as_ref().map(|found| format!("; found {found}")).unwrap_or_default();
-    let hint = match (&problem.nearest, problem.allowed.is_empty()) {
-        (Some(near), _) => format!("did you mean {near}?"),
-        (None, false) => format!("allowed: {}", problem.allowed.join(", ")),
-        (None, true) => String::new(),
-    };
-    let told = Problem::new(problem.path.clone(), format!("{what}{found}")).in_file(file).hint(hint);
-    match problem.place {
-        Some(place) => told.at(Place { line: place.line, column: place.column }),
-        None => told,
-    }
 }
 
 impl CustomSource {
     #[must_use]
-    pub fn of(family: &'static Family, policy: &Policy) -> CustomSource {
+    pub fn of(family: &Arc<Family>, policy: &Policy) -> CustomSource {
         CustomSource {
-            name: family.id,
-            least_privilege: family.least_privilege,
-            rules: policy.manifests.source(family.id),
-            found: policy.manifests.found.get(family.id).cloned(),
+            family: Arc::clone(family),
+            rules: policy.manifests.source(&family.id),
             folder: policy.manifests.dir.as_ref().map(|dir| dir.display().to_string()).unwrap_or_default(),
         }
     }
 
-    fn ready(&self) -> Result<Arc<Ready>, Failure> {
-        let Some(found) = &self.found else {
-            let title = format!("there is no manifest for {}", self.name);
-            return Err(Failure::new(Class::Unsupported, title, format!("put it into {}/{}.yaml", self.folder, self.name)));
-        };
-        loaded(found).map_err(|problems| {
-            let words: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
-            let title = format!("the manifest {} cannot be used: {} problem(s)", found.file, problems.len());
-            Failure::new(Class::Misconfigured, title, "mend the manifest; aam check shows all of them").detail(words.join("; "))
-        })
+    fn ready(&self) -> Result<Ready, Failure> {
+        let name = &self.family.id;
+        let manifest = self.family.manifest.as_ref().ok_or_else(|| {
+            let title = format!("there is no manifest for {name}");
+            Failure::new(Class::Unsupported, title, format!("put it into {}/{name}.yaml", self.folder))
+        })?;
+        Ok(Ready::of(&manifest.manifest))
     }
 
     /// # Errors
@@ -165,7 +109,7 @@ impl CustomSource {
     /// The POSTs that the policy lists.
     #[must_use]
     pub fn posts(&self) -> Posts {
-        Posts { list: format!("manifests.sources.{}.posts in the policy", self.name), rules: self.rules.posts.clone() }
+        Posts { list: format!("manifests.sources.{}.posts in the policy", self.family.id), rules: self.rules.posts.clone() }
     }
 
     /// Binds `id`; without a credential for the plan only.
@@ -177,7 +121,7 @@ impl CustomSource {
         let manifest = &ready.manifest;
         let (mut config, bare) = self.named(manifest, id)?;
         if let Some(credential) = credential.flatten() {
-            add_credential(&mut config, credential, manifest, self.name)?;
+            add_credential(&mut config, credential, manifest, &self.family.id)?;
         }
         defaults(&mut config, manifest);
         if credential.is_some() {
@@ -189,15 +133,15 @@ impl CustomSource {
         if bare && credential.is_some() && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
             return Err(Failure::new(
                 Class::Misconfigured,
-                format!("{} is no host of the manifest of {}", shown(id), self.name),
+                format!("{} is no host of the manifest of {}", shown(id), self.family.id),
                 format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
             ));
         }
         let wanted = self.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.to_string(), Value::to_str);
         Ok(Binding {
-            title: self.name.to_string(),
+            title: self.family.id.to_string(),
             resource: shown(id),
-            least_privilege: self.least_privilege.to_string(),
+            least_privilege: self.family.least_privilege.clone(),
             account: origins.iter().next().cloned().unwrap_or_else(|| shown(id)),
             posts: self.posts(),
             limits: Vec::new(),
@@ -246,12 +190,15 @@ impl CustomSource {
                 None if known.is_empty() => config.insert(key.into(), Value::str(value)),
                 None => {
                     return wrong(
-                        format!("the config of {} has no {}", self.name, shown(key)),
+                        format!("the config of {} has no {}", self.family.id, shown(key)),
                         format!("its keys are {}", names()),
                     );
                 }
                 Some(property) if has_secret(property) => {
-                    return wrong(format!("{key} of {} is a secret", self.name), "put it behind credential_locator".to_string());
+                    return wrong(
+                        format!("{key} of {} is a secret", self.family.id),
+                        "put it behind credential_locator".to_string(),
+                    );
                 }
                 Some(property) => config.insert(key.into(), typed(property, value)),
             };
@@ -266,8 +213,8 @@ impl CustomSource {
         let Some(first) = missing.first() else { return Ok(()) };
         let secret = properties(manifest).and_then(|all| all.get(*first)).is_some_and(has_secret);
         let (class, title) = match secret {
-            true => (Class::CredentialMissing, format!("the credential of {} lacks {}", self.name, missing.join(", "))),
-            false => (Class::Misconfigured, format!("the config of {} lacks {}", self.name, missing.join(", "))),
+            true => (Class::CredentialMissing, format!("the credential of {} lacks {}", self.family.id, missing.join(", "))),
+            false => (Class::Misconfigured, format!("the config of {} lacks {}", self.family.id, missing.join(", "))),
         };
         Err(Failure::new(
             class,

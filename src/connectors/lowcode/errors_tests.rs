@@ -2,12 +2,12 @@ use super::super::spec;
 use super::*;
 
 fn judge(family: &str, status: u16, headers: &[(&str, &str)], body: &str) -> Option<Failure> {
-    let family = crate::connectors::family::find(family).unwrap();
-    let spec = spec::of(family).unwrap();
+    let family = crate::families::find(family).unwrap();
+    let spec = spec::find(&family.id).unwrap();
     let headers: Vec<(String, String)> = headers.iter().map(|(k, v)| ((*k).to_string(), (*v).to_string())).collect();
     let heard =
         ResponseView { status, headers: &headers, body: body.as_bytes(), url: "https://api.example/orgs/acme/teams?token=x" };
-    let asked = ErrorContext { title: family.title, resource: "acme", least_privilege: family.least_privilege };
+    let asked = ErrorContext { title: &family.title, resource: "acme", least_privilege: &family.least_privilege };
     classify(Some(&spec.form.errors), &heard, &asked)
 }
 
@@ -69,8 +69,8 @@ fn what_is_fine_is_no_failure() {
 
 #[test]
 fn every_rule_of_every_family_has_a_class_and_known_parts() {
-    for family in crate::connectors::family::all() {
-        let Some(spec) = spec::of(family) else { continue };
+    for family in crate::families::all() {
+        let Some(spec) = spec::find(&family.id) else { continue };
         for rule in &spec.form.errors.rules {
             assert!(class(&rule.class).is_some(), "{}: {}", family.id, rule.class);
             assert_eq!(rule.wait.is_some(), rule.class == "throttled", "{}: {}", family.id, rule.title);

@@ -64,7 +64,7 @@ impl Engine for LowcodeEngine {
         Box::pin(async move { Err(binding::unserved(&target.resource_id)) })
     }
 
-    fn serving(&self, family: &'static Family, policy: &Policy) -> Option<Arc<dyn Engine>> {
+    fn serving(&self, family: &Arc<Family>, policy: &Policy) -> Option<Arc<dyn Engine>> {
         let (clock, windows) = (Arc::clone(&self.clock), Arc::clone(&self.windows));
         Some(Arc::new(Served { source: binding::Source::of(family, policy), clock, windows }))
     }

@@ -51,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn judge(family: &str, grants: Option<&str>) -> Privilege {
-        verdict(&spec::of(crate::connectors::family::find(family).unwrap()).unwrap().form.privilege, grants)
+        verdict(&spec::find(family).unwrap().form.privilege, grants)
     }
 
     #[test]

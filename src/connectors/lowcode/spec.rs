@@ -1,13 +1,14 @@
-//! The families of this engine, read once: form, patterns and the manifest's text.
+//! The families of this engine, parsed once: specification, patterns and the manifest's text.
 
 use super::address::Patterns;
 use super::family_spec::FamilySpec;
-use crate::connectors::Family;
+use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load;
 use ::lowcode::source::SharedManifest;
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// A family that the low-code engine serves.
 #[derive(Debug)]
@@ -20,6 +21,16 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Parses what the file of `family` says for this engine; `None` if it says nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the file. A test reads all of them.
+    pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
+        let Some(value) = &family.lowcode else { return Ok(None) };
+        let form = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+        Spec::read(form).map(Some)
+    }
+
     /// Compiles what a form says.
     ///
     /// # Errors
@@ -64,8 +75,14 @@ impl Spec {
     }
 }
 
-/// The form of `family`, if this engine serves it.
+/// The parsed part of each family of this engine.
+static SPECS: LazyLock<BTreeMap<&'static str, Spec>> = LazyLock::new(|| {
+    let spec = |family: &'static Arc<Family>| Some((&*family.id, Spec::from_family(family).ok()??));
+    families::all().iter().filter_map(spec).collect()
+});
+
+/// What this engine knows of the family called `id`; `None` if another engine serves it, and for custom sources.
 #[must_use]
-pub fn of(family: &'static Family) -> Option<&'static Spec> {
-    family.spec
+pub fn find(id: &str) -> Option<&'static Spec> {
+    SPECS.get(id)
 }

@@ -7,6 +7,7 @@
 
 use crate::credentials::Secret;
 use crate::model::Timestamp;
+use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use ring::{digest, hmac};
 use std::fmt::Write;
@@ -64,9 +65,9 @@ pub fn sign(unsigned: Unsigned<'_>, keys: &Keys, scope: Scope<'_>, at: Timestamp
     }
     let (names, request) = canonical_request(unsigned, &added, scope.service);
     let range = format!("{day}/{}/{}/aws4_request", scope.region, scope.service);
-    let request_hash = hex(digest::digest(&digest::SHA256, request.as_bytes()).as_ref());
+    let request_hash = HEXLOWER.encode(digest::digest(&digest::SHA256, request.as_bytes()).as_ref());
     let to_sign = format!("{ALGORITHM}\n{stamp}\n{range}\n{request_hash}");
-    let signature = hex(hmac(signing_key(keys, day, scope).as_ref(), &to_sign).as_ref());
+    let signature = HEXLOWER.encode(hmac(signing_key(keys, day, scope).as_ref(), &to_sign).as_ref());
     let authorization =
         format!("{ALGORITHM} Credential={}/{range}, SignedHeaders={names}, Signature={signature}", keys.access_key_id.expose());
     added.push(("authorization".to_string(), Secret::new(authorization)));
@@ -150,13 +151,6 @@ fn signing_key(keys: &Keys, day: &str, scope: Scope<'_>) -> hmac::Tag {
 
 fn hmac(key: &[u8], message: &str) -> hmac::Tag {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl World {
     pub fn session(&self) -> Session {
         self.egress.session(Caller {
             connection: ConnectionId::derive("autonomy", "openapi", &["x".to_string()]),
-            family: "openapi",
+            family: "openapi".into(),
             account: "acme".to_string(),
             cap: self.cap.clone(),
             policy: Arc::new(self.policy.clone()),

@@ -1,8 +1,9 @@
 use super::*;
 use crate::policy::parse::parse;
 
-fn policy(body: &str) -> Policy {
-    parse(&format!("version: 1\n{body}\n"), "p").unwrap_or_else(|problems| panic!("{body}: {problems:#?}"))
+fn policy(body: &str) -> LoadedPolicy {
+    let parsed = parse(&format!("version: 1\n{body}\n"), "p");
+    LoadedPolicy::new(parsed.unwrap_or_else(|problems| panic!("{body}: {problems:#?}")))
 }
 
 fn line(source_type: &str, resource: &str) -> ConnectionLine {

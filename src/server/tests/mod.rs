@@ -15,7 +15,7 @@ use crate::model::{
     Catalog, Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Stream,
     SyncMode, Timestamp,
 };
-use crate::policy::ActivePolicy;
+use crate::policy::{ActivePolicy, LoadedPolicy};
 use crate::reconcile::Handle;
 use crate::registry::Registry;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ impl Bench {
         let path = folder.path().join("aam.db");
         let registry = Registry::open(&path, "test", Arc::clone(&clock)).expect("a registry");
         let policy = crate::policy::parse::parse(policy, "policy.yaml").expect("a policy");
-        let active = ActivePolicy { policy: Arc::new(policy), rejected: None };
+        let active = ActivePolicy::new(LoadedPolicy::new(policy), None);
         let handle = Handle::new(Arc::new(registry), clock, active, folder.path().join("intents"), "policy/policy.yaml".into());
         handle.ready.send_replace(true);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -46,10 +46,8 @@ async fn the_page_shows_what_the_database_says() {
         .at(Place { line: 3, column: 1 });
     bench.handle.problems.store(Arc::new(vec![problem.clone()]));
     bench.handle.trouble.store(Arc::new("the disk is full".to_string()));
-    let active = ActivePolicy {
-        policy: bench.handle.policy(),
-        rejected: Some(Rejected { at: Timestamp(START), problems: vec![problem] }),
-    };
+    let rejected = Rejected { at: Timestamp(START), problems: vec![problem] };
+    let active = ActivePolicy::new(bench.handle.loaded(), Some(rejected));
     bench.handle.policy.store(Arc::new(active));
     let page = bench.get("/").await.body;
     let data = bench.get("/dashboard.json").await.json();

@@ -10,7 +10,7 @@ use super::context::{Context, EMPTY, Run};
 use super::error::Failed;
 use super::interpolation::InterpolatedString;
 use super::node::walk;
-use super::request::option::{Place, RequestOption};
+use super::request::option::{OptionPlace, RequestOption};
 use super::value::{Dict, Value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -90,7 +90,7 @@ impl Authenticator {
     pub async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
         match self {
             Authenticator::None => Ok(Dict::default()),
-            Authenticator::ApiKey { option, provider } if option.place == Place::Header => {
+            Authenticator::ApiKey { option, provider } if option.place == OptionPlace::Header => {
                 // The CDK asks for the token three times: whether there is a header, its name, and its value.
                 let mut header = Dict::default();
                 provider.token(run).await?;
@@ -108,7 +108,7 @@ impl Authenticator {
                 Ok(authorization(format!("Basic {}", STANDARD.encode(pair))))
             }
             Authenticator::OAuth(oauth) => oauth.header(run).await,
-            Authenticator::Jwt(jwt) if jwt.option.place == Place::Header => {
+            Authenticator::Jwt(jwt) if jwt.option.place == OptionPlace::Header => {
                 let mut header = Dict::default();
                 jwt.option.inject(&mut header, jwt.token(run)?.into(), &run.scope())?;
                 Ok(header)
@@ -145,7 +145,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// As [`Authenticator::header`].
-    pub async fn option(&self, place: Place, run: &Run<'_>) -> Result<Dict, Failed> {
+    pub async fn option(&self, place: OptionPlace, run: &Run<'_>) -> Result<Dict, Failed> {
         let mut target = Dict::default();
         match self {
             Authenticator::ApiKey { option, provider } if option.place == place => {
@@ -163,8 +163,8 @@ impl Authenticator {
     #[must_use]
     pub fn in_url(&self) -> bool {
         match self {
-            Authenticator::ApiKey { option, .. } => option.place == Place::Query,
-            Authenticator::Jwt(jwt) => jwt.option.place == Place::Query,
+            Authenticator::ApiKey { option, .. } => option.place == OptionPlace::Query,
+            Authenticator::Jwt(jwt) => jwt.option.place == OptionPlace::Query,
             _ => false,
         }
     }

@@ -32,7 +32,7 @@ pub struct Session {
     login: Box<dyn Login>,
     decoder: Decoder,
     path: Vec<String>,
-    /// Without one, each request logs in anew; the CDK asks for a token twice a request.
+    /// Without a lifetime, every request logs in again; the CDK takes a token twice for each request.
     lifetime: Option<Span>,
     state: Mutex<Option<(Value, Timestamp)>>,
 }
@@ -41,7 +41,7 @@ impl Session {
     /// Reads a SessionTokenAuthenticator.
     ///
     /// # Errors
-    /// What building the login requester raises, or a duration that is none.
+    /// What building the login requester raises; an invalid duration.
     pub(super) fn build(node: &Value, requester: &str, build_login: BuildLogin, ctx: &Context<'_>) -> Result<Session, Failed> {
         let name = format!("{requester}_login_requester");
         let lifetime = node.get("expiration_duration").and_then(Value::as_str).filter(|it| !it.is_empty());
@@ -55,10 +55,10 @@ impl Session {
         })
     }
 
-    /// The token, from a new login where there is none or its time is over.
+    /// The token. Logs in if there is none or if it has expired.
     ///
     /// # Errors
-    /// The login failed, or its answer has no token.
+    /// The login fails, or its response has no token.
     pub(super) async fn token(&self, run: &Run<'_>) -> Result<Value, Failed> {
         let now = run.host.now();
         let kept = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -144,7 +144,7 @@ impl LegacySession {
         self.login(run, user, password).await
     }
 
-    /// The login; its token is kept for the command.
+    /// Logs in. The token is kept for the command.
     async fn login(&self, run: &Run<'_>, user: Value, password: Value) -> Result<String, Failed> {
         let scope = run.scope();
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.login_url.eval_str(&scope)?);

@@ -4,7 +4,7 @@ use super::session::Session;
 use crate::context::Run;
 use crate::error::Failed;
 use crate::interpolation::{InterpolatedString, Scope};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub(super) fn api_key_option(node: &Value, parameters: &Value) -> Result<Request
             error("inject_into and header cannot be set both for ApiKeyAuthenticator - remove the deprecated header option")
         }
         (Some(option), None) => RequestOption::build(option, parameters),
-        (None, Some(header)) => Ok(RequestOption::named(Place::Header, &header.to_str(), parameters)),
+        (None, Some(header)) => Ok(RequestOption::named(OptionPlace::Header, &header.to_str(), parameters)),
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Made {
 }
 
 impl Cursor {
-    /// A cursor that is built now, or (`lazily`) with its first slice.
+    /// Builds a cursor now, or (`lazily`) with its first slice.
     ///
     /// # Errors
     /// What the CDK refuses when it builds the cursor.
@@ -84,10 +84,10 @@ impl Cursor {
         }
     }
 
-    /// Whether the record lies in the cursor's interval.
+    /// Whether the record is in the cursor's interval.
     ///
     /// # Errors
-    /// A record that is no dict.
+    /// A record that is not a dict.
     pub fn should_be_synced(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         match self.made(at)? {
             Made::Datetime(cursor) => cursor.should_be_synced(record, at),
@@ -103,7 +103,7 @@ impl Cursor {
     /// The cursor value of a record: to compare, and as the cursor writes it.
     ///
     /// # Errors
-    /// A record that is no dict.
+    /// A record that is not a dict.
     pub fn position(&self, record: &Value, at: &EvalContext<'_>) -> Result<Option<(i64, Value)>, Failed> {
         match self.made(at)? {
             Made::Datetime(cursor) => Ok(cursor.value_of(record)?.map(|time| (time.epoch_micros(), cursor.text(&time)))),

@@ -2,7 +2,7 @@
 
 use super::text::Encoding;
 use crate::error::Failed;
-use crate::value::{Dict, Value, dict_for};
+use crate::value::{Dict, Value};
 use std::sync::Arc;
 
 /// Python's `csv.field_size_limit()`.
@@ -48,7 +48,7 @@ impl CsvParser {
     }
 
     fn record(&self, names: &[Arc<str>], row: Vec<String>) -> Dict {
-        let mut dict = dict_for(names.len());
+        let mut dict = Dict::with_capacity(names.len());
         let mut fields = row.into_iter();
         for name in names {
             let value = fields.next().filter(|field| !self.none.contains(field));

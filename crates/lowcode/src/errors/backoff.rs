@@ -29,7 +29,7 @@ impl Backoff {
     /// Reads a backoff strategy.
     ///
     /// # Errors
-    /// A strategy that does not exist, or a longest wait that is no number.
+    /// A strategy that does not exist, or a longest wait that is not a number.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Backoff, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);

@@ -1,4 +1,4 @@
-//! What an answer means: filters of the manifest first, then the mapping of the CDK
+//! What a response means: filters of the manifest first, then the mapping of the CDK
 //! (`error_handlers/default_error_handler.py`, `composite_error_handler.py`).
 
 pub mod backoff;
@@ -93,7 +93,7 @@ impl ErrorHandler {
         }
     }
 
-    /// How often a request is tried again.
+    /// How often a request is retried.
     #[must_use]
     pub fn max_retries(&self) -> i64 {
         match self {

@@ -3,7 +3,7 @@
 use crate::error::FailureType;
 use crate::response::Response;
 
-/// What is done about an answer.
+/// What is done about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Success,
@@ -18,9 +18,9 @@ pub enum Action {
 }
 
 impl Action {
-    /// From the word of a manifest.
+    /// Parses the name that manifests use.
     #[must_use]
-    pub fn of(word: &str) -> Option<Action> {
+    pub fn parse(word: &str) -> Option<Action> {
         Some(match word {
             "SUCCESS" => Action::Success,
             "RETRY" => Action::Retry,
@@ -37,7 +37,7 @@ impl Action {
 
     /// Python's name of the member, for messages.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Action::Success => "SUCCESS",
             Action::Retry => "RETRY",
@@ -52,7 +52,7 @@ impl Action {
     }
 }
 
-/// The decision about one answer.
+/// The decision about one response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolution {
     pub action: Action,
@@ -64,7 +64,7 @@ pub struct Resolution {
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
     Response(&'a Response),
-    /// No answer: the class that requests would raise, and its words.
+    /// No response: the class that requests would raise, and its message.
     Exception {
         class: &'static str,
         message: &'a str,

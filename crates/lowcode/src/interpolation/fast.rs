@@ -44,7 +44,7 @@ const KEPT: usize = 512;
 const KEPT_BYTES: usize = 1000;
 
 thread_local! {
-    static COMPILED: RefCell<HashMap<String, Code, foldhash::fast::RandomState>> = RefCell::default();
+    static COMPILED: RefCell<HashMap<String, Code>> = RefCell::default();
 }
 
 pub(super) fn compile(text: &str) -> Code {

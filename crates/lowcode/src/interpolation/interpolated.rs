@@ -2,7 +2,7 @@
 
 use super::{EvalError, Scope, Template};
 use crate::literal::{Literal, literal_eval};
-use crate::value::{Dict, Value, dict_for};
+use crate::value::{Dict, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -261,7 +261,7 @@ impl InterpolatedMapping {
     /// # Errors
     /// As [`InterpolatedString::eval`].
     pub fn eval(&self, scope: &Scope<'_>, valid_value_types: &[PyType]) -> Result<Dict, EvalError> {
-        let mut dict = dict_for(self.pairs.len());
+        let mut dict = Dict::with_capacity(self.pairs.len());
         for (key, value) in &self.pairs {
             let key = key.eval(scope, &[PyType::Str])?;
             let value = match value {
@@ -329,7 +329,7 @@ fn eval_nested(value: &Nested, scope: &Scope<'_>) -> Result<Value, EvalError> {
         Nested::Other(value) => value.clone(),
         Nested::List(items) => Value::List(items.iter().map(|item| eval_nested(item, scope)).collect::<Result<_, _>>()?),
         Nested::Dict(pairs) => {
-            let mut dict = dict_for(pairs.len());
+            let mut dict = Dict::with_capacity(pairs.len());
             for (key, item) in pairs {
                 let key = key.eval(scope, &[])?;
                 if matches!(key, Value::List(_) | Value::Dict(_)) {

@@ -16,7 +16,6 @@ pub mod interpolated;
 mod is_tests;
 mod lexer;
 mod macros;
-mod md5;
 mod methods;
 mod object;
 mod ops;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// A dict: by the key's value, the key as it was first written and its value.
-pub(super) type Map<'a> = IndexMap<Key, (Obj<'a>, Obj<'a>), foldhash::fast::RandomState>;
+pub(super) type Map<'a> = IndexMap<Key, (Obj<'a>, Obj<'a>)>;
 
 #[derive(Clone)]
 pub(super) enum Obj<'a> {

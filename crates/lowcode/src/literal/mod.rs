@@ -6,7 +6,7 @@
 mod number;
 mod reader;
 
-use super::value::{Value, dict_for, float_repr};
+use super::value::{Dict, Value, float_repr};
 use std::sync::Arc;
 
 /// A literal. Wider than [`Value`], for the type tests of the CDK tell a tuple from a list.
@@ -51,7 +51,7 @@ impl Literal {
                 Value::List(items.into_iter().map(Literal::into_value).collect())
             }
             Literal::Dict(pairs) => {
-                let mut dict = dict_for(pairs.len());
+                let mut dict = Dict::with_capacity(pairs.len());
                 for (key, item) in pairs {
                     dict.insert(key.into_key(), item.into_value());
                 }

@@ -1,7 +1,7 @@
 //! `HTTPAPIBudget`: call rates of the manifest (`streams/call_rate.py`).
 //!
-//! Rates are obeyed by asking the host to wait. What an answer's rate-limit headers say is not taken over: the error
-//! handler's backoff and the host's own limits answer a server that says "enough", and they are stricter.
+//! To keep a rate, the host is asked to wait. Rate-limit headers of responses are not used: the error handler's backoff
+//! and the host's own limits react to a server that is rate limiting, and they are stricter.
 
 use crate::context::{Context, EMPTY, Run};
 use crate::datetime::iso::{Span, parse_duration};
@@ -41,7 +41,7 @@ impl Budget {
     /// Reads `api_budget` of the manifest.
     ///
     /// # Errors
-    /// A duration, a limit or a pattern that is none.
+    /// An invalid duration, limit or pattern.
     pub(super) fn build(ctx: &Context<'_>) -> Result<Budget, Failed> {
         let policies = ctx.manifest.get("api_budget").and_then(|it| it.get("policies")).and_then(Value::as_list);
         policies.unwrap_or_default().iter().map(|node| Policy::build(node, ctx)).collect::<Result<_, _>>().map(Budget)

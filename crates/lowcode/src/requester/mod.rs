@@ -73,15 +73,7 @@ impl Requester {
     ///
     /// # Errors
     /// What the CDK raises when it builds the component.
-    pub fn build(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Requester, Failed> {
-        Requester::build_with(node, name, ctx, BuildOptions::default())
-    }
-
-    /// As [`Requester::build`], with more.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn build_with(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
+    pub fn build(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let raw = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
         let text = |key: &str| InterpolatedString::new(raw(key).unwrap_or_default(), parameters);
@@ -123,24 +115,14 @@ impl Requester {
     ///
     /// # Errors
     /// What Python would have raised; `host_error` is set where the host refused.
-    pub async fn send(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
-        Ok(self.send_raw(run, ask).await?.filter(Response::ok))
+    pub async fn send(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
+        Ok(self.send_raw(run, parts).await?.filter(Response::ok))
     }
 
-    /// As [`Requester::send`], but an ignored answer is given as it is.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn send_raw<'s>(
-        &'s self,
-        run: &'s Run<'_>,
-        ask: &'s RequestParts<'_>,
-    ) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
-        // Boxed: a session token asks a requester of its own.
-        Box::pin(async move {
-            let mut request = self.prepare(run, ask).await?;
-            self.deliver(run, &mut request).await
-        })
+    /// As [`Requester::send`], but returns an ignored response as it is.
+    async fn send_raw(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
+        let mut request = self.prepare(run, parts).await?;
+        self.deliver(run, &mut request).await
     }
 
     /// `_get_url`: the path joined to the base.
@@ -167,16 +149,13 @@ impl Requester {
 
 impl Login for Requester {
     fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
-        Box::pin(async move {
-            let mut request = self.prepare(run, &RequestParts::default()).await?;
-            self.deliver(run, &mut request).await
-        })
+        Box::pin(async move { self.send_raw(run, &RequestParts::default()).await })
     }
 }
 
 fn build_login(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Box<dyn Login>, Failed> {
     let options = BuildOptions { purpose: Purpose::Token, ..BuildOptions::default() };
-    Ok(Box::new(Requester::build_with(node, name, ctx, options)?))
+    Ok(Box::new(Requester::build(node, name, ctx, options)?))
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// Seconds after which nothing is tried again (`HttpClient._DEFAULT_MAX_TIME`).
 const MAX_TIME: f64 = 600.0;
-/// The longest wait that is asked of a host.
-const LONGEST_PAUSE: f64 = 86_400.0 * 365.0;
+/// The longest wait that is requested from a host, in seconds.
+const MAX_PAUSE: f64 = 86_400.0 * 365.0;
 
 /// Which layer waits: `UserDefinedBackoffException`, `RateLimitBackoffException`, `DefaultBackoffException`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,7 +121,7 @@ impl Requester {
                 Action::Retry | Action::RateLimited => self.wait_for(outcome, attempt, run, &resolution)?,
             };
             let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
-            let wait = Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE));
+            let wait = Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE));
             if let Err(host_error) = run.host.pause(wait).await {
                 let mut failed = self.exhausted(run, request, outcome, &resolution);
                 failed.host_error = Some(host_error);

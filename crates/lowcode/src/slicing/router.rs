@@ -5,7 +5,7 @@ use crate::context::{Context, EvalContext, Run};
 use crate::error::Failed;
 use crate::interpolation::InterpolatedString;
 use crate::node::{field, items, kind, pair, parameters, set_field, text};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
 use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use futures_util::future::BoxFuture;
@@ -127,7 +127,7 @@ impl Router {
     ///
     /// # Errors
     /// What a template fails with.
-    pub fn options(&self, place: Place, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
+    pub fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         match self {
             Router::Single | Router::Grouping(_) | Router::Union { .. } => Ok(Dict::default()),
             Router::List(list) => list.options(place, slice, at),
@@ -178,7 +178,7 @@ impl ListRouter {
         })
     }
 
-    fn options(&self, place: Place, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
+    fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         if let Some(option) = self.option.as_ref().filter(|it| it.place == place) {
             let scope = at.scope(Vec::new());

@@ -6,7 +6,7 @@ use crate::extraction::dpath;
 use crate::extraction::transform::{eval_path, path_of};
 use crate::interpolation::InterpolatedString;
 use crate::node::{field, items, pair, parameters, set_field};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
 use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use futures_util::future::BoxFuture;
@@ -73,7 +73,7 @@ impl Substream {
         self.parents.iter().map(|it| Ok(it.partition_field.eval_str(&at.scope(Vec::new()))?)).collect()
     }
 
-    pub(super) fn options(&self, place: Place, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
+    pub(super) fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         let scope = at.scope(Vec::new());
         for parent in &self.parents {

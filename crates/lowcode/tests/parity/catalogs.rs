@@ -1,4 +1,4 @@
-//! Specs, catalogs and refusals of the corpus, against what the CDK said.
+//! Specs, catalogs and refusals of the corpus, compared with the CDK.
 
 use super::outcome::Outcome;
 use futures_util::FutureExt;
@@ -51,14 +51,14 @@ impl Rows {
         let manifest = match loaded {
             Ok(manifest) => manifest,
             Err(problems) => {
-                let words = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
+                let reason = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
                 if refused_by_cdk {
                     self.refused.case(true, String::new);
                 } else {
-                    self.catalogs.case(false, words);
+                    self.catalogs.case(false, reason);
                 }
                 if expected.get("spec").is_some() {
-                    self.specs.case(false, words);
+                    self.specs.case(false, reason);
                 }
                 return;
             }

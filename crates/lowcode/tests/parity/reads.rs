@@ -82,8 +82,8 @@ pub fn run(data: &Path) -> Outcome {
         let (host, others) = (Script::default(), other(&config));
         let manifest = load(&text, &name, &bounds).map(SharedManifest::new);
         let Ok(manifest) = &manifest else {
-            let words = manifest.as_ref().err().and_then(|problems| problems.first().map(ToString::to_string));
-            streams.keys().for_each(|stream| outcome.case(false, || format!("{name} {stream}: not loaded: {words:?}")));
+            let reason = manifest.as_ref().err().and_then(|problems| problems.first().map(ToString::to_string));
+            streams.keys().for_each(|stream| outcome.case(false, || format!("{name} {stream}: not loaded: {reason:?}")));
             continue;
         };
         // One command for all streams of a manifest: a rotated token stays.
@@ -97,7 +97,7 @@ pub fn run(data: &Path) -> Outcome {
         };
         let (ours, theirs) = (command(&config), command(&others));
         for (stream, expected) in streams {
-            // Another connection of the manifest was first, with another config: what they share must not tell.
+            // Another connection of the manifest reads first, with another config: nothing of it may show in what they share.
             let _ = compare(&theirs, &host, stream, expected);
             let differences = compare(&ours, &host, stream, expected);
             outcome.case(differences.is_none(), || format!("{name} {stream}: {}", differences.unwrap_or_default()));

@@ -6,7 +6,8 @@ pub mod file;
 pub mod place;
 
 use super::gate::Gate;
-use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, local};
+use crate::connectors::local_reads::LocalReads;
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::Traffic;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use crate::policy::Policy;
@@ -25,6 +26,7 @@ const IDENTITY: [&str; 4] =
 /// An open file.
 struct Database {
     file: Arc<Mutex<File>>,
+    reads: LocalReads,
     gate: Arc<dyn Gate>,
 }
 
@@ -35,16 +37,17 @@ struct Database {
 pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
     gate.local(path).await?;
     let written = path.to_string();
-    let (file, identity, privilege) = blocking(move || {
+    let reads = LocalReads::for_path(Path::new(path), &policy.files.roots);
+    let work = move || {
         let real = place::locate(&written, &policy.files.roots)?;
         let file = file::open(&real, &written)?;
         let identity = prove(&file)?;
         let privilege = privilege(&real);
         Ok((file, identity, privilege))
-    })
-    .await?;
+    };
+    let (file, identity, privilege) = reads.run(work).await?;
     let file = Arc::new(Mutex::new(file));
-    Ok(Opened { connector: Box::new(Database { file, gate }), identity, privilege })
+    Ok(Opened { connector: Box::new(Database { file, reads, gate }), identity, privilege })
 }
 
 fn prove(file: &File) -> Result<Evidence, Failure> {
@@ -84,21 +87,13 @@ fn privilege(real: &Path) -> Privilege {
     }
 }
 
-/// SQLite blocks; it gets a thread that may.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
-    match local::run(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => Err(Failure::new(Class::Bug, "reading an SQLite file ended in a panic", "report this").detail(error)),
-    }
-}
-
 impl Database {
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&File) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let file = Arc::clone(&self.file);
-        blocking(move || work(&file.lock().unwrap_or_else(PoisonError::into_inner))).await
+        self.reads.run(move || work(&file.lock().unwrap_or_else(PoisonError::into_inner))).await
     }
 }
 

@@ -7,7 +7,7 @@ use crate::context::{Context, EMPTY, Run};
 use crate::error::Failed;
 use crate::interpolation::{InterpolatedMapping, InterpolatedString, Scope};
 use crate::request::json::{Style, dumps};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
 use crate::value::{Dict, Value};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -74,7 +74,7 @@ impl Jwt {
         };
         let option = match node.get("request_option").filter(|it| !it.is_none()) {
             Some(option) => RequestOption::build(option, &EMPTY)?,
-            None => RequestOption::named(Place::Header, "Authorization", parameters),
+            None => RequestOption::named(OptionPlace::Header, "Authorization", parameters),
         };
         Ok(Jwt {
             option,

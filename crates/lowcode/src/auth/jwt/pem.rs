@@ -1,8 +1,9 @@
 //! Private keys in PEM: PKCS#8, PKCS#1 of RSA and SEC 1 of elliptic curves.
+//!
+//! Sections are read by the crate `pem`, which Python's `cryptography` uses for the same purpose, so both accept the
+//! same texts, for instance a key that was pasted on a single line.
 
 use crate::error::Failed;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 
 /// The DER of a private key.
 pub(super) enum Der {
@@ -14,37 +15,42 @@ pub(super) enum Der {
 /// Reads the first private key of a PEM text.
 ///
 /// # Errors
-/// There is none, or it is encrypted.
+/// The text holds no private key, or the key is encrypted.
 pub(super) fn private_key(text: &[u8]) -> Result<Der, Failed> {
-    let text = std::str::from_utf8(text).map_err(|_| invalid("Could not parse the provided public key."))?;
-    for (label, wrap) in
-        [("PRIVATE KEY", Der::Pkcs8 as fn(Vec<u8>) -> Der), ("RSA PRIVATE KEY", Der::Pkcs1), ("EC PRIVATE KEY", Der::Sec1)]
-    {
-        if let Some(body) = between(text, label) {
-            if body.contains("ENCRYPTED") {
-                break;
+    let mut encrypted = false;
+    for section in pem::parse_many(text).map_err(|_| unreadable())? {
+        let wrap = match section.tag() {
+            "PRIVATE KEY" => Der::Pkcs8 as fn(Vec<u8>) -> Der,
+            "RSA PRIVATE KEY" => Der::Pkcs1,
+            "EC PRIVATE KEY" => Der::Sec1,
+            tag => {
+                encrypted |= tag == "ENCRYPTED PRIVATE KEY";
+                continue;
             }
-            let digits: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-            let der = STANDARD.decode(digits).map_err(|_| invalid("Could not parse the provided public key."))?;
-            return Ok(wrap(der));
+        };
+        // OpenSSL's older form names the encryption in headers above the body (RFC 1421).
+        encrypted |= section.headers().get("Proc-Type").is_some_and(|kind| kind.contains("ENCRYPTED"));
+        if !encrypted {
+            return Ok(wrap(section.into_contents()));
         }
     }
-    if text.contains("ENCRYPTED") {
-        return Err(invalid("an encrypted private key is not supported: bring it without a passphrase"));
-    }
-    Err(invalid("Could not parse the provided public key."))
+    Err(if encrypted {
+        invalid("encrypted private keys are not supported; store the key without a passphrase")
+    } else {
+        unreadable()
+    })
 }
 
-fn between<'a>(text: &'a str, label: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(&format!("-----BEGIN {label}-----"))?;
-    Some(rest.split_once(&format!("-----END {label}-----"))?.0)
+/// PyJWT's sentence for a private key that cannot be read.
+fn unreadable() -> Failed {
+    invalid("Could not parse the provided public key.")
 }
 
 fn invalid(message: &str) -> Failed {
     Failed::system("InvalidKeyError", message)
 }
 
-/// Wraps a SEC 1 key into PKCS#8 for the curve with this object identifier.
+/// Wraps a SEC 1 key into PKCS#8 for the curve with this object identifier, because ring reads no other form.
 pub(super) fn sec1_to_pkcs8(sec1: &[u8], curve: &[u8]) -> Vec<u8> {
     const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     let algorithm = element(0x30, &[EC_PUBLIC_KEY, curve].concat());

@@ -31,7 +31,7 @@ pub struct OAuth {
     /// The arguments of the refresh go into the query instead of the body.
     as_query: bool,
     assertion: Option<Box<dyn Assertion>>,
-    /// Where set, the answer's expiry is a time, not a number of seconds.
+    /// If set, the expiry in the response is a time in this format, not a number of seconds.
     expiry_format: Option<String>,
     rejected: Rejected,
     single_use: Option<SingleUse>,
@@ -45,7 +45,7 @@ pub trait Assertion: Send + Sync {
     fn token<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>>;
 }
 
-/// What the fields are called in the request and in its answer.
+/// The names of the fields in the request and in its response.
 struct Names {
     grant_type: InterpolatedString,
     client_id: InterpolatedString,
@@ -55,7 +55,7 @@ struct Names {
     expires_in: InterpolatedString,
 }
 
-/// Which answer says that the refresh token is no longer good.
+/// Which response means that the refresh token is not valid any more.
 #[derive(Clone, Debug)]
 struct Rejected {
     codes: Vec<i64>,
@@ -63,7 +63,7 @@ struct Rejected {
     values: Vec<Value>,
 }
 
-/// Where the config has the tokens: each refresh token is good for one use.
+/// The places of the tokens in the config. Each refresh token can be used once.
 struct SingleUse {
     access: Vec<String>,
     refresh: Vec<String>,
@@ -135,7 +135,7 @@ impl OAuth {
         Ok(oauth)
     }
 
-    /// What the CDK verifies when it builds the authenticator.
+    /// Verifies what the CDK verifies when it builds the authenticator.
     fn verify(&self, node: &Value, asserted: bool, ctx: &Context<'_>) -> Result<(), Failed> {
         let error = |what: &str| Err(Failed::system("ValueError", format!("OAuthAuthenticator configuration error: {what}")));
         let missing = |key: &str| node.get(key).is_none_or(Value::is_none);
@@ -151,7 +151,7 @@ impl OAuth {
         Ok(())
     }
 
-    /// The token that the config brings along, and when it expires.
+    /// Takes the token of the config, and its expiry.
     fn start(&mut self, node: &Value, ctx: &Context<'_>) -> Result<(), Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let scope = ctx.scope();
@@ -172,8 +172,8 @@ impl OAuth {
         Ok(())
     }
 
-    fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn state<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
+        read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// `Authorization: Bearer ...`.
@@ -211,7 +211,7 @@ impl OAuth {
         Ok(Some(endpoint.to_str()))
     }
 
-    /// Without a token, or with one whose time is not known, it counts as expired.
+    /// Whether the token has expired. A token that is missing or whose expiry is unknown counts as expired.
     fn expired(&self, run: &Run<'_>) -> Result<bool, Failed> {
         Ok(self.expires(run)?.is_none_or(|moment| run.host.now() > moment))
     }
@@ -226,7 +226,7 @@ impl OAuth {
         }
     }
 
-    /// Keeps what a refresh brought; tells the host where the refresh token was replaced.
+    /// Keeps the new tokens, and reports to the host if the refresh token was replaced.
     fn keep(&self, run: &Run<'_>, token: Value, expires: Timestamp, refresh: Option<Value>) {
         let Some(single) = &self.single_use else {
             self.state(|state| *state = State { token: Some(token), expires: Some(expires) });

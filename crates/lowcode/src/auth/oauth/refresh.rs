@@ -1,4 +1,4 @@
-//! The call for a new access token (`_make_handled_request` of abstract_oauth.py).
+//! The request for a new access token (`_make_handled_request` of abstract_oauth.py).
 
 use super::OAuth;
 use super::answer::{after, expiry, find};
@@ -15,18 +15,18 @@ use crate::value::{Dict, Value};
 use jiff::SignedDuration;
 use std::time::Duration;
 
-/// Seconds of tries.
+/// How long the request is retried, in seconds.
 const MAX_TIME: f64 = 300.0;
 const REFUSED: &str = "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). \
                        Re-authenticate this source's credentials in its connection settings.";
-/// Characters of a provider's own words.
-const DETAIL: usize = 64;
+/// The longest error message of a provider that is quoted, in characters.
+const MAX_DETAIL_CHARS: usize = 64;
 
 impl OAuth {
-    /// Fetches a new token, whether the old one is good or not.
+    /// Fetches a new token, whether or not the old one is still valid.
     ///
     /// # Errors
-    /// The endpoint refused, or its answer has no token.
+    /// The endpoint refuses, or its response has no token.
     pub(crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
         let answer = self.fetch(run).await?;
         let scope = run.scope();
@@ -84,13 +84,13 @@ impl OAuth {
     }
 
     async fn request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
-        // The CDK wraps whatever goes wrong while the request is made.
+        // The CDK wraps every exception that is raised while the request is made.
         let wrapped = |failed: Failed| match failed.class {
             "MissingSchema" | "InvalidURL" | "InvalidHeader" | "AirbyteTracedException" | "Bound" | "Refused" => failed,
             _ => {
                 let mut outer = Failed::system("AirbyteTracedException", "OAuth access token refresh request failed.");
-                let words = self.secrets.mask(&failed.message);
-                outer.internal = Some(format!("Unexpected error during OAuth token refresh: {words}"));
+                let message = self.secrets.mask(&failed.message);
+                outer.internal = Some(format!("Unexpected error during OAuth token refresh: {message}"));
                 outer.host_error.clone_from(&failed.host_error);
                 outer
             }
@@ -180,7 +180,7 @@ impl OAuth {
         failed
     }
 
-    /// The endpoint said no: in the words of the CDK where it is the refresh token that is not good.
+    /// The endpoint refused. If it rejected the refresh token, the message is that of the CDK.
     fn refused(&self, run: &Run<'_>, response: &Response) -> Failed {
         let failed = self.http_error(run, response);
         let Some(content) = response.json().and_then(Value::as_dict) else { return failed };
@@ -192,8 +192,8 @@ impl OAuth {
             Some(detail) => format!("{REFUSED} Provider error: {detail}"),
             None => REFUSED.to_owned(),
         };
-        let words = failed.body.clone().unwrap_or_default().chars().take(1_000).collect::<String>();
-        let internal = format!("Refresh token rejected by the OAuth token endpoint. HTTP {}: {words}", response.status());
+        let body = failed.body.clone().unwrap_or_default().chars().take(1_000).collect::<String>();
+        let internal = format!("Refresh token rejected by the OAuth token endpoint. HTTP {}: {body}", response.status());
         failed.with(|it| {
             it.failure_type = FailureType::ConfigError;
             it.class = "AirbyteTracedException";
@@ -208,7 +208,7 @@ impl OAuth {
         let error = text("error").map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
         let parts: Vec<String> = error.into_iter().chain(text("error_description").and_then(code)).collect();
         let detail = self.mask(run, &parts.join(": "));
-        let cut: String = detail.chars().take(DETAIL).collect();
+        let cut: String = detail.chars().take(MAX_DETAIL_CHARS).collect();
         (!parts.is_empty()).then(|| if cut.len() < detail.len() { format!("{cut}...") } else { detail })
     }
 }

@@ -7,11 +7,9 @@ use super::super::ops::items;
 use super::text::quoted;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
+use md5::{Digest, Md5};
 use ring::{digest, hmac};
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// The text that an attribute of `str` is asked of; other types have no such attribute.
 fn text<'o>(value: &'o Obj<'_>, method: &str) -> Result<&'o str, EvalError> {
@@ -36,7 +34,7 @@ pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<O
                 )));
             }
             let key = hmac::Key::new(hmac::HMAC_SHA256, key.unwrap_or(Obj::None).to_str()?.as_bytes());
-            Ok(Obj::str(hex(hmac::sign(&key, value.to_str()?.as_bytes()).as_ref())))
+            Ok(Obj::str(HEXLOWER.encode(hmac::sign(&key, value.to_str()?.as_bytes()).as_ref())))
         }
         "urlencode" => {
             let [] = args.positional(name, 0)?;
@@ -92,14 +90,14 @@ fn hash<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
         None => "md5".into(),
     };
     let digest = match kind.as_str() {
-        "md5" => return Ok(Obj::str(hex(&super::super::md5::md5(&data)))),
+        "md5" => return Ok(Obj::str(HEXLOWER.encode(&Md5::digest(&data)))),
         "sha1" => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &data),
         "sha256" => digest::digest(&digest::SHA256, &data),
         "sha384" => digest::digest(&digest::SHA384, &data),
         "sha512" => digest::digest(&digest::SHA512, &data),
         other => return Err(EvalError::new("AttributeError", format!("No hashing function named {other}"))),
     };
-    Ok(Obj::str(hex(digest.as_ref())))
+    Ok(Obj::str(HEXLOWER.encode(digest.as_ref())))
 }
 
 fn url_encode<'a>(value: &Obj<'a>) -> Result<Obj<'a>, EvalError> {

@@ -228,7 +228,7 @@ pub(super) fn call<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, a
         Obj::Bytes(bytes) => {
             let _: [Option<Obj<'a>>; 2] = args.bind(name, ["encoding", "errors"], 0)?;
             Ok(Obj::str(match name {
-                "hex" => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+                "hex" => data_encoding::HEXLOWER.encode(bytes),
                 _ => std::str::from_utf8(bytes)
                     .map_err(|_| EvalError::new("UnicodeDecodeError", "'utf-8' codec can't decode the bytes"))?
                     .to_owned(),

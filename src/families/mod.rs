@@ -1,0 +1,166 @@
+//! The source families as data: one YAML file of this folder for each.
+//!
+//! The build script lists the files, so adding a family is adding a file. Policy, connectors and command line read the
+//! families here and keep no list of their own.
+//!
+//! Facts about vendors carry a mark: `[V]` was read on the named page, `[K]` is known vendor documentation, `[U]` is
+//! uncertain until it was proven against a real tenant, `[-]` follows from the format itself.
+
+mod custom;
+
+use crate::model::Cap;
+pub use custom::{CustomSources, ManifestFile};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::sync::{Arc, LazyLock};
+
+/// One family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// The source type of intents; the file is `ID.yaml`.
+    pub id: Arc<str>,
+    pub title: String,
+    /// The name of the engine that serves the family, for example `sql`. It is empty if this build has none.
+    pub engine: String,
+    /// Whether the policy that AAM ships allows it.
+    pub on_by_default: bool,
+    /// What a `resource_id` of this family looks like.
+    pub resource_ids: String,
+    /// The default budget, from the vendor's documented limits.
+    pub cap: Cap,
+    /// Where the figures of `cap` come from, with the mark.
+    pub cap_source: String,
+    /// The least privilege to ask the vendor's administrator for, in the vendor's words.
+    pub least_privilege: String,
+    /// Where `least_privilege` comes from, with the mark.
+    pub privilege_source: String,
+    /// The fields of a JSON credential. It is empty if this build has no engine for the family.
+    pub credential: Vec<CredentialField>,
+    /// The part of the file that only the engine `lowcode` reads; it parses it once, in `connectors::lowcode::spec`.
+    pub lowcode: Option<Value>,
+    /// The manifest of a custom source. Families that AAM ships have none.
+    pub manifest: Option<Arc<ManifestFile>>,
+}
+
+/// One field of the JSON object behind a locator.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialField {
+    pub name: String,
+    pub about: String,
+}
+
+impl Family {
+    /// A custom source: a manifest that the company wrote. Its vendor is not known, so the budget is a careful one.
+    #[must_use]
+    pub fn custom(id: &str) -> Family {
+        Family {
+            id: id.into(),
+            title: id.to_string(),
+            engine: "lowcode".to_string(),
+            on_by_default: false,
+            resource_ids: "the host of its API, or NAME=VALUE of its config, joined by &".to_string(),
+            cap: Cap { per_second: 0.333, burst: 24, per_day: 500, concurrency: 1 },
+            cap_source: "[-] no limit of a custom source is documented; as for openapi".to_string(),
+            least_privilege: "a credential that may only read what the manifest reads".to_string(),
+            privilege_source: "[-] the manifest names what is read".to_string(),
+            credential: Vec::new(),
+            lowcode: None,
+            manifest: None,
+        }
+    }
+}
+
+/// The family called `id`.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Arc<Family>> {
+    let families = all();
+    families.binary_search_by(|family| (*family.id).cmp(id)).ok().and_then(|at| families.get(at))
+}
+
+/// All families, ordered by their ids.
+#[must_use]
+pub fn all() -> &'static [Arc<Family>] {
+    &FAMILIES
+}
+
+/// The ids of all families, in order.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    all().iter().map(|family| &*family.id)
+}
+
+/// The families' own budgets, for `policy::effective`.
+#[must_use]
+pub fn caps() -> Vec<(&'static str, &'static Cap)> {
+    all().iter().map(|family| (&*family.id, &family.cap)).collect()
+}
+
+/// The name of each file without `.yaml`, and its text.
+type Texts = &'static [(&'static str, &'static str)];
+
+const TEXTS: Texts = include!(concat!(env!("OUT_DIR"), "/families.rs"));
+
+/// Unit tests know these as well: they show that one file is all that a family needs.
+#[cfg(test)]
+const TEST_TEXTS: Texts = include!(concat!(env!("OUT_DIR"), "/test_families.rs"));
+#[cfg(not(test))]
+const TEST_TEXTS: Texts = &[];
+
+/// A file that cannot be read is left out here; a test refuses it.
+static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
+    let texts = TEXTS.iter().chain(TEST_TEXTS);
+    let mut families: Vec<Arc<Family>> = texts.filter_map(|(_, text)| parse(text).ok()).map(Arc::new).collect();
+    families.sort_by(|a, b| a.id.cmp(&b.id));
+    families
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    id: String,
+    title: String,
+    engine: String,
+    on_by_default: bool,
+    resource_ids: String,
+    cap: Cap,
+    cap_source: String,
+    least_privilege: String,
+    privilege_source: String,
+    #[serde(default)]
+    credential: Vec<CredentialField>,
+}
+
+/// The keys that only families of the engine `lowcode` have.
+const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "errors", "limits", "posts", "source"];
+
+/// Reads the text of one family file.
+///
+/// # Errors
+/// Why the text does not describe a family.
+pub fn parse(text: &str) -> Result<Family, String> {
+    // Through JSON, because YAML writes the alternatives of a type as tags and the files write them as keys.
+    let mut keys: Map<String, Value> = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let lowcode: Map<String, Value> =
+        LOWCODE_KEYS.iter().filter_map(|key| Some(((*key).to_string(), keys.remove(*key)?))).collect();
+    let file: File = serde_json::from_value(Value::Object(keys)).map_err(|error| error.to_string())?;
+    if (file.engine == "lowcode") == lowcode.is_empty() {
+        return Err(format!("the engine lowcode needs the keys {}; other engines have none of them", LOWCODE_KEYS.join(", ")));
+    }
+    Ok(Family {
+        id: file.id.into(),
+        title: file.title,
+        engine: file.engine,
+        on_by_default: file.on_by_default,
+        resource_ids: file.resource_ids,
+        cap: file.cap,
+        cap_source: file.cap_source,
+        least_privilege: file.least_privilege,
+        privilege_source: file.privilege_source,
+        credential: file.credential,
+        lowcode: Some(lowcode).filter(|keys| !keys.is_empty()).map(Value::Object),
+        manifest: None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! Reads the policy file and the folder of manifests that it names, as one value.
+//!
+//! Bytes are compared before anything is parsed: the loop loads at every wake, and mostly nothing changed. What cannot
+//! be read or used keeps what was in force before, because unreadable is not absent. Reading blocks; the loop loads on
+//! a thread for that.
+
+use crate::families::{self, CustomSources, ManifestFile};
+use crate::model::{Digest, Place, Problem};
+use crate::policy::manifests::is_name;
+use crate::policy::{LoadedPolicy, Policy, parse};
+use lowcode::bounds::Bounds;
+use lowcode::problem::Severity;
+use lowcode::source::SharedManifest;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A folder with more manifests than this is a mistake.
+const MAX_MANIFESTS: usize = 200;
+const MAX_MANIFEST_BYTES: u64 = 8 << 20;
+/// A file that was written more recently than this is read again even if its stamp is the same: a second write within
+/// one tick of the file system's clock does not change the stamp.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// What the policy file says.
+pub struct PolicyFile {
+    /// Changes whenever the file, or a manifest of its folder, changes.
+    pub digest: Digest,
+    pub text: String,
+    pub loaded: Result<LoadedPolicy, Vec<Problem>>,
+}
+
+/// Reads one policy file again and again.
+pub struct PolicyLoader {
+    path: PathBuf,
+    /// The last good policy and its sources. Parts of it are used again where the bytes are equal.
+    last: Option<LoadedPolicy>,
+    /// What is known of each file of the folder.
+    files: BTreeMap<PathBuf, KnownFile>,
+}
+
+/// Length, modification time in seconds and nanoseconds, and inode.
+type Stamp = (u64, i64, i64, u64);
+
+#[derive(Clone)]
+struct KnownFile {
+    stamp: Stamp,
+    digest: Digest,
+    manifest: Result<Arc<ManifestFile>, Vec<Problem>>,
+}
+
+/// What the folder holds.
+#[derive(Default)]
+struct Folder {
+    manifests: BTreeMap<String, Arc<ManifestFile>>,
+    problems: Vec<Problem>,
+    /// Sources whose manifest is there and cannot be used.
+    held: BTreeSet<String>,
+    /// The folder itself cannot be read.
+    unreadable: bool,
+    /// A line for each file, from which the digest of the folder is made.
+    contents: String,
+}
+
+/// Reads the policy file at `path` once, for commands.
+#[must_use]
+pub fn load(path: &Path) -> PolicyFile {
+    PolicyLoader::new(path).load()
+}
+
+impl PolicyLoader {
+    /// A loader that has read nothing yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> PolicyLoader {
+        PolicyLoader { path: path.into(), last: None, files: BTreeMap::new() }
+    }
+
+    /// A loader that goes on from the policy in force: what has the same bytes is not parsed again.
+    #[must_use]
+    pub fn resume(path: impl Into<PathBuf>, in_force: LoadedPolicy) -> PolicyLoader {
+        PolicyLoader { last: Some(in_force), ..PolicyLoader::new(path) }
+    }
+
+    /// Reads the policy file, and the manifests if the policy is good. Blocks.
+    pub fn load(&mut self) -> PolicyFile {
+        let name = self.path.display().to_string();
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) => {
+                let problem = Problem::new("", format!("the policy cannot be read: {error}"))
+                    .in_file(name)
+                    .hint("name the file with --policy, or start from the policy.yaml of the project");
+                let digest = Digest::from_bytes(error.to_string().as_bytes());
+                return PolicyFile { digest, text: String::new(), loaded: Err(vec![problem]) };
+            }
+        };
+        let digest = Digest::from_bytes(text.as_bytes());
+        let known = self.last.as_ref().map(|last| &last.policy).filter(|policy| policy.digest == digest);
+        match known.map_or_else(|| parse::parse(&text, &name).map(Arc::new), |policy| Ok(Arc::clone(policy))) {
+            Err(problems) => PolicyFile { digest, text, loaded: Err(problems) },
+            Ok(policy) => {
+                let (loaded, contents) = self.with_manifests(policy);
+                PolicyFile { digest: Digest::from_bytes(format!("{contents}{text}").as_bytes()), text, loaded: Ok(loaded) }
+            }
+        }
+    }
+
+    /// `policy` with the manifests of its folder, and a digest of what the folder holds. Blocks.
+    pub fn with_manifests(&mut self, policy: Arc<Policy>) -> (LoadedPolicy, Digest) {
+        let Some(dir) = &policy.manifests.dir else {
+            self.files.clear();
+            let loaded = LoadedPolicy::new(policy);
+            self.last = Some(loaded.clone());
+            return (loaded, Digest::default());
+        };
+        let before = self.last.take().filter(|last| last.policy.manifests.dir == policy.manifests.dir).map(|last| last.sources);
+        let mut folder = self.read_folder(dir, before.as_deref());
+        let contents = Digest::from_bytes(folder.contents.as_bytes());
+        for (name, manifest) in before.iter().flat_map(|before| before.manifests()) {
+            if (folder.unreadable || folder.held.contains(name)) && !folder.manifests.contains_key(name) {
+                folder.manifests.insert(name.clone(), Arc::clone(manifest));
+            }
+        }
+        let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), folder.manifests, folder.problems);
+        // The same value as before stays the same allocation, so that users can compare pointers.
+        let sources = before.filter(|before| **before == sources).unwrap_or_else(|| Arc::new(sources));
+        let loaded = LoadedPolicy { policy, sources };
+        self.last = Some(loaded.clone());
+        (loaded, contents)
+    }
+
+    fn read_folder(&mut self, dir: &Path, before: Option<&CustomSources>) -> Folder {
+        let mut folder = Folder::default();
+        match manifest_files(dir) {
+            Err(problem) => {
+                folder.contents.push_str(&problem.message);
+                folder.unreadable = true;
+                folder.problems.push(problem);
+            }
+            Ok(paths) => {
+                let known = std::mem::take(&mut self.files);
+                for path in paths {
+                    if let Some(file) = add_file(&path, known.get(&path), before, &mut folder) {
+                        self.files.insert(path, file);
+                    }
+                }
+            }
+        }
+        folder
+    }
+}
+
+/// The manifests of `dir`, ordered by name.
+fn manifest_files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let unreadable = |error: std::io::Error| {
+        Problem::new("/manifests/dir", format!("the folder of manifests cannot be read: {error}"))
+            .in_file(dir.display().to_string())
+            .hint("create the folder, or correct manifests.dir in the policy; what was in force before stays")
+    };
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if matches!(extension, "yaml" | "yml" | "json") && !hidden {
+            all.push(path);
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Adds one file to `folder`; returns what to remember of it.
+fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSources>, folder: &mut Folder) -> Option<KnownFile> {
+    let file = path.display().to_string();
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut refuse = |message: String, hint: &str| {
+        folder.problems.push(Problem::new("", message).in_file(file.clone()).hint(hint));
+        None
+    };
+    if families::find(&name).is_some() {
+        return refuse(format!("{name} is a family of AAM"), "give the manifest another name");
+    }
+    if !is_name(&name) {
+        let hint = "start with a lowercase letter, then lowercase letters, digits and _, at most 63 characters";
+        return refuse("invalid source name".to_string(), hint);
+    }
+    if folder.manifests.contains_key(&name) || folder.held.contains(&name) {
+        return refuse(format!("there are two manifests for {name}"), "remove one of the two");
+    }
+    if folder.manifests.len() + folder.held.len() >= MAX_MANIFESTS {
+        return refuse(format!("there are more than {MAX_MANIFESTS} manifests"), "remove manifests that are not used");
+    }
+    let read = match read(path, &file, known, before.and_then(|before| before.manifest(&name))) {
+        Ok(read) => read,
+        Err(why) => {
+            refuse(format!("the manifest cannot be read: {why}"), "what was in force before stays");
+            folder.contents.push_str(&format!("{name} {why};"));
+            folder.held.insert(name);
+            return None;
+        }
+    };
+    folder.contents.push_str(&format!("{name} {};", read.digest));
+    match &read.manifest {
+        Ok(manifest) => drop(folder.manifests.insert(name, Arc::clone(manifest))),
+        Err(problems) => {
+            folder.problems.extend(problems.iter().cloned());
+            folder.held.insert(name);
+        }
+    }
+    Some(read)
+}
+
+/// Reads one manifest unless `known` is still true of it, and parses it unless its bytes are those of `known` or of the
+/// manifest in force.
+fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Arc<ManifestFile>>) -> Result<KnownFile, String> {
+    let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if !meta.is_file() {
+        return Err("it is not a file".to_string());
+    }
+    if meta.len() > MAX_MANIFEST_BYTES {
+        return Err(format!("it is larger than {MAX_MANIFEST_BYTES} bytes"));
+    }
+    let stamp = (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino());
+    let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    if let Some(known) = known.filter(|known| known.stamp == stamp && age.is_some_and(|age| age > YOUNG)) {
+        return Ok(known.clone());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let digest = Digest::from_bytes(text.as_bytes());
+    if let Some(known) = known.filter(|known| known.digest == digest) {
+        return Ok(KnownFile { stamp, ..known.clone() });
+    }
+    let manifest = match in_force.filter(|manifest| manifest.digest == digest && manifest.file == file) {
+        Some(manifest) => Ok(Arc::clone(manifest)),
+        None => parse_manifest(&text, file, digest).map(Arc::new),
+    };
+    Ok(KnownFile { stamp, digest, manifest })
+}
+
+/// Parses a manifest of a custom source.
+///
+/// # Errors
+/// Everything that keeps this version from running it.
+pub fn parse_manifest(text: &str, file: &str, digest: Digest) -> Result<ManifestFile, Vec<Problem>> {
+    let manifest = lowcode::load::load(text, file, &Bounds::default())
+        .and_then(|manifest| manifest.runnable().map(|()| manifest))
+        .map_err(|problems| problems.iter().map(|problem| as_problem(problem, file)).collect::<Vec<_>>())?;
+    Ok(ManifestFile { file: file.to_string(), digest, manifest: Arc::new(SharedManifest::new(manifest)) })
+}
+
+/// The interpreter's problem in the form of all other problems.
+fn as_problem(problem: &lowcode::problem::Problem, file: &str) -> Problem {
+    let what = match problem.severity {
+        Severity::Unsupported => format!("not supported: {}", problem.message),
+        Severity::Warning | Severity::Error => problem.message.clone(),
+    };
+    let found = problem.found.as_ref().map(|found| format!("; found {found}")).unwrap_or_default();
+    let hint = match (&problem.nearest, problem.allowed.is_empty()) {
+        (Some(near), _) => format!("did you mean {near}?"),
+        (None, false) => format!("allowed: {}", problem.allowed.join(", ")),
+        (None, true) => String::new(),
+    };
+    let whole = Problem::new(problem.path.clone(), format!("{what}{found}")).in_file(file).hint(hint);
+    match problem.place {
+        Some(place) => whole.at(Place { line: place.line, column: place.column }),
+        None => whole,
+    }
+}
+
+#[cfg(test)]
+#[path = "policy_loader_tests.rs"]
+mod tests;

@@ -1,0 +1,327 @@
+//! GitHub, Slack and a custom source on the low-code engine, through the real egress, against mock vendors.
+
+use crate::support::lowcode_families::{
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, names, policy, rest, slack, with,
+};
+use crate::support::openapi::json;
+use aam::model::{Class, Failure, Privilege};
+use serde_json::json as object;
+use std::sync::Arc;
+
+async fn failure(family: &str, base: &str, id: &str, secret: &str) -> Failure {
+    match EngineFixture::at(family, base).open(family, id, Some(secret)).await {
+        Err(failure) => failure,
+        Ok(opened) => rest(&opened).await.err().expect("this must fail"),
+    }
+}
+
+#[tokio::test]
+async fn an_organization_passes_every_step_and_pages_are_followed() {
+    let vendor = MockVendor::start(github).await;
+    let fixture = EngineFixture::at("github", &vendor.base);
+    let opened = fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap();
+    assert_eq!((&opened.identity["matched"], &opened.identity["auth"]), (&object!("login is acme"), &object!("token")));
+    assert_eq!(opened.privilege, Privilege::Ok);
+    let (discovery, sample) = rest(&opened).await.unwrap();
+    assert_eq!(names(&discovery), ["members", "repositories", "teams"]);
+    assert_eq!(discovery.catalog.streams[1].source_defined_primary_key, [["id"]]);
+    assert_eq!((sample.rows, &sample.evidence["streams"]), (20, &object!({"repositories": 20})));
+    assert_eq!(
+        vendor.calls(),
+        [
+            "GET /orgs/acme",
+            "GET /orgs/acme/repos?sort=updated&per_page=20",
+            "GET /orgs/acme/teams?per_page=20",
+            "GET /orgs/acme/members?per_page=20",
+            "GET /user",
+            "GET /orgs/acme/repos?sort=updated&per_page=20",
+            "GET /orgs/acme/repos?sort=updated&per_page=20&page=2",
+        ]
+    );
+    assert!(vendor.requests().iter().all(|request| request.token == "gh-token-reads-1"));
+    assert_eq!(opened.connector.traffic().calls, 7, "an onboarding is at most 12 calls");
+}
+
+#[tokio::test]
+async fn a_repository_is_a_resource_of_its_own_and_a_json_credential_works() {
+    let vendor = MockVendor::start(github).await;
+    let fixture = EngineFixture::at("github", &vendor.base);
+    let opened = fixture.open("github", "acme/widgets", Some(r#"{"token": "gh-token-classic-2"}"#)).await.unwrap();
+    assert_eq!(opened.identity["visibility"], "private");
+    assert_eq!(opened.privilege, Privilege::Over { grants: vec!["repo".to_string()] });
+    let (discovery, sample) = rest(&opened).await.unwrap();
+    assert_eq!(names(&discovery), ["contributors", "repository", "tags"]);
+    assert_eq!(sample.rows, 2);
+    let fine = fixture.open("github", "acme", Some("gh-token-fine-3")).await.unwrap();
+    assert!(matches!(fine.privilege, Privilege::Unknown { reason } if reason.contains("fine-grained")));
+}
+
+#[tokio::test]
+async fn every_problem_with_a_token_is_explained() {
+    let vendor = MockVendor::start(github).await;
+    let wrong = failure("github", &vendor.base, "acme", "gh-token-wrong").await;
+    assert_eq!((wrong.class, wrong.detail.as_str()), (Class::CredentialRejected, "401 for /orgs/acme: Bad credentials"));
+    let sso = failure("github", &vendor.base, "acme", "gh-token-sso-6").await;
+    assert_eq!(sso.class, Class::PermissionDenied);
+    assert!(sso.title.contains("single sign-on") && sso.detail.contains("authorization_request=A1"), "{sso:?}");
+    let other = failure("github", &vendor.base, "umbrella", "gh-token-reads-1").await;
+    assert_eq!(other.class, Class::NotFound);
+    let blind = failure("github", &vendor.base, "acme", "gh-token-blind-5").await;
+    assert_eq!((blind.class, blind.detail.contains("needed: metadata=read")), (Class::PermissionDenied, true), "{blind:?}");
+    for secret in ["{}", r#"{"app_id": "1", "private_key": "x"}"#] {
+        let lacking = failure("github", &vendor.base, "acme", secret).await;
+        assert_eq!(lacking.class, Class::CredentialMissing);
+        assert!(lacking.fix.contains("app_id and installation_id and private_key, or with token"), "{lacking:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_denied_stream_is_skipped_with_what_it_needs() {
+    let vendor = MockVendor::start(github).await;
+    let fixture = EngineFixture::at("github", &vendor.base);
+    let opened = fixture.open("github", "acme", Some("gh-token-narrow-4")).await.unwrap();
+    let (discovery, sample) = rest(&opened).await.unwrap();
+    assert_eq!(names(&discovery), ["repositories"]);
+    let skipped: Vec<&str> = discovery.catalog.skipped.iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(skipped, ["members", "teams"]);
+    assert!(discovery.catalog.skipped[0].reason.contains("it needs members=read"), "{:?}", discovery.catalog.skipped);
+    assert_eq!(sample.rows, 20);
+}
+
+#[tokio::test]
+async fn another_tenant_behind_the_address_is_refused() {
+    let vendor = MockVendor::start(|_, request: &ReceivedRequest| match request.path() {
+        "/orgs/acme" => json(r#"{"login":"somebody-else"}"#),
+        _ => json("[]"),
+    })
+    .await;
+    let failure = failure("github", &vendor.base, "acme", "gh-token-reads-1").await;
+    assert_eq!(failure.class, Class::WrongService);
+    assert_eq!(failure.title, "GitHub answers as login somebody-else, and the resource id names acme");
+    let portal = MockVendor::start(|_, _: &ReceivedRequest| {
+        (200, vec![("content-type", "text/html".to_string())], "<html>Sign in</html>".to_string())
+    })
+    .await;
+    let page = self::failure("github", &portal.base, "acme", "gh-token-reads-1").await;
+    assert_eq!(page.class, Class::WrongService, "{page:?}");
+}
+
+#[tokio::test]
+async fn next_links_and_redirects_stay_on_the_host() {
+    let other = MockVendor::start(github).await;
+    let away = other.base.clone();
+    let vendor = MockVendor::start(move |home: &str, request: &ReceivedRequest| {
+        let (status, mut headers, body) = github(home, request);
+        for (name, value) in &mut headers {
+            if *name == "link" {
+                *value = value.replace(home, &away);
+            }
+        }
+        (status, headers, body)
+    })
+    .await;
+    let link = failure("github", &vendor.base, "acme", "gh-token-reads-1").await;
+    assert_eq!(link.class, Class::EgressRefused, "{link:?}");
+    assert!(link.title.contains(&other.base) && link.title.contains(&vendor.base), "{link:?}");
+    let away = other.base.clone();
+    let moved = MockVendor::start(move |_, request: &ReceivedRequest| {
+        with(302, &[("location", &format!("{away}{}", request.path()))], &object!({}))
+    })
+    .await;
+    let redirect = failure("github", &moved.base, "acme", "gh-token-reads-1").await;
+    assert_eq!((redirect.class, moved.calls().len()), (Class::EgressRefused, 1));
+    assert_eq!(other.calls(), Vec::<String>::new(), "the credential was not sent elsewhere");
+}
+
+#[tokio::test]
+async fn rate_limits_of_every_kind_pause_the_account() {
+    for (status, headers, body, wait) in [
+        (429, vec![("retry-after", "30".to_string())], r#"{"message":"slow down"}"#, 30_000),
+        (403, vec![("retry-after", "77".to_string())], r#"{"message":"You have exceeded a secondary rate limit"}"#, 77_000),
+        (403, vec![], r#"{"message":"You have exceeded a secondary rate limit"}"#, 60_000),
+    ] {
+        let vendor = MockVendor::start(move |_, _: &ReceivedRequest| (status, headers.clone(), body.to_string())).await;
+        let fixture = EngineFixture::at("github", &vendor.base);
+        let failure = fixture.open("github", "acme", Some("gh-token-reads-1")).await.err().unwrap();
+        assert_eq!((failure.class, failure.retry_after_ms), (Class::Throttled, Some(wait)), "{failure:?}");
+        let again = fixture.open("github", "umbrella", Some("gh-token-reads-1")).await.err().unwrap();
+        assert_eq!((again.class, vendor.calls().len()), (Class::Throttled, 1), "no call before the wait is over");
+    }
+    // The vendor's own budget: 12 calls (one onboarding) of a window of 60, then wait for its end.
+    let reset = (aam::clock::of_process().now().0 / 1000 + 1800).to_string();
+    let vendor = MockVendor::start(move |home: &str, request: &ReceivedRequest| {
+        let (status, mut headers, body) = github(home, request);
+        headers.extend([
+            ("x-ratelimit-limit", "60".into()),
+            ("x-ratelimit-remaining", "40".into()),
+            ("x-ratelimit-reset", reset.clone()),
+        ]);
+        (status, headers, body)
+    })
+    .await;
+    let fixture = EngineFixture::at("github", &vendor.base);
+    rest(&fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap()).await.unwrap();
+    let failure = rest(&fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap()).await.err().unwrap();
+    assert_eq!((failure.class, vendor.calls().len()), (Class::Throttled, 12), "{failure:?}");
+    assert!(failure.detail.contains("aam used its 12 of the 60 calls of this hour"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn slack_passes_every_step_and_one_listed_post_is_sent() {
+    let vendor = MockVendor::start(slack).await;
+    let fixture = EngineFixture::at("slack", &format!("{}/api", vendor.base));
+    for id in ["workspace_T0ACME", "T0ACME"] {
+        let opened = fixture.open("slack", id, Some("xoxb-reads-1")).await.unwrap();
+        assert_eq!((&opened.identity["matched"], &opened.privilege), (&object!("team_id is T0ACME"), &Privilege::Ok));
+        let (discovery, sample) = rest(&opened).await.unwrap();
+        assert_eq!(names(&discovery), ["channels", "team", "users"]);
+        assert_eq!((sample.rows, &sample.evidence["streams"]), (4, &object!({"channels": 2, "users": 1, "team": 1})));
+    }
+    let posts: Vec<String> = vendor.calls().into_iter().filter(|call| call.starts_with("POST")).collect();
+    assert!(!posts.is_empty() && posts.iter().all(|call| call == "POST /api/auth.test"), "{posts:?}");
+    let over = fixture.open("slack", "T0ACME", Some("xoxb-writes-2")).await.unwrap();
+    assert_eq!(over.privilege, Privilege::Over { grants: vec!["chat:write".to_string(), "channels:history".to_string()] });
+}
+
+#[tokio::test]
+async fn slack_refuses_with_status_200() {
+    let vendor = MockVendor::start(slack).await;
+    let base = format!("{}/api", vendor.base);
+    let wrong = failure("slack", &base, "T0ACME", "xoxb-wrong").await;
+    assert_eq!((wrong.class, wrong.detail.as_str()), (Class::CredentialRejected, "200 for /api/auth.test: invalid_auth"));
+    assert_eq!(failure("slack", &base, "T0ACME", "xoxb-login-5").await.class, Class::PermissionDenied);
+    let limited = failure("slack", &base, "T0ACME", "xoxb-limited-4").await;
+    assert_eq!((limited.class, limited.retry_after_ms), (Class::Throttled, Some(60_000)));
+    let other = failure("slack", &base, "T0OTHER", "xoxb-reads-1").await;
+    assert_eq!(other.title, "Slack answers as team_id T0ACME, and the resource id names T0OTHER");
+    let grid = failure("slack", &base, "E0ACME", "xoxb-reads-1").await;
+    assert!(grid.title.contains("no enterprise_id"), "{grid:?}");
+    let fixture = EngineFixture::at("slack", &base);
+    let narrow = fixture.open("slack", "T0ACME", Some("xoxb-narrow-3")).await.unwrap();
+    let (discovery, _) = rest(&narrow).await.unwrap();
+    assert_eq!(names(&discovery), ["channels"]);
+    let reason = &discovery.catalog.skipped[0].reason;
+    assert!(reason.contains("lacks the scope team:read") && reason.contains("provided: channels:read"), "{reason}");
+}
+
+/// A fixture whose only source is the CRM, with `more` lines in its policy entry.
+fn crm_fixture(vendor: &MockVendor, more: &str) -> EngineFixture {
+    let token = format!(
+        "posts: [{{url: \"{}/oauth/token\", why: \"a token\", idempotent: true, body: {{form: {{grant_type: {{is: client_credentials}}, \
+         client_id: {{is: aam}}, client_secret: any}}}}}}]",
+        vendor.base
+    );
+    let policy = policy(&format!("manifests: {{dir: m, sources: {{acme_crm: {{{token}, {more}}}}}}}"));
+    EngineFixture::with_manifest(policy, "acme_crm", CRM)
+}
+
+#[tokio::test]
+async fn a_custom_source_proves_what_can_be_proven() {
+    let vendor = MockVendor::start(crm).await;
+    let fixture = crm_fixture(&vendor, "hosts: []");
+    let opened = fixture.open("acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await.unwrap();
+    assert!(
+        opened.identity["identity"].as_str().unwrap().starts_with("matched: host and check; no call proves whose data it is")
+    );
+    assert_eq!((&opened.identity["hosts"], &opened.identity["read"]), (&object!(vendor.base), &object!("contacts (200)")));
+    assert!(matches!(opened.privilege, Privilege::Unknown { .. }));
+    let (discovery, sample) = rest(&opened).await.unwrap();
+    assert_eq!(names(&discovery), ["account", "contacts"]);
+    assert_eq!((sample.rows, &sample.evidence["streams"]), (3, &object!({"contacts": 2, "account": 1})));
+    let by_name = crm_fixture(&vendor, "identity: {stream: account, field: /login}, resource: login");
+    let id = format!("host={}", vendor.host());
+    let failure = by_name.open("acme_crm", &id, Some(CRM_CREDENTIAL)).await.err().unwrap();
+    assert_eq!(failure.class, Class::WrongService, "{failure:?}");
+    assert!(failure.title.contains("answers as login acme"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_manifest_cannot_do_what_the_policy_does_not_allow() {
+    let vendor = MockVendor::start(crm).await;
+    // No list, no token call.
+    let mut bare = crm_fixture(&vendor, "hosts: []");
+    let mut policy = (*bare.policy).clone();
+    policy.manifests.sources.clear();
+    bare.policy = Arc::new(policy);
+    let refused = bare.open("acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await.err().unwrap();
+    assert_eq!((refused.class, vendor.calls().len()), (Class::EgressRefused, 0), "{refused:?}");
+    assert!(refused.fix.contains("manifests.sources.acme_crm.posts in the policy"), "{refused:?}");
+    // A host that the policy does not list.
+    let elsewhere = crm_fixture(&vendor, "hosts: [api.acme.example]");
+    let failure = elsewhere.open("acme_crm", &format!("host={}", vendor.host()), Some(CRM_CREDENTIAL)).await.err().unwrap();
+    assert_eq!(failure.class, Class::EgressRefused, "{failure:?}");
+    assert!(!vendor.calls().iter().any(|call| call.starts_with("GET")), "{:?}", vendor.calls());
+    // Secrets in the resource id, keys that are not there, a credential that lacks one.
+    let fixture = crm_fixture(&vendor, "hosts: []");
+    for (id, secret, class) in [
+        ("client_secret=x", CRM_CREDENTIAL, Class::Misconfigured),
+        ("hots=x", CRM_CREDENTIAL, Class::Misconfigured),
+        ("h.example", r#"{"client_id": "aam"}"#, Class::CredentialMissing),
+    ] {
+        assert_eq!(fixture.open("acme_crm", id, Some(secret)).await.err().unwrap().class, class, "{id}");
+    }
+}
+
+#[test]
+fn a_plan_names_every_host_method_and_path() {
+    let github = EngineFixture::at("github", "https://ghe.acme.example/api/v3").planned("github", "acme");
+    assert_eq!(
+        github,
+        [
+            "GET ghe.acme.example /api/v3/user",
+            "GET ghe.acme.example /api/v3/installation/repositories",
+            "GET ghe.acme.example /api/v3/orgs/acme",
+            "GET ghe.acme.example /api/v3/orgs/acme/repos",
+            "GET ghe.acme.example /api/v3/orgs/acme/teams",
+            "GET ghe.acme.example /api/v3/orgs/acme/members",
+            "POST ghe.acme.example /api/v3/app/installations/<installation_id>/access_tokens",
+        ]
+    );
+    let slack = EngineFixture::new(policy("")).planned("slack", "T0ACME");
+    assert!(slack.contains(&"POST slack.com /api/auth.test".to_string()), "{slack:?}");
+    assert_eq!(slack.len(), 4, "{slack:?}");
+}
+
+/// The private key of a GitHub app: PKCS #8, which no other system knows.
+fn app_key() -> String {
+    let dashes = "-----";
+    format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{}{dashes}END PRIVATE KEY{dashes}\n", include_str!("../data/rsa_key.b64"))
+}
+
+#[tokio::test]
+async fn an_app_creates_a_narrow_token_with_the_one_listed_post() {
+    let vendor =
+        MockVendor::start(|home: &str, request: &ReceivedRequest| match (request.call.as_str(), request.token.as_str()) {
+            ("POST /app/installations/4711/access_tokens", token) => {
+                let claims = token.split('.').nth(1).unwrap_or_default();
+                use base64::Engine;
+                let claims =
+                    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).unwrap_or_default();
+                let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap_or_default();
+                match claims["iss"].to_string().trim_matches('"') == "99"
+                    && request.body == r#"{"permissions":{"members":"read","metadata":"read"}}"# {
+                    true => with(201, &[], &object!({"token": "ghs_installation_token_0001"})),
+                    false => with(401, &[], &object!({"message": format!("odd: {claims} {}", request.body)})),
+                }
+            }
+            ("GET /installation/repositories?per_page=1", "ghs_installation_token_0001") => {
+                json(r#"{"total_count":1,"repositories":[]}"#)
+            }
+            (_, "ghs_installation_token_0001") => {
+                github(home, &ReceivedRequest { token: "gh-token-fine-3".into(), ..request.clone() })
+            }
+            _ => with(401, &[], &object!({"message": "Bad credentials"})),
+        })
+        .await;
+    let fixture = EngineFixture::at("github", &vendor.base);
+    let keys = object!({"app_id": "99", "installation_id": "4711", "private_key": app_key()}).to_string();
+    let opened = fixture.open("github", "acme", Some(&keys)).await.unwrap();
+    assert_eq!(opened.identity["auth"], "app");
+    let (discovery, sample) = rest(&opened).await.unwrap();
+    assert_eq!((names(&discovery).len(), sample.rows), (3, 20));
+    assert!(vendor.calls().contains(&"GET /installation/repositories?per_page=1".to_string()), "{:?}", vendor.calls());
+    // Another installation is another address, and not on the list of this credential.
+    let other = keys.replace("4711", "4712");
+    let failure = fixture.open("github", "acme", Some(&other)).await.err().unwrap();
+    assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");
+}

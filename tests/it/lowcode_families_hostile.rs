@@ -1,0 +1,93 @@
+//! Untrusted manifests: what they may not do, whatever they contain.
+
+use crate::support::lowcode_families::{EngineFixture, MockVendor, policy, rest};
+use aam::model::{Class, Failure};
+use std::time::Instant;
+
+/// A manifest with one stream, whose requester is `requester` in YAML.
+fn manifest(requester: &str, more: &str) -> String {
+    format!(
+        "version: 6.44.0\ntype: DeclarativeSource\ncheck: {{type: CheckStream, stream_names: [things]}}\nspec:\n  type: Spec\n  \
+         connection_specification:\n    type: object\n    required: [host]\n    properties:\n      host: {{type: string}}\n      \
+         key: {{type: string, airbyte_secret: true}}\nstreams:\n  - type: DeclarativeStream\n    name: things\n    retriever:\n      \
+         type: SimpleRetriever\n      requester: {{type: HttpRequester, url_base: \"http://{{{{ config['host'] }}}}\", {requester}}}\n      \
+         record_selector: {{type: RecordSelector, extractor: {{type: DpathExtractor, field_path: [data]}}}}\n{more}    \
+         schema_loader: {{type: InlineSchemaLoader, schema: {{type: object, properties: {{}}}}}}\n"
+    )
+}
+
+fn fixture(text: &str) -> EngineFixture {
+    EngineFixture::with_manifest(policy("manifests: {dir: m}"), "stranger", text)
+}
+
+async fn outcome(text: &str, host: &str) -> Result<u64, Failure> {
+    let opened = fixture(text).open("stranger", host, Some(r#"{"key": "key-of-the-stranger-9"}"#)).await?;
+    Ok(rest(&opened).await?.1.rows)
+}
+
+#[tokio::test]
+async fn nothing_is_written_and_no_secret_is_put_into_a_url() {
+    let vendor = MockVendor::start(|_, _| crate::support::openapi::json(r#"{"data":[]}"#)).await;
+    for (requester, expected) in [
+        ("path: /things, http_method: POST", "list of read-only POSTs"),
+        ("path: /things, request_body_json: {a: 1}", "GET with a body"),
+        ("path: \"/things?k={{ config['key'] }}\"", "secret into the URL"),
+        ("path: /things, request_parameters: {k: \"{{ config['key'] }}\"}", "secret into the URL"),
+        ("path: /things, request_headers: {X-HTTP-Method-Override: DELETE}", "is never sent"),
+        ("path: /things, request_headers: {Transfer-Encoding: chunked}", "is never sent"),
+        ("path: \"http://other.example/things\"", "other.example"),
+    ] {
+        let failure = outcome(&manifest(requester, ""), vendor.host()).await.expect_err(requester);
+        assert_eq!(failure.class, Class::EgressRefused, "{requester}: {failure:?}");
+        assert!(failure.title.contains(expected), "{requester}: {failure:?}");
+        assert!(!format!("{failure:?}").contains("key-of-the-stranger-9"), "{failure:?}");
+    }
+    // A manifest with a method that writes is not valid.
+    for method in ["PUT", "PATCH", "DELETE"] {
+        let failure = outcome(&manifest(&format!("path: /things, http_method: {method}"), ""), vendor.host()).await.unwrap_err();
+        assert!(failure.class == Class::Misconfigured && failure.detail.contains("allowed: GET, POST"), "{failure:?}");
+    }
+    assert_eq!(vendor.calls(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn private_and_metadata_addresses_stay_blocked() {
+    for host in ["169.254.169.254", "10.0.0.1", "[fd00::1]"] {
+        let failure = outcome(&manifest("path: /latest/meta-data", ""), host).await.unwrap_err();
+        assert_eq!(failure.class, Class::EgressRefused, "{host}: {failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn endless_pages_and_slices_cost_a_bounded_sample() {
+    let vendor = MockVendor::start(|_, _| crate::support::openapi::json(r#"{"data":[{"id":1}],"next":"more"}"#)).await;
+    let pages = "      paginator:\n        type: DefaultPaginator\n        page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: after}\n        \
+                 pagination_strategy: {type: CursorPagination, cursor_value: \"{{ response['next'] }}\"}\n";
+    assert_eq!(outcome(&manifest("path: /things", pages), vendor.host()).await.unwrap(), 12);
+    let calls = vendor.calls().len();
+    assert!(calls <= 16, "{calls} calls");
+    let slices: Vec<String> = (0..10_000).map(|number| format!("\"{number}\"")).collect();
+    let many =
+        format!("      partition_router: {{type: ListPartitionRouter, cursor_field: n, values: [{}]}}\n", slices.join(","));
+    let began = Instant::now();
+    assert_eq!(outcome(&manifest("path: \"/things/{{ stream_slice['n'] }}\"", &many), vendor.host()).await.unwrap(), 5);
+    assert!(vendor.calls().len() - calls <= 8 && began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn unreadable_manifests_are_a_failure_that_names_the_file() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_string();
+    for level in 1..12 {
+        let list = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+    }
+    let nested = format!("streams: {}{}", "[".repeat(5000), "]".repeat(5000));
+    let cycle = "type: DeclarativeSource\ndefinitions:\n  a: {$ref: \"#/definitions/b\"}\n  b: {$ref: \"#/definitions/a\"}\nstreams: [{$ref: \"#/definitions/a\"}]\n";
+    for text in [bomb.as_str(), nested.as_str(), cycle, "", "[", "streams: 7", "\u{0}"] {
+        let began = Instant::now();
+        let failure = outcome(text, "a.example").await.unwrap_err();
+        assert_eq!(failure.class, Class::Misconfigured, "{failure:?}");
+        assert!(failure.title.contains("m/stranger.yaml cannot be used"), "{failure:?}");
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    }
+}

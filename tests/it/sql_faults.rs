@@ -1,0 +1,56 @@
+//! The `sql` engine where no database answers: a closed port, a silent one, and another service.
+
+use crate::support::network::{closed_port, silent_address};
+use crate::support::sql::{open_at, policy};
+use aam::credentials::{Credential, Secret};
+use aam::model::{Class, Failure};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// The resource id schemes of PostgreSQL and MariaDB, which have a client of their own each.
+const SCHEMES: [&str; 2] = ["postgresql", "jdbc:mariadb"];
+
+/// The failure of opening `database` on a port that cannot answer properly.
+async fn refusal(scheme: &str, port: u16, database: &str) -> Failure {
+    let credential = Credential::read(Secret::new("reader:no-real-password".to_string()));
+    let id = format!("{scheme}://127.0.0.1:{port}/{database}");
+    open_at(&id, &credential, policy(None)).await.err().expect("no database answers")
+}
+
+#[tokio::test]
+async fn a_closed_port_is_a_network_failure() {
+    let (_socket, port) = closed_port();
+    for scheme in SCHEMES {
+        let failure = refusal(scheme, port, "shop").await;
+        assert!(failure.class == Class::Network && failure.title.contains("nobody answers"), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_server_is_given_up_within_the_connect_timeout() {
+    let (address, _) = silent_address().await;
+    // The drivers differ: PostgreSQL counts seconds, MariaDB milliseconds.
+    for (scheme, database) in SCHEMES.into_iter().zip(["shop?connectTimeout=1", "shop?connectTimeout=500"]) {
+        let started = Instant::now();
+        let failure = refusal(scheme, address.port(), database).await;
+        assert!(failure.class == Class::Network && failure.title.contains("no answer within"), "{failure:?}");
+        assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn another_service_on_the_port_is_the_wrong_service() {
+    let http = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = http.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = http.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+            let _ = stream.read(&mut [0; 1024]).await;
+        }
+    });
+    for scheme in SCHEMES {
+        let failure = refusal(scheme, port, "shop").await;
+        assert_eq!(failure.class, Class::WrongService, "{failure:?}");
+    }
+}

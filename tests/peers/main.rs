@@ -1,0 +1,34 @@
+//! AAM against servers and programs that AAM's authors did not write: PostgreSQL, MariaDB, moto, nanio, FastAPI, prism,
+//! airbyte-cdk and Chromium.
+//!
+//! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; a peer that is missing is then a
+//! failure. Without it, `cargo test --test peers` runs the tests whose peers are there and lists the others by name.
+
+#[macro_use]
+mod harness;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod daemon;
+mod dashboard;
+mod fastapi;
+mod lowcode_cdk;
+mod lowcode_families;
+mod object_store;
+mod sql;
+
+fn main() -> std::process::ExitCode {
+    harness::run(vec![
+        daemon::tests(),
+        daemon::changes::tests(),
+        daemon::failures::tests(),
+        daemon::read_only::tests(),
+        dashboard::tests(),
+        fastapi::tests(),
+        lowcode_cdk::tests(),
+        lowcode_families::tests(),
+        object_store::tests(),
+        sql::tests(),
+        sql::faults::tests(),
+    ])
+}

@@ -1,0 +1,376 @@
+//! The built binary in a temporary workspace, driven over real sockets and files.
+
+use aam::credentials::Secret;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for a condition before it fails.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// A folder with intents, policy, data and registry.
+pub struct Workspace {
+    pub dir: tempfile::TempDir,
+    pub env: Vec<(String, String)>,
+}
+
+/// A running `aam serve`. Killed when dropped.
+pub struct Daemon {
+    child: Child,
+    pub port: u16,
+    pub token: Secret,
+    log: PathBuf,
+    client: reqwest::Client,
+}
+
+/// Status, headers and JSON body of a response of the API.
+pub struct ApiResponse {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Workspace {
+    /// A workspace whose policy lists the families that need no vendor and allows loopback and its own data.
+    pub fn new() -> Workspace {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for folder in ["intents", "data", "policy"] {
+            std::fs::create_dir(dir.path().join(folder)).expect("a folder");
+        }
+        let workspace = Workspace { dir, env: Vec::new() };
+        workspace.write_policy("");
+        workspace
+    }
+
+    /// The path of `name` in the workspace.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes the standard policy with `more` lines; a key in `more` replaces the standard one.
+    pub fn write_policy(&self, more: &str) {
+        let data = self.path("data");
+        let standard = [
+            ("version", "1".to_string()),
+            ("allowlist", "[filesource, jdbc, postgres, openapi, s3, s3_compat, zoom]".to_string()),
+            ("files", format!("{{roots: [{}]}}", data.display())),
+            ("network", "{allow_private: [127.0.0.0/8]}".to_string()),
+            ("backoff", "{initial: 200ms, max: 2s, jitter: 0.0}".to_string()),
+            ("reconcile", "{concurrency: 16, resync: 1s}".to_string()),
+        ];
+        let mut text = String::new();
+        for (key, value) in standard {
+            if !more.lines().any(|line| line.starts_with(&format!("{key}:"))) {
+                text.push_str(&format!("{key}: {value}\n"));
+            }
+        }
+        text.push_str(more);
+        self.replace("policy/policy.yaml", text.as_bytes());
+    }
+
+    /// Writes a file as an editor does: to a temporary name, then renamed over the old file.
+    pub fn replace(&self, name: &str, bytes: &[u8]) {
+        let (path, draft) = (self.path(name), self.path(&format!("{name}.draft")));
+        std::fs::write(&draft, bytes).expect("write");
+        std::fs::rename(draft, path).expect("rename");
+    }
+
+    /// Writes a CSV file into the data folder; returns its path.
+    pub fn csv(&self, name: &str, rows: usize) -> String {
+        let mut text = "id,name\n".to_string();
+        for row in 0..rows {
+            text.push_str(&format!("{row},name {row}\n"));
+        }
+        let path = self.path("data").join(name);
+        std::fs::write(&path, text).expect("write");
+        path.display().to_string()
+    }
+
+    /// Writes one intent file.
+    pub fn intent_file(&self, name: &str, intent: &Value) {
+        self.replace(&format!("intents/{name}"), intent.to_string().as_bytes());
+    }
+
+    /// Sets an environment variable of the binary.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.retain(|(key, _)| key != name);
+        self.env.push((name.to_string(), value.to_string()));
+    }
+
+    /// The binary with this folder's flags.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aam"));
+        command
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("AAM_INTENTS", self.path("intents"))
+            .env("AAM_POLICY", self.path("policy/policy.yaml"))
+            .env("AAM_REGISTRY", self.path("var/aam.db"))
+            .envs(self.env.iter().cloned());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().expect("the binary runs")
+    }
+
+    /// Starts `aam serve` on a free port and waits until it is ready.
+    pub async fn serve(&self) -> Daemon {
+        let mut daemon = self.start();
+        assert_ne!(daemon.port, 0, "no port was response; log:\n{}", daemon.log());
+        let ready = daemon.url("/readyz");
+        until("the daemon is ready", || async {
+            match daemon.client.get(&ready).send().await {
+                Ok(answer) => (answer.status() == 200, format!("{}", answer.status())),
+                Err(error) => (false, error.to_string()),
+            }
+        })
+        .await;
+        daemon.token = self.token();
+        daemon
+    }
+
+    fn token(&self) -> Secret {
+        let token = std::fs::read_to_string(self.path("var/aam.db.admin-token")).unwrap_or_default();
+        Secret::new(token.trim().to_string())
+    }
+
+    /// Starts `aam serve`; the port is 0 if the process ended before it printed one.
+    pub fn start(&self) -> Daemon {
+        // The client needs a crypto provider although it only uses plain HTTP here.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let log = self.path("log");
+        let append = || std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
+        let filter = self.env.iter().find(|(name, _)| name == "AAM_LOG").map_or("info,aam=debug", |(_, value)| value);
+        let child = self
+            .command(&["serve", "--port", "0"])
+            .env("AAM_LOG", filter)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(append())
+            .spawn()
+            .expect("the binary starts");
+        let mut daemon = Daemon {
+            child,
+            port: 0,
+            token: self.token(),
+            log: log.clone(),
+            client: reqwest::Client::builder().no_proxy().build().expect("client"),
+        };
+        daemon.port = daemon.read_port(append());
+        daemon
+    }
+
+    /// The number of rows in the ledger, once `aam verify` found its chain whole.
+    pub fn rows(&self) -> u64 {
+        let output = self.run(&["verify", "--format", "json"]);
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        assert!(output.status.success() && verdict["broken"].is_null(), "{verdict} {}", stderr(&output));
+        verdict["rows"].as_u64().expect("rows")
+    }
+
+    /// Every file in the workspace with its bytes: registry, logs, token file, and the test's own input.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        collect_files(self.dir.path(), &mut files);
+        files
+    }
+}
+
+fn collect_files(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).expect("folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_files(&path, files);
+        } else if let Ok(bytes) = std::fs::read(&path) {
+            files.push((path, bytes));
+        }
+    }
+}
+
+impl Daemon {
+    /// Reads the port from the first line of stdout, 0 if there is none; the other lines go to the log.
+    fn read_port(&mut self, mut log: std::fs::File) -> u16 {
+        use std::io::{BufRead, BufReader, Write};
+        let mut lines = BufReader::new(self.child.stdout.take().expect("stdout")).lines();
+        let first = lines.next().and_then(Result::ok).unwrap_or_default();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = writeln!(log, "stdout: {line}");
+            }
+        });
+        let port =
+            first.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
+        port.unwrap_or(0)
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub async fn get(&self, path: &str) -> ApiResponse {
+        send(self.client.get(self.url(path)).bearer_auth(self.token.expose())).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> ApiResponse {
+        self.post_with(path, body, "wait=30").await
+    }
+
+    pub async fn post_with(&self, path: &str, body: &Value, prefer: &str) -> ApiResponse {
+        let request = self.client.post(self.url(path)).bearer_auth(self.token.expose());
+        send(request.header("content-type", "application/json").header("prefer", prefer).body(body.to_string())).await
+    }
+
+    /// Pushes an intent; returns the status, or `None` if the daemon ended before it answered.
+    pub async fn try_push(&self, intent: &Value) -> Option<u16> {
+        let request = self.client.post(self.url("/connections/onboard")).bearer_auth(self.token.expose());
+        let request = request.header("content-type", "application/json").header("prefer", "respond-async");
+        request.body(intent.to_string()).send().await.ok().map(|answer| answer.status().as_u16())
+    }
+
+    pub async fn push(&self, intent: &Value) -> ApiResponse {
+        self.post("/connections/onboard", intent).await
+    }
+
+    pub async fn funnel(&self) -> Value {
+        self.get("/metrics/funnel?namespace=autonomy").await.body
+    }
+
+    /// All connections of the namespace.
+    pub async fn connections(&self) -> Vec<Value> {
+        let response = self.get("/connections?namespace=autonomy&limit=1000").await;
+        response.body["connections"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until the connection of `resource_id` satisfies `wanted`; returns the connection.
+    pub async fn until_connection(&self, resource_id: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = std::cell::RefCell::new(Value::Null);
+        until(what, || async {
+            let all = self.connections().await;
+            let one = all.into_iter().find(|one| one["resource_ids"][0] == resource_id).unwrap_or_default();
+            let done = wanted(&one);
+            let text = one.to_string();
+            found.replace(one);
+            (done, text)
+        })
+        .await;
+        found.into_inner()
+    }
+
+    /// Waits until the connection of `resource_id` is in `state`; returns the connection.
+    pub async fn until_state(&self, resource_id: &str, state: &str) -> Value {
+        self.until_connection(resource_id, state, |one| one["status"] == state).await
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("SIGTERM is sent");
+    }
+
+    /// Sends SIGTERM and waits for the end; returns the exit code.
+    pub async fn stop(self) -> Option<i32> {
+        self.terminate();
+        self.ended().await.code()
+    }
+
+    /// Waits for the end.
+    pub async fn ended(mut self) -> std::process::ExitStatus {
+        until("the daemon ends", || {
+            let ended = self.child.try_wait().ok().flatten().is_some();
+            async move { (ended, String::new()) }
+        })
+        .await;
+        self.child.wait().expect("the exit status")
+    }
+
+    /// The ledger entries of one connection that have `kind`, newest first.
+    pub async fn entries(&self, connection: &Value, kind: &str) -> Vec<Value> {
+        self.history(connection).await.into_iter().filter(|entry| entry["kind"] == kind).collect()
+    }
+
+    /// The ledger entries of one connection, newest first.
+    pub async fn history(&self, connection: &Value) -> Vec<Value> {
+        let id = connection["connection_id"].as_str().unwrap_or_default();
+        let response = self.get(&format!("/connections/{id}/versions?limit=1000")).await;
+        response.body["versions"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn send(request: reqwest::RequestBuilder) -> ApiResponse {
+    let response = request.send().await.expect("a response");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap_or_default();
+    let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    ApiResponse { status, headers, body }
+}
+
+/// Calls `probe` until it returns true; fails with its last observation after [`MAX_WAIT`].
+pub async fn until<F: Future<Output = (bool, String)>>(what: &str, mut probe: impl FnMut() -> F) {
+    let started = Instant::now();
+    let mut pulse = tokio::time::interval(Duration::from_millis(15));
+    loop {
+        let (done, observed) = probe().await;
+        if done {
+            return;
+        }
+        assert!(started.elapsed() < MAX_WAIT, "timed out waiting until {what}; last observation: {observed}");
+        pulse.tick().await;
+    }
+}
+
+/// A sanctioned intent for one resource.
+pub fn intent(source_type: &str, resource_id: &str) -> Value {
+    json!({
+        "source_type": source_type,
+        "resource_ids": [resource_id],
+        "scopes_mode": "safe_readonly",
+        "namespace": "autonomy",
+        "risk_level": "low",
+        "evidence": {"status": "Sanctioned", "source": "CMDB", "ts": "2026-11-08T18:00:00Z"},
+        "owner": {"user": "owner@acme.example", "confidence": 0.95, "why": "admin"}
+    })
+}
+
+/// A sanctioned intent whose credential is at `locator`.
+pub fn intent_with_locator(source_type: &str, resource_id: &str, locator: &str) -> Value {
+    let mut document = intent(source_type, resource_id);
+    document["credential_locator"] = json!(locator);
+    document
+}
+
+/// stdout of a finished command, as text.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// stderr of a finished command, as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

@@ -1,0 +1,330 @@
+//! Mock vendors for the low-code engine on loopback: GitHub, Slack and a system with a custom manifest.
+
+use crate::support::openapi::{MockResponse, json};
+use crate::support::session::UnlimitedBudget;
+use aam::clock::SystemClock;
+use aam::connectors::{Bounds, Discovery, Engines, Opened, Sample, Target};
+use aam::credentials::{Credential, Secret, redact};
+use aam::egress::resolve::SystemLookup;
+use aam::egress::{Caller, Egress};
+use aam::families::CustomSources;
+use aam::model::{ConnectionId, Digest, Failure};
+use aam::policy::{LoadedPolicy, Policy};
+use aam::policy_loader;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use serde_json::{Value, json as object};
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+/// A request as a vendor received it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReceivedRequest {
+    /// `GET /orgs/acme?page=2`.
+    pub call: String,
+    /// The token after `Bearer `.
+    pub token: String,
+    pub body: String,
+}
+
+impl ReceivedRequest {
+    pub fn path(&self) -> &str {
+        self.call.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default()
+    }
+}
+
+/// A vendor that records the requests it receives.
+#[derive(Clone)]
+pub struct MockVendor {
+    pub base: String,
+    requests: Arc<Mutex<Vec<ReceivedRequest>>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl MockVendor {
+    /// Starts a vendor that answers with `answer`, which receives the vendor's own address and the request.
+    pub async fn start(answer: impl Fn(&str, &ReceivedRequest) -> MockResponse + Clone + Send + Sync + 'static) -> MockVendor {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("address"));
+        let requests: Arc<Mutex<Vec<ReceivedRequest>>> = Arc::default();
+        let open = Arc::new(watch::Sender::new(true));
+        let (log, home, gate) = (Arc::clone(&requests), base.clone(), open.subscribe());
+        let app = axum::Router::new().fallback(move |request: Request<Body>| {
+            let (log, home, answer, mut gate) = (Arc::clone(&log), home.clone(), answer.clone(), gate.clone());
+            async move {
+                let request = read(request).await;
+                let _ = gate.wait_for(|open| *open).await;
+                log.lock().expect("unpoisoned").push(request.clone());
+                let (status, headers, body) = answer(&home, &request);
+                let mut response = Response::builder().status(status);
+                for (name, value) in headers {
+                    response = response.header(name, value);
+                }
+                response.body(Body::from(body)).expect("a response")
+            }
+        });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        MockVendor { base, requests, open }
+    }
+
+    /// Holds back all answers until it is called with `false`.
+    pub fn hold(&self, hold: bool) {
+        self.open.send_replace(!hold);
+    }
+
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.requests.lock().expect("unpoisoned").clone()
+    }
+
+    /// `METHOD PATH?QUERY` of every request.
+    pub fn calls(&self) -> Vec<String> {
+        self.requests().into_iter().map(|request| request.call).collect()
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+}
+
+async fn read(request: Request<Body>) -> ReceivedRequest {
+    let call = format!("{} {}", request.method(), request.uri());
+    let header = request.headers().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = header.trim_start_matches("Bearer ").to_string();
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
+    ReceivedRequest { call, token, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+/// A JSON response with headers.
+pub fn with(status: u16, headers: &[(&'static str, &str)], body: &Value) -> MockResponse {
+    let mut all: Vec<(&'static str, String)> = vec![("content-type", "application/json".into())];
+    all.extend(headers.iter().map(|(name, value)| (*name, (*value).to_string())));
+    (status, all, body.to_string())
+}
+
+/// GitHub with one organization of 25 repositories, as its documentation describes it. The token selects the caller.
+pub fn github(home: &str, request: &ReceivedRequest) -> MockResponse {
+    let scopes = match request.token.as_str() {
+        "gh-token-reads-1" => Some("read:org, read:user"),
+        "gh-token-classic-2" => Some("repo, read:org"),
+        "gh-token-fine-3" | "gh-token-narrow-4" | "gh-token-blind-5" => None,
+        "gh-token-sso-6" => {
+            let sso = ("x-github-sso", "required; url=https://github.com/orgs/acme/sso?authorization_request=A1");
+            return with(403, &[sso], &object!({"message": "Resource protected by organization SAML enforcement."}));
+        }
+        _ => return with(401, &[], &object!({"message": "Bad credentials"})),
+    };
+    let mut headers: Vec<(&'static str, &str)> = scopes.map(|scopes| ("x-oauth-scopes", scopes)).into_iter().collect();
+    let denied = |headers: &[(&'static str, &str)], needs: &str| {
+        let mut headers = headers.to_vec();
+        headers.push(("x-accepted-github-permissions", needs));
+        with(403, &headers, &object!({"message": "Resource not accessible by personal access token"}))
+    };
+    let path = request.path();
+    let (narrow, blind) = (request.token == "gh-token-narrow-4", request.token == "gh-token-blind-5");
+    match path {
+        "/user" => with(200, &headers, &object!({"login": "robot", "id": 7})),
+        "/orgs/acme" => with(200, &headers, &object!({"login": "Acme", "id": 1})),
+        "/orgs/acme/repos" | "/orgs/acme/teams" | "/orgs/acme/members" if blind => denied(&headers, "metadata=read"),
+        "/orgs/acme/teams" | "/orgs/acme/members" if narrow => denied(&headers, "members=read"),
+        "/orgs/acme/teams" => with(200, &headers, &object!([{"id": 5, "name": "core", "slug": "core"}])),
+        "/orgs/acme/members" => with(200, &headers, &object!([{"id": 7, "login": "robot"}])),
+        "/orgs/acme/repos" => {
+            let second = request.call.contains("&page=2");
+            let range = if second { 15..25 } else { 0..15 };
+            let list: Vec<Value> =
+                range.map(|id| object!({"id": id, "name": format!("r{id}"), "full_name": format!("acme/r{id}")})).collect();
+            let next = format!("<{home}/orgs/acme/repos?sort=updated&per_page=20&page=2>; rel=\"next\"");
+            if !second {
+                headers.push(("link", &next));
+            }
+            with(200, &headers, &Value::Array(list))
+        }
+        "/repos/acme/widgets" => with(200, &headers, &object!({"id": 9, "full_name": "acme/Widgets", "visibility": "private"})),
+        "/repos/acme/widgets/contributors" => with(200, &headers, &object!([{"id": 7, "login": "robot"}])),
+        "/repos/acme/widgets/tags" => with(200, &headers, &object!([])),
+        _ => with(404, &headers, &object!({"message": "Not Found"})),
+    }
+}
+
+/// Slack with one workspace; a failure is status 200 with `ok: false`, as its API description says.
+pub fn slack(_home: &str, request: &ReceivedRequest) -> MockResponse {
+    let scopes = match request.token.as_str() {
+        "xoxb-reads-1" => "team:read,channels:read,users:read",
+        "xoxb-writes-2" => "channels:read,users:read,team:read,chat:write,channels:history",
+        "xoxb-narrow-3" => "channels:read",
+        "xoxb-limited-4" => return json(r#"{"ok":false,"error":"ratelimited"}"#),
+        "xoxb-login-5" => return json(r#"{"ok":false,"error":"org_login_required"}"#),
+        _ => return json(r#"{"ok":false,"error":"invalid_auth"}"#),
+    };
+    let ok = |body: Value| with(200, &[("x-oauth-scopes", scopes)], &body);
+    let lacks = |scope: &str| {
+        (!scopes.contains(scope))
+            .then(|| ok(object!({"ok": false, "error": "missing_scope", "needed": scope, "provided": scopes})))
+    };
+    match (request.call.split(' ').next(), request.path()) {
+        (Some("POST"), "/api/auth.test") => {
+            ok(object!({"ok": true, "url": "https://acme.slack.example/", "team": "Acme", "team_id": "T0ACME", "user_id": "U1"}))
+        }
+        (Some("GET"), "/api/team.info") => {
+            lacks("team:read").unwrap_or_else(|| ok(object!({"ok": true, "team": {"id": "T0ACME", "name": "Acme"}})))
+        }
+        (Some("GET"), "/api/users.list") => lacks("users:read")
+            .unwrap_or_else(|| ok(object!({"ok": true, "members": [{"id": "U1"}], "response_metadata": {"next_cursor": ""}}))),
+        (Some("GET"), "/api/conversations.list") => lacks("channels:read").unwrap_or_else(|| {
+            // A short page with a cursor is normal.
+            let (id, next) = if request.call.contains("cursor=") { ("C2", "") } else { ("C1", "dGVhbTpDMg==") };
+            ok(object!({"ok": true, "channels": [{"id": id, "name": "general"}], "response_metadata": {"next_cursor": next}}))
+        }),
+        _ => ok(object!({"ok": false, "error": "unknown_method"})),
+    }
+}
+
+/// A custom manifest: a token request by POST, and two streams.
+pub const CRM: &str = r##"
+version: 6.44.0
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [contacts]}
+spec:
+  type: Spec
+  connection_specification:
+    type: object
+    required: [host, client_id, client_secret]
+    properties:
+      host: {type: string}
+      client_id: {type: string}
+      client_secret: {type: string, airbyte_secret: true}
+definitions:
+  requester:
+    type: HttpRequester
+    url_base: "http://{{ config['host'] }}/v1"
+    authenticator:
+      type: OAuthAuthenticator
+      token_refresh_endpoint: "http://{{ config['host'] }}/oauth/token"
+      client_id: "{{ config['client_id'] }}"
+      client_secret: "{{ config['client_secret'] }}"
+      grant_type: client_credentials
+  selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: [data]}}
+streams:
+  - type: DeclarativeStream
+    name: account
+    retriever:
+      type: SimpleRetriever
+      requester: {$ref: "#/definitions/requester", path: /account}
+      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}
+    schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {login: {type: string}}}}
+  - type: DeclarativeStream
+    name: contacts
+    primary_key: id
+    retriever:
+      type: SimpleRetriever
+      requester: {$ref: "#/definitions/requester", path: /contacts}
+      record_selector: {$ref: "#/definitions/selector"}
+    schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {id: {type: integer}, name: {type: string}}}}
+"##;
+
+/// The credential of the CRM.
+pub const CRM_CREDENTIAL: &str = r#"{"client_id": "aam", "client_secret": "crm-secret-of-the-test-77"}"#;
+
+/// The system behind [`CRM`].
+pub fn crm(_home: &str, request: &ReceivedRequest) -> MockResponse {
+    if request.call == "POST /oauth/token" {
+        return match request.body.contains("client_secret=crm-secret-of-the-test-77") {
+            true => json(r#"{"access_token":"crm-access-token-1234567890","expires_in":3600}"#),
+            false => with(401, &[], &object!({"error": "invalid_client"})),
+        };
+    }
+    if request.token != "crm-access-token-1234567890" {
+        return with(401, &[], &object!({"error": "unauthorized"}));
+    }
+    match request.path() {
+        "/v1/account" => json(r#"{"login":"acme"}"#),
+        "/v1/contacts" => json(r#"{"data":[{"id":1,"name":"a"},{"id":2,"name":"b"}]}"#),
+        _ => with(404, &[], &object!({"message": "no such thing"})),
+    }
+}
+
+/// A policy that allows loopback, with `more` lines appended.
+pub fn policy(more: &str) -> Policy {
+    let text = format!(
+        "version: 1\nallowlist: [github, slack]\nnetwork: {{allow_private: [127.0.0.0/8]}}\n\
+         safe_mode: {{max_items: 20, step_timeout: 10s, attempt_timeout: 60s}}\n{more}\n"
+    );
+    aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+/// The engines and an egress, as the daemon has them.
+pub struct EngineFixture {
+    engines: Engines,
+    egress: Arc<Egress>,
+    pub policy: Arc<Policy>,
+    pub sources: Arc<CustomSources>,
+}
+
+impl EngineFixture {
+    pub fn new(policy: Policy) -> EngineFixture {
+        EngineFixture::with_sources(LoadedPolicy::new(policy))
+    }
+
+    /// A fixture whose policy has the manifest `text` of the custom source `name` in its folder.
+    pub fn with_manifest(policy: Policy, name: &str, text: &str) -> EngineFixture {
+        let digest = Digest::from_bytes(text.as_bytes());
+        let manifest = policy_loader::parse_manifest(text, &format!("m/{name}.yaml"), digest).expect("a manifest");
+        let manifests = [(name.to_string(), Arc::new(manifest))].into();
+        let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), manifests, Vec::new());
+        EngineFixture::with_sources(LoadedPolicy { policy: Arc::new(policy), sources: Arc::new(sources) })
+    }
+
+    fn with_sources(loaded: LoadedPolicy) -> EngineFixture {
+        let clock = Arc::new(SystemClock);
+        let egress = Egress::with(Arc::new(UnlimitedBudget), clock.clone(), Arc::new(SystemLookup));
+        EngineFixture { engines: aam::daemon::engines(clock), egress, policy: loaded.policy, sources: loaded.sources }
+    }
+
+    /// A fixture whose `family` has the base address `base`.
+    pub fn at(family: &str, base: &str) -> EngineFixture {
+        EngineFixture::new(policy(&format!("families: {{{family}: {{base_url: \"{base}\"}}}}")))
+    }
+
+    pub async fn open(&self, source_type: &str, resource_id: &str, secret: Option<&str>) -> Result<Opened, Failure> {
+        let family = self.sources.family(source_type).expect("a family");
+        let engine = self.engines.of(family, &self.policy).expect("an engine");
+        engine.accepts(resource_id)?;
+        let credential = secret.map(|text| Credential::read(Secret::new(text.to_string())));
+        credential.iter().for_each(redact::learn);
+        let mut cap = self.policy.caps.default.clone();
+        (cap.per_second, cap.burst) = (1000.0, 1000);
+        let session = self.egress.session(Caller {
+            connection: ConnectionId::derive("autonomy", source_type, &[resource_id.to_string()]),
+            family: Arc::clone(&family.id),
+            account: engine.account(resource_id, &self.policy),
+            cap,
+            policy: Arc::clone(&self.policy),
+            posts: Arc::new(engine.posts(resource_id, &self.policy, credential.as_ref())),
+        });
+        let policy = Arc::clone(&self.policy);
+        engine
+            .open(Target { family: Arc::clone(family), resource_id: resource_id.to_string(), credential, policy, session })
+            .await
+    }
+
+    pub fn planned(&self, source_type: &str, resource_id: &str) -> Vec<String> {
+        let family = self.sources.family(source_type).expect("a family");
+        let engine = self.engines.of(family, &self.policy).expect("an engine");
+        let calls = engine.planned_calls(resource_id, &self.policy);
+        calls.into_iter().map(|call| format!("{} {} {}", call.method, call.host, call.path)).collect()
+    }
+}
+
+/// Discover, health and tiny sync.
+pub async fn rest(opened: &Opened) -> Result<(Discovery, Sample), Failure> {
+    let discovery = opened.connector.discover(Bounds::default()).await?;
+    opened.connector.health().await?;
+    let sample = opened.connector.tiny_sync(&discovery.catalog, 20).await?;
+    Ok((discovery, sample))
+}
+
+/// The names of the streams.
+pub fn names(discovery: &Discovery) -> Vec<&str> {
+    discovery.catalog.streams.iter().map(|stream| stream.name.as_str()).collect()
+}

@@ -1,0 +1,15 @@
+//! What the scenarios (`tests/it`) and the tests against real servers (`tests/peers`) share: the built binary in a
+//! workspace of its own, sessions and engines as the daemon has them, and servers that behave as a test wants.
+#![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
+
+pub mod daemon;
+pub mod described_service;
+pub mod leaky_service;
+pub mod lowcode_families;
+pub mod network;
+pub mod object_store;
+pub mod openapi;
+pub mod session;
+pub mod shop;
+pub mod snapshot;
+pub mod sql;
