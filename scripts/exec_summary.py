@@ -1,85 +1,47 @@
 #!/usr/bin/env python3
-"""Prints the exec summary of a running AAM: four lines, and what blocks the rest.
+"""Prints the exec summary of a running AAM: four lines, and the blockers below the target.
 
     python3 scripts/exec_summary.py [--port 5000] [--namespace autonomy] [--token-file FILE]
 
-The numbers come from GET /metrics/funnel; the lines are made here, from the numbers alone, and are
-the same to the character as those of `aam report`, because both say what one fold over the registry
-found. Only the standard library is used.
+The lines are the field `summary` of GET /metrics/funnel, so they are the same as those of `aam report`.
+Only the standard library is used.
 
-The token: AAM_TOKEN (scope registry:read), else the admin token file beside the registry.
+The token: AAM_TOKEN (scope registry:read), or else the admin token file next to the registry.
 
-Exit code: 0 the SLO is met, 2 it is not, 1 an error.
+Exit code: 0 if the SLO is met, 2 if it is not, 1 after an error.
 """
 
 import argparse
 import http.client
 import json
-import math
 import os
 import sys
 import urllib.parse
 
 HOST = "127.0.0.1"
-# Blockers that are named before the rest is only counted.
-NAMED = 10
 
 
 class Problem(Exception):
     """What happened, and what to do next."""
 
 
-def coverage(funnel):
-    """active / eligible, 0 when nothing is eligible."""
-    return funnel["active"] / funnel["eligible"] if funnel["eligible"] else 0.0
+def lines(funnel):
+    """The lines of the exec summary, as the API returns them."""
+    summary = funnel["summary"]
+    if not isinstance(summary, list) or not all(isinstance(line, str) for line in summary):
+        raise TypeError("summary is not a list of lines")
+    return summary
 
 
 def met(funnel):
     """Whether the SLO is met."""
-    return funnel["eligible"] > 0 and coverage(funnel) >= funnel["target"]
-
-
-def lines(funnel):
-    """The executive's lines, from the numbers."""
-    n, target = funnel, f"{funnel['target']:.2f}"
-    out = [
-        f"Eligible: {n['eligible']} | Reachable: {n['reachable']} | Active: {n['active']}"
-        f" → Coverage {n['active']}/{n['eligible']} (target ≥ {target})",
-        f"Awaiting Creds: {n['awaiting_credentials']} | Network Blocked: {n['network_blocked']}"
-        f" | Unsupported Type: {n['unsupported_type']} | Healing: {n['healing']} | Error: {n['error']}",
-        f"Auto-created {n['auto_created']} connections; Safe-Mode only;"
-        f" first-sync p95 latency {n['first_sync_p95_ms']} ms; no destructive ops.",
-    ]
-    # Cut, not rounded: 0.896 must not read as 0.90 and still miss it.
-    cut = math.floor(coverage(n) * 100.0 + 1e-9) / 100.0
-    if met(n):
-        return out + [f"SLO: met ({cut:.2f} ≥ {target})"]
-    if n["eligible"] == 0:
-        out.append(f"SLO: not met (nothing is eligible yet, target ≥ {target})")
-    else:
-        out.append(f"SLO: not met ({cut:.2f} < {target})")
-    return out + blockers(n)
-
-
-def blockers(funnel):
-    """What is under way, then each reason with its count and its fix."""
-    out = []
-    if funnel["pending"] > 0:
-        out.append(f"Pending: {funnel['pending']} accepted, no attempt finished yet")
-    if not funnel["blockers"]:
-        return out
-    out.append("Blockers:")
-    for blocker in funnel["blockers"][:NAMED]:
-        out.append(f"- {blocker['count']} x {blocker['name']}")
-        if blocker["fix"]:
-            out.append(f"  fix: {blocker['fix']}")
-    if len(funnel["blockers"]) > NAMED:
-        out.append(f"- and {len(funnel['blockers']) - NAMED} more kinds; see aam status")
-    return out
+    if not isinstance(funnel["slo_met"], bool):
+        raise TypeError("slo_met is not true or false")
+    return funnel["slo_met"]
 
 
 def call(port, method, path, token=None, body=None, timeout=330.0):
-    """One call to the AAM on this machine: (status, JSON value). No proxy, no redirect."""
+    """Sends a request to the AAM on this machine, without a proxy and redirects: (status, JSON value)."""
     headers = {"accept": "application/json"}
     if token:
         headers["authorization"] = f"Bearer {token}"
@@ -88,25 +50,25 @@ def call(port, method, path, token=None, body=None, timeout=330.0):
     connection = http.client.HTTPConnection(HOST, port, timeout=timeout)
     try:
         connection.request(method, path, body=body, headers=headers)
-        answer = connection.getresponse()
-        text = answer.read()
+        response = connection.getresponse()
+        text = response.read()
     except (OSError, http.client.HTTPException) as error:
         raise Problem(
             f"no AAM answers on {HOST}:{port} ({error}); start one with make autonomy-mode, "
-            "or name its port with --port or PORT"
+            "or pass its port with --port or PORT"
         ) from None
     finally:
         connection.close()
     try:
-        return answer.status, json.loads(text)
+        return response.status, json.loads(text)
     except ValueError:
         raise Problem(
-            f"what answers on {HOST}:{port} is no AAM: {path} is not JSON (status {answer.status})"
+            f"the program on {HOST}:{port} is not an AAM: {path} is not valid JSON (status {response.status})"
         ) from None
 
 
 def read_token(path):
-    """AAM_TOKEN, or what the first start of the daemon wrote beside its registry."""
+    """AAM_TOKEN, or the token that the daemon wrote next to its registry at the first start."""
     token = os.environ.get("AAM_TOKEN", "").strip()
     if token:
         return token
@@ -115,20 +77,20 @@ def read_token(path):
             return file.read().strip()
     except (OSError, UnicodeError) as error:
         raise Problem(
-            f"no token: set AAM_TOKEN to one with the scope registry:read, or name the admin token "
-            f"file with --token-file ({path}: {getattr(error, 'strerror', None) or error})"
+            f"no token: AAM_TOKEN is not set and {path} cannot be read: {getattr(error, 'strerror', None) or error}; "
+            "set AAM_TOKEN to a token with the scope registry:read, or pass the admin token file with --token-file"
         ) from None
 
 
 def fetch(port, namespace, token):
-    """The funnel as the daemon's database has it now."""
+    """The current funnel."""
     query = urllib.parse.urlencode({"namespace": namespace})
     status, funnel = call(port, "GET", f"/metrics/funnel?{query}", token, timeout=30.0)
     if status != 200:
-        words = funnel.get("detail") or funnel.get("title") if isinstance(funnel, dict) else None
-        raise Problem(f"the AAM on port {port} refused: {status}: {words or 'no reason given'}")
+        reason = funnel.get("detail") or funnel.get("title") if isinstance(funnel, dict) else None
+        raise Problem(f"the AAM on port {port} refused with {status}: {reason or 'it gives no reason'}")
     if not isinstance(funnel, dict) or funnel.get("data_source") != "database":
-        raise Problem(f"what answers on port {port} does not say that its numbers come from the database")
+        raise Problem(f"the program on port {port} does not report numbers that come from the database")
     return funnel
 
 
@@ -140,9 +102,6 @@ def arguments():
     parser.add_argument(
         "--token-file", default=f"{registry}.admin-token", help="used when AAM_TOKEN is not set; default: %(default)s"
     )
-    parser.add_argument(
-        "--stdin", action="store_true", help="read funnels from stdin, one JSON object a line; print the lines of each as a JSON array"
-    )
     return parser.parse_args()
 
 
@@ -150,20 +109,15 @@ def main():
     sys.stdout.reconfigure(encoding="utf-8")
     options = arguments()
     try:
-        if options.stdin:
-            sys.stdin.reconfigure(encoding="utf-8")
-            for text in sys.stdin:
-                print(json.dumps(lines(json.loads(text))))
-            return 0
         funnel = fetch(options.port, options.namespace, read_token(options.token_file))
         print("\n".join(lines(funnel)))
         return 0 if met(funnel) else 2
     except Problem as problem:
         print(f"exec_summary: {problem}", file=sys.stderr)
     except (KeyError, TypeError, ValueError) as error:
-        print(f"exec_summary: the funnel has not the form of this version of AAM: {error!r}", file=sys.stderr)
+        print(f"exec_summary: the response of /metrics/funnel is not valid: {error!r}; is this the script of another version of AAM?", file=sys.stderr)
     except BrokenPipeError:
-        # A reader that went away is no error of ours; nothing more can be printed.
+        # The reader closed the pipe, so nothing more can be printed; that is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 

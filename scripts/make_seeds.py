@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the seed files of seeds/data/ and the Parquet fixtures of tests/data/.
+"""Generates the seed files of seeds/data/ and the Parquet fixtures of tests/data/.
 
-The files are committed; this script says how they came to be and makes them anew:
+The files are committed; this script generates them again:
 
-    python3 scripts/make_seeds.py            # CSV, JSON lines, SQLite: standard library only
-    pip install pyarrow && python3 scripts/make_seeds.py   # the Parquet files as well
+    python3 scripts/make_seeds.py                          # CSV, JSON Lines, SQLite: standard library only
+    pip install pyarrow && python3 scripts/make_seeds.py   # and the Parquet files
 
-All people, companies and numbers are invented. The same random seed gives the same data.
+All people, companies and numbers are invented. The random seeds are fixed, so the data is always the same.
 """
 
 import csv
@@ -67,7 +67,7 @@ def tickets(rng):
     path = SEEDS / "tickets.db"
     path.unlink(missing_ok=True)
     base = sqlite3.connect(path)
-    # Not WAL: the file must be readable from a read-only directory.
+    # No WAL, because the file must be readable in a read-only directory.
     base.executescript("""
         PRAGMA journal_mode = DELETE;
         PRAGMA page_size = 4096;
@@ -110,7 +110,7 @@ def parquet(rng):
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        print("pyarrow is not installed: the Parquet files are left as they are")
+        print("pyarrow is not installed; the Parquet files were not changed")
         return
     rows = 60
     at = [START + dt.timedelta(minutes=rng.randrange(0, 100_000)) for _ in range(rows)]
@@ -138,7 +138,7 @@ def parquet(rng):
         "int96": {"compression": "lz4", "use_deprecated_int96_timestamps": True},
     }.items():
         pq.write_table(small, FIXTURES / f"orders_{name}.parquet", **options)
-    # A codec that this build of aam does not carry.
+    # A codec that aam does not support.
     pq.write_table(small.select(["order_id"]), FIXTURES / "orders_brotli.parquet", compression="brotli")
     maps = pa.table({"settings": pa.array([[("a", 1), ("b", 2)], []], pa.map_(pa.string(), pa.int32())), "raw": pa.array([b"\x00", None], pa.binary())})
     pq.write_table(maps, FIXTURES / "maps.parquet")

@@ -2,7 +2,7 @@
 # Installs what is missing, and nothing else.
 #
 #   scripts/needs.sh build        a C compiler, for the bundled SQLite
-#   scripts/needs.sh build test   also the browser and the tools of the tests; scripts/peers/ installs the servers
+#   scripts/needs.sh build peers  also the tools of scripts/peers/, which install the servers themselves
 set -euo pipefail
 
 missing=()
@@ -15,22 +15,20 @@ for what in "$@"; do
       need cc gcc libc6-dev
       need python3 python3
       ;;
-    test)
+    peers)
       need openssl openssl
       need pgrep procps
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-      need chromium chromium
-      need chromedriver chromium-driver
       ;;
     *)
-      echo "usage: $0 [build] [test]" >&2
+      echo "usage: $0 [build] [peers]" >&2
       exit 64
       ;;
   esac
 done
 
 if ! has cargo; then
-  echo "needs: cargo is missing; install Rust with rustup, then open a new shell" >&2
+  echo "needs: cargo was not found; install Rust with rustup, then open a new shell" >&2
   exit 69
 fi
 [ "${#missing[@]}" -gt 0 ] || exit 0
@@ -38,7 +36,7 @@ fi
 as_root=()
 if [ "$(id -u)" != 0 ]; then as_root=(sudo); fi
 if ! has apt-get || { [ "${#as_root[@]}" -gt 0 ] && ! has sudo; }; then
-  echo "needs: ${missing[*]} missing; install them with the package manager of this system" >&2
+  echo "needs: not installed: ${missing[*]}; install them with the package manager of this system" >&2
   exit 69
 fi
 echo "needs: installing ${missing[*]}"

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The smoke run: five real sources through the API of a real daemon, then the exec summary.
+"""The smoke test: pushes five real sources through the API of a daemon, then prints the exec summary.
 
     python3 scripts/smoke_90.py [--dir var/smoke] [--port 5090] [--twice]
 
-A daemon of its own (registry, empty intents folder, policy/smoke.yaml, port) is started and stopped;
-a daemon on another port is never touched. The registry is kept, so a second run finds what the first
-one proved and changes no number; --twice proves that. Port 0 takes any free one.
+It starts and stops its own daemon, with its own registry, an empty intents folder, policy/smoke.yaml and its own port;
+daemons on other ports are left alone. The registry is kept, so a second run must find the same numbers; --twice checks
+that. Port 0 selects a free port.
 
-Exit code: 0 coverage reaches the target, 2 it does not, 1 an error.
+Exit code: 0 if coverage reaches the target, 2 if it does not, 1 after an error.
 """
 
 import argparse
@@ -26,28 +26,28 @@ from exec_summary import Problem, call
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAYLOADS = ROOT / "seeds" / "intents"
 POLICY = "policy/smoke.yaml"
-# What the payloads name: the documented port and folder. Another run reads its own.
+# The port and the folder that the payloads contain. A run with others replaces them.
 PORT, FOLDER = 5090, "var/smoke"
-# Seconds until a daemon must be ready, and until it must have stopped.
+# The seconds within which the daemon must be ready, and within which it must stop.
 READY, STOPPED = 60.0, 40.0
 
 
 def taken_by(port):
-    """What holds the port, in words; None when it is free."""
+    """A description of the program that uses the port; None if the port is free."""
     with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((exec_summary.HOST, port))
             return None
         except OSError as error:
-            words = f"another program ({error.strerror})"
+            holder = f"another program ({error.strerror})"
     try:
         _, running = call(port, "GET", "/version", timeout=5.0)
         if isinstance(running, dict) and running.get("service") == "aam":
             return f"an AAM (pid {running.get('pid')}, registry {running.get('registry')})"
     except Problem:
         pass
-    return words
+    return holder
 
 
 def free_port():
@@ -57,20 +57,20 @@ def free_port():
 
 
 class Daemon:
-    """A daemon on the run's own registry."""
+    """A daemon with its own registry."""
 
     def __init__(self, aam, folder, port):
         self.aam, self.folder, self.port = aam, folder, port
         self.registry = f"{folder}/aam.db"
         self.common = ["--registry", self.registry, "--intents", f"{folder}/intents", "--policy", POLICY]
-        # What is set for another daemon must not reach this one.
+        # Settings for another daemon must not apply to this one.
         own = {"PORT", "AAM_BIND", "AAM_TOKEN", "AAM_SEEDS"}
         self.environment = {name: value for name, value in os.environ.items() if name not in own}
 
     def __enter__(self):
-        held = taken_by(self.port)
-        if held:
-            raise Problem(f"port {self.port} is taken by {held}; stop it, or choose another: SMOKE_PORT=N make smoke-90")
+        holder = taken_by(self.port)
+        if holder:
+            raise Problem(f"port {self.port} is taken by {holder}; stop it, or choose another port: SMOKE_PORT=N make smoke-90")
         (ROOT / self.folder / "intents").mkdir(parents=True, exist_ok=True)
         self.log_path = ROOT / self.folder / "aam.log"
         with open(self.log_path, "ab") as log:
@@ -90,15 +90,15 @@ class Daemon:
         until = time.monotonic() + READY
         while time.monotonic() < until:
             if self.process.poll() is not None:
-                raise Problem(f"the daemon ended with {self.process.returncode}; its last words:\n{self.last_words()}")
+                raise Problem(f"the daemon exited with {self.process.returncode}; the end of its log:\n{self.log_tail()}")
             with contextlib.suppress(Problem):
                 status, running = call(self.port, "GET", "/version", timeout=5.0)
                 if status == 200 and running.get("pid") == self.process.pid and call(self.port, "GET", "/readyz", timeout=5.0)[0] == 200:
                     return
             time.sleep(0.05)
-        raise Problem(f"the daemon was not ready after {READY:.0f} s; its last words:\n{self.last_words()}")
+        raise Problem(f"the daemon was not ready after {READY:.0f} s; the end of its log:\n{self.log_tail()}")
 
-    def last_words(self):
+    def log_tail(self):
         return "\n".join(self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()[-10:])
 
     def stop(self):
@@ -112,15 +112,15 @@ class Daemon:
                 raise Problem(f"the daemon did not stop within {STOPPED:.0f} s and was killed; see {self.log_path}") from None
 
     def run(self, *arguments):
-        """Another command of the binary on the same registry: its stdout."""
+        """Runs another command on the same registry and returns its stdout."""
         done = subprocess.run([self.aam, *arguments, *self.common], cwd=ROOT, env=self.environment, capture_output=True, text=True, encoding="utf-8", check=False)
         if done.returncode not in (0, 2):
-            raise Problem(f"aam {' '.join(arguments)} ended with {done.returncode}: {done.stderr.strip()}")
+            raise Problem(f"aam {' '.join(arguments)} exited with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
 
 def push(daemon, token, payload):
-    """One payload through the API: a line about its answer."""
+    """Pushes one payload and prints a line about the response."""
     text = payload.read_text(encoding="utf-8")
     text = text.replace(f"127.0.0.1:{PORT}/", f"127.0.0.1:{daemon.port}/").replace(f"jdbc:sqlite:{FOLDER}/", f"jdbc:sqlite:{daemon.folder}/")
     status, answer = call(daemon.port, "POST", "/connections/onboard", token, text.encode())
@@ -130,7 +130,7 @@ def push(daemon, token, payload):
 
 
 def once(aam, folder, port):
-    """One whole run: (exit code, the summary's lines, the funnel without its instant)."""
+    """One run: (exit code, the funnel without its time)."""
     with Daemon(aam, folder, port) as daemon:
         token_file = f"{daemon.registry}.admin-token"
         token = (ROOT / token_file).read_text(encoding="ascii").strip()
@@ -138,28 +138,28 @@ def once(aam, folder, port):
         for payload in sorted(PAYLOADS.glob("*.json")):
             push(daemon, token, payload)
         command = [sys.executable, "scripts/exec_summary.py", "--port", str(port), "--token-file", token_file]
-        told = subprocess.run(command, cwd=ROOT, env=daemon.environment, capture_output=True, text=True, encoding="utf-8", check=False)
-        if told.returncode == 1:
-            raise Problem(told.stderr.strip())
+        done = subprocess.run(command, cwd=ROOT, env=daemon.environment, capture_output=True, text=True, encoding="utf-8", check=False)
+        if done.returncode == 1:
+            raise Problem(done.stderr.strip())
         funnel = exec_summary.fetch(port, "autonomy", token)
-        # Three ways to the same words: the script, the API, the registry without a server.
-        ways = {"the API": "\n".join(funnel["summary"]) + "\n", "aam report": daemon.run("report")}
-        for name, words in ways.items():
-            if words != told.stdout:
-                raise Problem(f"exec_summary.py and {name} do not agree:\n{told.stdout}---\n{words}")
+        # The script, the API and `aam report` must print the same summary.
+        summaries = {"the API": "\n".join(funnel["summary"]) + "\n", "aam report": daemon.run("report")}
+        for name, summary in summaries.items():
+            if summary != done.stdout:
+                raise Problem(f"exec_summary.py and {name} print different summaries:\n{done.stdout}---\n{summary}")
     print(daemon.run("verify").strip(), flush=True)
-    print(told.stdout, end="", flush=True)
+    print(done.stdout, end="", flush=True)
     del funnel["as_of"]
-    return told.returncode, funnel
+    return done.returncode, funnel
 
 
 def main():
     sys.stdout.reconfigure(encoding="utf-8")
-    parser = argparse.ArgumentParser(description="Five real sources through a daemon of its own, then the exec summary.")
+    parser = argparse.ArgumentParser(description="Pushes five real sources through the API of its own daemon, then prints the exec summary.")
     parser.add_argument("--aam", default="target/debug/aam", help="the binary; default: %(default)s")
-    parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s; 0: any free one")
+    parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s; 0: any free port")
     parser.add_argument("--dir", help=f"folder of the run below the repository; default: {FOLDER}, or {FOLDER}/port-N for another port")
-    parser.add_argument("--twice", action="store_true", help="run twice and compare every number")
+    parser.add_argument("--twice", action="store_true", help="run twice and compare all numbers")
     options = parser.parse_args()
     port = options.port or free_port()
     # The port is part of a payload's identity, so another port gets a registry of its own.
@@ -172,7 +172,7 @@ def main():
             changed = [name for name in first if first[name] != second.get(name)]
             if changed:
                 raise Problem("the second run changed " + ", ".join(f"{name} from {first[name]} to {second.get(name)}" for name in changed))
-            print(f"smoke-90: the second run changed none of {len(first)} numbers")
+            print(f"smoke-90: all {len(first)} fields are equal after the second run")
             code = code or again
         return code
     except Problem as problem:

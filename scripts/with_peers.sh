@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Starts the named peers, runs a command, stops all of them.
 #
-#   scripts/with_peers.sh postgres mariadb moto nanio fastapi -- cargo test
+#   scripts/with_peers.sh postgres mariadb -- cargo test --test peers sql::
 #
 # A peer is a script scripts/peers/NAME.sh with `start DIR` and `stop DIR`. `start` installs what is
 # missing, and returns when the peer answers on a port that the kernel chose and DIR/env is written
 # (lines NAME=value). Each line reaches the command as a variable AAM_TEST_<PEER>_<NAME>.
-# Python peers are kept in AAM_PEERS_CACHE (target/peers); secrets are made anew at each start.
+# Peers from package registries are kept in AAM_PEERS_CACHE (default: peers/ below the target folder of cargo); secrets
+# are new at each start.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/peers/lib.sh"
 peers=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-  [ -x "$here/peers/$1.sh" ] || { echo "with_peers: there is no peer $1" >&2; exit 64; }
+  [ -x "$here/peers/$1.sh" ] || { echo "with_peers: unknown peer $1" >&2; exit 64; }
   peers+=("$1")
   shift
 done
@@ -23,14 +24,14 @@ if [ "${1:-}" != -- ] || [ $# -lt 2 ]; then
 fi
 shift
 
-# Servers run as a user of their own, so each directory on the way must be passable.
+# Some servers run as another user, who must be able to enter each directory of the path.
 root=$(mktemp -d "${TMPDIR:-/tmp}/aam-peers.XXXXXX")
 chmod 755 "$root"
 began=$(now)
 starting=()
 running=
 
-# Whatever still writes into our folder was begun here and must not outlive us.
+# The processes that still write into this folder were started here and must end with this script.
 left_over() {
   local entry target
   for entry in /proc/[0-9]*; do
@@ -42,7 +43,7 @@ left_over() {
 stop_all() {
   local status=$? pid stopping=()
   trap '' EXIT INT TERM HUP
-  # Each was given a process group of its own, so that none of its children is left.
+  # Each runs in a process group of its own, so that its children end as well.
   for pid in $running "${starting[@]}"; do
     if kill -0 "$pid" 2>/dev/null; then
       kill -TERM -- "-$pid" 2>/dev/null || true
@@ -65,7 +66,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# A port may be lost to another program between its choice and its use, so there is a second turn.
+# Another program may take a port between its choice and its use, so a failed start is tried once more.
 start() {
   local begun
   begun=$(now)

@@ -93,7 +93,7 @@ pub fn env(handle: &Handle) -> Env {
     Env {
         engines: engines(Arc::clone(&handle.clock)),
         egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
-        resolver: Resolver::of_process(),
+        resolver: Resolver::from_process_env(),
     }
 }
 

@@ -1,11 +1,15 @@
-//! The funnel: a fold over the snapshot, never a counter.
+//! The funnel: how far the connections of a namespace have come.
 //!
-//! Partitions (held by property tests for arbitrary histories):
+//! It is computed from the snapshot each time and never incremented, so a repeated push, a retry or a restart
+//! cannot change a number. Property tests check for arbitrary histories:
 //! - received = rejected + unsupported_type + awaiting_credentials + pending + eligible
 //! - eligible = active + network_blocked + healing + error
 //! - active <= reachable <= eligible
 
+pub mod stage;
 pub mod summary;
+
+pub use stage::Stage;
 
 use crate::model::{State, Timestamp};
 use crate::snapshot::{Attempt, Connection, Snapshot};
@@ -16,9 +20,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Funnel {
     pub namespace: String,
-    /// RFC 3339: the instant the registry was folded for.
+    /// The instant that the numbers are for, as RFC 3339.
     pub as_of: String,
-    /// Always `database`: nothing here comes from anywhere else.
+    /// Always `database`.
     pub data_source: String,
     pub received: u64,
     pub rejected: u64,
@@ -35,16 +39,16 @@ pub struct Funnel {
     pub coverage: f64,
     pub target: f64,
     pub slo_met: bool,
-    /// Connections whose connector opened and met the right identity at least once.
+    /// Connections whose connector opened and found the expected identity at least once.
     pub auto_created: u64,
-    /// Nearest-rank p95 of the tiny syncs of the ACTIVE connections, in milliseconds.
+    /// Nearest-rank p95 of the duration of the tiny syncs of the ACTIVE connections, in milliseconds.
     pub first_sync_p95_ms: u64,
     pub blockers: Vec<Blocker>,
-    /// The executive's lines, as every surface prints them.
+    /// The lines of the exec summary.
     pub summary: Vec<String>,
 }
 
-/// One reason that keeps connections from being ACTIVE.
+/// A reason that keeps connections from becoming ACTIVE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Blocker {
     pub name: String,
@@ -52,7 +56,7 @@ pub struct Blocker {
     pub fix: String,
 }
 
-/// Folds the connections of `namespace`. `target` is the policy's `slo.coverage`.
+/// Computes the funnel of `namespace`. `target` is the policy's `slo.coverage`.
 #[must_use]
 pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     let mut funnel = empty(namespace, target, as_of);
@@ -60,10 +64,10 @@ pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestam
     let mut blockers: BTreeMap<(State, &str, &str), (u64, &str)> = BTreeMap::new();
     for (_, connection) in snapshot.of_namespace(namespace) {
         let state = connection.state();
-        if state == State::Retired {
+        let Some(stage) = Stage::from_state(state) else {
             continue;
-        }
-        count(&mut funnel, state, connection);
+        };
+        count(&mut funnel, stage, connection);
         if state == State::Active {
             latencies.extend(connection.proven.as_ref().and_then(|proven| proven.facts.latency_ms));
         } else if let Some(attempt) = blocker(state, connection) {
@@ -71,7 +75,6 @@ pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestam
             blockers.entry(name).or_insert((0, &*attempt.facts.fix)).0 += 1;
         }
     }
-    funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
     if funnel.eligible > 0 {
         #[expect(clippy::cast_precision_loss, reason = "counts of connections stay far below 2^52")]
         let coverage = funnel.active as f64 / funnel.eligible as f64;
@@ -110,50 +113,46 @@ fn empty(namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     }
 }
 
-fn count(funnel: &mut Funnel, state: State, connection: &Connection) {
-    funnel.received += 1;
-    let (slot, eligible) = match state {
-        State::Active => (&mut funnel.active, true),
-        State::NetworkBlocked => (&mut funnel.network_blocked, true),
-        State::Healing => (&mut funnel.healing, true),
-        State::Error => (&mut funnel.error, true),
-        State::AwaitingCredentials => (&mut funnel.awaiting_credentials, false),
-        State::Unsupported => (&mut funnel.unsupported_type, false),
-        State::Rejected => (&mut funnel.rejected, false),
-        State::Pending | State::Retired => (&mut funnel.pending, false),
-    };
-    *slot += 1;
-    let healthy = connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy);
-    if eligible && healthy {
-        funnel.reachable += 1;
+fn count(funnel: &mut Funnel, stage: Stage, connection: &Connection) {
+    let mut next = Some(stage);
+    while let Some(stage) = next {
+        funnel.increment(stage);
+        next = stage.part_of();
+    }
+    if stage.part_of() == Some(Stage::Eligible) && is_healthy(connection) {
+        funnel.increment(Stage::Reachable);
     }
     if connection.conclusive.iter().chain(&connection.proven).any(|attempt| attempt.facts.upserted) {
         funnel.auto_created += 1;
     }
 }
 
-/// The funnel stage a connection has come to, for result bodies.
-#[must_use]
-pub fn stage(connection: &Connection) -> &'static str {
-    match connection.state() {
-        State::Active => "active",
-        State::NetworkBlocked | State::Healing | State::Error => {
-            if connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy) { "reachable" } else { "eligible" }
-        }
-        State::AwaitingCredentials => "awaiting_credentials",
-        State::Unsupported => "unsupported_type",
-        State::Rejected => "rejected",
-        State::Pending => "pending",
-        State::Retired => "retired",
-    }
+fn is_healthy(connection: &Connection) -> bool {
+    connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy)
 }
 
-/// Pending is work under way and blocks nothing, unless the latest attempt was told to wait.
+/// The furthest stage that a connection has reached; `retired` for one that is in no stage.
+#[must_use]
+pub fn furthest_stage(connection: &Connection) -> &'static str {
+    let Some(stage) = Stage::from_state(connection.state()) else {
+        return "retired";
+    };
+    let furthest = match stage.part_of() {
+        Some(Stage::Eligible) if stage == Stage::Active => Stage::Active,
+        Some(Stage::Eligible) if is_healthy(connection) => Stage::Reachable,
+        Some(Stage::Eligible) => Stage::Eligible,
+        _ => stage,
+    };
+    furthest.as_str()
+}
+
+/// The attempt that says what blocks the connection. A PENDING connection is blocked only if its latest attempt
+/// was throttled or interrupted.
 fn blocker(state: State, connection: &Connection) -> Option<&Attempt> {
     if state == State::Pending { connection.last.as_deref() } else { connection.conclusive.as_deref() }
 }
 
-/// Most frequent first, then by name.
+/// The most frequent first; equally frequent ones in the order of the key, so the most urgent state first.
 fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> {
     let mut list: Vec<Blocker> = blockers
         .into_iter()
@@ -163,11 +162,12 @@ fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> 
             fix: fix.to_string(),
         })
         .collect();
-    list.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    // Stable, so blockers with equal counts keep the order of the map.
+    list.sort_by(|a, b| b.count.cmp(&a.count));
     list
 }
 
-/// Nearest-rank p95; 0 when there is nothing.
+/// Nearest-rank p95; 0 without values.
 fn p95(values: &mut [u64]) -> u64 {
     if values.is_empty() {
         return 0;

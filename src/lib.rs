@@ -12,7 +12,7 @@
 //! - [`policy`]: the git-reviewed file: text to a policy or to every problem. Pure.
 //! - [`credentials`]: from a locator to a secret, and the secret's way out of every text.
 //! - [`snapshot`]: the fold over the ledger: what is desired, what was observed. Pure.
-//! - [`gate`]: declared debt and undeclared debt. Pure.
+//! - [`debt_gate`]: stops a run on technical debt, declared or not. Pure.
 //! - [`intake`]: files and pushed documents to intents; a watcher that only says "look again".
 //! - [`funnel`]: the numbers and the executive's lines, a fold over the snapshot. Pure.
 //! - [`policy_loader`]: the policy file and the manifests of its folder to one value; equal bytes are not parsed again.
@@ -46,18 +46,16 @@
 //! `model/mod.rs`, `model/ledger.rs`, `snapshot.rs`, `plan.rs`, `pipeline/mod.rs`, `reconcile/run.rs`; then
 //! `registry/writer.rs` for how facts get to disk, and `connectors/mod.rs` for what a source looks like.
 
-#![deny(unsafe_code)]
-
 pub mod cli;
 pub mod clock;
 pub mod connectors;
 pub mod credentials;
 pub mod daemon;
+pub mod debt_gate;
 pub mod egress;
 pub mod families;
 pub mod fault;
 pub mod funnel;
-pub mod gate;
 pub mod intake;
 pub mod memory;
 pub mod model;

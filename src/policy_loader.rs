@@ -5,7 +5,7 @@
 //! a thread for that.
 
 use crate::families::{self, CustomSources, ManifestFile};
-use crate::model::{Digest, Place, Problem};
+use crate::model::{Digest, FilePlace, Problem};
 use crate::policy::manifests::is_name;
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
@@ -265,7 +265,7 @@ fn as_problem(problem: &lowcode::problem::Problem, file: &str) -> Problem {
     };
     let whole = Problem::new(problem.path.clone(), format!("{what}{found}")).in_file(file).hint(hint);
     match problem.place {
-        Some(place) => whole.at(Place { line: place.line, column: place.column }),
+        Some(place) => whole.at(FilePlace { line: place.line, column: place.column }),
         None => whole,
     }
 }

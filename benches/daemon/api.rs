@@ -1,4 +1,4 @@
-//! Answers a second, against a server that does nothing but answer.
+//! Answers per second, compared with a server that does nothing else.
 
 use crate::Measured;
 use crate::daemon::Daemon;
@@ -8,13 +8,13 @@ use crate::http::rate;
 use crate::table::Table;
 use std::time::Duration;
 
-/// Connections kept alive.
+/// Connections that are kept alive.
 const CONNECTIONS: usize = 8;
-/// Time of one run; runs of daemon and baseline take turns.
+/// The duration of one run. Runs of daemon and baseline take turns.
 const RUN: Duration = Duration::from_secs(3);
 const RUNS: usize = 3;
 
-/// The two calls that dashboards repeat.
+/// Measures the two calls that dashboards repeat.
 pub fn measure(daemon: &Daemon, table: &mut Table) -> Measured<()> {
     for target in ["/metrics/funnel", "/connections?limit=100"] {
         let (status, body) = daemon.get(target)?;
@@ -27,7 +27,7 @@ pub fn measure(daemon: &Daemon, table: &mut Table) -> Measured<()> {
             theirs.push(rate(fixed.port, target, TOKEN, CONNECTIONS, RUN)?);
             ours.push(rate(daemon.port, target, TOKEN, CONNECTIONS, RUN)?);
         }
-        let (ours, theirs) = (middle(ours), middle(theirs));
+        let (ours, theirs) = (median_rate(ours), median_rate(theirs));
         let ratio = ours / theirs;
         let figure = format!("GET {target} ({} bytes)", body.len());
         table.add(figure, format!("{ours:.0}/s"), format!("hyper {theirs:.0}/s"), format!("{ratio:.2}"), ">= 0.5", ratio >= 0.5);
@@ -35,7 +35,7 @@ pub fn measure(daemon: &Daemon, table: &mut Table) -> Measured<()> {
     Ok(())
 }
 
-fn middle(mut rates: Vec<f64>) -> f64 {
+fn median_rate(mut rates: Vec<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     rates.get(rates.len() / 2).copied().unwrap_or_default()
 }

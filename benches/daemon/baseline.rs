@@ -1,4 +1,4 @@
-//! What the plain loop does: the same reads, and commits one after the other.
+//! The baseline: the same reads in a plain loop, and commits one after the other.
 
 use crate::Measured;
 use crate::fixture::Fixture;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Rows of a sample.
 const ROWS: usize = 20;
-/// Bytes of one row: about the mean of the ledger's rows for such files.
+/// Bytes of one row, about the mean of the ledger's rows for such files.
 const BODY: usize = 900;
 
 /// Reads the source of each intent once.
@@ -27,14 +27,14 @@ fn read_sqlite(path: &Path) -> Measured<u64> {
     let names = columns.query_map([], |row| row.get::<_, String>(0))?.count();
     let mut sample = base.prepare("SELECT * FROM people LIMIT 20")?;
     let mut rows = sample.query([])?;
-    let mut seen = 0;
+    let mut count = 0;
     while let Some(row) = rows.next()? {
         for at in 0..names {
             row.get_ref(at)?;
         }
-        seen += 1;
+        count += 1;
     }
-    Ok(seen)
+    Ok(count)
 }
 
 fn read_csv(path: &Path) -> Measured<u64> {

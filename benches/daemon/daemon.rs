@@ -1,4 +1,4 @@
-//! The built binary as a process: start, wait, look at it from outside, stop.
+//! The built binary as a process: start it, wait for it, observe it from outside, stop it.
 
 use crate::Measured;
 use crate::fixture::{Fixture, TOKEN};
@@ -10,10 +10,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything may take before the bench gives up on it.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// Between two looks at something that will come.
-const LOOK: Duration = Duration::from_micros(500);
+/// How long the bench waits for a daemon to reach a state.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The pause between two polls.
+const POLL: Duration = Duration::from_micros(500);
 /// The kernel's clock tick of /proc/PID/stat (`getconf CLK_TCK`, 100 on Linux).
 const TICKS: f64 = 100.0;
 
@@ -28,7 +28,7 @@ pub struct Daemon {
     pub ready_after: Duration,
 }
 
-/// `aam` with the fixture's paths; the log goes to a file as a service's would.
+/// `aam` with the fixture's paths. The log goes to a file, as that of a service would.
 pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aam"));
     command
@@ -60,19 +60,19 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Waits until `done` says so.
+    /// Waits until `done` returns true.
     pub fn wait(&mut self, what: &str, mut done: impl FnMut(&Daemon) -> Measured<bool>) -> Measured<()> {
         let started = Instant::now();
         while !done(self)? {
             if let Some(status) = self.child.try_wait()? {
                 return Err(
-                    format!("aam serve ended ({status}) before it was {what}; its log ends with: {}", self.last_words()).into()
+                    format!("aam serve ended ({status}) before it was {what}; its log ends with: {}", self.last_line()).into()
                 );
             }
-            if started.elapsed() > PATIENCE {
-                return Err(format!("aam serve was not {what} within {PATIENCE:?}").into());
+            if started.elapsed() > TIMEOUT {
+                return Err(format!("aam serve was not {what} within {TIMEOUT:?}").into());
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
         Ok(())
     }
@@ -112,22 +112,22 @@ impl Daemon {
     /// Processor time used so far, in seconds.
     pub fn processor(&self) -> Measured<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name may hold spaces; the fields after it are counted from the closing bracket.
+        // The name may contain spaces, so the fields are counted from its closing bracket.
         let after = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
         let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
         Ok(ticks / TICKS)
     }
 
-    /// The lines of the log so far that hold `text`.
+    /// The lines of the log so far that contain `text`.
     pub fn logged(&self, text: &str) -> Measured<Vec<String>> {
         lines(&self.log, text)
     }
 
-    fn last_words(&self) -> String {
+    fn last_line(&self) -> String {
         lines(&self.log, "").unwrap_or_default().pop().unwrap_or_default()
     }
 
-    /// Asks it to stop and waits.
+    /// Sends SIGTERM and waits for the end.
     pub fn stop(mut self) -> Measured<()> {
         let id = i32::try_from(self.child.id())?;
         if let Some(pid) = rustix::process::Pid::from_raw(id) {
@@ -145,13 +145,13 @@ impl Drop for Daemon {
     }
 }
 
-/// The lines of a log that hold `text`.
+/// The lines of a log that contain `text`.
 pub fn lines(log: &Path, text: &str) -> Measured<Vec<String>> {
     let lines = BufReader::new(File::open(log)?).lines();
     Ok(lines.map_while(Result::ok).filter(|line| line.contains(text)).collect())
 }
 
-/// The number behind `name=` in a line of the log.
+/// The number after `name=` in a line of the log.
 pub fn number(line: &str, name: &str) -> Option<u64> {
     let (_, rest) = line.split_once(&format!("{name}="))?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

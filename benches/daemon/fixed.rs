@@ -1,4 +1,4 @@
-//! The baseline of the API: hyper over HTTP/1, one body, no routes, no token.
+//! The baseline of the API: hyper over HTTP/1 with one fixed body, without routes and tokens.
 
 use crate::Measured;
 use bytes::Bytes;

@@ -1,11 +1,11 @@
-//! Intents, data and policy in a folder of the bench's own.
+//! Intents, data and policy in a temporary folder.
 
 use crate::Measured;
 use aam::model::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What the bench calls the API with; only its digest stands in the policy.
+/// The API token of the bench. The policy holds only its digest.
 pub const TOKEN: &str = "bench";
 
 /// The folder of the sources, below the folder of everything.
@@ -15,7 +15,7 @@ const DATA: &str = "data";
 pub struct Fixture {
     home: tempfile::TempDir,
     pub count: usize,
-    /// What the policy says apart from `reconcile` and the token.
+    /// The policy without `reconcile` and `api`.
     policy: String,
     database: Vec<u8>,
     table: String,
@@ -33,7 +33,7 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// `count` intents whose credential is not there: they are known, and nothing is called for them.
+    /// `count` intents whose credential does not exist: they are taken in, and nothing is called for them.
     pub fn of_known(count: usize) -> Measured<Fixture> {
         let fixture = Fixture::empty(count, |_| "allowlist: [slack]\n".to_string())?;
         for number in 0..count {
@@ -43,8 +43,8 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// `count` intents of a manifest whose server listens on `port`. Each has a host of its own, which is its account:
-    /// the caps of the default policy hold for each connection apart.
+    /// `count` intents of a manifest whose server listens on `port`. Each has its own host, which is its account, so the
+    /// default caps apply to each connection separately.
     pub fn of_distant(count: usize, port: u16) -> Measured<Fixture> {
         let fixture = Fixture::empty(count, |home| {
             format!(

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 /// Runs of each setting.
 const RUNS: usize = 3;
-/// Between two questions to the daemon: short against the figure, long enough to leave it the processor.
+/// The pause between two polls: short compared to the figure, long enough to leave the processor to the daemon.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a run may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// Times the calls in sequence.
+/// The time that is aimed at, as a multiple of the calls in sequence.
 const MAX_RATIO: f64 = 1.3;
-/// Resident memory in MB (10^6 bytes).
+/// The resident memory that is aimed at, in MB (10^6 bytes).
 const MAX_MEMORY: f64 = 200.0;
 
-/// From an empty registry to ACTIVE, with as many attempts in flight as there are connections, and with the default
+/// Measures the time from an empty registry to ACTIVE, with as many attempts in flight as there are connections, and with the default
 /// of `reconcile.concurrency`.
 pub fn measure(count: usize, table: &mut Table) -> Measured<()> {
     let distant = Distant::start()?;

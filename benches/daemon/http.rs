@@ -1,4 +1,4 @@
-//! A client that is the same for daemon and baseline: blocking sockets, connections kept alive.
+//! The client for daemon and baseline: blocking sockets, connections kept alive.
 
 use crate::Measured;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Opens one to this machine.
+    /// Connects to this machine.
     pub fn connect(port: u16) -> Measured<Client> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
@@ -27,7 +27,7 @@ impl Client {
         Ok((status, self.buffer.get(head..end).unwrap_or_default().to_vec()))
     }
 
-    /// Sends `request` and reads one answer with a Content-Length; answers status, end of head, end of body.
+    /// Sends `request` and reads one answer with a Content-Length. Returns status, end of the head, end of the body.
     fn exchange(&mut self, request: &[u8]) -> Measured<(u16, usize, usize)> {
         self.stream.write_all(request)?;
         let (mut filled, mut known): (usize, Option<(u16, usize, usize)>) = (0, None);
@@ -55,7 +55,7 @@ fn request(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// Status, length of the head, length of the whole; `None` while the head is not complete.
+/// Status, length of the head, length of the whole answer. Returns `None` while the head is not complete.
 fn head(bytes: &[u8]) -> Measured<Option<(u16, usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let text = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).to_ascii_lowercase();
@@ -64,7 +64,7 @@ fn head(bytes: &[u8]) -> Measured<Option<(u16, usize, usize)>> {
     Ok(Some((status, end + 4, end + 4 + length.trim().parse::<usize>()?)))
 }
 
-/// Requests a second over `connections` kept alive, for `time`; all must be 200.
+/// Requests per second over `connections` that are kept alive, for `time`. Every answer must be 200.
 pub fn rate(port: u16, target: &str, token: &str, connections: usize, time: Duration) -> Measured<f64> {
     let one = || -> Result<u64, String> {
         let mut client = Client::connect(port).map_err(|error| error.to_string())?;

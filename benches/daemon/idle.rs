@@ -7,16 +7,16 @@ use crate::table::Table;
 use crate::{Measured, onboard};
 use std::time::Duration;
 
-/// Cold starts.
-const STARTS: usize = 5;
-/// How long it is watched.
-const WATCHED: Duration = Duration::from_secs(20);
+/// Cold starts that are measured.
+const COLD_STARTS: usize = 5;
+/// How long the idle daemon is observed.
+const OBSERVATION: Duration = Duration::from_secs(20);
 
-/// Cold start, then processor and memory of the last one.
+/// Measures the cold start, then processor and memory of the last daemon.
 pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
-    let registry = fixture.registry(onboard::LEFT);
+    let registry = fixture.registry(onboard::REGISTRY);
     let mut starts = Vec::new();
-    for _ in 1..STARTS {
+    for _ in 1..COLD_STARTS {
         let daemon = Daemon::start(fixture, &registry)?;
         starts.push(daemon.ready_after);
         daemon.stop()?;
@@ -34,8 +34,8 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
     );
     let active = daemon.funnel("active")?;
     let before = daemon.processor()?;
-    std::thread::sleep(WATCHED);
-    let percent = (daemon.processor()? - before) / WATCHED.as_secs_f64() * 100.0;
+    std::thread::sleep(OBSERVATION);
+    let percent = (daemon.processor()? - before) / OBSERVATION.as_secs_f64() * 100.0;
     let resident = daemon.resident()?;
     table.add(format!("idle, {active} ACTIVE: processor"), format!("{percent:.2} %"), "", "", "< 1 %", percent < 1.0);
     table.add(format!("idle, {active} ACTIVE: resident"), format!("{resident:.1} MB"), "", "", "< 60 MB", resident < 60.0);

@@ -6,22 +6,22 @@ use crate::table::Table;
 use crate::{Measured, baseline, daemon, wanted};
 use std::time::Duration;
 
-/// The registry that the other figures go on with.
-pub const LEFT: &str = "aam";
-/// Runs of daemon, reads and grouped commits, in turns.
+/// The registry that the other figures use afterwards.
+pub const REGISTRY: &str = "aam";
+/// Runs of daemon, reads and grouped commits, which take turns.
 const RUNS: usize = 3;
 /// Accepted, begun, finished.
 const COMMITS: usize = 3;
 /// Rows of the ledger for one connection: accepted, begun, catalog, finished.
 const ROWS: usize = 4;
 
-/// Runs both and leaves a registry in which all are ACTIVE.
+/// Measures both sides and leaves a registry in which all connections are ACTIVE.
 pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
     let runs = if wanted("onboard") { RUNS } else { 1 };
     let (mut ours, mut reads, mut plain, mut single, mut grouped, mut commits) = (vec![], vec![], vec![], vec![], vec![], 0);
     for run in 0..runs {
         let last = run + 1 == runs;
-        let registry = fixture.registry(if last { LEFT } else { "spare" });
+        let registry = fixture.registry(if last { REGISTRY } else { "spare" });
         let (took, made) = once(fixture, &registry)?;
         ours.push(took);
         commits = made;
@@ -29,7 +29,7 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
             let (read, took) = timed(|| baseline::read_all(fixture));
             read?;
             reads.push(took);
-            // Tens of thousands of syncs one after the other: once is long enough.
+            // Tens of thousands of syncs take long, so they are measured once.
             if run == 0 {
                 plain.push(commit(fixture, COMMITS * fixture.count)?);
                 single.push(commit(fixture, fixture.count)?);
@@ -54,8 +54,8 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
 fn add(table: &mut Table, figure: &str, ours: Duration, reads: Duration, writes: Duration, commits: usize) {
     let baseline = reads + writes;
     let ratio = ours.as_secs_f64() / baseline.as_secs_f64();
-    let words = format!("{} (reads {}, {commits} commits {})", seconds(baseline), seconds(reads), seconds(writes));
-    table.add(figure, seconds(ours), words, format!("{ratio:.2}"), "<= 1.5", ratio <= 1.5);
+    let details = format!("{} (reads {}, {commits} commits {})", seconds(baseline), seconds(reads), seconds(writes));
+    table.add(figure, seconds(ours), details, format!("{ratio:.2}"), "<= 1.5", ratio <= 1.5);
 }
 
 /// The wall time of one `aam once` and the commits it made.

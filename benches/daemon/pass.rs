@@ -1,4 +1,4 @@
-//! A look at a hundred thousand intents of which none changed.
+//! A full scan of a hundred thousand intents of which none changed.
 
 use crate::Measured;
 use crate::daemon::{Daemon, number};
@@ -8,10 +8,10 @@ use crate::table::Table;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Looks, and runs of `find`, in turns.
-const PASSES: usize = 9;
+/// Scans, and runs of `find`, which take turns.
+const SCANS: usize = 9;
 
-/// A daemon that knows all of them.
+/// A daemon that has taken all of them in.
 pub fn onboard(fixture: &Fixture) -> Measured<Daemon> {
     let mut daemon = Daemon::start(fixture, &fixture.registry("known"))?;
     let count = fixture.count as u64;
@@ -22,18 +22,18 @@ pub fn onboard(fixture: &Fixture) -> Measured<Daemon> {
     Ok(daemon)
 }
 
-/// Compares one pass with `find`, and looks at rows and memory.
+/// Compares the time of a scan with `find`, and checks appended rows and memory.
 pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measured<()> {
     let rows = || -> Measured<i64> {
         let base = rusqlite::Connection::open_with_flags(fixture.registry("known"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Ok(base.query_row("SELECT max(seq) FROM ledger", [], |row| row.get(0))?)
     };
     fixture.resync("1s")?;
-    // The first look takes the policy in, which is a row and a plan from scratch.
+    // The first scan takes the policy in, which appends a row and plans everything anew.
     pass(daemon)?;
     let before = rows()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..PASSES {
+    for _ in 0..SCANS {
         ours.push(pass(daemon)?);
         theirs.push(find(fixture)?);
     }
@@ -56,18 +56,18 @@ pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measure
     Ok(())
 }
 
-/// How long the daemon's next look took, plan included.
+/// How long the daemon's next scan took, planning included.
 fn pass(daemon: &Daemon) -> Measured<Duration> {
-    let looks = || daemon.logged(" looked at ");
-    let before = looks()?.len();
+    let scans = || daemon.logged(" looked at ");
+    let before = scans()?.len();
     for _ in 0..15_000 {
-        if let Some(line) = looks()?.get(before) {
-            let us = number(line, "us").ok_or("a line about a look without its time")?;
+        if let Some(line) = scans()?.get(before) {
+            let us = number(line, "us").ok_or("the line of a scan has no time")?;
             return Ok(Duration::from_micros(us));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    Err("the daemon did not look at its folder".into())
+    Err("the daemon did not scan its folder".into())
 }
 
 fn find(fixture: &Fixture) -> Measured<Duration> {

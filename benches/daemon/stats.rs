@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The nearest-rank percentile; zero of nothing.
+/// The nearest-rank percentile; zero if there are no times.
 pub fn percentile(times: &[Duration], percent: usize) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
@@ -10,7 +10,7 @@ pub fn percentile(times: &[Duration], percent: usize) -> Duration {
     sorted.get(rank).copied().unwrap_or_default()
 }
 
-/// The middle one.
+/// The 50th percentile.
 pub fn median(times: &[Duration]) -> Duration {
     percentile(times, 50)
 }
@@ -22,12 +22,12 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (value, started.elapsed())
 }
 
-/// Milliseconds with one digit behind the point.
+/// Milliseconds with one decimal.
 pub fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-/// Seconds with two digits behind the point.
+/// Seconds with two decimals.
 pub fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }

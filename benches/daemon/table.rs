@@ -7,7 +7,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Adds a line and says it at once, because the table comes late.
+    /// Adds a row and logs it at once, because the table is printed at the end.
     pub fn add(
         &mut self,
         figure: impl Into<String>,
@@ -23,7 +23,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Prints a Markdown table, ready for PLAN.md.
+    /// Prints a Markdown table, ready for docs/benchmarks.md.
     pub fn print(&self) {
         let head = ["figure", "measured", "baseline", "ratio", "aim", "verdict"].map(str::to_string);
         let width = |column: usize| {

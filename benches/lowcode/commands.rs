@@ -7,17 +7,17 @@ use crate::stats::{median, ms};
 use crate::table::Table;
 use std::path::Path;
 
-/// Runs of each side, in turns; the Python command takes seconds.
-const OURS: usize = 15;
-const THEIRS: usize = 3;
-/// Times less wall time and times less memory.
-const WALL: f64 = 100.0;
-const MEMORY: f64 = 6.0;
+/// Runs of each side, which take turns. The Python command takes seconds.
+const AAM_RUNS: usize = 15;
+const PYTHON_RUNS: usize = 3;
+/// How many times less wall time and memory than the Python command is aimed at.
+const MIN_WALL_RATIO: f64 = 100.0;
+const MIN_MEMORY_RATIO: f64 = 6.0;
 
-/// One manifest, one config, one server, both commands.
+/// Runs both commands with one manifest, one config and one server.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let theirs = std::env::var("AAM_TEST_CDK_COMMAND")
-        .map_err(|_| "the Python command is not here; run scripts/with_peers.sh cdk -- cargo bench")?;
+        .map_err(|_| "the Python command was not found; run scripts/with_peers.sh cdk -- cargo bench")?;
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml");
     let shop = Shop::start();
     let home = tempfile::Builder::new().prefix("aam-bench").tempdir()?;
@@ -44,9 +44,9 @@ pub fn measure(table: &mut Table) -> Measured<()> {
         // `spec` of the Python command takes no manifest.
         let python = if command == "spec" { vec!["spec"] } else { [&[command, "--manifest-path", manifest], files].concat() };
         let (mut ours, mut others) = (Vec::new(), Vec::new());
-        for _ in 0..THEIRS {
+        for _ in 0..PYTHON_RUNS {
             others.push(spent(&theirs, &python, &[])?);
-            for _ in 0..OURS / THEIRS {
+            for _ in 0..AAM_RUNS / PYTHON_RUNS {
                 ours.push(spent(env!("CARGO_BIN_EXE_aam"), &mine, &[])?);
             }
         }
@@ -59,12 +59,19 @@ fn add(table: &mut Table, command: &str, ours: &[Spent], theirs: &[Spent]) {
     let wall = |runs: &[Spent]| median(&runs.iter().map(|run| run.wall).collect::<Vec<_>>());
     let (mine, other) = (wall(ours), wall(theirs));
     let ratio = other.as_secs_f64() / mine.as_secs_f64();
-    table.add(format!("lowcode {command}"), ms(mine), ms(other), format!("{ratio:.0}"), ">= 100", ratio >= WALL);
+    table.add(format!("lowcode {command}"), ms(mine), ms(other), format!("{ratio:.0}"), ">= 100", ratio >= MIN_WALL_RATIO);
     let (mine, other) =
         (ours.iter().map(|run| run.peak).fold(0.0, f64::max), theirs.iter().map(|run| run.peak).fold(f64::INFINITY, f64::min));
     let ratio = other / mine;
     let mb = |size: f64| format!("{size:.1} MB");
-    table.add(format!("lowcode {command}, peak memory"), mb(mine), mb(other), format!("{ratio:.1}"), ">= 6", ratio >= MEMORY);
+    table.add(
+        format!("lowcode {command}, peak memory"),
+        mb(mine),
+        mb(other),
+        format!("{ratio:.1}"),
+        ">= 6",
+        ratio >= MIN_MEMORY_RATIO,
+    );
 }
 
 /// The configured catalog of the three streams, as a platform would send it.
@@ -82,5 +89,5 @@ fn configured() -> serde_json::Value {
 }
 
 fn text(path: &Path) -> Measured<&str> {
-    path.to_str().ok_or_else(|| "the folder has no name in UTF-8".into())
+    path.to_str().ok_or_else(|| "the path of the folder is not UTF-8".into())
 }

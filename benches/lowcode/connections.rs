@@ -12,16 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CONNECTIONS: usize = 1000;
 const RUNS: usize = 7;
-/// Attempts, and calls of the plain loop, at the same time. A server on loopback has no distance to bridge: more
-/// than these make both sides slower.
+/// Attempts, and calls of the plain loop, at the same time. A server on loopback answers at once, so that more than
+/// these make both sides slower.
 const CONCURRENCY: usize = 32;
-/// Bytes of one row of the ledger, about.
+/// Bytes of one row of the ledger, on average.
 const BODY: usize = 900;
 /// Rows of the ledger for one connection: accepted, begun, catalog, finished.
 const ROWS: usize = 4;
-const AIM: f64 = 1.5;
+/// The time that is aimed at, as a multiple of the baseline.
+const MAX_RATIO: f64 = 1.5;
 
-/// Runs the daemon's work, then the same requests and commits without it, in turns.
+/// Measures the daemon, then the same requests and commits without it. Both take turns.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let count = scaled(CONNECTIONS, 20);
     let shop = Shop::start();
@@ -54,14 +55,14 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     let made = commits.get(RUNS / 2).copied().unwrap_or_default();
     let (ours, grouped, single) = (median(&ours), median(&grouped), median(&single));
     for (client, calls) in [("a loop over reqwest", median(&calls)), ("bare sockets", median(&bare))] {
-        // As with the 10,000 files: that the writer groups is its merit, and both readings are told.
+        // The daemon's writer groups its commits. The table shows the comparison with and without that.
         for (commits, writes, which) in [(count, single, "a commit each"), (made, grouped, "grouped commits")] {
             let baseline = calls + writes;
             let ratio = ours.as_secs_f64() / baseline.as_secs_f64();
-            let words =
+            let details =
                 format!("{} ({requests} requests {}, {commits} commits {})", seconds(baseline), seconds(calls), seconds(writes));
             let figure = format!("{count} low-code connections, against {client}, {which}");
-            table.add(figure, seconds(ours), words, format!("{ratio:.2}"), "<= 1.5", ratio <= AIM);
+            table.add(figure, seconds(ours), details, format!("{ratio:.2}"), "<= 1.5", ratio <= MAX_RATIO);
         }
     }
     Ok(())
@@ -93,7 +94,7 @@ fn prepare(home: &Path, shop: &Shop, count: usize) -> Measured<()> {
     Ok(())
 }
 
-/// One `aam once`; the commits that it logged.
+/// Runs `aam once` and returns the number of commits that it logged.
 fn once(home: &Path, registry: &Path) -> Measured<usize> {
     let log = registry.with_extension("log");
     let status = Command::new(env!("CARGO_BIN_EXE_aam"))
@@ -122,7 +123,7 @@ fn targets(shop: &Shop) -> Vec<String> {
     shop.take_requests().iter().filter_map(|seen| seen.split(' ').nth(1)).map(str::to_string).collect()
 }
 
-/// Sends the same requests as a plain program would, as many at a time as the daemon made attempts.
+/// Sends the same requests with a plain loop, as many at a time as the daemon runs attempts.
 fn replay(base: &str, targets: &[String]) -> Measured<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -147,7 +148,7 @@ fn replay(base: &str, targets: &[String]) -> Measured<()> {
     })
 }
 
-/// The same on as many kept connections of a client that knows just enough of HTTP, a thread for each.
+/// The same with a thread for each connection and a minimal HTTP client.
 fn replay_bare(port: &str, targets: &[String]) -> Measured<()> {
     let port: u16 = port.parse()?;
     let next = AtomicUsize::new(0);

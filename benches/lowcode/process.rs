@@ -1,17 +1,17 @@
 //! Wall time and peak memory of one process.
 //!
-//! The kernel tells the peak of all children together, so each process gets a parent of its own: this program,
-//! run again. The parent is small, because a child's peak begins with the size of its parent.
+//! The kernel reports the peak of all children together, so each measured process gets its own parent: this program,
+//! run again. The parent is small, because the peak of a child starts at the size of its parent.
 
 use crate::Measured;
 use nix::sys::resource::{UsageWho, getrusage};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The argument that makes this program such a parent.
+/// The argument that makes this program the parent of a measured process.
 pub const COMMAND: &str = "measure-one-process";
 
-/// What one run took.
+/// Time and memory of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
     pub wall: Duration,
@@ -22,7 +22,7 @@ pub struct Spent {
 /// Runs `program` to its end.
 ///
 /// # Errors
-/// It cannot be started, or it did not end with 0.
+/// If it cannot be started or does not end with exit code 0.
 pub fn spent(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Measured<Spent> {
     let output = Command::new(std::env::current_exe()?)
         .arg(COMMAND)
@@ -33,8 +33,8 @@ pub fn spent(program: &str, arguments: &[&str], environment: &[(&str, &str)]) ->
         .stderr(Stdio::piped())
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut words = text.split_whitespace().map(str::parse::<u64>);
-    match (words.next(), words.next()) {
+    let mut numbers = text.split_whitespace().map(str::parse::<u64>);
+    match (numbers.next(), numbers.next()) {
         (Some(Ok(micros)), Some(Ok(kilobytes))) =>
         {
             #[expect(clippy::cast_precision_loss, reason = "a size of memory")]
@@ -44,9 +44,9 @@ pub fn spent(program: &str, arguments: &[&str], environment: &[(&str, &str)]) ->
     }
 }
 
-/// The parent: runs the program, prints microseconds and kilobytes.
-pub fn run(words: &[String]) {
-    let Some((program, arguments)) = words.split_first() else { return };
+/// The parent: runs the program and prints microseconds and kilobytes.
+pub fn run(command_line: &[String]) {
+    let Some((program, arguments)) = command_line.split_first() else { return };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
     let started = Instant::now();

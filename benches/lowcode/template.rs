@@ -1,4 +1,4 @@
-//! The cost of one evaluation.
+//! The cost of one evaluation of a template.
 
 use crate::stats::median;
 use crate::table::Table;
@@ -12,17 +12,18 @@ use lowcode::value::{Dict, Value};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Evaluations of one turn.
-const TIMES: usize = 200_000;
-const TURNS: usize = 9;
-const AIM: Duration = Duration::from_micros(2);
+/// Evaluations of one run.
+const EVALUATIONS: usize = 200_000;
+const RUNS: usize = 9;
+/// The time of one evaluation that is aimed at.
+const MAX_TIME: Duration = Duration::from_micros(2);
 
-/// A host that has no outside.
+/// A host that sends nothing.
 pub struct Nowhere;
 
 impl Host for Nowhere {
     fn send(&self, _call: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
-        let message = "a bench calls nobody".to_string();
+        let message = "the bench does not call anything".to_string();
         Box::pin(std::future::ready(Err(HostError::refused(message))))
     }
 
@@ -39,7 +40,7 @@ impl Host for Nowhere {
     }
 }
 
-/// The plain form, and a form that takes the long way.
+/// Measures a plain expression, which has a shortcut, and one that has none.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let config = Value::Dict(Dict::from_iter([("x".into(), Value::str("a value of a config"))]));
     let slice = Value::Dict(Dict::from_iter([("id".into(), Value::Int(42))]));
@@ -53,18 +54,18 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     };
     for (text, aimed) in [("{{ config['x'] }}", true), ("/v1/{{ stream_partition.id }}/{{ config['x'] | upper }}", false)] {
         let template = InterpolatedString::new(text, &parameters);
-        let mut turns = Vec::new();
-        for _ in 0..TURNS {
-            let times = scaled(TIMES, 1000);
+        let mut runs = Vec::new();
+        for _ in 0..RUNS {
+            let times = scaled(EVALUATIONS, 1000);
             let started = Instant::now();
             for _ in 0..times {
                 black_box(template.eval(black_box(&scope), &[]))?;
             }
-            turns.push(started.elapsed() / u32::try_from(times)?);
+            runs.push(started.elapsed() / u32::try_from(times)?);
         }
-        let each = median(&turns);
+        let each = median(&runs);
         let aim = if aimed { "< 2000 ns" } else { "none" };
-        table.add(format!("template {text}"), format!("{} ns", each.as_nanos()), "none", "", aim, !aimed || each < AIM);
+        table.add(format!("template {text}"), format!("{} ns", each.as_nanos()), "none", "", aim, !aimed || each < MAX_TIME);
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 # Shared by the peers; sourced.
 
-# A word of 32 hex digits that was never written down before.
+# A random secret of 32 hex digits.
 new_secret() {
   od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
 }
 
-# A TCP port on loopback that nobody listens on now. Two peers that ask at once get different ones
-# from the kernel; a start that loses its port is tried again by the caller.
+# A TCP port on loopback that is free now. The kernel gives different ports to two peers that ask at once; the caller
+# retries a start that loses its port.
 free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -20,20 +20,20 @@ since() {
   awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'
 }
 
-# install PACKAGE...: called only for what is not there. One apt at a time on this machine.
+# install PACKAGE...: called only for packages that are missing. One apt runs at a time on this machine.
 install() {
   local root=()
   if [ "$(id -u)" != 0 ]; then
     if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
       root=(sudo -n)
     else
-      echo "not installed, and only root can: apt-get install -y $*" >&2
+      echo "root has to install this: apt-get install -y $*" >&2
       return 1
     fi
   fi
   (
     flock 9
-    # The tests start a server of their own; the package's would take the well-known port.
+    # The tests start their own server; that of the package would take the standard port.
     if [ "$1" = postgresql ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
       "${root[@]}" mkdir -p /etc/postgresql-common
       echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
@@ -44,9 +44,9 @@ install() {
   ) 9>"${TMPDIR:-/tmp}/aam-peers-apt.$(id -u).lock"
 }
 
-# venv NAME PACKAGE...: makes it once below AAM_PEERS_CACHE; answers its folder.
+# venv NAME PACKAGE...: creates it once below AAM_PEERS_CACHE; prints its folder.
 venv() {
-  local cache=${AAM_PEERS_CACHE:-$here/../../target/peers} name=$1
+  local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers} name=$1
   shift
   command -v python3 >/dev/null || install python3 >&2
   mkdir -p "$cache"
@@ -64,8 +64,8 @@ venv() {
   echo "$cache/$name"
 }
 
-# end PIDFILE WORD: ends the process of PIDFILE, if its command line still holds WORD: a number alone
-# may be another process by now.
+# end PIDFILE WORD: ends the process of PIDFILE if its command line contains WORD, because another process may have the
+# number by now.
 end() {
   local pid n=0
   [ -s "$1" ] || return 0

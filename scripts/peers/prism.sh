@@ -18,7 +18,7 @@ stop() {
 
 # The packages, installed once below AAM_PEERS_CACHE; answers their folder.
 modules() {
-  local cache=${AAM_PEERS_CACHE:-$here/../../target/peers}
+  local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}
   command -v npm >/dev/null || install nodejs npm >&2
   mkdir -p "$cache"
   cache=$(cd "$cache" && pwd)/prism-5.16.0

@@ -1,11 +1,11 @@
-//! The day's calls of this process alone, for commands that write nothing, not even a counter.
+//! Day budgets in memory, for commands that must not write to the registry.
 
 use crate::egress::DayBudget;
 use futures_util::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Forgotten when the process ends.
+/// Counts the calls of this process only.
 #[derive(Default)]
 pub struct MemoryBudget(Mutex<HashMap<(String, i64), u64>>);
 

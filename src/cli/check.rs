@@ -1,23 +1,24 @@
-//! `aam check`: parse everything, no network.
+//! `aam check`: parses the intents and the policy, without network access.
 
-use super::{Common, EXIT_CONFIG, Ended};
+use super::{CommandResult, CommonOptions, EXIT_CONFIG};
 use crate::clock;
 use crate::families;
 use crate::intake::{Limits, check};
+use crate::model::text::counted;
 use crate::policy::effective;
 use crate::policy_loader;
 use std::fmt::Write;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Options {
+pub struct CheckOptions {
     /// Print the policy with every default filled in
     #[arg(long)]
     effective: bool,
 }
 
-/// Exit 0 when all is good, 78 with every problem.
-pub fn run(common: &Common, options: &Options) -> Ended {
+/// Exits with 0 if there are no problems, and with 78 otherwise.
+pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     let loaded = policy_loader::load(&common.policy).loaded;
     let policy = loaded.as_ref().map(|loaded| &loaded.policy);
     let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
@@ -38,13 +39,13 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     let problems = policy_problems.len() + intents.problems.len();
     let _ = writeln!(
         text,
-        "{} file(s), {} intent(s), {} connection(s), policy {}: {} problem(s), {} warning(s)",
-        intents.files,
-        intents.intents.len(),
-        intents.connections,
-        policy.as_ref().map_or_else(|_| "bad".to_string(), |policy| policy.digest.short()),
-        problems,
-        intents.warnings.len()
+        "{}, {}, {}, policy {}: {}, {}",
+        counted(intents.files, "file"),
+        counted(intents.intents.len(), "intent"),
+        counted(intents.connections, "connection"),
+        policy.as_ref().map_or_else(|_| "not valid".to_string(), |policy| policy.digest.short()),
+        counted(problems, "problem"),
+        counted(intents.warnings.len(), "warning")
     );
     let value = serde_json::json!({
         "files": intents.files, "intents": intents.intents.len(), "connections": intents.connections,

@@ -1,13 +1,14 @@
-//! `aam gate`: stop on debt that nobody approved.
+//! `aam gate`: stops a run on technical debt that is not approved.
 
-use super::{Common, Ended, Fail};
-use crate::gate::{self, APPROVAL, sentinel};
+use super::{CommandError, CommandResult, CommonOptions};
+use crate::debt_gate::scan::{UndeclaredDebt, scan};
+use crate::debt_gate::{APPROVAL, DebtGate};
 use crate::policy_loader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Options {
+pub struct GateOptions {
     /// The folder that holds DEBT.md and the sources
     #[arg(long, default_value = ".")]
     root: PathBuf,
@@ -16,41 +17,41 @@ pub struct Options {
     approve: Option<String>,
 }
 
-/// Folders and files that are searched for undeclared debt.
-const SEARCHED: [&str; 9] = ["src", "tests", "benches", "scripts", "policy", "seeds", "intents", "Makefile", ".ci"];
-/// A file larger than this is data.
+/// Folders and files that are scanned for undeclared debt.
+const SCANNED: [&str; 9] = ["src", "tests", "benches", "scripts", "policy", "seeds", "intents", "Makefile", ".ci"];
+/// Larger files are taken for data and are not scanned.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Exit 0 when nothing stops the run or it is approved, 1 otherwise.
-pub fn run(common: &Common, options: &Options) -> Ended {
+/// Exits with 0 if nothing stops the run or if it is approved, and with 1 otherwise.
+pub fn run(common: &CommonOptions, options: &GateOptions) -> CommandResult {
     let path = options.root.join("DEBT.md");
     let debt = std::fs::read_to_string(&path).map_err(|error| {
-        Fail::new(format!("{}: {error}; the gate reads declared debt from DEBT.md, name its folder with --root", path.display()))
+        CommandError::new(format!("cannot read {}: {error}; pass the folder that holds DEBT.md with --root", path.display()))
     })?;
     let mut findings = Vec::new();
-    for name in SEARCHED {
+    for name in SCANNED {
         search(&options.root, Path::new(name), &mut findings);
     }
     findings.extend(uncapped(common));
-    let verdict = gate::judge(&debt, findings);
+    let gate = DebtGate::new(&debt, findings);
     let approved = options.approve.as_deref().map(str::trim) == Some(APPROVAL);
-    let summary = verdict.summary();
-    if verdict.passes() {
-        common.print(&format!("GATE PASSED\n{}\n{}\n", summary[0], summary[1]), &verdict);
+    let summary = gate.summary();
+    if gate.passes() {
+        common.print(&format!("GATE PASSED\n{}\n{}\n", summary[0], summary[1]), &gate);
         return Ok(ExitCode::SUCCESS);
     }
     if approved {
-        common.print(&format!("GATE PASSED by approval\n{}\n", summary[..4].join("\n")), &verdict);
+        common.print(&format!("GATE PASSED by approval\n{}\n", summary[..4].join("\n")), &gate);
         return Ok(ExitCode::SUCCESS);
     }
-    common.print(&format!("AWAITING APPROVAL\n{}\n", summary.join("\n")), &verdict);
+    common.print(&format!("AWAITING APPROVAL\n{}\n", summary.join("\n")), &gate);
     if options.approve.is_some() {
-        return Err(Fail::new(format!("the approval token is not the one that is asked for: {APPROVAL}")));
+        return Err(CommandError::new(format!("the approval token is not valid; the valid one is: {APPROVAL}")));
     }
     Ok(ExitCode::FAILURE)
 }
 
-fn search(root: &Path, below: &Path, findings: &mut Vec<sentinel::Finding>) {
+fn search(root: &Path, below: &Path, findings: &mut Vec<UndeclaredDebt>) {
     let path = root.join(below);
     let Ok(meta) = std::fs::symlink_metadata(&path) else { return };
     if meta.is_dir() {
@@ -61,21 +62,17 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<sentinel::Finding>) {
             search(root, &below.join(name), findings);
         }
     } else if meta.is_file() && meta.len() <= MAX_BYTES {
-        // What is no text holds no line to find.
+        // A file that is not UTF-8 text is skipped.
         if let Ok(text) = std::fs::read_to_string(&path) {
-            findings.extend(sentinel::scan(&below.display().to_string(), &text));
+            findings.extend(scan(&below.display().to_string(), &text));
         }
     }
 }
 
-/// Families that the policy lists and that no cap bounds.
-fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
+/// Families on the policy's allowlist that do not have a cap.
+fn uncapped(common: &CommonOptions) -> Vec<UndeclaredDebt> {
     let Ok(loaded) = policy_loader::load(&common.policy).loaded else {
-        return vec![sentinel::Finding {
-            file: common.policy.display().to_string(),
-            line: 1,
-            kind: "policy that cannot be read",
-        }];
+        return vec![UndeclaredDebt { file: common.policy.display().to_string(), line: 1, kind: "policy that is not valid" }];
     };
     let bare = |name: &&String| loaded.family(name).is_none() && !loaded.policy.caps.families.contains_key(*name);
     loaded
@@ -83,10 +80,6 @@ fn uncapped(common: &Common) -> Vec<sentinel::Finding> {
         .allowlist
         .iter()
         .filter(bare)
-        .map(|_| sentinel::Finding {
-            file: common.policy.display().to_string(),
-            line: 1,
-            kind: "allowlisted family without caps",
-        })
+        .map(|_| UndeclaredDebt { file: common.policy.display().to_string(), line: 1, kind: "allowlisted family without caps" })
         .collect()
 }

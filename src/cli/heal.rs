@@ -1,6 +1,6 @@
-//! `aam heal`: ask the running daemon to verify again at once.
+//! `aam heal`: asks the running daemon to check connections at once.
 
-use super::{Common, EXIT_NOT_YET, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::credentials::{Secret, redact};
 use crate::server::{auth, probe};
 use bytes::Bytes;
@@ -14,26 +14,26 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(clap::Args)]
-pub struct Options {
-    /// Connections to verify; default: every one that is not ACTIVE
+pub struct HealOptions {
+    /// Ids of the connections to check; default: every connection that is not ACTIVE
     ids: Vec<String>,
-    /// Namespace; default: that of the policy
+    /// Namespace; default: the policy's
     #[arg(long)]
     namespace: Option<String>,
 }
 
-/// How long the daemon may take to answer.
-const PATIENCE: Duration = Duration::from_secs(330);
+/// Longer than the daemon waits for the checks (`Prefer: wait=300`).
+const TIMEOUT: Duration = Duration::from_secs(330);
 
-/// Exit 0 when all that was asked for is ACTIVE, 2 when not, 1 when no daemon answers.
-pub async fn run(common: &Common, options: &Options) -> Ended {
+/// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the daemon could not be asked.
+pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult {
     let Some(running) = probe::running(common.port).await else {
-        return Err(Fail::new(format!(
-            "no aam serves port {}; start it with aam serve, or name its port with --port",
+        return Err(CommandError::new(format!(
+            "no AAM answers on port {}; start one with aam serve, or pass its port with --port",
             common.port
         )));
     };
-    let token = token(common, &running.registry)?;
+    let token = token(&running.registry)?;
     let client = Client::builder(TokioExecutor::new()).build_http();
     let base = format!("http://127.0.0.1:{}", common.port);
     let (mut text, mut values, mut active) = (String::new(), Vec::new(), true);
@@ -43,22 +43,22 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
         options.ids.iter().map(|id| (format!("{base}/connections/{id}/heal"), serde_json::json!({}))).collect()
     };
     for (url, body) in calls {
-        let asked = tokio::time::timeout(PATIENCE, ask(&client, &url, &token, body.to_string())).await;
+        let response = tokio::time::timeout(TIMEOUT, post(&client, &url, &token, body.to_string())).await;
         let (status, value) =
-            asked.unwrap_or_else(|_| Err(format!("it took longer than {} s", PATIENCE.as_secs()).into())).map_err(|error| {
+            response.unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs()).into())).map_err(|error| {
                 let port = common.port;
-                Fail::new(format!(
-                    "the daemon on port {port} did not answer: {error}; see its log, or start it again with aam serve"
+                CommandError::new(format!(
+                    "the daemon on port {port} did not answer: {error}; see its log, or restart it with aam serve"
                 ))
             })?;
-        if !status.is_success() && value.get("status").and_then(|word| word.as_str()).is_none() {
-            let words = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("no reason given").to_string();
+        if !status.is_success() && value.get("status").and_then(|status| status.as_str()).is_none() {
+            let reason = value["detail"].as_str().or(value["title"].as_str()).unwrap_or("it gives no reason").to_string();
             let hint = if status.as_u16() == 401 || status.as_u16() == 403 {
                 "; set AAM_TOKEN to a token of the policy with the scope ops:heal"
             } else {
                 ""
             };
-            return Err(Fail::new(format!("the daemon refused: {status}: {words}{hint}")));
+            return Err(CommandError::new(format!("the daemon refused with {status}: {reason}{hint}")));
         }
         let results = match value.get("results").and_then(|results| results.as_array()) {
             Some(results) => results.clone(),
@@ -83,8 +83,8 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
     Ok(if active { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }
 
-/// Status and JSON of one answer; `null` where it is no JSON.
-async fn ask(
+/// Sends the request and returns the status and the body, `null` if it is not JSON.
+async fn post(
     client: &Client<HttpConnector, Full<Bytes>>,
     url: &str,
     token: &Secret,
@@ -95,25 +95,27 @@ async fn ask(
         .header("content-type", "application/json")
         .header("prefer", "wait=300")
         .body(Full::from(body))?;
-    let answer = client.request(request).await?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await?.to_bytes();
+    let response = client.request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// `AAM_TOKEN`, or the admin token beside the daemon's registry.
-fn token(common: &Common, registry: &str) -> Result<Secret, Fail> {
+/// `AAM_TOKEN`, or the admin token next to the daemon's registry.
+fn token(registry: &str) -> Result<Secret, CommandError> {
     let token = match std::env::var("AAM_TOKEN") {
         Ok(token) if !token.is_empty() => Secret::new(token),
         _ => {
             let path = auth::admin_path(std::path::Path::new(registry));
             let read = std::fs::read_to_string(&path).map_err(|error| {
-                Fail::new(format!("no token: set AAM_TOKEN to one with the scope ops:heal ({}: {error})", path.display()))
+                CommandError::new(format!(
+                    "no token: AAM_TOKEN is not set and {} cannot be read: {error}; set AAM_TOKEN to a token with the scope ops:heal",
+                    path.display()
+                ))
             })?;
             Secret::new(read.trim().to_string())
         }
     };
-    let _ = common;
     redact::learn_value(token.expose());
     Ok(token)
 }

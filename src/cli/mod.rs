@@ -1,6 +1,6 @@
 //! The command line: one file per command.
 //!
-//! Data goes to stdout, logs to stderr; colour only on a terminal and never alone in meaning.
+//! Data goes to stdout and logs go to stderr. Colour is used only on a terminal and never carries meaning alone.
 
 mod budget;
 mod check;
@@ -25,9 +25,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Something the user wrote cannot be used (sysexits' EX_CONFIG).
+/// A file of the user is not valid (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
-/// It ran, and the answer is "not yet": the SLO is not met, or there is something to do.
+/// The command ran, but the SLO is not met or there is something to do.
 pub const EXIT_NOT_YET: u8 = 2;
 
 /// Turns connection_intent documents into live, read-only, proven connections.
@@ -37,12 +37,12 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
 }
 
-/// Flags of every command.
+/// Flags that all commands share.
 #[derive(Args, Clone, Debug)]
-pub struct Common {
+pub struct CommonOptions {
     /// Folder of connection_intent documents
     #[arg(long, env = "AAM_INTENTS", default_value = "intents", global = true)]
     pub intents: PathBuf,
@@ -52,7 +52,7 @@ pub struct Common {
     /// The registry, an SQLite file
     #[arg(long, env = "AAM_REGISTRY", default_value = "var/aam.db", global = true)]
     pub registry: PathBuf,
-    /// Documents of the demo namespace, loaded once
+    /// Intents of the demo namespace, loaded once
     #[arg(long, env = "AAM_SEEDS", default_value = "seeds/demo", global = true, hide = true)]
     pub seeds: PathBuf,
     /// TCP port of the HTTP API
@@ -61,12 +61,12 @@ pub struct Common {
     /// Address the HTTP API listens on
     #[arg(long, env = "AAM_BIND", default_value = "127.0.0.1", global = true)]
     pub bind: IpAddr,
-    /// Output form
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
     pub format: Format,
 }
 
-/// How data is printed.
+/// The output format of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Text,
@@ -75,41 +75,41 @@ pub enum Format {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Watch the folder and the policy, reconcile, serve the HTTP API
+    /// Watch intents and policy, reconcile connections, serve the HTTP API
     Serve,
     /// Reconcile until settled and print the exec summary (exit 0 SLO met, 2 not met, 1 error)
     Once,
-    /// Say what would be done and every call that would be made (exit 0 nothing, 2 something, 1 error)
+    /// Show what would be done and every call that would be made (exit 0 nothing to do, 2 something to do, 1 error)
     Plan,
-    /// Parse intents and policy, no network: all problems (exit 0 or 78)
-    Check(check::Options),
-    /// Show connections, or the steps of one
-    Status(status::Options),
+    /// Report all problems of intents and policy, without network access (exit 0 no problems, 78 problems)
+    Check(check::CheckOptions),
+    /// List connections, or show one with its steps
+    Status(status::StatusOptions),
     /// Print the exec summary from the registry; no server needed
-    Report(report::Options),
-    /// Ask the running daemon to verify again at once
-    Heal(heal::Options),
-    /// Stop on declared or undeclared debt that nobody approved
-    Gate(gate::Options),
-    /// Run the pipeline on one intent file without writing anything
-    Test(test::Options),
-    /// Walk the hash chain of the ledger
+    Report(report::ReportOptions),
+    /// Ask the running daemon to check connections at once
+    Heal(heal::HealOptions),
+    /// Stop on technical debt that is not approved, declared in DEBT.md or not
+    Gate(gate::GateOptions),
+    /// Run the pipeline on the intents of one file without writing anything
+    Test(test::TestOptions),
+    /// Verify the hash chain of the ledger
     Verify,
-    /// Make a bearer token for the API
+    /// Create bearer tokens for the API
     #[command(subcommand)]
-    Token(token::Command),
+    Token(token::TokenCommand),
     /// Compare policies
     #[command(subcommand)]
-    Policy(policy::Command),
-    /// List the source families and what this version connects
+    Policy(policy::PolicyCommand),
+    /// List the source families and whether this version connects them
     Families,
-    /// Run a manifest of Airbyte's low-code sources: its protocol on stdout, its calls through the policy
+    /// Run an Airbyte low-code manifest: prints protocol messages, calls the source under the policy
     #[command(subcommand)]
-    Lowcode(lowcode::Command),
+    Lowcode(lowcode::LowcodeCommand),
 }
 
-impl Common {
-    /// Where everything lies.
+impl CommonOptions {
+    /// The paths that the daemon works with.
     #[must_use]
     pub fn paths(&self) -> Paths {
         Paths {
@@ -120,7 +120,7 @@ impl Common {
         }
     }
 
-    /// Prints `text`, or `value` as JSON.
+    /// Prints `text`, or `value` as JSON, depending on `--format`.
     pub fn print(&self, text: &str, value: &impl serde::Serialize) {
         use std::io::Write;
         let out = match self.format {
@@ -128,86 +128,84 @@ impl Common {
             Format::Json => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
         };
         let out = crate::credentials::redact::scrub(&out).into_owned();
-        // A reader that went away (`| head`) is no error of ours.
+        // If the reader closed the pipe (`| head`), that is not an error.
         let _ = std::io::stdout().lock().write_all(out.as_bytes());
     }
 }
 
-/// How a command ends badly.
-pub struct Fail {
+/// The error that ends a command.
+pub struct CommandError {
     pub code: u8,
     pub message: String,
 }
 
-/// What a command answers.
-pub type Ended = Result<ExitCode, Fail>;
+/// The result of a command.
+pub type CommandResult = Result<ExitCode, CommandError>;
 
-impl Fail {
-    /// Exit 1 with a message that says what to do.
+impl CommandError {
+    /// Exit code 1 with a message.
     #[must_use]
-    pub fn new(message: impl Into<String>) -> Fail {
-        Fail { code: 1, message: message.into() }
+    pub fn new(message: impl Into<String>) -> CommandError {
+        CommandError { code: 1, message: message.into() }
     }
 
-    /// Exit 78: the user's files cannot be used.
+    /// Exit code 78: the user's files are not valid.
     #[must_use]
-    pub fn config(problems: &[Problem]) -> Fail {
+    pub fn config(problems: &[Problem]) -> CommandError {
         let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Fail { code: EXIT_CONFIG, message: text.join("\n") }
+        CommandError { code: EXIT_CONFIG, message: text.join("\n") }
     }
 }
 
-impl<E: Into<StartError>> From<E> for Fail {
-    fn from(error: E) -> Fail {
+impl<E: Into<StartError>> From<E> for CommandError {
+    fn from(error: E) -> CommandError {
         match error.into() {
             StartError::Policy(problems) => {
-                let mut fail = Fail::config(&problems);
-                fail.message.push_str(
-                    "\nno policy was ever accepted, so nothing can start; mend the file, aam check shows when it is good",
-                );
-                fail
+                let mut error = CommandError::config(&problems);
+                error.message.push_str("\nAAM has no valid policy yet; fix the file, `aam check` confirms it");
+                error
             }
-            StartError::Registry(error) => Fail::new(error.to_string()),
+            StartError::Registry(error) => CommandError::new(error.to_string()),
         }
     }
 }
 
-/// Reads the arguments, runs the command, prints what went wrong.
+/// Parses the arguments, runs the command and prints its error, if any.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Two providers of cryptography are in the tree of dependencies; this one is used.
+    // The dependencies contain two crypto providers, so rustls cannot choose one by itself.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = Cli::parse();
     crate::telemetry::start(match cli.command {
         Command::Serve | Command::Once => "info",
-        // Its calls are its log.
+        // The log of `aam lowcode` shows each call.
         Command::Lowcode(_) => "warn,aam::egress=info",
         _ => "warn",
     });
-    let ended = match &cli.command {
-        // It is measured in milliseconds, so it gets threads only when it needs them.
+    let result = match &cli.command {
+        // It takes a few milliseconds, so it does not start a thread pool.
         Command::Lowcode(command) => lowcode::run(&cli.common, command),
-        _ => on_threads(cli),
+        _ => run_on_thread_pool(cli),
     };
-    ended.unwrap_or_else(|fail| {
-        eprintln!("aam: {}", crate::credentials::redact::scrub(&fail.message));
-        ExitCode::from(fail.code)
+    result.unwrap_or_else(|error| {
+        eprintln!("aam: {}", crate::credentials::redact::scrub(&error.message));
+        ExitCode::from(error.code)
     })
 }
 
-fn on_threads(cli: Cli) -> Ended {
+fn run_on_thread_pool(cli: Cli) -> CommandResult {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
-            let ended = runtime.block_on(run(cli));
-            // A read of a mount that hangs may never return: the process does not wait for it.
+            let result = runtime.block_on(run(cli));
+            // Does not wait for a read of a hanging mount, which may never return.
             runtime.shutdown_background();
-            ended
+            result
         }
-        Err(error) => Err(Fail::new(format!("the system gives no threads: {error}"))),
+        Err(error) => Err(CommandError::new(format!("could not start worker threads: {error}"))),
     }
 }
 
-async fn run(cli: Cli) -> Ended {
+async fn run(cli: Cli) -> CommandResult {
     let common = cli.common;
     match cli.command {
         Command::Serve => serve::run(&common).await,

@@ -1,14 +1,14 @@
-//! `aam once`: reconcile until settled, print the exec summary.
+//! `aam once`: reconciles until nothing is due any more and prints the exec summary.
 
-use super::{Common, EXIT_NOT_YET, Ended, report};
+use super::{CommandResult, CommonOptions, EXIT_NOT_YET, report};
 use crate::daemon;
 use crate::funnel::funnel;
 use crate::reconcile::{self, FolderSync, Until};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Exit 0 when the SLO is met, 2 when not, 1 on an error.
-pub async fn run(common: &Common) -> Ended {
+/// Exits with 0 if the SLO is met, with 2 if not, and with 1 on an error.
+pub async fn run(common: &CommonOptions) -> CommandResult {
     let handle = daemon::open(&common.paths(), "once", crate::clock::of_process()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, false)?;
@@ -22,7 +22,7 @@ pub async fn run(common: &Common) -> Ended {
     handle.registry.close().await;
     report::print(common, &folded);
     if !trouble.is_empty() {
-        return Err(super::Fail::new(trouble));
+        return Err(super::CommandError::new(trouble));
     }
     Ok(if folded.slo_met { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }

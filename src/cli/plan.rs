@@ -1,10 +1,10 @@
-//! `aam plan`: what would be done and every call that would be made. Writes nothing, calls nobody.
+//! `aam plan`: shows what would be done and every call that would be made. It writes nothing and calls no source.
 //!
-//! The folder is folded over a copy of the registry's snapshot by the same `apply` and planned by the
-//! same `plan` that the daemon uses.
+//! It applies the changes of the intents folder to a copy of the registry's snapshot and plans on that copy, with the
+//! same code as the daemon.
 
 use super::report::policy_in_force;
-use super::{Common, EXIT_NOT_YET, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
 use crate::connectors::Engines;
 use crate::daemon;
@@ -15,13 +15,13 @@ use crate::plan::{self, PlanContext, PlanItem};
 use crate::policy::LoadedPolicy;
 use crate::policy_loader;
 use crate::registry::{Reader, RegistryError};
-use crate::report::plan::{Planned, PlannedAttempt, Retirement, text};
+use crate::report::plan::{PlanReport, PlannedAttempt, Retirement, text};
 use crate::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
-/// Exit 0 nothing to do, 2 something to do, 1 error.
-pub async fn run(common: &Common) -> Ended {
+/// Exits with 0 if there is nothing to do, with 2 if there is, and with 1 on an error.
+pub async fn run(common: &CommonOptions) -> CommandResult {
     let reader = match Reader::open(&common.registry) {
         Ok(reader) => Some(reader),
         Err(RegistryError::Missing(_)) => None,
@@ -29,7 +29,7 @@ pub async fn run(common: &Common) -> Ended {
     };
     let policy = match &reader {
         Some(reader) => policy_in_force(common, reader)?,
-        None => policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?,
+        None => policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?,
     };
     let clock = clock::of_process();
     let now = clock.now();
@@ -44,17 +44,17 @@ pub async fn run(common: &Common) -> Ended {
     Ok(if planned.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }
 
-/// The snapshot as it would be after the folder was taken in.
+/// The snapshot as it would be after the next scan of the folder.
 struct Draft {
     snapshot: Snapshot,
-    /// Documents that are only in the folder, by their would-be entry.
+    /// Intents that are only in the folder, by the ledger entry that they would get.
     documents: BTreeMap<u64, Intent>,
     retire: Vec<ConnectionId>,
     problems: Vec<Problem>,
 }
 
 impl Draft {
-    fn fold_folder(&mut self, common: &Common, now: Timestamp) {
+    fn fold_folder(&mut self, common: &CommonOptions, now: Timestamp) {
         let mut scanner = Scanner::new(&common.intents, Limits::default());
         let (mut present, mut bad) = (BTreeSet::new(), BTreeSet::new());
         let whole = loop {
@@ -79,11 +79,11 @@ impl Draft {
                 break scan.folder.is_none();
             }
         };
-        // What the registry holds of files that are not there any more would be withdrawn.
+        // The intents of files that do not exist any more would be withdrawn.
         if whole {
-            let known: Vec<Origin> =
+            let files: Vec<Origin> =
                 self.snapshot.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
-            for origin in known.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
+            for origin in files.iter().filter(|origin| !present.contains(*origin) && !bad.contains(*origin)) {
                 self.withdraw(origin, &BTreeSet::new(), now);
             }
         }
@@ -121,12 +121,12 @@ impl Draft {
         seq
     }
 
-    fn plan(self, loaded: LoadedPolicy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> Planned {
-        let ground = PlanContext::new(loaded.clone(), &self.snapshot);
-        let items = plan::plan(&self.snapshot, &ground, &BTreeSet::new(), now);
+    fn plan(self, loaded: LoadedPolicy, engines: &Engines, reader: Option<&Reader>, now: Timestamp) -> PlanReport {
+        let context = PlanContext::new(loaded.clone(), &self.snapshot);
+        let items = plan::plan(&self.snapshot, &context, &BTreeSet::new(), now);
         let (due, later): (Vec<PlanItem>, Vec<PlanItem>) = items.into_iter().partition(|item| item.due <= now);
         let attempts = due.into_iter().map(|item| self.describe(item, &loaded, engines, reader)).collect();
-        Planned {
+        PlanReport {
             now: attempts,
             retire: self.retire.iter().map(|id| self.retirement(*id, reader)).collect(),
             waiting: later.len(),
@@ -135,7 +135,7 @@ impl Draft {
         }
     }
 
-    /// The document in force, from the folder or from the registry.
+    /// The intent in force, from the folder or from the registry.
     fn document(&self, id: ConnectionId, reader: Option<&Reader>) -> Option<Intent> {
         let seq = self.snapshot.connections.get(&id).map_or(0, |known| known.document);
         let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();
@@ -157,7 +157,7 @@ impl Draft {
                 source_type: String::new(),
                 resource_ids: Vec::new(),
                 calls: Vec::new(),
-                blocked: Some("its document cannot be read".to_string()),
+                blocked: Some("its intent cannot be read from the registry".to_string()),
             };
         };
         let mut attempt = PlannedAttempt {
@@ -167,14 +167,11 @@ impl Draft {
             calls: Vec::new(),
             blocked: None,
         };
-        let policy = &loaded.policy;
-        match crate::pipeline::judge(engines, policy, &loaded.sources, &intent) {
+        match crate::pipeline::bind(engines, &loaded.policy, &loaded.sources, &intent) {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
-            Ok(family) => match engines.of(&family, policy) {
-                None => attempt.blocked = Some(format!("no connector for {} in this version", family.title)),
-                Some(engine) => {
-                    attempt.calls = intent.resource_ids.iter().flat_map(|id| engine.planned_calls(id, policy)).collect()
-                }
+            Ok(bound) => match bound.resources() {
+                Err(_) => attempt.blocked = Some(format!("this version has no connector for {}", bound.family.title)),
+                Ok(resources) => attempt.calls = resources.iter().flat_map(|resource| resource.planned_calls()).collect(),
             },
         }
         attempt

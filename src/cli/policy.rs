@@ -1,6 +1,6 @@
-//! `aam policy diff OLD NEW`: what would change, for which connections.
+//! `aam policy diff OLD NEW`: shows what would change and for which connections.
 
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
 use crate::model::Intent;
 use crate::policy::LoadedPolicy;
 use crate::policy::diff::{self, ConnectionLine};
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Subcommand)]
-pub enum Command {
-    /// Say in plain words what would change from OLD to NEW, and for which connections
+pub enum PolicyCommand {
+    /// Explain what would change from OLD to NEW, and for which connections
     Diff {
         /// The policy as it is, for example the file of the main branch
         old: PathBuf,
@@ -20,24 +20,24 @@ pub enum Command {
     },
 }
 
-/// Exit 0; 78 when one of the two is bad.
-pub fn run(common: &Common, command: &Command) -> Ended {
-    let Command::Diff { old, new } = command;
+/// Exits with 0, or with 78 if one of the policies is not valid.
+pub fn run(common: &CommonOptions, command: &PolicyCommand) -> CommandResult {
+    let PolicyCommand::Diff { old, new } = command;
     let (old, new) = (read(old)?, read(new)?);
-    let lines = diff::diff(&old, &new, &connections(common));
-    let text = if lines.is_empty() { "nothing changes\n".to_string() } else { lines.join("\n") + "\n" };
+    let lines = diff::diff(&old, &new, connections(common).as_deref());
+    let text = if lines.is_empty() { "no changes\n".to_string() } else { lines.join("\n") + "\n" };
     common.print(&text, &lines);
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> Result<LoadedPolicy, Fail> {
-    policy_loader::load(path).loaded.map_err(|problems| Fail::config(&problems))
+fn read(path: &Path) -> Result<LoadedPolicy, CommandError> {
+    policy_loader::load(path).loaded.map_err(|problems| CommandError::config(&problems))
 }
 
-/// The connections of the registry; none when there is no registry yet.
-fn connections(common: &Common) -> Vec<ConnectionLine> {
-    let Ok(reader) = Reader::open(&common.registry) else { return Vec::new() };
-    let Ok(snapshot) = reader.snapshot() else { return Vec::new() };
+/// The connections of the registry; `None` if the registry cannot be read, for example because there is none here.
+fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
+    let reader = Reader::open(&common.registry).ok()?;
+    let snapshot = reader.snapshot().ok()?;
     let line = |(id, known): (&crate::model::ConnectionId, &crate::snapshot::Connection)| {
         let intent: Intent = serde_json::from_str(&reader.body(known.document).ok()??).ok()?;
         Some(ConnectionLine {
@@ -51,10 +51,11 @@ fn connections(common: &Common) -> Vec<ConnectionLine> {
             state: known.state(),
         })
     };
-    snapshot
+    let lines = snapshot
         .connections
         .iter()
         .filter(|(_, known)| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
         .filter_map(|(id, known)| line((id, &**known)))
-        .collect()
+        .collect();
+    Some(lines)
 }

@@ -1,6 +1,6 @@
-//! `aam report`: the exec summary from the registry; no server needed.
+//! `aam report`: prints the exec summary from the registry; no running server needed.
 
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock;
 use crate::funnel::{Funnel, funnel};
 use crate::model::Timestamp;
@@ -10,25 +10,26 @@ use crate::registry::Reader;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
-pub struct Options {
-    /// Namespace; default: that of the policy
+pub struct ReportOptions {
+    /// Namespace; default: the policy's
     #[arg(long)]
     namespace: Option<String>,
-    /// Fold the registry as of this instant (RFC 3339)
+    /// Report as of this instant (RFC 3339); default: now
     #[arg(long)]
     at: Option<String>,
 }
 
-/// Exit 0, whether the SLO is met or not.
-pub fn run(common: &Common, options: &Options) -> Ended {
+/// Exits with 0, whether the SLO is met or not.
+pub fn run(common: &CommonOptions, options: &ReportOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     let policy = policy_in_force(common, &reader)?.policy;
     let namespace = options.namespace.clone().unwrap_or_else(|| policy.namespace.clone());
     let (snapshot, as_of) = match &options.at {
         None => (reader.snapshot()?, clock::of_process().now()),
         Some(text) => {
-            let at = Timestamp::parse(text)
-                .map_err(|error| Fail::new(format!("--at {text}: {error}; write it as 2026-11-08T18:00:00Z")))?;
+            let at = Timestamp::parse(text).map_err(|error| {
+                CommandError::new(format!("--at {text} is not an RFC 3339 timestamp: {error}; write it as 2026-11-08T18:00:00Z"))
+            })?;
             (reader.snapshot_at(at)?, at)
         }
     };
@@ -36,19 +37,19 @@ pub fn run(common: &Common, options: &Options) -> Ended {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the lines that every surface prints.
-pub fn print(common: &Common, funnel: &Funnel) {
+/// Prints the exec summary.
+pub fn print(common: &CommonOptions, funnel: &Funnel) {
     common.print(&(funnel.summary.join("\n") + "\n"), funnel);
 }
 
-/// The file's policy if it is good, else the last accepted one.
-pub fn policy_in_force(common: &Common, reader: &Reader) -> Result<LoadedPolicy, Fail> {
+/// The policy of the file if it is valid, otherwise the last accepted policy.
+pub fn policy_in_force(common: &CommonOptions, reader: &Reader) -> Result<LoadedPolicy, CommandError> {
     let mut loader = PolicyLoader::new(&common.policy);
     match loader.load().loaded {
         Ok(loaded) => Ok(loaded),
         Err(problems) => {
             let last = reader.last_policy()?.and_then(|text| parse::parse(&text, "the last accepted policy").ok());
-            let policy = last.ok_or_else(|| Fail::config(&problems))?;
+            let policy = last.ok_or_else(|| CommandError::config(&problems))?;
             Ok(loader.with_manifests(policy.into()).0)
         }
     }

@@ -1,6 +1,6 @@
-//! `aam serve`: watch, reconcile, serve.
+//! `aam serve`: the daemon.
 
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
 use crate::daemon;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// What a shell shows for a process that SIGTERM ended.
-const EXIT_AT_ONCE: i32 = 128 + 15;
+/// The exit code that shells report for a process that SIGTERM ended.
+const EXIT_SIGTERM: i32 = 128 + 15;
 
-/// Exit 0 after a graceful stop (143 if a second signal cut it short), or when an AAM already serves the port.
-pub async fn run(common: &Common) -> Ended {
+/// Exits with 0 after a graceful stop, with 143 after a second signal, and with 0 if an AAM already runs on the port.
+pub async fn run(common: &CommonOptions) -> CommandResult {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
     let handle = daemon::open(&common.paths(), "serve", crate::clock::of_process()).await?;
     let env = Arc::new(daemon::env(&handle));
@@ -26,44 +26,44 @@ pub async fn run(common: &Common) -> Ended {
     let server = tokio::spawn(server::serve(Arc::clone(&handle), listener, info));
     let summary = tokio::spawn(print_when_settled(Arc::clone(&handle)));
     reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Stopped).await;
-    // The loop also ends when it was never asked to: then the rest must end with it.
+    // If the loop ends by itself, because of a defect, the server must stop too.
     handle.stopping.send_replace(true);
     let _ = server.await;
     summary.abort();
     stop.abort();
-    say(&handle);
+    print_summary(&handle);
     handle.registry.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The listener; `None`: an AAM serves this port already and is reused.
-async fn bind(common: &Common) -> Result<Option<TcpListener>, Fail> {
+/// Binds the port. Returns `None` if an AAM already runs on it.
+async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandError> {
     let address = SocketAddr::new(common.bind, common.port);
     let error = match TcpListener::bind(address).await {
         Ok(listener) => return Ok(Some(listener)),
         Err(error) => error,
     };
     if error.kind() != std::io::ErrorKind::AddrInUse {
-        return Err(Fail::new(format!("cannot listen on {address}: {error}; choose another --bind or --port")));
+        return Err(CommandError::new(format!(
+            "cannot listen on {address}: {error}; choose another address with --bind or another port with --port"
+        )));
     }
     let Some(running) = server::probe::running(common.port).await else {
-        return Err(Fail::new(format!(
-            "port {} is taken by another program; stop it, or start aam with --port N or PORT=N (aam never moves to another port by itself)",
+        return Err(CommandError::new(format!(
+            "port {} is taken by another program; stop it, or choose another port with --port N or PORT=N (aam never switches ports by itself)",
             common.port
         )));
     };
-    println!(
-        "port {} is served by an aam already: reusing it (pid {}, registry {}, version {})",
-        common.port, running.pid, running.registry, running.version
-    );
+    println!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, running.pid);
+    println!("registry {}, version {}", running.registry, running.version);
     let ours = absolute(&common.registry);
     if running.registry != ours {
-        println!("note: this start named the registry {ours}; for a second one give it its own --port");
+        println!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port");
     }
     Ok(None)
 }
 
-fn info(common: &Common, handle: &Handle, port: u16) -> ServerInfo {
+fn info(common: &CommonOptions, handle: &Handle, port: u16) -> ServerInfo {
     ServerInfo {
         service: "aam".to_string(),
         version: env!("CARGO_PKG_VERSION").to_string(),
@@ -78,7 +78,7 @@ fn absolute(path: &std::path::Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string()
 }
 
-fn greet(common: &Common, handle: &Handle, info: &ServerInfo) {
+fn greet(common: &CommonOptions, handle: &Handle, info: &ServerInfo) {
     let policy = handle.policy.load();
     println!("aam {} serves http://{}:{} (pid {})", info.version, common.bind, info.port, info.pid);
     println!(
@@ -89,7 +89,7 @@ fn greet(common: &Common, handle: &Handle, info: &ServerInfo) {
         policy.policy.digest.short()
     );
     if let Some(rejected) = &policy.rejected {
-        println!("the policy file is rejected, the last accepted policy is in force:");
+        println!("the policy file is not valid; the last accepted policy stays in force:");
         for problem in &rejected.problems {
             println!("  {problem}");
         }
@@ -100,26 +100,26 @@ async fn stop_on_signal(handle: Arc<Handle>) {
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(terminate) => terminate,
         Err(error) => {
-            tracing::error!(target: "aam", %error, "SIGTERM cannot be caught; kill -9 is safe too");
+            tracing::error!(target: "aam", %error, "cannot handle SIGTERM; to stop aam, use kill -9, which is safe");
             return;
         }
     };
-    asked(&mut terminate).await;
-    tracing::info!(target: "aam", "stopping: attempts in flight end, nothing new begins; a second signal ends at once");
+    stop_signal(&mut terminate).await;
+    tracing::info!(target: "aam", "stopping: waiting for the attempts in flight; send a second signal to stop at once");
     handle.stopping.send_replace(true);
-    asked(&mut terminate).await;
-    tracing::warn!(target: "aam", "ended at once: attempts in flight count as interrupted");
-    std::process::exit(EXIT_AT_ONCE);
+    stop_signal(&mut terminate).await;
+    tracing::warn!(target: "aam", "stopped at once; attempts in flight count as interrupted");
+    std::process::exit(EXIT_SIGTERM);
 }
 
-async fn asked(terminate: &mut tokio::signal::unix::Signal) {
+async fn stop_signal(terminate: &mut tokio::signal::unix::Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
 }
 
-/// Prints the exec summary once nothing is pending any more.
+/// Prints the exec summary once no connection is PENDING any more.
 async fn print_when_settled(handle: Arc<Handle>) {
     let mut ready = handle.ready.subscribe();
     if ready.wait_for(|ready| *ready).await.is_err() {
@@ -127,9 +127,9 @@ async fn print_when_settled(handle: Arc<Handle>) {
     }
     let mut finishes = handle.finishes();
     loop {
-        // Folding costs a look at every connection: only when nothing runs.
-        if handle.attempts_in_flight() == 0 && fold(&handle, handle.clock.now()).pending == 0 {
-            say(&handle);
+        // The funnel visits every connection, so it is computed only when no attempt runs.
+        if handle.attempts_in_flight() == 0 && current_funnel(&handle, handle.clock.now()).pending == 0 {
+            print_summary(&handle);
             return;
         }
         if finishes.changed().await.is_err() {
@@ -138,12 +138,11 @@ async fn print_when_settled(handle: Arc<Handle>) {
     }
 }
 
-fn fold(handle: &Handle, now: Timestamp) -> crate::funnel::Funnel {
+fn current_funnel(handle: &Handle, now: Timestamp) -> crate::funnel::Funnel {
     let policy = handle.policy();
     funnel(&handle.registry.snapshot(), &policy.namespace, policy.slo.coverage, now)
 }
 
-fn say(handle: &Handle) {
-    let folded = fold(handle, handle.clock.now());
-    println!("{}", folded.summary.join("\n"));
+fn print_summary(handle: &Handle) {
+    println!("{}", current_funnel(handle, handle.clock.now()).summary.join("\n"));
 }

@@ -1,14 +1,14 @@
-//! `aam test FILE`: the pipeline on one intent file, without writing anything.
+//! `aam test FILE`: runs the pipeline on the intents of a file, without writing anything.
 
 use super::budget::MemoryBudget;
-use super::{Common, EXIT_NOT_YET, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
 use crate::credentials::Resolver;
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
-use crate::pipeline::{self, Env, Job};
+use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
 use crate::report;
 use std::fmt::Write;
@@ -17,26 +17,27 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 #[derive(clap::Args)]
-pub struct Options {
+pub struct TestOptions {
     /// A file with one intent or an array of them
     file: PathBuf,
 }
 
-/// Exit 0 when every intent would be ACTIVE, 2 when one would not, 78 when the file is bad.
-pub async fn run(common: &Common, options: &Options) -> Ended {
-    let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?;
-    let bytes = std::fs::read(&options.file).map_err(|error| Fail::new(format!("{}: {error}", options.file.display())))?;
+/// Exits with 0 if every intent would be ACTIVE, with 2 if not, and with 78 if the file is not valid.
+pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult {
+    let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?;
+    let bytes = std::fs::read(&options.file)
+        .map_err(|error| CommandError::new(format!("cannot read {}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
     let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
-        Fail::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>())
+        CommandError::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>())
     })?;
     let problems: Vec<_> = parsed.problems().map(|problem| problem.clone().in_file(&name)).collect();
     if !problems.is_empty() {
-        return Err(Fail::config(&problems));
+        return Err(CommandError::config(&problems));
     }
     let clock = clock::of_process();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::of_process() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
         let job = Job {
@@ -47,9 +48,9 @@ pub async fn run(common: &Common, options: &Options) -> Ended {
             sources: Arc::clone(&loaded.sources),
             known: None,
         };
-        let mut outcome = pipeline::attempt(&env, &job).await;
+        let mut outcome = Attempt::new(&env, &job).run().await;
         for report in outcome.steps.iter_mut().filter(|report| report.step == Step::Registry) {
-            report.status = StepStatus::Skipped { reason: "a test writes nothing".to_string() };
+            report.status = StepStatus::Skipped { reason: "aam test does not write to the registry".to_string() };
         }
         let state = State::derive(outcome.class(), false);
         passed &= state == State::Active;

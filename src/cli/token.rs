@@ -1,31 +1,30 @@
-//! `aam token new`: a bearer token; only its digest goes into the policy.
+//! `aam token new`: creates a bearer token; only its digest goes into the policy.
 
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
 use crate::model::Digest;
-use data_encoding::HEXLOWER;
-use ring::rand::SecureRandom;
+use crate::server::auth;
 use std::process::ExitCode;
 
 #[derive(clap::Subcommand)]
-pub enum Command {
-    /// Print a new token once, and the policy entry that admits it
+pub enum TokenCommand {
+    /// Print a new token, and the policy entry for it
     New {
-        /// Its name, as origins and logs show it
+        /// The name of the token, which origins and logs show
         #[arg(long, default_value = "aod")]
         name: String,
     },
 }
 
-/// Exit 0; the token is printed once and kept nowhere.
-pub fn run(common: &Common, command: &Command) -> Ended {
-    let Command::New { name } = command;
-    let mut bytes = [0_u8; 32];
-    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| Fail::new("the system gives no random bytes"))?;
-    let token = format!("aam_{}", HEXLOWER.encode(&bytes));
+/// Exits with 0. The token is printed and not stored.
+pub fn run(common: &CommonOptions, command: &TokenCommand) -> CommandResult {
+    let TokenCommand::New { name } = command;
+    let token = auth::random_token().map_err(|error| CommandError::new(error.to_string()))?;
+    let token = token.expose();
     let sha256 = Digest::from_bytes(token.as_bytes());
     let entry = format!("{{name: {name}, sha256: \"{sha256}\", scopes: [intents:write, registry:read], namespaces: [autonomy]}}");
-    let text =
-        format!("{token}\n\nGive it to the caller now: it is shown once. Add to the policy, under api.tokens:\n\n  - {entry}\n");
+    let text = format!(
+        "{token}\n\nGive this token to the caller now; it is not shown again. Add it to the policy under api.tokens:\n\n  - {entry}\n"
+    );
     common.print(&text, &serde_json::json!({ "token": token, "sha256": sha256, "name": name }));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,20 +1,21 @@
-//! `aam verify`: walk the hash chain.
+//! `aam verify`: verifies the hash chain of the ledger.
 
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
+use crate::model::text::counted;
 use crate::registry::Reader;
 use std::process::ExitCode;
 
-/// Exit 0 when every row fits, 1 with the first that does not.
-pub fn run(common: &Common) -> Ended {
+/// Exits with 0 if the chain is intact, and with 1 and the first broken row otherwise.
+pub fn run(common: &CommonOptions) -> CommandResult {
     let verdict = Reader::open(&common.registry)?.verify()?;
-    if let Some((seq, why)) = &verdict.broken {
+    let rows = counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row");
+    if let Some((seq, reason)) = &verdict.broken {
         common.print("", &verdict);
-        return Err(Fail::new(format!(
-            "row {seq} of the ledger in {} does not fit: {why}\n{} row(s) before it fit; restore the file from a copy made before, and find out who changed it",
+        return Err(CommandError::new(format!(
+            "row {seq} of the ledger in {} does not match the hash chain: {reason}\n{rows} before it verified; restore the file from an earlier backup, and find out who changed it",
             common.registry.display(),
-            verdict.rows
         )));
     }
-    common.print(&format!("the ledger is whole: {} row(s), head {}\n", verdict.rows, verdict.head), &verdict);
+    common.print(&format!("the ledger is intact: {rows}, head {}\n", verdict.head), &verdict);
     Ok(ExitCode::SUCCESS)
 }

@@ -120,7 +120,10 @@ mod tests {
         let begun = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&begun);
         let waiting = LocalReads::for_path(late, &roots);
-        let late = waiting.run(move || Ok(seen.store(true, Ordering::Relaxed)));
+        let late = waiting.run(move || {
+            seen.store(true, Ordering::Relaxed);
+            Ok(())
+        });
         assert!(tokio::time::timeout(Duration::ZERO, late).await.is_err(), "a root that hangs altogether is waited for");
         assert_eq!(LocalReads::for_path(other, &roots).run(|| Ok(1)).await, Ok(1), "another root is not held up");
         assert!(tokio::task::spawn_blocking(|| true).await.unwrap(), "nor is anything else that blocks");

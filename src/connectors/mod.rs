@@ -1,8 +1,9 @@
 //! What a source looks like to the pipeline, and which engine serves which family.
 //!
-//! A family is data ([`crate::families`]); an engine is code that a protocol needs. The pipeline asks an
-//! [`Engine`] to open one resource and then talks to the [`Connector`] it got. All network goes
-//! through [`Session`]; a connector never opens a socket of its own.
+//! A family is data ([`crate::families`]); an engine is the code that speaks a protocol. The pipeline asks an
+//! [`Engine`] to bind a resource id once. The [`BoundResource`] knows the account, the planned calls and the
+//! need for a credential; with a credential and a [`Session`] it becomes a [`Connector`]. All network goes
+//! through the session; a connector never opens a socket of its own.
 
 pub mod file;
 pub mod local_reads;
@@ -22,67 +23,93 @@ use std::time::Duration;
 
 /// Whether a resource needs a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// None may be given; if one is given it must resolve.
+pub enum CredentialNeed {
+    /// The intent may name no credential. If it names one, the credential must resolve.
     Optional,
-    /// Without one the attempt ends AWAITING_CREDENTIALS.
+    /// Without a credential the attempt ends AWAITING_CREDENTIALS.
     Required,
 }
 
-/// One resource of one connection, ready to be opened.
-pub struct Target {
-    pub family: Arc<Family>,
-    pub resource_id: String,
-    pub credential: Option<Credential>,
-    pub policy: Arc<Policy>,
-    pub session: Session,
+/// What an engine needs to bind one resource id.
+pub struct BindRequest<'a> {
+    pub family: &'a Arc<Family>,
+    pub policy: &'a Arc<Policy>,
+    pub resource_id: &'a str,
 }
 
 /// Code that speaks one protocol.
 pub trait Engine: Send + Sync {
-    /// Judges a resource id by itself, without network: its form, its dialect, its place.
+    /// Parses the resource id of `request` and keeps everything that its family and the policy say about it. Pure:
+    /// no network, no file and no credential, so that `aam plan` and the allowlist step use it too.
     ///
     /// # Errors
-    /// `Unsupported` (names the dialect and what would serve) or `Misconfigured`.
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure>;
+    /// `Unsupported` (it names the dialect and what would serve) or `Misconfigured`.
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure>;
+}
 
-    /// Whether this resource needs a secret.
-    fn need(&self, resource_id: &str) -> Need;
+/// A resource id that was parsed once, with everything that follows from it, its family and the policy.
+pub trait BoundResource: Send + Sync {
+    fn credential_need(&self) -> CredentialNeed;
 
     /// The vendor account whose quota the calls use, for example the host.
-    fn account(&self, resource_id: &str, policy: &Policy) -> String;
+    fn account(&self) -> &str;
 
-    /// Every call that an attempt may make, for `aam plan`.
-    fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall>;
+    /// Every call that an attempt may make, for `aam plan`. What only an answer of the source tells is written as
+    /// `{placeholder}`.
+    fn planned_calls(&self) -> Vec<PlannedCall>;
 
-    /// The POSTs that only read, for this resource. Most sources need none.
-    fn posts(&self, _resource_id: &str, _policy: &Policy, _credential: Option<&Credential>) -> Posts {
-        Posts::default()
+    /// Adds the credential. Nothing is called yet.
+    ///
+    /// # Errors
+    /// `CredentialMissing`, which names the missing fields, or `Misconfigured`.
+    fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure>;
+}
+
+type OpenFn = Box<dyn FnOnce(Session) -> BoxFuture<'static, Result<Opened, Failure>> + Send>;
+
+/// A bound resource with its credential. A session is all that it needs to be opened.
+pub struct AuthorizedResource {
+    /// The POSTs that only read. Most sources have none.
+    pub posts: Posts,
+    open: OpenFn,
+}
+
+impl AuthorizedResource {
+    /// A resource that is opened by `open` and sends no POST.
+    #[must_use]
+    pub fn new(open: impl FnOnce(Session) -> BoxFuture<'static, Result<Opened, Failure>> + Send + 'static) -> AuthorizedResource {
+        AuthorizedResource { posts: Posts::default(), open: Box::new(open) }
     }
 
-    /// The engine as it serves `family` under `policy`, where it is one for many; `None`: as it is.
-    fn serving(&self, _family: &Arc<Family>, _policy: &Policy) -> Option<Arc<dyn Engine>> {
-        None
+    /// The same resource with the list of its read-only POSTs.
+    #[must_use]
+    pub fn with_posts(self, posts: Posts) -> AuthorizedResource {
+        AuthorizedResource { posts, ..self }
     }
 
-    /// Opens the resource and proves that it is the one the resource id names.
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>>;
+    /// Opens the resource over `session` and proves that it is the one the resource id names.
+    ///
+    /// # Errors
+    /// What the source or the egress layer answers.
+    pub async fn open(self, session: Session) -> Result<Opened, Failure> {
+        (self.open)(session).await
+    }
 }
 
 /// An open resource with its proof of identity.
 pub struct Opened {
     pub connector: Box<dyn Connector>,
-    /// What was met: server version, database, user, bucket, title.
+    /// What the source says it is: server version, database, user, bucket, title.
     pub identity: Evidence,
     pub privilege: Privilege,
 }
 
 /// An open resource. Every call is read-only and may be repeated.
 pub trait Connector: Send + Sync {
-    /// Metadata only.
+    /// Reads metadata only.
     fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>>;
 
-    /// A live, authenticated probe.
+    /// Makes an authenticated call and reports what was checked.
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>>;
 
     /// Reads at most `max_items` items of one stream and counts them.
@@ -110,37 +137,19 @@ impl Engines {
         self.by_name.iter().map(|(name, _)| *name)
     }
 
-    /// The engine that serves `family` under `policy`, if this build has one.
+    /// The engine that serves `family`; `None` if this build has none.
     #[must_use]
-    pub fn of(&self, family: &Arc<Family>, policy: &Policy) -> Option<Serving<'_>> {
-        let (_, engine) = self.by_name.iter().find(|(name, _)| *name == family.engine)?;
-        Some(engine.serving(family, policy).map_or(Serving::Shared(&**engine), Serving::Own))
+    pub fn find(&self, family: &Family) -> Option<&dyn Engine> {
+        self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
     }
 }
 
-/// An engine, found for one family.
-pub enum Serving<'a> {
-    Shared(&'a dyn Engine),
-    Own(Arc<dyn Engine>),
-}
-
-impl<'a> std::ops::Deref for Serving<'a> {
-    type Target = dyn Engine + 'a;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Serving::Shared(engine) => *engine,
-            Serving::Own(engine) => &**engine,
-        }
-    }
-}
-
-/// How far discovery may go. A met bound sets `Catalog::truncated`.
+/// How far discovery may go. Discovery that reaches a bound sets `Catalog::truncated`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub time: Duration,
     pub streams: usize,
-    /// Columns of one stream.
+    /// The number of columns of one stream.
     pub columns: usize,
     pub bytes: u64,
 }
@@ -151,15 +160,15 @@ impl Default for Bounds {
     }
 }
 
-/// What discovery saw.
+/// What discovery found.
 pub struct Discovery {
     pub catalog: Catalog,
     pub evidence: Evidence,
 }
 
-/// What the tiny sync really read.
+/// What the tiny sync read.
 pub struct Sample {
-    /// Items read, at most `max_items`. Zero is a truthful answer and is noted in the evidence.
+    /// Items that were read, at most `max_items`. Zero is a valid result; the evidence notes it.
     pub rows: u64,
     pub evidence: Evidence,
 }

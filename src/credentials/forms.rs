@@ -1,4 +1,4 @@
-//! What of a credential is secret, and the forms in which a secret may come back. Pure.
+//! Which parts of a credential are secret, and the encodings in which a secret may appear in a text. Pure.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
-/// Fields of a JSON credential that name things and hide nothing. Everything else is secret.
+/// Fields of a JSON credential that are names and not secrets. Every other field is secret.
 const NAMES: &str = "\
     access_key_id account account_id algorithm alias api_version app_id auth_provider_x509_cert_url \
     auth_type auth_uri authority aws_access_key_id base_url bucket client_email client_id \
@@ -41,7 +41,7 @@ pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
 /// The value itself and the parts of it that are secret alone.
 #[must_use]
 pub fn values(value: &str) -> Vec<Zeroizing<String>> {
-    // Words of JSON: removing them would destroy every document.
+    // Literals of JSON. Removing them would make every document unreadable.
     if matches!(value.trim(), "true" | "false" | "null" | "none") {
         return Vec::new();
     }
@@ -53,7 +53,7 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
     };
     add(value);
     add(value.trim());
-    // The lines of a key appear one by one.
+    // The lines of a PEM key may appear one by one.
     if value.trim().contains('\n') {
         value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----")).for_each(&mut add);
     }
@@ -66,7 +66,7 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
         // `user:password`, as Basic authentication writes it.
         add(after);
     }
-    // Numbers within are ids and counts; texts without a name of their own are taken as secret.
+    // Numbers inside are ids and counts. Strings without a field name are treated as secret.
     if value.trim_start().starts_with(['{', '['])
         && let Ok(json) = serde_json::from_str::<serde_json::Value>(value)
     {
@@ -93,7 +93,7 @@ fn password_of(text: &str) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(percent_encoding::percent_decode_str(password).decode_utf8_lossy().into_owned()))
 }
 
-/// What `encodeURIComponent` and form encoders leave as it is.
+/// The characters that `encodeURIComponent` and form encoders do not escape.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
 /// What URL writers escape in a query, a path and user info.
@@ -103,7 +103,7 @@ const PATH: &AsciiSet = &QUERY.add(b'?').add(b'`').add(b'{').add(b'}').add(b'^')
 const SEGMENT: &AsciiSet = &PATH.add(b'/').add(b'%');
 const USER_INFO: &AsciiSet = &PATH.add(b'/').add(b':').add(b';').add(b'=').add(b'@').add(b'[').add(b'\\').add(b']').add(b'|');
 
-/// A run of base64 shorter than this says too little and hits too much.
+/// A shorter run of base64 would match too many other texts.
 const SHORTEST_RUN: usize = 6;
 
 /// Every form of `value` that is looked for. Not empty strings, at least `value` itself.
@@ -120,7 +120,7 @@ pub fn all(value: &str) -> BTreeSet<String> {
     for quoted in [serde_json::to_string(value).unwrap_or_default(), format!("{value:?}"), ascii_json(value)] {
         if let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             forms.insert(inner.replace('/', "\\/"));
-            // JSON within strings of JSON, as gateways pass on what others said.
+            // JSON inside JSON strings, as gateways pass on the messages of others.
             let mut deeper = inner.to_string();
             for _ in 0..3 {
                 deeper = deeper.replace('\\', "\\\\").replace('"', "\\\"");
@@ -138,17 +138,17 @@ pub fn all(value: &str) -> BTreeSet<String> {
         forms.insert(bare.encode(value));
         forms.extend((0..3).filter_map(|before| run(&bare, value, before)));
     }
-    forms.retain(|form| form.len() >= value.len().min(super::redact::SHORTEST));
+    forms.retain(|form| form.len() >= value.len().min(super::redact::MIN_SECRET_BYTES));
     forms
 }
 
-/// The characters that stay the same wherever `value` starts `before` bytes after a group of three,
-/// whatever stands around it: so `user:secret` in base64 is found by `secret`.
+/// The base64 characters of `value` that do not depend on its neighbours, if it starts `before` bytes after a group of
+/// three. With them `secret` is found in the base64 of `user:secret`.
 fn run(engine: &GeneralPurpose, value: &str, before: usize) -> Option<String> {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(value.as_bytes());
     let text = engine.encode(&bytes);
-    // Six bits a character: those that also hold bits of a neighbour are left out.
+    // A character holds six bits. Those that also hold bits of a neighbour are left out.
     let first = (before * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
     text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
@@ -170,7 +170,7 @@ fn lower_escapes(text: &str) -> String {
     text.chars().map(lower).collect()
 }
 
-/// JSON as writers that keep to ASCII write it, with everything else as `\u` and four digits.
+/// JSON as ASCII-only writers produce it, with every other character as `\u` and four digits.
 fn ascii_json(value: &str) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
     let mut text = String::with_capacity(json.len());

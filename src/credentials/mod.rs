@@ -1,7 +1,7 @@
-//! From a locator to a secret, and the secret's way out of every text.
+//! Resolves locators to secrets, and removes secrets from every text.
 //!
-//! A secret lives in memory only, in [`Secret`], which prints as `[redacted]` and is wiped when dropped.
-//! Whatever was resolved is known to [`redact`], which removes it by value from logs, rows and answers.
+//! A secret is kept in memory only, in [`Secret`], which prints as `[redacted]` and is wiped when dropped.
+//! [`redact`] knows every resolved secret and removes it by value from logs, rows and API responses.
 
 mod forms;
 pub mod redact;

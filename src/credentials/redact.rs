@@ -1,8 +1,8 @@
 //! Removes known secrets from any text, by value, in every form in which they are likely to appear.
 //!
-//! A value that was learnt once stays known for the life of the process: a rotated secret may still be
-//! echoed. Values shorter than [`SHORTEST`] are not learnt, they would destroy every text.
-//! Scrub a text before cutting it: half a secret is not recognised.
+//! A value that was learned stays known for the life of the process, because a rotated secret may still be
+//! echoed. Values shorter than [`MIN_SECRET_BYTES`] are not learned, because they occur in every text.
+//! Scrub a text before you shorten it: a part of a secret is not recognized.
 
 use super::forms;
 use super::secret::Credential;
@@ -16,14 +16,14 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
 use zeroize::Zeroizing;
 
-/// What stands in the place of a secret.
+/// Replaces a secret.
 pub const MARK: &str = "[redacted]";
-/// The least length of a value that is learnt, in bytes.
-pub const SHORTEST: usize = 4;
+/// Shorter values are not learned.
+pub const MIN_SECRET_BYTES: usize = 4;
 
 static STORE: LazyLock<Store> = LazyLock::new(Store::default);
 
-/// Remembers the values of `credential` for [`scrub`]. Fields that are known to be no secret
+/// Remembers the values of `credential` for [`scrub`]. Fields that are known not to be secret
 /// (`user`, `host`, `region` and the like) are left out.
 pub fn learn(credential: &Credential) {
     let plain = credential.plain().map(|secret| forms::values(secret.expose())).unwrap_or_default();
@@ -41,7 +41,7 @@ pub fn learn_value(value: &str) {
     }
 }
 
-/// `text` without any learnt secret, in whatever encoding it appears.
+/// `text` without any learned secret, in whatever encoding it appears.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     STORE.scrub(text)
@@ -77,24 +77,24 @@ pub fn scrub_failure(mut failure: Failure) -> Failure {
     failure
 }
 
-/// Some learnt values and the machine that finds them.
+/// Some learned values and the automaton that finds them.
 struct Tier {
     values: Vec<Zeroizing<String>>,
     finder: AhoCorasick,
 }
 
-/// Values in tiers of growing size: a new value makes a small tier, equal ones are merged. So learning
-/// n values costs n log n and not n², and a text is searched log n times.
+/// The values are kept in tiers of growing size. A new value makes a small tier, and tiers of equal size are merged. So
+/// learning n values takes n log n steps and not n², and a text is searched log n times.
 #[derive(Default)]
 struct Store {
     tiers: arc_swap::ArcSwap<Vec<Arc<Tier>>>,
-    /// SHA-256 of what was learnt; also the lock of the learners.
+    /// SHA-256 of each learned value. Its lock is held while a value is learned.
     known: Mutex<BTreeSet<[u8; 32]>>,
 }
 
 impl Store {
     fn learn(&self, value: &str) {
-        if value.len() < SHORTEST {
+        if value.len() < MIN_SECRET_BYTES {
             return;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ impl Store {
                 tiers.truncate(kept);
                 tiers.push(Arc::new(merged));
             }
-            // Too large to be merged: what is known stays known, and the new value stands alone.
+            // Too large to be merged. The known values stay as they are, and the new value gets a tier of its own.
             None => tiers.extend(Tier::of(fresh).map(Arc::new)),
         }
         self.tiers.store(Arc::new(tiers));
@@ -136,13 +136,13 @@ impl Store {
 impl Tier {
     fn of(values: Vec<Zeroizing<String>>) -> Option<Tier> {
         let patterns: BTreeSet<String> = values.iter().flat_map(|value| forms::all(value)).collect();
-        // Fails only beyond four billion states.
+        // Building the automaton fails only beyond four billion states.
         let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok()?;
         Some(Tier { values, finder })
     }
 }
 
-/// Replaces the union of `found`; overlapping secrets leave nothing behind.
+/// Replaces the union of `found`, so that overlapping secrets leave nothing behind.
 fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     found.sort_unstable_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<usize>> = Vec::new();
@@ -155,7 +155,7 @@ fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut at = 0;
     for range in merged {
-        // Every form is whole UTF-8, so its ends are character boundaries.
+        // Every form is valid UTF-8, so its ends are character boundaries.
         clean.push_str(text.get(at..range.start).unwrap_or_default());
         clean.push_str(MARK);
         at = range.end;
@@ -164,8 +164,8 @@ fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     clean
 }
 
-/// A writer, or a maker of writers for `tracing_subscriber`, that scrubs what passes.
-/// Text is held back until its line is complete, so that a secret in two pieces is still whole.
+/// A writer, or a maker of writers for `tracing_subscriber`, that scrubs what it writes. Text is held back until its
+/// line is complete, so that a secret that is written in two pieces is recognized.
 pub struct ScrubbingWriter<W>(pub W);
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for ScrubbingWriter<M> {
@@ -186,11 +186,11 @@ pub struct ScrubbedLines<W: Write> {
     held: Vec<u8>,
 }
 
-/// A line longer than this is let go in pieces.
+/// A longer line is written in pieces.
 const LONGEST_LINE: usize = 1 << 20;
 
 impl<W: Write> ScrubbedLines<W> {
-    /// Scrubs what goes to `inner`.
+    /// Scrubs what is written to `inner`.
     pub fn new(inner: W) -> ScrubbedLines<W> {
         ScrubbedLines { inner, held: Vec::new() }
     }
@@ -213,7 +213,7 @@ impl<W: Write> Write for ScrubbedLines<W> {
         Ok(bytes.len())
     }
 
-    /// Flushes whole lines; an open line stays held back.
+    /// Flushes complete lines. An incomplete line stays held back.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
@@ -221,7 +221,7 @@ impl<W: Write> Write for ScrubbedLines<W> {
 
 impl<W: Write> Drop for ScrubbedLines<W> {
     fn drop(&mut self) {
-        // Nobody is left to be told of an error here.
+        // A destructor cannot report an error.
         let _ = self.let_go(self.held.len()).and_then(|()| self.inner.flush());
     }
 }

@@ -1,36 +1,36 @@
-//! `env:NAME` in full; the other schemes answer what is missing until they exist.
+//! Resolves locators. This version reads `env:NAME`; for the other schemes it says what to do instead.
 
 use super::redact;
 use super::secret::{Credential, Secret};
 use crate::model::{Class, Failure, Locator};
 use std::sync::Arc;
 
-/// Reads environment variables; a seam, so that tests need not touch the process.
+/// Reads an environment variable. Tests pass their own function, so that they need not change the process.
 pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// Resolves locators. Nothing is cached: a rotated secret is seen by the next attempt.
+/// Resolves locators. Nothing is cached, so the next attempt uses a rotated secret.
 #[derive(Clone)]
 pub struct Resolver {
     read_env: ReadEnv,
 }
 
 impl Resolver {
-    /// A resolver over the environment of this process.
+    /// A resolver that reads the environment of this process.
     #[must_use]
-    pub fn of_process() -> Resolver {
+    pub fn from_process_env() -> Resolver {
         Resolver { read_env: Arc::new(|name| std::env::var(name).ok()) }
     }
 
-    /// A resolver over any lookup.
+    /// A resolver that reads variables through `read_env`.
     #[must_use]
-    pub fn of(read_env: ReadEnv) -> Resolver {
+    pub fn new(read_env: ReadEnv) -> Resolver {
         Resolver { read_env }
     }
 
-    /// The credential behind `locator`; its values are known to the redactor from here on.
+    /// Returns the credential behind `locator`. From then on the redactor knows its values.
     ///
     /// # Errors
-    /// [`Class::CredentialMissing`], naming the locator and what to do.
+    /// [`Class::CredentialMissing`], which names the locator and what to do.
     pub fn resolve(&self, locator: &Locator) -> Result<Credential, Failure> {
         let missing = |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
         match locator {
@@ -53,8 +53,8 @@ impl Resolver {
                 let text = locator.to_string();
                 let scheme = text.split(':').next().unwrap_or_default();
                 missing(
-                    format!("locators of the form {scheme}: are not served by this version"),
-                    format!("put the credential into an environment variable and write env:NAME instead of {text}"),
+                    format!("this version cannot read {scheme}: locators"),
+                    format!("store the credential in an environment variable and write env:NAME instead of {text}"),
                 )
             }
         }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn resolver(value: Option<&'static str>) -> Resolver {
-        Resolver::of(Arc::new(move |name| value.filter(|_| name == "A_NAME").map(str::to_string)))
+        Resolver::new(Arc::new(move |name| value.filter(|_| name == "A_NAME").map(str::to_string)))
     }
 
     fn env() -> Locator {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_resolved_is_known_to_the_redactor() {
+    fn the_redactor_learns_what_was_resolved() {
         let credential = resolver(Some("resolved-canary-1234")).resolve(&env()).unwrap();
         assert_eq!(credential.plain().unwrap().expose(), "resolved-canary-1234");
         assert_eq!(redact::scrub("it was resolved-canary-1234."), "it was [redacted].");
@@ -95,11 +95,11 @@ mod tests {
     }
 
     #[test]
-    fn other_schemes_say_that_they_are_not_served() {
+    fn other_schemes_are_refused() {
         for locator in [Locator::Vault("kv/x".into()), Locator::Consent("x".into()), Locator::ServicePrincipal("x".into())] {
             let failure = resolver(None).resolve(&locator).unwrap_err();
             assert_eq!(failure.class, Class::CredentialMissing);
-            assert!(failure.title.contains("are not served"), "{failure:?}");
+            assert!(failure.title.contains("this version cannot read"), "{failure:?}");
         }
     }
 }

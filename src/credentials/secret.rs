@@ -1,4 +1,4 @@
-//! A string that does not print itself and wipes its memory.
+//! A string that is never printed and whose memory is wiped.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the value over.
+    /// Wraps `value`.
     #[must_use]
     pub fn new(value: String) -> Secret {
         Secret(Zeroizing::new(value))
     }
 
-    /// The value, for the one call that needs it.
+    /// The value, for the call that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -36,8 +36,8 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Reads the raw value: a JSON object gives fields, anything else is one plain value.
-    /// Numbers and booleans in the object become their text.
+    /// Parses the raw value: a JSON object gives fields, anything else is one plain value.
+    /// Numbers and booleans of the object become text.
     #[must_use]
     pub fn read(raw: Secret) -> Credential {
         let parsed: Option<serde_json::Map<String, serde_json::Value>> =
@@ -55,7 +55,7 @@ impl Credential {
         }
     }
 
-    /// The plain value, if the secret is no JSON object.
+    /// The plain value; `None` if the secret is a JSON object.
     #[must_use]
     pub fn plain(&self) -> Option<&Secret> {
         self.plain.as_ref()
@@ -67,13 +67,13 @@ impl Credential {
         self.fields.get(name)
     }
 
-    /// The first of `names` that is there.
+    /// The first of `names` that the object has.
     #[must_use]
     pub fn any(&self, names: &[&str]) -> Option<&Secret> {
         names.iter().find_map(|name| self.field(name))
     }
 
-    /// The names of the fields, which are no secret.
+    /// The names of the fields. They are not secret.
     #[must_use]
     pub fn field_names(&self) -> Vec<&str> {
         self.fields.keys().map(String::as_str).collect()

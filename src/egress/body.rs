@@ -1,4 +1,4 @@
-//! The body of an answer: bounded, and precise about how it ended.
+//! Reads the body of a response, bounded, and says precisely how it ended.
 
 use super::transport;
 use crate::credentials::redact;
@@ -12,135 +12,140 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Why a body was not read to its end.
-pub enum Trouble {
-    /// With the most that may be read.
+pub enum BodyError {
+    /// With the number of bytes that may be read.
     TooLong(u64),
-    /// With the length that was announced.
+    /// With the length that the header announced, and the error.
     Cut(Option<u64>, String),
     Timeout,
     Other(String),
 }
 
-impl Trouble {
-    /// The failure a person reads, after `bytes` had come.
-    pub fn failure(&self, at: &str, bytes: u64, whole: Duration) -> Failure {
+impl BodyError {
+    /// The failure for people, after `bytes` bytes were received within `timeout`.
+    pub fn failure(&self, at: &str, bytes: u64, timeout: Duration) -> Failure {
         match self {
-            Trouble::TooLong(most) => {
-                let fix = "see that the address is the one that is meant; nothing was kept of the answer";
-                Failure::new(Class::Remote, format!("the answer of {at} is longer than {most} bytes"), fix)
+            BodyError::TooLong(max_bytes) => {
+                let fix = "check that the address is the right one; the response was discarded";
+                Failure::new(Class::Remote, format!("the response of {at} is longer than {max_bytes} bytes"), fix)
             }
-            Trouble::Cut(announced, words) => {
+            BodyError::Cut(announced, reason) => {
                 let of = announced.map(|length| format!(" of {length}")).unwrap_or_default();
-                let fix = "AAM tries again; if it repeats, see the service's own log and what a proxy in between does";
-                Failure::new(Class::Remote, format!("the answer of {at} was cut after {bytes}{of} bytes"), fix)
-                    .detail(redact::scrub(words))
+                let fix = "AAM tries again; if it happens again, check the service's log and any proxy in between";
+                Failure::new(Class::Remote, format!("the response of {at} was cut off after {bytes}{of} bytes"), fix)
+                    .detail(redact::scrub(reason))
             }
-            Trouble::Timeout => {
-                let title = format!("{at} did not finish its answer within {} s ({bytes} bytes came)", whole.as_secs_f64());
-                let fix = "see whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy";
+            BodyError::Timeout => {
+                let title =
+                    format!("{at} did not finish its response within {} s ({bytes} bytes received)", timeout.as_secs_f64());
+                let fix =
+                    "check whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy";
                 Failure::new(Class::Network, title, fix)
             }
-            Trouble::Other(words) => {
-                let fix = "see the detail; the service or a proxy in between sent something broken";
-                Failure::new(Class::Remote, format!("the answer of {at} cannot be read"), fix).detail(redact::scrub(words))
+            BodyError::Other(reason) => {
+                let fix = "see the detail; the service or a proxy in between sent a malformed body";
+                Failure::new(Class::Remote, format!("the response of {at} cannot be read"), fix).detail(redact::scrub(reason))
             }
         }
     }
 }
 
-/// What is read of an answer that only says "later".
-pub const WORDS: u64 = 64 << 10;
+/// How much is read of a throttled response, for the detail of the failure.
+pub const MAX_THROTTLE_BODY_BYTES: u64 = 64 << 10;
 
-/// Reads at most `most` bytes until `deadline`, counted after decompression, so that a small answer cannot become a
-/// large one. `announced` is the length of its head, if that counts what is read here.
+/// Reads at max_bytes `max_bytes` bytes until `deadline`. Decompressed bytes are counted, so that a small response cannot
+/// expand into a large one. `announced` is the `Content-Length`, if the body is not compressed.
 ///
 /// # Errors
-/// The bytes that came and why there are no more.
+/// The number of bytes that were received, and why there are no more.
 pub async fn read(
     mut body: Incoming,
     gzip: bool,
     announced: Option<u64>,
-    most: u64,
+    max_bytes: u64,
     deadline: Instant,
-) -> Result<Bytes, (u64, Trouble)> {
+) -> Result<Bytes, (u64, BodyError)> {
     let mut kept = match gzip {
-        true => CachedResponse::Unpacked(None),
-        false => CachedResponse::Plain(Vec::with_capacity(
-            usize::try_from(announced.unwrap_or(0).min(most)).map_or(0, |all| all.min(AT_ONCE)),
+        true => ReceivedBody::Gzip(None),
+        false => ReceivedBody::Plain(Vec::with_capacity(
+            usize::try_from(announced.unwrap_or(0).min(max_bytes)).map_or(0, |all| all.min(INITIAL_CAPACITY)),
         )),
     };
     loop {
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err((kept.len(), Trouble::Timeout)),
+            Err(_) => return Err((kept.len(), BodyError::Timeout)),
             Ok(None) => return kept.end(),
             Ok(Some(Err(error))) => {
-                let words = transport::words(&error);
-                let trouble = if transport::cut(&error) { Trouble::Cut(announced, words) } else { Trouble::Other(words) };
-                return Err((kept.len(), trouble));
+                let reason = transport::message(&error);
+                let error = if transport::cut(&error) { BodyError::Cut(announced, reason) } else { BodyError::Other(reason) };
+                return Err((kept.len(), error));
             }
             Ok(Some(Ok(frame))) => frame,
         };
         if let Ok(piece) = frame.into_data() {
-            kept.take(&piece, most)?;
+            kept.take(&piece, max_bytes)?;
         }
     }
 }
 
-/// Room that is made for a body before it came.
-const AT_ONCE: usize = 64 << 10;
+/// Bytes that are allocated for a body before it is received.
+const INITIAL_CAPACITY: usize = 64 << 10;
 
-enum CachedResponse {
+enum ReceivedBody {
     Plain(Vec<u8>),
-    /// Empty until something comes: to HEAD, and with 204 and 304, there is nothing to unpack.
-    Unpacked(Option<Box<MultiGzDecoder<Bounded>>>),
+    /// `None` until a byte is received: responses to HEAD, and those with 204 and 304, have no body to decompress.
+    Gzip(Option<Box<MultiGzDecoder<Bounded>>>),
 }
 
-impl CachedResponse {
+impl ReceivedBody {
     fn len(&self) -> u64 {
         match self {
-            CachedResponse::Plain(bytes) => bytes.len() as u64,
-            CachedResponse::Unpacked(packed) => packed.as_ref().map_or(0, |packed| packed.get_ref().bytes.len() as u64),
+            ReceivedBody::Plain(bytes) => bytes.len() as u64,
+            ReceivedBody::Gzip(packed) => packed.as_ref().map_or(0, |packed| packed.get_ref().bytes.len() as u64),
         }
     }
 
-    fn take(&mut self, piece: &[u8], most: u64) -> Result<(), (u64, Trouble)> {
+    fn take(&mut self, piece: &[u8], max_bytes: u64) -> Result<(), (u64, BodyError)> {
         let had = self.len();
         match self {
-            CachedResponse::Plain(bytes) if had + piece.len() as u64 > most => Err((bytes.len() as u64, Trouble::TooLong(most))),
-            CachedResponse::Plain(bytes) => {
+            ReceivedBody::Plain(bytes) if had + piece.len() as u64 > max_bytes => {
+                Err((bytes.len() as u64, BodyError::TooLong(max_bytes)))
+            }
+            ReceivedBody::Plain(bytes) => {
                 bytes.extend_from_slice(piece);
                 Ok(())
             }
-            CachedResponse::Unpacked(packed) => {
-                let packed = packed.get_or_insert_with(|| MultiGzDecoder::new(Bounded { most, ..Bounded::default() }).into());
-                packed.write_all(piece).map_err(|error| unpacking(packed.get_ref(), &error))
+            ReceivedBody::Gzip(packed) => {
+                let packed =
+                    packed.get_or_insert_with(|| MultiGzDecoder::new(Bounded { max_bytes, ..Bounded::default() }).into());
+                packed.write_all(piece).map_err(|error| decompression_error(packed.get_ref(), &error))
             }
         }
     }
 
-    fn end(self) -> Result<Bytes, (u64, Trouble)> {
+    fn end(self) -> Result<Bytes, (u64, BodyError)> {
         match self {
-            CachedResponse::Plain(bytes) => Ok(bytes.into()),
-            CachedResponse::Unpacked(None) => Ok(Bytes::new()),
-            CachedResponse::Unpacked(Some(mut packed)) => match packed.try_finish() {
+            ReceivedBody::Plain(bytes) => Ok(bytes.into()),
+            ReceivedBody::Gzip(None) => Ok(Bytes::new()),
+            ReceivedBody::Gzip(Some(mut packed)) => match packed.try_finish() {
                 Ok(()) => Ok(std::mem::take(&mut packed.get_mut().bytes).into()),
-                Err(error) => Err(unpacking(packed.get_ref(), &error)),
+                Err(error) => Err(decompression_error(packed.get_ref(), &error)),
             },
         }
     }
 }
 
-/// What comes out of a decompressor, up to a bound.
+/// Collects what a decompressor writes, up to a bound.
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
-    most: u64,
+    max_bytes: u64,
     over: bool,
 }
 
 impl Write for Bounded {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if (self.bytes.len() + piece.len()) as u64 > self.most {
+        if (self.bytes.len() + piece.len()) as u64 > self.max_bytes {
             self.over = true;
             return Err(io::Error::other("too long"));
         }
@@ -153,19 +158,19 @@ impl Write for Bounded {
     }
 }
 
-fn unpacking(out: &Bounded, error: &io::Error) -> (u64, Trouble) {
-    let trouble = match error.kind() {
-        _ if out.over => Trouble::TooLong(out.most),
-        io::ErrorKind::UnexpectedEof => Trouble::Cut(None, error.to_string()),
-        _ => Trouble::Other(error.to_string()),
+fn decompression_error(out: &Bounded, error: &io::Error) -> (u64, BodyError) {
+    let error = match error.kind() {
+        _ if out.over => BodyError::TooLong(out.max_bytes),
+        io::ErrorKind::UnexpectedEof => BodyError::Cut(None, error.to_string()),
+        _ => BodyError::Other(error.to_string()),
     };
-    (out.bytes.len() as u64, trouble)
+    (out.bytes.len() as u64, error)
 }
 
-/// The beginning of a body, fit for one line of a report.
+/// The beginning of a body, short enough for one line of a report.
 pub fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    // Scrubbed before it is cut: half a secret would not be recognised.
+    // It is scrubbed before it is shortened, because a part of a secret would not be recognised.
     let text = redact::scrub(&text);
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }

@@ -1,7 +1,7 @@
-//! The breaker: a host that fails is left alone, then asked once, then trusted again.
+//! The circuit breaker: a host that fails repeatedly is not called for a while. Then one probe is sent, and a success
+//! closes the breaker.
 //!
-//! Only outages count: no answer, or 5xx. A denial (401, 403), a missing thing (404) and a throttle
-//! (429) are answers of a living host.
+//! Only outages count as failures: no response, or 5xx. A host that answers 401, 403, 404 or 429 is alive.
 
 use super::locked;
 use crate::model::Timestamp;
@@ -10,19 +10,19 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// What a call said about the health of its host.
+/// What the outcome of a call says about the health of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthSignal {
-    /// It answered.
+    /// It responded.
     Alive,
-    /// It did not answer, or only to say that it is broken.
+    /// It did not respond, or responded with a server error.
     Failing,
-    /// Nothing was learnt: not sent, throttled or given up by the caller.
+    /// Nothing is known: the call was not sent, was throttled, or was abandoned by its caller.
     Unknown,
 }
 
-/// The right to make one call. It counts only for the epoch in which it was given, so that an answer
-/// from before the breaker opened neither closes nor opens it again.
+/// The permission for one call. Its outcome counts only in the epoch in which it was given, so that a response to a
+/// call from before the breaker opened neither closes nor opens it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
     epoch: u64,
@@ -36,7 +36,7 @@ enum State {
     Open {
         since: Timestamp,
     },
-    /// One probe is on its way.
+    /// One probe was sent.
     HalfOpen {
         since: Timestamp,
     },
@@ -56,16 +56,16 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Asks for a call.
+    /// Asks for permission to make a call.
     ///
     /// # Errors
-    /// How long the host is left alone still.
+    /// How long the breaker stays open.
     pub fn enter(&mut self, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, Duration> {
         match self.state {
             State::Closed { .. } => {}
             State::HalfOpen { .. } => return Err(rules.open_for),
             State::Open { since } => {
-                // A clock that was set back must not prolong the rest.
+                // A clock that was set back must not prolong the wait.
                 let since = since.min(now);
                 let rested = now.since(since);
                 if rested < rules.open_for {
@@ -78,18 +78,18 @@ impl Breaker {
         Ok(Pass { epoch: self.epoch })
     }
 
-    /// How long the host is left alone still, without taking the probe.
+    /// How long the breaker stays open; `None` if a call is allowed. Does not take the probe.
     #[must_use]
     pub fn resting(&self, now: Timestamp, rules: &policy::Breaker) -> Option<Duration> {
         self.clone().enter(now, rules).err()
     }
 
-    /// Tells how the call of `pass` ended.
-    pub fn leave(&mut self, pass: Pass, sign: HealthSignal, now: Timestamp, rules: &policy::Breaker) {
+    /// Reports how the call of `pass` ended.
+    pub fn leave(&mut self, pass: Pass, signal: HealthSignal, now: Timestamp, rules: &policy::Breaker) {
         if pass.epoch != self.epoch {
             return;
         }
-        match (self.state, sign) {
+        match (self.state, signal) {
             (State::Closed { failures }, HealthSignal::Failing) if failures + 1 >= rules.failures.max(1) => {
                 self.turn(State::Open { since: now })
             }
@@ -97,7 +97,7 @@ impl Breaker {
             (State::Closed { .. }, HealthSignal::Alive) => self.state = State::Closed { failures: 0 },
             (State::HalfOpen { .. }, HealthSignal::Alive) => self.turn(State::Closed { failures: 0 }),
             (State::HalfOpen { .. }, HealthSignal::Failing) => self.turn(State::Open { since: now }),
-            // The probe was never sent: the next call may be it.
+            // The probe was not sent, so the next call may be the probe.
             (State::HalfOpen { since }, HealthSignal::Unknown) => self.turn(State::Open { since }),
             (State::Closed { .. }, HealthSignal::Unknown) | (State::Open { .. }, _) => {}
         }
@@ -114,7 +114,7 @@ impl Breaker {
 pub struct Breakers(Mutex<HashMap<String, (Breaker, String)>>);
 
 impl Breakers {
-    /// With the breaker of `key` and the words of its last failure.
+    /// Runs `act` on the breaker of `key` and on the reason of its last failure.
     fn with<T>(&self, key: &str, act: impl FnOnce(&mut Breaker, &mut String) -> T) -> T {
         let mut all = locked(&self.0);
         if let Some((breaker, last)) = all.get_mut(key) {
@@ -124,10 +124,10 @@ impl Breakers {
         act(breaker, last)
     }
 
-    /// As [`Breaker::enter`]; a refusal also tells the words of the last failure.
+    /// As [`Breaker::enter`].
     ///
     /// # Errors
-    /// The rest of the wait and the words.
+    /// How long the breaker stays open, and the reason of the last failure.
     pub fn enter(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, (Duration, String)> {
         self.with(key, |breaker, last| breaker.enter(now, rules).map_err(|rest| (rest, last.clone())))
     }
@@ -139,13 +139,13 @@ impl Breakers {
         breaker.resting(now, rules).map(|rest| (rest, last.clone()))
     }
 
-    /// As [`Breaker::leave`]; `words` say what failed.
-    pub fn leave(&self, key: &str, pass: Pass, sign: HealthSignal, words: &str, now: Timestamp, rules: &policy::Breaker) {
+    /// As [`Breaker::leave`]; `reason` says what failed.
+    pub fn leave(&self, key: &str, pass: Pass, signal: HealthSignal, reason: &str, now: Timestamp, rules: &policy::Breaker) {
         self.with(key, |breaker, last| {
-            if sign == HealthSignal::Failing {
-                *last = words.to_string();
+            if signal == HealthSignal::Failing {
+                *last = reason.to_string();
             }
-            breaker.leave(pass, sign, now, rules);
+            breaker.leave(pass, signal, now, rules);
         });
     }
 }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_changes_nothing_once_open() {
+    fn a_late_response_changes_nothing_once_open() {
         let mut breaker = Breaker::default();
         let late = breaker.enter(Timestamp(0), &RULES).unwrap();
         fail(&mut breaker, 3, Timestamp(0));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsent_probe_gives_its_place_away() {
+    fn a_probe_that_was_not_sent_is_given_to_the_next_call() {
         let mut breaker = Breaker::default();
         fail(&mut breaker, 3, Timestamp(0));
         let probe = breaker.enter(Timestamp(30_000), &RULES).unwrap();

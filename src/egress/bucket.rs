@@ -1,8 +1,8 @@
-//! A token bucket that reserves: who asks first is served first. Pure; the time is handed in.
+//! A token bucket with reservations: calls are served in the order in which they ask. Pure; the time is a parameter.
 
 use std::time::Duration;
 
-/// Tokens flow in at `per_second` up to `burst`; a reservation may go below zero and then waits.
+/// Tokens are added at `per_second` up to `burst`. A reservation may make the number negative and then has to wait.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     per_second: f64,
@@ -11,8 +11,8 @@ pub struct Bucket {
     at: Duration,
 }
 
-/// The longest wait that is ever answered.
-const LONGEST: Duration = Duration::from_secs(86_400);
+/// Longer waits are shortened to this.
+const MAX_WAIT: Duration = Duration::from_secs(86_400);
 
 impl Bucket {
     /// A full bucket at `now`, any monotonic time.
@@ -22,7 +22,7 @@ impl Bucket {
         Bucket { per_second: positive(per_second), burst, tokens: burst, at: now }
     }
 
-    /// Takes over changed figures. The level stays, so that changing a policy to and fro gives no call away.
+    /// Changes rate and burst. The tokens stay, so that changing a policy back and forth grants no extra calls.
     pub fn reshape(&mut self, per_second: f64, burst: u32, now: Duration) {
         self.refill(now);
         self.per_second = positive(per_second);
@@ -30,10 +30,10 @@ impl Bucket {
         self.tokens = self.tokens.min(self.burst);
     }
 
-    /// Reserves one call and answers how long to wait before it.
+    /// Reserves one call and returns how long to wait before it.
     ///
     /// # Errors
-    /// The wait, when it is longer than `patience`; nothing is reserved then.
+    /// The wait if it is longer than `patience`. Then nothing is reserved.
     pub fn reserve(&mut self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
         self.refill(now);
         let after = self.tokens - 1.0;
@@ -57,7 +57,7 @@ fn positive(rate: f64) -> f64 {
 }
 
 fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST)
+    Duration::try_from_secs_f64(seconds).unwrap_or(MAX_WAIT).min(MAX_WAIT)
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DAY: Duration = LONGEST;
+    const DAY: Duration = MAX_WAIT;
 
     #[test]
     fn a_burst_is_free_and_the_rest_waits_in_order() {

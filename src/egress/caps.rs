@@ -1,4 +1,4 @@
-//! Call budgets per family and vendor account: at the same time, a second, a day, and "not now".
+//! Call budgets per family and vendor account: concurrent calls, calls a second, calls a day, and throttled accounts.
 
 use super::bucket::Bucket;
 use super::{BudgetReservation, Caller, DayBudget, locked};
@@ -9,24 +9,25 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A day's calls that are already written down as used, but not made yet. Few writes, never too many calls.
+/// Calls of a day that are recorded as used but not made yet. Recording blocks of calls needs few writes and never
+/// allows too many calls.
 #[derive(Debug, Default)]
 struct Block {
     day: i64,
-    /// The limit under which it was taken; under a lower one it is given up.
+    /// The limit under which it was taken. Under a lower limit it is dropped.
     limit: u64,
     left: u64,
 }
 
 impl Block {
-    /// Gives up what was taken for another day or under a higher limit.
+    /// Drops what was taken for another day or under a higher limit.
     fn turn(&mut self, day: i64, limit: u64) {
         if self.day != day || limit < self.limit {
             *self = Block { day, limit, left: 0 };
         }
     }
 
-    /// Calls of `day` that were written down. Those of a day that is over by now are lost.
+    /// Adds calls of `day` that were recorded. Those of a day that is over are lost.
     fn add(&mut self, day: i64, limit: u64, granted: u64) {
         if self.day <= day {
             self.turn(day, limit);
@@ -36,37 +37,40 @@ impl Block {
     }
 }
 
-/// A source said "later" for this account.
+/// The source throttles this account.
 #[derive(Clone, Debug)]
 struct Parked {
     until: Timestamp,
-    words: String,
+    reason: String,
 }
 
-/// Slots for calls at the same time; the number may change while calls are out.
+/// Slots for concurrent calls. Their number may change while calls are in flight.
 struct Slots {
     semaphore: Arc<Semaphore>,
     size: usize,
-    /// Slots that a lowered cap must still take away, as soon as they are free.
+    /// Slots that a lowered cap removes as soon as they are free.
     surplus: usize,
 }
 
 /// The budgets that all connections of one vendor account share.
 pub struct Account {
-    /// What the times of slots and rate count from.
+    /// The zero of the times of slots and rate.
     started: Instant,
     slots: Mutex<Slots>,
     bucket: Mutex<(Bucket, f64, u32)>,
     block: Mutex<Block>,
-    /// Held by whoever takes the next block.
+    /// Held while the next block is taken.
     taking: tokio::sync::Mutex<()>,
     parked: Mutex<Option<Parked>>,
 }
 
+/// By family, then by the name of the account.
+type AccountsByFamily = HashMap<Arc<str>, HashMap<String, Arc<Account>>>;
+
 /// The accounts of the process.
 pub struct Accounts {
-    /// By family and account. Accounts come from documents: there are at most as many as connections.
-    all: Mutex<HashMap<Arc<str>, HashMap<String, Arc<Account>>>>,
+    /// Accounts come from documents: there are at most as many as connections.
+    all: Mutex<AccountsByFamily>,
     started: Instant,
 }
 
@@ -82,18 +86,19 @@ pub fn key(caller: &Caller) -> String {
     format!("{}|{}", caller.family, caller.account)
 }
 
-/// The calls to take at once: a fiftieth of a small day, ten of a usual one, so that a crash wastes little; a
-/// thousandth of a large one, up to a hundred, so that thousands of calls do not wait for a sync each few of them.
+/// How many calls are recorded at once. For a small limit it is a fiftieth and for a usual one ten, so that a crash
+/// wastes little. For a large limit it is a thousandth, up to a hundred, so that few calls wait for a disk sync.
 #[must_use]
 pub fn block_size(limit: u64) -> u64 {
     (limit / 50).clamp(1, 10).max((limit / 1000).min(100))
 }
 
-/// Blocks of at least this many calls are taken ahead. Smaller ones belong to small days, where two would be much.
+/// Blocks of at least this many calls are taken ahead. Smaller blocks belong to small limits, of which two blocks would
+/// be a large part.
 const AHEAD: u64 = 50;
 
 impl Accounts {
-    /// See [`super::Egress::lacking`]. Somebody who is taking calls right now needs no help.
+    /// See [`super::Egress::lacking`]. `None` while another caller is taking a block.
     pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<BudgetReservation> {
         let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
         let _taking = account.taking.try_lock().ok()?;
@@ -103,8 +108,8 @@ impl Accounts {
     }
 
     /// See [`super::Egress::funded`].
-    pub fn funded(&self, caller: &Caller, fund: &BudgetReservation, granted: u64) {
-        locked(&self.account(caller).block).add(fund.day, fund.limit, granted);
+    pub fn funded(&self, caller: &Caller, reservation: &BudgetReservation, granted: u64) {
+        locked(&self.account(caller).block).add(reservation.day, reservation.limit, granted);
     }
 
     /// The account of `caller`, for as long as anybody likes.
@@ -129,16 +134,16 @@ impl Accounts {
 }
 
 impl Account {
-    /// Whether the account may be called at all now.
+    /// Checks that the source does not throttle the account now.
     ///
     /// # Errors
-    /// `Throttled` while the source's "later" lasts.
+    /// `Throttled` while it does.
     pub fn free(&self, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
         let mut parked = locked(&self.parked);
         match parked.as_ref() {
-            // More than a day means that the clock was set back: no wait is that long.
-            Some(Parked { until, words }) if *until > now && until.since(now) <= super::retry::LONGEST => {
-                Err(later(caller, until.since(now), *until, words))
+            // No wait is longer than a day, so a longer one means that the clock was set back.
+            Some(Parked { until, reason }) if *until > now && until.since(now) <= super::retry::MAX_WAIT => {
+                Err(throttled(caller, until.since(now), *until, reason))
             }
             Some(_) => {
                 *parked = None;
@@ -148,28 +153,28 @@ impl Account {
         }
     }
 
-    /// Keeps the account from being called before `until`; answers the failure to report.
-    pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, words: &str) -> Failure {
-        let wait = wait.clamp(super::retry::SHORTEST, super::retry::LONGEST);
+    /// Stops all calls to the account for `wait` and returns the failure to report.
+    pub fn park(&self, caller: &Caller, wait: Duration, now: Timestamp, reason: &str) -> Failure {
+        let wait = wait.clamp(super::retry::MIN_WAIT, super::retry::MAX_WAIT);
         let until = now.plus(wait);
         let mut parked = locked(&self.parked);
         if parked.as_ref().is_none_or(|parked| parked.until < until) {
-            *parked = Some(Parked { until, words: words.to_string() });
+            *parked = Some(Parked { until, reason: reason.to_string() });
         }
-        later(caller, wait, until, words)
+        throttled(caller, wait, until, reason)
     }
 
-    /// Waits for a slot and for the rate, in order, but not longer than half a step.
+    /// Waits for a slot and then for the rate, for at most half the timeout of a step.
     ///
     /// # Errors
-    /// `Throttled` when it would take longer.
+    /// `Throttled` if it would take longer.
     pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
         let patience = caller.policy.safe_mode.step_timeout / 2;
         let asked = self.started.elapsed();
         let semaphore = self.shape(&caller.cap, asked);
         let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {
             Ok(Ok(slot)) => slot,
-            // The semaphore is never closed; a timeout is all that can happen.
+            // The semaphore is never closed, so only the timeout can occur.
             Ok(Err(_)) | Err(_) => return Err(busy(caller)),
         };
         let now = self.started.elapsed();
@@ -181,21 +186,21 @@ impl Account {
         Ok(slot)
     }
 
-    /// Takes one call from the day. It is written down before this returns.
+    /// Takes one call from the budget of the day. It is recorded before this returns.
     ///
     /// # Errors
-    /// `Throttled` when the day is spent, or when the registry cannot write.
+    /// `Throttled` if the budget is used up or the registry cannot write.
     pub async fn charge(&self, caller: &Caller, budget: &dyn DayBudget, now: Timestamp) -> Result<(), Failure> {
         let (day, limit) = (now.day(), caller.cap.per_day);
         let size = block_size(limit);
         let next = || async { budget.take(&key(caller), day, size, limit).await };
         if let Some(left) = self.draw(day, limit) {
-            // One call takes the next block while the others still have calls: nobody else waits for the disk.
+            // One call takes the next block while there are still calls for the others, so that they do not wait for the disk.
             if size >= AHEAD
                 && left == size / 2
                 && let Ok(_taking) = self.taking.try_lock()
             {
-                // What fails here fails again, and is told, when there is nothing left.
+                // An error here occurs again, and is reported, when no call is left.
                 let granted = next().await.unwrap_or_default();
                 locked(&self.block).add(day, limit, granted);
             }
@@ -210,7 +215,7 @@ impl Account {
         self.draw(day, limit).map(|_| ()).ok_or_else(|| spent(caller, now))
     }
 
-    /// One call of the block, if it has any; how many are left after it.
+    /// Takes one call of the block and returns how many are left; `None` if it has none.
     fn draw(&self, day: i64, limit: u64) -> Option<u64> {
         let mut block = locked(&self.block);
         block.turn(day, limit);
@@ -218,7 +223,7 @@ impl Account {
         Some(block.left)
     }
 
-    /// Brings slots and rate to the figures of `cap`: a changed policy holds from the next call on.
+    /// Applies the figures of `cap` to slots and rate, so that a changed policy holds from the next call.
     fn shape(&self, cap: &Cap, now: Duration) -> Arc<Semaphore> {
         let mut bucket = locked(&self.bucket);
         if bucket.1 != cap.per_second || bucket.2 != cap.burst {
@@ -257,22 +262,22 @@ fn policy_key(caller: &Caller, figure: &str) -> String {
 
 fn spent(caller: &Caller, now: Timestamp) -> Failure {
     let (limit, next) = (caller.cap.per_day, now.next_day());
-    let title = format!("the day's budget of {} is spent: {limit} calls a day", whose(caller));
+    let title = format!("the daily budget of {} is used up: {limit} calls a day", whose(caller));
     let fix = format!("wait until {next}, or raise {} in the policy (now {limit})", policy_key(caller, "per_day"));
     Failure::new(Class::Throttled, title, fix).after(next.since(now))
 }
 
 fn unwritten(caller: &Caller, error: &str) -> Failure {
-    let title = format!("no call was made for {}: the registry could not write it down", whose(caller));
-    let fix = "see that the disk of the registry has room and is writable; AAM tries again by itself";
+    let title = format!("no call was made for {}: the registry could not record it", whose(caller));
+    let fix = "check that the disk of the registry has space and is writable; AAM retries automatically";
     Failure::new(Class::Throttled, title, fix).detail(error).after(Duration::from_secs(5))
 }
 
 fn busy(caller: &Caller) -> Failure {
-    let most = caller.cap.concurrency;
-    let title = format!("all {most} slots of {} are taken", whose(caller));
+    let max_calls = caller.cap.concurrency;
+    let title = format!("the limit of concurrent calls of {} is reached: {max_calls}", whose(caller));
     let fix = format!(
-        "nothing to do: AAM tries again; to go faster raise {} in the policy (now {most})",
+        "no action is required: AAM retries automatically; to go faster, raise {} in the policy (now {max_calls})",
         policy_key(caller, "concurrency")
     );
     Failure::new(Class::Throttled, title, fix).after(Duration::from_secs(1))
@@ -280,19 +285,19 @@ fn busy(caller: &Caller) -> Failure {
 
 fn too_fast(caller: &Caller, wait: Duration) -> Failure {
     let rate = caller.cap.per_second;
-    let title = format!("the rate of {} is used up: {rate} calls a second", whose(caller));
+    let title = format!("the rate limit of {} is reached: {rate} calls a second", whose(caller));
     let fix = format!(
-        "nothing to do: AAM tries again; to go faster raise {} in the policy (now {rate})",
+        "no action is required: AAM retries automatically; to go faster, raise {} in the policy (now {rate})",
         policy_key(caller, "per_second")
     );
     Failure::new(Class::Throttled, title, fix).after(wait)
 }
 
-fn later(caller: &Caller, wait: Duration, until: Timestamp, words: &str) -> Failure {
-    let title = format!("{} asked AAM to come back later", whose(caller));
+fn throttled(caller: &Caller, wait: Duration, until: Timestamp, reason: &str) -> Failure {
+    let title = format!("rate limited by the source: {}", whose(caller));
     let fix = format!(
-        "nothing to do: AAM calls again after {until}; if this repeats, lower {} in the policy",
+        "no action is required: AAM calls again after {until}; if this happens again, lower {} in the policy",
         policy_key(caller, "per_second")
     );
-    Failure::new(Class::Throttled, title, fix).detail(words).after(wait)
+    Failure::new(Class::Throttled, title, fix).detail(reason).after(wait)
 }

@@ -1,14 +1,14 @@
-//! The SSRF guard: which addresses may be dialled.
+//! The SSRF guard: which addresses may be called.
 //!
-//! Everything that is not plainly public is refused unless `network.allow_private` lists it. Pure:
-//! addresses in, a verdict out. The resolver asks it for names, `http` for literals, both at every hop.
+//! Every address that is not public is refused unless `network.allow_private` lists it. Pure. The resolver checks the
+//! addresses of names and `send` checks literals, both again after each redirect.
 
 use crate::model::{Class, Failure};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
-/// Why an address may not be dialled. Travels through the HTTP client as an error.
+/// Why an address may not be called. The HTTP client passes it on as an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{host} is {address}, {kind}")]
 pub struct Refusal {
@@ -19,24 +19,24 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The failure a person reads, with the line that would allow the address.
+    /// The failure for people, with the line of the policy that would allow the address.
     #[must_use]
     pub fn failure(&self) -> Failure {
         let Refusal { host, address, kind } = self;
         let title = match host.trim_start_matches('[').trim_end_matches(']') == address.to_string() {
-            true => format!("{address} was not called: it is {kind}"),
-            false => format!("{host} was not called: it is {address}, {kind}"),
+            true => format!("Not called: {address} is {kind} and the policy does not allow it"),
+            false => format!("Not called: {host} is {address}, {kind}, and the policy does not allow it"),
         };
-        // What lives there hands out the machine's own credentials: nobody is told to open it.
+        // A metadata service hands out the credentials of this machine, so the message does not say how to allow it.
         let fix = match kind.contains("metadata") {
-            true => "no source lives there: correct the resource id, or find out who wants aam to call it".to_string(),
-            false => format!("if this address is meant, add it to the policy: network.allow_private: [{}]", single(*address)),
+            true => "no source has this address: correct the resource id, or find out who wants aam to call it".to_string(),
+            false => format!("if this address is intended, add it to the policy: network.allow_private: [{}]", single(*address)),
         };
         Failure::new(Class::EgressRefused, title, fix)
     }
 }
 
-/// What `address` is, when it is not public; `None` for a public one.
+/// What kind of address this is; `None` for a public one.
 #[must_use]
 pub fn kind(address: IpAddr) -> Option<&'static str> {
     match address {
@@ -45,10 +45,10 @@ pub fn kind(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Passes public addresses and those that `allowed` lists.
+/// Lets public addresses pass, and those that `allowed` lists.
 ///
 /// # Errors
-/// The refusal that names `host` and the address.
+/// A refusal that names `host` and the address.
 pub fn check(host: &str, address: IpAddr, allowed: &[IpNet]) -> Result<(), Refusal> {
     match kind(address) {
         Some(kind) if !listed(address, allowed) => Err(Refusal { host: host.to_string(), address, kind }),
@@ -56,11 +56,11 @@ pub fn check(host: &str, address: IpAddr, allowed: &[IpNet]) -> Result<(), Refus
     }
 }
 
-/// The addresses of `host` that may be dialled. One refused address does not spoil the others,
-/// because only those that are returned here are dialled.
+/// The addresses of `host` that may be called. A refused address does not affect the others, because only the
+/// returned ones are called.
 ///
 /// # Errors
-/// The first refusal when none is left.
+/// The first refusal if no address is left.
 pub fn passing(host: &str, addresses: &[IpAddr], allowed: &[IpNet]) -> Result<Vec<IpAddr>, Refusal> {
     let mut first = None;
     let mut passed = Vec::new();
@@ -76,8 +76,8 @@ pub fn passing(host: &str, addresses: &[IpAddr], allowed: &[IpNet]) -> Result<Ve
     }
 }
 
-/// Judges what can be judged without a resolver: scheme, user info and a host that is an address.
-/// `url` has already turned `0x7f000001` and `2130706433` into `127.0.0.1`.
+/// Checks what needs no resolver: scheme, user info and a host that is an address.
+/// The `url` crate has already turned `0x7f000001` and `2130706433` into `127.0.0.1`.
 ///
 /// # Errors
 /// `EgressRefused`.
@@ -86,13 +86,13 @@ pub fn check_url(url: &Url, allowed: &[IpNet]) -> Result<(), Failure> {
     let host = url.host_str().unwrap_or_default();
     if !matches!(url.scheme(), "http" | "https") {
         return refuse(
-            format!("{host} was not called: {}: is neither http nor https", url.scheme()),
+            format!("{host} was not called: its scheme {}: is not http or https", url.scheme()),
             "write an http or https address",
         );
     }
     if !url.username().is_empty() || url.password().is_some() {
-        let fix = "take user and password out of the address and put them behind credential_locator";
-        return refuse(format!("{host} was not called: its address carries a user or a password"), fix);
+        let fix = "remove user and password from the address and store them behind credential_locator";
+        return refuse(format!("{host} was not called: its address holds a user or a password"), fix);
     }
     let address = match url.host() {
         Some(Host::Ipv4(v4)) => IpAddr::V4(v4),
@@ -108,7 +108,7 @@ pub fn check_url(url: &Url, allowed: &[IpNet]) -> Result<(), Failure> {
     check(host, address, allowed).map_err(|refusal| refusal.failure())
 }
 
-/// Names that no proxy may be asked for, because there nobody checks the resolved address.
+/// Names of the internal network. They are not sent to a proxy, because it resolves them without this guard.
 #[must_use]
 pub fn local_name(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -116,11 +116,11 @@ pub fn local_name(host: &str) -> bool {
     ["localhost", "internal", "local", "localdomain"].into_iter().any(under) || host == "metadata" || host == "instance-data"
 }
 
-/// Whether the policy opens `address`.
+/// Whether `allowed` lists `address`.
 #[must_use]
 pub fn listed(address: IpAddr, allowed: &[IpNet]) -> bool {
     let contains = |address: IpAddr| allowed.iter().any(|net| net.contains(&address));
-    // A mapped address reaches the very host that its IPv4 form names.
+    // An IPv4-mapped IPv6 address reaches the same host as its IPv4 form.
     contains(address) || contains(address.to_canonical())
 }
 
@@ -155,7 +155,7 @@ fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
 
 fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
     if let Some(inner) = embedded(address) {
-        // The outer form itself is public; what counts is where it leads.
+        // The IPv6 address itself is public, so the IPv4 address inside it decides.
         return kind_v4(inner);
     }
     let [s0, s1, ..] = address.segments();
@@ -174,7 +174,7 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
         0x2001 if s1 < 0x0200 => "an address reserved by the IETF",
         0x3fff if s1 < 0x1000 => "a documentation address",
         0x5f00 => "an address reserved by the IETF",
-        // Only 2000::/3 is given out as global unicast; the rest leads nowhere good.
+        // Only 2000::/3 is assigned as global unicast.
         0x2000..=0x3fff => return None,
         _ => "a reserved address",
     })
@@ -190,7 +190,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         | [0, 0, 0, 0, 0xffff, 0, high, low]
         | [0, 0, 0, 0, 0, 0, high, low]
         | [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
-        // 64:ff9b:1::/48 is the local-use translation prefix; it always leads inside.
+        // 64:ff9b:1::/48 is the local-use translation prefix; it always leads to the internal network.
         [0x0064, 0xff9b, 1, ..] => Some(Ipv4Addr::new(10, 0, 0, 0)),
         [0x2002, high, low, ..] => Some(join(high, low)),
         [_, _, _, _, 0x0000 | 0x0200, 0x5efe, high, low] => Some(join(high, low)),
@@ -244,8 +244,8 @@ mod tests {
         assert!(check("db", ip("64:ff9b::10.1.2.3"), &allowed).is_err(), "a translated address is another place");
         assert_eq!(passing("db", &[ip("10.1.2.4"), ip("10.1.2.3")], &allowed), Ok(vec![ip("10.1.2.3")]));
         let refusal = passing("db", &[ip("10.1.2.4")], &allowed).unwrap_err().failure();
-        assert_eq!(refusal.title, "db was not called: it is 10.1.2.4, a private address");
-        assert_eq!(refusal.fix, "if this address is meant, add it to the policy: network.allow_private: [10.1.2.4/32]");
+        assert_eq!(refusal.title, "Not called: db is 10.1.2.4, a private address, and the policy does not allow it");
+        assert_eq!(refusal.fix, "if this address is intended, add it to the policy: network.allow_private: [10.1.2.4/32]");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! One event for each call, and the counters of a session.
+//! The log event of each call, and the counters of a session.
 //!
-//! An event holds method, host, path, status and size. Never a header, never a query; the path goes
-//! through the redactor, because some services put keys there.
+//! An event holds method, host, path, status and size. It never holds a header or a query. The path is scrubbed,
+//! because some services put keys there.
 
 use super::{Caller, Traffic};
 use crate::credentials::redact;
@@ -16,12 +16,12 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// A call goes out.
+    /// Counts a call.
     pub fn call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Bytes came in.
+    /// Counts received bytes.
     pub fn bytes(&self, count: u64) {
         self.bytes.fetch_add(count, Ordering::Relaxed);
     }
@@ -33,35 +33,35 @@ impl Counters {
     }
 }
 
-/// What the event of one call says.
-pub struct Line<'a> {
-    /// `GET`, `HEAD`, `postgres`, `READ FILE`.
+/// The event of one call.
+pub struct CallEvent<'a> {
+    /// For example `GET`, `postgres` or `READ FILE`.
     pub method: &'a str,
     pub host: &'a str,
     /// Without query.
     pub path: &'a str,
-    /// 0 when there was none.
+    /// 0 if there was no response.
     pub status: u16,
     pub bytes: u64,
     pub took: Duration,
-    /// The class of the failure, or empty.
+    /// The class of the failure; empty for none.
     pub error: &'a str,
 }
 
 /// Writes the event.
-pub fn write(caller: &Caller, line: &Line<'_>) {
-    let ms = u64::try_from(line.took.as_millis()).unwrap_or(u64::MAX);
+pub fn write(caller: &Caller, event: &CallEvent<'_>) {
+    let ms = u64::try_from(event.took.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         target: "aam::egress",
-        method = line.method,
-        host = line.host,
-        path = &*redact::scrub(line.path),
-        status = line.status,
-        bytes = line.bytes,
+        method = event.method,
+        host = event.host,
+        path = &*redact::scrub(event.path),
+        status = event.status,
+        bytes = event.bytes,
         ms,
         connection = %caller.connection,
         family = &*caller.family,
-        error = line.error,
+        error = event.error,
         "call"
     );
 }

@@ -1,18 +1,18 @@
-//! Redirects, followed by hand: the same scheme, host and port, or not at all. Pure.
+//! Redirects are followed only to the same scheme, host and port. Pure.
 //!
-//! A credential was given for one origin. Another one may be a login page, a CDN or an attacker; none
-//! of them is what the resource id names.
+//! A credential is meant for one origin. Another origin may be a login page, a CDN or an attacker, and not what the
+//! resource id names.
 
 use crate::model::{Class, Failure};
 use url::Url;
 
-/// Redirects of one call.
-pub const MOST: usize = 5;
+/// Redirects that one call follows.
+pub const MAX_REDIRECTS: usize = 5;
 
-/// Where an answer with `status` and `location` sends the caller of `from`; `None` when nowhere.
+/// Where a response with `status` and `location` redirects a request for `from`; `None` if it is not a redirect.
 ///
 /// # Errors
-/// `EgressRefused` for another origin, `Remote` for a `Location` that is no address.
+/// `EgressRefused` for another origin, `Remote` for a `Location` that is not a valid URL.
 pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<Url>, Failure> {
     let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else {
         return Ok(None);
@@ -21,8 +21,8 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
     let mut to = from.join(location).map_err(|error| {
         Failure::new(
             Class::Remote,
-            format!("{host} redirects to something that is no address"),
-            "ask the operator of the service",
+            format!("{host} redirects to an invalid URL"),
+            "ask the operator of the service to correct the redirect",
         )
         .detail(format!("{status} Location: {error}"))
     })?;
@@ -31,26 +31,26 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
     if plain && to.origin() == from.origin() && to.origin().is_tuple() {
         return Ok(Some(to));
     }
-    let (here, there) = (from.origin().ascii_serialization(), place(&to));
-    let title = format!("{here} redirects to {there}; AAM does not take a credential there");
+    let (here, there) = (from.origin().ascii_serialization(), shown_origin(&to));
+    let title = format!("{here} redirects to {there}; AAM does not send the credential there");
     let fix = format!(
-        "if the service has moved, name {there} in resource_ids, or as base_url of its family in the policy; if that is a sign-in page, the call needs another credential"
+        "if the service has moved, write {there} into resource_ids or as base_url of its family into the policy; if that is a sign-in page, the call needs another credential"
     );
     Err(Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}")))
 }
 
-/// After [`MOST`] redirects.
+/// The failure after [`MAX_REDIRECTS`] redirects.
 #[must_use]
 pub fn too_many(from: &Url) -> Failure {
     let host = from.host_str().unwrap_or_default();
     Failure::new(
         Class::Remote,
-        format!("{host} redirected more than {MOST} times"),
-        "see whether the address is the final one of the service",
+        format!("{host} redirected more than {MAX_REDIRECTS} times"),
+        "check whether the address is the final one of the service",
     )
 }
 
-fn place(url: &Url) -> String {
+fn shown_origin(url: &Url) -> String {
     match url.origin().is_tuple() {
         true => url.origin().ascii_serialization(),
         false => format!("a {}: address", url.scheme()),

@@ -1,5 +1,5 @@
-//! Names to addresses that passed the guard. The HTTP client dials what it gets here and nothing else,
-//! so a name that changes its address between check and dial gains nothing.
+//! Resolves names to addresses that passed the guard. The HTTP client connects to these addresses and to no other, so a
+//! name that changes its address between the check and the connection cannot get around the guard.
 
 use super::guard::{self, Refusal};
 use futures_util::future::BoxFuture;
@@ -12,17 +12,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
-/// A name that has no address.
+/// A name that could not be resolved.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{host}: {words}")]
+#[error("{host}: {message}")]
 pub struct Unresolved {
     pub host: String,
-    pub words: String,
+    pub message: String,
 }
 
-/// The resolver of the machine, or one of a test.
+/// Resolves host names: the resolver of the machine, or one of a test.
 pub trait Lookup: Send + Sync {
-    /// Every address of `host`.
+    /// Returns every address of `host`.
     fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
@@ -43,17 +43,17 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Why a name gave no address to dial.
+/// Why a name has no address that may be called.
 #[derive(Clone, Debug)]
 pub enum NoAddress {
     Refused(Refusal),
     Unresolved(Unresolved),
 }
 
-/// The addresses of `host`, a name or a literal, that may be dialled; at least one.
+/// The addresses of `host`, a name or a literal, that may be called. There is at least one.
 ///
 /// # Errors
-/// When it has none, or none that passes.
+/// If it has no address, or none that the guard lets pass.
 pub async fn resolve(lookup: &dyn Lookup, host: &str, allowed: &[IpNet]) -> Result<Vec<IpAddr>, NoAddress> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = match bare.parse::<IpAddr>() {
@@ -66,11 +66,11 @@ pub async fn resolve(lookup: &dyn Lookup, host: &str, allowed: &[IpNet]) -> Resu
     guard::passing(host, &found, allowed).map_err(NoAddress::Refused)
 }
 
-fn unresolved(host: &str, words: &str) -> NoAddress {
-    NoAddress::Unresolved(Unresolved { host: host.to_string(), words: words.to_string() })
+fn unresolved(host: &str, message: &str) -> NoAddress {
+    NoAddress::Unresolved(Unresolved { host: host.to_string(), message: message.to_string() })
 }
 
-/// The guard inside the HTTP client.
+/// The resolver of the HTTP client, with the guard.
 #[derive(Clone)]
 pub struct Guarded {
     pub lookup: Arc<dyn Lookup>,
@@ -78,7 +78,7 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// One that lets every address pass: for the policy's proxy, which naming it allows.
+    /// A resolver that lets every address pass, for the policy's proxy: its address is allowed because the policy names it.
     pub fn open(lookup: &Arc<dyn Lookup>) -> Guarded {
         let everything = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
         Guarded { lookup: Arc::clone(lookup), allowed: Arc::new(everything) }
@@ -98,7 +98,7 @@ impl Service<Name> for Guarded {
         let Guarded { lookup, allowed } = self.clone();
         Box::pin(async move {
             match resolve(lookup.as_ref(), name.as_str(), &allowed).await {
-                // The port 0 is replaced by that of the URL.
+                // The HTTP client replaces port 0 with the port of the URL.
                 Ok(addresses) => Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter()),
                 Err(NoAddress::Refused(refusal)) => Err(refusal.into()),
                 Err(NoAddress::Unresolved(unresolved)) => Err(unresolved.into()),

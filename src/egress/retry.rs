@@ -1,4 +1,7 @@
-//! "Later": what a source says about it, and the quick retries of one call. Pure.
+//! What a throttled response asks for, and the retries within one call. Pure.
+//!
+//! Egress retries what happens below HTTP: a connection that was cut. It retries a gateway error only for engines that
+//! have no error handling of their own, see [`super::Session::without_status_retries`].
 //!
 //! `Retry-After` is seconds or an HTTP date (RFC 9110, 10.2.3). Reset headers come as epoch seconds
 //! (GitHub, Okta, ServiceNow), as seconds from now (Datadog, PagerDuty) or as ISO 8601 (Jira).
@@ -6,22 +9,23 @@
 use crate::model::Timestamp;
 use std::time::Duration;
 
-/// A wait shorter than this is not worth a word.
-pub const SHORTEST: Duration = Duration::from_secs(1);
-/// A source that asks for more is asked again after this.
-pub const LONGEST: Duration = Duration::from_secs(86_400);
-/// Quick retries within one call.
-pub const QUICK_RETRIES: u32 = 2;
-/// What a 429 without a word means.
-const DEFAULT: Duration = Duration::from_secs(60);
-const QUICK_BASE: Duration = Duration::from_millis(200);
+/// A source that asks for less is left alone for this long.
+pub const MIN_WAIT: Duration = Duration::from_secs(1);
+/// A source that asks for more is called again after this.
+pub const MAX_WAIT: Duration = Duration::from_secs(86_400);
+/// Retries within one call.
+pub const MAX_RETRIES: u32 = 2;
+/// The wait after a 429 that names none.
+const DEFAULT_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait before the first retry.
+const BASE_WAIT: Duration = Duration::from_millis(200);
 
-/// Headers that say when a spent quota starts anew.
+/// Headers that say when a used-up quota is renewed.
 const RESETS: [&str; 4] = ["x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset", "x-ratelimit-requests-reset"];
 const REMAINING: [&str; 3] = ["x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining"];
 
-/// The wait that an answer asks for, if it is a throttle: 429 always, 503 with `Retry-After`, and 403
-/// with `Retry-After` or a spent quota (GitHub answers so).
+/// The wait that a throttled response asks for; `None` if it is not throttled. Throttled are 429, 503 with
+/// `Retry-After`, and 403 with `Retry-After` or a used-up quota, which is what GitHub sends.
 #[must_use]
 pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<Duration> {
     let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
@@ -29,24 +33,24 @@ pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> O
     let reset = RESETS.iter().find_map(|name| find(name)).and_then(|value| reset_after(value, now));
     let spent = REMAINING.iter().any(|name| find(name) == Some("0"));
     let wait = match status {
-        429 => asked.or(reset).unwrap_or(DEFAULT),
+        429 => asked.or(reset).unwrap_or(DEFAULT_WAIT),
         503 => asked?,
         403 => asked.or(reset.filter(|_| spent))?,
         _ => return None,
     };
-    Some(wait.clamp(SHORTEST, LONGEST))
+    Some(wait.clamp(MIN_WAIT, MAX_WAIT))
 }
 
-/// How long to wait before quick retry number `turn` (0 is the first): full jitter.
-/// `draw` is from 0 up to 1.
+/// How long to wait before retry number `turn` (0 is the first), with full jitter. `draw` is a random number from 0 up
+/// to 1.
 #[must_use]
-pub fn quick_wait(turn: u32, draw: f64) -> Duration {
-    QUICK_BASE.saturating_mul(1 << turn.min(6)).mul_f64(draw.clamp(0.0, 1.0))
+pub fn wait_before(turn: u32, draw: f64) -> Duration {
+    BASE_WAIT.saturating_mul(1 << turn.min(6)).mul_f64(draw.clamp(0.0, 1.0))
 }
 
-/// Whether the status is worth a quick retry: a gateway that had no answer at this moment.
+/// Whether the status comes from a gateway that got no response at this moment, so that a retry may help.
 #[must_use]
-pub fn passing_trouble(status: u16) -> bool {
+pub fn is_gateway_error(status: u16) -> bool {
     matches!(status, 502..=504)
 }
 
@@ -59,7 +63,7 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
-    // A billion seconds are 31 years: such a number is a date, not a wait.
+    // A billion seconds are 31 years, so such a number is a date and not a wait.
     match whole_seconds(value) {
         Some(number) if number.as_secs() >= 100_000_000_000 => Some(Timestamp(i64::try_from(number.as_secs()).ok()?).since(now)),
         Some(number) if number.as_secs() >= 1_000_000_000 => {
@@ -70,7 +74,7 @@ fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
     }
 }
 
-/// Digits, with an optional fraction that is rounded up.
+/// A number of seconds, with an optional fraction that is rounded up.
 fn whole_seconds(value: &str) -> Option<Duration> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -78,8 +82,8 @@ fn whole_seconds(value: &str) -> Option<Duration> {
         return None;
     }
     let more = u64::from(fraction.bytes().any(|byte| byte != b'0'));
-    // Too many digits for a number are still "very long".
-    Some(Duration::from_secs(whole.parse::<u64>().unwrap_or(LONGEST.as_secs()).saturating_add(more)))
+    // A number with too many digits means a very long wait.
+    Some(Duration::from_secs(whole.parse::<u64>().unwrap_or(MAX_WAIT.as_secs()).saturating_add(more)))
 }
 
 #[cfg(test)]
@@ -96,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_later_is_read_and_clamped() {
+    fn every_form_of_a_wait_is_read_and_clamped() {
         assert_eq!(wait(429, &[]), Some(60));
         assert_eq!(wait(429, &[("retry-after", "7")]), Some(7));
         assert_eq!(wait(429, &[("retry-after", "1.2")]), Some(2));
@@ -114,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_no_throttle() {
+    fn other_responses_are_not_throttled() {
         assert_eq!(wait(503, &[]), None);
         assert_eq!(wait(403, &[]), None);
         assert_eq!(wait(403, &[("x-ratelimit-reset", "1794160830"), ("x-ratelimit-remaining", "12")]), None);
@@ -128,12 +132,12 @@ mod tests {
         fn any_header_gives_a_wait_within_bounds(value in "\\PC{0,40}", name in 0_usize..5) {
             let name = ["retry-after", "x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset", "x-ratelimit-requests-reset"][name];
             let wait = throttled(429, &[(name.to_string(), value)], NOW).unwrap();
-            prop_assert!((SHORTEST..=LONGEST).contains(&wait));
+            prop_assert!((MIN_WAIT..=MAX_WAIT).contains(&wait));
         }
 
         #[test]
         fn quick_waits_stay_short(turn: u32, draw in 0.0_f64..1.0) {
-            prop_assert!(quick_wait(turn % QUICK_RETRIES, draw) <= Duration::from_millis(400));
+            prop_assert!(wait_before(turn % MAX_RETRIES, draw) <= Duration::from_millis(400));
         }
     }
 }

@@ -1,12 +1,11 @@
-//! One HTTP request from the guard to the answer: every try is admitted, charged, sent and logged anew.
+//! One HTTP request from the guard to the response. Every try is admitted, charged, sent and logged anew.
 
-use super::body::{self, Trouble};
+use super::admission::Admission;
+use super::body::{self, BodyError};
 use super::breaker::HealthSignal;
 use super::client::connect_timeout;
-use super::gate::Ticket;
-use super::post::{self, Post};
-use super::transport::{self, Broken, Cause};
-use super::{Answer, Method, Request, Session, guard, log, redirect, retry};
+use super::transport::{self, Cause, NoResponse};
+use super::{HttpRequest, HttpResponse, Method, Session, guard, log, post, redirect, retry};
 use crate::model::{Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,143 +16,146 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 /// How a try ended.
-enum Tried {
+enum Try {
     /// Nothing was sent.
-    Held(Failure),
-    Sent(Result<Answer, Failure>),
-    /// The same call may pass a moment later.
-    Again(Result<Answer, Failure>),
+    NotSent(Failure),
+    Done(Result<HttpResponse, Failure>),
+    /// The same request may succeed a moment later.
+    Retryable(Result<HttpResponse, Failure>),
 }
 
-/// One request as it goes out.
-struct Outgoing {
+/// A request that passed the read-only guard, as it is sent.
+struct JudgedRequest {
     method: hyper::Method,
     headers: HeaderMap,
     body: Bytes,
     max_bytes: u64,
     /// It may be sent again although the first one may have arrived.
-    again: bool,
+    repeatable: bool,
 }
 
-/// Sends, retries and follows redirects.
+/// Sends `request`, retries and follows redirects.
 ///
 /// # Errors
 /// Those of [`Session::http`].
-pub async fn http(session: &Session, request: &Request) -> Result<Answer, Failure> {
-    let method = match request.method {
+pub async fn http(session: &Session, request: HttpRequest) -> Result<HttpResponse, Failure> {
+    let method = match &request.method {
         Method::Get => hyper::Method::GET,
         Method::Head => hyper::Method::HEAD,
+        Method::ListedPost(_) => return listed_post(session, &request).await,
     };
     let headers = headers(&request.headers)?;
-    let out = Outgoing { method, headers, body: Bytes::new(), max_bytes: request.max_bytes, again: true };
-    let mut url = request.url.clone();
-    for _ in 0..=redirect::MOST {
-        let answer = patiently(session, &out, &url).await?;
+    let judged = JudgedRequest { method, headers, body: Bytes::new(), max_bytes: request.max_bytes, repeatable: true };
+    let mut url = request.url;
+    for _ in 0..=redirect::MAX_REDIRECTS {
+        let response = send_with_retry(session, &judged, &url).await?;
         let next =
-            if request.follow_redirects { redirect::target(answer.status, answer.header("location"), &url)? } else { None };
+            if request.follow_redirects { redirect::target(response.status, response.header("location"), &url)? } else { None };
         match next {
             Some(next) => url = next,
-            None => return Ok(answer),
+            None => return Ok(response),
         }
     }
     Err(redirect::too_many(&url))
 }
 
-/// Sends a POST of the list, once; a second time only if its entry says that this does no harm.
-///
-/// # Errors
-/// Those of [`Session::post`].
-pub async fn post(session: &Session, post: &Post) -> Result<Answer, Failure> {
-    let permit = post::permit(&session.caller.posts, post)?;
-    let mut headers = headers(&post.headers)?;
+/// Sends a POST of the list. It is sent again only if its rule says that a repetition changes nothing.
+async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpResponse, Failure> {
+    let permit = post::permit(&session.caller.posts, request)?;
+    let mut headers = headers(&request.headers)?;
     if let Some(media) = permit.content_type {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     }
     if permit.body.is_empty() {
-        // Many servers answer 411 without it, and the client leaves it out.
+        // Many servers answer 411 without this header, and the HTTP client does not send it for an empty body.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    let (body, max_bytes, again) = (permit.body, post.max_bytes, permit.idempotent);
-    let out = Outgoing { method: hyper::Method::POST, headers, body, max_bytes, again };
-    let answer = patiently(session, &out, &post.url).await?;
-    match answer.status {
-        status @ (301 | 302 | 303 | 307 | 308) if answer.header("location").is_some() => Err(post::redirected(&post.url, status)),
-        _ => Ok(answer),
+    let (body, max_bytes, repeatable) = (permit.body, request.max_bytes, permit.idempotent);
+    let judged = JudgedRequest { method: hyper::Method::POST, headers, body, max_bytes, repeatable };
+    let response = send_with_retry(session, &judged, &request.url).await?;
+    match response.status {
+        status @ (301 | 302 | 303 | 307 | 308) if response.header("location").is_some() => {
+            Err(post::redirected(&request.url, status))
+        }
+        _ => Ok(response),
     }
 }
 
-async fn patiently(session: &Session, out: &Outgoing, url: &Url) -> Result<Answer, Failure> {
+/// Sends, and again after a connection that was cut. A gateway error is retried too, unless the caller of the session
+/// retries statuses itself: two layers of retries would multiply.
+async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) -> Result<HttpResponse, Failure> {
     let mut last = None;
-    let retries = if out.again { retry::QUICK_RETRIES } else { 0 };
+    let retries = if request.repeatable { retry::MAX_RETRIES } else { 0 };
     for turn in 0..=retries {
         if turn > 0 {
-            tokio::time::sleep(retry::quick_wait(turn - 1, fastrand::f64())).await;
+            tokio::time::sleep(retry::wait_before(turn - 1, fastrand::f64())).await;
         }
-        match once(session, out, url).await {
-            // What the source itself said tells more than why it was not asked again.
-            Tried::Held(failure) => return last.unwrap_or(Err(failure)),
-            Tried::Sent(result) => return result,
-            Tried::Again(result) => last = Some(result),
+        match send_once(session, request, url).await {
+            // The source's own answer says more than the reason why it was not called again.
+            Try::NotSent(failure) => return last.unwrap_or(Err(failure)),
+            Try::Done(result) => return result,
+            Try::Retryable(result) => last = Some(result),
         }
     }
-    last.unwrap_or_else(|| Err(Failure::new(Class::Bug, "a call was never tried", "report this as a defect of AAM")))
+    last.unwrap_or_else(|| Err(Failure::new(Class::Bug, "a request was never tried", "report this as a defect of AAM")))
 }
 
-async fn once(session: &Session, out: &Outgoing, url: &Url) -> Tried {
+async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url) -> Try {
     let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
-    if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| beyond_proxy(session, url)) {
-        return Tried::Held(failure);
+    if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| check_proxied_name(session, url)) {
+        return Try::NotSent(failure);
     }
     let target: Uri = match url.as_str().parse() {
         Ok(target) => target,
-        Err(error) => return Tried::Held(unsendable(url, &error)),
+        Err(error) => return Try::NotSent(invalid_uri(url, &error)),
     };
     let tls = url.scheme() == "https";
     let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
         Ok(client) => client,
-        Err(failure) => return Tried::Held(failure),
+        Err(failure) => return Try::NotSent(failure),
     };
-    let (ticket, _slot) = match session.gate(host, url.port_or_known_default().unwrap_or(0)).await {
+    let (admission, _slot) = match session.request_admission(host, url.port_or_known_default().unwrap_or(0)).await {
         Ok(admitted) => admitted,
-        Err(failure) => return Tried::Held(failure),
+        Err(failure) => return Try::NotSent(failure),
     };
     if let Err(failure) = session.charge().await {
-        return Tried::Held(failure);
+        return Try::NotSent(failure);
     }
-    let mut request = hyper::Request::new(Full::new(out.body.clone()));
-    *request.method_mut() = out.method.clone();
+    let mut request = hyper::Request::new(Full::new(judged.body.clone()));
+    *request.method_mut() = judged.method.clone();
     *request.uri_mut() = target;
-    *request.headers_mut() = out.headers.clone();
-    let mut flight = Flight::start(session, ticket, out.method.as_str(), url);
-    let answer = tokio::time::timeout_at(flight.deadline, client.request(request)).await;
-    match answer.map_err(|_| Broken::Late).and_then(|answer| Ok(answer?)) {
-        Err(error) => flight.unanswered(&error),
+    *request.headers_mut() = judged.headers.clone();
+    let mut call = CallInFlight::start(session, admission, judged.method.as_str(), url);
+    let response = tokio::time::timeout_at(call.deadline, client.request(request)).await;
+    match response.map_err(|_| NoResponse::TimedOut).and_then(|response| Ok(response?)) {
+        Err(error) => call.without_response(&error),
         Ok(response) => {
-            flight.heard = true;
-            flight.answered(response, out.max_bytes).await
+            call.head_received = true;
+            call.with_response(response, judged.max_bytes).await
         }
     }
 }
 
-/// The URL standard lets more through than HTTP does.
-fn unsendable(url: &Url, error: &hyper::http::uri::InvalidUri) -> Failure {
-    let title = format!("an address of {} cannot be sent", url.host_str().unwrap_or_default());
-    let fix =
-        "it is too long or holds a sign that HTTP cannot carry: see where it comes from, most often a link of the answer before";
+/// Some URLs that the URL standard allows are not valid in HTTP.
+fn invalid_uri(url: &Url, error: &hyper::http::uri::InvalidUri) -> Failure {
+    let title = format!("a URL of {} is not valid in HTTP", url.host_str().unwrap_or_default());
+    let fix = "the URL is too long or holds a character that HTTP does not allow; most often it is a link in the response before";
     Failure::new(Class::Remote, title, fix).detail(error.to_string())
 }
 
-/// A little less than a step may take, so that the failure names the host and not the step.
-fn patience(session: &Session) -> Duration {
+/// How long head and body of a response may take: a little less than the step, so that the failure names the host and
+/// not the step.
+fn response_timeout(session: &Session) -> Duration {
     session.caller.policy.safe_mode.step_timeout.mul_f64(0.75)
 }
 
-/// Behind a proxy nobody checks what a name resolves to, so names that mean "inside" are refused.
-fn beyond_proxy(session: &Session, url: &Url) -> Result<(), Failure> {
+/// A proxy resolves names itself, where no guard checks the address, so names of the internal network are refused.
+fn check_proxied_name(session: &Session, url: &Url) -> Result<(), Failure> {
     match url.host() {
         Some(url::Host::Domain(name)) if session.caller.policy.network.proxy.is_some() && guard::local_name(name) => {
-            let title = format!("{name} was not called: it is a name inside the network, and calls go through network.proxy");
+            let title =
+                format!("{name} was not called: it is a name of the internal network, and calls go through network.proxy");
             Err(Failure::new(
                 Class::EgressRefused,
                 title,
@@ -164,8 +166,8 @@ fn beyond_proxy(session: &Session, url: &Url) -> Result<(), Failure> {
     }
 }
 
-/// Headers that make another method or another message of a call than the one that was judged.
-const FORGING: [&str; 9] = [
+/// Headers that could turn the request that was judged into another one.
+const FORBIDDEN_HEADERS: [&str; 9] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -180,17 +182,18 @@ const FORGING: [&str; 9] = [
 fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, Failure> {
     let mut map = HeaderMap::with_capacity(pairs.len() + 3);
     for (name, value) in pairs {
-        if FORGING.iter().any(|forging| name.eq_ignore_ascii_case(forging)) {
-            let fix = "take the header out of the manifest or description: it could make a write of a read";
+        if FORBIDDEN_HEADERS.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden)) {
+            let fix = "remove the header from the manifest or description: it could turn a read into a write";
             return Err(Failure::new(Class::EgressRefused, format!("the header {name} is never sent"), fix));
         }
         let unusable = || {
             let fix =
-                "the credential holds a character that no header can carry; most often it is a line break at its end: remove it";
+                "the credential holds a character that is not allowed in a header, most often a line break at its end: remove it";
             Failure::new(Class::CredentialMissing, format!("the value for the header {name} cannot be sent"), fix)
         };
-        let key = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Failure::new(Class::Bug, format!("{name:?} is no header name"), "report this as a defect of AAM"))?;
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| {
+            Failure::new(Class::Bug, format!("{name:?} is not a valid header name"), "report this as a defect of AAM")
+        })?;
         let mut value = HeaderValue::from_str(value.expose()).map_err(|_| unusable())?;
         value.set_sensitive(true);
         map.append(key, value);
@@ -198,78 +201,78 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
     map.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(concat!("AAM/", env!("CARGO_PKG_VERSION"))));
     map.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     if !map.contains_key(header::RANGE) {
-        // A range of what is packed cannot be unpacked.
+        // A part of a compressed body cannot be decompressed.
         map.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
     }
     Ok(map)
 }
 
-/// A call that is out. Ended exactly once: with its outcome, or, when the caller gives up, on drop.
-struct Flight<'a> {
+/// A request that was sent. It ends exactly once: with its outcome, or when it is dropped because the caller gave up.
+struct CallInFlight<'a> {
     session: &'a Session,
-    ticket: Ticket,
+    admission: Admission,
     method: &'a str,
     url: &'a Url,
     started: Instant,
     /// How long head and body may take, from the start.
-    whole: Duration,
+    timeout: Duration,
     deadline: tokio::time::Instant,
-    /// The head of an answer came.
-    heard: bool,
-    over: bool,
+    head_received: bool,
+    ended: bool,
 }
 
-impl<'a> Flight<'a> {
-    fn start(session: &'a Session, ticket: Ticket, method: &'a str, url: &'a Url) -> Flight<'a> {
+impl<'a> CallInFlight<'a> {
+    fn start(session: &'a Session, admission: Admission, method: &'a str, url: &'a Url) -> CallInFlight<'a> {
         session.counters.call();
-        let (started, whole) = (Instant::now(), patience(session));
-        let deadline = tokio::time::Instant::from_std(started) + whole;
-        Flight { session, ticket, method, url, started, whole, deadline, heard: false, over: false }
+        let (started, timeout) = (Instant::now(), response_timeout(session));
+        let deadline = tokio::time::Instant::from_std(started) + timeout;
+        CallInFlight { session, admission, method, url, started, timeout, deadline, head_received: false, ended: false }
     }
 
     fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
-    fn at(&self) -> String {
+    fn host_and_port(&self) -> String {
         match self.url.port() {
             Some(port) => format!("{}:{port}", self.host()),
             None => self.host().to_string(),
         }
     }
 
-    fn end(&mut self, sign: HealthSignal, words: &str, status: u16, bytes: u64, error: &str) {
-        self.over = true;
-        self.ticket.leave(sign, words);
+    /// `reason` is what the breaker shows while it is open; `error` is the class for the call log.
+    fn end(&mut self, signal: HealthSignal, reason: &str, status: u16, bytes: u64, error: &str) {
+        self.ended = true;
+        self.admission.leave(signal, reason);
         self.session.counters.bytes(bytes);
         let (method, host, path, took) = (self.method, self.host(), self.url.path(), self.started.elapsed());
-        log::write(&self.session.caller, &log::Line { method, host, path, status, bytes, took, error });
+        log::write(&self.session.caller, &log::CallEvent { method, host, path, status, bytes, took, error });
     }
 
-    fn unanswered(&mut self, error: &Broken) -> Tried {
+    fn without_response(&mut self, error: &NoResponse) -> Try {
         let safe_mode = &self.session.caller.policy.safe_mode;
-        let cause = transport::diagnose(error, connect_timeout(safe_mode), self.whole);
-        let failure = cause.failure(&self.at(), &transport::words(error));
-        let sign = match cause {
+        let cause = transport::diagnose(error, connect_timeout(safe_mode), self.timeout);
+        let failure = cause.failure(&self.host_and_port(), &transport::message(error));
+        let signal = match cause {
             Cause::Guard(_) => HealthSignal::Unknown,
             Cause::NotHttp => HealthSignal::Alive,
             _ => HealthSignal::Failing,
         };
-        self.end(sign, &failure.title, 0, 0, failure.class.as_str());
-        if cause.passes_by_itself() { Tried::Again(Err(failure)) } else { Tried::Sent(Err(failure)) }
+        self.end(signal, &failure.title, 0, 0, failure.class.as_str());
+        if cause.is_transient() { Try::Retryable(Err(failure)) } else { Try::Done(Err(failure)) }
     }
 
-    async fn answered(&mut self, response: Response<Incoming>, max_bytes: u64) -> Tried {
+    async fn with_response(&mut self, response: Response<Incoming>, max_bytes: u64) -> Try {
         let (mut head, body) = response.into_parts();
         let status = head.status.as_u16();
         let gzip = gzip(&head.headers);
         if gzip {
-            // They tell of what came, not of what is handed on.
+            // They describe the compressed body, and the connector gets the decompressed one.
             head.headers.remove(header::CONTENT_ENCODING);
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let read = |most| body::read(body, gzip, announced, most, self.deadline);
+        let read = |max_bytes| body::read(body, gzip, announced, max_bytes, self.deadline);
         let headers: Vec<(String, String)> = head
             .headers
             .iter()
@@ -277,43 +280,44 @@ impl<'a> Flight<'a> {
             .collect();
         let now = self.session.egress.clock.now();
         if let Some(wait) = retry::throttled(status, &headers, now) {
-            let body = read(body::WORDS).await.unwrap_or_else(|(_, _)| Bytes::new());
-            let words = format!("{status} from {}: {}", self.at(), body::excerpt(&body));
-            self.end(HealthSignal::Unknown, &words, status, body.len() as u64, Class::Throttled.as_str());
-            return Tried::Sent(Err(self.session.account.park(&self.session.caller, wait, now, words.trim_end_matches(": "))));
+            let body = read(body::MAX_THROTTLE_BODY_BYTES).await.unwrap_or_else(|(_, _)| Bytes::new());
+            let reason = format!("{status} from {}: {}", self.host_and_port(), body::excerpt(&body));
+            self.end(HealthSignal::Unknown, &reason, status, body.len() as u64, Class::Throttled.as_str());
+            return Try::Done(Err(self.session.account.park(&self.session.caller, wait, now, reason.trim_end_matches(": "))));
         }
-        let (sign, words) = match status {
-            500.. => (HealthSignal::Failing, format!("{} answered {status}", self.at())),
+        let (signal, reason) = match status {
+            500.. => (HealthSignal::Failing, format!("{} answered {status}", self.host_and_port())),
             _ => (HealthSignal::Alive, String::new()),
         };
         match read(max_bytes).await {
-            Err((bytes, trouble)) => {
-                let failure = trouble.failure(&self.at(), bytes, self.whole);
-                let sign = if matches!(trouble, Trouble::TooLong(_)) { sign } else { HealthSignal::Failing };
-                self.end(sign, &failure.title, status, bytes, failure.class.as_str());
-                Tried::Sent(Err(failure))
+            Err((bytes, error)) => {
+                let failure = error.failure(&self.host_and_port(), bytes, self.timeout);
+                let signal = if matches!(error, BodyError::TooLong(_)) { signal } else { HealthSignal::Failing };
+                self.end(signal, &failure.title, status, bytes, failure.class.as_str());
+                Try::Done(Err(failure))
             }
             Ok(body) => {
-                self.end(sign, &words, status, body.len() as u64, "");
-                let answer = Ok(Answer { status, headers, body, url: self.url.clone() });
-                if retry::passing_trouble(status) { Tried::Again(answer) } else { Tried::Sent(answer) }
+                self.end(signal, &reason, status, body.len() as u64, "");
+                let response = Ok(HttpResponse { status, headers, body, url: self.url.clone() });
+                let retry = self.session.retries_statuses && retry::is_gateway_error(status);
+                if retry { Try::Retryable(response) } else { Try::Done(response) }
             }
         }
     }
 }
 
 fn gzip(headers: &HeaderMap) -> bool {
-    let word = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
-    word.eq_ignore_ascii_case(b"gzip") || word.eq_ignore_ascii_case(b"x-gzip")
+    let encoding = headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
+    encoding.eq_ignore_ascii_case(b"gzip") || encoding.eq_ignore_ascii_case(b"x-gzip")
 }
 
-impl Drop for Flight<'_> {
+impl Drop for CallInFlight<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            // A host that lets its callers wait until they give up is not well; a slow body says less.
-            let sign = if self.heard { HealthSignal::Unknown } else { HealthSignal::Failing };
-            let words = format!("{} gave no answer before the step ended", self.at());
-            self.end(sign, &words, 0, 0, "abandoned");
+        if !self.ended {
+            // A host that sends no response until its caller gives up is failing; a slow body says less.
+            let signal = if self.head_received { HealthSignal::Unknown } else { HealthSignal::Failing };
+            let reason = format!("{} did not answer before the step ended", self.host_and_port());
+            self.end(signal, &reason, 0, 0, "abandoned");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What TLS trusts: the authorities of the machine and those of the policy's file.
+//! Which authorities TLS trusts: those of the machine and those of the policy's file.
 
 use crate::model::{Class, Failure};
 use rustls::pki_types::CertificateDer;
@@ -11,23 +11,23 @@ use std::sync::Arc;
 /// A client configuration that trusts the authorities of the machine and those of `ca_file`.
 ///
 /// # Errors
-/// `Misconfigured` when the file cannot be used.
+/// `Misconfigured` if the file cannot be used.
 pub fn config(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
     let own = ca_file.map(authorities).transpose()?.unwrap_or_default();
     trusting(own).map_err(unusable)
 }
 
-/// For a client that will only speak `http:`: it trusts nobody.
+/// A configuration for a client that only uses `http:`. It trusts no authority.
 ///
 /// # Errors
 /// `Misconfigured`, never in practice.
-pub fn nobody() -> Result<ClientConfig, Failure> {
+pub fn without_authorities() -> Result<ClientConfig, Failure> {
     Ok(builder().map_err(unusable)?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 fn unusable(error: rustls::Error) -> Failure {
-    let fix = "see network.ca_file in the policy";
-    Failure::new(Class::Misconfigured, "TLS cannot be set up", fix).detail(error.to_string())
+    let fix = "check network.ca_file in the policy";
+    Failure::new(Class::Misconfigured, "could not set up TLS", fix).detail(error.to_string())
 }
 
 type Builder = rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>;
@@ -43,24 +43,24 @@ fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::E
         let verified = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         return Ok(verified.with_no_client_auth());
     }
-    // A machine without any authority can still talk http, or https with the file's authorities alone.
+    // A machine without authorities of its own can still use http, and https with the authorities of the file.
     let mut roots = RootCertStore::empty();
     own.into_iter().try_for_each(|certificate| roots.add(certificate))?;
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let wrong = |words: String| {
-        let title = format!("network.ca_file {} cannot be used", file.display());
+    let invalid = |reason: String| {
+        let title = format!("could not use network.ca_file {}", file.display());
         Failure::new(
             Class::Misconfigured,
             title,
             "name a readable file with certificates in PEM form (-----BEGIN CERTIFICATE-----)",
         )
-        .detail(words)
+        .detail(reason)
     };
-    let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let bytes = std::fs::read(file).map_err(|error| invalid(error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|error| wrong(error.to_string()))?;
-    if found.is_empty() { Err(wrong("it holds no certificate".to_string())) } else { Ok(found) }
+    let found = found.map_err(|error| invalid(error.to_string()))?;
+    if found.is_empty() { Err(invalid("it does not hold a certificate".to_string())) } else { Ok(found) }
 }

@@ -1,4 +1,4 @@
-//! What went wrong below HTTP, in precise words: name, port, route, TLS, time.
+//! Says precisely what went wrong below HTTP: name resolution, port, route, TLS, timeout.
 
 use super::dial::{Beyond, ToProxy, TooSlow};
 use super::guard::Refusal;
@@ -10,38 +10,38 @@ use std::error::Error;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// Why there was no answer.
+/// Why there was no response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
-    /// AAM's own guard.
+    /// AAM's own guard refused the address.
     Guard(Refusal),
     NoSuchName,
     Refused,
-    /// The other side hung up before it answered.
+    /// The server closed the connection before it answered.
     Closed,
     Unreachable,
-    /// No connection in time.
+    /// No connection within this time.
     ConnectTimeout(Duration),
-    /// A connection, but no answer in time.
-    AnswerTimeout(Duration),
+    /// A connection, but no response within this time.
+    ResponseTimeout(Duration),
     /// The certificate is for another name.
     CertificateName,
-    /// The certificate comes from an authority that is not known here.
+    /// The certificate was issued by an authority that is not trusted here.
     CertificateIssuer,
     CertificateExpired,
-    /// Any other trouble with TLS, also a server that does not speak it.
+    /// Any other TLS error, also a server that does not speak TLS.
     Tls,
-    /// What came is no HTTP.
+    /// The response is not HTTP.
     NotHttp,
-    /// The policy's proxy opened no way.
+    /// The policy's proxy did not connect.
     Proxy,
     Other,
 }
 
 impl Cause {
-    /// Whether the same call may pass a moment later.
+    /// Whether the same request may succeed a moment later.
     #[must_use]
-    pub fn passes_by_itself(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         *self == Cause::Closed
     }
 
@@ -49,106 +49,106 @@ impl Cause {
         matches!(self, Cause::CertificateName | Cause::CertificateIssuer | Cause::CertificateExpired)
     }
 
-    /// The failure a person reads. `at` is `host` or `host:port`, `words` the error's own.
+    /// The failure for people. `at` is `host` or `host:port`, `message` that of the underlying error.
     #[must_use]
-    pub fn failure(&self, at: &str, words: &str) -> Failure {
+    pub fn failure(&self, at: &str, message: &str) -> Failure {
         let host = at.rsplit_once(':').map_or(at, |(host, _)| host);
         let fail = |title: String, fix: String| Failure::new(Class::Network, title, fix);
         let s = |time: &Duration| time.as_secs_f64();
         let failure = match self {
             Cause::Guard(refusal) => return refusal.failure(),
             Cause::NoSuchName => fail(
-                format!("{host} cannot be resolved"),
-                format!("correct the host if it is mistyped; else see what this machine's resolver says: getent hosts {host}"),
+                format!("the host {host} was not found"),
+                format!("correct the host if it is mistyped; otherwise check what this machine's resolver answers: getent hosts {host}"),
             ),
             Cause::Refused => fail(
-                format!("{at} refused the connection"),
-                "nothing listens there: start the service, or correct host and port".to_string(),
+                format!("connection refused by {at}"),
+                "start the service, or correct host and port".to_string(),
             ),
             Cause::Closed => fail(
                 format!("{at} closed the connection before it answered"),
-                "see the service's own log; a proxy or firewall in between may cut connections, too".to_string(),
+                "check the log of the service; a proxy or firewall in between may also cut connections".to_string(),
             ),
             Cause::Unreachable => fail(
-                format!("{at} cannot be reached: no route"),
+                format!("could not connect to {at}: no route to the host"),
                 "open the route or the VPN from this machine, or name a proxy in the policy: network.proxy".to_string(),
             ),
             Cause::ConnectTimeout(time) => fail(
                 format!("{at} did not accept a connection within {} s", s(time)),
-                "a firewall most likely drops the packets: allow this machine there, or name a proxy in the policy: network.proxy".to_string(),
+                "a firewall most likely drops the packets: allow this machine in the firewall, or name a proxy in the policy: network.proxy".to_string(),
             ),
-            Cause::AnswerTimeout(time) => fail(
+            Cause::ResponseTimeout(time) => fail(
                 format!("{at} did not answer within {} s", s(time)),
-                "see whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy".to_string(),
+                "check whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy".to_string(),
             ),
             Cause::CertificateName => fail(
-                format!("the certificate of {at} is for another name"),
-                "use the host name that the certificate was made for".to_string(),
+                format!("the certificate of {at} is for another host name"),
+                "use the host name that the certificate was issued for".to_string(),
             ),
             Cause::CertificateIssuer => fail(
-                format!("the certificate of {at} comes from an authority that is not trusted here"),
+                format!("the certificate of {at} was issued by an authority that is not trusted here"),
                 "put the authority's certificate (PEM) into a file and name it in the policy: network.ca_file".to_string(),
             ),
             Cause::CertificateExpired => fail(
-                format!("the certificate of {at} is not valid at this time"),
-                "renew the certificate of the service; see that the clock of this machine is right".to_string(),
+                format!("the certificate of {at} is expired or not valid yet"),
+                "renew the certificate of the service; check the clock of this machine".to_string(),
             ),
             Cause::Tls => fail(
-                format!("no TLS connection with {at}"),
-                "see that the service speaks TLS 1.2 or 1.3 on this port; for a plain service write http:// instead of https://".to_string(),
+                format!("could not establish a TLS connection to {at}"),
+                "check that the service speaks TLS 1.2 or 1.3 on this port; if it does not use TLS, write http:// instead of https://".to_string(),
             ),
             Cause::NotHttp => Failure::new(
                 Class::WrongService,
-                format!("{at} answered, but not in HTTP"),
-                "see that host and port are those of the HTTP service, and that https:// is written where TLS is spoken",
+                format!("the response of {at} is not HTTP"),
+                "check that host and port are those of the HTTP service, and write https:// if the service uses TLS",
             ),
             Cause::Proxy => fail(
-                format!("the proxy of the policy opened no way to {at}"),
-                "see in the detail what it said: network.proxy must name a proxy that runs and lets this machine reach that address".to_string(),
+                format!("the proxy of the policy did not connect to {at}"),
+                "see the detail for the cause; network.proxy must name a running proxy that lets this machine reach that address".to_string(),
             ),
-            Cause::Other => fail(format!("the call to {at} failed"), "see the detail; the service or the network in between broke the call".to_string()),
+            Cause::Other => fail(format!("the call to {at} failed"), "see the detail for the cause".to_string()),
         };
-        failure.detail(redact::scrub(words))
+        failure.detail(redact::scrub(message))
     }
 }
 
-/// The failure of a name that gave no address to dial.
+/// The failure for a name without an address that may be called.
 #[must_use]
-pub fn no_address(no: &NoAddress) -> Failure {
-    match no {
+pub fn no_address(error: &NoAddress) -> Failure {
+    match error {
         NoAddress::Refused(refusal) => refusal.failure(),
-        NoAddress::Unresolved(Unresolved { host, words }) => Cause::NoSuchName.failure(host, words),
+        NoAddress::Unresolved(Unresolved { host, message }) => Cause::NoSuchName.failure(host, message),
     }
 }
 
-/// A call that brought no answer, or not all of it.
+/// A request without a response.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum NoResponse {
     #[error("operation timed out")]
-    Late,
+    TimedOut,
     #[error(transparent)]
     Client(#[from] hyper_util::client::legacy::Error),
 }
 
-/// Reads the error of the HTTP client. `connect` and `whole` are the timeouts in force.
+/// Reads the error of the HTTP client. `connect` is the timeout of the connection, `timeout` that of the response.
 #[must_use]
-pub fn diagnose(error: &Broken, connect: Duration, whole: Duration) -> Cause {
-    let Broken::Client(error) = error else { return Cause::AnswerTimeout(whole) };
-    if links(error).any(|link| link.is::<ToProxy>()) {
+pub fn diagnose(error: &NoResponse, connect: Duration, timeout: Duration) -> Cause {
+    let NoResponse::Client(error) = error else { return Cause::ResponseTimeout(timeout) };
+    if chain(error).any(|error| error.is::<ToProxy>()) {
         return Cause::Proxy;
     }
-    let beyond = links(error).any(|link| link.is::<Beyond>());
-    match links(error).find_map(known) {
-        // Behind it stands the source's certificate; everything else was the proxy's word.
+    let beyond = chain(error).any(|error| error.is::<Beyond>());
+    match chain(error).find_map(known) {
+        // The certificate is that of the source, behind the proxy. Any other error is the proxy's.
         Some(cause) if !beyond || cause.certificate() => cause,
         _ if beyond => Cause::Proxy,
-        _ if links(error).any(timed_out) => Cause::ConnectTimeout(connect.min(whole)),
+        _ if chain(error).any(timed_out) => Cause::ConnectTimeout(connect.min(timeout)),
         _ => Cause::Other,
     }
 }
 
 /// An error and its causes, the outermost first.
-fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let link = next?;
@@ -161,20 +161,20 @@ fn timed_out(error: &(dyn Error + 'static)) -> bool {
     error.is::<TooSlow>() || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut)
 }
 
-/// The words of an error and of its causes.
+/// The message of an error and of its causes.
 #[must_use]
-pub fn words(error: &(dyn Error + 'static)) -> String {
-    links(error).map(ToString::to_string).fold(String::new(), |words, more| match words.is_empty() {
+pub fn message(error: &(dyn Error + 'static)) -> String {
+    chain(error).map(ToString::to_string).fold(String::new(), |message, more| match message.is_empty() {
         true => more,
-        false if words.contains(&more) => words,
-        false => format!("{words}: {more}"),
+        false if message.contains(&more) => message,
+        false => format!("{message}: {more}"),
     })
 }
 
-/// Whether a body ended before its announced end.
+/// Whether a body ended before the announced length.
 #[must_use]
 pub fn cut(error: &(dyn Error + 'static)) -> bool {
-    links(error).any(|error| {
+    chain(error).any(|error| {
         let hyper = error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_closed());
         let io = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
             matches!(
@@ -194,10 +194,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
         return Some(Cause::NoSuchName);
     }
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(of_tls(tls));
+        return Some(tls_cause(tls));
     }
     if let Some(io) = error.downcast_ref::<std::io::Error>() {
-        return of_io(io);
+        return io_cause(io);
     }
     let hyper = error.downcast_ref::<hyper::Error>()?;
     if hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled() {
@@ -206,7 +206,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
     hyper.is_parse().then_some(Cause::NotHttp)
 }
 
-fn of_io(error: &std::io::Error) -> Option<Cause> {
+fn io_cause(error: &std::io::Error) -> Option<Cause> {
     // `source` of a wrapped error skips the wrapped one itself.
     if let Some(inner) = error.get_ref() {
         let inner: &(dyn Error + 'static) = inner;
@@ -226,17 +226,17 @@ fn of_io(error: &std::io::Error) -> Option<Cause> {
     }
 }
 
-fn of_tls(error: &rustls::Error) -> Cause {
+fn tls_cause(error: &rustls::Error) -> Cause {
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::CertificateName,
-            // A bad signature: an authority of the same name with another key, as after a renewal.
+            // A bad signature means an authority of the same name with another key, as after a renewal.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::CertificateIssuer,
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Cause::CertificateExpired,
-            // A self-signed end certificate is refused with words of its own.
+            // A self-signed certificate gives an error of its own.
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Cause::CertificateIssuer,
             _ => Cause::Tls,
         },
@@ -250,7 +250,7 @@ mod tests {
     use std::fmt::Write;
 
     #[test]
-    fn every_cause_has_its_words() {
+    fn every_cause_has_its_message() {
         let refusal =
             Refusal { host: "db.acme.example".to_string(), address: "10.1.2.3".parse().unwrap(), kind: "a private address" };
         let causes = [
@@ -260,7 +260,7 @@ mod tests {
             Cause::Closed,
             Cause::Unreachable,
             Cause::ConnectTimeout(Duration::from_secs(10)),
-            Cause::AnswerTimeout(Duration::from_secs(15)),
+            Cause::ResponseTimeout(Duration::from_secs(15)),
             Cause::CertificateName,
             Cause::CertificateIssuer,
             Cause::CertificateExpired,
@@ -271,7 +271,7 @@ mod tests {
         ];
         let mut text = String::new();
         for cause in causes {
-            let failure = cause.failure("db.acme.example:8443", "the error's own words");
+            let failure = cause.failure("db.acme.example:8443", "the error's own message");
             writeln!(text, "{}: {}\n  fix: {}", failure.class.as_str(), failure.title, failure.fix).unwrap();
         }
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
@@ -281,8 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_told_apart() {
-        let of = |error| of_tls(&rustls::Error::InvalidCertificate(error));
+    fn certificate_errors_are_distinguished() {
+        let of = |error| tls_cause(&rustls::Error::InvalidCertificate(error));
         assert_eq!(of(CertificateError::NotValidForName), Cause::CertificateName);
         assert_eq!(of(CertificateError::UnknownIssuer), Cause::CertificateIssuer);
         assert_eq!(of(CertificateError::Expired), Cause::CertificateExpired);

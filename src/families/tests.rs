@@ -67,16 +67,16 @@ fn one_file_is_all_that_a_family_needs() {
         "owner": {"user": "owner@acme.example", "confidence": 0.9, "why": "admin"}
     }))
     .unwrap();
-    assert_eq!(crate::pipeline::judge(&engines, &policy, &CustomSources::default(), &intent).as_ref(), Ok(family));
-    let engine = engines.of(family, &policy).expect("an engine");
-    let calls: BTreeSet<String> = engine
-        .planned_calls("handbook", &policy)
-        .into_iter()
-        .map(|call| format!("{} {}{}", call.method, call.host, call.path))
-        .collect();
+    let policy = Arc::new(policy);
+    let bound = crate::pipeline::bind(&engines, &policy, &CustomSources::default(), &intent).expect("an eligible intent");
+    assert_eq!(&bound.family, family);
+    let resources = bound.resources().expect("an engine");
+    let calls: BTreeSet<String> =
+        resources[0].planned_calls().into_iter().map(|call| format!("{} {}{}", call.method, call.host, call.path)).collect();
     let expected = ["/me", "/spaces/handbook", "/spaces/handbook/pages"].map(|path| format!("GET wiki.acme.example{path}"));
     assert_eq!(calls, expected.into());
-    assert!(engine.accepts("Not A Space").is_err());
+    let invalid = Intent { resource_ids: vec!["Not A Space".to_string()], ..intent };
+    assert!(crate::pipeline::bind(&engines, &policy, &CustomSources::default(), &invalid).is_err());
 }
 
 #[test]

@@ -1,22 +1,22 @@
-//! The executive's lines. `scripts/exec_summary.py` prints the same, to the character.
+//! The lines of the exec summary. They are part of the funnel's JSON, where `scripts/exec_summary.py` takes them from.
 
-use super::Funnel;
+use super::{Funnel, Stage};
 
-/// Blockers that are named before the rest is only counted.
-const NAMED: usize = 10;
+/// The number of blockers that are listed; the rest is only counted.
+const MAX_LISTED: usize = 10;
 
-/// The four lines; below the target, a block that names each blocker with its count and its fix.
+/// The stages of the first line.
+const REACHED: [Stage; 3] = [Stage::Eligible, Stage::Reachable, Stage::Active];
+/// The stages of the second line.
+const BLOCKED: [Stage; 5] =
+    [Stage::AwaitingCredentials, Stage::NetworkBlocked, Stage::UnsupportedType, Stage::Healing, Stage::Error];
+
+/// Four lines, and below the target a block that lists each blocker with its count and its fix.
 #[must_use]
 pub fn lines(funnel: &Funnel) -> Vec<String> {
     let mut lines = vec![
-        format!(
-            "Eligible: {} | Reachable: {} | Active: {} → Coverage {}/{} (target ≥ {:.2})",
-            funnel.eligible, funnel.reachable, funnel.active, funnel.active, funnel.eligible, funnel.target
-        ),
-        format!(
-            "Awaiting Creds: {} | Network Blocked: {} | Unsupported Type: {} | Healing: {} | Error: {}",
-            funnel.awaiting_credentials, funnel.network_blocked, funnel.unsupported_type, funnel.healing, funnel.error
-        ),
+        format!("{} → Coverage {}/{} (target ≥ {:.2})", counts(funnel, &REACHED), funnel.active, funnel.eligible, funnel.target),
+        counts(funnel, &BLOCKED),
         format!(
             "Auto-created {} connections; Safe-Mode only; first-sync p95 latency {} ms; no destructive ops.",
             funnel.auto_created, funnel.first_sync_p95_ms
@@ -29,8 +29,14 @@ pub fn lines(funnel: &Funnel) -> Vec<String> {
     lines
 }
 
+/// `Eligible: 5 | Reachable: 5`.
+fn counts(funnel: &Funnel, stages: &[Stage]) -> String {
+    let parts: Vec<String> = stages.iter().map(|stage| format!("{}: {}", stage.label(), funnel.count(*stage))).collect();
+    parts.join(" | ")
+}
+
 fn slo(funnel: &Funnel) -> String {
-    // Cut, not rounded: 0.896 must not read as 0.90 and still miss it.
+    // Truncated, not rounded: a coverage of 0.896 must not be printed as 0.90 next to "not met".
     let coverage = (funnel.coverage * 100.0 + 1e-9).floor() / 100.0;
     if funnel.slo_met {
         format!("SLO: met ({coverage:.2} ≥ {:.2})", funnel.target)
@@ -43,19 +49,19 @@ fn slo(funnel: &Funnel) -> String {
 
 fn blockers(funnel: &Funnel, lines: &mut Vec<String>) {
     if funnel.pending > 0 {
-        lines.push(format!("Pending: {} accepted, no attempt finished yet", funnel.pending));
+        lines.push(format!("{}: {} accepted, no attempt finished yet", Stage::Pending.label(), funnel.pending));
     }
     if funnel.blockers.is_empty() {
         return;
     }
     lines.push("Blockers:".to_string());
-    for blocker in funnel.blockers.iter().take(NAMED) {
+    for blocker in funnel.blockers.iter().take(MAX_LISTED) {
         lines.push(format!("- {} x {}", blocker.count, blocker.name));
         if !blocker.fix.is_empty() {
             lines.push(format!("  fix: {}", blocker.fix));
         }
     }
-    if funnel.blockers.len() > NAMED {
-        lines.push(format!("- and {} more kinds; see aam status", funnel.blockers.len() - NAMED));
+    if funnel.blockers.len() > MAX_LISTED {
+        lines.push(format!("- and {} more kinds; see aam status", funnel.blockers.len() - MAX_LISTED));
     }
 }

@@ -1,4 +1,4 @@
-//! All problems below a folder, as values for `aam check`.
+//! Collects all problems of the intents folder for `aam check`.
 
 use super::folder::Scanner;
 use super::wire::Limits;
@@ -7,28 +7,28 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What `aam check` says of the intents.
+/// The result of checking the intents folder.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// Files listed.
+    /// The number of files.
     pub files: usize,
-    /// Accepted documents with the file each came from, in the order of the paths.
+    /// The valid intents with their files, ordered by path.
     pub intents: Vec<(Arc<str>, Intent)>,
-    /// Different connections among them.
+    /// The number of different connections among them.
     pub connections: usize,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
 }
 
 impl Checked {
-    /// Whether nothing is wrong; warnings are allowed.
+    /// Whether there are no problems; warnings are allowed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.problems.is_empty()
     }
 }
 
-/// Reads every file below `root`, as the daemon would.
+/// Reads every file below `root`, as the daemon does.
 #[must_use]
 pub fn check(root: &Path, limits: Limits, now: Timestamp) -> Checked {
     let mut scanner = Scanner::new(root, limits);
@@ -40,7 +40,7 @@ pub fn check(root: &Path, limits: Limits, now: Timestamp) -> Checked {
             checked.warnings.extend(report.warnings.iter().cloned());
         }
         scanner.accept(&scan);
-        // Files of this very moment are never settled; when nothing new comes, all is read.
+        // The scanner reads a file that was just written again and again, so stop as soon as nothing changes.
         if !scan.more || scan.changed.is_empty() {
             checked.files = scan.files;
             checked.problems = scan.problems;
@@ -54,8 +54,8 @@ pub fn check(root: &Path, limits: Limits, now: Timestamp) -> Checked {
     checked
 }
 
-/// Two files that want the same connection in different ways: which one wins depends on when they
-/// were saved, and that is hardly meant.
+/// Warns of files that describe the same connection differently. Which one is in force then depends on the order in
+/// which they were saved, which is hardly intended.
 fn disputed(root: &Path, intents: &[(Arc<str>, Intent)]) -> (usize, Vec<Problem>) {
     let mut first: BTreeMap<ConnectionId, (&str, Digest)> = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -69,7 +69,7 @@ fn disputed(root: &Path, intents: &[(Arc<str>, Intent)]) -> (usize, Vec<Problem>
                 intent.resource_ids.join(", "),
                 root.join(other).display()
             );
-            let hint = "keep one description; of two, the one that was saved last is in force";
+            let hint = "keep one of them; otherwise the one that was saved last is in force";
             warnings.push(Problem::new("", message).hint(hint).in_file(root.join(path.as_ref()).display().to_string()));
         }
     }

@@ -32,7 +32,7 @@ fn bad_instant(document: &Value, problems: &[Problem]) -> Option<Problem> {
     let ts = document.pointer("/evidence/ts")?.as_str()?;
     let known = problems.iter().any(|problem| problem.pointer == "/evidence/ts");
     (!known && Timestamp::parse(ts).is_err())
-        .then(|| Problem::new("/evidence/ts", "is no instant that AAM can reckon with").hint("for example 2026-11-08T18:00:00Z"))
+        .then(|| Problem::new("/evidence/ts", "is not a timestamp that AAM supports").hint("for example 2026-11-08T18:00:00Z"))
 }
 
 /// Warns of unknown fields and takes secrets out of them: documents are stored and shown.
@@ -52,17 +52,17 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
             let near = crate::model::problem::nearest(name, known.iter().copied());
             let hint = match near {
                 _ if removed => {
-                    format!("it looked like a secret and is stored as {REMOVED}; say where it lives in credential_locator")
+                    format!("it looked like a secret and is stored as {REMOVED}; name its location in credential_locator instead")
                 }
                 Some(near) => format!("did you mean {near}?"),
                 None => "it is stored with the intent and has no effect".to_string(),
             };
-            warnings.push(Problem::new(format!("{place}/{}", token(name)), "is an unknown field").hint(hint));
+            warnings.push(Problem::new(format!("{place}/{}", token(name)), "unknown field").hint(hint));
         }
     }
     let more = unknown.saturating_sub(MAX_WARNINGS);
     if more > 0 {
-        warnings.push(Problem::new("", format!("there are {more} more unknown fields")));
+        warnings.push(Problem::new("", format!("{more} more unknown fields are not listed")));
     }
     warnings
 }
@@ -86,19 +86,19 @@ fn remove_secrets(name: &str, value: &mut Value) -> bool {
 
 /// Known fields that hold a credential. The value is not repeated.
 fn misplaced_secrets(document: &Value) -> Vec<Problem> {
-    let hint = "remove it and rotate it; put it into an environment variable and write \"credential_locator\": \"env:NAME\"";
+    let hint = "remove it and rotate it; store it in an environment variable and set \"credential_locator\": \"env:NAME\"";
     let mut problems = Vec::new();
     let ids = document.get("resource_ids").and_then(Value::as_array).into_iter().flatten().take(64).enumerate();
     for (index, id) in ids.filter_map(|(index, id)| id.as_str().map(|id| (index, id))) {
         if leaks::secret_in_address(id) || leaks::secret_value(id) {
-            problems.push(Problem::new(format!("/resource_ids/{index}"), "holds a credential").hint(hint));
+            problems.push(Problem::new(format!("/resource_ids/{index}"), "contains a credential").hint(hint));
         }
     }
     for pointer in ["/credential_locator", "/source_type", "/namespace", "/evidence/status", "/owner/user"] {
         let text = document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let behind = text.split_once(':').filter(|_| pointer == "/credential_locator").map_or(text, |(_, rest)| rest);
         if leaks::secret_value(behind) {
-            problems.push(Problem::new(pointer, "holds a credential itself").hint(hint));
+            problems.push(Problem::new(pointer, "contains a credential").hint(hint));
         }
     }
     problems
@@ -113,7 +113,8 @@ fn accept(mut document: Value) -> Result<Intent, Refusal> {
     }
     // The parser's words are dropped on purpose: they may repeat a value.
     serde_json::from_value(document).map_err(|_| {
-        let problem = Problem::new("", "passed the schema but does not fit AAM's model").hint("report this as a defect of aam");
+        let problem =
+            Problem::new("", "passed the schema but does not fit AAM's model").hint("this is a defect in AAM; please report it");
         Refusal::of(Fault::Invalid, problem)
     })
 }

@@ -94,32 +94,6 @@ impl Scanner {
         scan
     }
 
-    /// Looks at the names alone and reads the files that are new, or were put in place of another one.
-    /// `None`: there is none. What was changed in place, or is gone, is for the next [`Scanner::scan`].
-    pub fn glance(&mut self, now: Timestamp) -> Option<Scan> {
-        let marks = &self.marks;
-        let (mut dirty, mut files) = (Vec::new(), 0);
-        let mut is_known = |path: &str, inode: u64| {
-            files += 1;
-            marks.get(path).is_some_and(|known| known.mark.stamp.inode == inode || known.mark.stamp == Mark::NONE.stamp)
-        };
-        let listing = listing::list_but(&self.root, &mut is_known, &mut |path, found| {
-            if matches!(found, Found::File(_)) {
-                dirty.push((Arc::from(path), found));
-            }
-        });
-        if dirty.is_empty() || listing.folder.is_some() {
-            return None;
-        }
-        let (dirty, more) = self.batched(dirty);
-        let mut scan = Scan { files, more, look_again: true, root: listing.root, ..Scan::default() };
-        for (path, outcome) in self.read_all(dirty) {
-            self.judge(path, outcome, now, &mut scan);
-        }
-        self.gather_problems(listing, &mut scan);
-        Some(scan)
-    }
-
     /// Reads files again that were too young to be trusted. `None`: there is more to see than that they
     /// stayed as they were, which only a [`Scanner::scan`] can judge.
     pub fn reread(&mut self, paths: &[Arc<str>], now: Timestamp) -> Option<Scan> {

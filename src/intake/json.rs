@@ -1,24 +1,24 @@
 //! A strict JSON reader.
 //!
-//! `serde_json` takes the last of two equal keys without a word; here a second one is a finding.
+//! `serde_json` silently keeps the last of two equal keys; this reader reports duplicates.
 
-use crate::model::Place;
+use crate::model::FilePlace;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
-/// Why a text is no acceptable JSON.
+/// Why a text is not acceptable as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Syntax {
     pub message: String,
-    pub place: Place,
-    /// Well-formed so far, but nested deeper than allowed.
+    pub place: FilePlace,
+    /// True if the text is well-formed up to here but nested deeper than allowed.
     pub too_deep: bool,
 }
 
-/// Reads one JSON value. The flag says that some object holds a key twice.
+/// Parses one JSON value. The flag is true if an object contains a key twice.
 ///
 /// # Errors
 /// The first syntax error, or nesting deeper than `max_depth`.
@@ -39,10 +39,10 @@ fn syntax(text: &str, error: &serde_json::Error, too_deep: bool) -> Syntax {
     let bytes = line.as_bytes();
     let before = bytes.get(..error.column().saturating_sub(1).min(bytes.len())).unwrap_or_default();
     let column = String::from_utf8_lossy(before).chars().count() + 1;
-    Syntax { message: message.to_string(), place: Place { line: error.line().max(1), column }, too_deep }
+    Syntax { message: message.to_string(), place: FilePlace { line: error.line().max(1), column }, too_deep }
 }
 
-/// Builds a [`Value`], watching depth and duplicate keys.
+/// Builds a [`Value`] and checks depth and duplicate keys on the way.
 #[derive(Clone, Copy)]
 struct Tree<'c> {
     left: usize,
@@ -115,7 +115,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
     }
 }
 
-/// One reference token of a JSON pointer, escaped by RFC 6901.
+/// One reference token of a JSON pointer, escaped as in RFC 6901.
 #[must_use]
 pub fn token(key: &str) -> Cow<'_, str> {
     if key.contains(['~', '/']) { Cow::Owned(key.replace('~', "~0").replace('/', "~1")) } else { Cow::Borrowed(key) }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn syntax_errors_name_line_and_character() {
         let error = read("{\"ä\": 1,\n  \"é\" 2}", 8).expect_err("a colon is missing");
-        assert_eq!((error.message.as_str(), error.place), ("expected `:`", Place { line: 2, column: 7 }));
+        assert_eq!((error.message.as_str(), error.place), ("expected `:`", FilePlace { line: 2, column: 7 }));
         assert!(read("[[[1]]]", 2).is_err_and(|error| error.too_deep));
         assert!(read("[[1]]", 2).is_ok());
         assert!(read(&"[".repeat(100_000), 64).is_err());

@@ -1,6 +1,6 @@
-//! Secrets where they do not belong. A document is stored and shown: no secret may be in it.
+//! Detects secrets in intents. Intents are stored and displayed, so they must not contain secrets.
 
-/// Beginnings of the credentials that vendors mark as such.
+/// Prefixes of vendors' credentials.
 const PREFIXES: [&str; 20] = [
     "xoxa-",
     "xoxb-",
@@ -24,7 +24,7 @@ const PREFIXES: [&str; 20] = [
     "dop_v1_",
 ];
 
-/// Names that say "what follows is secret", without their `_`, `-` and `.`.
+/// Parts of the names of secret fields, without `_`, `-` and `.`.
 const NAMES: [&str; 11] = [
     "password",
     "passwd",
@@ -39,17 +39,17 @@ const NAMES: [&str; 11] = [
     "sessionkey",
 ];
 
-/// Short names that must match as a whole.
+/// Short names of secret fields, which must match as a whole.
 const SHORT_NAMES: [&str; 4] = ["pwd", "pass", "pw", "sig"];
 
-/// Whether a field or parameter of this name holds a secret.
+/// Whether a field or parameter of this name usually holds a secret.
 #[must_use]
 pub fn secret_name(name: &str) -> bool {
     let bare: String = name.chars().filter(|c| !matches!(c, '_' | '-' | '.')).map(|c| c.to_ascii_lowercase()).collect();
     SHORT_NAMES.contains(&bare.as_str()) || NAMES.iter().any(|word| bare.contains(word))
 }
 
-/// Whether a text has the form of a credential: a vendor's prefix, a signed token, a private key.
+/// Whether a text looks like a credential: it has a vendor's prefix, or it is a JWT or a private key.
 #[must_use]
 pub fn secret_value(text: &str) -> bool {
     let text = text.trim();
@@ -61,7 +61,7 @@ pub fn secret_value(text: &str) -> bool {
     prefixed || jwt || aws || (text.contains("-----BEGIN ") && text.contains("PRIVATE KEY"))
 }
 
-/// Whether an address carries a password: `scheme://user:password@host`, `?password=…`, `;pwd=…`,
+/// Whether a URL contains a password: `scheme://user:password@host`, `?password=…`, `;pwd=…` or
 /// `jdbc:oracle:thin:user/password@…`.
 #[must_use]
 pub fn secret_in_address(text: &str) -> bool {
@@ -104,7 +104,7 @@ fn oracle(text: &str) -> bool {
     rest.split_once('@').and_then(|(before, _)| before.split_once('/')).is_some_and(|(_, password)| !password.is_empty())
 }
 
-/// Whether a found word may be repeated in a message: short, letters only, no known form of a secret.
+/// Whether a message may repeat this text: it is short, consists of letters, and does not look like a secret.
 #[must_use]
 pub fn may_be_shown(text: &str) -> bool {
     !text.is_empty()

@@ -1,22 +1,22 @@
-//! The places of JSON pointers, in a second pass that only documents with findings pay for.
+//! Finds the line and column of JSON pointers, in a second pass over documents that have problems.
 
 use super::json::token;
-use crate::model::Place;
+use crate::model::FilePlace;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-/// Duplicates that are named one by one; a document with more is broken enough.
+/// The number of duplicate keys that are reported.
 const MAX_DUPLICATES: usize = 100;
 
-/// What the second pass found.
+/// The result of the second pass.
 pub struct Located {
     nodes: Vec<Node>,
-    places: HashMap<usize, Place>,
-    /// Pointer and place of every key that its object already had.
-    pub duplicates: Vec<(String, Place)>,
+    places: HashMap<usize, FilePlace>,
+    /// Pointer and position of each key that occurs a second time in its object.
+    pub duplicates: Vec<(String, FilePlace)>,
 }
 
-/// The wanted pointers as a tree, so that no pointer is ever built for the rest of the document.
+/// The wanted pointers as a tree, so that no pointers are built for the rest of the document.
 #[derive(Default)]
 struct Node {
     children: HashMap<String, usize>,
@@ -24,9 +24,9 @@ struct Node {
 }
 
 impl Located {
-    /// The place of `pointer`, or of its nearest ancestor when it names something that is missing.
+    /// The position of `pointer`, or of its nearest ancestor if `pointer` names something that is missing.
     #[must_use]
-    pub fn place(&self, pointer: &str) -> Option<Place> {
+    pub fn place(&self, pointer: &str) -> Option<FilePlace> {
         let mut best = None;
         let mut at = Some(0);
         let mut tokens = pointer.split('/').skip(1);
@@ -38,7 +38,8 @@ impl Located {
     }
 }
 
-/// Finds the places of `wanted` pointers and all duplicate keys. `text` was accepted by [`super::json::read`].
+/// Finds the positions of the `wanted` pointers and all duplicate keys. `text` must have been accepted by
+/// [`super::json::read`].
 #[must_use]
 pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Located {
     let mut nodes = vec![Node::default()];
@@ -60,18 +61,18 @@ pub fn locate<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) -> Loca
     offsets.sort_unstable();
     offsets.dedup();
     let places = places(text, &offsets);
-    let at = |offset: usize| places.get(&offset).copied().unwrap_or(Place { line: 1, column: 1 });
+    let at = |offset: usize| places.get(&offset).copied().unwrap_or(FilePlace { line: 1, column: 1 });
     let duplicates = duplicates.into_iter().map(|(pointer, offset)| (pointer, at(offset))).collect();
     Located { nodes, duplicates, places }
 }
 
-/// One pass over the text for all offsets, which are sorted: a long line costs no more than its length.
-fn places(text: &str, offsets: &[usize]) -> HashMap<usize, Place> {
+/// Converts byte offsets, which must be sorted, to positions in one pass over the text.
+fn places(text: &str, offsets: &[usize]) -> HashMap<usize, FilePlace> {
     let mut found = HashMap::new();
     let mut rest = offsets.iter().copied().peekable();
     let (mut line, mut column) = (1, 1);
     for (index, character) in text.char_indices() {
-        while rest.next_if(|offset| *offset <= index).map(|offset| found.insert(offset, Place { line, column })).is_some() {}
+        while rest.next_if(|offset| *offset <= index).map(|offset| found.insert(offset, FilePlace { line, column })).is_some() {}
         if rest.peek().is_none() {
             break;
         }
@@ -82,12 +83,12 @@ fn places(text: &str, offsets: &[usize]) -> HashMap<usize, Place> {
         }
     }
     for offset in rest {
-        found.insert(offset, Place { line, column });
+        found.insert(offset, FilePlace { line, column });
     }
     found
 }
 
-/// Walks a well-formed text. On anything else it ends early; it never panics.
+/// Walks a well-formed text. On any other text it ends early and does not panic.
 struct Walk<'t> {
     text: &'t str,
     at: usize,
@@ -118,7 +119,7 @@ impl<'t> Walk<'t> {
     fn value(&mut self, node: Option<usize>) {
         let first = self.peek();
         if let Some(node) = node.and_then(|index| self.nodes.get_mut(index)) {
-            // The first of two equal keys keeps the place; the second is a finding of its own.
+            // Of two equal keys, the first keeps the position; the second is reported as a duplicate.
             node.offset.get_or_insert(self.at);
         }
         match first {
@@ -143,7 +144,7 @@ impl<'t> Walk<'t> {
             self.value(child);
             self.path.pop();
             self.eat(b',');
-            // A stray bracket is no value: without a step forward there is no end.
+            // A stray bracket does not advance; stop here instead of looping forever.
             if self.at == before {
                 return;
             }
@@ -207,7 +208,7 @@ mod tests {
         let text = "{\"a\": 1,\n \"b\": [ {\"x\": 1, \"\\u0078\": 2} ]}";
         assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
         let located = locate(text, []);
-        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), Place { line: 2, column: 18 })]);
+        assert_eq!(located.duplicates, vec![("/b/0/x".to_string(), FilePlace { line: 2, column: 18 })]);
     }
 
     #[test]
@@ -221,9 +222,9 @@ mod tests {
     fn a_missing_pointer_gets_the_place_of_its_nearest_ancestor() {
         let text = "[1,\n {\"ä\": \"ö\", \"a/b\": {\"c\": null}}]";
         let located = locate(text, ["/1/a~1b/c", "/1/nothing", "/0"]);
-        assert_eq!(located.place("/1/a~1b/c"), Some(Place { line: 2, column: 26 }));
-        assert_eq!(located.place("/1/nothing"), Some(Place { line: 2, column: 2 }));
-        assert_eq!(located.place("/0"), Some(Place { line: 1, column: 2 }));
+        assert_eq!(located.place("/1/a~1b/c"), Some(FilePlace { line: 2, column: 26 }));
+        assert_eq!(located.place("/1/nothing"), Some(FilePlace { line: 2, column: 2 }));
+        assert_eq!(located.place("/0"), Some(FilePlace { line: 1, column: 2 }));
     }
 
     /// All pointers of a value with the value behind them.

@@ -1,34 +1,35 @@
-//! The published JSON Schema of `connection_intent`. It is the one that is enforced.
+//! The published JSON Schema of `connection_intent`, which intents are validated with.
 
 use super::json::token;
 use super::leaks;
 use crate::model::Problem;
 use crate::model::problem::nearest;
+use crate::model::text::counted;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 use std::sync::LazyLock;
 
-/// The text that `GET /schemas/connection_intent.json` answers.
+/// The text that `GET /schemas/connection_intent.json` returns.
 pub const TEXT: &str = include_str!("connection_intent.schema.json");
 
-/// Problems of one document that are named one by one.
+/// The number of problems that are reported for one document.
 const MAX_PROBLEMS: usize = 50;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(TEXT).unwrap_or_default());
 
-/// `None` only if this build ships a broken schema; a test holds against that.
+/// `None` only if the schema in this build is not valid; a test checks that it is.
 static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| {
     let options = jsonschema::draft202012::options().should_validate_formats(true).offline();
     options.build(&SCHEMA).ok()
 });
 
-/// Compiles the schema, which takes longer than the first document does.
+/// Compiles the schema ahead of the first document, because compiling takes longer than validating.
 pub fn prepare() {
     LazyLock::force(&VALIDATOR);
 }
 
-/// The names the schema knows below `pointer` (`""`, `"/evidence"`, `"/owner"`); none for other places.
+/// The fields that the schema declares at `pointer` (`""`, `"/evidence"` or `"/owner"`); `None` for any other pointer.
 #[must_use]
 pub fn known_fields(pointer: &str) -> Option<Vec<&'static str>> {
     let place = match pointer {
@@ -40,11 +41,11 @@ pub fn known_fields(pointer: &str) -> Option<Vec<&'static str>> {
     SCHEMA.pointer(place).and_then(Value::as_object).map(|fields| fields.keys().map(String::as_str).collect())
 }
 
-/// Everything that the schema finds wrong with `document`, with pointers relative to it.
+/// Validates `document` and returns all problems, with pointers relative to it.
 #[must_use]
 pub fn problems(document: &Value) -> Vec<Problem> {
     let Some(validator) = VALIDATOR.as_ref() else {
-        return vec![Problem::new("", "this build of aam has a broken schema").hint("report this as a defect of aam")];
+        return vec![Problem::new("", "the built-in schema is not valid").hint("this is a defect in AAM; please report it")];
     };
     if validator.is_valid(document) {
         return Vec::new();
@@ -54,12 +55,12 @@ pub fn problems(document: &Value) -> Vec<Problem> {
     all.sort_by(|a, b| (&a.pointer, &a.message).cmp(&(&b.pointer, &b.message)));
     all.dedup();
     if all.len() == MAX_PROBLEMS {
-        all.push(Problem::new("", format!("there are more than these {MAX_PROBLEMS} problems")));
+        all.push(Problem::new("", format!("there are more problems than these {MAX_PROBLEMS}")));
     }
     all
 }
 
-/// Whether `document` asks for another scopes mode than the one there is: HTTP answers that with 403.
+/// Whether `document` asks for another scopes mode than `safe_readonly`. The API answers that with 403.
 #[must_use]
 pub fn unsafe_scopes(document: &Value) -> bool {
     document.get("scopes_mode").and_then(Value::as_str).is_some_and(|mode| mode != crate::model::intent::SAFE_READONLY)
@@ -74,77 +75,78 @@ fn describe(document: &Value, error: &ValidationError<'_>) -> Problem {
         ValidationErrorKind::Required { property } => missing(document, &pointer, property.as_str().unwrap_or_default()),
         ValidationErrorKind::Type { kind } => plain(format!("expected {}, found {}", expected(kind), shown(&pointer, found))),
         ValidationErrorKind::Enum { options } => one_of(&pointer, found, options, text),
-        ValidationErrorKind::Pattern { .. } => plain(format!("{} does not have the form of this field", shown(&pointer, found))),
-        ValidationErrorKind::Format { .. } => plain(format!("{} is no instant by RFC 3339", shown(&pointer, found))),
+        ValidationErrorKind::Pattern { .. } => plain(format!("{} is not valid here", shown(&pointer, found))),
+        ValidationErrorKind::Format { .. } => plain(format!("{} is not an RFC 3339 timestamp", shown(&pointer, found))),
         ValidationErrorKind::Minimum { limit } => plain(format!("{} is less than {limit}", shown(&pointer, found))),
         ValidationErrorKind::Maximum { limit } => plain(format!("{} is more than {limit}", shown(&pointer, found))),
         ValidationErrorKind::MinLength { .. } if found.as_str() == Some("") => plain("is empty".to_string()),
         ValidationErrorKind::MinLength { limit } => plain(format!("is shorter than {limit} characters")),
         ValidationErrorKind::MaxLength { limit } => plain(format!("is longer than {limit} characters")),
         ValidationErrorKind::MinItems { .. } => plain("is empty".to_string()),
-        ValidationErrorKind::MaxItems { limit } => plain(format!("holds more than {limit} entries")),
-        other => plain(format!("does not fit the schema ({})", other.keyword())),
+        ValidationErrorKind::MaxItems { limit } => plain(format!("has more than {limit} items")),
+        other => plain(format!("does not match the schema ({})", other.keyword())),
     }
 }
 
 fn missing(document: &Value, pointer: &str, property: &str) -> Problem {
     let present = document.pointer(pointer).and_then(Value::as_object);
     let known = known_fields(pointer).unwrap_or_default();
-    // A known name is there by right; only a stray one can be a slip of the keyboard.
-    let stray = present.into_iter().flat_map(|map| map.keys()).map(String::as_str).filter(|key| !known.contains(key));
-    let slip = nearest(property, stray).filter(|key| leaks::may_be_shown(key));
+    // A misspelled field is one that the schema does not declare.
+    let unknown = present.into_iter().flat_map(|map| map.keys()).map(String::as_str).filter(|key| !known.contains(key));
+    let misspelled = nearest(property, unknown).filter(|key| leaks::may_be_shown(key));
     let place = if pointer.is_empty() { "/properties".to_string() } else { format!("/properties{pointer}/properties") };
     let text = SCHEMA.pointer(&format!("{place}/{property}/description")).and_then(Value::as_str).unwrap_or_default();
-    let hint = match slip {
-        Some(key) => format!("there is a field {key}: rename it to {property}"),
+    let hint = match misspelled {
+        Some(key) => format!("rename the field {key} to {property}"),
         None => text.to_string(),
     };
     Problem::new(format!("{pointer}/{}", token(property)), format!("the required field {property} is missing")).hint(hint)
 }
 
 fn one_of(pointer: &str, found: &Value, options: &Value, text: &str) -> Problem {
-    let words: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let near = found.as_str().filter(|word| leaks::may_be_shown(word)).and_then(|word| near_word(word, &words));
-    let hint = near.map_or_else(|| text.to_string(), |word| format!("did you mean {word}?"));
-    Problem::new(pointer, format!("expected {}, found {}", listed(&words), shown(pointer, found))).hint(hint)
+    let options: Vec<&str> = options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let near = found.as_str().filter(|text| leaks::may_be_shown(text)).and_then(|text| nearest_option(text, &options));
+    let hint = near.map_or_else(|| text.to_string(), |option| format!("did you mean {option}?"));
+    Problem::new(pointer, format!("expected {}, found {}", listed(&options), shown(pointer, found))).hint(hint)
 }
 
 /// `a, b or c`.
-fn listed(words: &[&str]) -> String {
-    match words {
+fn listed(options: &[&str]) -> String {
+    match options {
         [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
-        _ => words.concat(),
+        _ => options.concat(),
     }
 }
 
-/// The option that is meant: the same word in other letters first, then the nearest, then a longer form.
-fn near_word<'w>(found: &str, words: &[&'w str]) -> Option<&'w str> {
+/// The option that is probably meant: one that differs only in case, one that `found` begins with (`medium` for
+/// `med`), or else the nearest.
+fn nearest_option<'w>(found: &str, options: &[&'w str]) -> Option<&'w str> {
     let lower = found.to_ascii_lowercase();
-    let same = words
-        .iter()
-        .find(|word| word.eq_ignore_ascii_case(found) || (word.len() >= 3 && lower.starts_with(&word.to_ascii_lowercase())));
-    same.copied().or_else(|| nearest(found, words.iter().copied()))
+    let same = options.iter().find(|option| {
+        option.eq_ignore_ascii_case(found) || (option.len() >= 3 && lower.starts_with(&option.to_ascii_lowercase()))
+    });
+    same.copied().or_else(|| nearest(found, options.iter().copied()))
 }
 
-/// The description of the schema that a keyword belongs to.
+/// The description in the schema that the keyword at this path belongs to.
 fn description(keyword: &str) -> &'static str {
     let owner = keyword.rsplit_once('/').map_or("", |(owner, _)| owner);
     SCHEMA.pointer(&format!("{owner}/description")).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn expected(kind: &TypeKind) -> String {
-    let word = |name: &str| match name {
+    let with_article = |name: &str| match name {
         "array" | "object" | "integer" => format!("an {name}"),
         "null" => name.to_string(),
         _ => format!("a {name}"),
     };
     match kind {
-        TypeKind::Single(one) => word(&one.to_string()),
-        TypeKind::Multiple(many) => many.iter().map(|one| word(&one.to_string())).collect::<Vec<_>>().join(" or "),
+        TypeKind::Single(one) => with_article(&one.to_string()),
+        TypeKind::Multiple(many) => many.iter().map(|one| with_article(&one.to_string())).collect::<Vec<_>>().join(" or "),
     }
 }
 
-/// What was found, without repeating anything that could be a secret.
+/// Describes a value without repeating anything that could be a secret.
 #[must_use]
 pub fn shown(pointer: &str, value: &Value) -> String {
     match value {
@@ -156,8 +158,8 @@ pub fn shown(pointer: &str, value: &Value) -> String {
         Value::String(text) if leaks::may_be_shown(text) && !pointer.ends_with("credential_locator") => {
             format!("{text:?}")
         }
-        Value::String(text) => format!("a string of {} characters", text.chars().count()),
-        Value::Array(items) => format!("an array of {}", items.len()),
+        Value::String(text) => format!("a string of {}", counted(text.chars().count(), "character")),
+        Value::Array(items) => format!("an array of {}", counted(items.len(), "item")),
         Value::Object(_) => "an object".to_string(),
     }
 }
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_published_schema_is_a_valid_one_and_every_field_explains_itself() {
+    fn the_published_schema_is_valid_and_describes_every_field() {
         assert!(VALIDATOR.is_some());
         assert!(jsonschema::meta::is_valid(&SCHEMA));
         for place in ["", "/evidence", "/owner"] {
@@ -184,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn near_words_are_found_across_case_and_length() {
-        assert_eq!(near_word("HIGH", &["low", "med", "high"]), Some("high"));
-        assert_eq!(near_word("medium", &["low", "med", "high"]), Some("med"));
-        assert_eq!(near_word("idp", &["IdP", "CMDB"]), Some("IdP"));
-        assert_eq!(near_word("catastrophic", &["low", "med", "high"]), None);
+    fn the_nearest_option_is_found_across_case_and_length() {
+        assert_eq!(nearest_option("HIGH", &["low", "med", "high"]), Some("high"));
+        assert_eq!(nearest_option("medium", &["low", "med", "high"]), Some("med"));
+        assert_eq!(nearest_option("idp", &["IdP", "CMDB"]), Some("IdP"));
+        assert_eq!(nearest_option("catastrophic", &["low", "med", "high"]), None);
     }
 }

@@ -1,21 +1,21 @@
-//! Bytes -> intents. The folder and the API push meet here.
+//! Parses intents, for the folder and for the API.
 //!
-//! One text holds one object or an array of them. A bad item never costs the others: each item has
-//! an outcome of its own, and a text that cannot be read at all is one [`Refusal`].
+//! A text holds one intent or an array of them. Each item has its own result, so an invalid item does not affect the
+//! others. A text that cannot be parsed at all is one [`Refusal`].
 
 use super::document::item;
 use super::{json, locate, schema};
 use crate::model::{Intent, Problem};
 use serde_json::Value;
 
-/// Pointers are cut here in what people read: a key may be as long as the document.
+/// The length at which pointers are cut in messages, because a key may be as long as the document.
 const MAX_POINTER: usize = 300;
 
-/// How much one text may hold.
+/// Limits for one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub bytes: usize,
-    /// Levels of nesting.
+    /// The maximum nesting depth.
     pub depth: usize,
     pub items: usize,
 }
@@ -26,16 +26,16 @@ impl Default for Limits {
     }
 }
 
-/// Why something was refused, for a machine: the HTTP status follows from it.
+/// The kind of refusal, which determines the HTTP status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// More bytes or items than allowed: 413.
+    /// Too many bytes or items: 413.
     TooLarge,
-    /// Not UTF-8 or no JSON: 400.
+    /// Not valid UTF-8 or JSON: 400.
     NotJson,
-    /// JSON, but no acceptable document: 422.
+    /// Valid JSON, but not a valid intent: 422.
     Invalid,
-    /// A `scopes_mode` other than `safe_readonly`, whatever else is wrong: 403.
+    /// A `scopes_mode` other than `safe_readonly`, whatever other problems there are: 403.
     UnsafeScopes,
 }
 
@@ -46,7 +46,7 @@ pub struct Refusal {
     pub problems: Vec<Problem>,
 }
 
-/// One text that could be read.
+/// A text that could be parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// In the order of the text.
@@ -57,22 +57,22 @@ pub struct Parsed {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     pub outcome: Result<Intent, Refusal>,
-    /// Unknown fields; also there when the item was refused.
+    /// Unknown fields, also of a refused item.
     pub warnings: Vec<Problem>,
 }
 
 impl Parsed {
-    /// The accepted documents.
+    /// The valid intents.
     pub fn intents(&self) -> impl Iterator<Item = &Intent> {
         self.items.iter().filter_map(|item| item.outcome.as_ref().ok())
     }
 
-    /// The problems of the refused ones.
+    /// The problems of the refused items.
     pub fn problems(&self) -> impl Iterator<Item = &Problem> {
         self.items.iter().filter_map(|item| item.outcome.as_ref().err()).flat_map(|refusal| &refusal.problems)
     }
 
-    /// The warnings of all.
+    /// The warnings of all items.
     pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
         self.items.iter().flat_map(|item| &item.warnings)
     }
@@ -84,10 +84,10 @@ impl Refusal {
     }
 }
 
-/// Reads one intent or an array of them.
+/// Parses one intent or an array of them.
 ///
 /// # Errors
-/// When the text as a whole cannot be read; bad items are outcomes in [`Parsed`].
+/// If the text as a whole cannot be parsed. Invalid items are part of [`Parsed`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     let text = text(bytes, limits)?;
     match json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))? {
@@ -96,19 +96,19 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
         (other, _) => {
             let problem =
                 Problem::new("", format!("expected an object or an array of objects, found {}", schema::shown("", &other)));
-            Err(Refusal::of(Fault::Invalid, problem.hint("a connection_intent is a JSON object: {\"source_type\": …}")))
+            Err(Refusal::of(Fault::Invalid, problem.hint("write a connection_intent as a JSON object: {\"source_type\": …}")))
         }
     }
 }
 
-/// Reads `{"intents": […]}`, the body of a batch push.
+/// Parses `{"intents": […]}`, the body of a batch.
 ///
 /// # Errors
-/// As [`parse`], and when the envelope has another form.
+/// As [`parse`], and if the envelope is not valid.
 pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     let text = text(bytes, limits)?;
     let (value, twice) = json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))?;
-    let hint = "a batch is {\"intents\": [ … ]}";
+    let hint = "send a batch as {\"intents\": [ … ]}";
     let Value::Object(mut envelope) = value else {
         return Err(Refusal::of(
             Fault::Invalid,
@@ -127,17 +127,17 @@ pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
 
 fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     if bytes.len() > limits.bytes {
-        let message = format!("holds {} bytes, more than the {} that are read", bytes.len(), limits.bytes);
+        let message = format!("has {} bytes, more than the limit of {} bytes", bytes.len(), limits.bytes);
         return Err(Refusal::of(Fault::TooLarge, Problem::new("", message).hint("split it into several files or pushes")));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
-        let place = crate::model::Place::of_offset(&good, good.len());
-        Refusal::of(Fault::NotJson, Problem::new("", "is not UTF-8 from here on").at(place).hint("save it as UTF-8"))
+        let place = crate::model::FilePlace::from_offset(&good, good.len());
+        Refusal::of(Fault::NotJson, Problem::new("", "is not valid UTF-8 from here on").at(place).hint("save it as UTF-8"))
     })?;
     if text.trim().is_empty() {
-        let problem = Problem::new("", "is empty").hint("write one intent or an array of them; [] desires nothing");
+        let problem = Problem::new("", "is empty").hint("write one intent or an array of them; [] stands for no intents");
         return Err(Refusal::of(Fault::NotJson, problem));
     }
     Ok(text)
@@ -148,28 +148,28 @@ fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
         let message = format!("is nested deeper than {} levels", limits.depth);
         return Refusal::of(
             Fault::Invalid,
-            Problem::new("", message).at(syntax.place).hint("an intent is flat: fields, evidence and owner"),
+            Problem::new("", message).at(syntax.place).hint("an intent has no nesting except evidence and owner"),
         );
     }
     let cut = syntax.message.starts_with("EOF");
     let hint = match (cut, text.contains('\0')) {
-        (_, true) => "the text holds NUL characters: save it as UTF-8, not UTF-16 or a padded block",
-        (true, _) => "the text ends too early: a bracket or quote is not closed, or it is still being written",
-        _ => "JSON has no comments, no trailing commas and only double quotes",
+        (_, true) => "the text contains NUL characters; save it as UTF-8, not as UTF-16",
+        (true, _) => "the text ends too early; close the last bracket or quote, or wait until the file is written",
+        _ => "JSON does not allow comments, trailing commas or single quotes",
     };
-    Refusal::of(Fault::NotJson, Problem::new("", format!("is no JSON: {}", syntax.message)).at(syntax.place).hint(hint))
+    Refusal::of(Fault::NotJson, Problem::new("", format!("is not valid JSON: {}", syntax.message)).at(syntax.place).hint(hint))
 }
 
 fn many(text: &str, base: &str, items: Vec<Value>, twice: bool, limits: &Limits) -> Result<Parsed, Refusal> {
     if items.len() > limits.items {
-        let message = format!("holds {} intents, more than the {} that are read", items.len(), limits.items);
+        let message = format!("has {} intents, more than the limit of {}", items.len(), limits.items);
         return Err(Refusal::of(Fault::TooLarge, Problem::new(base, message).hint("split it into several files or pushes")));
     }
     let items = items.into_iter().enumerate().map(|(index, item)| (format!("{base}/{index}"), item)).collect();
     Ok(judge(text, items, twice))
 }
 
-/// Judges every item, then gives all findings their places in one more pass, if there are any.
+/// Validates every item. If there are problems or warnings, a second pass finds their positions.
 fn judge(text: &str, items: Vec<(String, Value)>, twice: bool) -> Parsed {
     let (bases, mut items): (Vec<String>, Vec<Item>) = items.into_iter().map(|(base, value)| (base, item(value))).unzip();
     let fine = |item: &Item| item.outcome.is_ok() && item.warnings.is_empty();
@@ -202,7 +202,7 @@ fn findings(item: &mut Item) -> impl Iterator<Item = &mut Problem> {
 }
 
 fn duplicate(pointer: &str) -> Problem {
-    Problem::new(pointer, "the field is there twice").hint("keep one of the two; which one is meant cannot be told")
+    Problem::new(pointer, "the field occurs twice").hint("remove one of the two")
 }
 
 fn refuse(item: &mut Item, more: Vec<Problem>) {

@@ -1,4 +1,4 @@
-//! One run of the pipeline for one connection, as a value.
+//! The outcome of one run of the pipeline for one connection.
 
 use super::catalog::{Catalog, Drift};
 use super::failure::{Class, Failure};
@@ -12,71 +12,73 @@ use serde::{Deserialize, Serialize};
 pub enum Scope {
     /// All seven steps.
     Full,
-    /// A re-check between two drift checks: discovery and tiny sync are skipped.
+    /// A re-check of the health only: discovery and tiny sync are skipped.
     Health,
 }
 
-/// What an attempt found. Everything else about the connection is derived from this.
+/// The outcome of an attempt, from which the state of the connection is derived.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     pub scope: Scope,
-    /// One report for each of the seven steps, in order, never a missing one.
+    /// One report for each of the seven steps, in order.
     pub steps: Vec<StepReport>,
-    /// What discovery saw, also when a later step failed.
+    /// The result of discovery, even if a later step failed.
     pub catalog: Option<Catalog>,
-    /// The difference to the catalog in force before.
+    /// The difference from the previous catalog.
     pub drift: Drift,
-    /// Items that the tiny sync really read.
+    /// The number of items that the tiny sync read.
     pub rows: Option<u64>,
-    /// Milliseconds that the tiny sync took.
+    /// The duration of the tiny sync in milliseconds.
     pub latency_ms: Option<u64>,
 }
 
 impl Outcome {
-    /// The first failed step and why.
+    /// The first failed step and its failure.
     #[must_use]
     pub fn failure(&self) -> Option<(Step, &Failure)> {
         self.steps.iter().find_map(|report| report.failure().map(|failure| (report.step, failure)))
     }
 
-    /// The class of the failure; `None` is a pass.
+    /// The class of the failure; `None` if the attempt passed.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         self.failure().map(|(_, failure)| failure.class)
     }
 
-    /// Whether `step` did its work.
+    /// Whether `step` passed, with or without a warning.
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
         self.steps.iter().any(|report| report.step == step && report.done())
     }
 
-    /// The digest of what was found, without times and evidence: an equal one is an unchanged re-check.
+    /// A digest without times and evidence. A re-check with the same digest found nothing new.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest_with(self.catalog.as_ref().map(Catalog::digest))
     }
 
-    /// As [`Outcome::digest`], where the digest of the catalog is known.
+    /// As [`Outcome::digest`], if the digest of the catalog is known already.
     #[must_use]
     pub fn digest_with(&self, catalog: Option<Digest>) -> Digest {
         let mut text = String::new();
         for report in &self.steps {
-            let words = match &report.status {
-                StepStatus::Warned { failure } | StepStatus::Failed { failure } => lasting(failure, report.failure().is_some()),
+            let status = match &report.status {
+                StepStatus::Warned { failure } | StepStatus::Failed { failure } => {
+                    stable_text(failure, report.failure().is_some())
+                }
                 other => serde_json::to_string(other).unwrap_or_default(),
             };
             text.push_str(report.step.as_str());
-            text.push_str(&words);
+            text.push_str(&status);
         }
         text.push_str(&format!("{:?}{:?}", self.rows, catalog));
         Digest::from_bytes(text.as_bytes())
     }
 }
 
-/// What of a failure is the same when it is met again. Sources put request ids and times into their
-/// words: with them every retry would be news, and the ledger would grow with the clock.
-fn lasting(failure: &Failure, failed: bool) -> String {
+/// The part of a failure that does not change from attempt to attempt. It leaves out request ids and times, which
+/// sources put into their messages; otherwise every retry would count as new and append to the ledger.
+fn stable_text(failure: &Failure, failed: bool) -> String {
     let detail: Vec<&str> = failure
         .detail
         .split(|c: char| !c.is_alphanumeric())
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn request_ids_and_times_are_no_news_and_other_words_are() {
+    fn request_ids_and_times_do_not_change_the_digest_and_other_text_does() {
         let once = failed("SlowDown at 2026-11-08T18:00:00Z, RequestId 7F3A-00c1", 3).digest();
         let again = failed("SlowDown at 2026-11-09T06:30:12Z, RequestId 91BB-12d4", 900).digest();
         assert_eq!(once, again);
@@ -125,7 +127,7 @@ mod tests {
                 report.status = StepStatus::Warned { failure };
             }
         }
-        assert_ne!(warned.digest(), other.digest(), "a warning is no failure");
+        assert_ne!(warned.digest(), other.digest(), "a warning is not a failure");
         other.rows = Some(1);
         assert_ne!(failed("", 3).digest(), other.digest());
     }

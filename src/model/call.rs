@@ -1,9 +1,9 @@
-//! A call as `aam plan` announces it.
+//! The calls that `aam plan` lists.
 
 /// A call that an attempt may make.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PlannedCall {
-    /// `GET`, `HEAD`, `SQL READ ONLY`, `READ FILE`.
+    /// For example `GET`, `HEAD`, `SQL READ ONLY` or `READ FILE`.
     pub method: String,
     pub host: String,
     pub path: String,

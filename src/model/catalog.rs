@@ -1,46 +1,46 @@
-//! Catalog v1: the Airbyte catalog form, and drift between two of them.
+//! Catalogs in Airbyte's format, and the schema changes (drift) between two of them.
 
 use super::ids::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What a source offers. Streams are sorted by (namespace, name), so that equal content has an equal digest.
+/// The streams of a source, sorted by namespace and name, so that equal catalogs have equal digests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalog {
     pub streams: Vec<Stream>,
-    /// A bound of the discovery was met: there is more than is listed.
+    /// True if discovery reached a limit, so that streams may be missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Streams that exist and could not be described, with the reason in the source's words.
+    /// Streams that exist but could not be described.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<SkippedStream>,
 }
 
-/// One stream: a table, a file, a prefix, a GET operation.
+/// A stream: a table, a file, a prefix or a GET operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     pub name: String,
-    /// Database schema, bucket or resource id, where names alone could collide.
+    /// The database schema, bucket or resource id, if names alone are not unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// JSON Schema of one record; `properties` holds the columns.
+    /// The JSON Schema of a record; `properties` holds the columns.
     pub json_schema: Value,
     pub supported_sync_modes: Vec<SyncMode>,
-    /// The primary key as paths, empty when the source has none.
+    /// The primary key as paths; empty if the source does not have one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_defined_primary_key: Vec<Vec<String>>,
-    /// Only where the source gives it for free. Not part of the digest: it moves with every write.
+    /// Only if the source provides it without an extra query. Not part of the digest, because it changes constantly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_estimate: Option<u64>,
 }
 
-/// A stream that was left out, and why.
+/// A stream that was left out of the catalog, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedStream {
     pub name: String,
     pub reason: String,
-    /// The resource id, in a connection of several.
+    /// The resource id, for a connection with several of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
 }
@@ -51,8 +51,8 @@ impl SkippedStream {
         SkippedStream { name: name.into(), reason: reason.into(), resource: None }
     }
 
-    /// Whether `stream`, known from before, may be this one. In a connection of several resources the namespace
-    /// begins with the resource id.
+    /// Whether `stream` of an earlier catalog may be this one. If a connection has several resources, the namespace of
+    /// a stream begins with the resource id.
     fn may_be(&self, stream: &Stream) -> bool {
         let of_resource = |resource: &str| {
             let rest = stream.namespace.as_deref().and_then(|namespace| namespace.strip_prefix(resource));
@@ -70,17 +70,17 @@ pub enum SyncMode {
     Incremental,
 }
 
-/// What changed between two versions.
+/// The differences between two catalogs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
-    /// New streams and columns: readers do not notice.
+    /// New streams and columns, which do not affect consumers.
     pub additive: Vec<String>,
-    /// Streams, columns or types that went away or changed: readers break.
+    /// Removed streams and columns and changed types, which break consumers.
     pub breaking: Vec<String>,
 }
 
 impl Catalog {
-    /// Sorts the streams; every connector calls it once before returning.
+    /// Sorts the streams. Every connector calls it before it returns a catalog.
     #[must_use]
     pub fn sorted(mut self) -> Catalog {
         self.streams.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -88,13 +88,13 @@ impl Catalog {
         self
     }
 
-    /// Whether `stream`, known from before, may be among those that could not be described.
+    /// Whether `stream` of an earlier catalog may be among those that could not be described.
     #[must_use]
     pub fn skips(&self, stream: &Stream) -> bool {
         self.skipped.iter().any(|skipped| skipped.may_be(stream))
     }
 
-    /// As JSON, and the digest of the structure; in that, row estimates and skip reasons are left out.
+    /// The catalog as JSON, and its digest. The digest does not cover row estimates and skipped streams.
     #[must_use]
     pub fn written(&self) -> (String, Digest) {
         let text = serde_json::to_string(self).unwrap_or_default();
@@ -102,7 +102,7 @@ impl Catalog {
         (text, digest)
     }
 
-    /// The digest of the structure alone.
+    /// The digest of the structure, without row estimates and skipped streams.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.written().1
@@ -117,16 +117,17 @@ impl Catalog {
         Digest::from_bytes(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
     }
 
-    /// Sorted, and nothing in it but the structure.
+    /// Whether the catalog is sorted and contains nothing that the digest leaves out.
     fn is_bare(&self) -> bool {
         self.skipped.is_empty()
             && self.streams.iter().all(|stream| stream.row_estimate.is_none())
             && self.streams.is_sorted_by(|a, b| (&a.namespace, &a.name) < (&b.namespace, &b.name))
     }
 
-    /// The difference from `earlier` to `self`.
+    /// The differences from `earlier` to `self`.
     ///
-    /// A stream that is skipped now, or may lie behind a truncation, is not gone: unreadable is not absent.
+    /// A missing stream does not count as removed if it was skipped or if this catalog is truncated, because it may
+    /// still exist.
     #[must_use]
     pub fn drift_from(&self, earlier: &Catalog) -> Drift {
         let before = by_name(earlier);
@@ -152,7 +153,7 @@ impl Catalog {
     }
 }
 
-/// Streams by namespace and name; joined into one text, `a.b` and `c` would be `a` and `b.c`.
+/// Streams by namespace and name. A joined name would be ambiguous: `a.b` + `c` is the same text as `a` + `b.c`.
 fn by_name(catalog: &Catalog) -> BTreeMap<(Option<&str>, &str), &Stream> {
     catalog.streams.iter().map(|stream| ((stream.namespace.as_deref(), stream.name.as_str()), stream)).collect()
 }

@@ -1,56 +1,56 @@
-//! A failure is a value: class, title, fix, detail. `Err` is kept for "the registry cannot write".
+//! Why an attempt failed, as a value that is stored and shown.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What went wrong, for a machine. One table maps it to a retry (here) and to a state (`State::derive`).
+/// The class of a failure, which determines the retry ([`Class::retry`]) and the state (`State::derive`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// The policy's eligibility refuses the document: not sanctioned, too risky, owner too unsure.
+    /// The policy's eligibility rules refuse the intent: not sanctioned, risk too high, confidence too low.
     NotEligible,
-    /// No connector of this build serves the source type, or the policy does not list it.
+    /// This version has no connector for the source type, or the policy does not list it.
     Unsupported,
     /// The locator does not resolve to a usable secret.
     CredentialMissing,
-    /// The source says the credential is wrong, expired or revoked (401, 28P01, 1045, InvalidAccessKeyId).
+    /// The source rejects the credential as wrong, expired or revoked (401, 28P01, 1045, InvalidAccessKeyId).
     CredentialRejected,
-    /// The credential is good, a right is missing (403, 42501, 1142, AccessDenied).
+    /// The credential is valid but lacks a permission (403, 42501, 1142, AccessDenied).
     PermissionDenied,
-    /// Name, route, port, TLS or time: nobody answered as they should.
+    /// DNS, routing, the connection, TLS or a timeout.
     Network,
-    /// AAM's own guard refused the address or the call; the policy decides.
+    /// AAM refused the address or the call, because the policy does not allow it.
     EgressRefused,
-    /// The breaker of this host is open; nothing was sent.
+    /// The circuit breaker of this host is open; nothing was sent.
     BreakerOpen,
-    /// The source or AAM's own budget said "later". Says nothing about the connection.
+    /// The source or AAM's own budget limits the rate. Says nothing about the connection.
     Throttled,
     /// The tenant, database, bucket or file of the resource id does not exist.
     NotFound,
-    /// Something answered that is not what the resource id names.
+    /// The service that answered is not the one that the resource id names.
     WrongService,
-    /// The resource id or the policy entry of this source cannot be used as written.
+    /// The resource id or the policy entry of this source is not valid.
     Misconfigured,
-    /// The source failed or answered nonsense (5xx, cut answers, wrong format).
+    /// The source failed or sent an invalid response (5xx, a truncated response, a wrong format).
     Remote,
-    /// The structure changed in a way that breaks readers.
+    /// The schema changed in a way that breaks consumers.
     Drift,
-    /// The process ended between begin and finish.
+    /// The process ended in the middle of the attempt.
     Interrupted,
-    /// A defect of AAM: a panic was caught.
+    /// A defect in AAM: a panic was caught.
     Bug,
 }
 
-/// When to look again without anybody asking.
+/// When to try again automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// When the document or the policy changes.
     OnChange,
-    /// After the policy's `recheck.awaiting_credentials`: a secret may appear at any time.
+    /// After the policy's `recheck.awaiting_credentials`, because a secret may be added at any time.
     Recheck,
-    /// After the delay that the failure names.
+    /// After the delay that the failure carries.
     After,
-    /// By the policy's backoff and the number of failures in a row.
+    /// After the policy's backoff, which grows with the number of consecutive failures.
     Backoff,
 }
 
@@ -75,7 +75,7 @@ impl Class {
         Class::Bug,
     ];
 
-    /// The word used in answers, reports and the database.
+    /// The name in the API, in reports and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl Class {
         }
     }
 
-    /// The class -> retry table.
+    /// When a failure of this class is retried.
     #[must_use]
     pub fn retry(self) -> Retry {
         match self {
@@ -116,45 +116,45 @@ impl Class {
         }
     }
 
-    /// Whether an attempt that ended so says anything about the connection.
-    /// A throttled or interrupted one does not: the state before it stands.
+    /// Whether a failure of this class says anything about the connection. A throttled or interrupted attempt does
+    /// not, so the connection keeps its state.
     #[must_use]
     pub fn conclusive(self) -> bool {
         !matches!(self, Class::Throttled | Class::Interrupted)
     }
 }
 
-/// What happened, what to do, and the words of whoever said so.
+/// What happened and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub class: Class,
-    /// One line, no full stop: what happened and to what.
+    /// What happened, on one line without a full stop.
     pub title: String,
-    /// What to do next, in words or a command a person can paste.
+    /// What to do next, where possible as a command or a setting to paste.
     pub fix: String,
-    /// The source's own words: code, message, missing permission. May be empty.
+    /// The message of the source: its code, its text, the missing permission. May be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
-    /// For `Throttled` and `BreakerOpen`: how long to wait, in milliseconds.
+    /// The time to wait in milliseconds, for `Throttled` and `BreakerOpen`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Failure {
-    /// A failure with title and fix; add the rest with `detail` and `after`.
+    /// Creates a failure; add the rest with `detail` and `after`.
     #[must_use]
     pub fn new(class: Class, title: impl Into<String>, fix: impl Into<String>) -> Failure {
         Failure { class, title: title.into(), fix: fix.into(), detail: String::new(), retry_after_ms: None }
     }
 
-    /// Adds the source's own words.
+    /// Adds the message of the source.
     #[must_use]
     pub fn detail(mut self, detail: impl Into<String>) -> Failure {
         self.detail = detail.into();
         self
     }
 
-    /// Adds the wait that `Retry::After` obeys.
+    /// Adds the time to wait for `Retry::After`.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Failure {
         self.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

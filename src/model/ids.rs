@@ -1,4 +1,4 @@
-//! Identities derived from content, so that every replica and every push agrees on them.
+//! Identities that are derived from content, so they are the same for every push and on every replica.
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The namespace of AAM's UUIDv5 ids. Changing it would rename every connection.
+/// The namespace of AAM's UUIDv5 ids. Changing it would change the id of every connection.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5f);
 
 /// The id of a connection: UUIDv5 of (namespace, source type, sorted unique resource ids).
@@ -15,14 +15,14 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6f2c_3d0e_5a1b_5c4d_9e8f_0a1b_2c3d_4e5
 pub struct ConnectionId(pub Uuid);
 
 impl ConnectionId {
-    /// Sorts before every other.
+    /// Sorts before all other ids.
     pub const FIRST: ConnectionId = ConnectionId(Uuid::nil());
-    /// Sorts after every other.
+    /// Sorts after all other ids.
     pub const LAST: ConnectionId = ConnectionId(Uuid::max());
 
-    /// Derives the id. Order and repetition of `resource_ids` do not matter.
+    /// Derives the id. The order of `resource_ids` and duplicates in it do not matter.
     ///
-    /// Each part is length-prefixed, so no two different identities share a byte string.
+    /// Each part is prefixed with its length, so that two different identities never yield the same bytes.
     #[must_use]
     pub fn derive(namespace: &str, source_type: &str, resource_ids: &[String]) -> ConnectionId {
         let mut sorted: Vec<&str> = resource_ids.iter().map(String::as_str).collect();
@@ -37,10 +37,10 @@ impl ConnectionId {
         ConnectionId(Uuid::new_v5(&NAMESPACE, name.as_bytes()))
     }
 
-    /// Reads the hyphenated form.
+    /// Parses the hyphenated form.
     ///
     /// # Errors
-    /// When `text` is no UUID.
+    /// If `text` is not a UUID.
     pub fn parse(text: &str) -> Result<ConnectionId, String> {
         Uuid::parse_str(text).map(ConnectionId).map_err(|error| error.to_string())
     }
@@ -66,12 +66,12 @@ impl Digest {
     /// The digest of `bytes`.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Digest {
-        Digest::of_parts(&[bytes])
+        Digest::from_parts(&[bytes])
     }
 
-    /// The digest of several byte strings, one after the other.
+    /// The digest of the concatenation of several byte strings.
     #[must_use]
-    pub fn of_parts(parts: &[&[u8]]) -> Digest {
+    pub fn from_parts(parts: &[&[u8]]) -> Digest {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         for part in parts {
             context.update(part);
@@ -81,14 +81,14 @@ impl Digest {
         Digest(out)
     }
 
-    /// Reads 64 hex digits in either case.
+    /// Parses 64 hex digits, in upper or lower case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Digest> {
         let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Digest)
     }
 
-    /// The first 12 hex digits: enough to tell two policies apart on a screen.
+    /// The first 12 hex digits, which are enough to tell two policies apart.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_string()
@@ -120,9 +120,9 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Who desires a connection: `folder:<path below the intents folder>`, `api:<token name>`, `seed:<file>`.
+/// Where an intent comes from: `folder:<path below the intents folder>`, `api:<token name>` or `seed:<file>`.
 ///
-/// A file that holds several intents is one origin for all of them.
+/// A file with several intents is one origin for all of them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Origin(pub Arc<str>);
@@ -134,13 +134,13 @@ impl Origin {
         Origin(format!("folder:{path}").into())
     }
 
-    /// The origin of everything pushed under the token called `name`.
+    /// The origin of everything that is pushed with the token `name`.
     #[must_use]
     pub fn api(name: &str) -> Origin {
         Origin(format!("api:{name}").into())
     }
 
-    /// The path of a folder origin.
+    /// The path, if this is the origin of a file.
     #[must_use]
     pub fn folder_path(&self) -> Option<&str> {
         self.0.strip_prefix("folder:")

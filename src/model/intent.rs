@@ -1,18 +1,18 @@
-//! The `connection_intent` document, after it passed the published schema.
+//! The `connection_intent` document, after validation.
 
 use super::ids::{ConnectionId, Digest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The scopes mode every intent has; any other value is refused.
+/// The only allowed scopes mode.
 pub const SAFE_READONLY: &str = "safe_readonly";
 
-/// What one document asks for. Made only by `intake::wire`, which owns the checking.
+/// A validated intent. Only `intake::wire` creates one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
     pub source_type: String,
-    /// Tenant, org, site, repo, bucket or db uri; sorted, unique, at least one.
+    /// Tenants, orgs, sites, repos, buckets or database URIs; sorted, unique, at least one.
     pub resource_ids: Vec<String>,
     pub scopes_mode: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -21,15 +21,15 @@ pub struct Intent {
     pub risk_level: Risk,
     pub evidence: IntentEvidence,
     pub owner: Owner,
-    /// Unknown fields: kept, answered with a warning, never an error.
+    /// Unknown fields, which are kept and reported as warnings.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// Why the company believes this system is in use and allowed.
+/// Why the system is believed to be in use and allowed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IntentEvidence {
-    /// For example `Sanctioned`; the policy lists which values are eligible.
+    /// For example `Sanctioned`; the policy lists the eligible values.
     pub status: String,
     /// IdP, CMDB, Procurement or CASB.
     pub source: String,
@@ -40,7 +40,7 @@ pub struct IntentEvidence {
     pub extra: Map<String, Value>,
 }
 
-/// Who answers for the system.
+/// The owner of the system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Owner {
     pub user: String,
@@ -53,7 +53,7 @@ pub struct Owner {
     pub extra: Map<String, Value>,
 }
 
-/// The risk the discovery tool put on the system. Ordered: `low < med < high`.
+/// The risk that the discovery tool assigned to the system, ordered `low < med < high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Risk {
@@ -72,25 +72,24 @@ impl fmt::Display for Risk {
     }
 }
 
-/// Where a credential lives; never the credential itself.
+/// Where a credential is stored; never the credential itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Locator {
     /// `env:NAME`: an environment variable of the daemon.
     Env(String),
-    /// `vault:PATH`: not served yet.
+    /// `vault:PATH`: not supported yet.
     Vault(String),
-    /// `consent:ID`: not served yet.
+    /// `consent:ID`: not supported yet.
     Consent(String),
-    /// `sp:ID`, a service principal: not served yet.
+    /// `sp:ID`, a service principal: not supported yet.
     ServicePrincipal(String),
 }
 
 impl Locator {
-    /// Reads `scheme:rest`.
+    /// Parses `scheme:rest`.
     ///
     /// # Errors
-    /// A sentence that names the schemes there are. The text itself is not repeated:
-    /// somebody may have pasted a secret here.
+    /// A message that lists the schemes. It does not repeat the text, because somebody may have pasted a secret.
     pub fn parse(text: &str) -> Result<Locator, String> {
         let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
         if rest.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -98,10 +97,10 @@ impl Locator {
         }
         match scheme {
             "env" if is_env_name(rest) => Ok(Locator::Env(rest.to_string())),
-            "env" => {
-                Err("after env: comes the name of an environment variable: letters, digits and _, not starting with a digit"
-                    .to_string())
-            }
+            "env" => Err(
+                "env: must be followed by the name of an environment variable: letters, digits and _, not starting with a digit"
+                    .to_string(),
+            ),
             "vault" => Ok(Locator::Vault(rest.to_string())),
             "consent" => Ok(Locator::Consent(rest.to_string())),
             "sp" => Ok(Locator::ServicePrincipal(rest.to_string())),
@@ -111,7 +110,7 @@ impl Locator {
 }
 
 const LOCATOR_FORM: &str =
-    "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret lives and never holds one";
+    "a credential locator is env:NAME, vault:PATH, consent:ID or sp:ID; it says where a secret is stored and never contains one";
 
 fn is_env_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
@@ -141,20 +140,20 @@ impl<'de> Deserialize<'de> for Locator {
 }
 
 impl Intent {
-    /// The identity of the connection this document desires.
+    /// The id of the connection that the intent asks for.
     #[must_use]
     pub fn connection_id(&self) -> ConnectionId {
         ConnectionId::derive(&self.namespace, &self.source_type, &self.resource_ids)
     }
 
-    /// The canonical JSON: fields in declaration order, extra fields in key order.
-    /// Equal documents give equal bytes whatever their spelling was.
+    /// The canonical JSON, with fields in declaration order and extra fields in key order, so that equal intents have
+    /// equal bytes.
     #[must_use]
     pub fn canonical(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The digest of the canonical form; a new one is a new generation.
+    /// The digest of the canonical JSON. A new digest is a new generation of the connection.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::from_bytes(self.canonical().as_bytes())

@@ -1,7 +1,7 @@
-//! What the ledger holds: entries that are appended and never changed.
+//! The entries of the ledger, which are appended and never changed.
 //!
-//! An entry has *facts*, small and enough for every fold, and a *body*, the full text behind them
-//! (document, step reports, catalog, policy), read only when somebody asks for it.
+//! An entry has *facts*, which are small and sufficient for the snapshot, and a *body*, the full text behind them
+//! (intent, step reports, catalog, policy), which is read only on demand.
 
 use super::attempt::{Outcome, Scope};
 use super::failure::Class;
@@ -11,10 +11,10 @@ use super::{Intent, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// One appended entry, without its body and its place in the hash chain.
+/// One entry, without its body and its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The row's number, from 1, without gaps.
+    /// The number of the row, counted from 1 without gaps.
     pub seq: u64,
     pub at: Timestamp,
     /// Empty for entries that concern the whole registry.
@@ -23,25 +23,25 @@ pub struct Entry {
     pub fact: Fact,
 }
 
-/// What happened.
+/// What an entry records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fact {
-    /// A document was accepted. Body: its canonical JSON.
+    /// An intent was accepted. Body: its canonical JSON.
     IntentAccepted { origin: Origin, spec: Digest, source_type: String },
-    /// An origin no longer desires the connection.
+    /// An origin does not ask for the connection any more.
     IntentWithdrawn { origin: Origin, reason: String },
-    /// An attempt is about to have side effects.
+    /// An attempt is about to begin.
     AttemptBegun { generation: u32, scope: Scope, why: Why, policy: Digest },
-    /// An attempt ended. Body: the step reports.
+    /// An attempt has finished. Body: the step reports.
     AttemptFinished(Finished),
-    /// The structure of the source, new or changed. Body: the catalog.
+    /// The schema of the source is new or changed. Body: the catalog.
     CatalogRegistered { version: u32, digest: Digest, streams: u32, breaking: Vec<String>, additive: Vec<String> },
-    /// Nobody desires the connection any more.
+    /// No origin asks for the connection any more.
     ConnectionRetired,
     /// A policy came into force. Body: its text.
     PolicyAccepted { policy: Digest },
-    /// The seed of a namespace was loaded; the namespace is sealed from here on.
+    /// The seed of a namespace was loaded; the namespace is read-only from here on.
     NamespaceSealed { documents: u32 },
 }
 
@@ -51,76 +51,76 @@ pub struct Finished {
     pub begun_at: Timestamp,
     pub generation: u32,
     pub scope: Scope,
-    /// The digest of the whole policy it ran under.
+    /// The digest of the policy that the attempt ran context.
     pub policy: Digest,
-    /// The digest of the policy's part for this family.
+    /// The digest of the part of the policy that concerns this family.
     pub slice: Digest,
-    /// The class of the failure; `None` is a pass.
+    /// The class of the failure; `None` if the attempt passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_step: Option<Step>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
-    /// The connector opened and met the right identity.
+    /// The connector opened and found the expected identity.
     pub upserted: bool,
     /// The health step passed.
     pub healthy: bool,
-    /// Items the tiny sync read; only of a full attempt.
+    /// The number of items that the tiny sync read; only for a full attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ms: Option<u64>,
     pub outcome: Digest,
-    /// One line for lists: the failure's title, empty after a pass.
-    #[serde(default, skip_serializing_if = "nothing")]
+    /// The title of the failure; empty if the attempt passed.
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub title: Arc<str>,
-    #[serde(default, skip_serializing_if = "nothing")]
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub fix: Arc<str>,
 }
 
-fn nothing(text: &Arc<str>) -> bool {
+fn is_empty(text: &Arc<str>) -> bool {
     text.is_empty()
 }
 
-/// Why an attempt is due. Logged and stored; the pipeline never sees it.
+/// Why an attempt is due. It is logged and stored; the pipeline does not depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
     /// Never attempted.
     New,
-    /// The document changed.
+    /// The intent changed.
     SpecChanged,
     /// The policy changed for this family.
     PolicyChanged,
-    /// After a failure, by class.
+    /// A failure is due to be retried.
     Retry,
-    /// The health of a settled connection is due.
+    /// The health check of a settled connection is due.
     Health,
-    /// The structure of a settled connection is due.
+    /// The schema check of a settled connection is due.
     Drift,
-    /// Somebody asked.
+    /// Requested over the API or with `aam heal`.
     Heal,
 }
 
 impl Why {
-    /// The reason in words, as plan and history print it.
+    /// The reason as people read it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn message(self) -> &'static str {
         match self {
             Why::New => "new",
-            Why::SpecChanged => "the document changed",
+            Why::SpecChanged => "the intent changed",
             Why::PolicyChanged => "the policy changed for this family",
             Why::Retry => "retry after a failure",
             Why::Health => "health check due",
-            Why::Drift => "drift check due",
-            Why::Heal => "heal asked for",
+            Why::Drift => "schema check due",
+            Why::Heal => "heal requested",
         }
     }
 }
 
-/// The facts of the kinds that a registry holds most of, read without looking for the tag first:
-/// a start folds every row there is.
+/// These structs hold the facts of the most frequent kinds. They are parsed directly, without serde's search for the
+/// tag, because every start reads all rows.
 #[derive(Deserialize)]
 struct Accepted {
     origin: Origin,
@@ -145,12 +145,11 @@ struct Registered {
     additive: Vec<String>,
 }
 
-/// The name of a fact's kind, as stored in the `kind` column.
 impl Fact {
-    /// Reads the stored text of a fact of `kind`.
+    /// Parses the stored text of a fact of `kind`.
     ///
     /// # Errors
-    /// When the text is not what this build knows.
+    /// If the text is not valid for this version of AAM.
     pub fn read(kind: &str, facts: &str) -> Result<Fact, serde_json::Error> {
         Ok(match kind {
             "attempt_finished" => Fact::AttemptFinished(serde_json::from_str(facts)?),
@@ -170,6 +169,7 @@ impl Fact {
         })
     }
 
+    /// The kind, as stored in the column `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -184,14 +184,14 @@ impl Fact {
         }
     }
 
-    /// The fact of accepting `intent` from `origin`.
+    /// The fact that `intent` was accepted from `origin`.
     #[must_use]
     pub fn accepted(intent: &Intent, origin: Origin) -> Fact {
         Fact::IntentAccepted { origin, spec: intent.digest(), source_type: intent.source_type.clone() }
     }
 }
 
-/// What an attempt ran under; fixed when it begins.
+/// The circumstances of an attempt, which are fixed when it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptContext {
     pub begun_at: Timestamp,
@@ -203,16 +203,16 @@ pub struct AttemptContext {
 }
 
 impl Finished {
-    /// The facts of `outcome`, whose catalog has the digest `catalog`.
+    /// The facts of `outcome`; `catalog` is the digest of its catalog.
     #[must_use]
-    pub fn new(outcome: &Outcome, catalog: Option<Digest>, under: &AttemptContext) -> Finished {
+    pub fn new(outcome: &Outcome, catalog: Option<Digest>, context: &AttemptContext) -> Finished {
         let failure = outcome.failure();
         Finished {
-            begun_at: under.begun_at,
-            generation: under.generation,
+            begun_at: context.begun_at,
+            generation: context.generation,
             scope: outcome.scope,
-            policy: under.policy,
-            slice: under.slice,
+            policy: context.policy,
+            slice: context.slice,
             class: failure.map(|(_, failure)| failure.class),
             failed_step: failure.map(|(step, _)| step),
             retry_after_ms: failure.and_then(|(_, failure)| failure.retry_after_ms),

@@ -1,8 +1,7 @@
-//! Words only: the vocabulary every other module speaks.
+//! The domain types that all other modules use.
 //!
-//! Nothing here knows a clock, a file, a socket or async. A value is made here,
-//! carried by the rest, and rendered by `report`. The words are those of the
-//! README's state table; one word names one thing in code, API, docs and database.
+//! Nothing here depends on a clock, a file, a socket or async code. The names are the same in the code, the API,
+//! the documentation and the database.
 
 pub mod attempt;
 pub mod call;
@@ -16,6 +15,7 @@ pub mod post;
 pub mod problem;
 pub mod state;
 pub mod step;
+pub mod text;
 
 pub use attempt::{Outcome, Scope};
 pub use call::PlannedCall;
@@ -25,7 +25,7 @@ pub use failure::{Class, Failure, Retry};
 pub use ids::{ConnectionId, Digest, Origin};
 pub use intent::{Intent, Locator, Risk};
 pub use post::{Allowed, BodyRule, PostRule, Posts, Shape};
-pub use problem::{Place, Problem};
+pub use problem::{FilePlace, Problem};
 pub use state::State;
 pub use step::{Evidence, Privilege, Step, StepReport, StepStatus};
 
@@ -37,19 +37,19 @@ pub use step::{Evidence, Privilege, Step, StepReport, StepStatus};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The instant `duration` later; saturates.
+    /// The instant `duration` later, saturating.
     #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// Time from `earlier` to `self`; zero when `earlier` is later.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {
         std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 in UTC with milliseconds, the form of every answer and log.
+    /// RFC 3339 in UTC with milliseconds, as in all responses and logs.
     #[must_use]
     pub fn rfc3339(self) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -58,21 +58,21 @@ impl Timestamp {
         }
     }
 
-    /// Reads RFC 3339.
+    /// Parses RFC 3339.
     ///
     /// # Errors
-    /// The parser's own words when `text` is no RFC 3339 instant.
+    /// The message of the parser if `text` is not an RFC 3339 timestamp.
     pub fn parse(text: &str) -> Result<Timestamp, String> {
         text.parse::<jiff::Timestamp>().map(|at| Timestamp(at.as_millisecond())).map_err(|error| error.to_string())
     }
 
-    /// The UTC day, for day budgets: days since 1970-01-01.
+    /// The UTC day as the number of days since 1970-01-01, for day budgets.
     #[must_use]
     pub fn day(self) -> i64 {
         self.0.div_euclid(86_400_000)
     }
 
-    /// The first instant of the next UTC day, when day budgets start anew.
+    /// The first instant of the next UTC day, when day budgets are reset.
     #[must_use]
     pub fn next_day(self) -> Timestamp {
         Timestamp((self.day() + 1).saturating_mul(86_400_000))

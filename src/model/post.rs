@@ -1,37 +1,37 @@
-//! The exact list of read-only POSTs: which address may be sent which body. Words only; `egress` holds them.
+//! The list of POST requests that only read. `egress` refuses all others.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// One POST that only reads. Nothing in it is a wildcard: what is not written is not allowed.
+/// A POST request that only reads. There are no wildcards: what the rule does not mention is not allowed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostRule {
-    /// Scheme, host, port and path, without a query. `{name}` stands for a part that the connection fixes.
+    /// Scheme, host, port and path, without a query. `{name}` is replaced by a value of the connection.
     pub url: String,
-    /// Why the call changes nothing, for whoever reviews the list.
+    /// Why the request changes nothing, for the reviewers of the list.
     pub why: String,
-    /// The parameters that the query may hold.
+    /// The allowed query parameters.
     #[serde(default)]
     pub query: Shape,
-    /// Headers that must be sent exactly so; names in lower case.
+    /// Headers that must be sent with exactly these values; names in lower case.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     pub body: BodyRule,
-    /// The call may be repeated although the first one may have arrived.
+    /// Whether the request may be repeated even if the first one may have arrived.
     #[serde(default)]
     pub idempotent: bool,
 }
 
-/// The keys that may be there; one with a fixed value must be there.
+/// The allowed keys. A key with a fixed value is also required.
 pub type Shape = BTreeMap<String, Allowed>;
 
-/// What the body is.
+/// The allowed body.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyRule {
-    /// No byte.
+    /// An empty body.
     None,
     /// `application/x-www-form-urlencoded`.
     Form(Shape),
@@ -51,34 +51,34 @@ impl BodyRule {
     }
 }
 
-/// What one key may hold.
+/// The allowed values of a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Allowed {
-    /// Any text, number or truth value, or a list of them; never an object.
+    /// Any string, number or boolean, or a list of them, but no object.
     Any,
-    /// Exactly this, and it must be there.
+    /// Exactly this value; the key is required.
     Is(Value),
-    /// One of these.
+    /// One of these values.
     OneOf(Vec<Value>),
     /// An object of this shape.
     Object(Shape),
 }
 
-/// The list of one source.
+/// The rules of one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Posts {
-    /// Where the list is kept, for the words of a refusal. Empty: this source has no list.
+    /// Where the rules are configured, for the message of a refusal. Empty if the source does not have rules.
     pub list: String,
     pub rules: Vec<PostRule>,
 }
 
 impl PostRule {
-    /// The rule with every text passed through `fill`, which puts the parts of the connection in. The
-    /// first argument says whether the text is an address.
+    /// Returns the rule with each text passed through `fill`, which replaces `{name}` by values of the connection. The
+    /// first argument of `fill` is true for the URL.
     ///
     /// # Errors
-    /// The first of `fill`.
+    /// The first error of `fill`.
     pub fn filled<E>(&self, fill: &dyn Fn(bool, &str) -> Result<String, E>) -> Result<PostRule, E> {
         let mut headers = BTreeMap::new();
         for (name, value) in &self.headers {

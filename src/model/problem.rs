@@ -1,19 +1,19 @@
-//! Something wrong in a file or a document, with the place and a hint.
+//! A problem in a file or a document, with its position and a hint.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Line and column, from 1.
+/// A position in a file: line and column, counted from 1. Columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct FilePlace {
     pub line: usize,
     pub column: usize,
 }
 
-impl Place {
-    /// The place of byte `offset` in `text`; columns count characters.
+impl FilePlace {
+    /// The position of byte `offset` in `text`.
     #[must_use]
-    pub fn of_offset(text: &str, offset: usize) -> Place {
+    pub fn from_offset(text: &str, offset: usize) -> FilePlace {
         let mut end = offset.min(text.len());
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -21,21 +21,21 @@ impl Place {
         let before = &text[..end];
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Place { line, column }
+        FilePlace { line, column }
     }
 }
 
-/// One problem of one document. All problems are reported at once.
+/// A problem in a file or a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// The file, as the user named it; empty for a pushed document.
+    /// The file as the user named it; empty for a pushed document.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub file: String,
-    /// JSON pointer (RFC 6901) of the value that is wrong.
+    /// JSON pointer (RFC 6901) to the invalid value.
     pub pointer: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
-    /// What was found and what is expected; never repeats a value that could be a secret.
+    pub place: Option<FilePlace>,
+    /// What was found and what is expected. It never repeats a value that could be a secret.
     pub message: String,
     /// What to do; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -43,7 +43,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem at a JSON pointer.
+    /// Creates a problem at a JSON pointer.
     #[must_use]
     pub fn new(pointer: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem { file: String::new(), pointer: pointer.into(), place: None, message: message.into(), hint: String::new() }
@@ -56,9 +56,9 @@ impl Problem {
         self
     }
 
-    /// Adds the place.
+    /// Adds the position.
     #[must_use]
-    pub fn at(mut self, place: Place) -> Problem {
+    pub fn at(mut self, place: FilePlace) -> Problem {
         self.place = Some(place);
         self
     }
@@ -71,7 +71,7 @@ impl Problem {
     }
 }
 
-/// `file:line:column: /pointer: message` and the hint on a line of its own.
+/// `file:line:column: /pointer: message`, and the hint on a separate line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.file.is_empty() {
@@ -92,7 +92,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The name of `allowed` nearest to `found`, when it is near enough to be a slip of the keyboard.
+/// Returns the name of `allowed` that is nearest to `found`, if it is near enough to be a typing error.
 #[must_use]
 pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     allowed
@@ -103,7 +103,7 @@ pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> O
         .map(|(_, name)| name)
 }
 
-/// Levenshtein distance, in characters.
+/// The Levenshtein distance in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

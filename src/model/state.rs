@@ -1,39 +1,39 @@
-//! The word for a connection, derived from rows and never stored by hand.
+//! The state of a connection. It is derived from the ledger and never stored.
 
 use super::failure::Class;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What a connection is called on every surface.
+/// The state of a connection, the most urgent first: every list that is ordered by state has this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
-    Pending,
-    Active,
-    AwaitingCredentials,
-    NetworkBlocked,
     Healing,
     Error,
+    NetworkBlocked,
+    AwaitingCredentials,
     Unsupported,
     Rejected,
+    Pending,
+    Active,
     Retired,
 }
 
 impl State {
-    /// All states, in the order of the README's table.
+    /// All states, the most urgent first.
     pub const ALL: [State; 9] = [
-        State::Pending,
-        State::Active,
-        State::AwaitingCredentials,
-        State::NetworkBlocked,
         State::Healing,
         State::Error,
+        State::NetworkBlocked,
+        State::AwaitingCredentials,
         State::Unsupported,
         State::Rejected,
+        State::Pending,
+        State::Active,
         State::Retired,
     ];
 
-    /// The word of answers, reports and filters.
+    /// The name of the state in the API, in reports and in filters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -49,17 +49,18 @@ impl State {
         }
     }
 
-    /// Reads the word, in any case.
+    /// Parses the name of a state, in upper or lower case.
     #[must_use]
     pub fn parse(text: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(text))
     }
 
-    /// The class -> state table. `None` is a pass. `was_active`: this connection was proven before.
+    /// Maps the failure of the latest attempt to a state; `None` means that the attempt passed. `was_active` is true if
+    /// an earlier attempt passed.
     ///
-    /// A secret that does not resolve is AWAITING_CREDENTIALS even after success, because the
-    /// funnel counts as eligible only what has a credential. A secret that the source rejects,
-    /// a right that went missing and breaking drift are HEALING then.
+    /// A secret that does not resolve is AWAITING_CREDENTIALS even if the connection was active before, because
+    /// the funnel counts only connections with a credential as eligible. A secret that the source rejects, a missing
+    /// permission and a breaking schema change are HEALING in that case.
     #[must_use]
     pub fn derive(failure: Option<Class>, was_active: bool) -> State {
         let Some(class) = failure else {

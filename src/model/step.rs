@@ -1,26 +1,26 @@
-//! The seven steps of the Safe Mode pipeline and what one of them reports.
+//! The seven steps of the Safe Mode pipeline and their reports.
 
 use super::failure::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The steps, in the order in which they run.
+/// The steps of the pipeline, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The policy lists the family and finds the document eligible.
+    /// The policy lists the family, and the intent is eligible.
     Allowlist,
-    /// The locator resolves to a secret, or the source needs none.
+    /// The locator resolves to a secret, or the source does not need one.
     Credential,
-    /// The connector opens, and the identity it meets matches the resource id.
+    /// The connector opens, and the identity that it finds matches the resource id.
     Upsert,
-    /// Metadata only: Catalog v1.
+    /// The catalog is read; metadata only.
     Discover,
-    /// An authenticated probe whose answer only the right system can give.
+    /// An authenticated request is answered as only the expected system can answer it.
     Health,
-    /// At most `safe_mode.max_items` items are really read and counted.
+    /// At most `safe_mode.max_items` items are read and counted.
     TinySync,
-    /// The outcome is appended.
+    /// The outcome is appended to the registry.
     Registry,
 }
 
@@ -29,7 +29,7 @@ impl Step {
     pub const ALL: [Step; 7] =
         [Step::Allowlist, Step::Credential, Step::Upsert, Step::Discover, Step::Health, Step::TinySync, Step::Registry];
 
-    /// The word used in answers, reports and the database.
+    /// The name in the API, in reports and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Step {
     }
 }
 
-/// What a step saw: small facts a person can check. Never a secret, never a row of data.
+/// What a step found, as small facts. It never contains a secret or a row of data.
 pub type Evidence = Map<String, Value>;
 
 /// How a step ended.
@@ -52,7 +52,7 @@ pub type Evidence = Map<String, Value>;
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum StepStatus {
     Passed,
-    /// The step did its work and found something a person should mend, for example too many rights.
+    /// The step passed and found something that should be fixed, for example excess permissions.
     Warned {
         failure: Failure,
     },
@@ -77,7 +77,7 @@ pub struct StepReport {
 }
 
 impl StepReport {
-    /// Passed or warned: the step did what it is for.
+    /// Whether the step passed, with or without a warning.
     #[must_use]
     pub fn done(&self) -> bool {
         matches!(self.status, StepStatus::Passed | StepStatus::Warned { .. })
@@ -93,16 +93,16 @@ impl StepReport {
     }
 }
 
-/// What the credential may do beyond reading. Three-valued: nobody may say `ok` who could not ask.
+/// Whether the credential may do more than read. It is `Ok` only if the source was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Privilege {
     Ok,
-    /// The excess grants, in the source's own words.
+    /// The excess permissions, as the source names them.
     Over {
         grants: Vec<String>,
     },
-    /// The source offers no way to ask; the reason says why.
+    /// The source was not asked; `reason` says why.
     Unknown {
         reason: String,
     },

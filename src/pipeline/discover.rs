@@ -1,39 +1,39 @@
-//! Step 4: the structure of all resources, and what changed since the version before.
+//! Step 4: the structure of all resources, and how it differs from the version before.
 
 use super::run::{self, StepOutput};
-use super::{AttemptOutput, Job, Part};
+use super::{AttemptOutput, Job, OpenResource};
 use crate::connectors::Bounds;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
 use crate::policy::SafeMode;
 
-/// Discovery stops by itself, with a truncated catalog, before the step's timeout would lose it.
+/// Discovery ends before the timeout of the step, so that a slow source gives a truncated catalog and not none.
 pub(super) fn bounds(safe_mode: &SafeMode) -> Bounds {
     let time = safe_mode.step_timeout.mul_f64(0.75);
     Bounds { time, ..Bounds::default() }
 }
 
-/// Discovers every resource. What was found is kept in `found` also when it breaks readers.
+/// Discovers every resource. The catalog is kept in `output` also when its changes are breaking.
 pub(super) async fn discover(
-    parts: &mut [Part],
+    resources: &mut [OpenResource],
     job: &Job,
     bounds: Bounds,
-    found: &mut AttemptOutput,
+    output: &mut AttemptOutput,
 ) -> Result<StepOutput<()>, Failure> {
-    let several = parts.len() > 1;
+    let several = resources.len() > 1;
     let mut whole = Catalog::default();
     let mut evidence = Evidence::new();
-    for part in parts.iter_mut() {
-        let mut discovery = part.connector.discover(bounds).await?;
-        let mut seen = std::mem::take(&mut discovery.evidence);
-        seen.insert("streams".to_string(), discovery.catalog.streams.len().into());
+    for resource in resources.iter_mut() {
+        let mut discovery = resource.connector.discover(bounds).await?;
+        let mut found = std::mem::take(&mut discovery.evidence);
+        found.insert("streams".to_string(), discovery.catalog.streams.len().into());
         if discovery.catalog.truncated {
-            seen.insert("truncated".to_string(), true.into());
+            found.insert("truncated".to_string(), true.into());
         }
-        run::note_traffic(&mut seen, part.connector.traffic());
-        evidence.insert(part.resource_id.clone(), seen.into());
-        join(&mut whole, &discovery.catalog, several.then_some(part.resource_id.as_str()));
-        part.discovery = Some(discovery);
+        run::note_traffic(&mut found, resource.connector.traffic());
+        evidence.insert(resource.resource_id.clone(), found.into());
+        join(&mut whole, &discovery.catalog, several.then_some(resource.resource_id.as_str()));
+        resource.discovery = Some(discovery);
     }
     let mut evidence = run::flat(evidence);
     let whole = match &job.known {
@@ -42,15 +42,16 @@ pub(super) async fn discover(
     }
     .sorted();
     let drift = job.known.as_ref().map(|known| whole.drift_from(known)).unwrap_or_default();
-    found.catalog = Some(whole);
+    output.catalog = Some(whole);
     if drift != Drift::default() {
         evidence.insert("drift".to_string(), serde_json::json!(drift));
     }
-    found.drift = drift;
-    if found.drift.breaking.is_empty() { Ok(StepOutput::new((), evidence)) } else { Err(broken(&found.drift)) }
+    output.drift = drift;
+    if output.drift.breaking.is_empty() { Ok(StepOutput::new((), evidence)) } else { Err(broken(&output.drift)) }
 }
 
-/// Adds the streams of one resource; with several resources the resource id keeps names apart.
+/// Adds the streams of one resource. With several resources the resource id is part of the namespace, so that names
+/// do not collide.
 fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
     whole.truncated |= part.truncated;
     for skipped in &part.skipped {
@@ -68,7 +69,7 @@ fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
     }
 }
 
-/// A stream that cannot be read today keeps its last known description: unreadable is not absent.
+/// A stream that cannot be read now keeps its last known description, because unreadable does not mean absent.
 fn keep_unreadable(mut whole: Catalog, known: &Catalog) -> Catalog {
     for stream in &known.streams {
         let present = whole.streams.iter().any(|now| now.name == stream.name && now.namespace == stream.namespace);
@@ -80,10 +81,11 @@ fn keep_unreadable(mut whole: Catalog, known: &Catalog) -> Catalog {
 }
 
 fn broken(drift: &Drift) -> Failure {
+    let count = drift.breaking.len();
     Failure::new(
         Class::Drift,
-        format!("the structure changed in {} way(s) that break readers", drift.breaking.len()),
-        "tell those who read this source; the new structure is registered, and aam heal or the next attempt proves it",
+        format!("{count} breaking schema change{}", if count == 1 { "" } else { "s" }),
+        "tell this source's consumers; the new schema is recorded, and the next check or aam heal verifies against it",
     )
     .detail(drift.breaking.join("; "))
 }

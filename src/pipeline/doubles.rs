@@ -2,8 +2,10 @@
 
 use super::{Env, Job};
 use crate::clock::SystemClock;
-use crate::connectors::{Bounds, Connector, Discovery, Engine, Engines, Need, Opened, Sample, Target};
-use crate::credentials::Resolver;
+use crate::connectors::{
+    AuthorizedResource, BindRequest, BoundResource, Bounds, Connector, CredentialNeed, Discovery, Engine, Engines, Opened, Sample,
+};
+use crate::credentials::{Credential, Resolver};
 use crate::egress::resolve::SystemLookup;
 use crate::egress::{DayBudget, Egress, PlannedCall, Traffic};
 use crate::model::catalog::SkippedStream;
@@ -31,7 +33,7 @@ pub struct Script {
     pub discover: Act,
     pub health: Act,
     pub tiny: Act,
-    pub need: Need,
+    pub need: CredentialNeed,
     pub privilege: Privilege,
     /// By resource id; others have one stream `t`.
     pub catalog: Arc<dyn Fn(&str) -> Catalog + Send + Sync>,
@@ -49,7 +51,7 @@ impl Default for Script {
             discover: Act::Pass,
             health: Act::Pass,
             tiny: Act::Pass,
-            need: Need::Optional,
+            need: CredentialNeed::Optional,
             privilege: Privilege::Ok,
             catalog: Arc::new(|_| catalog(&[("t", &["id"])])),
             rows: 3,
@@ -112,32 +114,39 @@ struct Part {
 }
 
 impl Engine for Double {
-    fn accepts(&self, _: &str) -> Result<(), Failure> {
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure> {
         match &self.0.accepts {
             Act::Fail(failure) => Err(failure.clone()),
-            Act::Panic => panic!("the double panics in accepts"),
-            _ => Ok(()),
+            Act::Panic => panic!("the double panics in bind"),
+            _ => {
+                let resource_id = request.resource_id.to_string();
+                Ok(Box::new(Part { script: self.0.clone(), resource_id, asked: AtomicU32::new(0) }))
+            }
         }
     }
+}
 
-    fn need(&self, _: &str) -> Need {
-        self.0.need
+impl BoundResource for Part {
+    fn credential_need(&self) -> CredentialNeed {
+        self.script.need
     }
 
-    fn account(&self, resource_id: &str, _: &Policy) -> String {
-        resource_id.to_string()
+    fn account(&self) -> &str {
+        &self.resource_id
     }
 
-    fn planned_calls(&self, _: &str, _: &Policy) -> Vec<PlannedCall> {
+    fn planned_calls(&self) -> Vec<PlannedCall> {
         Vec::new()
     }
 
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move {
-            self.0.act("open", &target.resource_id, &self.0.open).await?;
-            let part = Part { script: self.0.clone(), resource_id: target.resource_id, asked: AtomicU32::new(0) };
-            Ok(Opened { connector: Box::new(part), identity: self.0.evidence.clone(), privilege: self.0.privilege.clone() })
-        })
+    fn authorize(self: Box<Self>, _: Option<Credential>) -> Result<AuthorizedResource, Failure> {
+        Ok(AuthorizedResource::new(move |_| {
+            Box::pin(async move {
+                self.script.act("open", &self.resource_id, &self.script.open).await?;
+                let (identity, privilege) = (self.script.evidence.clone(), self.script.privilege.clone());
+                Ok(Opened { connector: self, identity, privilege })
+            })
+        }))
     }
 }
 
@@ -182,7 +191,7 @@ pub fn env(script: &Script) -> Env {
     Env {
         engines: Engines::from_list(vec![("file", Box::new(Double(script.clone())))]),
         egress: Egress::with(Arc::new(NoBudget), Arc::new(SystemClock), Arc::new(SystemLookup)),
-        resolver: Resolver::of(Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()))),
+        resolver: Resolver::new(Arc::new(|name| (name == "PLANTED").then(|| PLANTED.to_string()))),
     }
 }
 

@@ -9,7 +9,7 @@ async fn no_more_items_than_the_policy_allows_are_counted_whatever_a_connector_s
     let mut job = job(&["a", "b"]);
     job.policy = policy("safe_mode: {max_items: 7}");
     let script = Script { rows: 1000, ..Script::default() };
-    let outcome = attempt(&env(&script), &job).await;
+    let outcome = Attempt::new(&env(&script), &job).run().await;
     assert_eq!(outcome.rows, Some(7));
     assert_eq!(script.called().last().unwrap(), "tiny 7 a", "the second resource is not asked any more");
     assert_eq!(outcome.steps[5].evidence["rows"], 7);
@@ -43,7 +43,7 @@ async fn planted_secrets_are_in_no_part_of_an_outcome() {
             ..Script::default()
         };
         job.known = if fails { None } else { job.known };
-        let outcome = attempt(&env(&script), &job).await;
+        let outcome = Attempt::new(&env(&script), &job).run().await;
         let texts = format!("{:?} {:?} {:?}", outcome.steps, outcome.catalog, outcome.drift);
         assert!(!texts.contains("planted-canary-77") && !texts.contains("31337"), "{texts}");
         assert!(texts.contains("[redacted]"));

@@ -1,27 +1,29 @@
-//! The Safe Mode pipeline: seven steps, in this order, top to bottom on one screen.
+//! The Safe Mode pipeline: seven steps, in this order.
 //!
-//! 1. allowlist   the policy lists the family and finds the document eligible
-//! 2. credential  the locator resolves, or the source needs none
-//! 3. upsert      the connector opens and meets the identity that the resource id names
+//! 1. allowlist   the policy lists the family and finds the document eligible; its resource ids are bound
+//! 2. credential  the locator resolves, or the source needs no credential
+//! 3. upsert      the connector opens, and the source is the one that the resource id names
 //! 4. discover    metadata only: Catalog v1, and drift against the version before
 //! 5. health      an authenticated probe
-//! 6. tiny sync   at most `safe_mode.max_items` items, really read and counted
+//! 6. tiny sync   at most `safe_mode.max_items` items are read and counted
 //! 7. registry    the outcome is appended
 //!
-//! A step that fails ends the attempt; the later ones are reported as skipped, with the reason. Each
-//! step runs under a timeout and a panic guard. A failure is a report, never an `Err`.
+//! A step that fails ends the attempt; the later steps are reported as skipped, with the reason. Each step runs
+//! under a timeout, and a panic in it becomes a failure. A failure is a report, never an `Err`.
 
 mod discover;
-mod gate;
+mod preflight;
 mod run;
 
 use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
-use crate::families::{CustomSources, Family};
+use crate::families::CustomSources;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
+pub use preflight::{BoundConnection, bind};
 use run::{Runner, StepOutput};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// What every attempt of a process shares.
@@ -43,42 +45,54 @@ pub struct Job {
     pub known: Option<Catalog>,
 }
 
+/// An attempt whose resource ids are bound. Binding is pure: nothing was called or written.
+pub struct Attempt<'a> {
+    env: &'a Env,
+    job: &'a Job,
+    /// Or the failure that ends the attempt at its first step.
+    bound: Result<BoundConnection, Failure>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Judges the intent of `job` and binds its resource ids.
+    #[must_use]
+    pub fn new(env: &'a Env, job: &'a Job) -> Attempt<'a> {
+        let bind = AssertUnwindSafe(|| preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent));
+        let bound = std::panic::catch_unwind(bind).unwrap_or_else(|panic| Err(run::panicked(Step::Allowlist, &*panic)));
+        Attempt { env, job, bound }
+    }
+
+    /// The calls of the day's budgets that this attempt needs and that are not recorded yet. Recorded together with
+    /// the beginning of the attempt, they cost no disk sync of their own.
+    #[must_use]
+    pub fn budget_reservations(&self) -> Vec<(Caller, BudgetReservation)> {
+        let Ok(bound) = &self.bound else { return Vec::new() };
+        let callers = preflight::certain_callers(self.job, bound).into_iter();
+        callers.filter_map(|caller| self.env.egress.lacking(&caller).map(|reservation| (caller, reservation))).collect()
+    }
+
+    /// Runs the pipeline. The outcome has one report for each step and holds no secret.
+    pub async fn run(self) -> Outcome {
+        let Attempt { env, job, bound } = self;
+        let mut runner = Runner::new(&job.policy.safe_mode);
+        let mut output = AttemptOutput::default();
+        let _ = steps(env, job, bound, &mut runner, &mut output).await;
+        run::scrubbed(Outcome {
+            scope: job.scope,
+            steps: runner.finish(),
+            catalog: output.catalog,
+            drift: output.drift,
+            rows: output.rows,
+            latency_ms: output.latency_ms,
+        })
+    }
+}
+
 /// An open resource of the connection.
-struct Part {
+struct OpenResource {
     resource_id: String,
     connector: Box<dyn Connector>,
     discovery: Option<Discovery>,
-}
-
-/// Runs the pipeline. The outcome has one report for each step and no secret in it.
-pub async fn attempt(env: &Env, job: &Job) -> Outcome {
-    let mut runner = Runner::new(&job.policy.safe_mode);
-    let mut found = AttemptOutput::default();
-    let _ = steps(env, job, &mut runner, &mut found).await;
-    run::scrubbed(Outcome {
-        scope: job.scope,
-        steps: runner.finish(),
-        catalog: found.catalog,
-        drift: found.drift,
-        rows: found.rows,
-        latency_ms: found.latency_ms,
-    })
-}
-
-/// What the calls of this attempt need of the day's budgets and is not written down yet. Written with the
-/// beginning it costs no sync of its own.
-#[must_use]
-pub fn budget_reservations(env: &Env, job: &Job) -> Vec<(Caller, BudgetReservation)> {
-    let callers = gate::callers(env, job).into_iter();
-    callers.filter_map(|caller| env.egress.lacking(&caller).map(|fund| (caller, fund))).collect()
-}
-
-/// What the allowlist step would say of `intent`, without running anything: for `aam plan`.
-///
-/// # Errors
-/// The failure that would end the attempt there.
-pub fn judge(engines: &Engines, policy: &Policy, sources: &CustomSources, intent: &Intent) -> Result<Arc<Family>, Failure> {
-    gate::judge(engines, policy, sources, intent)
 }
 
 /// What the steps leave behind, also when a later one fails.
@@ -90,74 +104,80 @@ struct AttemptOutput {
     latency_ms: Option<u64>,
 }
 
-/// The story. `None`: a step failed and its report says why.
-async fn steps(env: &Env, job: &Job, runner: &mut Runner, found: &mut AttemptOutput) -> Option<()> {
-    let family = runner.step(Step::Allowlist, async { gate::allowlist(env, job) }).await?;
-    let credential = runner.step(Step::Credential, async { gate::credential(env, job, &family) }).await?;
-    let mut parts = runner.step(Step::Upsert, upsert(env, job, &family, credential)).await?;
+/// The seven steps. `None` means that a step failed; its report says why.
+async fn steps(
+    env: &Env,
+    job: &Job,
+    bound: Result<BoundConnection, Failure>,
+    runner: &mut Runner,
+    output: &mut AttemptOutput,
+) -> Option<()> {
+    let bound = runner.step(Step::Allowlist, async { preflight::allowlist(job, bound) }).await?;
+    let credential = runner.step(Step::Credential, async { preflight::credential(env, job, &bound) }).await?;
+    let mut resources = runner.step(Step::Upsert, upsert(env, job, bound, credential)).await?;
     if job.scope == Scope::Health {
-        runner.skip(Step::Discover, "a health re-check: the structure is looked at again by recheck.drift");
-        runner.step(Step::Health, health(&parts)).await?;
-        runner.skip(Step::TinySync, "a health re-check: the counters of the last full attempt stand");
+        runner.skip(Step::Discover, "a health re-check: recheck.drift says when the structure is checked again");
+        runner.step(Step::Health, health(&resources)).await?;
+        runner.skip(Step::TinySync, "a health re-check: the counters of the last full attempt stay");
     } else {
         let bounds = discover::bounds(&job.policy.safe_mode);
-        runner.step(Step::Discover, discover::discover(&mut parts, job, bounds, found)).await?;
-        runner.step(Step::Health, health(&parts)).await?;
-        found.rows = Some(runner.step(Step::TinySync, tiny_sync(&parts, job.policy.safe_mode.max_items)).await?);
-        found.latency_ms = runner.latency_ms(Step::TinySync);
+        runner.step(Step::Discover, discover::discover(&mut resources, job, bounds, output)).await?;
+        runner.step(Step::Health, health(&resources)).await?;
+        output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job.policy.safe_mode.max_items)).await?);
+        output.latency_ms = runner.latency_ms(Step::TinySync);
     }
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
 }
 
-/// Opens every resource; all must open, because the connection is all of them.
+/// Opens every resource. All must open, because the connection is all of them.
 async fn upsert(
     env: &Env,
     job: &Job,
-    family: &Arc<Family>,
+    bound: BoundConnection,
     credential: Option<Credential>,
-) -> Result<StepOutput<Vec<Part>>, Failure> {
-    let engine = gate::engine(env, job, family)?;
-    let mut parts = Vec::new();
+) -> Result<StepOutput<Vec<OpenResource>>, Failure> {
+    let family = Arc::clone(&bound.family);
+    let mut resources = Vec::new();
     let mut evidence = Evidence::new();
     let mut warning = None;
-    for resource_id in &job.intent.resource_ids {
-        let target = gate::target(env, job, family, &*engine, resource_id, credential.clone());
-        let opened = engine.open(target).await?;
+    for (resource_id, resource) in job.intent.resource_ids.iter().zip(bound.into_resources()?) {
+        let (authorized, caller) = preflight::authorize(job, &family, resource, credential.clone())?;
+        let opened = authorized.open(env.egress.session(caller)).await?;
         let mut identity = opened.identity;
         identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));
-        warning = warning.or_else(|| gate::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
+        warning = warning.or_else(|| preflight::over_privileged(&family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());
         evidence.insert(resource_id.clone(), identity.into());
-        parts.push(Part { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });
+        resources.push(OpenResource { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });
     }
-    Ok(StepOutput { value: parts, evidence: run::flat(evidence), warning })
+    Ok(StepOutput { value: resources, evidence: run::flat(evidence), warning })
 }
 
-async fn health(parts: &[Part]) -> Result<StepOutput<()>, Failure> {
+async fn health(resources: &[OpenResource]) -> Result<StepOutput<()>, Failure> {
     let mut evidence = Evidence::new();
-    for part in parts {
-        evidence.insert(part.resource_id.clone(), part.connector.health().await?.into());
+    for resource in resources {
+        evidence.insert(resource.resource_id.clone(), resource.connector.health().await?.into());
     }
     Ok(StepOutput::new((), run::flat(evidence)))
 }
 
 /// Reads at most `max_items` items over all resources together.
-async fn tiny_sync(parts: &[Part], max_items: u32) -> Result<StepOutput<u64>, Failure> {
+async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOutput<u64>, Failure> {
     let mut evidence = Evidence::new();
     let mut rows = 0;
-    for part in parts {
+    for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
-        let Some(discovery) = &part.discovery else {
+        let Some(discovery) = &resource.discovery else {
             continue;
         };
         if left == 0 {
             break;
         }
-        let sample = part.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
+        let sample = resource.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
         rows += sample.rows.min(left);
-        let mut seen = sample.evidence;
-        run::note_traffic(&mut seen, part.connector.traffic());
-        evidence.insert(part.resource_id.clone(), seen.into());
+        let mut sampled = sample.evidence;
+        run::note_traffic(&mut sampled, resource.connector.traffic());
+        evidence.insert(resource.resource_id.clone(), sampled.into());
     }
     let mut evidence = run::flat(evidence);
     evidence.insert("rows".to_string(), rows.into());

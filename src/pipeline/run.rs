@@ -1,4 +1,4 @@
-//! One runner for every step: timeout, panic guard, report.
+//! Runs each step under its timeout, turns a panic into a failure, and collects the reports.
 
 use crate::credentials::redact;
 use crate::egress::Traffic;
@@ -10,11 +10,11 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-/// What a step gives when it did its work.
+/// What a step returns when it succeeds.
 pub(super) struct StepOutput<T> {
     pub value: T,
     pub evidence: Evidence,
-    /// Something a person should mend although the step passed.
+    /// Something that a person should fix although the step passed.
     pub warning: Option<Failure>,
 }
 
@@ -44,14 +44,14 @@ impl Runner {
         }
     }
 
-    /// Runs one step. `None`: it failed, and the report says why.
+    /// Runs one step. `None` means that it failed; its report says why.
     pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<StepOutput<T>, Failure>>) -> Option<T> {
         crate::fault::boundary(step.as_str());
         let started = Instant::now();
         let left = self.deadline.saturating_duration_since(started);
         let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
         let guarded = AssertUnwindSafe(work).catch_unwind();
-        // With no time left the step is not even begun: a first poll could already call somebody.
+        // Without time left the step does not begin: its first poll could already make a call.
         let ended = if limit.is_zero() { None } else { tokio::time::timeout(limit, guarded).await.ok() };
         let took = started.elapsed();
         let result = match ended {
@@ -60,7 +60,7 @@ impl Runner {
             Some(Err(panic)) => Err(panicked(step, &*panic)),
             Some(Ok(result)) => result,
         };
-        // Rounded up: what was measured took time.
+        // Rounded up, so that no measured step shows 0 ms.
         self.latencies.push((step, u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)));
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (status, evidence, value) = match result {
@@ -72,7 +72,7 @@ impl Runner {
         value
     }
 
-    /// Reports a step that is not run, and why.
+    /// Reports that a step is not run, and why.
     pub(super) fn skip(&mut self, step: Step, reason: &str) {
         let status = StepStatus::Skipped { reason: reason.to_string() };
         self.reports.push(StepReport { step, status, duration_ms: 0, evidence: Evidence::new() });
@@ -83,8 +83,8 @@ impl Runner {
         self.latencies.iter().find(|(ran, _)| *ran == step).map(|(_, ms)| *ms)
     }
 
-    /// All seven reports: what did not run is skipped, with the reason. The registry's report is
-    /// written with the row itself, so it stands also after a failure.
+    /// All seven reports. A step that did not run is reported as skipped, with the reason. The registry step is the
+    /// row that holds these reports, so it passes also after a failure.
     pub(super) fn finish(mut self) -> Vec<StepReport> {
         let failed = self.reports.iter().find(|report| report.failure().is_some()).map(|report| report.step);
         for step in Step::ALL {
@@ -107,20 +107,20 @@ fn timed_out(step: Step, key: &str, limit: Duration) -> Failure {
     let limit = duration_text::format(&limit);
     Failure::new(
         Class::Network,
-        format!("the {} step gave no answer within {limit}", step.as_str()),
-        format!("check that the source answers from this machine; if it is only slow, raise safe_mode.{key} in the policy"),
+        format!("the {} step did not finish within {limit}", step.as_str()),
+        format!("check that this machine can reach the source; if the source is only slow, raise safe_mode.{key} in the policy"),
     )
     .detail(format!("safe_mode.{key} is {limit}"))
 }
 
-fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failure {
-    let words = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+pub(super) fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failure {
+    let message = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
     Failure::new(
         Class::Bug,
-        format!("a defect of aam was met in the {} step", step.as_str()),
-        "report it with the detail; the other connections are not affected",
+        format!("a defect in aam ended the {} step", step.as_str()),
+        "report it with the detail; other connections are not affected",
     )
-    .detail(words.unwrap_or_else(|| "no message".to_string()))
+    .detail(message.unwrap_or_else(|| "no message".to_string()))
 }
 
 /// Adds calls and bytes so far.
@@ -128,7 +128,7 @@ pub(super) fn note_traffic(evidence: &mut Evidence, traffic: Traffic) {
     evidence.insert("traffic".to_string(), serde_json::json!(traffic));
 }
 
-/// The evidence of one resource as it is; of several, by resource id.
+/// The evidence of a single resource as it is; that of several by resource id.
 pub(super) fn flat(evidence: Evidence) -> Evidence {
     if evidence.len() == 1
         && let Some((_, serde_json::Value::Object(only))) = evidence.iter().next()
@@ -138,10 +138,10 @@ pub(super) fn flat(evidence: Evidence) -> Evidence {
     evidence
 }
 
-/// The outcome without any known secret, by value. The last gate before log, row and answer.
+/// The outcome without the value of any known secret. This is the last check before it is logged, stored or sent.
 ///
-/// Each text is scrubbed where it stands and never the JSON around it: a secret like `1234` or `passed`
-/// would break that, and what cannot be read back cannot be cleaned.
+/// Each text is scrubbed in place and not the JSON around it: replacing a secret such as `1234` or `passed` there
+/// could make the JSON invalid.
 pub(super) fn scrubbed(mut outcome: Outcome) -> Outcome {
     for report in &mut outcome.steps {
         report.status = match std::mem::replace(&mut report.status, StepStatus::Passed) {

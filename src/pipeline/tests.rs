@@ -1,6 +1,6 @@
 use super::doubles::{Act, Script, catalog, env, fail, job, policy, skipped};
 use super::*;
-use crate::connectors::Need;
+use crate::connectors::CredentialNeed;
 use crate::model::{Class, Locator, Privilege, StepStatus};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ type Plant = fn(&mut Script);
 type Change = fn(&mut Job);
 
 /// The word of each step's status, in order.
-fn words(outcome: &Outcome) -> Vec<&'static str> {
+fn statuses(outcome: &Outcome) -> Vec<&'static str> {
     assert_eq!(
         outcome.steps.iter().map(|report| report.step).collect::<Vec<_>>(),
         Step::ALL,
@@ -31,14 +31,14 @@ fn words(outcome: &Outcome) -> Vec<&'static str> {
 }
 
 async fn ran(script: &Script, job: &Job) -> Outcome {
-    attempt(&env(script), job).await
+    Attempt::new(&env(script), job).run().await
 }
 
 #[tokio::test]
 async fn the_steps_run_in_order_and_each_resource_is_asked() {
     let script = Script::default();
     let outcome = ran(&script, &job(&["a", "b"])).await;
-    assert_eq!(words(&outcome), ["passed"; 7]);
+    assert_eq!(statuses(&outcome), ["passed"; 7]);
     let expected = ["open a", "open b", "discover a", "discover b", "health a", "health b", "tiny 20 a", "tiny 17 b"];
     assert_eq!(script.called(), expected);
     assert_eq!(outcome.rows, Some(6));
@@ -68,7 +68,7 @@ async fn a_step_that_fails_ends_the_attempt_and_the_rest_says_why_it_was_skipped
         let (failed, failure) = outcome.failure().unwrap();
         assert_eq!(failed, step);
         assert!(script.called().len() <= Step::ALL.iter().position(|one| *one == step).unwrap(), "{:?}", script.called());
-        words(&outcome);
+        statuses(&outcome);
         for report in &outcome.steps {
             match &report.status {
                 StepStatus::Skipped { reason } => {
@@ -95,24 +95,34 @@ async fn the_first_two_steps_judge_document_policy_and_locator() {
         let (step, failure) = outcome.failure().unwrap();
         (step, failure.class)
     };
-    let cases: [(Change, Need, Step, Class); 8] = [
-        (|job| job.intent.source_type = "slak".to_string(), Need::Optional, Step::Allowlist, Class::Unsupported),
-        (|job| job.intent.source_type = "zoom".to_string(), Need::Optional, Step::Allowlist, Class::Unsupported),
-        (|job| job.intent.evidence.status = "Unsanctioned".to_string(), Need::Optional, Step::Allowlist, Class::NotEligible),
+    let cases: [(Change, CredentialNeed, Step, Class); 8] = [
+        (|job| job.intent.source_type = "slak".to_string(), CredentialNeed::Optional, Step::Allowlist, Class::Unsupported),
+        (|job| job.intent.source_type = "zoom".to_string(), CredentialNeed::Optional, Step::Allowlist, Class::Unsupported),
+        (
+            |job| job.intent.evidence.status = "Unsanctioned".to_string(),
+            CredentialNeed::Optional,
+            Step::Allowlist,
+            Class::NotEligible,
+        ),
         (
             |job| {
                 job.policy = policy("eligibility: {max_risk: low}");
                 job.intent.risk_level = crate::model::Risk::Med;
             },
-            Need::Optional,
+            CredentialNeed::Optional,
             Step::Allowlist,
             Class::NotEligible,
         ),
-        (|job| job.policy = policy("eligibility: {min_confidence: 0.95}"), Need::Optional, Step::Allowlist, Class::NotEligible),
-        (|_| {}, Need::Required, Step::Credential, Class::CredentialMissing),
+        (
+            |job| job.policy = policy("eligibility: {min_confidence: 0.95}"),
+            CredentialNeed::Optional,
+            Step::Allowlist,
+            Class::NotEligible,
+        ),
+        (|_| {}, CredentialNeed::Required, Step::Credential, Class::CredentialMissing),
         (
             |job| job.intent.credential_locator = Some(Locator::Env("ABSENT".to_string())),
-            Need::Optional,
+            CredentialNeed::Optional,
             Step::Credential,
             Class::CredentialMissing,
         ),
@@ -121,7 +131,7 @@ async fn the_first_two_steps_judge_document_policy_and_locator() {
                 job.intent.source_type = "slack".to_string();
                 job.intent.credential_locator = Some(Locator::Env("PLANTED".to_string()));
             },
-            Need::Optional,
+            CredentialNeed::Optional,
             Step::Upsert,
             Class::Unsupported,
         ),
@@ -148,7 +158,7 @@ async fn a_panic_is_a_defect_of_one_attempt() {
         assert_eq!((failed, failure.class), (step, Class::Bug));
         assert!(failure.detail.contains("the double panics"), "{failure:?}");
     }
-    assert_eq!(words(&ran(&Script::default(), &job(&["a"])).await), ["passed"; 7], "the process lives");
+    assert_eq!(statuses(&ran(&Script::default(), &job(&["a"])).await), ["passed"; 7], "the process lives");
 }
 
 #[tokio::test]
@@ -190,7 +200,7 @@ async fn a_health_recheck_neither_discovers_nor_reads() {
     let mut job = job(&["a"]);
     job.scope = Scope::Health;
     let outcome = ran(&script, &job).await;
-    assert_eq!(words(&outcome), ["passed", "passed", "passed", "skipped", "passed", "skipped", "passed"]);
+    assert_eq!(statuses(&outcome), ["passed", "passed", "passed", "skipped", "passed", "skipped", "passed"]);
     assert_eq!(script.called(), ["open a", "health a"]);
     assert_eq!((outcome.rows, outcome.latency_ms, outcome.class()), (None, None, None));
     assert!(outcome.catalog.is_none());
@@ -234,13 +244,13 @@ async fn a_stream_that_is_denied_today_keeps_its_description() {
 async fn too_many_rights_warn_and_stop_nothing() {
     let privilege = Privilege::Over { grants: vec!["INSERT ON shop.orders".to_string()] };
     let outcome = ran(&Script { privilege, ..Script::default() }, &job(&["a"])).await;
-    assert_eq!(words(&outcome), ["passed", "passed", "warned", "passed", "passed", "passed", "passed"]);
+    assert_eq!(statuses(&outcome), ["passed", "passed", "warned", "passed", "passed", "passed", "passed"]);
     assert_eq!(outcome.class(), None);
     let StepStatus::Warned { failure } = &outcome.steps[2].status else { panic!("{:?}", outcome.steps[2]) };
     // This source needs no credential: the rights are those of the process.
     assert!(failure.detail.contains("INSERT ON shop.orders") && failure.fix.contains("without write permission"), "{failure:?}");
     let family = crate::families::find("postgres").expect("a family");
     let over = Privilege::Over { grants: vec!["INSERT".to_string()] };
-    let warned = super::gate::over_privileged(family, "shop", &over, true).expect("a warning");
+    let warned = super::preflight::over_privileged(family, "shop", &over, true).expect("a warning");
     assert!(warned.fix.contains("least privilege"), "{warned:?}");
 }

@@ -1,12 +1,12 @@
-//! The policy as text, with every default filled in. `parse` reads it back to an equal policy.
+//! Prints a policy with all defaults filled in. `parse` turns the text back into an equal policy.
 
 use super::duration_text::format as duration;
 use super::{Cap, FamilyPolicy, Policy, Token};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The text of `policy`. `family_caps` are the families' own budgets (`families::caps()`);
-/// those that the policy does not override stand as comments below `caps`, ready to be copied.
+/// Returns the text of `policy`. `family_caps` are the default budgets of the families (`families::caps()`); those that
+/// the policy does not override are printed as comments under `caps`, ready to be copied.
 #[must_use]
 pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let mut out = String::new();
@@ -14,7 +14,7 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
         out.push_str(&text);
         out.push('\n');
     };
-    line(format!("# Every value in force. Policy {}.", policy.digest.short()));
+    line(format!("# All values in force. Policy {}.", policy.digest.short()));
     line(format!("version: {}", policy.version));
     line(format!("namespace: {}", quoted(&policy.namespace)));
     line(format!("slo: {{coverage: {}}}", policy.slo.coverage));
@@ -69,7 +69,7 @@ fn network(policy: &Policy) -> String {
     )
 }
 
-/// The one-line form of a budget, as the policy writes it.
+/// A budget on one line, as in the policy.
 #[must_use]
 pub fn cap(cap: &Cap) -> String {
     format!(
@@ -80,14 +80,14 @@ pub fn cap(cap: &Cap) -> String {
 
 fn caps(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let mut text = format!("caps:\n  default: {}\n", cap(&policy.caps.default));
-    let own = &policy.caps.families;
-    text.push_str(if own.is_empty() { "  families: {}" } else { "  families:" });
-    for (family, entry) in own {
+    let overrides = &policy.caps.families;
+    text.push_str(if overrides.is_empty() { "  families: {}" } else { "  families:" });
+    for (family, entry) in overrides {
         let _ = write!(text, "\n    {family}: {}", cap(entry));
     }
-    let rest: Vec<_> = family_caps.iter().filter(|(family, _)| !own.contains_key(*family)).collect();
+    let rest: Vec<_> = family_caps.iter().filter(|(family, _)| !overrides.contains_key(*family)).collect();
     if !rest.is_empty() {
-        text.push_str("\n    # The families' own caps, in force unless an entry above replaces them:");
+        text.push_str("\n    # The defaults of the families, in force unless an entry above overrides them:");
     }
     for (family, entry) in rest {
         let _ = write!(text, "\n    # {family}: {}", cap(entry));
@@ -158,7 +158,7 @@ fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// `text` as YAML: bare where no reader could take it for anything but this text, else quoted.
+/// `text` as YAML: plain if every YAML reader takes it for this text, quoted otherwise.
 fn quoted(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && !text.ends_with(':')

@@ -64,7 +64,7 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
             }
         }
         if dir.is_none() && !sources.is_empty() {
-            r.complain(&spot, "there are sources and no folder", "write dir: policy/manifests, where NAME.yaml lies");
+            r.report(&spot, "there are sources and no folder", "write dir: policy/manifests, where NAME.yaml lies");
         }
     }
     Some(Manifests { dir, sources })
@@ -75,10 +75,10 @@ fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
     let mut entries = Vec::new();
     for (name, spot) in r.entries(spot, "a mapping of sources") {
         if crate::families::find(name).is_some() {
-            r.complain(&spot, format!("{name} is a family of aam"), "give the manifest another name");
+            r.report(&spot, format!("{name} is a built-in family"), "give the manifest another name");
         } else if !is_name(name) {
             let hint = "a small letter, then small letters, digits and _, at most 63; the file is NAME.yaml";
-            r.complain(&spot, "this is no name of a source", hint);
+            r.report(&spot, "this is no name of a source", hint);
         } else {
             entries.push((name.to_string(), spot));
         }
@@ -111,7 +111,7 @@ fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
             && !text.contains('*')
     });
     let Some(url) = plain else {
-        r.complain(spot, "this is no host", "write api.acme.example, or http://api.acme.example:8080; no path and no *");
+        r.report(spot, "this is no host", "write api.acme.example, or http://api.acme.example:8080; no path and no *");
         return None;
     };
     Some(url.origin().ascii_serialization())
@@ -128,7 +128,7 @@ fn identity(r: &mut Reader, spot: &Spot<'_>) -> Option<IdentityPolicy> {
     if let (Some(field), Some(spot)) = (&field, fields.get("field"))
         && !field.starts_with('/')
     {
-        r.complain(&spot, "a JSON pointer begins with /", format!("write /{field}"));
+        r.report(&spot, "a JSON pointer begins with /", format!("write /{field}"));
     }
     Some(IdentityPolicy { stream: stream?, field: field? })
 }
@@ -140,7 +140,7 @@ fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
         let rule = serde_json::from_value::<PostRule>(value(item.node, 0)).map_err(|error| error.to_string());
         match rule.and_then(checked) {
             Ok(rule) => rules.push(rule),
-            Err(words) => r.complain(&item, format!("this is no POST of the list: {words}"), HINT),
+            Err(words) => r.report(&item, format!("this is no POST of the list: {words}"), HINT),
         }
     }
     Some(rules)

@@ -67,7 +67,7 @@ fn what_is_no_entry_is_refused_with_its_place() {
 fn without_a_folder_a_name_is_a_typo_and_with_one_a_near_name_still_is() {
     assert!(problems("caps: {families: {acme_crm: {}}}")[0].message.contains("unknown family"));
     let near = problems("manifests: {dir: m}\ncaps: {families: {githb: {per_second: 1, burst: 1, per_day: 1, concurrency: 1}}}");
-    assert_eq!(near[0].hint, "did you mean github? if `githb` is a manifest, name it under manifests.sources");
+    assert_eq!(near[0].hint, "did you mean github? If `githb` is a manifest, declare it under manifests.sources");
 }
 
 #[test]

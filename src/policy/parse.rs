@@ -1,4 +1,4 @@
-//! From the text of the policy file to a [`Policy`], or to every problem of it at once.
+//! Parses the policy file into a [`Policy`], or reports all of its problems.
 
 mod reach;
 mod tokens;
@@ -31,19 +31,17 @@ const KEYS: [&str; 16] = [
     "api",
 ];
 
-/// Reads a policy. `file` is the name that problems carry.
-///
-/// Total and bounded: any text gives an answer. Only `version` and `allowlist` are required.
+/// Parses a policy. `file` is the file name for problems. Only `version` and `allowlist` are required.
 ///
 /// # Errors
-/// Every problem of the text, in the order of the file.
+/// All problems, in the order of the file.
 pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let (root, problems) = yaml::read(text);
-    // Without a tree and without a problem the file holds nothing but comments.
+    // Without a root and without a problem, the file is empty or holds only comments.
     let readable = root.is_some() || problems.is_empty();
-    let nothing = yaml::Node { place: crate::model::Place { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
-    let root = root.unwrap_or(nothing);
-    let mut reader = Reader { problems, own: BTreeSet::new(), open: false };
+    let empty = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
+    let root = root.unwrap_or(empty);
+    let mut reader = Reader { problems, custom_sources: BTreeSet::new(), allows_custom_sources: false };
     let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };
     let mut problems = reader.problems;
     match policy {
@@ -57,9 +55,9 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
 
 fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
     let fields = r.fields(&Spot { node: root, pointer: String::new() }, &KEYS)?;
-    // First: the names of its sources may stand wherever a family may.
+    // Read first, because custom sources may be named wherever a family may.
     let manifests = r.field(&fields, "manifests", Manifests::default(), manifests);
-    (r.own, r.open) = (manifests.sources.keys().cloned().collect(), manifests.dir.is_some());
+    (r.custom_sources, r.allows_custom_sources) = (manifests.sources.keys().cloned().collect(), manifests.dir.is_some());
     let version = r.required(&fields, "version", "write version: 1").and_then(|spot| r.whole32(&spot, 1..=1)).unwrap_or(1);
     let allowlist = r
         .required(&fields, "allowlist", "list the families that may be connected, for example allowlist: [github, slack]")
@@ -86,11 +84,11 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
     })
 }
 
-/// The namespace of new work; `demo` is never written after its seed.
+/// The namespace of new connections. `demo` is read-only once its seed is loaded.
 fn namespace(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
     let name = r.name(spot, "a namespace")?;
     if name == "demo" {
-        r.complain(spot, "nothing new may be written to the namespace demo", "write namespace: autonomy, or another name");
+        r.report(spot, "the namespace demo is read-only", "write namespace: autonomy, or another name");
         return None;
     }
     Some(name)
@@ -104,12 +102,12 @@ fn allowlist(r: &mut Reader, spot: &Spot<'_>) -> BTreeSet<String> {
     r.unique(spot, "families", family).unwrap_or_default().into_iter().collect()
 }
 
-/// The keys of the section `name`, if it is written and is a mapping.
+/// The fields of the section `name`, if it exists and is a mapping.
 fn section<'a>(r: &mut Reader, fields: &Fields<'a>, name: &str, keys: &[&str]) -> Option<Fields<'a>> {
     fields.get(name).and_then(|spot| r.fields(&spot, keys))
 }
 
-/// One duration of a section that may be missing.
+/// Reads a duration of a section that may be missing.
 fn wait(r: &mut Reader, fields: Option<&Fields<'_>>, name: &str, default: Duration) -> Duration {
     fields.map_or(default, |fields| r.field(fields, name, default, Reader::duration))
 }
@@ -133,12 +131,12 @@ fn eligibility(r: &mut Reader, fields: &Fields<'_>) -> Eligibility {
             r.text(item, "a value of evidence.status").map(str::to_string)
         })?;
         if values.is_empty() {
-            r.complain(spot, "without a status nothing is eligible", "write [Sanctioned]");
+            r.report(spot, "the list is empty, so no intent would be eligible", "write [Sanctioned]");
         }
         Some(values)
     };
     let risk = |r: &mut Reader, spot: &Spot<'_>| {
-        Some(match r.word(spot, "risk level", &["low", "med", "high"])? {
+        Some(match r.one_of(spot, "risk level", &["low", "med", "high"])? {
             "low" => Risk::Low,
             "med" => Risk::Med,
             _ => Risk::High,
@@ -160,7 +158,12 @@ fn safe_mode(r: &mut Reader, fields: &Fields<'_>) -> SafeMode {
     };
     if let Some(fields) = fields.filter(|_| mode.attempt_timeout < mode.step_timeout) {
         let message = "attempt_timeout is shorter than step_timeout";
-        r.complain_at(&fields.pointer, fields.place, message, "an attempt has several steps: give it more time than one step");
+        r.report_at(
+            &fields.pointer,
+            fields.place,
+            message,
+            "an attempt consists of several steps; give it more time than one step",
+        );
     }
     mode
 }
@@ -173,7 +176,12 @@ fn backoff(r: &mut Reader, fields: &Fields<'_>) -> Backoff {
         jitter: fields.as_ref().map_or(0.2, |fields| r.field(fields, "jitter", 0.2, |r, spot| r.number(spot, 0.0..=1.0, false))),
     };
     if let Some(fields) = fields.filter(|_| backoff.max < backoff.initial) {
-        r.complain_at(&fields.pointer, fields.place, "max is shorter than initial", "waits grow from initial to max");
+        r.report_at(
+            &fields.pointer,
+            fields.place,
+            "max is shorter than initial",
+            "the backoff grows from initial to max; make max the longer one",
+        );
     }
     backoff
 }

@@ -1,10 +1,10 @@
-//! Typed reading that goes on after a problem, so that all of them are told at once.
+//! Typed access to the parsed YAML. It continues after a problem, so that all problems are reported at once.
 
 mod scalars;
 
 use super::yaml::{Kind, MAX_PROBLEMS, Node, step};
 use crate::model::problem;
-use crate::model::{Place, Problem};
+use crate::model::{FilePlace, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A value and its JSON pointer.
@@ -17,12 +17,12 @@ pub struct Spot<'a> {
 /// The known keys of one mapping.
 pub struct Fields<'a> {
     pub pointer: String,
-    pub place: Place,
+    pub place: FilePlace,
     entries: BTreeMap<&'a str, &'a Node>,
 }
 
 impl<'a> Fields<'a> {
-    /// The value of `name`, if it is written.
+    /// The value of `name`, or `None` if the key is missing.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Spot<'a>> {
         self.entries.get(name).map(|node| Spot { node, pointer: step(&self.pointer, name) })
@@ -32,29 +32,29 @@ impl<'a> Fields<'a> {
 /// Collects problems while values are read.
 pub struct Reader {
     pub problems: Vec<Problem>,
-    /// Source types that the policy itself declares.
-    pub own: BTreeSet<String>,
-    /// There is a folder of manifests, so that other names may be source types, too.
-    pub open: bool,
+    /// The custom sources that the policy declares under `manifests.sources`.
+    pub custom_sources: BTreeSet<String>,
+    /// True if the policy names a folder of manifests, whose file names are source types too.
+    pub allows_custom_sources: bool,
 }
 
-/// The longest text that a message repeats; a longer one may be a secret.
-const SHOWN: usize = 24;
+/// Messages do not repeat a longer text, because it may be a secret.
+const MAX_SHOWN_CHARS: usize = 24;
 
-/// The longest list: a policy is a page of text, and lists are compared item by item.
+/// Lists are compared item by item, so their length is limited.
 const MAX_ITEMS: usize = 1000;
 
-/// As [`problem::nearest`], for texts that may be of any length.
+/// As [`problem::nearest`], for a text of any length.
 fn near<'a>(text: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > 64 { None } else { problem::nearest(text, allowed) }
 }
 
-/// `text` in backquotes, or its length when it is long.
+/// `text` in backquotes, or only its length if it is long.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let length = text.chars().count();
-    if length > SHOWN || text.chars().any(char::is_control) {
-        format!("a text of {length} characters")
+    if length > MAX_SHOWN_CHARS || text.chars().any(char::is_control) {
+        format!("({length} characters, not shown)")
     } else {
         format!("`{text}`")
     }
@@ -72,13 +72,13 @@ fn found(node: &Node) -> String {
 }
 
 impl Reader {
-    /// Notes a problem with a value.
-    pub fn complain(&mut self, spot: &Spot<'_>, message: impl Into<String>, hint: impl Into<String>) {
-        self.complain_at(&spot.pointer, spot.node.place, message, hint);
+    /// Records a problem with a value.
+    pub fn report(&mut self, spot: &Spot<'_>, message: impl Into<String>, hint: impl Into<String>) {
+        self.report_at(&spot.pointer, spot.node.place, message, hint);
     }
 
-    /// Notes a problem at a place, for what is missing.
-    pub fn complain_at(&mut self, pointer: &str, place: Place, message: impl Into<String>, hint: impl Into<String>) {
+    /// Records a problem at a position, for a value that is missing.
+    pub fn report_at(&mut self, pointer: &str, place: FilePlace, message: impl Into<String>, hint: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
@@ -86,14 +86,14 @@ impl Reader {
 
     fn wrong_type(&mut self, spot: &Spot<'_>, expected: &str, hint: impl Into<String>) {
         if !matches!(spot.node.kind, Kind::Broken) {
-            self.complain(spot, format!("expected {expected}, found {}", found(spot.node)), hint);
+            self.report(spot, format!("expected {expected}, found {}", found(spot.node)), hint);
         }
     }
 
-    /// The mapping behind `spot`, whose keys are all of `allowed`.
+    /// Reads a mapping. Keys that are not in `allowed` are problems.
     pub fn fields<'a>(&mut self, spot: &Spot<'a>, allowed: &[&str]) -> Option<Fields<'a>> {
         let Kind::Map(pairs) = &spot.node.kind else {
-            let hint = if spot.node.is_null() { "leave the key out, or write its values".to_string() } else { keys_are(allowed) };
+            let hint = if spot.node.is_null() { "remove the key, or write its values".to_string() } else { keys_are(allowed) };
             self.wrong_type(spot, "a mapping (key: value)", hint);
             return None;
         };
@@ -107,15 +107,15 @@ impl Reader {
                 Some(name) => format!("did you mean {name}?"),
                 None => keys_are(allowed),
             };
-            self.complain_at(&step(&spot.pointer, &key.text), key.place, format!("unknown key {}", shown(&key.text)), hint);
+            self.report_at(&step(&spot.pointer, &key.text), key.place, format!("unknown key {}", shown(&key.text)), hint);
         }
         Some(Fields { pointer: spot.pointer.clone(), place: spot.node.place, entries })
     }
 
-    /// The entries of a mapping whose keys are names of families; unknown names are problems.
+    /// Reads a mapping from families to values. Unknown families are problems.
     pub fn by_family<'a>(&mut self, spot: &Spot<'a>) -> Vec<(&'a str, Spot<'a>)> {
         let Kind::Map(pairs) = &spot.node.kind else {
-            self.wrong_type(spot, "a mapping of families", "write family: {...}, or leave the key out");
+            self.wrong_type(spot, "a mapping of families", "write FAMILY: {...}, or remove the key");
             return Vec::new();
         };
         let mut entries = Vec::new();
@@ -128,36 +128,36 @@ impl Reader {
         entries
     }
 
-    /// The entries of a mapping with any keys.
+    /// Reads a mapping with any keys.
     pub fn entries<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Vec<(&'a str, Spot<'a>)> {
         let Kind::Map(pairs) = &spot.node.kind else {
-            self.wrong_type(spot, what, "write name: {...}, or leave the key out");
+            self.wrong_type(spot, what, "write NAME: {...}, or remove the key");
             return Vec::new();
         };
         pairs.iter().map(|(key, node)| (key.text.as_str(), Spot { node, pointer: step(&spot.pointer, &key.text) })).collect()
     }
 
-    /// Whether `name` is a family; if not, that is a problem.
-    pub fn known_family(&mut self, name: &str, pointer: &str, place: Place) -> bool {
-        if crate::families::find(name).is_some() || self.own.contains(name) {
+    /// Whether `name` is a family or a custom source; if not, that is a problem.
+    pub fn known_family(&mut self, name: &str, pointer: &str, place: FilePlace) -> bool {
+        if crate::families::find(name).is_some() || self.custom_sources.contains(name) {
             return true;
         }
         let near = near(name, crate::families::ids());
-        if self.open && near.is_none() && super::manifests::is_name(name) {
+        if self.allows_custom_sources && near.is_none() && super::manifests::is_name(name) {
             return true;
         }
         let hint = match near {
-            Some(near) if self.open => {
-                format!("did you mean {near}? if {} is a manifest, name it under manifests.sources", shown(name))
+            Some(near) if self.allows_custom_sources => {
+                format!("did you mean {near}? If {} is a manifest, declare it under manifests.sources", shown(name))
             }
             Some(near) => format!("did you mean {near}?"),
-            None => "`aam families` lists the families there are".to_string(),
+            None => "`aam families` lists all families".to_string(),
         };
-        self.complain_at(pointer, place, format!("unknown family {}", shown(name)), hint);
+        self.report_at(pointer, place, format!("unknown family {}", shown(name)), hint);
         false
     }
 
-    /// The field `name` read by `read`, or `default` when it is not written or was wrong.
+    /// Reads the field `name` with `read`. Returns `default` if it is missing or not valid.
     pub fn field<'a, T>(
         &mut self,
         fields: &Fields<'a>,
@@ -168,7 +168,7 @@ impl Reader {
         fields.get(name).and_then(|spot| read(self, &spot)).unwrap_or(default)
     }
 
-    /// A field that may be left out or be null.
+    /// Reads a field that may be missing or null.
     pub fn optional<'a, T>(
         &mut self,
         fields: &Fields<'a>,
@@ -178,36 +178,36 @@ impl Reader {
         fields.get(name).filter(|spot| !spot.node.is_null()).and_then(|spot| read(self, &spot))
     }
 
-    /// A field that must be there.
+    /// Returns a field that must not be missing.
     pub fn required<'a>(&mut self, fields: &Fields<'a>, name: &str, hint: &str) -> Option<Spot<'a>> {
         let spot = fields.get(name);
         if spot.is_none() {
-            self.complain_at(&fields.pointer, fields.place, format!("the key {name} is missing"), hint);
+            self.report_at(&fields.pointer, fields.place, format!("the key {name} is missing"), hint);
         }
         spot
     }
 
-    /// The items of a list.
+    /// Returns the items of a list.
     pub fn list<'a>(&mut self, spot: &Spot<'a>, of: &str) -> Option<Vec<Spot<'a>>> {
         let Kind::List(items) = &spot.node.kind else {
             let hint = match &spot.node.kind {
-                Kind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= SHOWN => {
+                Kind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= MAX_SHOWN_CHARS => {
                     format!("write [{text}]")
                 }
-                _ => "write [a, b], or [] for none".to_string(),
+                _ => "write [a, b], or [] for an empty list".to_string(),
             };
             self.wrong_type(spot, &format!("a list of {of}"), hint);
             return None;
         };
         if items.len() > MAX_ITEMS {
-            self.complain(spot, format!("{} items are too many", items.len()), format!("list at most {MAX_ITEMS}"));
+            self.report(spot, format!("the list has {} items, the limit is {MAX_ITEMS}", items.len()), "shorten the list");
             return None;
         }
         let spot_of = |(index, node)| Spot { node, pointer: step(&spot.pointer, &usize::to_string(&index)) };
         Some(items.iter().enumerate().map(spot_of).collect())
     }
 
-    /// A list whose items `read` turns into values, none twice.
+    /// Reads a list of values. A value that is listed twice is a problem.
     pub fn unique<'a, T: PartialEq>(
         &mut self,
         spot: &Spot<'a>,
@@ -220,7 +220,7 @@ impl Reader {
                 continue;
             };
             if values.contains(&value) {
-                self.complain(&item, format!("{} is listed twice", found(item.node)), "remove one of the two");
+                self.report(&item, format!("{} is listed twice", found(item.node)), "remove one of the two");
             } else {
                 values.push(value);
             }

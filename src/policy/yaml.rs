@@ -4,7 +4,7 @@
 //! keys. A reviewer reads the file top to bottom, so what it says must stand where it is read.
 //! Bounded in size and depth; nothing is ever expanded.
 
-use crate::model::{Place, Problem};
+use crate::model::{FilePlace, Problem};
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 /// A policy is a page of text; more is a mistake or an attack.
@@ -17,7 +17,7 @@ pub const MAX_PROBLEMS: usize = 200;
 /// One value and where it begins.
 #[derive(Debug)]
 pub struct Node {
-    pub place: Place,
+    pub place: FilePlace,
     pub kind: Kind,
 }
 
@@ -39,7 +39,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Key {
     pub text: String,
-    pub place: Place,
+    pub place: FilePlace,
 }
 
 impl Node {
@@ -71,7 +71,8 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
-        let problem = Problem::new("", "a character that a reader cannot see stands here").at(Place::of_offset(text, offset));
+        let problem =
+            Problem::new("", "a character that a reader cannot see stands here").at(FilePlace::from_offset(text, offset));
         return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
     }
     let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
@@ -99,11 +100,11 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Place), Fatal> {
+    fn next(&mut self) -> Result<(Event<'a>, FilePlace), Fatal> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, place(&span))),
             Some(Err(error)) => Err(Box::new(syntax(&error))),
-            None => Ok((Event::StreamEnd, Place { line: 1, column: 1 })),
+            None => Ok((Event::StreamEnd, FilePlace { line: 1, column: 1 })),
         }
     }
 
@@ -123,7 +124,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, place: Place, pointer: &str, depth: usize) -> Result<Node, Fatal> {
+    fn node(&mut self, event: Event<'a>, place: FilePlace, pointer: &str, depth: usize) -> Result<Node, Fatal> {
         if depth > MAX_DEPTH {
             let problem = Problem::new(pointer, format!("nested deeper than {MAX_DEPTH} levels"));
             return Err(Box::new(problem.at(place)));
@@ -194,7 +195,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn decorated(&mut self, pointer: &str, place: Place, anchor: usize, tagged: bool) {
+    fn decorated(&mut self, pointer: &str, place: FilePlace, anchor: usize, tagged: bool) {
         if anchor != 0 {
             self.complain(pointer, place, "anchors (&name) are not used in a policy", "write the value out where it is used");
         }
@@ -203,7 +204,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn complain(&mut self, pointer: &str, place: Place, message: &str, hint: &str) {
+    fn complain(&mut self, pointer: &str, place: FilePlace, message: &str, hint: &str) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
@@ -211,13 +212,13 @@ impl<'a> Walk<'a> {
 }
 
 /// The parser counts columns from 0.
-fn place(span: &Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col() + 1 }
+fn place(span: &Span) -> FilePlace {
+    FilePlace { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 fn syntax(error: &ScanError) -> Problem {
     let words: String = error.info().chars().take(120).collect();
-    let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+    let place = FilePlace { line: error.marker().line(), column: error.marker().col() + 1 };
     Problem::new("", format!("this is not YAML: {words}"))
         .at(place)
         .hint("check indentation, brackets and quotes around this place")

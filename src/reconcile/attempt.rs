@@ -4,7 +4,7 @@ use super::handle::Handle;
 use crate::fault;
 use crate::model::ledger::AttemptContext;
 use crate::model::{Catalog, ConnectionId, Intent, Timestamp};
-use crate::pipeline::{self, Env, Job};
+use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
 use crate::registry::{Registry, RegistryError, Ticket};
 use std::time::Duration;
@@ -19,9 +19,10 @@ const WRITE_AGAIN: Duration = Duration::from_secs(1);
 pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), RegistryError> {
     let Some((job, under)) = prepare(handle, item)? else { return Ok(()) };
     fault::boundary("before_begin");
-    let ticket = begin(&handle.registry, env, &job, under).await?;
+    let attempt = Attempt::new(env, &job);
+    let ticket = begin(&handle.registry, env, &job, &attempt, under).await?;
     fault::boundary("after_begin");
-    let outcome = pipeline::attempt(env, &job).await;
+    let outcome = attempt.run().await;
     log(&job, &outcome);
     fault::boundary("before_finish");
     loop {
@@ -34,7 +35,7 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), Regis
             Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),
             Err(error) => {
-                handle.troubled(&error);
+                handle.report_error(&error);
                 tokio::time::sleep(WRITE_AGAIN).await;
             }
         }
@@ -42,12 +43,18 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), Regis
 }
 
 /// Writes down that the attempt begins, and the calls it is going to make.
-async fn begin(registry: &Registry, env: &Env, job: &Job, under: AttemptContext) -> Result<Ticket, RegistryError> {
-    let budget_reservations = pipeline::budget_reservations(env, job);
-    let wanted = budget_reservations.iter().map(|(_, fund)| fund.clone()).collect();
+async fn begin(
+    registry: &Registry,
+    env: &Env,
+    job: &Job,
+    attempt: &Attempt<'_>,
+    under: AttemptContext,
+) -> Result<Ticket, RegistryError> {
+    let budget_reservations = attempt.budget_reservations();
+    let wanted = budget_reservations.iter().map(|(_, reservation)| reservation.clone()).collect();
     let (ticket, granted) = registry.begin_funded(job.connection, under, wanted).await?;
-    for ((caller, fund), granted) in budget_reservations.iter().zip(granted) {
-        env.egress.funded(caller, fund, granted);
+    for ((caller, reservation), granted) in budget_reservations.iter().zip(granted) {
+        env.egress.funded(caller, reservation, granted);
     }
     Ok(ticket)
 }

@@ -1,7 +1,7 @@
-//! The looking: what changed in the policy file and in the intents folder, made durable.
+//! Takes what changed in the policy file and in the intents folder into the registry.
 //!
-//! Findings are told to the scanner as known only after the registry has them: with a full disk, or
-//! after a crash, the next look finds the same again.
+//! The scanner learns that findings are known only after the registry has them. If the disk is full, or after a crash,
+//! the next scan finds the same again.
 
 use super::handle::Handle;
 use crate::fault;
@@ -12,6 +12,7 @@ use crate::policy_loader::PolicyLoader;
 use crate::registry::{Findings, Mark, Registry, RegistryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,145 +22,138 @@ const CHUNK: usize = 256;
 /// The tick of a file system's clock, with room: a file may still be written within it unseen.
 const TICK: Duration = Duration::from_millis(25);
 
-/// How to look at the folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanMode {
-    /// At every file.
-    Full,
-    /// At new names first: if there are any, what was changed in place is left to the next look.
-    NewOnly,
+/// How often the folder was read, for tests and measurements.
+#[derive(Debug, Default)]
+pub struct ScanCounts {
+    /// Scans of the whole folder.
+    pub scans: AtomicU64,
+    /// Times that young files were read again, without a scan.
+    pub rereads: AtomicU64,
 }
 
-/// What a look has covered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanResult {
-    All,
-    /// New files only: look again.
-    New,
-}
-
-/// What the loop looks with.
+/// The reading side of the loop.
 pub struct FolderSync {
     /// `None` while a scan runs on another thread, and after one that panicked.
     scanner: Option<Scanner>,
-    /// `None` for commands that look once.
+    /// `None` for commands that sync once.
     watch: Option<Watch>,
     watch_warning: Option<Problem>,
     /// `None` while the policy is read on another thread, and after a read that panicked.
     policy_loader: Option<PolicyLoader>,
     /// The policy file and manifests that were judged last.
     judged: Option<Digest>,
-    /// Files that were too young when they were read, and when they are read again.
+    /// Files that were too young to be trusted when they were read, and when they are read again.
     fresh: BTreeSet<Arc<str>>,
-    settle_at: Option<Instant>,
+    reread_at: Option<Instant>,
     /// Marks that were not worth a transaction of their own.
     unsaved: Vec<Mark>,
-    /// Documents that a sealed namespace refused, by file; told until the file changes.
+    /// Documents that a sealed namespace refused, by file; they are reported until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
+    counts: Arc<ScanCounts>,
 }
 
 impl FolderSync {
-    /// FolderSync that remember what an earlier process saw. `watching`: also be woken by changes.
+    /// Remembers what an earlier process saw. With `watching`, changes of the folders wake the loop.
     ///
     /// # Errors
     /// When the registry cannot be read.
     pub fn open(handle: &Handle, watching: bool) -> Result<FolderSync, RegistryError> {
-        let scanner = remembering(handle)?;
-        let (fresh, refused) = (BTreeSet::new(), BTreeMap::new());
-        let (scanner, watch, unsaved) = (Some(scanner), None, Vec::new());
         let mut folder_sync = FolderSync {
-            scanner,
-            watch,
+            scanner: Some(remembering(handle)?),
+            watch: None,
             watch_warning: None,
             policy_loader: None,
             judged: None,
-            fresh,
-            settle_at: None,
-            unsaved,
-            refused,
+            fresh: BTreeSet::new(),
+            reread_at: None,
+            unsaved: Vec::new(),
+            refused: BTreeMap::new(),
+            counts: Arc::default(),
         };
         if watching {
-            let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.bell());
+            let (watch, warning) = Watch::start(&handle.intents, &handle.policy_file, handle.wake_signal());
             folder_sync.watch = Some(watch);
             folder_sync.watch_warning = warning.map(|text| Problem::new("", text).in_file(handle.intents.display().to_string()));
         }
         Ok(folder_sync)
     }
 
-    /// Watches anew what was replaced since.
+    /// Watches folders again that were replaced since.
     pub fn check_watch(&self) {
         if let Some(watch) = &self.watch {
             let _ = watch.check();
         }
     }
 
-    /// Looks at the policy first, then at the folder: a document saved in the same second as the
-    /// policy is judged by the new one.
+    /// How often the folder was read so far.
+    #[must_use]
+    pub fn counts(&self) -> Arc<ScanCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Reads the policy first, then the folder: a document that is saved in the same second as the policy is judged by
+    /// the new one. The folder is scanned once, unless more files changed than one scan reads.
     ///
     /// # Errors
-    /// When the registry cannot write; the next look finds the same again.
-    pub async fn look(&mut self, handle: &Handle, scan_mode: ScanMode) -> Result<ScanResult, RegistryError> {
-        self.look_at_policy(handle).await?;
-        let mut glance = scan_mode == ScanMode::NewOnly;
+    /// When the registry cannot write. The next sync finds the same again.
+    pub async fn sync(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+        self.sync_policy(handle).await?;
         loop {
-            let looked = self.with_scanner(handle, move |scanner, now| match Some(()).filter(|()| glance) {
-                Some(()) => {
-                    scanner.glance(now).map_or_else(|| (scanner.scan(now), ScanResult::All), |scan| (scan, ScanResult::New))
-                }
-                None => (scanner.scan(now), ScanResult::All),
-            });
-            let Some((scan, seen)) = looked.await? else { return Ok(ScanResult::All) };
+            self.counts.scans.fetch_add(1, Ordering::Relaxed);
+            let Some(scan) = self.with_scanner(handle, |scanner, now| scanner.scan(now)).await? else { return Ok(()) };
             self.accept(handle, &scan).await?;
             self.publish(handle, &scan);
             if scan.missed {
-                ring_later(handle);
+                wake_later(handle);
             }
-            if !scan.fresh.is_empty() {
-                self.fresh.extend(scan.fresh);
-                self.settle_at = Some(Instant::now() + TICK);
-            }
+            self.reread_later(&scan);
             if !scan.more {
-                return Ok(seen);
+                return Ok(());
             }
-            glance = false;
         }
     }
 
-    /// When files that were too young are to be read again.
-    #[must_use]
-    pub fn settle_at(&self) -> Option<Instant> {
-        self.settle_at
+    /// Young files are read again once the file system's clock has moved on: a write within one tick of it leaves size
+    /// and time as they were.
+    fn reread_later(&mut self, scan: &Scan) {
+        if !scan.fresh.is_empty() {
+            self.fresh.extend(scan.fresh.iter().cloned());
+            self.reread_at = Some(Instant::now() + TICK);
+        }
     }
 
-    /// Reads files again that were too young to be trusted, and nothing else.
+    /// When young files are to be read again.
+    #[must_use]
+    pub fn reread_at(&self) -> Option<Instant> {
+        self.reread_at
+    }
+
+    /// Reads young files again, and nothing else. If one of them changed, the loop is woken for a scan.
     ///
     /// # Errors
-    /// As [`FolderSync::look`].
-    pub async fn settle(&mut self, handle: &Handle) -> Result<(), RegistryError> {
-        self.settle_at = None;
+    /// As [`FolderSync::sync`].
+    pub async fn reread(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+        self.reread_at = None;
+        self.counts.rereads.fetch_add(1, Ordering::Relaxed);
         let paths: Vec<Arc<str>> = std::mem::take(&mut self.fresh).into_iter().collect();
         let Some(reread) = self.with_scanner(handle, move |scanner, now| scanner.reread(&paths, now)).await? else {
             return Ok(());
         };
-        match reread {
-            Some(scan) => {
-                if let Some(scanner) = &mut self.scanner {
-                    scanner.accept(&scan);
-                }
-                // They can wait for the next transaction: without them a restart reads these files once more.
-                self.unsaved.extend(marks(&scan).0);
-                if !scan.fresh.is_empty() {
-                    self.fresh.extend(scan.fresh);
-                    self.settle_at = Some(Instant::now() + TICK);
-                }
-            }
-            None => handle.wake(),
+        let Some(scan) = reread else {
+            handle.wake();
+            return Ok(());
+        };
+        if let Some(scanner) = &mut self.scanner {
+            scanner.accept(&scan);
         }
+        // These marks can wait for the next transaction: without them a restart reads the files once more.
+        self.unsaved.extend(marks(&scan).0);
+        self.reread_later(&scan);
         Ok(())
     }
 
-    /// Runs `work` where reading may block. `None`: it ended in a panic and left no scanner; the next look
-    /// makes one from the stored marks.
+    /// Runs `work` on a thread that may block. Returns `None` if it panicked; the next scan then starts from the stored
+    /// marks.
     async fn with_scanner<T: Send + 'static>(
         &mut self,
         handle: &Handle,
@@ -181,7 +175,7 @@ impl FolderSync {
                 Ok(Some(found))
             }
             Err(error) => {
-                self.tell_defect(handle, "the intents folder", &error);
+                self.report_panic(handle, "the intents folder", &error);
                 Ok(None)
             }
         }
@@ -198,7 +192,7 @@ impl FolderSync {
         Ok(())
     }
 
-    async fn look_at_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
+    async fn sync_policy(&mut self, handle: &Handle) -> Result<(), RegistryError> {
         let before = handle.policy.load_full();
         let mut loader = self.policy_loader.take().unwrap_or_else(|| PolicyLoader::resume(&handle.policy_file, before.loaded()));
         let read = tokio::task::spawn_blocking(move || {
@@ -211,7 +205,7 @@ impl FolderSync {
                 file
             }
             Err(error) => {
-                self.tell_defect(handle, "the policy", &error);
+                self.report_panic(handle, "the policy", &error);
                 return Ok(());
             }
         };
@@ -226,7 +220,7 @@ impl FolderSync {
             handle.registry.accept_policy(after.policy.digest, file.text).await?;
         }
         self.judged = Some(file.digest);
-        tell(&before, &after);
+        log_change(&before, &after);
         handle.policy.store(Arc::new(after));
         Ok(())
     }
@@ -240,11 +234,11 @@ impl FolderSync {
         }
     }
 
-    /// Says that a scan ended in a panic. What was desired before is kept.
-    fn tell_defect(&self, handle: &Handle, what: &str, error: &tokio::task::JoinError) {
+    /// Reports that reading ended in a panic. What was in force before stays.
+    fn report_panic(&self, handle: &Handle, what: &str, error: &tokio::task::JoinError) {
         let problem = Problem::new("", format!("a defect of AAM was met while reading {what}: {error}"))
             .in_file(handle.intents.display().to_string())
-            .hint("the folder is read again by itself; if this stays, report it");
+            .hint("AAM reads it again automatically; if the problem stays, report it");
         tracing::error!(target: "aam::intake", "{problem}");
         handle.problems.store(Arc::new(vec![problem]));
     }
@@ -273,16 +267,16 @@ fn remembering(handle: &Handle) -> Result<Scanner, RegistryError> {
     Ok(Scanner::from_marks(&handle.intents, Limits::default(), marks))
 }
 
-/// A name may have been missed while its folder changed: look once more soon.
-fn ring_later(handle: &Handle) {
-    let bell = handle.bell();
+/// A scan may have missed a name because the folder changed meanwhile: wake the loop for another one soon.
+fn wake_later(handle: &Handle) {
+    let wake = handle.wake_signal();
     tokio::spawn(async move {
         tokio::time::sleep(TICK).await;
-        bell.notify_one();
+        wake.notify_one();
     });
 }
 
-fn tell(before: &ActivePolicy, after: &ActivePolicy) {
+fn log_change(before: &ActivePolicy, after: &ActivePolicy) {
     match &after.rejected {
         Some(rejected) => {
             for problem in &rejected.problems {
@@ -297,7 +291,7 @@ fn tell(before: &ActivePolicy, after: &ActivePolicy) {
 }
 
 /// Makes the findings durable: new documents first, then what is no longer desired, then the marks.
-/// Answers the documents that a sealed namespace refused.
+/// Returns the documents that a sealed namespace refused.
 async fn take_in(registry: &Registry, scan: &Scan, unsaved: &[Mark]) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
     if scan.is_empty() && unsaved.is_empty() {
         return Ok(Vec::new());

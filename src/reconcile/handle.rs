@@ -1,11 +1,12 @@
-//! The running system as its surfaces see it: the HTTP server, the loop and the commands share one.
+//! The running system, shared by the HTTP server, the loop and the commands.
 
+use super::in_flight::InFlight;
 use crate::clock::Clock;
 use crate::model::{ConnectionId, Digest, Problem, Timestamp};
 use crate::policy::{ActivePolicy, LoadedPolicy, Policy};
 use crate::registry::{Registry, RegistryError};
 use arc_swap::ArcSwap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,15 +30,13 @@ pub struct Handle {
     /// True once the process was asked to stop.
     pub stopping: watch::Sender<bool>,
     wakes: Arc<Notify>,
-    in_flight: Mutex<BTreeSet<ConnectionId>>,
+    /// Which attempts run, and which heals wait for one.
+    pub in_flight: Arc<InFlight>,
     slices: Mutex<Slices>,
-    heals: Mutex<BTreeSet<ConnectionId>>,
-    /// Counts finished attempts, so that waiters look again also after one that appended nothing.
-    finished: watch::Sender<u64>,
 }
 
-/// Slices that are kept.
-const SLICES: usize = 256;
+/// Families whose slices are kept.
+const SLICES_CAPACITY: usize = 256;
 
 /// The slices of one policy by family.
 #[derive(Default)]
@@ -69,10 +68,8 @@ impl Handle {
             ready: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             wakes: Arc::default(),
-            in_flight: Mutex::default(),
+            in_flight: Arc::default(),
             slices: Mutex::default(),
-            heals: Mutex::default(),
-            finished: watch::Sender::new(0),
         })
     }
 
@@ -98,96 +95,69 @@ impl Handle {
             return *known;
         }
         let slice = loaded.slice(family);
-        // Names that no family has come from documents, and may be any number.
-        if slices.families.len() < SLICES {
+        // Documents may name any number of source types that do not exist.
+        if slices.families.len() < SLICES_CAPACITY {
             slices.families.insert(family.to_string(), slice);
         }
         slice
     }
 
-    /// Says "look again". Carries no data; a thousand of them make one look.
+    /// Wakes the loop, which then reads everything again. A wake carries no data, so a thousand of them cause one sync.
     pub fn wake(&self) {
         self.wakes.notify_one();
     }
 
-    /// The registry could not write: every surface says so, nothing begins, and the loop asks it
-    /// until it can again.
-    pub fn troubled(&self, error: &RegistryError) {
-        let words = error.to_string();
-        if **self.trouble.load() != words {
-            tracing::error!(target: "aam::registry", error = %words, "the registry cannot be used");
-            self.trouble.store(Arc::new(words));
-            // Only for the first one: the loop itself reports trouble, and must not spin.
+    /// Reports that the registry cannot be used. Every surface shows it, no attempt begins, and the loop asks the registry
+    /// until it can write again.
+    pub fn report_error(&self, error: &RegistryError) {
+        let message = error.to_string();
+        if **self.trouble.load() != message {
+            tracing::error!(target: "aam::registry", error = %message, "the registry cannot be used");
+            self.trouble.store(Arc::new(message));
+            // Only once for each error: the loop reports errors itself and must not wake itself again and again.
             self.wake();
         }
     }
 
-    /// What a watcher pulls to say "look again".
+    /// The signal behind [`Handle::wake`], for a watcher of folders.
     #[must_use]
-    pub fn bell(&self) -> Arc<Notify> {
+    pub fn wake_signal(&self) -> Arc<Notify> {
         Arc::clone(&self.wakes)
     }
 
-    /// Ends when somebody said "look again".
+    /// Waits for a wake.
     pub async fn woken(&self) {
         self.wakes.notified().await;
     }
 
-    /// Asks for a full attempt at once, whatever the backoff says. Promotes nothing by itself.
+    /// Requests a full attempt at once, whatever the backoff says. The state changes only if the attempt passes.
     pub fn heal(&self, connections: impl IntoIterator<Item = ConnectionId>) {
-        lock(&self.heals).extend(connections);
+        self.in_flight.request_heals(connections);
         self.wake();
-    }
-
-    /// The connections somebody asked to heal and that are not begun yet.
-    #[must_use]
-    pub fn heals(&self) -> BTreeSet<ConnectionId> {
-        lock(&self.heals).clone()
-    }
-
-    /// Forgets the heals of what can never begin: unknown, retired and sealed connections.
-    pub fn keep_heals(&self, can_begin: impl Fn(ConnectionId) -> bool) {
-        lock(&self.heals).retain(|id| can_begin(*id));
     }
 
     /// Whether an attempt runs for `connection` right now. The state stays what it was meanwhile.
     #[must_use]
     pub fn checking(&self, connection: ConnectionId) -> bool {
-        lock(&self.in_flight).contains(&connection)
+        self.in_flight.contains(connection)
     }
 
     /// Attempts that run right now.
     #[must_use]
     pub fn attempts_in_flight(&self) -> usize {
-        lock(&self.in_flight).len()
+        self.in_flight.len()
     }
 
-    /// Takes the place of the one attempt that `connection` may have; false when it is taken.
-    pub fn enter(&self, connection: ConnectionId) -> bool {
-        let entered = lock(&self.in_flight).insert(connection);
-        if entered {
-            // Only now: a heal that was asked for while an attempt runs is still owed.
-            lock(&self.heals).remove(&connection);
-        }
-        entered
-    }
-
-    /// Changes whenever an attempt ended and its place is free.
+    /// Changes whenever an attempt ended.
     #[must_use]
     pub fn finishes(&self) -> watch::Receiver<u64> {
-        self.finished.subscribe()
-    }
-
-    /// Gives the place back and tells the waiters.
-    pub fn leave(&self, connection: ConnectionId) {
-        lock(&self.in_flight).remove(&connection);
-        self.finished.send_modify(|count| *count += 1);
+        self.in_flight.ends()
     }
 
     /// Waits until `connection` has an attempt that finished at or after `since` for the document in
     /// force, nothing runs for it and no heal waits; or until `limit` has passed. True when settled.
     pub async fn settled(&self, connection: ConnectionId, since: Timestamp, limit: Duration) -> bool {
-        let mut finished = self.finished.subscribe();
+        let mut finished = self.in_flight.ends();
         let settled = async {
             while !self.is_settled(connection, since) {
                 if finished.changed().await.is_err() {
@@ -201,7 +171,7 @@ impl Handle {
     /// See [`Handle::settled`]; `Timestamp(0)` asks only for any attempt at the document in force.
     #[must_use]
     pub fn is_settled(&self, connection: ConnectionId, since: Timestamp) -> bool {
-        if self.checking(connection) || lock(&self.heals).contains(&connection) {
+        if !self.in_flight.is_idle(connection) {
             return false;
         }
         let snapshot = self.registry.snapshot();
@@ -211,10 +181,6 @@ impl Handle {
         known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation)
             && known.looked_at().is_some_and(|at| at >= since)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -54,24 +54,8 @@ async fn a_thousand_wakes_are_one_look() {
     }
     assert_eq!(handle.woken().now_or_never(), Some(()));
     assert_eq!(handle.woken().now_or_never(), None);
-    handle.bell().notify_one();
+    handle.wake_signal().notify_one();
     assert_eq!(handle.woken().now_or_never(), Some(()));
-}
-
-#[tokio::test]
-async fn one_attempt_for_each_connection_and_a_heal_during_one_is_still_owed() {
-    let dir = tempfile::tempdir().unwrap();
-    let handle = handle(dir.path());
-    let id = intent().connection_id();
-    handle.heal([id]);
-    assert!(handle.enter(id) && handle.checking(id));
-    assert!(handle.heals().is_empty(), "this attempt is the one that was asked for");
-    handle.heal([id]);
-    assert!(!handle.enter(id), "the place is taken");
-    assert_eq!(handle.heals().len(), 1, "a heal that was asked for meanwhile is not lost");
-    assert_eq!(handle.attempts_in_flight(), 1);
-    handle.leave(id);
-    assert!(!handle.checking(id) && handle.enter(id) && handle.heals().is_empty());
 }
 
 #[tokio::test]
@@ -83,22 +67,22 @@ async fn it_is_settled_when_an_attempt_at_this_document_ended_and_nothing_is_owe
     assert!(!settled(Timestamp(0)).await, "not known");
     handle.registry.accept(vec![(intent(), Origin::api("aod"))]).await.unwrap();
     assert!(!settled(Timestamp(0)).await, "not attempted");
-    assert!(handle.enter(id));
+    let running = handle.in_flight.begin(id).expect("no attempt runs");
     let waiting = {
         let handle = Arc::clone(&handle);
         tokio::spawn(async move { handle.settled(id, Timestamp(0), Duration::from_secs(20)).await })
     };
     attempt(&handle, id).await;
     assert!(!settled(Timestamp(0)).await, "it runs");
-    handle.leave(id);
+    drop(running);
     assert!(waiting.await.unwrap(), "who waits is told");
     assert!(settled(Timestamp(0)).await);
     assert!(!settled(Timestamp(i64::MAX)).await, "not since then");
     handle.heal([id]);
     assert!(!settled(Timestamp(0)).await, "a heal is owed");
-    assert!(handle.enter(id));
+    let running = handle.in_flight.begin(id).expect("no attempt runs");
     attempt(&handle, id).await;
-    handle.leave(id);
+    drop(running);
     assert!(settled(Timestamp(0)).await);
     let mut changed = intent();
     changed.extra.insert("note".to_string(), "another".into());

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod folder_sync;
 pub mod handle;
+pub mod in_flight;
 mod open_files;
 pub mod queue;
 pub mod run;
@@ -10,3 +11,6 @@ pub mod run;
 pub use folder_sync::FolderSync;
 pub use handle::Handle;
 pub use run::{Until, run};
+
+#[cfg(test)]
+mod tests;

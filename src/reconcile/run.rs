@@ -1,10 +1,10 @@
-//! The loop: look, plan, run what is due, wait until something says "look again".
+//! The loop: read policy and folder, plan, start what is due, wait for a wake.
 //!
-//! A wake carries no data: the loop re-reads the folder, the policy and the rows, and plans anew.
-//! Attempts run beside it, at most `reconcile.concurrency` at once and one for each connection.
+//! A wake carries no data: the loop reads the folder, the policy and the rows, and plans again. Attempts run beside the
+//! loop, at most `reconcile.concurrency` at the same time and one for each connection.
 
 use super::attempt;
-use super::folder_sync::{FolderSync, ScanMode, ScanResult};
+use super::folder_sync::FolderSync;
 use super::handle::Handle;
 use super::open_files;
 use super::queue::Queue;
@@ -18,10 +18,6 @@ use tokio::task::JoinSet;
 
 /// How often a registry that cannot write is asked whether it can again.
 const PROBE: Duration = Duration::from_millis(500);
-/// While new files come one after the other, the look at all the others waits until none came for
-/// [`QUIET`], but not longer than [`LONGEST`].
-const QUIET: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(2);
 /// How long in-flight attempts may take to end when the process stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -40,14 +36,13 @@ struct Loop {
     folder_sync: FolderSync,
     queue: Queue,
     context: PlanContext,
+    /// Attempts whose end the loop has not handled yet. `Handle::in_flight` says which of them still run.
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
     /// Attempts that the open files of this process allow at the same time.
     attempts_by_files: usize,
-    look_again: bool,
-    scan_mode: ScanMode,
-    /// Since when only new files were looked at, and when the whole folder is.
-    rest: Option<(tokio::time::Instant, tokio::time::Instant)>,
-    looked_at: Timestamp,
+    /// Something woke the loop since it last synced.
+    resync: bool,
+    synced_at: Timestamp,
     /// The entry up to which the queue is the plan; `None`: it must be made anew.
     planned: Option<u64>,
 }
@@ -55,29 +50,17 @@ struct Loop {
 /// Runs the loop.
 pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, until: Until) {
     let context = PlanContext::new(handle.loaded(), &handle.registry.snapshot());
-    let looked_at = handle.clock.now();
+    let synced_at = handle.clock.now();
     let queue = Queue::default();
-    let (attempts, scan_mode) = (JoinSet::new(), ScanMode::Full);
+    let attempts = JoinSet::new();
     let attempts_by_files = open_files::max_attempts();
-    let mut this = Loop {
-        handle,
-        env,
-        folder_sync,
-        queue,
-        context,
-        attempts,
-        attempts_by_files,
-        look_again: true,
-        scan_mode,
-        rest: None,
-        looked_at,
-        planned: None,
-    };
+    let mut this =
+        Loop { handle, env, folder_sync, queue, context, attempts, attempts_by_files, resync: true, synced_at, planned: None };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {
-        if this.look_again {
-            this.look().await;
+        if this.resync {
+            this.sync().await;
             if first {
                 this.handle.ready.send_replace(true);
                 first = false;
@@ -88,18 +71,17 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
             break;
         }
         if until == Until::Settled && !this.handle.trouble.load().is_empty() {
-            // Nobody waits for space here: what is in flight gives its outcome up and counts as interrupted.
+            // This command does not wait for space: attempts in flight give up and count as interrupted.
             this.handle.stopping.send_replace(true);
             break;
         }
         let (pause, handle) = (this.pause(), Arc::clone(&this.handle));
-        let (young, rest) = (this.folder_sync.settle_at(), this.rest.map(|(_, at)| at));
+        let reread_at = this.folder_sync.reread_at();
         tokio::select! {
             _ = stopping.changed() => {}
             Some(ended) = this.attempts.join_next() => this.ended(ended),
-            () = handle.woken() => (this.look_again, this.scan_mode) = (true, ScanMode::NewOnly),
-            () = at(young) => this.settle().await,
-            () = at(rest) => this.look_again = true,
+            () = handle.woken() => this.resync = true,
+            () = at(reread_at) => this.reread().await,
             () = tokio::time::sleep(pause) => this.timer().await,
         }
         while let Some(ended) = this.attempts.try_join_next() {
@@ -110,39 +92,34 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
 }
 
 impl Loop {
-    /// Looks at policy and folder, takes in what changed, plans anew.
-    async fn look(&mut self) {
-        self.look_again = false;
-        self.looked_at = self.handle.clock.now();
+    /// Reads the policy and the folder, makes what changed durable, and plans.
+    async fn sync(&mut self) {
+        self.resync = false;
+        self.synced_at = self.handle.clock.now();
         let started = Instant::now();
-        match self.folder_sync.look(&self.handle, std::mem::replace(&mut self.scan_mode, ScanMode::Full)).await {
-            Ok(ScanResult::All) => self.rest = None,
-            Ok(ScanResult::New) => {
-                let now = tokio::time::Instant::now();
-                let first = self.rest.map_or(now, |(first, _)| first);
-                self.rest = Some((first, (now + QUIET).min(first + LONGEST)));
-            }
-            Err(error) => self.handle.troubled(&error),
+        if let Err(error) = self.folder_sync.sync(&self.handle).await {
+            self.handle.report_error(&error);
         }
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(target: "aam::look", us, "looked at policy and folder, and planned");
+        tracing::debug!(target: "aam::sync", us, "read policy and folder, and planned");
     }
 
-    /// Files that were too young are read again; that they stayed as they were changes no plan.
-    async fn settle(&mut self) {
-        if let Err(error) = self.folder_sync.settle(&self.handle).await {
-            self.handle.troubled(&error);
+    /// Reads young files again. If they stayed as they were, no plan changes.
+    async fn reread(&mut self) {
+        if let Err(error) = self.folder_sync.reread(&self.handle).await {
+            self.handle.report_error(&error);
         }
     }
 
-    /// The plan changes with wishes, policy and heals; what an attempt changes is put in when it ends.
+    /// Plans what changed in desired connections, policy and heals. What an attempt changes is planned when it ends.
     fn replan(&mut self) {
-        let heals = self.handle.heals();
+        let in_flight = &self.handle.in_flight;
+        let heals = in_flight.heals();
         let loaded = self.handle.loaded();
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
-        self.handle.keep_heals(|id| {
+        in_flight.retain_heals(|id| {
             snapshot
                 .connections
                 .get(&id)
@@ -151,8 +128,8 @@ impl Loop {
         let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;
         match self.planned.filter(|_| same).and_then(|seq| snapshot.changed_after(seq)) {
-            Some(wished) => {
-                for id in wished.union(&heals).filter(|id| !self.handle.checking(**id)) {
+            Some(changed) => {
+                for id in changed.union(&heals).filter(|id| !in_flight.contains(**id)) {
                     let item = plan::one(&snapshot, *id, &self.context, heals.contains(id), now);
                     self.queue.put(*id, item);
                 }
@@ -160,7 +137,7 @@ impl Loop {
             None => {
                 self.context = PlanContext::new(loaded, &snapshot);
                 let plan = plan::plan(&snapshot, &self.context, &heals, now);
-                self.queue.replace(plan.into_iter().filter(|item| !self.handle.checking(item.connection)));
+                self.queue.replace(plan.into_iter().filter(|item| !in_flight.contains(item.connection)));
                 whole = true;
             }
         }
@@ -177,9 +154,9 @@ impl Loop {
             return;
         }
         let (now, max_in_flight) = (self.handle.clock.now(), self.max_in_flight());
-        while self.attempts.len() < max_in_flight {
-            let handle = &self.handle;
-            let Some(item) = self.queue.pop(now, |id| !handle.checking(id)) else { return };
+        while self.handle.in_flight.len() < max_in_flight {
+            let in_flight = &self.handle.in_flight;
+            let Some(item) = self.queue.pop(now, |id| !in_flight.contains(id)) else { return };
             self.start(item);
         }
     }
@@ -190,15 +167,12 @@ impl Loop {
     }
 
     fn start(&mut self, item: PlanItem) {
+        let Some(running) = self.handle.in_flight.begin(item.connection) else { return };
         let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
-        if !handle.enter(item.connection) {
-            return;
-        }
-        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.as_str(), "begins");
+        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.message(), "begins");
         self.attempts.spawn(async move {
-            let guard = InFlightGuard { handle: Arc::clone(&handle), connection: item.connection };
             let result = attempt::run(&handle, &env, item).await;
-            drop(guard);
+            drop(running);
             (item.connection, result)
         });
     }
@@ -208,7 +182,7 @@ impl Loop {
         let (connection, result) = match ended {
             Ok(ended) => ended,
             Err(error) => {
-                tracing::error!(target: "aam::attempt", %error, "an attempt ended without a word");
+                tracing::error!(target: "aam::attempt", %error, "an attempt ended without a result");
                 self.plan_anew();
                 return;
             }
@@ -222,12 +196,12 @@ impl Loop {
                 return;
             }
             Err(error) => {
-                self.handle.troubled(&error);
+                self.handle.report_error(&error);
                 self.planned = None;
                 return;
             }
         }
-        let heal = self.handle.heals().contains(&connection);
+        let heal = self.handle.in_flight.heals().contains(&connection);
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         let item = plan::one(&snapshot, connection, &self.context, heal, now);
@@ -235,10 +209,10 @@ impl Loop {
         self.queue.put(connection, item);
     }
 
-    /// The next look plans everything, not only what changed.
+    /// Syncs again and plans everything, not only what changed.
     fn plan_anew(&mut self) {
         self.planned = None;
-        self.look_again = true;
+        self.resync = true;
     }
 
     /// Until the next item is due, the next resync, or the next probe of a registry in trouble.
@@ -247,8 +221,8 @@ impl Loop {
             return PROBE;
         }
         let now = self.handle.clock.now();
-        let resync = self.looked_at.plus(self.context.policy.reconcile.resync);
-        let busy = self.attempts.len() >= self.max_in_flight();
+        let resync = self.synced_at.plus(self.context.policy.reconcile.resync);
+        let busy = self.handle.in_flight.len() >= self.max_in_flight();
         // While as many attempts run as may, nothing new can start. An attempt that ends wakes the loop.
         let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
         next.since(now).max(Duration::from_millis(1))
@@ -264,9 +238,9 @@ impl Loop {
             return;
         }
         let now = self.handle.clock.now();
-        if now >= self.looked_at.plus(self.context.policy.reconcile.resync) {
+        if now >= self.synced_at.plus(self.context.policy.reconcile.resync) {
             self.folder_sync.check_watch();
-            // From scratch: whatever a change in between may have missed is mended here.
+            // Everything is planned again, in case a change in between was missed.
             self.plan_anew();
         }
     }
@@ -274,7 +248,7 @@ impl Loop {
     /// Nothing runs and nothing is due now.
     fn settled(&self) -> bool {
         let due = self.queue.next_due().is_some_and(|due| due <= self.handle.clock.now());
-        self.attempts.is_empty() && !due && !self.look_again
+        self.attempts.is_empty() && !due && !self.resync
     }
 
     /// Lets attempts in flight end; those that do not are recorded as interrupted at the next start.
@@ -287,22 +261,10 @@ impl Loop {
     }
 }
 
-/// Ends then, or never.
+/// Ends at `then`; without an instant it never ends.
 async fn at(then: Option<tokio::time::Instant>) {
     match then {
         Some(then) => tokio::time::sleep_until(then).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Marks the connection as no longer in flight, however the attempt ends.
-struct InFlightGuard {
-    handle: Arc<Handle>,
-    connection: ConnectionId,
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.handle.leave(self.connection);
     }
 }

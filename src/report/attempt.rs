@@ -1,63 +1,63 @@
-//! The step report of one attempt, as text. The same value is the row, the JSON answer and the page.
+//! The step report of one attempt, as text.
 
+use crate::model::text::counted;
 use crate::model::{Evidence, StepReport, StepStatus};
 use serde_json::Value;
 use std::fmt::Write;
 
-/// One line for each step, and the words of whatever failed or should be mended.
+/// One line for each step, followed by the problem and its fix where a step failed or warned.
 #[must_use]
 pub fn steps(reports: &[StepReport]) -> String {
     let mut text = String::new();
     for report in reports {
-        let (word, failure) = match &report.status {
+        let (status, failure) = match &report.status {
             StepStatus::Passed => ("ok", None),
             StepStatus::Warned { failure } => ("warn", Some(failure)),
             StepStatus::Failed { failure } => ("FAIL", Some(failure)),
             StepStatus::Skipped { .. } => ("-", None),
         };
-        let told = match &report.status {
+        let details = match &report.status {
             StepStatus::Skipped { reason } => reason.clone(),
             _ => evidence(&report.evidence),
         };
-        let duration = if word == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
-        let _ = writeln!(text, "{}", format!("  {word:<5}{:<11}{duration:>8}  {told}", report.step.as_str()).trim_end());
+        let duration = if status == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
+        let _ = writeln!(text, "{}", format!("  {status:<5}{:<11}{duration:>8}  {details}", report.step.as_str()).trim_end());
         if let Some(failure) = failure {
-            // A warning is no failure: its class would read like one.
-            let class = if word == "FAIL" { format!(" ({})", failure.class.as_str()) } else { String::new() };
-            let _ = writeln!(text, "       what: {}{class}", failure.title);
+            // The class is left out of a warning, because it names a failure.
+            let class = if status == "FAIL" { format!(" ({})", failure.class.as_str()) } else { String::new() };
+            let _ = writeln!(text, "       problem: {}{class}", failure.title);
             if !failure.detail.is_empty() {
-                let _ = writeln!(text, "       said: {}", failure.detail);
+                let _ = writeln!(text, "       detail:  {}", failure.detail);
             }
             if !failure.fix.is_empty() {
-                let _ = writeln!(text, "       fix:  {}", failure.fix);
+                let _ = writeln!(text, "       fix:     {}", failure.fix);
             }
         }
     }
     text
 }
 
-/// Small facts on one line: `version 15.3, database shop`. Nested values are left to the JSON form.
+/// The evidence on one line: `version 15.3, database shop`. Most nested values are only in the JSON output.
 fn evidence(evidence: &Evidence) -> String {
-    let mut words = Vec::new();
+    let mut parts = Vec::new();
     for (key, value) in evidence {
         match value {
-            Value::String(text) if !text.is_empty() => words.push(format!("{key} {text}")),
-            Value::Number(number) => words.push(format!("{key} {number}")),
-            Value::Bool(true) => words.push(key.clone()),
+            Value::String(text) if !text.is_empty() => parts.push(format!("{key} {text}")),
+            Value::Number(number) => parts.push(format!("{key} {number}")),
+            Value::Bool(true) => parts.push(key.clone()),
             Value::Object(privilege) if key == "privilege" => {
                 if let Some(verdict) = privilege.get("verdict").and_then(Value::as_str) {
-                    words.push(format!("privilege {verdict}"));
+                    parts.push(format!("privilege {verdict}"));
                 }
             }
             Value::Object(traffic) if key == "traffic" => {
-                words.push(format!(
-                    "{} call(s), {} bytes",
-                    traffic.get("calls").unwrap_or(&Value::Null),
-                    traffic.get("bytes").unwrap_or(&Value::Null)
-                ));
+                let number =
+                    |name: &str| traffic.get(name).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
+                parts.extend(number("calls").map(|calls| counted(calls, "call")));
+                parts.extend(number("bytes").map(|bytes| counted(bytes, "byte")));
             }
             _ => {}
         }
     }
-    words.join(", ")
+    parts.join(", ")
 }

@@ -1,4 +1,4 @@
-//! Values to text. Every surface prints what is written here, so no two of them can differ.
+//! Renders values as text and JSON. The CLI, the API and the dashboard share it, so they cannot differ.
 
 pub mod attempt;
 pub mod metrics;

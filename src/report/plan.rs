@@ -1,47 +1,49 @@
-//! `aam plan`: what would be done, why, and every call that would be made.
+//! The output of `aam plan`: what would be done, why, and every call that would be made.
 
+use crate::model::text::counted;
 use crate::model::{ConnectionId, PlannedCall, Problem, Timestamp};
 use crate::plan::PlanItem;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// One planned attempt with what a person needs to judge it.
+/// An attempt that is due.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct PlannedAttempt {
     #[serde(flatten)]
     pub item: PlanItem,
     pub source_type: String,
     pub resource_ids: Vec<String>,
-    /// Every call it may make; empty with the reason in `blocked` when it would not come that far.
+    /// Every call that the attempt may make. Empty if `blocked` says why it would not make any.
     pub calls: Vec<PlannedCall>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
 }
 
-/// A connection that nothing desires any more.
+/// A connection that no intent asks for any more.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Retirement {
     pub connection: ConnectionId,
     pub source_type: String,
-    /// Empty when its document cannot be read.
+    /// Empty if its document cannot be read.
     pub resource_ids: Vec<String>,
 }
 
-/// The plan as values.
+/// The plan as a value, for `--format json`.
 #[derive(Clone, Debug, Default, serde::Serialize)]
-pub struct Planned {
-    /// Due now.
+pub struct PlanReport {
+    /// Attempts that are due now.
     pub now: Vec<PlannedAttempt>,
-    /// Connections whose only file is gone.
+    /// Connections that no file asks for any more.
     pub retire: Vec<Retirement>,
-    /// Not due yet: when the next one is, and how many wait.
+    /// The number of attempts that are due later.
     pub waiting: usize,
+    /// When the next of them is due.
     pub next_due: Option<Timestamp>,
-    /// Files that cannot be read: their connections are held as they are.
+    /// Problems of files. The connections of a file that cannot be read keep their state.
     pub problems: Vec<Problem>,
 }
 
-impl Planned {
+impl PlanReport {
     /// Whether anything would be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -51,7 +53,7 @@ impl Planned {
 
 /// The plan as text.
 #[must_use]
-pub fn text(planned: &Planned) -> String {
+pub fn text(planned: &PlanReport) -> String {
     let mut text = String::new();
     for attempt in &planned.now {
         let sign = if attempt.item.why == crate::model::ledger::Why::New { "+" } else { "~" };
@@ -61,12 +63,12 @@ pub fn text(planned: &Planned) -> String {
             attempt.source_type,
             attempt.resource_ids.join(" "),
             attempt.item.connection,
-            attempt.item.why.as_str()
+            attempt.item.why.message()
         );
         if let Some(blocked) = &attempt.blocked {
             let _ = writeln!(text, "    stop: {blocked}");
         }
-        for (call, count) in counted(&attempt.calls) {
+        for (call, count) in with_counts(&attempt.calls) {
             let times = if count > 1 { format!(" ({count} times)") } else { String::new() };
             let _ = writeln!(text, "    call: {} {} {}{times}", call.method, call.host, call.path);
         }
@@ -74,29 +76,31 @@ pub fn text(planned: &Planned) -> String {
     for gone in &planned.retire {
         let _ = writeln!(
             text,
-            "- {} {}  {}\n    why:  nothing desires it any more; it is retired, its history stays",
+            "- {} {}  {}\n    why:  no intent asks for it any more; it is retired and its history is kept",
             gone.source_type,
             gone.resource_ids.join(" "),
             gone.connection
         );
     }
     for problem in &planned.problems {
-        let _ = writeln!(text, "! {problem}\n  the connections of this file are held as they are");
+        let _ = writeln!(text, "! {problem}\n  the connections of this file keep their current state");
     }
-    let again = match planned.next_due {
+    let later = match planned.next_due {
         Some(due) if planned.waiting > 0 => {
-            format!("; {} wait, the next is due {due}", planned.waiting)
+            format!("; {} scheduled, the next is due at {due}", counted(planned.waiting, "later attempt"))
         }
         _ => String::new(),
     };
     let _ = match (planned.now.len(), planned.retire.len()) {
-        (0, 0) => writeln!(text, "nothing to do{again}"),
-        (now, retire) => writeln!(text, "{now} attempt(s), {retire} retirement(s){again}"),
+        (0, 0) => writeln!(text, "nothing to do now{later}"),
+        (now, retire) => {
+            writeln!(text, "{}, {}{later}", counted(now, "attempt"), counted(retire, "retirement"))
+        }
     };
     text
 }
 
-fn counted(calls: &[PlannedCall]) -> Vec<(&PlannedCall, usize)> {
+fn with_counts(calls: &[PlannedCall]) -> Vec<(&PlannedCall, usize)> {
     let mut counts: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     let mut order: Vec<&PlannedCall> = Vec::new();
     for call in calls {

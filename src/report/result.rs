@@ -1,5 +1,6 @@
-//! One connection in words: the body of every answer about it. Pure.
+//! The body of every response about one connection. Pure.
 
+use crate::model::text::counted;
 use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
 use crate::snapshot::{Attempt, Connection};
 use crate::{funnel, model::ConnectionId};
@@ -7,59 +8,59 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// What is known of one connection.
+/// A connection with its state, the reason for it, and the intent behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionResult {
-    /// UUIDv5 of namespace, source type and resource ids: the same on every push and replica.
+    /// UUIDv5 of namespace, source type and resource ids, so it is the same for every push and replica.
     pub connection_id: String,
-    /// PENDING, ACTIVE, AWAITING_CREDENTIALS, NETWORK_BLOCKED, HEALING, ERROR, UNSUPPORTED, REJECTED or RETIRED.
+    /// HEALING, ERROR, NETWORK_BLOCKED, AWAITING_CREDENTIALS, UNSUPPORTED, REJECTED, PENDING, ACTIVE or RETIRED.
     pub status: String,
     pub namespace: String,
     pub source_type: String,
     pub resource_ids: Vec<String>,
-    /// Items that the latest passed tiny sync really read; null before the first.
+    /// The number of items that the latest successful tiny sync read; null before the first.
     pub first_sync_rows: Option<u64>,
-    /// Milliseconds that it took.
+    /// The duration of that tiny sync in milliseconds.
     pub latency_ms: Option<u64>,
-    /// The stage of the funnel that the connection has come to.
+    /// The furthest stage of the funnel that the connection has reached.
     pub funnel_stage: String,
-    /// One plain sentence.
+    /// The state in one sentence.
     pub message: String,
-    /// What keeps it from being ACTIVE, and what to do.
+    /// What keeps the connection from being ACTIVE, and how to fix it.
     pub error: Option<ErrorBody>,
-    /// Counts the distinct documents of this connection, from 1.
+    /// The version of the intent, counted from 1.
     pub version: u32,
     /// The version of the catalog in force; null before the first discovery.
     pub catalog_version: Option<u32>,
-    /// The seven steps of the latest attempt; left out of lists.
+    /// The seven steps of the latest attempt; not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<StepBody>>,
-    /// An attempt runs right now. The status stays what it was meanwhile.
+    /// True while an attempt runs. The status does not change until it has finished.
     pub checking: bool,
     pub owner: Option<OwnerBody>,
-    /// Where the credential lives; never the credential.
+    /// Where the credential is stored; never the credential itself.
     pub credential_locator: Option<String>,
     pub risk_level: Option<String>,
-    /// When it was last looked at, or accepted. RFC 3339.
+    /// When the connection was last checked or accepted. RFC 3339.
     pub updated_at: String,
-    /// Unknown fields of the document, and steps that passed with a finding.
+    /// Unknown fields of the intent, and steps that passed with a warning.
     pub warnings: Vec<WarningBody>,
 }
 
 /// A failure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
-    /// For a machine, for example `permission_denied`.
+    /// A machine-readable class, for example `permission_denied`.
     pub class: String,
-    /// What happened, and to what.
+    /// What happened.
     pub title: String,
-    /// What to do, in words that can be pasted.
+    /// What to do, where possible as a command or a setting to paste.
     pub fix: String,
-    /// The source's own words; may be empty.
+    /// The message of the source; may be empty.
     pub detail: String,
 }
 
-/// Who answers for the system.
+/// The owner of the system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OwnerBody {
     pub user: String,
@@ -68,10 +69,10 @@ pub struct OwnerBody {
     pub why: String,
 }
 
-/// Something worth mending that stops nothing.
+/// A problem that does not keep the connection from working.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WarningBody {
-    /// JSON pointer into the document, or `/steps/<name>`.
+    /// JSON pointer into the intent, or `/steps/<name>`.
     pub pointer: String,
     pub message: String,
     pub hint: String,
@@ -85,13 +86,13 @@ pub struct StepBody {
     /// passed, warned, failed or skipped.
     pub status: String,
     pub duration_ms: u64,
-    /// Why it was skipped.
+    /// Why the step was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What failed, or what was found besides.
+    /// The failure or the warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<ErrorBody>,
-    /// Small facts a person can check.
+    /// What the step found, for example the version of a database.
     #[schema(value_type = Object)]
     pub evidence: Map<String, Value>,
 }
@@ -132,21 +133,21 @@ impl From<StepReport> for StepBody {
     }
 }
 
-/// What the ledger's bodies add to the facts of a connection.
+/// Bodies of ledger entries that belong to a connection.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Bodies<'a> {
-    /// The document in force, as canonical JSON.
+pub struct LedgerBodies<'a> {
+    /// The intent in force, as canonical JSON.
     pub document: Option<&'a str>,
-    /// The step reports of the latest attempt; `None` leaves the steps out.
+    /// The step reports of the latest attempt; `None` leaves `steps` out of the result.
     pub steps: Option<&'a str>,
-    /// The step reports of the attempt that the error comes from.
+    /// The step reports of the attempt that `error` describes.
     pub error_steps: Option<&'a str>,
 }
 
 impl ConnectionResult {
-    /// Puts facts and bodies together.
+    /// Builds the result from the snapshot and the bodies. `checking` says whether an attempt runs right now.
     #[must_use]
-    pub fn new(id: ConnectionId, connection: &Connection, bodies: Bodies<'_>, checking: bool) -> ConnectionResult {
+    pub fn new(id: ConnectionId, connection: &Connection, bodies: LedgerBodies<'_>, checking: bool) -> ConnectionResult {
         let state = connection.state();
         let document = bodies.document.and_then(|text| serde_json::from_str::<Intent>(text).ok());
         let steps = bodies.steps.map(step_bodies);
@@ -160,7 +161,7 @@ impl ConnectionResult {
             source_type: connection.source_type.to_string(),
             first_sync_rows: proven.and_then(|facts| facts.rows),
             latency_ms: proven.and_then(|facts| facts.latency_ms),
-            funnel_stage: funnel::stage(connection).to_string(),
+            funnel_stage: funnel::furthest_stage(connection).to_string(),
             message: message(state, connection),
             error: error(connection, bodies.error_steps),
             version: connection.generation,
@@ -181,7 +182,7 @@ impl ConnectionResult {
     }
 }
 
-/// The attempt that says why the connection is not ACTIVE.
+/// Returns the attempt that says why the connection is not ACTIVE.
 #[must_use]
 pub fn error_attempt(connection: &Connection) -> Option<&Attempt> {
     if matches!(connection.state(), State::Active | State::Retired) {
@@ -191,7 +192,7 @@ pub fn error_attempt(connection: &Connection) -> Option<&Attempt> {
     conclusive.or(connection.last.as_deref().filter(|attempt| attempt.facts.class.is_some()))
 }
 
-/// Title and fix are in the facts; the source's own words are in the body of the attempt.
+/// Title and fix are part of the facts; the message of the source is only in the body of the attempt.
 fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
     let facts = &error_attempt(connection)?.facts;
     let detail = steps
@@ -209,7 +210,7 @@ fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
     })
 }
 
-/// Reads the body of a finished attempt.
+/// Parses the body of a finished attempt.
 #[must_use]
 pub fn step_bodies(text: &str) -> Vec<StepBody> {
     let reports: Vec<StepReport> = serde_json::from_str(text).unwrap_or_default();
@@ -227,7 +228,7 @@ fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
         .keys()
         .map(|name| WarningBody {
             pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-            message: "is an unknown field".to_string(),
+            message: "unknown field".to_string(),
             hint: "it is stored with the intent and has no effect".to_string(),
         })
         .collect()
@@ -241,28 +242,25 @@ fn message(state: State, connection: &Connection) -> String {
     let title = error_attempt(connection).map_or("", |attempt| &*attempt.facts.title);
     match state {
         State::Active => connected(connection),
+        State::Retired => "No intent asks for this connection any more; its history is kept.".to_string(),
         State::Pending if title.is_empty() => "Accepted; the first attempt has not finished yet.".to_string(),
-        State::Pending => sentence("Accepted, and waiting", title),
-        State::AwaitingCredentials => sentence("It waits for a credential that works", title),
-        State::NetworkBlocked => sentence("It cannot be reached", title),
-        State::Healing => sentence("It was active and fails now", title),
-        State::Error => sentence("It does not work", title),
-        State::Unsupported => sentence("It is not supported", title),
-        State::Rejected => sentence("The policy refuses it", title),
-        State::Retired => "Nobody asks for it any more; its history stays.".to_string(),
+        _ if title.is_empty() => format!("The connection is {state}."),
+        _ => sentence(title),
     }
 }
 
 fn connected(connection: &Connection) -> String {
     let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
     match proven.and_then(|facts| Some((facts.rows?, facts.latency_ms?))) {
-        Some((1, ms)) => format!("Connected, read-only: 1 item was read in {ms} ms."),
-        Some((rows, ms)) => format!("Connected, read-only: {rows} items were read in {ms} ms."),
+        Some((rows, ms)) => {
+            let items = counted(usize::try_from(rows).unwrap_or(usize::MAX), "item");
+            format!("Connected, read-only; the first sync read {items} in {ms} ms.")
+        }
         None => "Connected, read-only.".to_string(),
     }
 }
 
-fn sentence(start: &str, title: &str) -> String {
-    let title = title.trim_end_matches('.');
-    if title.is_empty() { format!("{start}.") } else { format!("{start}: {title}.") }
+/// The title of a failure with a full stop. Its first letter stays as it is, because it may begin with a name.
+fn sentence(title: &str) -> String {
+    format!("{}.", title.trim_end_matches('.'))
 }

@@ -1,9 +1,9 @@
 //! What people read, as they read it.
 
-use super::plan::{Planned, PlannedAttempt};
+use super::plan::{PlanReport, PlannedAttempt};
 use super::{attempt, plan, status};
+use crate::debt_gate::{DebtGate, scan};
 use crate::funnel::{Blocker, Funnel, funnel, summary};
-use crate::gate;
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Why};
 use crate::model::{
     Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, PlannedCall, Problem, Scope, State, Step, StepReport,
@@ -73,7 +73,7 @@ fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
         };
         put(Fact::accepted(&intent, Origin::folder("shop.json")));
         let failure =
-            class.map(|class| (Step::Health, Failure::new(class, format!("it failed as {}", class.as_str()), "mend it")));
+            class.map(|class| (Step::Health, Failure::new(class, format!("it failed as {}", class.as_str()), "fix it")));
         let outcome = Outcome {
             scope: Scope::Full,
             steps: steps(failure, None),
@@ -82,7 +82,7 @@ fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
             rows: class.is_none().then_some(20),
             latency_ms: class.is_none().then_some(12),
         };
-        let under = AttemptContext {
+        let context = AttemptContext {
             begun_at: AT,
             generation: 1,
             scope: Scope::Full,
@@ -90,7 +90,11 @@ fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
             policy: Digest::default(),
             slice: Digest::default(),
         };
-        put(Fact::AttemptFinished(Finished::new(&outcome, outcome.catalog.as_ref().map(crate::model::Catalog::digest), &under)));
+        put(Fact::AttemptFinished(Finished::new(
+            &outcome,
+            outcome.catalog.as_ref().map(crate::model::Catalog::digest),
+            &context,
+        )));
         intents.push(intent);
     }
     (snapshot, intents)
@@ -192,8 +196,8 @@ fn the_status_list_and_one_story() {
     let failing = intents[1].connection_id();
     let text = format!(
         "{}\n{}",
-        status::story(active, &snapshot.connections[&active], Some(&intents[0]), &steps(None, None)),
-        status::story(failing, &snapshot.connections[&failing], None, &steps(Some((Step::Discover, denied())), None))
+        status::details(active, &snapshot.connections[&active], Some(&intents[0]), &steps(None, None)),
+        status::details(failing, &snapshot.connections[&failing], None, &steps(Some((Step::Discover, denied())), None))
     );
     shown("report_status_story", &text);
 }
@@ -212,7 +216,7 @@ fn the_plan() {
             blocked: blocked.map(str::to_string),
         }
     };
-    let planned = Planned {
+    let planned = PlanReport {
         now: vec![
             attempt(Why::New, vec![call("/openapi.json"), call("/orders"), call("/orders")], None),
             attempt(Why::PolicyChanged, Vec::new(), Some("source type openapi is not on the policy's allowlist")),
@@ -226,8 +230,8 @@ fn the_plan() {
         next_due: Some(AT),
         problems: vec![Problem::new("/0/owner", "is missing").in_file("intents/broken.json")],
     };
-    let idle = Planned { waiting: 2, next_due: Some(AT), ..Planned::default() };
-    shown("report_plan", &format!("{}\n{}\n{}", plan::text(&planned), plan::text(&idle), plan::text(&Planned::default())));
+    let idle = PlanReport { waiting: 2, next_due: Some(AT), ..PlanReport::default() };
+    shown("report_plan", &format!("{}\n{}\n{}", plan::text(&planned), plan::text(&idle), plan::text(&PlanReport::default())));
     assert!(!planned.is_empty() && idle.is_empty());
 }
 
@@ -235,7 +239,7 @@ fn the_plan() {
 fn the_verdicts_of_the_gate() {
     let row = |id: &str, severity: &str| format!("| {id} | {severity} | what {id} is | why | how | 2026-12 |\n");
     let head = "| id | severity | what | rationale | payoff plan | ETA |\n|---|---|---|---|---|---|\n";
-    let finding = || gate::sentinel::scan("tests/shop.rs", concat!("#[ign", "ore]\n"));
+    let finding = || scan::scan("tests/shop.rs", concat!("#[ign", "ore]\n"));
     let mut text = String::new();
     for (name, debt, findings) in [
         ("passes", format!("{head}{}{}", row("D1", "Medium"), row("D2", "Low")), Vec::new()),
@@ -247,7 +251,7 @@ fn the_verdicts_of_the_gate() {
         ("undeclared", format!("{head}{}", row("D1", "Low")), finding()),
         ("unreadable", format!("{head}{}| D2 | Hihg | x | y | z | soon |\n| D3 | Low |\n", row("D1", "High")), finding()),
     ] {
-        let verdict = gate::judge(&debt, findings);
+        let verdict = DebtGate::new(&debt, findings);
         let _ = writeln!(
             text,
             "== {name}: {}\n{}\n",

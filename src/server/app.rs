@@ -1,8 +1,8 @@
-//! What every handler shares, and the answers that are kept for a moment.
+//! The state that all handlers share, and the cache of rendered responses.
 
-use super::auth::{self, Admin};
-use super::problem::Problem;
-use super::{Limits, ServerInfo};
+use super::auth::{self, AdminToken};
+use super::problem::ApiProblem;
+use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
 use crate::policy::Policy;
 use crate::reconcile::Handle;
@@ -13,29 +13,39 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// Folds of the past that may run at the same time; each reads the whole ledger.
-const FOLDS: usize = 2;
+/// Each fold as of a past instant reads the whole ledger, so few may run at the same time.
+const MAX_HISTORICAL_FOLDS: usize = 2;
 
-/// The server's own state.
+/// The state of one server.
 pub struct App {
     pub handle: Arc<Handle>,
     pub info: ServerInfo,
-    pub limits: Limits,
-    pub cache: Cache,
-    pub folds: Semaphore,
-    admin: OnceLock<Admin>,
+    pub limits: ServerLimits,
+    pub cache: AnswerCache,
+    /// Limits the folds as of a past instant.
+    pub historical_folds: Semaphore,
+    admin: OnceLock<AdminToken>,
 }
 
 impl App {
-    /// State for one server.
+    /// Creates the state of one server.
     #[must_use]
-    pub fn new(handle: Arc<Handle>, info: ServerInfo, limits: Limits) -> Arc<App> {
-        Arc::new(App { handle, info, limits, cache: Cache::default(), folds: Semaphore::new(FOLDS), admin: OnceLock::new() })
+    pub fn new(handle: Arc<Handle>, info: ServerInfo, limits: ServerLimits) -> Arc<App> {
+        Arc::new(App {
+            handle,
+            info,
+            limits,
+            cache: AnswerCache::default(),
+            historical_folds: Semaphore::new(MAX_HISTORICAL_FOLDS),
+            admin: OnceLock::new(),
+        })
     }
 
-    /// The admin token, while the policy configures no token. Made when it is first needed: a policy
-    /// may lose its tokens while the process runs.
-    pub fn admin(&self, policy: &Policy) -> Option<&Admin> {
+    /// Returns the admin token while the policy configures no token, and `None` otherwise.
+    ///
+    /// The token is created on first use and not at startup only, because a new policy may remove all tokens
+    /// while the process runs.
+    pub fn admin(&self, policy: &Policy) -> Option<&AdminToken> {
         if !policy.api.tokens.is_empty() {
             return None;
         }
@@ -49,16 +59,16 @@ impl App {
             }
             Err(error) => {
                 let path = auth::admin_path(self.handle.registry.path());
-                tracing::error!(target: "aam::http", path = %path.display(), %error, "the admin token can be neither read nor made; nobody can call the API");
+                tracing::error!(target: "aam::http", path = %path.display(), %error, "could not read or create the admin token; all API requests are refused until this is fixed");
                 None
             }
         }
     }
 
-    /// What an answer from the registry depends on.
-    pub fn version(&self) -> Version {
+    /// Returns the current value of everything that a response from the registry depends on.
+    pub fn version(&self) -> CacheVersion {
         let active = self.handle.policy.load();
-        Version {
+        CacheVersion {
             seq: self.handle.registry.snapshot().seq,
             second: self.handle.clock.now().0.div_euclid(1000),
             in_flight: self.handle.attempts_in_flight(),
@@ -69,26 +79,28 @@ impl App {
         }
     }
 
-    /// Runs `work`, which reads rows or folds, where it blocks nobody.
+    /// Runs `work`, which reads rows or folds the ledger, on the blocking pool.
     ///
     /// # Errors
-    /// Those of `work`; a panic in it is a defect.
+    /// Those of `work`, and 500 if `work` panics.
     pub async fn blocking<T: Send + 'static>(
         self: &Arc<App>,
-        work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
-    ) -> Result<T, Problem> {
+        work: impl FnOnce(&App) -> Result<T, ApiProblem> + Send + 'static,
+    ) -> Result<T, ApiProblem> {
         let app = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&app)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Problem::defect("The answer could not be made; the log of aam serve says why.")),
+            Ok(result) => result,
+            Err(_) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
         }
     }
 }
 
-/// What the process looked like when an answer was made. The second bounds the age of whatever
-/// leaves no entry: times of unchanged re-checks.
+/// A cached response is valid as long as this value is unchanged.
+///
+/// An unchanged re-check moves a connection's `checked_at` without appending to the ledger. The `second`
+/// bounds how long a cached response can miss that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
+pub struct CacheVersion {
     seq: u64,
     second: i64,
     in_flight: usize,
@@ -98,78 +110,82 @@ pub struct Version {
     trouble: bool,
 }
 
-/// Rendered answers, few and small, by path and query. Who may see them is decided before.
-pub struct Cache {
-    kept: Mutex<CachedResponse>,
-    /// One maker for a key at a time: whoever waits for the same answer takes it over.
-    makers: [tokio::sync::Mutex<()>; MAKERS],
+/// Rendered responses by path and query. Callers check access before they read from it.
+pub struct AnswerCache {
+    entries: Mutex<CacheEntries>,
+    /// Only one task renders a given response at a time; the tasks that wait for it reuse the result.
+    render_locks: [tokio::sync::Mutex<()>; RENDER_LOCKS],
     hasher: RandomState,
 }
 
 #[derive(Default)]
-struct CachedResponse {
-    answers: HashMap<String, Rendered>,
+struct CacheEntries {
+    answers: HashMap<String, CachedAnswer>,
     bytes: usize,
 }
 
-/// One kept answer.
-pub struct Rendered {
-    pub version: Version,
-    /// When its making began: it shows everything that was committed before.
+/// One rendered response.
+pub struct CachedAnswer {
+    pub version: CacheVersion,
+    /// When rendering began. The response shows everything that was committed before.
     pub begun: Instant,
     pub body: Bytes,
 }
 
-const MAKERS: usize = 16;
+const RENDER_LOCKS: usize = 16;
 const MAX_ANSWERS: usize = 64;
-const MAX_BYTES: usize = 8 << 20;
-const MAX_KEY: usize = 512;
+const MAX_CACHE_BYTES: usize = 8 << 20;
+const MAX_KEY_BYTES: usize = 512;
 
-impl Default for Cache {
-    fn default() -> Cache {
-        Cache { kept: Mutex::default(), makers: std::array::from_fn(|_| tokio::sync::Mutex::new(())), hasher: RandomState::new() }
+impl Default for AnswerCache {
+    fn default() -> AnswerCache {
+        AnswerCache {
+            entries: Mutex::default(),
+            render_locks: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            hasher: RandomState::new(),
+        }
     }
 }
 
-impl Cache {
-    /// The answer of `key`, if it was made for `version`.
-    pub fn get(&self, key: &str, version: &Version) -> Option<Bytes> {
-        let kept = self.lock();
-        let rendered = kept.answers.get(key)?;
+impl AnswerCache {
+    /// Returns the response for `key` if it was rendered for `version`.
+    pub fn get(&self, key: &str, version: &CacheVersion) -> Option<Bytes> {
+        let entries = self.lock();
+        let rendered = entries.answers.get(key)?;
         (rendered.version == *version).then(|| rendered.body.clone())
     }
 
-    /// The answer of `key`, if its making began at `arrived` or later.
-    pub fn made_since(&self, key: &str, arrived: Instant) -> Option<Bytes> {
-        let kept = self.lock();
-        let rendered = kept.answers.get(key)?;
+    /// Returns the response for `key` if its rendering began at `arrived` or later.
+    pub fn rendered_since(&self, key: &str, arrived: Instant) -> Option<Bytes> {
+        let entries = self.lock();
+        let rendered = entries.answers.get(key)?;
         (rendered.begun >= arrived).then(|| rendered.body.clone())
     }
 
-    /// The right to make the answer of `key`.
-    pub async fn maker(&self, key: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        let index = usize::try_from(self.hasher.hash_one(key) % MAKERS as u64).unwrap_or(0);
-        Some(self.makers.get(index)?.lock().await)
+    /// Waits until no other task renders the response for `key`. The lock may be shared with other keys.
+    pub async fn lock_render(&self, key: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let index = usize::try_from(self.hasher.hash_one(key) % RENDER_LOCKS as u64).unwrap_or(0);
+        Some(self.render_locks.get(index)?.lock().await)
     }
 
-    /// Keeps an answer for the moment.
-    pub fn put(&self, key: &str, rendered: Rendered) {
+    /// Stores a response. When the cache is full, all earlier ones are dropped first.
+    pub fn put(&self, key: &str, rendered: CachedAnswer) {
         let body = &rendered.body;
-        if key.len() > MAX_KEY || body.len() > MAX_BYTES / 4 {
+        if key.len() > MAX_KEY_BYTES || body.len() > MAX_CACHE_BYTES / 4 {
             return;
         }
-        let mut kept = self.lock();
-        if kept.answers.len() >= MAX_ANSWERS || kept.bytes + body.len() > MAX_BYTES {
-            kept.answers.clear();
-            kept.bytes = 0;
+        let mut entries = self.lock();
+        if entries.answers.len() >= MAX_ANSWERS || entries.bytes + body.len() > MAX_CACHE_BYTES {
+            entries.answers.clear();
+            entries.bytes = 0;
         }
-        kept.bytes += body.len();
-        if let Some(earlier) = kept.answers.insert(key.to_string(), rendered) {
-            kept.bytes -= earlier.body.len();
+        entries.bytes += body.len();
+        if let Some(earlier) = entries.answers.insert(key.to_string(), rendered) {
+            entries.bytes -= earlier.body.len();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, CachedResponse> {
-        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, CacheEntries> {
+        self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
-//! Who calls: bearer tokens by their SHA-256, scopes, namespaces, and the admin token of a first start.
+//! Authentication and authorization: bearer tokens by their SHA-256, scopes, namespaces, and the admin token.
 
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use crate::credentials::secret::Secret;
 use crate::model::Digest;
 use crate::policy::{Policy, Token, TokenScope};
@@ -14,114 +14,119 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// The namespace of the seed: nobody writes there, whatever the token says.
+/// The namespace of the seed data. It is read-only for every token.
 pub const DEMO: &str = "demo";
 
-/// The name of the admin token, as it stands in origins.
+/// The name of the admin token in origins (`api:admin`).
 pub const ADMIN: &str = "admin";
 
-/// Longer credentials are no token of ours and are not even hashed.
-const MAX_TOKEN: usize = 1024;
+/// AAM's tokens are shorter; a longer credential is refused without hashing it.
+const MAX_TOKEN_BYTES: usize = 1024;
 
-/// Whoever sent an accepted token. Cheap: it points into the policy that the token is in.
+/// The owner of an accepted token. It refers to the token in the policy, so it is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
     policy: Arc<Policy>,
-    /// The place in the policy's list; `None` is the admin, who has all scopes everywhere.
+    /// Index into `policy.api.tokens`; `None` is the admin, who has all scopes in all namespaces.
     token: Option<usize>,
 }
 
 impl Caller {
-    /// Asks the token; the admin may everything, a token that is not found nothing.
-    fn may(&self, ask: impl Fn(&Token) -> bool) -> bool {
+    /// Whether the token fulfils `condition`. The admin always does.
+    fn may(&self, condition: impl Fn(&Token) -> bool) -> bool {
         match self.token {
             None => true,
-            Some(index) => self.policy.api.tokens.get(index).is_some_and(ask),
+            Some(index) => self.policy.api.tokens.get(index).is_some_and(condition),
         }
     }
 
-    /// The token's name; origins are made of it.
+    /// The token's name, which also names the origin of what it pushes (`api:<name>`).
     #[must_use]
     pub fn name(&self) -> &str {
         let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
         token.map_or(ADMIN, |token| &token.name)
     }
 
-    /// Whether the token is for `namespace`.
+    /// Whether the token has access to `namespace`.
     #[must_use]
-    pub fn sees(&self, namespace: &str) -> bool {
+    pub fn may_see(&self, namespace: &str) -> bool {
         self.may(|token| token.namespaces.contains(namespace))
     }
 
-    /// 403 unless the token is for `namespace`.
+    /// Checks that the token has access to `namespace`.
     ///
     /// # Errors
-    /// The problem to answer with.
-    pub fn must_see(&self, namespace: &str) -> Result<(), Problem> {
-        if self.sees(namespace) {
+    /// 403 otherwise.
+    pub fn require_namespace(&self, namespace: &str) -> Result<(), ApiProblem> {
+        if self.may_see(namespace) {
             return Ok(());
         }
-        Err(Problem::new(
+        Err(ApiProblem::new(
             StatusCode::FORBIDDEN,
             "NAMESPACE_NOT_ALLOWED",
-            "The token is not for this namespace",
+            "Namespace not allowed",
             format!(
-                "The token {} is not for the namespace {namespace}; the policy lists a token's namespaces below api.tokens.",
+                "Token {} is not allowed in namespace {namespace}. The policy lists a token's namespaces under api.tokens.",
                 self.name()
             ),
         ))
     }
 
-    /// 403 unless the token has `scope`.
+    /// Checks that the token has `scope`.
     ///
     /// # Errors
-    /// The problem to answer with; it names the scope.
-    pub fn must(&self, scope: TokenScope) -> Result<(), Problem> {
+    /// 403 with the name of the scope otherwise.
+    pub fn require_scope(&self, scope: TokenScope) -> Result<(), ApiProblem> {
         if self.may(|token| token.scopes.contains(&scope)) {
             return Ok(());
         }
-        let word = scope.as_str();
-        Err(Problem::new(
+        let scope = scope.as_str();
+        Err(ApiProblem::new(
             StatusCode::FORBIDDEN,
             "SCOPE_MISSING",
-            "The token may not do this",
+            "Scope missing",
             format!(
-                "This call needs the scope {word}; the token {} has not got it. The policy lists a token's scopes below api.tokens.",
+                "This request needs the scope {scope}; token {} does not have it. The policy lists a token's scopes under api.tokens.",
                 self.name()
             ),
         ))
     }
 }
 
-/// Finds out who calls. `admin` counts only while the policy configures no token.
+/// Authenticates the request. `admin` is accepted only while the policy configures no token.
 ///
 /// # Errors
-/// 401, with the challenge that fits: `browser` asks for the token in a dialogue.
-pub fn caller(policy: &Arc<Policy>, admin: Option<&Admin>, headers: &HeaderMap, browser: bool) -> Result<Caller, Problem> {
+/// 401. With `browser`, the response carries a Basic challenge, so that a browser asks for the token.
+pub fn caller(
+    policy: &Arc<Policy>,
+    admin: Option<&AdminToken>,
+    headers: &HeaderMap,
+    browser: bool,
+) -> Result<Caller, ApiProblem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Err(challenge(
+        return Err(unauthorized(
             "TOKEN_MISSING",
-            "Send a token: Authorization: Bearer <token>. aam serve said at its start where the admin token lies; others are in the policy below api.tokens.",
+            "Send a token: Authorization: Bearer <token>. `aam serve` prints the path of the admin token at startup; other tokens are configured in the policy under api.tokens.",
             browser,
         ));
     };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
-        return Err(challenge("TOKEN_MALFORMED", "There is more than one Authorization header.", browser));
+        return Err(unauthorized("TOKEN_MALFORMED", "The request has more than one Authorization header.", browser));
     }
     let Some(token) = value.to_str().ok().and_then(token) else {
-        return Err(challenge(
+        return Err(unauthorized(
             "TOKEN_MALFORMED",
-            "The Authorization header is neither Bearer <token> nor Basic with the token as the password.",
+            "The Authorization header is not valid; send Bearer <token>, or Basic with the token as the password.",
             browser,
         ));
     };
     let digest = Digest::from_bytes(token.expose().as_bytes());
-    known(policy, admin, &digest)
-        .ok_or_else(|| challenge("TOKEN_UNKNOWN", "No token of the policy in force is this one.", browser))
+    find_caller(policy, admin, &digest)
+        .ok_or_else(|| unauthorized("TOKEN_UNKNOWN", "This token is not in the policy in force.", browser))
 }
 
-/// Compares with every token in constant time, so that the time says nothing about which one is near.
-fn known(policy: &Arc<Policy>, admin: Option<&Admin>, digest: &Digest) -> Option<Caller> {
+/// Compares with every token in constant time, so that the duration does not reveal a near match.
+fn find_caller(policy: &Arc<Policy>, admin: Option<&AdminToken>, digest: &Digest) -> Option<Caller> {
     let tokens = &policy.api.tokens;
     let caller = |token: Option<usize>| Caller { policy: Arc::clone(policy), token };
     if tokens.is_empty() {
@@ -137,7 +142,7 @@ fn known(policy: &Arc<Policy>, admin: Option<&Admin>, digest: &Digest) -> Option
     found.map(|index| caller(Some(index)))
 }
 
-/// The token of `Bearer <token>` or of `Basic <base64 of user:token>`.
+/// Reads the token from `Bearer <token>` or `Basic <base64 of user:token>`.
 fn token(value: &str) -> Option<Secret> {
     let (scheme, rest) = value.split_once(' ')?;
     let rest = rest.trim_matches(' ');
@@ -150,12 +155,12 @@ fn token(value: &str) -> Option<Secret> {
         return None;
     };
     let text = token.expose();
-    let fits = !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let fits = !text.is_empty() && text.len() <= MAX_TOKEN_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
     fits.then_some(token)
 }
 
-fn challenge(code: &str, detail: &str, browser: bool) -> Problem {
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, code, "A valid token is needed", detail);
+fn unauthorized(code: &str, detail: &str, browser: bool) -> ApiProblem {
+    let problem = ApiProblem::new(StatusCode::UNAUTHORIZED, code, "Authentication required", detail);
     let bearer = match code {
         "TOKEN_MISSING" => "Bearer realm=\"AAM\"",
         _ => "Bearer realm=\"AAM\", error=\"invalid_token\"",
@@ -164,26 +169,26 @@ fn challenge(code: &str, detail: &str, browser: bool) -> Problem {
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
 }
 
-/// The token of a registry whose policy configures none.
+/// The token of a registry whose policy configures no tokens.
 #[derive(Clone, Debug)]
-pub struct Admin {
-    /// Where it lies.
+pub struct AdminToken {
+    /// The file that holds the token.
     pub path: PathBuf,
-    /// This call made it.
+    /// True if this call of [`admin_token`] created the file.
     pub created: bool,
     digest: Digest,
     token: Secret,
 }
 
-impl Admin {
-    /// The value, for a client on this machine.
+impl AdminToken {
+    /// The secret value, for a client on this machine.
     #[must_use]
     pub fn token(&self) -> &Secret {
         &self.token
     }
 }
 
-/// Where the admin token of the registry at `registry` lies.
+/// The path of the admin token file that belongs to the registry file `registry`.
 #[must_use]
 pub fn admin_path(registry: &Path) -> PathBuf {
     let mut name = registry.as_os_str().to_owned();
@@ -191,51 +196,53 @@ pub fn admin_path(registry: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Reads the admin token, or makes it: 256 random bits in a file of mode 0600.
+/// Reads the admin token, or creates it: 256 random bits in a file of mode 0600.
 ///
 /// # Errors
-/// When the file can be neither read nor made, or holds no token.
-pub fn admin_token(registry: &Path) -> std::io::Result<Admin> {
+/// When the file can be neither read nor created, or does not hold a token.
+pub fn admin_token(registry: &Path) -> std::io::Result<AdminToken> {
     let path = admin_path(registry);
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             let token = random_token()?;
             file.write_all(format!("{}\n", token.expose()).as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
-                // Half a token would lock everybody out at the next start.
+                // A half-written token would lock out every caller at the next start.
                 let _ = std::fs::remove_file(&path);
             })?;
-            Ok(Admin { digest: Digest::from_bytes(token.expose().as_bytes()), created: true, token, path })
+            Ok(AdminToken { digest: Digest::from_bytes(token.expose().as_bytes()), created: true, token, path })
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read_admin(registry),
         Err(error) => Err(error),
     }
 }
 
-/// Reads the admin token that an earlier start made.
+/// Reads the admin token that an earlier start created.
 ///
 /// # Errors
-/// When there is none, or the file holds no token.
-pub fn read_admin(registry: &Path) -> std::io::Result<Admin> {
+/// When the file does not exist or does not hold a token.
+pub fn read_admin(registry: &Path) -> std::io::Result<AdminToken> {
     let path = admin_path(registry);
     let mut text = String::new();
     std::fs::File::open(&path)?.take(4096).read_to_string(&mut text)?;
     let token = Secret::new(text.trim().to_string());
     if token.expose().len() < 32 {
         return Err(std::io::Error::other(format!(
-            "{} holds no token; remove it and start aam serve again, which writes a new one",
+            "{} does not hold a token; remove the file and restart aam serve, which writes a new one",
             path.display()
         )));
     }
-    Ok(Admin { digest: Digest::from_bytes(token.expose().as_bytes()), created: false, token, path })
+    Ok(AdminToken { digest: Digest::from_bytes(token.expose().as_bytes()), created: false, token, path })
 }
 
-/// A new token: `aam_` and 256 random bits.
+/// Generates a token: `aam_` and 256 random bits in base64url.
 ///
 /// # Errors
-/// When the machine gives no random numbers.
+/// When the operating system does not provide random bytes.
 pub fn random_token() -> std::io::Result<Secret> {
     let mut bytes = [0_u8; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| std::io::Error::other("the machine gives no random numbers"))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| std::io::Error::other("could not get random bytes from the operating system"))?;
     Ok(Secret::new(format!("aam_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes))))
 }
 
@@ -254,7 +261,7 @@ mod tests {
         for bad in ["", "Bearer", "Bearer ", "Basic !!", "Digest x", "Bearer a b", "Bearer ä"] {
             assert_eq!(read(bad), None, "{bad}");
         }
-        assert_eq!(read(&format!("Bearer {}", "x".repeat(MAX_TOKEN + 1))), None);
+        assert_eq!(read(&format!("Bearer {}", "x".repeat(MAX_TOKEN_BYTES + 1))), None);
     }
 
     #[test]
@@ -270,6 +277,6 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{first:?}").contains(first.token().expose()));
         std::fs::write(&first.path, "").expect("emptied");
-        assert!(admin_token(&registry).is_err(), "an empty file is no token");
+        assert!(admin_token(&registry).is_err(), "an empty file does not hold a token");
     }
 }

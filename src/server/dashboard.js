@@ -16,7 +16,7 @@
       const moved = document.querySelector(".scroll");
       if (moved) moved.scrollLeft = left;
       document.title = page.title;
-    } catch { /* the server restarts; the next round finds it */ }
+    } catch { /* The server restarts; the next refresh finds it again. */ }
   };
   setInterval(refresh, 5000);
   document.addEventListener("visibilitychange", refresh);

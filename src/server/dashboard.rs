@@ -1,10 +1,10 @@
-//! The dashboard: its data, from the database and nowhere else, and the page made from it.
+//! The dashboard: its data, which comes from the registry only, and the page.
 
 use super::app::App;
-use super::call::{Answer, Call, JSON, encode, put};
 use super::page;
-use super::problem::Problem;
+use super::problem::ApiProblem;
 use super::read;
+use super::request::{ApiRequest, ApiResult, JSON, encode, insert_header};
 use crate::funnel::{Funnel, funnel};
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::result::ConnectionResult;
@@ -16,12 +16,12 @@ use utoipa::ToSchema;
 /// The media type of the page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
-/// Connections that the page shows; all of them are in `GET /connections`.
-const SHOWN: usize = 200;
-/// Problems that the page shows.
-const PROBLEMS: usize = 100;
+/// The number of connections on the page; `GET /connections` returns all of them.
+const MAX_CONNECTIONS: usize = 200;
+/// The number of problems on the page.
+const MAX_PROBLEMS: usize = 100;
 
-/// Everything that the dashboard shows.
+/// The data of the dashboard.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Dashboard {
     /// Always `database`.
@@ -29,49 +29,50 @@ pub struct Dashboard {
     pub namespace: String,
     pub as_of: String,
     pub version: String,
-    /// The process took its folder in and is not stopping.
+    /// True once the intents folder was read, and until AAM stops.
     pub ready: bool,
     /// Why the registry cannot write right now; empty when it can.
     pub trouble: String,
     pub funnel: Funnel,
     pub policy: PolicyInForce,
-    /// What is wrong with the intents folder and its files right now.
-    pub problems: Vec<Finding>,
-    /// All of them; `problems` holds the first 100.
+    /// The first 100 problems of the intents folder and its files.
+    pub problems: Vec<FileProblem>,
+    /// The number of all such problems.
     pub problems_total: usize,
     /// Attempts that run right now.
     pub attempts_in_flight: usize,
-    /// All connections of the namespace.
+    /// The number of connections in the namespace.
     pub total: usize,
-    /// The first 200, those that need a person first, with the steps of the latest attempt.
+    /// The 200 most urgent connections, with the steps of the latest attempt.
     pub connections: Vec<ConnectionResult>,
 }
 
-/// The policy that everything runs under.
+/// The policy in force.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct PolicyInForce {
     pub file: String,
-    /// SHA-256 of the file that is in force.
+    /// SHA-256 of the text that is in force.
     pub digest: String,
-    /// When it was accepted; null until it is in the ledger.
+    /// When it was accepted; null until it is recorded in the ledger.
     pub accepted_at: Option<String>,
-    /// Families on the allowlist.
+    /// The number of families on the allowlist.
     pub allowlist: usize,
     pub max_items: u32,
-    /// The file is another one now and was refused.
+    /// Set while the policy file is not valid and an earlier policy stays in force.
     pub rejected: Option<RejectedPolicy>,
 }
 
-/// A policy file that was refused; the last good one stays in force.
+/// A policy file that is not valid; the last valid policy stays in force.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RejectedPolicy {
     pub at: String,
-    pub problems: Vec<Finding>,
+    pub problems: Vec<FileProblem>,
 }
 
-/// A problem with its file and place.
+/// A problem of a file, with the line and the column.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Finding {
+#[schema(as = Finding)]
+pub struct FileProblem {
     pub file: String,
     pub line: Option<usize>,
     pub column: Option<usize>,
@@ -80,9 +81,9 @@ pub struct Finding {
     pub hint: String,
 }
 
-impl From<&crate::model::Problem> for Finding {
-    fn from(problem: &crate::model::Problem) -> Finding {
-        Finding {
+impl From<&crate::model::Problem> for FileProblem {
+    fn from(problem: &crate::model::Problem) -> FileProblem {
+        FileProblem {
             file: problem.file.clone(),
             line: problem.place.map(|place| place.line),
             column: problem.place.map(|place| place.column),
@@ -97,24 +98,24 @@ impl From<&crate::model::Problem> for Finding {
 ///
 /// # Errors
 /// 403, 503.
-pub async fn data(call: Call) -> Answer {
-    let namespace = call.namespace()?;
-    call.cached(JSON, move |app| encode(&collect(app, namespace)?)).await
+pub async fn data(request: ApiRequest) -> ApiResult {
+    let namespace = request.namespace()?;
+    request.cached(JSON, move |app| encode(&collect(app, namespace)?)).await
 }
 
 /// `GET /`
 ///
 /// # Errors
 /// 403, 503.
-pub async fn html(call: Call) -> Answer {
-    let namespace = call.namespace()?;
-    let made = call.cached(HTML, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
-    let mut response = made.await?;
-    put(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
+pub async fn html(request: ApiRequest) -> ApiResult {
+    let namespace = request.namespace()?;
+    let page = request.cached(HTML, move |app| Ok(page::render(&collect(app, namespace)?).into_string().into_bytes()));
+    let mut response = page.await?;
+    insert_header(&mut response, header::CONTENT_SECURITY_POLICY, page::content_security_policy());
     Ok(response)
 }
 
-fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
+fn collect(app: &App, namespace: String) -> Result<Dashboard, ApiProblem> {
     let handle = &app.handle;
     let active = handle.policy.load();
     let problems = handle.problems.load();
@@ -125,7 +126,7 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
         let accepted = snapshot.policy.filter(|(digest, _)| *digest == active.policy.digest);
         (funnel(&snapshot, &namespace, target, now), accepted.map(|(_, seq)| seq))
     };
-    let (total, found) = first(&handle.registry.snapshot(), &namespace);
+    let (total, found) = most_urgent(&handle.registry.snapshot(), &namespace);
     let connections = read::describe(app, &found, true)?;
     Ok(Dashboard {
         data_source: "database".to_string(),
@@ -144,9 +145,9 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
             rejected: active
                 .rejected
                 .as_ref()
-                .map(|rejected| RejectedPolicy { at: rejected.at.rfc3339(), problems: findings(&rejected.problems) }),
+                .map(|rejected| RejectedPolicy { at: rejected.at.rfc3339(), problems: file_problems(&rejected.problems) }),
         },
-        problems: findings(&problems),
+        problems: file_problems(&problems),
         problems_total: problems.len(),
         attempts_in_flight: handle.attempts_in_flight(),
         total,
@@ -154,42 +155,28 @@ fn collect(app: &App, namespace: String) -> Result<Dashboard, Problem> {
     })
 }
 
-fn findings(problems: &[crate::model::Problem]) -> Vec<Finding> {
-    problems.iter().take(PROBLEMS).map(Finding::from).collect()
+fn file_problems(problems: &[crate::model::Problem]) -> Vec<FileProblem> {
+    problems.iter().take(MAX_PROBLEMS).map(FileProblem::from).collect()
 }
 
-/// When entry `seq` was appended.
-fn accepted_at(app: &App, seq: Option<u64>) -> Result<Option<String>, Problem> {
+/// Returns when entry `seq` was appended.
+fn accepted_at(app: &App, seq: Option<u64>) -> Result<Option<String>, ApiProblem> {
     match seq {
         Some(seq) => Ok(app.handle.registry.reader().entry_at(seq)?.map(Timestamp::rfc3339)),
         None => Ok(None),
     }
 }
 
-/// How many there are, and those to show: what needs a person first, then in order of ids.
-fn first(snapshot: &Snapshot, namespace: &str) -> (usize, Vec<(ConnectionId, Connection)>) {
-    let mut all: Vec<(u8, ConnectionId)> =
-        snapshot.of_namespace(namespace).map(|(id, connection)| (rank(connection.state()), id)).collect();
+/// Returns the number of connections in `namespace`, and the [`MAX_CONNECTIONS`] most urgent of them, by state and id.
+fn most_urgent(snapshot: &Snapshot, namespace: &str) -> (usize, Vec<(ConnectionId, Connection)>) {
+    let mut all: Vec<(State, ConnectionId)> =
+        snapshot.of_namespace(namespace).map(|(id, connection)| (connection.state(), id)).collect();
     let total = all.len();
-    if total > SHOWN {
-        all.select_nth_unstable(SHOWN);
-        all.truncate(SHOWN);
+    if total > MAX_CONNECTIONS {
+        all.select_nth_unstable(MAX_CONNECTIONS);
+        all.truncate(MAX_CONNECTIONS);
     }
     all.sort_unstable();
     let found = all.into_iter().filter_map(|(_, id)| Some((id, snapshot.connections.get(&id)?.as_ref().clone()))).collect();
     (total, found)
-}
-
-fn rank(state: State) -> u8 {
-    match state {
-        State::Healing => 0,
-        State::Error => 1,
-        State::NetworkBlocked => 2,
-        State::AwaitingCredentials => 3,
-        State::Pending => 4,
-        State::Unsupported => 5,
-        State::Rejected => 6,
-        State::Active => 7,
-        State::Retired => 8,
-    }
 }

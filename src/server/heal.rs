@@ -1,8 +1,8 @@
-//! Re-verify now. Nothing is promoted here: only an attempt that passes does that.
+//! Checks connections again at once. A connection becomes ACTIVE only through an attempt that passes.
 
-use super::call::{Answer, Call, json, put};
-use super::problem::Problem;
-use super::push::{self, applied, deadline, funnel_now, may_write, settle};
+use super::onboard::{self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_settled};
+use super::problem::ApiProblem;
+use super::request::{ApiRequest, ApiResult, insert_header, json};
 use crate::funnel::Funnel;
 use crate::model::{ConnectionId, State};
 use crate::report::result::ConnectionResult;
@@ -10,30 +10,30 @@ use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Results that one answer carries.
+/// The number of results in one response.
 const MAX_RESULTS: usize = 1000;
 
-/// Which connections to look at again. All fields may be left out, and the body too.
+/// Which connections to check. All fields are optional, and so is the body.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealRequest {
-    /// The policy's namespace, if left out.
+    /// Default: the policy's namespace.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// Only connections in this state; left out, all that are neither ACTIVE nor RETIRED.
+    /// Only connections in this state. Default: all that are neither ACTIVE nor RETIRED.
     #[serde(default)]
     pub state: Option<String>,
 }
 
-/// What became of them.
+/// The outcome of the checks.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealAnswer {
     pub namespace: String,
-    /// Connections that were asked to prove themselves.
+    /// The number of connections to check.
     pub total: usize,
-    /// Of these, how many have an attempt that began since.
+    /// How many of them were checked within the time that the caller asked to wait.
     pub settled: usize,
-    /// Of these, how many are ACTIVE now.
+    /// How many of them are ACTIVE now.
     pub active: usize,
     /// The first 1000 of them, without steps.
     pub results: Vec<ConnectionResult>,
@@ -44,32 +44,32 @@ pub struct HealAnswer {
 ///
 /// # Errors
 /// 403, 404, 409, 503.
-pub async fn heal_one(call: Call) -> Answer {
-    let id = call.connection()?;
+pub async fn heal_one(request: ApiRequest) -> ApiResult {
+    let id = request.connection()?;
     let (namespace, state) = {
-        let snapshot = call.app.handle.registry.snapshot();
+        let snapshot = request.app.handle.registry.snapshot();
         match snapshot.connections.get(&id) {
             Some(known) => (known.namespace.to_string(), known.state()),
-            None => return Err(Problem::not_found("There is no connection of this id.")),
+            None => return Err(ApiProblem::not_found("No connection with this id.")),
         }
     };
-    may_write(&call, &namespace)?;
+    require_writable(&request, &namespace)?;
     if state == State::Retired {
-        return Err(Problem::new(
+        return Err(ApiProblem::new(
             StatusCode::CONFLICT,
             "RETIRED",
-            "The connection is retired",
-            "Nobody asks for it any more; push its intent again or put its file back.",
+            "Connection is retired",
+            "No intent asks for this connection any more. Push its intent again or restore its file in the intents folder.",
         ));
     }
-    let since = call.app.handle.clock.now();
-    call.app.handle.heal([id]);
-    let settled = settle(&call, id, since, deadline(&call)).await;
-    let result = push::result(&call, id).await?;
+    let since = request.app.handle.clock.now();
+    request.app.handle.heal([id]);
+    let settled = wait_until_settled(&request, id, since, deadline(&request)).await;
+    let result = onboard::result(&request, id).await?;
     let status = if settled { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &result)?;
-    put(&mut response, header::LOCATION, format!("/connections/{id}"));
-    applied(&call, &mut response);
+    insert_header(&mut response, header::LOCATION, format!("/connections/{id}"));
+    add_preference_applied(&request, &mut response);
     Ok(response)
 }
 
@@ -77,68 +77,68 @@ pub async fn heal_one(call: Call) -> Answer {
 ///
 /// # Errors
 /// 400, 403, 415, 422, 503.
-pub async fn heal_many(mut call: Call) -> Answer {
-    let request = match call.json(push::MAX_BODY, true).await? {
+pub async fn heal_many(mut request: ApiRequest) -> ApiResult {
+    let heal = match request.json(onboard::MAX_BODY_BYTES, true).await? {
         Some(body) => read(&body)?,
         None => HealRequest::default(),
     };
-    let namespace = request.namespace.unwrap_or_else(|| call.app.handle.policy().namespace.clone());
-    may_write(&call, &namespace)?;
-    let wanted = request.state.as_deref().map(state).transpose()?;
-    let ids = select(&call, &namespace, wanted);
-    let since = call.app.handle.clock.now();
-    call.app.handle.heal(ids.iter().copied());
-    let until = deadline(&call);
+    let namespace = heal.namespace.unwrap_or_else(|| request.app.handle.policy().namespace.clone());
+    require_writable(&request, &namespace)?;
+    let wanted = heal.state.as_deref().map(healable_state).transpose()?;
+    let ids = select(&request, &namespace, wanted);
+    let since = request.app.handle.clock.now();
+    request.app.handle.heal(ids.iter().copied());
+    let until = deadline(&request);
     let mut settled = 0;
     for id in &ids {
-        settled += usize::from(settle(&call, *id, since, until).await);
+        settled += usize::from(wait_until_settled(&request, *id, since, until).await);
     }
     let all = ids.len();
-    let (active, results) = outcome(&call, ids).await?;
-    let answer = HealAnswer { namespace, total: all, settled, active, results, funnel: funnel_now(&call).await? };
+    let (active, results) = outcome(&request, ids).await?;
+    let answer = HealAnswer { namespace, total: all, settled, active, results, funnel: current_funnel(&request).await? };
     let status = if settled == all { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = json(status, &answer)?;
     if status == StatusCode::ACCEPTED {
-        put(&mut response, header::LOCATION, "/connections");
+        insert_header(&mut response, header::LOCATION, "/connections");
     }
-    applied(&call, &mut response);
+    add_preference_applied(&request, &mut response);
     Ok(response)
 }
 
-fn read(body: &[u8]) -> Result<HealRequest, Problem> {
+fn read(body: &[u8]) -> Result<HealRequest, ApiProblem> {
     let value: serde_json::Value = serde_json::from_slice(body).map_err(|error| {
-        Problem::new(
+        ApiProblem::new(
             StatusCode::BAD_REQUEST,
             "NOT_JSON",
-            "The body is no JSON",
-            format!("The body cannot be read as JSON: {error}."),
+            "The body is not valid JSON",
+            format!("The body could not be parsed as JSON: {error}."),
         )
     })?;
     serde_json::from_value(value).map_err(|error| {
-        invalid("", &error.to_string(), "write {\"namespace\": …, \"state\": …}; both may be left out, and the body too")
+        invalid("", &error.to_string(), "send {\"namespace\": …, \"state\": …}; both fields are optional, and so is the body")
     })
 }
 
-fn state(word: &str) -> Result<State, Problem> {
+fn healable_state(text: &str) -> Result<State, ApiProblem> {
     let healable = |state: &State| *state != State::Retired;
-    State::parse(word).filter(healable).ok_or_else(|| {
-        let words: Vec<&str> = State::ALL.iter().filter(|state| healable(state)).map(|state| state.as_str()).collect();
-        invalid("/state", "is no state that can be healed", &format!("write one of {}", words.join(", ")))
+    State::parse(text).filter(healable).ok_or_else(|| {
+        let states: Vec<&str> = State::ALL.iter().filter(|state| healable(state)).map(|state| state.as_str()).collect();
+        invalid("/state", "is not a state that can be healed", &format!("use one of {}", states.join(", ")))
     })
 }
 
-fn invalid(pointer: &str, message: &str, hint: &str) -> Problem {
-    Problem::new(
+fn invalid(pointer: &str, message: &str, hint: &str) -> ApiProblem {
+    ApiProblem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "INVALID_REQUEST",
-        "The body has not the documented form",
-        "Nothing was asked for; problems names the place with a hint.",
+        "Invalid request",
+        "No connection was checked. `problems` lists every invalid value with a hint.",
     )
     .with(&[crate::model::Problem::new(pointer, message).hint(hint)])
 }
 
-fn select(call: &Call, namespace: &str, wanted: Option<State>) -> Vec<ConnectionId> {
-    let snapshot = call.app.handle.registry.snapshot();
+fn select(request: &ApiRequest, namespace: &str, wanted: Option<State>) -> Vec<ConnectionId> {
+    let snapshot = request.app.handle.registry.snapshot();
     snapshot
         .of_namespace(namespace)
         .filter(|(_, connection)| {
@@ -152,19 +152,20 @@ fn select(call: &Call, namespace: &str, wanted: Option<State>) -> Vec<Connection
         .collect()
 }
 
-/// How many of `ids` are ACTIVE now, and the first of them in words.
-async fn outcome(call: &Call, ids: Vec<ConnectionId>) -> Result<(usize, Vec<ConnectionResult>), Problem> {
-    call.app
+/// Returns how many of `ids` are ACTIVE, and the results of the first [`MAX_RESULTS`].
+async fn outcome(request: &ApiRequest, ids: Vec<ConnectionId>) -> Result<(usize, Vec<ConnectionResult>), ApiProblem> {
+    request
+        .app
         .blocking(move |app| {
             let active = {
                 let snapshot = app.handle.registry.snapshot();
                 let is_active =
-                    |id: &&ConnectionId| snapshot.connections.get(id).is_some_and(|known| known.state() == State::Active);
+                    |id: &&ConnectionId| snapshot.connections.get(id).is_some_and(|found| found.state() == State::Active);
                 ids.iter().filter(is_active).count()
             };
             let mut results = Vec::new();
             for id in ids.iter().take(MAX_RESULTS) {
-                let mut result = super::read::one(app, *id)?;
+                let mut result = super::read::connection_result(app, *id)?;
                 result.steps = None;
                 results.push(result);
             }

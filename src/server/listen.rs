@@ -1,7 +1,7 @@
-//! Sockets: a cap on open connections, bounded headers, timeouts, and a stop that lets answers out.
+//! Sockets: a cap on open connections, bounded headers, timeouts, and a graceful stop.
 
 use super::app::App;
-use super::{Limits, ServerInfo, routes};
+use super::{ServerInfo, ServerLimits, routes};
 use crate::reconcile::Handle;
 use axum::Router;
 use hyper::server::conn::http1;
@@ -13,53 +13,53 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Header fields of one request.
+/// The number of header fields of one request.
 const MAX_HEADERS: usize = 64;
-/// Bytes of a request's line and headers.
-const MAX_HEAD: usize = 32 << 10;
-/// After an accept that failed, for example for want of file descriptors.
+/// The size of a request line with its headers.
+const MAX_HEAD_BYTES: usize = 32 << 10;
+/// The pause after a failed accept, for example because the process has no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `handle.stopping`, then lets the requests in flight finish.
+/// Serves until `handle.stopping` is set, then waits for the requests in flight.
 pub async fn serve(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo) {
-    serve_with(handle, listener, info, Limits::default()).await;
+    serve_with(handle, listener, info, ServerLimits::default()).await;
 }
 
-/// As [`serve`], with other bounds.
-pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo, limits: Limits) {
+/// As [`serve`], with other limits.
+pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo, limits: ServerLimits) {
     let app = App::new(Arc::clone(&handle), info, limits);
-    // The first start writes the admin token and says where it lies.
+    // Creates the admin token at the first start and logs its path.
     app.admin(&handle.policy());
     let router = routes::router(&app);
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let slots = Arc::new(Semaphore::new(limits.connections));
     let mut open = JoinSet::new();
     let mut stopping = handle.stopping.subscribe();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = asked_to_stop(&mut stopping) => break,
-            // Ended connections are taken out, so that the set does not grow.
+            () = stop_requested(&mut stopping) => break,
+            // Removes closed connections, so that the set does not grow.
             Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &slots) => accepted,
         };
-        if let Some((stream, place)) = accepted {
-            open.spawn(connection(stream, router.clone(), limits, handle.stopping.subscribe(), place));
+        if let Some((stream, slot)) = accepted {
+            open.spawn(connection(stream, router.clone(), limits, handle.stopping.subscribe(), slot));
         }
     }
     drop(listener);
     let all = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(limits.drain, all).await.is_err() {
-        tracing::warn!(target: "aam::http", seconds = limits.drain.as_secs(), "requests were still in flight when the time for them was over; their connections are closed");
+        tracing::warn!(target: "aam::http", seconds = limits.drain.as_secs(), "requests were still in flight after the grace period; closing their connections");
     }
 }
 
-/// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
+/// Accepts the next connection as soon as fewer than `limits.connections` are open.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some((stream, slot)),
         Err(error) => {
-            tracing::warn!(target: "aam::http", %error, "a connection could not be accepted");
+            tracing::warn!(target: "aam::http", %error, "could not accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }
@@ -69,29 +69,29 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
 async fn connection(
     stream: TcpStream,
     router: Router,
-    limits: Limits,
+    limits: ServerLimits,
     mut stopping: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
 ) {
-    // Small answers must not wait for more.
+    // Small responses must not wait for further data.
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
     let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = asked_to_stop(&mut stopping) => {
+        () = stop_requested(&mut stopping) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(target: "aam::http", %error, "a connection ended early");
+        tracing::debug!(target: "aam::http", %error, "a client connection ended with an error");
     }
 }
 
-/// Ends when the process was asked to stop, or is gone.
-pub(super) async fn asked_to_stop(stopping: &mut watch::Receiver<bool>) {
+/// Completes when the process was asked to stop.
+pub(super) async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

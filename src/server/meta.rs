@@ -1,8 +1,8 @@
-//! The server about itself: alive, ready, version, contract, and the Prometheus text.
+//! Endpoints about the server: liveness, readiness, version, OpenAPI document, intent schema and metrics.
 
 use super::ServerInfo;
-use super::call::{Answer, Call, JSON, answer, json};
-use super::problem::Problem;
+use super::problem::ApiProblem;
+use super::request::{ApiRequest, ApiResult, JSON, json, response};
 use super::{auth::Caller, openapi};
 use crate::funnel::funnel;
 use crate::report::metrics::{self, MAX_NAMESPACES, Scrape};
@@ -12,78 +12,78 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// The published schema is the one that the parser enforces.
+/// The published schema is the one that the parser validates with.
 const SCHEMA: &str = crate::intake::schema::TEXT;
 
-/// The media type of the OpenMetrics text.
+/// The media type of OpenMetrics.
 pub const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// `ok`, and nothing more.
+/// The answer of `GET /healthz` and `GET /readyz`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct StatusAnswer {
     pub status: String,
 }
 
-/// `GET /healthz`: the process is alive.
+/// `GET /healthz`: the process runs.
 ///
 /// # Errors
 /// None.
-pub async fn healthz(_: Call) -> Answer {
+pub async fn healthz(_: ApiRequest) -> ApiResult {
     json(StatusCode::OK, &StatusAnswer { status: "ok".to_string() })
 }
 
-/// `GET /readyz`: the folder was read once and the registry can write.
+/// `GET /readyz`: the intents folder was read once and the registry can write.
 ///
 /// # Errors
 /// 503 with the reason.
-pub async fn readyz(call: Call) -> Answer {
-    let handle = &call.app.handle;
+pub async fn readyz(request: ApiRequest) -> ApiResult {
+    let handle = &request.app.handle;
     let trouble = handle.trouble.load();
     let reason = if *handle.stopping.borrow() {
-        "The process was asked to stop."
+        "AAM is stopping."
     } else if !*handle.ready.borrow() {
-        "The first scan of the intents folder is not done yet."
+        "The first scan of the intents folder has not finished yet."
     } else if !trouble.is_empty() {
         trouble.as_str()
     } else {
         return json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() });
     };
-    Err(Problem::unavailable("NOT_READY", "Not ready", reason))
+    Err(ApiProblem::unavailable("NOT_READY", "Not ready", reason))
 }
 
 /// `GET /version`
 ///
 /// # Errors
 /// None.
-pub async fn version(call: Call) -> Answer {
-    json::<ServerInfo>(StatusCode::OK, &call.app.info)
+pub async fn version(request: ApiRequest) -> ApiResult {
+    json::<ServerInfo>(StatusCode::OK, &request.app.info)
 }
 
 /// `GET /openapi.json`
 ///
 /// # Errors
 /// None.
-pub async fn document(_: Call) -> Answer {
-    Ok(answer(StatusCode::OK, JSON, openapi::text()))
+pub async fn document(_: ApiRequest) -> ApiResult {
+    Ok(response(StatusCode::OK, JSON, openapi::text()))
 }
 
 /// `GET /schemas/connection_intent.json`
 ///
 /// # Errors
 /// None.
-pub async fn intent_schema(_: Call) -> Answer {
+pub async fn intent_schema(_: ApiRequest) -> ApiResult {
     let body = Bytes::from_static(SCHEMA.as_bytes());
-    Ok(answer(StatusCode::OK, "application/schema+json", body))
+    Ok(response(StatusCode::OK, "application/schema+json", body))
 }
 
 /// `GET /metrics`
 ///
 /// # Errors
-/// When the funnels cannot be made.
-pub async fn prometheus(call: Call) -> Answer {
-    let caller = call.caller()?.clone();
-    let text = call.app.blocking(move |app| Ok(metrics::text(&scrape(app, &caller)))).await?;
-    Ok(answer(StatusCode::OK, METRICS, text.into()))
+/// 500.
+pub async fn prometheus(request: ApiRequest) -> ApiResult {
+    let caller = request.caller()?.clone();
+    let text = request.app.blocking(move |app| Ok(metrics::text(&scrape(app, &caller)))).await?;
+    Ok(response(StatusCode::OK, METRICS, text.into()))
 }
 
 fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
@@ -96,7 +96,7 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     let target = active.policy.slo.coverage;
     let funnels = namespaces
         .into_iter()
-        .filter(|namespace| caller.sees(namespace))
+        .filter(|namespace| caller.may_see(namespace))
         .take(MAX_NAMESPACES)
         .map(|namespace| funnel(&snapshot, namespace, target, now))
         .collect();

@@ -1,26 +1,26 @@
-//! The HTTP contract: one route table makes the router, the checks and the OpenAPI document.
+//! The HTTP API. The router, the request checks and the OpenAPI document are all built from one route table.
 //!
 //! - [`routes`]: the table; start reading here
 //! - [`listen`]: sockets, their limits, the graceful stop
-//! - [`auth`], [`problem`], [`prefer`], [`call`]: what every request passes
-//! - [`push`], [`heal`], [`read`], [`meta`], [`dashboard`]: the handlers
-//! - [`openapi`]: the document, from the table
-//! - [`probe`]: whether an AAM already listens on a port
+//! - [`auth`], [`prefer`], [`request`], [`problem`]: what every request goes through
+//! - [`onboard`], [`heal`], [`read`], [`meta`], [`dashboard`]: the handlers
+//! - [`openapi`]: the OpenAPI document
+//! - [`probe`]: checks whether an AAM already listens on a port
 
 pub mod app;
 pub mod auth;
-pub mod call;
 pub mod dashboard;
 pub mod heal;
 pub mod listen;
 pub mod meta;
+pub mod onboard;
 pub mod openapi;
 mod page;
 pub mod prefer;
 pub mod probe;
 pub mod problem;
-pub mod push;
 pub mod read;
+pub mod request;
 pub mod routes;
 
 #[cfg(test)]
@@ -32,38 +32,38 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// What a process says about itself at `GET /version`.
+/// The answer of `GET /version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerInfo {
-    /// Always `aam`: how one AAM knows another.
+    /// Always `aam`, so that another AAM recognises this one.
     pub service: String,
     pub version: String,
     pub pid: u32,
-    /// The path of its registry.
+    /// The path of the registry file.
     pub registry: String,
     /// RFC 3339.
     pub started: String,
     pub port: u16,
 }
 
-/// Bounds of the listener.
+/// Limits of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Open connections; further ones wait in the backlog of the socket.
+pub struct ServerLimits {
+    /// The number of open connections; further ones wait in the backlog of the socket.
     pub connections: usize,
-    /// For the first byte to the last of a request's headers, and for an idle connection.
+    /// The time to receive the headers of a request, and the time after which an idle connection is closed.
     pub header_read: Duration,
-    /// For the body.
+    /// The time to receive a body.
     pub body_read: Duration,
-    /// For the answer, on top of what the caller prefers to wait.
+    /// The time to make a response, on top of the time that the caller asked to wait.
     pub request: Duration,
-    /// For requests in flight when the process stops.
+    /// The time that requests in flight get when the process stops.
     pub drain: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for ServerLimits {
+    fn default() -> ServerLimits {
+        ServerLimits {
             connections: 512,
             header_read: Duration::from_secs(10),
             body_read: Duration::from_secs(30),

@@ -1,8 +1,8 @@
-//! The OpenAPI 3.1 document, from the route table and the answer types.
+//! The OpenAPI 3.1 document, built from the route table and the response types.
 
-use super::problem::{Document, MEDIA_TYPE};
-use super::routes::{Access, ROUTES, Route, Verb};
-use super::{ServerInfo, dashboard, heal, meta, push, read};
+use super::problem::{MEDIA_TYPE, ProblemDocument};
+use super::routes::{Access, Method, ROUTES, Route};
+use super::{ServerInfo, dashboard, heal, meta, onboard, read};
 use crate::funnel::Funnel;
 use crate::report::result::ConnectionResult;
 use bytes::Bytes;
@@ -15,20 +15,20 @@ static TEXT: LazyLock<Bytes> = LazyLock::new(|| {
     Bytes::from(text)
 });
 
-/// The document as it is served.
+/// Returns the document as it is served.
 #[must_use]
 pub fn text() -> Bytes {
     TEXT.clone()
 }
 
-/// The document as a value.
+/// Builds the document.
 #[must_use]
 pub fn document() -> Value {
     let mut paths = Map::new();
     for route in &ROUTES {
         let item = paths.entry(route.path).or_insert_with(|| Value::Object(Map::new()));
         if let Some(item) = item.as_object_mut() {
-            item.insert(verb(route).to_string(), operation(route));
+            item.insert(method_name(route).to_string(), operation(route));
         }
     }
     json!({
@@ -36,7 +36,7 @@ pub fn document() -> Value {
         "info": {
             "title": "AAM",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Turns connection_intent documents into live, read-only, proven connections, and says in plain words what is connected and what blocks the rest.",
+            "description": "Turns connection_intent documents into live, read-only, proven connections, and reports what is connected and what blocks the rest.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -44,19 +44,19 @@ pub fn document() -> Value {
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": "A token of the policy (api.tokens), or the admin token that the first start wrote beside the registry."},
-                "basic": {"type": "http", "scheme": "basic", "description": "The same token as the password, for browsers; the user name does not matter."},
+                "bearer": {"type": "http", "scheme": "bearer", "description": "A token of the policy (api.tokens), or the admin token that the first start writes next to the registry."},
+                "basic": {"type": "http", "scheme": "basic", "description": "The same token as the password, for browsers; the user name is ignored."},
             },
         },
     })
 }
 
-/// The method's word in the document.
+/// The key of the route's method in the document.
 #[must_use]
-pub fn verb(route: &Route) -> &'static str {
-    match route.verb {
-        Verb::Get => "get",
-        Verb::Post => "post",
+pub fn method_name(route: &Route) -> &'static str {
+    match route.method {
+        Method::Get => "get",
+        Method::Post => "post",
     }
 }
 
@@ -83,11 +83,11 @@ fn operation(route: &Route) -> Value {
 }
 
 fn operation_id(route: &Route) -> String {
-    let words = route.path.split(['/', '.', '_']).filter(|word| !word.is_empty() && *word != "json");
-    let path: Vec<String> = words.map(|word| word.trim_matches(['{', '}']).to_string()).collect();
+    let parts = route.path.split(['/', '.', '_']).filter(|part| !part.is_empty() && *part != "json");
+    let path: Vec<String> = parts.map(|part| part.trim_matches(['{', '}']).to_string()).collect();
     match path.is_empty() {
-        true => format!("{}_dashboard_page", verb(route)),
-        false => format!("{}_{}", verb(route), path.join("_")),
+        true => format!("{}_dashboard_page", method_name(route)),
+        false => format!("{}_{}", method_name(route), path.join("_")),
     }
 }
 
@@ -97,10 +97,10 @@ fn parameters(route: &Route) -> Vec<Value> {
         all.push(json!({"name": "id", "in": "path", "required": true, "description": "The connection_id.", "schema": {"type": "string", "format": "uuid"}}));
     }
     all.extend(route.query.iter().map(|param| {
-        json!({"name": param.name, "in": "query", "required": false, "description": param.about, "schema": {"type": param.kind}})
+        json!({"name": param.name, "in": "query", "required": false, "description": param.description, "schema": {"type": param.json_type}})
     }));
     if route.waits {
-        all.push(json!({"name": "Prefer", "in": "header", "required": false, "description": "RFC 7240: wait=N seconds, at most 300, 30 if left out; respond-async answers at once.", "schema": {"type": "string"}, "example": "wait=60"}));
+        all.push(json!({"name": "Prefer", "in": "header", "required": false, "description": "RFC 7240: wait=N waits up to N seconds for the result, at most 300 (default 30); respond-async does not wait.", "schema": {"type": "string"}, "example": "wait=60"}));
     }
     all
 }
@@ -115,10 +115,10 @@ fn responses(route: &Route) -> Map<String, Value> {
             "" => json!({"schema": {"type": "object"}}),
             schema => json!({"schema": reference(schema)}),
         };
-        let mut response = json!({"description": meaning(*status), "content": {*kind: content}});
+        let mut response = json!({"description": status_description(*status), "content": {*kind: content}});
         if *status == 202 {
             response["headers"] =
-                json!({"Location": {"description": "Where to ask for the outcome.", "schema": {"type": "string"}}});
+                json!({"Location": {"description": "The URL to poll for the result.", "schema": {"type": "string"}}});
         }
         all.insert(status.to_string(), response);
     }
@@ -128,29 +128,30 @@ fn responses(route: &Route) -> Map<String, Value> {
     };
     let takes_query: &[u16] = &[400];
     for status in guarded.iter().chain(takes_query).chain(route.problems) {
-        let problem = json!({"description": meaning(*status), "content": {MEDIA_TYPE: {"schema": reference("Problem")}}});
+        let problem =
+            json!({"description": status_description(*status), "content": {MEDIA_TYPE: {"schema": reference("Problem")}}});
         all.insert(status.to_string(), problem);
     }
-    let other = json!({"description": "Any other problem", "content": {MEDIA_TYPE: {"schema": reference("Problem")}}});
+    let other = json!({"description": "Any other error", "content": {MEDIA_TYPE: {"schema": reference("Problem")}}});
     all.insert("default".to_string(), other);
     all
 }
 
-fn meaning(status: u16) -> &'static str {
+fn status_description(status: u16) -> &'static str {
     match status {
-        200 => "The answer",
-        201 => "Accepted for the first time, and settled",
-        202 => "Accepted, and not settled within the time that the caller would wait",
-        400 => "The request has not the documented form, or the body is no JSON",
-        401 => "No token, a malformed or an unknown one",
-        403 => "The token may not do this, not in this namespace, or nobody may",
-        404 => "Nothing of that name that this token may see",
+        200 => "OK",
+        201 => "Accepted for the first time; the first attempt has finished",
+        202 => "Accepted; the attempt did not finish within the time that the caller asked to wait",
+        400 => "Invalid request, or the body is not valid JSON",
+        401 => "The token is missing, malformed or unknown",
+        403 => "The token is not allowed to do this or not in this namespace, or it is never allowed",
+        404 => "Not found, or the token has no access to it",
         408 => "The body did not arrive in time",
-        409 => "Recorded, and in no state to go on: UNSUPPORTED or RETIRED",
+        409 => "The connection cannot be connected (UNSUPPORTED, although its intent was recorded) or is RETIRED",
         413 => "The body is too large",
-        415 => "The body is not said to be JSON",
-        422 => "Every problem of the document, with JSON pointer and hint",
-        503 => "Not now: the registry cannot write, or the process starts or stops",
+        415 => "Content-Type must be application/json",
+        422 => "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint",
+        503 => "The registry cannot write, or the process is starting or stopping; try again later",
         _ => "See RFC 9110",
     }
 }
@@ -175,7 +176,7 @@ fn example(schema: &str) -> Value {
 
 fn schemas() -> Map<String, Value> {
     let mut all = Map::new();
-    add::<Document>(&mut all);
+    add::<ProblemDocument>(&mut all);
     add::<ConnectionResult>(&mut all);
     add::<Funnel>(&mut all);
     add::<ServerInfo>(&mut all);
@@ -186,9 +187,9 @@ fn schemas() -> Map<String, Value> {
     add::<read::CatalogAnswer>(&mut all);
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
-    add::<push::BatchAnswer>(&mut all);
+    add::<onboard::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
-    // The schema that is enforced, without the keywords that only stand at a document's root.
+    // The schema that the parser validates with, without the keywords that are only allowed at the root of a document.
     let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");
@@ -206,7 +207,7 @@ fn schemas() -> Map<String, Value> {
     all
 }
 
-/// The schema of `T` and of everything it is made of.
+/// Adds the schema of `T` and of the types that it contains.
 fn add<T: ToSchema>(all: &mut Map<String, Value>) {
     let mut parts = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut parts);

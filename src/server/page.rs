@@ -1,7 +1,9 @@
-//! The dashboard's page. Pure: data in, markup out; maud escapes every text.
+//! The HTML of the dashboard. Pure; maud escapes all texts.
 
-use super::dashboard::{Dashboard, Finding, PolicyInForce};
+use super::dashboard::{Dashboard, FileProblem, PolicyInForce};
+use crate::funnel::Stage;
 use crate::model::Digest;
+use crate::model::text::counted;
 use crate::report::result::{ConnectionResult, StepBody};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,13 +22,13 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What the page may load: its own style and script, known by their hashes, and itself again.
+/// Allows the page's own style and script by their hashes, and requests to its own origin.
 #[must_use]
 pub fn content_security_policy() -> &'static str {
     &POLICY
 }
 
-/// The whole page.
+/// Renders the page.
 #[must_use]
 pub fn render(data: &Dashboard) -> Markup {
     html! {
@@ -75,9 +77,9 @@ fn banners(data: &Dashboard) -> Markup {
         }
         @if let Some(rejected) = &data.policy.rejected {
             section.banner role="alert" {
-                h2 { "✕ The policy file is refused; the last good policy stays in force" }
-                p { "Refused at " (time(&rejected.at)) ": " code { (data.policy.file) } }
-                (findings(&rejected.problems))
+                h2 { "✕ The policy file is not valid; the last valid policy stays in force" }
+                p { "Rejected at " (time(&rejected.at)) ": " code { (data.policy.file) } }
+                (file_problems(&rejected.problems))
             }
         }
     }
@@ -85,32 +87,20 @@ fn banners(data: &Dashboard) -> Markup {
 
 fn numbers(data: &Dashboard) -> Markup {
     let funnel = &data.funnel;
-    let main = [
-        ("Received", funnel.received),
-        ("Eligible", funnel.eligible),
-        ("Reachable", funnel.reachable),
-        ("Active", funnel.active),
-    ];
-    let rest = [
-        ("Pending", funnel.pending),
-        ("Awaiting credentials", funnel.awaiting_credentials),
-        ("Network blocked", funnel.network_blocked),
-        ("Healing", funnel.healing),
-        ("Error", funnel.error),
-        ("Unsupported type", funnel.unsupported_type),
-        ("Rejected", funnel.rejected),
-    ];
-    // The first four lines are the summary; the blockers after them have a section of their own.
+    let (main, rest): (Vec<Stage>, Vec<Stage>) = Stage::ALL.into_iter().partition(|stage| Stage::MAIN.contains(stage));
+    // The blockers, which follow the first four lines, have their own section.
     let lines = funnel.summary.iter().take(4);
     html! {
         section aria-labelledby="summary" {
             h2 #summary {
                 @if funnel.slo_met { span.good { "✓ Service level met" } } @else { span.bad { "✕ Service level not met" } }
             }
-            dl.stages { @for (name, value) in main { div { dt { (name) } dd { (value) } } } }
-            dl.stages.small { @for (name, value) in rest { div.zero[value == 0] { dt { (name) } dd { (value) } } } }
+            dl.stages { @for stage in main { div { dt { (stage.label()) } dd { (funnel.count(stage)) } } } }
+            dl.stages.small {
+                @for stage in rest { div.zero[funnel.count(stage) == 0] { dt { (stage.label()) } dd { (funnel.count(stage)) } } }
+            }
             pre.summary { @for line in lines { (line) "\n" } }
-            @if data.attempts_in_flight > 0 { p.quiet { (data.attempts_in_flight) " attempts run right now." } }
+            @if data.attempts_in_flight > 0 { p.quiet { (counted(data.attempts_in_flight, "attempt")) " in progress." } }
         }
     }
 }
@@ -119,7 +109,7 @@ fn blockers(data: &Dashboard) -> Markup {
     html! {
         @if !data.funnel.blockers.is_empty() {
             section aria-labelledby="blockers" {
-                h2 #blockers { "What blocks the rest" }
+                h2 #blockers { "Blockers" }
                 ol.blockers {
                     @for blocker in data.funnel.blockers.iter().take(20) {
                         li {
@@ -140,12 +130,12 @@ fn connections(data: &Dashboard) -> Markup {
         section aria-labelledby="connections" {
             h2 #connections { "Connections " span.quiet { (data.total) } }
             @if shown == 0 {
-                p.quiet { "None yet. Put a connection_intent into the intents folder, or push one to /connections/onboard." }
+                p.quiet { "No connections yet. Put a connection_intent into the intents folder, or push one to POST /connections/onboard." }
             } @else {
-                @if shown < data.total { p.quiet { "The first " (shown) " of " (data.total) ", those that need a person first. All of them: GET /connections." } }
+                @if shown < data.total { p.quiet { "The " (shown) " most urgent of " (data.total) " connections. GET /connections returns all of them." } }
                 div.scroll tabindex="0" role="region" aria-label="Connections" {
                     table {
-                        thead { tr { th scope="col" { "State" } th scope="col" { "System" } th scope="col" { "What is known" } th scope="col" { "Steps" } th scope="col" { "Last looked at" } } }
+                        thead { tr { th scope="col" { "State" } th scope="col" { "System" } th scope="col" { "Details" } th scope="col" { "Steps" } th scope="col" { "Last checked" } } }
                         tbody { @for result in &data.connections { (row(result)) } }
                     }
                 }
@@ -158,7 +148,7 @@ fn row(result: &ConnectionResult) -> Markup {
     let (symbol, tone) = symbol(&result.status);
     html! {
         tr {
-            td.state { span class=(tone) { span aria-hidden="true" { (symbol) " " } (words(&result.status)) } @if result.checking { br; span.quiet { "checking now" } } }
+            td.state { span class=(tone) { span aria-hidden="true" { (symbol) " " } (readable(&result.status)) } @if result.checking { br; span.quiet { "checking now" } } }
             td {
                 strong { (result.source_type) }
                 ul.plain { @for id in result.resource_ids.iter().take(5) { li { code { (id) } } } @if result.resource_ids.len() > 5 { li.quiet { "and " (result.resource_ids.len() - 5) " more" } } }
@@ -168,7 +158,7 @@ fn row(result: &ConnectionResult) -> Markup {
                 p { (result.message) }
                 @if let Some(error) = &result.error {
                     @if !error.fix.is_empty() { p.fix { (error.fix) } }
-                    @if !error.detail.is_empty() { details id=(format!("d-{}", result.connection_id)) { summary { "In the source's own words" } p { code { (error.detail) } } } }
+                    @if !error.detail.is_empty() { details id=(format!("d-{}", result.connection_id)) { summary { "Message from the source" } p { code { (error.detail) } } } }
                 }
                 @for warning in &result.warnings { p.warn { "! " code { (warning.pointer) } " " (warning.message) @if !warning.hint.is_empty() { " — " (warning.hint) } } }
             }
@@ -184,7 +174,7 @@ fn step_list(steps: &[StepBody]) -> Markup {
             ol.steps {
                 @for step in steps {
                     @let (symbol, tone) = step_symbol(&step.status);
-                    li { span class=(tone) aria-hidden="true" { (symbol) } " " (words(&step.step)) " " span.quiet { (step.status) @if step.status != "skipped" { " · " (step.duration_ms) " ms" } } }
+                    li { span class=(tone) aria-hidden="true" { (symbol) } " " (readable(&step.step)) " " span.quiet { (step.status) @if step.status != "skipped" { " · " (step.duration_ms) " ms" } } }
                 }
             }
         }
@@ -195,24 +185,24 @@ fn problems(data: &Dashboard) -> Markup {
     html! {
         @if data.problems_total > 0 {
             section aria-labelledby="problems" {
-                h2 #problems { "Problems of the intents folder " span.quiet { (data.problems_total) } }
-                p.quiet { "Connections of a file that cannot be read are held as they are." }
-                (findings(&data.problems))
+                h2 #problems { "Problems in the intents folder " span.quiet { (data.problems_total) } }
+                p.quiet { "The connections of a file that cannot be read keep their current state." }
+                (file_problems(&data.problems))
                 @if data.problems.len() < data.problems_total { p.quiet { "and " (data.problems_total - data.problems.len()) " more; aam check prints all of them" } }
             }
         }
     }
 }
 
-fn findings(all: &[Finding]) -> Markup {
+fn file_problems(problems: &[FileProblem]) -> Markup {
     html! {
-        ul.findings {
-            @for finding in all {
+        ul.problems {
+            @for problem in problems {
                 li {
-                    @if !finding.file.is_empty() { code { (finding.file) @if let (Some(line), Some(column)) = (finding.line, finding.column) { ":" (line) ":" (column) } } " " }
-                    @if !finding.pointer.is_empty() { code { (finding.pointer) } " " }
-                    (finding.message)
-                    @if !finding.hint.is_empty() { p.fix { (finding.hint) } }
+                    @if !problem.file.is_empty() { code { (problem.file) @if let (Some(line), Some(column)) = (problem.line, problem.column) { ":" (line) ":" (column) } } " " }
+                    @if !problem.pointer.is_empty() { code { (problem.pointer) } " " }
+                    (problem.message)
+                    @if !problem.hint.is_empty() { p.fix { (problem.hint) } }
                 }
             }
         }
@@ -227,22 +217,22 @@ fn policy(policy: &PolicyInForce) -> Markup {
                 dt { "File" } dd { code { (policy.file) } }
                 dt { "SHA-256" } dd { code.long { (policy.digest) } }
                 dt { "Accepted" } dd { @match &policy.accepted_at { Some(at) => (time(at)), None => "not recorded yet" } }
-                dt { "Allowlist" } dd { (policy.allowlist) " families" }
-                dt { "Safe Mode" } dd { "at most " (policy.max_items) " items in a first sync; nothing is ever written" }
+                dt { "Allowlist" } dd { @if policy.allowlist == 1 { "1 family" } @else { (policy.allowlist) " families" } }
+                dt { "Safe Mode" } dd { "a first sync reads at most " (counted(usize::try_from(policy.max_items).unwrap_or(usize::MAX), "item")) "; AAM never writes to a source" }
             }
         }
     }
 }
 
-/// Machine-readable and, to the second, readable by a person.
+/// A `time` element: the full timestamp for machines, to the second for people.
 fn time(rfc3339: &str) -> Markup {
     let plain = rfc3339.split('.').next().unwrap_or(rfc3339).replacen('T', " ", 1);
     html! { time datetime=(rfc3339) { (plain) @if rfc3339.contains('.') { " UTC" } } }
 }
 
-/// `AWAITING_CREDENTIALS` reads as `awaiting credentials`.
-fn words(word: &str) -> String {
-    word.to_lowercase().replace('_', " ")
+/// `AWAITING_CREDENTIALS` as `awaiting credentials`.
+fn readable(name: &str) -> String {
+    name.to_lowercase().replace('_', " ")
 }
 
 fn symbol(status: &str) -> (&'static str, &'static str) {

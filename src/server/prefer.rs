@@ -5,47 +5,49 @@ use std::time::Duration;
 
 /// The request header.
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
-/// The answer header.
+/// The response header.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-const DEFAULT: Duration = Duration::from_secs(30);
-const MAX: u64 = 300;
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT_SECONDS: u64 = 300;
 
-/// How long an answer may wait for the pipeline.
+/// How long a response may wait for the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
+pub struct WaitPreference {
     pub limit: Duration,
     /// The preference that was honoured.
     pub applied: Option<String>,
 }
 
-impl Default for Wait {
-    fn default() -> Wait {
-        Wait { limit: DEFAULT, applied: None }
+impl Default for WaitPreference {
+    fn default() -> WaitPreference {
+        WaitPreference { limit: DEFAULT_WAIT, applied: None }
     }
 }
 
-impl Wait {
-    /// Reads the header. `respond-async` alone is at once, with `wait=N` after N seconds.
-    /// What cannot be read is ignored, as the RFC wants it.
+impl WaitPreference {
+    /// Reads the header. `respond-async` alone means not to wait; together with `wait=N` it means to wait N seconds.
+    /// A preference that is not valid is ignored, as RFC 7240 demands.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Wait {
+    pub fn from_headers(headers: &HeaderMap) -> WaitPreference {
         let (mut seconds, mut asynchronous) = (None, false);
         let values = headers.get_all(PREFER).iter();
-        let words = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-        for word in words {
-            let word = word.split(';').next().unwrap_or_default().trim();
-            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        let preferences = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+        for preference in preferences {
+            let preference = preference.split(';').next().unwrap_or_default().trim();
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             if name.trim().eq_ignore_ascii_case("respond-async") {
                 asynchronous = true;
             } else if name.trim().eq_ignore_ascii_case("wait") && seconds.is_none() {
-                seconds = value.trim().trim_matches('"').parse::<u64>().ok().map(|seconds| seconds.min(MAX));
+                seconds = value.trim().trim_matches('"').parse::<u64>().ok().map(|seconds| seconds.min(MAX_WAIT_SECONDS));
             }
         }
         match (seconds, asynchronous) {
-            (Some(seconds), _) => Wait { limit: Duration::from_secs(seconds), applied: Some(format!("wait={seconds}")) },
-            (None, true) => Wait { limit: Duration::ZERO, applied: Some("respond-async".to_string()) },
-            (None, false) => Wait::default(),
+            (Some(seconds), _) => {
+                WaitPreference { limit: Duration::from_secs(seconds), applied: Some(format!("wait={seconds}")) }
+            }
+            (None, true) => WaitPreference { limit: Duration::ZERO, applied: Some("respond-async".to_string()) },
+            (None, false) => WaitPreference::default(),
         }
     }
 }
@@ -55,22 +57,22 @@ mod tests {
     use super::*;
     use axum::http::HeaderValue;
 
-    fn of(value: &str) -> (u64, Option<String>) {
+    fn parsed(value: &str) -> (u64, Option<String>) {
         let mut headers = HeaderMap::new();
         headers.insert(PREFER, HeaderValue::from_str(value).expect("a header"));
-        let wait = Wait::of(&headers);
+        let wait = WaitPreference::from_headers(&headers);
         (wait.limit.as_secs(), wait.applied)
     }
 
     #[test]
     fn the_header_is_read_as_the_rfc_writes_it() {
-        assert_eq!(of("wait=5"), (5, Some("wait=5".to_string())));
-        assert_eq!(of("Wait=\"7\"; x=y, handling=lenient"), (7, Some("wait=7".to_string())));
-        assert_eq!(of("respond-async"), (0, Some("respond-async".to_string())));
-        assert_eq!(of("respond-async, wait=2"), (2, Some("wait=2".to_string())));
-        assert_eq!(of("wait=100000"), (300, Some("wait=300".to_string())));
+        assert_eq!(parsed("wait=5"), (5, Some("wait=5".to_string())));
+        assert_eq!(parsed("Wait=\"7\"; x=y, handling=lenient"), (7, Some("wait=7".to_string())));
+        assert_eq!(parsed("respond-async"), (0, Some("respond-async".to_string())));
+        assert_eq!(parsed("respond-async, wait=2"), (2, Some("wait=2".to_string())));
+        assert_eq!(parsed("wait=100000"), (300, Some("wait=300".to_string())));
         for ignored in ["wait=soon", "wait=-1", "return=minimal", ""] {
-            assert_eq!(of(ignored), (30, None), "{ignored}");
+            assert_eq!(parsed(ignored), (30, None), "{ignored}");
         }
     }
 }

@@ -1,17 +1,18 @@
-//! Whether an AAM already listens on a port: the port rule of `aam serve`.
+//! Checks whether an AAM already listens on a port, for `aam serve` and `aam heal`.
 
 use super::ServerInfo;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const PATIENCE: Duration = Duration::from_secs(2);
-const MAX_ANSWER: u64 = 64 << 10;
+const TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// What the process on `127.0.0.1:port` says about itself; `None` for anything that is no AAM.
-/// Goes straight to the socket: a proxy of the environment must not answer in its place.
+/// Asks the process on `127.0.0.1:port` for its version. Returns `None` unless it is an AAM.
+///
+/// It connects to the socket directly, because an HTTP client could use a proxy from the environment.
 pub async fn running(port: u16) -> Option<ServerInfo> {
-    tokio::time::timeout(PATIENCE, ask(port)).await.ok()?
+    tokio::time::timeout(TIMEOUT, ask(port)).await.ok()?
 }
 
 async fn ask(port: u16) -> Option<ServerInfo> {
@@ -20,7 +21,7 @@ async fn ask(port: u16) -> Option<ServerInfo> {
         format!("GET /version HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut answer = Vec::new();
-    stream.take(MAX_ANSWER).read_to_end(&mut answer).await.ok()?;
+    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await.ok()?;
     read(&answer)
 }
 
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_aam_is_taken_for_one() {
+    fn only_an_aam_is_recognised() {
         let body = r#"{"service":"aam","version":"0","pid":1,"registry":"r","started":"s","port":5000}"#;
         let with = |status: &str, body: &str| read(format!("HTTP/1.1 {status}\r\na: b\r\n\r\n{body}").as_bytes());
         assert_eq!(with("200 OK", body).map(|info| info.pid), Some(1));

@@ -10,34 +10,34 @@ use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 use utoipa::ToSchema;
 
-/// Seconds after which a registry that could not write is worth another try.
-const RETRY_AFTER: u64 = 5;
+/// Value of the Retry-After header while the registry cannot write.
+const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// The media type of every error.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
-/// An error document by RFC 9457.
+/// A problem document as in RFC 9457.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Problem)]
-pub struct Document {
+pub struct ProblemDocument {
     /// `urn:aam:problem:` and the code.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What kind of problem it is, in a few words.
+    /// The kind of problem.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What happened here, and what to do.
+    /// What happened, and what to do.
     pub detail: String,
-    /// Stable, for a machine.
+    /// A stable, machine-readable code.
     pub code: String,
-    /// The path that was called.
+    /// The path of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
-    /// Every problem of the document, with its JSON pointer.
+    /// All problems of the request body, each with its JSON pointer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemItem>,
-    /// What was recorded all the same.
+    /// The connection, if the intent was recorded in spite of the problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ConnectionResult>)]
     pub result: Option<Box<ConnectionResult>>,
@@ -46,27 +46,27 @@ pub struct Document {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// An error on its way out. Small, so that it may be the error of any `Result`.
+/// An error response. Boxed, so that a `Result` with it as the error stays small.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Problem(Box<Document>);
+pub struct ApiProblem(Box<ProblemDocument>);
 
-impl Deref for Problem {
-    type Target = Document;
-    fn deref(&self) -> &Document {
+impl Deref for ApiProblem {
+    type Target = ProblemDocument;
+    fn deref(&self) -> &ProblemDocument {
         &self.0
     }
 }
 
-impl DerefMut for Problem {
-    fn deref_mut(&mut self) -> &mut Document {
+impl DerefMut for ApiProblem {
+    fn deref_mut(&mut self) -> &mut ProblemDocument {
         &mut self.0
     }
 }
 
-/// One problem of a document.
+/// One problem of a request body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProblemItem {
-    /// JSON pointer (RFC 6901) of the value that is wrong.
+    /// JSON pointer (RFC 6901) to the invalid value.
     pub pointer: String,
     pub message: String,
     /// What to do; may be empty.
@@ -89,11 +89,11 @@ impl From<&crate::model::Problem> for ProblemItem {
     }
 }
 
-impl Problem {
-    /// A problem; `code` is upper snake case and never changes its meaning.
+impl ApiProblem {
+    /// Creates a problem. `code` is in UPPER_SNAKE_CASE and part of the API contract.
     #[must_use]
-    pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Problem {
-        Problem(Box::new(Document {
+    pub fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> ApiProblem {
+        ApiProblem(Box::new(ProblemDocument {
             kind: format!("urn:aam:problem:{code}"),
             title: title.to_string(),
             status: status.as_u16(),
@@ -106,121 +106,120 @@ impl Problem {
         }))
     }
 
-    /// The document by itself.
+    /// Returns the document.
     #[must_use]
-    pub fn into_document(self) -> Document {
+    pub fn into_document(self) -> ProblemDocument {
         *self.0
     }
 
-    /// Adds a header to the answer.
+    /// Adds a response header.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> ApiProblem {
         self.headers.push((name, value));
         self
     }
 
-    /// Adds the findings of a document.
+    /// Sets the problems of the request body.
     #[must_use]
-    pub fn with(mut self, problems: &[crate::model::Problem]) -> Problem {
+    pub fn with(mut self, problems: &[crate::model::Problem]) -> ApiProblem {
         self.problems = problems.iter().map(ProblemItem::from).collect();
         self
     }
 
-    /// Adds the path that was called.
+    /// Sets the path of the request, if it is not set yet.
     #[must_use]
-    pub fn at(mut self, path: &str) -> Problem {
+    pub fn at(mut self, path: &str) -> ApiProblem {
         self.instance.get_or_insert_with(|| path.to_string());
         self
     }
 
-    /// 400: the query or a header has not the documented form.
+    /// 400: the query or a header is not valid.
     #[must_use]
-    pub fn bad_request(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "The request has not the documented form", detail)
+    pub fn bad_request(detail: impl Into<String>) -> ApiProblem {
+        ApiProblem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Invalid request", detail)
     }
 
-    /// 404: nothing of that name, or nothing this token may see.
+    /// 404: it does not exist, or the token has no access to it.
     #[must_use]
-    pub fn not_found(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "There is nothing of that name", detail)
+    pub fn not_found(detail: impl Into<String>) -> ApiProblem {
+        ApiProblem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "Not found", detail)
     }
 
     /// 413.
     #[must_use]
-    pub fn too_large(limit: usize) -> Problem {
-        Problem::new(
+    pub fn too_large(limit: usize) -> ApiProblem {
+        ApiProblem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "TOO_LARGE",
-            "The body is too large",
-            format!("At most {limit} bytes are read here; split it into several pushes."),
+            "Request body too large",
+            format!("The limit is {limit} bytes; split the body into several requests."),
         )
         .header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// 503 with the time after which another try makes sense.
+    /// 503 with a Retry-After header.
     #[must_use]
-    pub fn unavailable(code: &str, title: &str, detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
-            .header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER))
+    pub fn unavailable(code: &str, title: &str, detail: impl Into<String>) -> ApiProblem {
+        ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
+            .header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
     }
 
-    /// 500: a defect of AAM.
+    /// 500: a defect in AAM.
     #[must_use]
-    pub fn defect(detail: impl Into<String>) -> Problem {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "DEFECT", "A defect of AAM", detail)
+    pub fn defect(detail: impl Into<String>) -> ApiProblem {
+        ApiProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "DEFECT", "Internal error", detail)
     }
 
-    /// 403 for a namespace that takes no more entries.
+    /// 403: the namespace is sealed.
     #[must_use]
-    pub fn sealed(namespace: &str) -> Problem {
-        Problem::new(
+    pub fn sealed(namespace: &str) -> ApiProblem {
+        ApiProblem::new(
             StatusCode::FORBIDDEN,
             "NAMESPACE_SEALED",
             "The namespace is sealed",
-            format!("{namespace} was loaded once from its seed and nothing changes it afterwards; write into another namespace."),
+            format!("Namespace {namespace} was loaded once from its seed and is read-only since; use another namespace."),
         )
     }
 
-    /// What became of a text or document that the parser refused.
+    /// The problem for a request body or a document that the parser refused.
     #[must_use]
-    pub fn refused(refusal: &Refusal, limit: usize) -> Problem {
+    pub fn refused(refusal: &Refusal, limit: usize) -> ApiProblem {
         let problem = match refusal.fault {
-            Fault::TooLarge => Problem::too_large(limit),
-            Fault::NotJson => Problem::new(
+            Fault::TooLarge => ApiProblem::too_large(limit),
+            Fault::NotJson => ApiProblem::new(
                 StatusCode::BAD_REQUEST,
                 "NOT_JSON",
-                "The body is no JSON",
-                "The body cannot be read as JSON; problems names the place.",
+                "The body is not valid JSON",
+                "The body could not be parsed as JSON; `problems` shows where.",
             ),
-            Fault::Invalid => Problem::new(
+            Fault::Invalid => ApiProblem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "INVALID_INTENT",
-                "The document is no valid connection_intent",
-                "Nothing was recorded; problems names every place with a hint. GET /schemas/connection_intent.json is the form.",
+                "Invalid connection_intent",
+                "Nothing was recorded. `problems` lists every invalid value with a hint; GET /schemas/connection_intent.json returns the schema.",
             ),
-            Fault::UnsafeScopes => Problem::new(
+            Fault::UnsafeScopes => ApiProblem::new(
                 StatusCode::FORBIDDEN,
                 "UNSAFE_SCOPES_MODE",
                 "Only safe_readonly is allowed",
-                "AAM only ever reads: leave scopes_mode out or write safe_readonly. Nothing was recorded.",
+                "Nothing was recorded. AAM only reads from sources: remove scopes_mode or set it to safe_readonly.",
             ),
         };
         problem.with(&refusal.problems)
     }
 }
 
-/// A registry that cannot write or read is told as it says itself.
-impl From<RegistryError> for Problem {
-    fn from(error: RegistryError) -> Problem {
+impl From<RegistryError> for ApiProblem {
+    fn from(error: RegistryError) -> ApiProblem {
         match error {
-            RegistryError::Sealed(namespace) => Problem::sealed(&namespace),
-            RegistryError::Full => Problem::unavailable("REGISTRY_FULL", "The registry cannot write", error.to_string()),
-            other => Problem::unavailable("REGISTRY_UNAVAILABLE", "The registry cannot answer", other.to_string()),
+            RegistryError::Sealed(namespace) => ApiProblem::sealed(&namespace),
+            RegistryError::Full => ApiProblem::unavailable("REGISTRY_FULL", "The registry cannot write", error.to_string()),
+            other => ApiProblem::unavailable("REGISTRY_UNAVAILABLE", "The registry is unavailable", other.to_string()),
         }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let document = *self.0;
         let status = StatusCode::from_u16(document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

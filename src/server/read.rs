@@ -1,11 +1,11 @@
-//! What is known: pages of connections, one connection, its health, history and catalog, the funnel.
+//! Read endpoints: the list of connections, one connection, its health, history and catalog, and the funnel.
 
 use super::app::App;
-use super::call::{Answer, Call, JSON, answer, encode, json};
-use super::problem::Problem;
+use super::problem::ApiProblem;
+use super::request::{ApiRequest, ApiResult, JSON, encode, json, response};
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
-use crate::report::result::{Bodies, ConnectionResult, StepBody, error_attempt};
+use crate::report::result::{ConnectionResult, LedgerBodies, StepBody, error_attempt};
 use crate::snapshot::{Connection, Snapshot};
 use axum::http::StatusCode;
 use base64::Engine as _;
@@ -16,10 +16,10 @@ use std::ops::Bound;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Connections of a page.
-pub const PAGE: usize = 100;
-/// The most a page may hold.
-pub const MAX_PAGE: usize = 1000;
+/// The default number of items on a page.
+pub const DEFAULT_PAGE_SIZE: usize = 100;
+/// The maximum number of items on a page.
+pub const MAX_PAGE_SIZE: usize = 1000;
 
 /// One page of connections, in order of their ids.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -27,34 +27,34 @@ pub struct ConnectionPage {
     /// Always `database`.
     pub data_source: String,
     pub namespace: String,
-    /// All that match the filters, on every page.
+    /// The number of connections that match the filters, on all pages.
     pub total: usize,
     pub connections: Vec<ConnectionResult>,
-    /// Give it back as `cursor` for the next page; null on the last.
+    /// Send it as `cursor` for the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// Health and the counters of the last tiny sync.
+/// The health of a connection, and the counters of its last tiny sync.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct HealthAnswer {
     pub connection_id: String,
     pub status: String,
-    /// The latest attempt that says something passed the health step.
+    /// Whether the latest conclusive attempt passed the health step.
     pub healthy: bool,
     pub message: String,
-    /// When it was last looked at, also without a finding.
+    /// When the connection was last checked, whatever the result.
     pub checked_at: Option<String>,
     /// When discovery and tiny sync last ran.
     pub checked_full_at: Option<String>,
     pub failures_in_a_row: u32,
-    /// An attempt runs right now.
+    /// True while an attempt runs.
     pub checking: bool,
     /// The health step of the latest attempt.
     pub step: Option<StepBody>,
     pub last_tiny_sync: Option<TinySync>,
 }
 
-/// What the latest passed tiny sync read.
+/// The counters of the latest successful tiny sync.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct TinySync {
     pub at: String,
@@ -73,31 +73,31 @@ pub struct VersionPage {
 /// One entry of the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VersionBody {
-    /// The entry's number in the ledger.
+    /// The number of the entry in the ledger.
     pub seq: u64,
     pub at: String,
     /// intent_accepted, intent_withdrawn, attempt_begun, attempt_finished, catalog_registered or connection_retired.
     pub kind: String,
-    /// What every fold needs.
+    /// The facts that states and funnels are computed from.
     #[schema(value_type = Object)]
     pub facts: Value,
-    /// The document, the step reports or the catalog behind them.
+    /// The full intent, step reports or catalog.
     #[schema(value_type = Option<Value>)]
     pub body: Option<Value>,
 }
 
-/// Catalog v1 in one of its versions.
+/// A version of a connection's catalog.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogAnswer {
     pub connection_id: String,
     pub catalog_version: u32,
-    /// The Airbyte form: `streams` with name, json_schema, supported_sync_modes, keys.
+    /// An Airbyte catalog: `streams` with name, json_schema, supported_sync_modes and keys.
     #[schema(value_type = Object)]
     pub catalog: Value,
 }
 
-/// What a list asks for.
-pub struct Filter {
+/// The filters and the page of a list.
+pub struct ConnectionFilter {
     pub namespace: String,
     pub state: Option<State>,
     pub source_type: Option<String>,
@@ -109,22 +109,22 @@ pub struct Filter {
 ///
 /// # Errors
 /// 400, 403, 503.
-pub async fn list(call: Call) -> Answer {
-    let filter = Filter {
-        namespace: call.namespace()?,
-        state: call.query.state()?,
-        source_type: call.query.get("source_type").map(str::to_string),
-        limit: call.query.number("limit", PAGE, MAX_PAGE)?,
-        after: call.query.get("cursor").map(uncursor).transpose()?,
+pub async fn list(request: ApiRequest) -> ApiResult {
+    let filter = ConnectionFilter {
+        namespace: request.namespace()?,
+        state: request.query.state()?,
+        source_type: request.query.get("source_type").map(str::to_string),
+        limit: request.query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?,
+        after: request.query.get("cursor").map(parse_cursor).transpose()?,
     };
-    call.cached(JSON, move |app| encode(&page(app, &filter)?)).await
+    request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
-/// One page. Facts come from the snapshot, documents from the ledger.
+/// Reads one page. States come from the snapshot, intents from the ledger.
 ///
 /// # Errors
-/// When the registry cannot be read.
-pub fn page(app: &App, filter: &Filter) -> Result<ConnectionPage, Problem> {
+/// 503 if the registry cannot be read.
+pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiProblem> {
     let (total, mut found) = select(&app.handle.registry.snapshot(), filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
@@ -133,21 +133,21 @@ pub fn page(app: &App, filter: &Filter) -> Result<ConnectionPage, Problem> {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
         total,
-        next_cursor: found.last().filter(|_| more).map(|(id, _)| cursor(*id)),
+        next_cursor: found.last().filter(|_| more).map(|(id, _)| encode_cursor(*id)),
         connections,
     })
 }
 
-/// Facts and documents together; `steps` adds the steps of the latest attempt.
+/// Builds the results for `found`; `steps` adds the steps of the latest attempts.
 ///
 /// # Errors
-/// When the registry cannot be read.
-pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, Problem> {
+/// 503 if the registry cannot be read.
+pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, ApiProblem> {
     let seqs: Vec<u64> = found
         .iter()
         .flat_map(|(_, connection)| {
-            // Titles and fixes are facts; only the vendor's own words need the body of the attempt.
-            // 0 is no entry.
+            // Title and fix are part of the facts; only the message of the source needs the body of the attempt.
+            // No entry has the number 0.
             let error = error_attempt(connection).map_or(0, |attempt| attempt.seq);
             let last = connection.last.as_ref().filter(|_| steps);
             [connection.document, error, last.map_or(0, |attempt| attempt.seq)]
@@ -156,7 +156,7 @@ pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) ->
     let bodies = app.handle.registry.reader().bodies(&seqs)?;
     let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
     let results = found.iter().enumerate().map(|(index, (id, connection))| {
-        let bodies = Bodies {
+        let bodies = LedgerBodies {
             document: text(index * 3),
             error_steps: text(index * 3 + 1),
             steps: steps.then(|| text(index * 3 + 2).unwrap_or("[]")),
@@ -166,8 +166,8 @@ pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) ->
     Ok(results.collect())
 }
 
-/// All that match are counted; one more than the page holds is copied.
-fn select(snapshot: &Snapshot, filter: &Filter) -> (usize, Vec<(ConnectionId, Connection)>) {
+/// Counts all matches and returns those of the page, and one more if there is another page.
+fn select(snapshot: &Snapshot, filter: &ConnectionFilter) -> (usize, Vec<(ConnectionId, Connection)>) {
     let matches = |connection: &Connection| {
         *connection.namespace == *filter.namespace
             && filter.source_type.as_ref().is_none_or(|wanted| **wanted == *connection.source_type)
@@ -185,62 +185,62 @@ fn select(snapshot: &Snapshot, filter: &Filter) -> (usize, Vec<(ConnectionId, Co
     (total, found)
 }
 
-fn cursor(id: ConnectionId) -> String {
+fn encode_cursor(id: ConnectionId) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(id.0.as_bytes())
 }
 
-fn uncursor(text: &str) -> Result<ConnectionId, Problem> {
+fn parse_cursor(text: &str) -> Result<ConnectionId, ApiProblem> {
     BASE64_URL_SAFE_NO_PAD
         .decode(text)
         .ok()
         .and_then(|bytes| Uuid::from_slice(&bytes).ok())
         .map(ConnectionId)
-        .ok_or_else(bad_cursor)
+        .ok_or_else(invalid_cursor)
 }
 
-fn bad_cursor() -> Problem {
-    Problem::bad_request("cursor is the next_cursor of an earlier page, unchanged.")
+fn invalid_cursor() -> ApiProblem {
+    ApiProblem::bad_request("cursor must be the next_cursor of an earlier page, unchanged.")
 }
 
-/// Everything about one connection.
+/// The result body for one connection, with the steps of its latest attempt.
 ///
 /// # Errors
-/// When the registry cannot be read.
-pub fn one(app: &App, id: ConnectionId) -> Result<ConnectionResult, Problem> {
-    let found = [(id, copy(app, id)?)];
-    describe(app, &found, true)?.pop().ok_or_else(|| Problem::defect("A connection has no description."))
+/// 404 if it does not exist, 503 if the registry cannot be read.
+pub fn connection_result(app: &App, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
+    let found = [(id, find_connection(app, id)?)];
+    describe(app, &found, true)?.pop().ok_or_else(|| ApiProblem::defect("The connection has no result body."))
 }
 
-fn copy(app: &App, id: ConnectionId) -> Result<Connection, Problem> {
+fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {
     app.handle
         .registry
         .snapshot()
         .connections
         .get(&id)
-        .map(|known| known.as_ref().clone())
-        .ok_or_else(|| Problem::not_found("There is no connection of this id."))
+        .map(|connection| connection.as_ref().clone())
+        .ok_or_else(|| ApiProblem::not_found("No connection with this id."))
 }
 
 /// `GET /connections/{id}`
 ///
 /// # Errors
 /// 404, 503.
-pub async fn connection(call: Call) -> Answer {
-    let id = call.connection()?;
-    call.cached(JSON, move |app| encode(&one(app, id)?)).await
+pub async fn connection(request: ApiRequest) -> ApiResult {
+    let id = request.connection()?;
+    request.cached(JSON, move |app| encode(&connection_result(app, id)?)).await
 }
 
 /// `GET /connections/{id}/health`
 ///
 /// # Errors
 /// 404, 503.
-pub async fn health(call: Call) -> Answer {
-    let id = call.connection()?;
-    let answer = call
+pub async fn health(request: ApiRequest) -> ApiResult {
+    let id = request.connection()?;
+    let answer = request
         .app
         .blocking(move |app| {
-            let connection = copy(app, id)?;
-            let result = one(app, id)?;
+            let connection = find_connection(app, id)?;
+            let result = connection_result(app, id)?;
             let proven = connection.proven.as_ref();
             Ok(HealthAnswer {
                 connection_id: result.connection_id,
@@ -267,14 +267,14 @@ pub async fn health(call: Call) -> Answer {
 ///
 /// # Errors
 /// 400, 404, 503.
-pub async fn versions(call: Call) -> Answer {
-    let id = call.connection()?;
-    let limit = call.query.number("limit", PAGE, MAX_PAGE)?;
-    let before = match call.query.get("cursor") {
-        Some(text) => Some(text.parse::<u64>().map_err(|_| bad_cursor())?),
+pub async fn versions(request: ApiRequest) -> ApiResult {
+    let id = request.connection()?;
+    let limit = request.query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
+    let before = match request.query.get("cursor") {
+        Some(text) => Some(text.parse::<u64>().map_err(|_| invalid_cursor())?),
         None => None,
     };
-    let answer = call
+    let answer = request
         .app
         .blocking(move |app| {
             let mut found = app.handle.registry.reader().history(id, before, limit + 1)?;
@@ -301,20 +301,20 @@ pub async fn versions(call: Call) -> Answer {
 ///
 /// # Errors
 /// 400, 404, 503.
-pub async fn catalog(call: Call) -> Answer {
-    let id = call.connection()?;
-    let version = match call.query.get("version") {
+pub async fn catalog(request: ApiRequest) -> ApiResult {
+    let id = request.connection()?;
+    let version = match request.query.get("version") {
         Some(text) => Some(
             text.parse::<u32>()
-                .map_err(|_| Problem::bad_request("version is a whole number, the catalog_version of the connection."))?,
+                .map_err(|_| ApiProblem::bad_request("version must be a whole number, a catalog_version of the connection."))?,
         ),
         None => None,
     };
-    let found = call.app.blocking(move |app| Ok(app.handle.registry.reader().catalog(id, version)?)).await?;
+    let found = request.app.blocking(move |app| Ok(app.handle.registry.reader().catalog(id, version)?)).await?;
     let Some((catalog_version, text)) = found else {
-        return Err(Problem::not_found(match version {
-            Some(version) => format!("This connection has no catalog of version {version}."),
-            None => "This connection has no catalog yet: discovery has not passed.".to_string(),
+        return Err(ApiProblem::not_found(match version {
+            Some(version) => format!("This connection does not have catalog version {version}."),
+            None => "This connection does not have a catalog yet, because discovery has not passed.".to_string(),
         }));
     };
     let answer = CatalogAnswer {
@@ -329,27 +329,25 @@ pub async fn catalog(call: Call) -> Answer {
 ///
 /// # Errors
 /// 400, 403, 503.
-pub async fn metrics_funnel(call: Call) -> Answer {
-    let namespace = call.namespace()?;
-    let Some(text) = call.query.get("at") else {
-        return call
+pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
+    let namespace = request.namespace()?;
+    let Some(text) = request.query.get("at") else {
+        return request
             .cached(JSON, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
-                let folded = funnel(&app.handle.registry.snapshot(), &namespace, target, now);
-                encode(&folded)
+                encode(&funnel(&app.handle.registry.snapshot(), &namespace, target, now))
             })
             .await;
     };
-    let at = Timestamp::parse(text).map_err(|why| {
-        Problem::bad_request(format!(
-            "at is an instant by RFC 3339, for example 2026-11-08T18:00:00Z, with + written as %2B: {why}."
+    let at = Timestamp::parse(text).map_err(|reason| {
+        ApiProblem::bad_request(format!(
+            "at must be an RFC 3339 timestamp, for example 2026-11-08T18:00:00Z (write + as %2B): {reason}."
         ))
     })?;
-    let app = std::sync::Arc::clone(&call.app);
-    // Each fold of the past reads the whole ledger: few at a time.
-    let _permit = app.folds.acquire().await;
-    let body = call
+    let app = std::sync::Arc::clone(&request.app);
+    let _permit = app.historical_folds.acquire().await;
+    let body = request
         .app
         .blocking(move |app| {
             let at = at.min(app.handle.clock.now());
@@ -358,5 +356,5 @@ pub async fn metrics_funnel(call: Call) -> Answer {
             encode(&funnel(&snapshot, &namespace, target, at))
         })
         .await?;
-    Ok(answer(StatusCode::OK, JSON, body.into()))
+    Ok(response(StatusCode::OK, JSON, body.into()))
 }

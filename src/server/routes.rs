@@ -1,10 +1,10 @@
-//! The route table. The router, the token and query checks and the OpenAPI document are made from it.
+//! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::app::App;
-use super::call::{Answer, Call, Query};
-use super::prefer::Wait;
-use super::problem::Problem;
-use super::{auth, dashboard, heal, meta, push, read};
+use super::prefer::WaitPreference;
+use super::problem::ApiProblem;
+use super::request::{ApiRequest, ApiResult, QueryParams};
+use super::{auth, dashboard, heal, meta, onboard, read};
 use crate::policy::TokenScope;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -21,58 +21,58 @@ use std::time::Instant;
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody who reaches the port.
+    /// No token needed.
     Open,
-    /// Tokens with this scope.
+    /// A token with this scope.
     Scope(TokenScope),
 }
 
-/// The methods there are.
+/// The HTTP method of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// HEAD works on the same routes.
+pub enum Method {
+    /// The same routes answer HEAD.
     Get,
     Post,
 }
 
-/// A parameter of the query.
+/// A query parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Param {
+pub struct QueryParam {
     pub name: &'static str,
-    /// `string` or `integer`.
-    pub kind: &'static str,
-    pub about: &'static str,
+    /// The JSON Schema type: `string` or `integer`.
+    pub json_type: &'static str,
+    pub description: &'static str,
 }
 
-/// One line of the table.
+/// One row of the table.
 pub struct Route {
-    pub verb: Verb,
+    pub method: Method,
     pub path: &'static str,
     pub access: Access,
     pub summary: &'static str,
-    pub query: &'static [Param],
-    /// `Prefer: wait=N` and `respond-async` are heard.
+    pub query: &'static [QueryParam],
+    /// Whether the route supports `Prefer: wait=N` and `respond-async`.
     pub waits: bool,
-    /// Schema of the body and whether it may be left out.
+    /// The schema of the body, and whether the body is optional.
     pub body: Option<(&'static str, bool)>,
-    /// Statuses of success, the media type and the schema of their body.
+    /// Status, media type and schema of each success response.
     pub answers: &'static [(u16, &'static str, &'static str)],
-    /// Statuses answered as problems, besides 401, 403 and 405 that follow from the rest.
+    /// The statuses of error responses, besides 400, 401 and 403, which follow from the other fields.
     pub problems: &'static [u16],
-    pub handler: fn(Call) -> BoxFuture<'static, Answer>,
+    pub handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
 }
 
-const fn param(name: &'static str, kind: &'static str, about: &'static str) -> Param {
-    Param { name, kind, about }
+const fn param(name: &'static str, json_type: &'static str, description: &'static str) -> QueryParam {
+    QueryParam { name, json_type, description }
 }
 
-const NAMESPACE: Param = param("namespace", "string", "left out, the policy's namespace");
-const LIMIT: Param = param("limit", "integer", "1 to 1000, 100 if left out");
-const CURSOR: Param = param("cursor", "string", "next_cursor of the page before");
-const AT: Param = param("at", "string", "RFC 3339: folds the registry as of that instant");
-const STATE: Param = param("state", "string", "only connections in this state");
-const SOURCE_TYPE: Param = param("source_type", "string", "only connections of this type");
-const VERSION: Param = param("version", "integer", "a catalog_version; left out, the newest");
+const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace");
+const LIMIT: QueryParam = param("limit", "integer", "1 to 1000; default: 100");
+const CURSOR: QueryParam = param("cursor", "string", "next_cursor of the previous page");
+const AT: QueryParam = param("at", "string", "RFC 3339 timestamp: the funnel as of that instant; default: now");
+const STATE: QueryParam = param("state", "string", "only connections in this state");
+const SOURCE_TYPE: QueryParam = param("source_type", "string", "only connections of this type");
+const VERSION: QueryParam = param("version", "integer", "a catalog_version; default: the latest");
 
 const READ: Access = Access::Scope(TokenScope::RegistryRead);
 const WRITE: Access = Access::Scope(TokenScope::IntentsWrite);
@@ -80,28 +80,28 @@ const HEAL: Access = Access::Scope(TokenScope::OpsHeal);
 const JSON: &str = "application/json";
 const RESULT: &str = "ConnectionResult";
 
-/// A line that answers JSON of one schema and takes nothing.
+/// A GET route without query parameters.
 const fn get(
     path: &'static str,
     access: Access,
     summary: &'static str,
     answers: &'static [(u16, &'static str, &'static str)],
-    handler: fn(Call) -> BoxFuture<'static, Answer>,
+    handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
 ) -> Route {
-    Route { verb: Verb::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
+    Route { method: Method::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
 }
 
-/// A line that waits for the pipeline.
+/// A POST route, which may wait for the pipeline.
 const fn post(
     path: &'static str,
     access: Access,
     summary: &'static str,
     body: Option<(&'static str, bool)>,
     answers: &'static [(u16, &'static str, &'static str)],
-    handler: fn(Call) -> BoxFuture<'static, Answer>,
+    handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
 ) -> Route {
     Route {
-        verb: Verb::Post,
+        method: Method::Post,
         path,
         access,
         summary,
@@ -114,7 +114,7 @@ const fn post(
     }
 }
 
-/// Every route there is.
+/// All routes.
 pub static ROUTES: [Route; 18] = [
     Route {
         problems: &[400, 408, 409, 413, 415, 422, 503],
@@ -124,33 +124,37 @@ pub static ROUTES: [Route; 18] = [
             "Push one intent",
             Some(("connection_intent", false)),
             &[(201, JSON, RESULT), (200, JSON, RESULT), (202, JSON, RESULT)],
-            |call| Box::pin(push::onboard(call)),
+            |request| Box::pin(onboard::onboard(request)),
         )
     },
     post(
         "/connections/onboard/batch",
         WRITE,
-        "Push many intents; a bad one never fails the others",
+        "Push many intents; an invalid one does not affect the others",
         Some(("IntentBatch", false)),
         &[(200, JSON, "BatchAnswer")],
-        |call| Box::pin(push::batch(call)),
+        |request| Box::pin(onboard::batch(request)),
     ),
     Route {
         query: &[NAMESPACE, STATE, SOURCE_TYPE, LIMIT, CURSOR],
         problems: &[400, 503],
-        ..get("/connections", READ, "Connections of a namespace, page by page", &[(200, JSON, "ConnectionPage")], |call| {
-            Box::pin(read::list(call))
-        })
+        ..get(
+            "/connections",
+            READ,
+            "List the connections of a namespace, in pages",
+            &[(200, JSON, "ConnectionPage")],
+            |request| Box::pin(read::list(request)),
+        )
     },
     Route {
         problems: &[400, 408, 413, 415, 422, 503],
         ..post(
             "/connections/heal",
             HEAL,
-            "Re-verify connections now; promotes only on proof",
+            "Check connections now; only a check that passes makes one ACTIVE",
             Some(("HealRequest", true)),
             &[(200, JSON, "HealAnswer"), (202, JSON, "HealAnswer")],
-            |call| Box::pin(heal::heal_many(call)),
+            |request| Box::pin(heal::heal_many(request)),
         )
     },
     Route {
@@ -158,26 +162,30 @@ pub static ROUTES: [Route; 18] = [
         ..post(
             "/connections/{id}/heal",
             HEAL,
-            "Re-verify one connection now; promotes only on proof",
+            "Check one connection now; only a check that passes makes it ACTIVE",
             None,
             &[(200, JSON, RESULT), (202, JSON, RESULT)],
-            |call| Box::pin(heal::heal_one(call)),
+            |request| Box::pin(heal::heal_one(request)),
         )
     },
     Route {
         problems: &[404, 503],
-        ..get("/connections/{id}", READ, "One connection with the steps of its latest attempt", &[(200, JSON, RESULT)], |call| {
-            Box::pin(read::connection(call))
-        })
+        ..get(
+            "/connections/{id}",
+            READ,
+            "Get one connection with the steps of its latest attempt",
+            &[(200, JSON, RESULT)],
+            |request| Box::pin(read::connection(request)),
+        )
     },
     Route {
         problems: &[404, 503],
         ..get(
             "/connections/{id}/health",
             READ,
-            "Health, and the counters of the last tiny sync",
+            "Get the health of a connection and the counters of its last tiny sync",
             &[(200, JSON, "HealthAnswer")],
-            |call| Box::pin(read::health(call)),
+            |request| Box::pin(read::health(request)),
         )
     },
     Route {
@@ -186,118 +194,136 @@ pub static ROUTES: [Route; 18] = [
         ..get(
             "/connections/{id}/versions",
             READ,
-            "The append-only history, newest first",
+            "Get the append-only history of a connection, newest first",
             &[(200, JSON, "VersionPage")],
-            |call| Box::pin(read::versions(call)),
+            |request| Box::pin(read::versions(request)),
         )
     },
     Route {
         query: &[VERSION],
         problems: &[400, 404, 503],
-        ..get("/connections/{id}/catalog", READ, "Catalog v1, in any of its versions", &[(200, JSON, "CatalogAnswer")], |call| {
-            Box::pin(read::catalog(call))
-        })
+        ..get(
+            "/connections/{id}/catalog",
+            READ,
+            "Get the catalog of a connection, in any version",
+            &[(200, JSON, "CatalogAnswer")],
+            |request| Box::pin(read::catalog(request)),
+        )
     },
     Route {
         query: &[NAMESPACE, AT],
         problems: &[400, 503],
-        ..get("/metrics/funnel", READ, "Funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |call| {
-            Box::pin(read::metrics_funnel(call))
+        ..get("/metrics/funnel", READ, "Get funnel and SLO, now or as of an instant", &[(200, JSON, "Funnel")], |request| {
+            Box::pin(read::metrics_funnel(request))
         })
     },
-    get("/metrics", READ, "OpenMetrics text for Prometheus", &[(200, meta::METRICS, "")], |call| {
-        Box::pin(meta::prometheus(call))
+    get("/metrics", READ, "Get metrics in the OpenMetrics format for Prometheus", &[(200, meta::METRICS, "")], |request| {
+        Box::pin(meta::prometheus(request))
     }),
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
-        ..get("/", READ, "The dashboard; a browser asks for the token as the password", &[(200, dashboard::HTML, "")], |call| {
-            Box::pin(dashboard::html(call))
-        })
+        ..get(
+            "/",
+            READ,
+            "Get the dashboard; in a browser, enter the token as the password",
+            &[(200, dashboard::HTML, "")],
+            |request| Box::pin(dashboard::html(request)),
+        )
     },
     Route {
         query: &[NAMESPACE],
         problems: &[400, 503],
-        ..get("/dashboard.json", READ, "The data of the dashboard", &[(200, JSON, "Dashboard")], |call| {
-            Box::pin(dashboard::data(call))
+        ..get("/dashboard.json", READ, "Get the data of the dashboard", &[(200, JSON, "Dashboard")], |request| {
+            Box::pin(dashboard::data(request))
         })
     },
-    get("/healthz", Access::Open, "The process is alive", &[(200, JSON, "StatusAnswer")], |call| Box::pin(meta::healthz(call))),
-    get("/readyz", Access::Open, "The folder was read and the registry can write", &[(200, JSON, "StatusAnswer")], |call| {
-        Box::pin(meta::readyz(call))
+    get("/healthz", Access::Open, "Liveness: the process runs", &[(200, JSON, "StatusAnswer")], |request| {
+        Box::pin(meta::healthz(request))
     }),
-    get("/version", Access::Open, "Which process answers", &[(200, JSON, "ServerInfo")], |call| Box::pin(meta::version(call))),
-    get("/openapi.json", Access::Open, "This document", &[(200, JSON, "")], |call| Box::pin(meta::document(call))),
+    get(
+        "/readyz",
+        Access::Open,
+        "Readiness: the intents folder was read and the registry can write",
+        &[(200, JSON, "StatusAnswer")],
+        |request| Box::pin(meta::readyz(request)),
+    ),
+    get("/version", Access::Open, "Get version, process id and registry of this AAM", &[(200, JSON, "ServerInfo")], |request| {
+        Box::pin(meta::version(request))
+    }),
+    get("/openapi.json", Access::Open, "Get this document", &[(200, JSON, "")], |request| Box::pin(meta::document(request))),
     get(
         "/schemas/connection_intent.json",
         Access::Open,
-        "The JSON Schema that intents are held against",
+        "Get the JSON Schema that intents are validated against",
         &[(200, "application/schema+json", "")],
-        |call| Box::pin(meta::intent_schema(call)),
+        |request| Box::pin(meta::intent_schema(request)),
     ),
 ];
 
-/// The router over all lines of the table.
+/// Builds the router from the table.
 pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for route in &ROUTES {
-        let filter = match route.verb {
-            Verb::Get => MethodFilter::GET,
-            Verb::Post => MethodFilter::POST,
+        let filter = match route.method {
+            Method::Get => MethodFilter::GET,
+            Method::Post => MethodFilter::POST,
         };
         let handler = move |State(app): State<Arc<App>>, request: Request| dispatch(app, route, request);
         router = router.route(route.path, on(filter, handler));
     }
     router
         .fallback(async |request: Request| {
-            Problem::not_found("No call of this API has this path; GET /openapi.json lists them.").at(request.uri().path())
+            ApiProblem::not_found("No such endpoint; GET /openapi.json lists all endpoints.").at(request.uri().path())
         })
         .method_not_allowed_fallback(async |request: Request| {
-            let detail = "This path knows other methods; the Allow header names them.";
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "The method is not allowed here", detail)
+            let detail = "This endpoint does not support the method; the Allow header lists those it supports.";
+            ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed", detail)
                 .at(request.uri().path())
         })
-        .layer(middleware::from_fn(envelope))
+        .layer(middleware::from_fn(finish_response))
         .with_state(Arc::clone(app))
 }
 
-/// Checks one request against its line and runs the handler, with a time limit and a panic guard.
+/// Checks a request against its row of the table and runs the handler, with a time limit and a panic guard.
 async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let path = request.uri().path().to_string();
     let limit = app.limits.request;
-    let call = match admit(app, route, request) {
-        Ok(call) => call,
+    let request = match admit(app, route, request) {
+        Ok(request) => request,
         Err(problem) => return problem.at(&path).into_response(),
     };
-    let limit = limit + call.wait.limit;
-    let answer = AssertUnwindSafe((route.handler)(call)).catch_unwind();
-    let answer = match tokio::time::timeout(limit, answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_)) => Err(Problem::defect("The answer could not be made; the log of aam serve says why.")),
-        Err(_) => {
-            Err(Problem::unavailable("TIMEOUT", "The answer took too long", "What was accepted stays accepted; ask again."))
-        }
+    let limit = limit + request.wait.limit;
+    let result = AssertUnwindSafe((route.handler)(request)).catch_unwind();
+    let result = match tokio::time::timeout(limit, result).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
+        Err(_) => Err(ApiProblem::unavailable(
+            "TIMEOUT",
+            "Timeout",
+            "The response took too long. Intents that were accepted stay accepted; repeat the request.",
+        )),
     };
-    answer.unwrap_or_else(|problem| problem.at(&path).into_response())
+    result.unwrap_or_else(|problem| problem.at(&path).into_response())
 }
 
-fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Call, Problem> {
+fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<ApiRequest, ApiProblem> {
     let (parts, body) = request.into_parts();
     let caller = match route.access {
         Access::Open => None,
         Access::Scope(scope) => {
             let policy = app.handle.policy();
             let caller = auth::caller(&policy, app.admin(&policy), &parts.headers, route.path == "/")?;
-            caller.must(scope)?;
+            caller.require_scope(scope)?;
             Some(caller)
         }
     };
     let wait = match route.waits {
-        true => Wait::of(&parts.headers),
-        false => Wait { limit: std::time::Duration::ZERO, applied: None },
+        true => WaitPreference::from_headers(&parts.headers),
+        false => WaitPreference { limit: std::time::Duration::ZERO, applied: None },
     };
-    Ok(Call {
-        query: Query::read(parts.uri.query(), route.query)?,
+    Ok(ApiRequest {
+        query: QueryParams::read(parts.uri.query(), route.query)?,
         target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         path: parts.uri.path().to_string(),
         app,
@@ -308,7 +334,7 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Call, Problem
     })
 }
 
-/// The headers of every answer.
+/// The headers of every response.
 pub const SECURITY: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -317,8 +343,8 @@ pub const SECURITY: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
 ];
 
-/// Around every answer: the security headers, and one line in the log, which never holds a query value.
-async fn envelope(request: Request, next: Next) -> Response {
+/// Adds the security headers to every response and logs the request without its query, which may hold a token.
+async fn finish_response(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let mut response = next.run(request).await;

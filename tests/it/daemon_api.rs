@@ -288,18 +288,18 @@ async fn a_spent_daily_budget_is_reported_survives_a_restart_and_ends_at_midnigh
     let calls = service.calls().len();
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
     let steps = healed["steps"].to_string();
-    assert!(steps.contains("the day's budget of") && steps.contains("per_day"), "{healed}");
+    assert!(steps.contains("the daily budget of") && steps.contains("per_day"), "{healed}");
     assert_eq!(healed["status"], "ACTIVE", "a spent budget says nothing about the connection: {healed}");
     assert_eq!(service.calls().len(), calls, "nothing was sent");
     daemon.stop().await;
     let daemon = workspace.serve().await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
-    assert!(healed["steps"].to_string().contains("the day's budget of"), "the counter survives: {healed}");
+    assert!(healed["steps"].to_string().contains("the daily budget of"), "the counter survives: {healed}");
     assert_eq!(service.calls().len(), calls, "nothing was sent after the restart");
     workspace.replace("offset", b"86400000");
     until("the daemon goes on by itself at midnight", || async { (service.calls().len() > calls, String::new()) }).await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
-    assert!(!healed["steps"].to_string().contains("the day's budget of"), "a new day: {healed}");
+    assert!(!healed["steps"].to_string().contains("the daily budget of"), "a new day: {healed}");
 
     // Larger caps concern no result: nothing runs again.
     until("nothing runs", || async {

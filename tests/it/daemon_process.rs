@@ -180,7 +180,7 @@ async fn a_port_held_by_aam_is_reused_and_one_held_by_another_program_is_reporte
     let output = stdout(&second);
     assert_eq!(second.status.code(), Some(0), "{output} {}", stderr(&second));
     let registry = workspace.path("var/aam.db").display().to_string();
-    for word in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "reusing"] {
+    for word in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "already runs"] {
         assert!(output.contains(word), "{word} is in {output}");
     }
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -67,7 +67,7 @@ async fn after_repeated_failures_the_circuit_breaker_opens_and_the_answer_says_s
         "{response}"
     );
     let error = response["error"].to_string();
-    assert!(error.contains("left alone") && error.contains(&address.to_string()), "the cause is repeated: {error}");
+    assert!(error.contains("circuit breaker open") && error.contains(&address.to_string()), "the cause is repeated: {error}");
     assert_eq!(accepted.load(Ordering::SeqCst), before, "it is not called again");
 }
 

@@ -201,7 +201,7 @@ async fn slack_refuses_with_status_200() {
     let (discovery, _) = rest(&narrow).await.unwrap();
     assert_eq!(names(&discovery), ["channels"]);
     let reason = &discovery.catalog.skipped[0].reason;
-    assert!(reason.contains("lacks the scope team:read") && reason.contains("provided: channels:read"), "{reason}");
+    assert!(reason.contains("does not have the scope team:read") && reason.contains("provided: channels:read"), "{reason}");
 }
 
 /// A fixture whose only source is the CRM, with `more` lines in its policy entry.
@@ -274,7 +274,7 @@ fn a_plan_names_every_host_method_and_path() {
             "GET ghe.acme.example /api/v3/orgs/acme/repos",
             "GET ghe.acme.example /api/v3/orgs/acme/teams",
             "GET ghe.acme.example /api/v3/orgs/acme/members",
-            "POST ghe.acme.example /api/v3/app/installations/<installation_id>/access_tokens",
+            "POST ghe.acme.example /api/v3/app/installations/{installation_id}/access_tokens",
         ]
     );
     let slack = EngineFixture::new(policy("")).planned("slack", "T0ACME");

@@ -1,5 +1,6 @@
 //! AAM from outside: the built binary over real sockets and files, and engines against servers of the tests. Nothing has
 //! to be installed or started; the tests against real servers are in `tests/peers`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,4 +22,6 @@ mod lowcode_families_hostile;
 mod lowcode_hostile;
 mod object_faults;
 mod openapi_faults;
+mod planned_calls;
+mod retry_counts;
 mod sql_faults;

@@ -64,7 +64,7 @@ async fn the_page_shows_the_numbers_and_runs_no_hostile_text() {
         ("Eligible", "eligible"),
         ("Active", "active"),
         ("Error", "error"),
-        ("Unsupported type", "unsupported_type"),
+        ("Unsupported Type", "unsupported_type"),
     ] {
         let number = format!("<dt>{name}</dt><dd>{}</dd>", funnel[field]);
         assert!(tree.contains(&number), "{number} is on the page:\n{tree}");

@@ -3,6 +3,7 @@
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; a peer that is missing is then a
 //! failure. Without it, `cargo test --test peers` runs the tests whose peers are there and lists the others by name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 #[macro_use]
 mod harness;

@@ -3,7 +3,7 @@
 use crate::support::openapi::{MockResponse, json};
 use crate::support::session::UnlimitedBudget;
 use aam::clock::SystemClock;
-use aam::connectors::{Bounds, Discovery, Engines, Opened, Sample, Target};
+use aam::connectors::{BindRequest, BoundResource, Bounds, Discovery, Engines, Opened, Sample};
 use aam::credentials::{Credential, Secret, redact};
 use aam::egress::resolve::SystemLookup;
 use aam::egress::{Caller, Egress};
@@ -286,32 +286,33 @@ impl EngineFixture {
         EngineFixture::new(policy(&format!("families: {{{family}: {{base_url: \"{base}\"}}}}")))
     }
 
-    pub async fn open(&self, source_type: &str, resource_id: &str, secret: Option<&str>) -> Result<Opened, Failure> {
+    pub fn bind(&self, source_type: &str, resource_id: &str) -> Result<Box<dyn BoundResource>, Failure> {
         let family = self.sources.family(source_type).expect("a family");
-        let engine = self.engines.of(family, &self.policy).expect("an engine");
-        engine.accepts(resource_id)?;
+        let engine = self.engines.find(family).expect("an engine");
+        engine.bind(BindRequest { family, policy: &self.policy, resource_id })
+    }
+
+    pub async fn open(&self, source_type: &str, resource_id: &str, secret: Option<&str>) -> Result<Opened, Failure> {
+        let bound = self.bind(source_type, resource_id)?;
         let credential = secret.map(|text| Credential::read(Secret::new(text.to_string())));
         credential.iter().for_each(redact::learn);
         let mut cap = self.policy.caps.default.clone();
         (cap.per_second, cap.burst) = (1000.0, 1000);
+        let account = bound.account().to_string();
+        let authorized = bound.authorize(credential)?;
         let session = self.egress.session(Caller {
             connection: ConnectionId::derive("autonomy", source_type, &[resource_id.to_string()]),
-            family: Arc::clone(&family.id),
-            account: engine.account(resource_id, &self.policy),
+            family: Arc::clone(&self.sources.family(source_type).expect("a family").id),
+            account,
             cap,
             policy: Arc::clone(&self.policy),
-            posts: Arc::new(engine.posts(resource_id, &self.policy, credential.as_ref())),
+            posts: Arc::new(authorized.posts.clone()),
         });
-        let policy = Arc::clone(&self.policy);
-        engine
-            .open(Target { family: Arc::clone(family), resource_id: resource_id.to_string(), credential, policy, session })
-            .await
+        authorized.open(session).await
     }
 
     pub fn planned(&self, source_type: &str, resource_id: &str) -> Vec<String> {
-        let family = self.sources.family(source_type).expect("a family");
-        let engine = self.engines.of(family, &self.policy).expect("an engine");
-        let calls = engine.planned_calls(resource_id, &self.policy);
+        let calls = self.bind(source_type, resource_id).expect("a resource id").planned_calls();
         calls.into_iter().map(|call| format!("{} {} {}", call.method, call.host, call.path)).collect()
     }
 }

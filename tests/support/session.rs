@@ -2,10 +2,10 @@
 //! engine sends.
 
 use aam::clock::SystemClock;
-use aam::connectors::sql::gate::Gate;
+use aam::connectors::sql::driver_session::DriverSession;
 use aam::connectors::{object, openapi};
 use aam::egress::resolve::SystemLookup;
-use aam::egress::{Admitted, Answer, Caller, DayBudget, Egress, Request, Session, Traffic};
+use aam::egress::{AdmittedConnection, Caller, DayBudget, Egress, HttpRequest, HttpResponse, Session, Traffic};
 use aam::model::{Class, ConnectionId, Failure};
 use aam::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -68,8 +68,8 @@ impl RecordingSession {
         sent.iter().map(|call| call.lines().next().unwrap_or_default().to_string()).collect()
     }
 
-    fn record_and_send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
-        let mut call = format!("{} {}", format!("{:?}", request.method).to_uppercase(), request.url);
+    fn record_and_send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
+        let mut call = format!("{} {}", request.method.as_str(), request.url);
         for (name, value) in &request.headers {
             call.push_str(&format!("\n{name}: {}", value.expose()));
         }
@@ -79,7 +79,7 @@ impl RecordingSession {
 }
 
 impl object::Wire for RecordingSession {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         self.record_and_send(request)
     }
 
@@ -89,7 +89,7 @@ impl object::Wire for RecordingSession {
 }
 
 impl openapi::wire::Wire for RecordingSession {
-    fn http(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         self.record_and_send(request)
     }
 
@@ -98,8 +98,8 @@ impl openapi::wire::Wire for RecordingSession {
     }
 }
 
-impl Gate for RecordingSession {
-    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Admitted, Failure>> {
+impl DriverSession for RecordingSession {
+    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
         Box::pin(self.session.admit(host, port))
     }
 

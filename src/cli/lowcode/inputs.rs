@@ -1,6 +1,6 @@
-//! The files of a command: manifest, config, and the bounds that its limit gives.
+//! The input files of a command: manifest and config, and the bounds that follow from its limit.
 
-use super::{Files, secrets};
+use super::{InputFiles, secrets};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::config_rules;
 use ::lowcode::context::Limits;
@@ -15,32 +15,32 @@ use std::path::{Path, PathBuf};
 
 /// The key of a config that holds a manifest.
 const INJECTED: &str = "__injected_declarative_manifest";
-/// A config or a catalog of a person is smaller.
-const MOST: u64 = 64 << 20;
+/// The size of a config or a catalog.
+const MAX_JSON_BYTES: u64 = 64 << 20;
 
-/// What a command works with.
+/// The inputs of a command.
 pub struct Inputs {
     pub manifest: Manifest,
     pub config: Value,
     pub bounds: Bounds,
-    /// The config after migrations, where they changed it.
+    /// The config after migrations, if they changed it.
     migrated: Option<Value>,
     config_file: Option<PathBuf>,
 }
 
-/// What is wrong with the files.
+/// A problem with the input files.
 pub struct Trouble {
     pub failed: Failed,
-    /// For a person, in several lines; may be empty.
+    /// The problems for a person, on several lines; may be empty.
     pub report: String,
 }
 
 impl Inputs {
-    /// Reads the files; secrets of the config are known to the redactor from here on.
+    /// Reads the files and registers the secrets of the config with the redactor.
     ///
     /// # Errors
-    /// A file that cannot be read or is not what it should be, and a manifest that this engine does not run.
-    pub fn read(files: &Files, needs_config: bool, limit: Option<usize>, host: &dyn Host) -> Result<Inputs, Trouble> {
+    /// If a file cannot be read or is not valid, or if the engine does not support the manifest.
+    pub fn read(files: &InputFiles, needs_config: bool, limit: Option<usize>, host: &dyn Host) -> Result<Inputs, Trouble> {
         let bounds = bounds(limit);
         let mut config = match &files.config {
             Some(path) => json(path, "config")?,
@@ -72,49 +72,49 @@ impl Inputs {
         })
     }
 
-    /// The name of the manifest's file without its ending: the source type that it is in the policy's folder.
+    /// The name of the manifest's file without its extension, which is its source type in the policy.
     pub fn source_type(&self) -> String {
         Path::new(self.manifest.file()).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Where a read stops by itself.
+    /// The limits of a read.
     pub fn limits(&self) -> Limits {
         let bounds = &self.bounds;
         Limits { slices: Some(bounds.slices), pages: Some(bounds.pages), records: Some(bounds.records) }
     }
 
-    /// Tells a config that migrations of the manifest changed. The CDK writes it over the user's file; here the file stays
-    /// as it is, because the next run migrates it again.
+    /// Prints the config if migrations of the manifest changed it. Airbyte's CDK overwrites the user's file; AAM does
+    /// not, because the next run migrates it again.
     pub fn tell_migrated(&self, host: &dyn Host, out: &mut Out<'_>) {
         if let Some(config) = &self.migrated {
             out(Message::Control(Control { config: config.clone(), emitted_at: host.now().as_millisecond() }));
         }
     }
 
-    /// Keeps a config whose refresh token was replaced: the old token is used up. The message on stdout does not hold
-    /// the tokens, so the file has to.
+    /// Writes a config whose refresh token was replaced back to its file, because the old token is not valid any more
+    /// and the message on stdout does not contain the tokens.
     pub fn keep(&self, config: &Value, host: &dyn Host, out: &mut Out<'_>) {
         secrets::learn(self.manifest.root.get("spec").and_then(|spec| spec.get("connection_specification")), config);
         let Some(path) = &self.config_file else { return };
-        let (level, words) = match replace(path, &serde_json::to_string_pretty(config).unwrap_or_default()) {
-            Ok(()) => (Level::Info, format!("the source replaced its refresh token; {} holds the new one", path.display())),
+        let (level, message) = match replace(path, &serde_json::to_string_pretty(config).unwrap_or_default()) {
+            Ok(()) => (Level::Info, format!("the source replaced the refresh token; the new one is in {}", path.display())),
             Err(error) => (
                 Level::Error,
-                format!("the source replaced its refresh token, and {} cannot be written: {error}", path.display()),
+                format!("the source replaced the refresh token, but {} could not be written: {error}", path.display()),
             ),
         };
-        out(Message::log(level, words));
+        out(Message::log(level, message));
         out(Message::Control(Control { config: config.clone(), emitted_at: host.now().as_millisecond() }));
     }
 }
 
-/// Whole or not at all, and with the rights that the file has.
+/// Replaces a file atomically and keeps its permissions.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
     let mut draft = path.as_os_str().to_os_string();
     draft.push(".new");
     let draft = PathBuf::from(draft);
-    let rights = std::fs::metadata(path)?.permissions();
-    std::fs::OpenOptions::new().write(true).create_new(true).open(&draft)?.set_permissions(rights)?;
+    let permissions = std::fs::metadata(path)?.permissions();
+    std::fs::OpenOptions::new().write(true).create_new(true).open(&draft)?.set_permissions(permissions)?;
     std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| {
         let _ = std::fs::remove_file(&draft);
     })
@@ -126,7 +126,7 @@ impl From<Failed> for Trouble {
     }
 }
 
-/// The usual bounds, wider where more records are asked for.
+/// The default bounds, raised if `limit` asks for more records.
 fn bounds(limit: Option<usize>) -> Bounds {
     let mut bounds = Bounds::default();
     if let Some(limit) = limit {
@@ -139,33 +139,33 @@ fn bounds(limit: Option<usize>) -> Bounds {
     bounds
 }
 
-/// A file of at most `most` bytes of UTF-8.
+/// Reads a UTF-8 file of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// It cannot be read, is longer, or is no text.
-pub fn text(path: &Path, most: u64, what: &str) -> Result<String, Trouble> {
-    let wrong = |words: String| trouble(format!("the {what} {} {words}", path.display()));
+/// If it cannot be read, is longer, or is not UTF-8.
+pub fn text(path: &Path, max_bytes: u64, what: &str) -> Result<String, Trouble> {
+    let wrong = |reason: String| trouble(format!("the {what} {} {reason}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     let mut text = String::new();
-    file.take(most + 1).read_to_string(&mut text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > most {
-        return Err(wrong(format!("is longer than {most} bytes")));
+    file.take(max_bytes + 1).read_to_string(&mut text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if text.len() as u64 > max_bytes {
+        return Err(wrong(format!("is longer than {max_bytes} bytes")));
     }
     Ok(text)
 }
 
-/// A JSON file.
+/// Reads a JSON file.
 ///
 /// # Errors
-/// It cannot be read or is no JSON.
+/// If it cannot be read or is not valid JSON.
 pub fn json(path: &Path, what: &str) -> Result<Value, Trouble> {
-    let text = text(path, MOST, what)?;
-    // The words of the parser name line and column and quote nothing.
-    serde_json::from_str(&text).map_err(|error| trouble(format!("the {what} {} is no JSON: {error}", path.display())))
+    let text = text(path, MAX_JSON_BYTES, what)?;
+    // The message of the parser contains line and column, and no text of the file.
+    serde_json::from_str(&text).map_err(|error| trouble(format!("the {what} {} is not valid JSON: {error}", path.display())))
 }
 
-fn trouble(words: impl Into<String>) -> Trouble {
-    Trouble { failed: Failed::config("Manifest", words), report: String::new() }
+fn trouble(message: impl Into<String>) -> Trouble {
+    Trouble { failed: Failed::config("Manifest", message), report: String::new() }
 }
 
 fn refused(problems: &[problem::Problem]) -> Trouble {

@@ -1,7 +1,8 @@
-//! `aam lowcode`: a manifest of Airbyte's low-code sources on the command line.
+//! `aam lowcode`: runs an Airbyte low-code manifest on the command line.
 //!
-//! It stands in for `source-declarative-manifest`: messages of the protocol on stdout, one a line; a FAILED check
-//! exits 0, anything else that went wrong ends with a TRACE and exit 1. Calls are told on stderr.
+//! It replaces Airbyte's `source-declarative-manifest`: it prints protocol messages to stdout, one per line. A check
+//! with the result FAILED exits with 0; any other failure ends with a TRACE message and exit code 1. Calls are logged
+//! to stderr.
 
 mod explain;
 mod inputs;
@@ -9,7 +10,7 @@ mod posts;
 mod secrets;
 
 use super::budget::MemoryBudget;
-use super::{Common, Ended, Fail};
+use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock::{self, Clock};
 use crate::connectors::lowcode::calls::{self, OfflineHost, Reading};
 use crate::connectors::lowcode::host::{CallerMode, Rules, SessionHost};
@@ -29,26 +30,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The family that the calls are told and counted under.
+/// The family under which calls are logged and counted.
 const FAMILY: &str = "lowcode";
 
 #[derive(clap::Subcommand)]
-pub enum Command {
-    /// Print what a user has to configure
-    Spec(Files),
-    /// Say whether the source can be reached with a config
-    Check(Files),
+pub enum LowcodeCommand {
+    /// Print the specification of the config
+    Spec(InputFiles),
+    /// Check whether the source works with a config
+    Check(InputFiles),
     /// Print the catalog
-    Discover(Files),
+    Discover(InputFiles),
     /// Read a sample of each stream
-    Read(Read),
-    /// Tell a person what the manifest would call, and what is not supported
-    Explain(explain::Options),
+    Read(ReadOptions),
+    /// Explain what the manifest would call, and what is not supported
+    Explain(explain::ExplainOptions),
 }
 
 #[derive(clap::Args)]
-pub struct Files {
-    /// The manifest, YAML or JSON; without it the config's __injected_declarative_manifest
+pub struct InputFiles {
+    /// The manifest, YAML or JSON; default: the config's __injected_declarative_manifest
     #[arg(long, alias = "manifest-path", value_name = "FILE")]
     manifest: Option<PathBuf>,
     /// The config, JSON
@@ -57,16 +58,16 @@ pub struct Files {
 }
 
 #[derive(clap::Args)]
-pub struct Read {
+pub struct ReadOptions {
     #[command(flatten)]
-    files: Files,
-    /// A configured catalog, JSON: the streams to read; without it all
+    files: InputFiles,
+    /// A configured catalog, JSON, that lists the streams to read; default: all streams
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
-    /// Records of one stream at most
+    /// The maximum number of records per stream
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Read only this stream; may be given again
+    /// Read only this stream; may be given several times
     #[arg(long, value_name = "NAME")]
     stream: Vec<String>,
     /// Accepted for compatibility; a sample always starts at the beginning
@@ -74,21 +75,21 @@ pub struct Read {
     state: Option<PathBuf>,
 }
 
-/// Exit 0, or 1 after a TRACE; 78 for a policy or a manifest (`explain`) that cannot be used.
-pub fn run(common: &Common, command: &Command) -> Ended {
+/// Exits with 0, with 1 after a TRACE message, and with 78 for a policy or a manifest (`explain`) that is not valid.
+pub fn run(common: &CommonOptions, command: &LowcodeCommand) -> CommandResult {
     let clock = clock::of_process();
     let limit = match command {
-        Command::Explain(options) => return explain::run(common, options),
-        Command::Read(read) => Some(read.limit),
+        LowcodeCommand::Explain(options) => return explain::run(common, options),
+        LowcodeCommand::Read(read) => Some(read.limit),
         _ => None,
     };
     let (files, selects) = match command {
-        Command::Read(read) => (&read.files, Some(read)),
-        Command::Spec(files) | Command::Check(files) | Command::Discover(files) => (files, None),
-        Command::Explain(_) => return Ok(ExitCode::SUCCESS),
+        LowcodeCommand::Read(read) => (&read.files, Some(read)),
+        LowcodeCommand::Spec(files) | LowcodeCommand::Check(files) | LowcodeCommand::Discover(files) => (files, None),
+        LowcodeCommand::Explain(_) => return Ok(ExitCode::SUCCESS),
     };
     let host = OfflineHost(Arc::clone(&clock));
-    let needs_config = !matches!(command, Command::Spec(_));
+    let needs_config = !matches!(command, LowcodeCommand::Spec(_));
     let inputs = Inputs::read(files, needs_config, limit, &host);
     let selection = inputs.and_then(|inputs| Ok((inputs, selects.map(selection).transpose()?.unwrap_or_default())));
     let (inputs, selection) = match selection {
@@ -98,23 +99,23 @@ pub fn run(common: &Common, command: &Command) -> Ended {
             return Ok(code(commands::uncaught(&trouble.failed, &host, &mut print)));
         }
     };
-    if matches!(command, Command::Spec(_)) {
+    if matches!(command, LowcodeCommand::Spec(_)) {
         return Ok(code(commands::spec(&inputs.manifest, &host, &mut print)));
     }
     if selects.is_some_and(|read| read.state.is_some()) {
         print(Message::log(Level::Warn, "--state is not used: a sample starts at the beginning"));
     }
     inputs.tell_migrated(&host, &mut print);
-    let policy = policy_loader::load(&common.policy).loaded.map_err(|problems| Fail::config(&problems))?.policy;
-    // One thread is enough, and it starts at once.
+    let policy = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?.policy;
+    // One thread is enough, and it starts fastest.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Fail::new(format!("the system gives no runtime: {error}")))?;
+    let runtime = runtime.map_err(|error| CommandError::new(format!("could not start the async runtime: {error}")))?;
     Ok(code(runtime.block_on(online(command, &inputs, &selection, policy, clock))))
 }
 
 /// A command that may call the source.
 async fn online(
-    command: &Command,
+    command: &LowcodeCommand,
     inputs: &Inputs,
     selection: &Selection,
     policy: Arc<Policy>,
@@ -123,7 +124,7 @@ async fn online(
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let calm = OfflineHost(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
-    // The file is called as the source type that it is in the daemon.
+    // In the daemon, the name of the file is the source type.
     let source = inputs.source_type();
     let listed = policy.manifests.source(&source);
     let origins = match listed.hosts.is_empty() {
@@ -154,8 +155,8 @@ async fn online(
     let commands = Commands { manifest: &inputs.manifest, config: &inputs.config, host: &host, bounds: &inputs.bounds };
     let mut run = Run::new(&commands.context());
     let ended = match command {
-        Command::Check(_) => commands.check(&run, &mut print).await,
-        Command::Discover(_) => commands.discover(&run, &mut print).await,
+        LowcodeCommand::Check(_) => commands.check(&run, &mut print).await,
+        LowcodeCommand::Discover(_) => commands.discover(&run, &mut print).await,
         _ => {
             run.limits = inputs.limits();
             commands.read(selection, &run, &mut print).await
@@ -167,8 +168,8 @@ async fn online(
     ended
 }
 
-/// The streams of the configured catalog, and those asked for by name.
-fn selection(read: &Read) -> Result<Selection, inputs::Trouble> {
+/// The streams of the configured catalog, and those given by name.
+fn selection(read: &ReadOptions) -> Result<Selection, inputs::Trouble> {
     let catalog = read.catalog.as_ref().map(|path| inputs::json(path, "catalog")).transpose()?;
     let names = |catalog: &Value| {
         let streams = catalog.get("streams").and_then(Value::as_list).unwrap_or_default();
@@ -184,10 +185,10 @@ fn code(ended: commands::CommandResult) -> ExitCode {
     }
 }
 
-/// One line on stdout. What a source sent is scrubbed, too: it may send a credential back.
+/// Prints one message. It is scrubbed, because a source may send a credential back.
 fn print(message: Message<'_>) {
     let mut line = redact::scrub(&message.line()).into_owned();
     line.push('\n');
-    // A reader that went away (`| head`) is no error of ours.
+    // If the reader closed the pipe (`| head`), that is not an error.
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }

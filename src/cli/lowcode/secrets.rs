@@ -1,4 +1,4 @@
-//! Which values of a config never appear in a text.
+//! Finds the secrets of a config, so that the redactor removes them from all output.
 
 use crate::credentials::redact;
 use ::lowcode::value::Value;

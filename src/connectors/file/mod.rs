@@ -17,7 +17,10 @@ mod tree;
 mod types;
 
 use super::local_reads::LocalReads;
-use super::{Bounds, Connector, Discovery, Engine, Need, Opened, Sample, Target};
+use super::{
+    AuthorizedResource, BindRequest, BoundResource, Bounds, Connector, CredentialNeed, Discovery, Engine, Opened, Sample,
+};
+use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::Policy;
@@ -32,57 +35,74 @@ use std::time::Instant;
 pub struct FileEngine;
 
 impl Engine for FileEngine {
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
-        accepts(resource_id)
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure> {
+        check_form(request.resource_id)?;
+        Ok(Box::new(BoundFile {
+            path: absolute_path(request.resource_id),
+            resource_id: request.resource_id.to_owned(),
+            policy: Arc::clone(request.policy),
+        }))
+    }
+}
+
+/// A path that has the form of a local file or directory. Nothing was read yet.
+struct BoundFile {
+    resource_id: String,
+    /// Absolute, for the log, the plan and the account.
+    path: String,
+    policy: Arc<Policy>,
+}
+
+impl BoundResource for BoundFile {
+    fn credential_need(&self) -> CredentialNeed {
+        CredentialNeed::Optional
     }
 
-    fn need(&self, _: &str) -> Need {
-        Need::Optional
+    fn account(&self) -> &str {
+        &self.path
     }
 
-    fn account(&self, resource_id: &str, _: &Policy) -> String {
-        shown(resource_id)
+    fn planned_calls(&self) -> Vec<PlannedCall> {
+        vec![PlannedCall { method: "READ FILE".to_owned(), host: HOST.to_owned(), path: self.path.clone() }]
     }
 
-    fn planned_calls(&self, resource_id: &str, _: &Policy) -> Vec<PlannedCall> {
-        vec![PlannedCall { method: "READ FILE".to_owned(), host: "local".to_owned(), path: shown(resource_id) }]
+    fn authorize(self: Box<Self>, _: Option<Credential>) -> Result<AuthorizedResource, Failure> {
+        Ok(AuthorizedResource::new(move |session| Box::pin(self.open(session))))
     }
+}
 
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move {
-            accepts(&target.resource_id)?;
-            let Target { resource_id, policy, session, .. } = target;
-            let path = shown(&resource_id);
-            session.local(&path).await?;
-            let begun = Instant::now();
-            let reads = LocalReads::for_path(Path::new(&resource_id), &policy.files.roots);
-            let work = move || {
-                let resource = Resource::open(&resource_id, &policy.files)?;
-                let (identity, privilege) = (resource.identity(), resource.privilege());
-                Ok((resource, identity, privilege))
-            };
-            let opened = reads.run(work).await;
-            let bytes = opened.as_ref().map_or(0, |(resource, _, _)| resource.bytes());
-            session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
-            let (resource, identity, privilege) = opened?;
-            let connector = Box::new(FileConnector { resource: Arc::new(resource), reads, session, path });
-            Ok(Opened { connector, identity, privilege })
-        })
+impl BoundFile {
+    async fn open(self: Box<Self>, session: Session) -> Result<Opened, Failure> {
+        let BoundFile { resource_id, path, policy } = *self;
+        session.local(&path).await?;
+        let begun = Instant::now();
+        let reads = LocalReads::for_path(Path::new(&resource_id), &policy.files.roots);
+        let work = move || {
+            let resource = Resource::open(&resource_id, &policy.files)?;
+            let (identity, privilege) = (resource.identity(), resource.privilege());
+            Ok((resource, identity, privilege))
+        };
+        let opened = reads.run(work).await;
+        let bytes = opened.as_ref().map_or(0, |(resource, _, _)| resource.bytes());
+        session.settle(WIRE, HOST, bytes, begun.elapsed(), None);
+        let (resource, identity, privilege) = opened?;
+        let connector = Box::new(FileConnector { resource: Arc::new(resource), reads, session, path });
+        Ok(Opened { connector, identity, privilege })
     }
 }
 
 const WIRE: &str = "file";
 const HOST: &str = "local";
 
-/// The absolute path of a resource id, for display; the file system is not consulted.
-fn shown(resource_id: &str) -> String {
+/// The absolute path of a resource id. The file system is not read, so symbolic links stay as they are.
+fn absolute_path(resource_id: &str) -> String {
     match place::absolute(Path::new(resource_id)) {
         Ok(path) => path.display().to_string(),
         Err(_) => resource_id.to_owned(),
     }
 }
 
-fn accepts(id: &str) -> Result<(), Failure> {
+fn check_form(id: &str) -> Result<(), Failure> {
     let wrong = |what: &str, fix: &str| Err(Failure::new(Class::Misconfigured, format!("{id:?} {what}"), fix));
     if id.trim().is_empty() {
         return wrong("is not a path", "write the path of a file or directory below one of the policy's files.roots");

@@ -21,7 +21,7 @@ fn resource_ids_are_checked_by_their_form() {
         "report.xlsx",
         "tickets.db",
     ];
-    let line = |id: &str| match FileEngine.accepts(id) {
+    let line = |id: &str| match check_form(id) {
         Ok(()) => format!("{id:?}: accepted\n"),
         Err(failure) => format!("{id:?}: {}\n  {}\n  fix: {}\n", failure.class.as_str(), failure.title, failure.fix),
     };
@@ -34,8 +34,12 @@ fn resource_ids_are_checked_by_their_form() {
 #[test]
 fn the_account_is_the_absolute_path() {
     let here = std::env::current_dir().unwrap();
-    assert_eq!(shown("./seeds/data/a.csv"), here.join("seeds/data/a.csv").display().to_string());
-    assert_eq!(FileEngine.need("a.csv"), Need::Optional);
+    assert_eq!(absolute_path("./seeds/data/a.csv"), here.join("seeds/data/a.csv").display().to_string());
+    let bound = bind("./seeds/data/a.csv").unwrap();
+    assert_eq!(
+        (bound.credential_need(), bound.account()),
+        (CredentialNeed::Optional, absolute_path("./seeds/data/a.csv").as_str())
+    );
 }
 
 /// A day budget in memory that grants what is left, as the registry does.
@@ -50,24 +54,33 @@ impl crate::egress::DayBudget for Budget {
     }
 }
 
-fn target(id: &str, calls: u64) -> Target {
+fn policy() -> Arc<Policy> {
     let text = "version: 1\nallowlist: [filesource]\nfiles: {roots: [seeds/data]}\n";
-    let policy = Arc::new(crate::policy::parse::parse(text, "policy.yaml").unwrap());
+    Arc::new(crate::policy::parse::parse(text, "policy.yaml").unwrap())
+}
+
+fn bind(id: &str) -> Result<Box<dyn BoundResource>, Failure> {
     let family = crate::families::find("filesource").unwrap();
+    FileEngine.bind(BindRequest { family, policy: &policy(), resource_id: id })
+}
+
+async fn open(id: &str, calls: u64) -> Result<Opened, Failure> {
+    let family = crate::families::find("filesource").unwrap();
+    let bound = bind(id)?;
     let session = crate::egress::Egress::new(Arc::new(Budget(calls.into()))).session(crate::egress::Caller {
         connection: crate::model::ConnectionId::derive("autonomy", "filesource", &[id.to_owned()]),
         family: Arc::clone(&family.id),
-        account: FileEngine.account(id, &policy),
+        account: bound.account().to_owned(),
         cap: family.cap.clone(),
-        policy: Arc::clone(&policy),
+        policy: policy(),
         posts: Arc::default(),
     });
-    Target { family: Arc::clone(family), resource_id: id.to_owned(), credential: None, policy, session }
+    bound.authorize(None)?.open(session).await
 }
 
 #[tokio::test]
 async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
-    let opened = FileEngine.open(target("seeds/data/customers.csv", 1000)).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    let opened = open("seeds/data/customers.csv", 1000).await.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(opened.identity["format"], "csv");
     let found = opened.connector.discover(Bounds::default()).await.unwrap_or_else(|failure| panic!("{failure:?}"));
     opened.connector.health().await.unwrap();
@@ -80,8 +93,8 @@ async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
 
 #[tokio::test]
 async fn a_spent_budget_stops_it_before_the_file_is_opened() {
-    let failure = FileEngine.open(target("seeds/data/none.csv", 0)).await.err().unwrap();
+    let failure = open("seeds/data/none.csv", 0).await.err().unwrap();
     assert_eq!(failure.class, Class::Throttled);
-    let failure = FileEngine.open(target("seeds/data/none.csv", 1000)).await.err().unwrap();
+    let failure = open("seeds/data/none.csv", 1000).await.err().unwrap();
     assert_eq!(failure.class, Class::NotFound);
 }

@@ -1,79 +1,82 @@
-//! From a resource id to an address and the parts that the connection fixes. Pure.
+//! From a resource id to the URL of an API, and the parts of the id that other texts of the family use. Pure.
 
-use super::family_spec::{FamilySpec, Kind};
+use super::family_spec::{FamilySpec, ResourceKind};
 use crate::model::{Class, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 use std::collections::BTreeMap;
 use url::Url;
 
-/// The patterns of a form's kinds, compiled once.
+/// The compiled patterns of a family's resource kinds.
 #[derive(Debug)]
 pub struct Patterns(Vec<Vec<Regex>>);
 
-/// Where a resource lies.
+/// Where the API of a resource is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Place {
-    /// The place of its kind in the form.
-    pub kind: usize,
+pub struct ResourceLocation {
     /// Without a slash at its end.
     pub base_url: String,
-    /// Host, with the port where it is not the scheme's own.
+    /// The host, with the port if it is not the default of the scheme.
     pub host: String,
+    /// What the resource id says, by the names of the pattern's parts, and `host` and `base_url`.
     pub parts: BTreeMap<String, String>,
 }
 
-/// What may stand in a path segment as it is (RFC 3986, unreserved).
+/// The characters that are not encoded in a path segment (RFC 3986, unreserved).
 const SEGMENT: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 impl Patterns {
     /// Compiles the patterns of `form`.
     ///
     /// # Errors
-    /// Words naming the id whose part has no pattern, or whose pattern is none.
-    pub fn read(form: &FamilySpec) -> Result<Patterns, String> {
-        let one = |kind: &Kind| kind.ids.iter().map(|id| pattern(id, &kind.parts)).collect::<Result<Vec<_>, _>>();
+    /// The id whose part has no pattern, or whose pattern is not valid.
+    pub fn compile(form: &FamilySpec) -> Result<Patterns, String> {
+        let one = |kind: &ResourceKind| kind.ids.iter().map(|id| pattern(id, &kind.parts)).collect::<Result<Vec<_>, _>>();
         form.address.kinds.iter().map(one).collect::<Result<Vec<_>, _>>().map(Patterns)
     }
 
-    /// Finds the kind and the parts of `id`. `base_url` is the policy's word for this family.
+    /// Finds the kind and the parts of `id`. `base_url` is what the policy sets for this family.
     ///
     /// # Errors
-    /// `Misconfigured` with the forms there are, or for a base address that is none.
-    pub fn place(&self, form: &FamilySpec, id: &str, base_url: Option<&str>, title: &str) -> Result<Place, Failure> {
-        let found = self
-            .0
-            .iter()
-            .enumerate()
-            .find_map(|(kind, ids)| ids.iter().find_map(|id_of| Some((kind, id_of.captures(id)?, id_of))));
-        let Some((kind, captures, names)) = found else {
+    /// `Misconfigured` with the accepted forms, or for a base URL that is not valid.
+    pub fn locate<'f>(
+        &self,
+        form: &'f FamilySpec,
+        id: &str,
+        base_url: Option<&str>,
+        title: &str,
+    ) -> Result<(ResourceLocation, &'f ResourceKind), Failure> {
+        let kinds = form.address.kinds.iter().zip(&self.0);
+        let mut matches =
+            kinds.filter_map(|(kind, patterns)| patterns.iter().find_map(|pattern| Some((kind, pattern.captures(id)?, pattern))));
+        let Some((kind, captures, pattern)) = matches.next() else {
             let forms: Vec<String> = form.address.kinds.iter().flat_map(|kind| kind.ids.iter().map(|id| readable(id))).collect();
-            let title = format!("{} is no resource id of {title}", shown(id));
+            let title = format!("{} is not a resource id of {title}", quoted(id));
             return Err(Failure::new(Class::Misconfigured, title, format!("write {}", forms.join(" or "))));
         };
-        let mut parts: BTreeMap<String, String> = names
+        let mut parts: BTreeMap<String, String> = pattern
             .capture_names()
             .flatten()
             .filter_map(|name| Some((name.to_string(), captures.name(name)?.as_str().to_string())))
             .collect();
         let address = match base_url {
             Some(text) => text.to_string(),
-            None => fill(&form.address.base_url, &parts).map_err(|part| unfillable(&part))?,
+            None => fill(&form.address.base_url, &parts).map_err(|part| unknown_part(&part))?,
         };
-        let wrong = |words: String| {
+        let invalid = |reason: String| {
             Failure::new(
                 Class::Misconfigured,
-                format!("the address of {title} cannot be used"),
+                format!("the base URL of {title} is not valid"),
                 "correct base_url in the policy's families",
             )
-            .detail(words)
+            .detail(reason)
         };
-        let url = Url::parse(&address).map_err(|error| wrong(error.to_string()))?;
-        let host = host_of(&url).ok_or_else(|| wrong("it has no host".to_string()))?;
+        let url = Url::parse(&address).map_err(|error| invalid(error.to_string()))?;
+        let host = host_of(&url).ok_or_else(|| invalid("it has no host".to_string()))?;
         let base_url = url.as_str().trim_end_matches('/').to_string();
         parts.insert("host".to_string(), host.clone());
         parts.insert("base_url".to_string(), base_url.clone());
-        Ok(Place { kind, base_url, host, parts })
+        Ok((ResourceLocation { base_url, host, parts }, kind))
     }
 }
 
@@ -84,12 +87,12 @@ pub fn host_of(url: &Url) -> Option<String> {
     Some(url.port().map_or(host.to_string(), |port| format!("{host}:{port}")))
 }
 
-/// The failure for a form that names a part nobody gives: a defect of the file.
+/// The failure for a family file whose text names a part that does not exist: a defect of the file.
 #[must_use]
-pub fn unfillable(part: &str) -> Failure {
+pub fn unknown_part(part: &str) -> Failure {
     Failure::new(
         Class::Bug,
-        format!("the family file names the part {{{part}}}, which is not known"),
+        format!("the family file names the part {{{part}}}, which does not exist"),
         "report this as a defect of AAM",
     )
 }
@@ -97,15 +100,15 @@ pub fn unfillable(part: &str) -> Failure {
 /// `text` with every `{part}` replaced.
 ///
 /// # Errors
-/// The part that is not known.
+/// The name of a part that does not exist.
 pub fn fill(text: &str, parts: &BTreeMap<String, String>) -> Result<String, String> {
     replaced(text, &|name| parts.get(name).cloned())
 }
 
-/// As [`fill`], for an address: every part but `base_url` becomes one segment.
+/// As [`fill`], for a URL: every part except `base_url` is encoded as one path segment.
 ///
 /// # Errors
-/// The part that is not known.
+/// The name of a part that does not exist.
 pub fn fill_address(text: &str, parts: &BTreeMap<String, String>) -> Result<String, String> {
     replaced(text, &|name| {
         let value = parts.get(name)?;
@@ -137,14 +140,14 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'))
 }
 
-/// The pattern of one id: its text as it is, each part by its own pattern, anchored at both ends.
+/// Compiles the pattern of one id: its text is matched literally, each part by its own pattern, from start to end.
 fn pattern(id: &str, parts: &BTreeMap<String, String>) -> Result<Regex, String> {
     let mut text = "^(?:".to_string();
     let mut rest = id;
     while let Some((before, after)) = rest.split_once('{') {
         let (name, behind) = after.split_once('}').ok_or_else(|| format!("{id}: a brace is not closed"))?;
-        let own = parts.get(name).ok_or_else(|| format!("{id}: the part {name} has no pattern"))?;
-        text.push_str(&format!("{}(?P<{name}>{own})", regex::escape(before)));
+        let part = parts.get(name).ok_or_else(|| format!("{id}: the part {name} has no pattern"))?;
+        text.push_str(&format!("{}(?P<{name}>{part})", regex::escape(before)));
         rest = behind;
     }
     text.push_str(&regex::escape(rest));
@@ -162,10 +165,10 @@ fn readable(id: &str) -> String {
         .collect()
 }
 
-/// A resource id, short enough for one line.
-fn shown(id: &str) -> String {
+/// A resource id in quotes, short enough for one line.
+fn quoted(id: &str) -> String {
     let text: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
-    if text.is_empty() { "an empty text".to_string() } else { text }
+    if text.is_empty() { "an empty text".to_string() } else { format!("\"{text}\"") }
 }
 
 #[cfg(test)]
@@ -173,30 +176,30 @@ mod tests {
     use super::super::spec;
     use super::*;
 
-    fn place(family: &str, id: &str, base: Option<&str>) -> Result<(String, Place), Failure> {
+    fn locate(family: &str, id: &str, base: Option<&str>) -> Result<(String, ResourceLocation), Failure> {
         let spec = spec::find(family).unwrap();
-        let place = spec.patterns.place(&spec.form, id, base, "X")?;
-        Ok((spec.form.address.kinds[place.kind].name.clone(), place))
+        let (location, kind) = spec.patterns.locate(&spec.form, id, base, "X")?;
+        Ok((kind.name.clone(), location))
     }
 
     #[test]
     fn ids_become_kinds_parts_and_addresses() {
-        let (kind, at) = place("github", "Acme-Corp", None).unwrap();
+        let (kind, at) = locate("github", "Acme-Corp", None).unwrap();
         assert_eq!(
             (kind.as_str(), at.base_url.as_str(), at.host.as_str()),
             ("organization", "https://api.github.com", "api.github.com")
         );
         assert_eq!(at.parts["org"], "Acme-Corp");
-        let (kind, at) = place("github", "acme/widgets.js", Some("https://ghe.acme.example:8443/api/v3/")).unwrap();
+        let (kind, at) = locate("github", "acme/widgets.js", Some("https://ghe.acme.example:8443/api/v3/")).unwrap();
         assert_eq!((kind.as_str(), at.host.as_str()), ("repository", "ghe.acme.example:8443"));
         assert_eq!(
             (at.parts["base_url"].as_str(), at.parts["repo"].as_str()),
             ("https://ghe.acme.example:8443/api/v3", "widgets.js")
         );
-        let (kind, at) = place("slack", "workspace_T0123", None).unwrap();
+        let (kind, at) = locate("slack", "workspace_T0123", None).unwrap();
         assert_eq!((kind.as_str(), at.parts["team"].as_str()), ("workspace", "T0123"));
-        assert_eq!(place("slack", "T0123", None).unwrap().0, "workspace");
-        assert_eq!(place("slack", "E0123", None).unwrap().0, "enterprise");
+        assert_eq!(locate("slack", "T0123", None).unwrap().0, "workspace");
+        assert_eq!(locate("slack", "E0123", None).unwrap().0, "enterprise");
     }
 
     #[test]
@@ -211,11 +214,11 @@ mod tests {
             ("slack", "C0123"),
             ("slack", ""),
         ] {
-            let failure = place(family, id, None).unwrap_err();
+            let failure = locate(family, id, None).unwrap_err();
             assert_eq!(failure.class, Class::Misconfigured, "{family} {id:?}");
         }
-        assert_eq!(place("github", "a/b/c", None).unwrap_err().fix, "write OWNER/REPO or ORG");
-        assert_eq!(place("slack", "x", None).unwrap_err().fix, "write workspace_TEAM or TEAM or enterprise_TEAM or TEAM");
+        assert_eq!(locate("github", "a/b/c", None).unwrap_err().fix, "write OWNER/REPO or ORG");
+        assert_eq!(locate("slack", "x", None).unwrap_err().fix, "write workspace_TEAM or TEAM or enterprise_TEAM or TEAM");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! What a manifest would call, as far as its text and the config say: for the plan and for the hosts.
+//! Which calls a manifest makes and which hosts it names, as far as its text and the config tell.
 
 use crate::clock::Clock;
+use crate::egress::PlannedCall;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::config::Config;
 use ::lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use ::lowcode::interpolation::{InterpolatedString, Scope};
+use ::lowcode::requester::join_url;
 use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -12,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// A host that knows the time and sends nothing.
+/// A host that knows the time and never sends anything.
 pub struct OfflineHost(pub Arc<dyn Clock>);
 
 fn nothing() -> HostError {
-    HostError::refused("nothing is sent while a plan is made")
+    HostError::refused("no call is made while a plan is built")
 }
 
 impl Host for OfflineHost {
@@ -37,15 +39,6 @@ impl Host for OfflineHost {
     }
 }
 
-/// One call of a stream.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Planned {
-    pub stream: String,
-    pub method: String,
-    pub host: String,
-    pub path: String,
-}
-
 /// Reads the manifest with a config.
 pub struct Reading<'a> {
     pub manifest: &'a Value,
@@ -60,27 +53,27 @@ fn origin(text: &str) -> Option<String> {
     Some(url.origin().ascii_serialization())
 }
 
-/// The origin of a template that needs a slice in its path, but writes its host out.
+/// The origin of a template whose path needs more than the config but whose host does not.
 fn literal(text: &str) -> Option<String> {
     let (scheme, rest) = text.trim().split_once("://")?;
     let (host, _) = rest.split_once('/')?;
     origin(&format!("{scheme}://{host}/")).filter(|_| !host.contains('{'))
 }
 
-/// Keys under which addresses stand.
-const ADDRESSES: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
+/// Keys of a manifest whose value is a URL.
+const URL_KEYS: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
 
-/// An address as a manifest writes it, with the parameters that its templates may use.
+/// A URL as a manifest writes it, with the parameters that its templates may use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Address {
     text: Arc<str>,
     parameters: Value,
 }
 
-/// How far back an address is looked for.
-const NEAR: usize = 32;
+/// How many of the last addresses are compared to find duplicates.
+const DUPLICATE_WINDOW: usize = 32;
 
-/// All addresses that a manifest names, most of them once.
+/// All addresses that a manifest names. Most duplicates are removed.
 #[must_use]
 pub fn addresses(manifest: &Value) -> Vec<Address> {
     let mut found: Vec<Address> = Vec::new();
@@ -93,10 +86,10 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
                 let parameters = dict.get("$parameters").unwrap_or(&Value::None);
                 for (key, value) in dict {
                     match value {
-                        Value::Str(text) if ADDRESSES.contains(&&**key) => {
+                        Value::Str(text) if URL_KEYS.contains(&&**key) => {
                             let address = Address { text: Arc::clone(text), parameters: parameters.clone() };
-                            // Streams of one API name the same; a manifest of thousands of others must not cost their square.
-                            if !found.iter().rev().take(NEAR).any(|known| *known == address) {
+                            // Streams of one API repeat their address. Comparing all of them would be quadratic.
+                            if !found.iter().rev().take(DUPLICATE_WINDOW).any(|known| *known == address) {
                                 found.push(address);
                             }
                         }
@@ -112,14 +105,14 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
 }
 
 impl Reading<'_> {
-    /// The text with the config in it; `None` where it needs more than the config.
+    /// The text with the config filled in; `None` if it needs more than the config.
     fn text(&self, text: &str, parameters: &Value) -> Option<String> {
         let scope =
             Scope { config: Config::new(self.config), parameters, vars: Vec::new(), host: self.host, bounds: self.bounds };
         InterpolatedString::new(text, parameters).eval_str(&scope).ok()
     }
 
-    /// The origins of `addresses`, with the config in them.
+    /// The origins of `addresses`, with the config filled in.
     #[must_use]
     pub fn origins(&self, addresses: &[Address]) -> BTreeSet<String> {
         let origin = |address: &Address| {
@@ -129,32 +122,91 @@ impl Reading<'_> {
         addresses.iter().filter_map(origin).collect()
     }
 
-    /// The calls of the static streams.
+    /// The calls of the streams that `called` names, and of the dynamic streams: those of their own requesters, of
+    /// their parent streams and of their token requests.
     #[must_use]
-    pub fn planned(&self) -> Vec<Planned> {
-        let streams = self.manifest.get("streams").and_then(Value::as_list).unwrap_or_default();
-        streams.iter().filter_map(|stream| self.of_stream(stream)).collect()
+    pub fn planned(&self, called: &dyn Fn(&str) -> bool) -> Vec<PlannedCall> {
+        let list = |key: &str| self.manifest.get(key).and_then(Value::as_list).unwrap_or_default().iter();
+        let is_called = |stream: &&Value| stream.get("name").and_then(Value::as_str).is_none_or(called);
+        let mut calls = Vec::new();
+        // The loader bounds the number and the depth of the values of a manifest.
+        let mut open: Vec<&Value> = list("dynamic_streams").rev().chain(list("streams").rev().filter(is_called)).collect();
+        while let Some(value) = open.pop() {
+            match value {
+                Value::List(items) => open.extend(items.iter().rev()),
+                Value::Dict(dict) => {
+                    if dict.get("type").and_then(Value::as_str) == Some("HttpRequester") {
+                        calls.extend(self.request(dict));
+                    }
+                    if dict.get("type").and_then(Value::as_str) == Some("SimpleRetriever") && follows_links(dict) {
+                        calls.extend(dict.get("requester").and_then(Value::as_dict).and_then(|it| self.next_page(it)));
+                    }
+                    open.extend(dict.values().filter(|value| matches!(value, Value::List(_) | Value::Dict(_))));
+                }
+                _ => {}
+            }
+        }
+        calls
     }
 
-    fn of_stream(&self, stream: &Value) -> Option<Planned> {
-        let requester = stream.get("retriever")?.get("requester")?;
-        let dict = requester.as_dict()?;
-        let parameters = dict.get("$parameters").cloned().unwrap_or(Value::Dict(Dict::default()));
-        let raw = |key: &str| dict.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let shown = |text: &str| self.text(text, &parameters).unwrap_or_else(|| text.to_string());
-        let base = raw("url").or(raw("url_base")).map(shown).unwrap_or_default();
-        let path = raw("path").map(shown).unwrap_or_default();
-        let url = Url::parse(base.trim());
-        let (host, before) = match &url {
-            Ok(url) => (super::address::host_of(url).unwrap_or_default(), url.path().trim_end_matches('/').to_string()),
-            Err(_) => (base.chars().take(100).collect(), String::new()),
-        };
-        let path = path.split('?').next().unwrap_or_default().trim_start_matches('/');
-        Some(Planned {
-            stream: stream.get("name").and_then(Value::as_str).unwrap_or_default().to_string(),
-            method: raw("http_method").unwrap_or("GET").to_uppercase(),
-            host,
-            path: if path.is_empty() { before } else { format!("{before}/{path}") },
-        })
+    /// The call of a requester, joined as the interpreter joins it.
+    fn request(&self, requester: &Dict) -> Option<PlannedCall> {
+        let text = |key: &str| self.placeholders(requester, key);
+        let url = join_url(&text("url"), &text("url_base"), text("path").trim_start_matches('/')).ok()?;
+        planned(&method_of(requester), &url)
     }
+
+    /// The call of a page whose whole URL comes from the answer before. It stays on the hosts of the source.
+    fn next_page(&self, requester: &Dict) -> Option<PlannedCall> {
+        let base = [self.placeholders(requester, "url"), self.placeholders(requester, "url_base")];
+        let PlannedCall { method, host, .. } = planned(&method_of(requester), base.iter().find(|text| !text.is_empty())?)?;
+        Some(PlannedCall { method, host, path: "/{link to the next page}".to_string() })
+    }
+
+    /// The text under `key`. A template that needs more than the config is written as `{template}`.
+    fn placeholders(&self, requester: &Dict, key: &str) -> String {
+        let parameters = requester.get("$parameters").unwrap_or(&Value::None);
+        let Some(text) = requester.get(key).and_then(Value::as_str) else { return String::new() };
+        if let Some(whole) = self.text(text, parameters) {
+            return whole;
+        }
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (template, behind) = after.split_once("}}").unwrap_or((after, ""));
+            let value = self.text(&format!("{{{{{template}}}}}"), parameters);
+            out.push_str(before);
+            out.push_str(&value.unwrap_or_else(|| format!("{{{}}}", template.trim())));
+            rest = behind;
+        }
+        out + rest
+    }
+}
+
+fn method_of(requester: &Dict) -> String {
+    requester.get("http_method").and_then(Value::as_str).filter(|text| !text.is_empty()).unwrap_or("GET").to_uppercase()
+}
+
+/// Whether the paginator takes the whole URL of the next page from an answer.
+fn follows_links(retriever: &Dict) -> bool {
+    let option = retriever.get("paginator").and_then(|paginator| paginator.get("page_token_option"));
+    option.and_then(|option| option.get("type")).and_then(Value::as_str) == Some("RequestPath")
+}
+
+/// The line of a plan for `url`, which may hold placeholders.
+#[must_use]
+pub fn planned(method: &str, url: &str) -> Option<PlannedCall> {
+    let (host, path) = match Url::parse(url.trim()) {
+        Ok(url) => {
+            let path = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
+            (super::address::host_of(&url).unwrap_or_default(), path)
+        }
+        // A placeholder in the host is not valid in a URL.
+        Err(_) => {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+            (host.chars().take(100).collect(), format!("/{}", path.split('?').next().unwrap_or_default()))
+        }
+    };
+    (!host.is_empty()).then(|| PlannedCall { method: method.to_string(), host, path })
 }

@@ -1,13 +1,13 @@
-//! A source of one's own: a manifest from the policy's folder, bound to a resource id and a credential.
+//! A custom source: a manifest from the policy's folder, bound to a resource id and a credential.
 //!
-//! Without knowledge of the vendor little can be proven. The hosts that may be called are those that the
-//! manifest names with this config, or those that the policy lists; a bare resource id fills one key of the
-//! config or must be such a host; whose data it is shows only a call that the policy names as identity.
+//! AAM knows nothing about the vendor, so little can be proven. Calls go to the hosts that the manifest names with
+//! this config, or to those that the policy lists. A resource id without `=` fills one key of the config, or must be
+//! such a host. Only a call that the policy names as identity proves whose data it is.
 
-use super::binding::{Binding, own_identity};
+use super::binding::{Authorization, Binding, custom_identity};
 use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
-use crate::connectors::Need;
+use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::families::Family;
 use crate::model::{Class, Failure, Posts};
@@ -19,8 +19,8 @@ use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Keys of a config that a bare resource id may fill, the likeliest first.
-const PLACES: [&str; 16] = [
+/// Keys of a config that a resource id without `=` may fill, the most likely first.
+const RESOURCE_KEYS: [&str; 16] = [
     "base_url",
     "api_url",
     "url",
@@ -38,20 +38,20 @@ const PLACES: [&str; 16] = [
     "account_name",
     "tenant",
 ];
-/// A manifest, and what each resource of it needs to know.
-struct Ready {
+/// A manifest, and what every resource of it uses.
+struct PreparedManifest {
     manifest: Arc<SharedManifest>,
     addresses: Vec<Address>,
     /// The streams that its `check` reads.
     check: Vec<String>,
-    /// Its spec marks secrets.
+    /// Its spec marks fields as secret.
     secrets: bool,
 }
 
-impl Ready {
-    fn of(manifest: &Arc<SharedManifest>) -> Ready {
+impl PreparedManifest {
+    fn new(manifest: &Arc<SharedManifest>) -> PreparedManifest {
         let check = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
-        Ready {
+        PreparedManifest {
             addresses: calls::addresses(&manifest.root),
             check: check.unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_string).collect(),
             secrets: properties(manifest).is_some_and(|all| all.values().any(has_secret)),
@@ -60,16 +60,28 @@ impl Ready {
     }
 }
 
-/// A source of one's own under one policy.
+/// A custom source under one policy.
 pub struct CustomSource {
     family: Arc<Family>,
     rules: SourcePolicy,
     folder: String,
 }
 
+/// A resource id of a custom source, parsed.
+pub struct CustomResource {
+    source: CustomSource,
+    prepared: PreparedManifest,
+    id: String,
+    /// What the resource id says of the config.
+    config: Dict,
+    /// The resource id fills no key of the config, so it must be a host that the manifest calls.
+    bare: bool,
+    pub account: String,
+}
+
 impl CustomSource {
     #[must_use]
-    pub fn of(family: &Arc<Family>, policy: &Policy) -> CustomSource {
+    pub fn new(family: &Arc<Family>, policy: &Policy) -> CustomSource {
         CustomSource {
             family: Arc::clone(family),
             rules: policy.manifests.source(&family.id),
@@ -77,105 +89,50 @@ impl CustomSource {
         }
     }
 
-    fn ready(&self) -> Result<Ready, Failure> {
+    /// Parses the resource id `id`.
+    ///
+    /// # Errors
+    /// `Unsupported` without a manifest; `Misconfigured` for the manifest, or for keys that its config does not have.
+    pub fn parse(self, id: &str, clock: &Arc<dyn Clock>) -> Result<CustomResource, Failure> {
+        let prepared = self.prepare()?;
+        let (config, bare) = self.config_of(&prepared.manifest, id)?;
+        let mut resource = CustomResource { source: self, prepared, id: id.to_string(), config, bare, account: short(id) };
+        if let Some(origin) = resource.bind(Authorization::Unknown, clock)?.origins.into_iter().next() {
+            resource.account = origin;
+        }
+        Ok(resource)
+    }
+
+    fn prepare(&self) -> Result<PreparedManifest, Failure> {
         let name = &self.family.id;
         let manifest = self.family.manifest.as_ref().ok_or_else(|| {
-            let title = format!("there is no manifest for {name}");
+            let title = format!("the manifest of {name} was not found");
             Failure::new(Class::Unsupported, title, format!("put it into {}/{name}.yaml", self.folder))
         })?;
-        Ok(Ready::of(&manifest.manifest))
-    }
-
-    /// # Errors
-    /// `Misconfigured`: the manifest, or pairs that its config does not have.
-    pub fn accepts(&self, id: &str) -> Result<(), Failure> {
-        self.named(&self.ready()?.manifest, id).map(|_| ())
-    }
-
-    #[must_use]
-    pub fn need(&self) -> Need {
-        match self.ready() {
-            Ok(ready) if ready.secrets => Need::Required,
-            _ => Need::Optional,
-        }
-    }
-
-    #[must_use]
-    pub fn account(&self, id: &str, clock: &Arc<dyn Clock>) -> String {
-        let hosts = self.bind(id, None, clock).map(|binding| binding.origins).unwrap_or_default();
-        hosts.into_iter().next().unwrap_or_else(|| shown(id))
+        Ok(PreparedManifest::new(&manifest.manifest))
     }
 
     /// The POSTs that the policy lists.
-    #[must_use]
-    pub fn posts(&self) -> Posts {
+    fn posts(&self) -> Posts {
         Posts { list: format!("manifests.sources.{}.posts in the policy", self.family.id), rules: self.rules.posts.clone() }
     }
 
-    /// Binds `id`; without a credential for the plan only.
-    ///
-    /// # Errors
-    /// `Misconfigured` and `CredentialMissing`, naming keys of the config.
-    pub fn bind(&self, id: &str, credential: Option<Option<&Credential>>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
-        let ready = self.ready()?;
-        let manifest = &ready.manifest;
-        let (mut config, bare) = self.named(manifest, id)?;
-        if let Some(credential) = credential.flatten() {
-            add_credential(&mut config, credential, manifest, &self.family.id)?;
-        }
-        defaults(&mut config, manifest);
-        if credential.is_some() {
-            self.complete(&config, manifest)?;
-        }
-        let config = Value::Dict(config);
-        let origins = self.origins(&ready, &config, clock);
-        let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
-        if bare && credential.is_some() && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
-            return Err(Failure::new(
-                Class::Misconfigured,
-                format!("{} is no host of the manifest of {}", shown(id), self.family.id),
-                format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
-            ));
-        }
-        let wanted = self.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.to_string(), Value::to_str);
-        Ok(Binding {
-            title: self.family.id.to_string(),
-            resource: shown(id),
-            least_privilege: self.family.least_privilege.clone(),
-            account: origins.iter().next().cloned().unwrap_or_else(|| shown(id)),
-            posts: self.posts(),
-            limits: Vec::new(),
-            streams: Vec::new(),
-            health: ready.check.clone(),
-            auth: String::new(),
-            parts: BTreeMap::new(),
-            identity: self.rules.identity.as_ref().map(|rule| own_identity(&rule.stream, &rule.field, &wanted)),
-            privilege: None,
-            errors: None,
-            probes: false,
-            secrets_by_spec: ready.secrets,
-            manifest: Arc::clone(manifest),
-            config,
-            origins,
-        })
-    }
-
-    fn origins(&self, ready: &Ready, config: &Value, clock: &Arc<dyn Clock>) -> BTreeSet<String> {
+    fn origins(&self, prepared: &PreparedManifest, config: &Value, clock: &Arc<dyn Clock>) -> BTreeSet<String> {
         if !self.rules.hosts.is_empty() {
             return self.rules.hosts.iter().cloned().collect();
         }
         let (still, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
-        let reading = Reading { manifest: &ready.manifest.root, config, host: &still, bounds: &bounds };
-        reading.origins(&ready.addresses)
+        let reading = Reading { manifest: &prepared.manifest.root, config, host: &still, bounds: &bounds };
+        reading.origins(&prepared.addresses)
     }
 
-    /// What the resource id says of the config; true when it fills no key and must be a host.
-    fn named(&self, manifest: &Manifest, id: &str) -> Result<(Dict, bool), Failure> {
+    /// The keys of the config that the resource id sets; true if it sets none and must be a host.
+    fn config_of(&self, manifest: &Manifest, id: &str) -> Result<(Dict, bool), Failure> {
         let empty = Dict::default();
         let known = properties(manifest).unwrap_or(&empty);
         let mut config = Dict::default();
         if !id.contains('=') {
-            let key = self.rules.resource.as_deref().or(PLACES.into_iter().find(|key| known.contains_key(*key)));
+            let key = self.rules.resource.as_deref().or(RESOURCE_KEYS.into_iter().find(|key| known.contains_key(*key)));
             if let Some(key) = key {
                 config.insert(key.into(), Value::str(id));
             }
@@ -183,21 +140,21 @@ impl CustomSource {
         }
         for pair in id.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let wrong = |words: String, fix: String| Err(Failure::new(Class::Misconfigured, words, fix));
+            let invalid = |title: String, fix: String| Err(Failure::new(Class::Misconfigured, title, fix));
             let names = || known.keys().map(|key| &**key).collect::<Vec<_>>().join(", ");
             match known.get(key) {
-                // A manifest without a spec does not say what its config holds.
+                // A manifest without a spec does not say which keys its config has.
                 None if known.is_empty() => config.insert(key.into(), Value::str(value)),
                 None => {
-                    return wrong(
-                        format!("the config of {} has no {}", self.family.id, shown(key)),
+                    return invalid(
+                        format!("the config of {} does not have the key {}", self.family.id, short(key)),
                         format!("its keys are {}", names()),
                     );
                 }
                 Some(property) if has_secret(property) => {
-                    return wrong(
+                    return invalid(
                         format!("{key} of {} is a secret", self.family.id),
-                        "put it behind credential_locator".to_string(),
+                        "store it behind credential_locator".to_string(),
                     );
                 }
                 Some(property) => config.insert(key.into(), typed(property, value)),
@@ -206,28 +163,86 @@ impl CustomSource {
         Ok((config, false))
     }
 
-    /// Every required key is there.
+    /// Checks that every required key is present.
     fn complete(&self, config: &Dict, manifest: &Manifest) -> Result<(), Failure> {
         let required = specification(manifest).and_then(|spec| spec.get("required")).and_then(Value::as_list).unwrap_or_default();
         let missing: Vec<&str> = required.iter().filter_map(Value::as_str).filter(|key| !config.contains_key(*key)).collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let secret = properties(manifest).and_then(|all| all.get(*first)).is_some_and(has_secret);
         let (class, title) = match secret {
-            true => (Class::CredentialMissing, format!("the credential of {} lacks {}", self.family.id, missing.join(", "))),
-            false => (Class::Misconfigured, format!("the config of {} lacks {}", self.family.id, missing.join(", "))),
+            true => {
+                (Class::CredentialMissing, format!("the credential of {} does not have {}", self.family.id, missing.join(", ")))
+            }
+            false => (Class::Misconfigured, format!("the config of {} does not have {}", self.family.id, missing.join(", "))),
         };
         Err(Failure::new(
             class,
             title,
             format!(
-                "a JSON object with {} behind the locator, or NAME=VALUE in resource_ids for what is no secret",
+                "store a JSON object with {} behind credential_locator, or write NAME=VALUE into resource_ids for what is not secret",
                 missing.join(", ")
             ),
         ))
     }
 }
 
-/// Puts the fields of the credential in; a value that is no JSON is the only secret there is.
+impl CustomResource {
+    #[must_use]
+    pub fn credential_need(&self) -> CredentialNeed {
+        if self.prepared.secrets { CredentialNeed::Required } else { CredentialNeed::Optional }
+    }
+
+    /// Puts the credential into the config.
+    ///
+    /// # Errors
+    /// `Misconfigured` and `CredentialMissing`, which name the keys of the config.
+    pub fn bind(&self, authorization: Authorization<'_>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
+        let CustomResource { source, prepared, id, .. } = self;
+        let manifest = &prepared.manifest;
+        let mut config = self.config.clone();
+        if let Authorization::Known(Some(credential)) = authorization {
+            add_credential(&mut config, credential, manifest, &source.family.id)?;
+        }
+        defaults(&mut config, manifest);
+        let is_attempt = matches!(authorization, Authorization::Known(_));
+        if is_attempt {
+            source.complete(&config, manifest)?;
+        }
+        let config = Value::Dict(config);
+        let origins = source.origins(prepared, &config, clock);
+        let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
+        if self.bare && is_attempt && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
+            return Err(Failure::new(
+                Class::Misconfigured,
+                format!("the manifest of {} does not call the host {}", source.family.id, short(id)),
+                format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
+            ));
+        }
+        let wanted = source.rules.resource.as_ref().and_then(|key| config.get(key)).map_or(id.clone(), Value::to_str);
+        Ok(Binding {
+            title: source.family.id.to_string(),
+            resource: short(id),
+            least_privilege: source.family.least_privilege.clone(),
+            account: origins.iter().next().cloned().unwrap_or_else(|| short(id)),
+            posts: source.posts(),
+            limits: Vec::new(),
+            streams: Vec::new(),
+            health: prepared.check.clone(),
+            auth: String::new(),
+            parts: BTreeMap::new(),
+            identity: source.rules.identity.as_ref().map(|rule| custom_identity(&rule.stream, &rule.field, &wanted)),
+            privilege: None,
+            errors: None,
+            probes: false,
+            secrets_by_spec: prepared.secrets,
+            manifest: Arc::clone(manifest),
+            config,
+            origins,
+        })
+    }
+}
+
+/// Puts the fields of the credential into the config. A value that is not JSON fills the only secret key.
 fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifest, name: &str) -> Result<(), Failure> {
     let empty = Dict::default();
     let known = properties(manifest).unwrap_or(&empty);
@@ -237,8 +252,8 @@ fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifes
             let names: Vec<&str> = known.keys().map(|key| &**key).collect();
             return Err(Failure::new(
                 Class::CredentialMissing,
-                format!("a plain credential does not say which key of the config of {name} it is"),
-                format!("a JSON object with some of {} behind the locator", names.join(", ")),
+                format!("a credential that is not JSON does not say which key of the config of {name} it is"),
+                format!("store a JSON object with some of {} behind credential_locator", names.join(", ")),
             ));
         };
         config.insert(Arc::clone(key), Value::str(plain.expose().trim()));
@@ -262,7 +277,7 @@ fn defaults(config: &mut Dict, manifest: &Manifest) {
     }
 }
 
-/// A text as the property wants it.
+/// The text as a value of the type of `property`.
 fn typed(property: &Value, text: &str) -> Value {
     let kind = property.get("type").and_then(Value::as_str).unwrap_or("string");
     match kind {
@@ -285,14 +300,14 @@ fn is_secret(property: &Value) -> bool {
 
 /// The property or one below it is a secret.
 fn has_secret(property: &Value) -> bool {
-    // The loader bounds the depth of a manifest.
+    // The loader bounds the depth of a manifest, and with it this recursion.
     is_secret(property)
         || property.get("properties").and_then(Value::as_dict).is_some_and(|all| all.values().any(has_secret))
         || property.get("oneOf").and_then(Value::as_list).is_some_and(|all| all.iter().any(has_secret))
 }
 
-/// A stranger's text, short enough for one line.
+/// An untrusted text, short enough for one line.
 #[must_use]
-pub fn shown(text: &str) -> String {
+pub fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()
 }

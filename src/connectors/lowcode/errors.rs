@@ -1,4 +1,4 @@
-//! From an answer that is no data to a failure: the family's error shapes first, then the rules of HTTP. Pure.
+//! Turns an error response into a failure: by the family's error shapes first, then by the HTTP status. Pure.
 
 use super::family_spec::{Errors, Rule};
 use crate::credentials::redact;
@@ -7,16 +7,16 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What was answered, as far as a verdict needs it.
+/// The parts of a response that the verdict needs.
 pub struct ResponseView<'a> {
     pub status: u16,
-    /// In any case, as they came.
+    /// Names in any case, as the server sent them.
     pub headers: &'a [(String, String)],
     pub body: &'a [u8],
     pub url: &'a str,
 }
 
-/// Who was asked, for the words.
+/// What was called, for the text of the failure.
 pub struct ErrorContext<'a> {
     /// The family's title.
     pub title: &'a str,
@@ -24,33 +24,33 @@ pub struct ErrorContext<'a> {
     pub least_privilege: &'a str,
 }
 
-/// Words of a vendor that are longer are cut.
-const LONGEST: usize = 400;
+/// A longer message of a vendor is cut to this many characters.
+const MAX_MESSAGE_CHARS: usize = 400;
 
-/// The failure that `heard` means; `None` for an answer that is none.
+/// The failure that `response` means; `None` if it is data.
 #[must_use]
-pub fn classify(errors: Option<&Errors>, heard: &ResponseView<'_>, asked: &ErrorContext<'_>) -> Option<Failure> {
+pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
     let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
-    if rules.is_empty() && heard.status < 300 {
+    if rules.is_empty() && response.status < 300 {
         return None;
     }
-    let body: Value = serde_json::from_slice(heard.body).unwrap_or(Value::Null);
-    match rules.iter().find(|rule| fits(rule, heard, &body)) {
-        Some(rule) => Some(by_rule(rule, errors, heard, &body, asked)),
-        None if heard.status >= 300 => Some(by_status(errors, heard, &body, asked)),
+    let body: Value = serde_json::from_slice(response.body).unwrap_or(Value::Null);
+    match rules.iter().find(|rule| fits(rule, response, &body)) {
+        Some(rule) => Some(by_rule(rule, errors, response, &body, context)),
+        None if response.status >= 300 => Some(by_status(errors, response, &body, context)),
         None => None,
     }
 }
 
-fn fits(rule: &Rule, heard: &ResponseView<'_>, body: &Value) -> bool {
+fn fits(rule: &Rule, response: &ResponseView<'_>, body: &Value) -> bool {
     let header = |(name, texts): (&String, &Vec<String>)| {
-        header(heard, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| value.contains(text.as_str())))
+        header(response, name).is_some_and(|value| texts.is_empty() || texts.iter().any(|text| value.contains(text.as_str())))
     };
     let value = |(pointer, values): (&String, &Vec<Value>)| body.pointer(pointer).is_some_and(|found| values.contains(found));
-    (rule.status.is_empty() || rule.status.contains(&heard.status))
+    (rule.status.is_empty() || rule.status.contains(&response.status))
         && rule.header.iter().all(header)
         && rule.body.iter().all(value)
-        && (rule.text.is_empty() || says(heard.body, &rule.text))
+        && (rule.text.is_empty() || says(response.body, &rule.text))
 }
 
 fn says(body: &[u8], texts: &[String]) -> bool {
@@ -58,16 +58,22 @@ fn says(body: &[u8], texts: &[String]) -> bool {
     texts.iter().any(|text| body.contains(&text.to_lowercase()))
 }
 
-fn by_rule(rule: &Rule, errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value, asked: &ErrorContext<'_>) -> Failure {
-    let missing = named(&rule.missing, heard, body);
-    let granted = named(&rule.granted, heard, body);
+fn by_rule(
+    rule: &Rule,
+    errors: Option<&Errors>,
+    response: &ResponseView<'_>,
+    body: &Value,
+    context: &ErrorContext<'_>,
+) -> Failure {
+    let missing = named(&rule.missing, response, body);
+    let granted = named(&rule.granted, response, body);
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
-    parts.insert("resource".to_string(), asked.resource.to_string());
-    parts.insert("missing".to_string(), missing.clone().unwrap_or_else(|| format!("({})", asked.least_privilege)));
+    parts.insert("resource".to_string(), context.resource.to_string());
+    parts.insert("missing".to_string(), missing.clone().unwrap_or_else(|| format!("({})", context.least_privilege)));
     parts.insert("granted".to_string(), granted.clone().unwrap_or_else(|| "nothing that was named".to_string()));
     let text = |text: &str| super::address::fill(text, &parts).unwrap_or_else(|_| text.to_string());
     let class = class(&rule.class).unwrap_or(Class::Remote);
-    let mut detail = words(errors, heard, body);
+    let mut detail = vendor_message(errors, response, body);
     for (what, value) in [("needed", missing), ("provided", granted)] {
         if let Some(value) = value {
             detail.push_str(&format!("; {what}: {value}"));
@@ -80,11 +86,11 @@ fn by_rule(rule: &Rule, errors: Option<&Errors>, heard: &ResponseView<'_>, body:
     }
 }
 
-/// The first of `places` that says something.
-fn named(places: &[String], heard: &ResponseView<'_>, body: &Value) -> Option<String> {
+/// The first of `places` that has a value.
+fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option<String> {
     places.iter().find_map(|place| {
         let text = match place.strip_prefix("header:") {
-            Some(name) => header(heard, name).map(str::to_string),
+            Some(name) => header(response, name).map(str::to_string),
             None => match body.pointer(place)? {
                 Value::String(text) => Some(text.clone()),
                 Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")),
@@ -96,48 +102,52 @@ fn named(places: &[String], heard: &ResponseView<'_>, body: &Value) -> Option<St
     })
 }
 
-/// What HTTP itself means, where no rule of the family fits.
-fn by_status(errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value, asked: &ErrorContext<'_>) -> Failure {
-    let ErrorContext { title, resource, least_privilege } = asked;
-    let detail = words(errors, heard, body);
-    let failure = match heard.status {
+/// What the HTTP status means, for a response that no rule of the family matches.
+fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, context: &ErrorContext<'_>) -> Failure {
+    let ErrorContext { title, resource, least_privilege } = context;
+    let detail = vendor_message(errors, response, body);
+    let failure = match response.status {
         300..=399 => Failure::new(
             Class::WrongService,
-            format!("{title} sends this call to another place"),
-            "name the address that answers, in the resource id or as base_url in the policy",
+            format!("{title} redirects this call to another address"),
+            "write the final address into the resource id, or as base_url into the policy",
         ),
         401 => Failure::new(
             Class::CredentialRejected,
             format!("{title} does not accept the credential"),
-            "it is wrong, expired or revoked: make a new one and put it behind the locator",
+            "it is wrong, expired or revoked: create a new one and store it behind credential_locator",
         ),
         403 => Failure::new(
             Class::PermissionDenied,
-            format!("the credential may not read this of {resource}"),
+            format!("the credential is not allowed to read this of {resource}"),
             format!("least privilege: {least_privilege}"),
         ),
         404 | 410 => Failure::new(
             Class::NotFound,
-            format!("{title} has no {resource}, or does not show it to this credential"),
+            format!("{resource} was not found at {title}, or this credential cannot see it"),
             "correct the resource id; if it is right, give the credential access to it",
         ),
-        429 => Failure::new(Class::Throttled, format!("{title} asks for fewer calls"), "nothing to do: AAM goes on by itself")
-            .after(Duration::from_secs(60)),
-        status @ 500.. => {
-            Failure::new(Class::Remote, format!("{title} failed with {status}"), "AAM tries again; see the vendor's status page")
+        429 => {
+            Failure::new(Class::Throttled, format!("rate limited by {title}"), "no action is required: AAM retries automatically")
+                .after(Duration::from_secs(60))
         }
+        status @ 500.. => Failure::new(
+            Class::Remote,
+            format!("{title} failed with {status}"),
+            "AAM retries automatically; check the vendor's status page",
+        ),
         status => Failure::new(
             Class::Remote,
-            format!("{title} does not take this call ({status})"),
-            "see the detail; the API may have changed, or base_url names something else",
+            format!("{title} does not accept this call ({status})"),
+            "see the detail; the API may have changed, or base_url may be wrong",
         ),
     };
     failure.detail(redact::scrub(&detail))
 }
 
-/// Status and address, and the vendor's own words.
-fn words(errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value) -> String {
-    let path = url::Url::parse(heard.url).map(|url| url.path().to_string()).unwrap_or_default();
+/// Status and path, and the vendor's own message.
+fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> String {
+    let path = url::Url::parse(response.url).map(|url| url.path().to_string()).unwrap_or_default();
     let places = errors.map(|errors| errors.words.as_slice()).unwrap_or_default();
     let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
     if said.is_empty() && places.is_empty() {
@@ -147,10 +157,10 @@ fn words(errors: Option<&Errors>, heard: &ResponseView<'_>, body: &Value) -> Str
             .collect();
     }
     if said.is_empty() {
-        said.push(excerpt(heard.body));
+        said.push(excerpt(response.body));
     }
-    let said: String = said.join(": ").chars().take(LONGEST).collect();
-    format!("{} for {path}: {said}", heard.status).trim_end_matches([':', ' ']).to_string()
+    let said: String = said.join(": ").chars().take(MAX_MESSAGE_CHARS).collect();
+    format!("{} for {path}: {said}", response.status).trim_end_matches([':', ' ']).to_string()
 }
 
 fn plain(value: &Value) -> Option<String> {
@@ -161,17 +171,17 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// The beginning of a body; scrubbed before it is cut, because half a secret would not be recognised.
+/// The beginning of a body. It is scrubbed before it is cut, because a part of a secret would not be recognized.
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body));
     redact::scrub(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
 }
 
-fn header<'a>(heard: &ResponseView<'a>, name: &str) -> Option<&'a str> {
-    heard.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+fn header<'a>(response: &ResponseView<'a>, name: &str) -> Option<&'a str> {
+    response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// The class of a word.
+/// The class that a family file names.
 #[must_use]
 pub fn class(word: &str) -> Option<Class> {
     Class::ALL.into_iter().find(|class| class.as_str() == word)

@@ -56,7 +56,7 @@ fn the_error_shapes_of_the_vendors_become_failures_for_people() {
     }
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots");
     insta::with_settings!({snapshot_path => folder, prepend_module_to_snapshot => false, omit_expression => true}, {
-        insta::assert_snapshot!("saas_failures", text);
+        insta::assert_snapshot!("lowcode_failures", text);
     });
 }
 

@@ -33,7 +33,7 @@ pub struct Address {
     /// Where the API lies, unless the policy's `base_url` of the family says otherwise.
     pub base_url: String,
     /// The first that fits is taken.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<ResourceKind>,
     /// Whose quota the calls use.
     pub account: String,
 }
@@ -41,7 +41,7 @@ pub struct Address {
 /// One kind of resource.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kind {
+pub struct ResourceKind {
     /// For example `organization`.
     pub name: String,
     /// What such an id looks like: texts with `{part}`; the first that fits is taken.

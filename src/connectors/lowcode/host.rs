@@ -7,7 +7,7 @@ use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
 use crate::credentials::{Secret, redact};
-use crate::egress::{Answer, Method, Post, Request, Session};
+use crate::egress::{HttpRequest, HttpResponse, Method, Session};
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, Purpose};
 use bytes::Bytes;
@@ -76,10 +76,11 @@ struct LastResponses {
 }
 
 impl SessionHost {
+    /// A host over `session`. The manifest's error handler retries statuses, so egress does not.
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
         let origin_urls = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
-        SessionHost { session, clock, rules, origin_urls, last: Mutex::default() }
+        SessionHost { session: session.without_status_retries(), clock, rules, origin_urls, last: Mutex::default() }
     }
 
     /// The last response of `stream`.
@@ -105,8 +106,8 @@ impl SessionHost {
 
     /// The source said in its own way that it is rate limited: no call of the account is sent before `wait` is over.
     #[must_use]
-    pub fn later(&self, wait: Duration, words: &str) -> Failure {
-        self.session.later(wait, words)
+    pub fn throttled(&self, wait: Duration, reason: &str) -> Failure {
+        self.session.throttled(wait, reason)
     }
 
     fn locked(&self) -> MutexGuard<'_, LastResponses> {
@@ -115,7 +116,7 @@ impl SessionHost {
 
     /// Sends the request. For a person it is sent again after the wait that the source asked for: egress does not pass
     /// such a response on, so the manifest's error handler cannot do it.
-    async fn send_with_retry(&self, request: HostRequest) -> Result<Answer, Failure> {
+    async fn send_with_retry(&self, request: HostRequest) -> Result<HttpResponse, Failure> {
         if self.rules.mode == CallerMode::Daemon {
             return self.send_once(request).await;
         }
@@ -146,7 +147,7 @@ impl SessionHost {
         HostError::refused(message).with_failure(failure.into())
     }
 
-    async fn send_once(&self, request: HostRequest) -> Result<Answer, Failure> {
+    async fn send_once(&self, request: HostRequest) -> Result<HttpResponse, Failure> {
         let known = self.origin_urls.iter().find_map(|origin| parse_below(origin, &request.url));
         let url = known.map_or_else(|| Url::parse(&request.url), Ok).map_err(|error| {
             Failure::new(Class::Misconfigured, "the manifest produced an invalid URL", "see url_base and path of its requester")
@@ -172,7 +173,8 @@ impl SessionHost {
                     .map(String::from_utf8)
                     .transpose()
                     .map_err(|_| not_read_only(&url, "POST with a body that is not text"))?;
-                return self.session.post(Post { url, headers, body: body.map(Secret::new), max_bytes }).await;
+                let method = Method::ListedPost(body.map(Secret::new));
+                return self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: false }).await;
             }
             other => return Err(not_read_only(&url, other)),
         };
@@ -182,7 +184,7 @@ impl SessionHost {
         if !self.is_allowed_origin(&url) {
             return Err(other_origin(&url, &self.rules.origins));
         }
-        self.session.http(Request { method, url, headers, max_bytes, follow_redirects: true }).await
+        self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: true }).await
     }
 
     /// Whether data may come from this URL.
@@ -194,11 +196,11 @@ impl SessionHost {
     }
 
     /// Counts the call against the vendor's own budget. Once AAM's share is spent, the next call of the account waits.
-    fn count(&self, answer: &Answer) {
+    fn count(&self, response: &HttpResponse) {
         for limit in &self.rules.limits {
-            if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &answer.headers, self.clock.now()) {
+            if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &response.headers, self.clock.now()) {
                 // This response is good; the failure is for the next call.
-                let _ = self.session.later(spent.wait, &spent.words);
+                let _ = self.session.throttled(spent.wait, &spent.reason);
             }
         }
     }
@@ -220,12 +222,12 @@ impl Host for SessionHost {
     fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
         Box::pin(async move {
             let (stream, for_token) = (request.stream.clone(), request.purpose == Purpose::Token);
-            let answer = self.send_with_retry(request).await.map_err(|failure| self.host_error(failure))?;
+            let response = self.send_with_retry(request).await.map_err(|failure| self.host_error(failure))?;
             if for_token {
-                learn_secrets(&answer.body);
+                learn_secrets(&response.body);
             }
-            self.count(&answer);
-            let Answer { status, headers, body, url } = answer;
+            self.count(&response);
+            let HttpResponse { status, headers, body, url } = response;
             let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
             self.keep(stream, &response);
             Ok(response)
@@ -239,7 +241,7 @@ impl Host for SessionHost {
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
         Box::pin(async move {
             if wait > self.rules.mode.max_pause() {
-                return Err(self.host_error(self.session.later(wait, "the source asked to wait")));
+                return Err(self.host_error(self.session.throttled(wait, "the source asked to wait")));
             }
             tokio::time::sleep(wait).await;
             Ok(())

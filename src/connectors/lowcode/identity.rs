@@ -1,4 +1,4 @@
-//! Whether the answer of the identity call names what the resource id names. Pure.
+//! Checks that the response of the identity call is for the resource that the resource id names. Pure.
 
 use super::address::fill;
 use super::family_spec::{Identity, Normal};
@@ -6,14 +6,14 @@ use crate::model::{Class, Evidence, Failure};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Holds `record` against the parts of the connection; answers the fields to show.
+/// Compares `record` with the parts of the resource id and returns the fields to show.
 ///
 /// # Errors
-/// `WrongService` naming what was met and what was asked for.
+/// `WrongService`, which names what was found and what was expected.
 pub fn prove(rule: &Identity, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<Evidence, Failure> {
     let mut evidence = Evidence::new();
     for field in &rule.matches {
-        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unfillable(&part))?;
+        let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
         let met = text(record.pointer(&field.field));
         if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
             return Err(other(&field.field, met.as_deref(), &wanted, title));
@@ -38,7 +38,7 @@ fn other(field: &str, met: Option<&str>, wanted: &str, title: &str) -> Failure {
     )
 }
 
-/// The text in the form in which two of its kind are compared.
+/// The text in the form in which two values are compared.
 fn normal(form: Normal, text: &str) -> String {
     match form {
         Normal::Exact => text.to_string(),
@@ -48,7 +48,7 @@ fn normal(form: Normal, text: &str) -> String {
     }
 }
 
-/// A text or number, short enough for evidence.
+/// A string or number, short enough for evidence.
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() => Some(text.chars().take(200).collect()),

@@ -1,4 +1,4 @@
-//! The vendor's own budget, as its headers tell it: AAM takes a share and leaves the rest to people.
+//! The vendor's own rate limit, as its headers give it: AAM uses a share and leaves the rest to people.
 
 use super::family_spec::Limit;
 use crate::model::Timestamp;
@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// An onboarding costs at most about so many calls. A smaller share would let nobody finish one.
-const ONBOARDING: u64 = 12;
-/// Two answers of one window may tell its end a little apart.
-const SAME: Duration = Duration::from_secs(3);
-/// Windows that are kept; beyond it the oldest go.
-const KEPT: usize = 4096;
+/// An onboarding needs about this many calls. With a smaller share it could never finish.
+const MIN_SHARE: u64 = 12;
+/// Two responses of one window may give ends that differ by this much.
+const END_TOLERANCE: Duration = Duration::from_secs(3);
+/// Accounts and buckets that are kept. Beyond this, those whose windows are over are dropped.
+const MAX_KEYS: usize = 4096;
 
 /// One window of one budget.
 struct Window {
@@ -23,12 +23,12 @@ struct Window {
 #[derive(Default)]
 pub struct Windows(Mutex<HashMap<String, Vec<Window>>>);
 
-/// The share is used up.
+/// AAM's share of the window is used up.
 #[derive(Debug, PartialEq)]
 pub struct Spent {
     pub wait: Duration,
     /// For people.
-    pub words: String,
+    pub reason: String,
 }
 
 impl Windows {
@@ -44,34 +44,37 @@ impl Windows {
         if used < share && left != Some(0) {
             return None;
         }
-        let words = match left {
+        let reason = match left {
             Some(0) => format!("all {most} calls of this {} are used", limit.window),
             _ => format!("aam used its {share} of the {most} calls of this {}", limit.window),
         };
-        Some(Spent { wait: ends.since(now), words })
+        Some(Spent { wait: ends.since(now), reason })
     }
 
     fn add(&self, key: &str, ends: Timestamp, now: Timestamp) -> u64 {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() > KEPT {
+        if all.len() > MAX_KEYS {
             all.retain(|_, windows| windows.iter().any(|window| window.ends > now));
         }
         let windows = all.entry(key.to_string()).or_default();
         windows.retain(|window| window.ends > now);
-        match windows.iter_mut().find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= SAME) {
+        match windows.iter_mut().find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= END_TOLERANCE) {
             Some(window) => window.used += 1,
             None => windows.push(Window { ends, used: 1 }),
         }
-        windows.iter().find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= SAME).map_or(1, |window| window.used)
+        windows
+            .iter()
+            .find(|window| window.ends.since(ends).max(ends.since(window.ends)) <= END_TOLERANCE)
+            .map_or(1, |window| window.used)
     }
 }
 
-/// The calls that AAM may make of `most`.
+/// How many of `limit` calls AAM may make.
 fn share(most: u64, share: f64) -> u64 {
-    // A limit is far below 2^53, and the share is between 0 and 1.
+    // A limit is far below 2^53, and the share is between 0 and 1, so the casts are exact enough.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let part = (most as f64 * share.clamp(0.0, 1.0)) as u64;
-    part.max(ONBOARDING)
+    part.max(MIN_SHARE)
 }
 
 /// Seconds since 1970, or from now.
@@ -122,7 +125,7 @@ mod tests {
             let spent = windows.count(&limit(), "a", &answer(200, 200 - call, ends + i64::from(call % 2 == 0), "core"), NOW);
             assert_eq!(spent.is_some(), call == 20, "{call}");
             if let Some(spent) = spent {
-                assert_eq!(spent.words, "aam used its 20 of the 200 calls of this hour");
+                assert_eq!(spent.reason, "aam used its 20 of the 200 calls of this hour");
                 assert!((599..=601).contains(&spent.wait.as_secs()));
             }
         }
@@ -139,7 +142,7 @@ mod tests {
     fn a_spent_budget_and_small_ones() {
         let ends = NOW.0 / 1000 + 60;
         let spent = Windows::default().count(&limit(), "a", &answer(5000, 0, ends, ""), NOW).unwrap();
-        assert_eq!(spent.words, "all 5000 calls of this hour are used");
+        assert_eq!(spent.reason, "all 5000 calls of this hour are used");
         let small = Windows::default();
         assert!((1..=11).all(|_| small.count(&limit(), "a", &answer(60, 50, ends, ""), NOW).is_none()), "one onboarding fits");
         assert!(small.count(&limit(), "a", &answer(60, 50, ends, ""), NOW).is_some());

@@ -1,10 +1,10 @@
-//! The `lowcode` engine: sources that are a manifest of Airbyte's, over the egress of one attempt.
+//! The `lowcode` engine: sources that are described by an Airbyte low-code manifest.
 //!
-//! A family brings its manifest and what a manifest does not know about its vendor: [`form`], read once into
-//! a [`spec`]. A source of one's own brings the manifest alone: [`own`]. Both become one [`binding`]: the
-//! config, the hosts, the list of POSTs. [`open`] then runs the interpreter over [`host`]: [`identity`],
-//! [`privilege`], discover, health, tiny sync. What an answer that is no data means is said by [`errors`],
-//! what a vendor's own budget leaves by [`limits`].
+//! The file of a family holds its manifest and what a manifest cannot say about a vendor: [`family_spec`], parsed
+//! once into a [`spec`]. A custom source has the manifest alone: [`custom_source`]. Both become one [`binding`]:
+//! the config, the hosts and the list of POSTs. [`open`] then runs the interpreter over [`host`]: [`identity`],
+//! [`privilege`], discover, health and tiny sync. [`errors`] says what an error response means, and [`limits`]
+//! how much of the vendor's own rate limit is left.
 
 pub mod address;
 pub mod binding;
@@ -19,17 +19,17 @@ pub mod open;
 pub mod privilege;
 pub mod spec;
 
-use super::{Engine, Family, Need, Opened, Target};
+use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine};
 use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::{Failure, Posts};
+use crate::model::Failure;
 use crate::policy::Policy;
-use futures_util::future::BoxFuture;
+use binding::{Authorization, ParsedResource};
 use limits::Windows;
 use std::sync::Arc;
 
-/// Serves every family whose engine is `lowcode`, and sources of one's own.
+/// Serves every family whose engine is `lowcode`, and custom sources.
 pub struct LowcodeEngine {
     clock: Arc<dyn Clock>,
     windows: Arc<Windows>,
@@ -42,66 +42,45 @@ impl LowcodeEngine {
     }
 }
 
-/// It is one engine for many: what it is for a family says `Served`.
 impl Engine for LowcodeEngine {
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
-        Err(binding::unserved(resource_id))
-    }
-
-    fn need(&self, _resource_id: &str) -> Need {
-        Need::Required
-    }
-
-    fn account(&self, _resource_id: &str, _policy: &Policy) -> String {
-        String::new()
-    }
-
-    fn planned_calls(&self, _resource_id: &str, _policy: &Policy) -> Vec<PlannedCall> {
-        Vec::new()
-    }
-
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move { Err(binding::unserved(&target.resource_id)) })
-    }
-
-    fn serving(&self, family: &Arc<Family>, policy: &Policy) -> Option<Arc<dyn Engine>> {
-        let (clock, windows) = (Arc::clone(&self.clock), Arc::clone(&self.windows));
-        Some(Arc::new(Served { source: binding::Source::of(family, policy), clock, windows }))
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure> {
+        Ok(Box::new(BoundSource {
+            resource: ParsedResource::parse(request.family, request.policy, request.resource_id, &self.clock)?,
+            policy: Arc::clone(request.policy),
+            clock: Arc::clone(&self.clock),
+            windows: Arc::clone(&self.windows),
+        }))
     }
 }
 
-/// The engine as it serves one family under one policy.
-struct Served {
-    source: binding::Source,
+/// A resource of a family or of a custom source, bound under one policy.
+struct BoundSource {
+    resource: ParsedResource,
+    policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
     windows: Arc<Windows>,
 }
 
-impl Engine for Served {
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
-        self.source.accepts(resource_id)
+impl BoundResource for BoundSource {
+    fn credential_need(&self) -> CredentialNeed {
+        self.resource.credential_need()
     }
 
-    fn need(&self, _resource_id: &str) -> Need {
-        self.source.need()
+    fn account(&self) -> &str {
+        self.resource.account()
     }
 
-    fn account(&self, resource_id: &str, _policy: &Policy) -> String {
-        self.source.account(resource_id, &self.clock)
+    fn planned_calls(&self) -> Vec<PlannedCall> {
+        self.resource.planned_calls(&self.clock)
     }
 
-    fn planned_calls(&self, resource_id: &str, _policy: &Policy) -> Vec<PlannedCall> {
-        self.source.planned(resource_id, &self.clock)
-    }
-
-    fn posts(&self, resource_id: &str, _policy: &Policy, credential: Option<&Credential>) -> Posts {
-        self.source.posts(resource_id, credential, &self.clock)
-    }
-
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move {
-            let binding = self.source.bind(&target.resource_id, target.credential.as_ref(), &self.clock)?;
-            open::open(binding, target, Arc::clone(&self.clock), Arc::clone(&self.windows)).await
-        })
+    fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {
+        let BoundSource { resource, policy, clock, windows } = *self;
+        let binding = resource.bind(Authorization::Known(credential.as_ref()), &clock)?;
+        let posts = binding.posts.clone();
+        let open = move |session| -> futures_util::future::BoxFuture<'static, _> {
+            Box::pin(open::open(binding, session, policy, clock, windows))
+        };
+        Ok(AuthorizedResource::new(open).with_posts(posts))
     }
 }

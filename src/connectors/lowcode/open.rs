@@ -6,11 +6,12 @@ use super::host::{CallerMode, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
-use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample, Target};
+use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
-use crate::egress::Traffic;
+use crate::egress::{Session, Traffic};
 use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
+use crate::policy::Policy;
 use ::lowcode::bounds::Bounds as Limits;
 use ::lowcode::catalog;
 use ::lowcode::context::{Context, Limits as Stops, Run};
@@ -26,11 +27,11 @@ use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Streams that one tiny sync asks at most.
-const TRIED: usize = 3;
-/// Slices and pages of one stream: a sample needs no more, and short pages are normal.
-const SLICES: usize = 5;
-const PAGES: usize = 12;
+/// Streams that one tiny sync reads at most.
+const MAX_STREAMS: usize = 3;
+/// Slices and pages of one stream that are read at most. A sample needs no more, and short pages are normal.
+const MAX_SLICES: usize = 5;
+const MAX_PAGES: usize = 12;
 
 /// An open resource.
 struct Resource {
@@ -38,18 +39,24 @@ struct Resource {
     host: SessionHost,
     bounds: Limits,
     secrets: Secrets,
-    /// What was built of the manifest, by the names of the streams (none: all): the steps share it, and with it the
-    /// tokens that it got.
+    /// What was built of the manifest, by the names of its streams (no name means all). The steps share it, and with it
+    /// the access tokens that it holds.
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
 }
 
-/// Opens the resource: the probe's answer must name what the resource id names.
+/// Opens the resource. The response of the identity call must be for what the resource id names.
 ///
 /// # Errors
 /// See `Resource::failure` and [`identity::prove`].
-pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windows: Arc<Windows>) -> Result<Opened, Failure> {
-    let records = usize::try_from(target.policy.safe_mode.max_items).unwrap_or(20);
-    let time = target.policy.safe_mode.step_timeout;
+pub async fn open(
+    binding: Binding,
+    session: Session,
+    policy: Arc<Policy>,
+    clock: Arc<dyn Clock>,
+    windows: Arc<Windows>,
+) -> Result<Opened, Failure> {
+    let records = usize::try_from(policy.safe_mode.max_items).unwrap_or(20);
+    let time = policy.safe_mode.step_timeout;
     let bounds = Limits { records, time, calls: 40, ..Limits::default() };
     let rules = Rules {
         mode: CallerMode::Daemon,
@@ -60,7 +67,7 @@ pub async fn open(binding: Binding, target: Target, clock: Arc<dyn Clock>, windo
         secrets_by_spec: binding.secrets_by_spec,
         max_bytes: bounds.body_bytes as u64,
     };
-    let host = SessionHost::new(target.session, clock, rules);
+    let host = SessionHost::new(session, clock, rules);
     let secrets = Secrets::of(&binding.manifest.root, &binding.config);
     let resource = Resource { binding, host, bounds, secrets, built: Mutex::default() };
     spec::validate_config(&resource.binding.manifest, &resource.binding.config).map_err(|failed| resource.failure("", failed))?;
@@ -80,7 +87,7 @@ impl Resource {
 
     fn run(&self) -> Run<'_> {
         let mut run = Run::keeping(&self.context(), self.secrets.clone());
-        run.limits = Stops { slices: Some(SLICES), pages: Some(PAGES), records: None };
+        run.limits = Stops { slices: Some(MAX_SLICES), pages: Some(MAX_PAGES), records: None };
         run
     }
 
@@ -91,7 +98,7 @@ impl Resource {
         }
         let built = self.sources().named_streams(names).map_err(|failed| self.failure("", failed))?;
         let built = built.ok_or_else(|| {
-            let title = format!("the manifest of {} has no stream {}", self.binding.title, names.join(", "));
+            let title = format!("the manifest of {} does not have the stream {}", self.binding.title, names.join(", "));
             Failure::new(Class::Misconfigured, title, "name a stream of the manifest")
         })?;
         Ok(self.keep(names, built))
@@ -132,7 +139,7 @@ impl Resource {
         Ok(found)
     }
 
-    /// The first record of the stream `name`, and the answer that it came in.
+    /// The first record of the stream `name`, and its response.
     async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<HostResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
@@ -144,7 +151,7 @@ impl Resource {
     fn empty(&self, name: &str) -> Failure {
         Failure::new(
             Class::Misconfigured,
-            format!("the manifest of {} has no stream {name}", self.binding.title),
+            format!("the manifest of {} does not have the stream {name}", self.binding.title),
             "name a stream of the manifest",
         )
     }
@@ -164,7 +171,7 @@ impl Resource {
                 binding.title
             );
             evidence.insert("identity".into(), note.into());
-            let reason = "a manifest of one's own does not say how to ask for grants".to_string();
+            let reason = "a custom manifest does not say how to read the grants".to_string();
             return Ok((evidence, Privilege::Unknown { reason }));
         };
         let (record, kept) = self.probe(&rule.stream).await?;
@@ -174,7 +181,7 @@ impl Resource {
         evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
         let privilege = match binding.privilege {
             Some(rules) => privilege::verdict(rules, grants(rules, kept.as_deref(), &record).as_deref()),
-            None => Privilege::Unknown { reason: "a manifest of one's own does not say how to ask for grants".to_string() },
+            None => Privilege::Unknown { reason: "a custom manifest does not say how to read the grants".to_string() },
         };
         Ok((evidence, privilege))
     }
@@ -189,7 +196,7 @@ impl Resource {
         let run = self.run();
         let mut read = Vec::new();
         let mut records = 0;
-        for stream in source.streams.iter().take(TRIED) {
+        for stream in source.streams.iter().take(MAX_STREAMS) {
             records += self.read(&run, stream, 1).await?.len();
             if let Some(kept) = self.host.last_response(&stream.name) {
                 if let Some(failure) = self.classified(&kept) {
@@ -204,8 +211,8 @@ impl Resource {
         Ok(evidence)
     }
 
-    /// The failure that a command ended with: egress's own as it was, the vendor's by its error shapes, else
-    /// the interpreter's words.
+    /// The failure that ended a command: that of egress unchanged, that of the vendor by its error shapes, or else the
+    /// message of the interpreter.
     fn failure(&self, stream: &str, failed: Failed) -> Failure {
         if let Some(failure) = failed.host_error.as_ref().and_then(failure_of) {
             return failure;
@@ -219,26 +226,26 @@ impl Resource {
         let failure = match (page, failed.failure_type) {
             (true, _) => Failure::new(
                 Class::WrongService,
-                format!("{title} answered with a page for people"),
-                "see whether a sign-in page, a portal or a proxy stands in between, and that base_url names the API",
+                format!("{title} answered with an HTML page"),
+                "check whether a sign-in page, a portal or a proxy is in between, and that base_url is that of the API",
             ),
             (_, FailureType::ConfigError) => Failure::new(
                 Class::Misconfigured,
                 format!("{title} cannot be read with this config"),
-                "see the detail; a key of the config is missing or has another form",
+                "see the detail; a key of the config is missing or has an invalid value",
             ),
             (_, FailureType::SystemError | FailureType::TransientError) => Failure::new(
                 Class::Remote,
-                format!("what {title} answered cannot be read"),
+                format!("the response of {title} cannot be read"),
                 "see the detail; the API may have changed, or the manifest may be wrong",
             ),
         };
-        let words: String = redact::scrub(&failed.message).chars().take(400).collect();
+        let message: String = redact::scrub(&failed.message).chars().take(400).collect();
         let of = if stream.is_empty() { String::new() } else { format!("{stream}: ") };
-        failure.detail(format!("{of}{words}"))
+        failure.detail(format!("{of}{message}"))
     }
 
-    /// What an answer means; `None`: it is data.
+    /// What a response means; `None` if it is data.
     fn classified(&self, kept: &HostResponse) -> Option<Failure> {
         let heard = ResponseView { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
         let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
@@ -246,9 +253,9 @@ impl Resource {
         if failure.class != Class::Throttled {
             return Some(failure);
         }
-        // Said in the source's own words: nobody may call this account before the wait is over.
+        // The source reports its rate limit in its own form: no call to this account before the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
-        Some(self.host.later(wait, &failure.detail))
+        Some(self.host.throttled(wait, &failure.detail))
     }
 
     async fn streams(&self) -> Result<Arc<Source>, Failure> {
@@ -277,8 +284,8 @@ impl Resource {
             match self.described(&run, stream, bounds).await {
                 Ok(described) => catalog.streams.push(described),
                 Err(failure) if skippable(&failure) => {
-                    let reason = words(&failure);
-                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), reason));
+                    let why = reason(&failure);
+                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), why));
                     denied = denied.or(Some(failure));
                 }
                 Err(failure) => return Err(failure),
@@ -292,7 +299,7 @@ impl Resource {
         Ok(Discovery { catalog: catalog.sorted(), evidence })
     }
 
-    /// A stream of data and no probe.
+    /// Whether the stream is data and not the identity call.
     fn is_data(&self, name: &str) -> bool {
         let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
         !self.binding.streams.is_empty() || !probe
@@ -332,7 +339,7 @@ impl Resource {
         let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), serde_json::Map::new());
         let mut denied = None;
         for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
-            if rows >= max_items || read.len() + skipped.len() >= TRIED {
+            if rows >= max_items || read.len() + skipped.len() >= MAX_STREAMS {
                 break;
             }
             match self.read(&run, stream, max_items - rows).await {
@@ -341,7 +348,7 @@ impl Resource {
                     read.insert(stream.name.clone(), found.len().into());
                 }
                 Err(failure) if skippable(&failure) => {
-                    skipped.insert(stream.name.clone(), words(&failure).into());
+                    skipped.insert(stream.name.clone(), reason(&failure).into());
                     denied = denied.or(Some(failure));
                 }
                 Err(failure) => return Err(failure),
@@ -356,13 +363,15 @@ impl Resource {
             evidence.insert("skipped".into(), skipped.into());
         }
         if rows == 0 {
-            evidence
-                .insert("note".into(), "the source answers empty lists: it has no records, or shows this credential none".into());
+            evidence.insert(
+                "note".into(),
+                "the source returns empty lists: it has no records, or none that this credential can see".into(),
+            );
         }
         Ok(Sample { rows: rows as u64, evidence })
     }
 
-    /// The order of the family; for a manifest of one's own, what `check` reads comes first.
+    /// The order of the family. For a custom manifest, the streams that `check` reads come first.
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
         let mut streams: Vec<&Reader> =
@@ -372,19 +381,19 @@ impl Resource {
     }
 }
 
-/// One denied stream does not stop the others.
+/// Whether the other streams are still read after this failure.
 fn skippable(failure: &Failure) -> bool {
     matches!(failure.class, Class::PermissionDenied | Class::NotFound)
 }
 
-fn words(failure: &Failure) -> String {
+fn reason(failure: &Failure) -> String {
     match failure.detail.is_empty() {
         true => failure.title.clone(),
         false => format!("{}; {}", failure.title, failure.detail),
     }
 }
 
-/// The grants as the vendor names them, in a header or in the record.
+/// The grants that the vendor names, in a header or in the record.
 fn grants(rules: &super::family_spec::Privilege, kept: Option<&HostResponse>, record: &Json) -> Option<String> {
     if !rules.header.is_empty() {
         return kept?.header(&rules.header).map(str::to_string);

@@ -1,9 +1,9 @@
-//! From the grants that a vendor names to a verdict of three values. Pure.
+//! Turns the grants that a vendor names into a verdict. Pure.
 
 use super::family_spec;
 use crate::model::Privilege;
 
-/// The verdict for `grants`, as the vendor wrote them; `None`: it named none.
+/// The verdict for `grants`, as the vendor wrote them; `None` if it named none.
 #[must_use]
 pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privilege {
     let unknown = |reason: String| Privilege::Unknown { reason };
@@ -17,13 +17,13 @@ pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privileg
     }
     let strange: Vec<String> = grants.iter().filter(|grant| !any(&rules.ok, grant)).map(|grant| short(grant)).collect();
     match strange.is_empty() {
-        // No grant at all is less than reading.
+        // A credential without any grant can do less than read.
         true => Privilege::Ok,
-        false => unknown(format!("aam does not know what {} allows", strange.join(", "))),
+        false => unknown(format!("aam does not know what the grant {} allows", strange.join(", "))),
     }
 }
 
-/// `*` stands for any text; everything else is compared as it is.
+/// Whether `text` matches `glob`: `*` matches any text, everything else is compared literally.
 #[must_use]
 pub fn fits(glob: &str, text: &str) -> bool {
     let mut pieces = glob.split('*');
@@ -39,7 +39,7 @@ pub fn fits(glob: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A grant is a word; what is longer is none.
+/// A grant, short enough for one line.
 fn short(grant: &str) -> String {
     grant.chars().filter(|c| !c.is_control()).take(60).collect()
 }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_of_github_and_slack_are_told_apart() {
+    fn scopes_of_github_and_slack_are_judged() {
         let over = |grants: &[&str]| Privilege::Over { grants: grants.iter().map(|grant| (*grant).to_string()).collect() };
         assert_eq!(judge("github", Some("read:org, read:user")), Privilege::Ok);
         assert_eq!(judge("github", Some("")), Privilege::Ok);

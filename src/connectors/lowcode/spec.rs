@@ -31,12 +31,12 @@ impl Spec {
         Spec::read(form).map(Some)
     }
 
-    /// Compiles what a form says.
+    /// Compiles a family's specification.
     ///
     /// # Errors
-    /// Words about what does not fit together.
+    /// What is inconsistent in it.
     pub fn read(form: FamilySpec) -> Result<Spec, String> {
-        let patterns = Patterns::read(&form)?;
+        let patterns = Patterns::compile(&form)?;
         let names: Vec<&str> = form.source["streams"]
             .as_array()
             .map(|streams| streams.iter().filter_map(|stream| stream["name"].as_str()).collect())

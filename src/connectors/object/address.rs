@@ -7,6 +7,9 @@ use url::Url;
 /// The region that every store accepts until it names another one.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
+/// Stands in a URL for a region that is not known yet.
+pub const UNKNOWN_REGION: &str = "region-that-the-store-names";
+
 /// Which family is addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
@@ -63,7 +66,7 @@ pub fn place(
     }
     let written = policy.region.as_deref().or(credential_region);
     if written.is_some_and(|region| !valid_region(region)) {
-        return Err(unusable(flavor, "the region is no region name such as eu-central-1"));
+        return Err(invalid_region(flavor));
     }
     let default = match partition {
         "aws-cn" => "cn-north-1",
@@ -185,6 +188,19 @@ impl Place {
         }
     }
 
+    /// The same bucket with the region of the credential, which counts less than the policy's.
+    ///
+    /// # Errors
+    /// `Misconfigured` if `region` is not a region name.
+    pub fn with_credential_region(self, region: Option<&str>) -> Result<Place, Failure> {
+        let Some(region) = region.filter(|_| self.guessed) else { return Ok(self) };
+        if !valid_region(region) {
+            return Err(invalid_region(self.flavor));
+        }
+        let place = Place { region: region.to_string(), guessed: false, ..self };
+        place.url().map(|_| place)
+    }
+
     /// The same bucket in another region; none when `region` is no region name or nothing would change.
     /// The name comes from the store and becomes a part of a host, so it is checked.
     #[must_use]
@@ -193,12 +209,16 @@ impl Place {
         other.then(|| Place { region: region.to_string(), ..self.clone() })
     }
 
-    /// The host and, if unusual, the port.
+    /// The same bucket in a region that only the store can name, for a plan.
+    #[must_use]
+    pub fn in_unknown_region(&self) -> Place {
+        Place { region: UNKNOWN_REGION.to_string(), ..self.clone() }
+    }
+
+    /// The host, with the port if it is not the default of the scheme.
     #[must_use]
     pub fn host(&self) -> String {
-        let url = self.url().ok();
-        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-        url.as_ref().and_then(Url::port).map_or(host.to_string(), |port| format!("{host}:{port}"))
+        self.url().map(|url| host_of(&url)).unwrap_or_default()
     }
 
     /// Whether the region decides the host, so that discovering it means another host.
@@ -223,6 +243,17 @@ impl Place {
     pub fn name(&self) -> String {
         if self.prefix.is_empty() { self.bucket.clone() } else { format!("{}/{}", self.bucket, self.prefix) }
     }
+}
+
+/// The host of `url`, with the port if it is not the default of the scheme.
+#[must_use]
+pub fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or(host.to_string(), |port| format!("{host}:{port}"))
+}
+
+fn invalid_region(flavor: Flavor) -> Failure {
+    unusable(flavor, "the region is not a region name such as eu-central-1")
 }
 
 /// Letters, digits and hyphens: `eu-central-1`, `auto`.

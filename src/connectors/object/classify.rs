@@ -5,7 +5,7 @@
 use super::address::{Flavor, Place};
 use super::list::{self, Document, Listing, StoreError, Unread};
 use crate::credentials::redact;
-use crate::egress::Answer;
+use crate::egress::HttpResponse;
 use crate::model::{Class, Failure, Timestamp};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl From<Failure> for Refused {
 ///
 /// # Errors
 /// Everything but the listing of the bucket that was asked for.
-pub fn listing(place: &Place, answer: &Answer, signed_at: Timestamp) -> Result<Listing, Refused> {
+pub fn listing(place: &Place, answer: &HttpResponse, signed_at: Timestamp) -> Result<Listing, Refused> {
     let header_region = answer.header("x-amz-bucket-region").map(str::to_string);
     let (failure, region) = match (answer.status, list::read(&answer.body)) {
         (200, Ok(Document::Listing(listing))) if listing.bucket == place.bucket => {
@@ -56,7 +56,7 @@ pub fn listing(place: &Place, answer: &Answer, signed_at: Timestamp) -> Result<L
 }
 
 /// The code decides; an unknown code is judged by its status.
-fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timestamp) -> Failure {
+fn by_code(place: &Place, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let bucket = &place.bucket;
     let new_key = "create an access key for the read-only user and store it where the credential_locator points";
     let failure = match error.code.as_str() {
@@ -115,7 +115,7 @@ fn by_code(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timest
 }
 
 /// No code that is known: the status, and what the body begins with if it is not a store's.
-fn by_status(place: &Place, answer: &Answer, begin: &str) -> Failure {
+fn by_status(place: &Place, answer: &HttpResponse, begin: &str) -> Failure {
     let host = place.host();
     let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
     let failure = match answer.status {
@@ -142,7 +142,7 @@ fn by_status(place: &Place, answer: &Answer, begin: &str) -> Failure {
 }
 
 /// Something answered that is no object store.
-fn foreign(place: &Place, answer: &Answer, begin: &str) -> Failure {
+fn foreign(place: &Place, answer: &HttpResponse, begin: &str) -> Failure {
     let kind = answer.header("content-type").map_or("no content type".to_string(), printable);
     let to = answer.header("location").and_then(|to| answer.url.join(to).ok()).and_then(|to| to.host_str().map(str::to_string));
     let to = to.map(|host| format!(", sends to {host}")).unwrap_or_default();
@@ -185,7 +185,7 @@ fn denied(place: &Place) -> Failure {
     Failure::new(Class::PermissionDenied, title, format!("{hint}: {policy}"))
 }
 
-fn throttled(place: &Place, answer: &Answer) -> Failure {
+fn throttled(place: &Place, answer: &HttpResponse) -> Failure {
     let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok()).map_or(PAUSE, Duration::from_secs);
     let wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
     let fix = format!("nothing to do; if it happens often, lower caps.families.{} in the policy", place.flavor.family());
@@ -204,7 +204,7 @@ pub fn region_needed(place: &Place, region: &str) -> Failure {
 }
 
 /// Neither the key nor the store is wrong: this machine's clock is. It passes by itself once the clock is set.
-fn skewed(place: &Place, answer: &Answer, error: &StoreError, signed_at: Timestamp) -> Failure {
+fn skewed(place: &Place, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
     let off = theirs.map_or("too far off that".to_string(), |theirs| {

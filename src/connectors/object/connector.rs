@@ -3,7 +3,7 @@
 use super::classify::printable;
 use super::store::{Page, Store};
 use crate::connectors::{Bounds, Connector, Discovery, Sample};
-use crate::egress::{Answer, Traffic};
+use crate::egress::{HttpResponse, Traffic};
 use crate::model::{Catalog, Evidence, Failure, Stream, SyncMode};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
@@ -155,13 +155,13 @@ struct Seen {
 
 /// A 200 with a header that only an object store sends. Any web server answers 200.
 #[must_use]
-pub fn speaks_s3(answer: &Answer) -> bool {
+pub fn speaks_s3(answer: &HttpResponse) -> bool {
     let marks = ["x-amz-request-id", "x-amz-bucket-region"];
     answer.status == 200 && marks.iter().any(|name| answer.header(name).is_some())
 }
 
 /// Adds the request id, by which the store's operator finds the call.
-pub fn note_request_id(evidence: &mut Evidence, answer: &Answer) {
+pub fn note_request_id(evidence: &mut Evidence, answer: &HttpResponse) {
     if let Some(id) = answer.header("x-amz-request-id") {
         evidence.insert("request_id".into(), json!(printable(id)));
     }

@@ -13,19 +13,20 @@ pub mod list;
 pub mod sigv4;
 pub mod store;
 
-use super::{Engine, Need, Opened, Target};
+use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::clock::Clock;
 use crate::credentials::Credential;
-use crate::egress::{Answer, PlannedCall};
+use crate::egress::{HttpResponse, PlannedCall};
 use crate::model::{Evidence, Failure, Privilege};
-use crate::policy::{FamilyPolicy, Policy};
+use crate::policy::FamilyPolicy;
 use address::{Flavor, Place};
 use connector::Bucket;
-use futures_util::future::BoxFuture;
+use percent_encoding::percent_decode_str;
 use serde_json::json;
 use std::sync::Arc;
 pub use store::Wire;
 use store::{Met, Store};
+use url::Url;
 
 /// Opens buckets. One for each family: their resource ids look alike and mean different places.
 pub struct ObjectEngine {
@@ -46,7 +47,23 @@ impl ObjectEngine {
         ObjectEngine { flavor: Flavor::Compatible, clock }
     }
 
-    /// [`Engine::open`] over any wire.
+    /// Parses `resource_id`, as [`Engine::bind`] does.
+    ///
+    /// # Errors
+    /// `Misconfigured` and `Unsupported`, if no endpoint could make the resource id usable.
+    pub fn bind_bucket(&self, resource_id: &str, policy: &FamilyPolicy) -> Result<BoundBucket, Failure> {
+        let place = address::place(self.flavor, resource_id, policy, None);
+        if place.is_err() {
+            // The policy's endpoint or region may be at fault, and not the resource id. Then the resource id is
+            // accepted, and opening the bucket reports the failure.
+            let any_endpoint = FamilyPolicy { base_url: Some("https://endpoint.invalid".to_string()), ..FamilyPolicy::default() };
+            address::place(self.flavor, resource_id, &any_endpoint, None)?;
+        }
+        let account = place.as_ref().map_or_else(|_| self.flavor.family().to_string(), Place::host);
+        Ok(BoundBucket { place, account, clock: Arc::clone(&self.clock) })
+    }
+
+    /// Binds and opens `resource_id` over any transport.
     ///
     /// # Errors
     /// `CredentialMissing` and `Misconfigured` before anything is sent, then what the store says.
@@ -57,9 +74,29 @@ impl ObjectEngine {
         credential: Option<&Credential>,
         policy: &FamilyPolicy,
     ) -> Result<Opened, Failure> {
+        self.bind_bucket(resource_id, policy)?.open(wire, credential).await
+    }
+}
+
+impl Engine for ObjectEngine {
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure> {
+        Ok(Box::new(self.bind_bucket(request.resource_id, &request.policy.family(self.flavor.family()))?))
+    }
+}
+
+/// A parsed resource id: a bucket and its endpoint.
+pub struct BoundBucket {
+    /// Where the bucket is, or what is wrong with the policy's endpoint or region.
+    place: Result<Place, Failure>,
+    account: String,
+    clock: Arc<dyn Clock>,
+}
+
+impl BoundBucket {
+    async fn open(self, wire: Arc<dyn Wire>, credential: Option<&Credential>) -> Result<Opened, Failure> {
         let (keys, region) = keys::read(credential)?;
-        let place = address::place(self.flavor, resource_id, policy, region.as_deref())?;
-        let mut store = Store::new(place, keys, wire, Arc::clone(&self.clock));
+        let place = self.place?.with_credential_region(region.as_deref())?;
+        let mut store = Store::new(place, keys, wire, self.clock);
         let met = store.meet().await?;
         let identity = identity(&store.place, &met);
         let head_works = connector::speaks_s3(&met.head);
@@ -67,48 +104,41 @@ impl ObjectEngine {
         let privilege = Privilege::Unknown { reason: reason.to_string() };
         Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege })
     }
+}
 
-    fn place(&self, resource_id: &str, policy: &Policy) -> Result<Place, Failure> {
-        address::place(self.flavor, resource_id, &policy.family(self.flavor.family()), None)
+impl BoundResource for BoundBucket {
+    fn credential_need(&self) -> CredentialNeed {
+        CredentialNeed::Required
+    }
+
+    fn account(&self) -> &str {
+        &self.account
+    }
+
+    fn planned_calls(&self) -> Vec<PlannedCall> {
+        self.place.as_ref().map_or_else(|_| Vec::new(), planned)
+    }
+
+    fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {
+        Ok(AuthorizedResource::new(move |session| {
+            Box::pin(async move { self.open(Arc::new(session), credential.as_ref()).await })
+        }))
     }
 }
 
-impl Engine for ObjectEngine {
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
-        // The endpoint may come from the policy, which is judged when the resource is opened.
-        let anywhere = FamilyPolicy { base_url: Some("https://endpoint.invalid".to_string()), ..FamilyPolicy::default() };
-        address::place(self.flavor, resource_id, &anywhere, None).map(|_| ())
-    }
-
-    fn need(&self, _resource_id: &str) -> Need {
-        Need::Required
-    }
-
-    fn account(&self, resource_id: &str, policy: &Policy) -> String {
-        self.place(resource_id, policy).map_or_else(|_| self.flavor.family().to_string(), |place| place.host())
-    }
-
-    fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall> {
-        self.place(resource_id, policy).map_or_else(|_| Vec::new(), |place| planned(&place))
-    }
-
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move {
-            let policy = target.policy.family(self.flavor.family());
-            self.open_on(Arc::new(target.session), &target.resource_id, target.credential.as_ref(), &policy).await
-        })
-    }
-}
-
-/// Two methods on one path; a second host only where the region is still to be found and decides the host.
+/// Two methods on the bucket's URL, and on its URL in another region if the store may name one that decides the host.
 fn planned(place: &Place) -> Vec<PlannedCall> {
-    let path = place.url().map(|url| url.path().to_string()).unwrap_or_default();
-    let mut hosts = vec![place.host()];
-    if place.guessed && place.host_follows_region() {
-        hosts.push(place.host().replace(&place.region, "<the bucket's region>"));
-    }
-    let call = |method: &str, host: &String| PlannedCall { method: method.to_string(), host: host.clone(), path: path.clone() };
-    hosts.iter().flat_map(|host| [call("HEAD", host), call("GET", host)]).collect()
+    let elsewhere = (place.guessed && place.host_follows_region()).then(|| place.in_unknown_region());
+    let urls = [place.url().ok(), elsewhere.and_then(|place| place.url().ok())];
+    let calls = |url: &Url| {
+        let (host, path) = (address::host_of(url), percent_decode_str(url.path()).decode_utf8_lossy().into_owned());
+        ["HEAD", "GET"].map(|method| PlannedCall {
+            method: method.to_string(),
+            host: host.replace(address::UNKNOWN_REGION, "{region}"),
+            path: path.replace(address::UNKNOWN_REGION, "{region}"),
+        })
+    };
+    urls.iter().flatten().flat_map(calls).collect()
 }
 
 fn identity(place: &Place, met: &Met) -> Evidence {
@@ -144,7 +174,7 @@ fn identity(place: &Place, met: &Met) -> Evidence {
     evidence
 }
 
-fn is_plain(answer: &Answer) -> bool {
+fn is_plain(answer: &HttpResponse) -> bool {
     answer.url.scheme() == "http"
 }
 
@@ -183,8 +213,8 @@ mod tests {
             [
                 "HEAD acme.s3.us-east-1.amazonaws.com/",
                 "GET acme.s3.us-east-1.amazonaws.com/",
-                "HEAD acme.s3.<the bucket's region>.amazonaws.com/",
-                "GET acme.s3.<the bucket's region>.amazonaws.com/",
+                "HEAD acme.s3.{region}.amazonaws.com/",
+                "GET acme.s3.{region}.amazonaws.com/",
             ]
         );
     }
@@ -193,14 +223,14 @@ mod tests {
     fn a_bare_bucket_is_accepted_before_the_policy_is_known() {
         let aws = ObjectEngine::new(Arc::new(Never));
         let own = ObjectEngine::compatible(Arc::new(Never));
+        let bind = |engine: &ObjectEngine, id: &str| engine.bind_bucket(id, &FamilyPolicy::default());
         for engine in [&aws, &own] {
-            assert_eq!(engine.accepts("acme"), Ok(()));
-            assert_eq!(engine.need("acme"), Need::Required);
+            assert_eq!(bind(engine, "acme").map(|bound| bound.credential_need()), Ok(CredentialNeed::Required));
         }
-        assert_eq!(own.accepts("https://minio.example/acme"), Ok(()));
-        let class = |result: Result<(), Failure>| result.err().map(|failure| failure.class);
-        assert_eq!(class(aws.accepts("https://minio.example/acme")), Some(Class::Misconfigured));
-        assert_eq!(class(aws.accepts("Not A Bucket")), Some(Class::Misconfigured));
-        assert_eq!(class(aws.accepts("arn:aws:s3:us-east-1:123456789012:accesspoint/x")), Some(Class::Unsupported));
+        assert_eq!(bind(&own, "https://minio.example/acme").map(|bound| bound.account), Ok("minio.example".to_string()));
+        let class = |result: Result<BoundBucket, Failure>| result.err().map(|failure| failure.class);
+        assert_eq!(class(bind(&aws, "https://minio.example/acme")), Some(Class::Misconfigured));
+        assert_eq!(class(bind(&aws, "Not A Bucket")), Some(Class::Misconfigured));
+        assert_eq!(class(bind(&aws, "arn:aws:s3:us-east-1:123456789012:accesspoint/x")), Some(Class::Unsupported));
     }
 }

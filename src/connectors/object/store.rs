@@ -5,7 +5,7 @@ use super::classify::{self, Refused};
 use super::list::Listing;
 use super::sigv4::{self, EMPTY_BODY, Keys, Scope, Unsigned};
 use crate::clock::Clock;
-use crate::egress::{Answer, Method, Request, Session, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic};
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ pub trait Wire: Send + Sync {
     ///
     /// # Errors
     /// As [`Session::http`].
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>>;
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>>;
 
     /// Calls and bytes so far.
     fn traffic(&self) -> Traffic;
 }
 
 impl Wire for Session {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         Box::pin(self.http(request))
     }
 
@@ -67,8 +67,8 @@ pub struct Store {
 /// What finding the bucket's region and proving its name gave.
 pub struct Met {
     /// The answer to `HEAD`; some keys may list a prefix and not the bucket itself.
-    pub head: Answer,
-    pub listed: Answer,
+    pub head: HttpResponse,
+    pub listed: HttpResponse,
     /// The region was told by the store.
     pub discovered: bool,
 }
@@ -122,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of the wire; a status is an answer.
-    pub async fn head(&self) -> Result<Answer, Failure> {
+    pub async fn head(&self) -> Result<HttpResponse, Failure> {
         self.call(Method::Head, &[], MAX_BODY).await
     }
 
@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// What the store says, or what the wire says.
-    pub async fn list(&self, page: Page<'_>) -> Result<(Listing, Answer), Refused> {
+    pub async fn list(&self, page: Page<'_>) -> Result<(Listing, HttpResponse), Refused> {
         let max_keys = page.max_keys.to_string();
         let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", &max_keys)];
         if !self.place.prefix.is_empty() {
@@ -148,20 +148,16 @@ impl Store {
         Ok((listing, answer))
     }
 
-    async fn call(&self, method: Method, query: &[(&str, &str)], max_bytes: u64) -> Result<Answer, Failure> {
+    async fn call(&self, method: Method, query: &[(&str, &str)], max_bytes: u64) -> Result<HttpResponse, Failure> {
         let mut url = self.place.url()?;
         if !query.is_empty() {
             let pair = |(name, value): &(&str, &str)| format!("{name}={}", sigv4::encode_query(value));
             url.set_query(Some(&query.iter().map(pair).collect::<Vec<_>>().join("&")));
         }
-        let verb = match method {
-            Method::Get => "GET",
-            Method::Head => "HEAD",
-        };
-        let unsigned = Unsigned { method: verb, url: &url, headers: &[], payload_sha256: EMPTY_BODY };
+        let unsigned = Unsigned { method: method.as_str(), url: &url, headers: &[], payload_sha256: EMPTY_BODY };
         let scope = Scope { service: "s3", region: &self.place.region };
         let headers = sigv4::sign(unsigned, &self.keys, scope, self.clock.now());
         // A redirect would carry the signature of another address; the region is followed instead.
-        self.wire.send(Request { method, url, headers, max_bytes, follow_redirects: false }).await
+        self.wire.send(HttpRequest { method, url, headers, max_bytes, follow_redirects: false }).await
     }
 }

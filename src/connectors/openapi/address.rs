@@ -1,29 +1,29 @@
-//! A resource id -> where the description may be found.
+//! Where the description of a service can be, derived from a resource id.
 
 use crate::model::{Class, Failure};
 use url::Url;
 
-/// The names under which frameworks serve their description, below a base URL.
+/// Names under which web frameworks serve their description below a base URL.
 const WELL_KNOWN: [&str; 3] = ["openapi.json", "openapi.yaml", "swagger.json"];
 
-/// Words that make a query parameter look like it carries a secret.
-const SECRET_WORDS: [&str; 11] =
+/// Parts of a name that suggest that a query parameter carries a secret.
+const SECRET_NAME_PARTS: [&str; 11] =
     ["token", "secret", "passw", "apikey", "auth", "signature", "credential", "session", "jwt", "bearer", "code"];
 
-/// Where to look, in this order. Never empty.
+/// The URLs at which the description can be, in the order in which they are requested. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub candidates: Vec<Url>,
 }
 
 impl Address {
-    /// Reads a resource id: the URL of a description, or a base URL.
+    /// Parses a resource id, which is the URL of a description or a base URL.
     ///
-    /// A path that ends in `.json`, `.yaml` or `.yml`, or that has a query, is the description
-    /// itself. Any other path may be either: it is asked first, then the well-known names below it.
+    /// A URL whose path ends in `.json`, `.yaml` or `.yml`, or that has a query, is the description
+    /// itself. Any other URL can be either: it is requested first, then the well-known names below it.
     ///
     /// # Errors
-    /// `Misconfigured`. The id is never repeated when it holds something that looks like a secret.
+    /// `Misconfigured`. The failure never repeats a resource id that contains something like a secret.
     pub fn parse(resource_id: &str) -> Result<Address, Failure> {
         let url = parse_url(resource_id)?;
         let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
@@ -44,7 +44,7 @@ impl Address {
         Ok(Address { candidates })
     }
 
-    /// The host, with the port where it is not the scheme's own.
+    /// The host, with the port if it is not the default of the scheme.
     #[must_use]
     pub fn host(&self) -> String {
         self.candidates.first().map(host_of).unwrap_or_default()
@@ -54,38 +54,38 @@ impl Address {
 fn parse_url(resource_id: &str) -> Result<Url, Failure> {
     let misconfigured = |title: &str, fix: &str| Failure::new(Class::Misconfigured, title, fix);
     let form = "write the URL of the description or of the service, for example https://api.example.com/openapi.json";
-    // The text is not echoed: what does not parse may still hold a password.
+    // The failure does not repeat the text: text that is not a URL may still contain a password.
     let mut url = Url::parse(resource_id.trim())
-        .map_err(|error| misconfigured("the resource id is no URL", form).detail(error.to_string()))?;
+        .map_err(|error| misconfigured("the resource id is not a URL", form).detail(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(misconfigured("the resource id is no http or https URL", form));
+        return Err(misconfigured("the resource id is not an http or https URL", form));
     }
     if url.host_str().is_none_or(str::is_empty) {
-        return Err(misconfigured("the resource id names no host", form));
+        return Err(misconfigured("the resource id does not contain a host", form));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(misconfigured(
-            "the resource id holds a user name or a password",
-            "take it out of the URL and name it with credential_locator, for example env:SERVICE_TOKEN; then change it, because it has been written down",
+            "the resource id contains a user name or a password",
+            "remove it from the URL and reference it with credential_locator, for example env:SERVICE_TOKEN; then rotate it, because it was stored in clear text",
         ));
     }
     if let Some(name) = secret_parameter(&url) {
         return Err(misconfigured(
-            &format!("the query of the resource id holds what looks like a secret, in the parameter {name}"),
-            "take it out of the URL and name it with credential_locator, for example env:SERVICE_TOKEN; then change it, because it has been written down",
+            &format!("the query parameter {name} of the resource id looks like a secret"),
+            "remove it from the URL and reference it with credential_locator, for example env:SERVICE_TOKEN; then rotate it, because it was stored in clear text",
         ));
     }
     url.set_fragment(None);
     Ok(url)
 }
 
-/// The name of the first query parameter that looks like it carries a secret. A very long name may
-/// itself be the secret, so it is not repeated.
+/// The name of the first query parameter that looks like a secret. A very long name may itself be the
+/// secret, so it is not shown.
 fn secret_parameter(url: &Url) -> Option<String> {
     url.query_pairs()
         .map(|(name, _)| name.into_owned())
         .find(|name| looks_secret(name))
-        .map(|name| if name.len() > 40 { "with a long name".to_string() } else { name })
+        .map(|name| if name.len() > 40 { "(a long name, not shown)".to_string() } else { name })
 }
 
 /// Whether a parameter of this name usually carries a secret.
@@ -94,10 +94,10 @@ pub fn looks_secret(name: &str) -> bool {
     let bare: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     matches!(bare.as_str(), "key" | "sig" | "pw" | "pwd")
         || bare.ends_with("key")
-        || SECRET_WORDS.iter().any(|word| bare.contains(word) && !(*word == "code" && bare != "code"))
+        || SECRET_NAME_PARTS.iter().any(|part| bare.contains(part) && !(*part == "code" && bare != "code"))
 }
 
-/// Host, with the port where it is not the scheme's own.
+/// The host, with the port if it is not the default of the scheme.
 #[must_use]
 pub fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -107,7 +107,7 @@ pub fn host_of(url: &Url) -> String {
     }
 }
 
-/// Scheme, host and port are the same.
+/// Whether scheme, host and port are the same.
 #[must_use]
 pub fn same_origin(a: &Url, b: &Url) -> bool {
     a.scheme() == b.scheme() && a.host() == b.host() && a.port_or_known_default() == b.port_or_known_default()
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn a_document_url_is_asked_alone() {
+    fn a_document_url_has_one_candidate() {
         assert_eq!(candidates("https://a.example/v1/openapi.json"), ["https://a.example/v1/openapi.json"]);
         assert_eq!(candidates("http://a.example/spec.YAML#x"), ["http://a.example/spec.YAML"]);
         assert_eq!(candidates("https://a.example/docs?format=openapi"), ["https://a.example/docs?format=openapi"]);
     }
 
     #[test]
-    fn a_base_url_is_asked_below() {
+    fn a_base_url_has_well_known_candidates() {
         let found = candidates("https://a.example");
         assert_eq!(found, ["https://a.example/openapi.json", "https://a.example/openapi.yaml", "https://a.example/swagger.json"]);
         assert_eq!(candidates("https://a.example/v3/")[..2], ["https://a.example/v3/", "https://a.example/v3/openapi.json"]);

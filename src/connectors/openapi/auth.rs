@@ -1,23 +1,23 @@
-//! `securitySchemes` and a credential -> headers. A secret goes into headers only, never into a URL.
+//! Turns `securitySchemes` and a credential into request headers. Secrets are sent only in headers, never in a URL.
 
-use super::operations::Way;
+use super::operations::SecurityRequirement;
 use super::parameters::is_header;
-use super::refs::Library;
+use super::refs::DocumentSet;
 use crate::credentials::{Credential, Secret};
 use crate::model::{Class, Failure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 
-/// What one call sends to authenticate.
+/// The authentication of one call.
 #[derive(Clone, Debug, Default)]
-pub struct Auth {
+pub struct CallAuth {
     pub headers: Vec<(String, Secret)>,
-    /// The names of the schemes that are used; empty for an open call.
+    /// The names of the schemes that are used; empty for a call without a credential.
     pub schemes: Vec<String>,
-    /// The scopes that the description asks for.
+    /// The scopes that the description requires.
     pub scopes: Vec<String>,
-    /// A scheme is oauth2 or openIdConnect, so scopes mean something.
+    /// Whether a scheme is oauth2 or openIdConnect; only these have scopes.
     pub scoped: bool,
 }
 
@@ -27,79 +27,88 @@ enum Scheme {
     Header(String),
     Bearer,
     Basic,
-    /// oauth2 and openIdConnect: a ready access token.
+    /// oauth2 or openIdConnect, served with an access token that is already issued.
     Token,
-    /// What AAM does not send, and why.
-    Refused(String),
+    /// A scheme that AAM does not support, and why.
+    Unsupported(String),
 }
 
-/// The headers for an operation with these ways to authenticate; the first that the credential serves.
+/// The headers for an operation with these security requirements, using the first that the credential satisfies.
 ///
 /// # Errors
-/// `CredentialMissing` naming the scheme, `Unsupported` when every way wants a secret where none is sent.
-pub fn authorize(library: &Library, ways: &[Way], credential: Option<&Credential>) -> Result<Auth, Failure> {
+/// `CredentialMissing`, naming the scheme; `Unsupported` if every requirement has a scheme that AAM does not support.
+pub fn authorize(
+    documents: &DocumentSet,
+    requirements: &[SecurityRequirement],
+    credential: Option<&Credential>,
+) -> Result<CallAuth, Failure> {
     let mut missing = Vec::new();
-    let mut refused = Vec::new();
-    for way in ways.iter().filter(|way| !way.is_empty()) {
-        match satisfy(library, way, credential) {
+    let mut unsupported = Vec::new();
+    for requirement in requirements.iter().filter(|requirement| !requirement.is_empty()) {
+        match satisfy(documents, requirement, credential) {
             Ok(auth) => return Ok(auth),
-            Err(Lack::Missing(words)) => missing.push(words),
-            Err(Lack::Refused(words)) => refused.push(words),
+            Err(AuthProblem::Missing(message)) => missing.push(message),
+            Err(AuthProblem::Unsupported(message)) => unsupported.push(message),
         }
     }
-    if ways.is_empty() || ways.iter().any(Vec::is_empty) {
-        return Ok(Auth::default());
+    if requirements.is_empty() || requirements.iter().any(Vec::is_empty) {
+        return Ok(CallAuth::default());
     }
     if missing.is_empty() {
         return Err(Failure::new(
             Class::Unsupported,
-            "the service asks for a secret in a form that AAM does not send",
-            "let the service accept the key in a header (an apiKey scheme with `in: header`) or as a bearer token, and describe that",
+            "the service requires authentication that AAM does not support",
+            "ask the owner of the service to accept the key in a header (an apiKey scheme with `in: header`) or as a bearer token, and to describe that",
         )
-        .detail(refused.join("; ")));
+        .detail(unsupported.join("; ")));
     }
     let given = match credential {
-        None => "the service asks for a credential and the intent names none".to_string(),
+        None => "the service requires a credential, but the intent does not name one".to_string(),
         Some(credential) if credential.plain().is_some() => {
-            "the credential, a plain value, serves none of the ways the service asks for".to_string()
+            "the credential is a plain value, which does not satisfy any security requirement of the service".to_string()
         }
         Some(credential) => format!(
-            "the credential has the fields {}, which serve none of the ways the service asks for",
+            "the credential has the fields {}, which do not satisfy any security requirement of the service",
             credential.field_names().join(", ")
         ),
     };
-    let words = missing.join("; or ");
+    let needed = missing.join("; or ");
     Err(Failure::new(
         Class::CredentialMissing,
         given,
-        format!("set credential_locator, for example env:SERVICE_TOKEN, to {words}"),
+        format!("set credential_locator, for example env:SERVICE_TOKEN, to {needed}"),
     )
-    .detail(ways.iter().map(names).collect::<Vec<_>>().join(" or ")))
+    .detail(requirements.iter().map(scheme_names).collect::<Vec<_>>().join(" or ")))
 }
 
-fn names(way: &Way) -> String {
-    way.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" and ")
+fn scheme_names(requirement: &SecurityRequirement) -> String {
+    requirement.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
-enum Lack {
+enum AuthProblem {
     Missing(String),
-    Refused(String),
+    Unsupported(String),
 }
 
-fn satisfy(library: &Library, way: &Way, credential: Option<&Credential>) -> Result<Auth, Lack> {
-    let schemes: Vec<(&str, Scheme)> = way.iter().map(|(name, _)| (name.as_str(), scheme(library, name))).collect();
-    if let Some((_, Scheme::Refused(words))) = schemes.iter().find(|(_, scheme)| matches!(scheme, Scheme::Refused(_))) {
-        return Err(Lack::Refused(words.clone()));
+fn satisfy(
+    documents: &DocumentSet,
+    requirement: &SecurityRequirement,
+    credential: Option<&Credential>,
+) -> Result<CallAuth, AuthProblem> {
+    let schemes: Vec<(&str, Scheme)> = requirement.iter().map(|(name, _)| (name.as_str(), scheme(documents, name))).collect();
+    if let Some((_, Scheme::Unsupported(reason))) = schemes.iter().find(|(_, scheme)| matches!(scheme, Scheme::Unsupported(_))) {
+        return Err(AuthProblem::Unsupported(reason.clone()));
     }
     let alone = schemes.len() == 1;
-    let mut auth = Auth { scopes: way.iter().flat_map(|(_, scopes)| scopes.clone()).collect(), ..Auth::default() };
+    let mut auth =
+        CallAuth { scopes: requirement.iter().flat_map(|(_, scopes)| scopes.clone()).collect(), ..CallAuth::default() };
     for (name, scheme) in &schemes {
         let header = credential
             .and_then(|credential| header(scheme, name, credential, alone))
-            .ok_or_else(|| Lack::Missing(wanted(&schemes)))?;
+            .ok_or_else(|| AuthProblem::Missing(needed_secret(&schemes)))?;
         if !is_header(&header.0, header.1.expose()) {
-            return Err(Lack::Missing(format!(
-                "a value without line breaks and other characters that no header can carry (scheme {name})"
+            return Err(AuthProblem::Missing(format!(
+                "a value without line breaks and other characters that are not allowed in a header (scheme {name})"
             )));
         }
         auth.scoped |= *scheme == Scheme::Token;
@@ -109,34 +118,35 @@ fn satisfy(library: &Library, way: &Way, credential: Option<&Credential>) -> Res
     Ok(auth)
 }
 
-/// What the credential must hold, for a person.
-fn wanted(schemes: &[(&str, Scheme)]) -> String {
+/// What the credential must contain, for messages.
+fn needed_secret(schemes: &[(&str, Scheme)]) -> String {
     if let [(name, scheme)] = schemes {
         return match scheme {
             Scheme::Header(header) => {
-                format!("the API key that goes into the header {header} (scheme {name})")
+                format!("the API key for the header {header} (scheme {name})")
             }
             Scheme::Bearer => format!("the bearer token (scheme {name})"),
             Scheme::Basic => {
                 format!("user:password, or JSON with username and password (scheme {name})")
             }
             Scheme::Token => format!(
-                "a ready access token (scheme {name}): this version sends no token request, so client id and secret alone do not do"
+                "an access token (scheme {name}): this version does not request tokens, so a client id and secret are not enough"
             ),
-            Scheme::Refused(words) => words.clone(),
+            Scheme::Unsupported(reason) => reason.clone(),
         };
     }
-    let mut text = "JSON with one field for each scheme:".to_string();
+    let mut text = "JSON with one field per scheme:".to_string();
     for (name, _) in schemes {
         let _ = write!(text, " {name}");
     }
     text
 }
 
-fn scheme(library: &Library, name: &str) -> Scheme {
-    let declared = library.root().get("components").and_then(|node| node.get("securitySchemes")).and_then(|node| node.get(name));
-    let Some(node) = declared.and_then(|node| library.follow(node).ok()) else {
-        return Scheme::Refused(format!("the description names the security scheme {name} and does not define it"));
+fn scheme(documents: &DocumentSet, name: &str) -> Scheme {
+    let declared =
+        documents.root().get("components").and_then(|node| node.get("securitySchemes")).and_then(|node| node.get(name));
+    let Some(node) = declared.and_then(|node| documents.follow(node).ok()) else {
+        return Scheme::Unsupported(format!("the description uses the security scheme {name} but does not define it"));
     };
     let lower = |field: &str| node.text(field).unwrap_or_default().to_ascii_lowercase();
     match (lower("type").as_str(), lower("in").as_str(), lower("scheme").as_str()) {
@@ -144,29 +154,30 @@ fn scheme(library: &Library, name: &str) -> Scheme {
             let header = node.text("name").unwrap_or_default();
             let framing = ["host", "cookie", "content-length", "transfer-encoding", "connection"];
             if framing.contains(&header.to_ascii_lowercase().as_str()) || !is_header(header, "") {
-                Scheme::Refused(format!("the scheme {name} wants its key in a header that AAM does not set"))
+                Scheme::Unsupported(format!("the scheme {name} sends its key in a header that AAM does not set"))
             } else {
                 Scheme::Header(header.to_string())
             }
         }
         ("apikey", "query", _) => {
-            Scheme::Refused(format!("the scheme {name} wants its key in the URL, where logs and proxies keep it"))
+            Scheme::Unsupported(format!("the scheme {name} sends its key in the URL, where logs and proxies record it"))
         }
-        ("apikey", "cookie", _) => Scheme::Refused(format!("the scheme {name} wants its key in a cookie")),
+        ("apikey", "cookie", _) => Scheme::Unsupported(format!("the scheme {name} sends its key in a cookie")),
         ("http", _, "bearer") => Scheme::Bearer,
         ("http", _, "basic") => Scheme::Basic,
         ("oauth2" | "openidconnect", _, _) => Scheme::Token,
-        (kind, _, _) => {
-            Scheme::Refused(format!("the scheme {name} is of the type {}", kind.chars().take(40).collect::<String>()))
-        }
+        (kind, _, _) => Scheme::Unsupported(format!(
+            "the scheme {name} has the unsupported type {}",
+            kind.chars().take(40).collect::<String>()
+        )),
     }
 }
 
 const TOKEN_FIELDS: [&str; 4] = ["token", "access_token", "bearer_token", "bearer"];
 const KEY_FIELDS: [&str; 3] = ["api_key", "apikey", "key"];
 
-/// The header of one scheme. A field called as the scheme wins; a plain value and the common fields
-/// serve only where the scheme stands alone, because two schemes want two secrets.
+/// The header of one scheme. A field with the name of the scheme comes first. A plain value and the common
+/// field names are used only if the scheme is the only one, because two schemes need two secrets.
 fn header(scheme: &Scheme, name: &str, credential: &Credential, alone: bool) -> Option<(String, Secret)> {
     let common = |fields: &[&str]| {
         if alone { credential.plain().or_else(|| credential.any(fields)) } else { None }
@@ -182,7 +193,7 @@ fn header(scheme: &Scheme, name: &str, credential: &Credential, alone: bool) -> 
         Scheme::Header(header) => one(&KEY_FIELDS).map(|key| (header.to_ascii_lowercase(), Secret::new(key.to_string()))),
         Scheme::Bearer | Scheme::Token => one(&TOKEN_FIELDS).map(bearer),
         Scheme::Basic => basic(credential.field(name).or_else(|| common(&[])), credential),
-        Scheme::Refused(_) => None,
+        Scheme::Unsupported(_) => None,
     }
 }
 
@@ -198,7 +209,7 @@ fn basic(pair: Option<&Secret>, credential: &Credential) -> Option<(String, Secr
     Some(("authorization".into(), Secret::new(format!("Basic {}", STANDARD.encode(pair.expose())))))
 }
 
-/// The header with which a protected description is asked for: `challenge` is its `WWW-Authenticate`.
+/// The header for requesting a protected description whose `WWW-Authenticate` header is `challenge`.
 #[must_use]
 pub fn for_document(credential: &Credential, challenge: &str) -> Option<(String, Secret)> {
     let scheme = if challenge.trim_start().to_ascii_lowercase().starts_with("basic") { Scheme::Basic } else { Scheme::Bearer };
@@ -211,7 +222,7 @@ mod tests {
     use serde_json::json;
     use url::Url;
 
-    fn library() -> Library {
+    fn documents() -> DocumentSet {
         let schemes = json!({
             "bearer": {"type": "http", "scheme": "Bearer"},
             "basic": {"type": "http", "scheme": "basic"},
@@ -222,21 +233,24 @@ mod tests {
             "oauth": {"type": "oauth2", "flows": {}},
             "again": {"$ref": "#/components/securitySchemes/bearer"}
         });
-        Library::new(Url::parse("https://a.example/openapi.json").unwrap(), json!({"components": {"securitySchemes": schemes}}))
+        DocumentSet::new(
+            Url::parse("https://a.example/openapi.json").unwrap(),
+            json!({"components": {"securitySchemes": schemes}}),
+        )
     }
 
-    fn ways(list: &[&[&str]]) -> Vec<Way> {
-        list.iter().map(|way| way.iter().map(|name| ((*name).to_string(), vec!["read".to_string()])).collect()).collect()
+    fn requirements(list: &[&[&str]]) -> Vec<SecurityRequirement> {
+        list.iter().map(|names| names.iter().map(|name| ((*name).to_string(), vec!["read".to_string()])).collect()).collect()
     }
 
     fn sent(list: &[&[&str]], credential: Option<&str>) -> Result<Vec<String>, Failure> {
         let credential = credential.map(|text| Credential::read(Secret::new(text.into())));
-        let auth = authorize(&library(), &ways(list), credential.as_ref())?;
+        let auth = authorize(&documents(), &requirements(list), credential.as_ref())?;
         Ok(auth.headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect())
     }
 
     #[test]
-    fn every_header_scheme_is_served() {
+    fn every_header_scheme_is_supported() {
         for (scheme, credential, header) in [
             ("bearer", "t1\n", "authorization: Bearer t1"),
             ("again", "Bearer t1", "authorization: Bearer t1"),
@@ -252,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn two_schemes_want_two_secrets() {
+    fn two_schemes_need_two_secrets() {
         let failure = sent(&[&["key", "app"]], Some("k1")).unwrap_err();
         assert_eq!(failure.class, Class::CredentialMissing);
         assert!(failure.fix.contains("key app"), "{}", failure.fix);
@@ -272,7 +286,10 @@ mod tests {
         let failure = sent(&[&["bearer"]], None).unwrap_err();
         assert_eq!((failure.class, failure.detail.as_str()), (Class::CredentialMissing, "bearer"));
         assert!(
-            sent(&[&["oauth"]], Some(r#"{"client_id":"i","client_secret":"s"}"#)).unwrap_err().fix.contains("no token request")
+            sent(&[&["oauth"]], Some(r#"{"client_id":"i","client_secret":"s"}"#))
+                .unwrap_err()
+                .fix
+                .contains("does not request tokens")
         );
         assert_eq!(sent(&[&["basic"]], Some("no colon")).unwrap_err().class, Class::CredentialMissing);
         assert_eq!(sent(&[&["bearer"]], Some("a\r\nb: c")).unwrap_err().class, Class::CredentialMissing);

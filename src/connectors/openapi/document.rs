@@ -1,4 +1,4 @@
-//! Bytes -> one description, or what they are instead.
+//! Turns response bytes into a description, or reports what they are instead.
 
 use super::address::host_of;
 use super::parse::parse;
@@ -7,13 +7,11 @@ use crate::model::{Class, Digest, Failure};
 use serde_json::{Map, Value};
 use url::Url;
 
-/// A description longer than this is not read.
-pub const MAX_BYTES: u64 = 8 << 20;
-/// What the top of a description says.
+/// The top level of a description.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     pub root: Value,
-    /// Where it was found, after redirects.
+    /// The URL that returned it, after redirects.
     pub url: Url,
     pub title: String,
     /// `info.version`: the version of the API.
@@ -25,47 +23,53 @@ pub struct Description {
     pub bytes: usize,
 }
 
-/// Why bytes are no usable description, and whether another candidate address may hold one.
+/// Why bytes are not a usable description, and whether another candidate URL may return one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unusable {
     pub failure: Failure,
-    /// The bytes are no API description at all, so the next candidate may be one.
-    pub look_on: bool,
+    /// Whether to request the next candidate, because these bytes are not an API description at all.
+    pub try_next: bool,
 }
 
 impl Description {
-    /// Reads the bytes that `url` answered.
+    /// Reads the bytes that `url` returned.
     ///
     /// # Errors
-    /// `WrongService` for a page or other JSON, `Unsupported` for Swagger 2.0, `Remote` for what is cut.
+    /// `WrongService` for a web page or other JSON, `Unsupported` for Swagger 2.0, `Remote` for truncated text.
     pub fn read(bytes: &[u8], url: Url) -> Result<Description, Unusable> {
         let host = host_of(&url);
         let path = url.path().to_string();
-        let unusable = |look_on, class, title: String, fix: &str| Unusable { failure: Failure::new(class, title, fix), look_on };
+        let unusable =
+            |try_next, class, title: String, fix: &str| Unusable { failure: Failure::new(class, title, fix), try_next };
         let text = std::str::from_utf8(bytes).map_err(|_| {
-            unusable(true, Class::WrongService, format!("{host}{path} answers bytes that are no text"), POINT_AT_IT)
+            unusable(
+                true,
+                Class::WrongService,
+                format!("{host}{path} returned bytes that are not UTF-8 text"),
+                NAME_THE_DESCRIPTION,
+            )
         })?;
         let text = text.trim_start_matches('\u{feff}');
         if text.trim_start().starts_with('<') {
             return Err(unusable(
                 true,
                 Class::WrongService,
-                format!("{host}{path} answers a web page, not an OpenAPI description"),
-                POINT_AT_IT,
+                format!("{host}{path} returned a web page, not an OpenAPI description"),
+                NAME_THE_DESCRIPTION,
             ));
         }
-        let root = parse(text).map_err(|words| {
+        let root = parse(text).map_err(|message| {
             let mut found = unusable(
                 false,
                 Class::Remote,
-                format!("the description at {host}{path} cannot be read"),
-                "have the service mend its description; `curl` it and check it with any OpenAPI validator",
+                format!("the description at {host}{path} is not valid"),
+                "ask the owner of the service to fix its description; download it with `curl` and check it with an OpenAPI validator",
             );
-            found.failure.detail = words;
+            found.failure.detail = message;
             found
         })?;
         let read = Description::check(root, url, bytes);
-        read.map_err(|(look_on, class, words, fix)| unusable(look_on, class, format!("{host}{path} {words}"), fix))
+        read.map_err(|(try_next, class, problem, fix)| unusable(try_next, class, format!("{host}{path} {problem}"), fix))
     }
 
     fn check(root: Value, url: Url, bytes: &[u8]) -> Result<Description, (bool, Class, String, &'static str)> {
@@ -78,24 +82,24 @@ impl Description {
             return Err((
                 false,
                 Class::Unsupported,
-                format!("serves a Swagger {version} description, and only OpenAPI 3.0 and 3.1 are read"),
-                "let the service publish OpenAPI 3, or convert the description (`npx swagger2openapi`) and name the URL where the result is served on the same host",
+                format!("serves a Swagger {version} description, but only OpenAPI 3.0 and 3.1 are supported"),
+                "ask the owner of the service to publish OpenAPI 3, or convert the description (`npx swagger2openapi`), serve the result on the same host, and name its URL in resource_ids",
             ));
         }
         let Some(openapi) = root.get("openapi").and_then(scalar) else {
             return Err((
                 true,
                 Class::WrongService,
-                "answers, but not with an OpenAPI description: it has no `openapi` field".into(),
-                POINT_AT_IT,
+                "did not return an OpenAPI description: the `openapi` field is missing".into(),
+                NAME_THE_DESCRIPTION,
             ));
         };
         if !openapi.starts_with("3.0") && !openapi.starts_with("3.1") {
             return Err((
                 false,
                 Class::Unsupported,
-                format!("serves an OpenAPI {openapi} description, and only 3.0 and 3.1 are read"),
-                "let the service publish OpenAPI 3.0 or 3.1",
+                format!("serves an OpenAPI {openapi} description, but only 3.0 and 3.1 are supported"),
+                "ask the owner of the service to publish OpenAPI 3.0 or 3.1",
             ));
         }
         let info =
@@ -104,23 +108,23 @@ impl Description {
             return Err((
                 false,
                 Class::WrongService,
-                "serves a description without info.title and info.version, so nothing says which service it is".into(),
-                "have the service fill in info.title and info.version, which OpenAPI requires",
+                "serves a description without info.title and info.version, so it does not identify the service".into(),
+                "ask the owner of the service to add info.title and info.version, which OpenAPI requires",
             ));
         };
         if root.get("paths").and_then(Value::as_object).is_none_or(Map::is_empty) {
             return Err((
                 false,
                 Class::Misconfigured,
-                "serves a description without paths, so there is nothing to read".into(),
-                "name the URL of the description that lists the service's paths",
+                "serves a description without paths, so AAM cannot read anything".into(),
+                "name the URL of the description that lists the service's paths in resource_ids",
             ));
         }
         Ok(Description { root, url, title, version, openapi, digest: Digest::from_bytes(bytes), bytes: bytes.len() })
     }
 }
 
-const POINT_AT_IT: &str =
+const NAME_THE_DESCRIPTION: &str =
     "name the URL of the OpenAPI 3 description itself in resource_ids, for example https://api.example.com/openapi.json";
 
 #[cfg(test)]
@@ -134,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn json_and_yaml_say_the_same() {
+    fn json_and_yaml_are_read_alike() {
         let yaml = "openapi: 3.0.3\ninfo: {title: T, version: '1'}\nbase: &b {x: 1}\npaths:\n  /a:\n    get:\n      responses:\n        200: {description: no}\n      more: {<<: *b, y: 2}\n";
         let yaml = read(yaml).unwrap();
         assert_eq!(yaml.root["paths"]["/a"]["get"]["responses"]["200"]["description"], "no");
@@ -144,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_description_is_told_apart() {
+    fn other_content_is_recognised() {
         let class = |text: &str| read(text).map(|_| ()).unwrap_err();
         let page = class("<!doctype html><title>Sign in</title>");
-        assert_eq!((page.failure.class, page.look_on), (Class::WrongService, true));
+        assert_eq!((page.failure.class, page.try_next), (Class::WrongService, true));
         let other = class(r#"{"error":"not found"}"#);
-        assert_eq!((other.failure.class, other.look_on), (Class::WrongService, true));
+        assert_eq!((other.failure.class, other.try_next), (Class::WrongService, true));
         let swagger = class(r#"{"swagger":"2.0","info":{"title":"T","version":"1"},"paths":{}}"#);
-        assert_eq!((swagger.failure.class, swagger.look_on), (Class::Unsupported, false));
+        assert_eq!((swagger.failure.class, swagger.try_next), (Class::Unsupported, false));
         assert!(swagger.failure.title.contains("Swagger 2.0"), "{}", swagger.failure.title);
         assert_eq!(class(r#"{"openapi":"4.0.0"}"#).failure.class, Class::Unsupported);
         assert_eq!(class(r#"{"openapi":"3.1.0","info":{"title":"T"},"paths":{"/a":{}}}"#).failure.class, Class::WrongService);

@@ -1,9 +1,9 @@
-//! Descriptions by chance and by malice: whatever they hold, they are answered, soon.
+//! Random and hostile descriptions: processing always ends, quickly and without a panic.
 
 use super::document::Description;
 use super::operations;
-use super::refs::{Library, Node};
-use super::select::{self, Fit, Rules};
+use super::refs::{DocumentSet, Node};
+use super::select::{self, CredentialFit, OperationRules};
 use super::server::Servers;
 use super::{auth, classify, streams};
 use crate::connectors::Bounds;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 use url::Url;
 
-/// The words that steer the engine, so that chance reaches its corners.
+/// Field names that the engine reacts to, so that random input reaches its branches.
 const NAMES: [&str; 44] = [
     "openapi",
     "info",
@@ -106,24 +106,24 @@ fn value() -> impl Strategy<Value = Value> {
 fn work(root: &Value) -> usize {
     let url = Url::parse("https://a.example/openapi.json").unwrap();
     let _ = Description::read(root.to_string().as_bytes(), url.clone());
-    let library = Library::new(url.clone(), root.clone());
-    let _ = library.missing();
-    let Ok(servers) = Servers::read(library.root(), &url, Some("https://b.example")) else {
+    let documents = DocumentSet::new(url.clone(), root.clone());
+    let _ = documents.missing();
+    let Ok(servers) = Servers::read(documents.root(), &url, Some("https://b.example")) else {
         return 0;
     };
-    let operations = operations::read(&library, &servers);
-    let rules = Rules { deny: vec!["*z*".into()], health_path: None };
+    let operations = operations::read(&documents, &servers);
+    let rules = OperationRules { deny: vec!["*z*".into()], health_path: None };
     let credential = Credential::read(Secret::new("t".into()));
     for operation in &operations.list {
-        let _ = auth::authorize(&library, &operation.security, Some(&credential));
-        if let (Ok(call), Some(record)) = (&operation.call, &operation.answer) {
+        let _ = auth::authorize(&documents, &operation.security, Some(&credential));
+        if let (Ok(call), Some(records)) = (&operation.call, &operation.answer) {
             assert!(servers.allows(&call.url), "{}", call.url);
-            let asked = classify::ErrorContext { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
-            let _ = classify::fits(root, &record.schema, asked);
+            let context = classify::ErrorContext { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
+            let _ = classify::check_shape(root, &records.schema, context);
         }
     }
-    let _ = select::health(&operations, &rules, &servers, Some("/a"), |_| Fit::Open);
-    let _ = select::tiny(&operations, &rules, 20, |_| Fit::Open);
+    let _ = select::health_operation(&operations, &rules, &servers, Some("/a"), |_| CredentialFit::NoCredential);
+    let _ = select::sample_operation(&operations, &rules, 20, |_| CredentialFit::NoCredential);
     streams::catalog(&operations, &rules, Bounds::default()).streams.len()
 }
 
@@ -143,14 +143,14 @@ proptest! {
     fn any_schema_is_answered(schema in value(), a in value()) {
         let get = json!({"responses": {"200": {"content": {"application/json": {"schema": schema}}}}});
         let root = json!({"paths": {"/a": {"get": get}}, "components": {"schemas": {"A": a}}});
-        let library = Library::new(Url::parse("https://a.example/x").unwrap(), root.clone());
+        let documents = DocumentSet::new(Url::parse("https://a.example/x").unwrap(), root.clone());
         let schema = Node { document: 0, value: &schema };
-        prop_assert!(super::schema::Expander::new(&library).expand(schema).to_string().len() < 1 << 20);
+        prop_assert!(super::schema::Expander::new(&documents).expand(schema).to_string().len() < 1 << 20);
         work(&root);
     }
 }
 
-/// A thousand lists over two hundred schemas, each of which refers to ten others.
+/// A thousand list operations over two hundred schemas, each of which references ten others.
 fn web() -> Value {
     let schemas: Map<String, Value> = (0..200)
         .map(|i| {
@@ -170,17 +170,17 @@ fn web() -> Value {
 }
 
 #[test]
-fn a_web_of_references_is_not_unfolded() {
+fn a_web_of_references_is_not_expanded() {
     let url = Url::parse("https://a.example/x").unwrap();
     let text = web().to_string();
     let begun = Instant::now();
     let root = super::parse::parse(&text).unwrap();
-    let library = Library::new(url.clone(), root);
-    assert!(library.missing().is_empty());
-    let servers = Servers::read(library.root(), &url, None).unwrap();
-    let operations = operations::read(&library, &servers);
-    let catalog = streams::catalog(&operations, &Rules::default(), Bounds::default());
+    let documents = DocumentSet::new(url.clone(), root);
+    assert!(documents.missing().is_empty());
+    let servers = Servers::read(documents.root(), &url, None).unwrap();
+    let operations = operations::read(&documents, &servers);
+    let catalog = streams::catalog(&operations, &OperationRules::default(), Bounds::default());
     assert_eq!((catalog.streams.len(), catalog.truncated), (1000, false));
-    // Unfolded, each of them would have ten to the power of its depth values.
+    // Fully expanded, each schema would have ten to the power of its depth values.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

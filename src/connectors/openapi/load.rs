@@ -3,123 +3,129 @@
 use super::address::{Address, host_of, same_origin};
 use super::auth;
 use super::classify::{self, ErrorContext};
-use super::document::{Description, MAX_BYTES};
-use super::parse;
-use super::refs::{Library, MAX_DOCUMENTS};
+use super::document::Description;
+use super::parse::{self, MAX_DOCUMENT_BYTES};
+use super::refs::{DocumentSet, MAX_DOCUMENTS};
 use super::wire::Wire;
 use crate::credentials::{Credential, Secret};
-use crate::egress::{Answer, Method, Request};
+use crate::egress::{HttpRequest, HttpResponse, Method};
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
 
-/// Bytes of a description and its parts; past this, no further part is asked for.
-const MAX_TOTAL: usize = 12 << 20;
+/// Limit on the bytes of a description and its parts; beyond it, no further part is requested.
+const MAX_TOTAL_BYTES: usize = 12 << 20;
 
-/// A description with everything that could be read of what it refers to.
+/// A description and the documents it refers to that could be read.
 pub struct Loaded {
     pub description: Description,
-    pub library: Library,
-    /// The description itself was asked for with the credential.
+    pub documents: DocumentSet,
+    /// Whether the description itself required the credential.
     pub protected: bool,
 }
 
-/// Asks the candidates in turn; the first that is a description is taken.
+/// Requests the candidates in order and loads the first that is a description.
 ///
 /// # Errors
-/// Those of the wire; `CredentialRejected` and the like when the description is protected;
-/// `WrongService` or `NotFound` when no candidate holds one.
+/// Those of the transport; `CredentialRejected` and similar if the description is protected;
+/// `WrongService` or `NotFound` if no candidate is a description.
 pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Credential>) -> Result<Loaded, Failure> {
-    let mut best: Option<Failure> = None;
+    let mut first_failure: Option<Failure> = None;
     for candidate in &address.candidates {
         let (answer, protected) = fetch(wire, candidate, credential).await?;
-        let asked = ErrorContext { url: candidate, what: "the description", scopes: &[], schemes: &sent_as(protected.as_ref()) };
-        if let Err(failure) = classify::status(&answer, asked) {
+        let context =
+            ErrorContext { url: candidate, what: "the description", scopes: &[], schemes: &header_name(protected.as_ref()) };
+        if let Err(failure) = classify::check_status(&answer, context) {
             if matches!(answer.status, 401 | 403 | 429 | 500..) {
                 return Err(failure);
             }
             if !matches!(failure.class, Class::NotFound | Class::Misconfigured) {
-                best.get_or_insert(failure);
+                first_failure.get_or_insert(failure);
             }
             continue;
         }
         if !same_origin(&answer.url, candidate) {
-            let fix = "name the URL where the description is really served in resource_ids";
+            let fix = "name the URL that finally serves the description in resource_ids";
             return Err(Failure::new(
                 Class::EgressRefused,
-                format!("{} sends the description on to {}", host_of(candidate), host_of(&answer.url)),
+                format!("{} redirects the request for the description to {}", host_of(candidate), host_of(&answer.url)),
                 fix,
             ));
         }
-        let Answer { body, url, .. } = answer;
+        let HttpResponse { body, url, .. } = answer;
         let read = offload(move || Description::read(&body, url)).await?;
         match read {
             Ok(mut description) => {
                 let root = std::mem::take(&mut description.root);
-                let library = Library::new(description.url.clone(), root);
-                let library = complete(wire, library, description.bytes, protected.as_ref()).await?;
-                return Ok(Loaded { description, library, protected: protected.is_some() });
+                let documents = DocumentSet::new(description.url.clone(), root);
+                let documents = load_references(wire, documents, description.bytes, protected.as_ref()).await?;
+                return Ok(Loaded { description, documents, protected: protected.is_some() });
             }
-            Err(unusable) if unusable.look_on => {
-                best.get_or_insert(unusable.failure);
+            Err(unusable) if unusable.try_next => {
+                first_failure.get_or_insert(unusable.failure);
             }
             Err(unusable) => return Err(unusable.failure),
         }
     }
-    Err(best.unwrap_or_else(|| nowhere(address)))
+    Err(first_failure.unwrap_or_else(|| not_found(address)))
 }
 
-fn nowhere(address: &Address) -> Failure {
-    let asked: Vec<&str> = address.candidates.iter().map(Url::path).collect();
+fn not_found(address: &Address) -> Failure {
+    let requested: Vec<&str> = address.candidates.iter().map(Url::path).collect();
     Failure::new(
         Class::NotFound,
-        format!("{} serves no OpenAPI description", address.host()),
+        format!("{} does not serve an OpenAPI description at a known path", address.host()),
         "name the URL of the description itself in resource_ids, for example https://api.example.com/openapi.json",
     )
-    .detail(format!("asked for {}, and nothing was there", asked.join(", ")))
+    .detail(format!("requested {}; none of them was found", requested.join(", ")))
 }
 
-/// Reads the remote documents of the same origin. One that cannot be had is remembered with the
-/// reason: it takes its streams with it and nothing else.
-async fn complete(
+/// Loads the referenced documents of the same origin. If one cannot be loaded, the reason is recorded and
+/// only the streams that need it are skipped.
+async fn load_references(
     wire: &dyn Wire,
-    mut library: Library,
+    mut documents: DocumentSet,
     mut bytes: usize,
     header: Option<&(String, Secret)>,
-) -> Result<Library, Failure> {
+) -> Result<DocumentSet, Failure> {
     loop {
         let missing;
-        (library, missing) = offload(move || {
-            let missing = library.missing();
-            (library, missing)
+        (documents, missing) = offload(move || {
+            let missing = documents.missing();
+            (documents, missing)
         })
         .await?;
         if missing.is_empty() {
-            return Ok(library);
+            return Ok(documents);
         }
         for url in missing {
-            if library.count() >= MAX_DOCUMENTS {
-                library
-                    .refuse(url, format!("the description refers to more than {MAX_DOCUMENTS} documents; the rest is not read"));
+            if documents.count() >= MAX_DOCUMENTS {
+                documents.refuse(
+                    url,
+                    format!("the description refers to more than {MAX_DOCUMENTS} documents; the others are not read"),
+                );
                 continue;
             }
-            if bytes >= MAX_TOTAL {
-                library.refuse(
+            if bytes >= MAX_TOTAL_BYTES {
+                documents.refuse(
                     url,
-                    format!("the description and its parts are longer than {} MiB; the rest is not read", MAX_TOTAL >> 20),
+                    format!(
+                        "the description and its parts are larger than {} MiB; the others are not read",
+                        MAX_TOTAL_BYTES >> 20
+                    ),
                 );
                 continue;
             }
             match fetch_part(wire, &url, header).await {
                 Ok((value, length)) => {
                     bytes += length;
-                    library.add(url, value);
+                    documents.add(url, value);
                 }
-                // A throttle or a broken line says nothing about the document.
+                // A rate limit or a network failure says nothing about the document.
                 Err(failure) if matches!(failure.class, Class::Throttled | Class::Network | Class::BreakerOpen) => {
                     return Err(failure);
                 }
-                Err(failure) => library.refuse(url, failure.title),
+                Err(failure) => documents.refuse(url, failure.title),
             }
         }
     }
@@ -127,23 +133,30 @@ async fn complete(
 
 async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
     let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
-    classify::status(&answer, ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &sent_as(header) })?;
+    classify::check_status(
+        &answer,
+        ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &header_name(header) },
+    )?;
     let body = answer.body;
     let length = body.len();
     let path = url.path().to_string();
     let parsed = offload(move || std::str::from_utf8(&body).map_err(|error| error.to_string()).and_then(parse::parse)).await?;
-    parsed.map(|value| (value, length)).map_err(|words| {
-        Failure::new(Class::Remote, format!("{path} cannot be read: {words}"), "have the service mend its description")
+    parsed.map(|value| (value, length)).map_err(|message| {
+        Failure::new(
+            Class::Remote,
+            format!("{path} is not valid: {message}"),
+            "ask the owner of the service to fix its description",
+        )
     })
 }
 
-/// Asks openly first: most descriptions are open, and a secret that need not be sent is not sent.
-/// The second value is the header that was needed.
+/// Requests `url` without the credential first, because most descriptions are public and a secret that is not
+/// needed must not be sent. The second value is the header that was needed.
 async fn fetch(
     wire: &dyn Wire,
     url: &Url,
     credential: Option<&Credential>,
-) -> Result<(Answer, Option<(String, Secret)>), Failure> {
+) -> Result<(HttpResponse, Option<(String, Secret)>), Failure> {
     let answer = wire.http(request(url, Vec::new())).await?;
     if !matches!(answer.status, 401 | 403) {
         return Ok((answer, None));
@@ -155,23 +168,23 @@ async fn fetch(
     }
 }
 
-/// Words for a failure: no scheme is known before the description is read.
-fn sent_as(header: Option<&(String, Secret)>) -> Vec<String> {
+/// How the credential was sent, for messages: the scheme is unknown until the description is read.
+fn header_name(header: Option<&(String, Secret)>) -> Vec<String> {
     header.map(|(name, _)| name.clone()).into_iter().collect()
 }
 
-fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> Request {
+fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> HttpRequest {
     headers.push(("accept".into(), Secret::new("application/json, application/yaml;q=0.9, */*;q=0.5".into())));
-    Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_BYTES, follow_redirects: true }
+    HttpRequest { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_DOCUMENT_BYTES, follow_redirects: true }
 }
 
-/// Runs bounded but long work where it does not hold up other connections.
+/// Runs bounded but long work on a blocking thread, so that it does not delay other connections.
 ///
 /// # Errors
-/// `Bug` when it panics.
+/// `Bug` if it panics.
 pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Failure::new(Class::Bug, "reading a description failed inside AAM", "report it with the description")
+        Failure::new(Class::Bug, "reading the description caused a panic", "report this defect together with the description")
             .detail(error.to_string())
     })
 }

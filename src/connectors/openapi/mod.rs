@@ -1,9 +1,9 @@
 //! The `openapi` engine: any HTTP service that describes itself with OpenAPI 3.0 or 3.1.
 //!
-//! The way of an attempt: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
-//! [`operations`] ([`schema`], [`streams`]) -> [`select`] and [`auth`] -> one GET -> [`classify`].
-//! Only GET is ever sent. A description is a stranger's text: it is bounded in every direction, and
-//! it cannot send AAM, or a credential, to another host.
+//! An attempt runs through the modules in this order: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
+//! [`operations`] ([`schema`], [`records`], [`streams`]) -> [`select`] and [`auth`] -> one GET -> [`classify`].
+//! Only GET requests are sent. A description comes from outside and is not trusted: its size, depth and
+//! references are bounded, and it cannot direct AAM or a credential to another host.
 
 pub mod address;
 pub mod auth;
@@ -14,6 +14,7 @@ pub mod operations;
 pub mod parameters;
 pub mod parse;
 pub mod privilege;
+pub mod records;
 pub mod refs;
 pub mod schema;
 pub mod select;
@@ -25,13 +26,12 @@ pub mod wire;
 #[cfg(test)]
 mod hostile;
 
-use super::{Engine, Need, Opened, Target};
+use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::model::Failure;
-use crate::policy::Policy;
+use crate::policy::{FamilyPolicy, Policy};
 use address::{Address, host_of};
-use futures_util::future::BoxFuture;
 use service::Service;
 use std::sync::Arc;
 use url::Url;
@@ -40,59 +40,75 @@ use wire::Wire;
 /// The name of the family and of its entry in the policy.
 const FAMILY: &str = "openapi";
 
+/// How a plan writes the path of a call that only the description tells: an operation, or a document that the
+/// description refers to.
+const OPERATION: &str = "/{path of the description}";
+
 /// Opens services by their OpenAPI description.
 pub struct OpenApiEngine;
 
 impl OpenApiEngine {
-    /// As [`Engine::open`], over any wire.
+    /// Binds and opens `resource_id` over any transport.
     ///
     /// # Errors
-    /// See [`load::load`] and [`server::Servers::read`]; `CredentialMissing` naming the scheme when
-    /// what can be read asks for a credential.
+    /// Those of [`load::load`] and [`server::Servers::read`]; `CredentialMissing`, naming the scheme, if the
+    /// readable operations need a credential.
     pub async fn open_over(
         wire: Arc<dyn Wire>,
         resource_id: &str,
         credential: Option<Credential>,
         policy: &Policy,
     ) -> Result<Opened, Failure> {
-        let address = Address::parse(resource_id)?;
-        let loaded = load::load(wire.as_ref(), &address, credential.as_ref()).await?;
-        Service::open(wire, loaded, credential, &policy.family(FAMILY)).await
+        BoundService::parse(resource_id, policy)?.open(wire, credential).await
     }
 }
 
 impl Engine for OpenApiEngine {
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
-        Address::parse(resource_id).map(|_| ())
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure> {
+        Ok(Box::new(BoundService::parse(request.resource_id, request.policy)?))
+    }
+}
+
+/// A parsed resource id: where the description of a service may be.
+struct BoundService {
+    address: Address,
+    account: String,
+    policy: FamilyPolicy,
+}
+
+impl BoundService {
+    fn parse(resource_id: &str, policy: &Policy) -> Result<BoundService, Failure> {
+        let address = Address::parse(resource_id)?;
+        Ok(BoundService { account: address.host(), address, policy: policy.family(FAMILY) })
     }
 
-    /// Only the description knows, and it is not read yet; `open` answers `CredentialMissing`.
-    fn need(&self, _resource_id: &str) -> Need {
-        Need::Optional
+    async fn open(self, wire: Arc<dyn Wire>, credential: Option<Credential>) -> Result<Opened, Failure> {
+        let loaded = load::load(wire.as_ref(), &self.address, credential.as_ref()).await?;
+        Service::open(wire, loaded, credential, &self.policy).await
+    }
+}
+
+impl BoundResource for BoundService {
+    /// Only the description says what it needs, and it was not read yet: opening the service reports a missing
+    /// credential.
+    fn credential_need(&self) -> CredentialNeed {
+        CredentialNeed::Optional
     }
 
-    fn account(&self, resource_id: &str, _policy: &Policy) -> String {
-        Address::parse(resource_id).map(|address| address.host()).unwrap_or_default()
+    fn account(&self) -> &str {
+        &self.account
     }
 
-    fn planned_calls(&self, resource_id: &str, policy: &Policy) -> Vec<PlannedCall> {
-        let Ok(address) = Address::parse(resource_id) else {
-            return Vec::new();
-        };
+    fn planned_calls(&self) -> Vec<PlannedCall> {
         let call = |host: String, path: &str| PlannedCall { method: "GET".into(), host, path: path.into() };
-        let mut calls: Vec<PlannedCall> = address.candidates.iter().map(|url| call(host_of(url), url.path())).collect();
-        calls.push(call(address.host(), "GET operations of the description"));
-        let elsewhere = policy.family(FAMILY).base_url.and_then(|text| Url::parse(&text).ok()).map(|url| host_of(&url));
-        if let Some(host) = elsewhere.filter(|host| *host != address.host()) {
-            calls.push(call(host, "GET operations of the description, if its servers name this host"));
-        }
+        let mut calls: Vec<PlannedCall> = self.address.candidates.iter().map(|url| call(host_of(url), url.path())).collect();
+        calls.push(call(self.address.host(), OPERATION));
+        let named = self.policy.base_url.as_ref().and_then(|text| Url::parse(text).ok()).map(|url| host_of(&url));
+        calls.extend(named.filter(|host| *host != self.account).map(|host| call(host, OPERATION)));
         calls
     }
 
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move {
-            let Target { resource_id, credential, policy, session, .. } = target;
-            OpenApiEngine::open_over(Arc::new(session), &resource_id, credential, &policy).await
-        })
+    fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {
+        Ok(AuthorizedResource::new(move |session| Box::pin(self.open(Arc::new(session), credential))))
     }
 }

@@ -1,39 +1,39 @@
-//! The parameters of an operation: what must be sent, and what limits a page.
+//! The parameters of an operation: those that must be sent, and the one that limits the page size.
 
 use super::address::{host_of, looks_secret, same_origin};
-use super::refs::{Library, Node};
+use super::refs::{DocumentSet, Node};
 use super::server::join;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use url::Url;
 
-/// Parameters of one operation.
+/// Limit on the parameters of one operation.
 const MAX_PARAMETERS: usize = 200;
 
-/// Parameter names by which services limit a page, the best first.
+/// Names of parameters with which services limit the page size, the most common first.
 pub const LIMIT_NAMES: [&str; 9] =
     ["limit", "per_page", "perPage", "pageSize", "page_size", "$top", "maxResults", "max_results", "count"];
 
-/// A GET that can be sent.
+/// A GET request that can be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct GetRequest {
     pub url: Url,
-    /// Required header parameters; public values from the description.
+    /// Required header parameters, with public values from the description.
     pub headers: Vec<(String, String)>,
 }
 
-/// The page-limit parameter of an operation.
+/// The parameter that limits the page size of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
+pub struct PageLimit {
     pub name: String,
     pub minimum: u64,
     pub maximum: u64,
-    /// The values it may have, where the description lists them.
+    /// The values that the description allows; empty if it does not list them.
     pub allowed: Vec<u64>,
 }
 
-impl Limit {
-    /// The value to send for at most `wanted` items: the largest that is allowed and not above it.
+impl PageLimit {
+    /// The value to send to receive at most `wanted` items: the largest allowed value that does not exceed it.
     #[must_use]
     pub fn value(&self, wanted: u64) -> u64 {
         if self.allowed.is_empty() {
@@ -44,39 +44,44 @@ impl Limit {
     }
 }
 
-/// A described parameter, with a value to send where the description gives one.
+/// A parameter of the description, with a value to send if the description has one.
 pub struct Parameter {
     name: String,
-    place: String,
+    location: String,
     required: bool,
     value: Option<String>,
     schema: Value,
 }
 
-/// The parameters of path item and operation; the operation's replace the item's.
-pub fn parameters<'a>(library: &'a Library, item: Node<'a>, operation: Node<'a>) -> Vec<Parameter> {
+/// The parameters of path item and operation. Those of the operation replace those of the path item.
+pub fn parameters<'a>(documents: &'a DocumentSet, item: Node<'a>, operation: Node<'a>) -> Vec<Parameter> {
     let mut list: Vec<Parameter> = Vec::new();
     let nodes = [operation, item].into_iter().filter_map(|node| node.get("parameters")).flat_map(Node::items);
     for node in nodes.take(MAX_PARAMETERS) {
-        // One that cannot be read may be required, so it counts as such.
-        let unreadable =
-            || Parameter { name: "(unreadable)".into(), place: "query".into(), required: true, value: None, schema: Value::Null };
-        let parameter = library.follow(node).ok().and_then(|node| parameter(library, node)).unwrap_or_else(unreadable);
-        if !list.iter().any(|known| known.name == parameter.name && known.place == parameter.place) {
+        // A parameter that cannot be read may be required, so it is treated as required.
+        let unreadable = || Parameter {
+            name: "(unreadable)".into(),
+            location: "query".into(),
+            required: true,
+            value: None,
+            schema: Value::Null,
+        };
+        let parameter = documents.follow(node).ok().and_then(|node| parameter(documents, node)).unwrap_or_else(unreadable);
+        if !list.iter().any(|known| known.name == parameter.name && known.location == parameter.location) {
             list.push(parameter);
         }
     }
     list
 }
 
-fn parameter<'a>(library: &'a Library, node: Node<'a>) -> Option<Parameter> {
-    let schema = node.get("schema").and_then(|schema| library.follow(schema).ok());
+fn parameter<'a>(documents: &'a DocumentSet, node: Node<'a>) -> Option<Parameter> {
+    let schema = node.get("schema").and_then(|schema| documents.follow(schema).ok());
     let of_schema = |name: &str| schema.and_then(|schema| schema.value.get(name));
     let examples = node
         .get("examples")
         .into_iter()
         .flat_map(Node::fields)
-        .find_map(|(_, example)| library.follow(example).ok()?.value.get("value"));
+        .find_map(|(_, example)| documents.follow(example).ok()?.value.get("value"));
     let first_of = |list: Option<&'a Value>| list.and_then(Value::as_array).and_then(|list| list.first());
     let candidates = [
         of_schema("const"),
@@ -86,13 +91,13 @@ fn parameter<'a>(library: &'a Library, node: Node<'a>) -> Option<Parameter> {
         of_schema("example"),
         first_of(of_schema("examples")),
     ];
-    let place = node.text("in")?.to_string();
+    let location = node.text("in")?.to_string();
     Some(Parameter {
         name: node.text("name")?.to_string(),
-        required: place == "path" || node.value.get("required") == Some(&Value::Bool(true)),
+        required: location == "path" || node.value.get("required") == Some(&Value::Bool(true)),
         value: candidates.into_iter().flatten().find_map(primitive),
         schema: schema.map(|schema| schema.value.clone()).filter(|schema| schema.to_string().len() < 4096).unwrap_or_default(),
-        place,
+        location,
     })
 }
 
@@ -105,39 +110,46 @@ fn primitive(value: &Value) -> Option<String> {
     }
 }
 
-/// The address of a call, with the described values of what is required.
-pub fn call(base: &Url, path: &str, parameters: &[Parameter]) -> Result<Call, String> {
+/// Builds the request with the values that the description has for the required parameters.
+///
+/// # Errors
+/// Why the operation cannot be called.
+pub fn build_request(base: &Url, path: &str, parameters: &[Parameter]) -> Result<GetRequest, String> {
     let mut path = path.to_string();
     let mut query = Vec::new();
     let mut headers = Vec::new();
     for parameter in parameters.iter().filter(|parameter| parameter.required) {
-        let Parameter { name, place, value, .. } = parameter;
+        let Parameter { name, location, value, .. } = parameter;
         let Some(value) = value else {
-            return Err(format!("the {place} parameter {name} is required and has no default or example"));
+            return Err(format!(
+                "the {location} parameter {name} is required, but the description has no default or example for it"
+            ));
         };
-        match place.as_str() {
+        match location.as_str() {
             "path" => path = path.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()),
             "query" | "cookie" if looks_secret(name) => {
-                return Err(format!("the {place} parameter {name} looks like a secret, and no secret is sent so"));
+                return Err(format!(
+                    "the {location} parameter {name} looks like a secret, and AAM sends secrets only in headers"
+                ));
             }
             "query" => query.push((name.clone(), value.clone())),
             "header" => {
                 let standard = ["authorization", "accept", "content-type", "host", "cookie", "content-length", "connection"];
                 if !standard.contains(&name.to_ascii_lowercase().as_str()) {
                     if !is_header(name, value) {
-                        return Err(format!("the header parameter {name} cannot be sent"));
+                        return Err(format!("the header parameter {name} is not a valid header"));
                     }
                     headers.push((name.clone(), value.clone()));
                 }
             }
             _ => {
-                return Err(format!("the {place} parameter {name} is required, and such are not sent"));
+                return Err(format!("the {location} parameter {name} is required, but AAM does not send {location} parameters"));
             }
         }
     }
     if let Some(open) = path.find('{').filter(|at| path[*at..].contains('}')) {
         return Err(format!(
-            "the path names {}, which no parameter describes",
+            "the path contains {}, but no parameter with that name is described",
             path[open..].chars().take(60).collect::<String>()
         ));
     }
@@ -146,24 +158,25 @@ pub fn call(base: &Url, path: &str, parameters: &[Parameter]) -> Result<Call, St
         url.query_pairs_mut().extend_pairs(query);
     }
     if !same_origin(&url, base) {
-        return Err(format!("the path leads to {}", host_of(&url)));
+        return Err(format!("the path leads to another host, {}", host_of(&url)));
     }
-    Ok(Call { url, headers })
+    Ok(GetRequest { url, headers })
 }
 
-/// Whether name and value can be an HTTP header.
+/// Whether `name` and `value` form a valid HTTP header.
 #[must_use]
 pub fn is_header(name: &str, value: &str) -> bool {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !name.is_empty() && name.chars().all(token) && value.chars().all(|c| matches!(c, ' '..='~'))
 }
 
-pub fn limit(parameters: &[Parameter]) -> Option<Limit> {
+/// The parameter that limits the page size, if the operation has one.
+pub fn page_limit(parameters: &[Parameter]) -> Option<PageLimit> {
     let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
     let parameter = LIMIT_NAMES
         .iter()
-        .find_map(|name| parameters.iter().find(|parameter| parameter.place == "query" && same(&parameter.name, name)))?;
-    // Pydantic says "integer or null" with anyOf; the bounds are then in the branch.
+        .find_map(|name| parameters.iter().find(|parameter| parameter.location == "query" && same(&parameter.name, name)))?;
+    // Pydantic describes "integer or null" with anyOf; the bounds are in the branches then.
     let branches = parameter.schema["anyOf"].as_array().cloned().unwrap_or_default();
     let number = |name: &str| std::iter::once(&parameter.schema).chain(&branches).find_map(|schema| schema[name].as_u64());
     let bound = |name: &str, exclusive: &str| match (number(name), &parameter.schema[exclusive]) {
@@ -180,5 +193,5 @@ pub fn limit(parameters: &[Parameter]) -> Option<Limit> {
         (value, _) => value.unwrap_or(u64::MAX),
     };
     let allowed = parameter.schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
-    Some(Limit { name: parameter.name.clone(), minimum, maximum: maximum.max(1), allowed })
+    Some(PageLimit { name: parameter.name.clone(), minimum, maximum: maximum.max(1), allowed })
 }

@@ -1,26 +1,27 @@
-//! JSON or YAML, decided by content, bounded in bytes, values, depth and text.
+//! Parses JSON or YAML, chosen by the content, with limits on bytes, values, depth and text.
 
-use super::document::MAX_BYTES;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// Values of one document, also those that YAML aliases repeat.
+/// Limit on the bytes of one document.
+pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
+/// Limit on the values of one document, counting those that YAML aliases repeat.
 const MAX_NODES: usize = 500_000;
-/// Bytes of text of one document, also those that YAML aliases repeat.
+/// Limit on the bytes of text in one document, counting those that YAML aliases repeat.
 const MAX_TEXT: usize = 64 << 20;
-/// Nesting.
+/// Limit on nested values.
 const MAX_DEPTH: usize = 96;
-/// Brackets that may be open at one place of a YAML text: its scanner pays for every one of them.
-const MAX_OPEN: usize = 2000;
+/// Limit on brackets open at the same time in a YAML text: the time its scanner needs grows with them.
+const MAX_OPEN_BRACKETS: usize = 2000;
 
-/// Parses JSON or YAML, decided by the first character.
+/// Parses JSON or YAML, chosen by the first character.
 ///
 /// # Errors
-/// The parser's words, or which bound was met.
+/// The message of the parser, or which limit was exceeded.
 pub fn parse(text: &str) -> Result<Value, String> {
-    if text.len() as u64 > MAX_BYTES {
-        return Err(format!("it is longer than {} MiB", MAX_BYTES >> 20));
+    if text.len() as u64 > MAX_DOCUMENT_BYTES {
+        return Err(format!("it is longer than {} MiB", MAX_DOCUMENT_BYTES >> 20));
     }
     let mut limits = Limits { nodes: MAX_NODES, text: MAX_TEXT };
     let seed = Node { limits: &mut limits, depth: MAX_DEPTH };
@@ -35,12 +36,12 @@ pub fn parse(text: &str) -> Result<Value, String> {
     let first = documents.next().ok_or("YAML: the text is empty")?;
     let value = seed.deserialize(first).map_err(|error| format!("YAML: {error}"))?;
     if documents.next().is_some() {
-        return Err("YAML: there is more than one document in the text".into());
+        return Err("YAML: the text contains more than one document".into());
     }
     Ok(value)
 }
 
-/// Refuses texts whose nesting alone would keep the YAML scanner busy for minutes.
+/// Refuses text whose nesting alone would occupy the YAML scanner for minutes.
 fn nesting(text: &str) -> Result<(), String> {
     let mut open = 0usize;
     for byte in text.bytes() {
@@ -49,11 +50,11 @@ fn nesting(text: &str) -> Result<(), String> {
             b']' | b'}' => open = open.saturating_sub(1),
             _ => {}
         }
-        if open > MAX_OPEN {
-            return Err(format!("YAML: more than {MAX_OPEN} brackets are open at one place"));
+        if open > MAX_OPEN_BRACKETS {
+            return Err(format!("YAML: more than {MAX_OPEN_BRACKETS} brackets are open at the same time"));
         }
     }
-    let stacked = |line: &str| line.split_ascii_whitespace().take_while(|word| matches!(*word, "-" | "?" | ":")).count();
+    let stacked = |line: &str| line.split_ascii_whitespace().take_while(|token| matches!(*token, "-" | "?" | ":")).count();
     if text.lines().any(|line| stacked(line) > MAX_DEPTH) {
         return Err(format!("YAML: nested deeper than {MAX_DEPTH}"));
     }
@@ -113,7 +114,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is infinite or not a number"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is infinite or NaN"))
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
@@ -137,12 +138,12 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| A::Error::custom(format!("nested deeper than {MAX_DEPTH}")))?;
         let mut map = Map::new();
-        // YAML writes status codes as numbers; asked for a string, its parser gives the text.
+        // YAML documents write status codes as numbers; requested as a string, the parser returns their text.
         while let Some(key) = entries.next_key::<String>()? {
             self.limits.text(key.len())?;
             let value = entries.next_value_seed(Node { limits: &mut *self.limits, depth })?;
             if map.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(format!("the key {:?} is there twice", key.chars().take(80).collect::<String>())));
+                return Err(A::Error::custom(format!("duplicate key {:?}", key.chars().take(80).collect::<String>())));
             }
         }
         merge(&mut map);
@@ -150,7 +151,8 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 }
 
-/// YAML's `<<`: what the named mappings have and this one has not. No OpenAPI object has a field `<<`.
+/// Applies the YAML merge key `<<`: adds the entries of the referenced mappings that `map` does not have.
+/// OpenAPI objects do not have a field called `<<`.
 fn merge(map: &mut Map<String, Value>) {
     let Some(named) = map.remove("<<") else {
         return;
@@ -182,14 +184,14 @@ mod tests {
         assert!(text.len() > 1 << 20);
         let begun = Instant::now();
         assert!(parse(&text).is_ok());
-        // Unoptimised and beside other work; optimised it is under 100 ms.
+        // An optimised build needs less than 100 ms; this is unoptimised and runs beside other tests.
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
     #[test]
     fn duplicates_and_tags_are_errors() {
-        assert!(parse("{\"a\":1,\"a\":2}").unwrap_err().contains("\"a\" is there twice"));
-        assert!(parse("a: 1\na: 2\n").unwrap_err().contains("twice"));
+        assert!(parse("{\"a\":1,\"a\":2}").unwrap_err().contains("duplicate key \"a\""));
+        assert!(parse("a: 1\na: 2\n").unwrap_err().contains("duplicate key"));
         assert!(parse("a: .nan\n").is_err());
         assert!(parse("a: !thing {b: 1}\n").is_err());
         assert!(parse("a: 1\n---\nb: 2\n").unwrap_err().contains("more than one document"));
@@ -214,9 +216,9 @@ mod tests {
         ];
         for text in texts {
             let begun = Instant::now();
-            let words = parse(&text).unwrap_err();
+            let message = parse(&text).unwrap_err();
             assert!(begun.elapsed() < Duration::from_secs(20), "{} took {:?}", &text[..20], begun.elapsed());
-            assert!(words.len() < 500, "{words}");
+            assert!(message.len() < 500, "{message}");
         }
     }
 }

@@ -1,43 +1,51 @@
-//! What the credential may do beyond reading, as far as anybody can tell without trying.
+//! What the credential may do beyond reading, as far as this can be determined without trying it.
 
-use super::auth::Auth;
-use super::operations::{Operations, Way};
+use super::auth::CallAuth;
+use super::operations::{Operations, SecurityRequirement};
 use crate::model::Privilege;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The verdict for the credential that `auth` sends.
+/// Determines the privilege of the credential that `auth` sends.
 ///
-/// Only a token that names its scopes (`scope` of RFC 9068, `scp` as Microsoft Entra writes it) can be judged; keys and
-/// passwords cannot be asked.
+/// This is possible only for a token that names its scopes (`scope` of RFC 9068, or `scp` as Microsoft Entra writes
+/// it). API keys and passwords do not reveal their rights.
 #[must_use]
-pub fn verdict(auth: &Auth, operations: &Operations) -> Privilege {
+pub fn assess(auth: &CallAuth, operations: &Operations) -> Privilege {
     if auth.schemes.is_empty() {
         return Privilege::Unknown {
-            reason: "the operations that are read ask for no credential, so there are no rights to ask about".into(),
+            reason: "the operations that AAM reads do not need a credential, so its rights were not checked".into(),
         };
     }
-    let covers =
-        |ways: &Vec<Way>| ways.iter().any(|way| !way.is_empty() && way.iter().all(|(name, _)| auth.schemes.contains(name)));
-    let writing = operations.writing.iter().filter(|ways| covers(ways)).count();
-    if let Some(granted) = auth.scoped.then(|| granted(auth)).flatten() {
-        return scopes(&granted, auth, operations);
+    let covers = |requirements: &Vec<SecurityRequirement>| {
+        requirements
+            .iter()
+            .any(|requirement| !requirement.is_empty() && requirement.iter().all(|(name, _)| auth.schemes.contains(name)))
+    };
+    let writing = operations.writing.iter().filter(|requirements| covers(requirements)).count();
+    if let Some(granted) = auth.scoped.then(|| token_scopes(auth)).flatten() {
+        return assess_scopes(&granted, auth, operations);
     }
     let mut reason =
-        format!("the service offers no way to ask what a credential of the scheme {} may do", auth.schemes.join(" and "));
+        format!("the service does not report the rights of a credential of the scheme {}", auth.schemes.join(" and "));
     if writing > 0 {
+        let operations = if writing == 1 { "operation" } else { "operations" };
         reason.push_str(&format!(
-            ", and the description has {writing} writing operations under it; give AAM a credential that may only read"
+            ", and the description has {writing} writing {operations} for it; give AAM a credential that can only read"
         ));
     }
     Privilege::Unknown { reason }
 }
 
-fn scopes(granted: &BTreeSet<String>, auth: &Auth, operations: &Operations) -> Privilege {
-    let named = |ways: &mut dyn Iterator<Item = &Way>| -> BTreeSet<String> {
-        ways.flatten().filter(|(name, _)| auth.schemes.contains(name)).flat_map(|(_, scopes)| scopes.iter().cloned()).collect()
+fn assess_scopes(granted: &BTreeSet<String>, auth: &CallAuth, operations: &Operations) -> Privilege {
+    let named = |requirements: &mut dyn Iterator<Item = &SecurityRequirement>| -> BTreeSet<String> {
+        requirements
+            .flatten()
+            .filter(|(name, _)| auth.schemes.contains(name))
+            .flat_map(|(_, scopes)| scopes.iter().cloned())
+            .collect()
     };
     let read = named(&mut operations.list.iter().flat_map(|operation| &operation.security));
     let write = named(&mut operations.writing.iter().flatten());
@@ -51,23 +59,23 @@ fn scopes(granted: &BTreeSet<String>, auth: &Auth, operations: &Operations) -> P
         return Privilege::Ok;
     }
     let reason = if shared {
-        "the description asks for the same scopes to read and to write".to_string()
+        "the description requires the same scopes for reading and for writing".to_string()
     } else {
-        format!("the token's scopes ({}) are not those that the description names for reading", unexplained.join(", "))
+        format!("the scopes of the token ({}) are not the ones that the description requires for reading", unexplained.join(", "))
     };
     Privilege::Unknown { reason }
 }
 
-/// The scopes that a JWT names. It is not verified: the service does that; this only reads along.
-fn granted(auth: &Auth) -> Option<BTreeSet<String>> {
+/// The scopes in the claims of a JWT. The signature is not verified here, because the service verifies it.
+fn token_scopes(auth: &CallAuth) -> Option<BTreeSet<String>> {
     let token = auth.headers.iter().find_map(|(_, value)| value.expose().strip_prefix("Bearer "))?;
     let payload = token.split('.').nth(1).filter(|_| token.matches('.').count() == 2)?;
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?).ok()?;
     let claim = claims.get("scope").or_else(|| claims.get("scp"))?;
-    let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let split = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
     Some(match claim {
-        Value::String(text) => words(text).into_iter().collect(),
-        Value::Array(list) => list.iter().filter_map(Value::as_str).flat_map(words).collect(),
+        Value::String(text) => split(text).into_iter().collect(),
+        Value::Array(list) => list.iter().filter_map(Value::as_str).flat_map(split).collect(),
         _ => return None,
     })
 }
@@ -79,13 +87,13 @@ mod tests {
     use crate::credentials::Secret;
     use serde_json::json;
 
-    fn ways(scopes: &[&str]) -> Vec<Way> {
+    fn requirements(scopes: &[&str]) -> Vec<SecurityRequirement> {
         vec![vec![("oauth".to_string(), scopes.iter().map(|scope| (*scope).to_string()).collect())]]
     }
 
     fn judge(claims: &Value) -> Privilege {
         let token = format!("Bearer e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string()));
-        let auth = Auth {
+        let auth = CallAuth {
             headers: vec![("authorization".into(), Secret::new(token))],
             schemes: vec!["oauth".into()],
             scopes: vec![],
@@ -96,24 +104,24 @@ mod tests {
             path: "/a".into(),
             call: Err(String::new()),
             limit: None,
-            security: ways(&["read"]),
+            security: requirements(&["read"]),
             answer: None,
             marked: false,
         };
-        verdict(&auth, &Operations { list: vec![get], writing: vec![ways(&["write"])], ..Operations::default() })
+        assess(&auth, &Operations { list: vec![get], writing: vec![requirements(&["write"])], ..Operations::default() })
     }
 
     #[test]
-    fn scopes_of_a_token_are_judged() {
+    fn scopes_of_a_token_are_assessed() {
         assert_eq!(judge(&json!({"scope": "read"})), Privilege::Ok);
         assert_eq!(judge(&json!({"scp": ["read", "write"]})), Privilege::Over { grants: vec!["write".into()] });
         assert!(matches!(judge(&json!({"scope": "read other"})), Privilege::Unknown { .. }));
         assert!(matches!(judge(&json!({"scope": ""})), Privilege::Unknown { .. }));
-        assert!(matches!(judge(&json!({"sub": "x"})), Privilege::Unknown { reason } if reason.contains("1 writing operations")));
+        assert!(matches!(judge(&json!({"sub": "x"})), Privilege::Unknown { reason } if reason.contains("1 writing operation ")));
     }
 
     #[test]
     fn an_open_service_is_unknown() {
-        assert!(matches!(verdict(&Auth::default(), &Operations::default()), Privilege::Unknown { .. }));
+        assert!(matches!(assess(&CallAuth::default(), &Operations::default()), Privilege::Unknown { .. }));
     }
 }

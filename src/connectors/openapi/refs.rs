@@ -1,4 +1,4 @@
-//! `$ref`: local by JSON pointer, remote on the same origin only, a bounded number of documents.
+//! Resolves `$ref`: local ones by JSON pointer, remote ones on the same origin only, over a bounded number of documents.
 
 use super::address::{host_of, same_origin};
 use percent_encoding::percent_decode_str;
@@ -7,14 +7,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use url::Url;
 
-/// Documents of one description, the first included.
+/// Limit on the documents of one description, including the description itself.
 pub const MAX_DOCUMENTS: usize = 16;
-/// `$ref`s that may lead to one another before it is called a circle.
+/// Limit on `$ref`s that lead to one another; more are treated as a cycle.
 const MAX_HOPS: usize = 16;
-/// Values that [`Library::missing`] visits; a description has fewer.
+/// Limit on the values that [`DocumentSet::missing`] visits. Real descriptions have fewer.
 const MAX_VISITS: usize = 2_000_000;
 
-/// A value and the document it stands in, which its own `$ref`s are relative to.
+/// A value and the document that contains it. The `$ref`s of the value are relative to this document.
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'a> {
     pub document: usize,
@@ -28,12 +28,12 @@ impl<'a> Node<'a> {
         self.value.get(name).map(|value| Node { document: self.document, value })
     }
 
-    /// The items, in the same document; empty for what is no array.
+    /// The items, in the same document. Empty if the value is not an array.
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
         self.value.as_array().into_iter().flatten().map(move |value| Node { document: self.document, value })
     }
 
-    /// The fields, in the same document; empty for what is no object.
+    /// The fields, in the same document. Empty if the value is not an object.
     pub fn fields(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
         let document = self.document;
         self.value.as_object().into_iter().flatten().map(move |(name, value)| (name.as_str(), Node { document, value }))
@@ -45,7 +45,7 @@ impl<'a> Node<'a> {
         self.value.get(name).and_then(Value::as_str)
     }
 
-    /// The place in memory, which names the value as long as its library lives.
+    /// The address in memory, which identifies the value as long as its document set is alive.
     #[must_use]
     pub fn identity(self) -> usize {
         std::ptr::from_ref(self.value) as usize
@@ -54,36 +54,36 @@ impl<'a> Node<'a> {
 
 /// The description and the documents that it refers to.
 #[derive(Debug)]
-pub struct Library {
+pub struct DocumentSet {
     documents: Vec<(Url, Value)>,
     index: BTreeMap<String, usize>,
-    /// Documents that could not be had, and why.
+    /// Documents that could not be loaded, and why.
     refused: BTreeMap<String, String>,
 }
 
-impl Library {
-    /// A library of one description.
+impl DocumentSet {
+    /// A set with the description alone.
     #[must_use]
-    pub fn new(url: Url, root: Value) -> Library {
-        let mut library = Library { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
-        library.add(url, root);
-        library
+    pub fn new(url: Url, root: Value) -> DocumentSet {
+        let mut set = DocumentSet { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
+        set.add(url, root);
+        set
     }
 
-    /// Adds a document under the URL by which it was asked for.
+    /// Adds a document under the URL with which it was requested.
     pub fn add(&mut self, mut url: Url, value: Value) {
         url.set_fragment(None);
         self.index.insert(url.to_string(), self.documents.len());
         self.documents.push((url, value));
     }
 
-    /// Remembers why a document cannot be had.
+    /// Records why a document could not be loaded.
     pub fn refuse(&mut self, mut url: Url, reason: impl Into<String>) {
         url.set_fragment(None);
         self.refused.insert(url.to_string(), reason.into());
     }
 
-    /// How many documents there are.
+    /// The number of loaded documents.
     #[must_use]
     pub fn count(&self) -> usize {
         self.documents.len()
@@ -96,10 +96,10 @@ impl Library {
         Node { document: 0, value: self.documents.first().map_or(&NOTHING, |(_, value)| value) }
     }
 
-    /// What `node` stands for: itself, or what its `$ref`s lead to.
+    /// Returns the target of the `$ref`s of `node`, or `node` itself if it has none.
     ///
     /// # Errors
-    /// Why the reference leads nowhere, in words.
+    /// Why the reference cannot be resolved.
     pub fn follow<'a>(&'a self, node: Node<'a>) -> Result<Node<'a>, String> {
         let mut at = node;
         for _ in 0..MAX_HOPS {
@@ -121,41 +121,45 @@ impl Library {
                 key.set_fragment(None);
                 let key = key.to_string();
                 let Some(found) = self.index.get(&key) else {
-                    return Err(self.refused.get(&key).cloned().unwrap_or_else(|| format!("$ref {} was not read", short())));
+                    return Err(self
+                        .refused
+                        .get(&key)
+                        .cloned()
+                        .unwrap_or_else(|| format!("the document of $ref {} was not read", short())));
                 };
                 (*found, text.split_once('#').map_or("", |(_, fragment)| fragment))
             }
         };
-        let pointer = percent_decode_str(fragment).decode_utf8().map_err(|_| format!("$ref {} is no UTF-8", short()))?;
+        let pointer = percent_decode_str(fragment).decode_utf8().map_err(|_| format!("$ref {} is not UTF-8", short()))?;
         if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!("$ref {} names an anchor; only JSON pointers are followed", short()));
+            return Err(format!("$ref {} is an anchor, but only JSON pointers are supported", short()));
         }
-        let (_, root) = self.documents.get(document).ok_or("the document is gone")?;
-        let value = walk(root, &pointer).ok_or_else(|| format!("$ref {} leads to nothing", short()))?;
+        let (_, root) = self.documents.get(document).ok_or("the document is not loaded")?;
+        let value = resolve_pointer(root, &pointer).ok_or_else(|| format!("the target of $ref {} does not exist", short()))?;
         Ok(Node { document, value })
     }
 
-    /// The absolute URL of a remote reference, if it may be read at all.
+    /// The absolute URL of a remote reference, if reading it is allowed.
     fn target(&self, document: usize, text: &str) -> Result<Url, String> {
-        let (base, _) = self.documents.get(document).ok_or("the document is gone")?;
-        let target = base.join(text).map_err(|_| "a $ref is no URL".to_string())?;
-        let (home, _) = self.documents.first().ok_or("the document is gone")?;
+        let (base, _) = self.documents.get(document).ok_or("the document is not loaded")?;
+        let target = base.join(text).map_err(|_| "a $ref is not a URL".to_string())?;
+        let (home, _) = self.documents.first().ok_or("the document is not loaded")?;
         if !same_origin(&target, home) {
             return Err(format!(
-                "a $ref leads to {}, and only documents of {} itself are read",
+                "a $ref leads to {}, but only documents of {} are read",
                 if host_of(&target).is_empty() { target.scheme().to_string() } else { host_of(&target) },
                 host_of(home)
             ));
         }
         if !target.username().is_empty() || target.password().is_some() {
-            return Err("a $ref holds a user name".into());
+            return Err("a $ref contains a user name".into());
         }
         Ok(target)
     }
 
-    /// The documents of the same origin that the GET operations refer to and that are not here yet.
+    /// The documents of the same origin that the GET operations reference and that are not loaded yet.
     ///
-    /// Every value is visited once, so the cost is that of the description's size.
+    /// Every value is visited once, so the cost grows with the size of the description.
     #[must_use]
     pub fn missing(&self) -> BTreeSet<Url> {
         let mut found = BTreeSet::new();
@@ -180,7 +184,7 @@ impl Library {
         found
     }
 
-    /// The document that a `$ref` needs, if it may be asked for and was not asked for yet.
+    /// The document that a `$ref` needs, if requesting it is allowed and was not tried yet.
     fn wanted(&self, document: usize, text: &str) -> Option<Url> {
         if text.starts_with('#') {
             return None;
@@ -210,9 +214,9 @@ impl Library {
     }
 }
 
-/// The value at a JSON pointer (RFC 6901). A description holds tens of thousands of them, and nearly
-/// none needs unescaping.
-fn walk<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
+/// The value at a JSON pointer (RFC 6901). A description has tens of thousands of pointers and almost none needs
+/// unescaping, so a copy is made only when one does.
+fn resolve_pointer<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
     pointer.split('/').skip(1).try_fold(root, |value, token| {
         let token =
             if token.contains('~') { Cow::Owned(token.replace("~1", "/").replace("~0", "~")) } else { Cow::Borrowed(token) };
@@ -229,47 +233,47 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn library(root: Value) -> Library {
-        Library::new(Url::parse("https://a.example/v1/openapi.json").unwrap(), root)
+    fn documents(root: Value) -> DocumentSet {
+        DocumentSet::new(Url::parse("https://a.example/v1/openapi.json").unwrap(), root)
     }
 
-    fn follow(library: &Library, reference: &str) -> Result<Value, String> {
+    fn follow(documents: &DocumentSet, reference: &str) -> Result<Value, String> {
         let node = json!({"$ref": reference});
-        library.follow(Node { document: 0, value: &node }).map(|found| found.value.clone())
+        documents.follow(Node { document: 0, value: &node }).map(|found| found.value.clone())
     }
 
     #[test]
     fn pointers_are_unescaped() {
-        let library = library(json!({"paths": {"/a/{id}": {"x~y": 1}}, "with space": 2}));
-        assert_eq!(follow(&library, "#/paths/~1a~1{id}/x~0y"), Ok(json!(1)));
-        assert_eq!(follow(&library, "#/paths/~1a~1%7Bid%7D/x~0y"), Ok(json!(1)));
-        assert_eq!(follow(&library, "#/with%20space"), Ok(json!(2)));
-        assert!(follow(&library, "#/nowhere").unwrap_err().contains("leads to nothing"));
-        assert!(follow(&library, "#anchor").unwrap_err().contains("anchor"));
+        let documents = documents(json!({"paths": {"/a/{id}": {"x~y": 1}}, "with space": 2}));
+        assert_eq!(follow(&documents, "#/paths/~1a~1{id}/x~0y"), Ok(json!(1)));
+        assert_eq!(follow(&documents, "#/paths/~1a~1%7Bid%7D/x~0y"), Ok(json!(1)));
+        assert_eq!(follow(&documents, "#/with%20space"), Ok(json!(2)));
+        assert!(follow(&documents, "#/nowhere").unwrap_err().contains("does not exist"));
+        assert!(follow(&documents, "#anchor").unwrap_err().contains("anchor"));
     }
 
     #[test]
-    fn circles_end() {
-        let library = library(json!({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}));
-        assert!(follow(&library, "#/a").unwrap_err().contains("back to itself"));
+    fn reference_cycles_end() {
+        let documents = documents(json!({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}));
+        assert!(follow(&documents, "#/a").unwrap_err().contains("back to itself"));
     }
 
     #[test]
-    fn only_the_same_origin_is_wanted() {
-        let mut library = library(json!({"paths": {"/a": {"get": {"x": [
+    fn only_the_same_origin_is_requested() {
+        let mut documents = documents(json!({"paths": {"/a": {"get": {"x": [
             {"$ref": "common.yaml#/S"},
             {"$ref": "/v2/more.json"},
             {"$ref": "https://b.example/evil.json"},
             {"$ref": "http://a.example/plain.json"},
             {"$ref": "file:///etc/passwd"}
         ]}, "post": {"$ref": "never.json"}}}}));
-        let wanted: Vec<String> = library.missing().iter().map(Url::to_string).collect();
+        let wanted: Vec<String> = documents.missing().iter().map(Url::to_string).collect();
         assert_eq!(wanted, ["https://a.example/v1/common.yaml", "https://a.example/v2/more.json"]);
-        assert!(follow(&library, "https://b.example/evil.json#/S").unwrap_err().contains("b.example"));
-        library.add(Url::parse("https://a.example/v1/common.yaml").unwrap(), json!({"S": {"$ref": "deep/er.json#/T"}}));
-        library.refuse(Url::parse("https://a.example/v2/more.json").unwrap(), "it answered 404");
-        let wanted: Vec<String> = library.missing().iter().map(Url::to_string).collect();
+        assert!(follow(&documents, "https://b.example/evil.json#/S").unwrap_err().contains("b.example"));
+        documents.add(Url::parse("https://a.example/v1/common.yaml").unwrap(), json!({"S": {"$ref": "deep/er.json#/T"}}));
+        documents.refuse(Url::parse("https://a.example/v2/more.json").unwrap(), "HTTP 404");
+        let wanted: Vec<String> = documents.missing().iter().map(Url::to_string).collect();
         assert_eq!(wanted, ["https://a.example/v1/deep/er.json"]);
-        assert_eq!(follow(&library, "/v2/more.json").unwrap_err(), "it answered 404");
+        assert_eq!(follow(&documents, "/v2/more.json").unwrap_err(), "HTTP 404");
     }
 }

@@ -1,54 +1,55 @@
-//! OpenAPI 3.0 and 3.1 schemas -> plain JSON Schema, bounded, with cycles cut.
+//! Turns OpenAPI 3.0 and 3.1 schemas into plain JSON Schema, bounded in size and with cycles cut.
 //!
-//! Only the structure is kept: types, formats, properties, items. Texts, examples and defaults
-//! are left out, so that an edited description is no drift.
+//! Only the structure is kept: types, formats, properties, items. Descriptions, examples and defaults are left
+//! out, so that editing them does not count as a schema change.
 
-use super::refs::{Library, Node};
+use super::refs::{DocumentSet, Node};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
-/// Values of one stream's schema. What is deeper is cut, and says so.
+/// Limit on the values in the schema of one stream. Deeper parts are cut and marked with `x-aam-truncated`.
 const MAX_NODES: usize = 500;
-/// How many objects deep a schema is told, tried in this order until it fits [`MAX_NODES`]. Two are
-/// a wrapper and the columns of its records.
-const DEPTHS: [usize; 3] = [4, 3, 2];
-/// Nested calls, whatever the reason.
-const MAX_LEVEL: usize = 48;
-/// Values of one `enum`.
+/// Levels of objects that a schema describes, tried in this order until it fits [`MAX_NODES`]. Two levels are a
+/// wrapper and the columns of its records.
+const DEPTHS_TO_TRY: [usize; 3] = [4, 3, 2];
+/// Limit on the recursion of the expansion, for `allOf` chains and other nesting that is not objects.
+const MAX_RECURSION: usize = 48;
+/// Limit on the values of one `enum`.
 const MAX_ENUM: usize = 50;
 
-/// Expands schemas and remembers those that many operations share.
+/// Expands schemas and caches those that several operations share.
 pub struct Expander<'a> {
-    library: &'a Library,
-    /// By target of the outermost `$ref`: the schema and its number of values. Below the outermost
-    /// one a result depends on what leads to it (cycles, depth), so it is not remembered.
+    documents: &'a DocumentSet,
+    /// For each target of an outermost `$ref`, the schema and its number of values. Below an outermost `$ref` the
+    /// result depends on the way to it (cycles, depth), so it is not cached.
     memo: HashMap<usize, (Value, usize)>,
-    /// The targets that are being expanded.
+    /// The targets that are being expanded now.
     stack: Vec<usize>,
-    /// Below a `$ref`.
+    /// Whether the expansion is below an outermost `$ref`.
     inside: bool,
+    /// How many more values the schema may have.
     left: usize,
 }
 
 impl<'a> Expander<'a> {
-    /// An expander over `library`.
+    /// An expander over `documents`.
     #[must_use]
-    pub fn new(library: &'a Library) -> Expander<'a> {
-        Expander { library, memo: HashMap::new(), stack: Vec::new(), inside: false, left: 0 }
+    pub fn new(documents: &'a DocumentSet) -> Expander<'a> {
+        Expander { documents, memo: HashMap::new(), stack: Vec::new(), inside: false, left: 0 }
     }
 
-    /// The schema that `node` stands for. The result does not depend on what was expanded before.
+    /// Expands the schema of `node`. The result does not depend on earlier expansions.
     pub fn expand(&mut self, node: Node<'a>) -> Value {
         self.deepest(node).0
     }
 
-    /// The deepest expansion that fits the budget, and the values it holds.
+    /// The deepest expansion that fits [`MAX_NODES`], and its number of values.
     fn deepest(&mut self, node: Node<'a>) -> (Value, usize) {
         let outer = (self.left, std::mem::take(&mut self.stack));
         let mut best = json!({});
-        for depth in DEPTHS {
+        for depth in DEPTHS_TO_TRY {
             self.left = MAX_NODES;
-            best = self.schema(node, depth, MAX_LEVEL);
+            best = self.schema(node, depth, MAX_RECURSION);
             if self.left > 0 {
                 break;
             }
@@ -58,14 +59,14 @@ impl<'a> Expander<'a> {
         (best, cost)
     }
 
-    /// The target of an outermost `$ref`, with a budget of its own.
+    /// Expands the target of an outermost `$ref` with a budget of its own, and caches it.
     fn shared(&mut self, target: Node<'a>) -> Value {
         let key = target.identity();
         if !self.memo.contains_key(&key) {
             self.inside = true;
-            let found = self.deepest(target);
+            let schema_value = self.deepest(target);
             self.inside = false;
-            self.memo.insert(key, found);
+            self.memo.insert(key, schema_value);
         }
         let Some((known, cost)) = self.memo.get(&key) else {
             return json!({});
@@ -79,7 +80,7 @@ impl<'a> Expander<'a> {
         if node.value == &Value::Bool(false) {
             return json!({"not": {}});
         }
-        let target = match self.library.follow(node) {
+        let target = match self.documents.follow(node) {
             Ok(target) => target,
             Err(reason) => return json!({"x-aam-unresolved": reason}),
         };
@@ -89,24 +90,24 @@ impl<'a> Expander<'a> {
         if self.left == 0 || level == 0 {
             return shallow(target);
         }
-        let mut found = if !self.inside && node.value.get("$ref").is_some() {
+        let mut schema_value = if !self.inside && node.value.get("$ref").is_some() {
             self.shared(target)
         } else {
             self.stack.push(target.identity());
-            let found = self.object(target, depth, level - 1);
+            let schema_value = self.object(target, depth, level - 1);
             self.stack.pop();
-            found
+            schema_value
         };
         if node.value.get("nullable") == Some(&Value::Bool(true)) {
-            found = nullable(found);
+            schema_value = nullable(schema_value);
         }
-        found
+        schema_value
     }
 
     fn object(&mut self, node: Node<'a>, depth: usize, level: usize) -> Value {
         let mut out = Map::new();
-        if let Some(kind) = kind(node) {
-            out.insert("type".into(), kind);
+        if let Some(schema_type) = schema_type(node) {
+            out.insert("type".into(), schema_type);
         }
         for name in ["format", "const"] {
             if let Some(value) = node.value.get(name).filter(|value| !(value.is_object() || value.is_array())) {
@@ -152,12 +153,12 @@ impl<'a> Expander<'a> {
         }
     }
 
-    /// `allOf` is folded into the schema. The branches of `oneOf` and `anyOf` are kept; of several
-    /// objects, the properties are folded too, because they are what a reader may meet.
+    /// Merges `allOf` into the schema. The branches of `oneOf` and `anyOf` are kept, and the properties of several
+    /// object branches are merged as well, because each of them may occur in a record.
     fn branches(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
         for part in node.get("allOf").into_iter().flat_map(Node::items) {
             let part = self.schema(part, depth, level);
-            fold(out, &part, true);
+            merge_schema(out, &part, true);
         }
         for name in ["oneOf", "anyOf"] {
             let Some(list) = node.get(name) else { continue };
@@ -165,9 +166,11 @@ impl<'a> Expander<'a> {
             let null = branches.iter().any(|branch| branch["type"] == "null");
             let mut real: Vec<Value> = branches.into_iter().filter(|branch| branch["type"] != "null").collect();
             if real.len() == 1 {
-                fold(out, &real.remove(0), true);
+                merge_schema(out, &real.remove(0), true);
             } else {
-                real.iter().filter(|branch| branch.get("properties").is_some()).for_each(|branch| fold(out, branch, false));
+                real.iter()
+                    .filter(|branch| branch.get("properties").is_some())
+                    .for_each(|branch| merge_schema(out, branch, false));
                 out.insert(name.into(), real.into());
             }
             if null {
@@ -178,8 +181,8 @@ impl<'a> Expander<'a> {
     }
 }
 
-/// Adds what `part` says and `out` does not.
-fn fold(out: &mut Map<String, Value>, part: &Value, all: bool) {
+/// Adds the entries of `part` that `out` does not have.
+fn merge_schema(out: &mut Map<String, Value>, part: &Value, all: bool) {
     let Some(part) = part.as_object() else { return };
     for (name, value) in part {
         match (name.as_str(), value) {
@@ -220,17 +223,17 @@ fn merge_required(out: &mut Map<String, Value>, more: &[Value]) {
 
 fn shallow(node: Node<'_>) -> Value {
     let mut out = Map::new();
-    if let Some(kind) = kind(node) {
-        out.insert("type".into(), kind);
+    if let Some(schema_type) = schema_type(node) {
+        out.insert("type".into(), schema_type);
     }
     out.insert("x-aam-truncated".into(), true.into());
     out.into()
 }
 
-/// The `type`, as one word or a sorted list; guessed from what else the schema says.
-fn kind(node: Node<'_>) -> Option<Value> {
-    let words: Vec<&str> = match node.value.get("type") {
-        Some(Value::String(word)) => vec![word],
+/// The `type`, as one name or a sorted list, inferred from other keywords if it is missing.
+fn schema_type(node: Node<'_>) -> Option<Value> {
+    let names: Vec<&str> = match node.value.get("type") {
+        Some(Value::String(name)) => vec![name],
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
         _ if node.value.get("properties").is_some() || node.value.get("additionalProperties").is_some_and(Value::is_object) => {
             vec!["object"]
@@ -238,35 +241,35 @@ fn kind(node: Node<'_>) -> Option<Value> {
         _ if node.value.get("items").is_some() => vec!["array"],
         _ => Vec::new(),
     };
-    words_to_type(words.into_iter().map(str::to_string).collect())
+    type_value(names.into_iter().map(str::to_string).collect())
 }
 
-fn words_to_type(mut words: Vec<String>) -> Option<Value> {
-    words.sort_unstable();
-    words.dedup();
-    match words.len() {
+fn type_value(mut names: Vec<String>) -> Option<Value> {
+    names.sort_unstable();
+    names.dedup();
+    match names.len() {
         0 => None,
-        1 => words.pop().map(Value::String),
-        _ => Some(words.into()),
+        1 => names.pop().map(Value::String),
+        _ => Some(names.into()),
     }
 }
 
-/// The same schema, with `null` among its types where it names any.
+/// Adds `null` to the types of a schema, if it has any.
 fn nullable(mut schema: Value) -> Value {
-    let words: Vec<String> = match &schema["type"] {
-        Value::String(word) => vec![word.clone(), "null".into()],
+    let names: Vec<String> = match &schema["type"] {
+        Value::String(name) => vec![name.clone(), "null".into()],
         Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_string).chain(["null".to_string()]).collect(),
         _ => return schema,
     };
-    if let (Some(kind), Some(object)) = (words_to_type(words), schema.as_object_mut()) {
-        object.insert("type".into(), kind);
+    if let (Some(schema_type), Some(object)) = (type_value(names), schema.as_object_mut()) {
+        object.insert("type".into(), schema_type);
     }
     schema
 }
 
-/// The bytes of a value as JSON.
+/// The number of bytes of a value as JSON.
 #[must_use]
-pub fn size(value: &Value) -> usize {
+pub fn json_bytes(value: &Value) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -282,12 +285,12 @@ pub fn size(value: &Value) -> usize {
     count.0
 }
 
-/// Whether a normalised schema allows values of type `word`; one that names no type allows all.
+/// Whether a normalised schema allows values of the type `name`. A schema without a type allows every type.
 #[must_use]
-pub fn allows(schema: &Value, word: &str) -> bool {
+pub fn allows(schema: &Value, name: &str) -> bool {
     match &schema["type"] {
-        Value::String(one) => one == word,
-        Value::Array(list) => list.iter().any(|one| one == word),
+        Value::String(one) => one == name,
+        Value::Array(list) => list.iter().any(|one| one == name),
         _ => true,
     }
 }
@@ -299,13 +302,13 @@ mod tests {
 
     fn expand(components: Value, schema: Value) -> Value {
         let root = json!({"components": {"schemas": components}, "s": schema});
-        let library = Library::new(Url::parse("https://a.example/openapi.json").unwrap(), root);
-        let node = library.root().get("s").unwrap();
-        Expander::new(&library).expand(node)
+        let documents = DocumentSet::new(Url::parse("https://a.example/openapi.json").unwrap(), root);
+        let node = documents.root().get("s").unwrap();
+        Expander::new(&documents).expand(node)
     }
 
     #[test]
-    fn both_ways_to_say_null_agree() {
+    fn all_ways_to_allow_null_agree() {
         let old = expand(json!({}), json!({"type": "string", "nullable": true}));
         let new = expand(json!({}), json!({"type": ["string", "null"]}));
         let any = expand(json!({}), json!({"anyOf": [{"type": "string"}, {"type": "null"}]}));
@@ -314,24 +317,24 @@ mod tests {
     }
 
     #[test]
-    fn all_of_is_folded_and_texts_are_dropped() {
-        let found = expand(
+    fn all_of_is_merged_and_descriptions_are_dropped() {
+        let schema_value = expand(
             json!({"Base": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer", "description": "x", "example": 7}}}}),
             json!({"allOf": [{"$ref": "#/components/schemas/Base"}, {"properties": {"name": {"type": "string"}}, "required": ["name"]}]}),
         );
         assert_eq!(
-            found,
+            schema_value,
             json!({"type": "object", "required": ["id", "name"], "properties": {"id": {"type": "integer"}, "name": {"type": "string"}}})
         );
     }
 
     #[test]
     fn cycles_are_cut_with_a_marker() {
-        let found = expand(
+        let schema_value = expand(
             json!({"Tree": {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}}}}),
             json!({"$ref": "#/components/schemas/Tree"}),
         );
-        assert_eq!(found["properties"]["children"], json!({"type": "array", "items": {"x-aam-cycle": true}}));
+        assert_eq!(schema_value["properties"]["children"], json!({"type": "array", "items": {"x-aam-cycle": true}}));
     }
 
     #[test]
@@ -343,12 +346,12 @@ mod tests {
             schemas.insert(format!("L{level}"), json!({"type": "object", "properties": properties}));
         }
         schemas.insert("L30".into(), json!({"type": "string"}));
-        let found = expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"}));
-        let columns = found["properties"].as_object().unwrap();
+        let schema_value = expand(schemas.into(), json!({"$ref": "#/components/schemas/L0"}));
+        let columns = schema_value["properties"].as_object().unwrap();
         assert_eq!(columns.len(), 10);
-        assert!(columns.values().all(|column| column["type"] == "object"), "{found}");
-        assert!(found.to_string().len() < 200_000);
-        assert!(found.to_string().contains("x-aam-truncated"));
+        assert!(columns.values().all(|column| column["type"] == "object"), "{schema_value}");
+        assert!(schema_value.to_string().len() < 200_000);
+        assert!(schema_value.to_string().contains("x-aam-truncated"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `servers` -> the base of the calls. Another host than the description's needs the policy's word.
+//! Chooses the base URL of the calls from `servers`. A host other than that of the description must be named in the
+//! policy.
 
 use super::address::{host_of, same_origin};
 use super::refs::Node;
@@ -6,10 +7,10 @@ use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
 
-/// Entries of one `servers` list that are looked at.
+/// Limit on the entries of one `servers` list that are read.
 const MAX_SERVERS: usize = 50;
 
-/// Where calls may go: the origin of the description, and the one that the policy names.
+/// The origins that calls may go to: that of the description and the one that the policy names.
 #[derive(Clone, Debug)]
 pub struct Servers {
     document: Url,
@@ -18,43 +19,48 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Reads the `servers` of the description; none means the root of its host.
+    /// Reads the `servers` of the description. If there are none, the base is the root of its host.
     ///
     /// # Errors
-    /// `EgressRefused` when all servers are on hosts that the policy does not name, `Misconfigured`
-    /// when none can be read.
+    /// `EgressRefused` if every server is on a host that the policy does not name, `Misconfigured`
+    /// if no server is valid.
     pub fn read(root: Node<'_>, document: &Url, base_url: Option<&str>) -> Result<Servers, Failure> {
         let allowed = base_url.and_then(|text| Url::parse(text).ok());
         let mut servers = Servers { document: document.clone(), allowed, base: Err(String::new()) };
         match servers.choose(root) {
             None => servers.base = document.join("/").map_err(|error| error.to_string()),
             Some(Ok(base)) => servers.base = Ok(base),
-            Some(Err(Refused::Hosts(hosts))) => return Err(servers.elsewhere(&hosts)),
-            Some(Err(Refused::Words(words))) => {
-                let title = format!("the description at {} names no usable server", host_of(document));
-                return Err(
-                    Failure::new(Class::Misconfigured, title, "have the service mend `servers` in its description").detail(words)
-                );
+            Some(Err(ServerProblem::ForeignHosts(hosts))) => return Err(servers.foreign_servers(&hosts)),
+            Some(Err(ServerProblem::Invalid(message))) => {
+                let title = format!("the description at {} does not name a valid server", host_of(document));
+                return Err(Failure::new(
+                    Class::Misconfigured,
+                    title,
+                    "ask the owner of the service to fix `servers` in its description",
+                )
+                .detail(message));
             }
         }
         Ok(servers)
     }
 
-    /// The base of operations that name none of their own.
+    /// The base URL of operations without servers of their own.
     ///
     /// # Errors
-    /// Why there is none, in words.
+    /// Why there is no base URL.
     pub fn base(&self) -> Result<Url, String> {
         self.base.clone()
     }
 
-    /// The base that a path item or an operation names for itself.
+    /// The base URL that a path item or an operation sets for itself.
     #[must_use]
-    pub fn of(&self, node: Node<'_>) -> Option<Result<Url, String>> {
+    pub fn base_of(&self, node: Node<'_>) -> Option<Result<Url, String>> {
         let chosen = self.choose(node)?;
-        Some(chosen.map_err(|refused| match refused {
-            Refused::Hosts(hosts) => format!("it lives on {}, another host than the description", hosts.join(", ")),
-            Refused::Words(words) => words,
+        Some(chosen.map_err(|problem| match problem {
+            ServerProblem::ForeignHosts(hosts) => {
+                format!("it is served by {}, which is not the host of the description", hosts.join(", "))
+            }
+            ServerProblem::Invalid(message) => message,
         }))
     }
 
@@ -64,8 +70,8 @@ impl Servers {
         same_origin(url, &self.document) || self.allowed.as_ref().is_some_and(|allowed| same_origin(url, allowed))
     }
 
-    /// The first server on the description's own origin, else the first that the policy names.
-    fn choose(&self, node: Node<'_>) -> Option<Result<Url, Refused>> {
+    /// Chooses the first server on the origin of the description, else the first on the origin that the policy names.
+    fn choose(&self, node: Node<'_>) -> Option<Result<Url, ServerProblem>> {
         let list = node.value.get("servers")?.as_array().filter(|list| !list.is_empty())?;
         let read: Vec<Result<Url, String>> = list.iter().take(MAX_SERVERS).map(|server| self.resolve(server)).collect();
         let urls: Vec<&Url> = read.iter().flatten().collect();
@@ -74,62 +80,61 @@ impl Servers {
             return Some(Ok((*url).clone()));
         }
         if urls.is_empty() {
-            return Some(Err(Refused::Words(read.into_iter().find_map(Result::err).unwrap_or_default())));
+            return Some(Err(ServerProblem::Invalid(read.into_iter().find_map(Result::err).unwrap_or_default())));
         }
         let mut hosts: Vec<String> = urls.iter().map(|url| format!("{}://{}", url.scheme(), host_of(url))).collect();
         hosts.dedup();
         hosts.truncate(5);
-        Some(Err(Refused::Hosts(hosts)))
+        Some(Err(ServerProblem::ForeignHosts(hosts)))
     }
 
     fn resolve(&self, server: &Value) -> Result<Url, String> {
-        let text = server["url"].as_str().ok_or("a server has no url")?;
+        let text = server["url"].as_str().ok_or("a server does not have a url")?;
         let url = self
             .document
-            .join(&filled(text, &server["variables"])?)
-            .map_err(|error| format!("a server's url is none: {error}"))?;
+            .join(&substitute_variables(text, &server["variables"])?)
+            .map_err(|error| format!("the url of a server is not valid: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
-            return Err("a server's url is not plain http or https, or holds a user name".into());
+            return Err("the url of a server is not http or https, or contains a user name".into());
         }
         Ok(url)
     }
 
-    fn elsewhere(&self, hosts: &[String]) -> Failure {
+    fn foreign_servers(&self, hosts: &[String]) -> Failure {
         let (here, there) = (host_of(&self.document), hosts.join(", "));
         let first = hosts.first().map(String::as_str).unwrap_or_default();
         Failure::new(
             Class::EgressRefused,
-            format!(
-                "the description at {here} sends its calls to {there}, and the policy does not say that they belong together"
-            ),
-            format!("if they do, write into the policy: families: {{openapi: {{base_url: \"{first}\"}}}}"),
+            format!("the description at {here} names the server {there}, but the policy does not allow calls to it"),
+            format!("to allow it, add to the policy: families: {{openapi: {{base_url: \"{first}\"}}}}"),
         )
     }
 }
 
-enum Refused {
-    /// Good servers on origins that nobody allowed.
-    Hosts(Vec<String>),
-    /// No server can be read, and why.
-    Words(String),
+enum ServerProblem {
+    /// Valid servers, but only on origins that are not allowed.
+    ForeignHosts(Vec<String>),
+    /// No server is valid, and why.
+    Invalid(String),
 }
 
-/// The url with its variables' defaults. A default outside its `enum` is refused.
-fn filled(text: &str, variables: &Value) -> Result<String, String> {
+/// Replaces the variables in a server url with their defaults. A default outside its `enum` is an error.
+fn substitute_variables(text: &str, variables: &Value) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
-        let (name, tail) = after.split_once('}').ok_or("a server's url has an open brace")?;
+        let (name, tail) = after.split_once('}').ok_or("the url of a server has an unclosed brace")?;
         let short: String = name.chars().take(60).collect();
-        let value = variables[name]["default"].as_str().ok_or_else(|| format!("the server variable {short} has no default"))?;
+        let value =
+            variables[name]["default"].as_str().ok_or_else(|| format!("the server variable {short} does not have a default"))?;
         if variables[name]["enum"].as_array().is_some_and(|list| !list.iter().any(|allowed| allowed == value)) {
-            return Err(format!("the default of the server variable {short} is not among its values"));
+            return Err(format!("the default of the server variable {short} is not one of its values"));
         }
         out.push_str(before);
         out.push_str(value);
         rest = tail;
         if out.len() > 4096 {
-            return Err("a server's url is too long".into());
+            return Err("the url of a server is too long".into());
         }
     }
     out.push_str(rest);
@@ -139,7 +144,7 @@ fn filled(text: &str, variables: &Value) -> Result<String, String> {
 /// The URL of `path` below `base`. The result stays on the origin of `base`.
 ///
 /// # Errors
-/// When the path makes no URL, or leaves the base by `..`.
+/// If the path leaves the base with `..`.
 pub fn join(base: &Url, path: &str) -> Result<Url, String> {
     let prefix = base.path().trim_end_matches('/');
     let path = path.split('#').next().unwrap_or_default();
@@ -149,7 +154,7 @@ pub fn join(base: &Url, path: &str) -> Result<Url, String> {
     url.set_query(query);
     url.set_path(&format!("{prefix}/{}", path.trim_start_matches('/')));
     let inside = url.path() == prefix || url.path().strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-    if inside { Ok(url) } else { Err("the path leaves the server by `..`".into()) }
+    if inside { Ok(url) } else { Err("the path leaves the server with `..`".into()) }
 }
 
 #[cfg(test)]
@@ -172,7 +177,7 @@ mod tests {
         let variables = json!({"servers": [{"url": "https://{h}/{v}", "variables": {"h": {"default": "a.example"}, "v": {"default": "v3", "enum": ["v3", "v4"]}}}]});
         assert_eq!(base(at, &variables, None).unwrap(), "https://a.example/v3");
         let outside = json!({"servers": [{"url": "/{v}", "variables": {"v": {"default": "v9", "enum": ["v3"]}}}]});
-        assert!(base(at, &outside, None).unwrap_err().detail.contains("not among its values"));
+        assert!(base(at, &outside, None).unwrap_err().detail.contains("not one of its values"));
     }
 
     #[test]

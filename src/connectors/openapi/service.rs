@@ -1,19 +1,20 @@
-//! An open service: discover, health, tiny sync.
+//! An open service: discovery, health check and tiny sync.
 
 use super::address::host_of;
-use super::auth::{self, Auth};
+use super::auth::{self, CallAuth};
 use super::classify::{self, ErrorContext};
 use super::load::{Loaded, offload};
 use super::operations::{self, Operation, Operations};
 use super::privilege;
-use super::refs::Library;
-use super::select::{self, Fit, Rules};
+use super::records::RecordPath;
+use super::refs::DocumentSet;
+use super::select::{self, CredentialFit, OperationRules};
 use super::server::Servers;
-use super::streams::{self, Place};
+use super::streams;
 use super::wire::Wire;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::{Credential, Secret};
-use crate::egress::{Answer, Method, Request, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Method, Traffic};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::FamilyPolicy;
 use futures_util::future::BoxFuture;
@@ -21,24 +22,24 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// An answer with data that is longer is not read.
-const MAX_ANSWER: u64 = 4 << 20;
+/// Limit on the bytes of a response with data.
+const MAX_RESPONSE_BYTES: u64 = 4 << 20;
 
 /// A described service that can be called.
 pub struct Service {
     wire: Arc<dyn Wire>,
-    library: Library,
+    documents: DocumentSet,
     operations: Operations,
     servers: Servers,
-    rules: Rules,
+    rules: OperationRules,
     credential: Option<Credential>,
-    /// The schemes that most operations accept this credential for. A plain value does not say
-    /// which scheme it is for.
-    main: Vec<String>,
+    /// The schemes for which most operations accept this credential. A plain value does not tell which scheme it
+    /// is for.
+    main_schemes: Vec<String>,
 }
 
-/// What one call gave.
-struct Got {
+/// A successful response.
+struct JsonResponse {
     value: Value,
     status: u16,
     bytes: usize,
@@ -46,26 +47,34 @@ struct Got {
 }
 
 impl Service {
-    /// Reads servers and operations, and makes sure that something can be read with this credential.
+    /// Reads servers and operations, and checks that the credential satisfies the operation of the health check.
     ///
     /// # Errors
-    /// See [`Servers::read`], [`select::health`] and [`auth::authorize`].
+    /// Those of [`Servers::read`], [`select::health_operation`] and [`auth::authorize`].
     pub async fn open(
         wire: Arc<dyn Wire>,
         loaded: Loaded,
         credential: Option<Credential>,
         policy: &FamilyPolicy,
     ) -> Result<Opened, Failure> {
-        let Loaded { description, library, protected } = loaded;
-        let servers = Servers::read(library.root(), &description.url, policy.base_url.as_deref())?;
+        let Loaded { description, documents, protected } = loaded;
+        let servers = Servers::read(documents.root(), &description.url, policy.base_url.as_deref())?;
         let server = servers.base().unwrap_or_else(|_| description.url.clone());
-        let (library, servers, operations) = offload(move || {
-            let operations = operations::read(&library, &servers);
-            (library, servers, operations)
+        let (documents, servers, operations) = offload(move || {
+            let operations = operations::read(&documents, &servers);
+            (documents, servers, operations)
         })
         .await?;
-        let mut service = Service { wire, library, operations, servers, rules: Rules::of(policy), credential, main: Vec::new() };
-        service.main = service.main_schemes();
+        let mut service = Service {
+            wire,
+            documents,
+            operations,
+            servers,
+            rules: OperationRules::from_policy(policy),
+            credential,
+            main_schemes: Vec::new(),
+        };
+        service.main_schemes = service.main_schemes();
         let auth = service.authorize(&service.health_operation()?)?;
         let mut identity = Evidence::new();
         identity.insert("title".into(), description.title.into());
@@ -74,25 +83,25 @@ impl Service {
         identity.insert("description".into(), format!("{}{}", host_of(&description.url), description.url.path()).into());
         identity.insert("description_sha256".into(), description.digest.to_string().into());
         identity.insert("description_protected".into(), protected.into());
-        identity.insert("documents".into(), service.library.count().into());
+        identity.insert("documents".into(), service.documents.count().into());
         identity.insert("server".into(), format!("{}://{}{}", server.scheme(), host_of(&server), server.path()).into());
         identity.insert("get_operations".into(), service.operations.reading.into());
         identity.insert("writing_operations".into(), service.operations.writing.len().into());
-        let privilege = privilege::verdict(&auth, &service.operations);
+        let privilege = privilege::assess(&auth, &service.operations);
         Ok(Opened { connector: Box::new(service), identity, privilege })
     }
 
     fn health_operation(&self) -> Result<Operation, Failure> {
-        let extension = self.library.root().text("x-aam-health");
-        select::health(&self.operations, &self.rules, &self.servers, extension, |operation| self.fit(operation))
+        let extension = self.documents.root().text("x-aam-health");
+        select::health_operation(&self.operations, &self.rules, &self.servers, extension, |operation| self.fit(operation))
     }
 
-    fn fit(&self, operation: &Operation) -> Fit {
+    fn fit(&self, operation: &Operation) -> CredentialFit {
         match self.authorize(operation) {
-            Ok(auth) if auth.schemes.is_empty() => Fit::Open,
-            Ok(auth) if auth.schemes == self.main => Fit::Proves,
-            Ok(_) => Fit::Guess,
-            Err(_) => Fit::Lacks,
+            Ok(auth) if auth.schemes.is_empty() => CredentialFit::NoCredential,
+            Ok(auth) if auth.schemes == self.main_schemes => CredentialFit::MainScheme,
+            Ok(_) => CredentialFit::OtherScheme,
+            Err(_) => CredentialFit::Unsatisfied,
         }
     }
 
@@ -111,16 +120,16 @@ impl Service {
             .unwrap_or_default()
     }
 
-    fn authorize(&self, operation: &Operation) -> Result<Auth, Failure> {
-        auth::authorize(&self.library, &operation.security, self.credential.as_ref())
+    fn authorize(&self, operation: &Operation) -> Result<CallAuth, Failure> {
+        auth::authorize(&self.documents, &operation.security, self.credential.as_ref())
     }
 
-    /// Sends the one GET of `operation`, with its page limited to `wanted` items.
-    async fn get(&self, operation: &Operation, wanted: Option<u32>) -> Result<Got, Failure> {
+    /// Sends the GET request of `operation`, with the page size limited to `wanted` items if it can be.
+    async fn get(&self, operation: &Operation, wanted: Option<u32>) -> Result<JsonResponse, Failure> {
         let call = self.rules.callable(operation).map_err(|reason| {
             Failure::new(
                 Class::Misconfigured,
-                format!("{} is not called: {reason}", operation.name),
+                format!("{} was not called: {reason}", operation.name),
                 "name another path in the policy: families: {openapi: {health_path: /v1/status}}",
             )
         })?;
@@ -132,91 +141,102 @@ impl Service {
         }
         let mut headers: Vec<(String, Secret)> =
             call.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value.clone()))).collect();
-        // A header parameter may be the described twin of the scheme's own header; the secret wins.
+        // A header parameter may describe the same header as the security scheme; the secret takes precedence.
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers);
         headers.push(("accept".into(), Secret::new("application/json".into())));
-        let answer: Answer = self
+        let answer: HttpResponse = self
             .wire
-            .http(Request { method: Method::Get, url: url.clone(), headers, max_bytes: MAX_ANSWER, follow_redirects: true })
+            .http(HttpRequest {
+                method: Method::Get,
+                url: url.clone(),
+                headers,
+                max_bytes: MAX_RESPONSE_BYTES,
+                follow_redirects: true,
+            })
             .await?;
-        let asked = ErrorContext { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
+        let context = ErrorContext { url: &url, what: &operation.name, scopes: &auth.scopes, schemes: &auth.schemes };
         if !self.servers.allows(&answer.url) {
-            let fix = "if the service moved, name its new URL in resource_ids";
+            let fix = "if the service has moved, name its new URL in resource_ids";
             return Err(Failure::new(
                 Class::EgressRefused,
-                format!("{} sends {} on to {}", host_of(&url), operation.name, host_of(&answer.url)),
+                format!("{} redirected {} to {}", host_of(&url), operation.name, host_of(&answer.url)),
                 fix,
             ));
         }
-        let value = classify::json(&answer, asked)?;
-        if let Some(record) = &operation.answer {
-            classify::fits(&value, &record.schema, asked)?;
+        let value = classify::parse_json(&answer, context)?;
+        if let Some(records) = &operation.answer {
+            classify::check_shape(&value, &records.schema, context)?;
         }
-        Ok(Got { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes })
+        Ok(JsonResponse { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes })
     }
 
-    fn evidence(operation: &Operation, got: &Got) -> Evidence {
+    fn evidence(operation: &Operation, response: &JsonResponse) -> Evidence {
         let mut evidence = Evidence::new();
         evidence.insert("operation".into(), operation.name.clone().into());
         evidence.insert("path".into(), operation.path.clone().into());
-        evidence.insert("status".into(), got.status.into());
-        evidence.insert("bytes".into(), got.bytes.into());
-        let security =
-            if got.schemes.is_empty() { "none: the call needs no credential".to_string() } else { got.schemes.join(" and ") };
+        evidence.insert("status".into(), response.status.into());
+        evidence.insert("bytes".into(), response.bytes.into());
+        let security = if response.schemes.is_empty() {
+            "none: the call does not need a credential".to_string()
+        } else {
+            response.schemes.join(" and ")
+        };
         evidence.insert("security".into(), security.into());
         evidence
     }
 
     async fn sample(&self, max_items: u32) -> Result<Sample, Failure> {
-        let Some(operation) = select::tiny(&self.operations, &self.rules, max_items, |operation| self.fit(operation)) else {
-            let fix = "describe a GET that lists records, or take it off deny_operations in the policy";
+        let Some(operation) = select::sample_operation(&self.operations, &self.rules, max_items, |operation| self.fit(operation))
+        else {
+            let fix =
+                "describe a GET operation that lists records, or remove it from families.openapi.deny_operations in the policy";
             return Err(Failure::new(
                 Class::Misconfigured,
-                "the description has no GET operation whose records could be read",
+                "the description does not have a GET operation whose records AAM can read",
                 fix,
             ));
         };
-        let got = self.get(operation, Some(max_items)).await?;
-        let place = operation.answer.as_ref().map_or(&Place::Single, |record| &record.place);
-        let there = count(&got.value, place).ok_or_else(|| {
+        let response = self.get(operation, Some(max_items)).await?;
+        let path = operation.answer.as_ref().map_or(&RecordPath::Single, |records| &records.path);
+        let available = count(&response.value, path).ok_or_else(|| {
             let title = format!(
-                "the answer of {} has no list at {}, where the description promises one",
+                "the response of {} does not have a list at \"{}\", although the description promises one",
                 operation.name,
-                place.pointer()
+                path.pointer()
             );
-            Failure::new(Class::Remote, title, "check that description and service are of the same version")
+            Failure::new(Class::Remote, title, "check that the description and the service have the same version")
         })?;
-        let rows = there.min(max_items.into());
-        let mut evidence = Service::evidence(operation, &got);
+        let rows = available.min(max_items.into());
+        let mut evidence = Service::evidence(operation, &response);
         evidence.insert("records".into(), rows.into());
-        if there > rows {
-            evidence.insert("answer_held_more".into(), true.into());
+        if available > rows {
+            evidence.insert("more_available".into(), true.into());
         }
         if rows == 0 {
             evidence.insert(
                 "note".into(),
-                "the service answers an empty list: it has no records, or shows this credential none".into(),
+                "the service returned an empty list: it has no records, or does not show any to this credential".into(),
             );
         }
         Ok(Sample { rows, evidence })
     }
 }
 
-/// The records of an answer. `None`: the promised list is something else.
-fn count(value: &Value, place: &Place) -> Option<u64> {
+/// The number of records in a response. Returns `None` if the value at the path is not a list.
+fn count(value: &Value, path: &RecordPath) -> Option<u64> {
     let length = |list: &Vec<Value>| list.len() as u64;
-    match (place, value) {
-        (Place::Whole | Place::Single, Value::Array(list)) => Some(length(list)),
-        (Place::Whole, Value::Null) => Some(0),
-        (Place::Whole, _) => None,
-        (Place::Property(name), _) => match value.get(name) {
+    match (path, value) {
+        (RecordPath::Whole | RecordPath::Single, Value::Array(list)) => Some(length(list)),
+        (RecordPath::Whole, Value::Null) => Some(0),
+        (RecordPath::Whole, _) => None,
+        (RecordPath::Property(name), _) => match value.get(name) {
             Some(Value::Array(list)) => Some(length(list)),
             None | Some(Value::Null) => Some(0),
             Some(_) => None,
         },
-        (Place::Single, Value::Null) => Some(0),
-        (Place::Single, _) => Some(1),
+        (RecordPath::Single, Value::Null) => Some(0),
+        (RecordPath::Single, _) => Some(1),
     }
 }
 
@@ -238,8 +258,8 @@ impl Connector for Service {
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
         Box::pin(async move {
             let operation = self.health_operation()?;
-            let got = self.get(&operation, Some(1)).await?;
-            Ok(Service::evidence(&operation, &got))
+            let response = self.get(&operation, Some(1)).await?;
+            Ok(Service::evidence(&operation, &response))
         })
     }
 
@@ -259,13 +279,13 @@ mod tests {
 
     #[test]
     fn records_are_counted_where_they_are() {
-        let list = Place::Property("data".into());
+        let list = RecordPath::Property("data".into());
         assert_eq!(count(&json!({"data": [1, 2]}), &list), Some(2));
         assert_eq!(count(&json!({"data": null}), &list), Some(0));
         assert_eq!(count(&json!({"data": "no"}), &list), None);
-        assert_eq!(count(&json!([1, 2, 3]), &Place::Whole), Some(3));
-        assert_eq!(count(&json!({}), &Place::Whole), None);
-        assert_eq!(count(&json!({"a": 1}), &Place::Single), Some(1));
-        assert_eq!(count(&json!([1, 2]), &Place::Single), Some(2));
+        assert_eq!(count(&json!([1, 2, 3]), &RecordPath::Whole), Some(3));
+        assert_eq!(count(&json!({}), &RecordPath::Whole), None);
+        assert_eq!(count(&json!({"a": 1}), &RecordPath::Single), Some(1));
+        assert_eq!(count(&json!([1, 2]), &RecordPath::Single), Some(2));
     }
 }

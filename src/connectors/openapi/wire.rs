@@ -1,20 +1,20 @@
-//! The seam between this engine and the egress layer.
+//! The part of the egress layer that this engine uses.
 
-use crate::egress::{Answer, Request, Session, Traffic};
+use crate::egress::{HttpRequest, HttpResponse, Session, Traffic};
 use crate::model::Failure;
 use futures_util::future::BoxFuture;
 
-/// Sends requests. In the daemon it is the [`Session`] with all its guards.
+/// Sends requests. In production this is the [`Session`] of the attempt; tests record the requests.
 pub trait Wire: Send + Sync {
-    /// As [`Session::http`].
-    fn http(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>>;
+    /// See [`Session::http`].
+    fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>>;
 
-    /// As [`Session::traffic`].
+    /// See [`Session::traffic`].
     fn traffic(&self) -> Traffic;
 }
 
 impl Wire for Session {
-    fn http(&self, request: Request) -> BoxFuture<'_, Result<Answer, Failure>> {
+    fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         Box::pin(Session::http(self, request))
     }
 

@@ -1,11 +1,11 @@
 //! The `sql` engine: the families `jdbc` and `postgres`.
 //!
-//! Reading order: `uri` (what a resource id means), `login` (the credential), `gate` (the way out),
+//! Reading order: `uri` (what a resource id means), `login` (the credential), `driver_session` (the way out),
 //! then one folder per protocol: `postgres`, `mysql`, `sqlite`. Every statement is a constant of the
 //! code and runs where the database itself refuses writes.
 
 pub mod dialects;
-pub mod gate;
+pub mod driver_session;
 pub mod limits;
 pub mod login;
 pub mod mysql;
@@ -17,13 +17,12 @@ pub mod tls;
 pub mod types;
 pub mod uri;
 
-use super::{Engine, Need, Opened, Target};
+use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::model::Failure;
 use crate::policy::Policy;
-use futures_util::future::BoxFuture;
-use gate::Gate;
+use driver_session::DriverSession;
 use std::sync::Arc;
 use uri::{Place, Wire};
 
@@ -32,69 +31,86 @@ use uri::{Place, Wire};
 pub struct SqlEngine;
 
 impl SqlEngine {
-    /// As [`Engine::open`], through any gate.
+    /// Parses `resource_id`, as [`Engine::bind`] does.
     ///
     /// # Errors
-    /// As [`Engine::open`].
+    /// As [`Engine::bind`].
+    pub fn bind_database(&self, resource_id: &str, policy: Arc<Policy>) -> Result<BoundDatabase, Failure> {
+        let place = uri::parse(resource_id)?;
+        let account = match &place {
+            Place::Sqlite(path) => path.clone(),
+            Place::Server(server) => server.authority(),
+        };
+        Ok(BoundDatabase { place, account, policy })
+    }
+
+    /// Binds and opens `resource_id` over any driver session.
+    ///
+    /// # Errors
+    /// As [`Engine::bind`] and [`AuthorizedResource::open`].
     pub async fn open_through(
         &self,
-        gate: Arc<dyn Gate>,
+        session: Arc<dyn DriverSession>,
         resource_id: &str,
         credential: Option<&Credential>,
         policy: Arc<Policy>,
     ) -> Result<Opened, Failure> {
-        let server = match uri::parse(resource_id)? {
-            Place::Sqlite(path) => return sqlite::open(gate, &path, policy).await,
-            Place::Server(server) => server,
-        };
-        let login = login::login(credential, &server)?;
-        match server.wire {
-            Wire::Postgres => postgres::open(&gate, &server, &login, &policy).await,
-            Wire::Mysql => mysql::open(&gate, &server, &login, &policy).await,
-        }
+        self.bind_database(resource_id, policy)?.open(session, credential).await
     }
 }
 
 impl Engine for SqlEngine {
-    fn accepts(&self, resource_id: &str) -> Result<(), Failure> {
-        uri::parse(resource_id).map(|_| ())
+    fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure> {
+        Ok(Box::new(self.bind_database(request.resource_id, Arc::clone(request.policy))?))
     }
+}
 
-    fn need(&self, resource_id: &str) -> Need {
-        match uri::parse(resource_id) {
-            Ok(Place::Sqlite(_)) => Need::Optional,
-            _ => Need::Required,
+/// A parsed resource id: a SQLite file, or one database of a server.
+pub struct BoundDatabase {
+    place: Place,
+    /// The path of the file, or host and port of the server.
+    account: String,
+    policy: Arc<Policy>,
+}
+
+impl BoundDatabase {
+    async fn open(self, session: Arc<dyn DriverSession>, credential: Option<&Credential>) -> Result<Opened, Failure> {
+        let server = match self.place {
+            Place::Sqlite(path) => return sqlite::open(session, &path, self.policy).await,
+            Place::Server(server) => server,
+        };
+        let login = login::login(credential, &server)?;
+        match server.wire {
+            Wire::Postgres => postgres::open(&session, &server, &login, &self.policy).await,
+            Wire::Mysql => mysql::open(&session, &server, &login, &self.policy).await,
+        }
+    }
+}
+
+impl BoundResource for BoundDatabase {
+    fn credential_need(&self) -> CredentialNeed {
+        match self.place {
+            Place::Sqlite(_) => CredentialNeed::Optional,
+            Place::Server(_) => CredentialNeed::Required,
         }
     }
 
-    fn account(&self, resource_id: &str, _policy: &Policy) -> String {
-        match uri::parse(resource_id) {
-            Ok(Place::Sqlite(path)) => path,
-            Ok(Place::Server(server)) => server.authority(),
-            // The text itself may hold a password.
-            Err(_) => "unreadable resource id".to_string(),
-        }
+    fn account(&self) -> &str {
+        &self.account
     }
 
-    fn planned_calls(&self, resource_id: &str, _policy: &Policy) -> Vec<PlannedCall> {
-        match uri::parse(resource_id) {
-            Ok(Place::Sqlite(path)) => vec![PlannedCall { method: "READ FILE".into(), host: "local".into(), path }],
-            Ok(Place::Server(server)) => {
-                vec![PlannedCall {
-                    method: "SQL READ ONLY".into(),
-                    host: server.authority(),
-                    path: format!("/{}", server.database),
-                }]
-            }
-            Err(_) => Vec::new(),
-        }
+    fn planned_calls(&self) -> Vec<PlannedCall> {
+        let (method, host, path) = match &self.place {
+            Place::Sqlite(path) => ("READ FILE", "local".to_string(), path.clone()),
+            Place::Server(server) => ("SQL READ ONLY", server.authority(), format!("/{}", server.database)),
+        };
+        vec![PlannedCall { method: method.to_string(), host, path }]
     }
 
-    fn open(&self, target: Target) -> BoxFuture<'_, Result<Opened, Failure>> {
-        Box::pin(async move {
-            let gate: Arc<dyn Gate> = Arc::new(target.session);
-            self.open_through(gate, &target.resource_id, target.credential.as_ref(), target.policy).await
-        })
+    fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure> {
+        Ok(AuthorizedResource::new(move |session| {
+            Box::pin(async move { self.open(Arc::new(session), credential.as_ref()).await })
+        }))
     }
 }
 

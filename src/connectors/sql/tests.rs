@@ -97,7 +97,8 @@ fn every_refusal_of_a_resource_id_can_be_read() {
         "jdbc:sqlite::memory:",
         "jdbc:sqlite:x?cache=shared",
     ] {
-        let failure = SqlEngine.accepts(id).err().unwrap_or_else(|| panic!("{id} was accepted"));
+        let failure =
+            SqlEngine.bind_database(id, Arc::new(test_policy(Vec::new()))).err().unwrap_or_else(|| panic!("{id} was accepted"));
         all.push_str(&text(id, &failure));
     }
     snapshot("sql_resource_ids", &all);
@@ -105,15 +106,15 @@ fn every_refusal_of_a_resource_id_can_be_read() {
 
 #[test]
 fn a_plan_names_host_and_database_and_a_broken_id_is_never_shown() {
-    let policy = test_policy(Vec::new());
-    let id = "jdbc:postgresql://DB.example/shop?sslmode=verify-full";
-    let calls = SqlEngine.planned_calls(id, &policy);
-    assert_eq!(calls, [PlannedCall { method: "SQL READ ONLY".into(), host: "db.example:5432".into(), path: "/shop".into() }]);
-    assert_eq!(SqlEngine.account(id, &policy), "db.example:5432");
-    assert_eq!((SqlEngine.need(id), SqlEngine.need("jdbc:sqlite:a.db")), (Need::Required, Need::Optional));
-    let broken = "postgres://joe:hunter2@h/db";
-    assert!(SqlEngine.planned_calls(broken, &policy).is_empty());
-    assert!(!SqlEngine.account(broken, &policy).contains("hunter2"));
+    let bind = |id: &str| SqlEngine.bind_database(id, Arc::new(test_policy(Vec::new())));
+    let server = bind("jdbc:postgresql://DB.example/shop?sslmode=verify-full").unwrap_or_else(|failure| panic!("{failure:?}"));
+    let planned = PlannedCall { method: "SQL READ ONLY".into(), host: "db.example:5432".into(), path: "/shop".into() };
+    assert_eq!(server.planned_calls(), [planned]);
+    assert_eq!((server.account(), server.credential_need()), ("db.example:5432", CredentialNeed::Required));
+    let file = bind("jdbc:sqlite:a.db").unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(file.credential_need(), CredentialNeed::Optional);
+    let broken = bind("postgres://joe:hunter2@h/db").err().unwrap_or_else(|| panic!("a password was accepted"));
+    assert!(!format!("{broken:?}").contains("hunter2"));
 }
 
 #[test]

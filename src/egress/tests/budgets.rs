@@ -1,4 +1,4 @@
-//! Caps, "later" and the breaker.
+//! Caps, throttling and the circuit breaker.
 
 use super::rig::{Reply, Server, World, answer, get};
 use crate::egress::caps::block_size;
@@ -25,7 +25,7 @@ fn snapshot(name: &str, failure: &Failure) {
 }
 
 #[tokio::test]
-async fn later_is_obeyed_by_the_whole_account() {
+async fn throttling_holds_for_the_whole_account() {
     let world = World::new();
     let server = Server::start(vec![answer(429, &[("retry-after", "90")], b"slow  down"), answer(200, &[], b"")]).await;
     let first = world.session().http(get(&server.url("/"))).await.unwrap_err();
@@ -40,7 +40,7 @@ async fn later_is_obeyed_by_the_whole_account() {
 }
 
 #[tokio::test]
-async fn later_is_clamped() {
+async fn the_wait_of_a_throttled_account_is_clamped() {
     for (asked, given) in [("0", 1_000), ("99999999", 86_400_000), ("Sun, 08 Nov 2026 18:00:10 GMT", 10_000)] {
         let world = World::new();
         let server = Server::start(vec![answer(503, &[("retry-after", asked)], b"")]).await;
@@ -51,9 +51,9 @@ async fn later_is_clamped() {
 }
 
 #[tokio::test]
-async fn a_connector_may_say_later_too() {
+async fn a_connector_may_report_throttling() {
     let world = World::new();
-    let failure = world.session().later(Duration::from_secs(40), "SlowDown");
+    let failure = world.session().throttled(Duration::from_secs(40), "SlowDown");
     assert_eq!((failure.class, failure.detail.as_str()), (Class::Throttled, "SlowDown"));
     assert_eq!(world.session().local("x").await.unwrap_err().retry_after_ms, Some(40_000));
 }
@@ -168,7 +168,10 @@ async fn slots_follow_the_policy() {
     world.cap.concurrency = 1;
     let held = world.session().admit("127.0.0.1", 9).await.unwrap();
     let failure = world.session().admit("127.0.0.1", 9).await.err().unwrap();
-    assert_eq!((failure.class, failure.title.as_str()), (Class::Throttled, "all 1 slots of openapi account acme are taken"));
+    assert_eq!(
+        (failure.class, failure.title.as_str()),
+        (Class::Throttled, "the limit of concurrent calls of openapi account acme is reached: 1")
+    );
     world.cap.concurrency = 2;
     let second = world.session().admit("127.0.0.1", 9).await.unwrap();
     world.cap.concurrency = 1;
@@ -183,7 +186,7 @@ async fn an_open_breaker_lets_one_probe_through() {
     let mut world = World::new();
     world.policy.breaker.failures = 2;
     let probe = Arc::new(Notify::new());
-    let Reply::Bytes(well) = answer(200, &[], b"well") else { unreachable!() };
+    let Reply::Bytes(well) = answer(200, &[], b"well") else { panic!("an answer is bytes") };
     let server = Server::start(vec![answer(500, &[], b""), answer(500, &[], b""), Reply::When(probe.clone(), well)]).await;
     for _ in 0..2 {
         assert_eq!(world.session().http(get(&server.url("/"))).await.unwrap().status, 500);

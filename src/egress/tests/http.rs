@@ -2,13 +2,13 @@
 
 use super::rig::Captured;
 use super::rig::{Reply, Server, World, answer, get};
-use crate::egress::{Method, Request};
+use crate::egress::{HttpRequest, Method};
 use crate::model::{Class, Failure};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-async fn failure(world: &World, request: Request) -> Failure {
+async fn failure(world: &World, request: HttpRequest) -> Failure {
     world.session().http(request).await.unwrap_err()
 }
 
@@ -23,7 +23,7 @@ async fn an_answer_comes_back_whole_and_is_counted() {
     let head = server.heads.lock().unwrap()[0].to_lowercase();
     assert!(head.starts_with("get /a?b=c http/1.1\r\n"), "{head}");
     assert!(head.contains(concat!("user-agent: aam/", env!("CARGO_PKG_VERSION"))), "{head}");
-    let head = Request { method: Method::Head, ..get(&server.url("/h")) };
+    let head = HttpRequest { method: Method::Head, ..get(&server.url("/h")) };
     assert_eq!(session.http(head).await.unwrap().body.len(), 0);
     assert!(server.heads.lock().unwrap()[1].starts_with("HEAD /h"));
 }
@@ -56,7 +56,7 @@ async fn a_redirect_at_home_is_followed_with_the_credential_but_not_for_ever() {
     let circle = Server::start(vec![answer(302, &[("location", "/")], b"")]).await;
     assert_eq!(failure(&world, get(&circle.url("/"))).await.title, "127.0.0.1 redirected more than 5 times");
     assert_eq!(circle.count(), 6);
-    let request = Request { follow_redirects: false, ..get(&circle.url("/")) };
+    let request = HttpRequest { follow_redirects: false, ..get(&circle.url("/")) };
     assert_eq!(world.session().http(request).await.unwrap().status, 302);
 }
 
@@ -66,17 +66,17 @@ async fn a_cut_answer_says_how_much_came() {
     let server = Server::start(vec![Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789".to_vec())]).await;
     let failure = failure(&world, get(&server.url("/"))).await;
     assert_eq!(failure.class, Class::Remote);
-    assert_eq!(failure.title, format!("the answer of 127.0.0.1:{} was cut after 10 of 100 bytes", server.port));
+    assert_eq!(failure.title, format!("the response of 127.0.0.1:{} was cut off after 10 of 100 bytes", server.port));
 }
 
 #[tokio::test]
 async fn a_long_answer_is_not_read_to_its_end() {
     let world = World::new();
     let server = Server::start(vec![answer(200, &[], &vec![b'x'; 3000])]).await;
-    let request = Request { max_bytes: 2000, ..get(&server.url("/")) };
+    let request = HttpRequest { max_bytes: 2000, ..get(&server.url("/")) };
     let failure = failure(&world, request).await;
     assert_eq!((failure.class, failure.title.contains("is longer than 2000 bytes")), (Class::Remote, true), "{failure:?}");
-    let exact = Request { max_bytes: 3000, ..get(&server.url("/")) };
+    let exact = HttpRequest { max_bytes: 3000, ..get(&server.url("/")) };
     assert_eq!(world.session().http(exact).await.unwrap().body.len(), 3000);
 }
 
@@ -166,9 +166,9 @@ async fn packed_answers_are_unpacked_and_broken_ones_told() {
     assert_eq!((got.header("content-encoding"), got.header("content-length")), (None, None), "{got:?}");
     assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"one two");
     assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"");
-    let at = format!("the answer of 127.0.0.1:{}", server.port);
+    let at = format!("the response of 127.0.0.1:{}", server.port);
     let cut = failure(&world, get(&server.url("/"))).await;
-    assert!(cut.title.starts_with(&format!("{at} was cut after ")), "{cut:?}");
+    assert!(cut.title.starts_with(&format!("{at} was cut off after ")), "{cut:?}");
     let broken = failure(&world, get(&server.url("/"))).await;
     assert_eq!((broken.class, broken.title), (Class::Remote, format!("{at} cannot be read")));
 }
@@ -252,7 +252,7 @@ fn what_connectors_hold_may_cross_threads() {
     fn crosses<T: Send + Sync>() {}
     fn runs_anywhere<T: Send>(_: T) {}
     crosses::<crate::egress::Session>();
-    crosses::<crate::egress::Admitted>();
+    crosses::<crate::egress::AdmittedConnection>();
     let world = World::new();
     let session = world.session();
     runs_anywhere(session.http(get("http://127.0.0.1/")));

@@ -28,8 +28,8 @@ async fn a_name_is_judged_by_its_address_and_dialled_there() {
     let world = World::with_names(names);
     let server = Server::start(vec![answer(200, &[], b"well")]).await;
     let failure = world.session().http(get("https://inside.acme.example/")).await.unwrap_err();
-    assert_eq!(failure.title, "inside.acme.example was not called: it is 10.1.2.3, a private address");
-    assert_eq!(failure.fix, "if this address is meant, add it to the policy: network.allow_private: [10.1.2.3/32]");
+    assert_eq!(failure.title, "Not called: inside.acme.example is 10.1.2.3, a private address, and the policy does not allow it");
+    assert_eq!(failure.fix, "if this address is intended, add it to the policy: network.allow_private: [10.1.2.3/32]");
     let failure = world.session().http(get("http://meta.acme.example/")).await.unwrap_err();
     assert!(failure.title.contains("169.254.169.254, a cloud metadata address"), "{failure:?}");
     // Only the address that passed is dialled; the port is that of the URL.
@@ -40,9 +40,9 @@ async fn a_name_is_judged_by_its_address_and_dialled_there() {
     assert_eq!(session.admit("mixed.acme.example", 5432).await.unwrap().address.to_string(), "127.0.0.1:5432");
     assert_eq!(session.admit("inside.acme.example", 5432).await.err().unwrap().class, Class::EgressRefused);
     let failure = session.admit("nowhere.acme.example", 5432).await.err().unwrap();
-    assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "nowhere.acme.example cannot be resolved"));
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "the host nowhere.acme.example was not found"));
     let failure = session.http(get("http://nowhere.acme.example/")).await.unwrap_err();
-    assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "nowhere.acme.example cannot be resolved"));
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Network, "the host nowhere.acme.example was not found"));
     assert!(failure.detail.contains("Name or service not known"), "{failure:?}");
 }
 
@@ -51,12 +51,12 @@ async fn trouble_below_http_is_named() {
     let world = World::new();
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let failure = world.session().http(get(&format!("http://127.0.0.1:{gone}/"))).await.unwrap_err();
-    assert_eq!((failure.class, failure.title), (Class::Network, format!("127.0.0.1:{gone} refused the connection")));
+    assert_eq!((failure.class, failure.title), (Class::Network, format!("connection refused by 127.0.0.1:{gone}")));
     let ssh = Server::start(vec![Reply::Bytes(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec())]).await;
     let failure = world.session().http(get(&ssh.url("/"))).await.unwrap_err();
     assert_eq!(
         (failure.class, failure.title),
-        (Class::WrongService, format!("127.0.0.1:{} answered, but not in HTTP", ssh.port))
+        (Class::WrongService, format!("the response of 127.0.0.1:{} is not HTTP", ssh.port))
     );
     // A plain server on the port of an https address.
     let tls = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -68,7 +68,10 @@ async fn trouble_below_http_is_named() {
         }
     });
     let failure = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap_err();
-    assert_eq!((failure.class, failure.title), (Class::Network, format!("no TLS connection with 127.0.0.1:{port}")));
+    assert_eq!(
+        (failure.class, failure.title),
+        (Class::Network, format!("could not establish a TLS connection to 127.0.0.1:{port}"))
+    );
 }
 
 #[tokio::test]
@@ -126,7 +129,7 @@ async fn a_driver_gets_the_address_that_is_routed_everywhere() {
     let admitted = world.session().admit("db.acme.example", 5432).await.unwrap();
     assert_eq!(admitted.address.to_string(), "1.1.1.1:5432");
     let failure = world.session().admit("[::1]", 5432).await.err().unwrap();
-    assert_eq!(failure.title, "::1 was not called: it is a loopback address");
+    assert_eq!(failure.title, "Not called: ::1 is a loopback address and the policy does not allow it");
 }
 
 #[tokio::test]

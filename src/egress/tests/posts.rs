@@ -1,8 +1,8 @@
-//! Read-only POSTs over real sockets: what is on the list goes out as it was judged, all else does not.
+//! Read-only POSTs over real sockets: what is on the list is sent as it was judged, and nothing else is sent.
 
 use super::rig::{Captured, Reply, Server, World, answer};
 use crate::credentials::Secret;
-use crate::egress::Post;
+use crate::egress::{HttpRequest, Method};
 use crate::model::{Class, Failure, PostRule, Posts};
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -25,13 +25,14 @@ fn world(server: &Server) -> World {
     World { posts: rules(server), ..World::new() }
 }
 
-fn post(url: &str, headers: &[(&str, &str)], body: Option<&str>) -> Post {
+fn post(url: &str, headers: &[(&str, &str)], body: Option<&str>) -> HttpRequest {
     let headers = headers.iter().map(|(name, value)| ((*name).to_string(), Secret::new((*value).to_string()))).collect();
-    Post { url: url::Url::parse(url).unwrap(), headers, body: body.map(|body| Secret::new(body.to_string())), max_bytes: 1 << 20 }
+    let method = Method::ListedPost(body.map(|body| Secret::new(body.to_string())));
+    HttpRequest { method, url: url::Url::parse(url).unwrap(), headers, max_bytes: 1 << 20, follow_redirects: true }
 }
 
 async fn refused(world: &World, server: &Server, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Failure {
-    let failure = world.session().post(post(&server.url(path), headers, body)).await.unwrap_err();
+    let failure = world.session().http(post(&server.url(path), headers, body)).await.unwrap_err();
     assert_eq!(failure.class, Class::EgressRefused, "{failure:?}");
     failure
 }
@@ -48,17 +49,21 @@ async fn a_post_off_the_list_never_opens_a_socket() {
         ("/who", Some("{}"), "the entry allows no body"),
         ("/who?team=1", None, "query key team is not allowed (allowed: none)"),
         ("/token", Some("client_id=i"), "form key grant_type is missing"),
-        ("/token", Some("grant_type=password"), "form key grant_type holds something else"),
-        ("/token", Some("grant_type=client_credentials&grant_type=password"), "form key grant_type stands twice"),
+        ("/token", Some("grant_type=password"), "form key grant_type has a value that the entry does not allow"),
+        ("/token", Some("grant_type=client_credentials&grant_type=password"), "form key grant_type is repeated"),
         ("/token", Some("grant_type=client_credentials&_method=delete"), "form key _method is not allowed"),
-        ("/query?limit=1", Some(r#"{"statement":"DROP TABLE t"}"#), "body key statement holds something else"),
-        ("/query?limit=1", Some(r#"{"timeout":{"a":1}}"#), "body key timeout holds something else"),
+        (
+            "/query?limit=1",
+            Some(r#"{"statement":"DROP TABLE t"}"#),
+            "body key statement has a value that the entry does not allow",
+        ),
+        ("/query?limit=1", Some(r#"{"timeout":{"a":1}}"#), "body key timeout has a value that the entry does not allow"),
         ("/query?limit=1", Some(r#"{"options":{"m":1}}"#), "options key m is not allowed (allowed: n)"),
-        ("/query?limit=1", Some("[1]"), "the body is no JSON object"),
-        ("/query?limit=1", Some("a=b"), "the body is no JSON"),
-        ("/query?limit=2", Some("{}"), "query key limit holds something else"),
+        ("/query?limit=1", Some("[1]"), "the body is not a JSON object"),
+        ("/query?limit=1", Some("a=b"), "the body is not valid JSON"),
+        ("/query?limit=2", Some("{}"), "query key limit has a value that the entry does not allow"),
         ("/query", Some("{}"), "query key limit is missing"),
-        ("/aws", Some("{}"), "the entry wants the header content-type: application/x-amz-json-1.1"),
+        ("/aws", Some("{}"), "the entry requires the header content-type: application/x-amz-json-1.1"),
     ] {
         let failure = refused(&listed, &server, path, &[], body).await;
         assert!(failure.detail.contains(words), "{path} {body:?}: {failure:?}");
@@ -76,7 +81,7 @@ async fn a_post_off_the_list_never_opens_a_socket() {
 }
 
 #[tokio::test]
-async fn what_is_on_the_list_is_sent_as_it_was_judged() {
+async fn a_listed_post_is_sent_as_it_was_judged() {
     let server = Server::start(vec![answer(200, &[], b"{}")]).await;
     let world = world(&server);
     let session = world.session();
@@ -91,12 +96,12 @@ async fn what_is_on_the_list_is_sent_as_it_was_judged() {
         post(&server.url("/who"), &[], None),
     ];
     for call in calls {
-        assert_eq!(session.post(call).await.unwrap().status, 200);
+        assert_eq!(session.http(call).await.unwrap().status, 200);
     }
     let heads = server.heads.lock().unwrap().clone();
     for (head, parts) in heads.iter().zip([
         ["POST /token HTTP/1.1", "content-type: application/x-www-form-urlencoded", FORM],
-        // What was judged is what goes out: one of the two values, written anew.
+        // The body that was judged is sent: one of the two values, serialized again.
         ["POST /query?limit=1 HTTP/1.1", "content-type: application/json; charset=utf-8", r#"{"timeout":6}"#],
         ["POST /aws HTTP/1.1", "content-type: application/x-amz-json-1.1", "\r\n\r\n{}"],
         ["POST /who HTTP/1.1", "content-length: 0", "\r\n\r\n"],
@@ -108,40 +113,40 @@ async fn what_is_on_the_list_is_sent_as_it_was_judged() {
 }
 
 #[tokio::test]
-async fn a_post_is_sent_once_unless_its_entry_says_that_twice_does_no_harm() {
+async fn a_post_is_sent_once_unless_its_entry_is_idempotent() {
     let cut = Server::start(vec![Reply::Close, answer(200, &[], b"late")]).await;
-    let failure = world(&cut).session().post(post(&cut.url("/who"), &[], None)).await.unwrap_err();
+    let failure = world(&cut).session().http(post(&cut.url("/who"), &[], None)).await.unwrap_err();
     assert_eq!((failure.class, cut.count()), (Class::Network, 1));
     let busy = Server::start(vec![answer(502, &[], b""), answer(200, &[], b"late")]).await;
-    assert_eq!(world(&busy).session().post(post(&busy.url("/who"), &[], None)).await.unwrap().status, 502);
+    assert_eq!(world(&busy).session().http(post(&busy.url("/who"), &[], None)).await.unwrap().status, 502);
     assert_eq!(busy.count(), 1);
     let token = Server::start(vec![answer(502, &[], b""), Reply::Close, answer(200, &[], b"t")]).await;
-    assert_eq!(world(&token).session().post(post(&token.url("/token"), &[], Some(FORM))).await.unwrap().status, 200);
+    assert_eq!(world(&token).session().http(post(&token.url("/token"), &[], Some(FORM))).await.unwrap().status, 200);
     assert_eq!(token.count(), 3);
 }
 
 #[tokio::test]
-async fn a_post_is_never_sent_on_and_obeys_later_and_the_guard() {
+async fn a_post_is_never_redirected_and_respects_throttling_and_the_guard() {
     let other = Server::start(vec![answer(200, &[], b"gotcha")]).await;
     for place in ["/query".to_string(), other.url("/")] {
         let server = Server::start(vec![answer(307, &[("location", &place)], b"")]).await;
-        let failure = world(&server).session().post(post(&server.url("/token"), &[], Some(FORM))).await.unwrap_err();
+        let failure = world(&server).session().http(post(&server.url("/token"), &[], Some(FORM))).await.unwrap_err();
         assert_eq!((failure.class, server.count()), (Class::EgressRefused, 1));
-        assert!(failure.title.ends_with("/token is redirected; AAM does not send a POST on"), "{failure:?}");
+        assert!(failure.title.ends_with("/token is redirected; AAM does not follow redirects of a POST"), "{failure:?}");
     }
     assert_eq!(other.count(), 0);
     let busy = Server::start(vec![answer(429, &[("retry-after", "7")], b"slow down")]).await;
-    let failure = world(&busy).session().post(post(&busy.url("/who"), &[], None)).await.unwrap_err();
+    let failure = world(&busy).session().http(post(&busy.url("/who"), &[], None)).await.unwrap_err();
     assert_eq!((failure.class, failure.retry_after_ms), (Class::Throttled, Some(7000)));
     let mut closed = world(&busy);
     closed.policy.network.allow_private.clear();
-    let failure = closed.session().post(post(&busy.url("/who"), &[], None)).await.unwrap_err();
+    let failure = closed.session().http(post(&busy.url("/who"), &[], None)).await.unwrap_err();
     assert!(failure.title.contains("a loopback address"), "{failure:?}");
     assert_eq!(busy.count(), 1);
 }
 
 #[tokio::test]
-async fn no_header_makes_a_write_of_a_call() {
+async fn no_header_turns_a_read_into_a_write() {
     let server = Server::start(vec![answer(200, &[], b"")]).await;
     let world = world(&server);
     for name in ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "Host", "Transfer-Encoding"] {
@@ -163,10 +168,10 @@ async fn the_log_names_the_post_and_nothing_of_its_body() {
     let subscriber =
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
     // Whether an event is of interest is remembered for the process: ask again, now that somebody listens here.
-    world.session().post(post(&server.url("/token"), &[], Some(FORM))).await.unwrap();
+    world.session().http(post(&server.url("/token"), &[], Some(FORM))).await.unwrap();
     let _guard = tracing::subscriber::set_default(subscriber);
     tracing::callsite::rebuild_interest_cache();
-    world.session().post(post(&server.url("/token"), &[], Some(FORM))).await.unwrap();
+    world.session().http(post(&server.url("/token"), &[], Some(FORM))).await.unwrap();
     let failure = refused(&world, &server, "/token", &[], Some("grant_type=x&client_secret=of-the-canary-7777")).await;
     let text = String::from_utf8(out.lock().unwrap().clone()).unwrap();
     assert!(text.contains(r#""method":"POST","host":"127.0.0.1","path":"/token","status":200"#), "{text}");

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::credentials::Secret;
 use crate::egress::resolve::Lookup;
-use crate::egress::{Caller, DayBudget, Egress, Method, Request, Session};
+use crate::egress::{Caller, DayBudget, Egress, HttpRequest, Method, Session};
 use crate::model::{ConnectionId, Digest, Posts, Risk, Timestamp};
 use crate::policy::*;
 use futures_util::future::BoxFuture;
@@ -129,8 +129,8 @@ impl World {
     }
 }
 
-pub fn get(url: &str) -> Request {
-    Request {
+pub fn get(url: &str) -> HttpRequest {
+    HttpRequest {
         method: Method::Get,
         url: url::Url::parse(url).unwrap(),
         headers: vec![("authorization".to_string(), Secret::new("Bearer of-the-canary-7777".to_string()))],

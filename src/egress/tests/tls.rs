@@ -92,7 +92,7 @@ async fn certificates_are_judged_and_the_file_of_authorities_counts() {
     let authority = Authority::new();
     let good = authority.serve("127.0.0.1", 2100).await;
     let unknown = failure(&world, good).await;
-    assert!(unknown.title.ends_with("comes from an authority that is not trusted here"), "{unknown:?}");
+    assert!(unknown.title.ends_with("was issued by an authority that is not trusted here"), "{unknown:?}");
     assert!(unknown.fix.contains("network.ca_file"), "{unknown:?}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -108,9 +108,9 @@ async fn certificates_are_judged_and_the_file_of_authorities_counts() {
     assert_eq!(&got.body[..], b"well");
 
     let misnamed = failure(&world, authority.serve("db.acme.example", 2100).await).await;
-    assert!(misnamed.title.ends_with("is for another name"), "{misnamed:?}");
+    assert!(misnamed.title.ends_with("is for another host name"), "{misnamed:?}");
     let expired = failure(&world, authority.serve("127.0.0.1", 2021).await).await;
-    assert!(expired.title.ends_with("is not valid at this time"), "{expired:?}");
+    assert!(expired.title.ends_with("is expired or not valid yet"), "{expired:?}");
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_proxy_carries_tls_and_sees_no_credential() {
     assert!(!head.contains("canary") && !head.contains("of-the-query"), "{head}");
     // The certificate is the source's, not the proxy's.
     let other = world.session().http(get("https://other.example/")).await.unwrap_err();
-    assert_eq!(other.title, "the certificate of other.example is for another name");
+    assert_eq!(other.title, "the certificate of other.example is for another host name");
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn a_proxy_that_opens_no_way_is_named() {
         let mut world = behind(&authority, &folder, format!("{scheme}://proxy.acme.example:{port}"));
         world.policy.safe_mode.step_timeout = Duration::from_secs(2);
         let failure = world.session().http(get(&format!("{target}://far.example/"))).await.unwrap_err();
-        let title = "the proxy of the policy opened no way to far.example";
+        let title = "the proxy of the policy did not connect to far.example";
         assert_eq!((failure.class, failure.title.as_str()), (Class::Network, title), "{failure:?}");
         assert!(failure.detail.contains(words), "{failure:?}");
     }

@@ -1,8 +1,8 @@
 //! Tests over whole texts and real files.
 
 mod folder;
-mod glance;
 mod many;
 mod properties;
+mod reread;
 mod secrets;
 mod wire;

@@ -1,7 +1,7 @@
 //! The parser over whole texts.
 
 use crate::intake::wire::{Fault, Limits, Parsed, Refusal, parse, parse_batch};
-use crate::model::{Intent, Locator, Place, Problem, Risk};
+use crate::model::{FilePlace, Intent, Locator, Problem, Risk};
 use serde_json::{Value, json};
 
 pub(super) fn good() -> Value {
@@ -154,7 +154,7 @@ fn a_field_that_is_there_twice_is_refused() {
     let twice = good().to_string().replacen("\"risk_level\":\"low\"", "\"risk_level\":\"low\",\n\"risk_level\":\"high\"", 1);
     let parsed = parse(twice.as_bytes(), &Limits::default()).expect("JSON");
     let problem = parsed.problems().next().expect("a duplicate");
-    assert_eq!((problem.pointer.as_str(), problem.place), ("/risk_level", Some(Place { line: 2, column: 1 })));
+    assert_eq!((problem.pointer.as_str(), problem.place), ("/risk_level", Some(FilePlace { line: 2, column: 1 })));
     let array = parse(format!("[{},{twice}]", good()).as_bytes(), &Limits::default()).expect("JSON");
     assert_eq!(array.items.iter().map(|item| item.outcome.is_ok()).collect::<Vec<_>>(), vec![true, false]);
 }

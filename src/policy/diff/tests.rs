@@ -23,32 +23,36 @@ fn line(source_type: &str, resource: &str) -> ConnectionLine {
 const ALL: &str = "allowlist: [slack, github, filesource, jdbc]";
 
 #[test]
-fn nothing_changes_nothing_is_said() {
+fn equal_policies_have_no_difference() {
     let lines = [line("slack", "acme")];
-    assert!(diff(&policy(ALL), &policy(ALL), &lines).is_empty());
+    assert!(diff(&policy(ALL), &policy(ALL), Some(&lines)).is_empty());
     let other_bytes = policy("# a comment\nallowlist: [jdbc, filesource, github, slack]");
-    assert!(diff(&policy(ALL), &other_bytes, &lines).is_empty());
+    assert!(diff(&policy(ALL), &other_bytes, Some(&lines)).is_empty());
 }
 
 #[test]
 fn a_family_that_leaves_names_its_connections() {
     let lines = [line("slack", "acme"), line("github", "acme"), line("slack", "beta")];
-    let said = diff(&policy(ALL), &policy("allowlist: [github, filesource, jdbc]"), &lines);
+    let found = diff(&policy(ALL), &policy("allowlist: [github, filesource, jdbc]"), Some(&lines));
     let expected = format!(
-        "slack leaves the allowlist: 2 connections become UNSUPPORTED: {} (autonomy/slack/acme), {} (autonomy/slack/beta)",
+        "slack removed from the allowlist; 2 connections become UNSUPPORTED: {} (autonomy/slack/acme), {} (autonomy/slack/beta)",
         lines[0].id, lines[2].id
     );
-    assert_eq!(said, [expected]);
+    assert_eq!(found, [expected]);
 }
 
 #[test]
 fn a_family_that_enters_splits_the_eligible_from_the_refused() {
     let mut shadow = line("slack", "shadow");
     shadow.evidence_status = "Unsanctioned".to_string();
-    let said = diff(&policy("allowlist: [github]"), &policy("allowlist: [github, slack]"), &[line("slack", "acme"), shadow]);
-    assert!(said[0].starts_with("slack enters the allowlist: 1 connection would be tried: "), "{said:?}");
-    assert!(said[0].contains("; 1 connection would be REJECTED: ") && said[0].ends_with("(autonomy/slack/shadow)"), "{said:?}");
-    assert_eq!(said[1], "2 connections would be checked again at once: 2 slack");
+    let found =
+        diff(&policy("allowlist: [github]"), &policy("allowlist: [github, slack]"), Some(&[line("slack", "acme"), shadow]));
+    assert!(found[0].starts_with("slack added to the allowlist; 1 connection would be tried: "), "{found:?}");
+    assert!(
+        found[0].contains("; 1 connection would be REJECTED: ") && found[0].ends_with("(autonomy/slack/shadow)"),
+        "{found:?}"
+    );
+    assert_eq!(found[1], "2 connections would be checked again at once: 2 slack");
 }
 
 #[test]
@@ -56,8 +60,8 @@ fn retired_and_demo_connections_are_left_out() {
     let (mut retired, mut demo) = (line("slack", "old"), line("slack", "demo"));
     retired.state = State::Retired;
     demo.namespace = "demo".to_string();
-    let said = diff(&policy(ALL), &policy("allowlist: [github]"), &[retired, demo]);
-    assert!(said.contains(&"slack leaves the allowlist: no connection is concerned".to_string()), "{said:?}");
+    let found = diff(&policy(ALL), &policy("allowlist: [github]"), Some(&[retired, demo]));
+    assert!(found.contains(&"slack removed from the allowlist; affects 0 connections".to_string()), "{found:?}");
 }
 
 #[test]
@@ -66,14 +70,14 @@ fn a_stricter_rule_names_who_is_refused_and_a_wider_one_who_is_tried() {
     risky.risk = Risk::High;
     let lines = [risky, line("github", "acme")];
     let (wide, strict) = (policy(ALL), policy(&format!("{ALL}\neligibility: {{max_risk: med}}")));
-    let said = diff(&wide, &strict, &lines);
+    let found = diff(&wide, &strict, Some(&lines));
     assert!(
-        said[0].starts_with("max_risk goes from high to med: 1 connection with risk above med would be REJECTED: "),
-        "{said:?}"
+        found[0].starts_with("max_risk changes from high to med; 1 connection with risk above med would be REJECTED: "),
+        "{found:?}"
     );
-    assert!(said[0].contains("slack/risky") && !said[0].contains("github"), "{said:?}");
-    let back = diff(&strict, &wide, &lines);
-    assert!(back[0].starts_with("max_risk goes from med to high: 1 connection would be tried: "), "{back:?}");
+    assert!(found[0].contains("slack/risky") && !found[0].contains("github"), "{found:?}");
+    let back = diff(&strict, &wide, Some(&lines));
+    assert!(back[0].starts_with("max_risk changes from med to high; 1 connection would be tried: "), "{back:?}");
 }
 
 #[test]
@@ -81,21 +85,36 @@ fn who_stays_refused_for_another_reason_is_not_promised_a_try() {
     let mut line = line("slack", "acme");
     (line.risk, line.confidence) = (Risk::High, 0.1);
     let strict = policy(&format!("{ALL}\neligibility: {{max_risk: med, min_confidence: 0.5}}"));
-    let said = diff(&strict, &policy(&format!("{ALL}\neligibility: {{min_confidence: 0.5}}")), &[line]);
-    assert_eq!(said[0], "max_risk goes from med to high: no connection is concerned");
+    let found = diff(&strict, &policy(&format!("{ALL}\neligibility: {{min_confidence: 0.5}}")), Some(&[line]));
+    assert_eq!(found[0], "max_risk changes from med to high; affects 0 connections");
+}
+
+#[test]
+fn without_a_registry_the_effect_is_unknown() {
+    let found = diff(&policy(ALL), &policy("allowlist: [github, filesource, jdbc]"), None);
+    assert_eq!(found, ["slack removed from the allowlist; effect on connections unknown"]);
 }
 
 #[test]
 fn ranges_are_told_apart_from_what_still_covers_them() {
     let net = |list: &str| policy(&format!("{ALL}\nnetwork: {{allow_private: [{list}]}}"));
-    assert_eq!(diff(&net("10.0.0.0/8"), &net(""), &[]), ["10.0.0.0/8 may no longer be reached"]);
     assert_eq!(
-        diff(&net("10.1.0.0/16, 10.0.0.0/8"), &net("10.0.0.0/8"), &[]),
-        ["10.1.0.0/16 leaves the list, and may still be reached through 10.0.0.0/8"]
+        diff(&net("10.0.0.0/8"), &net(""), Some(&[])),
+        ["10.0.0.0/8 removed from network.allow_private; private addresses in it are no longer allowed"]
     );
-    let narrower = diff(&net("10.0.0.0/8"), &net("10.1.0.0/16"), &[]);
-    assert_eq!(narrower[0], "10.0.0.0/8 may no longer be reached, except 10.1.0.0/16 and what else is listed");
-    assert_eq!(diff(&net(""), &net("127.0.0.0/8"), &[]), ["127.0.0.0/8 may now be reached, private or not"]);
+    assert_eq!(
+        diff(&net("10.1.0.0/16, 10.0.0.0/8"), &net("10.0.0.0/8"), Some(&[])),
+        ["10.1.0.0/16 removed from network.allow_private; still allowed as part of 10.0.0.0/8"]
+    );
+    let narrower = diff(&net("10.0.0.0/8"), &net("10.1.0.0/16"), Some(&[]));
+    assert_eq!(
+        narrower[0],
+        "10.0.0.0/8 removed from network.allow_private; of it, only 10.1.0.0/16 and other listed ranges are still allowed"
+    );
+    assert_eq!(
+        diff(&net(""), &net("127.0.0.0/8"), Some(&[])),
+        ["127.0.0.0/8 added to network.allow_private; all addresses in it are allowed, including private ones"]
+    );
 }
 
 #[test]
@@ -106,16 +125,16 @@ fn roots_name_the_files_that_lose_their_place() {
         line("jdbc", "jdbc:sqlite:seeds/data/b.db"),
         line("filesource", "seeds/database/c.csv"),
     ];
-    let said = diff(&files("seeds/data, var"), &files("var"), &lines);
-    assert!(said[0].starts_with("files below seeds/data may no longer be read: 2 connections lose their source: "), "{said:?}");
-    assert!(!said[0].contains("database"), "a prefix of the name is no folder: {said:?}");
+    let found = diff(&files("seeds/data, var"), &files("var"), Some(&lines));
+    assert!(found[0].starts_with("files below seeds/data may no longer be read; 2 connections lose their source: "), "{found:?}");
+    assert!(!found[0].contains("database"), "a prefix of the name is not a folder: {found:?}");
 }
 
 #[test]
 fn a_long_list_is_cut_and_counted() {
     let lines: Vec<_> = (0..25).map(|n| line("slack", &format!("w{n}"))).collect();
-    let said = diff(&policy(ALL), &policy("allowlist: []"), &lines);
-    let slack = said.iter().find(|line| line.starts_with("slack")).unwrap();
+    let found = diff(&policy(ALL), &policy("allowlist: []"), Some(&lines));
+    let slack = found.iter().find(|line| line.starts_with("slack")).unwrap();
     assert!(slack.contains("25 connections become UNSUPPORTED") && slack.ends_with("and 15 more"), "{slack}");
 }
 
@@ -141,6 +160,6 @@ fn a_change_of_everything_reads_well() {
     tolerated.evidence_status = "Tolerated".to_string();
     let lines = [line("slack", "acme"), line("github", "acme"), line("filesource", "seeds/data/a.csv"), risky, unsure, tolerated];
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("policy_diff", diff(&old, &new, &lines).join("\n"));
+        insta::assert_snapshot!("policy_diff", diff(&old, &new, Some(&lines)).join("\n"));
     });
 }

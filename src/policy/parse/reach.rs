@@ -1,4 +1,4 @@
-//! Where calls and reads may go, and how many: network, files, caps, families.
+//! The sections network, files, caps and families.
 
 use super::super::read::{Fields, Reader, Spot, shown};
 use super::super::{Cap, Caps, FamilyPolicy, Files, Network};
@@ -8,18 +8,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
-    let nothing = Network { allow_private: Vec::new(), proxy: None, ca_file: None };
+    let default = Network { allow_private: Vec::new(), proxy: None, ca_file: None };
     let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file"]) else {
-        return nothing;
+        return default;
     };
     Network {
         allow_private: r.field(&fields, "allow_private", Vec::new(), |r, spot| r.unique(spot, "address ranges", range)),
-        proxy: r.optional(&fields, "proxy", |r, spot| address(r, spot, "a proxy address, for example http://proxy.example:3128")),
+        proxy: r
+            .optional(&fields, "proxy", |r, spot| address(r, spot, "the URL of a proxy, for example http://proxy.example:3128")),
         ca_file: r.optional(&fields, "ca_file", |r, spot| r.text(spot, "the path of a PEM file").map(PathBuf::from)),
     }
 }
 
-/// A CIDR range whose address is the first of the range, so that nobody misreads its width.
+/// Reads a CIDR range. Its address must be the first of the range, so that its extent cannot be misread.
 fn range(r: &mut Reader, spot: &Spot<'_>) -> Option<IpNet> {
     let text = r.text(spot, "an address range")?;
     let Ok(net) = text.parse::<IpNet>() else {
@@ -28,13 +29,13 @@ fn range(r: &mut Reader, spot: &Spot<'_>) -> Option<IpNet> {
             Ok(std::net::IpAddr::V6(one)) => format!("write {one}/128 for this one address"),
             Err(_) => "write address/prefix, for example 10.0.0.0/8 or fd00::/8".to_string(),
         };
-        r.complain(spot, format!("{} is no address range", shown(text)), hint);
+        r.report(spot, format!("{} is not a valid address range", shown(text)), hint);
         return None;
     };
     if net.trunc() != net {
-        r.complain(
+        r.report(
             spot,
-            format!("`{net}` does not begin its range"),
+            format!("`{net}` is not the first address of its range"),
             format!("write {} if the whole range is meant", net.trunc()),
         );
         return None;
@@ -42,27 +43,28 @@ fn range(r: &mut Reader, spot: &Spot<'_>) -> Option<IpNet> {
     Some(net)
 }
 
-/// An http or https address without user info, query and fragment. Never repeated: it may hold a secret.
+/// Reads an http or https URL without user info, query and fragment. Messages do not repeat it, because it may hold a
+/// secret.
 fn address(r: &mut Reader, spot: &Spot<'_>, what: &str) -> Option<String> {
     let text = r.text(spot, what)?;
     let problem = match url::Url::parse(text) {
-        Err(error) => Some((format!("this is no address: {error}"), format!("write {what}"))),
+        Err(error) => Some((format!("the URL is not valid: {error}"), format!("write {what}"))),
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
             Some(("the scheme must be http or https".to_string(), format!("write {what}")))
         }
         Ok(url) if !url.username().is_empty() || url.password().is_some() => Some((
-            "the address holds a user name or password".to_string(),
-            "remove it: the policy is no place for secrets".to_string(),
+            "the URL contains a user name or a password".to_string(),
+            "remove it; the policy must not contain secrets".to_string(),
         )),
         Ok(url) if url.query().is_some() || url.fragment().is_some() => {
-            Some(("the address has a query or fragment".to_string(), "end it with the path".to_string()))
+            Some(("the URL has a query or a fragment".to_string(), "remove everything after the path".to_string()))
         }
         Ok(_) => None,
     };
     match problem {
         None => Some(text.to_string()),
         Some((message, hint)) => {
-            r.complain(spot, message, hint);
+            r.report(spot, message, hint);
             None
         }
     }
@@ -73,7 +75,7 @@ pub fn files(r: &mut Reader, spot: &Spot<'_>) -> Option<Files> {
     let root = |r: &mut Reader, item: &Spot<'_>| {
         let path = PathBuf::from(r.text(item, "the path of a folder")?);
         if path.has_root() && path.parent().is_none() {
-            r.complain(item, "the whole file system is no root", "name the folder that holds the data");
+            r.report(item, "the root directory is not allowed here", "write the path of the folder that holds the data");
             return None;
         }
         Some(path)
@@ -99,14 +101,18 @@ pub fn caps(r: &mut Reader, spot: &Spot<'_>) -> Option<Caps> {
     Some(Caps { default, families })
 }
 
-/// One budget. A family's entry names all four figures: filling a gap from `caps.default` could
-/// raise a figure above what the vendor allows.
+/// Reads one budget. The entry of a family must set all four limits, because a default for a missing one could
+/// exceed what the vendor allows.
 fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
     const NAMES: [&str; 4] = ["per_second", "burst", "per_day", "concurrency"];
     let fields = r.fields(spot, &NAMES)?;
     if complete {
         for name in NAMES {
-            r.required(&fields, name, "a family's cap names all four; `aam check --effective` shows its present figures");
+            r.required(
+                &fields,
+                name,
+                "the cap of a family sets all four limits; `aam check --effective` shows the current values",
+            );
         }
     }
     let base = default_cap();
@@ -128,17 +134,16 @@ fn family_policy(r: &mut Reader, spot: &Spot<'_>) -> Option<FamilyPolicy> {
     let fields = r.fields(spot, &["base_url", "region", "health_path", "deny_operations"])?;
     let path = |r: &mut Reader, spot: &Spot<'_>| {
         let text = r.text(spot, "a path")?;
-        // `//host` would be an address of its own.
+        // `//host` would be another server.
         if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
-            r.complain(spot, "a health path is relative to the server", "write a path such as /healthz");
+            r.report(spot, "health_path is not a path on the server", "write a path such as /healthz");
             return None;
         }
         Some(text.to_string())
     };
     let operation = |r: &mut Reader, item: &Spot<'_>| r.text(item, "an operationId").map(str::to_string);
     Some(FamilyPolicy {
-        base_url: r
-            .optional(&fields, "base_url", |r, spot| address(r, spot, "an address, for example https://ghe.example/api/v3")),
+        base_url: r.optional(&fields, "base_url", |r, spot| address(r, spot, "a URL, for example https://ghe.example/api/v3")),
         region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),
         health_path: r.optional(&fields, "health_path", path),
         deny_operations: r.field(&fields, "deny_operations", Vec::new(), |r, spot| r.unique(spot, "operations", operation)),

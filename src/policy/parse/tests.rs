@@ -68,7 +68,7 @@ fn one_mistake_is_one_problem_at_its_place() {
     assert_eq!(found.len(), 1);
     assert_eq!(
         (found[0].pointer.as_str(), found[0].place),
-        ("/safe_mode/step_timeout", Some(crate::model::Place { line: 3, column: 27 }))
+        ("/safe_mode/step_timeout", Some(crate::model::FilePlace { line: 3, column: 27 }))
     );
     assert_eq!(found[0].file, "policy.yaml");
     let found = with("netwrok: {}");
@@ -134,7 +134,7 @@ fn tokens_are_told_apart() {
         format!("{{name: {name}, sha256: \"{sha256}\", scopes: [ops:heal], namespaces: [autonomy]}}")
     };
     let found = with(&format!("api: {{tokens: [{}, {}]}}", token("a", '1'), token("a", '2')));
-    assert!(found.len() == 1 && found[0].message.contains("second token"), "{found:?}");
+    assert!(found.len() == 1 && found[0].message.contains("used by two tokens"), "{found:?}");
     let found = with(&format!("api: {{tokens: [{}, {}]}}", token("a", '1'), token("b", '1')));
     assert!(found.len() == 1 && found[0].message.contains("same sha256"), "{found:?}");
     let found = with(&format!("api: {{tokens: [{}]}}", token("a", '1').replace("ops:heal", "ops:heel")));
@@ -198,7 +198,7 @@ fn what_is_no_policy_at_all_is_said_in_one_problem() {
 fn what_a_reviewer_cannot_see_is_refused() {
     for hidden in ['\0', '\u{7f}', '\u{202e}', '\u{2066}', '\u{feff}'] {
         let found = problems(&format!("version: 1\nallowlist: [slack]\n# {hidden}\n"));
-        assert_eq!((found.len(), found[0].place), (1, Some(crate::model::Place { line: 3, column: 3 })), "{hidden:?}");
+        assert_eq!((found.len(), found[0].place), (1, Some(crate::model::FilePlace { line: 3, column: 3 })), "{hidden:?}");
     }
 }
 

@@ -12,11 +12,11 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
             continue;
         };
         if tokens.iter().any(|other| other.name == token.name) {
-            r.complain(&item, format!("a second token is called {}", shown(&token.name)), "give each token a name of its own");
+            r.report(&item, format!("the name {} is used by two tokens", shown(&token.name)), "give each token its own name");
         }
         if let Some(other) = tokens.iter().find(|other| other.sha256 == token.sha256) {
             let message = format!("this token and {} have the same sha256", shown(&other.name));
-            r.complain(&item, message, "make a token for each caller: aam token new");
+            r.report(&item, message, "create a token for each caller with aam token new");
         }
         tokens.push(token);
     }
@@ -28,15 +28,15 @@ fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {
     let name = r.required(&fields, "name", "name the caller, for example name: aod");
     let name = name.and_then(|spot| r.name(&spot, "the name of a token"));
     let sha256 = r.required(&fields, "sha256", "aam token new prints it").and_then(|spot| sha256(r, &spot));
-    let words = TokenScope::ALL.map(TokenScope::as_str);
+    let allowed = TokenScope::ALL.map(TokenScope::as_str);
     let scopes = r.required(&fields, "scopes", "for example scopes: [registry:read]");
-    let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.word(item, "scope", &words)));
+    let scopes = scopes.and_then(|spot| filled(r, &spot, "scopes", |r, item| r.one_of(item, "scope", &allowed)));
     let namespaces = r.required(&fields, "namespaces", "for example namespaces: [autonomy]");
     let namespaces = namespaces.and_then(|spot| filled(r, &spot, "namespaces", |r, item| r.name(item, "a namespace")));
     Some(Token {
         name: name?,
         sha256: sha256?,
-        scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|word| *word == scope.as_str())).collect(),
+        scopes: TokenScope::ALL.into_iter().filter(|scope| scopes.iter().flatten().any(|name| *name == scope.as_str())).collect(),
         namespaces: namespaces?.into_iter().collect(),
     })
 }
@@ -49,19 +49,19 @@ fn filled<'a, T: PartialEq>(
     read: impl FnMut(&mut Reader, &Spot<'a>) -> Option<T>,
 ) -> Option<Vec<T>> {
     if r.list(spot, of)?.is_empty() {
-        r.complain(spot, format!("a token without {of} can do nothing"), "name at least one, or remove the token");
+        r.report(spot, format!("a token without {of} is useless"), "list at least one, or remove the token");
     }
     r.unique(spot, of, read)
 }
 
-/// The value is never repeated: the token itself may have been pasted here.
+/// Messages do not repeat the value, because somebody may have pasted the token itself.
 fn sha256(r: &mut Reader, spot: &Spot<'_>) -> Option<Digest> {
     let digest = Digest::parse(r.text(spot, "a SHA-256 in hex")?);
     if digest.is_none() {
-        r.complain(
+        r.report(
             spot,
             "sha256 is not 64 hex digits",
-            "write the SHA-256 of the token, never the token: aam token new prints both",
+            "write the SHA-256 of the token, never the token itself; aam token new prints both",
         );
     }
     digest

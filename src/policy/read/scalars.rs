@@ -1,4 +1,4 @@
-//! Numbers, durations and words.
+//! Numbers, durations, names and other scalar values.
 
 use super::super::yaml::{Kind, Node};
 use super::{Reader, Spot, found, near, shown};
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 impl Reader {
-    /// A number in `range`; `above_zero` leaves the lower end out.
+    /// Reads a number in `range`. With `above_zero`, the number must be greater than 0.
     pub fn number(&mut self, spot: &Spot<'_>, range: RangeInclusive<f64>, above_zero: bool) -> Option<f64> {
         let allowed = match above_zero {
             true => format!("a number above 0, at most {}", range.end()),
@@ -17,14 +17,14 @@ impl Reader {
             return None;
         };
         if !range.contains(&value) || (above_zero && value <= 0.0) {
-            self.complain(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
+            self.report(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
             return None;
         }
-        // -0.0 is in range, and would print as itself.
+        // Turns -0.0, which is in range, into 0.0.
         Some(value + 0.0)
     }
 
-    /// A whole number in `range`.
+    /// Reads a whole number in `range`.
     pub fn whole(&mut self, spot: &Spot<'_>, range: RangeInclusive<u64>) -> Option<u64> {
         let allowed = match range.start() == range.end() {
             true => format!("the number {}", range.end()),
@@ -34,7 +34,7 @@ impl Reader {
         match value.map(str::parse::<u64>) {
             Some(Ok(value)) if range.contains(&value) => Some(value),
             Some(_) => {
-                self.complain(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
+                self.report(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
                 None
             }
             None => {
@@ -50,9 +50,9 @@ impl Reader {
         self.whole(spot, u64::from(low)..=u64::from(high)).and_then(|value| u32::try_from(value).ok())
     }
 
-    /// A duration from 1 ms to 30 days: one number and one unit.
+    /// Reads a duration from 1 ms to 30 days, written as a number and a unit.
     pub fn duration(&mut self, spot: &Spot<'_>) -> Option<Duration> {
-        const FORM: &str = "one whole number and one unit: ms, s, m, h or d, for example 20s";
+        const FORM: &str = "write a whole number and a unit (ms, s, m, h or d), for example 20s";
         let Kind::Scalar { text, .. } = &spot.node.kind else {
             self.wrong_type(spot, "a duration", FORM);
             return None;
@@ -60,7 +60,7 @@ impl Reader {
         let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
         if !digits.is_empty() && unit.is_empty() {
-            self.complain(
+            self.report(
                 spot,
                 format!("{} has no unit", found(spot.node)),
                 format!("write {digits}s for seconds; units are ms, s, m, h and d"),
@@ -82,13 +82,13 @@ impl Reader {
         match number.checked_mul(size).filter(|ms| (1..=30 * 86_400_000).contains(ms)) {
             Some(ms) => Some(Duration::from_millis(ms)),
             None => {
-                self.complain(spot, format!("{} is out of range", found(spot.node)), "write a duration from 1ms to 30d");
+                self.report(spot, format!("{} is out of range", found(spot.node)), "write a duration from 1ms to 30d");
                 None
             }
         }
     }
 
-    /// A text; `what` names it in messages.
+    /// Reads a text; `what` names it in messages.
     pub fn text<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Option<&'a str> {
         match &spot.node.kind {
             Kind::Scalar { text, .. } if !spot.node.is_null() && !text.is_empty() && !text.chars().any(char::is_control) => {
@@ -101,36 +101,36 @@ impl Reader {
         }
     }
 
-    /// A name: lower-case letters, digits, `_`, `-` and `.`, at most 63 characters.
+    /// Reads a name: lower-case letters, digits, `_`, `-` and `.`, at most 63 characters.
     pub fn name(&mut self, spot: &Spot<'_>, what: &str) -> Option<String> {
         let text = self.text(spot, what)?;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-' | '.');
         if text.len() <= 63 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(fits) {
             return Some(text.to_string());
         }
-        let hint = "lower-case letters, digits, _, - and ., starting with a letter or digit, at most 63 characters";
-        self.complain(spot, format!("{} cannot be {what}", shown(text)), hint);
+        let hint = "use lower-case letters, digits, _, - and ., starting with a letter or digit, at most 63 characters";
+        self.report(spot, format!("{} is not valid as {what}", shown(text)), hint);
         None
     }
 
-    /// One of `allowed`.
-    pub fn word<'w>(&mut self, spot: &Spot<'_>, what: &str, allowed: &[&'w str]) -> Option<&'w str> {
+    /// Reads one of the values `allowed`; `what` names them in messages.
+    pub fn one_of<'w>(&mut self, spot: &Spot<'_>, what: &str, allowed: &[&'w str]) -> Option<&'w str> {
         let text = self.text(spot, what)?;
-        let hit = allowed.iter().find(|word| **word == text);
-        if hit.is_none() {
+        let value = allowed.iter().find(|value| **value == text);
+        if value.is_none() {
             let hint = match near(text, allowed.iter().copied()) {
                 Some(near) => format!("did you mean {near}? Allowed: {}", either(allowed)),
                 None => format!("allowed: {}", either(allowed)),
             };
-            self.complain(spot, format!("{} is no {what}", shown(text)), hint);
+            self.report(spot, format!("{} is not a valid {what}", shown(text)), hint);
         }
-        hit.copied()
+        value.copied()
     }
 }
 
 /// `a, b or c`.
-fn either(words: &[&str]) -> String {
-    match words {
+fn either(values: &[&str]) -> String {
+    match values {
         [] => String::new(),
         [one] => (*one).to_string(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
@@ -144,7 +144,7 @@ fn plain(node: &Node) -> Option<&str> {
     }
 }
 
-/// YAML 1.2's core numbers, without octal, hex and infinities.
+/// Parses the numbers of the YAML 1.2 core schema, except octal, hex and infinities.
 fn as_number(text: &str) -> Option<f64> {
     let shape = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E'));
     text.parse::<f64>().ok().filter(|value| shape && value.is_finite())

@@ -1,13 +1,13 @@
 //! The table, the router and the document say the same.
 
 use super::*;
-use crate::server::routes::{ROUTES, Verb};
+use crate::server::routes::{Method, ROUTES};
 use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn the_router_and_the_document_hold_the_same_routes() {
-    let bench = Bench::new().await;
-    let document = bench.get("/openapi.json").await.json();
+    let server = TestServer::new().await;
+    let document = server.get("/openapi.json").await.json();
     assert_eq!(document["openapi"], "3.1.0");
     let empty = serde_json::Map::new();
     let paths = document["paths"].as_object().unwrap_or(&empty);
@@ -19,7 +19,7 @@ async fn the_router_and_the_document_hold_the_same_routes() {
     // The router is asked over the wire which methods it knows, for every path of the document.
     for path in paths.keys() {
         let target = path.replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e");
-        let reply = bench.send("OPTIONS", &target, &[], None).await;
+        let reply = server.send("OPTIONS", &target, &[], None).await;
         assert_eq!((reply.status, reply.code().as_str()), (405, "METHOD_NOT_ALLOWED"), "{path}");
         let allowed: BTreeSet<String> =
             reply.header("allow").split(',').map(|verb| verb.trim().to_lowercase()).filter(|verb| verb != "head").collect();
@@ -28,7 +28,7 @@ async fn the_router_and_the_document_hold_the_same_routes() {
         assert_eq!(allowed, known, "{path}");
     }
     for path in ["/nothing", "/connections/", "/connections/a/b", "/metrics/"] {
-        assert_eq!(bench.get(path).await.code(), "NOT_FOUND", "{path}");
+        assert_eq!(server.get(path).await.code(), "NOT_FOUND", "{path}");
     }
     assert!(!documented.contains(&("/nothing".to_string(), "get".to_string())));
 }
@@ -57,22 +57,22 @@ fn every_reference_of_the_document_leads_somewhere() {
 /// Every answer of success is held against the schema that the document gives for it.
 #[tokio::test]
 async fn answers_have_the_documented_form() {
-    let bench = Bench::new().await;
-    let worker = bench.answer_wakes(by_type);
-    let pushed = bench.post("/connections/onboard", &crate::server::tests::document("jdbc", "a")).await.json();
+    let server = TestServer::new().await;
+    let worker = server.answer_wakes(by_type);
+    let pushed = server.post("/connections/onboard", &crate::server::tests::document("jdbc", "a")).await.json();
     let id = pushed["connection_id"].as_str().unwrap_or_default().to_string();
     let openapi = crate::server::openapi::document();
     for route in &ROUTES {
         let target = route.path.replace("{id}", &id);
-        let reply = match route.verb {
-            Verb::Get => bench.get(&target).await,
-            Verb::Post if route.path.ends_with("batch") => {
-                bench.post(&target, &json!({"intents": [crate::server::tests::document("fax", "b"), {}]})).await
+        let reply = match route.method {
+            Method::Get => server.get(&target).await,
+            Method::Post if route.path.ends_with("batch") => {
+                server.post(&target, &json!({"intents": [crate::server::tests::document("fax", "b"), {}]})).await
             }
-            Verb::Post if route.path.ends_with("onboard") => {
-                bench.post(&target, &crate::server::tests::document("s3", "c")).await
+            Method::Post if route.path.ends_with("onboard") => {
+                server.post(&target, &crate::server::tests::document("s3", "c")).await
             }
-            Verb::Post => bench.post(&target, &json!({})).await,
+            Method::Post => server.post(&target, &json!({})).await,
         };
         let Some((_, kind, schema)) = route.answers.iter().find(|(status, _, _)| *status == reply.status) else {
             panic!("{target} answers {reply:?}");
@@ -94,9 +94,9 @@ async fn answers_have_the_documented_form() {
 
 #[tokio::test]
 async fn every_answer_carries_the_security_headers_and_head_has_no_body() {
-    let bench = Bench::new().await;
+    let server = TestServer::new().await;
     for path in ["/", "/healthz", "/connections", "/nothing", "/metrics"] {
-        let reply = bench.get(path).await;
+        let reply = server.get(path).await;
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
@@ -110,13 +110,13 @@ async fn every_answer_carries_the_security_headers_and_head_has_no_body() {
             policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"),
             "{path}: {policy}"
         );
-        let head = bench.send("HEAD", path, &[("Authorization", &bearer(FULL))], None).await;
+        let head = server.send("HEAD", path, &[("Authorization", &bearer(FULL))], None).await;
         assert_eq!(
             (head.status, head.body.as_str(), head.header("content-length")),
             (reply.status, "", reply.header("content-length")),
             "{path}"
         );
     }
-    let schema = bench.get("/schemas/connection_intent.json").await;
+    let schema = server.get("/schemas/connection_intent.json").await;
     assert_eq!(schema.body, crate::intake::schema::TEXT);
 }

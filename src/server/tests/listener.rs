@@ -4,91 +4,91 @@ use super::*;
 use crate::server::probe;
 use tokio::time::timeout;
 
-fn short() -> Limits {
-    Limits { connections: 2, header_read: Duration::from_millis(300), ..Limits::default() }
+fn short() -> ServerLimits {
+    ServerLimits { connections: 2, header_read: Duration::from_millis(300), ..ServerLimits::default() }
 }
 
 #[tokio::test]
 async fn silent_slow_and_idle_clients_are_closed() {
-    let bench = Bench::with(&policy_text(), Limits { connections: 8, ..short() }).await;
+    let server = TestServer::with(&policy_text(), ServerLimits { connections: 8, ..short() }).await;
     for start in ["", "PRI * HT", "GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
-        let mut stream = bench.connect().await;
+        let mut stream = server.connect().await;
         stream.write_all(start.as_bytes()).await.expect("sent");
         let mut rest = Vec::new();
-        let closed = timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
+        let closed = timeout(TIMEOUT, stream.read_to_end(&mut rest)).await;
         assert!(closed.is_ok(), "{start:?} is still open");
         assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
     }
-    let mut idle = bench.connect().await;
+    let mut idle = server.connect().await;
     idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
     let mut rest = Vec::new();
-    assert!(timeout(PATIENCE, idle.read_to_end(&mut rest)).await.is_ok(), "idle after an answer");
+    assert!(timeout(TIMEOUT, idle.read_to_end(&mut rest)).await.is_ok(), "idle after an answer");
     assert!(String::from_utf8_lossy(&rest).contains("200 OK"));
 }
 
 #[tokio::test]
 async fn large_heads_and_smuggled_lengths_are_refused() {
-    let bench = Bench::new().await;
+    let server = TestServer::new().await;
     let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
     let long = format!("X-Long: {}\r\n", "y".repeat(64 << 10));
     for head in [many, long] {
-        let reply = bench.raw(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes()).await;
+        let reply = server.raw(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes()).await;
         assert!(matches!(reply.status, 0 | 400 | 431), "{reply:?}");
     }
     let both = "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n";
-    assert!(matches!(bench.raw(both.as_bytes()).await.status, 0 | 400));
+    assert!(matches!(server.raw(both.as_bytes()).await.status, 0 | 400));
 }
 
 #[tokio::test]
 async fn connections_beyond_the_cap_wait_for_a_place() {
-    let bench = Bench::with(&policy_text(), Limits { header_read: PATIENCE, ..short() }).await;
+    let server = TestServer::with(&policy_text(), ServerLimits { header_read: TIMEOUT, ..short() }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
-        let mut stream = bench.connect().await;
+        let mut stream = server.connect().await;
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
         let mut start = [0; 12];
         stream.read_exact(&mut start).await.expect("answered");
         held.push(stream);
     }
-    let mut third = bench.connect().await;
+    let mut third = server.connect().await;
     third.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
     let mut answer = [0; 12];
     assert!(timeout(Duration::from_millis(300), third.read_exact(&mut answer)).await.is_err(), "answered beyond the cap");
     held.clear();
-    timeout(PATIENCE, third.read_exact(&mut answer)).await.expect("in time").expect("answered");
+    timeout(TIMEOUT, third.read_exact(&mut answer)).await.expect("in time").expect("answered");
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
 #[tokio::test]
 async fn a_stop_lets_answers_out_and_takes_no_more() {
-    let bench = Bench::new().await;
-    let port = bench.port;
+    let server = TestServer::new().await;
+    let port = server.port;
     let body = document("jdbc", "a").to_string();
-    let mut waiting = bench.connect().await;
+    let mut waiting = server.connect().await;
     let head = format!(
         "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\nContent-Type: application/json\r\nPrefer: wait=300\r\nContent-Length: {}\r\n\r\n{body}",
         bearer(FULL),
         body.len()
     );
     waiting.write_all(head.as_bytes()).await.expect("sent");
-    let mut changes = bench.handle.registry.changes();
+    let mut changes = server.handle.registry.changes();
     while *changes.borrow_and_update() == 0 {
         changes.changed().await.expect("the writer lives");
     }
-    bench.handle.stopping.send_replace(true);
+    server.handle.stopping.send_replace(true);
     let mut answer = Vec::new();
-    timeout(PATIENCE, waiting.read_to_end(&mut answer)).await.expect("in time").expect("read");
-    let reply = Reply::read(&answer);
+    timeout(TIMEOUT, waiting.read_to_end(&mut answer)).await.expect("in time").expect("read");
+    let reply = HttpReply::read(&answer);
     assert_eq!((reply.status, reply.json()["status"].clone()), (202, json!("PENDING")), "what was accepted is answered");
-    timeout(PATIENCE, bench.served).await.expect("in time").expect("ended");
+    timeout(TIMEOUT, server.served).await.expect("in time").expect("ended");
     assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err(), "the port is free");
 }
 
 #[tokio::test]
 async fn the_probe_knows_an_aam_from_anything_else() {
-    let bench = Bench::new().await;
-    let info = probe::running(bench.port).await.expect("an AAM");
-    assert_eq!((info.port, info.service.as_str()), (bench.port, "aam"));
+    let server = TestServer::new().await;
+    let info = probe::running(server.port).await.expect("an AAM");
+    assert_eq!((info.port, info.service.as_str()), (server.port, "aam"));
     let other = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = other.local_addr().expect("bound").port();
     let talk = tokio::spawn(async move {
@@ -102,18 +102,18 @@ async fn the_probe_knows_an_aam_from_anything_else() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
-    let limits = Limits { body_read: Duration::from_millis(200), ..Limits::default() };
-    let bench = Bench::with(&policy_text(), limits).await;
+    let limits = ServerLimits { body_read: Duration::from_millis(200), ..ServerLimits::default() };
+    let server = TestServer::with(&policy_text(), limits).await;
     let head = |path: &str, length: usize| {
         let token = bearer(FULL);
         format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{"
         )
     };
-    let slow = bench.raw(head("/connections/onboard", 100).as_bytes()).await;
+    let slow = server.raw(head("/connections/onboard", 100).as_bytes()).await;
     assert_eq!((slow.status, slow.code().as_str()), (408, "BODY_TOO_SLOW"));
     for (path, length) in [("/connections/onboard", (1 << 20) + 1), ("/connections/onboard/batch", (16 << 20) + 1)] {
-        let large = bench.raw(head(path, length).as_bytes()).await;
+        let large = server.raw(head(path, length).as_bytes()).await;
         assert_eq!((large.status, large.code().as_str(), large.header("connection")), (413, "TOO_LARGE", "close"));
     }
     let chunked = format!(
@@ -122,7 +122,7 @@ async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
         (1 << 20) + 1,
         " ".repeat((1 << 20) + 1)
     );
-    assert_eq!(bench.raw(chunked.as_bytes()).await.code(), "TOO_LARGE");
+    assert_eq!(server.raw(chunked.as_bytes()).await.code(), "TOO_LARGE");
 }
 
 /// What the log holds is collected here.
@@ -150,10 +150,10 @@ async fn the_log_names_the_call_and_never_a_token_or_a_query() {
         .with_writer(move || writer.clone())
         .finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let bench = Bench::new().await;
-    bench.get("/connections?source_type=canary-in-the-query").await;
-    bench.send("GET", "/connections", &[("Authorization", "Bearer canary-in-the-header")], None).await;
-    bench.post_with("/connections/onboard", &json!({"canary-in-the-body": 1}), &[]).await;
+    let server = TestServer::new().await;
+    server.get("/connections?source_type=canary-in-the-query").await;
+    server.send("GET", "/connections", &[("Authorization", "Bearer canary-in-the-header")], None).await;
+    server.post_with("/connections/onboard", &json!({"canary-in-the-body": 1}), &[]).await;
     let log = String::from_utf8_lossy(&lines.0.lock().expect("no panic")).into_owned();
     assert!(
         log.contains("method=GET path=\"/connections\" status=200")

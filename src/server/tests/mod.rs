@@ -8,7 +8,7 @@ mod page;
 mod push;
 mod read;
 
-use super::{Limits, ServerInfo, serve_with};
+use super::{ServerInfo, ServerLimits, serve_with};
 use crate::clock::Clock;
 use crate::model::ledger::{AttemptContext, Why};
 use crate::model::{
@@ -34,18 +34,18 @@ pub const READER: &str = "token-of-a-reader";
 pub const OTHER: &str = "token-for-another-namespace";
 
 /// Time that moves when a test says so.
-pub struct Hands(AtomicI64);
+pub struct ManualClock(AtomicI64);
 
-impl Clock for Hands {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
     }
 }
 
 /// A served registry.
-pub struct Bench {
+pub struct TestServer {
     pub handle: Arc<Handle>,
-    pub hands: Arc<Hands>,
+    pub clock: Arc<ManualClock>,
     pub port: u16,
     pub served: tokio::task::JoinHandle<()>,
     _folder: tempfile::TempDir,
@@ -66,15 +66,15 @@ pub fn policy_text() -> String {
     )
 }
 
-impl Bench {
-    pub async fn new() -> Bench {
-        Bench::with(&policy_text(), Limits::default()).await
+impl TestServer {
+    pub async fn new() -> TestServer {
+        TestServer::with(&policy_text(), ServerLimits::default()).await
     }
 
-    pub async fn with(policy: &str, limits: Limits) -> Bench {
+    pub async fn with(policy: &str, limits: ServerLimits) -> TestServer {
         let folder = tempfile::tempdir().expect("a folder");
-        let hands = Arc::new(Hands(AtomicI64::new(START)));
-        let clock: Arc<dyn Clock> = hands.clone();
+        let manual_clock = Arc::new(ManualClock(AtomicI64::new(START)));
+        let clock: Arc<dyn Clock> = manual_clock.clone();
         let path = folder.path().join("aam.db");
         let registry = Registry::open(&path, "test", Arc::clone(&clock)).expect("a registry");
         let policy = crate::policy::parse::parse(policy, "policy.yaml").expect("a policy");
@@ -92,12 +92,12 @@ impl Bench {
             port,
         };
         let served = tokio::spawn(serve_with(Arc::clone(&handle), listener, info, limits));
-        Bench { handle, hands, port, served, _folder: folder }
+        TestServer { handle, clock: manual_clock, port, served, _folder: folder }
     }
 
     /// Moves the clock.
     pub fn later(&self, ms: i64) {
-        self.hands.0.fetch_add(ms, Ordering::SeqCst);
+        self.clock.0.fetch_add(ms, Ordering::SeqCst);
     }
 
     /// Accepts documents as if a file had held them.
@@ -121,7 +121,7 @@ impl Bench {
                 let due: Vec<(ConnectionId, String)> = {
                     let snapshot = handle.registry.snapshot();
                     let due = snapshot.connections.iter().filter(|(id, known)| {
-                        handle.heals().contains(id)
+                        handle.in_flight.heals().contains(id)
                             || known.last.as_ref().is_none_or(|last| last.facts.generation != known.generation)
                     });
                     due.map(|(id, known)| (*id, known.source_type.to_string())).collect()
@@ -133,22 +133,22 @@ impl Bench {
         })
     }
 
-    pub async fn get(&self, target: &str) -> Reply {
+    pub async fn get(&self, target: &str) -> HttpReply {
         self.send("GET", target, &[("Authorization", &bearer(FULL))], None).await
     }
 
-    pub async fn post(&self, target: &str, body: &Value) -> Reply {
+    pub async fn post(&self, target: &str, body: &Value) -> HttpReply {
         self.post_with(target, body, &[]).await
     }
 
-    pub async fn post_with(&self, target: &str, body: &Value, more: &[(&str, &str)]) -> Reply {
+    pub async fn post_with(&self, target: &str, body: &Value, more: &[(&str, &str)]) -> HttpReply {
         let token = bearer(FULL);
         let mut headers = vec![("Authorization", token.as_str()), ("Content-Type", "application/json")];
         headers.extend(more);
         self.send("POST", target, &headers, Some(&body.to_string())).await
     }
 
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) -> Reply {
+    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&str>) -> HttpReply {
         let mut text = format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -162,13 +162,13 @@ impl Bench {
     }
 
     /// Sends bytes and reads until the server closes.
-    pub async fn raw(&self, bytes: &[u8]) -> Reply {
+    pub async fn raw(&self, bytes: &[u8]) -> HttpReply {
         let mut stream = self.connect().await;
         // A server that refuses early may close before everything was sent.
         let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
-        Reply::read(&answer)
+        HttpReply::read(&answer)
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -186,28 +186,28 @@ async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
         policy: Digest::default(),
         slice: Digest::default(),
     };
-    assert!(handle.enter(id));
+    let running = handle.in_flight.begin(id).expect("no attempt runs");
     let ticket = handle.registry.begin(id, under).await.expect("begun");
     handle.registry.finish(&ticket, outcome).await.expect("finished");
-    handle.leave(id);
+    drop(running);
 }
 
 /// An answer off the wire.
 #[derive(Debug)]
-pub struct Reply {
+pub struct HttpReply {
     pub status: u16,
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
 
-impl Reply {
-    fn read(bytes: &[u8]) -> Reply {
+impl HttpReply {
+    fn read(bytes: &[u8]) -> HttpReply {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let mut lines = head.split("\r\n");
         let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
         let headers = lines.filter_map(|line| line.split_once(": "));
-        Reply {
+        HttpReply {
             status: status.unwrap_or(0),
             headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_string())).collect(),
             body: body.to_string(),
@@ -304,4 +304,4 @@ pub fn by_type(source_type: &str) -> Outcome {
 }
 
 /// Long enough for a loaded machine, and never waited for in full by a test that passes.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);

@@ -1,29 +1,29 @@
 //! The dashboard: true, escaped, and nothing from elsewhere.
 
 use super::*;
-use crate::model::{Place, Problem};
+use crate::model::{FilePlace, Problem};
 use crate::policy::Rejected;
 
-async fn full() -> Bench {
-    let bench = Bench::new().await;
+async fn full() -> TestServer {
+    let server = TestServer::new().await;
     let mut hostile = document("jdbc", "<script>alert(1)</script>");
     hostile["owner"]["user"] = "\"><img src=x onerror=alert(2)>".into();
     hostile["<b>extra</b>"] = 1.into();
-    let ids = bench.accept(&[hostile, document("s3", "bucket"), document("fax", "x"), document("s3", "late")]).await;
+    let ids = server.accept(&[hostile, document("s3", "bucket"), document("fax", "x"), document("s3", "late")]).await;
     let denied = Failure::new(Class::PermissionDenied, "no right to list <i>objects</i>", "allow s3:ListBucket on the bucket")
         .detail("AccessDenied: </code><script>alert(3)</script>");
-    bench.attempt(ids[0], passed("")).await;
-    bench.attempt(ids[1], failed(Step::Discover, denied)).await;
-    bench.attempt(ids[2], by_type("fax")).await;
-    let policy = bench.handle.policy();
-    bench.handle.registry.accept_policy(policy.digest, policy_text()).await.expect("recorded");
-    bench
+    server.attempt(ids[0], passed("")).await;
+    server.attempt(ids[1], failed(Step::Discover, denied)).await;
+    server.attempt(ids[2], by_type("fax")).await;
+    let policy = server.handle.policy();
+    server.handle.registry.accept_policy(policy.digest, policy_text()).await.expect("recorded");
+    server
 }
 
 #[tokio::test]
 async fn hostile_text_is_inert() {
-    let bench = full().await;
-    let page = bench.get("/").await;
+    let server = full().await;
+    let page = server.get("/").await;
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
     for evil in ["<script>alert", "<img", "<i>objects", "<b>extra"] {
         assert!(!page.body.contains(evil), "{evil}");
@@ -39,22 +39,22 @@ async fn hostile_text_is_inert() {
 
 #[tokio::test]
 async fn the_page_shows_what_the_database_says() {
-    let bench = full().await;
+    let server = full().await;
     let problem = Problem::new("/risk_level", "the required field risk_level is missing")
         .hint("low, med or high")
         .in_file("b.json")
-        .at(Place { line: 3, column: 1 });
-    bench.handle.problems.store(Arc::new(vec![problem.clone()]));
-    bench.handle.trouble.store(Arc::new("the disk is full".to_string()));
+        .at(FilePlace { line: 3, column: 1 });
+    server.handle.problems.store(Arc::new(vec![problem.clone()]));
+    server.handle.trouble.store(Arc::new("the disk is full".to_string()));
     let rejected = Rejected { at: Timestamp(START), problems: vec![problem] };
-    let active = ActivePolicy::new(bench.handle.loaded(), Some(rejected));
-    bench.handle.policy.store(Arc::new(active));
-    let page = bench.get("/").await.body;
-    let data = bench.get("/dashboard.json").await.json();
+    let active = ActivePolicy::new(server.handle.loaded(), Some(rejected));
+    server.handle.policy.store(Arc::new(active));
+    let page = server.get("/").await.body;
+    let data = server.get("/dashboard.json").await.json();
     assert_eq!((&data["data_source"], &data["total"], &data["problems_total"]), (&json!("database"), &json!(4), &json!(1)));
     assert_eq!(data["policy"]["accepted_at"], Timestamp(START).rfc3339());
-    assert_eq!(data["funnel"], bench.get("/metrics/funnel").await.json());
-    let digest = bench.handle.policy().digest.to_string();
+    assert_eq!(data["funnel"], server.get("/metrics/funnel").await.json());
+    let digest = server.handle.policy().digest.to_string();
     let start = page.find("<body>").unwrap_or(0);
     let end = page.find("<script>").unwrap_or(page.len());
     let body = page[start..end].replace(&digest, "[digest]").replace('>', ">\n").replace("</", "\n</");
@@ -65,8 +65,8 @@ async fn the_page_shows_what_the_database_says() {
 
 #[tokio::test]
 async fn the_hashes_of_the_policy_are_those_of_the_page() {
-    let bench = Bench::new().await;
-    let page = bench.get("/").await;
+    let server = TestServer::new().await;
+    let page = server.get("/").await;
     let between = |open: &str, close: &str| {
         page.body.split_once(open).and_then(|(_, rest)| rest.split_once(close)).map_or("", |(text, _)| text)
     };
@@ -81,13 +81,13 @@ async fn the_hashes_of_the_policy_are_those_of_the_page() {
 
 #[tokio::test]
 async fn more_than_the_page_holds_is_said() {
-    let bench = Bench::new().await;
+    let server = TestServer::new().await;
     let documents: Vec<Value> = (0..203).map(|n| document("jdbc", &format!("r{n}"))).collect();
-    let ids = bench.accept(&documents).await;
+    let ids = server.accept(&documents).await;
     let broken = Failure::new(Class::Remote, "cut", "look");
-    bench.attempt(ids[7], failed(Step::Health, broken)).await;
-    let data = bench.get("/dashboard.json").await.json();
+    server.attempt(ids[7], failed(Step::Health, broken)).await;
+    let data = server.get("/dashboard.json").await.json();
     assert_eq!(data["connections"].as_array().map(Vec::len), Some(200));
     assert_eq!(data["connections"][0]["connection_id"], ids[7].to_string(), "what needs a person comes first");
-    assert!(bench.get("/").await.body.contains("The first 200 of 203"));
+    assert!(server.get("/").await.body.contains("The 200 most urgent of 203"));
 }

@@ -4,11 +4,11 @@ use super::*;
 
 #[tokio::test]
 async fn a_first_push_is_201_and_a_repeated_one_200_and_appends_nothing() {
-    let bench = Bench::new().await;
-    let worker = bench.answer_wakes(by_type);
+    let server = TestServer::new().await;
+    let worker = server.answer_wakes(by_type);
     let mut intent = document("jdbc", "jdbc:sqlite:orders.db");
     intent["team"] = "data".into();
-    let first = bench.post("/connections/onboard", &intent).await;
+    let first = server.post("/connections/onboard", &intent).await;
     assert_eq!(first.status, 201, "{first:?}");
     let body = first.json();
     assert_eq!(first.header("location"), format!("/connections/{}", body["connection_id"].as_str().unwrap_or("")));
@@ -16,57 +16,57 @@ async fn a_first_push_is_201_and_a_repeated_one_200_and_appends_nothing() {
     assert_eq!((&body["version"], &body["catalog_version"], &body["error"]), (&json!(1), &json!(1), &Value::Null));
     assert_eq!(body["steps"].as_array().map(Vec::len), Some(7));
     assert_eq!(body["warnings"][0]["pointer"], "/team");
-    let seq = bench.handle.registry.snapshot().seq;
-    let again = bench.post("/connections/onboard", &intent).await;
+    let seq = server.handle.registry.snapshot().seq;
+    let again = server.post("/connections/onboard", &intent).await;
     assert_eq!((again.status, again.json()["connection_id"].clone()), (200, body["connection_id"].clone()));
-    assert_eq!(bench.handle.registry.snapshot().seq, seq, "a repeated push appends nothing");
+    assert_eq!(server.handle.registry.snapshot().seq, seq, "a repeated push appends nothing");
     intent["risk_level"] = "med".into();
-    let changed = bench.post("/connections/onboard", &intent).await;
+    let changed = server.post("/connections/onboard", &intent).await;
     assert_eq!((changed.status, changed.json()["version"].clone()), (200, json!(2)));
     worker.abort();
 }
 
 #[tokio::test]
 async fn a_caller_that_will_not_wait_gets_202_and_a_location() {
-    let bench = Bench::new().await;
+    let server = TestServer::new().await;
     let intent = document("jdbc", "jdbc:sqlite:a.db");
-    let reply = bench.post_with("/connections/onboard", &intent, &[("Prefer", "respond-async")]).await;
+    let reply = server.post_with("/connections/onboard", &intent, &[("Prefer", "respond-async")]).await;
     assert_eq!((reply.status, reply.header("preference-applied")), (202, "respond-async"));
     assert_eq!(reply.json()["status"], "PENDING");
-    let worker = bench.answer_wakes(by_type);
-    bench.handle.wake();
-    let reply = bench.post_with("/connections/onboard", &intent, &[("Prefer", "wait=20")]).await;
+    let worker = server.answer_wakes(by_type);
+    server.handle.wake();
+    let reply = server.post_with("/connections/onboard", &intent, &[("Prefer", "wait=20")]).await;
     assert_eq!((reply.status, reply.header("preference-applied")), (200, "wait=20"));
-    assert_eq!(bench.get(reply.header("location")).await.json()["status"], "ACTIVE");
+    assert_eq!(server.get(reply.header("location")).await.json()["status"], "ACTIVE");
     worker.abort();
 }
 
 #[tokio::test]
 async fn an_unsupported_type_is_409_recorded_and_counted() {
-    let bench = Bench::new().await;
-    let worker = bench.answer_wakes(by_type);
-    let reply = bench.post("/connections/onboard", &document("fax_machine", "a")).await;
+    let server = TestServer::new().await;
+    let worker = server.answer_wakes(by_type);
+    let reply = server.post("/connections/onboard", &document("fax_machine", "a")).await;
     assert_eq!((reply.status, reply.code().as_str()), (409, "UNSUPPORTED"));
     assert_eq!(reply.json()["result"]["status"], "UNSUPPORTED");
     assert!(
         reply.json()["detail"].as_str().is_some_and(|detail| detail.contains("fax_machine") && detail.contains("aam families"))
     );
-    assert_eq!(bench.get("/metrics/funnel").await.json()["unsupported_type"], 1);
+    assert_eq!(server.get("/metrics/funnel").await.json()["unsupported_type"], 1);
     worker.abort();
 }
 
 #[tokio::test]
 async fn what_cannot_be_taken_says_why_and_records_nothing() {
-    let bench = Bench::new().await;
+    let server = TestServer::new().await;
     let send = async |body: &str, kind: &str| {
         let token = bearer(FULL);
-        bench.send("POST", "/connections/onboard", &[("Authorization", &token), ("Content-Type", kind)], Some(body)).await
+        server.send("POST", "/connections/onboard", &[("Authorization", &token), ("Content-Type", kind)], Some(body)).await
     };
     let good = document("jdbc", "a");
     let mut writing = good.clone();
     writing["scopes_mode"] = "admin".into();
     let (good, writing) = (good.to_string(), writing.to_string());
-    let large = format!("\"{}\"", "x".repeat(crate::server::push::MAX_BODY));
+    let large = format!("\"{}\"", "x".repeat(crate::server::onboard::MAX_BODY_BYTES));
     for (body, kind, status, code) in [
         ("{", "application/json", 400, "NOT_JSON"),
         ("", "application/json", 400, "NOT_JSON"),
@@ -87,17 +87,17 @@ async fn what_cannot_be_taken_says_why_and_records_nothing() {
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_json_snapshot!("server_problem_invalid_intent", reply.json());
     });
-    assert_eq!(bench.handle.registry.snapshot().seq, 0);
+    assert_eq!(server.handle.registry.snapshot().seq, 0);
 }
 
 #[tokio::test]
 async fn a_bad_item_of_a_batch_never_fails_the_others() {
-    let bench = Bench::new().await;
-    let worker = bench.answer_wakes(by_type);
+    let server = TestServer::new().await;
+    let worker = server.answer_wakes(by_type);
     let mut foreign = document("jdbc", "c");
     foreign["namespace"] = "other".into();
     let body = json!({"intents": [document("jdbc", "a"), {"source_type": 7}, document("fax", "b"), foreign, document("s3", "d"), document("jdbc", "a")]});
-    let reply = bench.post("/connections/onboard/batch", &body).await;
+    let reply = server.post("/connections/onboard/batch", &body).await;
     assert_eq!(reply.status, 200, "{reply:?}");
     let body = reply.json();
     assert_eq!((&body["total"], &body["succeeded"], &body["failed"]), (&json!(6), &json!(3), &json!(3)));
@@ -113,26 +113,26 @@ async fn a_bad_item_of_a_batch_never_fails_the_others() {
     assert_eq!((&body["funnel"]["received"], &body["funnel"]["active"]), (&json!(3), &json!(2)));
     worker.abort();
     for (body, status, code) in [(json!([]), 422, "INVALID_INTENT"), (json!({"intents": {}}), 422, "INVALID_INTENT")] {
-        let reply = bench.post("/connections/onboard/batch", &body).await;
+        let reply = server.post("/connections/onboard/batch", &body).await;
         assert_eq!((reply.status, reply.code().as_str()), (status, code));
     }
-    assert_eq!(bench.post("/connections/onboard/batch", &json!({"intents": []})).await.json()["total"], 0);
+    assert_eq!(server.post("/connections/onboard/batch", &json!({"intents": []})).await.json()["total"], 0);
 }
 
 #[tokio::test]
 async fn heal_asks_for_proof_and_promotes_nothing_by_itself() {
-    let bench = Bench::new().await;
-    let ids = bench.accept(&[document("jdbc", "a"), document("s3", "b")]).await;
+    let server = TestServer::new().await;
+    let ids = server.accept(&[document("jdbc", "a"), document("s3", "b")]).await;
     let refused = Failure::new(Class::CredentialMissing, "NAME is not set", "export NAME=…");
-    bench.attempt(ids[0], failed(Step::Credential, refused)).await;
-    bench.attempt(ids[1], passed("s3")).await;
-    bench.later(1000);
+    server.attempt(ids[0], failed(Step::Credential, refused)).await;
+    server.attempt(ids[1], passed("s3")).await;
+    server.later(1000);
     let path = format!("/connections/{}/heal", ids[0]);
-    let reply = bench.post_with(&path, &json!({}), &[("Prefer", "respond-async")]).await;
+    let reply = server.post_with(&path, &json!({}), &[("Prefer", "respond-async")]).await;
     assert_eq!((reply.status, reply.json()["status"].clone()), (202, json!("AWAITING_CREDENTIALS")));
-    let worker = bench.answer_wakes(by_type);
-    bench.handle.wake();
-    let reply = bench.post("/connections/heal", &json!({})).await;
+    let worker = server.answer_wakes(by_type);
+    server.handle.wake();
+    let reply = server.post("/connections/heal", &json!({})).await;
     assert_eq!(reply.status, 200);
     let (total, settled, active) =
         (reply.json()["total"].clone(), reply.json()["settled"].clone(), reply.json()["active"].clone());
@@ -140,8 +140,8 @@ async fn heal_asks_for_proof_and_promotes_nothing_by_itself() {
         (total == json!(1) && settled == json!(1) && active == json!(1)) || total == json!(0),
         "the one that waited is ACTIVE now or was before: {reply:?}"
     );
-    assert_eq!(bench.get(&format!("/connections/{}", ids[0])).await.json()["status"], "ACTIVE");
-    let reply = bench.send("POST", "/connections/heal", &[("Authorization", &bearer(FULL))], None).await;
+    assert_eq!(server.get(&format!("/connections/{}", ids[0])).await.json()["status"], "ACTIVE");
+    let reply = server.send("POST", "/connections/heal", &[("Authorization", &bearer(FULL))], None).await;
     assert_eq!((reply.status, reply.json()["total"].clone()), (200, json!(0)), "nothing is left to heal");
     worker.abort();
     for (body, code) in [
@@ -149,31 +149,31 @@ async fn heal_asks_for_proof_and_promotes_nothing_by_itself() {
         (json!({"state": "fine"}), "INVALID_REQUEST"),
         (json!({"state": "RETIRED"}), "INVALID_REQUEST"),
     ] {
-        assert_eq!(bench.post("/connections/heal", &body).await.code(), code);
+        assert_eq!(server.post("/connections/heal", &body).await.code(), code);
     }
-    bench.handle.registry.withdraw(vec![(ids[0], Origin::folder("a.json"))], "gone").await.expect("withdrawn");
-    assert_eq!(bench.post(&path, &json!({})).await.code(), "RETIRED");
+    server.handle.registry.withdraw(vec![(ids[0], Origin::folder("a.json"))], "gone").await.expect("withdrawn");
+    assert_eq!(server.post(&path, &json!({})).await.code(), "RETIRED");
 }
 
 #[tokio::test]
 async fn a_registry_that_has_ended_is_503_and_says_so() {
-    let bench = Bench::new().await;
-    bench.handle.registry.close().await;
-    let reply = bench.post("/connections/onboard", &document("jdbc", "a")).await;
+    let server = TestServer::new().await;
+    server.handle.registry.close().await;
+    let reply = server.post("/connections/onboard", &document("jdbc", "a")).await;
     assert_eq!((reply.status, reply.code().as_str(), reply.header("retry-after")), (503, "REGISTRY_UNAVAILABLE", "5"));
 }
 
 #[tokio::test]
 async fn two_hundred_pushes_of_one_intent_make_one_connection() {
-    let bench = Bench::new().await;
-    let worker = bench.answer_wakes(by_type);
+    let server = TestServer::new().await;
+    let worker = server.answer_wakes(by_type);
     let intent = document("jdbc", "jdbc:sqlite:one.db");
-    let pushes = (0..200).map(|_| bench.post("/connections/onboard", &intent));
+    let pushes = (0..200).map(|_| server.post("/connections/onboard", &intent));
     let replies = futures_util::future::join_all(pushes).await;
     let created = replies.iter().filter(|reply| reply.status == 201).count();
     let repeated = replies.iter().filter(|reply| reply.status == 200).count();
     assert_eq!((created, repeated), (1, 199));
-    let snapshot = bench.handle.registry.snapshot();
+    let snapshot = server.handle.registry.snapshot();
     let generations: Vec<u32> = snapshot.connections.values().map(|known| known.generation).collect();
     assert_eq!(generations, [1]);
     worker.abort();
@@ -181,7 +181,7 @@ async fn two_hundred_pushes_of_one_intent_make_one_connection() {
 
 #[tokio::test]
 async fn a_registry_that_ran_out_of_room_is_told_as_it_is() {
-    let problem = crate::server::problem::Problem::from(crate::registry::RegistryError::Full);
+    let problem = crate::server::problem::ApiProblem::from(crate::registry::RegistryError::Full);
     assert_eq!((problem.status, problem.code.as_str()), (503, "REGISTRY_FULL"));
     assert!(problem.detail.contains("the disk is full"), "{}", problem.detail);
 }

@@ -129,7 +129,7 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
             source("unreachable", "s3_compat", local(dead, "/aam-landing"), lister()),
             "NETWORK_BLOCKED",
             "network",
-            &["refused the connection"],
+            &["connection refused"],
         ),
         case(
             source("hanging", "s3_compat", local(silent, "/aam-landing"), lister()),
@@ -150,12 +150,7 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
             "permission_denied",
             &["403", "this token may not read books", "GET /books"],
         ),
-        case(
-            source("unreachable", "openapi", local(dead, ""), token()),
-            "NETWORK_BLOCKED",
-            "network",
-            &["refused the connection"],
-        ),
+        case(source("unreachable", "openapi", local(dead, ""), token()), "NETWORK_BLOCKED", "network", &["connection refused"]),
         case(source("hanging", "openapi", local(silent, ""), token()), "NETWORK_BLOCKED", "network", &["did not answer within"]),
         case(source("cut in an answer", "openapi", local(cut[1], ""), token()), "ERROR", "remote", &["127.0.0.1"]),
     ]

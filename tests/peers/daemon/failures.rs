@@ -132,7 +132,7 @@ async fn amazon(dead: u16, silent: u16) -> String {
         ),
         (
             local(dead),
-            vec![case(bucket("unreachable", "aam-landing", lister()), "NETWORK_BLOCKED", "network", &["refused the connection"])],
+            vec![case(bucket("unreachable", "aam-landing", lister()), "NETWORK_BLOCKED", "network", &["connection refused"])],
         ),
         (
             local(silent),

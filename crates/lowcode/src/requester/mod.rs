@@ -133,16 +133,24 @@ impl Requester {
             Some(path) => path.to_owned(),
             None => self.path.eval_str(scope)?.trim_start_matches('/').to_owned(),
         };
-        match (base.is_empty(), path.is_empty()) {
-            (false, true) => Ok(base),
-            (true, true) => Ok(url),
-            (with_url, false) => {
-                let mut from = if with_url { url } else { base };
-                if !from.ends_with('/') {
-                    from.push('/');
-                }
-                url::urljoin(&from, &path)
+        join_url(&url, &base, &path)
+    }
+}
+
+/// Joins `url`, `url_base` and `path` of a requester into the URL that is called, as `_get_url` of the CDK does.
+///
+/// # Errors
+/// As [`url::urljoin`].
+pub fn join_url(url: &str, base: &str, path: &str) -> Result<String, Failed> {
+    match (base.is_empty(), path.is_empty()) {
+        (false, true) => Ok(base.to_owned()),
+        (true, true) => Ok(url.to_owned()),
+        (with_url, false) => {
+            let mut from = if with_url { url } else { base }.to_owned();
+            if !from.ends_with('/') {
+                from.push('/');
             }
+            url::urljoin(&from, path)
         }
     }
 }

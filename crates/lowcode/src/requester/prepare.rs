@@ -24,14 +24,15 @@ impl Requester {
         let own = self.inputs.headers(&scope)?;
         let headers = combine([own, auth.clone(), parts.headers.clone()], false)?.into_map("headers")?;
         let own = self.inputs.query(&scope, extra_fields)?;
-        let query = combine([own, self.option(OptionPlace::Query, run).await?, parts.query.clone()], false)?.into_map("params")?;
+        let query =
+            combine([own, self.option(OptionPlace::Query, run).await?, parts.query.clone()], false)?.into_map("params")?;
         if let Some((key, _)) = query.iter().find(|(_, value)| value.as_dict().is_some()) {
             let message = format!("Invalid value for `{key}` parameter. The values of request params cannot be an object.");
             return Err(Failed::system("ValueError", message));
         }
         let own = self.inputs.body_json(&scope)?;
-        let json =
-            combine([own, self.option(OptionPlace::BodyJson, run).await?, parts.body_json.clone()], true)?.into_map("body json")?;
+        let json = combine([own, self.option(OptionPlace::BodyJson, run).await?, parts.body_json.clone()], true)?
+            .into_map("body json")?;
         let own = self.inputs.body_data(&scope)?;
         let data = combine([own, self.option(OptionPlace::BodyData, run).await?, parts.body_data.clone()], false)?;
         let mut request = self.build_request(&url, &headers, &query, (&json, &data))?;

@@ -6,8 +6,8 @@ fn place(flavor: Flavor, id: &str) -> Place {
     address::place(flavor, id, &FamilyPolicy::default(), None).expect("a place")
 }
 
-fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
-    Answer {
+fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> HttpResponse {
+    HttpResponse {
         status,
         headers: headers.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect(),
         body: body.as_bytes().to_vec().into(),
@@ -15,7 +15,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
     }
 }
 
-fn refused(place: &Place, answer: &Answer) -> Refused {
+fn refused(place: &Place, answer: &HttpResponse) -> Refused {
     let signed_at = Timestamp::parse("2026-11-22T18:30:00Z").expect("a time");
     listing(place, answer, signed_at).expect_err("no listing")
 }

@@ -5,7 +5,7 @@
 //! asks for a file of this machine gets none.
 
 use super::errors::{self, Stage};
-use crate::connectors::sql::gate::{Call, Gate};
+use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
 use crate::connectors::sql::uri::Server;
 use crate::connectors::sql::{limits, tls};
@@ -39,9 +39,14 @@ impl Wire {
     /// Dials, encrypts, logs in, and makes the session read-only.
     ///
     /// # Errors
-    /// Those of the gate, and what `errors` makes of the server's answer.
-    pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network) -> Result<Wire, Failure> {
-        let call = Call::admit(gate, server).await?;
+    /// Those of the session, and what `errors` makes of the server's answer.
+    pub async fn open(
+        session: &Arc<dyn DriverSession>,
+        server: &Server,
+        login: &Login,
+        network: &Network,
+    ) -> Result<Wire, Failure> {
+        let call = Call::admit(session, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
         let opts = options(server, login, network, call.address(), encrypted);
         let conn = within(limits::connect(server), server, "log in", Conn::new(opts)).await;

@@ -7,7 +7,7 @@ pub mod rights;
 pub mod sample;
 pub mod wire;
 
-use super::gate::Gate;
+use super::driver_session::DriverSession;
 use super::login::Login;
 use super::uri::Server;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
@@ -30,9 +30,9 @@ struct Database {
 /// Logs in and proves that this is the database of the resource id, in a transaction that cannot write.
 ///
 /// # Errors
-/// The gate's, the wire's, and `WrongService` for another database.
-pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
-    let wire = Wire::open(gate, server, login, &policy.network).await?;
+/// Those of the session and the wire, and `WrongService` for another database.
+pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
+    let wire = Wire::open(session, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
     if wire.pooled {

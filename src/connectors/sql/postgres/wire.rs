@@ -6,7 +6,7 @@
 
 use super::errors::{self, Stage};
 use super::meter::Meter;
-use crate::connectors::sql::gate::{Call, Gate};
+use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
 use crate::connectors::sql::uri::Server;
 use crate::connectors::sql::{limits, tls};
@@ -61,23 +61,28 @@ impl Wire {
     /// Dials, encrypts, logs in.
     ///
     /// # Errors
-    /// Those of the gate, and what `errors` makes of the server's answer.
-    pub async fn open(gate: &Arc<dyn Gate>, server: &Server, login: &Login, network: &Network) -> Result<Wire, Failure> {
-        let first = Wire::attempt(gate, server, login, network, true).await;
+    /// Those of the session, and what `errors` makes of the server's answer.
+    pub async fn open(
+        session: &Arc<dyn DriverSession>,
+        server: &Server,
+        login: &Login,
+        network: &Network,
+    ) -> Result<Wire, Failure> {
+        let first = Wire::attempt(session, server, login, network, true).await;
         match first {
-            Err(failure) if refuses_options(&failure) => Wire::attempt(gate, server, login, network, false).await,
+            Err(failure) if refuses_options(&failure) => Wire::attempt(session, server, login, network, false).await,
             other => other,
         }
     }
 
     async fn attempt(
-        gate: &Arc<dyn Gate>,
+        session: &Arc<dyn DriverSession>,
         server: &Server,
         login: &Login,
         network: &Network,
         options: bool,
     ) -> Result<Wire, Failure> {
-        let call = Call::admit(gate, server).await?;
+        let call = Call::admit(session, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
         let died = Arc::new(Mutex::new(None));
         let config = config(server, login, options, encrypted);

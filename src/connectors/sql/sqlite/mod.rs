@@ -5,7 +5,7 @@ pub mod errors;
 pub mod file;
 pub mod place;
 
-use super::gate::Gate;
+use super::driver_session::DriverSession;
 use crate::connectors::local_reads::LocalReads;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::Traffic;
@@ -27,15 +27,15 @@ const IDENTITY: [&str; 4] =
 struct Database {
     file: Arc<Mutex<File>>,
     reads: LocalReads,
-    gate: Arc<dyn Gate>,
+    session: Arc<dyn DriverSession>,
 }
 
 /// Finds the file below the policy's roots, opens it read-only and proves that it is a database.
 ///
 /// # Errors
 /// `Misconfigured` outside the roots, `NotFound`, `WrongService` for any other kind of file.
-pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
-    gate.local(path).await?;
+pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
+    session.local(path).await?;
     let written = path.to_string();
     let reads = LocalReads::for_path(Path::new(path), &policy.files.roots);
     let work = move || {
@@ -47,7 +47,7 @@ pub async fn open(gate: Arc<dyn Gate>, path: &str, policy: Arc<Policy>) -> Resul
     };
     let (file, identity, privilege) = reads.run(work).await?;
     let file = Arc::new(Mutex::new(file));
-    Ok(Opened { connector: Box::new(Database { file, reads, gate }), identity, privilege })
+    Ok(Opened { connector: Box::new(Database { file, reads, session }), identity, privilege })
 }
 
 fn prove(file: &File) -> Result<Evidence, Failure> {
@@ -111,7 +111,7 @@ impl Connector for Database {
     }
 
     fn traffic(&self) -> Traffic {
-        self.gate.traffic()
+        self.session.traffic()
     }
 }
 

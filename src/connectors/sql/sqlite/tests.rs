@@ -2,15 +2,15 @@
 
 use super::*;
 use crate::connectors::sql::SqlEngine;
-use crate::egress::Admitted;
+use crate::egress::AdmittedConnection;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Grants local files and nothing else.
 struct LocalOnly;
 
-impl Gate for LocalOnly {
-    fn admit<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, Result<Admitted, Failure>> {
+impl DriverSession for LocalOnly {
+    fn admit<'a>(&'a self, host: &'a str, _port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
         Box::pin(async move { panic!("an SQLite file asked for {host}") })
     }
 

@@ -1,11 +1,11 @@
-//! The seam between this engine and the way out.
+//! What the SQL drivers need of egress.
 //!
-//! In production it is the [`Session`] of the attempt. A test that brings its own server on
-//! loopback fills it with plain address resolution. It grants addresses and takes reports;
-//! it carries no data, so it cannot simulate a source.
+//! In production this is the [`Session`] of the attempt. A test with its own server on loopback implements it with
+//! plain address resolution. A driver asks for an address and reports how the connection ended; the data itself
+//! does not pass through here.
 
 use super::uri::Server;
-use crate::egress::{Admitted, Session, Traffic};
+use crate::egress::{AdmittedConnection, Session, Traffic};
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What the engine needs of the egress layer.
-pub trait Gate: Send + Sync {
+/// The part of a [`Session`] that a driver uses.
+pub trait DriverSession: Send + Sync {
     /// As [`Session::admit`].
-    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Admitted, Failure>>;
+    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>>;
 
     /// As [`Session::settle`].
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>);
@@ -28,8 +28,8 @@ pub trait Gate: Send + Sync {
     fn traffic(&self) -> Traffic;
 }
 
-impl Gate for Session {
-    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<Admitted, Failure>> {
+impl DriverSession for Session {
+    fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>> {
         Box::pin(Session::admit(self, host, port))
     }
 
@@ -46,11 +46,11 @@ impl Gate for Session {
     }
 }
 
-/// One admitted connection. It is settled once, when it is dropped, with all its bytes and the
-/// last failure, also when the attempt is cancelled in the middle of the login.
+/// One admitted connection. Dropping it reports its bytes and its last failure, once, also if the attempt is cancelled
+/// during the login.
 pub struct Call {
-    gate: Arc<dyn Gate>,
-    admitted: Admitted,
+    session: Arc<dyn DriverSession>,
+    admitted: AdmittedConnection,
     wire: &'static str,
     host: String,
     started: Instant,
@@ -59,15 +59,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// Asks the gate for the address of `server`.
+    /// Asks the session for the address of `server`.
     ///
     /// # Errors
-    /// The gate's.
-    pub async fn admit(gate: &Arc<dyn Gate>, server: &Server) -> Result<Call, Failure> {
-        let admitted = gate.admit(&server.host, server.port).await?;
+    /// As [`DriverSession::admit`].
+    pub async fn admit(session: &Arc<dyn DriverSession>, server: &Server) -> Result<Call, Failure> {
+        let admitted = session.admit(&server.host, server.port).await?;
         let unfinished = Failure::new(Class::Network, format!("{server}: the attempt ended before the server answered"), "");
         Ok(Call {
-            gate: Arc::clone(gate),
+            session: Arc::clone(session),
             admitted,
             wire: server.wire.as_str(),
             host: server.host.clone(),
@@ -89,16 +89,16 @@ impl Call {
         &self.bytes
     }
 
-    /// Remembers how the latest exchange ended, and hands it on.
+    /// Remembers how the latest exchange ended, and returns it.
     pub fn note<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().cloned();
         outcome
     }
 
-    /// What the gate counted, and the bytes of this connection that it does not know yet.
+    /// What the session counted, and the bytes of this connection that it does not know yet.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let counted = self.gate.traffic();
+        let counted = self.session.traffic();
         Traffic { calls: counted.calls, bytes: counted.bytes.saturating_add(self.bytes.load(Ordering::Relaxed)) }
     }
 }
@@ -106,6 +106,6 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.gate.settle(self.wire, &self.host, self.bytes.load(Ordering::Relaxed), self.started.elapsed(), last.as_ref());
+        self.session.settle(self.wire, &self.host, self.bytes.load(Ordering::Relaxed), self.started.elapsed(), last.as_ref());
     }
 }

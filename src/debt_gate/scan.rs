@@ -1,33 +1,34 @@
-//! Looks for debt that nobody declared: ignored tests, hard-coded secrets, relaxed TLS, unfinished code.
+//! Scans sources for undeclared debt: ignored tests, hard-coded secrets, relaxed TLS, unfinished code.
 
 use serde::Serialize;
 use std::fmt;
 
-/// One suspicious line. Its text is not repeated: it may hold a secret.
+/// A suspicious line. Its text is left out, because it may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct UndeclaredDebt {
     pub file: String,
     pub line: usize,
     pub kind: &'static str,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for UndeclaredDebt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}:{}", self.kind, self.file, self.line)
     }
 }
 
-impl Finding {
-    /// Whether a row of DEBT.md names this place: `file:line`, not followed by a further digit.
+impl UndeclaredDebt {
+    /// Whether a row of DEBT.md declares this line as `file:line`.
     #[must_use]
-    pub fn named_by(&self, row: &str) -> bool {
-        let place = format!("{}:{}", self.file, self.line);
-        row.match_indices(&place).any(|(at, _)| !row[at + place.len()..].starts_with(|c: char| c.is_ascii_digit()))
+    pub fn declared_by(&self, row: &str) -> bool {
+        let position = format!("{}:{}", self.file, self.line);
+        // A further digit would make it another line.
+        row.match_indices(&position).any(|(at, _)| !row[at + position.len()..].starts_with(|c: char| c.is_ascii_digit()))
     }
 }
 
-/// Patterns are written in two halves, so that this file does not find itself.
-const WORDS: [(&str, &str, &str); 12] = [
+/// The patterns are split in two, so that the scan does not find them in this file.
+const PATTERNS: [(&str, &str, &str); 12] = [
     ("#[ign", "ore", "ignored test"),
     ("@unittest.sk", "ip", "ignored test"),
     ("pytest.mark.sk", "ip", "ignored test"),
@@ -42,7 +43,7 @@ const WORDS: [(&str, &str, &str); 12] = [
     ("curl ", "-k ", "relaxed TLS"),
 ];
 
-/// Well-known beginnings of secrets, and how many further characters make one.
+/// Prefixes of well-known secrets, and the minimum number of characters that follow.
 const SECRETS: [(&str, &str, usize); 10] = [
     ("AK", "IA", 16),
     ("AS", "IA", 16),
@@ -56,13 +57,13 @@ const SECRETS: [(&str, &str, usize); 10] = [
     ("-----BEGIN ", "PRIVATE KEY", 0),
 ];
 
-/// The findings of one file; `name` is its path as people write it.
+/// Scans one file; `name` is its path for the report.
 #[must_use]
-pub fn scan(name: &str, text: &str) -> Vec<Finding> {
+pub fn scan(name: &str, text: &str) -> Vec<UndeclaredDebt> {
     let mut findings = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let mut found = |kind| findings.push(Finding { file: name.to_string(), line: number + 1, kind });
-        for (first, second, kind) in WORDS {
+        let mut found = |kind| findings.push(UndeclaredDebt { file: name.to_string(), line: number + 1, kind });
+        for (first, second, kind) in PATTERNS {
             if contains(line, first, second) && !line.trim_start().starts_with("//") {
                 found(kind);
             }
@@ -78,7 +79,8 @@ fn contains(line: &str, first: &str, second: &str) -> bool {
     line.match_indices(first).any(|(at, _)| line[at + first.len()..].starts_with(second))
 }
 
-/// `prefix` followed by at least `length` characters of a token, with some variety: a row of X is no secret.
+/// Whether `line` contains `prefix` followed by at least `length` characters of a token. A placeholder such as `XXXXXX`,
+/// which has too few different characters, does not count.
 fn secret(line: &str, prefix: &str, length: usize) -> bool {
     line.match_indices(prefix).any(|(at, _)| {
         let rest: String =
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn each_pattern_is_found() {
-        for (first, second, kind) in WORDS {
+        for (first, second, kind) in PATTERNS {
             let findings = scan("a", &format!("  {first}{second}\n"));
             assert_eq!(findings.first().map(|finding| finding.kind), Some(kind), "{first}{second}");
         }

@@ -1,0 +1,86 @@
+//! Calls of one attempt that do not depend on each other, made concurrently.
+
+use crate::model::Failure;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use std::future::Future;
+
+/// Runs `calls`, at most `limit` of them at the same time, and returns their results in the order of `calls`.
+///
+/// `limit` is the concurrency of the account's cap: more calls would only wait for a slot of the account, and a
+/// long wait for a slot counts as throttled.
+///
+/// # Errors
+/// The first failure in the order of `calls`. After a failure nothing new is started. What already runs is not
+/// cancelled: a call that is cancelled half-way counts against the health of its host.
+pub async fn all<T, F>(limit: usize, calls: impl IntoIterator<Item = F>) -> Result<Vec<T>, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let mut calls = calls.into_iter();
+    let (mut running, mut results, mut failed) = (FuturesOrdered::new(), Vec::new(), None);
+    loop {
+        while failed.is_none() && running.len() < limit.max(1) {
+            match calls.next() {
+                Some(call) => running.push_back(call),
+                None => break,
+            }
+        }
+        match running.next().await {
+            Some(Ok(result)) => results.push(result),
+            Some(Err(failure)) => failed = failed.or(Some(failure)),
+            None => return failed.map_or(Ok(results), Err),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Class;
+    use std::cell::{Cell, RefCell};
+
+    fn failure(title: &str) -> Failure {
+        Failure::new(Class::Remote, title, "try again")
+    }
+
+    /// Calls that end in turns of the executor: call `n` needs `turns[n]` of them.
+    async fn run(limit: usize, turns: &[usize], failing: &[usize]) -> (Result<Vec<usize>, Failure>, usize, Vec<usize>) {
+        let (now, most, started) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
+        let calls = turns.iter().enumerate().map(|(number, turns)| {
+            let (now, most, started) = (&now, &most, &started);
+            async move {
+                started.borrow_mut().push(number);
+                now.set(now.get() + 1);
+                most.set(most.get().max(now.get()));
+                for _ in 0..*turns {
+                    tokio::task::yield_now().await;
+                }
+                now.set(now.get() - 1);
+                if failing.contains(&number) { Err(failure(&number.to_string())) } else { Ok(number) }
+            }
+        });
+        let results = all(limit, calls).await;
+        assert_eq!(now.get(), 0, "no call is cancelled");
+        let started = started.borrow().clone();
+        (results, most.get(), started)
+    }
+
+    #[tokio::test]
+    async fn results_keep_their_order_and_the_limit_holds() {
+        assert_eq!(run(2, &[5, 1, 3, 1, 2], &[]).await, (Ok(vec![0, 1, 2, 3, 4]), 2, vec![0, 1, 2, 3, 4]));
+        assert_eq!(run(9, &[3, 2, 1], &[]).await, (Ok(vec![0, 1, 2]), 3, vec![0, 1, 2]));
+        assert_eq!(run(1, &[3, 2, 1], &[]).await.1, 1);
+        assert_eq!(run(0, &[1, 1], &[]).await.1, 1, "a limit of zero is one");
+        assert_eq!(run(4, &[], &[]).await, (Ok(Vec::new()), 0, Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_in_order_is_reported_and_nothing_new_is_started() {
+        let (results, _, started) = run(2, &[3, 1, 1, 1], &[0, 1]).await;
+        assert_eq!(results, Err(failure("0")), "although call 1 failed earlier");
+        assert_eq!(started, [0, 1]);
+        let (results, _, started) = run(1, &[1, 1, 1], &[1]).await;
+        assert_eq!((results, started), (Err(failure("1")), vec![0, 1]));
+    }
+}

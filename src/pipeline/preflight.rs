@@ -1,0 +1,206 @@
+//! What happens before the first call: the policy judges the intent, its resource ids are bound, the credential is
+//! resolved.
+
+use super::run::StepOutput;
+use super::{Env, Job};
+use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engines};
+use crate::credentials::Credential;
+use crate::egress::Caller;
+use crate::families::{CustomSources, Family};
+use crate::model::problem::nearest;
+use crate::model::{Class, Evidence, Failure, Intent, Posts, Privilege};
+use crate::policy::Policy;
+use std::sync::Arc;
+
+/// The resources of an eligible intent, each bound once. Nothing after this parses a resource id.
+pub struct BoundConnection {
+    pub family: Arc<Family>,
+    /// In the order of `resource_ids`; `None` if this version has no connector for the family.
+    resources: Option<Vec<Box<dyn BoundResource>>>,
+}
+
+impl BoundConnection {
+    /// The bound resources, in the order of `resource_ids`.
+    ///
+    /// # Errors
+    /// `Unsupported` if this version has no connector for the family.
+    pub fn resources(&self) -> Result<&[Box<dyn BoundResource>], Failure> {
+        self.resources.as_deref().ok_or_else(|| no_connector(&self.family))
+    }
+
+    /// As [`BoundConnection::resources`], to be opened.
+    pub(super) fn into_resources(self) -> Result<Vec<Box<dyn BoundResource>>, Failure> {
+        self.resources.ok_or_else(|| no_connector(&self.family))
+    }
+
+    fn needs_credential(&self) -> bool {
+        let required = |resource: &Box<dyn BoundResource>| resource.credential_need() == CredentialNeed::Required;
+        self.resources.as_ref().is_none_or(|resources| resources.iter().any(required))
+    }
+}
+
+/// Step 1: the family is known and listed, the document is eligible, and the engine accepts the resource ids.
+pub(super) fn allowlist(job: &Job, bound: Result<BoundConnection, Failure>) -> Result<StepOutput<BoundConnection>, Failure> {
+    let bound = bound?;
+    let mut evidence = Evidence::new();
+    evidence.insert("family".to_string(), bound.family.title.as_str().into());
+    evidence.insert("policy".to_string(), job.policy.digest.short().into());
+    Ok(StepOutput::new(bound, evidence))
+}
+
+/// The pure part of step 1: judges the intent and binds its resource ids.
+///
+/// # Errors
+/// The failure that ends the attempt at step 1.
+pub fn bind(
+    engines: &Engines,
+    policy: &Arc<Policy>,
+    sources: &CustomSources,
+    intent: &Intent,
+) -> Result<BoundConnection, Failure> {
+    let source_type = intent.source_type.as_str();
+    let Some(family) = sources.family(source_type) else {
+        return Err(unknown(source_type, policy, sources));
+    };
+    if !policy.allowlist.contains(source_type) {
+        return Err(Failure::new(
+            Class::Unsupported,
+            format!("source type {source_type} is not on the policy's allowlist"),
+            format!("add {source_type} to allowlist in the policy and have the change reviewed"),
+        ));
+    }
+    eligible(policy, intent)?;
+    let resources = match engines.find(family) {
+        Some(engine) => {
+            let bind = |id: &String| engine.bind(BindRequest { family, policy, resource_id: id });
+            Some(intent.resource_ids.iter().map(bind).collect::<Result<Vec<_>, _>>()?)
+        }
+        None => None,
+    };
+    Ok(BoundConnection { family: Arc::clone(family), resources })
+}
+
+fn unknown(source_type: &str, policy: &Policy, sources: &CustomSources) -> Failure {
+    let fix = match (nearest(source_type, sources.ids()), &policy.manifests.dir) {
+        (None, Some(dir)) => {
+            format!("put its manifest into {}/{source_type}.yaml; aam families lists the source types of aam", dir.display())
+        }
+        (near, _) => near_or_list(near),
+    };
+    Failure::new(Class::Unsupported, format!("source type {source_type} is not known"), fix)
+}
+
+fn near_or_list(near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("did you mean {near}? aam families lists all source types"),
+        None => "aam families lists all source types".to_string(),
+    }
+}
+
+fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
+    let rules = &policy.eligibility;
+    let refuse = |title: String, fix: String| Err(Failure::new(Class::NotEligible, title, fix));
+    if !rules.evidence.contains(&intent.evidence.status) {
+        return refuse(
+            format!("evidence.status is {}; the policy accepts {}", intent.evidence.status, rules.evidence.join(", ")),
+            "have this source sanctioned, then send the intent again with the new status".to_string(),
+        );
+    }
+    if intent.risk_level > rules.max_risk {
+        return refuse(
+            format!("risk_level is {}; the policy accepts {} at most", intent.risk_level, rules.max_risk),
+            "lower the risk at its source, or raise eligibility.max_risk in the policy".to_string(),
+        );
+    }
+    if intent.owner.confidence < rules.min_confidence {
+        return refuse(
+            format!("owner.confidence is {}; the policy requires {} at least", intent.owner.confidence, rules.min_confidence),
+            "confirm the owner, or lower eligibility.min_confidence in the policy".to_string(),
+        );
+    }
+    Ok(())
+}
+
+/// Step 2: the locator resolves, or the source needs no credential. The secret is read anew in every attempt.
+pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
+    let mut evidence = Evidence::new();
+    if let Some(locator) = &job.intent.credential_locator {
+        let credential = env.resolver.resolve(locator)?;
+        evidence.insert("locator".to_string(), locator.to_string().into());
+        return Ok(StepOutput::new(Some(credential), evidence));
+    }
+    if bound.needs_credential() {
+        let family = &bound.family;
+        return Err(Failure::new(
+            Class::CredentialMissing,
+            format!("{} needs a credential and the intent has no credential_locator", family.title),
+            format!(
+                "set credential_locator, for example env:{}_TOKEN; least privilege: {}",
+                family.id.to_uppercase(),
+                family.least_privilege
+            ),
+        ));
+    }
+    evidence.insert("locator".to_string(), "none needed".into());
+    Ok(StepOutput::new(None, evidence))
+}
+
+fn no_connector(family: &Family) -> Failure {
+    Failure::new(
+        Class::Unsupported,
+        format!("this version of aam does not have a connector for {}", family.title),
+        "wait for a version that has one; aam families shows what this version connects",
+    )
+}
+
+fn caller(job: &Job, family: &Family, account: &str, posts: Posts) -> Caller {
+    Caller {
+        connection: job.connection,
+        family: Arc::clone(&family.id),
+        account: account.to_string(),
+        cap: job.policy.cap(&family.id, Some(&family.cap)).clone(),
+        policy: Arc::clone(&job.policy),
+        posts: Arc::new(posts),
+    }
+}
+
+/// Who makes calls in an attempt for certain: the resources that need no credential, if the intent names none.
+pub(super) fn certain_callers(job: &Job, bound: &BoundConnection) -> Vec<Caller> {
+    if job.intent.credential_locator.is_some() {
+        return Vec::new();
+    }
+    let resources = bound.resources.iter().flatten();
+    let free = resources.filter(|resource| resource.credential_need() == CredentialNeed::Optional);
+    free.map(|resource| caller(job, &bound.family, resource.account(), Posts::default())).collect()
+}
+
+/// Puts the credential into a resource and gives it a caller for its session.
+pub(super) fn authorize(
+    job: &Job,
+    family: &Family,
+    resource: Box<dyn BoundResource>,
+    credential: Option<Credential>,
+) -> Result<(AuthorizedResource, Caller), Failure> {
+    let account = resource.account().to_string();
+    let mut authorized = resource.authorize(credential)?;
+    let caller = caller(job, family, &account, std::mem::take(&mut authorized.posts));
+    Ok((authorized, caller))
+}
+
+/// The warning for a credential that can do more than read.
+pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege, credential: bool) -> Option<Failure> {
+    let Privilege::Over { grants } = privilege else { return None };
+    // Without a credential, as for a local file, the rights are those of the process.
+    let (title, fix) = match credential {
+        true => (
+            format!("the credential of {resource_id} can do more than read"),
+            format!("give aam a credential with least privilege: {}", family.least_privilege),
+        ),
+        false => (
+            format!("the user that runs aam can also write to {resource_id}"),
+            "no action is required, because aam only reads; to be safe, run aam as a user without write permission there"
+                .to_string(),
+        ),
+    };
+    Some(Failure::new(Class::PermissionDenied, title, fix).detail(grants.join("; ")))
+}

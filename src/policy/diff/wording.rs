@@ -1,0 +1,129 @@
+//! The effect of a change on connections, and the changes that do not concern single connections.
+
+use super::super::duration_text::format as duration;
+use super::super::{Policy, Token, TokenScope};
+use super::ConnectionLine;
+use crate::model::State;
+use crate::model::text::counted;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
+/// The number of connections that are listed by name; the rest is only counted.
+const MAX_LISTED: usize = 10;
+
+/// The connections that a policy applies to.
+pub struct Live<'a> {
+    lines: Vec<&'a ConnectionLine>,
+    /// False if the registry could not be read.
+    known: bool,
+}
+
+impl<'a> Live<'a> {
+    /// Leaves out retired connections and the namespace `demo`. `None` means that the connections are unknown.
+    pub fn new(connections: Option<&'a [ConnectionLine]>) -> Live<'a> {
+        let applies = |line: &&ConnectionLine| line.state != State::Retired && line.namespace != "demo";
+        let lines = connections.unwrap_or_default().iter().filter(applies).collect();
+        Live { lines, known: connections.is_some() }
+    }
+
+    /// The connections that fulfil `condition`.
+    pub fn select(&self, condition: impl Fn(&ConnectionLine) -> bool) -> Vec<&'a ConnectionLine> {
+        self.lines.iter().copied().filter(|line| condition(line)).collect()
+    }
+
+    /// The connections of `family`.
+    pub fn of_family(&self, family: &str) -> Vec<&'a ConnectionLine> {
+        self.select(|line| line.source_type == family)
+    }
+
+    /// `2 connections become X: <id> (autonomy/slack/acme), ...`.
+    pub fn effect(&self, affected: &[&ConnectionLine], one: &str, many: &str) -> String {
+        if !self.known {
+            return "effect on connections unknown".to_string();
+        }
+        if affected.is_empty() {
+            return "affects 0 connections".to_string();
+        }
+        let verb = if affected.len() == 1 { one } else { many };
+        let name = |line: &&ConnectionLine| {
+            format!("{} ({}/{}/{})", line.id, line.namespace, line.source_type, line.resource_ids.join("+"))
+        };
+        let mut names: Vec<String> = affected.iter().take(MAX_LISTED).map(name).collect();
+        if affected.len() > MAX_LISTED {
+            names.push(format!("and {} more", affected.len() - MAX_LISTED));
+        }
+        format!("{} {verb}: {}", counted(affected.len(), "connection"), names.join(", "))
+    }
+}
+
+/// Settings of how AAM works, as opposed to what it is allowed to do.
+pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
+    let mut put = |name: &str, was: &dyn Display, is: &dyn Display| {
+        let (was, is) = (was.to_string(), is.to_string());
+        if was != is {
+            out.push(format!("{name} changes from {was} to {is}"));
+        }
+    };
+    put("the namespace of new connections", &old.namespace, &new.namespace);
+    put("slo.coverage", &old.slo.coverage, &new.slo.coverage);
+    let (was, is) = (&old.safe_mode, &new.safe_mode);
+    put("safe_mode.max_items", &was.max_items, &is.max_items);
+    put("safe_mode.step_timeout", &duration(&was.step_timeout), &duration(&is.step_timeout));
+    put("safe_mode.attempt_timeout", &duration(&was.attempt_timeout), &duration(&is.attempt_timeout));
+    let (was, is) = (&old.backoff, &new.backoff);
+    put("backoff.initial", &duration(&was.initial), &duration(&is.initial));
+    put("backoff.max", &duration(&was.max), &duration(&is.max));
+    put("backoff.jitter", &was.jitter, &is.jitter);
+    put("breaker.failures", &old.breaker.failures, &new.breaker.failures);
+    put("breaker.open_for", &duration(&old.breaker.open_for), &duration(&new.breaker.open_for));
+    let (was, is) = (&old.recheck, &new.recheck);
+    put("recheck.health", &duration(&was.health), &duration(&is.health));
+    put("recheck.drift", &duration(&was.drift), &duration(&is.drift));
+    put("recheck.awaiting_credentials", &duration(&was.awaiting_credentials), &duration(&is.awaiting_credentials));
+    put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
+    put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
+}
+
+/// Who may call the API, with which scopes and in which namespaces.
+pub fn tokens(old: &Policy, new: &Policy, out: &mut Vec<String>) {
+    fn find<'a>(policy: &'a Policy, name: &str) -> Option<&'a Token> {
+        policy.api.tokens.iter().find(|token| token.name == name)
+    }
+    for was in &old.api.tokens {
+        match find(new, &was.name) {
+            None => out.push(format!("token {} removed; it can no longer call the API", was.name)),
+            Some(is) => one_token(was, is, out),
+        }
+    }
+    for is in new.api.tokens.iter().filter(|token| find(old, &token.name).is_none()) {
+        let (scopes, namespaces) = (scopes(&is.scopes), joined(&is.namespaces));
+        out.push(format!("token {} added; scopes: {scopes}; namespaces: {namespaces}", is.name));
+    }
+}
+
+fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
+    let name = &is.name;
+    if was.sha256 != is.sha256 {
+        out.push(format!("token {name} replaced; the old secret no longer works"));
+    }
+    let (gained, lost) = (&is.scopes - &was.scopes, &was.scopes - &is.scopes);
+    let (entered, left) = (&is.namespaces - &was.namespaces, &was.namespaces - &is.namespaces);
+    for (change, set) in [
+        ("scopes added", scopes(&gained)),
+        ("scopes removed", scopes(&lost)),
+        ("namespaces added", joined(&entered)),
+        ("namespaces removed", joined(&left)),
+    ] {
+        if !set.is_empty() {
+            out.push(format!("token {name}: {change}: {set}"));
+        }
+    }
+}
+
+fn scopes(scopes: &BTreeSet<TokenScope>) -> String {
+    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn joined(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,144 @@
+//! Which attempts run, and which heals wait for one. Nothing else keeps a list of either.
+//!
+//! The loop begins attempts here, the API reads from here what is being checked, and waiters are woken from here.
+
+use crate::model::ConnectionId;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// The attempts of this process: at most one for each connection.
+#[derive(Default)]
+pub struct InFlight {
+    state: Mutex<State>,
+    /// Counts the attempts that ended, so that waiters notice one that appended nothing, too.
+    ended: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    running: BTreeSet<ConnectionId>,
+    /// Connections that somebody asked to heal and whose attempt has not begun.
+    heals: BTreeSet<ConnectionId>,
+}
+
+/// One running attempt. The attempt counts as ended when the guard is dropped, whatever ends it.
+pub struct InFlightGuard {
+    in_flight: Arc<InFlight>,
+    connection: ConnectionId,
+}
+
+impl InFlight {
+    /// Begins the one attempt that `connection` may have; `None` if one runs already.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, connection: ConnectionId) -> Option<InFlightGuard> {
+        let mut state = self.lock();
+        if !state.running.insert(connection) {
+            return None;
+        }
+        // A heal that was requested while an attempt runs stays: that attempt may have read its source before.
+        state.heals.remove(&connection);
+        Some(InFlightGuard { in_flight: Arc::clone(self), connection })
+    }
+
+    /// Whether an attempt runs for `connection`.
+    #[must_use]
+    pub fn contains(&self, connection: ConnectionId) -> bool {
+        self.lock().running.contains(&connection)
+    }
+
+    /// Whether no attempt runs for `connection` and no heal waits for one.
+    #[must_use]
+    pub fn is_idle(&self, connection: ConnectionId) -> bool {
+        let state = self.lock();
+        !state.running.contains(&connection) && !state.heals.contains(&connection)
+    }
+
+    /// The number of attempts that run.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    /// Whether no attempt runs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Requests an attempt for each of `connections`, whatever their backoff says.
+    pub fn request_heals(&self, connections: impl IntoIterator<Item = ConnectionId>) {
+        self.lock().heals.extend(connections);
+    }
+
+    /// The requested heals whose attempts have not begun.
+    #[must_use]
+    pub fn heals(&self) -> BTreeSet<ConnectionId> {
+        self.lock().heals.clone()
+    }
+
+    /// Drops the heals of connections that can never begin an attempt.
+    pub fn retain_heals(&self, can_begin: impl Fn(ConnectionId) -> bool) {
+        self.lock().heals.retain(|connection| can_begin(*connection));
+    }
+
+    /// Changes whenever an attempt ended.
+    #[must_use]
+    pub fn ends(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.in_flight.lock().running.remove(&self.connection);
+        self.in_flight.ended.send_modify(|count| *count += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::snapshot::history::id;
+
+    #[test]
+    fn a_connection_has_one_attempt_and_a_heal_requested_meanwhile_waits() {
+        let in_flight = Arc::new(InFlight::default());
+        let ends = in_flight.ends();
+        in_flight.request_heals([id(1)]);
+        assert!(!in_flight.is_idle(id(1)) && !in_flight.contains(id(1)));
+        let attempt = in_flight.begin(id(1)).expect("the first attempt");
+        assert!(in_flight.contains(id(1)) && in_flight.heals().is_empty(), "this attempt is the one that was requested");
+        in_flight.request_heals([id(1)]);
+        assert!(in_flight.begin(id(1)).is_none(), "one at a time");
+        assert_eq!((in_flight.len(), in_flight.heals().len()), (1, 1), "the second heal is not lost");
+        drop(attempt);
+        assert!(in_flight.is_empty() && ends.has_changed().unwrap() && !in_flight.is_idle(id(1)));
+        drop(in_flight.begin(id(1)).expect("the second attempt"));
+        assert!(in_flight.is_idle(id(1)));
+    }
+
+    #[test]
+    fn an_attempt_that_panics_ends() {
+        let in_flight = Arc::new(InFlight::default());
+        let attempt = in_flight.begin(id(1));
+        let panicked = std::thread::spawn(move || {
+            let _attempt = attempt;
+            panic!("a defect");
+        });
+        assert!(panicked.join().is_err());
+        assert!(in_flight.is_idle(id(1)));
+    }
+
+    #[test]
+    fn heals_that_cannot_begin_are_dropped() {
+        let in_flight = InFlight::default();
+        in_flight.request_heals([id(1), id(2)]);
+        in_flight.retain_heals(|connection| connection == id(2));
+        assert_eq!(in_flight.heals(), BTreeSet::from([id(2)]));
+    }
+}

@@ -1,0 +1,296 @@
+//! Intents that are pushed over the API. They go through the same parser and into the same ledger as the folder's.
+
+use super::auth::{Caller, DEMO};
+use super::listen::stop_requested;
+use super::prefer::PREFERENCE_APPLIED;
+use super::problem::{ApiProblem, ProblemItem};
+use super::read::connection_result;
+use super::request::{ApiRequest, ApiResult, insert_header, json};
+use crate::funnel::{Funnel, funnel};
+use crate::intake::wire::{self, Item, Limits};
+use crate::model::{ConnectionId, Intent, Origin, State, Timestamp};
+use crate::registry::{Acceptance, How, RegistryError};
+use crate::report::result::{ConnectionResult, WarningBody};
+use axum::http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+/// The size of a single push.
+pub const MAX_BODY_BYTES: usize = 1 << 20;
+/// The size of a batch.
+pub const MAX_BATCH_BYTES: usize = 16 << 20;
+
+/// The answer to a batch, with one result for each item, in the order of the batch.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct BatchAnswer {
+    pub total: usize,
+    /// The number of items that were accepted, in whatever state they are now.
+    pub succeeded: usize,
+    /// The number of items for which a single push would have returned an error.
+    pub failed: usize,
+    pub results: Vec<BatchItem>,
+    /// The funnel of the policy's namespace after the batch.
+    pub funnel: Funnel,
+}
+
+/// The result of one item.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum BatchItem {
+    Accepted(Box<AcceptedItem>),
+    Refused(RefusedItem),
+}
+
+/// An item that was recorded.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AcceptedItem {
+    pub index: usize,
+    /// The status that a single push would have returned: 201, 200, 202, or 409 for an unsupported type.
+    pub http_status: u16,
+    #[serde(flatten)]
+    pub result: ConnectionResult,
+}
+
+/// An item that was not recorded.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RefusedItem {
+    pub index: usize,
+    /// The status that a single push would have returned: 403 or 422.
+    pub http_status: u16,
+    /// Always INVALID, which is not a state of a connection.
+    pub status: String,
+    pub code: String,
+    /// The reason in one sentence.
+    pub message: String,
+    pub problems: Vec<ProblemItem>,
+    pub warnings: Vec<WarningBody>,
+}
+
+/// `POST /connections/onboard`
+///
+/// # Errors
+/// 400, 403, 408, 409, 413, 415, 422, 503.
+pub async fn onboard(mut request: ApiRequest) -> ApiResult {
+    let body = request.json(MAX_BODY_BYTES, false).await?.unwrap_or_default();
+    let limits = Limits { bytes: MAX_BODY_BYTES, ..Limits::default() };
+    let list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let parsed = wire::parse(&body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BODY_BYTES))?;
+    let item = match parsed.items.into_iter().next() {
+        Some(item) if !list => item,
+        _ => {
+            let problem = crate::model::Problem::new("", "expected one object, found an array")
+                .hint("send several intents to POST /connections/onboard/batch as {\"intents\": [ … ]}");
+            return Err(ApiProblem::refused(
+                &wire::Refusal { fault: wire::Fault::Invalid, problems: vec![problem] },
+                MAX_BODY_BYTES,
+            ));
+        }
+    };
+    let Item { outcome, warnings } = item;
+    let intent = outcome.map_err(|refusal| ApiProblem::refused(&refusal, MAX_BODY_BYTES))?;
+    require_writable(&request, &intent.namespace)?;
+    let (id, how) = accept(&request, vec![intent])
+        .await?
+        .first()
+        .map_or(Err(ApiProblem::defect("The registry did not return the accepted intent.")), |accepted| {
+            Ok((accepted.connection, accepted.how))
+        })?;
+    let settled = wait_until_settled(&request, id, Timestamp(0), deadline(&request)).await;
+    let mut result = result(&request, id).await?;
+    add_warnings(&mut result, warnings);
+    single(&request, how, settled, result)
+}
+
+/// The response to a single push. A 409 includes the result, because the intent was recorded.
+fn single(request: &ApiRequest, how: How, settled: bool, result: ConnectionResult) -> ApiResult {
+    let status = status_of(how, settled, &result);
+    if status == StatusCode::CONFLICT {
+        let detail = match &result.error {
+            Some(error) => format!("{} {}", result.message, error.fix),
+            None => result.message.clone(),
+        };
+        let mut problem = ApiProblem::new(status, "UNSUPPORTED", "Unsupported source type", detail.trim());
+        problem.result = Some(Box::new(result));
+        return Err(problem);
+    }
+    let location = format!("/connections/{}", result.connection_id);
+    let mut response = json(status, &result)?;
+    insert_header(&mut response, header::LOCATION, location);
+    add_preference_applied(request, &mut response);
+    Ok(response)
+}
+
+fn status_of(how: How, settled: bool, result: &ConnectionResult) -> StatusCode {
+    if !settled {
+        return StatusCode::ACCEPTED;
+    }
+    match how {
+        _ if result.status == State::Unsupported.as_str() => StatusCode::CONFLICT,
+        How::Created => StatusCode::CREATED,
+        How::Changed | How::Unchanged => StatusCode::OK,
+    }
+}
+
+/// `POST /connections/onboard/batch`
+///
+/// # Errors
+/// 400, 408, 413, 415 and 422 for the batch as a whole, and 503.
+pub async fn batch(mut request: ApiRequest) -> ApiResult {
+    let body = request.json(MAX_BATCH_BYTES, false).await?.unwrap_or_default();
+    let limits = Limits { bytes: MAX_BATCH_BYTES, ..Limits::default() };
+    let parsed = request
+        .app
+        .blocking(move |_| wire::parse_batch(&body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)))
+        .await?;
+    let mut results: Vec<Option<BatchItem>> = Vec::with_capacity(parsed.items.len());
+    let (mut intents, mut indices) = (Vec::new(), Vec::new());
+    for (index, item) in parsed.items.into_iter().enumerate() {
+        let checked = item
+            .outcome
+            .map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES))
+            .and_then(|intent| require_writable(&request, &intent.namespace).map(|()| intent));
+        match checked {
+            Ok(intent) => {
+                intents.push(intent);
+                indices.push((index, item.warnings));
+                results.push(None);
+            }
+            Err(problem) => results.push(Some(refused(index, problem, &item.warnings))),
+        }
+    }
+    let accepted = match intents.is_empty() {
+        true => Vec::new(),
+        false => accept(&request, intents).await?,
+    };
+    let until = deadline(&request);
+    for ((index, warnings), accepted) in indices.into_iter().zip(accepted) {
+        let settled = wait_until_settled(&request, accepted.connection, Timestamp(0), until).await;
+        let mut result = result(&request, accepted.connection).await?;
+        add_warnings(&mut result, warnings);
+        let http_status = status_of(accepted.how, settled, &result).as_u16();
+        if let Some(slot) = results.get_mut(index) {
+            *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem { index, http_status, result })));
+        }
+    }
+    let results: Vec<BatchItem> = results.into_iter().flatten().collect();
+    let succeeded = results.iter().filter(|item| item.succeeded()).count();
+    let answer = BatchAnswer {
+        total: results.len(),
+        succeeded,
+        failed: results.len() - succeeded,
+        funnel: current_funnel(&request).await?,
+        results,
+    };
+    let mut response = json(StatusCode::OK, &answer)?;
+    add_preference_applied(&request, &mut response);
+    Ok(response)
+}
+
+impl BatchItem {
+    fn succeeded(&self) -> bool {
+        match self {
+            BatchItem::Accepted(item) => item.http_status < 400,
+            BatchItem::Refused(_) => false,
+        }
+    }
+}
+
+fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem]) -> BatchItem {
+    let problem = problem.into_document();
+    BatchItem::Refused(RefusedItem {
+        index,
+        http_status: problem.status,
+        status: "INVALID".to_string(),
+        code: problem.code,
+        message: problem.detail,
+        problems: problem.problems,
+        warnings: warnings.iter().map(WarningBody::from).collect(),
+    })
+}
+
+/// The current funnel of the policy's namespace.
+///
+/// # Errors
+/// 500.
+pub async fn current_funnel(request: &ApiRequest) -> Result<Funnel, ApiProblem> {
+    request
+        .app
+        .blocking(|app| {
+            let policy = app.handle.policy();
+            let snapshot = app.handle.registry.snapshot();
+            Ok(funnel(&snapshot, &policy.namespace, policy.slo.coverage, app.handle.clock.now()))
+        })
+        .await
+}
+
+/// Checks that the caller has access to `namespace` and that the namespace is not sealed.
+///
+/// # Errors
+/// 403 otherwise.
+pub fn require_writable(request: &ApiRequest, namespace: &str) -> Result<(), ApiProblem> {
+    let caller: &Caller = request.caller()?;
+    caller.require_namespace(namespace)?;
+    if namespace == DEMO || request.app.handle.registry.snapshot().sealed.contains(namespace) {
+        return Err(ApiProblem::sealed(namespace));
+    }
+    Ok(())
+}
+
+/// Appends the intents to the ledger. They are on disk when this returns.
+async fn accept(request: &ApiRequest, intents: Vec<Intent>) -> Result<Vec<Acceptance>, ApiProblem> {
+    let origin = Origin::api(request.caller()?.name());
+    let documents = intents.into_iter().map(|intent| (intent, origin.clone())).collect();
+    let accepted = match request.app.handle.registry.accept(documents).await {
+        Err(refusal @ RegistryError::Sealed(_)) => return Err(refusal.into()),
+        Err(error) => {
+            request.app.handle.report_error(&error);
+            return Err(error.into());
+        }
+        Ok(accepted) => accepted,
+    };
+    crate::fault::boundary("after_accept");
+    request.app.handle.wake();
+    Ok(accepted)
+}
+
+/// The time at which the response is sent, whether the pipeline has finished or not.
+#[must_use]
+pub fn deadline(request: &ApiRequest) -> Instant {
+    Instant::now() + request.wait.limit
+}
+
+/// Waits until an attempt for `id` that began after `since` has finished, until the deadline, or until the process
+/// stops. Returns whether the attempt has finished.
+pub async fn wait_until_settled(request: &ApiRequest, id: ConnectionId, since: Timestamp, until: Instant) -> bool {
+    let handle = &request.app.handle;
+    let left: Duration = until.saturating_duration_since(Instant::now());
+    let mut stopping = handle.stopping.subscribe();
+    tokio::select! {
+        biased;
+        settled = handle.settled(id, since, left) => settled,
+        () = stop_requested(&mut stopping) => handle.is_settled(id, since),
+    }
+}
+
+/// The result body for one connection.
+///
+/// # Errors
+/// 503 if the registry cannot be read.
+pub async fn result(request: &ApiRequest, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
+    request.app.blocking(move |app| connection_result(app, id)).await
+}
+
+/// Replaces the warnings about unknown fields by those of the parser, which have better hints.
+fn add_warnings(result: &mut ConnectionResult, warnings: Vec<crate::model::Problem>) {
+    result.warnings.retain(|warning| warning.pointer.starts_with("/steps/"));
+    result.warnings.splice(0..0, warnings.iter().map(WarningBody::from));
+}
+
+/// Adds the header Preference-Applied.
+pub fn add_preference_applied(request: &ApiRequest, response: &mut axum::response::Response) {
+    if let Some(applied) = &request.wait.applied {
+        insert_header(response, PREFERENCE_APPLIED, applied.clone());
+    }
+}

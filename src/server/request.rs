@@ -1,0 +1,254 @@
+//! A request that was checked against the route table, and the helpers that handlers build responses with.
+
+use super::app::{App, CachedAnswer};
+use super::auth::Caller;
+use super::prefer::WaitPreference;
+use super::problem::ApiProblem;
+use super::routes::QueryParam;
+use crate::model::{ConnectionId, State};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// The result of a handler.
+pub type ApiResult = Result<Response, ApiProblem>;
+
+/// The media type of most responses.
+pub const JSON: &str = "application/json";
+
+/// A request with a known route, a valid token and a valid query.
+pub struct ApiRequest {
+    pub app: Arc<App>,
+    /// `None` on routes that do not need a token.
+    pub caller: Option<Caller>,
+    pub path: String,
+    /// Path and query as they were sent.
+    pub target: String,
+    pub query: QueryParams,
+    pub headers: HeaderMap,
+    /// Behind a lock only because `Body` is not `Sync`.
+    pub body: Mutex<Body>,
+    pub wait: WaitPreference,
+}
+
+/// The query parameters; all of them are declared by the route.
+#[derive(Debug, Default)]
+pub struct QueryParams(Vec<(String, String)>);
+
+impl QueryParams {
+    /// Parses the query string `text`.
+    ///
+    /// # Errors
+    /// 400 for a parameter that `allowed` does not contain and for one that is repeated.
+    pub fn read(text: Option<&str>, allowed: &[QueryParam]) -> Result<QueryParams, ApiProblem> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let text = text.unwrap_or_default();
+        for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
+            if !allowed.iter().any(|param| param.name == name) {
+                let names: Vec<&str> = allowed.iter().map(|param| param.name).collect();
+                let known = match names.is_empty() {
+                    true => "This endpoint does not take query parameters.".to_string(),
+                    false => format!("This endpoint accepts {}.", names.join(", ")),
+                };
+                // The name itself is not repeated: a caller may have pasted a token there.
+                return Err(ApiProblem::bad_request(format!("Unknown query parameter. {known}")));
+            }
+            if pairs.iter().any(|(known, _)| *known == name) {
+                return Err(ApiProblem::bad_request(format!("Query parameter {name} is given more than once.")));
+            }
+            pairs.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(QueryParams(pairs))
+    }
+
+    /// Returns the value of `name`. An empty value counts as missing.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the value of `name` as a whole number from 1 to `max`, or `default` if it is missing.
+    ///
+    /// # Errors
+    /// 400 for any other value.
+    pub fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, ApiProblem> {
+        let Some(text) = self.get(name) else {
+            return Ok(default);
+        };
+        text.parse()
+            .ok()
+            .filter(|number| (1..=max).contains(number))
+            .ok_or_else(|| ApiProblem::bad_request(format!("{name} must be a whole number from 1 to {max}.")))
+    }
+
+    /// Returns the parameter `state`.
+    ///
+    /// # Errors
+    /// 400 with the list of states.
+    pub fn state(&self) -> Result<Option<State>, ApiProblem> {
+        let Some(text) = self.get("state") else {
+            return Ok(None);
+        };
+        State::parse(text).map(Some).ok_or_else(|| {
+            let states: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
+            ApiProblem::bad_request(format!("state must be one of {}.", states.join(", ")))
+        })
+    }
+}
+
+impl ApiRequest {
+    /// Returns the authenticated caller.
+    ///
+    /// # Errors
+    /// 500 if the route table does not demand a token for this route, which is a defect.
+    pub fn caller(&self) -> Result<&Caller, ApiProblem> {
+        self.caller.as_ref().ok_or_else(|| ApiProblem::defect("The request was admitted without a token."))
+    }
+
+    /// Returns the parameter `namespace`, or the policy's namespace if it is missing.
+    ///
+    /// # Errors
+    /// 403 if the token has no access to it.
+    pub fn namespace(&self) -> Result<String, ApiProblem> {
+        let namespace = match self.query.get("namespace") {
+            Some(name) => name.to_string(),
+            None => self.app.handle.policy().namespace.clone(),
+        };
+        self.caller()?.require_namespace(&namespace)?;
+        Ok(namespace)
+    }
+
+    /// Returns the id of the connection in the path.
+    ///
+    /// # Errors
+    /// 404 if there is no such connection. A caller without access to its namespace gets the same 404 and
+    /// does not learn that it exists.
+    pub fn connection(&self) -> Result<ConnectionId, ApiProblem> {
+        let text = self.path.split('/').nth(2).unwrap_or_default();
+        let missing = || {
+            ApiProblem::not_found(
+                "No connection with this id, or the token is not allowed in its namespace. GET /connections lists the connections.",
+            )
+        };
+        let id = ConnectionId::parse(text).map_err(|_| missing())?;
+        let snapshot = self.app.handle.registry.snapshot();
+        let known = snapshot.connections.get(&id).ok_or_else(missing)?;
+        if self.caller()?.may_see(&known.namespace) { Ok(id) } else { Err(missing()) }
+    }
+
+    /// Reads a JSON body of at most `limit` bytes. Returns `None` for an empty body if it is `optional`.
+    ///
+    /// # Errors
+    /// 400, 408, 413, 415.
+    pub async fn json(&mut self, limit: usize, optional: bool) -> Result<Option<Bytes>, ApiProblem> {
+        let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > limit as u64) {
+            return Err(ApiProblem::too_large(limit));
+        }
+        let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let read = Limited::new(body, limit).collect();
+        let Ok(read) = tokio::time::timeout(self.app.limits.body_read, read).await else {
+            return Err(ApiProblem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "BODY_TOO_SLOW",
+                "Request timeout",
+                format!("The body did not arrive within {} s; send the request again.", self.app.limits.body_read.as_secs()),
+            )
+            .header(header::CONNECTION, HeaderValue::from_static("close")));
+        };
+        let bytes = match read {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => return Err(ApiProblem::too_large(limit)),
+            Err(_) => return Err(ApiProblem::bad_request("The connection ended in the middle of the body.")),
+        };
+        if optional && bytes.is_empty() {
+            return Ok(None);
+        }
+        self.require_json_type()?;
+        Ok(Some(bytes))
+    }
+
+    fn require_json_type(&self) -> Result<(), ApiProblem> {
+        let media_type = self
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        if media_type == JSON || (media_type.starts_with("application/") && media_type.ends_with("+json")) {
+            return Ok(());
+        }
+        Err(ApiProblem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "NOT_JSON_TYPE",
+            "Unsupported media type",
+            "Content-Type must be application/json.",
+        ))
+    }
+
+    /// Responds from the cache, or with the result of `render` if nothing valid is cached. The caller's access was
+    /// checked before.
+    ///
+    /// # Errors
+    /// Those of `render`.
+    pub async fn cached(
+        &self,
+        media_type: &'static str,
+        render: impl FnOnce(&App) -> Result<Vec<u8>, ApiProblem> + Send + 'static,
+    ) -> ApiResult {
+        let cache = &self.app.cache;
+        if let Some(body) = cache.get(&self.target, &self.app.version()) {
+            return Ok(response(StatusCode::OK, media_type, body));
+        }
+        let arrived = Instant::now();
+        let _render_lock = cache.lock_render(&self.target).await;
+        if let Some(body) = cache.rendered_since(&self.target, arrived) {
+            return Ok(response(StatusCode::OK, media_type, body));
+        }
+        let (begun, version) = (Instant::now(), self.app.version());
+        let body = Bytes::from(self.app.blocking(render).await?);
+        cache.put(&self.target, CachedAnswer { version, begun, body: body.clone() });
+        Ok(response(StatusCode::OK, media_type, body))
+    }
+}
+
+/// Serializes `value` as JSON.
+///
+/// # Errors
+/// 500 if that fails, which is a defect.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, ApiProblem> {
+    serde_json::to_vec(value)
+        .map_err(|error| ApiProblem::defect(format!("The response could not be serialized as JSON: {error}.")))
+}
+
+/// Makes a JSON response from `value`.
+///
+/// # Errors
+/// Those of [`encode`].
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> ApiResult {
+    Ok(response(status, JSON, encode(value)?.into()))
+}
+
+/// Makes a response with a body.
+#[must_use]
+pub fn response(status: StatusCode, media_type: &'static str, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// Adds a header. A value that is not a valid header value is left out.
+pub fn insert_header(response: &mut Response, name: header::HeaderName, value: impl Into<Cow<'static, str>>) {
+    if let Ok(value) = HeaderValue::from_str(&value.into()) {
+        response.headers_mut().insert(name, value);
+    }
+}

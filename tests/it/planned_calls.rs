@@ -1,0 +1,219 @@
+//! Every call that an attempt makes is a call that `aam plan` prints: the families that this build connects, each against
+//! a source that records what it receives.
+
+use crate::support::lowcode_families::{
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, policy, rest, slack, with,
+};
+use crate::support::openapi::{MockResponse, json};
+use regex::Regex;
+use serde_json::json as object;
+use std::sync::{Arc, Mutex};
+
+/// `METHOD host path` of a plan as a pattern. A placeholder stands for what only an answer of the source tells.
+fn pattern(planned: &str) -> Regex {
+    let mut text = String::new();
+    let mut rest = planned;
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(&regex::escape(before));
+        text.push_str(".*");
+        rest = after.split_once('}').map_or("", |(_, behind)| behind);
+    }
+    Regex::new(&format!("^{text}{}$", regex::escape(rest))).unwrap()
+}
+
+fn assert_planned(called: &[String], planned: &[String]) {
+    assert!(!called.is_empty(), "nothing was called");
+    let patterns: Vec<Regex> = planned.iter().map(|line| pattern(line)).collect();
+    for call in called {
+        assert!(patterns.iter().any(|pattern| pattern.is_match(call)), "{call} was not planned: {planned:#?}");
+    }
+}
+
+/// Runs every step on `id` and compares the requests of `vendor` with the plan.
+async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendor, family: &str, id: &str, secret: Option<&str>) {
+    let opened = fixture.open(family, id, secret).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
+    rest(&opened).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
+    let called: Vec<String> = vendor
+        .requests()
+        .iter()
+        .map(|request| format!("{} {} {}", request.call.split(' ').next().unwrap_or_default(), vendor.host(), request.path()))
+        .collect();
+    assert_planned(&called, &fixture.planned(family, id));
+}
+
+#[tokio::test]
+async fn families_with_a_manifest_call_what_is_planned() {
+    for (id, secret) in [("acme", "gh-token-reads-1"), ("acme/widgets", "gh-token-reads-1")] {
+        let vendor = MockVendor::start(github).await;
+        let fixture = EngineFixture::at("github", &vendor.base);
+        assert_vendor_calls_planned(&fixture, &vendor, "github", id, Some(secret)).await;
+    }
+    let vendor = MockVendor::start(slack).await;
+    let fixture = EngineFixture::at("slack", &format!("{}/api", vendor.base));
+    assert_vendor_calls_planned(&fixture, &vendor, "slack", "T0ACME", Some("xoxb-reads-1")).await;
+}
+
+#[tokio::test]
+async fn a_custom_manifest_calls_what_is_planned() {
+    let vendor = MockVendor::start(crm).await;
+    let post = format!(
+        "posts: [{{url: \"{}/oauth/token\", why: \"a token\", idempotent: true, body: {{form: {{grant_type: any, client_id: any, \
+         client_secret: any}}}}}}]",
+        vendor.base
+    );
+    let policy = policy(&format!("manifests: {{dir: m, sources: {{acme_crm: {{{post}}}}}}}"));
+    let fixture = EngineFixture::with_manifest(policy, "acme_crm", CRM);
+    assert_vendor_calls_planned(&fixture, &vendor, "acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await;
+}
+
+/// A manifest whose paths come from answers: a stream below its parent, and links to the next page.
+const TRACKER: &str = r##"
+version: 6.44.0
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [issues]}
+spec:
+  type: Spec
+  connection_specification: {type: object, required: [host], properties: {host: {type: string}}}
+definitions:
+  requester: {type: HttpRequester, url_base: "http://{{ config['host'] }}/v1/"}
+  selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: [data]}}
+  schema: {type: InlineSchemaLoader, schema: {type: object, properties: {id: {type: integer}}}}
+  projects:
+    type: DeclarativeStream
+    name: projects
+    retriever:
+      type: SimpleRetriever
+      requester: {$ref: "#/definitions/requester", path: /projects}
+      record_selector: {$ref: "#/definitions/selector"}
+    schema_loader: {$ref: "#/definitions/schema"}
+streams:
+  - type: DeclarativeStream
+    name: issues
+    retriever:
+      type: SimpleRetriever
+      requester: {$ref: "#/definitions/requester", path: "projects/{{ stream_partition.project }}/issues"}
+      record_selector: {$ref: "#/definitions/selector"}
+      partition_router:
+        type: SubstreamPartitionRouter
+        parent_stream_configs:
+          - {type: ParentStreamConfig, stream: {$ref: "#/definitions/projects"}, parent_key: id, partition_field: project}
+      paginator:
+        type: DefaultPaginator
+        page_token_option: {type: RequestPath}
+        pagination_strategy:
+          type: CursorPagination
+          cursor_value: "{{ response.get('next') }}"
+          stop_condition: "{{ not response.get('next') }}"
+    schema_loader: {$ref: "#/definitions/schema"}
+"##;
+
+fn tracker(home: &str, request: &ReceivedRequest) -> MockResponse {
+    match request.path() {
+        "/v1/projects" => json(r#"{"data":[{"id":7},{"id":8}]}"#),
+        "/v1/projects/7/issues" => with(200, &[], &object!({"data": [{"id": 1}], "next": format!("{home}/archive/7?page=2")})),
+        "/v1/projects/8/issues" => json(r#"{"data":[]}"#),
+        "/archive/7" => json(r#"{"data":[{"id":2}]}"#),
+        _ => with(404, &[], &object!({"message": "not found"})),
+    }
+}
+
+#[tokio::test]
+async fn parents_and_links_to_the_next_page_are_planned() {
+    let vendor = MockVendor::start(tracker).await;
+    let fixture = EngineFixture::with_manifest(policy("manifests: {dir: m}"), "tracker", TRACKER);
+    assert_vendor_calls_planned(&fixture, &vendor, "tracker", vendor.host(), None).await;
+    let called = vendor.calls().join("\n");
+    assert!(called.contains("/v1/projects/7/issues") && called.contains("/archive/7"), "{called}");
+    let planned = fixture.planned("tracker", "tracker.example");
+    let expected = [
+        "GET tracker.example /v1/projects/{stream_partition.project}/issues",
+        "GET tracker.example /{link to the next page}",
+        "GET tracker.example /v1/projects",
+    ];
+    assert!(expected.iter().all(|line| planned.iter().any(|call| call == line)), "{planned:#?}");
+    assert_eq!(planned.len(), expected.len(), "{planned:#?}");
+}
+
+#[tokio::test]
+async fn a_described_service_is_called_as_planned() {
+    let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| match request.path() {
+        "/openapi.json" => with(
+            200,
+            &[],
+            &object!({
+                "openapi": "3.0.3", "info": {"title": "Pets", "version": "1"},
+                "paths": {"/pets": {"get": {"responses": {"200": {"description": "all", "content": {"application/json": {
+                    "schema": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}}}}}}}}}
+            }),
+        ),
+        "/pets" => json(r#"[{"id":1}]"#),
+        _ => with(404, &[], &object!({"message": "not found"})),
+    })
+    .await;
+    let fixture = EngineFixture::new(policy(""));
+    assert_vendor_calls_planned(&fixture, &vendor, "openapi", &vendor.base, None).await;
+    assert!(vendor.calls().iter().any(|call| call == "GET /pets"), "{:?}", vendor.calls());
+}
+
+#[tokio::test]
+async fn a_bucket_is_called_as_planned() {
+    let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| {
+        let listing = "<ListBucketResult><Name>acme</Name><Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>";
+        let body = if request.call.starts_with("HEAD") { String::new() } else { listing.to_string() };
+        (200, vec![("x-amz-request-id", "R".to_string())], body)
+    })
+    .await;
+    let fixture = EngineFixture::new(policy(""));
+    let id = format!("{}/acme", vendor.base);
+    assert_vendor_calls_planned(&fixture, &vendor, "s3_compat", &id, Some("some-id:some-secret")).await;
+}
+
+/// The path of each `READ FILE` event of the call log while `work` runs.
+async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
+    let out: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let sink = Arc::clone(&out);
+    let writer = move || Sink(Arc::clone(&sink));
+    let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(writer).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    // Another test may have cached that nothing listens to these events.
+    tracing::callsite::rebuild_interest_cache();
+    work.await;
+    drop(guard);
+    let bytes = out.lock().unwrap().clone();
+    let events = bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let reads = events.filter(|event| event["fields"]["method"] == "READ FILE");
+    reads.map(|event| format!("READ FILE local {}", event["fields"]["path"].as_str().unwrap_or_default())).collect()
+}
+
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn files_and_local_databases_are_read_as_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("shop.db");
+    rusqlite::Connection::open(&database)
+        .and_then(|shop| shop.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1);"))
+        .unwrap();
+    std::fs::write(folder.path().join("customers.csv"), "id,name\n1,a\n2,b\n").unwrap();
+    let fixture = EngineFixture::new(policy(&format!("files: {{roots: [\"{}\"]}}", folder.path().display())));
+    let csv = folder.path().join("customers.csv").display().to_string();
+    for (family, id) in [("filesource", csv), ("jdbc", format!("jdbc:sqlite:{}", database.display()))] {
+        let called = files_read(async {
+            let opened = fixture.open(family, &id, None).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
+            rest(&opened).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
+        })
+        .await;
+        assert_planned(&called, &fixture.planned(family, &id));
+    }
+}

@@ -1,0 +1,114 @@
+//! Phrases that readers stumble over, with the number that is left of each.
+
+use std::path::{Path, PathBuf};
+
+/// Where the phrases are counted.
+const PLACES: [&str; 4] = ["src", "crates", "docs", "README.md"];
+
+/// Copies of texts that are not AAM's own.
+const FOREIGN: [&str; 1] = ["crates/lowcode/src/components.yaml"];
+
+/// How a phrase is found in a line.
+enum Match {
+    /// Anywhere.
+    Anywhere,
+    /// Where no letter stands before or after it.
+    Word,
+    /// As an ending of a word in a comment or a string: `connection(s)`.
+    PluralEnding,
+}
+
+/// A phrase, how it is found, and how often it may occur. The numbers only ever go down: lower them when you reword.
+const BUDGETS: [(&str, Match, usize); 10] = [
+    // Write "is not a …", "is not valid …", "does not have …".
+    ("is no ", Match::Anywhere, 151),
+    ("is none", Match::Anywhere, 28),
+    // Write "text" or "message", and what is meant for a word of a grammar.
+    ("words", Match::Word, 418),
+    ("told", Match::Word, 89),
+    // Write "is".
+    ("lies", Match::Word, 19),
+    ("nobody", Match::Word, 52),
+    // Write "fix".
+    ("mend", Match::Word, 7),
+    ("mended", Match::Word, 2),
+    ("whoever", Match::Word, 10),
+    // Write real plurals.
+    ("(s)", Match::PluralEnding, 20),
+];
+
+#[test]
+fn no_phrase_is_over_its_budget() {
+    let lines = lines();
+    let mut findings = String::new();
+    for (phrase, how, budget) in &BUDGETS {
+        let found: Vec<&String> =
+            lines.iter().flat_map(|(place, line)| std::iter::repeat_n(place, occurrences(line, phrase, how))).collect();
+        if found.len() > *budget {
+            findings.push_str(&format!("{phrase:?}: {} times, at most {budget}\n", found.len()));
+            found.iter().for_each(|place| findings.push_str(&format!("  {place}\n")));
+        }
+    }
+    assert!(findings.is_empty(), "write these in plain English (see the comments in tests/tidy/wording.rs):\n{findings}");
+}
+
+#[test]
+fn phrases_are_found() {
+    let count = |line, phrase| occurrences(line, phrase, &Match::Word);
+    assert_eq!(count("The families replied; it lies here, lies_there.", "lies"), 2);
+    assert_eq!(count("recommended", "mend"), 0);
+    assert_eq!(occurrences("this is no JSON", "is no ", &Match::Anywhere), 1);
+    let plural = |line| occurrences(line, "(s)", &Match::PluralEnding);
+    assert_eq!(plural("let a = Some(s); // 2 connection(s)"), 1);
+    assert_eq!(plural("format!(\"{n} connection(s)\", n(s))"), 1);
+    assert_eq!(plural("    Ok(s) => keep(s),"), 0);
+}
+
+fn occurrences(line: &str, phrase: &str, how: &Match) -> usize {
+    let is_letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+    line.match_indices(phrase)
+        .filter(|(at, _)| {
+            let (before, after) = (line[..*at].chars().next_back(), line[at + phrase.len()..].chars().next());
+            match how {
+                Match::Anywhere => true,
+                Match::Word => !is_letter(before) && !is_letter(after),
+                Match::PluralEnding => is_letter(before) && is_prose(&line[..*at]),
+            }
+        })
+        .count()
+}
+
+/// Whether what follows `before` in its line is inside a comment or a string.
+fn is_prose(before: &str) -> bool {
+    before.contains("//") || before.matches('"').count() % 2 == 1
+}
+
+/// `FILE:LINE` and the text of each line.
+fn lines() -> Vec<(String, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    PLACES.iter().for_each(|place| collect(&root.join(place), &mut files));
+    assert!(files.len() > 100, "the sources were found");
+    let mut lines = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        if FOREIGN.contains(&name.as_str()) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a text file");
+        // In a document the whole line is prose.
+        let prefix = if name.ends_with(".md") { "// " } else { "" };
+        lines.extend(text.lines().enumerate().map(|(at, line)| (format!("{name}:{}", at + 1), format!("{prefix}{line}"))));
+    }
+    lines
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) {
+    if path.is_file() {
+        if path.extension().is_some_and(|extension| ["rs", "md", "yaml"].iter().any(|known| extension == *known)) {
+            files.push(path.to_path_buf());
+        }
+    } else if let Ok(entries) = std::fs::read_dir(path) {
+        entries.flatten().for_each(|entry| collect(&entry.path(), files));
+    }
+}
