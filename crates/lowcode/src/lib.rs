@@ -89,3 +89,5 @@ mod url;
 mod validate;
 pub mod value;
 pub mod yaml;
+
+pub use requester::join_url;

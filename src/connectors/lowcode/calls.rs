@@ -6,7 +6,7 @@ use ::lowcode::bounds::Bounds;
 use ::lowcode::config::Config;
 use ::lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use ::lowcode::interpolation::{InterpolatedString, Scope};
-use ::lowcode::requester::join_url;
+use ::lowcode::join_url;
 use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;

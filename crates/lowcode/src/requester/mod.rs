@@ -140,7 +140,7 @@ impl Requester {
 /// Joins `url`, `url_base` and `path` of a requester into the URL that is called, as `_get_url` of the CDK does.
 ///
 /// # Errors
-/// As [`url::urljoin`].
+/// What Python's `urljoin` raises.
 pub fn join_url(url: &str, base: &str, path: &str) -> Result<String, Failed> {
     match (base.is_empty(), path.is_empty()) {
         (false, true) => Ok(base.to_owned()),

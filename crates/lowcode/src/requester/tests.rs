@@ -351,7 +351,7 @@ fn a_cached_answer_is_not_asked_for_again() {
     let ctx = Context::new(&manifest, &config, &script, &bounds);
     let node = typed(&json_of(r#"{"url_base":"https://api.x.com/v1"}"#));
     let options = BuildOptions { use_cache: true, ..BuildOptions::default() };
-    let requester = Requester::build_with(&node, "s", &ctx, options).unwrap();
+    let requester = Requester::build(&node, "s", &ctx, options).unwrap();
     let run = Run::new(&ctx);
     for query in ["{}", "{}", r#"{"a":1}"#, "{}"] {
         let parts = RequestParts { query: json_of(query), ..RequestParts::default() };
