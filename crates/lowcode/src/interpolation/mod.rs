@@ -1,6 +1,6 @@
 //! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules of what a rendered text means.
 //!
-//! A text goes through `lexer` -> `parser` -> `eval` and is read back by [`super::literal`]; the CDK's classes
+//! A text goes through `lexer` -> `parser` -> `eval` and is read back by `literal`; the CDK's classes
 //! around it are in `interpolated`. What only looks a value up takes the short way of `fast`.
 
 mod access;
