@@ -139,8 +139,11 @@ const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "er
 /// # Errors
 /// Why the text does not describe a family.
 pub fn parse(text: &str) -> Result<Family, String> {
-    // Deserialized via JSON, because serde_yaml expects enum variants as YAML tags, and the files write them as keys.
-    let mut keys: Map<String, Value> = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    // A `serde_yaml` value rejects duplicate keys, which reading straight into JSON would not.
+    let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let Value::Object(mut keys) = serde_json::to_value(yaml).map_err(|error| error.to_string())? else {
+        return Err("a family file is a mapping".to_owned());
+    };
     let lowcode: Map<String, Value> =
         LOWCODE_KEYS.iter().filter_map(|key| Some(((*key).to_string(), keys.remove(*key)?))).collect();
     let file: File = serde_json::from_value(Value::Object(keys)).map_err(|error| error.to_string())?;

@@ -66,8 +66,8 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
         if dir.is_none() && !sources.is_empty() {
             r.report(
                 &spot,
-                "dir is required if there are sources",
-                "write dir: policy/manifests, or the path of the folder with NAME.yaml",
+                "sources are declared, but the folder of their manifests is missing",
+                "write dir: policy/manifests, the folder that contains NAME.yaml",
             );
         }
     }
@@ -81,7 +81,8 @@ fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
         if crate::families::find(name).is_some() {
             r.report(&spot, format!("{name} is a built-in family"), "give the manifest another name");
         } else if !is_name(name) {
-            let hint = "start with a lower-case letter, then lower-case letters, digits and _, 2 to 63 characters; the file is NAME.yaml";
+            let hint =
+                "use a lower-case letter, then lower-case letters, digits and _, at most 63 characters; the file is NAME.yaml";
             r.report(&spot, "invalid source name", hint);
         } else {
             entries.push((name.to_string(), spot));
@@ -115,11 +116,7 @@ fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
             && !text.contains('*')
     });
     let Some(url) = plain else {
-        r.report(
-            spot,
-            "this is not a valid host",
-            "write api.acme.example or http://api.acme.example:8080, without a path and without *",
-        );
+        r.report(spot, "invalid host", "write api.acme.example, or http://api.acme.example:8080; no path and no *");
         return None;
     };
     Some(url.origin().ascii_serialization())
@@ -148,7 +145,7 @@ fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
         let rule = serde_json::from_value::<PostRule>(value(item.node, 0)).map_err(|error| error.to_string());
         match rule.and_then(validate) {
             Ok(rule) => rules.push(rule),
-            Err(error) => r.report(&item, format!("this POST rule is not valid: {error}"), HINT),
+            Err(reason) => r.report(&item, format!("invalid POST rule: {reason}"), HINT),
         }
     }
     Some(rules)
@@ -160,10 +157,10 @@ fn validate(rule: PostRule) -> Result<PostRule, String> {
         return Err("url must be an http or https URL without a query".to_string());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("url must not contain a user name or password".to_string());
+        return Err("url contains a user name or a password".to_string());
     }
     if rule.url.contains(['*', '{']) {
-        return Err("url must be exact, without * and without {part}".to_string());
+        return Err("url must be exact, without * and {part}".to_string());
     }
     if rule.why.trim().is_empty() {
         return Err("why is empty; explain why the call changes nothing".to_string());
@@ -190,7 +187,7 @@ fn value(node: &Node, depth: usize) -> Value {
     }
 }
 
-/// Describes the changes in what custom sources may do.
+/// The changes in what custom sources are allowed to do.
 pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
     let mut out = Vec::new();
     if was.dir != is.dir {
@@ -214,7 +211,7 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
                 .posts
                 .iter()
                 .filter(|rule| !before.posts.contains(rule))
-                .map(|rule| format!("{} is allowed as a read-only call: {}", post(rule), rule.why)),
+                .map(|rule| format!("{} is now allowed, because it only reads: {}", post(rule), rule.why)),
         );
         changes.extend(
             before
@@ -226,13 +223,13 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
         if before.identity != after.identity {
             changes.push(match &after.identity {
                 Some(identity) => format!("{} of the stream {} must be the resource id", identity.field, identity.stream),
-                None => "its identity is no longer verified".to_string(),
+                None => "its identity is not verified any more".to_string(),
             });
         }
         if before.resource != after.resource {
             changes.push(format!(
-                "its resource id sets {}",
-                after.resource.as_deref().unwrap_or("the keys that its config requires")
+                "its resource id fills {}",
+                after.resource.as_deref().unwrap_or("the fields that its config needs")
             ));
         }
         if !changes.is_empty() {

@@ -1,41 +1,42 @@
-//! Parses YAML into a tree with the position of every key and value.
+//! Reads the YAML of a policy into a tree that records the place of every key and value.
 //!
-//! Only a strict subset of YAML is accepted: one document, string keys without duplicates, and no anchors, aliases, tags
-//! or merge keys. A reviewer reads the file from top to bottom, so no value may come from another place in it. Size and
-//! depth are limited, and nothing is expanded.
+//! A policy is stricter than YAML, because a reviewer reads it from top to bottom and must see what it says: it is one
+//! document with unique plain keys, without anchors, aliases, tags or merge keys. It also reports all problems with
+//! their places at once and leaves scalars as text, so that `read` can name the type that it expects. That is why it
+//! has a tree of its own next to the JSON values of `positioned_yaml::json`.
 
 use crate::model::{FilePlace, Problem};
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use positioned_yaml::{Error, Event, Properties, Reader};
 
-/// The maximum size of a policy. A larger file is a mistake or an attack.
+/// A policy is about a page of text; a larger file is a mistake or an attack.
 pub const MAX_BYTES: usize = 1 << 20;
-/// The maximum nesting depth. A valid policy needs five levels.
+/// A valid policy has at most five levels.
 const MAX_DEPTH: usize = 16;
-/// The number of problems that are reported. A longer list would not help anyone.
+/// Limit for the number of reported problems.
 pub const MAX_PROBLEMS: usize = 200;
 
-/// One value and the position where it begins.
+/// A value and the place where it begins.
 #[derive(Debug)]
 pub struct Node {
     pub place: FilePlace,
     pub kind: NodeKind,
 }
 
-/// The form of a value, before it is converted to a type.
+/// The kind of a value, before its type is checked.
 #[derive(Debug)]
 pub enum NodeKind {
-    /// `plain` is true for a scalar without quotes. Only such a scalar can be a number or null.
+    /// `plain` says that the scalar has no quotes; only then can it be a number or null.
     Scalar {
         text: String,
         plain: bool,
     },
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
-    /// A value whose problem was already reported. It is not reported again.
+    /// A problem of this value is reported already.
     Broken,
 }
 
-/// A key and its position.
+/// A key and its place.
 #[derive(Debug)]
 pub struct Key {
     pub text: String,
@@ -50,7 +51,7 @@ impl Node {
     }
 }
 
-/// Appends `name` to a JSON pointer. A long name is truncated, because it may be a secret that was pasted as a key.
+/// Extends a JSON pointer by one step. A long name is shortened, because a secret may have been pasted as a key.
 #[must_use]
 pub fn step(pointer: &str, name: &str) -> String {
     let mut short: String = name.chars().take(40).collect();
@@ -60,7 +61,9 @@ pub fn step(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", short.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Parses one document and returns all problems. The tree is `None` if the text is empty or is not valid YAML.
+/// Reads one document.
+///
+/// There may be problems although the tree is usable; without a tree, the text is not a YAML document.
 #[must_use]
 pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     if text.len() > MAX_BYTES {
@@ -69,10 +72,10 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| is_invisible(*c)) {
-        let problem = Problem::new("", "an invisible character is not allowed here").at(FilePlace::from_offset(text, offset));
+        let problem = Problem::new("", "invisible character").at(FilePlace::from_offset(text, offset));
         return (None, vec![problem.hint("remove control characters and characters that change the writing direction")]);
     }
-    let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
+    let mut walk = Walk { reader: Reader::new(text), problems: Vec::new() };
     match walk.document() {
         Ok(node) => (node, walk.problems),
         Err(problem) => {
@@ -82,8 +85,8 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
 }
 
-/// Whether a character makes a reviewer see a different text than the parser: NUL ends the parser's input early,
-/// characters that change the writing direction reorder the displayed text, and some characters have no width.
+/// Characters that make a reviewer see a different text than the parser: NUL ends the input of the parser,
+/// changes of writing direction reorder what is shown, and some characters have no width.
 fn is_invisible(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
@@ -92,33 +95,27 @@ fn is_invisible(c: char) -> bool {
 type Fatal = Box<Problem>;
 
 struct Walk<'a> {
-    parser: Parser<'a, StrInput<'a>>,
+    reader: Reader<'a>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Walk<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, FilePlace), Fatal> {
-        match self.parser.next_event() {
-            Some(Ok((event, span))) => Ok((event, place(&span))),
-            Some(Err(error)) => Err(Box::new(syntax(&error))),
-            None => Ok((Event::StreamEnd, FilePlace { line: 1, column: 1 })),
-        }
+    fn next(&mut self) -> Result<Option<(Event<'a>, FilePlace)>, Fatal> {
+        let next = self.reader.next_event().map_err(|error| Box::new(unreadable(&error)))?;
+        Ok(next.map(|(event, at)| (event, place(at))))
+    }
+
+    /// The next event inside a list or a mapping.
+    fn next_inside(&mut self, pointer: &str) -> Result<(Event<'a>, FilePlace), Fatal> {
+        self.next()?.ok_or_else(|| Box::new(Problem::new(pointer, "the file ends inside a list or a mapping")))
     }
 
     fn document(&mut self) -> Result<Option<Node>, Fatal> {
-        let mut root = None;
-        loop {
-            let (event, place) = self.next()?;
-            match event {
-                Event::StreamEnd => return Ok(root),
-                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
-                _ if root.is_some() => {
-                    let problem = Problem::new("", "a second YAML document begins here; a policy is one document");
-                    return Err(Box::new(problem.at(place).hint("remove the line with ---")));
-                }
-                event => root = Some(self.node(event, place, "", 0)?),
-            }
-        }
+        let Some((event, place)) = self.next()? else { return Ok(None) };
+        let root = self.node(event, place, "", 0)?;
+        // What follows can only be the end or a second document, which is an error.
+        self.next()?;
+        Ok(Some(root))
     }
 
     fn node(&mut self, event: Event<'a>, place: FilePlace, pointer: &str, depth: usize) -> Result<Node, Fatal> {
@@ -128,23 +125,23 @@ impl<'a> Walk<'a> {
         }
         let kind = match event {
             Event::Alias(_) => {
-                self.report(pointer, place, "aliases (*name) are not allowed in a policy", "write the value itself instead");
+                self.report(pointer, place, "aliases (*name) are not supported in a policy", "write the value itself instead");
                 NodeKind::Broken
             }
-            Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_decoration(pointer, place, anchor, tag.is_some());
-                NodeKind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
+            Event::Scalar { text, plain, properties } => {
+                self.check_properties(pointer, place, &properties);
+                NodeKind::Scalar { text: text.into_owned(), plain }
             }
-            Event::SequenceStart(anchor, tag) => {
-                self.refuse_decoration(pointer, place, anchor, tag.is_some());
+            Event::ListStart(properties) => {
+                self.check_properties(pointer, place, &properties);
                 self.list(pointer, depth)?
             }
-            Event::MappingStart(anchor, tag) => {
-                self.refuse_decoration(pointer, place, anchor, tag.is_some());
+            Event::MapStart(properties) => {
+                self.check_properties(pointer, place, &properties);
                 self.map(pointer, depth)?
             }
-            // The parser does not send any other event where a value is expected.
-            _ => {
+            // The parser does not send these where a value is expected.
+            Event::ListEnd | Event::MapEnd => {
                 return Err(Box::new(Problem::new(pointer, "a value is missing here").at(place)));
             }
         };
@@ -154,8 +151,8 @@ impl<'a> Walk<'a> {
     fn list(&mut self, pointer: &str, depth: usize) -> Result<NodeKind, Fatal> {
         let mut items = Vec::new();
         loop {
-            let (event, place) = self.next()?;
-            if matches!(event, Event::SequenceEnd) {
+            let (event, place) = self.next_inside(pointer)?;
+            if matches!(event, Event::ListEnd) {
                 return Ok(NodeKind::List(items));
             }
             let below = step(pointer, &items.len().to_string());
@@ -167,20 +164,20 @@ impl<'a> Walk<'a> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
         let mut first_lines = std::collections::HashMap::new();
         loop {
-            let (event, place) = self.next()?;
-            if matches!(event, Event::MappingEnd) {
+            let (event, place) = self.next_inside(pointer)?;
+            if matches!(event, Event::MapEnd) {
                 return Ok(NodeKind::Map(entries));
             }
             let key = match self.node(event, place, pointer, depth + 1)?.kind {
                 NodeKind::Scalar { text, .. } => Some(text),
                 NodeKind::Broken => None,
                 NodeKind::List(_) | NodeKind::Map(_) => {
-                    self.report(pointer, place, "a key must be a string, not a list or a mapping", "");
+                    self.report(pointer, place, "a key must be a scalar, not a list or a mapping", "");
                     None
                 }
             };
             let below = key.as_ref().map_or_else(|| pointer.to_string(), |key| step(pointer, key));
-            let (event, at) = self.next()?;
+            let (event, at) = self.next_inside(&below)?;
             let value = self.node(event, at, &below, depth + 1)?;
             let Some(text) = key else { continue };
             if let Some(first) = first_lines.insert(text.clone(), place.line) {
@@ -192,12 +189,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn refuse_decoration(&mut self, pointer: &str, place: FilePlace, anchor: usize, tagged: bool) {
-        if anchor != 0 {
-            self.report(pointer, place, "anchors (&name) are not allowed in a policy", "write the value itself instead");
+    fn check_properties(&mut self, pointer: &str, place: FilePlace, properties: &Properties<'_>) {
+        if properties.anchor != 0 {
+            self.report(pointer, place, "anchors (&name) are not supported in a policy", "write the value itself instead");
         }
-        if tagged {
-            self.report(pointer, place, "tags (!name) are not allowed in a policy", "remove the tag");
+        if properties.tag.is_some() {
+            self.report(pointer, place, "tags (!name) are not supported in a policy", "remove the tag");
         }
     }
 
@@ -208,15 +205,20 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The parser counts columns from 0, a `FilePlace` counts them from 1.
-fn place(span: &Span) -> FilePlace {
-    FilePlace { line: span.start.line(), column: span.start.col() + 1 }
+fn place(at: positioned_yaml::Place) -> FilePlace {
+    FilePlace { line: at.line, column: at.column }
 }
 
-fn syntax(error: &ScanError) -> Problem {
-    let message: String = error.info().chars().take(120).collect();
-    let place = FilePlace { line: error.marker().line(), column: error.marker().col() + 1 };
-    Problem::new("", format!("this is not valid YAML: {message}"))
-        .at(place)
-        .hint("check the indentation, brackets and quotes around this position")
+fn unreadable(error: &Error) -> Problem {
+    let problem = match error {
+        Error::SecondDocument(_) => {
+            Problem::new("", "a second YAML document begins here; a policy is one document").hint("remove the line with ---")
+        }
+        Error::Syntax { message, .. } | Error::Value { message, .. } => {
+            let message: String = message.chars().take(120).collect();
+            Problem::new("", format!("this is not valid YAML: {message}"))
+                .hint("check indentation, brackets and quotes around this place")
+        }
+    };
+    problem.at(place(error.place()))
 }

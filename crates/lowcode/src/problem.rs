@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, told the way a compiler tells it.
+//! What is wrong with a manifest, shown the way a compiler shows it.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -24,12 +24,7 @@ impl Severity {
     }
 }
 
-/// A place in the text; both count from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-}
+pub use positioned_yaml::Place;
 
 /// One step from a node to one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]

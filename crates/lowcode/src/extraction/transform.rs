@@ -1,46 +1,14 @@
-//! Transformations of records.
+//! The transformations of records.
 
 use super::dpath;
-use crate::bounds::Bounds;
-use crate::context::{Config, Context};
+use crate::context::{Context, EvalContext};
 use crate::error::Failed;
-use crate::host::Host;
 use crate::interpolation::{InterpolatedBoolean, InterpolatedString, PyType, Scope};
 use crate::node::{field, flag, items, kind, parameters, text};
-use crate::slicing::Slice;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// Where a record stands while it is changed.
-#[derive(Clone, Copy)]
-pub struct At<'a> {
-    pub config: Config<'a>,
-    pub host: &'a dyn Host,
-    pub bounds: &'a Bounds,
-    pub slice: Option<&'a Slice>,
-}
-
-static NO_PARAMETERS: Value = Value::None;
-
-impl<'a> At<'a> {
-    /// What a template about this place sees, apart from `vars`.
-    #[must_use]
-    pub fn scope(&self, vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
-        Scope { config: self.config, parameters: &NO_PARAMETERS, vars, host: self.host, bounds: self.bounds }
-    }
-
-    /// As [`At::scope`] with the slice.
-    #[must_use]
-    pub fn scope_of_slice(&self, mut vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
-        match self.slice {
-            Some(slice) => slice.add_to(&mut vars),
-            None => vars.push(("stream_slice", &NO_PARAMETERS)),
-        }
-        self.scope(vars)
-    }
-}
-
-/// One step that changes records.
+/// One transformation of a record.
 #[derive(Debug)]
 pub enum Transformation {
     AddFields { fields: Vec<AddedField>, condition: Option<InterpolatedBoolean> },
@@ -59,7 +27,7 @@ pub struct AddedField {
     types: Vec<PyType>,
 }
 
-/// The fields of one dict inside a record become the record's own.
+/// Moves the fields of a nested dict into the record.
 #[derive(Debug)]
 pub struct DpathFlatten {
     path: Vec<InterpolatedString>,
@@ -81,16 +49,16 @@ pub fn value_types(node: &Value) -> Vec<PyType> {
     }
 }
 
-/// The strings of a path, as templates.
+/// The parts of a path as templates.
 #[must_use]
 pub fn path_of(node: &Value, key: &str, parameters: &Value) -> Vec<InterpolatedString> {
     items(node, key).iter().map(|part| InterpolatedString::new(&part.to_str(), parameters)).collect()
 }
 
-/// The values of a path of templates.
+/// Evaluates the templates of a path.
 ///
 /// # Errors
-/// What a template fails with.
+/// An error of a template.
 pub fn eval_path(path: &[InterpolatedString], scope: &Scope<'_>) -> Result<Vec<Value>, Failed> {
     path.iter().map(|part| part.eval(scope, &[]).map_err(Failed::from)).collect()
 }
@@ -101,7 +69,7 @@ fn condition_of(node: &Value) -> Option<InterpolatedBoolean> {
 
 impl Transformation {
     /// # Errors
-    /// A component that this engine does not know, and what its templates fail with.
+    /// A component that this engine does not support, or an error of its templates.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Transformation, Failed> {
         let template = |key: &str| InterpolatedString::new(text(node, key).unwrap_or_default(), parameters(node));
         Ok(match kind(node) {
@@ -122,8 +90,8 @@ impl Transformation {
     /// Changes `record`.
     ///
     /// # Errors
-    /// What a template or a path fails with; a record that is no dict.
-    pub fn apply(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
+    /// An error of a template or a path, or a record that is not a dict.
+    pub fn apply(&self, record: &mut Value, at: &EvalContext<'_>) -> Result<(), Failed> {
         match self {
             Transformation::AddFields { fields, condition } => add_fields(record, fields, condition.as_ref(), at),
             Transformation::RemoveFields { pointers, condition } => remove_fields(record, pointers, condition.as_ref(), at),
@@ -181,7 +149,7 @@ fn add_fields(
     record: &mut Value,
     fields: &[AddedField],
     condition: Option<&InterpolatedBoolean>,
-    at: &At<'_>,
+    at: &EvalContext<'_>,
 ) -> Result<(), Failed> {
     for added in fields {
         let value = added.value.eval(&at.scope_of_slice(vec![("record", record)]), &added.types)?;
@@ -200,13 +168,13 @@ fn remove_fields(
     record: &mut Value,
     pointers: &[Vec<Value>],
     condition: Option<&InterpolatedBoolean>,
-    at: &At<'_>,
+    at: &EvalContext<'_>,
 ) -> Result<(), Failed> {
     for pointer in pointers {
         match condition {
             None => dpath::delete(record, pointer, None)?,
             Some(condition) => {
-                // The condition sees only `property`, and picks leaves wherever they stand (remove_fields.py).
+                // The condition sees only `property`, and selects leaves at any place of the record (remove_fields.py).
                 let mut picks = |item: &Value| Ok(condition.eval(&at.scope(vec![("property", item)]))?);
                 dpath::delete(record, pointer, Some(&mut picks))?
             }
@@ -215,7 +183,7 @@ fn remove_fields(
     Ok(())
 }
 
-/// Renames the keys of a dict and of the dicts in it; lists are left alone.
+/// Renames the keys of a dict and of the dicts in it; lists are not changed.
 fn map_keys(value: &mut Value, rename: &dyn Fn(&str) -> Arc<str>) {
     if let Value::Dict(dict) = value {
         let old = std::mem::take(dict);
@@ -262,8 +230,8 @@ fn snake_case(key: &str) -> String {
     tokens.join("_").to_lowercase()
 }
 
-/// `FlattenFields.flatten_record`: a stack, so that later fields come first; once a list was met, all keys carry
-/// their parent's name.
+/// `FlattenFields.flatten_record`: uses a stack, so that later fields come first. After the first list, all keys are
+/// prefixed with the name of their parent.
 fn flatten(record: Value, lists: bool) -> Dict {
     let mut stack = vec![(record, "_".to_owned())];
     let mut flat = Dict::default();
@@ -293,7 +261,7 @@ fn flatten(record: Value, lists: bool) -> Dict {
 impl DpathFlatten {
     fn build(node: &Value, ctx: &Context<'_>) -> Result<DpathFlatten, Failed> {
         let keys = field(node, "key_transformation");
-        let at = At { config: ctx.config, host: ctx.host, bounds: ctx.bounds, slice: None };
+        let at = ctx.eval_context();
         let affix = |key: &str| match text(keys, key) {
             Some(it) => Ok(InterpolatedString::new(it, parameters(keys)).eval_str(&at.scope(Vec::new()))?),
             None => Ok::<_, Failed>(String::new()),
@@ -307,7 +275,7 @@ impl DpathFlatten {
         })
     }
 
-    fn apply(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
+    fn apply(&self, record: &mut Value, at: &EvalContext<'_>) -> Result<(), Failed> {
         let path = eval_path(&self.path, &at.scope(Vec::new()))?;
         let found = match path.iter().any(|part| part.as_str() == Some("*")) {
             true => dpath::values(record, &path)?.first().copied(),

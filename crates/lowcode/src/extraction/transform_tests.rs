@@ -1,11 +1,12 @@
 use super::*;
+use crate::bounds::Bounds;
 use crate::script::{Script, json};
 
 fn changed(transformation: &str, record: &str) -> Result<String, Failed> {
     let (host, bounds, config) = (Script::new(&[]), Bounds::default(), Value::None);
     let (node, mut record) = (json(transformation), json(record));
     let ctx = Context::new(&Value::None, &config, &host, &bounds);
-    let at = At { config: Config::new(&config), host: &host, bounds: &bounds, slice: None };
+    let at = ctx.eval_context();
     Transformation::build(&node, &ctx)?.apply(&mut record, &at)?;
     Ok(record.repr())
 }
@@ -14,7 +15,7 @@ fn same(transformation: &str, record: &str, expected: &str) {
     assert_eq!(changed(transformation, record).unwrap(), expected, "{transformation}");
 }
 
-// Expected records were printed by the transformations of airbyte-cdk 7.39.1.
+// The expected records are the output of the transformations of airbyte-cdk 7.39.1.
 #[test]
 fn changes_keys_as_the_cdk_does() {
     let nested = r#"{"a": {"b": 1, "c": [1, {"b": 2}]}, "b": 3}"#;
