@@ -218,7 +218,7 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
                 .posts
                 .iter()
                 .filter(|rule| !after.posts.contains(rule))
-                .map(|rule| format!("{} is no longer allowed", post(rule))),
+                .map(|rule| format!("{} is not allowed any more", post(rule))),
         );
         if before.identity != after.identity {
             changes.push(match &after.identity {
