@@ -144,7 +144,7 @@ async fn a_panic_of_the_scan_is_reported_and_the_next_scan_remembers_what_was_ac
     std::fs::write(workspace.path("kill"), "scan 2 panic").expect("write");
     workspace.set("AAM_TEST_KILL_AT", &workspace.path("kill").display().to_string());
     let daemon = workspace.serve().await;
-    until("the scan panics", || async { (daemon.log().contains("a defect of aam was met"), String::new()) }).await;
+    until("the scan panics", || async { (daemon.log().contains("a defect of AAM was met"), String::new()) }).await;
     std::fs::remove_file(workspace.path("intents/0.json")).expect("remove");
     workspace.intent_file("2.json", &intent("filesource", &paths[2]));
     daemon.until_state(&paths[2], "ACTIVE").await;
@@ -222,7 +222,7 @@ async fn a_graceful_stop_lets_the_attempt_in_flight_end() {
     let workspace = Workspace::new();
     let (service, daemon) = waiting(&workspace).await;
     daemon.terminate();
-    until("the stop is under way", || async { (daemon.log().contains("nothing new begins"), String::new()) }).await;
+    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) }).await;
     service.set_mode(ServiceMode::Healthy);
     assert_eq!(daemon.ended().await.code(), Some(0));
     let hits = service.hits();
@@ -236,7 +236,7 @@ async fn a_second_signal_ends_at_once_and_the_attempt_counts_as_interrupted() {
     let workspace = Workspace::new();
     let (service, daemon) = waiting(&workspace).await;
     daemon.terminate();
-    until("the stop is under way", || async { (daemon.log().contains("nothing new begins"), String::new()) }).await;
+    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) }).await;
     daemon.terminate();
     assert_eq!(daemon.ended().await.code(), Some(143));
     service.set_mode(ServiceMode::Healthy);
