@@ -223,7 +223,8 @@ async fn a_graceful_stop_lets_the_attempt_in_flight_end() {
     let workspace = Workspace::new();
     let (service, daemon) = waiting(&workspace).await;
     daemon.terminate();
-    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) }).await;
+    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) })
+        .await;
     service.set_mode(ServiceMode::Healthy);
     assert_eq!(daemon.ended().await.code(), Some(0));
     let hits = service.hits();
@@ -237,7 +238,8 @@ async fn a_second_signal_ends_at_once_and_the_attempt_counts_as_interrupted() {
     let workspace = Workspace::new();
     let (service, daemon) = waiting(&workspace).await;
     daemon.terminate();
-    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) }).await;
+    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) })
+        .await;
     daemon.terminate();
     assert_eq!(daemon.ended().await.code(), Some(143));
     service.set_mode(ServiceMode::Healthy);
