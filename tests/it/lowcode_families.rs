@@ -43,7 +43,7 @@ async fn an_organization_passes_every_step_and_pages_are_followed() {
 }
 
 #[tokio::test]
-async fn a_repository_is_a_resource_of_its_own_and_a_json_credential_works() {
+async fn a_repository_can_be_a_resource_and_a_credential_can_be_json() {
     let vendor = MockVendor::start(github).await;
     let fixture = EngineFixture::at("github", &vendor.base);
     let opened = fixture.open("github", "acme/widgets", Some(r#"{"token": "gh-token-classic-2"}"#)).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_repository_is_a_resource_of_its_own_and_a_json_credential_works() {
 }
 
 #[tokio::test]
-async fn every_problem_with_a_token_is_explained() {
+async fn every_problem_of_a_token_is_explained() {
     let vendor = MockVendor::start(github).await;
     let wrong = failure("github", &vendor.base, "acme", "gh-token-wrong").await;
     assert_eq!((wrong.class, wrong.detail.as_str()), (Class::CredentialRejected, "401 for /orgs/acme: Bad credentials"));
@@ -89,7 +89,7 @@ async fn a_denied_stream_is_skipped_with_what_it_needs() {
 }
 
 #[tokio::test]
-async fn another_tenant_behind_the_address_is_refused() {
+async fn another_tenant_at_the_address_is_the_wrong_service() {
     let vendor = MockVendor::start(|_, request: &ReceivedRequest| match request.path() {
         "/orgs/acme" => json(r#"{"login":"somebody-else"}"#),
         _ => json("[]"),
@@ -134,7 +134,7 @@ async fn next_links_and_redirects_stay_on_the_host() {
 }
 
 #[tokio::test]
-async fn rate_limits_of_every_kind_pause_the_account() {
+async fn every_kind_of_rate_limit_pauses_the_account() {
     for (status, headers, body, wait) in [
         (429, vec![("retry-after", "30".to_string())], r#"{"message":"slow down"}"#, 30_000),
         (403, vec![("retry-after", "77".to_string())], r#"{"message":"You have exceeded a secondary rate limit"}"#, 77_000),
@@ -147,7 +147,8 @@ async fn rate_limits_of_every_kind_pause_the_account() {
         let again = fixture.open("github", "umbrella", Some("gh-token-reads-1")).await.err().unwrap();
         assert_eq!((again.class, vendor.calls().len()), (Class::Throttled, 1), "no call before the wait is over");
     }
-    // The vendor's own budget: 12 calls (one onboarding) of a window of 60, then wait for its end.
+    // AAM uses a fifth of the vendor's own rate limit: of 60 calls an hour it makes 12, enough for one onboarding, and
+    // then waits for the next hour.
     let reset = (aam::clock::of_process().now().0 / 1000 + 1800).to_string();
     let vendor = MockVendor::start(move |home: &str, request: &ReceivedRequest| {
         let (status, mut headers, body) = github(home, request);
@@ -184,7 +185,7 @@ async fn slack_passes_every_step_and_one_listed_post_is_sent() {
 }
 
 #[tokio::test]
-async fn slack_refuses_with_status_200() {
+async fn failures_that_slack_sends_with_status_200_are_recognized() {
     let vendor = MockVendor::start(slack).await;
     let base = format!("{}/api", vendor.base);
     let wrong = failure("slack", &base, "T0ACME", "xoxb-wrong").await;
@@ -216,7 +217,7 @@ fn crm_fixture(vendor: &MockVendor, more: &str) -> EngineFixture {
 }
 
 #[tokio::test]
-async fn a_custom_source_proves_what_can_be_proven() {
+async fn a_custom_source_passes_every_step_and_its_identity_is_checked_if_the_policy_says_how() {
     let vendor = MockVendor::start(crm).await;
     let fixture = crm_fixture(&vendor, "hosts: []");
     let opened = fixture.open("acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await.unwrap();
@@ -238,7 +239,7 @@ async fn a_custom_source_proves_what_can_be_proven() {
 #[tokio::test]
 async fn a_manifest_cannot_do_what_the_policy_does_not_allow() {
     let vendor = MockVendor::start(crm).await;
-    // No list, no token call.
+    // Without a list of POSTs the token cannot be requested.
     let mut bare = crm_fixture(&vendor, "hosts: []");
     let mut policy = (*bare.policy).clone();
     policy.manifests.sources.clear();
@@ -251,7 +252,7 @@ async fn a_manifest_cannot_do_what_the_policy_does_not_allow() {
     let failure = elsewhere.open("acme_crm", &format!("host={}", vendor.host()), Some(CRM_CREDENTIAL)).await.err().unwrap();
     assert_eq!(failure.class, Class::EgressRefused, "{failure:?}");
     assert!(!vendor.calls().iter().any(|call| call.starts_with("GET")), "{:?}", vendor.calls());
-    // Secrets in the resource id, keys that are not there, a credential that lacks one.
+    // A secret in the resource id, a key that does not exist, and a credential without a required field.
     let fixture = crm_fixture(&vendor, "hosts: []");
     for (id, secret, class) in [
         ("client_secret=x", CRM_CREDENTIAL, Class::Misconfigured),
@@ -282,7 +283,7 @@ fn a_plan_names_every_host_method_and_path() {
     assert_eq!(slack.len(), 4, "{slack:?}");
 }
 
-/// The private key of a GitHub app: PKCS #8, which no other system knows.
+/// The private key of a GitHub app, made for this test only, as PKCS #8.
 fn app_key() -> String {
     let dashes = "-----";
     format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{}{dashes}END PRIVATE KEY{dashes}\n", include_str!("../data/rsa_key.b64"))
@@ -320,7 +321,7 @@ async fn an_app_creates_a_narrow_token_with_the_one_listed_post() {
     let (discovery, sample) = rest(&opened).await.unwrap();
     assert_eq!((names(&discovery).len(), sample.rows), (3, 20));
     assert!(vendor.calls().contains(&"GET /installation/repositories?per_page=1".to_string()), "{:?}", vendor.calls());
-    // Another installation is another address, and not on the list of this credential.
+    // Another installation has another URL, which the list of POSTs of this credential does not contain.
     let other = keys.replace("4711", "4712");
     let failure = fixture.open("github", "acme", Some(&other)).await.err().unwrap();
     assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");

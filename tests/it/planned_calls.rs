@@ -1,5 +1,5 @@
-//! Every call that an attempt makes is a call that `aam plan` prints: the families that this build connects, each against
-//! a source that records what it receives.
+//! Every call of an attempt is one that `aam plan` prints. Each family that this build connects runs against a source
+//! that records the requests it receives.
 
 use crate::support::lowcode_families::{
     CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, policy, rest, slack, with,
@@ -9,7 +9,8 @@ use regex::Regex;
 use serde_json::json as object;
 use std::sync::{Arc, Mutex};
 
-/// `METHOD host path` of a plan as a pattern. A placeholder stands for what only an answer of the source tells.
+/// A line of a plan, `METHOD host path`, as a pattern. A placeholder stands for a part that AAM knows only from a
+/// response of the source.
 fn pattern(planned: &str) -> Regex {
     let mut text = String::new();
     let mut rest = planned;
@@ -22,14 +23,14 @@ fn pattern(planned: &str) -> Regex {
 }
 
 fn assert_planned(called: &[String], planned: &[String]) {
-    assert!(!called.is_empty(), "nothing was called");
+    assert!(!called.is_empty(), "no call was made");
     let patterns: Vec<Regex> = planned.iter().map(|line| pattern(line)).collect();
     for call in called {
         assert!(patterns.iter().any(|pattern| pattern.is_match(call)), "{call} was not planned: {planned:#?}");
     }
 }
 
-/// Runs every step on `id` and compares the requests of `vendor` with the plan.
+/// Runs every step on the resource `id` and compares the requests that `vendor` received with the plan.
 async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendor, family: &str, id: &str, secret: Option<&str>) {
     let opened = fixture.open(family, id, secret).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
     rest(&opened).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
@@ -42,7 +43,7 @@ async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendo
 }
 
 #[tokio::test]
-async fn families_with_a_manifest_call_what_is_planned() {
+async fn shipped_families_make_only_planned_calls() {
     for (id, secret) in [("acme", "gh-token-reads-1"), ("acme/widgets", "gh-token-reads-1")] {
         let vendor = MockVendor::start(github).await;
         let fixture = EngineFixture::at("github", &vendor.base);
@@ -54,7 +55,7 @@ async fn families_with_a_manifest_call_what_is_planned() {
 }
 
 #[tokio::test]
-async fn a_custom_manifest_calls_what_is_planned() {
+async fn a_custom_manifest_makes_only_planned_calls() {
     let vendor = MockVendor::start(crm).await;
     let post = format!(
         "posts: [{{url: \"{}/oauth/token\", why: \"a token\", idempotent: true, body: {{form: {{grant_type: any, client_id: any, \
@@ -66,7 +67,7 @@ async fn a_custom_manifest_calls_what_is_planned() {
     assert_vendor_calls_planned(&fixture, &vendor, "acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await;
 }
 
-/// A manifest whose paths come from answers: a stream below its parent, and links to the next page.
+/// A manifest whose paths come from responses: those of a stream below its parent, and links to the next page.
 const TRACKER: &str = r##"
 version: 6.44.0
 type: DeclarativeSource
@@ -135,7 +136,7 @@ async fn parents_and_links_to_the_next_page_are_planned() {
 }
 
 #[tokio::test]
-async fn a_described_service_is_called_as_planned() {
+async fn an_openapi_service_receives_only_planned_calls() {
     let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| match request.path() {
         "/openapi.json" => with(
             200,
@@ -156,7 +157,7 @@ async fn a_described_service_is_called_as_planned() {
 }
 
 #[tokio::test]
-async fn a_bucket_is_called_as_planned() {
+async fn an_object_store_receives_only_planned_calls() {
     let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| {
         let listing = "<ListBucketResult><Name>acme</Name><Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>";
         let body = if request.call.starts_with("HEAD") { String::new() } else { listing.to_string() };
@@ -172,10 +173,10 @@ async fn a_bucket_is_called_as_planned() {
 async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
     let out: Arc<Mutex<Vec<u8>>> = Arc::default();
     let sink = Arc::clone(&out);
-    let writer = move || Sink(Arc::clone(&sink));
+    let writer = move || LogBuffer(Arc::clone(&sink));
     let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(writer).finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    // Another test may have cached that nothing listens to these events.
+    // Another test may have made tracing cache that no subscriber wants these events.
     tracing::callsite::rebuild_interest_cache();
     work.await;
     drop(guard);
@@ -185,9 +186,9 @@ async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
     reads.map(|event| format!("READ FILE local {}", event["fields"]["path"].as_str().unwrap_or_default())).collect()
 }
 
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Sink {
+impl std::io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
