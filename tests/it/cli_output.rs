@@ -89,7 +89,7 @@ fn plan_shows_every_attempt_with_its_reason_and_calls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_failure_names_its_cause_and_its_fix() {
     let mut workspace = Workspace::new();
-    let canary = Canary::tame("texts");
+    let canary = Canary::alphanumeric("texts");
     workspace.set("SERVICE_TOKEN", &canary.value);
     workspace.set("EMPTY", " ");
     let mut services = Vec::new();

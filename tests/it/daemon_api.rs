@@ -221,7 +221,7 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
 #[tokio::test]
 async fn a_changed_policy_moves_the_connections_that_its_diff_names() {
     let mut workspace = Workspace::new();
-    let canary = Canary::tame("policy");
+    let canary = Canary::alphanumeric("policy");
     let service = LeakyService::bearer(&canary).await;
     workspace.set("SERVICE_TOKEN", &canary.value);
     let (file, url) = (workspace.csv("a.csv", 3), format!("{}/openapi.json", service.base));
@@ -270,7 +270,7 @@ async fn a_spent_daily_budget_is_reported_survives_a_restart_and_ends_at_midnigh
     let mut workspace = Workspace::new();
     let offset = workspace.path("offset");
     workspace.set("AAM_TEST_CLOCK", &offset.display().to_string());
-    let canary = Canary::tame("caps");
+    let canary = Canary::alphanumeric("caps");
     let service = LeakyService::bearer(&canary).await;
     workspace.set("SERVICE_TOKEN", &canary.value);
     let caps =

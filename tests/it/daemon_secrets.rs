@@ -245,7 +245,7 @@ async fn failure_text(daemon: &Daemon, resource_id: &str, state: &str) -> String
 #[tokio::test]
 async fn a_connection_follows_its_secret_from_missing_to_wrong_to_rotated_to_right() {
     let mut workspace = Workspace::new();
-    let (first, second) = (Canary::tame("first"), Canary::tame("second"));
+    let (first, second) = (Canary::alphanumeric("first"), Canary::alphanumeric("second"));
     let service = |canary: &Canary| {
         let canary = canary.clone();
         async move { LeakyService::bearer(&canary).await }

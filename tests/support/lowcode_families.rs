@@ -102,7 +102,8 @@ pub fn with(status: u16, headers: &[(&'static str, &str)], body: &Value) -> Mock
     (status, all, body.to_string())
 }
 
-/// GitHub with one organization of 25 repositories, as its documentation describes it. The token selects the caller.
+/// A mock of GitHub, written from its documentation: one organization with 25 repositories. The token decides what the
+/// caller may read.
 pub fn github(home: &str, request: &ReceivedRequest) -> MockResponse {
     let scopes = match request.token.as_str() {
         "gh-token-reads-1" => Some("read:org, read:user"),
@@ -253,7 +254,7 @@ pub fn policy(more: &str) -> Policy {
     aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-/// The engines and an egress, as the daemon has them.
+/// The engines and the egress of the daemon, under a policy of the test.
 pub struct EngineFixture {
     engines: Engines,
     egress: Arc<Egress>,
@@ -317,7 +318,7 @@ impl EngineFixture {
     }
 }
 
-/// Discover, health and tiny sync.
+/// Runs the steps after opening: discover, health and tiny sync.
 pub async fn rest(opened: &Opened) -> Result<(Discovery, Sample), Failure> {
     let discovery = opened.connector.discover(Bounds::default()).await?;
     opened.connector.health().await?;
