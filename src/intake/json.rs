@@ -1,6 +1,7 @@
-//! A strict JSON reader.
+//! JSON as intake accepts it.
 //!
-//! `serde_json` silently keeps the last of two equal keys; this reader reports duplicates.
+//! It is `serde_json` with two requirements of its own: duplicate keys are reported, because `serde_json` silently
+//! takes the last one, and nesting is bounded by the caller. Both need a visitor of their own.
 
 use crate::model::FilePlace;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};

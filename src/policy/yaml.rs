@@ -1,41 +1,42 @@
-//! From YAML text to a tree that knows where every key and value stands.
+//! Reads the YAML of a policy into a tree that records the place of every key and value.
 //!
-//! Stricter than YAML: one document, plain string keys, each once, no anchors, aliases, tags or merge
-//! keys. A reviewer reads the file top to bottom, so what it says must stand where it is read.
-//! Bounded in size and depth; nothing is ever expanded.
+//! A policy is stricter than YAML, because a reviewer reads it from top to bottom and must see what it says: it is one
+//! document with unique plain keys, without anchors, aliases, tags or merge keys. It also reports all problems with
+//! their places at once and leaves scalars as text, so that `read` can name the type that it expects. That is why it
+//! has a tree of its own beside the JSON values of `positioned_yaml::json`.
 
 use crate::model::{FilePlace, Problem};
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
+use positioned_yaml::{Error, Event, Properties, Reader};
 
-/// A policy is a page of text; more is a mistake or an attack.
+/// A policy is about a page of text; a larger file is a mistake or an attack.
 pub const MAX_BYTES: usize = 1 << 20;
-/// The policy's own form is five deep.
+/// A valid policy has at most five levels.
 const MAX_DEPTH: usize = 16;
-/// Beyond this a list of problems helps nobody.
+/// Limit for the number of reported problems.
 pub const MAX_PROBLEMS: usize = 200;
 
-/// One value and where it begins.
+/// A value and the place where it begins.
 #[derive(Debug)]
 pub struct Node {
     pub place: FilePlace,
     pub kind: Kind,
 }
 
-/// What a value is, before anybody asks for a type.
+/// The kind of a value, before its type is checked.
 #[derive(Debug)]
 pub enum Kind {
-    /// `plain` is without quotes: only then it may be a number or nothing.
+    /// `plain` says that the scalar has no quotes; only then can it be a number or null.
     Scalar {
         text: String,
         plain: bool,
     },
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
-    /// Already reported; whoever meets it keeps quiet.
+    /// A problem of this value is reported already.
     Broken,
 }
 
-/// A key and where it stands.
+/// A key and its place.
 #[derive(Debug)]
 pub struct Key {
     pub text: String,
@@ -43,14 +44,14 @@ pub struct Key {
 }
 
 impl Node {
-    /// `null`, `~` or no value at all.
+    /// Whether the value is `null`, `~` or missing.
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
 
-/// A JSON pointer one step deeper. A long name is cut: a secret may have been pasted as a key.
+/// Extends a JSON pointer by one step. A long name is shortened, because a secret may have been pasted as a key.
 #[must_use]
 pub fn step(pointer: &str, name: &str) -> String {
     let mut short: String = name.chars().take(40).collect();
@@ -62,7 +63,7 @@ pub fn step(pointer: &str, name: &str) -> String {
 
 /// Reads one document.
 ///
-/// The problems may be many although the tree is usable; without a tree the text is no YAML.
+/// There may be problems although the tree is usable; without a tree, the text is not a YAML document.
 #[must_use]
 pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     if text.len() > MAX_BYTES {
@@ -71,11 +72,10 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
-        let problem =
-            Problem::new("", "a character that a reader cannot see stands here").at(FilePlace::from_offset(text, offset));
+        let problem = Problem::new("", "the file contains an invisible character here").at(FilePlace::from_offset(text, offset));
         return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
     }
-    let mut walk = Walk { parser: Parser::new_from_str(text), problems: Vec::new() };
+    let mut walk = Walk { reader: Reader::new(text), problems: Vec::new() };
     match walk.document() {
         Ok(node) => (node, walk.problems),
         Err(problem) => {
@@ -85,7 +85,7 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
 }
 
-/// What makes a reviewer see another text than the parser: NUL ends the parser's input early,
+/// Characters that make a reviewer see a different text than the parser: NUL ends the input of the parser,
 /// changes of writing direction reorder what is shown, and some characters have no width.
 fn unseen(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
@@ -95,33 +95,27 @@ fn unseen(c: char) -> bool {
 type Fatal = Box<Problem>;
 
 struct Walk<'a> {
-    parser: Parser<'a, StrInput<'a>>,
+    reader: Reader<'a>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Walk<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, FilePlace), Fatal> {
-        match self.parser.next_event() {
-            Some(Ok((event, span))) => Ok((event, place(&span))),
-            Some(Err(error)) => Err(Box::new(syntax(&error))),
-            None => Ok((Event::StreamEnd, FilePlace { line: 1, column: 1 })),
-        }
+    fn next(&mut self) -> Result<Option<(Event<'a>, FilePlace)>, Fatal> {
+        let next = self.reader.next_event().map_err(|error| Box::new(unreadable(&error)))?;
+        Ok(next.map(|(event, at)| (event, place(at))))
+    }
+
+    /// The next event inside a list or a mapping.
+    fn next_inside(&mut self, pointer: &str) -> Result<(Event<'a>, FilePlace), Fatal> {
+        self.next()?.ok_or_else(|| Box::new(Problem::new(pointer, "the file ends inside a list or a mapping")))
     }
 
     fn document(&mut self) -> Result<Option<Node>, Fatal> {
-        let mut root = None;
-        loop {
-            let (event, place) = self.next()?;
-            match event {
-                Event::StreamEnd => return Ok(root),
-                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd => {}
-                _ if root.is_some() => {
-                    let problem = Problem::new("", "a second document begins here; a policy is one document");
-                    return Err(Box::new(problem.at(place).hint("remove the line with ---")));
-                }
-                event => root = Some(self.node(event, place, "", 0)?),
-            }
-        }
+        let Some((event, place)) = self.next()? else { return Ok(None) };
+        let root = self.node(event, place, "", 0)?;
+        // What follows can only be the end or a second document, which is an error.
+        self.next()?;
+        Ok(Some(root))
     }
 
     fn node(&mut self, event: Event<'a>, place: FilePlace, pointer: &str, depth: usize) -> Result<Node, Fatal> {
@@ -134,20 +128,20 @@ impl<'a> Walk<'a> {
                 self.complain(pointer, place, "aliases (*name) are not used in a policy", "write the value out where it is used");
                 Kind::Broken
             }
-            Event::Scalar(text, style, anchor, tag) => {
-                self.decorated(pointer, place, anchor, tag.is_some());
-                Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
+            Event::Scalar { text, plain, properties } => {
+                self.check_properties(pointer, place, &properties);
+                Kind::Scalar { text: text.into_owned(), plain }
             }
-            Event::SequenceStart(anchor, tag) => {
-                self.decorated(pointer, place, anchor, tag.is_some());
+            Event::ListStart(properties) => {
+                self.check_properties(pointer, place, &properties);
                 self.list(pointer, depth)?
             }
-            Event::MappingStart(anchor, tag) => {
-                self.decorated(pointer, place, anchor, tag.is_some());
+            Event::MapStart(properties) => {
+                self.check_properties(pointer, place, &properties);
                 self.map(pointer, depth)?
             }
             // The parser never sends these where a value is due.
-            _ => {
+            Event::ListEnd | Event::MapEnd => {
                 return Err(Box::new(Problem::new(pointer, "a value is missing here").at(place)));
             }
         };
@@ -157,8 +151,8 @@ impl<'a> Walk<'a> {
     fn list(&mut self, pointer: &str, depth: usize) -> Result<Kind, Fatal> {
         let mut items = Vec::new();
         loop {
-            let (event, place) = self.next()?;
-            if matches!(event, Event::SequenceEnd) {
+            let (event, place) = self.next_inside(pointer)?;
+            if matches!(event, Event::ListEnd) {
                 return Ok(Kind::List(items));
             }
             let below = step(pointer, &items.len().to_string());
@@ -170,8 +164,8 @@ impl<'a> Walk<'a> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
         let mut seen = std::collections::HashMap::new();
         loop {
-            let (event, place) = self.next()?;
-            if matches!(event, Event::MappingEnd) {
+            let (event, place) = self.next_inside(pointer)?;
+            if matches!(event, Event::MapEnd) {
                 return Ok(Kind::Map(entries));
             }
             let key = match self.node(event, place, pointer, depth + 1)?.kind {
@@ -183,7 +177,7 @@ impl<'a> Walk<'a> {
                 }
             };
             let below = key.as_ref().map_or_else(|| pointer.to_string(), |key| step(pointer, key));
-            let (event, at) = self.next()?;
+            let (event, at) = self.next_inside(&below)?;
             let value = self.node(event, at, &below, depth + 1)?;
             let Some(text) = key else { continue };
             if let Some(first) = seen.insert(text.clone(), place.line) {
@@ -195,11 +189,11 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn decorated(&mut self, pointer: &str, place: FilePlace, anchor: usize, tagged: bool) {
-        if anchor != 0 {
+    fn check_properties(&mut self, pointer: &str, place: FilePlace, properties: &Properties<'_>) {
+        if properties.anchor != 0 {
             self.complain(pointer, place, "anchors (&name) are not used in a policy", "write the value out where it is used");
         }
-        if tagged {
+        if properties.tag.is_some() {
             self.complain(pointer, place, "tags (!name) are not used in a policy", "remove the tag");
         }
     }
@@ -211,15 +205,20 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The parser counts columns from 0.
-fn place(span: &Span) -> FilePlace {
-    FilePlace { line: span.start.line(), column: span.start.col() + 1 }
+fn place(at: positioned_yaml::Place) -> FilePlace {
+    FilePlace { line: at.line, column: at.column }
 }
 
-fn syntax(error: &ScanError) -> Problem {
-    let words: String = error.info().chars().take(120).collect();
-    let place = FilePlace { line: error.marker().line(), column: error.marker().col() + 1 };
-    Problem::new("", format!("this is not YAML: {words}"))
-        .at(place)
-        .hint("check indentation, brackets and quotes around this place")
+fn unreadable(error: &Error) -> Problem {
+    let problem = match error {
+        Error::SecondDocument(_) => {
+            Problem::new("", "a second document begins here; a policy is one document").hint("remove the line with ---")
+        }
+        Error::Syntax { message, .. } | Error::Value { message, .. } => {
+            let message: String = message.chars().take(120).collect();
+            Problem::new("", format!("this is not valid YAML: {message}"))
+                .hint("check indentation, brackets and quotes around this place")
+        }
+    };
+    problem.at(place(error.place()))
 }

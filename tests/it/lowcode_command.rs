@@ -139,7 +139,8 @@ fn usage_file_and_policy_errors_have_their_own_exit_codes() {
 fn a_manifest_inside_the_config_is_read_from_there() {
     let shop = Shop::start();
     let workspace = workspace(&shop, "ok");
-    let manifest: Value = serde_yaml::from_str(&std::fs::read_to_string(MANIFEST).unwrap()).unwrap();
+    let limits = positioned_yaml::json::Limits { values: 10_000, text_bytes: 1 << 20, depth: 64 };
+    let manifest = positioned_yaml::json::parse(&std::fs::read_to_string(MANIFEST).unwrap(), limits).unwrap();
     let mut config = shop.config("ok");
     config["__injected_declarative_manifest"] = manifest;
     workspace.replace("config.json", config.to_string().as_bytes());

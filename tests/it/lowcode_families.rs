@@ -270,12 +270,13 @@ fn a_plan_names_every_host_method_and_path() {
         github,
         [
             "GET ghe.acme.example /api/v3/user",
+            "POST ghe.acme.example /api/v3/app/installations/{installation_id}/access_tokens",
             "GET ghe.acme.example /api/v3/installation/repositories",
             "GET ghe.acme.example /api/v3/orgs/acme",
+            "GET ghe.acme.example /{link to the next page}",
             "GET ghe.acme.example /api/v3/orgs/acme/repos",
             "GET ghe.acme.example /api/v3/orgs/acme/teams",
             "GET ghe.acme.example /api/v3/orgs/acme/members",
-            "POST ghe.acme.example /api/v3/app/installations/{installation_id}/access_tokens",
         ]
     );
     let slack = EngineFixture::new(policy("")).planned("slack", "T0ACME");

@@ -23,7 +23,7 @@ async fn a_closed_port_is_a_network_failure() {
     let (_socket, port) = closed_port();
     for scheme in SCHEMES {
         let failure = refusal(scheme, port, "shop").await;
-        assert!(failure.class == Class::Network && failure.title.contains("nobody answers"), "{failure:?}");
+        assert!(failure.class == Class::Network && failure.title.contains("connection refused"), "{failure:?}");
     }
 }
 
@@ -34,7 +34,7 @@ async fn a_silent_server_fails_within_the_connect_timeout() {
     for (scheme, database) in SCHEMES.into_iter().zip(["shop?connectTimeout=1", "shop?connectTimeout=500"]) {
         let started = Instant::now();
         let failure = refusal(scheme, address.port(), database).await;
-        assert!(failure.class == Class::Network && failure.title.contains("no answer within"), "{failure:?}");
+        assert!(failure.class == Class::Network && failure.title.contains("no response within"), "{failure:?}");
         assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     }
 }

@@ -78,7 +78,7 @@ impl RecordingSession {
     }
 }
 
-impl object::Wire for RecordingSession {
+impl object::HttpTransport for RecordingSession {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         self.record_and_send(request)
     }
@@ -88,7 +88,7 @@ impl object::Wire for RecordingSession {
     }
 }
 
-impl openapi::wire::Wire for RecordingSession {
+impl openapi::wire::HttpTransport for RecordingSession {
     fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         self.record_and_send(request)
     }

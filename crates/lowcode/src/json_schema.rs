@@ -1,7 +1,9 @@
 //! JSON Schema with the messages of Python's `jsonschema` 4.26, and its choice of the one error to show.
 //!
-//! Users of a connector know these sentences, and other tools match on them. Formats are not checked: the CDK passes
-//! no format checker. References are followed inside the schema only.
+//! The crate `jsonschema` cannot take its place: it formats values as JSON where Python writes `repr`, and it has no
+//! equivalent of Python's `best_match`. The verdict on a config contains exactly one such message, and parity with the
+//! CDK compares it. Formats are not checked, because the CDK passes no format checker, and references are followed only
+//! within the schema.
 
 use super::problem::Step;
 use super::value::{Dict, Value, float_repr};
@@ -10,11 +12,11 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// Steps of one validation: a schema may refer to itself.
-const STEPS: usize = 200_000;
-const DEPTH: usize = 100;
+/// Limit for the steps of one validation, because a schema may refer to itself.
+const MAX_STEPS: usize = 200_000;
+const MAX_DEPTH: usize = 100;
 
-/// The message of the error that Python's `best_match` picks; `None` where the instance is valid.
+/// The message of the error that Python's `best_match` selects; `None` if the instance is valid.
 #[must_use]
 pub fn best_error(schema: &Value, instance: &Value) -> Option<String> {
     let mut check = Check { root: schema, steps: 0, depth: 0, old: is_old(schema) };
@@ -22,7 +24,7 @@ pub fn best_error(schema: &Value, instance: &Value) -> Option<String> {
     best(errors).map(|error| error.message)
 }
 
-/// Whether siblings of `$ref` do not count: drafts up to 7.
+/// Whether the schema is of a draft up to 7, in which the siblings of `$ref` are ignored.
 fn is_old(schema: &Value) -> bool {
     let named = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
     named.contains("draft-07") || named.contains("draft-06") || named.contains("draft-04") || named.contains("draft-03")
@@ -33,12 +35,13 @@ struct Error {
     message: String,
     path: Vec<Step>,
     keyword: &'static str,
-    /// The instance is of the type that the schema around the keyword asks for.
+    /// Whether the instance has the type that the schema around the keyword demands.
     fits_type: Option<bool>,
     context: Vec<Error>,
 }
 
-/// Python's key of relevance: shallow before deep, later siblings after earlier ones, `anyOf` and `oneOf` last.
+/// The order of Python's `relevance`: shallow errors before deep ones, earlier siblings before later ones, and `anyOf`
+/// and `oneOf` last.
 fn relevance(a: &Error, b: &Error) -> Ordering {
     let weak = |error: &Error| matches!(error.keyword, "anyOf" | "oneOf");
     (b.path.len().cmp(&a.path.len()))
@@ -52,7 +55,7 @@ fn compare_paths(a: &[Step], b: &[Step]) -> Ordering {
         let order = match pair {
             (Step::Key(a), Step::Key(b)) => a.cmp(b),
             (Step::Index(a), Step::Index(b)) => a.cmp(b),
-            // Python cannot compare these; they never meet at one place of one instance.
+            // Python cannot compare these. Both kinds of step never occur at the same place of an instance.
             _ => Ordering::Equal,
         };
         if order != Ordering::Equal {
@@ -63,7 +66,7 @@ fn compare_paths(a: &[Step], b: &[Step]) -> Ordering {
 }
 
 fn best(errors: Vec<Error>) -> Option<Error> {
-    // Python's max keeps the first of equals.
+    // Python's `max` returns the first of equal items.
     let mut best = errors.into_iter().reduce(|best, next| if relevance(&next, &best).is_gt() { next } else { best })?;
     while !best.context.is_empty() {
         let mut context = std::mem::take(&mut best.context);
@@ -97,7 +100,7 @@ impl<'s> Check<'s> {
             Value::Bool(false) => return vec![error("false", format!("False schema does not allow {}", instance.repr()))],
             _ => return Vec::new(),
         };
-        if self.steps > STEPS || self.depth >= DEPTH {
+        if self.steps > MAX_STEPS || self.depth >= MAX_DEPTH {
             return Vec::new();
         }
         self.depth += 1;
@@ -271,7 +274,7 @@ impl<'s> Check<'s> {
     }
 }
 
-/// The paths of a context count from the instance of the error around it; only the error itself moves.
+/// Prefixes the path of the error only: the paths in its context are relative to its instance.
 fn prefix(error: &mut Error, step: &Step) {
     error.path.insert(0, step.clone());
 }
@@ -284,33 +287,32 @@ fn quoted(text: &str) -> String {
     Value::str(text).repr()
 }
 
-/// Python's `re.search`; a pattern that cannot be read matches all.
-/// Patterns that a thread keeps compiled; compiling one takes longer than all the rest of a check.
-const KEPT: usize = 64;
-/// Bytes of a compiled pattern that is kept: a manifest may hold some that grow to megabytes.
-const KEPT_BYTES: usize = 128 << 10;
+/// Compiled patterns that a thread caches; compiling a pattern takes longer than the rest of a validation.
+const CACHE_CAPACITY: usize = 64;
+/// Limit for the size of a compiled pattern in the cache: some patterns of manifests grow to megabytes.
+const MAX_CACHED_BYTES: usize = 128 << 10;
 
 thread_local! {
     static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::new(HashMap::new());
 }
 
-/// A pattern that does not compile finds everything.
+/// Python's `re.search`; a pattern that does not compile matches everything.
 fn search(pattern: &str, text: &str) -> bool {
     let finds = |regex: &Regex| regex.is_match(text).unwrap_or(true);
-    COMPILED.with_borrow_mut(|kept| {
-        if let Some(regex) = kept.get(pattern) {
+    COMPILED.with_borrow_mut(|cache| {
+        if let Some(regex) = cache.get(pattern) {
             return finds(regex);
         }
-        // Python's `$` also matches before a last line break, and `\Z` is its end of text.
+        // Python writes the end of the text as `\Z`.
         let ours = pattern.replace("\\Z", "\\z");
-        let Ok(small) = RegexBuilder::new(&ours).delegate_size_limit(KEPT_BYTES).build() else {
+        let Ok(small) = RegexBuilder::new(&ours).delegate_size_limit(MAX_CACHED_BYTES).build() else {
             return Regex::new(&ours).map_or(true, |regex| finds(&regex));
         };
-        if kept.len() >= KEPT {
-            kept.clear();
+        if cache.len() >= CACHE_CAPACITY {
+            cache.clear();
         }
         let found = finds(&small);
-        kept.insert(pattern.to_owned(), small);
+        cache.insert(pattern.to_owned(), small);
         found
     })
 }
@@ -333,7 +335,7 @@ fn is_type(instance: &Value, types: &Value) -> bool {
     }
 }
 
-/// Equality of JSON: a boolean is no number.
+/// Equality in JSON, in which a boolean never equals a number.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -350,7 +352,7 @@ fn is_number(value: &Value) -> bool {
     matches!(value, Value::Int(_) | Value::Big(_) | Value::Float(_))
 }
 
-/// The keywords that look at the instance alone; `None` for all others.
+/// Checks the keywords that concern only the instance itself; `None` for all others.
 fn simple(keyword: &str, value: &Value, instance: &Value) -> Option<Vec<Error>> {
     let size = match instance {
         Value::Str(text) => text.chars().count(),
@@ -363,8 +365,8 @@ fn simple(keyword: &str, value: &Value, instance: &Value) -> Option<Vec<Error>> 
     let large = (size as f64) > bound;
     let number = instance.number().unwrap_or_default();
     let shown = || instance.repr();
-    let short = |words: &str| format!("{} {}", shown(), if bound == 1.0 { "should be non-empty" } else { words });
-    let long = |words: &str| format!("{} {}", shown(), if bound == 0.0 { "is expected to be empty" } else { words });
+    let short = |phrase: &str| format!("{} {}", shown(), if bound == 1.0 { "should be non-empty" } else { phrase });
+    let long = |phrase: &str| format!("{} {}", shown(), if bound == 0.0 { "is expected to be empty" } else { phrase });
     let wrong = match (keyword, instance) {
         ("type", _) => {
             let names =
@@ -430,13 +432,15 @@ const SIMPLE: [&str; 18] = [
 fn range(keyword: &str, value: &Value, number: f64, shown: &dyn Fn() -> String) -> Option<(&'static str, String)> {
     let bound = value.number()?;
     let limit = || if let Value::Float(float) = value { float_repr(*float) } else { value.repr() };
-    let told = |words: &str| format!("{} {words} {}", shown(), limit());
+    let compared = |phrase: &str| format!("{} {phrase} {}", shown(), limit());
     match keyword {
-        "minimum" if number < bound => Some(("minimum", told("is less than the minimum of"))),
-        "maximum" if number > bound => Some(("maximum", told("is greater than the maximum of"))),
-        "exclusiveMinimum" if number <= bound => Some(("exclusiveMinimum", told("is less than or equal to the minimum of"))),
-        "exclusiveMaximum" if number >= bound => Some(("exclusiveMaximum", told("is greater than or equal to the maximum of"))),
-        "multipleOf" if bound != 0.0 && (number / bound).fract() != 0.0 => Some(("multipleOf", told("is not a multiple of"))),
+        "minimum" if number < bound => Some(("minimum", compared("is less than the minimum of"))),
+        "maximum" if number > bound => Some(("maximum", compared("is greater than the maximum of"))),
+        "exclusiveMinimum" if number <= bound => Some(("exclusiveMinimum", compared("is less than or equal to the minimum of"))),
+        "exclusiveMaximum" if number >= bound => {
+            Some(("exclusiveMaximum", compared("is greater than or equal to the maximum of")))
+        }
+        "multipleOf" if bound != 0.0 && (number / bound).fract() != 0.0 => Some(("multipleOf", compared("is not a multiple of"))),
         _ => None,
     }
 }

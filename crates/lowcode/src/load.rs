@@ -10,7 +10,7 @@ use super::refused::{self, RefusedStream};
 use super::shared::SharedStreams;
 use super::validate;
 use super::value::{Dict, Value};
-use super::yaml::{self, Kids, Spot};
+use super::yaml::{self, ChildPlaces, NodePlaces};
 use std::sync::Arc;
 
 /// Parts of a manifest that are read by reference alone.
@@ -146,7 +146,7 @@ fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
 fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
     let parsed = yaml::parse(text, bounds, true).unwrap_or_default();
     for problem in problems {
-        let place = problem.place.or_else(|| find(&parsed.value, &parsed.spot, &problem.path));
+        let place = problem.place.or_else(|| find(&parsed.value, &parsed.places, &problem.path));
         problem.locate(file, text, place);
     }
 }
@@ -155,15 +155,15 @@ fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
 #[derive(Clone, Copy)]
 struct Node<'m> {
     value: &'m Value,
-    spot: &'m Spot,
+    places: &'m NodePlaces,
 }
 
 /// The place of a path of the resolved manifest: references are followed on the way, and what came from a parameter
 /// has the place of the component that it came to.
-fn find(root: &Value, spot: &Spot, path: &str) -> Option<Place> {
-    let top = Node { value: root, spot };
+fn find(root: &Value, places: &NodePlaces, path: &str) -> Option<Place> {
+    let top = Node { value: root, places };
     let mut node = top;
-    let mut place = spot.place;
+    let mut place = places.place;
     for part in path.split('/').skip(1) {
         let part = part.replace("~1", "/").replace("~0", "~");
         let Some((next, at)) = step(top, node, &part, 0) else { break };
@@ -178,32 +178,33 @@ fn step<'m>(top: Node<'m>, node: Node<'m>, part: &str, hops: usize) -> Option<(N
     if hops > 50 {
         return None;
     }
-    match (node.value, &node.spot.kids) {
-        (Value::Dict(dict), Kids::Dict(spots)) => {
-            if let (Some(value), Some((key, spot))) = (dict.get(part), spots.get(part)) {
+    match (node.value, &node.places.children) {
+        (Value::Dict(dict), ChildPlaces::Dict(child_places)) => {
+            if let (Some(value), Some((key, places))) = (dict.get(part), child_places.get(part)) {
                 // An object has no better place than its key; a scalar has its own.
-                let place = if matches!(value, Value::Dict(_) | Value::List(_)) { Some(*key) } else { spot.place.or(Some(*key)) };
-                return Some((Node { value, spot }, place));
+                let place =
+                    if matches!(value, Value::Dict(_) | Value::List(_)) { Some(*key) } else { places.place.or(Some(*key)) };
+                return Some((Node { value, places }, place));
             }
-            let (value, (_, spot)) = (dict.get("$ref")?, spots.get("$ref")?);
-            step(top, Node { value, spot }, part, hops + 1)
+            let (value, (_, places)) = (dict.get("$ref")?, child_places.get("$ref")?);
+            step(top, Node { value, places }, part, hops + 1)
         }
-        (Value::List(list), Kids::List(spots)) => {
+        (Value::List(list), ChildPlaces::List(child_places)) => {
             let index: usize = part.parse().ok()?;
-            let (value, spot) = (list.get(index)?, spots.get(index)?);
-            Some((Node { value, spot }, spot.place))
+            let (value, places) = (list.get(index)?, child_places.get(index)?);
+            Some((Node { value, places }, places.place))
         }
         (Value::Str(text), _) if refs::is_ref(text) => {
             let (value, path) = refs::lookup_path(top.value.as_dict()?, text)?;
-            let mut spot = top.spot;
+            let mut places = top.places;
             for part in &path {
-                spot = match &spot.kids {
-                    Kids::Dict(spots) => &spots.get(part.as_str())?.1,
-                    Kids::List(spots) => spots.get(part.parse::<usize>().ok()?)?,
-                    Kids::None => return None,
+                places = match &places.children {
+                    ChildPlaces::Dict(child_places) => &child_places.get(part.as_str())?.1,
+                    ChildPlaces::List(child_places) => child_places.get(part.parse::<usize>().ok()?)?,
+                    ChildPlaces::None => return None,
                 };
             }
-            step(top, Node { value, spot }, part, hops + 1)
+            step(top, Node { value, places }, part, hops + 1)
         }
         _ => None,
     }

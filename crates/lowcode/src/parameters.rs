@@ -1,9 +1,9 @@
-//! `$parameters` and the types that go without saying.
+//! `$parameters`, and the types of components that a manifest may leave out.
 //!
-//! The rules are those of manifest_component_transformer.py, its traps included: a parameter replaces a field that is
-//! falsy, and it leaks into every component below, whether that has such a field or not.
+//! The rules are those of manifest_component_transformer.py, including its pitfalls: a parameter replaces a field that
+//! is falsy, and is passed to every component below, whether it has such a field or not.
 
-#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+#![expect(clippy::result_large_err, reason = "a problem ends the load, so its size does not matter")]
 
 use super::bounds::Bounds;
 use super::component::{Table, table};
@@ -12,13 +12,13 @@ use super::value::{Dict, Value};
 
 const PARAMETERS: &str = "$parameters";
 
-/// Gives a component and all below it their types and parameters.
+/// Sets the types and parameters of a component and of all components below it.
 ///
-/// `parent` and `field` say where the component stands, for its default type; `parent_wins` is the
+/// `parent` and `field` are the position of the component, which decides its default type; `parent_wins` is the
 /// `use_parent_parameters` of dynamic streams.
 ///
 /// # Errors
-/// `$parameters` that are no object, or a manifest that grows beyond its bounds.
+/// `$parameters` that are not an object, or a manifest that exceeds its bounds.
 pub fn propagate(
     component: Dict,
     (parent, field): (&str, &str),
@@ -26,11 +26,11 @@ pub fn propagate(
     parent_wins: bool,
     bounds: &Bounds,
 ) -> Result<Dict, Problem> {
-    let mut walk = Walk { table: table(), parent_wins, bounds, added: 0, depth: 0, path: Vec::new() };
+    let mut walk = Propagator { table: table(), parent_wins, bounds, added: 0, depth: 0, path: Vec::new() };
     walk.component(component, parent, field, inherited)
 }
 
-struct Walk<'b> {
+struct Propagator<'b> {
     table: &'static Table,
     parent_wins: bool,
     bounds: &'b Bounds,
@@ -39,7 +39,7 @@ struct Walk<'b> {
     path: Vec<Step>,
 }
 
-impl Walk<'_> {
+impl Propagator<'_> {
     fn problem(&self, message: impl Into<String>) -> Problem {
         Problem::error(pointer(&self.path), message)
     }
@@ -85,7 +85,7 @@ impl Walk<'_> {
         Ok(component)
     }
 
-    /// The parameters of a component: its own over the inherited, or the other way round.
+    /// The parameters of a component: its own win over the inherited ones, or the other way round.
     fn parameters(&mut self, inherited: &Dict, own: Option<Dict>) -> Result<Dict, Problem> {
         let mut all = match own {
             None => inherited.clone(),
@@ -100,7 +100,7 @@ impl Walk<'_> {
             }
         };
         if !all.is_empty() {
-            // Twice: as fields and under `$parameters`.
+            // Parameters are set twice: as fields and under `$parameters`.
             let size = all.values().map(size).fold(0_usize, usize::saturating_add).saturating_mul(2);
             self.added = self.added.saturating_add(size);
             if self.added > self.bounds.manifest_values {
@@ -127,7 +127,7 @@ impl Walk<'_> {
             if !matches!(value, Value::Dict(_) | Value::List(_)) {
                 continue;
             }
-            // A field does not get the parameter of its own name; a falsy one is then lost for the fields after it too.
+            // A field is not passed the parameter of its own name. If it is falsy, the fields after it lose it as well.
             let excluded = parameters.shift_remove(key);
             self.path.push(Step::Key(key.clone()));
             match value {
@@ -153,7 +153,7 @@ impl Walk<'_> {
         Ok(component)
     }
 
-    /// Works on the object where it stands.
+    /// Transforms the object in place.
     fn place(&mut self, slot: &mut Value, parent: &str, field: &str, inherited: &Dict) -> Result<(), Problem> {
         if let Value::Dict(dict) = slot {
             let component = std::mem::take(dict);
@@ -168,7 +168,7 @@ fn nested(value: &Value) -> bool {
     value.get("type").is_some_and(Value::truthy)
 }
 
-/// How many values there are in a value.
+/// The number of values in a value, itself included.
 fn size(value: &Value) -> usize {
     match value {
         Value::List(list) => list.iter().map(size).fold(1, usize::saturating_add),

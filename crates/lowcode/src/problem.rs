@@ -24,12 +24,7 @@ impl Severity {
     }
 }
 
-/// A place in the text; both count from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-}
+pub use positioned_yaml::Place;
 
 /// One step from a node to one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]

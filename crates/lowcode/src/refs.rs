@@ -1,9 +1,9 @@
-//! `$ref`: any text that starts with `#/` stands for another part of the manifest.
+//! References: any text that starts with `#/` refers to another part of the manifest.
 //!
-//! The rules are those of manifest_reference_resolver.py: the whole rest of the path is tried as one key first,
-//! an object's own keys win over those of its `$ref`, and `config_overrides` is left alone.
+//! The rules are those of manifest_reference_resolver.py: the rest of a path is first tried as a single key, the keys
+//! of an object win over those of its `$ref`, and `config_overrides` is not resolved.
 
-#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+#![expect(clippy::result_large_err, reason = "a problem ends the load, so its size does not matter")]
 
 use super::bounds::Bounds;
 use super::problem::{Problem, Step, cut, pointer};
@@ -11,7 +11,7 @@ use super::value::{Dict, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The one field whose content is config, not manifest.
+/// The only field whose content belongs to the config and not to the manifest.
 const CONFIG_VALUES: &str = "config_overrides";
 
 /// Whether the text is a reference.
@@ -20,10 +20,10 @@ pub fn is_ref(text: &str) -> bool {
     text.starts_with("#/")
 }
 
-/// Follows all references of `root`.
+/// Resolves all references of `root`.
 ///
-/// What stands under a key of `unused` is checked for wrong references but not kept: the engine reads it by
-/// references alone, and it is often most of the text.
+/// The values of the keys in `unused` are checked for invalid references but not part of the result: the engine reads
+/// them only by reference, and they are often most of the manifest.
 ///
 /// # Errors
 /// An unknown target, a cycle, or a manifest that grows beyond its bounds.
@@ -62,11 +62,11 @@ struct Resolver<'m> {
     bounds: &'m Bounds,
     values: usize,
     depth: usize,
-    /// The references that are being followed.
+    /// The references that are being resolved.
     open: Vec<&'m str>,
-    /// Where in the manifest as written the resolver stands.
+    /// The current position in the manifest.
     path: Vec<Step>,
-    /// References that were checked to their end.
+    /// References that are checked already.
     fine: HashSet<&'m str>,
 }
 
@@ -144,7 +144,7 @@ impl<'m> Resolver<'m> {
         }
     }
 
-    /// Looks up a reference and marks it as being followed.
+    /// Looks up a reference and marks it as being resolved.
     fn follow(&mut self, text: &'m str) -> Result<&'m Value, Problem> {
         if self.open.contains(&text) {
             return Err(self.problem(format!("the reference `{}` leads to itself", cut(text, 120))));
@@ -161,14 +161,14 @@ impl<'m> Resolver<'m> {
         Ok(target)
     }
 
-    /// The references that differ from `text` in their last part only.
+    /// References that differ from `text` only in their last part.
     fn neighbours(&self, text: &str) -> Vec<String> {
         let Some((parent, _)) = text.rsplit_once('/') else { return Vec::new() };
         let dict = if parent == "#" { Some(self.root) } else { lookup(self.root, parent).and_then(Value::as_dict) };
         dict.into_iter().flat_map(Dict::keys).take(1_000).map(|key| format!("{parent}/{key}")).collect()
     }
 
-    /// Walks a part that nobody keeps. Each reference is followed once.
+    /// Checks a part that is not in the result. Each reference is followed once.
     fn check(&mut self, node: &'m Value) -> Result<(), Problem> {
         self.enter()?;
         match node {
@@ -218,7 +218,7 @@ pub fn lookup_path<'m>(root: &'m Dict, text: &str) -> Option<(&'m Value, Vec<Str
             let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
             rest = tail;
             path.push(head.to_owned());
-            // A part of digits is an index; the manifest's keys are text, so it is never a key here.
+            // A part of digits is an index. A manifest has only text as keys, so it cannot be a key.
             root.get(head).filter(|_| head.parse::<i64>().is_err())?
         }
     };

@@ -2,32 +2,32 @@
 
 use super::value::Value;
 
-/// The widest integer that is read; Python's own bound for decimal text.
-const DIGITS: usize = 4_300;
+/// Python's limit for the digits of a decimal integer.
+const MAX_DIGITS: usize = 4_300;
 
-/// What a plain scalar turned out to be.
+/// The meaning of a plain scalar.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plain {
     Value(Value),
-    /// A date or a time. PyYAML makes an object of it; here it stays text, and the loader warns.
+    /// A date or time, which PyYAML reads as an object. Here it stays text, and the loader warns.
     Timestamp,
     /// PyYAML fails on it.
     Wrong(&'static str),
 }
 
-/// Reads a plain scalar (one without quotes or tag).
+/// Reads a plain scalar, that is, one without quotes and tag.
 #[must_use]
 pub fn plain(text: &str) -> Plain {
     let Some(first) = text.bytes().next() else { return Plain::Value(Value::None) };
     match first {
-        b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => word(text),
+        b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => constant(text),
         b'-' | b'+' | b'0'..=b'9' | b'.' => number(text),
-        b'=' if text == "=" => Plain::Wrong("a single `=` is no value in YAML 1.1; put it into quotes"),
+        b'=' if text == "=" => Plain::Wrong("a single `=` is not a valid value in YAML 1.1; put it in quotes"),
         _ => Plain::Value(Value::str(text)),
     }
 }
 
-fn word(text: &str) -> Plain {
+fn constant(text: &str) -> Plain {
     Plain::Value(match text {
         "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Value::Bool(true),
         "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Value::Bool(false),
@@ -37,7 +37,7 @@ fn word(text: &str) -> Plain {
 }
 
 fn number(text: &str) -> Plain {
-    if text.len() <= DIGITS + 64
+    if text.len() <= MAX_DIGITS + 64
         && let Some(plain) = float(text).or_else(|| integer(text))
     {
         return plain;
@@ -45,7 +45,7 @@ fn number(text: &str) -> Plain {
     if timestamp(text) { Plain::Timestamp } else { Plain::Value(Value::str(text)) }
 }
 
-/// Reads the text of `!!float` or of a plain float; `None` where it is none.
+/// Reads a float; `None` if the text is not a float.
 #[must_use]
 pub fn float(text: &str) -> Option<Plain> {
     let (negative, body) = sign(text);
@@ -65,7 +65,7 @@ pub fn float(text: &str) -> Option<Plain> {
         None => (rest, None),
     };
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-    // The exponent needs its sign: `1.0e5` is a string.
+    // YAML 1.1 demands a sign in the exponent: `1.0e5` is a string.
     if let Some(exponent) = exponent
         && !exponent.strip_prefix(['+', '-']).is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
     {
@@ -86,7 +86,7 @@ pub fn float(text: &str) -> Option<Plain> {
     Some(Plain::Value(Value::Float(sign * text.parse::<f64>().ok()?)))
 }
 
-/// Reads the text of `!!int` or of a plain integer; `None` where it is none.
+/// Reads an integer; `None` if the text is not an integer.
 #[must_use]
 pub fn integer(text: &str) -> Option<Plain> {
     let (negative, body) = sign(text);
@@ -114,7 +114,7 @@ pub fn integer(text: &str) -> Option<Plain> {
         return None;
     }
     let digits = plain_digits(body);
-    if digits.len() > DIGITS {
+    if digits.len() > MAX_DIGITS {
         return Some(Plain::Wrong("the integer has too many digits"));
     }
     let text = if negative { format!("-{digits}") } else { digits };
@@ -144,7 +144,7 @@ fn radix(digits: &str, radix: u32, negative: bool) -> Option<Plain> {
     Some(Plain::Value(i64::try_from(int).map_or_else(|_| Value::Big(int.to_string().into()), Value::Int)))
 }
 
-/// Numbers to the base of sixty: `1:30` is ninety. `None` where the text is none, or too large to be meant.
+/// Reads a number in base 60, in which `1:30` is ninety; `None` if the text is not one, or is implausibly large.
 fn sixty(text: &str) -> Option<i64> {
     let mut parts = text.split(':');
     let first = parts.next()?;
@@ -161,7 +161,7 @@ fn sixty(text: &str) -> Option<i64> {
     Some(sum)
 }
 
-/// Whether PyYAML would make a date or a datetime of the text.
+/// Whether PyYAML reads the text as a date or datetime.
 fn timestamp(text: &str) -> bool {
     let bytes = text.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
@@ -184,7 +184,7 @@ fn timestamp(text: &str) -> bool {
         && second.is_some_and(|second| second.get(..2).is_some_and(two) && tail(second.get(2..).unwrap_or_default()))
 }
 
-/// What may follow the seconds: a fraction and a zone.
+/// Whether the text is an optional fraction of a second and an optional zone.
 fn tail(text: &str) -> bool {
     let text = text.strip_prefix('.').map_or(text, |rest| rest.trim_start_matches(|char: char| char.is_ascii_digit()));
     let text = text.trim_start_matches([' ', '\t']);

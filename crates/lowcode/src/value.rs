@@ -1,7 +1,7 @@
-//! Values as Python has them: what YAML and JSON give, what templates make.
+//! Values with Python's semantics, as they come from YAML, JSON and templates.
 //!
 //! The CDK is written in Python, so `1`, `1.0` and `"1"` are three values, `True == 1`, and a list prints
-//! as `['a', None]`. All rules of that kind live here and in `literal`.
+//! as `['a', None]`. Rules of this kind are implemented here and in `literal`.
 
 use indexmap::IndexMap;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// A dict, with its keys in the order in which they were written.
 pub type Dict = IndexMap<Arc<str>, Value>;
 
-/// A value of a manifest, a config, an answer or a template.
+/// A value of a manifest, a config, a response or a template.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
     #[default]
@@ -80,7 +80,7 @@ impl Value {
         matches!(self, Value::None)
     }
 
-    /// The value of `key`, when this is a dict that has it.
+    /// The value of `key`; `None` if this is not a dict or does not have the key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_dict()?.get(key)
@@ -186,7 +186,7 @@ pub fn float_repr(float: f64) -> String {
     if text.contains('.') { text } else { format!("{text}.0") }
 }
 
-/// Python's `repr` of a string, with its choice of quotes.
+/// Appends Python's `repr` of a string, with its choice of quotes.
 pub fn str_repr(text: &str, out: &mut String) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
@@ -207,7 +207,7 @@ pub fn str_repr(text: &str, out: &mut String) {
     out.push(quote);
 }
 
-/// A string as Python's `json.dumps` writes it: ASCII only.
+/// Appends a string as Python's `json.dumps` writes it, in ASCII.
 pub fn str_json(text: &str, out: &mut String) {
     out.push('"');
     for char in text.chars() {
@@ -257,7 +257,7 @@ impl Value {
         }
     }
 
-    /// The number that this is, booleans included.
+    /// The value as a number; booleans count as 0 and 1.
     #[must_use]
     pub fn number(&self) -> Option<f64> {
         match self {

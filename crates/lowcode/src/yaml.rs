@@ -1,78 +1,87 @@
-//! Text -> [`Value`]: YAML 1.1 as PyYAML's safe loader gives it, bounded, with the place of each node on demand.
+//! YAML 1.1 as PyYAML's safe loader reads it, bounded, with the place of each value on demand.
 
-#![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
+#![expect(clippy::result_large_err, reason = "a problem ends the load, so its size does not matter")]
 
 use super::bounds::Bounds;
 use super::problem::{Place, Problem, Severity};
 use super::scalar::{self, Plain};
 use super::value::{Dict, Value};
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span, Tag};
-use std::borrow::Cow;
+use positioned_yaml::{Error, Event, Properties, Reader, Tag, is_non_specific};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Where each node of a text stands.
+/// The place of a value and of the values in it.
 #[derive(Clone, Debug, Default)]
-pub struct Spot {
+pub struct NodePlaces {
+    /// `None` unless places were asked for.
     pub place: Option<Place>,
-    pub kids: Kids,
+    pub children: ChildPlaces,
 }
 
-/// The places below a node.
+/// The places of the values in a list or dict.
 #[derive(Clone, Debug, Default)]
-pub enum Kids {
+pub enum ChildPlaces {
     #[default]
     None,
-    List(Vec<Spot>),
-    /// By key: the place of the key, and the value.
-    Dict(HashMap<Arc<str>, (Place, Spot)>),
+    List(Vec<NodePlaces>),
+    /// By key: the place of the key, and those of its value.
+    Dict(HashMap<Arc<str>, (Place, NodePlaces)>),
 }
 
-/// A text that was read.
+/// A document that was read.
 #[derive(Debug, Default)]
 pub struct Parsed {
     pub value: Value,
     /// Empty unless places were asked for.
-    pub spot: Spot,
+    pub places: NodePlaces,
     pub warnings: Vec<Problem>,
 }
 
-/// Reads one document.
+/// Reads one document; `places` asks for the place of each value.
 ///
 /// # Errors
-/// What is wrong with the text, or the bound that it breaks.
+/// The text is not a YAML document that PyYAML's safe loader reads, or it exceeds a bound.
 pub fn parse(text: &str, bounds: &Bounds, places: bool) -> Result<Parsed, Problem> {
     if text.len() > bounds.manifest_bytes {
         return Err(Problem::error("", format!("the manifest has more than {} bytes", bounds.manifest_bytes)));
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { bounds, places, ..Builder::new(bounds) };
-    let mut parser = Parser::new_from_str(text);
-    while let Some(next) = parser.next_event() {
-        let (event, span) =
-            next.map_err(|error| at(Problem::error("", format!("not YAML: {}", error.info())), error.marker()))?;
-        builder.event(event, span)?;
+    let mut reader = Reader::new(text);
+    while let Some((event, place)) = reader.next_event().map_err(|error| unreadable(&error))? {
+        builder.event(event, place)?;
     }
-    let (value, spot, ..) = builder.root.unwrap_or_default();
-    Ok(Parsed { value, spot, warnings: builder.warnings })
+    let root = builder.root.unwrap_or_default();
+    Ok(Parsed { value: root.value, places: root.places, warnings: builder.warnings })
 }
 
-fn at(mut problem: Problem, marker: &Marker) -> Problem {
-    problem.place = Some(place(marker));
+fn unreadable(error: &Error) -> Problem {
+    let problem = match error {
+        Error::SecondDocument(_) => Problem::error("", "the file holds more than one document"),
+        Error::Syntax { message, .. } | Error::Value { message, .. } => Problem::error("", format!("not valid YAML: {message}")),
+    };
+    at(problem, error.place())
+}
+
+fn at(mut problem: Problem, place: Place) -> Problem {
+    problem.place = Some(place);
     problem
 }
 
-fn place(marker: &Marker) -> Place {
-    // The parser counts lines from one and columns from zero.
-    Place { line: marker.line(), column: marker.col() + 1 }
+/// A finished value and what it costs to repeat it.
+#[derive(Clone, Default)]
+struct Node {
+    value: Value,
+    places: NodePlaces,
+    /// Values in it, itself included.
+    values: usize,
+    /// Levels of lists and dicts, itself included.
+    depth: usize,
 }
 
-/// A finished node: value, place, number of values in it, nesting.
-type Node = (Value, Spot, usize, usize);
-
-enum Shape {
-    List(Vec<Value>, Vec<Spot>),
-    Dict { dict: Dict, merged: Vec<Value>, key: Option<(Key, Place)>, spots: HashMap<Arc<str>, (Place, Spot)> },
+/// A list or dict that is being read.
+enum Partial {
+    List(Vec<Value>, Vec<NodePlaces>),
+    Dict { dict: Dict, merged: Vec<Value>, key: Option<(Key, Place)>, places: HashMap<Arc<str>, (Place, NodePlaces)> },
 }
 
 enum Key {
@@ -81,9 +90,9 @@ enum Key {
 }
 
 struct Frame {
-    shape: Shape,
+    partial: Partial,
     anchor: usize,
-    start: Marker,
+    start: Place,
     values: usize,
     depth: usize,
 }
@@ -95,7 +104,6 @@ struct Builder<'b> {
     anchors: HashMap<usize, Node>,
     names: HashMap<String, Arc<str>>,
     values: usize,
-    documents: usize,
     root: Option<Node>,
     warnings: Vec<Problem>,
 }
@@ -109,158 +117,142 @@ impl<'b> Builder<'b> {
             anchors: HashMap::new(),
             names: HashMap::new(),
             values: 0,
-            documents: 0,
             root: None,
             warnings: Vec::new(),
         }
     }
 
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
-        let start = span.start;
+    fn event(&mut self, event: Event<'_>, start: Place) -> Result<(), Problem> {
         match event {
-            Event::DocumentStart(_) => {
-                self.documents += 1;
-                if self.documents > 1 {
-                    return Err(at(Problem::error("", "the file holds more than one document"), &start));
-                }
-                Ok(())
+            Event::Alias(anchor) => self.alias(anchor, start),
+            Event::Scalar { text, plain, properties } => self.scalar(&text, plain, &properties, start),
+            Event::ListStart(properties) => {
+                check_tag(properties.tag.as_deref(), "seq", start)?;
+                self.open(Partial::List(Vec::new(), Vec::new()), properties.anchor, start)
             }
-            Event::Alias(anchor) => self.alias(anchor, &start),
-            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), &start),
-            Event::SequenceStart(anchor, tag) => {
-                collection_tag(tag.as_ref(), "seq", &start)?;
-                self.open(Shape::List(Vec::new(), Vec::new()), anchor, start)
+            Event::MapStart(properties) => {
+                check_tag(properties.tag.as_deref(), "map", start)?;
+                let partial = Partial::Dict { dict: Dict::default(), merged: Vec::new(), key: None, places: HashMap::new() };
+                self.open(partial, properties.anchor, start)
             }
-            Event::MappingStart(anchor, tag) => {
-                collection_tag(tag.as_ref(), "map", &start)?;
-                let shape = Shape::Dict { dict: Dict::default(), merged: Vec::new(), key: None, spots: HashMap::new() };
-                self.open(shape, anchor, start)
-            }
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::ListEnd | Event::MapEnd => self.close(),
         }
     }
 
-    fn open(&mut self, shape: Shape, anchor: usize, start: Marker) -> Result<(), Problem> {
-        if matches!(self.stack.last(), Some(Frame { shape: Shape::Dict { key: None, .. }, .. })) {
-            return Err(at(Problem::error("", "a list or an object cannot be a key"), &start));
+    /// Whether the next value is the key of a dict.
+    fn expects_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame { partial: Partial::Dict { key: None, .. }, .. }))
+    }
+
+    fn open(&mut self, partial: Partial, anchor: usize, start: Place) -> Result<(), Problem> {
+        if self.expects_key() {
+            return Err(at(Problem::error("", "a list or an object cannot be a key"), start));
         }
         if self.stack.len() >= self.bounds.depth {
-            return Err(at(Problem::error("", format!("nested deeper than {}", self.bounds.depth)), &start));
+            return Err(at(Problem::error("", format!("nested deeper than {}", self.bounds.depth)), start));
         }
-        self.stack.push(Frame { shape, anchor, start, values: 1, depth: 1 });
-        self.count(1, &start)
+        self.stack.push(Frame { partial, anchor, start, values: 1, depth: 1 });
+        self.count(1, start)
     }
 
-    fn count(&mut self, more: usize, marker: &Marker) -> Result<(), Problem> {
+    fn count(&mut self, more: usize, place: Place) -> Result<(), Problem> {
         self.values = self.values.saturating_add(more);
         if self.values > self.bounds.manifest_values {
             let message = format!("more than {} values once aliases are followed", self.bounds.manifest_values);
-            return Err(at(Problem::error("", message), marker));
+            return Err(at(Problem::error("", message), place));
         }
         Ok(())
     }
 
-    fn alias(&mut self, anchor: usize, marker: &Marker) -> Result<(), Problem> {
-        let Some((value, _, values, depth)) = self.anchors.get(&anchor) else {
-            return Err(at(Problem::error("", "an alias to the node that it stands in"), marker));
+    fn alias(&mut self, anchor: usize, place: Place) -> Result<(), Problem> {
+        let Some(Node { value, values, depth, .. }) = self.anchors.get(&anchor) else {
+            return Err(at(Problem::error("", "an alias refers to the value that contains it"), place));
         };
         let (values, depth) = (*values, *depth);
         if self.stack.len() + depth > self.bounds.depth {
-            return Err(at(Problem::error("", format!("nested deeper than {}", self.bounds.depth)), marker));
+            return Err(at(Problem::error("", format!("nested deeper than {}", self.bounds.depth)), place));
         }
         let value = value.clone();
-        self.count(values, marker)?;
-        self.put((value, self.spot(marker), values, depth), marker, false)
+        self.count(values, place)?;
+        self.put(Node { value, places: self.leaf_place(place), values, depth }, place, false)
     }
 
-    fn spot(&self, marker: &Marker) -> Spot {
-        Spot { place: self.places.then(|| place(marker)), kids: Kids::None }
+    fn leaf_place(&self, place: Place) -> NodePlaces {
+        NodePlaces { place: self.places.then_some(place), children: ChildPlaces::None }
     }
 
-    fn scalar(
-        &mut self,
-        text: &str,
-        style: ScalarStyle,
-        anchor: usize,
-        tag: Option<&Tag>,
-        marker: &Marker,
-    ) -> Result<(), Problem> {
-        self.count(1, marker)?;
-        let is_plain = style == ScalarStyle::Plain && tag.is_none();
-        let is_key = matches!(self.stack.last(), Some(Frame { shape: Shape::Dict { key: None, .. }, .. }));
-        let value = match tag {
-            Some(tag) => tagged(text, tag).map_err(|problem| at(problem, marker))?,
+    fn scalar(&mut self, text: &str, plain: bool, properties: &Properties<'_>, place: Place) -> Result<(), Problem> {
+        self.count(1, place)?;
+        let is_plain = plain && properties.tag.is_none();
+        let value = match properties.tag.as_deref() {
+            Some(tag) => tagged(text, tag).map_err(|problem| at(problem, place))?,
             // Only a plain `=` as a value fails in PyYAML; as a key it is text.
-            None if is_plain && !(is_key && text == "=") => match scalar::plain(text) {
+            None if is_plain && !(text == "=" && self.expects_key()) => match scalar::plain(text) {
                 Plain::Value(value) => value,
-                Plain::Wrong(why) => return Err(at(Problem::error("", why), marker)),
+                Plain::Wrong(why) => return Err(at(Problem::error("", why), place)),
                 Plain::Timestamp => {
-                    let message = "a date without quotes is taken as text; the reference makes an object of it";
-                    self.warnings.push(at(Problem::new(Severity::Warning, "", message).found(text), marker));
+                    let message = "a date without quotes is read as text; the CDK reads a date object";
+                    self.warnings.push(at(Problem::new(Severity::Warning, "", message).found(text), place));
                     Value::str(text)
                 }
             },
             None => Value::str(text),
         };
-        let node = (value, self.spot(marker), 1, 1);
-        if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+        let node = Node { value, places: self.leaf_place(place), values: 1, depth: 1 };
+        if properties.anchor > 0 {
+            self.anchors.insert(properties.anchor, node.clone());
         }
-        self.put(node, marker, is_plain)
+        self.put(node, place, is_plain)
     }
 
     fn close(&mut self) -> Result<(), Problem> {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
-        let (value, kids) = match frame.shape {
-            Shape::List(list, spots) => (Value::List(list), Kids::List(spots)),
-            Shape::Dict { dict, merged, spots, .. } => (Value::Dict(merge(dict, merged)), Kids::Dict(spots)),
+        let (value, children) = match frame.partial {
+            Partial::List(list, places) => (Value::List(list), ChildPlaces::List(places)),
+            Partial::Dict { dict, merged, places, .. } => (Value::Dict(merge(dict, merged)), ChildPlaces::Dict(places)),
         };
-        let spot = if self.places { Spot { place: Some(place(&frame.start)), kids } } else { Spot::default() };
-        let node = (value, spot, frame.values, frame.depth);
+        let places = if self.places { NodePlaces { place: Some(frame.start), children } } else { NodePlaces::default() };
+        let node = Node { value, places, values: frame.values, depth: frame.depth };
         if frame.anchor > 0 {
             self.anchors.insert(frame.anchor, node.clone());
         }
-        self.put(node, &frame.start, false)
+        self.put(node, frame.start, false)
     }
 
-    /// Puts a finished node where it belongs: into the list, as key, or as the value of the key before it.
-    fn put(&mut self, node: Node, marker: &Marker, is_plain: bool) -> Result<(), Problem> {
+    /// Puts a finished value where it belongs: into the list, as a key, or as the value of the key before it.
+    fn put(&mut self, node: Node, place: Place, is_plain: bool) -> Result<(), Problem> {
         let Some(frame) = self.stack.last_mut() else {
             self.root = Some(node);
             return Ok(());
         };
-        let (value, spot, values, depth) = node;
-        frame.values = frame.values.saturating_add(values);
-        frame.depth = frame.depth.max(depth + 1);
-        match &mut frame.shape {
-            Shape::List(list, spots) => {
-                list.push(value);
+        frame.values = frame.values.saturating_add(node.values);
+        frame.depth = frame.depth.max(node.depth + 1);
+        match &mut frame.partial {
+            Partial::List(list, places) => {
+                list.push(node.value);
                 if self.places {
-                    spots.push(spot);
+                    places.push(node.places);
                 }
                 Ok(())
             }
-            Shape::Dict { dict, merged, key, spots } => match key.take() {
+            Partial::Dict { dict, merged, key, places } => match key.take() {
                 None => {
-                    let name = if is_plain && value.as_str() == Some("<<") {
+                    let name = if is_plain && node.value.as_str() == Some("<<") {
                         Key::Merge
                     } else {
-                        Key::Name(key_name(value, &mut self.names).map_err(|problem| at(problem, marker))?)
+                        Key::Name(key_name(node.value, &mut self.names).map_err(|problem| at(problem, place))?)
                     };
-                    *key = Some((name, place(marker)));
+                    *key = Some((name, place));
                     Ok(())
                 }
-                Some((Key::Merge, _)) => merge_into(merged, value).map_err(|problem| at(problem, marker)),
+                Some((Key::Merge, _)) => merge_into(merged, node.value).map_err(|problem| at(problem, place)),
                 Some((Key::Name(name), key_place)) => {
                     if self.places {
-                        spots.insert(name.clone(), (key_place, spot));
+                        places.insert(name.clone(), (key_place, node.places));
                     }
-                    if dict.insert(name.clone(), value).is_some() {
-                        let message = format!("the key `{name}` stands here twice; the last one counts");
-                        let mut problem = Problem::new(Severity::Warning, "", message);
-                        problem.place = Some(key_place);
-                        self.warnings.push(problem);
+                    if dict.insert(name.clone(), node.value).is_some() {
+                        let message = format!("the key `{name}` appears twice; the last one counts");
+                        self.warnings.push(at(Problem::new(Severity::Warning, "", message), key_place));
                     }
                     Ok(())
                 }
@@ -269,7 +261,7 @@ impl<'b> Builder<'b> {
     }
 }
 
-/// Keys are text. Other scalars become what JSON makes of them.
+/// Keys are text. Other scalars become the text that Python's `json.dumps` writes for them.
 fn key_name(value: Value, names: &mut HashMap<String, Arc<str>>) -> Result<Arc<str>, Problem> {
     let text = match &value {
         Value::Str(text) => {
@@ -288,7 +280,7 @@ fn key_name(value: Value, names: &mut HashMap<String, Arc<str>>) -> Result<Arc<s
     Ok(text.into())
 }
 
-/// Takes the value of a `<<` key: an object, or a list of objects of which the first wins.
+/// Takes the value of a `<<` key: an object, or a list of objects of which the first that has a key wins.
 fn merge_into(merged: &mut Vec<Value>, value: Value) -> Result<(), Problem> {
     match value {
         Value::Dict(_) => merged.push(value),
@@ -298,7 +290,7 @@ fn merge_into(merged: &mut Vec<Value>, value: Value) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The merged keys stand first; the own ones win.
+/// The merged keys come first, and the keys of the dict itself win.
 fn merge(own: Dict, merged: Vec<Value>) -> Dict {
     if merged.is_empty() {
         return own;
@@ -313,21 +305,21 @@ fn merge(own: Dict, merged: Vec<Value>) -> Dict {
     all
 }
 
-fn collection_tag(tag: Option<&Cow<'_, Tag>>, kind: &str, marker: &Marker) -> Result<(), Problem> {
+fn check_tag(tag: Option<&Tag>, kind: &str, place: Place) -> Result<(), Problem> {
     match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == kind) && tag.handle != "!" => Err(at(unknown(tag), marker)),
+        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == kind) && tag.handle != "!" => Err(at(unknown(tag), place)),
         _ => Ok(()),
     }
 }
 
 fn unknown(tag: &Tag) -> Problem {
-    Problem::error("", format!("the tag `{tag}` is not known"))
+    Problem::error("", format!("unknown tag `{tag}`"))
 }
 
 /// A scalar with an explicit tag.
 fn tagged(text: &str, tag: &Tag) -> Result<Value, Problem> {
     if !tag.is_yaml_core_schema() {
-        return if tag.handle == "!" && tag.suffix.is_empty() { Ok(Value::str(text)) } else { Err(unknown(tag)) };
+        return if is_non_specific(tag) { Ok(Value::str(text)) } else { Err(unknown(tag)) };
     }
     let plain = match tag.suffix.as_str() {
         "str" => return Ok(Value::str(text)),
@@ -342,6 +334,6 @@ fn tagged(text: &str, tag: &Tag) -> Result<Value, Problem> {
     };
     match plain {
         Some(Plain::Value(value)) => Ok(value),
-        _ => Err(Problem::error("", format!("this is no `{}`", tag.suffix)).found(text)),
+        _ => Err(Problem::error("", format!("not a valid `{}`", tag.suffix)).found(text)),
     }
 }

@@ -1,4 +1,7 @@
-//! JSON and JSON lines: the first records, without reading the rest.
+//! The first records of JSON and JSON Lines files.
+//!
+//! `serde_json` parses each record. The loop around it is needed because only the beginning of a file is read: an array
+//! or a record that ends with these bytes is cut off and not invalid.
 
 use super::describe::Description;
 use super::format::{Format, without_bom};

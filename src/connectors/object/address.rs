@@ -1,21 +1,21 @@
-//! From a resource id and the policy to the place of a bucket. Pure.
+//! Derives the bucket and its endpoint from a resource id and the policy. Pure.
 
 use crate::model::{Class, Failure};
 use crate::policy::FamilyPolicy;
 use url::Url;
 
-/// The region that every store accepts until it names another one.
+/// The region that every store accepts until it names another.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// Stands in a URL for a region that is not known yet.
 pub const UNKNOWN_REGION: &str = "region-that-the-store-names";
 
-/// Which family is addressed.
+/// The family of object storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
     /// `s3`: Amazon's own service.
     Aws,
-    /// `s3_compat`: MinIO, Ceph, R2, Wasabi and others, at an endpoint of their own.
+    /// `s3_compat`: MinIO, Ceph, R2, Wasabi and others at their own endpoints.
     Compatible,
 }
 
@@ -30,39 +30,39 @@ impl Flavor {
     }
 }
 
-/// Where a bucket is. The region is known by the policy or the credential, or met on the way.
+/// A bucket and its endpoint. The region comes from the policy or the credential, or is discovered later.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectLocation {
     pub flavor: Flavor,
     pub bucket: String,
-    /// Empty, or the folder that the resource id names; it ends in `/`.
+    /// The folder that the resource id names, ending in `/`; empty if it names the whole bucket.
     pub prefix: String,
     pub region: String,
-    /// Nobody wrote the region down.
+    /// Whether the region is a default, because neither the policy nor the credential names one.
     pub guessed: bool,
     /// The endpoint as the policy or the resource id gives it, with `{bucket}` and `{region}`;
     /// absent for Amazon's own.
     endpoint: Option<String>,
-    /// The last word of `arn:PARTITION` for the permission's remedy.
+    /// The partition in the ARN of the bucket, for the policy in the fix.
     partition: &'static str,
 }
 
-/// Reads a resource id. A credential's region counts less than the policy's.
+/// Parses a resource id. The region of the policy takes precedence over that of the credential.
 ///
 /// # Errors
-/// `Misconfigured` for what cannot be an address, `Unsupported` for access points and directory buckets.
+/// `Misconfigured` if it does not name a bucket, `Unsupported` for access points and directory buckets.
 pub fn place(
     flavor: Flavor,
     resource_id: &str,
     policy: &FamilyPolicy,
     credential_region: Option<&str>,
-) -> Result<Place, Failure> {
+) -> Result<ObjectLocation, Failure> {
     let base = policy.base_url.as_deref();
     let (endpoint, partition, rest) = split(flavor, resource_id.trim(), base)?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest.as_str(), ""));
     bucket_name(flavor, bucket)?;
     if prefix.chars().any(char::is_control) || prefix.len() > 1024 {
-        return Err(unusable(flavor, "the prefix holds control characters or is longer than the 1024 bytes of a key"));
+        return Err(unusable(flavor, "the prefix contains control characters or is longer than 1024 bytes, the limit for keys"));
     }
     let written = policy.region.as_deref().or(credential_region);
     if written.is_some_and(|region| !valid_region(region)) {
@@ -73,7 +73,7 @@ pub fn place(
         "aws-us-gov" => "us-gov-west-1",
         _ => DEFAULT_REGION,
     };
-    let place = Place {
+    let place = ObjectLocation {
         flavor,
         bucket: bucket.to_string(),
         prefix: folder(prefix),
@@ -85,7 +85,7 @@ pub fn place(
     place.url().map(|_| place)
 }
 
-/// A resource id names a folder, so `logs` must not take in `logs-old`.
+/// A resource id names a folder, so `logs` must not include `logs-old`.
 fn folder(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') { prefix.to_string() } else { format!("{prefix}/") }
 }
@@ -105,7 +105,7 @@ fn split(flavor: Flavor, id: &str, base: Option<&str>) -> Result<Split, Failure>
     match (flavor, base) {
         (_, Some(base)) => Ok((Some(base.trim_end_matches('/').to_string()), partition, rest.to_string())),
         (Flavor::Aws, None) => Ok((None, partition, rest.to_string())),
-        (Flavor::Compatible, None) => Err(unusable(flavor, "the resource id names no endpoint and the policy has none")),
+        (Flavor::Compatible, None) => Err(unusable(flavor, "neither the resource id nor the policy names an endpoint")),
     }
 }
 
@@ -115,33 +115,36 @@ fn arn_partition(flavor: Flavor, id: &str) -> Result<&'static str, Failure> {
     if service != Some("s3") || region != Some("") || account != Some("") {
         return Err(Failure::new(
             Class::Unsupported,
-            format!("this ARN names no bucket: {id}"),
-            "access points, outposts and other services are not served; write arn:aws:s3:::BUCKET or the bucket's name",
+            format!("this ARN does not name a bucket: {id}"),
+            "access points, outposts and other services are not supported; write arn:aws:s3:::BUCKET or the bucket's name",
         ));
     }
     match partition {
         Some("aws") => Ok("aws"),
         Some("aws-cn") => Ok("aws-cn"),
         Some("aws-us-gov") => Ok("aws-us-gov"),
-        _ => Err(unusable(flavor, "the ARN's partition is none of aws, aws-cn, aws-us-gov")),
+        _ => Err(unusable(flavor, "the partition of the ARN is not aws, aws-cn or aws-us-gov")),
     }
 }
 
-/// `https://endpoint/bucket[/prefix]`. An endpoint with a path of its own is known by the policy's `base_url`.
+/// Parses `https://endpoint/bucket[/prefix]`. An endpoint that has a path must be the `base_url` of the policy.
 fn url_form(flavor: Flavor, id: &str, base: Option<&str>) -> Result<(String, String), Failure> {
     if flavor == Flavor::Aws {
         return Err(unusable(
             flavor,
-            "an address is no bucket; another endpoint than Amazon's belongs into the policy, or to s3_compat",
+            "a URL is not a bucket name; an endpoint other than Amazon's belongs in the policy, or use s3_compat",
         ));
     }
-    // The text is not repeated in these words: it may hold a password.
-    let url = Url::parse(id).map_err(|error| unusable(flavor, &format!("the resource id is no address: {error}")))?;
+    // The failure does not repeat the text, because it may contain a password.
+    let url = Url::parse(id).map_err(|error| unusable(flavor, &format!("the resource id is not a URL: {error}")))?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        return Err(unusable(flavor, "the address holds a user, a query or a fragment; the key belongs into the credential"));
+        return Err(unusable(
+            flavor,
+            "the URL contains a user, a query or a fragment; store the access key where credential_locator points",
+        ));
     }
     let plain = percent_encoding::percent_decode_str(url.path()).decode_utf8();
-    let path = plain.map_err(|_| unusable(flavor, "the path of the address is no UTF-8"))?;
+    let path = plain.map_err(|_| unusable(flavor, "the path of the URL is not UTF-8"))?;
     let origin = url.origin().ascii_serialization();
     if let Some(rest) = base.and_then(|base| id.strip_prefix(base.trim_end_matches('/'))).and_then(|rest| rest.strip_prefix('/'))
     {
@@ -151,11 +154,11 @@ fn url_form(flavor: Flavor, id: &str, base: Option<&str>) -> Result<(String, Str
     Ok((origin, path.trim_start_matches('/').to_string()))
 }
 
-impl Place {
-    /// The address of the bucket itself, without a query.
+impl ObjectLocation {
+    /// The URL of the bucket, without a query.
     ///
     /// # Errors
-    /// `Misconfigured` when the endpoint is no http(s) address.
+    /// `Misconfigured` if the endpoint is not an http or https URL.
     pub fn url(&self) -> Result<Url, Failure> {
         let text = match &self.endpoint {
             Some(endpoint) if endpoint.contains("{bucket}") => {
@@ -165,12 +168,13 @@ impl Place {
             None if self.path_style() => format!("https://{}/{}", self.amazon(), self.bucket),
             None => format!("https://{}.{}/", self.bucket, self.amazon()),
         };
-        let url = Url::parse(&text).map_err(|error| unusable(self.flavor, &format!("the endpoint is no address: {error}")))?;
+        let url =
+            Url::parse(&text).map_err(|error| unusable(self.flavor, &format!("the endpoint is not a valid URL: {error}")))?;
         let clean = url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
         if matches!(url.scheme(), "https" | "http") && url.has_host() && clean {
             Ok(url)
         } else {
-            Err(unusable(self.flavor, "the endpoint is no plain http or https address"))
+            Err(unusable(self.flavor, "the endpoint is not an http or https URL, or contains a user, a query or a fragment"))
         }
     }
 
@@ -179,7 +183,8 @@ impl Place {
         format!("s3.{}.{suffix}", self.region)
     }
 
-    /// Path style is a must where the name has dots: the certificate's wildcard covers one label only.
+    /// Whether the bucket is in the path of the URL. A name with dots requires this, because the wildcard of the
+    /// certificate covers only one label.
     #[must_use]
     pub fn path_style(&self) -> bool {
         match &self.endpoint {
@@ -192,27 +197,27 @@ impl Place {
     ///
     /// # Errors
     /// `Misconfigured` if `region` is not a region name.
-    pub fn with_credential_region(self, region: Option<&str>) -> Result<Place, Failure> {
+    pub fn with_credential_region(self, region: Option<&str>) -> Result<ObjectLocation, Failure> {
         let Some(region) = region.filter(|_| self.guessed) else { return Ok(self) };
         if !valid_region(region) {
             return Err(invalid_region(self.flavor));
         }
-        let place = Place { region: region.to_string(), guessed: false, ..self };
+        let place = ObjectLocation { region: region.to_string(), guessed: false, ..self };
         place.url().map(|_| place)
     }
 
-    /// The same bucket in another region; none when `region` is no region name or nothing would change.
-    /// The name comes from the store and becomes a part of a host, so it is checked.
+    /// Returns the same bucket in another region, or `None` if `region` is not a region name or is the current one.
+    /// The name comes from the store and becomes a part of a host name, so it is checked.
     #[must_use]
-    pub fn moved(&self, region: &str) -> Option<Place> {
+    pub fn moved(&self, region: &str) -> Option<ObjectLocation> {
         let other = valid_region(region) && region != self.region;
-        other.then(|| Place { region: region.to_string(), ..self.clone() })
+        other.then(|| ObjectLocation { region: region.to_string(), ..self.clone() })
     }
 
     /// The same bucket in a region that only the store can name, for a plan.
     #[must_use]
-    pub fn in_unknown_region(&self) -> Place {
-        Place { region: UNKNOWN_REGION.to_string(), ..self.clone() }
+    pub fn in_unknown_region(&self) -> ObjectLocation {
+        ObjectLocation { region: UNKNOWN_REGION.to_string(), ..self.clone() }
     }
 
     /// The host, with the port if it is not the default of the scheme.
@@ -221,7 +226,7 @@ impl Place {
         self.url().map(|url| host_of(&url)).unwrap_or_default()
     }
 
-    /// Whether the region decides the host, so that discovering it means another host.
+    /// Whether the region is part of the host name, so that another region means another host.
     #[must_use]
     pub fn host_follows_region(&self) -> bool {
         self.endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("{region}"))
@@ -238,7 +243,7 @@ impl Place {
         format!("arn:{partition}:s3:::{}", self.bucket)
     }
 
-    /// `bucket` or `bucket/prefix`, for words.
+    /// `bucket` or `bucket/prefix`, for messages.
     #[must_use]
     pub fn name(&self) -> String {
         if self.prefix.is_empty() { self.bucket.clone() } else { format!("{}/{}", self.bucket, self.prefix) }
@@ -256,7 +261,7 @@ fn invalid_region(flavor: Flavor) -> Failure {
     unusable(flavor, "the region is not a region name such as eu-central-1")
 }
 
-/// Letters, digits and hyphens: `eu-central-1`, `auto`.
+/// Whether `text` consists of lower-case letters, digits and hyphens, such as `eu-central-1` or `auto`.
 #[must_use]
 pub fn valid_region(text: &str) -> bool {
     !text.is_empty()
@@ -264,7 +269,7 @@ pub fn valid_region(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Amazon's naming rules for `s3`; other stores are laxer, but no name may leave its place in an address.
+/// Checks the naming rules of Amazon for `s3`. Other stores allow more, but every name must stay one part of the URL.
 /// Source: AWS, "General purpose bucket naming rules".
 fn bucket_name(flavor: Flavor, name: &str) -> Result<(), Failure> {
     let bytes = name.as_bytes();
@@ -272,27 +277,32 @@ fn bucket_name(flavor: Flavor, name: &str) -> Result<(), Failure> {
     if !edge(bytes.first()) || !edge(bytes.last()) || name.contains("..") {
         return Err(unusable(
             flavor,
-            &format!("{name:?} is no bucket name: it begins and ends with a letter or digit and has no two dots in a row"),
+            &format!(
+                "{name:?} is not a bucket name: it must begin and end with a letter or digit and must not contain two dots in a row"
+            ),
         ));
     }
     let (least, most) = if flavor == Flavor::Aws { (3, 63) } else { (1, 255) };
     if bytes.len() < least || bytes.len() > most {
-        return Err(unusable(flavor, &format!("{name:?} is no bucket name: it has {least} to {most} characters")));
+        return Err(unusable(flavor, &format!("{name:?} is not a bucket name: it must have {least} to {most} characters")));
     }
     let fits = |byte: u8| match flavor {
         Flavor::Aws => byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'),
         Flavor::Compatible => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'),
     };
     if !bytes.iter().copied().all(fits) {
-        return Err(unusable(flavor, &format!("{name:?} is no bucket name: lower-case letters, digits, dots and hyphens")));
+        return Err(unusable(
+            flavor,
+            &format!("{name:?} is not a bucket name: only lower-case letters, digits, dots and hyphens are allowed"),
+        ));
     }
     if name.parse::<std::net::Ipv4Addr>().is_ok() {
-        return Err(unusable(flavor, &format!("{name:?} is an address, no bucket name")));
+        return Err(unusable(flavor, &format!("{name:?} is an IP address, not a bucket name")));
     }
     if flavor == Flavor::Aws && ["--x-s3", "--ol-s3", "--table-s3", ".mrap"].iter().any(|end| name.ends_with(end)) {
         return Err(Failure::new(
             Class::Unsupported,
-            format!("{name} is a directory bucket, table bucket or access point, which speaks another protocol"),
+            format!("{name} is a directory bucket, table bucket or access point, which uses another protocol"),
             "name a general purpose bucket",
         ));
     }

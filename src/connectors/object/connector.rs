@@ -1,7 +1,7 @@
 //! An open bucket: discovery, health and tiny sync, all from listings.
 
 use super::classify::printable;
-use super::store::{Page, Store};
+use super::store::{ListingPage, Store};
 use crate::connectors::{Bounds, Connector, Discovery, Sample};
 use crate::egress::{HttpResponse, Traffic};
 use crate::model::{Catalog, Evidence, Failure, Stream, SyncMode};
@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// A listing is billed; five thousand keys or folders show the structure.
+/// Limit on the pages of discovery. Listings are billed, and five thousand keys or folders show the structure.
 const MAX_PAGES: usize = 5;
-const PAGE: u32 = 1000;
+/// Keys per page, the maximum of ListObjectsV2.
+const KEYS_PER_PAGE: u32 = 1000;
 
 /// An open bucket.
 pub struct Bucket {
     pub store: Store,
-    /// `HEAD` answered as a store does when the bucket was opened.
+    /// Whether `HEAD` worked when the bucket was opened.
     pub head_works: bool,
 }
 
@@ -40,42 +41,42 @@ impl Connector for Bucket {
 }
 
 impl Bucket {
-    /// The folders below the prefix, each a stream, and one stream for the objects beside them.
+    /// Discovers the folders below the prefix, each a stream, and one stream for the objects beside them.
     async fn folders(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let started = Instant::now();
-        let mut seen = Seen::default();
+        let mut listed = ListedFolders::default();
         let mut after: Option<String> = None;
         loop {
-            let spare = bounds.bytes.saturating_sub(seen.bytes);
-            let page = Page {
-                max_keys: PAGE,
+            let spare = bounds.bytes.saturating_sub(listed.bytes);
+            let page = ListingPage {
+                max_keys: KEYS_PER_PAGE,
                 folders: true,
                 after: after.as_deref(),
-                max_bytes: Page::flat(0).max_bytes.min(spare.max(1)),
+                max_bytes: ListingPage::flat(0).max_bytes.min(spare.max(1)),
             };
             let (listing, answer) = self.store.list(page).await.map_err(|refused| refused.failure)?;
-            seen.pages += 1;
+            listed.pages += 1;
             let length = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
-            seen.bytes = seen.bytes.saturating_add(length);
-            seen.objects += u64::try_from(listing.objects.len()).unwrap_or(0);
-            seen.folders.extend(listing.prefixes);
-            // A store that says "more" and names no new place would be asked for ever.
+            listed.bytes = listed.bytes.saturating_add(length);
+            listed.objects += u64::try_from(listing.objects.len()).unwrap_or(0);
+            listed.folders.extend(listing.prefixes);
+            // A store that reports more keys but repeats its token would otherwise be requested forever.
             let next = listing.next.filter(|_| listing.truncated).filter(|next| Some(next) != after.as_ref());
-            // The next page is about as long as this one; it must not fail on the bound.
-            let room = bounds.bytes.saturating_sub(seen.bytes) / 2 >= length;
+            // The next page is about as large as this one and must not exceed the bound.
+            let room = bounds.bytes.saturating_sub(listed.bytes) / 2 >= length;
             let bound_met =
-                seen.pages >= MAX_PAGES || seen.folders.len() >= bounds.streams || !room || started.elapsed() >= bounds.time;
+                listed.pages >= MAX_PAGES || listed.folders.len() >= bounds.streams || !room || started.elapsed() >= bounds.time;
             match next {
                 Some(next) if !bound_met => after = Some(next),
                 next => {
-                    seen.truncated = next.is_some() || listing.truncated;
-                    return Ok(self.discovery(seen, bounds));
+                    listed.truncated = next.is_some() || listing.truncated;
+                    return Ok(self.discovery(listed, bounds));
                 }
             }
         }
     }
 
-    fn discovery(&self, mut seen: Seen, bounds: Bounds) -> Discovery {
+    fn discovery(&self, mut listed: ListedFolders, bounds: Bounds) -> Discovery {
         let place = &self.store.place;
         let stream = |name: String, row_estimate: Option<u64>| Stream {
             name,
@@ -85,22 +86,22 @@ impl Bucket {
             source_defined_primary_key: vec![vec!["key".to_string()]],
             row_estimate,
         };
-        // A folder's name ends in `/`, so this name is free.
-        let top = stream(format!("{}objects", place.prefix), (!seen.truncated).then_some(seen.objects));
+        // The names of folders end in `/`, so this name is not taken.
+        let top = stream(format!("{}objects", place.prefix), (!listed.truncated).then_some(listed.objects));
         let room = bounds.streams.saturating_sub(1);
-        seen.truncated |= seen.folders.len() > room;
+        listed.truncated |= listed.folders.len() > room;
         let mut evidence = Evidence::new();
-        evidence.insert("pages".into(), json!(seen.pages));
-        evidence.insert("folders".into(), json!(seen.folders.len()));
-        evidence.insert("objects_beside_folders".into(), json!(seen.objects));
-        evidence.insert("truncated".into(), json!(seen.truncated));
+        evidence.insert("pages".into(), json!(listed.pages));
+        evidence.insert("folders".into(), json!(listed.folders.len()));
+        evidence.insert("objects_beside_folders".into(), json!(listed.objects));
+        evidence.insert("truncated".into(), json!(listed.truncated));
         evidence.insert("metadata_only".into(), json!(true));
-        let mut streams: Vec<Stream> = seen.folders.into_iter().take(room).map(|name| stream(name, None)).collect();
+        let mut streams: Vec<Stream> = listed.folders.into_iter().take(room).map(|name| stream(name, None)).collect();
         streams.push(top);
-        Discovery { catalog: Catalog { streams, truncated: seen.truncated, skipped: Vec::new() }.sorted(), evidence }
+        Discovery { catalog: Catalog { streams, truncated: listed.truncated, skipped: Vec::new() }.sorted(), evidence }
     }
 
-    /// `HEAD` where it worked when the bucket was opened, else a listing: some keys may only list a prefix.
+    /// Uses `HEAD` if it worked when the bucket was opened, else a listing: some keys may only list a prefix.
     async fn probe(&self) -> Result<Evidence, Failure> {
         let mut evidence = Evidence::new();
         let head = if self.head_works { Some(self.store.head().await?) } else { None };
@@ -111,7 +112,7 @@ impl Bucket {
             }
             None => {
                 evidence.insert("probe".into(), json!("ListObjectsV2 max-keys=1"));
-                self.store.list(Page::flat(1)).await.map_err(|refused| refused.failure)?.1
+                self.store.list(ListingPage::flat(1)).await.map_err(|refused| refused.failure)?.1
             }
         };
         evidence.insert("status".into(), json!(answer.status));
@@ -121,7 +122,8 @@ impl Bucket {
     }
 
     async fn sample(&self, max_items: u32) -> Result<Sample, Failure> {
-        let (listing, answer) = self.store.list(Page::flat(max_items.clamp(1, PAGE))).await.map_err(|refused| refused.failure)?;
+        let (listing, answer) =
+            self.store.list(ListingPage::flat(max_items.clamp(1, KEYS_PER_PAGE))).await.map_err(|refused| refused.failure)?;
         let read = &listing.objects;
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let rows = read.len().min(most);
@@ -137,7 +139,7 @@ impl Bucket {
             evidence.insert("note".into(), json!("empty"));
         }
         if read.len() > most {
-            evidence.insert("note".into(), json!("the store sent more than was asked for"));
+            evidence.insert("note".into(), json!("the store returned more keys than requested"));
         }
         note_request_id(&mut evidence, &answer);
         Ok(Sample { rows: u64::try_from(rows).unwrap_or(0), evidence })
@@ -145,7 +147,7 @@ impl Bucket {
 }
 
 #[derive(Default)]
-struct Seen {
+struct ListedFolders {
     pages: usize,
     bytes: u64,
     objects: u64,
@@ -153,14 +155,14 @@ struct Seen {
     truncated: bool,
 }
 
-/// A 200 with a header that only an object store sends. Any web server answers 200.
+/// Whether the response is a 200 with a header that only object stores send. Any web server may return 200.
 #[must_use]
 pub fn speaks_s3(answer: &HttpResponse) -> bool {
     let marks = ["x-amz-request-id", "x-amz-bucket-region"];
     answer.status == 200 && marks.iter().any(|name| answer.header(name).is_some())
 }
 
-/// Adds the request id, by which the store's operator finds the call.
+/// Adds the request id, with which the operator of the store can find the call.
 pub fn note_request_id(evidence: &mut Evidence, answer: &HttpResponse) {
     if let Some(id) = answer.header("x-amz-request-id") {
         evidence.insert("request_id".into(), json!(printable(id)));

@@ -1,4 +1,4 @@
-//! From a resolved credential to an access key. Pure.
+//! Reads an access key from a resolved credential. Pure.
 
 use super::address::valid_region;
 use super::sigv4::Keys;
@@ -15,10 +15,10 @@ const FORM: &str = r#"store {"access_key_id":"...","secret_access_key":"..."} (s
 /// The access key and, if the credential names one, the region.
 ///
 /// # Errors
-/// `CredentialMissing`, naming the field that is missing or unusable. No value is ever part of it.
+/// `CredentialMissing`, naming the field that is missing or not usable, but never a value.
 pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), Failure> {
     let Some(credential) = credential else {
-        return Err(missing("an object store needs an access key and none is given"));
+        return Err(missing("an object store requires an access key, but the intent does not name a credential"));
     };
     let (access, secret) = match credential.plain() {
         Some(plain) => pair(plain)?,
@@ -31,7 +31,7 @@ pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), F
     };
     let region = filled(credential, REGION).map(|region| region.expose().to_string());
     if region.as_deref().is_some_and(|region| !valid_region(region)) {
-        return Err(missing("the credential's field region is no region name such as eu-central-1"));
+        return Err(missing("the field region of the credential is not a region name such as eu-central-1"));
     }
     Ok((keys, region))
 }
@@ -39,11 +39,11 @@ pub fn read(credential: Option<&Credential>) -> Result<(Keys, Option<String>), F
 fn pair(plain: &Secret) -> Result<(Secret, Secret), Failure> {
     let text = plain.expose().trim();
     if text.starts_with('{') {
-        return Err(missing("the credential begins like a JSON object and cannot be read as one"));
+        return Err(missing("the credential begins like a JSON object but is not valid JSON"));
     }
     let (access, secret) = text.split_once(':').unwrap_or((text, ""));
     let part = |text: &str, name: &str| match text.trim() {
-        "" => Err(missing(format!("the credential lacks {name}"))),
+        "" => Err(missing(format!("the credential does not have the field {name}"))),
         text => Ok(Secret::new(text.to_string())),
     };
     Ok((part(access, "access_key_id")?, part(secret, "secret_access_key")?))
@@ -53,24 +53,23 @@ fn need(credential: &Credential, names: &[&str]) -> Result<Secret, Failure> {
     filled(credential, names).ok_or_else(|| {
         let name = names.first().copied().unwrap_or_default();
         let seen = credential.field_names().join(", ");
-        missing(format!("the credential lacks {name}"))
-            .detail(format!("fields that are there: {}", if seen.is_empty() { "none" } else { &seen }))
+        missing(format!("the credential does not have the field {name}"))
+            .detail(format!("its fields: {}", if seen.is_empty() { "none" } else { &seen }))
     })
 }
 
-/// The first of `names` that is there and not blank, without the blanks around it: a secret that
-/// came from a file often ends in a newline.
+/// The first of `names` that exists and is not blank, trimmed: a secret from a file often ends in a newline.
 fn filled(credential: &Credential, names: &[&str]) -> Option<Secret> {
     let found = names.iter().filter_map(|name| credential.field(name)).map(|secret| secret.expose().trim());
     found.filter(|text| !text.is_empty() && *text != "null").map(|text| Secret::new(text.to_string())).next()
 }
 
-/// Whether the value can stand in a header; anything else would be refused on the way out with worse words.
+/// Checks that the value is valid in a header. Egress would refuse it as well, but with a less helpful message.
 fn sendable(secret: Secret, name: &str) -> Result<Secret, Failure> {
     if secret.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(secret)
     } else {
-        Err(missing(format!("the credential's {name} holds blanks or characters that no key has")))
+        Err(missing(format!("the field {name} of the credential contains spaces or characters that are not valid in a key")))
     }
 }
 
@@ -114,10 +113,10 @@ mod tests {
             (r#"{"access_key_id":"canary1","secret_access_key":"canary1","region":"a/b"}"#, "region"),
             (r#"{"access_key_id":"canary1""#, "JSON"),
         ];
-        for (text, word) in cases {
+        for (text, expected) in cases {
             let failure = read(Some(&credential(text))).expect_err(text);
             assert_eq!(failure.class, Class::CredentialMissing);
-            assert!(failure.title.contains(word), "{text}: {}", failure.title);
+            assert!(failure.title.contains(expected), "{text}: {}", failure.title);
             assert!(!format!("{failure:?}").contains("ary1"), "{failure:?}");
         }
         assert_eq!(read(None).err().map(|failure| failure.class), Some(Class::CredentialMissing));

@@ -1,43 +1,43 @@
-//! What an object store answers: ListObjectsV2 and error bodies. Pure, and bounded by the body.
+//! Parses the responses of an object store: ListObjectsV2 and error bodies. Pure, and bounded by the size of the body.
 //!
-//! A store's XML is read into a small tree first: stores differ in order, prefixes and extra
-//! elements, and a cut answer is told from a foreign one by where the reading stops.
+//! The XML is parsed into a small tree first, because stores differ in the order of elements, in prefixes and in extra
+//! elements. Where parsing stops tells a truncated response of a store from a response of something else.
 
 use percent_encoding::percent_decode_str;
 use quick_xml::events::Event;
 
-/// Deeper than anything a store sends.
+/// Limit on nested elements; stores send fewer levels.
 const MAX_DEPTH: usize = 16;
 
-/// One answer.
+/// One response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
-    Listing(Listing),
+    Listing(ObjectListing),
     Error(StoreError),
 }
 
-/// Why a body is no answer of an object store.
+/// Why a body is not a response of an object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unread {
-    /// Somebody else's words: HTML, JSON, another XML document. Holds what it begins with.
+pub enum UnreadableBody {
+    /// Something else: HTML, JSON, another XML document. Contains the beginning of the body.
     Foreign(String),
-    /// The store's answer ends early or is broken. Holds the parser's words.
+    /// A truncated or malformed response of a store. Contains the message of the parser.
     Broken(String),
 }
 
 /// `ListBucketResult`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
+pub struct ObjectListing {
     pub bucket: String,
     pub objects: Vec<Object>,
     /// `CommonPrefixes`, each ending in the delimiter.
     pub prefixes: Vec<String>,
     pub truncated: bool,
-    /// Where the next page begins.
+    /// The continuation token of the next page.
     pub next: Option<String>,
 }
 
-/// One object's metadata, as far as it is looked at.
+/// The metadata of one object, as far as it is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Object {
     pub key: String,
@@ -53,7 +53,7 @@ pub struct StoreError {
     pub region: Option<String>,
     /// With `PermanentRedirect`: where the bucket is served.
     pub endpoint: Option<String>,
-    /// With `RequestTimeTooSkewed`: the store's own time, RFC 3339.
+    /// With `RequestTimeTooSkewed`: the time of the store, RFC 3339.
     pub server_time: Option<String>,
     pub request_id: Option<String>,
 }
@@ -61,24 +61,24 @@ pub struct StoreError {
 /// Reads a body.
 ///
 /// # Errors
-/// [`Unread`] says whether the body is foreign or broken.
-pub fn read(body: &[u8]) -> Result<Document, Unread> {
+/// [`UnreadableBody`] says whether the body is foreign or broken.
+pub fn read(body: &[u8]) -> Result<Document, UnreadableBody> {
     let root = match tree(body) {
         Ok(root) => root,
-        Err(Stopped { root: Some(name), why }) if known(&name) => return Err(Unread::Broken(why)),
+        Err(Stopped { root: Some(name), why }) if known(&name) => return Err(UnreadableBody::Broken(why)),
         Err(Stopped { why, .. }) if body.trim_ascii().is_empty() => {
-            return Err(Unread::Broken(why));
+            return Err(UnreadableBody::Broken(why));
         }
-        // An XML declaration with nothing behind it is a cut answer too.
+        // An XML declaration followed by nothing is a truncated response too.
         Err(Stopped { root: None, why }) if body.trim_ascii_start().starts_with(b"<?xml") => {
-            return Err(Unread::Broken(why));
+            return Err(UnreadableBody::Broken(why));
         }
-        Err(_) => return Err(Unread::Foreign(opening(body))),
+        Err(_) => return Err(UnreadableBody::Foreign(opening(body))),
     };
     match root.name.as_str() {
         "ListBucketResult" => listing(&root).map(Document::Listing),
         "Error" => Ok(Document::Error(error(&root))),
-        _ => Err(Unread::Foreign(opening(body))),
+        _ => Err(UnreadableBody::Foreign(opening(body))),
     }
 }
 
@@ -93,15 +93,15 @@ fn opening(body: &[u8]) -> String {
     line.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
-fn listing(root: &Node) -> Result<Listing, Unread> {
+fn listing(root: &Node) -> Result<ObjectListing, UnreadableBody> {
     let url_encoded = root.text("EncodingType").as_deref() == Some("url");
     let plain = |text: String| if url_encoded { decoded(&text) } else { text };
-    let broken = |what: &str| Unread::Broken(format!("ListBucketResult has no {what}"));
-    let mut listing = Listing {
+    let broken = |what: &str| UnreadableBody::Broken(format!("ListBucketResult has no {what}"));
+    let mut listing = ObjectListing {
         bucket: root.text("Name").ok_or_else(|| broken("Name"))?,
         truncated: root.text("IsTruncated").as_deref() == Some("true"),
         next: root.text("NextContinuationToken").filter(|token| !token.is_empty()),
-        ..Listing::default()
+        ..ObjectListing::default()
     };
     for node in &root.children {
         match node.name.as_str() {
@@ -127,7 +127,7 @@ fn error(root: &Node) -> StoreError {
     }
 }
 
-/// `encoding-type=url` is form encoding: a blank is `+`.
+/// `encoding-type=url` is form encoding, in which a space is `+`.
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
@@ -146,14 +146,14 @@ impl Node {
 }
 
 struct Stopped {
-    /// The root element, if it was met.
+    /// The root element, if parsing reached it.
     root: Option<String>,
     why: String,
 }
 
-/// Reads one document. Entities beyond the five of XML are refused, so nothing can expand.
+/// Parses one document. Entities other than the five of XML are refused, so nothing can expand.
 fn tree(body: &[u8]) -> Result<Node, Stopped> {
-    // A body that is cut inside a character is read up to there.
+    // A body that is truncated inside a character is parsed up to that character.
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(body.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),
@@ -182,7 +182,7 @@ fn tree(body: &[u8]) -> Result<Node, Stopped> {
                 match open.last_mut() {
                     Some(node) => node.text.push_str(&text),
                     None if text.trim().is_empty() => {}
-                    None => return stop("text outside of the document".to_string()),
+                    None => return stop("text outside the document".to_string()),
                 }
                 None
             }
@@ -202,7 +202,7 @@ fn tree(body: &[u8]) -> Result<Node, Stopped> {
                 }
                 None
             }
-            Event::Eof => return stop("the document ends before it is closed".to_string()),
+            Event::Eof => return stop("the document ends before it is complete".to_string()),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => None,
         };
         if let Some(node) = closed {
@@ -230,7 +230,7 @@ mod tests {
 <CommonPrefixes><Prefix>r%C3%A4ume/</Prefix></CommonPrefixes>
 <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>1/a==</NextContinuationToken></ListBucketResult>"#;
 
-    fn of(body: &str) -> Listing {
+    fn of(body: &str) -> ObjectListing {
         match read(body.as_bytes()) {
             Ok(Document::Listing(listing)) => listing,
             other => panic!("no listing: {other:?}"),
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn foreign_and_broken_are_told_apart() {
         for foreign in ["<!doctype html><html><body>hi</body></html>", "{\"ok\":true}", "hello", "<rss/>", "<html><p>open"] {
-            assert!(matches!(read(foreign.as_bytes()), Err(Unread::Foreign(_))), "{foreign}");
+            assert!(matches!(read(foreign.as_bytes()), Err(UnreadableBody::Foreign(_))), "{foreign}");
         }
         let bomb = "<!DOCTYPE x [<!ENTITY a 'aaaa'>]><Error><Code>&a;</Code></Error>";
         for broken in [
@@ -283,14 +283,14 @@ mod tests {
             "<ListBucketResult></ListBucketResult>",
             bomb,
         ] {
-            assert!(matches!(read(broken.as_bytes()), Err(Unread::Broken(_))), "{broken}");
+            assert!(matches!(read(broken.as_bytes()), Err(UnreadableBody::Broken(_))), "{broken}");
         }
         let deep = format!("<Error>{}", "<a>".repeat(100_000));
-        assert!(matches!(read(deep.as_bytes()), Err(Unread::Broken(why)) if why.contains("deeper")));
+        assert!(matches!(read(deep.as_bytes()), Err(UnreadableBody::Broken(why)) if why.contains("deeper")));
     }
 
     proptest! {
-        /// A cut answer is never taken for a shorter listing.
+        /// A truncated response is never mistaken for a shorter listing.
         #[test]
         fn no_cut_of_a_listing_is_a_listing(at in 0..LISTING.len()) {
             let cut = LISTING.as_bytes().get(..at).unwrap_or_default();

@@ -1,9 +1,9 @@
 //! Object storage: `s3` and `s3_compat`.
 //!
-//! Least privilege is `s3:ListBucket` and `s3:GetBucketLocation`: everything here is `HEAD` on the
-//! bucket and `ListObjectsV2`. The way through: [`address`] (resource id -> place), [`keys`]
+//! The least privilege is `s3:ListBucket` and `s3:GetBucketLocation`: the only calls are `HEAD` on the bucket and
+//! `ListObjectsV2`. An attempt runs through [`address`] (resource id -> bucket and endpoint), [`keys`]
 //! (credential -> access key), [`sigv4`] (signature), [`store`] (signed calls, region discovery),
-//! [`list`] (XML), [`classify`] (answer -> failure), [`connector`] (the open bucket).
+//! [`list`] (XML), [`classify`] (response -> failure), [`connector`] (the open bucket).
 
 pub mod address;
 pub mod classify;
@@ -19,16 +19,16 @@ use crate::credentials::Credential;
 use crate::egress::{HttpResponse, PlannedCall};
 use crate::model::{Evidence, Failure, Privilege};
 use crate::policy::FamilyPolicy;
-use address::{Flavor, Place};
+use address::{Flavor, ObjectLocation};
 use connector::Bucket;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use std::sync::Arc;
-pub use store::Wire;
-use store::{Met, Store};
+pub use store::HttpTransport;
+use store::{BucketProof, Store};
 use url::Url;
 
-/// Opens buckets. One for each family: their resource ids look alike and mean different places.
+/// Opens buckets. There is one engine per family, because the same resource id means different endpoints.
 pub struct ObjectEngine {
     flavor: Flavor,
     clock: Arc<dyn Clock>,
@@ -59,7 +59,7 @@ impl ObjectEngine {
             let any_endpoint = FamilyPolicy { base_url: Some("https://endpoint.invalid".to_string()), ..FamilyPolicy::default() };
             address::place(self.flavor, resource_id, &any_endpoint, None)?;
         }
-        let account = place.as_ref().map_or_else(|_| self.flavor.family().to_string(), Place::host);
+        let account = place.as_ref().map_or_else(|_| self.flavor.family().to_string(), ObjectLocation::host);
         Ok(BoundBucket { place, account, clock: Arc::clone(&self.clock) })
     }
 
@@ -69,7 +69,7 @@ impl ObjectEngine {
     /// `CredentialMissing` and `Misconfigured` before anything is sent, then what the store says.
     pub async fn open_on(
         &self,
-        wire: Arc<dyn Wire>,
+        wire: Arc<dyn HttpTransport>,
         resource_id: &str,
         credential: Option<&Credential>,
         policy: &FamilyPolicy,
@@ -87,20 +87,21 @@ impl Engine for ObjectEngine {
 /// A parsed resource id: a bucket and its endpoint.
 pub struct BoundBucket {
     /// Where the bucket is, or what is wrong with the policy's endpoint or region.
-    place: Result<Place, Failure>,
+    place: Result<ObjectLocation, Failure>,
     account: String,
     clock: Arc<dyn Clock>,
 }
 
 impl BoundBucket {
-    async fn open(self, wire: Arc<dyn Wire>, credential: Option<&Credential>) -> Result<Opened, Failure> {
+    async fn open(self, wire: Arc<dyn HttpTransport>, credential: Option<&Credential>) -> Result<Opened, Failure> {
         let (keys, region) = keys::read(credential)?;
         let place = self.place?.with_credential_region(region.as_deref())?;
         let mut store = Store::new(place, keys, wire, self.clock);
         let met = store.meet().await?;
         let identity = identity(&store.place, &met);
         let head_works = connector::speaks_s3(&met.head);
-        let reason = "the store offers no way to ask what a key may do besides listing; a session policy or a key of its own keeps it small";
+        let reason =
+            "the store does not report what the key may do besides listing; use a separate key or a session policy to limit it";
         let privilege = Privilege::Unknown { reason: reason.to_string() };
         Ok(Opened { connector: Box::new(Bucket { store, head_works }), identity, privilege })
     }
@@ -127,7 +128,7 @@ impl BoundResource for BoundBucket {
 }
 
 /// Two methods on the bucket's URL, and on its URL in another region if the store may name one that decides the host.
-fn planned(place: &Place) -> Vec<PlannedCall> {
+fn planned(place: &ObjectLocation) -> Vec<PlannedCall> {
     let elsewhere = (place.guessed && place.host_follows_region()).then(|| place.in_unknown_region());
     let urls = [place.url().ok(), elsewhere.and_then(|place| place.url().ok())];
     let calls = |url: &Url| {
@@ -141,7 +142,7 @@ fn planned(place: &Place) -> Vec<PlannedCall> {
     urls.iter().flatten().flat_map(calls).collect()
 }
 
-fn identity(place: &Place, met: &Met) -> Evidence {
+fn identity(place: &ObjectLocation, met: &BucketProof) -> Evidence {
     let mut evidence = Evidence::new();
     evidence.insert("bucket".into(), json!(place.bucket));
     if !place.prefix.is_empty() {
@@ -168,7 +169,10 @@ fn identity(place: &Place, met: &Met) -> Evidence {
         evidence.insert("server".into(), json!(classify::printable(server)));
     }
     if is_plain(&met.listed) {
-        evidence.insert("transport".into(), json!("plain http: listings can be read on the way; the secret key is never sent"));
+        evidence.insert(
+            "transport".into(),
+            json!("plain http: others on the network can read the listings; the secret key is never sent"),
+        );
     }
     connector::note_request_id(&mut evidence, &met.listed);
     evidence

@@ -19,7 +19,7 @@ pub const EMPTY_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca4
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// RFC 3986's unreserved characters stay; everything else is encoded, also `/` in a query.
+/// Keeps the unreserved characters of RFC 3986 and encodes all others, including `/` in a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
@@ -31,7 +31,7 @@ pub struct Keys {
     pub session_token: Option<Secret>,
 }
 
-/// What a signature is good for.
+/// The service and region that a signature is valid for.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
     /// `s3`, `sts`, `organizations`.
@@ -39,19 +39,19 @@ pub struct Scope<'a> {
     pub region: &'a str,
 }
 
-/// What is signed. The query and the path come from `url` as they go over the wire.
+/// The request to sign. Query and path are taken from `url` as they are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsigned<'a> {
     pub method: &'a str,
     pub url: &'a Url,
-    /// Further headers to sign, names in lower case; the caller sends them too.
+    /// Further headers to sign, with names in lower case. The caller must send them too.
     pub headers: &'a [(&'a str, &'a str)],
     /// SHA-256 of the body in lower-case hex.
     pub payload_sha256: &'a str,
 }
 
-/// Signs for the instant `at` and answers the headers to add: `authorization`, `x-amz-date`,
-/// `x-amz-content-sha256` (S3 demands it) and, with a session, `x-amz-security-token`.
+/// Signs for the instant `at` and returns the headers to add: `authorization`, `x-amz-date`,
+/// `x-amz-content-sha256` (S3 requires it) and, with a session, `x-amz-security-token`.
 #[must_use]
 pub fn sign(unsigned: Unsigned<'_>, keys: &Keys, scope: Scope<'_>, at: Timestamp) -> Vec<(String, Secret)> {
     let stamp = stamp(at);
@@ -74,13 +74,13 @@ pub fn sign(unsigned: Unsigned<'_>, keys: &Keys, scope: Scope<'_>, at: Timestamp
     added
 }
 
-/// `text` as it stands in a query, so that the wire and the signature see the same bytes.
+/// Encodes `text` for a query, so that the request and the signature have the same bytes.
 #[must_use]
 pub fn encode_query(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 
-/// The names of the signed headers, and the canonical request. It holds the session token.
+/// The names of the signed headers, and the canonical request, which contains the session token.
 fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service: &str) -> (String, Zeroizing<String>) {
     let host = host(unsigned.url);
     let mut headers: Vec<(&str, &str)> = vec![("host", &host)];
@@ -90,7 +90,7 @@ fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let mut text = Zeroizing::new(format!("{}\n{}\n{}\n", unsigned.method, path(unsigned.url, service), query(unsigned.url)));
     for (name, value) in headers {
-        // Runs of blanks count as one, by the specification.
+        // The specification collapses consecutive spaces into one.
         let value = Zeroizing::new(value.split_whitespace().collect::<Vec<_>>().join(" "));
         let _ = writeln!(text, "{name}:{}", value.as_str());
     }
@@ -98,7 +98,7 @@ fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service
     (names, text)
 }
 
-/// The `Host` header that a client sends for `url`: with the port unless it is the scheme's own.
+/// The `Host` header that a client sends for `url`: with the port unless it is the default of the scheme.
 fn host(url: &Url) -> String {
     match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -134,8 +134,8 @@ fn query(url: &Url) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// `20130524T000000Z`. A time that no calendar knows gives the epoch: the service then says that
-/// the clock is wrong, which is the truth.
+/// Formats as `20130524T000000Z`. A time outside the calendar becomes the epoch, so the service reports that the clock is
+/// wrong, which is true.
 fn stamp(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
@@ -265,9 +265,9 @@ mod tests {
     }
 
     proptest! {
-        /// A query that was built with `encode_query` is signed byte for byte as it is sent.
+        /// A query built with `encode_query` is signed byte for byte as it is sent.
         #[test]
-        fn the_wire_and_the_signature_agree(value in ".*", other in ".*") {
+        fn the_request_and_the_signature_agree(value in ".*", other in ".*") {
             let text = format!("https://b.example/?a={}&b={}", encode_query(&value), encode_query(&other));
             let url = Url::parse(&text).expect("a URL");
             prop_assert_eq!(url.query().unwrap_or_default(), query(&url));

@@ -1,8 +1,8 @@
 //! Signed calls on one bucket. Only `HEAD` and `ListObjectsV2`: no object is ever read.
 
-use super::address::Place;
-use super::classify::{self, Refused};
-use super::list::Listing;
+use super::address::ObjectLocation;
+use super::classify::{self, RefusedCall};
+use super::list::ObjectListing;
 use super::sigv4::{self, EMPTY_BODY, Keys, Scope, Unsigned};
 use crate::clock::Clock;
 use crate::egress::{HttpRequest, HttpResponse, Method, Session, Traffic};
@@ -10,25 +10,25 @@ use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
-/// A page of 1000 keys of 1024 bytes, URL-encoded and wrapped, stays below this.
-const MAX_BODY: u64 = 8 << 20;
+/// Limit on the bytes of a response. A page of 1000 URL-encoded keys of 1024 bytes each stays below it.
+const MAX_BODY_BYTES: u64 = 8 << 20;
 
-/// A bucket may be named wrongly once; a store that keeps pointing elsewhere is not followed.
-const MAX_MOVES: usize = 2;
+/// Limit on following the region that the store names. A store that keeps naming other regions is not followed.
+const MAX_REGION_CHANGES: usize = 2;
 
-/// The way out. [`Session`] is the one of the program.
-pub trait Wire: Send + Sync {
+/// Sends requests. In production this is the [`Session`] of the attempt; tests record the requests.
+pub trait HttpTransport: Send + Sync {
     /// Sends one request.
     ///
     /// # Errors
-    /// As [`Session::http`].
+    /// Those of [`Session::http`].
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>>;
 
     /// Calls and bytes so far.
     fn traffic(&self) -> Traffic;
 }
 
-impl Wire for Session {
+impl HttpTransport for Session {
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         Box::pin(self.http(request))
     }
@@ -38,76 +38,76 @@ impl Wire for Session {
     }
 }
 
-/// One page to ask for.
+/// The parameters of one page of a listing.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct ListingPage<'a> {
     pub max_keys: u32,
-    /// Group keys by `/`.
+    /// Whether to group keys by `/`.
     pub folders: bool,
     pub after: Option<&'a str>,
     pub max_bytes: u64,
 }
 
-impl Page<'_> {
+impl ListingPage<'_> {
     /// A page of at most `max_keys` keys, from the start, not grouped.
     #[must_use]
-    pub fn flat(max_keys: u32) -> Page<'static> {
-        Page { max_keys, folders: false, after: None, max_bytes: MAX_BODY }
+    pub fn flat(max_keys: u32) -> ListingPage<'static> {
+        ListingPage { max_keys, folders: false, after: None, max_bytes: MAX_BODY_BYTES }
     }
 }
 
-/// A bucket and the key to it.
+/// A bucket and the access key for it.
 pub struct Store {
-    pub place: Place,
-    pub wire: Arc<dyn Wire>,
+    pub place: ObjectLocation,
+    pub wire: Arc<dyn HttpTransport>,
     keys: Keys,
     clock: Arc<dyn Clock>,
 }
 
-/// What finding the bucket's region and proving its name gave.
-pub struct Met {
-    /// The answer to `HEAD`; some keys may list a prefix and not the bucket itself.
+/// The responses that found the region of the bucket and proved its name.
+pub struct BucketProof {
+    /// The response to `HEAD`. It may be an error, because some keys may list a prefix but not access the bucket.
     pub head: HttpResponse,
     pub listed: HttpResponse,
-    /// The region was told by the store.
+    /// Whether the store named the region.
     pub discovered: bool,
 }
 
 impl Store {
-    /// Nothing is sent yet.
+    /// Creates the store. Nothing is sent yet.
     #[must_use]
-    pub fn new(place: Place, keys: Keys, wire: Arc<dyn Wire>, clock: Arc<dyn Clock>) -> Store {
+    pub fn new(place: ObjectLocation, keys: Keys, wire: Arc<dyn HttpTransport>, clock: Arc<dyn Clock>) -> Store {
         Store { place, wire, keys, clock }
     }
 
-    /// Finds the bucket, following the region that the store names, and proves that the answer is
-    /// the listing of this bucket.
+    /// Finds the bucket, following the region that the store names, and proves that the response is the listing of this
+    /// bucket.
     ///
     /// # Errors
-    /// What the store says, or what the wire says.
-    pub async fn meet(&mut self) -> Result<Met, Failure> {
+    /// Those of the store and of the transport.
+    pub async fn meet(&mut self) -> Result<BucketProof, Failure> {
         let mut discovered = false;
-        for _ in 0..=MAX_MOVES {
+        for _ in 0..=MAX_REGION_CHANGES {
             let head = self.head().await?;
             if head.status != 200 && self.follow(head.header("x-amz-bucket-region")) {
                 discovered = true;
                 continue;
             }
-            // HEAD says nothing about why, and a 200 alone could be anybody's.
-            match self.list(Page::flat(1)).await {
+            // A failed HEAD does not report the reason, and any web server may return 200, so a listing follows.
+            match self.list(ListingPage::flat(1)).await {
                 Ok((_, listed)) => {
-                    return Ok(Met { head, listed, discovered });
+                    return Ok(BucketProof { head, listed, discovered });
                 }
                 Err(refused) if self.follow(refused.region.as_deref()) => discovered = true,
                 Err(refused) => return Err(refused.failure),
             }
         }
-        let title = format!("{} sends from region to region for bucket {}", self.place.host(), self.place.bucket);
+        let title = format!("{} keeps naming other regions for bucket {}", self.place.host(), self.place.bucket);
         let fix = format!("set families.{}.region in the policy to the bucket's region", self.place.flavor.family());
         Err(Failure::new(Class::Misconfigured, title, fix))
     }
 
-    /// Moves to `region`; false when there is none or it is the present one.
+    /// Changes to `region`. Returns `false` if there is none or it is the current one.
     fn follow(&mut self, region: Option<&str>) -> bool {
         match region.and_then(|region| self.place.moved(region)) {
             Some(place) => {
@@ -121,16 +121,16 @@ impl Store {
     /// `HEAD` on the bucket.
     ///
     /// # Errors
-    /// Those of the wire; a status is an answer.
+    /// Those of the transport. An HTTP error status is not an error here.
     pub async fn head(&self) -> Result<HttpResponse, Failure> {
-        self.call(Method::Head, &[], MAX_BODY).await
+        self.call(Method::Head, &[], MAX_BODY_BYTES).await
     }
 
     /// One page of the bucket's listing below the prefix.
     ///
     /// # Errors
-    /// What the store says, or what the wire says.
-    pub async fn list(&self, page: Page<'_>) -> Result<(Listing, HttpResponse), Refused> {
+    /// Those of the store and of the transport.
+    pub async fn list(&self, page: ListingPage<'_>) -> Result<(ObjectListing, HttpResponse), RefusedCall> {
         let max_keys = page.max_keys.to_string();
         let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", &max_keys)];
         if !self.place.prefix.is_empty() {
@@ -157,7 +157,7 @@ impl Store {
         let unsigned = Unsigned { method: method.as_str(), url: &url, headers: &[], payload_sha256: EMPTY_BODY };
         let scope = Scope { service: "s3", region: &self.place.region };
         let headers = sigv4::sign(unsigned, &self.keys, scope, self.clock.now());
-        // A redirect would carry the signature of another address; the region is followed instead.
+        // The signature is valid for this URL only, so redirects are not followed; the region is followed instead.
         self.wire.send(HttpRequest { method, url, headers, max_bytes, follow_redirects: false }).await
     }
 }

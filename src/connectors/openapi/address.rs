@@ -12,11 +12,11 @@ const SECRET_NAME_PARTS: [&str; 11] =
 
 /// The URLs at which the description can be, in the order in which they are requested. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub struct DescriptionLocation {
     pub candidates: Vec<Url>,
 }
 
-impl Address {
+impl DescriptionLocation {
     /// Parses a resource id, which is the URL of a description or a base URL.
     ///
     /// A URL whose path ends in `.json`, `.yaml` or `.yml`, or that has a query, is the description
@@ -24,12 +24,12 @@ impl Address {
     ///
     /// # Errors
     /// `Misconfigured`. The failure never repeats a resource id that contains something like a secret.
-    pub fn parse(resource_id: &str) -> Result<Address, Failure> {
+    pub fn parse(resource_id: &str) -> Result<DescriptionLocation, Failure> {
         let url = parse_url(resource_id)?;
         let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
         let exact = [".json", ".yaml", ".yml"].iter().any(|end| last.to_ascii_lowercase().ends_with(end));
         if exact || url.query().is_some() {
-            return Ok(Address { candidates: vec![url] });
+            return Ok(DescriptionLocation { candidates: vec![url] });
         }
         let base = url.path().trim_end_matches('/').to_string();
         let mut candidates = Vec::new();
@@ -41,7 +41,7 @@ impl Address {
             candidate.set_path(&format!("{base}/{name}"));
             candidates.push(candidate);
         }
-        Ok(Address { candidates })
+        Ok(DescriptionLocation { candidates })
     }
 
     /// The host, with the port if it is not the default of the scheme.
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn candidates(id: &str) -> Vec<String> {
-        Address::parse(id).map(|address| address.candidates.iter().map(Url::to_string).collect()).unwrap_or_default()
+        DescriptionLocation::parse(id).map(|address| address.candidates.iter().map(Url::to_string).collect()).unwrap_or_default()
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             "hunter2x",
             "ftp://a.example/hunter2x",
         ] {
-            let failure = Address::parse(id).unwrap_err();
+            let failure = DescriptionLocation::parse(id).unwrap_err();
             assert_eq!(failure.class, Class::Misconfigured, "{id}");
             assert!(!format!("{failure:?}").contains("hunter2x"), "{id}: {failure:?}");
         }

@@ -1,12 +1,12 @@
 //! Fetches the description and the documents it refers to.
 
-use super::address::{Address, host_of, same_origin};
+use super::address::{DescriptionLocation, host_of, same_origin};
 use super::auth;
 use super::classify::{self, ErrorContext};
 use super::document::Description;
 use super::parse::{self, MAX_DOCUMENT_BYTES};
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
-use super::wire::Wire;
+use super::wire::HttpTransport;
 use crate::credentials::{Credential, Secret};
 use crate::egress::{HttpRequest, HttpResponse, Method};
 use crate::model::{Class, Failure};
@@ -29,7 +29,11 @@ pub struct Loaded {
 /// # Errors
 /// Those of the transport; `CredentialRejected` and similar if the description is protected;
 /// `WrongService` or `NotFound` if no candidate is a description.
-pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Credential>) -> Result<Loaded, Failure> {
+pub async fn load(
+    wire: &dyn HttpTransport,
+    address: &DescriptionLocation,
+    credential: Option<&Credential>,
+) -> Result<Loaded, Failure> {
     let mut first_failure: Option<Failure> = None;
     for candidate in &address.candidates {
         let (answer, protected) = fetch(wire, candidate, credential).await?;
@@ -70,7 +74,7 @@ pub async fn load(wire: &dyn Wire, address: &Address, credential: Option<&Creden
     Err(first_failure.unwrap_or_else(|| not_found(address)))
 }
 
-fn not_found(address: &Address) -> Failure {
+fn not_found(address: &DescriptionLocation) -> Failure {
     let requested: Vec<&str> = address.candidates.iter().map(Url::path).collect();
     Failure::new(
         Class::NotFound,
@@ -83,7 +87,7 @@ fn not_found(address: &Address) -> Failure {
 /// Loads the referenced documents of the same origin. If one cannot be loaded, the reason is recorded and
 /// only the streams that need it are skipped.
 async fn load_references(
-    wire: &dyn Wire,
+    wire: &dyn HttpTransport,
     mut documents: DocumentSet,
     mut bytes: usize,
     header: Option<&(String, Secret)>,
@@ -131,7 +135,7 @@ async fn load_references(
     }
 }
 
-async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
+async fn fetch_part(wire: &dyn HttpTransport, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
     let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
     classify::check_status(
         &answer,
@@ -153,7 +157,7 @@ async fn fetch_part(wire: &dyn Wire, url: &Url, header: Option<&(String, Secret)
 /// Requests `url` without the credential first, because most descriptions are public and a secret that is not
 /// needed must not be sent. The second value is the header that was needed.
 async fn fetch(
-    wire: &dyn Wire,
+    wire: &dyn HttpTransport,
     url: &Url,
     credential: Option<&Credential>,
 ) -> Result<(HttpResponse, Option<(String, Secret)>), Failure> {

@@ -31,11 +31,11 @@ use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::model::Failure;
 use crate::policy::{FamilyPolicy, Policy};
-use address::{Address, host_of};
+use address::{DescriptionLocation, host_of};
 use service::Service;
 use std::sync::Arc;
 use url::Url;
-use wire::Wire;
+use wire::HttpTransport;
 
 /// The name of the family and of its entry in the policy.
 const FAMILY: &str = "openapi";
@@ -54,7 +54,7 @@ impl OpenApiEngine {
     /// Those of [`load::load`] and [`server::Servers::read`]; `CredentialMissing`, naming the scheme, if the
     /// readable operations need a credential.
     pub async fn open_over(
-        wire: Arc<dyn Wire>,
+        wire: Arc<dyn HttpTransport>,
         resource_id: &str,
         credential: Option<Credential>,
         policy: &Policy,
@@ -71,18 +71,18 @@ impl Engine for OpenApiEngine {
 
 /// A parsed resource id: where the description of a service may be.
 struct BoundService {
-    address: Address,
+    address: DescriptionLocation,
     account: String,
     policy: FamilyPolicy,
 }
 
 impl BoundService {
     fn parse(resource_id: &str, policy: &Policy) -> Result<BoundService, Failure> {
-        let address = Address::parse(resource_id)?;
+        let address = DescriptionLocation::parse(resource_id)?;
         Ok(BoundService { account: address.host(), address, policy: policy.family(FAMILY) })
     }
 
-    async fn open(self, wire: Arc<dyn Wire>, credential: Option<Credential>) -> Result<Opened, Failure> {
+    async fn open(self, wire: Arc<dyn HttpTransport>, credential: Option<Credential>) -> Result<Opened, Failure> {
         let loaded = load::load(wire.as_ref(), &self.address, credential.as_ref()).await?;
         Service::open(wire, loaded, credential, &self.policy).await
     }

@@ -1,5 +1,9 @@
 //! Parses JSON or YAML, chosen by the content, with limits on bytes, values, depth and text.
+//!
+//! JSON has a reader of its own here, although JSON is YAML: descriptions of several megabytes are common, and
+//! `serde_json` reads them many times faster than a YAML parser can. The limits are the same for both.
 
+use positioned_yaml::json;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -12,8 +16,6 @@ const MAX_NODES: usize = 500_000;
 const MAX_TEXT: usize = 64 << 20;
 /// Limit on nested values.
 const MAX_DEPTH: usize = 96;
-/// Limit on brackets open at the same time in a YAML text: the time its scanner needs grows with them.
-const MAX_OPEN_BRACKETS: usize = 2000;
 
 /// Parses JSON or YAML, chosen by the first character.
 ///
@@ -23,42 +25,16 @@ pub fn parse(text: &str) -> Result<Value, String> {
     if text.len() as u64 > MAX_DOCUMENT_BYTES {
         return Err(format!("it is longer than {} MiB", MAX_DOCUMENT_BYTES >> 20));
     }
-    let mut limits = Limits { nodes: MAX_NODES, text: MAX_TEXT };
-    let seed = Node { limits: &mut limits, depth: MAX_DEPTH };
     if text.trim_start().starts_with(['{', '[']) {
+        let mut limits = Limits { nodes: MAX_NODES, text: MAX_TEXT };
         let mut json = serde_json::Deserializer::from_str(text);
+        let seed = Node { limits: &mut limits, depth: MAX_DEPTH };
         let value = seed.deserialize(&mut json).map_err(|error| format!("JSON: {error}"))?;
         json.end().map_err(|error| format!("JSON: {error}"))?;
         return Ok(value);
     }
-    nesting(text)?;
-    let mut documents = serde_yaml::Deserializer::from_str(text);
-    let first = documents.next().ok_or("YAML: the text is empty")?;
-    let value = seed.deserialize(first).map_err(|error| format!("YAML: {error}"))?;
-    if documents.next().is_some() {
-        return Err("YAML: the text contains more than one document".into());
-    }
-    Ok(value)
-}
-
-/// Refuses text whose nesting alone would occupy the YAML scanner for minutes.
-fn nesting(text: &str) -> Result<(), String> {
-    let mut open = 0usize;
-    for byte in text.bytes() {
-        match byte {
-            b'[' | b'{' => open += 1,
-            b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        if open > MAX_OPEN_BRACKETS {
-            return Err(format!("YAML: more than {MAX_OPEN_BRACKETS} brackets are open at the same time"));
-        }
-    }
-    let stacked = |line: &str| line.split_ascii_whitespace().take_while(|token| matches!(*token, "-" | "?" | ":")).count();
-    if text.lines().any(|line| stacked(line) > MAX_DEPTH) {
-        return Err(format!("YAML: nested deeper than {MAX_DEPTH}"));
-    }
-    Ok(())
+    let limits = json::Limits { values: MAX_NODES, text_bytes: MAX_TEXT, depth: MAX_DEPTH };
+    json::parse(text, limits).map_err(|error| format!("YAML: {error}"))
 }
 
 struct Limits {
@@ -79,7 +55,7 @@ impl Limits {
     }
 }
 
-/// Reads one value under the limits. Duplicate keys, tags, NaN and infinities are errors.
+/// Reads one value under the limits. A duplicate key is an error.
 struct Node<'l> {
     limits: &'l mut Limits,
     depth: usize,
@@ -138,7 +114,6 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let depth = self.depth.checked_sub(1).ok_or_else(|| A::Error::custom(format!("nested deeper than {MAX_DEPTH}")))?;
         let mut map = Map::new();
-        // YAML documents write status codes as numbers; requested as a string, the parser returns their text.
         while let Some(key) = entries.next_key::<String>()? {
             self.limits.text(key.len())?;
             let value = entries.next_value_seed(Node { limits: &mut *self.limits, depth })?;
@@ -146,27 +121,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 return Err(A::Error::custom(format!("duplicate key {:?}", key.chars().take(80).collect::<String>())));
             }
         }
-        merge(&mut map);
         Ok(Value::Object(map))
-    }
-}
-
-/// Applies the YAML merge key `<<`: adds the entries of the referenced mappings that `map` does not have.
-/// OpenAPI objects do not have a field called `<<`.
-fn merge(map: &mut Map<String, Value>) {
-    let Some(named) = map.remove("<<") else {
-        return;
-    };
-    let sources = match named {
-        Value::Array(list) => list,
-        one => vec![one],
-    };
-    for source in sources {
-        if let Value::Object(source) = source {
-            for (key, value) in source {
-                map.entry(key).or_insert(value);
-            }
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::refs::DocumentSet;
 use super::select::{self, CredentialFit, OperationRules};
 use super::server::Servers;
 use super::streams;
-use super::wire::Wire;
+use super::wire::HttpTransport;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::{Credential, Secret};
 use crate::egress::{HttpRequest, HttpResponse, Method, Traffic};
@@ -27,7 +27,7 @@ const MAX_RESPONSE_BYTES: u64 = 4 << 20;
 
 /// A described service that can be called.
 pub struct Service {
-    wire: Arc<dyn Wire>,
+    wire: Arc<dyn HttpTransport>,
     documents: DocumentSet,
     operations: Operations,
     servers: Servers,
@@ -52,7 +52,7 @@ impl Service {
     /// # Errors
     /// Those of [`Servers::read`], [`select::health_operation`] and [`auth::authorize`].
     pub async fn open(
-        wire: Arc<dyn Wire>,
+        wire: Arc<dyn HttpTransport>,
         loaded: Loaded,
         credential: Option<Credential>,
         policy: &FamilyPolicy,

@@ -5,7 +5,7 @@ use crate::model::Failure;
 use futures_util::future::BoxFuture;
 
 /// Sends requests. In production this is the [`Session`] of the attempt; tests record the requests.
-pub trait Wire: Send + Sync {
+pub trait HttpTransport: Send + Sync {
     /// See [`Session::http`].
     fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>>;
 
@@ -13,7 +13,7 @@ pub trait Wire: Send + Sync {
     fn traffic(&self) -> Traffic;
 }
 
-impl Wire for Session {
+impl HttpTransport for Session {
     fn http(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>> {
         Box::pin(Session::http(self, request))
     }

@@ -4,7 +4,7 @@
 //! plain address resolution. A driver asks for an address and reports how the connection ended; the data itself
 //! does not pass through here.
 
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use crate::egress::{AdmittedConnection, Session, Traffic};
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
@@ -63,7 +63,7 @@ impl Call {
     ///
     /// # Errors
     /// As [`DriverSession::admit`].
-    pub async fn admit(session: &Arc<dyn DriverSession>, server: &Server) -> Result<Call, Failure> {
+    pub async fn admit(session: &Arc<dyn DriverSession>, server: &DatabaseServer) -> Result<Call, Failure> {
         let admitted = session.admit(&server.host, server.port).await?;
         let unfinished = Failure::new(Class::Network, format!("{server}: the attempt ended before the server answered"), "");
         Ok(Call {

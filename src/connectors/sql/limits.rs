@@ -1,31 +1,31 @@
-//! How long and how much one connection may take, whatever the server does.
+//! Limits on the time and the data of one connection.
 
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use std::time::Duration;
 
-/// TCP, TLS and login together.
-pub const CONNECT: Duration = Duration::from_secs(5);
-/// The server's own limit for one statement.
-pub const STATEMENT: Duration = Duration::from_secs(5);
-/// How long AAM waits for one batch: above [`STATEMENT`], so that the server's word comes first.
-pub const ANSWER: Duration = Duration::from_secs(8);
-/// How long a statement may wait for somebody else's lock.
-pub const LOCK: Duration = Duration::from_secs(1);
-/// Bytes read over one connection.
-pub const BYTES: u64 = 64 << 20;
-/// Tables that a tiny sync looks into before it says that all are empty.
-pub const CANDIDATES: usize = 5;
-/// Grants that a privilege verdict names; the rest is counted.
-pub const GRANTS: usize = 20;
+/// Limit for TCP, TLS and login together.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The limit that the server enforces for one statement.
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long AAM waits for one batch. Longer than [`STATEMENT_TIMEOUT`], so that the server reports its limit first.
+pub const BATCH_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a statement may wait for a lock of another session.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Limit on the bytes read over one connection.
+pub const MAX_BYTES: u64 = 64 << 20;
+/// Limit on the tables that a tiny sync reads before it reports that they are empty.
+pub const MAX_SAMPLED_TABLES: usize = 5;
+/// Limit on the grants that a privilege verdict names; further ones are only counted.
+pub const MAX_NAMED_GRANTS: usize = 20;
 
-/// The resource id may only shorten a limit.
+/// The limit for connecting. The resource id can shorten it but not extend it.
 #[must_use]
-pub fn connect(server: &Server) -> Duration {
-    server.connect_timeout.map_or(CONNECT, |own| own.min(CONNECT))
+pub fn connect_timeout(server: &DatabaseServer) -> Duration {
+    server.connect_timeout.map_or(CONNECT_TIMEOUT, |own| own.min(CONNECT_TIMEOUT))
 }
 
-/// As [`connect`], for one answer.
+/// The limit for one batch. The resource id can shorten it but not extend it.
 #[must_use]
-pub fn answer(server: &Server) -> Duration {
-    server.answer_timeout.map_or(ANSWER, |own| own.min(ANSWER))
+pub fn batch_timeout(server: &DatabaseServer) -> Duration {
+    server.answer_timeout.map_or(BATCH_TIMEOUT, |own| own.min(BATCH_TIMEOUT))
 }

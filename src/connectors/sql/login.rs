@@ -1,53 +1,51 @@
 //! The credential of a database server: a user and a password.
 //!
-//! Two forms: a JSON object `{"user":"NAME","password":"..."}` (also `username`), or the plain text
-//! `NAME:PASSWORD`, cut at the first colon.
+//! It has two forms: a JSON object `{"user":"NAME","password":"..."}` (or `username`), or the plain text
+//! `NAME:PASSWORD`, split at the first colon.
 
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use crate::credentials::{Credential, Secret, redact};
 use crate::model::{Class, Failure};
 
-/// Who logs in.
+/// The user and password of a login.
 #[derive(Clone, Debug)]
 pub struct Login {
     pub user: String,
     pub password: Secret,
 }
 
-const FORMS: &str = "store {\"user\":\"NAME\",\"password\":\"...\"} or NAME:PASSWORD behind credential_locator";
+const FORMS: &str = "store {\"user\":\"NAME\",\"password\":\"...\"} or NAME:PASSWORD where credential_locator points";
 
-/// Reads the login for `server`. Both parts of the plain form become known to the redactor.
+/// Reads the login for `server`. The redactor learns the password, so that it is scrubbed from every message.
 ///
 /// # Errors
-/// `CredentialMissing`, naming the fields that are there and never a value.
-pub fn login(credential: Option<&Credential>, server: &Server) -> Result<Login, Failure> {
+/// `CredentialMissing`, naming the fields that exist but never a value.
+pub fn from_credential(credential: Option<&Credential>, server: &DatabaseServer) -> Result<Login, Failure> {
     let missing = |what: &str| Failure::new(Class::CredentialMissing, format!("{server}: {what}"), FORMS);
     let Some(credential) = credential else {
-        return Err(missing("no credential is given"));
+        return Err(missing("the intent does not name a credential"));
     };
     let (user, password) = match credential.plain() {
         Some(plain) => {
-            let (user, password) = plain
-                .expose()
-                .split_once(':')
-                .ok_or_else(|| missing("the credential is one word; a user and a password are needed"))?;
+            let (user, password) =
+                plain.expose().split_once(':').ok_or_else(|| missing("the credential must contain a user and a password"))?;
             (user.trim().to_string(), Secret::new(password.trim_end_matches(['\r', '\n']).to_string()))
         }
         None => {
             let names = credential.field_names().join(", ");
             let user = credential
                 .any(&["user", "username"])
-                .ok_or_else(|| missing(&format!("the credential has no field user (it has: {names})")))?;
+                .ok_or_else(|| missing(&format!("the credential does not have the field user (its fields: {names})")))?;
             let password = credential
                 .any(&["password", "pass"])
-                .ok_or_else(|| missing(&format!("the credential has no field password (it has: {names})")))?;
+                .ok_or_else(|| missing(&format!("the credential does not have the field password (its fields: {names})")))?;
             (user.expose().to_string(), password.clone())
         }
     };
     if user.is_empty() || user.contains('\0') || password.expose().contains('\0') {
-        return Err(missing("the user is empty or holds a NUL byte"));
+        return Err(missing("the user is empty, or the user or password contains a NUL byte"));
     }
-    // The resolver knows the text as a whole; a server may echo the password alone.
+    // The resolver registered the text as a whole, but a server may echo the password alone.
     if !password.expose().is_empty() {
         redact::learn(&Credential::read(password.clone()));
     }
@@ -57,17 +55,17 @@ pub fn login(credential: Option<&Credential>, server: &Server) -> Result<Login, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::sql::uri::{Place, parse};
+    use crate::connectors::sql::uri::{DatabaseLocation, parse};
 
-    fn server() -> Server {
+    fn server() -> DatabaseServer {
         match parse("db.example:5432/shop") {
-            Ok(Place::Server(server)) => server,
+            Ok(DatabaseLocation::Server(server)) => server,
             other => panic!("{other:?}"),
         }
     }
 
     fn read(text: &str) -> Result<Login, Failure> {
-        login(Some(&Credential::read(Secret::new(text.to_string()))), &server())
+        from_credential(Some(&Credential::read(Secret::new(text.to_string()))), &server())
     }
 
     #[test]
@@ -87,6 +85,6 @@ mod tests {
             assert_eq!(failure.class, Class::CredentialMissing);
             assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
         }
-        assert_eq!(login(None, &server()).map_err(|f| f.class).err(), Some(Class::CredentialMissing));
+        assert_eq!(from_credential(None, &server()).map_err(|f| f.class).err(), Some(Class::CredentialMissing));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `uri` (what a resource id means), `login` (the credential), `driver_session` (the way out),
 //! then one folder per protocol: `postgres`, `mysql`, `sqlite`. Every statement is a constant of the
-//! code and runs where the database itself refuses writes.
+//! code and runs in a session in which the database itself refuses writes.
 
 pub mod dialects;
 pub mod driver_session;
@@ -12,6 +12,7 @@ pub mod mysql;
 pub mod postgres;
 mod properties;
 pub mod quote;
+mod server;
 pub mod sqlite;
 pub mod tls;
 pub mod types;
@@ -24,7 +25,7 @@ use crate::model::Failure;
 use crate::policy::Policy;
 use driver_session::DriverSession;
 use std::sync::Arc;
-use uri::{Place, Wire};
+use uri::{DatabaseLocation, Protocol};
 
 /// The engine; it has no state.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,8 +39,8 @@ impl SqlEngine {
     pub fn bind_database(&self, resource_id: &str, policy: Arc<Policy>) -> Result<BoundDatabase, Failure> {
         let place = uri::parse(resource_id)?;
         let account = match &place {
-            Place::Sqlite(path) => path.clone(),
-            Place::Server(server) => server.authority(),
+            DatabaseLocation::Sqlite(path) => path.clone(),
+            DatabaseLocation::Server(server) => server.authority(),
         };
         Ok(BoundDatabase { place, account, policy })
     }
@@ -67,7 +68,7 @@ impl Engine for SqlEngine {
 
 /// A parsed resource id: a SQLite file, or one database of a server.
 pub struct BoundDatabase {
-    place: Place,
+    place: DatabaseLocation,
     /// The path of the file, or host and port of the server.
     account: String,
     policy: Arc<Policy>,
@@ -76,13 +77,13 @@ pub struct BoundDatabase {
 impl BoundDatabase {
     async fn open(self, session: Arc<dyn DriverSession>, credential: Option<&Credential>) -> Result<Opened, Failure> {
         let server = match self.place {
-            Place::Sqlite(path) => return sqlite::open(session, &path, self.policy).await,
-            Place::Server(server) => server,
+            DatabaseLocation::Sqlite(path) => return sqlite::open(session, &path, self.policy).await,
+            DatabaseLocation::Server(server) => server,
         };
-        let login = login::login(credential, &server)?;
+        let login = login::from_credential(credential, &server)?;
         match server.wire {
-            Wire::Postgres => postgres::open(&session, &server, &login, &self.policy).await,
-            Wire::Mysql => mysql::open(&session, &server, &login, &self.policy).await,
+            Protocol::Postgres => postgres::open(&session, &server, &login, &self.policy).await,
+            Protocol::Mysql => mysql::open(&session, &server, &login, &self.policy).await,
         }
     }
 }
@@ -90,8 +91,8 @@ impl BoundDatabase {
 impl BoundResource for BoundDatabase {
     fn credential_need(&self) -> CredentialNeed {
         match self.place {
-            Place::Sqlite(_) => CredentialNeed::Optional,
-            Place::Server(_) => CredentialNeed::Required,
+            DatabaseLocation::Sqlite(_) => CredentialNeed::Optional,
+            DatabaseLocation::Server(_) => CredentialNeed::Required,
         }
     }
 
@@ -101,8 +102,8 @@ impl BoundResource for BoundDatabase {
 
     fn planned_calls(&self) -> Vec<PlannedCall> {
         let (method, host, path) = match &self.place {
-            Place::Sqlite(path) => ("READ FILE", "local".to_string(), path.clone()),
-            Place::Server(server) => ("SQL READ ONLY", server.authority(), format!("/{}", server.database)),
+            DatabaseLocation::Sqlite(path) => ("READ FILE", "local".to_string(), path.clone()),
+            DatabaseLocation::Server(server) => ("SQL READ ONLY", server.authority(), format!("/{}", server.database)),
         };
         vec![PlannedCall { method: method.to_string(), host, path }]
     }

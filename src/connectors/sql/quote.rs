@@ -1,21 +1,21 @@
 //! Identifiers and literals inside SQL text.
 //!
-//! All statements are constants of the code; only names that the database itself reported,
-//! and the schema of the resource id, are put into them, and only through these functions.
+//! All statements are constants of the code. Only names that the database itself reported and the schema of the
+//! resource id are inserted into them, and only through these functions.
 
-/// A PostgreSQL or SQLite identifier: double quotes, doubled inside.
+/// Quotes a PostgreSQL or SQLite identifier with double quotes, which are doubled inside.
 #[must_use]
 pub fn double(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A MySQL or MariaDB identifier: backticks, doubled inside.
+/// Quotes a MySQL or MariaDB identifier with backticks, which are doubled inside.
 #[must_use]
 pub fn backtick(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A PostgreSQL string literal that means the same under any `standard_conforming_strings`.
+/// A PostgreSQL string literal that is independent of `standard_conforming_strings`.
 #[must_use]
 pub fn literal(text: &str) -> String {
     if text.contains('\\') {
@@ -38,7 +38,7 @@ mod tests {
     }
 
     proptest! {
-        /// SQLite itself is the judge: whatever the name, it stays one identifier.
+        /// SQLite itself parses the result: every name stays one identifier.
         #[test]
         fn any_name_survives_as_one_identifier(name in "[^\\x00]{1,40}") {
             let base = rusqlite::Connection::open_in_memory().map_err(|e| TestCaseError::fail(e.to_string()))?;

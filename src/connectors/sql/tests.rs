@@ -3,9 +3,9 @@
 use super::*;
 use crate::model::Class;
 
-fn server(id: &str) -> uri::Server {
+fn server(id: &str) -> uri::DatabaseServer {
     match uri::parse(id) {
-        Ok(Place::Server(server)) => server,
+        Ok(DatabaseLocation::Server(server)) => server,
         other => panic!("{other:?}"),
     }
 }
@@ -22,7 +22,7 @@ fn snapshot(name: &str, text: &str) {
 
 #[test]
 fn every_postgres_code_has_its_class_and_its_fix() {
-    use super::postgres::errors::{Stage, of_code};
+    use super::postgres::errors::{Stage, classify_code};
     let server = server("postgresql://db.example/shop");
     let work = Stage::Work("read \"sales\".\"t\"");
     let mut all = String::new();
@@ -41,7 +41,7 @@ fn every_postgres_code_has_its_class_and_its_fix() {
         ("57P01", work, "", Class::Remote),
         ("XX000", work, "", Class::Remote),
     ] {
-        let failure = of_code(&server, "reader", stage, code, words);
+        let failure = classify_code(&server, "reader", stage, code, words);
         assert_eq!(failure.class, class, "{code}");
         all.push_str(&text(code, &failure));
     }
@@ -50,7 +50,7 @@ fn every_postgres_code_has_its_class_and_its_fix() {
 
 #[test]
 fn every_mysql_code_has_its_class_and_its_fix() {
-    use super::mysql::errors::{Stage, of_code};
+    use super::mysql::errors::{Stage, classify_code};
     let server = server("jdbc:mysql://db.example/shop");
     let work = Stage::Work("read `t`");
     let mut all = String::new();
@@ -73,7 +73,7 @@ fn every_mysql_code_has_its_class_and_its_fix() {
         (3159, Stage::Open, Class::Misconfigured),
         (9999, work, Class::Remote),
     ] {
-        let failure = of_code(&server, "o'hara", stage, code, "");
+        let failure = classify_code(&server, "o'hara", stage, code, "");
         assert_eq!(failure.class, class, "{code}");
         all.push_str(&text(&code.to_string(), &failure));
     }

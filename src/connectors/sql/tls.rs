@@ -1,40 +1,40 @@
-//! TLS to a database server: chain and host name are always verified.
+//! TLS to a database server. Certificate chain and host name are always verified.
 
-use super::uri::{Server, Tls, misconfigured};
+use super::server::{DatabaseServer, Tls, misconfigured};
 use crate::model::{Class, Failure};
 use std::net::SocketAddr;
 
-/// Whether this connection is encrypted, once the address is known.
+/// Decides whether a connection to `address` is encrypted.
 ///
-/// Clear text needs either a loopback address or `sslmode=disable` in the resource id.
+/// Clear text needs a loopback address or `sslmode=disable` in the resource id.
 ///
 /// # Errors
-/// `Misconfigured` for `prefer` on an address that is not loopback.
-pub fn encrypted(server: &Server, address: SocketAddr) -> Result<bool, Failure> {
+/// `Misconfigured` for `sslmode=prefer` on an address that is not loopback.
+pub fn encrypted(server: &DatabaseServer, address: SocketAddr) -> Result<bool, Failure> {
     let loopback = address.ip().to_canonical().is_loopback();
     match server.tls {
         Tls::Verify => Ok(true),
         Tls::Disable => Ok(false),
-        Tls::Unsaid => Ok(!loopback),
+        Tls::Unspecified => Ok(!loopback),
         Tls::Prefer if loopback => Ok(false),
         Tls::Prefer => Err(misconfigured(
-            format!("{server}: sslmode=prefer may fall back to clear text and is accepted on loopback only"),
-            "write sslmode=verify-full, or sslmode=disable to go without encryption",
+            format!("{server}: sslmode=prefer may fall back to clear text, so it is accepted on loopback only"),
+            "write sslmode=verify-full, or sslmode=disable to connect without encryption",
         )),
     }
 }
 
-/// The failure of a TLS handshake, from the error's words.
+/// The failure of a TLS handshake; the fix depends on the error message.
 #[must_use]
-pub fn failure(server: &Server, words: &str) -> Failure {
-    let fix = if words.contains("UnknownIssuer") {
-        "name the issuer's PEM file in the policy's network.ca_file".to_string()
-    } else if words.contains("not valid for name") {
-        "use the host name that the server's certificate carries in the resource id".to_string()
-    } else if words.contains("does not support TLS") || words.contains("does not have this capability") {
-        "switch TLS on at the server, or write ?sslmode=disable into the resource id to go without encryption".to_string()
+pub fn failure(server: &DatabaseServer, message: &str) -> Failure {
+    let fix = if message.contains("UnknownIssuer") {
+        "name the PEM file of the issuer in the policy's network.ca_file".to_string()
+    } else if message.contains("not valid for name") {
+        "use a host name in the resource id that the certificate of the server contains".to_string()
+    } else if message.contains("does not support TLS") || message.contains("does not have this capability") {
+        "enable TLS on the server, or add ?sslmode=disable to the resource id to connect without encryption".to_string()
     } else {
         format!("check the certificate and the TLS versions of {}", server.authority())
     };
-    Failure::new(Class::Network, format!("{server}: TLS failed"), fix).detail(words)
+    Failure::new(Class::Network, format!("{server}: the TLS handshake failed"), fix).detail(message)
 }

@@ -1,4 +1,4 @@
-//! From a native column type to JSON Schema, and from a table to a stream of Catalog v1.
+//! Maps native column types to JSON Schema and tables to streams of Catalog v1.
 
 use crate::model::{Stream, SyncMode};
 use serde_json::{Map, Value, json};
@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     pub name: String,
-    /// The type in the database's own words; shown as `x-native-type`.
+    /// The type as the database writes it, shown as `x-native-type`.
     pub native: String,
     pub nullable: bool,
-    /// JSON Schema of a value that is not null.
+    /// The JSON Schema of a value that is not null.
     pub schema: Value,
 }
 
@@ -26,14 +26,14 @@ pub struct Table {
     pub rows: Option<u64>,
 }
 
-/// The stream of a table. Nullability becomes part of the type, as JSON Schema has it.
+/// The stream of a table. Nullability becomes part of the type, as JSON Schema requires.
 #[must_use]
 pub fn stream(table: Table) -> Stream {
     let mut properties = Map::new();
     for column in table.columns {
         let mut schema = column.schema;
         if column.nullable {
-            admit_null(&mut schema);
+            allow_null(&mut schema);
         }
         if !column.native.is_empty() {
             schema["x-native-type"] = Value::String(column.native);
@@ -50,13 +50,13 @@ pub fn stream(table: Table) -> Stream {
     }
 }
 
-fn admit_null(schema: &mut Value) {
+fn allow_null(schema: &mut Value) {
     match schema.get_mut("type") {
         Some(Value::String(one)) => {
             let one = std::mem::take(one);
             schema["type"] = json!(["null", one]);
         }
-        Some(Value::Array(many)) if !many.iter().any(|word| word == "null") => many.insert(0, json!("null")),
+        Some(Value::Array(many)) if !many.iter().any(|name| name == "null") => many.insert(0, json!("null")),
         _ => {}
     }
 }
@@ -87,7 +87,7 @@ pub fn postgres(native: &str) -> Value {
         "uuid" => formatted("uuid"),
         "bytea" => binary(),
         "json" | "jsonb" => any(),
-        // A precision stands in the middle: `timestamp(3) without time zone`.
+        // `split` cuts at the precision in the middle of `timestamp(3) without time zone`.
         "timestamp" | "timestamp without time zone" | "timestamp with time zone" => formatted("date-time"),
         "time" | "time without time zone" | "time with time zone" => formatted("time"),
         _ => json!({"type": "string"}),
@@ -101,8 +101,8 @@ pub fn mysql(native: &str) -> Value {
     if lower == "tinyint(1)" {
         return json!({"type": "boolean"});
     }
-    let word = lower.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    match word {
+    let base_type = lower.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    match base_type {
         "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "year" => {
             json!({"type": "integer"})
         }
@@ -117,14 +117,14 @@ pub fn mysql(native: &str) -> Value {
     }
 }
 
-/// The schema of an SQLite declared type. A declaration does not bind a value in SQLite, so this is
-/// what the table promises; the rules of affinity (sqlite.org/datatype3.html) come after the
-/// names that people use for dates and booleans.
+/// The schema of a declared type of SQLite. SQLite does not enforce declared types, so this is only what the table
+/// promises. The names that people use for dates and booleans come before the rules of affinity
+/// (sqlite.org/datatype3.html).
 #[must_use]
 pub fn sqlite(native: &str) -> Value {
     let upper = native.to_ascii_uppercase();
-    let word = upper.split('(').next().unwrap_or_default().trim();
-    match word {
+    let base_type = upper.split('(').next().unwrap_or_default().trim();
+    match base_type {
         "" | "ANY" => any(),
         "BOOLEAN" | "BOOL" => json!({"type": "boolean"}),
         "DATE" => formatted("date"),

@@ -1,107 +1,34 @@
-//! Resource ids of the families `jdbc` and `postgres`, read without network.
+//! Parses the resource ids of the families `jdbc` and `postgres`, without network access.
 //!
-//! Nothing of a resource id is repeated in a failure except its dialect and the *names* of its
-//! properties: a user may have written a password anywhere in it.
+//! A failure repeats only the dialect and the *names* of the properties of a resource id, because a user may have
+//! written a password anywhere in it.
 
 use super::dialects;
-use crate::model::{Class, Failure};
+pub use super::server::{DatabaseServer, Protocol, Tls};
+use super::server::{holds_login, misconfigured};
+use crate::model::Failure;
 use percent_encoding::percent_decode_str;
-use std::fmt;
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
-/// What a resource id points at.
+/// The database that a resource id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The path as written.
+pub enum DatabaseLocation {
+    /// The path as the resource id writes it.
     Sqlite(String),
-    Server(Server),
-}
-
-/// The protocol of a database server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    Postgres,
-    /// MySQL and MariaDB.
-    Mysql,
-}
-
-/// Whether the connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
-    /// Not said: full verification, except on loopback, where nothing leaves the machine.
-    Unsaid,
-    /// `sslmode=prefer`: allowed on loopback only, because it may fall back to clear text.
-    Prefer,
-    /// Clear text, written out by somebody.
-    Disable,
-    /// Chain and host name are verified.
-    Verify,
-}
-
-/// One database on one server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    pub wire: Wire,
-    /// In lower case; an IPv6 address without brackets.
-    pub host: String,
-    pub port: u16,
-    pub database: String,
-    pub tls: Tls,
-    /// PostgreSQL: only this schema is looked at.
-    pub schema: Option<String>,
-    /// The name the server shows for the session.
-    pub application: Option<String>,
-    /// Shortens the engine's own limit for connecting.
-    pub connect_timeout: Option<Duration>,
-    /// Shortens the engine's own limit for one answer.
-    pub answer_timeout: Option<Duration>,
-}
-
-impl Wire {
-    /// The word used in logs and evidence.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Wire::Postgres => "postgres",
-            Wire::Mysql => "mysql",
-        }
-    }
-
-    fn default_port(self) -> u16 {
-        match self {
-            Wire::Postgres => 5432,
-            Wire::Mysql => 3306,
-        }
-    }
-}
-
-/// `postgres db.example:5432/shop`: names the resource without any secret.
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.wire.as_str(), self.authority(), self.database)
-    }
-}
-
-impl Server {
-    /// `host:port`, with brackets around an IPv6 address.
-    #[must_use]
-    pub fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
-    }
+    Server(DatabaseServer),
 }
 
 const POSTGRES_FORM: &str = "write postgresql://HOST:PORT/DATABASE or jdbc:postgresql://HOST:PORT/DATABASE";
 const MYSQL_FORM: &str = "write jdbc:mysql://HOST:PORT/DATABASE or jdbc:mariadb://HOST:PORT/DATABASE";
 
-/// Reads a resource id.
+/// Parses a resource id.
 ///
 /// # Errors
-/// `Unsupported` for another dialect, `Misconfigured` for everything else, without repeating values.
-pub fn parse(resource_id: &str) -> Result<Place, Failure> {
+/// `Unsupported` for another dialect, `Misconfigured` for everything else. Values are not repeated.
+pub fn parse(resource_id: &str) -> Result<DatabaseLocation, Failure> {
     let id = resource_id.trim();
     if id.contains(|c: char| c.is_control()) {
-        return Err(misconfigured("the resource id holds a control character", "remove it"));
+        return Err(misconfigured("the resource id contains a control character", "remove the control character"));
     }
     let Some(rest) = strip_prefix_ignore_case(id, "jdbc:") else {
         return bare(id);
@@ -109,76 +36,77 @@ pub fn parse(resource_id: &str) -> Result<Place, Failure> {
     let (dialect, rest) = rest.split_once(':').unwrap_or((rest, ""));
     match dialect.to_ascii_lowercase().as_str() {
         "sqlite" => sqlite(rest),
-        "postgresql" | "postgres" => server(Wire::Postgres, rest),
-        "mysql" | "mariadb" => server(Wire::Mysql, rest),
+        "postgresql" | "postgres" => server(Protocol::Postgres, rest),
+        "mysql" | "mariadb" => server(Protocol::Mysql, rest),
         _ => Err(dialects::unsupported(dialect)),
     }
 }
 
-/// The forms of the family `postgres`: a URL, or `host:port/database`.
-fn bare(id: &str) -> Result<Place, Failure> {
+/// Parses the forms of the family `postgres`: a URL, or `host:port/database`.
+fn bare(id: &str) -> Result<DatabaseLocation, Failure> {
     if let Some((scheme, _)) = id.split_once("://") {
         return match scheme.to_ascii_lowercase().as_str() {
-            "postgres" | "postgresql" => server(Wire::Postgres, &id[scheme.len() + 1..]),
+            "postgres" | "postgresql" => server(Protocol::Postgres, &id[scheme.len() + 1..]),
             "mysql" | "mariadb" => Err(misconfigured("a MySQL address must be a JDBC URL", MYSQL_FORM)),
             "sqlite" | "file" => Err(misconfigured("an SQLite address must be a JDBC URL", "write jdbc:sqlite:PATH")),
             other => Err(dialects::unsupported(other.strip_suffix("+srv").unwrap_or(other))),
         };
     }
-    server(Wire::Postgres, &format!("//{id}"))
+    server(Protocol::Postgres, &format!("//{id}"))
 }
 
-fn sqlite(rest: &str) -> Result<Place, Failure> {
+fn sqlite(rest: &str) -> Result<DatabaseLocation, Failure> {
     let fix = "write jdbc:sqlite:PATH with a plain path below one of the policy's files.roots";
     if rest.is_empty() || rest.eq_ignore_ascii_case(":memory:") {
-        return Err(misconfigured("the SQLite address names no file", fix));
+        return Err(misconfigured("the SQLite address does not name a file", fix));
     }
     if strip_prefix_ignore_case(rest, "file:").is_some() || rest.contains('?') {
-        return Err(misconfigured("SQLite URI forms and properties are not accepted", fix));
+        return Err(misconfigured("SQLite URIs and properties are not accepted", fix));
     }
-    Ok(Place::Sqlite(rest.to_string()))
+    Ok(DatabaseLocation::Sqlite(rest.to_string()))
 }
 
-fn server(wire: Wire, rest: &str) -> Result<Place, Failure> {
+fn server(wire: Protocol, rest: &str) -> Result<DatabaseLocation, Failure> {
     let form = match wire {
-        Wire::Postgres => POSTGRES_FORM,
-        Wire::Mysql => MYSQL_FORM,
+        Protocol::Postgres => POSTGRES_FORM,
+        Protocol::Mysql => MYSQL_FORM,
     };
     let Some(rest) = rest.strip_prefix("//") else {
-        return Err(misconfigured("the database address has no //HOST part", form));
+        return Err(misconfigured("the //HOST part of the database address is missing", form));
     };
     if rest.contains('@') {
         return Err(holds_login());
     }
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     let Some((authority, path)) = address.split_once('/') else {
-        return Err(misconfigured("the database address names no database", form));
+        return Err(misconfigured("the database address does not name a database", form));
     };
     let (host, port) = host_and_port(authority, wire, form)?;
     let database = database(path, form)?;
-    let mut server = Server {
+    let mut server = DatabaseServer {
         wire,
         host,
         port,
         database,
-        tls: Tls::Unsaid,
+        tls: Tls::Unspecified,
         schema: None,
         application: None,
         connect_timeout: None,
         answer_timeout: None,
     };
     super::properties::apply(&mut server, query)?;
-    Ok(Place::Server(server))
+    Ok(DatabaseLocation::Server(server))
 }
 
-fn host_and_port(authority: &str, wire: Wire, form: &str) -> Result<(String, u16), Failure> {
+fn host_and_port(authority: &str, wire: Protocol, form: &str) -> Result<(String, u16), Failure> {
     if authority.contains(',') {
         return Err(misconfigured("the database address names several hosts", format!("name one host per intent: {form}")));
     }
     let (host, port) = match authority.strip_prefix('[') {
         Some(inside) => {
-            let (host, after) = inside.split_once(']').ok_or_else(|| misconfigured("an IPv6 address lacks its ]", form))?;
-            host.parse::<Ipv6Addr>().map_err(|_| misconfigured("what is in brackets is no IPv6 address", form))?;
+            let (host, after) =
+                inside.split_once(']').ok_or_else(|| misconfigured("the ] of an IPv6 address is missing", form))?;
+            host.parse::<Ipv6Addr>().map_err(|_| misconfigured("the text in brackets is not an IPv6 address", form))?;
             (host, after.strip_prefix(':').or(if after.is_empty() { Some("") } else { None }))
         }
         None => {
@@ -191,7 +119,7 @@ fn host_and_port(authority: &str, wire: Wire, form: &str) -> Result<(String, u16
     };
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if host.is_empty() || host.len() > 253 || !(host.chars().all(is_name) || host.contains(':')) {
-        return Err(misconfigured("the host of the database address is missing or no host name", form));
+        return Err(misconfigured("the host of the database address is missing or is not a host name", form));
     }
     let port = match port {
         "" => wire.default_port(),
@@ -212,21 +140,8 @@ fn database(path: &str, form: &str) -> Result<String, Failure> {
     }
     match percent_decode_str(path).decode_utf8() {
         Ok(name) if !name.contains('\0') => Ok(name.into_owned()),
-        _ => Err(misconfigured("the name of the database is no UTF-8 text", form)),
+        _ => Err(misconfigured("the name of the database is not UTF-8", form)),
     }
-}
-
-/// User or password in the address: it was stored in clear wherever this document went.
-pub(super) fn holds_login() -> Failure {
-    misconfigured(
-        "the resource id holds a user or a password",
-        "remove it from the address; put {\"user\":\"NAME\",\"password\":\"...\"} behind credential_locator, for example env:NAME; \
-         change the password, because it stood in clear text",
-    )
-}
-
-pub(super) fn misconfigured(title: impl Into<String>, fix: impl Into<String>) -> Failure {
-    Failure::new(Class::Misconfigured, title, fix)
 }
 
 fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {

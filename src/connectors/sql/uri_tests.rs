@@ -1,9 +1,11 @@
 use super::*;
+use crate::model::Class;
 use proptest::prelude::*;
+use std::time::Duration;
 
-fn ok(id: &str) -> Server {
+fn ok(id: &str) -> DatabaseServer {
     match parse(id) {
-        Ok(Place::Server(server)) => server,
+        Ok(DatabaseLocation::Server(server)) => server,
         other => panic!("{id}: {other:?}"),
     }
 }
@@ -24,7 +26,7 @@ fn the_forms_of_both_families_are_read() {
     ] {
         assert_eq!(ok(id).to_string(), shown);
     }
-    assert_eq!(parse("jdbc:sqlite:seeds/data/shop.db"), Ok(Place::Sqlite("seeds/data/shop.db".to_string())));
+    assert_eq!(parse("jdbc:sqlite:seeds/data/shop.db"), Ok(DatabaseLocation::Sqlite("seeds/data/shop.db".to_string())));
 }
 
 #[test]
@@ -36,7 +38,7 @@ fn properties_are_read() {
         ok("jdbc:mysql://h/db?sslMode=VERIFY_IDENTITY&connectTimeout=900").connect_timeout,
         Some(Duration::from_millis(900))
     );
-    assert_eq!(ok("jdbc:mariadb://h/db").tls, Tls::Unsaid);
+    assert_eq!(ok("jdbc:mariadb://h/db").tls, Tls::Unspecified);
 }
 
 #[test]
@@ -147,8 +149,8 @@ proptest! {
     #[test]
     fn what_is_shown_can_be_read_again(host in "[a-z][a-z0-9.-]{0,20}", port in 1u16.., db in "[a-z_][a-z0-9_]{0,20}", mysql: bool) {
         let scheme = if mysql { "jdbc:mysql" } else { "postgresql" };
-        let Ok(Place::Server(first)) = parse(&format!("{scheme}://{host}:{port}/{db}")) else { return Err(TestCaseError::fail("refused")) };
-        let Ok(Place::Server(again)) = parse(&format!("{scheme}://{}/{}", first.authority(), first.database)) else {
+        let Ok(DatabaseLocation::Server(first)) = parse(&format!("{scheme}://{host}:{port}/{db}")) else { return Err(TestCaseError::fail("refused")) };
+        let Ok(DatabaseLocation::Server(again)) = parse(&format!("{scheme}://{}/{}", first.authority(), first.database)) else {
             return Err(TestCaseError::fail("refused again"));
         };
         prop_assert_eq!(first, again);

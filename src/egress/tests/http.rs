@@ -108,7 +108,7 @@ async fn a_hanging_server_ends_with_the_caller_and_counts_as_failing() {
     drop(call);
     let failure = failure(&world, get(&server.url("/"))).await;
     assert_eq!((failure.class, failure.retry_after_ms), (Class::BreakerOpen, Some(30_000)));
-    assert!(failure.detail.contains("gave no answer before the step ended"), "{failure:?}");
+    assert!(failure.detail.contains("did not answer before the step ended"), "{failure:?}");
     assert_eq!(server.count(), 1);
 }
 
@@ -201,7 +201,7 @@ async fn an_address_that_is_too_long_for_http_is_told() {
     let world = World::new();
     let server = Server::start(vec![answer(200, &[], b"")]).await;
     let failure = failure(&world, get(&server.url(&format!("/?{}", "x".repeat(70_000))))).await;
-    assert_eq!((failure.class, failure.title.as_str()), (Class::Remote, "an address of 127.0.0.1 cannot be sent"));
+    assert_eq!((failure.class, failure.title.as_str()), (Class::Remote, "a URL of 127.0.0.1 is not valid in HTTP"));
     assert!(failure.detail.len() < 200, "{failure:?}");
     assert_eq!((server.count(), world.budget.total()), (0, 0));
 }

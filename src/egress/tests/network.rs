@@ -101,7 +101,7 @@ async fn a_network_entry_that_cannot_be_used_says_so() {
     let failure = world.session().http(get("https://127.0.0.1/")).await.unwrap_err();
     assert_eq!(
         (failure.class, failure.title.as_str()),
-        (Class::Misconfigured, "network.ca_file does/not/exist.pem cannot be used")
+        (Class::Misconfigured, "could not use network.ca_file does/not/exist.pem")
     );
     world.policy.network.ca_file = None;
     world.policy.network.proxy = Some("socks5://user:pw-of-proxy@proxy.acme.example".to_string());

@@ -74,13 +74,13 @@ pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
             source("unreachable", family, id(dead), secret.clone()),
             "NETWORK_BLOCKED",
             "network",
-            &["nobody answers"],
+            &["connection refused"],
         ));
         all.push(case(
             source("hanging", family, id(silent), secret.clone()),
             "NETWORK_BLOCKED",
             "network",
-            &["no answer within"],
+            &["no response within"],
         ));
         all.push(case(source("cut in the login", family, id(cut[0]), secret.clone()), "ERROR", "remote", &["127.0.0.1"]));
         all.push(case(source("cut in an answer", family, id(cut[1]), secret.clone()), "ERROR", "remote", &["127.0.0.1"]));

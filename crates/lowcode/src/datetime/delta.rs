@@ -1,6 +1,6 @@
-//! Spans of time: Python's `timedelta` and isodate's `Duration` with its years and months.
+//! Python's `timedelta`, and isodate's `Duration`, which also has years and months.
 
-use super::{DAY, Date, DateTime, SECOND, days_in_month};
+use super::{DAY, Date, DateTime, SECOND};
 use crate::interpolation::EvalError;
 
 /// Python's `timedelta`.
@@ -9,23 +9,23 @@ pub struct Delta {
     pub micros: i128,
 }
 
-const LIMIT: i128 = 1_000_000_000 * DAY as i128;
+const MICROS_LIMIT: i128 = 1_000_000_000 * DAY as i128;
 
 impl Delta {
     /// # Errors
     /// OverflowError beyond 999,999,999 days.
     pub fn new(micros: i128) -> Result<Delta, EvalError> {
-        if micros.abs() < LIMIT {
+        if micros.abs() < MICROS_LIMIT {
             return Ok(Delta { micros });
         }
         Err(EvalError::new("OverflowError", format!("days={}; must have magnitude <= 999999999", micros / i128::from(DAY))))
     }
 
-    /// Of floats, rounded to microseconds: `(amount, microseconds of its unit)`.
+    /// The sum of `(amount, microseconds of its unit)`, rounded to microseconds.
     ///
     /// # Errors
     /// OverflowError beyond 999,999,999 days.
-    pub fn of(parts: &[(f64, i64)]) -> Result<Delta, EvalError> {
+    pub fn from_parts(parts: &[(f64, i64)]) -> Result<Delta, EvalError> {
         let (mut whole, mut rest) = (0i128, 0f64);
         for (amount, unit) in parts {
             if !amount.is_finite() || amount.abs() > 1e18 {
@@ -42,7 +42,7 @@ impl Delta {
         self.micros.div_euclid(i128::from(DAY)) as i64
     }
 
-    /// Seconds within the day, 0 to 86,399.
+    /// Seconds of the last day, 0 to 86,399.
     #[must_use]
     pub fn seconds(self) -> i64 {
         (self.micros.rem_euclid(i128::from(DAY)) as i64) / SECOND
@@ -85,7 +85,7 @@ impl Delta {
     }
 }
 
-/// isodate's `Duration`: years and months, which have no fixed length, and a rest.
+/// isodate's `Duration`: years and months, whose length varies, and a `timedelta`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Duration {
     pub years: f64,
@@ -99,10 +99,10 @@ impl Duration {
         Duration { years: -self.years, months: -self.months, delta: Delta { micros: -self.delta.micros } }
     }
 
-    /// `date` moved by the years and months, its day cut to the length of the month.
+    /// `date` moved by the years and months; the day is reduced to the last one of the month if necessary.
     ///
     /// # Errors
-    /// ValueError for fractions of years or months, and out of the years 1 to 9999.
+    /// ValueError for fractions of years or months, and outside of the years 1 to 9999.
     pub fn shift(self, date: Date) -> Result<Date, EvalError> {
         if self.years.fract() != 0.0 || self.months.fract() != 0.0 || self.years.abs() > 1e6 || self.months.abs() > 1e7 {
             return Err(EvalError::value_error("fractional years or months not supported for date calculations"));
@@ -110,7 +110,7 @@ impl Duration {
         let (year, month, day) = date.parts();
         let months = month - 1 + self.months as i64;
         let (year, month) = (year + self.years as i64 + months.div_euclid(12), months.rem_euclid(12) + 1);
-        Date::new(year, month, day.min(days_in_month(year, month)))
+        Date::new(year, month, day.min(Date::new(year, month, 1)?.days_in_month()))
     }
 
     /// `time + self`.
@@ -119,7 +119,7 @@ impl Duration {
     /// As [`Self::shift`], and OverflowError.
     pub fn add_to(self, time: &DateTime) -> Result<DateTime, EvalError> {
         let date = self.shift(time.date())?;
-        DateTime::of(date, time.time(), time.zone.clone()).plus(self.delta)
+        DateTime::from_date(date, time.time(), time.zone.clone()).plus(self.delta)
     }
 
     /// Python's `str()`.

@@ -1,13 +1,13 @@
 //! ISO 8601 as dateutil's `isoparse` and isodate's `parse_duration` read it.
 
-use super::{DAY, Date, DateTime, Delta, Duration, SECOND, Zone, clock_micros, is_leap, iso_year_start};
+use super::{DAY, Date, DateTime, Delta, Duration, SECOND, Zone, clock_micros};
 use crate::interpolation::EvalError;
 
 fn bad<T>(message: &str) -> Result<T, EvalError> {
     Err(EvalError::value_error(message))
 }
 
-/// Python's `int()` of a few bytes: blanks around, a sign and single underscores are allowed.
+/// Python's `int()` of a few bytes: spaces around the number, a sign and single underscores are allowed.
 fn int(bytes: &[u8]) -> Result<i64, EvalError> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let digits = text.trim().strip_prefix(['+', '-']).unwrap_or(text.trim());
@@ -18,21 +18,21 @@ fn int(bytes: &[u8]) -> Result<i64, EvalError> {
     }
 }
 
-/// Bytes `from..to`, as far as they are there.
+/// The bytes `from..to` as far as they exist.
 fn part(bytes: &[u8], from: usize, to: usize) -> &[u8] {
     bytes.get(from.min(bytes.len())..to.min(bytes.len())).unwrap_or_default()
 }
 
-/// Reads a time; incomplete dates are filled up, no zone gives a naive time.
+/// Reads a time. Missing parts of the date become 1, and a time without a zone is naive.
 ///
 /// # Errors
-/// ValueError where the text is no ISO 8601.
+/// ValueError if the text is not ISO 8601.
 pub fn isoparse(text: &str) -> Result<DateTime, EvalError> {
     if !text.is_ascii() {
         return bad("ISO-8601 strings should contain only ASCII characters");
     }
     let bytes = text.as_bytes();
-    // A date that is read but impossible fails below; only one that is not read is tried the uncommon way.
+    // Only a date that cannot be parsed is tried in the uncommon formats; one that does not exist fails below.
     let ((year, month, day), at) = common_date(bytes).or_else(|_| uncommon_date(bytes))?;
     let (mut clock, mut zone) = ([0; 4], None);
     if bytes.len() > at {
@@ -42,7 +42,7 @@ pub fn isoparse(text: &str) -> Result<DateTime, EvalError> {
     if next_day {
         clock = [0; 4];
     }
-    let time = DateTime::of(Date::new(year, month, day)?, clock_micros(clock)?, zone);
+    let time = DateTime::from_date(Date::new(year, month, day)?, clock_micros(clock)?, zone);
     if next_day { time.plus(Delta { micros: i128::from(DAY) }) } else { Ok(time) }
 }
 
@@ -85,7 +85,7 @@ fn uncommon_date(bytes: &[u8]) -> Result<DateParts, EvalError> {
     let year = int(part(bytes, 0, 4))?;
     let dash = bytes.get(4) == Some(&b'-');
     let mut at = 4 + usize::from(dash);
-    let ordinal = if bytes.get(at) == Some(&b'W') {
+    let date = if bytes.get(at) == Some(&b'W') {
         let week = int(part(bytes, at + 1, at + 3))?;
         at += 3;
         let mut day = 1;
@@ -100,20 +100,20 @@ fn uncommon_date(bytes: &[u8]) -> Result<DateParts, EvalError> {
         if !(1..54).contains(&week) || !(1..8).contains(&day) {
             return bad("Invalid week");
         }
-        Date::new(year, 1, 4)?;
-        iso_year_start(year) + (week - 1) * 7 + day - 1
+        Date::from_iso_week(year, week, day - 1)?
     } else {
         if bytes.len() < at + 3 {
             return bad("Invalid ordinal day");
         }
         let day = int(part(bytes, at, at + 3))?;
         at += 3;
-        if day < 1 || day > 365 + i64::from(is_leap(year)) {
+        let first = Date::new(year, 1, 1);
+        if day < 1 || day > first.as_ref().map_or(366, |first| first.days_in_year()) {
             return bad("Invalid ordinal day");
         }
-        Date::new(year, 1, 1)?.ordinal + day - 1
+        Date::from_ordinal(first?.ordinal() + day - 1)?
     };
-    Ok((Date::from_ordinal(ordinal)?.parts(), at))
+    Ok((date.parts(), at))
 }
 
 fn time_parts(bytes: &[u8]) -> Result<([i64; 4], Option<Zone>), EvalError> {
@@ -158,7 +158,7 @@ fn time_parts(bytes: &[u8]) -> Result<([i64; 4], Option<Zone>), EvalError> {
     Ok((clock, zone))
 }
 
-/// Reads `.123456` and gives its length; digits beyond the sixth are dropped.
+/// Reads a fraction such as `.123456` and returns its length; digits after the sixth are dropped.
 fn fraction(bytes: &[u8], clock: &mut [i64; 4]) -> usize {
     if !matches!(bytes.first(), Some(b'.' | b',')) {
         return 0;
@@ -200,15 +200,15 @@ fn zone_part(bytes: &[u8]) -> Result<Zone, EvalError> {
 /// A parsed ISO 8601 duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Span {
-    /// No years, no months.
+    /// Without years and months.
     Delta(Delta),
     Duration(Duration),
 }
 
-/// Reads `P1Y2M3W4DT5H6M7.5S`, a sign before it and commas for points allowed.
+/// Reads a duration such as `P1Y2M3W4DT5H6M7.5S`, with an optional sign, and with a point or a comma in numbers.
 ///
 /// # Errors
-/// ISO8601Error where the text is no duration.
+/// ISO8601Error if the text is not a duration.
 pub fn parse_duration(text: &str) -> Result<Span, EvalError> {
     let unreadable = || EvalError::new("ISO8601Error", format!("Unable to parse duration string '{text}'"));
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -222,7 +222,7 @@ pub fn parse_duration(text: &str) -> Result<Span, EvalError> {
     let [years, months, weeks, days] = amounts(date, ['Y', 'M', 'W', 'D']).ok_or_else(unreadable)?;
     let [hours, minutes, seconds, _] = amounts(time.unwrap_or_default(), ['H', 'M', 'S', '\0']).ok_or_else(unreadable)?;
     let rest = [(weeks, 7 * DAY), (days, DAY), (hours, 3600 * SECOND), (minutes, 60 * SECOND), (seconds, SECOND)];
-    let delta = Delta::of(&rest)?;
+    let delta = Delta::from_parts(&rest)?;
     let negative = text.starts_with('-');
     if years == 0.0 && months == 0.0 {
         return Ok(Span::Delta(if negative { Delta { micros: -delta.micros } } else { delta }));
@@ -231,7 +231,7 @@ pub fn parse_duration(text: &str) -> Result<Span, EvalError> {
     Ok(Span::Duration(if negative { duration.negated() } else { duration }))
 }
 
-/// The amounts of up to four units, each at most once and in order; nothing where something is left.
+/// The amounts of up to four units, each at most once and in order; `None` if text remains.
 fn amounts(mut text: &str, units: [char; 4]) -> Option<[f64; 4]> {
     let mut amounts = [0.0; 4];
     for (slot, unit) in amounts.iter_mut().zip(units) {

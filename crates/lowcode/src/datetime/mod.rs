@@ -1,7 +1,8 @@
 //! Dates and times as Python's `datetime` has them, and the formats of the CDK's `datetime_parser.py`.
 //!
-//! [`parse`] and [`format()`] are the CDK's parser: Python's `strptime` and `strftime` ([`strptime`], [`strftime`])
-//! with a few whole formats of its own. [`iso`] holds what dateutil and isodate read.
+//! The calendar is jiff's. This module adds what Python does differently: years 1 to 9999 only, ordinals, microseconds,
+//! naive times, and Python's error messages. [`parse`] and [`format()`] are the CDK's parser: Python's `strptime` and
+//! `strftime` ([`strptime`], [`strftime`]) with a few formats of its own. [`iso`] reads what dateutil and isodate read.
 
 pub mod delta;
 pub mod iso;
@@ -11,125 +12,130 @@ pub mod strptime;
 pub use delta::{Delta, Duration};
 
 use super::interpolation::EvalError;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp, civil};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// Microseconds of a second.
 pub(crate) const SECOND: i64 = 1_000_000;
+/// Microseconds of a day.
 pub(crate) const DAY: i64 = 86_400 * SECOND;
-/// Days before 1970-01-01, counted from 0001-01-01 as day 1.
-const EPOCH_ORDINAL: i64 = 719_163;
-/// The ordinal of 9999-12-31.
-pub(crate) const MAX_ORDINAL: i64 = 3_652_059;
+/// The first day of Python's calendar; its ordinal is 1.
+const FIRST_DAY: civil::Date = civil::date(1, 1, 1);
+/// The ordinal of 9999-12-31, the last day of Python's calendar.
+const MAX_ORDINAL: i64 = 3_652_059;
+const EPOCH: civil::DateTime = civil::datetime(1970, 1, 1, 0, 0, 0, 0);
+
+fn out_of_range() -> EvalError {
+    EvalError::new("OverflowError", "date value out of range")
+}
+
+/// `time` moved by `micros` microseconds.
+///
+/// # Errors
+/// OverflowError outside of the years 1 to 9999.
+fn shift(time: civil::DateTime, micros: i128) -> Result<civil::DateTime, EvalError> {
+    let second = i128::from(SECOND);
+    let seconds = i64::try_from(micros.div_euclid(second)).map_err(|_| out_of_range())?;
+    let rest = SignedDuration::from_micros(micros.rem_euclid(second) as i64);
+    let span = SignedDuration::from_secs(seconds).checked_add(rest).ok_or_else(out_of_range)?;
+    time.checked_add(span).ok().filter(|time| time.year() >= 1).ok_or_else(out_of_range)
+}
 
 /// A day of the proleptic Gregorian calendar, as Python's `date`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Date {
-    /// Days since 0001-01-01, which is day 1.
-    pub ordinal: i64,
-}
-
-#[must_use]
-pub fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-#[must_use]
-pub fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(is_leap(year)),
-        _ => 31,
-    }
-}
-
-fn days_before_year(year: i64) -> i64 {
-    let y = year - 1;
-    y * 365 + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400)
-}
+pub struct Date(civil::Date);
 
 impl Date {
+    /// The date on which Python's `strftime` puts a time of day.
+    pub(crate) const YEAR_1900: Date = Date(civil::date(1900, 1, 1));
+
     /// # Errors
-    /// ValueError where a part is out of range, as Python's `date(year, month, day)`.
+    /// ValueError if a part is out of range, as Python's `date(year, month, day)`.
     pub fn new(year: i64, month: i64, day: i64) -> Result<Date, EvalError> {
-        if !(1..=9999).contains(&year) {
-            return Err(EvalError::value_error(format!("year {year} is out of range")));
-        }
-        if !(1..=12).contains(&month) {
-            return Err(EvalError::value_error("month must be in 1..12"));
-        }
-        if day < 1 || day > days_in_month(year, month) {
-            return Err(EvalError::value_error("day is out of range for month"));
-        }
-        let before: i64 = (1..month).map(|it| days_in_month(year, it)).sum();
-        Ok(Date { ordinal: days_before_year(year) + before + day })
+        let year = i16::try_from(year)
+            .ok()
+            .filter(|year| (1..=9999).contains(year))
+            .ok_or_else(|| EvalError::value_error(format!("year {year} is out of range")))?;
+        let month = i8::try_from(month)
+            .ok()
+            .filter(|month| (1..=12).contains(month))
+            .ok_or_else(|| EvalError::value_error("month must be in 1..12"))?;
+        let day = i8::try_from(day).unwrap_or(i8::MAX);
+        let date = civil::Date::new(year, month, day).map_err(|_| EvalError::value_error("day is out of range for month"));
+        date.map(Date)
     }
 
+    /// The date with this ordinal: days since 0001-01-01, which is day 1.
+    ///
     /// # Errors
     /// OverflowError outside of the years 1 to 9999.
     pub fn from_ordinal(ordinal: i64) -> Result<Date, EvalError> {
-        if (1..=MAX_ORDINAL).contains(&ordinal) {
-            return Ok(Date { ordinal });
+        if !(1..=MAX_ORDINAL).contains(&ordinal) {
+            return Err(out_of_range());
         }
-        Err(EvalError::new("OverflowError", "date value out of range"))
+        FIRST_DAY.checked_add(SignedDuration::from_hours(24 * (ordinal - 1))).map(Date).map_err(|_| out_of_range())
+    }
+
+    /// The date of an ISO week and a weekday (0 for Monday). A week that the year does not have is counted on into the
+    /// next year, as dateutil and `strptime` do.
+    ///
+    /// # Errors
+    /// ValueError for a year out of range, OverflowError for a date outside of the years 1 to 9999.
+    pub(crate) fn from_iso_week(year: i64, week: i64, weekday: i64) -> Result<Date, EvalError> {
+        // The fourth of January is in the first week of every ISO year.
+        let first_week = Date::new(year, 1, 4)?;
+        Date::from_ordinal(first_week.ordinal() - first_week.weekday() + (week - 1) * 7 + weekday)
+    }
+
+    /// Days since 0001-01-01, which is day 1.
+    #[must_use]
+    pub fn ordinal(self) -> i64 {
+        self.0.duration_since(FIRST_DAY).as_hours() / 24 + 1
     }
 
     /// Year, month and day.
     #[must_use]
     pub fn parts(self) -> (i64, i64, i64) {
-        let mut year = (self.ordinal * 400).div_euclid(146_097).max(1);
-        while days_before_year(year + 1) < self.ordinal {
-            year += 1;
-        }
-        while days_before_year(year) >= self.ordinal {
-            year -= 1;
-        }
-        let mut day = self.ordinal - days_before_year(year);
-        let mut month = 1;
-        while month < 12 && day > days_in_month(year, month) {
-            day -= days_in_month(year, month);
-            month += 1;
-        }
-        (year, month, day)
+        (self.0.year().into(), self.0.month().into(), self.0.day().into())
     }
 
     /// 0 for Monday.
     #[must_use]
     pub fn weekday(self) -> i64 {
-        (self.ordinal + 6).rem_euclid(7)
+        self.0.weekday().to_monday_zero_offset().into()
     }
 
     /// 1 for the first of January.
     #[must_use]
     pub fn day_of_year(self) -> i64 {
-        self.ordinal - days_before_year(self.parts().0)
+        self.0.day_of_year().into()
+    }
+
+    /// 28 to 31.
+    #[must_use]
+    pub fn days_in_month(self) -> i64 {
+        self.0.days_in_month().into()
+    }
+
+    /// 365 or 366.
+    #[must_use]
+    pub fn days_in_year(self) -> i64 {
+        self.0.days_in_year().into()
     }
 
     /// ISO year, week and day (1 for Monday).
     #[must_use]
     pub fn isocalendar(self) -> (i64, i64, i64) {
-        let (mut year, _, _) = self.parts();
-        if self.ordinal < iso_year_start(year) {
-            year -= 1;
-        } else if self.ordinal >= iso_year_start(year + 1) {
-            year += 1;
-        }
-        let days = self.ordinal - iso_year_start(year);
-        (year, days.div_euclid(7) + 1, days.rem_euclid(7) + 1)
+        let week = self.0.iso_week_date();
+        (week.year().into(), week.week().into(), week.weekday().to_monday_one_offset().into())
     }
 
     /// `YYYY-MM-DD`.
     #[must_use]
     pub fn isoformat(self) -> String {
-        let (year, month, day) = self.parts();
-        format!("{year:04}-{month:02}-{day:02}")
+        self.0.to_string()
     }
-}
-
-/// The ordinal of the Monday of the first ISO week.
-pub(crate) fn iso_year_start(year: i64) -> i64 {
-    let jan_4 = days_before_year(year) + 4;
-    jan_4 - (jan_4 + 6).rem_euclid(7)
 }
 
 /// A fixed offset from UTC, as Python's `timezone`.
@@ -137,14 +143,14 @@ pub(crate) fn iso_year_start(year: i64) -> i64 {
 pub struct Zone {
     /// Microseconds east of UTC.
     pub offset: i64,
-    /// The name that `%Z` gives; none for the one made of the offset.
+    /// The name that `%Z` gives; `None` gives `UTC` or a name made from the offset.
     pub name: Option<Arc<str>>,
 }
 
 impl Zone {
     pub const UTC: Zone = Zone { offset: 0, name: None };
 
-    /// What `tzname()` gives.
+    /// The result of `tzname()`.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.name {
@@ -173,47 +179,37 @@ pub(crate) fn offset_text(offset: i64, colon: &str) -> String {
 /// Python's `datetime`: a local time, with a zone or naive.
 #[derive(Clone, Debug)]
 pub struct DateTime {
-    /// Microseconds since 0001-01-01T00:00:00, local.
-    pub local: i64,
-    /// None for a naive time.
+    local: civil::DateTime,
+    /// `None` for a naive time.
     pub zone: Option<Zone>,
 }
 
 impl DateTime {
-    /// # Errors
-    /// OverflowError outside of the years 1 to 9999.
-    pub fn from_local(local: i128, zone: Option<Zone>) -> Result<DateTime, EvalError> {
-        match i64::try_from(local) {
-            Ok(local) if (0..MAX_ORDINAL * DAY).contains(&local) => Ok(DateTime { local, zone }),
-            _ => Err(EvalError::new("OverflowError", "date value out of range")),
-        }
-    }
-
-    /// Midnight of `date`, or `micros` after it.
+    /// `micros` microseconds after the midnight of `date`, less than a day.
     #[must_use]
-    pub fn of(date: Date, micros: i64, zone: Option<Zone>) -> DateTime {
-        DateTime { local: (date.ordinal - 1) * DAY + micros, zone }
+    pub fn from_date(date: Date, micros: i64, zone: Option<Zone>) -> DateTime {
+        let midnight = date.0.to_datetime(civil::Time::midnight());
+        DateTime { local: midnight.saturating_add(SignedDuration::from_micros(micros)), zone }
     }
 
     /// `clock` is hour, minute, second and microsecond.
     ///
     /// # Errors
-    /// ValueError where a part is out of range.
+    /// ValueError if a part is out of range.
     pub fn new(date: Date, clock: [i64; 4], zone: Option<Zone>) -> Result<DateTime, EvalError> {
-        Ok(DateTime::of(date, clock_micros(clock)?, zone))
+        Ok(DateTime::from_date(date, clock_micros(clock)?, zone))
     }
 
     /// # Errors
     /// OverflowError outside of the years 1 to 9999.
     pub fn from_epoch_micros(micros: i128) -> Result<DateTime, EvalError> {
-        let epoch = i128::from((EPOCH_ORDINAL - 1) * DAY);
-        DateTime::from_local(epoch + micros, Some(Zone::UTC))
+        Ok(DateTime { local: shift(EPOCH, micros)?, zone: Some(Zone::UTC) })
     }
 
     /// Seconds since 1970, rounded to microseconds as Python's `fromtimestamp` does; in UTC.
     ///
     /// # Errors
-    /// ValueError or OverflowError outside of the years 1 to 9999.
+    /// ValueError outside of the years 1 to 9999.
     pub fn from_timestamp(seconds: f64) -> Result<DateTime, EvalError> {
         if !seconds.is_finite() || seconds.abs() > 1e12 {
             return Err(EvalError::value_error("year is out of range"));
@@ -223,21 +219,30 @@ impl DateTime {
         DateTime::from_epoch_micros(total).map_err(|_| EvalError::value_error("year is out of range"))
     }
 
-    /// The host's time, in UTC.
+    /// The host's time, in UTC; the epoch where Python cannot represent it.
     #[must_use]
     pub fn from_jiff(now: Timestamp) -> DateTime {
-        DateTime::from_epoch_micros(i128::from(now.as_microsecond())).unwrap_or(DateTime { local: 0, zone: Some(Zone::UTC) })
+        let epoch = DateTime { local: EPOCH, zone: Some(Zone::UTC) };
+        DateTime::from_epoch_micros(i128::from(now.as_microsecond())).unwrap_or(epoch)
     }
 
     #[must_use]
     pub fn date(&self) -> Date {
-        Date { ordinal: self.local.div_euclid(DAY) + 1 }
+        Date(self.local.date())
     }
 
     /// Microseconds since midnight.
     #[must_use]
     pub fn time(&self) -> i64 {
-        self.local.rem_euclid(DAY)
+        let time = self.local.time();
+        let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
+        seconds * SECOND + self.microsecond()
+    }
+
+    /// Microseconds since the last full second.
+    #[must_use]
+    pub fn microsecond(&self) -> i64 {
+        i64::from(self.local.subsec_nanosecond()) / 1000
     }
 
     /// Microseconds east of UTC; 0 for a naive time.
@@ -249,7 +254,8 @@ impl DateTime {
     /// Microseconds since 1970 in UTC; a naive time is taken for UTC.
     #[must_use]
     pub fn epoch_micros(&self) -> i64 {
-        self.local - self.offset() - (EPOCH_ORDINAL - 1) * DAY
+        let local = self.local.duration_since(EPOCH);
+        local.as_secs() * SECOND + i64::from(local.subsec_micros()) - self.offset()
     }
 
     /// Python's `timestamp()`.
@@ -263,7 +269,8 @@ impl DateTime {
     /// # Errors
     /// OverflowError outside of the years 1 to 9999.
     pub fn in_zone(&self, zone: Zone) -> Result<DateTime, EvalError> {
-        DateTime::from_local(i128::from(self.local) - i128::from(self.offset()) + i128::from(zone.offset), Some(zone))
+        let local = shift(self.local, i128::from(zone.offset) - i128::from(self.offset()))?;
+        Ok(DateTime { local, zone: Some(zone) })
     }
 
     /// A naive time is taken for UTC, as the CDK does.
@@ -272,12 +279,18 @@ impl DateTime {
         DateTime { zone: Some(self.zone.unwrap_or(Zone::UTC)), ..self }
     }
 
+    /// The same local time without its zone.
+    #[must_use]
+    pub fn naive(self) -> DateTime {
+        DateTime { zone: None, ..self }
+    }
+
     /// `self + delta`.
     ///
     /// # Errors
     /// OverflowError outside of the years 1 to 9999.
     pub fn plus(&self, delta: Delta) -> Result<DateTime, EvalError> {
-        DateTime::from_local(i128::from(self.local) + delta.micros, self.zone.clone())
+        Ok(DateTime { local: shift(self.local, delta.micros)?, zone: self.zone.clone() })
     }
 
     /// Python's `isoformat(sep)`.
@@ -287,7 +300,8 @@ impl DateTime {
         format!("{}{sep}{}{zone}", self.date().isoformat(), clock_text(self.time()))
     }
 
-    /// Python's `==` and `<`: by instant where both have a zone, none where only one has.
+    /// Python's `==` and `<` compare instants; `None` where only one of the two has a zone, because Python then
+    /// compares nothing.
     #[must_use]
     pub fn compare(&self, other: &DateTime) -> Option<Ordering> {
         (self.zone.is_some() == other.zone.is_some()).then(|| self.epoch_micros().cmp(&other.epoch_micros()))
@@ -308,7 +322,7 @@ pub fn clock_text(micros: i64) -> String {
 /// Microseconds since midnight of hour, minute, second and microsecond.
 ///
 /// # Errors
-/// ValueError where a part is out of range.
+/// ValueError if a part is out of range.
 pub fn clock_micros([hour, minute, second, micro]: [i64; 4]) -> Result<i64, EvalError> {
     for (value, end, message) in [
         (hour, 24, "hour must be in 0..23"),
@@ -331,10 +345,10 @@ fn python_float(text: &str) -> Result<f64, EvalError> {
     text.trim().parse().map_err(|_| EvalError::value_error(format!("could not convert string to float: '{text}'")))
 }
 
-/// Reads `text` by the CDK's format, `DatetimeParser.parse`. A naive time is UTC.
+/// Reads `text` by a format of the CDK, as its `DatetimeParser.parse` does. A naive time is taken for UTC.
 ///
 /// # Errors
-/// ValueError where the text does not match, OverflowError out of range.
+/// ValueError if the text does not match, OverflowError outside of the years 1 to 9999.
 pub fn parse(text: &str, format: &str) -> Result<DateTime, EvalError> {
     match format {
         "%s" => {
@@ -349,7 +363,7 @@ pub fn parse(text: &str, format: &str) -> Result<DateTime, EvalError> {
     }
 }
 
-/// Writes `time` by the CDK's format, `DatetimeParser.format`.
+/// Writes `time` by a format of the CDK, as its `DatetimeParser.format` does.
 #[must_use]
 pub fn format(time: &DateTime, format: &str) -> String {
     match format {
@@ -358,8 +372,8 @@ pub fn format(time: &DateTime, format: &str) -> String {
         "%epoch_microseconds" => ((time.timestamp() * 1e6) as i64).to_string(),
         "%ms" => ((time.timestamp() * 1e3) as i64).to_string(),
         other if other.contains("%_ms") => {
-            // The CDK replaces the six digits wherever they stand in the text, not only those of %f.
-            let micros = time.local.rem_euclid(SECOND);
+            // The CDK replaces the six digits wherever they occur in the text, not only those of `%f`.
+            let micros = time.microsecond();
             let text = strftime::strftime(time, &other.replace("%_ms", "%f"));
             text.replace(&format!("{micros:06}"), &format!("{:03}", micros / 1000))
         }

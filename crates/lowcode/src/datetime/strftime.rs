@@ -1,24 +1,25 @@
-//! C-Python's `strftime`: `%f`, `%z` and `%Z` by Python, everything else by glibc in the C locale, its flags included.
+//! CPython's `strftime`: `%f`, `%z` and `%Z` as Python formats them, everything else as glibc does in the C locale,
+//! including its flags. jiff's `strftime` fails on directives that glibc copies, and pads some fields differently.
 
 use super::strptime::{MONTHS, WEEKDAYS};
 use super::{Date, DateTime, SECOND, offset_text};
 
-/// Longest padding that a format may ask for.
-const WIDTH: usize = 1000;
+/// Limit for the padding that a format requests.
+const MAX_WIDTH: usize = 1000;
 
 /// Writes `time` by `format`.
 #[must_use]
 pub fn strftime(time: &DateTime, format: &str) -> String {
     let zoned = python_part(time, format);
     let mut out = String::with_capacity(zoned.len() + 16);
-    let parts = Parts::of(time);
+    let parts = Parts::new(time);
     let mut rest = zoned.as_str();
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
-        let spec = Spec::read(after);
+        let spec = Spec::parse(after);
         match parts.field(&spec) {
             Some(field) => spec.pad(field, &mut out),
-            // What glibc does not know it copies, the percent sign included.
+            // glibc copies unknown directives, including the percent sign.
             None => {
                 out.push('%');
                 out.push_str(after.get(..spec.length).unwrap_or(after));
@@ -30,7 +31,7 @@ pub fn strftime(time: &DateTime, format: &str) -> String {
     out
 }
 
-/// What Python replaces before glibc sees the format.
+/// Replaces the directives that Python handles itself before it calls glibc.
 fn python_part(time: &DateTime, format: &str) -> String {
     let mut out = String::with_capacity(format.len());
     let mut rest = format;
@@ -39,7 +40,7 @@ fn python_part(time: &DateTime, format: &str) -> String {
         let mut letters = after.chars();
         let letter = letters.next();
         match letter {
-            Some('f') => out.push_str(&format!("{:06}", time.local.rem_euclid(SECOND))),
+            Some('f') => out.push_str(&format!("{:06}", time.microsecond())),
             Some('z') => out.push_str(&time.zone.as_ref().map_or_else(String::new, |zone| offset_text(zone.offset, ""))),
             Some('Z') => {
                 out.push_str(&time.zone.as_ref().map_or_else(String::new, |zone| zone.name().replace('%', "%%")));
@@ -58,18 +59,18 @@ fn python_part(time: &DateTime, format: &str) -> String {
     out
 }
 
-/// Flags, width and letter after a percent sign.
+/// The flags, width and letter after a percent sign.
 struct Spec {
     pad: Option<char>,
     upper: bool,
     swap: bool,
     width: usize,
     letter: char,
-    /// Bytes of the format, percent sign not included.
+    /// The length in bytes, without the percent sign.
     length: usize,
 }
 
-/// A field before padding: its text, the width it has by itself and the sign it is padded with.
+/// A field before padding: its text, its default width and its padding character.
 struct Field {
     text: String,
     width: usize,
@@ -89,7 +90,7 @@ fn text(text: impl Into<String>) -> Field {
 }
 
 impl Spec {
-    fn read(text: &str) -> Spec {
+    fn parse(text: &str) -> Spec {
         let mut spec = Spec { pad: None, upper: false, swap: false, width: 0, letter: '\0', length: 0 };
         let mut chars = text.char_indices().peekable();
         while let Some((_, flag @ ('_' | '-' | '0' | '^' | '#' | '+'))) = chars.peek().copied() {
@@ -101,7 +102,7 @@ impl Spec {
             chars.next();
         }
         while let Some(digit) = chars.peek().and_then(|(_, c)| c.to_digit(10)) {
-            spec.width = (spec.width * 10 + digit as usize).min(WIDTH);
+            spec.width = (spec.width * 10 + digit as usize).min(MAX_WIDTH);
             chars.next();
         }
         chars.next_if(|(_, c)| matches!(c, 'E' | 'O'));
@@ -141,11 +142,11 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(time: &DateTime) -> Parts {
+    fn new(time: &DateTime) -> Parts {
         let date = time.date();
         let (year, month, day) = date.parts();
         let seconds = time.time() / SECOND;
-        // `%s` takes the local fields for the machine's zone, which is UTC here.
+        // glibc interprets the fields in the time zone of the machine, which is UTC in the CDK's images.
         let epoch = (time.epoch_micros() + time.offset()).div_euclid(SECOND);
         Parts { date, year, month, day, hour: seconds / 3600, minute: seconds / 60 % 60, second: seconds % 60, epoch }
     }
@@ -162,7 +163,7 @@ impl Parts {
         format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
     }
 
-    /// Week of the year, weeks beginning `start` days after Monday.
+    /// The week of the year, if weeks begin `start` days after Monday.
     fn week(&self, start: i64) -> i64 {
         let weekday = (self.date.weekday() - start).rem_euclid(7);
         (self.date.day_of_year() - 1 + 7 - weekday) / 7

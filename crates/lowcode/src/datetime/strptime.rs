@@ -1,6 +1,9 @@
-//! C-Python's `datetime.strptime` in the C locale, with its regular expressions (`_strptime.py`) and its leniency.
+//! CPython's `datetime.strptime` in the C locale, with the regular expressions of `_strptime.py` and their leniency.
+//!
+//! jiff's `strptime` is stricter: it knows neither Python's whitespace rules nor `%c`, two-digit hours without padding,
+//! or Python's error messages, which a stream reports.
 
-use super::{Date, DateTime, SECOND, Zone, clock_micros, iso_year_start};
+use super::{Date, DateTime, SECOND, Zone, clock_micros};
 use crate::interpolation::EvalError;
 use regex::{Captures, Regex, RegexBuilder};
 use std::cell::RefCell;
@@ -10,9 +13,9 @@ use std::rc::Rc;
 pub(crate) const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 pub(crate) const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-/// Formats that a thread keeps compiled.
-const KEPT: usize = 64;
-const FORMAT_BYTES: usize = 1000;
+/// Compiled formats that a thread caches.
+const CACHE_CAPACITY: usize = 64;
+const MAX_FORMAT_BYTES: usize = 1000;
 
 thread_local! {
     static COMPILED: RefCell<HashMap<String, Rc<Regex>>> = RefCell::new(HashMap::new());
@@ -22,7 +25,7 @@ fn bad<T>(message: String) -> Result<T, EvalError> {
     Err(EvalError::value_error(message))
 }
 
-/// Longer names first: `sep` must not win over `september`. All have distinct beginnings but May.
+/// An alternation of names. Longer names come first, as in `_strptime.py`, so that a short one does not match first.
 fn names(group: char, names: &[&str], short: bool) -> String {
     let mut names: Vec<&str> = names.iter().map(|name| if short { name.get(..3).unwrap_or(name) } else { name }).collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
@@ -86,21 +89,21 @@ fn pattern(format: &str) -> Result<String, EvalError> {
 }
 
 fn compiled(format: &str) -> Result<Rc<Regex>, EvalError> {
-    if let Some(regex) = COMPILED.with_borrow(|kept| kept.get(format).cloned()) {
+    if let Some(regex) = COMPILED.with_borrow(|cache| cache.get(format).cloned()) {
         return Ok(regex);
     }
-    if format.len() > FORMAT_BYTES {
+    if format.len() > MAX_FORMAT_BYTES {
         return bad("the format is too long".into());
     }
     let text = format!("^(?:{})", pattern(format)?);
     let regex = RegexBuilder::new(&text).case_insensitive(true).size_limit(1 << 22).build();
-    // The same directive twice: Python's re does not take a group's name twice.
+    // A directive that occurs twice: Python's `re` rejects a second group of the same name.
     let regex = Rc::new(regex.map_err(|_| EvalError::new("error", "redefinition of group name"))?);
-    COMPILED.with_borrow_mut(|kept| {
-        if kept.len() >= KEPT {
-            kept.clear();
+    COMPILED.with_borrow_mut(|cache| {
+        if cache.len() >= CACHE_CAPACITY {
+            cache.clear();
         }
-        kept.insert(format.to_owned(), Rc::clone(&regex));
+        cache.insert(format.to_owned(), Rc::clone(&regex));
     });
     Ok(regex)
 }
@@ -108,7 +111,7 @@ fn compiled(format: &str) -> Result<Rc<Regex>, EvalError> {
 /// Reads `text` by `format`. A time without a zone is naive.
 ///
 /// # Errors
-/// ValueError where the text does not match, or names no date.
+/// ValueError if the text does not match or is not a valid date.
 pub fn strptime(text: &str, format: &str) -> Result<DateTime, EvalError> {
     let regex = compiled(format)?;
     let Some(found) = regex.captures(text) else {
@@ -132,7 +135,7 @@ impl Parts<'_> {
         self.text(name)?.trim().parse().ok()
     }
 
-    /// Index of a name, full or short.
+    /// The index of a full or abbreviated name.
     fn index(&self, group: &str, names: &[&str]) -> Option<i64> {
         let text = self.text(group)?.to_lowercase();
         names.iter().position(|name| name.to_lowercase().starts_with(&text)).and_then(|at| i64::try_from(at).ok())
@@ -142,7 +145,7 @@ impl Parts<'_> {
         let date = self.date()?;
         let micros = self.text("f").map_or(0, |f| format!("{f:0<6}").parse().unwrap_or_default());
         let clock = [self.hour(), self.int("M").unwrap_or(0), self.int("S").unwrap_or(0), micros];
-        Ok(DateTime::of(date, clock_micros(clock)?, self.zone()?))
+        Ok(DateTime::from_date(date, clock_micros(clock)?, self.zone()?))
     }
 
     fn hour(&self) -> i64 {
@@ -173,18 +176,15 @@ impl Parts<'_> {
         let month = self.int("m").or_else(|| self.index("B", &MONTHS).or_else(|| self.index("b", &MONTHS)).map(|m| m + 1));
         let (month, day) = (month.unwrap_or(1), self.int("d").unwrap_or(1));
         let start = year.unwrap_or(1900);
-        let first = Date::new(start, 1, 1)?.ordinal;
-        if let Some(julian) = self.int("j") {
-            return Date::from_ordinal(first + julian - 1);
+        let first = Date::new(start, 1, 1)?;
+        if let Some(day_of_year) = self.int("j") {
+            return Date::from_ordinal(first.ordinal() + day_of_year - 1);
         }
         match (weekday, week, iso_year, iso_week) {
             (Some(weekday), Some(week), _, _) => {
-                Date::from_ordinal(first + day_of_week(first, week, weekday, self.int("W").is_some()) - 1)
+                Date::from_ordinal(first.ordinal() + day_of_year(first, week, weekday, self.int("W").is_some()) - 1)
             }
-            (Some(weekday), None, Some(iso_year), Some(iso_week)) => {
-                Date::new(iso_year, 1, 4)?;
-                Date::from_ordinal(iso_year_start(iso_year) + (iso_week - 1) * 7 + weekday)
-            }
+            (Some(weekday), None, Some(iso_year), Some(iso_week)) => Date::from_iso_week(iso_year, iso_week, weekday),
             _ => Date::new(start, month, day),
         }
     }
@@ -213,10 +213,10 @@ impl Parts<'_> {
     }
 }
 
-/// The day of the year by `%U` or `%W` and a weekday.
-fn day_of_week(first: i64, week: i64, weekday: i64, monday: bool) -> i64 {
+/// The day of the year of a weekday in a week by `%W` (`monday`) or `%U`, where `first` is the first of January.
+fn day_of_year(first: Date, week: i64, weekday: i64, monday: bool) -> i64 {
     let shift = i64::from(!monday);
-    let first_weekday = (Date { ordinal: first }.weekday() + shift) % 7;
+    let first_weekday = (first.weekday() + shift) % 7;
     let weekday = (weekday + shift) % 7;
     if week == 0 {
         return 1 + weekday - first_weekday;

@@ -6,9 +6,9 @@ use crate::value::{Dict, Value};
 use std::sync::Arc;
 
 /// Python's `csv.field_size_limit()`.
-const LONGEST_FIELD: usize = 131_072;
+const MAX_FIELD_LENGTH: usize = 131_072;
 
-/// `CsvDecoder`.
+/// The CDK's `CsvDecoder`.
 #[derive(Clone, Debug)]
 pub struct CsvParser {
     encoding: Encoding,
@@ -17,10 +17,10 @@ pub struct CsvParser {
 }
 
 impl CsvParser {
-    /// Reads the component.
+    /// Reads the component `node`.
     ///
     /// # Errors
-    /// TypeError where the delimiter is not one character.
+    /// TypeError if the delimiter is not one character.
     pub(super) fn build(node: &Value, encoding: Encoding) -> Result<CsvParser, Failed> {
         let text = node.get("delimiter").and_then(Value::as_str).filter(|it| !it.is_empty()).unwrap_or(",");
         let text = if text.starts_with('\\') { unescaped(text) } else { text.to_owned() };
@@ -32,7 +32,8 @@ impl CsvParser {
         Ok(CsvParser { encoding, delimiter, none: none.iter().map(Value::to_str).collect() })
     }
 
-    /// One dict a row; blank rows are left out, missing fields are None, surplus ones a list under `null`.
+    /// One dict for each row. Blank rows are left out, missing fields are None, and surplus fields are a list under the key
+    /// `null`.
     pub(super) fn parse(&self, bytes: &[u8]) -> Result<Vec<Value>, Failed> {
         let text = self.encoding.decode(bytes)?;
         let mut rows = Rows { chars: text.chars().peekable(), delimiter: self.delimiter };
@@ -62,7 +63,7 @@ impl CsvParser {
     }
 }
 
-/// `\t` and its like, as `unicode_escape` reads them.
+/// Resolves escapes such as `\t`, as Python's codec `unicode_escape` does.
 fn unescaped(text: &str) -> String {
     let rest = text.get(1..).unwrap_or_default();
     let code = |digits: &str| u32::from_str_radix(digits, 16).ok().and_then(char::from_u32).map(String::from);
@@ -91,7 +92,7 @@ enum State {
 }
 
 impl Rows<'_> {
-    /// The next row; an empty one for a blank line. Line breaks in quotes are kept as they are.
+    /// The next row, which is empty for a blank line. Line breaks in quotes are kept.
     fn next_row(&mut self) -> Result<Option<Vec<String>>, Failed> {
         let (mut row, mut field, mut state) = (Vec::new(), String::new(), State::StartRecord);
         if self.chars.peek().is_none() {
@@ -130,14 +131,14 @@ impl Rows<'_> {
                     state = State::InField;
                 }
             }
-            if field.len() > LONGEST_FIELD {
-                let message = format!("field larger than field limit ({LONGEST_FIELD})");
+            if field.len() > MAX_FIELD_LENGTH {
+                let message = format!("field larger than field limit ({MAX_FIELD_LENGTH})");
                 return Err(Failed::system("Error", message));
             }
         }
     }
 
-    /// `\r\n` is one break.
+    /// Consumes a line break; `\r\n` counts as one.
     fn end_of_line(&mut self, char: Option<char>) {
         if char == Some('\r') && self.chars.peek() == Some(&'\n') {
             self.chars.next();

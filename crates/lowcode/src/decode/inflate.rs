@@ -1,19 +1,19 @@
-//! Decompression with a bound: a bomb ends with an error before it fills the memory.
+//! Decompression with a bound on the output, so that a decompression bomb ends with an error.
 
 use crate::error::Failed;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use std::io::Read;
 
-/// Whether the bytes begin as gzip does.
+/// Whether the bytes begin with the signature of gzip.
 #[must_use]
 pub fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x1f\x8b")
 }
 
-/// All members of a gzip file, at most `bound` bytes.
+/// Decompresses all members of a gzip file to at most `bound` bytes.
 ///
 /// # Errors
-/// `BadGzipFile`, `EOFError`, or the bound.
+/// Python's `BadGzipFile` or `EOFError`, or more than `bound` bytes.
 pub fn gunzip(bytes: &[u8], bound: usize) -> Result<Vec<u8>, Failed> {
     read_all(MultiGzDecoder::new(bytes), bound)?.map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => {
@@ -23,7 +23,8 @@ pub fn gunzip(bytes: &[u8], bound: usize) -> Result<Vec<u8>, Failed> {
     })
 }
 
-/// A body with `Content-Encoding: deflate`: zlib, or bare as some servers send it; nothing where it is neither.
+/// Decompresses a body with `Content-Encoding: deflate`: zlib, or raw deflate as some servers send it. `None` if it is
+/// neither.
 ///
 /// # Errors
 /// The bound.
@@ -34,7 +35,7 @@ pub fn deflate(bytes: &[u8], bound: usize) -> Result<Option<Vec<u8>>, Failed> {
     Ok(read_all(DeflateDecoder::new(bytes), bound)?.ok())
 }
 
-/// Reads at most `bound` bytes. The outer error is the bound, the inner one the reader's.
+/// Reads at most `bound` bytes. The outer error is an exceeded bound, the inner one an error of the reader.
 ///
 /// # Errors
 /// More than `bound` bytes.

@@ -1,19 +1,22 @@
-//! JSON as Python's `json.loads` reads it: NaN and the infinities, integers of any size, the last of equal keys.
+//! JSON as Python's `json.loads` reads it.
+//!
+//! `serde_json` cannot take its place: Python accepts NaN and the infinities, keeps integers of any size, and replaces
+//! half a surrogate pair where `serde_json` fails. Records and templates see the difference, and parity compares them.
 
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// Why a text is no JSON, at which byte.
+/// Why a text is not valid JSON, and at which byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
     pub at: usize,
     pub what: &'static str,
 }
 
-/// Reads a document of at most `depth` levels.
+/// Reads a document of at most `depth` levels. Of equal keys, the last one counts.
 ///
 /// # Errors
-/// The first byte that is wrong.
+/// The position of the first invalid byte.
 pub fn parse(text: &str, depth: usize) -> Result<Value, JsonError> {
     document(text, depth, false)
 }
@@ -55,11 +58,11 @@ impl Reader<'_> {
         }
     }
 
-    /// Goes on behind `word` where it stands here.
-    fn take(&mut self, word: &str) -> bool {
-        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes()));
+    /// Consumes `token` if it is next.
+    fn take(&mut self, token: &str) -> bool {
+        let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(token.as_bytes()));
         if found {
-            self.at += word.len();
+            self.at += token.len();
         }
         found
     }
@@ -72,20 +75,20 @@ impl Reader<'_> {
             Some(b'[') => self.list(depth - 1),
             Some(b'"') => Ok(Value::Str(self.string()?)),
             Some(b'-' | b'0'..=b'9') => self.number(),
-            _ => self.word(),
+            _ => self.constant(),
         }
     }
 
-    fn word(&mut self) -> Result<Value, JsonError> {
-        let words = [
+    fn constant(&mut self) -> Result<Value, JsonError> {
+        let constants = [
             ("null", Value::None),
             ("true", Value::Bool(true)),
             ("false", Value::Bool(false)),
             ("NaN", Value::Float(f64::NAN)),
             ("Infinity", Value::Float(f64::INFINITY)),
         ];
-        for (word, value) in words {
-            if self.take(word) {
+        for (name, value) in constants {
+            if self.take(name) {
                 return Ok(value);
             }
         }
@@ -200,8 +203,8 @@ impl Reader<'_> {
                     return Ok(out.into());
                 }
                 Some(b'\\') => out.push(self.escape()?),
-                Some(0..=0x1f) => return self.error("a control character in a string"),
-                None => return self.error("a string without an end"),
+                Some(0..=0x1f) => return self.error("control character in a string"),
+                None => return self.error("unterminated string"),
                 Some(_) => {
                     let from = self.at;
                     self.at += run(from, self.bytes);
@@ -221,15 +224,16 @@ impl Reader<'_> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => return self.unicode(),
-            _ => return self.error("an unknown escape"),
+            _ => return self.error("unknown escape"),
         };
         self.at += 1;
         Ok(char)
     }
 
-    /// `\u` with four digits, or two of them. Half a pair, which Python keeps, has no place in Rust's text: it becomes U+FFFD.
+    /// Reads `\u` and four digits, or a surrogate pair of two such escapes. Python keeps half a pair; a Rust string cannot,
+    /// so it becomes U+FFFD.
     fn unicode(&mut self) -> Result<char, JsonError> {
-        let Some(high) = self.unit(self.at + 1) else { return self.error("an escape without four digits") };
+        let Some(high) = self.unit(self.at + 1) else { return self.error("escape without four digits") };
         self.at += 5;
         if (0xd800..0xdc00).contains(&high)
             && self.bytes.get(self.at..self.at + 2) == Some(b"\\u")

@@ -1,6 +1,6 @@
-//! Decoders: the records of a body (`declarative/decoders/`).
+//! Decoders, which read the elements of a response body (`declarative/decoders/` in the CDK).
 //!
-//! Each works on the whole body, which is bounded before and after decompression.
+//! Each works on the whole body, whose size is bounded before and after decompression.
 
 mod csv;
 pub mod inflate;
@@ -17,18 +17,18 @@ use csv::CsvParser;
 use std::borrow::Cow;
 use text::Encoding;
 
-/// What reads a body.
+/// The decoder of a stream.
 #[derive(Clone, Debug)]
 pub enum Decoder {
     Json,
     Iterable,
     Xml,
     Zip(Parser),
-    /// A parser upon the body as it came; the CDK reads it as a stream.
+    /// A parser that reads the body as it was received; the CDK reads it as a stream.
     Raw(Parser),
 }
 
-/// What reads the bytes inside.
+/// The parser of a composite decoder.
 #[derive(Clone, Debug)]
 pub enum Parser {
     Json,
@@ -39,10 +39,10 @@ pub enum Parser {
 }
 
 impl Decoder {
-    /// Reads a decoder; none is JSON.
+    /// Builds the decoder of `node`; without one, the body is JSON.
     ///
     /// # Errors
-    /// A decoder inside that has no parser, or an encoding that is not known.
+    /// A nested decoder without a parser, or an unknown encoding.
     pub fn build(node: Option<&Value>) -> Result<Decoder, Failed> {
         let Some(node) = node.filter(|it| !it.is_none()) else { return Ok(Decoder::Json) };
         Ok(match kind(node) {
@@ -54,7 +54,7 @@ impl Decoder {
         })
     }
 
-    /// Whether the CDK reads the answer as a stream: then the paginator sees `{}` instead of the body.
+    /// Whether the CDK reads the response as a stream, so that the paginator sees `{}` instead of the body.
     #[must_use]
     pub fn streams(&self) -> bool {
         matches!(self, Decoder::Iterable | Decoder::Raw(_))
@@ -63,7 +63,7 @@ impl Decoder {
     /// All elements of the body, in order.
     ///
     /// # Errors
-    /// What the CDK raises, and a bound that was met.
+    /// The exception that the CDK raises, or a bound that is exceeded.
     pub fn decode<'r>(&self, response: &'r Response, bounds: &Bounds) -> Result<Cow<'r, [Value]>, Failed> {
         let read = match self {
             Decoder::Json => return Ok(json_records(response)),
@@ -75,7 +75,7 @@ impl Decoder {
         Ok(Cow::Owned(read))
     }
 
-    /// The first element, as the paginator and the session token take it; `{}` where the answer is a stream.
+    /// The first element, which the paginator and the session token provider use; `{}` if the response is a stream.
     ///
     /// # Errors
     /// As [`Decoder::decode`].
@@ -87,8 +87,8 @@ impl Decoder {
     }
 }
 
-/// `JsonDecoder` never fails. It gives an empty record for an empty list, and two for what it cannot read: one as it
-/// catches the error, one as nothing was given (json_decoder.py).
+/// `JsonDecoder` never fails. It yields an empty record for an empty list, and two for a body that it cannot read: one
+/// in its error handler, and one because it yielded nothing before (json_decoder.py).
 fn json_records(response: &Response) -> Cow<'_, [Value]> {
     let empty = || Value::Dict(Dict::default());
     match response_json(response) {
@@ -99,7 +99,7 @@ fn json_records(response: &Response) -> Cow<'_, [Value]> {
     }
 }
 
-/// The JSON of a body, without the forgiveness of [`Response::json`] for a byte order mark.
+/// The JSON of a body. Unlike [`Response::json`], it fails on a byte order mark.
 fn response_json(response: &Response) -> Option<&Value> {
     if response.content().starts_with(b"\xef\xbb\xbf") {
         return None;
@@ -117,7 +117,7 @@ fn kind(node: &Value) -> &str {
 
 impl Parser {
     fn build(node: &Value) -> Result<Parser, Failed> {
-        let encoding = |default: &str| Encoding::of(node.get("encoding").and_then(Value::as_str).unwrap_or(default));
+        let encoding = |default: &str| Encoding::parse(node.get("encoding").and_then(Value::as_str).unwrap_or(default));
         Ok(match kind(node) {
             "JsonDecoder" => Parser::Json,
             "JsonlDecoder" => Parser::JsonLines,
@@ -134,7 +134,7 @@ impl Parser {
         })
     }
 
-    /// The depth of recursion is that of the manifest.
+    /// The recursion is bounded, because the nesting of the manifest is.
     fn parse(&self, bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
         match self {
             Parser::Json => parse_json(bytes, bounds),
@@ -142,7 +142,7 @@ impl Parser {
             Parser::JsonItems { path, encoding } => json_items(bytes, path, *encoding, bounds),
             Parser::Csv(parser) => parser.parse(bytes),
             Parser::Gzip(inner) if inflate::is_gzip(bytes) => inner.parse(&inflate::gunzip(bytes, bounds.body_bytes)?, bounds),
-            // What is not compressed passes.
+            // A body that is not compressed is passed on as it is.
             Parser::Gzip(inner) => inner.parse(bytes, bounds),
         }
     }
@@ -160,7 +160,7 @@ fn parse_json(bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     }
 }
 
-/// One document a line; a line that is none is left out.
+/// One document per line; lines that are not valid JSON are skipped.
 fn json_lines(bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     let mut out = Vec::new();
     for line in bytes.split(|byte| *byte == b'\n') {

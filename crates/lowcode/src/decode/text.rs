@@ -1,4 +1,4 @@
-//! Encodings of text, under Python's names.
+//! Text encodings, by Python's names.
 
 use crate::error::Failed;
 use std::borrow::Cow;
@@ -7,29 +7,29 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Utf8,
-    /// UTF-8 whose byte order mark is left out.
+    /// UTF-8 without its byte order mark.
     Utf8Sig,
     Latin1,
     Windows1252,
-    /// By its byte order mark, else little endian.
+    /// UTF-16 by its byte order mark, else little endian.
     Utf16,
     Utf16Le,
     Utf16Be,
     Ascii,
 }
 
-/// 0x80 to 0x9f of windows-1252; 0 where the code page has nothing.
+/// The characters 0x80 to 0x9f of windows-1252; 0 where the code page has no character.
 const WINDOWS_1252: [u16; 32] = [
     0x20ac, 0, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0, 0x017d, 0, 0, 0x2018,
     0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0, 0x017e, 0x0178,
 ];
 
 impl Encoding {
-    /// By the name, in any of its spellings.
+    /// Finds an encoding by any of its names.
     ///
     /// # Errors
-    /// LookupError, as Python raises it; also for the encodings that this engine does not know.
-    pub fn of(name: &str) -> Result<Encoding, Failed> {
+    /// LookupError, as in Python, also for encodings that this engine does not support.
+    pub fn parse(name: &str) -> Result<Encoding, Failed> {
         let key: String = name.to_ascii_lowercase().chars().map(|c| if c == '-' || c == ' ' { '_' } else { c }).collect();
         Ok(match key.as_str() {
             "utf_8" | "utf8" | "u8" => Encoding::Utf8,
@@ -44,7 +44,7 @@ impl Encoding {
         })
     }
 
-    /// The text of `bytes`.
+    /// Decodes `bytes`.
     ///
     /// # Errors
     /// UnicodeDecodeError.
@@ -96,7 +96,7 @@ fn undecodable(codec: &str, at: usize) -> Failed {
     Failed::system("UnicodeDecodeError", format!("'{codec}' codec can't decode the byte in position {at}"))
 }
 
-/// `bytes.splitlines()`: at `\n`, `\r` and `\r\n`.
+/// `bytes.splitlines()`, which splits at `\n`, `\r` and `\r\n`.
 pub(super) fn lines(bytes: &[u8]) -> Result<Vec<&str>, Failed> {
     let mut out = Vec::new();
     let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! XML as `xmltodict.parse` turns it into dicts: `@name` for attributes, `#text` beside other content.
+//! XML as `xmltodict.parse` converts it to dicts: attributes become `@name`, and text beside other content `#text`.
 
 use crate::bounds::Bounds;
 use crate::error::Failed;
@@ -6,24 +6,24 @@ use crate::value::{Dict, Value};
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
-/// The document as one dict; `{}` where it is no XML, as `xml_decoder.py` has it.
+/// The document as one dict; `{}` if it is not well-formed, as in `xml_decoder.py`.
 pub(super) fn parse(text: &str, bounds: &Bounds) -> Result<Value, Failed> {
     match Document::default().read(text, bounds.depth) {
         Ok(value) => Ok(value),
-        Err(Stop::NoXml) => Ok(Value::Dict(Dict::default())),
-        Err(Stop::Failed(failed)) => Err(failed),
+        Err(ParseError::Malformed) => Ok(Value::Dict(Dict::default())),
+        Err(ParseError::Failed(failed)) => Err(failed),
     }
 }
 
-enum Stop {
-    /// Expat would refuse it.
-    NoXml,
+enum ParseError {
+    /// Python's parser, Expat, would reject the document.
+    Malformed,
     Failed(Failed),
 }
 
-/// An element whose end is still to come.
+/// An element whose end tag has not been read yet.
 #[derive(Default)]
-struct Open {
+struct OpenElement {
     name: String,
     item: Option<Dict>,
     text: String,
@@ -31,73 +31,73 @@ struct Open {
 
 #[derive(Default)]
 struct Document {
-    open: Vec<Open>,
+    open: Vec<OpenElement>,
     root: Option<(String, Value)>,
-    /// A document type stands there: entities that it may define are left out, as xmltodict leaves them out.
+    /// The document has a document type declaration. Entities that it may define are left out, as in xmltodict.
     declared: bool,
 }
 
 impl Document {
-    fn read(mut self, text: &str, depth: usize) -> Result<Value, Stop> {
+    fn read(mut self, text: &str, depth: usize) -> Result<Value, ParseError> {
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_end_names = true;
         loop {
-            match reader.read_event().map_err(|_| Stop::NoXml)? {
+            match reader.read_event().map_err(|_| ParseError::Malformed)? {
                 Event::Start(start) => self.start(&start, depth)?,
                 Event::Empty(start) => {
                     self.start(&start, depth)?;
                     self.end()?;
                 }
                 Event::End(_) => self.end()?,
-                Event::Text(text) if text.contains("]]>") => return Err(Stop::NoXml),
+                Event::Text(text) if text.contains("]]>") => return Err(ParseError::Malformed),
                 Event::Text(text) => self.text(&text)?,
                 Event::CData(data) => self.text(&data)?,
                 Event::GeneralRef(entity) => self.entity(&entity)?,
                 Event::DocType(_) => self.declared = true,
-                // Expat wants the declaration at the very start.
-                Event::Decl(_) if !text.trim_start_matches('\u{feff}').starts_with("<?xml") => return Err(Stop::NoXml),
+                // Expat accepts the XML declaration only at the very start.
+                Event::Decl(_) if !text.trim_start_matches('\u{feff}').starts_with("<?xml") => return Err(ParseError::Malformed),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
                 Event::Eof => break,
             }
         }
         match self.root {
             Some((name, value)) if self.open.is_empty() => Ok(Value::Dict(Dict::from_iter([(name.into(), value)]))),
-            _ => Err(Stop::NoXml),
+            _ => Err(ParseError::Malformed),
         }
     }
 
-    fn start(&mut self, start: &BytesStart<'_>, depth: usize) -> Result<(), Stop> {
+    fn start(&mut self, start: &BytesStart<'_>, depth: usize) -> Result<(), ParseError> {
         if self.open.len() >= depth {
-            return Err(Stop::Failed(Failed::bound("levels of an XML body", depth)));
+            return Err(ParseError::Failed(Failed::bound("levels of an XML body", depth)));
         }
         if self.open.is_empty() && self.root.is_some() {
-            return Err(Stop::NoXml);
+            return Err(ParseError::Malformed);
         }
         let name = start.name().as_ref().to_owned();
         let mut item = Dict::default();
         for attribute in start.attributes() {
-            let attribute = attribute.map_err(|_| Stop::NoXml)?;
-            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| Stop::NoXml)?;
+            let attribute = attribute.map_err(|_| ParseError::Malformed)?;
+            let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|_| ParseError::Malformed)?;
             item.insert(format!("@{}", attribute.key.as_ref()).into(), Value::str(&*value));
         }
-        self.open.push(Open { name, item: (!item.is_empty()).then_some(item), text: String::new() });
+        self.open.push(OpenElement { name, item: (!item.is_empty()).then_some(item), text: String::new() });
         Ok(())
     }
 
-    fn text(&mut self, text: &str) -> Result<(), Stop> {
+    fn text(&mut self, text: &str) -> Result<(), ParseError> {
         match self.open.last_mut() {
             Some(open) => {
-                // Expat gives each line break as "\n".
+                // Expat reports each line break as "\n".
                 open.text.push_str(&text.replace("\r\n", "\n").replace('\r', "\n"));
                 Ok(())
             }
             None if text.trim_matches(['\u{feff}', ' ', '\t', '\r', '\n']).is_empty() => Ok(()),
-            None => Err(Stop::NoXml),
+            None => Err(ParseError::Malformed),
         }
     }
 
-    fn entity(&mut self, entity: &BytesRef<'_>) -> Result<(), Stop> {
-        if let Some(char) = entity.resolve_char_ref().map_err(|_| Stop::NoXml)? {
+    fn entity(&mut self, entity: &BytesRef<'_>) -> Result<(), ParseError> {
+        if let Some(char) = entity.resolve_char_ref().map_err(|_| ParseError::Malformed)? {
             return self.push(char);
         }
         let char = match &**entity {
@@ -107,17 +107,17 @@ impl Document {
             "quot" => '"',
             "apos" => '\'',
             _ if self.declared => return Ok(()),
-            _ => return Err(Stop::NoXml),
+            _ => return Err(ParseError::Malformed),
         };
         self.push(char)
     }
 
-    fn push(&mut self, char: char) -> Result<(), Stop> {
-        self.open.last_mut().map(|open| open.text.push(char)).ok_or(Stop::NoXml)
+    fn push(&mut self, char: char) -> Result<(), ParseError> {
+        self.open.last_mut().map(|open| open.text.push(char)).ok_or(ParseError::Malformed)
     }
 
-    fn end(&mut self) -> Result<(), Stop> {
-        let Some(open) = self.open.pop() else { return Err(Stop::NoXml) };
+    fn end(&mut self) -> Result<(), ParseError> {
+        let Some(open) = self.open.pop() else { return Err(ParseError::Malformed) };
         let text = Some(open.text.trim()).filter(|it| !it.is_empty());
         let value = match (open.item, text) {
             (Some(mut item), text) => {
@@ -137,7 +137,7 @@ impl Document {
     }
 }
 
-/// A name that stands again becomes a list.
+/// Adds a child; a name that occurs again becomes a list.
 fn push(item: &mut Dict, key: &str, value: Value) {
     match item.get_mut(key) {
         None => drop(item.insert(key.into(), value)),

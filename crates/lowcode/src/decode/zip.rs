@@ -1,4 +1,4 @@
-//! Zip archives: each file through one parser (`zipfile_decoder.py`).
+//! Zip archives, all files of which are read by the same parser (`zipfile_decoder.py`).
 
 use super::{Parser, inflate};
 use crate::bounds::Bounds;
@@ -7,15 +7,15 @@ use crate::value::Value;
 use std::io::Cursor;
 use zip::ZipArchive;
 
-/// Files of one archive.
-const MOST_FILES: usize = 1_000;
+/// Limit for the files of one archive.
+const MAX_FILES: usize = 1_000;
 
-/// The records of all files, in their order. All files together are bounded as one body is.
+/// The records of all files in order. The bound of one body holds for all files together.
 pub(super) fn parse(bytes: &[u8], parser: &Parser, bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     let invalid = |_| traced("Received an invalid zip file in response.");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(invalid)?;
-    if archive.len() > MOST_FILES {
-        return Err(Failed::bound("files of an archive", MOST_FILES));
+    if archive.len() > MAX_FILES {
+        return Err(Failed::bound("files of an archive", MAX_FILES));
     }
     let mut left = bounds.body_bytes;
     let mut out = Vec::new();

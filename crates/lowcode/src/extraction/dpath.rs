@@ -1,13 +1,13 @@
-//! Paths into values, as the Python package dpath 2 has them: globs, list indexes, and its surprises.
+//! Paths into values, as the Python package dpath 2 implements them: globs, list indexes, and its peculiarities.
 //!
-//! - Empty keys are keys like others: the CDK sets `ALLOW_EMPTY_STRING_KEYS` (sources/__init__.py).
-//! - A list index also matches its negative twin (`ListIndex.__eq__`).
-//! - `delete` with a filter ignores the path: it deletes every leaf that the filter picks.
+//! - Empty keys are allowed: the CDK sets `ALLOW_EMPTY_STRING_KEYS` (sources/__init__.py).
+//! - A list index also matches the negative index of the same item (`ListIndex.__eq__`).
+//! - `delete` with a filter ignores the path: it deletes every leaf that the filter selects.
 
 use crate::error::Failed;
 use crate::value::{Dict, Value};
 
-/// One step on the way to a value.
+/// One step of the path to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     Key(&'a str),
@@ -15,13 +15,13 @@ pub enum Step<'a> {
     Index(usize, usize),
 }
 
-/// A path of globs. Parts that are no strings match list indexes only.
+/// A path of globs. Parts that are not strings match list indexes only.
 pub type Glob = [Value];
 
-/// The parts of a path that is written as one string (`/` separates).
+/// The parts of a path that is written as one string, separated by `/`.
 ///
 /// # Errors
-/// AttributeError where `path` is a leaf, but no string.
+/// AttributeError if `path` is a scalar other than a string.
 pub fn split(path: &Value) -> Result<Vec<Value>, Failed> {
     match path {
         Value::Str(text) => Ok(text.trim_start_matches('/').split('/').map(Value::from).collect()),
@@ -31,10 +31,10 @@ pub fn split(path: &Value) -> Result<Vec<Value>, Failed> {
     }
 }
 
-/// The value at `glob`, or None where there is none. The empty path is the value itself.
+/// The value at `glob`, or `None` if nothing matches. The empty path is the value itself.
 ///
 /// # Errors
-/// ValueError where more than one value matches.
+/// ValueError if more than one value matches.
 pub fn get<'v>(value: &'v Value, glob: &Glob) -> Result<Option<&'v Value>, Failed> {
     if glob.is_empty() {
         return Ok(Some(value));
@@ -55,7 +55,7 @@ pub fn get<'v>(value: &'v Value, glob: &Glob) -> Result<Option<&'v Value>, Faile
     Ok(straight(value, glob))
 }
 
-/// As [`get`] for a path that is one value: a string with `/`, or a list.
+/// As [`get`], for a path given as one value: a string with `/`, or a list.
 ///
 /// # Errors
 /// As [`get`].
@@ -86,7 +86,7 @@ fn is_wild(part: &Value) -> bool {
     matches!(part, Value::Str(text) if text.contains(['*', '?', '[']))
 }
 
-/// The lookup without globs: the same answer as the walk, without the walk.
+/// A path without globs is looked up directly, with the same result as walking over all values.
 fn straight<'v>(value: &'v Value, path: &Glob) -> Option<&'v Value> {
     let mut current = value;
     for part in path {
@@ -121,7 +121,7 @@ fn walk<'v>(value: &'v Value, path: &mut Vec<Step<'v>>, visit: &mut Visit<'v, '_
     Ok(())
 }
 
-/// Whether `path` is one that `glob` means; `**` stands for any number of steps.
+/// Whether `glob` matches `path`; `**` matches any number of steps.
 fn matches(path: &[Step<'_>], glob: &Glob) -> Result<bool, Failed> {
     let is_deep = |part: &Value| part.as_str() == Some("**");
     let Some(at) = glob.iter().position(is_deep) else {
@@ -166,7 +166,7 @@ pub fn fnmatch(text: &str, glob: &str) -> bool {
         return text == glob;
     }
     let (text, glob): (Vec<char>, Vec<char>) = (text.chars().collect(), glob.chars().collect());
-    // The usual walk with one way back: to the last star.
+    // The usual matching algorithm, which only ever backtracks to the last star.
     let (mut at, mut part, mut back) = (0, 0, None);
     loop {
         match (text.get(at), glob.get(part)) {
@@ -194,7 +194,7 @@ pub fn fnmatch(text: &str, glob: &str) -> bool {
     }
 }
 
-/// Where the glob goes on after it matched `char` at `part`.
+/// The position in the glob after it has matched `char` at `part`.
 fn one_matches(char: char, glob: &[char], part: usize) -> Option<usize> {
     match glob.get(part)? {
         '?' => Some(part + 1),
@@ -231,20 +231,20 @@ fn set_has(set: &[char], char: char) -> bool {
     false
 }
 
-/// A path that does not borrow.
+/// One step of an owned path.
 #[derive(Clone, Debug)]
 enum OwnStep {
     Key(std::sync::Arc<str>),
     Index(usize),
 }
 
-/// Tells whether a value is meant.
+/// Selects values.
 pub type Filter<'f> = &'f mut dyn FnMut(&Value) -> Result<bool, Failed>;
 
-/// Deletes what `glob` means; an item in the middle of a list becomes None. Returns how many.
+/// Deletes the values that `glob` matches; an item in the middle of a list becomes None. Returns their number.
 ///
 /// # Errors
-/// As [`values`], and what the filter fails with.
+/// As [`values`], or an error of the filter.
 pub fn delete(value: &mut Value, glob: &Glob, mut filter: Option<Filter<'_>>) -> Result<usize, Failed> {
     let mut found: Vec<(Vec<OwnStep>, bool)> = Vec::new();
     walk(value, &mut Vec::new(), &mut |path, item| {
@@ -291,7 +291,7 @@ fn delete_one(value: &mut Value, path: &[OwnStep]) -> bool {
     }
 }
 
-/// Replaces what `glob` means. Returns how many.
+/// Replaces the values that `glob` matches. Returns their number.
 ///
 /// # Errors
 /// As [`values`].
@@ -321,10 +321,10 @@ pub fn set(value: &mut Value, glob: &Glob, new: &Value) -> Result<usize, Failed>
     Ok(count)
 }
 
-/// Sets the value at `path` and makes what is missing on the way: a list before a number, else a dict.
+/// Sets the value at `path` and creates missing containers on the way: a list if the next part is a number, else a dict.
 ///
 /// # Errors
-/// PathNotFound where a leaf stands in the way; TypeError and ValueError where a list has no such place.
+/// PathNotFound if the path leads through a scalar; TypeError or ValueError if a list does not have the index.
 pub fn new(value: &mut Value, path: &[Value], new: Value, most: usize) -> Result<(), Failed> {
     let Some((last, parents)) = path.split_last() else {
         return Err(Failed::system("IndexError", "tuple index out of range"));
@@ -383,7 +383,7 @@ fn key_of(part: &Value) -> std::sync::Arc<str> {
     }
 }
 
-/// A number that dpath takes for a place in a list.
+/// A number that dpath accepts as the index of a list.
 fn decimal(part: &Value) -> Option<i64> {
     match part {
         Value::Int(int) => Some(*int),
@@ -396,7 +396,7 @@ fn list_index(part: &Value, length: usize, most: usize) -> Result<usize, Failed>
     let index = decimal(part).ok_or_else(|| Failed::system("TypeError", "list indices must be integers or slices, not str"))?;
     let index = if index < 0 { index + length as i64 } else { index };
     let index = usize::try_from(index).map_err(|_| Failed::system("IndexError", "list assignment index out of range"))?;
-    // dpath fills the list up to the index: a manifest could ask for a billion items.
+    // dpath extends the list up to the index, so that a manifest could request a billion items.
     if index >= length.max(most) { Err(Failed::bound("items of a list", most)) } else { Ok(index) }
 }
 

@@ -1,4 +1,4 @@
-//! A record whose nested list holds the real records (`record_expander.py`).
+//! Expands a record whose nested list contains the actual records (`record_expander.py`).
 
 use super::dpath;
 use super::transform::{At, eval_path, path_of};
@@ -9,7 +9,7 @@ use crate::node::{flag, items, pair, parameters, set_field, text};
 use crate::value::{Dict, Value};
 use std::collections::VecDeque;
 
-/// Makes one record of each item of a nested list.
+/// Turns each item of a nested list into a record.
 pub struct Expander {
     path: Vec<InterpolatedString>,
     keep_original: bool,
@@ -20,7 +20,7 @@ pub struct Expander {
 
 impl Expander {
     /// # Errors
-    /// A list that is to be fetched by a retriever of its own.
+    /// A list that a separate retriever fetches.
     pub fn build(node: &Value, _ctx: &Context<'_>) -> Result<Expander, Failed> {
         if set_field(node, "truncated_list_retriever").is_some() {
             return Err(Failed::config("UnsupportedComponent", "truncated_list_retriever of RecordExpander is not supported"));
@@ -35,10 +35,10 @@ impl Expander {
         })
     }
 
-    /// Adds the records that `record` stands for.
+    /// Appends the records that `record` expands to.
     ///
     /// # Errors
-    /// What a template or a path fails with.
+    /// An error of a template or a path.
     pub fn expand(&self, record: &Value, at: &At<'_>, records: &mut VecDeque<Value>) -> Result<(), Failed> {
         if !matches!(record, Value::Dict(_)) || self.path.is_empty() {
             records.push_back(record.clone());
@@ -84,7 +84,7 @@ impl Expander {
     }
 }
 
-/// The record without the lists that `path` means.
+/// The record without the lists that `path` matches.
 fn without(record: &Value, path: &[Value]) -> Result<Dict, Failed> {
     let mut copy = record.clone();
     let mark = Value::str("\u{0}expanded");

@@ -1,4 +1,4 @@
-//! From the bodies of an answer to records: extractor, filter, transformations, schema normalisation.
+//! From the body of a response to records: extractor, filter, transformations, schema normalization.
 
 pub mod dpath;
 pub mod expand;
@@ -17,25 +17,25 @@ use expand::Expander;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Where the records of a body are.
+/// Finds the records in the body of a response.
 pub enum Extractor {
     /// A path; the empty path is the whole body.
     Dpath { path: Vec<InterpolatedString>, expander: Option<Expander> },
-    /// Several extractors over the same answer.
+    /// Several extractors that read the same response.
     Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
 }
 
-/// The records of one answer and how many the paginator counts.
+/// The records of one response, and the number of records for the paginator.
 #[derive(Default)]
 pub struct Extracted {
     pub records: VecDeque<Value>,
-    /// Records before any filter, empty ones that were dropped included.
+    /// The number of records before any filter, including empty ones that were dropped.
     pub count: usize,
 }
 
 impl Extractor {
     /// # Errors
-    /// A component that this engine does not know.
+    /// A component that this engine does not support.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Extractor, Failed> {
         match kind(node) {
             "DpathExtractor" => Ok(Extractor::Dpath {
@@ -52,7 +52,7 @@ impl Extractor {
     }
 
     /// # Errors
-    /// What a template or a path fails with.
+    /// An error of a template or a path.
     pub fn extract(&self, bodies: &[Value], at: &At<'_>) -> Result<Extracted, Failed> {
         match self {
             Extractor::Dpath { path, expander } => {
@@ -109,18 +109,18 @@ fn extract_one(
     }
 }
 
-/// Takes the records out of answers.
+/// Extracts, filters and transforms the records of responses.
 pub struct Selector {
     pub extractor: Extractor,
     filter: Option<InterpolatedBoolean>,
-    /// Drops records outside of the cursor's interval (`is_client_side_incremental`).
+    /// Drops records outside the interval of the cursor (`is_client_side_incremental`).
     cursor: Option<Arc<Cursor>>,
     transformations: Vec<Transformation>,
     transform_first: bool,
     normalise: bool,
 }
 
-/// What the stream says about its records.
+/// Options of the stream that concern its records.
 #[derive(Default)]
 pub struct SelectorOptions {
     pub transformations: Vec<Transformation>,
@@ -131,14 +131,14 @@ pub struct SelectorOptions {
 
 impl Selector {
     /// # Errors
-    /// A component that this engine does not know.
+    /// A component that this engine does not support.
     pub fn build(node: &Value, options: SelectorOptions, ctx: &Context<'_>) -> Result<Selector, Failed> {
         let filter = set_field(node, "record_filter");
         if let Some(filter) = filter.filter(|it| kind(it) != "RecordFilter") {
             return Err(Failed::config("UnsupportedComponent", format!("record filter {} is not supported", kind(filter))));
         }
         let condition = filter.map(|it| text(it, "condition").unwrap_or_default());
-        // Beside a cursor an empty condition filters nothing; alone it filters everything (record_filter.py).
+        // With a cursor, an empty condition keeps all records; without one, it drops all (record_filter.py).
         let condition = condition.filter(|it| options.client_side_cursor.is_none() || !it.is_empty());
         let parameters = if options.client_side_cursor.is_some() { parameters(node) } else { parameters(filter.unwrap_or(node)) };
         let by_default = options.client_side_cursor.is_some() || options.is_client_side_incremental;
@@ -155,7 +155,7 @@ impl Selector {
     /// Turns one extracted record into a record of the stream, or drops it.
     ///
     /// # Errors
-    /// What a template or a path fails with; a record that is no dict where the stream has a schema.
+    /// An error of a template or a path, or a record that is not a dict although the stream has a schema.
     pub fn select(&self, mut record: Value, schema: &Value, at: &At<'_>) -> Result<Option<Value>, Failed> {
         if self.transform_first {
             self.transform(&mut record, at)?;
@@ -195,7 +195,7 @@ impl Selector {
     }
 }
 
-/// Python's `dict(x)`, which the selector does to each record (`_normalize_by_schema` in record_selector.py).
+/// Python's `dict(x)`, which the selector applies to each record (`_normalize_by_schema` in record_selector.py).
 fn to_dict(record: Value) -> Result<Dict, Failed> {
     let pairs: Vec<Value> = match record {
         Value::Dict(dict) => return Ok(dict),

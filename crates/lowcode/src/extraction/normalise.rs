@@ -1,8 +1,8 @@
-//! `schema_normalization: Default`: values take the type that the schema names (`utils/transform.py`).
+//! `schema_normalization: Default`, which converts values to the type in the schema (`utils/transform.py`).
 
 use crate::value::Value;
 
-/// Converts the fields of `record` where its schema names one type, and their conversion works.
+/// Converts the fields of `record` for which the schema names one type and which can be converted to it.
 pub fn normalise(record: &mut Value, schema: &Value) {
     match record {
         Value::Dict(dict) => {
@@ -40,7 +40,7 @@ fn convert(item: &mut Value, schema: &Value) {
         }
         _ => return,
     };
-    // `'null' in 'null'` holds for a string too.
+    // Python evaluates `'null' in type`, which is also true if `type` is the string `null`.
     if item.is_none() && target.contains("null") {
         return;
     }
@@ -85,7 +85,7 @@ fn to_bool(item: &Value) -> Option<Value> {
     }
 }
 
-/// A scalar becomes a list of one, where the items are scalars or of no named type.
+/// Wraps a scalar in a list if the schema of the items is scalar or does not name a type.
 fn to_array(item: &Value, schema: &Value) -> Option<Value> {
     if matches!(item, Value::List(_) | Value::Dict(_)) {
         return None;
@@ -94,7 +94,7 @@ fn to_array(item: &Value, schema: &Value) -> Option<Value> {
     match schema.get("items").and_then(|items| items.get("type")) {
         None => Some(Value::List(vec![item.clone()])),
         Some(Value::List(types)) if types.iter().all(simple) => Some(Value::List(vec![item.clone()])),
-        // A single type is taken apart into letters there, none of which is a type.
+        // The CDK iterates over the letters of a single type name, none of which is a type.
         _ => None,
     }
 }
@@ -103,7 +103,7 @@ fn to_array(item: &Value, schema: &Value) -> Option<Value> {
 mod tests {
     use super::*;
 
-    // The expected record was printed by TypeTransformer of airbyte-cdk 7.39.1 (sources/utils/transform.py).
+    // The expected record is the output of TypeTransformer of airbyte-cdk 7.39.1 (sources/utils/transform.py).
     #[test]
     fn converts_as_the_cdk_does() {
         let schema: Value = serde_json::from_str(

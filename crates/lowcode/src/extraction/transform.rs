@@ -1,4 +1,4 @@
-//! Transformations of records.
+//! The transformations of records.
 
 use super::dpath;
 use crate::bounds::Bounds;
@@ -11,7 +11,7 @@ use crate::slicing::Slice;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// Where a record stands while it is changed.
+/// What the templates of extractors, filters, transformations and cursors are evaluated with.
 #[derive(Clone, Copy)]
 pub struct At<'a> {
     pub config: Config<'a>,
@@ -23,13 +23,13 @@ pub struct At<'a> {
 static NO_PARAMETERS: Value = Value::None;
 
 impl<'a> At<'a> {
-    /// What a template about this place sees, apart from `vars`.
+    /// The scope of a template with the variables `vars`.
     #[must_use]
     pub fn scope(&self, vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
         Scope { config: self.config, parameters: &NO_PARAMETERS, vars, host: self.host, bounds: self.bounds }
     }
 
-    /// As [`At::scope`] with the slice.
+    /// As [`At::scope`], with the slice.
     #[must_use]
     pub fn scope_of_slice(&self, mut vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
         match self.slice {
@@ -40,7 +40,7 @@ impl<'a> At<'a> {
     }
 }
 
-/// One step that changes records.
+/// One transformation of a record.
 #[derive(Debug)]
 pub enum Transformation {
     AddFields { fields: Vec<AddedField>, condition: Option<InterpolatedBoolean> },
@@ -59,7 +59,7 @@ pub struct AddedField {
     types: Vec<PyType>,
 }
 
-/// The fields of one dict inside a record become the record's own.
+/// Moves the fields of a nested dict into the record.
 #[derive(Debug)]
 pub struct DpathFlatten {
     path: Vec<InterpolatedString>,
@@ -81,16 +81,16 @@ pub fn value_types(node: &Value) -> Vec<PyType> {
     }
 }
 
-/// The strings of a path, as templates.
+/// The parts of a path as templates.
 #[must_use]
 pub fn path_of(node: &Value, key: &str, parameters: &Value) -> Vec<InterpolatedString> {
     items(node, key).iter().map(|part| InterpolatedString::new(&part.to_str(), parameters)).collect()
 }
 
-/// The values of a path of templates.
+/// Evaluates the templates of a path.
 ///
 /// # Errors
-/// What a template fails with.
+/// An error of a template.
 pub fn eval_path(path: &[InterpolatedString], scope: &Scope<'_>) -> Result<Vec<Value>, Failed> {
     path.iter().map(|part| part.eval(scope, &[]).map_err(Failed::from)).collect()
 }
@@ -101,7 +101,7 @@ fn condition_of(node: &Value) -> Option<InterpolatedBoolean> {
 
 impl Transformation {
     /// # Errors
-    /// A component that this engine does not know, and what its templates fail with.
+    /// A component that this engine does not support, or an error of its templates.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Transformation, Failed> {
         let template = |key: &str| InterpolatedString::new(text(node, key).unwrap_or_default(), parameters(node));
         Ok(match kind(node) {
@@ -122,7 +122,7 @@ impl Transformation {
     /// Changes `record`.
     ///
     /// # Errors
-    /// What a template or a path fails with; a record that is no dict.
+    /// An error of a template or a path, or a record that is not a dict.
     pub fn apply(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
         match self {
             Transformation::AddFields { fields, condition } => add_fields(record, fields, condition.as_ref(), at),
@@ -206,7 +206,7 @@ fn remove_fields(
         match condition {
             None => dpath::delete(record, pointer, None)?,
             Some(condition) => {
-                // The condition sees only `property`, and picks leaves wherever they stand (remove_fields.py).
+                // The condition sees only `property`, and selects leaves at any place of the record (remove_fields.py).
                 let mut picks = |item: &Value| Ok(condition.eval(&at.scope(vec![("property", item)]))?);
                 dpath::delete(record, pointer, Some(&mut picks))?
             }
@@ -215,7 +215,7 @@ fn remove_fields(
     Ok(())
 }
 
-/// Renames the keys of a dict and of the dicts in it; lists are left alone.
+/// Renames the keys of a dict and of the dicts in it; lists are not changed.
 fn map_keys(value: &mut Value, rename: &dyn Fn(&str) -> Arc<str>) {
     if let Value::Dict(dict) = value {
         let old = std::mem::take(dict);
@@ -262,8 +262,8 @@ fn snake_case(key: &str) -> String {
     tokens.join("_").to_lowercase()
 }
 
-/// `FlattenFields.flatten_record`: a stack, so that later fields come first; once a list was met, all keys carry
-/// their parent's name.
+/// `FlattenFields.flatten_record`: uses a stack, so that later fields come first. After the first list, all keys are
+/// prefixed with the name of their parent.
 fn flatten(record: Value, lists: bool) -> Dict {
     let mut stack = vec![(record, "_".to_owned())];
     let mut flat = Dict::default();

@@ -14,7 +14,7 @@ fn same(transformation: &str, record: &str, expected: &str) {
     assert_eq!(changed(transformation, record).unwrap(), expected, "{transformation}");
 }
 
-// Expected records were printed by the transformations of airbyte-cdk 7.39.1.
+// The expected records are the output of the transformations of airbyte-cdk 7.39.1.
 #[test]
 fn changes_keys_as_the_cdk_does() {
     let nested = r#"{"a": {"b": 1, "c": [1, {"b": 2}]}, "b": 3}"#;

@@ -1,6 +1,6 @@
 //! `x.name` and `x[key]` as Jinja2's sandbox looks them up.
 
-use super::object::{Obj, undefined};
+use super::object::{Object, undefined};
 use super::ops::{length, sequence};
 use super::{EvalError, methods};
 use crate::value::Value;
@@ -9,28 +9,28 @@ use crate::value::Value;
 ///
 /// # Errors
 /// TypeError for an unhashable key.
-pub(super) fn dict_get<'a>(dict: &Obj<'a>, key: &Obj<'a>) -> Result<Option<Obj<'a>>, EvalError> {
+pub(super) fn dict_get<'a>(dict: &Object<'a>, key: &Object<'a>) -> Result<Option<Object<'a>>, EvalError> {
     let hashed = match key.text() {
         Some(text) => {
-            if let Obj::Ref(Value::Dict(dict)) = dict {
-                return Ok(dict.get(&**text).map(Obj::of));
+            if let Object::Ref(Value::Dict(dict)) = dict {
+                return Ok(dict.get(&**text).map(Object::from_value));
             }
             key.key()?
         }
         None => key.key()?,
     };
     Ok(match dict {
-        Obj::Dict(map) | Obj::Namespace(map) => map.borrow().get(&hashed).map(|(_, value)| value.clone()),
+        Object::Dict(map) | Object::Namespace(map) => map.borrow().get(&hashed).map(|(_, value)| value.clone()),
         _ => None,
     })
 }
 
-/// Python's `obj[key]`; nothing where it raises a LookupError or a TypeError.
+/// Python's `obj[key]`; `None` if Python raises LookupError or TypeError.
 ///
 /// # Errors
-/// UndefinedError where `obj` is undefined.
-pub(super) fn item<'a>(obj: &Obj<'a>, key: &Obj<'a>) -> Result<Option<Obj<'a>>, EvalError> {
-    if let Obj::Undefined(message) = obj {
+/// UndefinedError if `obj` is undefined.
+pub(super) fn item<'a>(obj: &Object<'a>, key: &Object<'a>) -> Result<Option<Object<'a>>, EvalError> {
+    if let Object::Undefined(message) = obj {
         return Err(EvalError::new("UndefinedError", &**message));
     }
     if obj.is_dict() {
@@ -38,15 +38,15 @@ pub(super) fn item<'a>(obj: &Obj<'a>, key: &Obj<'a>) -> Result<Option<Obj<'a>>, 
     }
     let Some(index) = key.int() else { return Ok(None) };
     Ok(match obj {
-        Obj::Ref(Value::List(list)) => position(index, list.len()).and_then(|at| list.get(at)).map(Obj::of),
-        Obj::List(list) => {
+        Object::Ref(Value::List(list)) => position(index, list.len()).and_then(|at| list.get(at)).map(Object::from_value),
+        Object::List(list) => {
             let list = list.borrow();
             position(index, list.len()).and_then(|at| list.get(at)).cloned()
         }
-        Obj::Tuple(items) => position(index, items.len()).and_then(|at| items.get(at)).cloned(),
-        Obj::Str(text) => char_at(text, index).map(Obj::str),
-        Obj::Markup(text) => char_at(text, index).map(|c| Obj::Markup(c.into())),
-        Obj::Bytes(bytes) => position(index, bytes.len()).and_then(|at| bytes.get(at)).map(|b| Obj::Int(i128::from(*b))),
+        Object::Tuple(items) => position(index, items.len()).and_then(|at| items.get(at)).cloned(),
+        Object::Str(text) => char_at(text, index).map(Object::str),
+        Object::Markup(text) => char_at(text, index).map(|c| Object::Markup(c.into())),
+        Object::Bytes(bytes) => position(index, bytes.len()).and_then(|at| bytes.get(at)).map(|b| Object::Int(i128::from(*b))),
         _ => None,
     })
 }
@@ -56,15 +56,15 @@ fn char_at(text: &str, index: i128) -> Option<String> {
     text.chars().nth(at).map(String::from)
 }
 
-/// An index from the start, of one that may count from the end.
+/// The position of an index, which counts from the end if it is negative; `None` if it is out of range.
 pub(super) fn position(index: i128, length: usize) -> Option<usize> {
     let length = length as i128;
     let at = if index < 0 { index + length } else { index };
     usize::try_from(at).ok().filter(|at| (*at as i128) < length)
 }
 
-/// `environment.getitem`: the item, else the attribute, else undefined.
-pub(super) fn get_item<'a>(obj: &Obj<'a>, key: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
+/// Jinja2's `environment.getitem`: the item, else the attribute, else undefined.
+pub(super) fn get_item<'a>(obj: &Object<'a>, key: &Object<'a>) -> Result<Object<'a>, EvalError> {
     if let Some(found) = item(obj, key)? {
         return Ok(found);
     }
@@ -77,30 +77,30 @@ pub(super) fn get_item<'a>(obj: &Obj<'a>, key: &Obj<'a>) -> Result<Obj<'a>, Eval
     Ok(missing(obj, &shown))
 }
 
-/// `environment.getattr`: the attribute, else the item, else undefined.
-pub(super) fn get_attr<'a>(obj: &Obj<'a>, name: &str) -> Result<Obj<'a>, EvalError> {
-    if let Obj::Undefined(message) = obj {
+/// Jinja2's `environment.getattr`: the attribute, else the item, else undefined.
+pub(super) fn get_attr<'a>(obj: &Object<'a>, name: &str) -> Result<Object<'a>, EvalError> {
+    if let Object::Undefined(message) = obj {
         return Err(EvalError::new("UndefinedError", &**message));
     }
     if let Some(found) = methods::attribute(obj, name)? {
         return Ok(found);
     }
     if obj.is_dict()
-        && let Some(found) = dict_get(obj, &Obj::str(name))?
+        && let Some(found) = dict_get(obj, &Object::str(name))?
     {
         return Ok(found);
     }
     Ok(missing(obj, name))
 }
 
-pub(super) fn missing<'a>(obj: &Obj<'a>, name: &str) -> Obj<'a> {
+pub(super) fn missing<'a>(obj: &Object<'a>, name: &str) -> Object<'a> {
     undefined(format!("'{} object' has no attribute '{name}'", obj.type_name()))
 }
 
-fn bound(part: &Obj<'_>, default: i128, length: i128, step: i128) -> Result<i128, EvalError> {
+fn bound(part: &Object<'_>, default: i128, length: i128, step: i128) -> Result<i128, EvalError> {
     let Some(index) = part.int() else {
         return match part {
-            Obj::None => Ok(default),
+            Object::None => Ok(default),
             _ => Err(EvalError::type_error("slice indices must be integers or None or have an __index__ method")),
         };
     };
@@ -111,16 +111,17 @@ fn bound(part: &Obj<'_>, default: i128, length: i128, step: i128) -> Result<i128
 /// `obj[start:stop:step]`.
 ///
 /// # Errors
-/// TypeError where `obj` has no slices, ValueError for a step of 0.
-pub(super) fn slice<'a>(obj: &Obj<'a>, parts: &[Obj<'a>; 3]) -> Result<Obj<'a>, EvalError> {
+/// TypeError if `obj` cannot be sliced, ValueError for a step of 0.
+pub(super) fn slice<'a>(obj: &Object<'a>, parts: &[Object<'a>; 3]) -> Result<Object<'a>, EvalError> {
     let [start, stop, step] = parts;
-    if let Obj::Undefined(message) = obj {
+    if let Object::Undefined(message) = obj {
         return Err(EvalError::new("UndefinedError", &**message));
     }
     if obj.is_dict() {
         return Err(EvalError::type_error("unhashable type: 'slice'"));
     }
-    if !matches!(obj, Obj::Str(_) | Obj::Markup(_) | Obj::Bytes(_) | Obj::Tuple(_) | Obj::List(_) | Obj::Ref(_)) {
+    if !matches!(obj, Object::Str(_) | Object::Markup(_) | Object::Bytes(_) | Object::Tuple(_) | Object::List(_) | Object::Ref(_))
+    {
         return Err(EvalError::type_error(format!("'{}' object is not subscriptable", obj.type_name())));
     }
     let step = bound(step, 1, 0, 1).and(Ok(step.int().unwrap_or(1)))?;
@@ -137,13 +138,13 @@ pub(super) fn slice<'a>(obj: &Obj<'a>, parts: &[Obj<'a>; 3]) -> Result<Obj<'a>, 
         at = at.saturating_add(step);
     }
     Ok(match obj {
-        Obj::Str(text) => Obj::str(pick_text(text, &picks)),
-        Obj::Markup(text) => Obj::Markup(pick_text(text, &picks).into()),
-        Obj::Bytes(bytes) => Obj::Bytes(picks.iter().filter_map(|at| bytes.get(*at)).copied().collect()),
-        Obj::Tuple(items) => Obj::tuple(picks.iter().filter_map(|at| items.get(*at)).cloned().collect()),
+        Object::Str(text) => Object::str(pick_text(text, &picks)),
+        Object::Markup(text) => Object::Markup(pick_text(text, &picks).into()),
+        Object::Bytes(bytes) => Object::Bytes(picks.iter().filter_map(|at| bytes.get(*at)).copied().collect()),
+        Object::Tuple(items) => Object::tuple(picks.iter().filter_map(|at| items.get(*at)).cloned().collect()),
         list => {
             let list = sequence(list)?;
-            Obj::list(picks.iter().filter_map(|at| list.get(*at)).cloned().collect())
+            Object::list(picks.iter().filter_map(|at| list.get(*at)).cloned().collect())
         }
     })
 }

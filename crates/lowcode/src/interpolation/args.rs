@@ -1,30 +1,30 @@
-//! Arguments of a call, bound to parameters as Python does.
+//! The arguments of a call, and how Python binds them to parameters.
 
 use super::EvalError;
-use super::object::Obj;
+use super::object::Object;
 use std::sync::Arc;
 
 #[derive(Clone, Default)]
 pub(super) struct Args<'a> {
-    pub(super) positional: Vec<Obj<'a>>,
-    pub(super) named: Vec<(Arc<str>, Obj<'a>)>,
+    pub(super) positional: Vec<Object<'a>>,
+    pub(super) named: Vec<(Arc<str>, Object<'a>)>,
 }
 
 impl<'a> Args<'a> {
-    pub(super) fn of(positional: Vec<Obj<'a>>) -> Args<'a> {
+    pub(super) fn from_positional(positional: Vec<Object<'a>>) -> Args<'a> {
         Args { positional, named: Vec::new() }
     }
 
-    /// The values of `names`, of which the first `required` must be given.
+    /// Binds the arguments to the parameters `names`, of which the first `required` must be given.
     ///
     /// # Errors
-    /// TypeError where the arguments do not fit.
+    /// TypeError if the arguments do not fit the parameters.
     pub(super) fn bind<const N: usize>(
         self,
         function: &str,
         names: [&str; N],
         required: usize,
-    ) -> Result<[Option<Obj<'a>>; N], EvalError> {
+    ) -> Result<[Option<Object<'a>>; N], EvalError> {
         let mut bound = [const { None }; N];
         if self.positional.len() > N {
             let given = self.positional.len();
@@ -49,11 +49,15 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// As [`Self::bind`] for a function that takes no names.
+    /// As [`Self::bind`], for a function that takes no keyword arguments.
     ///
     /// # Errors
-    /// TypeError where the arguments do not fit.
-    pub(super) fn positional<const N: usize>(self, function: &str, required: usize) -> Result<[Option<Obj<'a>>; N], EvalError> {
+    /// TypeError if the arguments do not fit the parameters.
+    pub(super) fn positional<const N: usize>(
+        self,
+        function: &str,
+        required: usize,
+    ) -> Result<[Option<Object<'a>>; N], EvalError> {
         if !self.named.is_empty() {
             return Err(EvalError::type_error(format!("{function}() takes no keyword arguments")));
         }

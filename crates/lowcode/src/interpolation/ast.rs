@@ -1,10 +1,10 @@
-//! What a template is made of.
+//! The syntax tree of a template.
 
 use super::EvalError;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
-pub(super) enum Lit {
+pub(super) enum Constant {
     None,
     Bool(bool),
     Int(i128),
@@ -14,7 +14,7 @@ pub(super) enum Lit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Op {
+pub(super) enum BinaryOp {
     Add,
     Sub,
     Mul,
@@ -24,22 +24,22 @@ pub(super) enum Op {
     Pow,
 }
 
-impl Op {
+impl BinaryOp {
     pub(super) fn sign(self) -> &'static str {
         match self {
-            Op::Add => "+",
-            Op::Sub => "-",
-            Op::Mul => "*",
-            Op::Div => "/",
-            Op::FloorDiv => "//",
-            Op::Mod => "%",
-            Op::Pow => "** or pow()",
+            BinaryOp::Add => "+",
+            BinaryOp::Sub => "-",
+            BinaryOp::Mul => "*",
+            BinaryOp::Div => "/",
+            BinaryOp::FloorDiv => "//",
+            BinaryOp::Mod => "%",
+            BinaryOp::Pow => "** or pow()",
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cmp {
+pub(super) enum Comparison {
     Eq,
     Ne,
     Gt,
@@ -68,7 +68,7 @@ pub(super) struct CallArgs {
 
 #[derive(Clone, Debug)]
 pub(super) enum Expr {
-    Lit(Lit),
+    Constant(Constant),
     Name(Arc<str>),
     List(Vec<Expr>),
     Tuple(Vec<Expr>),
@@ -82,14 +82,14 @@ pub(super) enum Expr {
     Test(Box<Expr>, Arc<str>, Box<CallArgs>),
     Signed(Sign, Box<Expr>),
     Not(Box<Expr>),
-    Binary(Op, Box<Expr>, Box<Expr>),
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
     Concat(Vec<Expr>),
-    Compare(Box<Expr>, Vec<(Cmp, Expr)>),
+    Compare(Box<Expr>, Vec<(Comparison, Expr)>),
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
     /// `then if test else otherwise`: test, then, otherwise.
     Conditional(Box<Expr>, Box<Expr>, Option<Box<Expr>>),
-    /// The text captured by a block with a filter.
+    /// The rendered body of the block to which the filter around this expression is applied.
     Captured,
 }
 
@@ -132,8 +132,8 @@ pub(super) enum Stmt {
     Macro(Arc<Macro>),
     /// `{% call f(x) %}...{% endcall %}`: the callee with its arguments, and the block as a macro.
     CallBlock(Expr, Arc<CallArgs>, Arc<Macro>),
-    /// A body with names of its own.
+    /// A body with its own scope of names.
     Block(Vec<Stmt>),
-    /// A statement that fails when it is reached.
+    /// A statement that raises this error when it is reached.
     Fail(EvalError),
 }

@@ -1,9 +1,9 @@
-//! Calls: arguments, macros of the template, recursive loops.
+//! Calls: their arguments, the template's own macros, and recursive loops.
 
 use super::args::Args;
 use super::ast::{CallArgs, Expr, Stmt};
 use super::eval::{Eval, insert};
-use super::object::{Loop, MacroObj, Map, Obj, type_error, undefined};
+use super::object::{Loop, MacroObject, Map, Object, type_error, undefined};
 use super::{EvalError, access, macros, methods, ops};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,38 +27,38 @@ impl<'a> Eval<'a> {
             }
             for key in ops::items(&dict)? {
                 let Some(name) = key.text().cloned() else { return type_error("keywords must be strings") };
-                named.push((name, access::dict_get(&dict, &key)?.unwrap_or(Obj::None)));
+                named.push((name, access::dict_get(&dict, &key)?.unwrap_or(Object::None)));
             }
         }
         Ok(Args { positional, named })
     }
 
-    pub(super) fn call_expr(&mut self, callee: &'a Expr, args: &'a CallArgs) -> Result<Obj<'a>, EvalError> {
+    pub(super) fn call_expr(&mut self, callee: &'a Expr, args: &'a CallArgs) -> Result<Object<'a>, EvalError> {
         let callee = self.expr(callee)?;
         let args = self.args(args)?;
         self.call(&callee, args)
     }
 
-    pub(super) fn call(&mut self, callee: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+    pub(super) fn call(&mut self, callee: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
         match callee {
-            Obj::Undefined(message) => Err(EvalError::new("UndefinedError", &**message)),
-            Obj::Global(name) => macros::call(self, name, args),
-            Obj::Method(method) => {
+            Object::Undefined(message) => Err(EvalError::new("UndefinedError", &**message)),
+            Object::Global(name) => macros::call(self, name, args),
+            Object::Method(method) => {
                 let found = methods::call(self, &method.0, method.1, args)?;
                 Ok(self.current(found))
             }
-            Obj::Macro(code) => self.call_macro(code, args),
-            Obj::Loop(state) => self.call_loop(state, args),
-            Obj::Joiner(state) => {
+            Object::Macro(code) => self.call_macro(code, args),
+            Object::Loop(state) => self.call_loop(state, args),
+            Object::Joiner(state) => {
                 let mut state = state.borrow_mut();
                 let used = std::mem::replace(&mut state.1, true);
-                Ok(if used { Obj::Str(Arc::clone(&state.0)) } else { Obj::str("") })
+                Ok(if used { Object::Str(Arc::clone(&state.0)) } else { Object::str("") })
             }
             other => type_error(format!("'{}' object is not callable", other.type_name())),
         }
     }
 
-    fn call_loop(&mut self, state: &Rc<RefCell<Loop<'a>>>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+    fn call_loop(&mut self, state: &Rc<RefCell<Loop<'a>>>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
         let [items] = args.positional("loop", 1)?;
         let (code, depth) = {
             let state = state.borrow();
@@ -66,14 +66,14 @@ impl<'a> Eval<'a> {
         };
         let Some(code) = code else { return type_error("The loop must have the 'recursive' marker to be called recursively.") };
         let mut out = String::new();
-        self.for_loop(code, &items.unwrap_or(Obj::None), depth + 1, &mut out)?;
-        Ok(Obj::str(out))
+        self.for_loop(code, &items.unwrap_or(Object::None), depth + 1, &mut out)?;
+        Ok(Object::str(out))
     }
 
-    fn call_macro(&mut self, made: &MacroObj<'a>, mut args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+    fn call_macro(&mut self, made: &MacroObject<'a>, mut args: Args<'a>) -> Result<Object<'a>, EvalError> {
         self.enter()?;
         let code = made.code;
-        let mut frame: HashMap<Arc<str>, Obj<'a>> = HashMap::new();
+        let mut frame: HashMap<Arc<str>, Object<'a>> = HashMap::new();
         let mut given = std::mem::take(&mut args.positional).into_iter();
         let caller = args.named.iter().position(|(name, _)| &**name == "caller").map(|at| args.named.swap_remove(at).1);
         frame.insert("caller".into(), caller.or_else(|| made.caller.clone()).unwrap_or_else(|| undefined("No caller defined")));
@@ -89,7 +89,7 @@ impl<'a> Eval<'a> {
             };
             frame.insert(Arc::clone(name), value);
         }
-        let rest: Vec<Obj<'a>> = given.collect();
+        let rest: Vec<Object<'a>> = given.collect();
         if !rest.is_empty() && !mentions(&code.body, "varargs") {
             return type_error(format!("macro '{}' takes not more than {} argument(s)", code.name, code.args.len()));
         }
@@ -100,11 +100,11 @@ impl<'a> Eval<'a> {
         }
         let mut kwargs = Map::default();
         for (name, value) in args.named {
-            insert(&mut kwargs, Obj::Str(name), value)?;
+            insert(&mut kwargs, Object::Str(name), value)?;
         }
-        frame.insert("varargs".into(), Obj::tuple(rest));
-        frame.insert("kwargs".into(), Obj::dict(kwargs));
-        // A macro sees the template's own names, not those of its caller.
+        frame.insert("varargs".into(), Object::tuple(rest));
+        frame.insert("kwargs".into(), Object::dict(kwargs));
+        // A macro sees the names of the template's top level, not those of its caller.
         let rest = self.frames.split_off(1);
         self.frames.push(frame);
         let mut out = String::new();
@@ -112,11 +112,12 @@ impl<'a> Eval<'a> {
         self.frames.truncate(1);
         self.frames.extend(rest);
         self.depth -= 1;
-        result.map(|()| Obj::str(out))
+        result.map(|()| Object::str(out))
     }
 }
 
-/// Whether the debug form of the body names `name`: macros collect what they name only.
+/// Whether `body` uses the variable `name`: Jinja2 gives a macro `varargs` and `kwargs` only if its body uses them. The
+/// debug output of the syntax tree is searched, which contains every name.
 fn mentions(body: &[Stmt], name: &str) -> bool {
     format!("{body:?}").contains(&format!("Name({name:?})"))
 }

@@ -1,7 +1,7 @@
-//! Runs a template.
+//! Evaluates the syntax tree of a template.
 
 use super::ast::{Expr, Stmt, Target};
-use super::object::{Key, Loop, MacroObj, Map, Obj, undefined};
+use super::object::{Key, Loop, MacroObject, Map, Object, undefined};
 use super::{EvalError, Scope, access, filters, is_tests, macros, ops};
 use crate::value::Value;
 use std::cell::RefCell;
@@ -9,33 +9,34 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Calls and blocks within each other.
-const DEPTH: usize = 60;
+/// Limit for the nesting of calls and blocks.
+const MAX_DEPTH: usize = 60;
 
 pub(super) struct Eval<'a> {
     pub(super) scope: &'a Scope<'a>,
-    pub(super) frames: Vec<HashMap<Arc<str>, Obj<'a>>>,
+    pub(super) frames: Vec<HashMap<Arc<str>, Object<'a>>>,
     steps: u64,
     pub(super) depth: usize,
-    /// Lists and dicts of the scope that the template changed, by their address.
-    thawed: Vec<(*const Value, Obj<'a>)>,
-    /// Texts of filter blocks that are being evaluated.
-    captured: Vec<Obj<'a>>,
+    /// Copies of lists and dicts of the scope that the template changed, by the address of the original.
+    changed_copies: Vec<(*const Value, Object<'a>)>,
+    /// The rendered bodies of the filter blocks that are being evaluated, outermost first.
+    captured: Vec<Object<'a>>,
 }
 
-/// Runs `body` and gives its text.
+/// Renders `body`.
 ///
 /// # Errors
-/// What Python raises; MemoryError where a bound is met.
+/// The exception that Python raises; MemoryError if a bound is exceeded.
 pub(super) fn run<'a>(body: &'a [Stmt], scope: &'a Scope<'a>) -> Result<String, EvalError> {
-    let mut eval = Eval { scope, frames: vec![HashMap::new()], steps: 0, depth: 0, thawed: Vec::new(), captured: Vec::new() };
+    let mut eval =
+        Eval { scope, frames: vec![HashMap::new()], steps: 0, depth: 0, changed_copies: Vec::new(), captured: Vec::new() };
     let mut out = String::new();
     eval.body(body, &mut out)?;
     Ok(out)
 }
 
 impl<'a> Eval<'a> {
-    /// Counts work, so that no template runs for long.
+    /// Counts `steps` of work, which bounds the time that a template can take.
     pub(super) fn tick(&mut self, steps: usize) -> Result<(), EvalError> {
         self.steps = self.steps.saturating_add(steps as u64);
         if self.steps > self.scope.bounds.template_steps {
@@ -46,7 +47,7 @@ impl<'a> Eval<'a> {
 
     pub(super) fn enter(&mut self) -> Result<(), EvalError> {
         self.depth += 1;
-        if self.depth > DEPTH {
+        if self.depth > MAX_DEPTH {
             return Err(EvalError::new("RecursionError", "maximum recursion depth exceeded"));
         }
         Ok(())
@@ -107,13 +108,13 @@ impl<'a> Eval<'a> {
                 self.frames.pop();
             }
             Stmt::Macro(code) => {
-                let made = Obj::Macro(Rc::new(MacroObj { code, caller: None }));
+                let made = Object::Macro(Rc::new(MacroObject { code, caller: None }));
                 self.store(&code.name, made);
             }
             Stmt::CallBlock(callee, args, block) => {
                 let callee = self.expr(callee)?;
                 let mut args = self.args(args)?;
-                args.named.push(("caller".into(), Obj::Macro(Rc::new(MacroObj { code: block, caller: None }))));
+                args.named.push(("caller".into(), Object::Macro(Rc::new(MacroObject { code: block, caller: None }))));
                 self.call(&callee, args)?.write_str(out)?;
             }
             Stmt::Block(body) => self.framed(body, out)?,
@@ -122,10 +123,10 @@ impl<'a> Eval<'a> {
         Ok(())
     }
 
-    fn capture(&mut self, filter: &'a Expr, body: &'a [Stmt]) -> Result<Obj<'a>, EvalError> {
+    fn capture(&mut self, filter: &'a Expr, body: &'a [Stmt]) -> Result<Object<'a>, EvalError> {
         let mut text = String::new();
         self.framed(body, &mut text)?;
-        self.captured.push(Obj::str(text));
+        self.captured.push(Object::str(text));
         let value = self.expr(filter);
         self.captured.pop();
         value
@@ -134,23 +135,23 @@ impl<'a> Eval<'a> {
     pub(super) fn for_loop(
         &mut self,
         code: &'a super::ast::For,
-        items: &Obj<'a>,
+        items: &Object<'a>,
         depth: i128,
         out: &mut String,
     ) -> Result<(), EvalError> {
         let mut items = ops::items(items)?;
         self.tick(items.len())?;
         if let Some(test) = &code.test {
-            let mut kept = Vec::new();
+            let mut selected = Vec::new();
             for item in items {
                 self.frames.push(HashMap::new());
                 self.assign(&code.target, item.clone())?;
                 if self.expr(test)?.truthy() {
-                    kept.push(item);
+                    selected.push(item);
                 }
                 self.frames.pop();
             }
-            items = kept;
+            items = selected;
         }
         if items.is_empty() {
             return self.framed(&code.otherwise, out);
@@ -160,7 +161,7 @@ impl<'a> Eval<'a> {
         let state = Rc::new(RefCell::new(Loop { items: Rc::clone(&items), index: 0, depth, changed: None, recursive }));
         for (index, item) in items.iter().enumerate() {
             state.borrow_mut().index = index;
-            self.frames.push(HashMap::from([(Arc::from("loop"), Obj::Loop(Rc::clone(&state)))]));
+            self.frames.push(HashMap::from([(Arc::from("loop"), Object::Loop(Rc::clone(&state)))]));
             self.assign(&code.target, item.clone())?;
             self.body(&code.body, out)?;
             self.frames.pop();
@@ -168,18 +169,18 @@ impl<'a> Eval<'a> {
         Ok(())
     }
 
-    fn store(&mut self, name: &Arc<str>, value: Obj<'a>) {
+    fn store(&mut self, name: &Arc<str>, value: Object<'a>) {
         if let Some(frame) = self.frames.last_mut() {
             frame.insert(Arc::clone(name), value);
         }
     }
 
-    fn assign(&mut self, target: &'a Target, value: Obj<'a>) -> Result<(), EvalError> {
+    fn assign(&mut self, target: &'a Target, value: Object<'a>) -> Result<(), EvalError> {
         match target {
             Target::Name(name) => self.store(name, value),
             Target::Attr(name, attr) => match self.name(name)? {
-                Obj::Namespace(map) => {
-                    let key = Obj::Str(Arc::clone(attr));
+                Object::Namespace(map) => {
+                    let key = Object::Str(Arc::clone(attr));
                     map.borrow_mut().insert(Key::Str(Arc::clone(attr)), (key, value));
                 }
                 _ => return Err(EvalError::new("TemplateRuntimeError", "cannot assign attribute on non-namespace object")),
@@ -201,52 +202,53 @@ impl<'a> Eval<'a> {
         Ok(())
     }
 
-    fn name(&mut self, name: &Arc<str>) -> Result<Obj<'a>, EvalError> {
+    fn name(&mut self, name: &Arc<str>) -> Result<Object<'a>, EvalError> {
         if let Some(value) = self.frames.iter().rev().find_map(|frame| frame.get(name)) {
             return Ok(self.current(value.clone()));
         }
         if let Some(value) = self.scope.lookup(name) {
-            return Ok(self.current(Obj::of(value)));
+            return Ok(self.current(Object::from_value(value)));
         }
         if &**name == "self" {
-            // Jinja2's reference to the template's own blocks; there is nothing in it here.
-            return Ok(Obj::Namespace(Rc::new(RefCell::new(Map::default()))));
+            // In Jinja2, `self` refers to the blocks of the template; a template of a manifest has no blocks.
+            return Ok(Object::Namespace(Rc::new(RefCell::new(Map::default()))));
         }
-        Ok(macros::global(name).map_or_else(|| undefined(format!("'{name}' is undefined")), Obj::Global))
+        Ok(macros::global(name).map_or_else(|| undefined(format!("'{name}' is undefined")), Object::Global))
     }
 
-    /// What a list or dict of the scope has become.
-    pub(super) fn current(&self, obj: Obj<'a>) -> Obj<'a> {
+    /// The changed copy of a list or dict of the scope, if the template has changed it.
+    pub(super) fn current(&self, obj: Object<'a>) -> Object<'a> {
         match obj {
-            Obj::Ref(value) => {
-                let thawed = self.thawed.iter().find(|(at, _)| std::ptr::eq(*at, value));
-                thawed.map_or(Obj::Ref(value), |(_, obj)| obj.clone())
+            Object::Ref(value) => {
+                let changed_copies = self.changed_copies.iter().find(|(at, _)| std::ptr::eq(*at, value));
+                changed_copies.map_or(Object::Ref(value), |(_, obj)| obj.clone())
             }
             other => other,
         }
     }
 
-    /// A list or dict that may be changed. The scope itself stays as it is.
-    pub(super) fn thaw(&mut self, obj: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
-        let Obj::Ref(value) = self.current(obj.clone()) else { return Ok(self.current(obj.clone())) };
+    /// A list or dict that may be changed: of one that belongs to the scope, a copy, which replaces it from here on.
+    pub(super) fn to_mutable(&mut self, obj: &Object<'a>) -> Result<Object<'a>, EvalError> {
+        let Object::Ref(value) = self.current(obj.clone()) else { return Ok(self.current(obj.clone())) };
         let owned = match value {
             Value::Dict(dict) => {
                 self.tick(dict.len())?;
-                let pairs = dict.iter().map(|(key, item)| (Key::Str(key.clone()), (Obj::Str(key.clone()), Obj::of(item))));
-                Obj::dict(pairs.collect())
+                let pairs =
+                    dict.iter().map(|(key, item)| (Key::Str(key.clone()), (Object::Str(key.clone()), Object::from_value(item))));
+                Object::dict(pairs.collect())
             }
-            _ => Obj::list(ops::sequence(obj)?),
+            _ => Object::list(ops::sequence(obj)?),
         };
-        self.thawed.push((std::ptr::from_ref(value), owned.clone()));
+        self.changed_copies.push((std::ptr::from_ref(value), owned.clone()));
         Ok(owned)
     }
 
-    pub(super) fn expr(&mut self, expr: &'a Expr) -> Result<Obj<'a>, EvalError> {
+    pub(super) fn expr(&mut self, expr: &'a Expr) -> Result<Object<'a>, EvalError> {
         self.tick(1)?;
         match expr {
-            Expr::Lit(lit) => Ok(Obj::lit(lit)),
+            Expr::Constant(lit) => Ok(Object::from_constant(lit)),
             Expr::Name(name) => self.name(name),
-            Expr::Captured => Ok(self.captured.last().cloned().unwrap_or(Obj::None)),
+            Expr::Captured => Ok(self.captured.last().cloned().unwrap_or(Object::None)),
             Expr::Attr(inner, name) => {
                 let obj = self.expr(inner)?;
                 self.attr(&obj, name)
@@ -263,7 +265,7 @@ impl<'a> Eval<'a> {
                 let a = self.expr(a)?;
                 if a.truthy() { Ok(a) } else { self.expr(b) }
             }
-            Expr::Not(inner) => Ok(Obj::Bool(!self.expr(inner)?.truthy())),
+            Expr::Not(inner) => Ok(Object::Bool(!self.expr(inner)?.truthy())),
             Expr::Conditional(test, then, otherwise) => {
                 if self.expr(test)?.truthy() {
                     return self.expr(then);
@@ -285,28 +287,28 @@ impl<'a> Eval<'a> {
             Expr::Test(inner, name, args) => {
                 let value = self.expr(inner)?;
                 let args = self.args(args)?;
-                is_tests::apply(self, name, &value, args).map(Obj::Bool)
+                is_tests::apply(self, name, &value, args).map(Object::Bool)
             }
             other => self.composed(other),
         }
     }
 
     /// Lists, dicts, slices, concatenations and comparisons.
-    fn composed(&mut self, expr: &'a Expr) -> Result<Obj<'a>, EvalError> {
+    fn composed(&mut self, expr: &'a Expr) -> Result<Object<'a>, EvalError> {
         match expr {
-            Expr::List(items) => Ok(Obj::list(self.exprs(items)?)),
-            Expr::Tuple(items) => Ok(Obj::tuple(self.exprs(items)?)),
+            Expr::List(items) => Ok(Object::list(self.exprs(items)?)),
+            Expr::Tuple(items) => Ok(Object::tuple(self.exprs(items)?)),
             Expr::Dict(pairs) => {
                 let mut map = Map::default();
                 for (key, value) in pairs {
                     let (key, value) = (self.expr(key)?, self.expr(value)?);
                     insert(&mut map, key, value)?;
                 }
-                Ok(Obj::dict(map))
+                Ok(Object::dict(map))
             }
             Expr::Slice(inner, parts) => {
                 let obj = self.expr(inner)?;
-                let mut made = [Obj::None, Obj::None, Obj::None];
+                let mut made = [Object::None, Object::None, Object::None];
                 for (slot, part) in made.iter_mut().zip(parts.iter()) {
                     if let Some(part) = part {
                         *slot = self.expr(part)?;
@@ -322,50 +324,50 @@ impl<'a> Eval<'a> {
                         return ops::too_large();
                     }
                 }
-                Ok(Obj::str(text))
+                Ok(Object::str(text))
             }
             Expr::Compare(first, rest) => {
                 let mut left = self.expr(first)?;
                 for (cmp, right) in rest {
                     let right = self.expr(right)?;
                     if !ops::compare(*cmp, &left, &right)? {
-                        return Ok(Obj::Bool(false));
+                        return Ok(Object::Bool(false));
                     }
                     left = right;
                 }
-                Ok(Obj::Bool(true))
+                Ok(Object::Bool(true))
             }
-            _ => Ok(Obj::None),
+            _ => Ok(Object::None),
         }
     }
 
-    pub(super) fn exprs(&mut self, items: &'a [Expr]) -> Result<Vec<Obj<'a>>, EvalError> {
+    pub(super) fn exprs(&mut self, items: &'a [Expr]) -> Result<Vec<Object<'a>>, EvalError> {
         items.iter().map(|item| self.expr(item)).collect()
     }
 
-    /// The attribute of an object; the slice's own attributes come from variables of their own.
-    pub(super) fn attr(&mut self, obj: &Obj<'a>, name: &str) -> Result<Obj<'a>, EvalError> {
-        if let (Obj::Ref(value), "partition" | "cursor_slice" | "extra_fields") = (obj, name)
+    /// The attribute of an object. The attributes of the stream slice come from the variables `stream_slice.…`.
+    pub(super) fn attr(&mut self, obj: &Object<'a>, name: &str) -> Result<Object<'a>, EvalError> {
+        if let (Object::Ref(value), "partition" | "cursor_slice" | "extra_fields") = (obj, name)
             && self.scope.lookup("stream_slice").is_some_and(|slice| std::ptr::eq(slice, *value))
             && let Some(found) = self.scope.lookup(&format!("stream_slice.{name}"))
         {
-            return Ok(self.current(Obj::of(found)));
+            return Ok(self.current(Object::from_value(found)));
         }
         let found = access::get_attr(obj, name)?;
         Ok(self.current(found))
     }
 
-    pub(super) fn item(&mut self, obj: &Obj<'a>, key: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
-        if let (Obj::Ref(value), Some(name)) = (obj, key.text())
+    pub(super) fn item(&mut self, obj: &Object<'a>, key: &Object<'a>) -> Result<Object<'a>, EvalError> {
+        if let (Object::Ref(value), Some(name)) = (obj, key.text())
             && let Some(found) = self.insensitive(value, name)
         {
-            return Ok(Obj::of(found));
+            return Ok(Object::from_value(found));
         }
         let found = access::get_item(obj, key)?;
         Ok(self.current(found))
     }
 
-    /// A header by its name in any case.
+    /// The value of a response header, whose name matches in any case.
     pub(super) fn insensitive(&self, value: &'a Value, name: &str) -> Option<&'a Value> {
         let headers = self.scope.lookup("headers").filter(|headers| std::ptr::eq(*headers, value))?;
         self.scope.lookup("headers.insensitive")?;
@@ -373,11 +375,11 @@ impl<'a> Eval<'a> {
     }
 }
 
-/// `map[key] = value`; a known key keeps its first form.
+/// `map[key] = value`; an existing key keeps the form in which it was first written.
 ///
 /// # Errors
 /// TypeError for an unhashable key.
-pub(super) fn insert<'a>(map: &mut Map<'a>, key: Obj<'a>, value: Obj<'a>) -> Result<(), EvalError> {
+pub(super) fn insert<'a>(map: &mut Map<'a>, key: Object<'a>, value: Object<'a>) -> Result<(), EvalError> {
     let hashed = key.key()?;
     match map.get_mut(&hashed) {
         Some(slot) => slot.1 = value,

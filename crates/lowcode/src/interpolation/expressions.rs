@@ -1,7 +1,7 @@
-//! Jinja2's grammar of expressions, its precedences and quirks included.
+//! Jinja2's grammar of expressions, including its precedences and quirks.
 
 use super::EvalError;
-use super::ast::{CallArgs, Cmp, Expr, Lit, Op, Sign};
+use super::ast::{BinaryOp, CallArgs, Comparison, Constant, Expr, Sign};
 use super::lexer::{Token, syntax};
 use super::parser::Parser;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const LEVEL_MUL: u8 = 3;
 const LEVEL_POW: u8 = 4;
 
 impl Parser {
-    /// An expression, without a tuple at its top.
+    /// Parses an expression that is not a tuple without brackets.
     pub(super) fn expression(&mut self) -> Result<Expr, EvalError> {
         self.enter()?;
         let expr = self.conditional();
@@ -20,7 +20,7 @@ impl Parser {
         expr
     }
 
-    /// A tuple where a comma stands, else a single expression. `with_if` allows `a if b else c` at its top.
+    /// Parses a tuple if a comma follows, else a single expression. `with_if` allows `a if b else c` at the top.
     pub(super) fn tuple(&mut self, explicit: bool, with_if: bool) -> Result<Expr, EvalError> {
         let mut items = Vec::new();
         let mut is_tuple = false;
@@ -56,7 +56,7 @@ impl Parser {
     }
 
     fn at_tuple_end(&self) -> bool {
-        matches!(self.peek(), Token::VariableEnd | Token::BlockEnd | Token::Op(")"))
+        matches!(self.peek(), Token::VariableEnd | Token::BlockEnd | Token::BinaryOp(")"))
             || self.tuple_end.is_some_and(|name| self.is_name(name))
     }
 
@@ -107,18 +107,18 @@ impl Parser {
         Ok(if rest.is_empty() { first } else { Expr::Compare(Box::new(first), rest) })
     }
 
-    fn comparison(&mut self) -> Option<Cmp> {
+    fn comparison(&mut self) -> Option<Comparison> {
         let cmp = match self.peek() {
-            Token::Op("==") => Cmp::Eq,
-            Token::Op("!=") => Cmp::Ne,
-            Token::Op(">") => Cmp::Gt,
-            Token::Op(">=") => Cmp::Ge,
-            Token::Op("<") => Cmp::Lt,
-            Token::Op("<=") => Cmp::Le,
-            Token::Name(name) if &**name == "in" => Cmp::In,
+            Token::BinaryOp("==") => Comparison::Eq,
+            Token::BinaryOp("!=") => Comparison::Ne,
+            Token::BinaryOp(">") => Comparison::Gt,
+            Token::BinaryOp(">=") => Comparison::Ge,
+            Token::BinaryOp("<") => Comparison::Lt,
+            Token::BinaryOp("<=") => Comparison::Le,
+            Token::Name(name) if &**name == "in" => Comparison::In,
             Token::Name(name) if &**name == "not" && matches!(self.peek_at(1), Token::Name(next) if &**next == "in") => {
                 self.advance();
-                Cmp::NotIn
+                Comparison::NotIn
             }
             _ => return None,
         };
@@ -126,7 +126,7 @@ impl Parser {
         Some(cmp)
     }
 
-    /// Sums, concatenations, products and powers; all of them group to the left, powers too.
+    /// Parses sums, concatenations, products and powers. All of them, including powers, group to the left.
     fn binary(&mut self, level: u8) -> Result<Expr, EvalError> {
         if level > LEVEL_POW {
             return self.unary(true);
@@ -134,17 +134,17 @@ impl Parser {
         let mut left = self.binary(level + 1)?;
         loop {
             let op = match (level, self.peek()) {
-                (LEVEL_ADD, Token::Op("+")) => Op::Add,
-                (LEVEL_ADD, Token::Op("-")) => Op::Sub,
-                (LEVEL_CONCAT, Token::Op("~")) => {
+                (LEVEL_ADD, Token::BinaryOp("+")) => BinaryOp::Add,
+                (LEVEL_ADD, Token::BinaryOp("-")) => BinaryOp::Sub,
+                (LEVEL_CONCAT, Token::BinaryOp("~")) => {
                     left = self.concat(left)?;
                     continue;
                 }
-                (LEVEL_MUL, Token::Op("*")) => Op::Mul,
-                (LEVEL_MUL, Token::Op("/")) => Op::Div,
-                (LEVEL_MUL, Token::Op("//")) => Op::FloorDiv,
-                (LEVEL_MUL, Token::Op("%")) => Op::Mod,
-                (LEVEL_POW, Token::Op("**")) => Op::Pow,
+                (LEVEL_MUL, Token::BinaryOp("*")) => BinaryOp::Mul,
+                (LEVEL_MUL, Token::BinaryOp("/")) => BinaryOp::Div,
+                (LEVEL_MUL, Token::BinaryOp("//")) => BinaryOp::FloorDiv,
+                (LEVEL_MUL, Token::BinaryOp("%")) => BinaryOp::Mod,
+                (LEVEL_POW, Token::BinaryOp("**")) => BinaryOp::Pow,
                 _ => return Ok(left),
             };
             self.advance();
@@ -163,8 +163,8 @@ impl Parser {
     pub(super) fn unary(&mut self, with_filter: bool) -> Result<Expr, EvalError> {
         self.enter()?;
         let sign = match self.peek() {
-            Token::Op("-") => Some(Sign::Minus),
-            Token::Op("+") => Some(Sign::Plus),
+            Token::BinaryOp("-") => Some(Sign::Minus),
+            Token::BinaryOp("+") => Some(Sign::Plus),
             _ => None,
         };
         let node = if let Some(sign) = sign {
@@ -183,9 +183,9 @@ impl Parser {
         let token = self.advance();
         Ok(match token {
             Token::Name(name) => match &*name {
-                "true" | "True" => Expr::Lit(Lit::Bool(true)),
-                "false" | "False" => Expr::Lit(Lit::Bool(false)),
-                "none" | "None" => Expr::Lit(Lit::None),
+                "true" | "True" => Expr::Constant(Constant::Bool(true)),
+                "false" | "False" => Expr::Constant(Constant::Bool(false)),
+                "none" | "None" => Expr::Constant(Constant::None),
                 _ => {
                     if name.starts_with(|c: char| c.is_numeric()) {
                         return syntax("Invalid character in identifier");
@@ -201,19 +201,19 @@ impl Parser {
                     single = false;
                     self.advance();
                 }
-                Expr::Lit(Lit::Str(if single { first } else { text.into() }))
+                Expr::Constant(Constant::Str(if single { first } else { text.into() }))
             }
-            Token::Int(digits) => Expr::Lit(integer(&digits)),
-            Token::Float(float) => Expr::Lit(Lit::Float(float)),
-            Token::Op("(") => {
+            Token::Int(digits) => Expr::Constant(integer(&digits)),
+            Token::Float(float) => Expr::Constant(Constant::Float(float)),
+            Token::BinaryOp("(") => {
                 let outer = self.tuple_end.take();
                 let inner = self.tuple(true, true)?;
                 self.tuple_end = outer;
                 self.expect_op(")")?;
                 inner
             }
-            Token::Op("[") => Expr::List(self.items()?),
-            Token::Op("{") => Expr::Dict(self.pairs()?),
+            Token::BinaryOp("[") => Expr::List(self.items()?),
+            Token::BinaryOp("{") => Expr::Dict(self.pairs()?),
             other => return syntax(format!("unexpected '{}'", other.describe())),
         })
     }
@@ -281,7 +281,7 @@ impl Parser {
     fn dotted(&mut self, node: Expr) -> Result<Expr, EvalError> {
         match self.advance() {
             Token::Name(name) => Ok(Expr::Attr(Box::new(node), name)),
-            Token::Int(digits) => Ok(Expr::Item(Box::new(node), Box::new(Expr::Lit(integer(&digits))))),
+            Token::Int(digits) => Ok(Expr::Item(Box::new(node), Box::new(Expr::Constant(integer(&digits))))),
             other => syntax(format!("expected name or number, got '{}'", other.describe())),
         }
     }
@@ -302,13 +302,13 @@ impl Parser {
         let node = Box::new(node);
         match (slice, keys.len()) {
             (Some(parts), 0) => Ok(Expr::Slice(node, Box::new(parts))),
-            (None, 1) => Ok(Expr::Item(node, Box::new(keys.pop().unwrap_or(Expr::Lit(Lit::None))))),
+            (None, 1) => Ok(Expr::Item(node, Box::new(keys.pop().unwrap_or(Expr::Constant(Constant::None))))),
             (None, 2..) => Ok(Expr::Item(node, Box::new(Expr::Tuple(keys)))),
             _ => syntax("expected subscript expression"),
         }
     }
 
-    /// A key, or the parts of a slice.
+    /// Parses a key or a slice.
     fn subscribed(&mut self) -> Result<Result<Expr, [Option<Expr>; 3]>, EvalError> {
         let mut parts = [None, None, None];
         if !self.is_op(":") {
@@ -322,7 +322,7 @@ impl Parser {
             if !self.skip_op(":") {
                 break;
             }
-            if !matches!(self.peek(), Token::Op(":" | "]" | ",")) {
+            if !matches!(self.peek(), Token::BinaryOp(":" | "]" | ",")) {
                 *part = Some(self.expression()?);
             }
         }
@@ -353,7 +353,7 @@ impl Parser {
                     return invalid();
                 }
                 args.double_star = Some(Box::new(self.expression()?));
-            } else if let (Token::Name(name), Token::Op("=")) = (self.peek().clone(), self.peek_at(1)) {
+            } else if let (Token::Name(name), Token::BinaryOp("=")) = (self.peek().clone(), self.peek_at(1)) {
                 if args.double_star.is_some() {
                     return invalid();
                 }
@@ -379,14 +379,14 @@ impl Parser {
         Ok(name)
     }
 
-    /// A filter after its bar.
+    /// Parses a filter after its `|`.
     pub(super) fn filter(&mut self, node: Expr) -> Result<Expr, EvalError> {
         let name = self.dotted_name()?;
         let args = if self.is_op("(") { self.call_args()? } else { CallArgs::default() };
         Ok(Expr::Filter(Box::new(node), name, Box::new(args)))
     }
 
-    /// Further filters of a block's tag.
+    /// Parses further filters in the tag of a filter block.
     pub(super) fn more_filters(&mut self, mut node: Expr) -> Result<Expr, EvalError> {
         while self.skip_op("|") {
             node = self.filter(node)?;
@@ -402,9 +402,9 @@ impl Parser {
             args = self.call_args()?;
         } else {
             let begins = match self.peek() {
-                // `x is none if y` takes `if` for an argument, as Jinja2 does.
+                // In `x is none if y`, Jinja2 reads `if` as an argument of the test.
                 Token::Name(next) => !matches!(&**next, "else" | "or" | "and"),
-                Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::Op("[" | "{") => true,
+                Token::Str(_) | Token::Int(_) | Token::Float(_) | Token::BinaryOp("[" | "{") => true,
                 _ => false,
             };
             if begins {
@@ -420,7 +420,7 @@ impl Parser {
     }
 }
 
-fn integer(digits: &str) -> Lit {
+fn integer(digits: &str) -> Constant {
     let lower = digits.to_ascii_lowercase();
     let radix = match lower.get(..2) {
         Some("0x") => 16,
@@ -430,7 +430,7 @@ fn integer(digits: &str) -> Lit {
     };
     let body = if radix == 10 { &lower } else { lower.get(2..).unwrap_or_default() };
     match i128::from_str_radix(body, radix) {
-        Ok(int) => Lit::Int(int),
-        Err(_) => Lit::Big(lower.as_str().into()),
+        Ok(int) => Constant::Int(int),
+        Err(_) => Constant::Big(lower.as_str().into()),
     }
 }

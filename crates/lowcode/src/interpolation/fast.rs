@@ -1,23 +1,23 @@
-//! The short way of templates that are plain text or only look values up by constant keys.
+//! Compiled templates, with a fast path for plain text and for lookups by constant keys.
 
-use super::ast::{Expr, Lit, Stmt};
+use super::ast::{Constant, Expr, Stmt};
 use super::{EvalError, Scope, eval, filters, is_tests, lexer, macros, parser, symbols};
 use crate::value::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Attributes of a dict that come before its keys; `x.items` is a method even where there is a key `items`.
+/// Attributes of a dict that win over its keys: `x.items` is a method even if the dict has a key `items`.
 const DICT_ATTRIBUTES: [&str; 11] =
     ["clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"];
 
 /// A compiled template.
 #[derive(Clone, Debug)]
-pub(super) struct Code(Arc<Inner>);
+pub(super) struct Compiled(Arc<CompiledKind>);
 
 #[derive(Debug)]
-enum Inner {
-    /// No template in it: the text that it renders to.
+enum CompiledKind {
+    /// A text without tags, as it renders.
     Plain(String),
     Full(Program),
     Broken(EvalError),
@@ -27,75 +27,75 @@ enum Inner {
 struct Program {
     body: Vec<Stmt>,
     undeclared: Vec<Arc<str>>,
-    /// Set where every tag is a lookup.
-    pieces: Option<Vec<Piece>>,
+    /// Present if every tag is a lookup.
+    pieces: Option<Vec<Segment>>,
 }
 
 #[derive(Debug)]
-enum Piece {
+enum Segment {
     Text(Arc<str>),
-    /// A variable and the keys below it.
+    /// A variable and the keys that lead from it to the value.
     Path(Arc<str>, Vec<Arc<str>>),
 }
 
-/// Templates that a thread keeps compiled: a manifest is built for each of a thousand connections.
-const KEPT: usize = 512;
-/// Longer ones are compiled each time.
-const KEPT_BYTES: usize = 1000;
+/// Compiled templates that a thread caches: the same manifest is built for each of its connections.
+const CACHE_CAPACITY: usize = 512;
+/// Templates longer than this, in bytes, are compiled each time.
+const MAX_CACHED_BYTES: usize = 1000;
 
 thread_local! {
-    static COMPILED: RefCell<HashMap<String, Code>> = RefCell::default();
+    static COMPILED: RefCell<HashMap<String, Compiled>> = RefCell::default();
 }
 
-pub(super) fn compile(text: &str) -> Code {
+pub(super) fn compile(text: &str) -> Compiled {
     if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
-        return Code(Arc::new(Inner::Plain(lexer::normalized(text))));
+        return Compiled(Arc::new(CompiledKind::Plain(lexer::normalized(text))));
     }
-    if text.len() > KEPT_BYTES {
-        return Code(Arc::new(compiled(text)));
+    if text.len() > MAX_CACHED_BYTES {
+        return Compiled(Arc::new(compiled(text)));
     }
-    COMPILED.with_borrow_mut(|kept| {
-        if let Some(code) = kept.get(text) {
+    COMPILED.with_borrow_mut(|cache| {
+        if let Some(code) = cache.get(text) {
             return code.clone();
         }
-        if kept.len() >= KEPT {
-            kept.clear();
+        if cache.len() >= CACHE_CAPACITY {
+            cache.clear();
         }
-        let code = Code(Arc::new(compiled(text)));
-        kept.insert(text.to_owned(), code.clone());
+        let code = Compiled(Arc::new(compiled(text)));
+        cache.insert(text.to_owned(), code.clone());
         code
     })
 }
 
-fn compiled(text: &str) -> Inner {
+fn compiled(text: &str) -> CompiledKind {
     let body = match parser::parse(text) {
         Ok(body) => body,
-        Err(error) => return Inner::Broken(error),
+        Err(error) => return CompiledKind::Broken(error),
     };
     match symbols::undeclared(&body, filters::known, is_tests::known) {
         Ok(names) => {
             let undeclared = names.into_iter().filter(|name| macros::global(name).is_none() && &**name != "self").collect();
             let pieces = body.iter().map(piece).collect();
-            Inner::Full(Program { body, undeclared, pieces })
+            CompiledKind::Full(Program { body, undeclared, pieces })
         }
-        Err(error) => Inner::Broken(error),
+        Err(error) => CompiledKind::Broken(error),
     }
 }
 
-fn piece(statement: &Stmt) -> Option<Piece> {
+fn piece(statement: &Stmt) -> Option<Segment> {
     match statement {
-        Stmt::Text(text) => Some(Piece::Text(Arc::clone(text))),
+        Stmt::Text(text) => Some(Segment::Text(Arc::clone(text))),
         Stmt::Print(expr) => {
             let mut keys = Vec::new();
             let root = path(expr, &mut keys)?;
             keys.reverse();
-            Some(Piece::Path(root, keys))
+            Some(Segment::Path(root, keys))
         }
         _ => None,
     }
 }
 
-/// The variable at the root, its keys pushed from the last to the first.
+/// The variable at the root; its keys are pushed to `keys` from the last to the first.
 fn path(mut expr: &Expr, keys: &mut Vec<Arc<str>>) -> Option<Arc<str>> {
     loop {
         match expr {
@@ -105,7 +105,7 @@ fn path(mut expr: &Expr, keys: &mut Vec<Arc<str>>) -> Option<Arc<str>> {
                 expr = inner;
             }
             Expr::Item(inner, key) => {
-                let Expr::Lit(Lit::Str(key)) = &**key else { return None };
+                let Expr::Constant(Constant::Str(key)) = &**key else { return None };
                 keys.push(Arc::clone(key));
                 expr = inner;
             }
@@ -114,30 +114,30 @@ fn path(mut expr: &Expr, keys: &mut Vec<Arc<str>>) -> Option<Arc<str>> {
     }
 }
 
-/// The value at the end of a path of dicts; nothing where Python's other rules are needed.
+/// The value at the end of a path through dicts; `None` if the path needs the full evaluation.
 fn found<'a>(scope: &Scope<'a>, root: &str, keys: &[Arc<str>]) -> Option<&'a Value> {
     keys.iter().try_fold(scope.lookup(root)?, |value, key| value.as_dict()?.get(&**key))
 }
 
-impl Code {
+impl Compiled {
     pub(super) fn is_text(&self) -> bool {
-        matches!(&*self.0, Inner::Plain(_))
+        matches!(&*self.0, CompiledKind::Plain(_))
     }
 
-    /// The value itself where the template is a single lookup that finds a scalar: its text need not be read back.
+    /// The value of a template that is a single lookup and finds a scalar, whose text need not be parsed as a literal.
     pub(super) fn value<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
-        let Inner::Full(Program { pieces: Some(pieces), .. }) = &*self.0 else { return None };
+        let CompiledKind::Full(Program { pieces: Some(pieces), .. }) = &*self.0 else { return None };
         match pieces.as_slice() {
-            [Piece::Path(root, keys)] => found(scope, root, keys),
+            [Segment::Path(root, keys)] => found(scope, root, keys),
             _ => None,
         }
     }
 
     pub(super) fn render(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
         let program = match &*self.0 {
-            Inner::Plain(text) => return Ok(text.clone()),
-            Inner::Broken(error) => return Err(error.clone()),
-            Inner::Full(program) => program,
+            CompiledKind::Plain(text) => return Ok(text.clone()),
+            CompiledKind::Broken(error) => return Err(error.clone()),
+            CompiledKind::Full(program) => program,
         };
         if let Some(text) = program.pieces.as_ref().and_then(|pieces| joined(pieces, scope)) {
             return Ok(text);
@@ -149,12 +149,12 @@ impl Code {
     }
 }
 
-fn joined(pieces: &[Piece], scope: &Scope<'_>) -> Option<String> {
+fn joined(pieces: &[Segment], scope: &Scope<'_>) -> Option<String> {
     let mut out = String::new();
     for piece in pieces {
         match piece {
-            Piece::Text(text) => out.push_str(text),
-            Piece::Path(root, keys) => match found(scope, root, keys)? {
+            Segment::Text(text) => out.push_str(text),
+            Segment::Path(root, keys) => match found(scope, root, keys)? {
                 Value::Str(text) => out.push_str(text),
                 other => out.push_str(&other.to_str()),
             },

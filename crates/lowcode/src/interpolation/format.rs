@@ -1,15 +1,15 @@
-//! `str.format` with its mini language.
+//! `str.format` and its format specifications.
 
 use super::EvalError;
-use super::object::{Obj, type_error};
+use super::object::{Object, type_error};
 use super::ops::{items, too_large};
 use crate::value::float_repr;
 use std::sync::Arc;
 
-/// Widest field.
-pub(super) const WIDTH: usize = 100_000;
+/// Limit for the width of a field.
+pub(super) const MAX_WIDTH: usize = 100_000;
 
-/// How a value is laid out.
+/// A format specification: fill, alignment, sign, width, precision and type.
 #[derive(Default)]
 pub(super) struct Spec {
     pub(super) fill: Option<char>,
@@ -60,7 +60,7 @@ impl Spec {
         if chars.is_empty() { Ok(spec) } else { value_error("Invalid format specifier") }
     }
 
-    /// Fills `sign` + `body` to the width.
+    /// Pads `sign` and `body` to the width.
     pub(super) fn pad(&self, sign: &str, body: &str, default: char) -> String {
         let fill = self.fill.unwrap_or(if self.zero { '0' } else { ' ' });
         let align = self.align.unwrap_or(if self.zero && default == '>' { '=' } else { default });
@@ -89,7 +89,7 @@ pub(super) fn digits(chars: &mut Vec<char>) -> Result<Option<usize>, EvalError> 
     while let Some(digit) = chars.last().and_then(|c| c.to_digit(10)) {
         chars.pop();
         let next = number.unwrap_or(0usize) * 10 + digit as usize;
-        if next > WIDTH {
+        if next > MAX_WIDTH {
             return too_large();
         }
         number = Some(next);
@@ -110,7 +110,7 @@ fn grouped(digits: &str, group: Option<char>, every: usize) -> String {
     out + rest
 }
 
-/// A float by `f`, `e`, `g` or `%`, without its sign.
+/// Formats a float with the type `f`, `e`, `g` or `%`, without its sign.
 pub(super) fn float_text(float: f64, kind: char, precision: usize, alternate: bool) -> String {
     if !float.is_finite() {
         let text = if float.is_nan() { "nan" } else { "inf" };
@@ -125,7 +125,7 @@ pub(super) fn float_text(float: f64, kind: char, precision: usize, alternate: bo
     }
 }
 
-/// Rust's `1e5` as C's `1e+05`.
+/// Rewrites an exponent from Rust's form (`1e5`) to that of C (`1e+05`).
 fn exponent(text: &str, kind: char) -> String {
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |it| ('-', it));
@@ -164,12 +164,12 @@ pub(super) fn integer(int: i128, spec: &Spec, kind: char) -> String {
 }
 
 /// Python's `format(value, spec)`.
-pub(super) fn format_value(value: &Obj<'_>, spec: &str) -> Result<String, EvalError> {
+pub(super) fn format_value(value: &Object<'_>, spec: &str) -> Result<String, EvalError> {
     match value {
-        Obj::DateTime(_) | Obj::Date(_) | Obj::Time(_) if !spec.is_empty() => {
+        Object::DateTime(_) | Object::Date(_) | Object::Time(_) if !spec.is_empty() => {
             let time = match value {
-                Obj::DateTime(time) => (**time).clone(),
-                Obj::Date(date) => crate::datetime::DateTime::of(*date, 0, None),
+                Object::DateTime(time) => (**time).clone(),
+                Object::Date(date) => crate::datetime::DateTime::from_date(*date, 0, None),
                 _ => return value.to_str(),
             };
             return Ok(crate::datetime::strftime::strftime(&time, spec));
@@ -180,7 +180,7 @@ pub(super) fn format_value(value: &Obj<'_>, spec: &str) -> Result<String, EvalEr
     let spec = Spec::read(spec)?;
     let unknown = |kind: char| value_error(format!("Unknown format code '{kind}' for object of type '{}'", value.type_name()));
     match (value, spec.kind) {
-        (Obj::Str(text) | Obj::Markup(text), None | Some('s')) => {
+        (Object::Str(text) | Object::Markup(text), None | Some('s')) => {
             if spec.align == Some('=') {
                 return value_error("'=' alignment not allowed in string format specifier");
             }
@@ -215,14 +215,14 @@ pub(super) fn format_value(value: &Obj<'_>, spec: &str) -> Result<String, EvalEr
 }
 
 /// `text.format(*positional, **named)`.
-pub(super) fn format<'a>(text: &str, positional: &[Obj<'a>], named: &[(Arc<str>, Obj<'a>)]) -> Result<String, EvalError> {
+pub(super) fn format<'a>(text: &str, positional: &[Object<'a>], named: &[(Arc<str>, Object<'a>)]) -> Result<String, EvalError> {
     let mut formatter = Formatter { positional, named, next: 0 };
     formatter.run(text, 0)
 }
 
 struct Formatter<'f, 'a> {
-    positional: &'f [Obj<'a>],
-    named: &'f [(Arc<str>, Obj<'a>)],
+    positional: &'f [Object<'a>],
+    named: &'f [(Arc<str>, Object<'a>)],
     next: usize,
 }
 
@@ -249,7 +249,7 @@ impl<'a> Formatter<'_, 'a> {
             let Some(end) = closing(rest) else { return value_error("expected '}' before end of string") };
             out.push_str(&self.field(rest.get(..end).unwrap_or_default(), depth)?);
             rest = rest.get(end + 1..).unwrap_or_default();
-            if out.len() > super::ops::LENGTH {
+            if out.len() > super::ops::MAX_LENGTH {
                 return too_large();
             }
         }
@@ -264,14 +264,14 @@ impl<'a> Formatter<'_, 'a> {
         let spec = if spec.contains('{') { self.run(spec, depth + 1)? } else { spec.to_owned() };
         let value = match conversion {
             None => value,
-            Some("s") => Obj::str(value.to_str()?),
-            Some("r" | "a") => Obj::str(value.repr()?),
+            Some("s") => Object::str(value.to_str()?),
+            Some("r" | "a") => Object::str(value.repr()?),
             Some(_) => return value_error("Unknown conversion specifier"),
         };
         format_value(&value, &spec)
     }
 
-    fn lookup(&mut self, name: &str) -> Result<Obj<'a>, EvalError> {
+    fn lookup(&mut self, name: &str) -> Result<Object<'a>, EvalError> {
         let end = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut path) = name.split_at(end);
         let index = if first.is_empty() {
@@ -299,10 +299,10 @@ impl<'a> Formatter<'_, 'a> {
                 (body.get(..end).unwrap_or_default(), body.get(end..).unwrap_or_default(), false)
             };
             path = rest;
-            // The sandbox looks fields up as templates do.
+            // Jinja2's sandbox resolves the fields of a format as it resolves expressions.
             value = match key.parse::<i128>() {
-                Ok(index) if subscript => super::access::get_item(&value, &Obj::Int(index))?,
-                _ if subscript => super::access::get_item(&value, &Obj::str(key))?,
+                Ok(index) if subscript => super::access::get_item(&value, &Object::Int(index))?,
+                _ if subscript => super::access::get_item(&value, &Object::str(key))?,
                 _ => super::access::get_attr(&value, key)?,
             };
         }
@@ -310,7 +310,7 @@ impl<'a> Formatter<'_, 'a> {
     }
 }
 
-/// Where the field that begins here ends; a format may hold fields of its own.
+/// The end of the field that begins here; its format specification may contain further fields.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     for (at, char) in text.char_indices() {
@@ -324,7 +324,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether `obj` can be iterated, without reading it.
-pub(super) fn iterable(obj: &Obj<'_>) -> bool {
-    matches!(obj, Obj::Iter(_)) || items(obj).is_ok()
+/// Whether `obj` can be iterated; an iterator is not consumed.
+pub(super) fn iterable(obj: &Object<'_>) -> bool {
+    matches!(obj, Object::Iter(_)) || items(obj).is_ok()
 }

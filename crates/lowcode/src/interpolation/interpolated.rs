@@ -1,4 +1,4 @@
-//! What a rendered template means: the rules of the CDK's `interpolation/jinja.py` and the four classes upon it.
+//! The meaning of a rendered template: the rules of the CDK's `interpolation/jinja.py` and of the classes that use it.
 
 use super::{EvalError, Scope, Template};
 use crate::literal::{Literal, literal_eval};
@@ -6,7 +6,7 @@ use crate::value::{Dict, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A type that a literal may have to be kept (`valid_types` of the CDK).
+/// A type that a literal must have to be kept as a literal (`valid_types` in the CDK).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PyType {
     Str,
@@ -18,7 +18,7 @@ pub enum PyType {
 }
 
 impl PyType {
-    /// Python's `isinstance`: a bool is an int.
+    /// Python's `isinstance`, by which a bool is an int.
     fn holds(self, value: &Literal) -> bool {
         match value {
             Literal::Str(_) => self == PyType::Str,
@@ -32,7 +32,7 @@ impl PyType {
     }
 }
 
-/// Reads `text` back as a literal; what is none, or of another type than allowed, stays text.
+/// Parses `text` as a literal. A text that is not a literal, or is a literal of a type that is not allowed, stays text.
 #[must_use]
 pub fn literal_value(text: &str, valid_types: &[PyType]) -> Value {
     literal_of(text, valid_types).unwrap_or_else(|| Value::str(text))
@@ -44,17 +44,17 @@ fn literal_of(text: &str, valid_types: &[PyType]) -> Option<Value> {
     valid.then(|| literal.into_value())
 }
 
-/// What takes the place of an empty or undefined result.
+/// The value that replaces an empty or undefined result.
 #[derive(Clone, Debug)]
 enum Fallback {
-    /// The template itself, so that an undefined name is raised.
+    /// The template itself, so that an undefined name raises.
     Same,
     /// `None`.
     Null,
     Other(Template),
 }
 
-/// A template with its component's parameters: the `eval` of `JinjaInterpolation`.
+/// A template with the parameters of its component: `JinjaInterpolation.eval`.
 #[derive(Clone, Debug)]
 struct Interpolation {
     template: Template,
@@ -89,7 +89,8 @@ impl Interpolation {
     }
 }
 
-/// What a looked up value becomes, without printing it and reading it back; nothing inside where it is empty.
+/// The value that rendering `value` and parsing the text would give, if that is known without doing so. The inner
+/// option is `None` if the text is empty.
 fn read_scalar(value: &Value, valid_types: &[PyType]) -> Option<Option<Value>> {
     match value {
         Value::Str(text) if text.is_empty() => Some(None),
@@ -99,20 +100,20 @@ fn read_scalar(value: &Value, valid_types: &[PyType]) -> Option<Option<Value>> {
     }
 }
 
-/// The value of a template, or nothing where it renders to the empty text.
+/// The value of a template; `None` if it renders to the empty text.
 fn evaluated(template: &Template, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Option<Value>, EvalError> {
     if template.names_stream_state() {
         let message = "`stream_state` is no longer supported for interpolation. Use `stream_interval` instead.";
         return Err(EvalError::new("AirbyteTracedException", message));
     }
-    if let Some(value) = template.found(scope)
+    if let Some(value) = template.lookup(scope)
         && let Some(read) = read_scalar(value, valid_types)
     {
         return Ok(read);
     }
     let text = match template.render(scope) {
         Ok(text) => text,
-        // A TypeError gives the text of the template (`_eval` in jinja.py takes it for a static value).
+        // On a TypeError, `_eval` in jinja.py returns the template's text, as for a value that is not a template.
         Err(error) if error.class == "TypeError" => template.text().to_string(),
         Err(error) => return Err(error),
     };
@@ -130,9 +131,9 @@ const TEMPLATE: u8 = 2;
 #[derive(Debug)]
 pub struct InterpolatedString {
     inner: Interpolation,
-    /// Whether the text, in which no template stands, is its own value; known after the first evaluation. The CDK
-    /// also never again evaluates a template that once gave its own text, by a TypeError. Here it is evaluated each
-    /// time: what one config does to a template must not last for the next one's stream.
+    /// Whether a text without tags is its own value, which the first evaluation decides. The CDK also stops evaluating
+    /// a template that once returned its own text because of a TypeError. Here such a template is evaluated each
+    /// time, because the config of one connection must not change what the template gives for another.
     plain: AtomicU8,
 }
 
@@ -143,30 +144,30 @@ impl Clone for InterpolatedString {
 }
 
 impl InterpolatedString {
-    /// A string whose fallback is itself. `parameters` are `$parameters` of its component; None or an empty dict
-    /// leaves those of the scope.
+    /// A string that falls back to its own text. `parameters` are the `$parameters` of its component; if they are None
+    /// or empty, those of the scope are used.
     #[must_use]
     pub fn new(text: &str, parameters: &Value) -> InterpolatedString {
         InterpolatedString { inner: Interpolation::new(text, parameters, Fallback::Same), plain: AtomicU8::new(UNKNOWN) }
     }
 
-    /// A string with another text to evaluate where it is empty or undefined.
+    /// A string with another text to evaluate if the result is empty or undefined.
     #[must_use]
     pub fn with_default(text: &str, parameters: &Value, default: &str) -> InterpolatedString {
         let fallback = if default.is_empty() { Fallback::Same } else { Fallback::Other(Template::new(default)) };
         InterpolatedString { inner: Interpolation::new(text, parameters, fallback), plain: AtomicU8::new(UNKNOWN) }
     }
 
-    /// The text as it was written.
+    /// The source text.
     #[must_use]
     pub fn text(&self) -> &str {
         self.inner.template.text()
     }
 
-    /// The value; a literal is kept if it is of one of `valid_types` (any type where empty), else it stays text.
+    /// The value. A literal is kept if its type is in `valid_types` or `valid_types` is empty, else it stays text.
     ///
     /// # Errors
-    /// What Python raises, but for a TypeError, which gives the text of the template.
+    /// The exception that Python raises, except TypeError, which gives the text of the template.
     pub fn eval(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
         let known = self.plain.load(Ordering::Relaxed);
         if known == PLAIN {
@@ -180,7 +181,7 @@ impl InterpolatedString {
         Ok(value)
     }
 
-    /// As [`Self::eval`] without a type test, as Python's `str()` of the value.
+    /// Python's `str()` of the value, which may have any type.
     ///
     /// # Errors
     /// As [`Self::eval`].
@@ -189,7 +190,7 @@ impl InterpolatedString {
     }
 }
 
-/// A bare template with the rules of `JinjaInterpolation.eval(text, config, default=None)`: empty and undefined give None.
+/// A template evaluated as `JinjaInterpolation.eval(text, config, default=None)`: an empty or undefined result is None.
 #[derive(Clone, Debug)]
 pub struct InterpolatedAny(Interpolation);
 
@@ -216,7 +217,8 @@ impl InterpolatedBoolean {
         InterpolatedBoolean(Interpolation::new(text, parameters, Fallback::Other(Template::new("False"))))
     }
 
-    /// False for the values that the CDK lists, true for everything else, an unrendered template included.
+    /// False for the values in the CDK's list, true for everything else, including the text of a template that failed
+    /// with a TypeError.
     ///
     /// # Errors
     /// As [`InterpolatedString::eval`].
@@ -225,7 +227,7 @@ impl InterpolatedBoolean {
     }
 }
 
-/// `value in FALSE_VALUES` of `interpolated_boolean.py`; 0 and 0.0 equal False there.
+/// `value in FALSE_VALUES` in `interpolated_boolean.py`; 0 and 0.0 are in it, because they equal False.
 fn is_false(value: &Value) -> bool {
     match value {
         Value::Str(text) => matches!(&**text, "False" | "false" | "{}" | "[]" | "()" | "" | "0" | "0.0"),
@@ -256,7 +258,8 @@ impl InterpolatedMapping {
         InterpolatedMapping { pairs }
     }
 
-    /// The dict. Keys stay text unless they are a quoted string; empty and undefined values are None.
+    /// The evaluated dict. A key that renders to a quoted string loses its quotes; every other key stays as rendered.
+    /// Empty and undefined values are None.
     ///
     /// # Errors
     /// As [`InterpolatedString::eval`].
@@ -274,7 +277,7 @@ impl InterpolatedMapping {
     }
 }
 
-/// A key as JSON writes it.
+/// A key as JSON represents it.
 fn key_text(key: Value) -> Arc<str> {
     match key {
         Value::Str(text) => text,
@@ -304,10 +307,10 @@ impl InterpolatedNestedMapping {
         InterpolatedNestedMapping { root: nested(mapping, parameters) }
     }
 
-    /// The value; None values of dicts are dropped, those of lists are kept.
+    /// The evaluated value; None is dropped from dicts and kept in lists.
     ///
     /// # Errors
-    /// As [`InterpolatedString::eval`]; TypeError where a key becomes a list or a dict.
+    /// As [`InterpolatedString::eval`]; TypeError if a key becomes a list or a dict.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         eval_nested(&self.root, scope)
     }

@@ -1,4 +1,5 @@
-//! Jinja2's lexer with its default environment: whitespace control, raw blocks, comments, one line end cut at the end.
+//! Jinja2's lexer with the settings of its default environment: whitespace control, raw blocks, comments, and one
+//! trailing line break removed.
 
 use super::EvalError;
 use std::sync::Arc;
@@ -15,12 +16,12 @@ pub(super) enum Token {
     Int(String),
     Float(f64),
     Str(Arc<str>),
-    Op(&'static str),
+    BinaryOp(&'static str),
     End,
 }
 
 impl Token {
-    /// The token in an error message.
+    /// The token as Jinja2 names it in error messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Token::Data(_) => "template data / text".into(),
@@ -32,25 +33,25 @@ impl Token {
             Token::Int(_) => "integer".into(),
             Token::Float(_) => "float".into(),
             Token::Str(_) => "string".into(),
-            Token::Op(op) => (*op).into(),
+            Token::BinaryOp(op) => (*op).into(),
             Token::End => "end of template".into(),
         }
     }
 }
 
-/// Longest first.
+/// The longest come first, so that `//` is not read as two `/`.
 const OPERATORS: [&str; 26] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|",
     ",", ";",
 ];
-/// Tokens between one pair of tag delimiters.
-const TAG_TOKENS: usize = 4000;
+/// Limit for the tokens between one pair of tag delimiters.
+const MAX_TAG_TOKENS: usize = 4000;
 
 pub(super) fn syntax<T>(message: impl Into<String>) -> Result<T, EvalError> {
     Err(EvalError::new("TemplateSyntaxError", message))
 }
 
-/// Line ends as Jinja2 gives them: all `\n`, one at the end cut.
+/// Normalizes line breaks as Jinja2 does: all become `\n`, and one at the end is removed.
 pub(super) fn normalized(text: &str) -> String {
     let mut text = if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.to_owned() };
     if text.ends_with('\n') {
@@ -60,7 +61,7 @@ pub(super) fn normalized(text: &str) -> String {
 }
 
 /// # Errors
-/// TemplateSyntaxError, as Jinja2's.
+/// TemplateSyntaxError, as in Jinja2.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, EvalError> {
     let source = normalized(text);
     let mut lexer = Lexer { text: &source, at: 0, tokens: Vec::new() };
@@ -92,7 +93,7 @@ impl<'a> Lexer<'a> {
         found
     }
 
-    /// Text up to the next tag, and the tag.
+    /// Reads the text up to the next tag, and the tag.
     fn root(&mut self) -> Result<(), EvalError> {
         let rest = self.rest();
         let begin =
@@ -183,12 +184,12 @@ impl<'a> Lexer<'a> {
         syntax("Missing end of raw directive")
     }
 
-    /// The tokens of a tag, and its end.
+    /// Reads the tokens of a tag and its closing delimiter.
     fn tag(&mut self, close: &str, end: Token) -> Result<(), EvalError> {
         let first = self.tokens.len();
         let mut brackets: Vec<char> = Vec::new();
         loop {
-            if self.tokens.len() - first > TAG_TOKENS {
+            if self.tokens.len() - first > MAX_TAG_TOKENS {
                 return Err(EvalError::new("RecursionError", "the expression is too long"));
             }
             self.skip_space();
@@ -200,7 +201,7 @@ impl<'a> Lexer<'a> {
                 return if let Some(open) = brackets.last() {
                     syntax(format!("unexpected end of template, expected '{open}'"))
                 } else {
-                    // The parser says what is missing.
+                    // The parser reports what is missing.
                     Ok(())
                 };
             };
@@ -208,7 +209,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Consumes the end of the tag, where it stands here.
+    /// Consumes the closing delimiter of the tag if it is next.
     fn tag_end(&mut self, close: &str) -> bool {
         let start = self.at;
         let minus = self.eat("-");
@@ -255,7 +256,7 @@ impl<'a> Lexer<'a> {
             _ => {}
         }
         self.at += op.len();
-        self.tokens.push(Token::Op(op));
+        self.tokens.push(Token::BinaryOp(op));
         Ok(())
     }
 
@@ -306,7 +307,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// End of the digits from `at`, single underscores between them allowed.
+/// The end of the digits from `at`; single underscores between them are allowed.
 fn run(bytes: &[u8], mut at: usize, valid: fn(&u8) -> bool) -> usize {
     loop {
         while bytes.get(at).is_some_and(valid) {
@@ -336,7 +337,7 @@ fn integer_length(bytes: &[u8]) -> usize {
             return end;
         }
     }
-    // `007` is two integers to Jinja2, which its parser then refuses.
+    // Jinja2 reads `007` as several integers, which its parser then rejects.
     run(bytes, 0, |b| *b == b'0')
 }
 
@@ -379,7 +380,7 @@ fn unescaped(text: &str) -> Result<String, EvalError> {
     Ok(out)
 }
 
-/// A character given by its code; `text` begins with the letter or the first octal digit.
+/// A character escaped by its code point; `text` begins with the letter or the first octal digit of the escape.
 fn coded(letter: char, text: &str) -> Result<(char, &str), EvalError> {
     let octal = letter.is_ascii_digit();
     let start = usize::from(!octal);
@@ -392,6 +393,6 @@ fn coded(letter: char, text: &str) -> Result<(char, &str), EvalError> {
     let digits = text.get(start..end).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()));
     let code = digits.and_then(|it| u32::from_str_radix(it, if octal { 8 } else { 16 }).ok()).filter(|code| *code <= 0x10_ffff);
     let Some(code) = code else { return syntax(format!("truncated \\{letter} escape")) };
-    // A lone surrogate has no place in UTF-8.
+    // Rust strings cannot hold a lone surrogate.
     Ok((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), text.get(end..).unwrap_or_default()))
 }

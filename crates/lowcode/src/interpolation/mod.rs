@@ -1,7 +1,7 @@
-//! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules of what a rendered text means.
+//! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules for the meaning of a rendered text.
 //!
-//! A text goes through `lexer` -> `parser` -> `eval` and is read back by [`super::literal`]; the CDK's classes
-//! around it are in `interpolated`. What only looks a value up takes the short way of `fast`.
+//! A template goes through `lexer`, `parser` and `eval`, and [`super::literal`] parses the rendered text. The CDK's
+//! classes around that are in `interpolated`. A template that only looks values up takes the fast path in `fast`.
 
 mod access;
 mod args;
@@ -25,6 +25,7 @@ mod regex;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod time_ops;
 
 pub use interpolated::{
     InterpolatedAny, InterpolatedBoolean, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType,
@@ -39,23 +40,23 @@ use super::value::Value;
 use std::fmt;
 use std::sync::Arc;
 
-/// What a template sees.
+/// The variables of a template, and the bounds of its evaluation.
 #[derive(Clone)]
 pub struct Scope<'a> {
     pub config: Config<'a>,
-    /// `$parameters` of the component; used where the template was made without its own.
+    /// `$parameters` of the component, for templates that were built without parameters.
     pub parameters: &'a Value,
-    /// Further variables by name: `record`, `response`, `stream_slice`, ... The names `stream_interval` and
-    /// `stream_partition` follow `stream_slice` by themselves. The variables `stream_slice.partition`,
-    /// `stream_slice.cursor_slice` and `stream_slice.extra_fields`, where given, are its attributes of that name.
-    /// `headers.insensitive` (any value) makes the keys of `headers` match in any case.
+    /// Further variables by name, for example `record`, `response` and `stream_slice`. `stream_interval` and
+    /// `stream_partition` are aliases of `stream_slice`. The variables `stream_slice.partition`,
+    /// `stream_slice.cursor_slice` and `stream_slice.extra_fields`, if given, are the attributes of that name.
+    /// `headers.insensitive` (with any value) makes the keys of `headers` match in any case.
     pub vars: Vec<(&'a str, &'a Value)>,
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
 }
 
 impl<'a> Scope<'a> {
-    /// The variable called `name`, aliases included.
+    /// The variable or alias `name`.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<&'a Value> {
         let name = match name {
@@ -70,10 +71,10 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What Python would have raised.
+/// The exception that Python raises in the same place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvalError {
-    /// Python's name of the class: `TypeError`, `UndefinedError`, `ValueError`...
+    /// The name of Python's class, for example `TypeError` or `UndefinedError`.
     pub class: &'static str,
     pub message: String,
 }
@@ -84,7 +85,7 @@ impl EvalError {
         EvalError { class, message: message.into() }
     }
 
-    /// Python's `TypeError`: the CDK answers it with the template's text.
+    /// Python's `TypeError`, on which the CDK uses the text of the template as its value.
     #[must_use]
     pub fn type_error(message: impl Into<String>) -> EvalError {
         EvalError::new("TypeError", message)
@@ -114,11 +115,11 @@ impl From<EvalError> for Failed {
     }
 }
 
-/// A compiled template. Making one never fails: a syntax error is raised when it is rendered, as the CDK does.
+/// A compiled template. Compiling never fails: a syntax error is raised on rendering, as in the CDK.
 #[derive(Clone, Debug)]
 pub struct Template {
     text: Arc<str>,
-    code: fast::Code,
+    code: fast::Compiled,
     stream_state: bool,
 }
 
@@ -129,31 +130,31 @@ impl Template {
         Template { text: text.into(), code: fast::compile(text), stream_state: text.contains("stream_state") }
     }
 
-    /// The text as it was written.
+    /// The source text of the template.
     #[must_use]
     pub fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// Whether nothing is to be evaluated in the text, and it is not empty.
+    /// Whether the text is not empty and has no tags.
     fn is_text(&self) -> bool {
         !self.text.is_empty() && self.code.is_text()
     }
 
-    /// Whether the text holds a name that the CDK refuses wherever it stands.
+    /// Whether the text contains `stream_state`, which the CDK refuses wherever it occurs.
     fn names_stream_state(&self) -> bool {
         self.stream_state
     }
 
-    /// The value that the template only looks up.
-    fn found<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
+    /// The value of a template that is a single lookup of a scalar.
+    fn lookup<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
         self.code.value(scope)
     }
 
     /// Renders the template to text, as Jinja2 does.
     ///
     /// # Errors
-    /// What Python raises, and `MemoryError` where a bound was met.
+    /// The exception that Python raises; `MemoryError` if a bound is exceeded.
     pub fn render(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
         self.code.render(scope)
     }

@@ -1,26 +1,26 @@
 //! Jinja2's statements. Expressions are in [`super::expressions`].
 
 use super::EvalError;
-use super::ast::{CallArgs, Expr, For, Lit, Macro, Stmt, Target};
+use super::ast::{CallArgs, Constant, Expr, For, Macro, Stmt, Target};
 use super::lexer::{Token, syntax, tokens};
 use std::sync::Arc;
 
-/// Names of a macro's arguments with their defaults.
+/// The parameters of a macro with their defaults.
 type Signature = Vec<(Arc<str>, Option<Expr>)>;
 
-/// Nesting of brackets, signs and blocks while parsing.
-const DEPTH: usize = 60;
+/// Limit for the nesting of brackets, signs and blocks.
+const MAX_DEPTH: usize = 60;
 
 pub(super) struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
-    /// A name that ends a tuple without brackets (`in`, `recursive`).
+    /// A name that ends a tuple without brackets, such as `in`.
     pub(super) tuple_end: Option<&'static str>,
 }
 
 /// # Errors
-/// TemplateSyntaxError, as Jinja2's; RecursionError where it is nested too deeply.
+/// TemplateSyntaxError, as in Jinja2; RecursionError if the template is nested too deeply.
 pub(super) fn parse(text: &str) -> Result<Vec<Stmt>, EvalError> {
     let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, tuple_end: None };
     parser.body(&[])
@@ -43,7 +43,7 @@ impl Parser {
 
     pub(super) fn enter(&mut self) -> Result<(), EvalError> {
         self.depth += 1;
-        if self.depth > DEPTH {
+        if self.depth > MAX_DEPTH {
             return Err(EvalError::new("RecursionError", "the template is nested too deeply"));
         }
         Ok(())
@@ -54,7 +54,7 @@ impl Parser {
     }
 
     pub(super) fn is_op(&self, op: &str) -> bool {
-        matches!(self.peek(), Token::Op(it) if *it == op)
+        matches!(self.peek(), Token::BinaryOp(it) if *it == op)
     }
 
     pub(super) fn is_name(&self, name: &str) -> bool {
@@ -102,7 +102,7 @@ impl Parser {
         self.unexpected(&token.describe())
     }
 
-    /// Statements up to a tag that begins with one of `ends`, or to the end of the text where there are none.
+    /// Parses statements up to a tag that begins with one of `ends`, or to the end of the text if `ends` is empty.
     fn body(&mut self, ends: &[&str]) -> Result<Vec<Stmt>, EvalError> {
         self.enter()?;
         let mut body = Vec::new();
@@ -129,14 +129,14 @@ impl Parser {
         Ok(body)
     }
 
-    /// The body of a block; its tag may end with a colon, as Python's do.
+    /// Parses the body of a block; its opening tag may end with a colon, as in Python.
     fn block(&mut self, ends: &[&str]) -> Result<Vec<Stmt>, EvalError> {
         self.skip_op(":");
         self.expect_token(&Token::BlockEnd)?;
         self.body(ends)
     }
 
-    /// As [`Self::block`], its end consumed.
+    /// As [`Self::block`], and consumes the closing tag.
     fn whole_block(&mut self, end: &str) -> Result<Vec<Stmt>, EvalError> {
         let body = self.block(&[end])?;
         self.at += 1;
@@ -167,7 +167,7 @@ impl Parser {
                 while !matches!(self.peek(), Token::BlockEnd | Token::End) {
                     self.at += 1;
                 }
-                // The CDK's environment has no loader.
+                // The CDK's environment has no template loader.
                 Stmt::Fail(EvalError::type_error("no loader for this environment specified"))
             }
             other => return syntax(format!("Encountered unknown tag '{other}'.")),
@@ -215,7 +215,7 @@ impl Parser {
         Ok(Stmt::For(Box::new(For { target, iter, test, body, otherwise, recursive })))
     }
 
-    /// Consumes the name that [`Self::body`] stopped at.
+    /// Consumes the name of the tag at which [`Self::body`] stopped.
     fn end(&mut self, name: &str) -> Vec<Stmt> {
         self.skip_name(name);
         Vec::new()
@@ -288,7 +288,7 @@ impl Parser {
         Ok(Stmt::CallBlock(*callee, Arc::new(*call), Arc::new(block)))
     }
 
-    /// What may stand on the left of an assignment.
+    /// Parses the left side of an assignment.
     fn target(&mut self, end: Option<&'static str>, with_attr: bool) -> Result<Target, EvalError> {
         let mut items = Vec::new();
         let mut is_tuple = false;
@@ -296,7 +296,7 @@ impl Parser {
             if !items.is_empty() {
                 self.expect_op(",")?;
             }
-            if matches!(self.peek(), Token::BlockEnd | Token::Op(")")) || end.is_some_and(|name| self.is_name(name)) {
+            if matches!(self.peek(), Token::BlockEnd | Token::BinaryOp(")")) || end.is_some_and(|name| self.is_name(name)) {
                 break;
             }
             items.push(self.one_target(with_attr)?);
@@ -326,7 +326,7 @@ impl Parser {
         match self.primary()? {
             Expr::Name(name) if with_attr && self.skip_op(".") => Ok(Target::Attr(name, self.expect_name()?)),
             Expr::Name(name) => Ok(Target::Name(name)),
-            Expr::Lit(Lit::Bool(_) | Lit::None) => syntax("can't assign to 'const'"),
+            Expr::Constant(Constant::Bool(_) | Constant::None) => syntax("can't assign to 'const'"),
             _ => syntax("can't assign to that"),
         }
     }
@@ -343,7 +343,7 @@ impl Target {
 }
 
 impl CallArgs {
-    /// Every expression of the call.
+    /// All expressions of the arguments.
     pub(super) fn each(&self) -> impl Iterator<Item = &Expr> {
         let stars = self.star.iter().chain(&self.double_star).map(|it| &**it);
         self.positional.iter().chain(self.named.iter().map(|(_, it)| it)).chain(stars)

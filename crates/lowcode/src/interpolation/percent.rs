@@ -1,13 +1,13 @@
 //! Python's `%` formatting.
 
 use super::EvalError;
-use super::format::{Spec, WIDTH, digits, float_text, integer, value_error};
-use super::object::{Obj, type_error};
+use super::format::{MAX_WIDTH, Spec, digits, float_text, integer, value_error};
+use super::object::{Object, type_error};
 
 /// `text % args`.
-pub(super) fn percent(text: &str, args: &Obj<'_>) -> Result<String, EvalError> {
+pub(super) fn percent(text: &str, args: &Object<'_>) -> Result<String, EvalError> {
     let (list, single) = match args {
-        Obj::Tuple(items) => (items.to_vec(), false),
+        Object::Tuple(items) => (items.to_vec(), false),
         other => (vec![other.clone()], true),
     };
     let mut next = list.iter();
@@ -23,7 +23,7 @@ pub(super) fn percent(text: &str, args: &Obj<'_>) -> Result<String, EvalError> {
             if !args.is_dict() {
                 return type_error("format requires a mapping");
             }
-            let found = super::access::dict_get(args, &Obj::str(key))?;
+            let found = super::access::dict_get(args, &Object::str(key))?;
             value = Some(found.ok_or_else(|| EvalError::new("KeyError", format!("'{key}'")))?);
             used = true;
             after = left;
@@ -44,7 +44,7 @@ pub(super) fn percent(text: &str, args: &Obj<'_>) -> Result<String, EvalError> {
         out.push_str(&percent_value(&value, kind, spec)?);
     }
     out.push_str(rest);
-    // A dict or a list that nobody asked for is let pass, anything else is not.
+    // Python ignores a dict or list that the format does not use, and raises for every other unused argument.
     let mapping = single && (args.is_dict() || args.is_list());
     if !mapping && (next.next().is_some() || (single && !used)) && !args.is_undefined_tuple() {
         return type_error("not all arguments converted during string formatting");
@@ -52,13 +52,13 @@ pub(super) fn percent(text: &str, args: &Obj<'_>) -> Result<String, EvalError> {
     Ok(out)
 }
 
-impl Obj<'_> {
+impl Object<'_> {
     fn is_undefined_tuple(&self) -> bool {
-        matches!(self, Obj::Tuple(items) if items.is_empty())
+        matches!(self, Object::Tuple(items) if items.is_empty())
     }
 }
 
-fn percent_spec<'t, 'a>(text: &'t str, next: &mut std::slice::Iter<'_, Obj<'a>>) -> Result<(Spec, char, &'t str), EvalError> {
+fn percent_spec<'t, 'a>(text: &'t str, next: &mut std::slice::Iter<'_, Object<'a>>) -> Result<(Spec, char, &'t str), EvalError> {
     let mut spec = Spec::default();
     let mut chars: Vec<char> = text.chars().rev().collect();
     let before = |left: usize| text.chars().count() - left;
@@ -74,8 +74,8 @@ fn percent_spec<'t, 'a>(text: &'t str, next: &mut std::slice::Iter<'_, Obj<'a>>)
         if chars.pop_if(|c| *c == '*').is_none() {
             return digits(chars);
         }
-        match next.next().and_then(Obj::int).and_then(|it| usize::try_from(it).ok()) {
-            Some(width) if width <= WIDTH => Ok(Some(width)),
+        match next.next().and_then(Object::int).and_then(|it| usize::try_from(it).ok()) {
+            Some(width) if width <= MAX_WIDTH => Ok(Some(width)),
             _ => type_error("* wants int"),
         }
     };
@@ -89,11 +89,11 @@ fn percent_spec<'t, 'a>(text: &'t str, next: &mut std::slice::Iter<'_, Obj<'a>>)
     Ok((spec, kind, text.get(at..).unwrap_or_default()))
 }
 
-fn percent_value(value: &Obj<'_>, kind: char, mut spec: Spec) -> Result<String, EvalError> {
+fn percent_value(value: &Object<'_>, kind: char, mut spec: Spec) -> Result<String, EvalError> {
     if spec.align == Some('<') {
         spec.zero = false;
     }
-    if let Obj::Undefined(message) = value
+    if let Object::Undefined(message) = value
         && !matches!(kind, 's' | 'r' | 'a')
     {
         return Err(EvalError::new("UndefinedError", &**message));
@@ -135,14 +135,14 @@ fn percent_value(value: &Obj<'_>, kind: char, mut spec: Spec) -> Result<String, 
 /// The `format` filter.
 pub(super) fn filter(text: &str, args: super::args::Args<'_>) -> Result<String, EvalError> {
     if args.named.is_empty() {
-        return percent(text, &Obj::tuple(args.positional));
+        return percent(text, &Object::tuple(args.positional));
     }
     if !args.positional.is_empty() {
         return Err(EvalError::new("FilterArgumentError", "can't handle positional and keyword arguments at the same time"));
     }
     let mut map = super::object::Map::default();
     for (key, value) in args.named {
-        super::eval::insert(&mut map, Obj::Str(key), value)?;
+        super::eval::insert(&mut map, Object::Str(key), value)?;
     }
-    percent(text, &Obj::dict(map))
+    percent(text, &Object::dict(map))
 }

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-const KEPT: usize = 64;
-const BACKTRACKS: usize = 100_000;
-const PATTERN_BYTES: usize = 10_000;
+const CACHE_CAPACITY: usize = 64;
+const MAX_BACKTRACKS: usize = 100_000;
+const MAX_PATTERN_BYTES: usize = 10_000;
 
 thread_local! {
     static COMPILED: RefCell<HashMap<String, Rc<Regex>>> = RefCell::new(HashMap::new());
@@ -19,7 +19,7 @@ fn error(message: impl Into<String>) -> EvalError {
     EvalError::new("error", message)
 }
 
-/// Python's syntax where it differs: `$` also before a last line end, `\Z`, `{,n}`.
+/// Translates Python's syntax where it differs: `$` also matches before a final line break, `\Z`, `{,n}`.
 fn translated(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let multiline = pattern.starts_with("(?m") || pattern.starts_with("(?sm") || pattern.starts_with("(?im");
@@ -65,23 +65,23 @@ fn translated(pattern: &str) -> String {
 }
 
 fn compiled(pattern: &str) -> Result<Rc<Regex>, EvalError> {
-    if let Some(regex) = COMPILED.with_borrow(|kept| kept.get(pattern).cloned()) {
+    if let Some(regex) = COMPILED.with_borrow(|cache| cache.get(pattern).cloned()) {
         return Ok(regex);
     }
-    if pattern.len() > PATTERN_BYTES {
+    if pattern.len() > MAX_PATTERN_BYTES {
         return Err(error("the pattern is too long"));
     }
     let regex = RegexBuilder::new(&translated(pattern))
-        .backtrack_limit(BACKTRACKS)
+        .backtrack_limit(MAX_BACKTRACKS)
         .delegate_size_limit(1 << 21)
         .build()
         .map_err(|failed| error(failed.to_string()))?;
     let regex = Rc::new(regex);
-    COMPILED.with_borrow_mut(|kept| {
-        if kept.len() >= KEPT {
-            kept.clear();
+    COMPILED.with_borrow_mut(|cache| {
+        if cache.len() >= CACHE_CAPACITY {
+            cache.clear();
         }
-        kept.insert(pattern.to_owned(), Rc::clone(&regex));
+        cache.insert(pattern.to_owned(), Rc::clone(&regex));
     });
     Ok(regex)
 }
@@ -90,7 +90,8 @@ fn too_long(failed: fancy_regex::Error) -> EvalError {
     EvalError::new("MemoryError", failed.to_string())
 }
 
-/// The CDK's filter `regex_search`: the first group, or the empty text; None where the group took no part.
+/// The CDK's filter `regex_search`: the first group, the empty text without a match, or None if the group did not
+/// take part in the match.
 pub(super) fn search(text: &str, pattern: &str) -> Result<Option<String>, EvalError> {
     let found = compiled(pattern)?.captures(text).map_err(too_long)?;
     let Some(found) = found.filter(|found| found.len() > 1) else { return Ok(Some(String::new())) };

@@ -1,42 +1,42 @@
-//! What is known of a template before it runs: its undeclared variables (`jinja2.meta`), unknown filters and tests,
-//! and how deep its expressions are.
+//! Checks a template before it runs: finds its undeclared variables (as `jinja2.meta` does), unknown filters and
+//! tests, and expressions that are nested too deeply.
 
 use super::EvalError;
 use super::ast::{Expr, Macro, Stmt, Target};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Deepest expression that is evaluated.
-const DEPTH: usize = 150;
+/// Limit for the nesting of an expression.
+const MAX_DEPTH: usize = 150;
 
 type Names = BTreeSet<Arc<str>>;
 
-/// The names that the template loads and nobody sets before.
+/// The names that the template reads without setting them first.
 ///
 /// # Errors
-/// RecursionError where an expression is too deep, TemplateAssertionError for an unknown filter or test outside of a
-/// condition.
+/// RecursionError if an expression is nested too deeply, TemplateAssertionError for an unknown filter or test outside
+/// a condition.
 pub(super) fn undeclared(body: &[Stmt], is_filter: fn(&str) -> bool, is_test: fn(&str) -> bool) -> Result<Names, EvalError> {
-    let mut walk = Walk { found: Names::new(), frames: vec![Names::new()], soft: 0, is_filter, is_test };
+    let mut walk = SymbolVisitor { found: Names::new(), frames: vec![Names::new()], soft: 0, is_filter, is_test };
     walk.body(body)?;
     Ok(walk.found)
 }
 
-struct Walk {
+struct SymbolVisitor {
     found: Names,
     frames: Vec<Names>,
-    /// Inside a condition: unknown filters fail when they are reached.
+    /// Inside a condition, where an unknown filter is an error only when it is reached.
     soft: usize,
     is_filter: fn(&str) -> bool,
     is_test: fn(&str) -> bool,
 }
 
-impl Walk {
+impl SymbolVisitor {
     fn body(&mut self, body: &[Stmt]) -> Result<(), EvalError> {
         body.iter().try_for_each(|statement| self.statement(statement))
     }
 
-    /// A body with names of its own.
+    /// Visits a body that has its own scope of names.
     fn framed(&mut self, names: &[&Target], body: &[Stmt]) -> Result<(), EvalError> {
         self.frames.push(Names::new());
         for target in names {
@@ -124,7 +124,8 @@ impl Walk {
         self.framed(&names.iter().collect::<Vec<_>>(), &it.body)
     }
 
-    /// A name set in any branch is known after; one that not all set is also looked up, so that it counts as undeclared.
+    /// A name that any branch sets is declared afterwards. A name that only some branches set also counts as undeclared,
+    /// because Jinja2 looks it up in the context in the other branches.
     fn branches(&mut self, branches: &[(Expr, Vec<Stmt>)], otherwise: &[Stmt]) -> Result<(), EvalError> {
         let before = self.frames.last().cloned().unwrap_or_default();
         let mut all = before.clone();
@@ -150,11 +151,11 @@ impl Walk {
         Ok(())
     }
 
-    /// Visits an expression with a stack of its own: it may be too deep for the machine's.
+    /// Visits an expression with an explicit stack, because recursion could overflow the stack of the thread.
     fn expr(&mut self, root: &Expr) -> Result<(), EvalError> {
         let mut stack = vec![(root, 0, self.soft > 0)];
         while let Some((expr, depth, soft)) = stack.pop() {
-            if depth > DEPTH {
+            if depth > MAX_DEPTH {
                 return Err(EvalError::new("RecursionError", "maximum recursion depth exceeded"));
             }
             match expr {
@@ -176,7 +177,7 @@ impl Walk {
 
 fn children<'e>(expr: &'e Expr, visit: &mut dyn FnMut(&'e Expr)) {
     match expr {
-        Expr::Lit(_) | Expr::Name(_) | Expr::Captured => {}
+        Expr::Constant(_) | Expr::Name(_) | Expr::Captured => {}
         Expr::List(items) | Expr::Tuple(items) | Expr::Concat(items) => items.iter().for_each(visit),
         Expr::Dict(pairs) => pairs.iter().for_each(|(key, value)| {
             visit(key);

@@ -1,4 +1,4 @@
-//! Templates whose values were taken from the CDK, and hostile ones.
+//! Templates with results recorded from the CDK, and hostile templates.
 
 use super::*;
 use crate::host::{HostError, HostRequest, HostResponse};
@@ -47,7 +47,7 @@ fn untupled(value: &Value) -> Value {
     }
 }
 
-/// The first line is the context, each other one a template with what airbyte-cdk 7.39.1 made of it.
+/// The first line is the context; each other line holds a template and the result of airbyte-cdk 7.39.1.
 #[test]
 fn agrees_with_the_cdk() {
     let mut lines = include_str!("verified.jsonl").lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

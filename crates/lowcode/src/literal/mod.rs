@@ -1,7 +1,7 @@
-//! Python's `ast.literal_eval`: what a rendered template is read back with.
+//! Python's `ast.literal_eval`, with which the CDK parses the text of every interpolated string.
 //!
-//! The CDK does so for every interpolated string (`interpolation/jinja.py`), plain ones included: `1` becomes a
-//! number and `None` becomes null. What is no literal stays text.
+//! This includes strings without tags (`interpolation/jinja.py`): `1` becomes a number and `None` becomes null. A text
+//! that is not a literal stays text.
 
 mod number;
 mod reader;
@@ -9,7 +9,7 @@ mod reader;
 use super::value::{Dict, Value, float_repr};
 use std::sync::Arc;
 
-/// A literal. Wider than [`Value`], for the type tests of the CDK tell a tuple from a list.
+/// A literal. It has more types than [`Value`], because the CDK's type checks distinguish a tuple from a list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
     None,
@@ -35,7 +35,7 @@ impl Literal {
         }
     }
 
-    /// The value as JSON would hold it: tuples and sets are lists, keys are text.
+    /// The value as JSON represents it: tuples and sets become lists, and keys become text.
     #[must_use]
     pub fn into_value(self) -> Value {
         match self {
@@ -60,7 +60,7 @@ impl Literal {
         }
     }
 
-    /// The key as `json.dumps` writes it.
+    /// A key as `json.dumps` writes it.
     fn into_key(self) -> Arc<str> {
         match self {
             Literal::None => "null".into(),
@@ -72,7 +72,7 @@ impl Literal {
     }
 }
 
-/// The literal that `text` is, or nothing where Python raises.
+/// Parses `text` as a literal; `None` where Python raises.
 #[must_use]
 pub fn literal_eval(text: &str) -> Option<Literal> {
     let text = text.trim_start_matches([' ', '\t']);
@@ -82,7 +82,7 @@ pub fn literal_eval(text: &str) -> Option<Literal> {
     reader::read(text)
 }
 
-/// Turns most plain texts away by their first bytes.
+/// Whether `text` may be a literal, judged by its first bytes; most plain texts are rejected here at low cost.
 fn may_be_literal(text: &str) -> bool {
     let bytes = text.as_bytes();
     match bytes.first() {
@@ -106,7 +106,7 @@ mod tests {
         literal_eval(text).map(|it| it.into_value().repr())
     }
 
-    /// Each line was compared with `ast.literal_eval` of Python 3.11.
+    /// Each line was compared with `ast.literal_eval` in Python 3.11.
     #[test]
     fn reads_what_python_reads() {
         for (text, expected) in [

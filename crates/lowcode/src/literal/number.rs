@@ -1,14 +1,14 @@
-//! Numbers of literals.
+//! The numbers of literals.
 
 use super::Literal;
 
-/// Python refuses to convert longer decimal integers.
-const DIGITS: usize = 4300;
+/// Python refuses to convert decimal integers with more digits.
+const MAX_DIGITS: usize = 4300;
 
 pub(super) fn negate(number: Literal, negative: bool) -> Option<Literal> {
     Some(match number {
         Literal::Int(int) if negative => Literal::Int(-int),
-        // Only the smallest of all integers of 64 bits is reached by a sign.
+        // The only integer that fits into 64 bits with its sign but not without it is the smallest.
         Literal::Big(digits) if negative => {
             format!("-{digits}").parse().map_or(Literal::Big(format!("-{digits}").into()), Literal::Int)
         }
@@ -17,7 +17,7 @@ pub(super) fn negate(number: Literal, negative: bool) -> Option<Literal> {
     })
 }
 
-/// Bytes of digits with single underscores between them.
+/// The length of digits with single underscores between them.
 fn digits(text: &str, valid: fn(u8) -> bool) -> usize {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -77,8 +77,8 @@ pub(super) fn read_number(text: &str) -> Option<Literal> {
         return (text != ".").then(|| text.parse().ok().map(Literal::Float))?;
     }
     let significant = text.trim_start_matches('0');
-    if significant.len() != text.len() && !significant.is_empty() || text.len() > DIGITS {
-        return None; // `0123` is no number in Python, `000` is
+    if significant.len() != text.len() && !significant.is_empty() || text.len() > MAX_DIGITS {
+        return None; // Python rejects `0123` and accepts `000`.
     }
     Some(text.parse().map_or_else(|_| Literal::Big(text.into()), Literal::Int))
 }

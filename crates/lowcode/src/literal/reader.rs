@@ -1,12 +1,15 @@
-//! Reads the text of a literal.
+//! The parser of Python literals.
+//!
+//! JSON's grammar does not fit: the CDK parses every rendered template with `ast.literal_eval`, and tuples, sets,
+//! single quotes, string prefixes, `None` and `1_000` change the result. The tests compare it with Python's.
 
 use super::Literal;
 use super::number::{negate, number_length, read_number};
 
-/// Deepest nesting that is read; Python's tokenizer stops at 200.
-const DEPTH: usize = 100;
+/// Limit for the nesting of brackets; Python's tokenizer stops at 200.
+const MAX_DEPTH: usize = 100;
 
-/// The one literal that `text` holds.
+/// Parses `text`, which must be a single literal.
 pub(super) fn read(text: &str) -> Option<Literal> {
     let mut reader = Reader { text, at: 0, depth: 0, brackets: 0 };
     reader.blank_lines()?;
@@ -42,7 +45,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Blank and comment lines before the expression. The line of the expression may not be indented.
+    /// Skips blank lines and comment lines before the expression, whose line must not be indented.
     fn blank_lines(&mut self) -> Option<()> {
         loop {
             let start = self.at;
@@ -55,7 +58,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips blanks and comments, line ends too inside brackets.
+    /// Skips spaces and comments, and inside brackets also line breaks.
     fn space(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
@@ -81,7 +84,7 @@ impl<'a> Reader<'a> {
         (self.at == self.text.len()).then_some(())
     }
 
-    /// `first, second, ...` is a tuple, brackets or not.
+    /// Parses `first, second, …`, which is a tuple with or without brackets.
     fn rest_of_tuple(&mut self, first: Literal) -> Option<Literal> {
         self.space();
         if self.peek() != Some(b',') {
@@ -101,7 +104,7 @@ impl<'a> Reader<'a> {
 
     fn expression(&mut self) -> Option<Literal> {
         self.depth += 1;
-        if self.depth > DEPTH {
+        if self.depth > MAX_DEPTH {
             return None;
         }
         self.space();
@@ -125,7 +128,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// What may follow a sign: a number, brackets around it allowed.
+    /// Parses a number after a sign; it may be in brackets.
     fn expression_of_number(&mut self) -> Option<Literal> {
         self.space();
         match self.peek()? {
@@ -239,7 +242,7 @@ impl<'a> Reader<'a> {
         self.strings()
     }
 
-    /// One string or several side by side, which Python joins.
+    /// Parses one string or several adjacent ones, which Python concatenates.
     fn strings(&mut self) -> Option<Literal> {
         let (mut text, mut bytes, mut is_bytes) = (String::new(), Vec::new(), None);
         while let Some(prefix) = string_prefix(self.rest()) {
@@ -317,7 +320,7 @@ impl<'a> Reader<'a> {
         if is_bytes {
             bytes.push((code & 0xff) as u8);
         } else {
-            // A lone surrogate has no place in UTF-8.
+            // Rust strings cannot hold a lone surrogate.
             text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         (code <= 0x10_ffff).then_some(())
@@ -339,7 +342,7 @@ impl<'a> Reader<'a> {
         let value = read_number(rest.get(..length)?);
         let after = self.rest().chars().next();
         if after.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '.') {
-            return None; // a complex number, a name glued to it, a second point
+            return None; // A complex number, a name right after the number, or a second point.
         }
         value
     }

@@ -68,7 +68,7 @@ impl Clamping {
     }
 
     fn moved(&self, time: &DateTime, up: bool) -> Result<DateTime, EvalError> {
-        let midnight = DateTime::of(time.date(), 0, time.zone.clone());
+        let midnight = DateTime::from_date(time.date(), 0, time.zone.clone());
         let days = |days: i64| midnight.plus(Delta { micros: i128::from(days) * DAY });
         match self.unit {
             Unit::None => Ok(time.clone()),
@@ -86,7 +86,7 @@ impl Clamping {
                     (_, true) => Date::new(year, month + 1, 1)?,
                     (_, false) => Date::new(year, month, 1)?,
                 };
-                Ok(DateTime::of(date, 0, time.zone.clone()))
+                Ok(DateTime::from_date(date, 0, time.zone.clone()))
             }
         }
     }

@@ -3,7 +3,8 @@
 use crate::error::Failed;
 use std::borrow::Cow;
 
-/// Schemes with a relative form and an authority; what else `urllib.parse` lists, no manifest uses.
+/// Schemes that support relative references and have an authority: those of the lists in `urllib.parse` that
+/// manifests use.
 const HIERARCHICAL: &[&str] = &["", "http", "https", "ftp", "file", "sftp", "ws", "wss", "gopher", "nntp", "rtsp", "svn"];
 /// Schemes whose last path segment may carry `;parameters`.
 const WITH_PARAMS: &[&str] = &["", "http", "https", "ftp", "sftp", "rtsp"];
@@ -23,7 +24,7 @@ impl<'u> Parts<'u> {
     /// `urlparse(url, scheme)` of a text that is [`cleaned`].
     ///
     /// # Errors
-    /// ValueError where the host has one bracket only.
+    /// ValueError if the host has only one of two square brackets.
     pub fn parse(url: &'u str, scheme: &'u str) -> Result<Parts<'u>, Failed> {
         let (mut parts, path) = split(url, scheme)?;
         let mut path = path;
@@ -70,7 +71,7 @@ impl<'u> Parts<'u> {
     }
 }
 
-/// The text without what browsers and Python leave out before they look at it.
+/// The text without the control characters and spaces that Python, like browsers, removes before parsing.
 fn cleaned(url: &str) -> Cow<'_, str> {
     let url = url.trim_start_matches(|c: char| c <= ' ');
     match url.contains(['\t', '\r', '\n']) {
@@ -79,7 +80,7 @@ fn cleaned(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// `urlsplit`: all but the path, and the path with its parameters.
+/// `urlsplit`: all parts except the path, and the path with its parameters.
 fn split<'u>(url: &'u str, scheme: &'u str) -> Result<(Parts<'u>, &'u str), Failed> {
     let mut rest = url;
     let mut parts = Parts { scheme: Cow::Borrowed(scheme), ..Parts::default() };
@@ -153,7 +154,7 @@ fn resolved(base: &str, url: &str) -> Result<String, Failed> {
     Ok(to.unparse())
 }
 
-/// Whether the two need but be put together: a folder without dot segments, and a plain path in it. So are most.
+/// Whether joining is concatenation: `base` is a folder without dot segments and `url` a plain path below it. Most are.
 fn is_below(base: &str, url: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     let names = |path: &str| path.split('/').all(|name| !name.starts_with('.') && name.bytes().all(plain));
@@ -168,7 +169,7 @@ fn is_below(base: &str, url: &str) -> bool {
         && names(url)
 }
 
-/// The path `path` as seen from `base`, without dot segments.
+/// `path` resolved against `base`, without dot segments.
 fn joined(base: &str, path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     if path.starts_with('/') {
@@ -210,7 +211,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// What is put together is what the long way finds.
+        /// The concatenation equals the result of the full algorithm.
         #[test]
         fn what_lies_below_is_appended(
             base in "https?://[a-z.:0-9]{0,4}(/|/[a-z./;?]{0,5}/|[a-z/.]{0,4})",

@@ -1,4 +1,4 @@
-//! URLs as Python makes them: `urllib.parse`, `requests` and `urllib3` in the order in which the CDK uses them.
+//! URLs as Python builds them: `urllib.parse`, `requests` and `urllib3`, in the order in which the CDK uses them.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ pub use join::urljoin;
 pub use prepare::{Prepared, prepare};
 pub use query::{encode_pairs, encode_params, parse_qs, quote_plus};
 
-/// Bytes that no encoding of Python touches.
+/// Bytes that none of Python's encodings changes.
 fn unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'~')
 }
 
-/// `urllib.parse.quote`: all bytes but the unreserved and `safe` become `%XX`.
+/// `urllib.parse.quote`: all bytes except the unreserved ones and `safe` become `%XX`.
 fn quote(text: &[u8], safe: &[u8], out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| !unreserved(*byte) && !safe.contains(byte)) {
@@ -28,7 +28,7 @@ fn quote(text: &[u8], safe: &[u8], out: &mut String) {
     push_plain(rest, out);
 }
 
-/// Bytes of ASCII.
+/// Text from bytes that are ASCII.
 fn push_plain(bytes: &[u8], out: &mut String) {
     out.push_str(std::str::from_utf8(bytes).unwrap_or_default());
 }
@@ -41,7 +41,7 @@ fn push_escape(byte: u8, out: &mut String) {
     }
 }
 
-/// `urllib.parse.unquote`: escapes become bytes, what is no UTF-8 becomes U+FFFD.
+/// `urllib.parse.unquote`: escapes become bytes, and invalid UTF-8 becomes U+FFFD.
 #[must_use]
 pub fn unquote(text: &str) -> Cow<'_, str> {
     match text.contains('%') {

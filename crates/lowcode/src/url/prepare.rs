@@ -1,14 +1,14 @@
-//! The URL that goes out: `PreparedRequest.prepare_url` of requests, with `parse_url` of urllib3 inside.
+//! The URL that is sent: `PreparedRequest.prepare_url` of requests, which uses `parse_url` of urllib3.
 
 use super::{escape_at, push_escape, quote, unreserved};
 use crate::error::Failed;
 use crate::value::Value;
 
-/// A URL that is ready to be sent.
+/// A prepared URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {
     Url(String),
-    /// Neither http nor https: requests finds no adapter when it sends.
+    /// A scheme other than http and https, for which requests has no adapter.
     NoAdapter(String),
 }
 
@@ -29,8 +29,8 @@ pub fn prepare(url: &str, params: &str) -> Result<Prepared, Failed> {
     rewritten(url, params)
 }
 
-/// Whether nothing below would change `url`: an http address of a plain host, with a path without dot segments,
-/// escapes and query. So are most.
+/// Whether preparing would leave `url` unchanged: http or https, a plain host, and a path without dot segments, escapes
+/// and query. Most URLs are like that.
 fn settled(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("https://").or(url.strip_prefix("http://")) else { return false };
     let Some((authority, path)) = rest.split_once('/') else { return false };
@@ -100,7 +100,7 @@ struct Parts {
     fragment: Option<String>,
 }
 
-/// `urllib3.util.parse_url` for texts that begin with `http` or hold no colon.
+/// `urllib3.util.parse_url`, for texts that begin with `http` or contain no colon.
 fn parse(url: &str) -> Result<Parts, Failed> {
     let mut parts = Parts::default();
     let mut rest = url;
@@ -165,7 +165,7 @@ fn authority_of(authority: &str, parts: &mut Parts) -> Result<(), Failed> {
     if host.is_empty() && parts.port.is_none() {
         return Ok(());
     }
-    // The url crate normalizes a host as browsers do: lower case, IDNA, IPv6; it knows no other form than they.
+    // The url crate normalizes a host as browsers do: lower case, IDNA, IPv6.
     let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'{' | b'}' | b'$'));
     parts.host = if plain {
         host.to_ascii_lowercase()
@@ -202,7 +202,7 @@ fn without_dots(path: &str) -> String {
     out.join("/")
 }
 
-/// `_encode_invalid_chars` of urllib3: `%` stays only where every `%` begins an escape.
+/// `_encode_invalid_chars` of urllib3: `%` is kept only if every `%` begins an escape.
 fn encoded(text: &str, allowed: &[u8]) -> String {
     let bytes = text.as_bytes();
     let percents = bytes.iter().filter(|byte| **byte == b'%').count();
@@ -233,7 +233,7 @@ fn encoded(text: &str, allowed: &[u8]) -> String {
     out
 }
 
-/// `requote_uri`: escapes of unreserved characters are undone, what may not stand in a URL is escaped.
+/// `requote_uri`: escapes of unreserved characters are decoded, and characters that a URL may not contain are escaped.
 fn requote(url: &str) -> String {
     const SAFE: &[u8] = b"!#$%&'()*+,/:;=?@[]~";
     let bytes = url.as_bytes();
@@ -263,7 +263,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// What is taken as settled is what the long way makes of it.
+        /// The full algorithm leaves a URL unchanged that is taken as settled.
         #[test]
         fn a_settled_url_is_not_rewritten(
             url in "https?://[a-z0-9.-]{1,6}(:[0-9]{1,5})?/([a-z.~!;=@:/_]|\\.\\./|%2[0f]|[?#]x){0,8}",

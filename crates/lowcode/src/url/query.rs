@@ -4,7 +4,7 @@ use super::{quote, unquote};
 use crate::value::{Dict, Value};
 use std::borrow::Cow;
 
-/// `urllib.parse.quote_plus`: a space is `+`, `~` is kept, `*` is not.
+/// `urllib.parse.quote_plus`: a space becomes `+`, `~` is kept and `*` is escaped.
 #[must_use]
 pub fn quote_plus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -21,7 +21,8 @@ fn push_quoted(text: &str, out: &mut String) {
     }
 }
 
-/// The pairs of a dict as `requests` sends them: lists repeat their key, None is left out, a dict gives its keys.
+/// The pairs of a dict as `requests` sends them: a list repeats its key, None is left out, and a dict counts as the
+/// list of its keys.
 #[must_use]
 pub fn encode_params(params: &Dict) -> String {
     let mut pairs = Vec::new();
@@ -35,7 +36,7 @@ pub fn encode_params(params: &Dict) -> String {
     encode_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())))
 }
 
-/// One item of a list; `urlencode(doseq=True)` opens a list inside once more.
+/// Adds one item of a list; `urlencode(doseq=True)` expands a list within it once more.
 fn push_pairs<'a>(key: &'a str, item: &Value, pairs: &mut Vec<(&'a str, String)>) {
     match item {
         Value::None => {}
@@ -45,7 +46,7 @@ fn push_pairs<'a>(key: &'a str, item: &Value, pairs: &mut Vec<(&'a str, String)>
     }
 }
 
-/// `urlencode` of pairs of text.
+/// `urlencode`, for pairs of text.
 #[must_use]
 pub fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = String::new();
@@ -60,7 +61,7 @@ pub fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Stri
     out
 }
 
-/// `urllib.parse.parse_qsl`: pairs in order; those without a value are left out.
+/// `urllib.parse.parse_qsl`: the pairs in order, without those that have no value.
 pub fn parse_qs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.is_empty());
     pairs.map(|(key, value)| (unquote_plus(key), unquote_plus(value)))

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn at(flavor: Flavor, id: &str, base: Option<&str>, region: Option<&str>) -> Result<Place, Failure> {
+fn at(flavor: Flavor, id: &str, base: Option<&str>, region: Option<&str>) -> Result<ObjectLocation, Failure> {
     let policy =
         FamilyPolicy { base_url: base.map(str::to_string), region: region.map(str::to_string), ..FamilyPolicy::default() };
     place(flavor, id, &policy, None)

@@ -2,7 +2,7 @@ use super::*;
 use crate::connectors::object::address;
 use crate::policy::FamilyPolicy;
 
-fn place(flavor: Flavor, id: &str) -> Place {
+fn place(flavor: Flavor, id: &str) -> ObjectLocation {
     address::place(flavor, id, &FamilyPolicy::default(), None).expect("a place")
 }
 
@@ -15,7 +15,7 @@ fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> HttpResponse {
     }
 }
 
-fn refused(place: &Place, answer: &HttpResponse) -> Refused {
+fn refused(place: &ObjectLocation, answer: &HttpResponse) -> RefusedCall {
     let signed_at = Timestamp::parse("2026-11-22T18:30:00Z").expect("a time");
     listing(place, answer, signed_at).expect_err("no listing")
 }
@@ -24,9 +24,9 @@ fn code(code: &str, message: &str, more: &str) -> String {
     format!("<Error><Code>{code}</Code><Message>{message}</Message>{more}<RequestId>R1</RequestId></Error>")
 }
 
-/// Every failure as a person reads it.
+/// Every failure as people read it.
 #[test]
-fn the_words_of_every_failure() {
+fn every_failure_has_a_title_and_a_fix() {
     let aws = place(Flavor::Aws, "s3://acme/logs");
     let own = place(Flavor::Compatible, "https://minio.example:9000/acme");
     let skew = "<RequestTime>x</RequestTime><ServerTime>2026-11-22T18:50:00Z</ServerTime>";

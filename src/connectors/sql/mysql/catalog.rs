@@ -1,8 +1,8 @@
-//! Structure and a few rows, from `information_schema`. It shows an account only what it has
-//! some right on, so an empty list is believed only when a grant covers the whole database.
+//! Structure and a few rows, from `information_schema`. It shows an account only what the account has privileges for,
+//! so an empty list proves an empty database only if a grant covers the whole database.
 
 use super::errors;
-use super::wire::{Row, Wire};
+use super::wire::{MysqlSession, Row};
 use crate::connectors::sql::limits;
 use crate::connectors::sql::quote::backtick;
 use crate::connectors::sql::types::{self, Column, Table};
@@ -19,7 +19,7 @@ struct Relation {
     rows: Option<u64>,
 }
 
-async fn relations(wire: &Wire, limit: usize) -> Result<Vec<Relation>, Failure> {
+async fn relations(wire: &MysqlSession, limit: usize) -> Result<Vec<Relation>, Failure> {
     let sql = format!(
         "SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME LIMIT {limit}"
     );
@@ -42,8 +42,8 @@ fn relation(row: Row) -> Option<Relation> {
 /// Catalog v1 of the database.
 ///
 /// # Errors
-/// Those of the wire.
-pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure> {
+/// Those of [`MysqlSession::ask`].
+pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let mut all = relations(wire, bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
     all.truncate(bounds.streams);
@@ -95,8 +95,8 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
             })),
             None => {
                 let reason = match relation.kind {
-                    "view" => "the view cannot be described: it is invalid, or it writes when it is read",
-                    _ => "no column is visible to this account",
+                    "view" => "the view cannot be described: it is not valid, or it writes when it is read",
+                    _ => "the account cannot see any of its columns",
                 };
                 catalog.skipped.push(SkippedStream::new(relation.name, reason));
             }
@@ -114,24 +114,24 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
     Ok(Discovery { catalog: catalog.sorted(), evidence })
 }
 
-/// Whether `select` is among the rights that `COLUMNS.PRIVILEGES` lists.
+/// Whether `COLUMNS.PRIVILEGES` contains `select`.
 fn may_select(rights: Option<&str>) -> bool {
     rights.is_some_and(|rights| rights.split(',').any(|right| right.trim().eq_ignore_ascii_case("select")))
 }
 
-/// Tables before views, those that are not known to be empty first, with the columns that may be read.
+/// Tables before views and tables with rows before empty ones, each with its columns and the privileges on them.
 const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM \
     (SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'SEQUENCE' \
      ORDER BY TABLE_TYPE <> 'BASE TABLE', COALESCE(TABLE_ROWS, 1) = 0, TABLE_NAME LIMIT 50) AS T \
     LEFT JOIN information_schema.COLUMNS AS C ON C.TABLE_SCHEMA = DATABASE() AND C.TABLE_NAME = T.TABLE_NAME \
     ORDER BY T.TABLE_TYPE <> 'BASE TABLE', COALESCE(T.TABLE_ROWS, 1) = 0, T.TABLE_NAME, C.ORDINAL_POSITION";
 
-/// Reads at most `max_items` rows and counts them; nothing of them is kept.
+/// Reads at most `max_items` rows and counts them. The values are not kept.
 ///
 /// # Errors
-/// `PermissionDenied` when tables exist and none can be read, or when nothing is visible and no
-/// grant says that this is all there is.
-pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
+/// `PermissionDenied` if tables exist but none can be read, or if no table is visible and no grant proves that there
+/// are none.
+pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
     let mut tables: Vec<(String, Vec<String>)> = Vec::new();
     for row in wire.ask("choose a table", &[CANDIDATES]).await?.into_iter().flatten() {
         let [Some(table), column, rights] = row.as_slice() else {
@@ -146,21 +146,21 @@ pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sampl
         match column {
             Some(column) if may_select(rights.as_deref()) => columns.push(backtick(column)),
             Some(_) => {}
-            // A view that the server cannot describe here; reading it says why.
+            // The server cannot describe this view here; reading it returns the reason.
             None => columns.push("*".to_string()),
         }
     }
     let mut evidence = Evidence::new();
     if tables.is_empty() {
         if !sees_all {
-            return Err(blind(wire, "no table is visible, and no grant covers the whole database"));
+            return Err(blind(wire, "the account does not see any table, and no grant covers the whole database"));
         }
         evidence.insert("note".into(), json!("empty: the database has no tables"));
         return Ok(Sample { rows: 0, evidence });
     }
     let mut denied: Option<Failure> = None;
     let mut empty: Vec<&str> = Vec::new();
-    for (table, columns) in tables.iter().filter(|(_, columns)| !columns.is_empty()).take(limits::CANDIDATES) {
+    for (table, columns) in tables.iter().filter(|(_, columns)| !columns.is_empty()).take(limits::MAX_SAMPLED_TABLES) {
         let sql = format!("SELECT {} FROM {} LIMIT {max_items}", columns.join(", "), backtick(table));
         match wire.ask(&format!("read {}", backtick(table)), &[&sql]).await {
             Ok(sets) => {
@@ -178,17 +178,17 @@ pub async fn sample(wire: &Wire, sees_all: bool, max_items: u32) -> Result<Sampl
     }
     if empty.is_empty() {
         let first = tables.first().map_or("", |(table, _)| table.as_str());
-        return Err(denied.unwrap_or_else(|| blind(wire, &format!("SELECT is missing on {}", backtick(first)))));
+        return Err(denied.unwrap_or_else(|| blind(wire, &format!("the account does not have SELECT on {}", backtick(first)))));
     }
     evidence.insert("empty_streams".into(), json!(empty));
-    evidence.insert("note".into(), json!("empty: the tables that were looked into have no rows"));
+    evidence.insert("note".into(), json!("empty: the tables that were read have no rows"));
     Ok(Sample { rows: 0, evidence })
 }
 
-fn blind(wire: &Wire, detail: &str) -> Failure {
+fn blind(wire: &MysqlSession, detail: &str) -> Failure {
     Failure::new(
         Class::PermissionDenied,
-        format!("{}: {} can read no table", wire.server, wire.user),
+        format!("{}: {} does not have permission to read any table", wire.server, wire.user),
         format!(
             "GRANT SELECT, SHOW VIEW ON {}.* TO '{}'@'HOST';",
             backtick(&wire.server.database),

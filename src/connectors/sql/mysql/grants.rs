@@ -1,12 +1,11 @@
-//! `SHOW GRANTS`, read. The only place where a privilege verdict and the question
-//! "may this account see the whole database" come from.
+//! Parses `SHOW GRANTS`, which decides the privilege verdict and whether the account can see the whole database.
 //!
-//! A line may end in `IDENTIFIED BY PASSWORD '<hash>'`: nothing behind `TO` is ever kept.
+//! A line may end in `IDENTIFIED BY PASSWORD '<hash>'`, so nothing after `TO` is kept.
 
 use crate::connectors::sql::limits;
 use crate::model::Privilege;
 
-/// Privileges that only read. REFERENCES and the rest write, lock, run code or see other sessions.
+/// Privileges that only read. REFERENCES and all others write, lock, run code or show other sessions.
 const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
 
 /// One line of `SHOW GRANTS`.
@@ -14,11 +13,11 @@ const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
 pub enum Grant {
     /// Privileges on an object, as printed: `*.*`, `` `shop`.* ``, `` `shop`.`orders` ``.
     On { privileges: Vec<String>, object: String, grant_option: bool },
-    /// A role whose own privileges may not be in the list.
+    /// A role whose privileges may not be listed.
     Role(String),
 }
 
-/// Reads one line; `None` for what is no grant of rights, for example `SET DEFAULT ROLE`.
+/// Parses one line. Returns `None` if it does not grant anything, for example `SET DEFAULT ROLE`.
 #[must_use]
 pub fn parse(line: &str) -> Option<Grant> {
     let rest = line.strip_prefix("GRANT ")?;
@@ -33,14 +32,14 @@ pub fn parse(line: &str) -> Option<Grant> {
     }
 }
 
-/// Splits at the first `word` that is not inside backticks.
-fn split_outside<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
+/// Splits at the first `separator` that is not inside backticks.
+fn split_outside<'a>(text: &'a str, separator: &str) -> Option<(&'a str, &'a str)> {
     let mut quoted = false;
     for (at, c) in text.char_indices() {
         match c {
             '`' => quoted = !quoted,
             _ if !quoted => {
-                if let Some(after) = text.get(at..).and_then(|rest| rest.strip_prefix(word)) {
+                if let Some(after) = text.get(at..).and_then(|rest| rest.strip_prefix(separator)) {
                     return Some((text.get(..at)?, after));
                 }
             }
@@ -73,11 +72,11 @@ fn split_list(text: &str) -> Vec<String> {
 }
 
 /// The name of a privilege without its column list.
-fn word(privilege: &str) -> &str {
+fn without_columns(privilege: &str) -> &str {
     privilege.split(" (").next().unwrap_or(privilege).trim()
 }
 
-/// The verdict over all lines.
+/// Determines the privilege from all lines.
 #[must_use]
 pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
     let parsed: Vec<Grant> = lines.iter().filter_map(|line| parse(line)).collect();
@@ -88,8 +87,11 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
             Grant::Role(role) => roles.push(role),
             Grant::On { privileges, object, grant_option } => {
                 // PROXY is granted on accounts, not on data.
-                let mut over: Vec<&str> =
-                    privileges.iter().map(String::as_str).filter(|privilege| !READING.contains(&word(privilege))).collect();
+                let mut over: Vec<&str> = privileges
+                    .iter()
+                    .map(String::as_str)
+                    .filter(|privilege| !READING.contains(&without_columns(privilege)))
+                    .collect();
                 if *grant_option {
                     over.push("GRANT OPTION");
                 }
@@ -99,25 +101,27 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
             }
         }
     }
-    let more = excess.len().saturating_sub(limits::GRANTS);
+    let more = excess.len().saturating_sub(limits::MAX_NAMED_GRANTS);
     if more > 0 {
-        excess.truncate(limits::GRANTS);
-        excess.push(format!("and {more} more grants"));
+        excess.truncate(limits::MAX_NAMED_GRANTS);
+        excess.push(format!("and {more} more {}", if more == 1 { "grant" } else { "grants" }));
     }
     if !excess.is_empty() {
         return Privilege::Over { grants: excess };
     }
     if parsed.is_empty() {
-        return Privilege::Unknown { reason: "SHOW GRANTS gave no line that is a grant".to_string() };
+        return Privilege::Unknown { reason: "SHOW GRANTS did not return any grant".to_string() };
     }
-    // MariaDB lists the rights of the active role; MySQL lists its name only.
+    // MariaDB lists the privileges of the active role, MySQL only its name.
     if !roles.is_empty() && !mariadb {
-        return Privilege::Unknown { reason: format!("the rights of the roles {} are not in SHOW GRANTS", roles.join(", ")) };
+        return Privilege::Unknown {
+            reason: format!("SHOW GRANTS does not list the privileges of the roles {}", roles.join(", ")),
+        };
     }
     Privilege::Ok
 }
 
-/// Whether some grant opens every table of `database` for SELECT: then an empty list is truly empty.
+/// Whether a grant allows SELECT on every table of `database`. Only then does an empty list prove that there are no tables.
 #[must_use]
 pub fn sees_all(lines: &[String], database: &str) -> bool {
     lines.iter().filter_map(|line| parse(line)).any(|grant| match grant {
@@ -129,8 +133,8 @@ pub fn sees_all(lines: &[String], database: &str) -> bool {
     })
 }
 
-/// Whether `` `pattern`.* `` is `database`. Patterns with unescaped wildcards are taken by their
-/// literal text only: a wrong no asks for a grant, a wrong yes would hide blindness.
+/// Whether `` `pattern`.* `` is `database`. Unescaped wildcards are compared literally: a false negative only asks for
+/// a grant, whereas a false positive would report tables that cannot be seen as missing.
 fn covers(object: &str, database: &str) -> bool {
     let Some(name) = object.strip_suffix(".*") else {
         return false;
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn excess_is_named_in_the_words_of_show_grants() {
+    fn excess_is_named_as_show_grants_prints_it() {
         let writer = lines(&[
             "GRANT FILE ON *.* TO `w`@`%`",
             "GRANT SELECT, INSERT, UPDATE (`a`, `b`) ON `shop`.`order TO s` TO `w`@`%` WITH GRANT OPTION",
@@ -187,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any extra privilege on any object is seen; no line makes the reader panic.
+        /// Every extra privilege on every object is reported, and no line makes the parser panic.
         #[test]
         fn an_extra_privilege_is_never_missed(extra in "INSERT|UPDATE|DELETE|DROP|ALTER|EXECUTE|SUPER|CREATE USER", name in "[a-z ,()]{1,12}") {
             let line = format!("GRANT SELECT, {extra} ON `{name}`.* TO `x`@`%`");

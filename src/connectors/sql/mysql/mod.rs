@@ -7,7 +7,7 @@ pub mod wire;
 
 use super::driver_session::DriverSession;
 use super::login::Login;
-use super::uri::Server;
+use super::uri::DatabaseServer;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::Traffic;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
@@ -15,7 +15,7 @@ use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
-use wire::{Row, Wire};
+use wire::{MysqlSession, Row};
 
 /// `tx_read_only` in MariaDB, `transaction_read_only` in MySQL 8.
 const IDENTITY: [&str; 2] = [
@@ -25,8 +25,8 @@ const IDENTITY: [&str; 2] = [
 
 /// An open database.
 struct Database {
-    wire: Wire,
-    /// Some grant opens the whole database.
+    wire: MysqlSession,
+    /// Whether a grant covers the whole database.
     sees_all: bool,
 }
 
@@ -34,11 +34,16 @@ struct Database {
 ///
 /// # Errors
 /// Those of the session and the wire, and `WrongService` for another database.
-pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Login, policy: &Policy) -> Result<Opened, Failure> {
-    let wire = Wire::open(session, server, login, &policy.network).await?;
+pub async fn open(
+    session: &Arc<dyn DriverSession>,
+    server: &DatabaseServer,
+    login: &Login,
+    policy: &Policy,
+) -> Result<Opened, Failure> {
+    let wire = MysqlSession::open(session, server, login, &policy.network).await?;
     let mut identity = prove(&wire).await?;
     identity.insert("encrypted".into(), json!(wire.encrypted));
-    let (privilege, sees_all) = match wire.ask("ask for this account's grants", &["SHOW GRANTS"]).await {
+    let (privilege, sees_all) = match wire.ask("read the grants of the account", &["SHOW GRANTS"]).await {
         Ok(sets) => {
             let lines: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
             (grants::verdict(&lines, wire.mariadb), grants::sees_all(&lines, &server.database))
@@ -48,31 +53,31 @@ pub async fn open(session: &Arc<dyn DriverSession>, server: &Server, login: &Log
     Ok(Opened { connector: Box::new(Database { wire, sees_all }), identity, privilege })
 }
 
-/// Who and where we are, from the server itself.
-async fn prove(wire: &Wire) -> Result<Evidence, Failure> {
+/// Asks the server for its identity and proves that it is the database of the resource id.
+async fn prove(wire: &MysqlSession) -> Result<Evidence, Failure> {
     let statement = if wire.mariadb { IDENTITY[0] } else { IDENTITY[1] };
-    let sets = wire.ask("ask who and where it is", &[statement]).await?;
+    let sets = wire.ask("read the identity of the server", &[statement]).await?;
     let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), read_only] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not say which database it is", wire.server),
+            format!("{}: the server did not report which database it is", wire.server),
             "check host and port",
         ));
     };
-    // Names are folded where lower_case_table_names is set.
+    // The server lowers the case of names if lower_case_table_names is set.
     if database.to_lowercase() != wire.server.database.to_lowercase() {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server answers as database {database}", wire.server),
-            "check the resource id and the proxy's routing",
+            format!("{}: the server reports the database {database} instead", wire.server),
+            "check the resource id and the routing of the proxy",
         ));
     }
     if read_only.as_deref() != Some("1") {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not keep a session read-only", wire.server),
-            "AAM reads only where the server itself refuses writes; connect to the server instead of the proxy before it",
+            format!("{}: the server does not keep the session read-only", wire.server),
+            "AAM reads only if the server itself refuses writes; connect to the server directly instead of through a proxy",
         ));
     }
     let mut evidence = Evidence::new();

@@ -1,6 +1,6 @@
-//! Structure from `pg_catalog`, which every role may read, with or without SELECT on the tables.
+//! Structure from `pg_catalog`, which every role can read, even without SELECT on the tables.
 
-use super::wire::{Row, Wire};
+use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
 use crate::connectors::sql::types::{self, Column, Table};
 use crate::connectors::{Bounds, Discovery};
@@ -10,17 +10,17 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Tables whose columns are asked for at once.
-const CHUNK: usize = 200;
+/// Tables whose columns one query describes.
+const TABLES_PER_QUERY: usize = 200;
 
-/// What one relation is, besides its columns.
+/// One relation without its columns.
 #[derive(Clone, Debug)]
 pub struct Relation {
     pub oid: u32,
     pub schema: String,
     pub name: String,
     pub kind: &'static str,
-    /// `None` when the table was never analysed.
+    /// Estimated rows. `None` if the table was never analysed.
     pub rows: Option<u64>,
     pub usage: bool,
     pub select: bool,
@@ -31,7 +31,7 @@ pub struct Relation {
 }
 
 impl Relation {
-    /// Whether a row could be read.
+    /// Whether the role can read rows.
     #[must_use]
     pub fn readable(&self) -> bool {
         self.usage && (self.select || self.some_columns)
@@ -43,7 +43,7 @@ impl Relation {
         format!("{}.{}", quote::double(&self.schema), quote::double(&self.name))
     }
 
-    /// What is missing, in the words of GRANT; empty when nothing is.
+    /// The missing privileges as GRANT names them, or an empty text if none is missing.
     #[must_use]
     pub fn missing(&self) -> &'static str {
         match (self.usage, self.select || self.some_columns) {
@@ -55,7 +55,7 @@ impl Relation {
     }
 }
 
-/// Ordinary relations outside the system schemas and outside extensions; partitions are part of their parent.
+/// Relations outside the system schemas and outside extensions. Partitions belong to their parent table.
 const FROM: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition \
     AND n.nspname NOT IN ('pg_catalog','information_schema') AND n.nspname !~ '^pg_(toast|temp|toast_temp)' \
@@ -66,12 +66,12 @@ const COLUMNS_OF_RELATION: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind
     c.relkind IN ('r','p') AND row_security_active(c.oid)";
 
 /// The condition for one schema, if the resource id names one.
-pub fn only_schema(wire: &Wire) -> String {
+pub fn only_schema(wire: &PostgresSession) -> String {
     wire.server.schema.as_deref().map_or_else(String::new, |name| format!(" AND n.nspname = {}", quote::literal(name)))
 }
 
 /// Up to `limit` relations in the order of `order`, a constant of the caller.
-pub async fn relations(wire: &Wire, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
+pub async fn relations(wire: &PostgresSession, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
     let sql = format!("{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
     let sets = wire.ask("list the tables", &sql).await?;
     Ok(sets.into_iter().flatten().filter_map(|row| relation(&row)).collect())
@@ -90,7 +90,7 @@ fn relation(row: &Row) -> Option<Relation> {
             "f" => "foreign table",
             _ => "table",
         },
-        // -1 means never analysed; before version 14 that was 0.
+        // -1 means that the table was never analysed; before PostgreSQL 14 this was 0.
         rows: text(4).and_then(|rows| rows.parse::<u64>().ok()),
         usage: yes(5),
         select: yes(6),
@@ -102,15 +102,15 @@ fn relation(row: &Row) -> Option<Relation> {
 /// Catalog v1 of the database.
 ///
 /// # Errors
-/// Those of the wire.
-pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure> {
+/// Those of [`PostgresSession::ask`].
+pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
     let mut all = relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
     all.truncate(bounds.streams);
     let seen = all.len();
     let mut catalog = Catalog::default();
-    for chunk in all.chunks(CHUNK) {
+    for chunk in all.chunks(TABLES_PER_QUERY) {
         if started.elapsed() > bounds.time || wire.bytes() > bounds.bytes {
             truncated = true;
             break;
@@ -131,8 +131,8 @@ pub async fn discover(wire: &Wire, bounds: Bounds) -> Result<Discovery, Failure>
     Ok(Discovery { catalog: catalog.sorted(), evidence })
 }
 
-/// Adds the streams of `chunk`; answers whether a bound was met.
-async fn describe(wire: &Wire, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
+/// Adds the streams of `chunk`. Returns whether columns were cut off.
+async fn describe(wire: &PostgresSession, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
     let oids = chunk.iter().map(|relation| relation.oid.to_string()).collect::<Vec<_>>().join(",");
     let sql = format!(
         "SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
@@ -162,7 +162,7 @@ async fn describe(wire: &Wire, chunk: &[Relation], columns: usize, catalog: &mut
             truncated = true;
         }
         if own.is_empty() && relation.kind != "table" {
-            catalog.skipped.push(SkippedStream::new(relation.name.as_str(), "it has no columns"));
+            catalog.skipped.push(SkippedStream::new(relation.name.as_str(), "it does not have columns"));
             continue;
         }
         catalog.streams.push(types::stream(Table {

@@ -1,48 +1,54 @@
-//! From a PostgreSQL error to a failure.
+//! Classifies PostgreSQL errors.
 //!
-//! Codes: PostgreSQL manual, appendix A.
+//! Source of the codes: PostgreSQL manual, appendix A.
 
-use super::meter::{FOREIGN, TOO_LONG};
+use super::meter::{NOT_POSTGRES, TOO_LONG};
 use crate::connectors::sql::tls;
-use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::uri::DatabaseServer;
 use crate::model::{Class, Failure};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
-/// When it happened.
+/// The phase in which an error occurred.
 #[derive(Clone, Copy)]
 pub enum Stage<'a> {
-    /// Before the login was answered.
+    /// Before the login is complete.
     Open,
-    /// Later; says to do what.
+    /// After the login; the text says what was attempted, for example `list the tables`.
     Work(&'a str),
 }
 
-/// The failure of `error`. `died` is what the connection ended with, when it did.
+/// Classifies `error`. `connection_error` is the error that ended the connection, if it ended.
 #[must_use]
-pub fn of(server: &Server, user: &str, stage: Stage<'_>, error: &Error, died: Option<String>) -> Failure {
+pub fn classify(
+    server: &DatabaseServer,
+    user: &str,
+    stage: Stage<'_>,
+    error: &Error,
+    connection_error: Option<String>,
+) -> Failure {
     match error.as_db_error() {
-        Some(db) => of_code(server, user, stage, db.code().code(), &words(db)),
-        None => of_wire(server, stage, error, died),
+        Some(db) => classify_code(server, user, stage, db.code().code(), &server_message(db)),
+        None => classify_transport(server, stage, error, connection_error),
     }
 }
 
-/// The server's own words, with code, detail and hint.
-fn words(db: &DbError) -> String {
-    let mut words = format!("{} {}: {}", db.severity(), db.code().code(), db.message());
+/// The message of the server, with code, detail and hint.
+fn server_message(db: &DbError) -> String {
+    let mut message = format!("{} {}: {}", db.severity(), db.code().code(), db.message());
     for (name, more) in [("detail", db.detail()), ("hint", db.hint()), ("context", db.where_())] {
         if let Some(more) = more {
-            words.push_str(&format!("; {name}: {more}"));
+            message.push_str(&format!("; {name}: {more}"));
         }
     }
-    words
+    message
 }
 
-/// The table of codes. `words` is the detail that a person reads.
+/// Classifies an error code. `message` is the message of the server and becomes the detail.
 #[must_use]
-pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words: &str) -> Failure {
+pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code: &str, message: &str) -> Failure {
     let doing = match stage {
         Stage::Open => "log in",
         Stage::Work(what) => what,
@@ -53,91 +59,95 @@ pub fn of_code(server: &Server, user: &str, stage: Stage<'_>, code: &str, words:
         "28P01" => Failure::new(
             Class::CredentialRejected,
             format!("{server}: the password of {user} is wrong or has expired"),
-            format!("put the right password behind credential_locator; to set a new one: ALTER ROLE {role} PASSWORD '...'"),
-        ),
-        "28000" if words.contains("no encryption") => Failure::new(
-            Class::CredentialRejected,
-            format!("{server}: the server does not admit {user} over an unencrypted connection"),
             format!(
-                "write ?sslmode=verify-full into the resource id, or let pg_hba.conf admit {role} to {database} with scram-sha-256"
+                "store the right password where credential_locator points; to set a new one: ALTER ROLE {role} PASSWORD '...'"
+            ),
+        ),
+        "28000" if message.contains("no encryption") => Failure::new(
+            Class::CredentialRejected,
+            format!("{server}: the server does not accept {user} over an unencrypted connection"),
+            format!(
+                "add ?sslmode=verify-full to the resource id, or let pg_hba.conf admit {role} to {database} with scram-sha-256"
             ),
         ),
         "28000" => Failure::new(
             Class::CredentialRejected,
-            format!("{server}: {user} may not log in"),
+            format!("{server}: {user} is not allowed to log in"),
             format!("ALTER ROLE {role} LOGIN; and let pg_hba.conf admit it to {database} with scram-sha-256"),
         ),
         "3D000" => Failure::new(
             Class::NotFound,
-            format!("{server}: there is no such database"),
+            format!("{server}: the database does not exist"),
             format!("correct the name in the resource id; psql -h {} -p {} -l lists those that exist", server.host, server.port),
         ),
         "42501" if matches!(stage, Stage::Open) => Failure::new(
             Class::PermissionDenied,
-            format!("{server}: {user} lacks the privilege CONNECT"),
+            format!("{server}: {user} does not have the privilege CONNECT"),
             format!("GRANT CONNECT ON DATABASE {database} TO {role};"),
         ),
         "42501" => Failure::new(
             Class::PermissionDenied,
-            format!("{server}: {user} lacks a privilege to {doing}"),
+            format!("{server}: {user} does not have the privilege to {doing}"),
             format!("grant what the detail names, for example: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"),
         ),
         "25006" => Failure::new(
             Class::Remote,
-            format!("{server}: to {doing} would write; the read-only transaction refused it"),
-            format!("a view or function writes when it is read; REVOKE SELECT on it FROM {role};"),
+            format!("{server}: could not {doing}, because it would write and the transaction is read-only"),
+            format!("a view or function writes when it is read: REVOKE SELECT on it FROM {role};"),
         ),
         "53300" => Failure::new(
             Class::Throttled,
-            format!("{server}: the server has no free connection slot"),
+            format!("{server}: the server does not have a free connection slot"),
             "wait, or raise max_connections or the role's CONNECTION LIMIT",
         )
         .after(Duration::from_secs(30)),
         "57014" => Failure::new(
             Class::Remote,
-            format!("{server}: the statement to {doing} was stopped by the time limit"),
-            "look for load or for very many tables on the server; name one schema with ?currentSchema=NAME",
+            format!("{server}: the time limit stopped the statement to {doing}"),
+            "check the load and the number of tables on the server; name one schema with ?currentSchema=NAME",
         ),
         "55P03" => Failure::new(
             Class::Remote,
-            format!("{server}: another session holds a lock on what was to be read"),
-            "look for a long DDL transaction: SELECT * FROM pg_locks WHERE NOT granted;",
+            format!("{server}: another session has locked what AAM wants to read"),
+            "look for a long-running DDL transaction: SELECT * FROM pg_locks WHERE NOT granted;",
         ),
         "57P03" => Failure::new(
             Class::Remote,
             format!("{server}: the server is starting up or shutting down"),
             "wait until it accepts connections",
         ),
-        "57P01" | "57P02" => {
-            Failure::new(Class::Remote, format!("{server}: the server ended the session"), "it is tried again by itself")
-        }
+        "57P01" | "57P02" => Failure::new(
+            Class::Remote,
+            format!("{server}: the server ended the session"),
+            "nothing to do: AAM retries automatically",
+        ),
         _ => Failure::new(
             Class::Remote,
             format!("{server}: the server refused to {doing}"),
-            "read the detail: these are the server's own words",
+            "see the detail, which is the message of the server",
         ),
     };
-    failure.detail(words)
+    failure.detail(format!("the server said: {message}"))
 }
 
-/// Whether one relation cannot be read while others may be.
+/// Whether the failure concerns this relation only, so that others may be readable.
 #[must_use]
 pub fn only_this_one(failure: &Failure) -> bool {
     failure.class == Class::PermissionDenied || failure.detail.contains(" 25006: ")
 }
 
-/// An error without a server's word: the wire itself.
-fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String>) -> Failure {
+/// Classifies an error that the server did not report: one of the connection itself.
+fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, connection_error: Option<String>) -> Failure {
     let kind = error.to_string();
-    let detail = died.unwrap_or_else(|| chain(error));
-    let nonsense = [FOREIGN, "error parsing response", "unexpected message"].iter().any(|words| detail.contains(words));
+    let detail = connection_error.unwrap_or_else(|| error_chain(error));
+    let nonsense = [NOT_POSTGRES, "error parsing response", "unexpected message"].iter().any(|message| detail.contains(message));
     if kind.starts_with("error performing TLS") && !nonsense {
         return tls::failure(server, &detail);
     }
     if detail.contains(TOO_LONG) {
         return Failure::new(
             Class::Remote,
-            format!("{server}: the answer is too long"),
+            format!("{server}: the response is larger than the limit of AAM"),
             "name one schema with ?currentSchema=NAME",
         )
         .detail(detail);
@@ -146,7 +156,7 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
     if nonsense && opening {
         return Failure::new(
             Class::WrongService,
-            format!("{server}: what listens there does not speak the PostgreSQL protocol"),
+            format!("{server}: the service at this address does not speak the PostgreSQL protocol"),
             format!("check host and port: {} is another service", server.authority()),
         )
         .detail(detail);
@@ -154,7 +164,7 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
     if kind.starts_with("authentication error") || kind.starts_with("invalid configuration") {
         return Failure::new(
             Class::Misconfigured,
-            format!("{server}: the server asks for a kind of login that AAM does not offer"),
+            format!("{server}: the server requires an authentication method that AAM does not support"),
             "let pg_hba.conf ask this role for scram-sha-256",
         )
         .detail(detail);
@@ -165,42 +175,34 @@ fn of_wire(server: &Server, stage: Stage<'_>, error: &Error, died: Option<String
         return Failure::new(
             Class::Network,
             format!("{server}: the connection was reset"),
-            "look at firewalls and proxies on the way",
+            "check the firewalls and proxies between AAM and the server",
         )
         .detail(detail);
     }
     let (what, fix) = if nonsense {
-        ("the answer makes no sense", "look at proxies between here and the server")
+        ("the response is not valid", "check the proxies between AAM and the server")
     } else {
-        ("the connection was cut in the middle of an answer", "look at the server's log and at proxies on the way")
+        (
+            "the connection was closed in the middle of a response",
+            "check the log of the server and the proxies between AAM and the server",
+        )
     };
     Failure::new(Class::Remote, format!("{server}: {what}"), fix).detail(detail)
-}
-
-/// The TCP connection did not come about.
-#[must_use]
-pub fn unreachable(server: &Server, error: &std::io::Error) -> Failure {
-    Failure::new(
-        Class::Network,
-        format!("{server}: nobody answers at {}", server.authority()),
-        format!("check host, port, routes and firewalls: nc -vz {} {}", server.host, server.port),
-    )
-    .detail(error.to_string())
 }
 
 fn source_io(error: &Error) -> Option<std::io::ErrorKind> {
     error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
 }
 
-/// The error and everything below it, in one line.
+/// The error and its sources, in one line.
 #[must_use]
-pub fn chain(error: &Error) -> String {
-    let mut words = error.to_string();
+pub fn error_chain(error: &Error) -> String {
+    let mut message = error.to_string();
     let mut below = error.source();
     while let Some(cause) = below {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
+        message.push_str(": ");
+        message.push_str(&cause.to_string());
         below = cause.source();
     }
-    words
+    message
 }

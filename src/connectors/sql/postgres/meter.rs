@@ -1,4 +1,4 @@
-//! A stream that counts what it reads and refuses to read without end.
+//! A stream that counts its bytes and limits what it reads.
 
 use std::io;
 use std::pin::Pin;
@@ -7,25 +7,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes in both directions; reading more than `limit` is an error, and so is a first byte that no
-/// PostgreSQL server sends. Without that look an HTTP answer is a message of a gigabyte that never ends.
+/// Counts the bytes in both directions. Reading more than `limit` is an error, and so is a first byte that no PostgreSQL
+/// server sends: without this check, an HTTP response would be read as the start of a message of a gigabyte.
 pub struct Meter<S> {
     inner: S,
     bytes: Arc<AtomicU64>,
     limit: u64,
-    /// The first bytes that make sense; `None` once one was seen.
+    /// The first bytes that are valid. `None` once the first byte was checked.
     first: Option<&'static [u8]>,
 }
 
-/// Answers to a start message: authentication, error, notice, protocol negotiation.
+/// Valid first bytes after a startup message: authentication, error, notice, protocol negotiation.
 const FIRST_IN_CLEAR: &[u8] = b"RENv";
-/// Answers to a request for TLS.
+/// Valid first bytes after a request for TLS.
 const FIRST_OF_TLS: &[u8] = b"SNE";
 
-/// The words of the error when the limit is met; `errors` looks for them.
-pub const TOO_LONG: &str = "the answer is longer than AAM reads";
-/// The words of the error when another protocol answers.
-pub const FOREIGN: &str = "the first byte of the answer is not PostgreSQL's";
+/// The error message if the limit is exceeded; `errors` searches for it.
+pub const TOO_LONG: &str = "the response exceeds the limit of AAM";
+/// The error message if the first byte belongs to another protocol; `errors` searches for it.
+pub const NOT_POSTGRES: &str = "the first byte of the response is not valid in the PostgreSQL protocol";
 
 impl<S> Meter<S> {
     /// Counts into `bytes`.
@@ -42,7 +42,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Meter<S> {
         if let Poll::Ready(Ok(())) = outcome {
             if let (Some(known), Some(first)) = (this.first, buf.filled().get(before)) {
                 if !known.contains(first) {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, FOREIGN)));
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, NOT_POSTGRES)));
                 }
                 this.first = None;
             }

@@ -1,12 +1,13 @@
-//! What the role may do beyond reading, asked of the catalog and never tried.
+//! What the role may do beyond reading, according to the catalog; nothing is tried out.
 
-use super::wire::{Row, Wire};
+use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::{limits, quote};
 use crate::model::Privilege;
 
-/// Four result sets: attributes, memberships, CREATE, writable tables (one more than are named, and their number).
+/// Queries for four result sets: role attributes, memberships, CREATE privileges, and writable tables (one more than
+/// are named, and their total number).
 fn statements() -> String {
-    let more = limits::GRANTS + 1;
+    let more = limits::MAX_NAMED_GRANTS + 1;
     format!(
         "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user; \
          SELECT rolname FROM pg_roles WHERE rolname IN ('pg_write_all_data','pg_write_server_files','pg_execute_server_program', \
@@ -22,37 +23,39 @@ fn statements() -> String {
     )
 }
 
-/// The verdict; `Unknown` when the server does not answer the question.
-pub async fn verdict(wire: &Wire) -> Privilege {
-    match wire.ask("ask for this role's privileges", &statements()).await {
+/// Determines the privilege of the role. `Unknown` if the server does not answer.
+pub async fn verdict(wire: &PostgresSession) -> Privilege {
+    match wire.ask("read the privileges of the role", &statements()).await {
         Ok(sets) => judge(&sets),
         Err(failure) => Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) },
     }
 }
 
-/// From the four result sets to the verdict.
+/// Determines the privilege from the four result sets.
 #[must_use]
 pub fn judge(sets: &[Vec<Row>]) -> Privilege {
     let [attributes, memberships, create, tables] = sets else {
-        return Privilege::Unknown { reason: format!("the server gave {} of 4 answers", sets.len()) };
+        return Privilege::Unknown { reason: format!("the server returned {} of 4 result sets", sets.len()) };
     };
     let Some(own) = attributes.first() else {
         return Privilege::Unknown { reason: "pg_roles does not show the current role".to_string() };
     };
     let mut grants: Vec<String> = Vec::new();
-    let words = ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"];
-    grants.extend(own.iter().zip(words).filter(|(has, _)| has.as_deref() == Some("t")).map(|(_, word)| word.to_string()));
-    // A superuser has every right below: naming them adds nothing.
+    let attribute_names = ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"];
+    grants
+        .extend(own.iter().zip(attribute_names).filter(|(has, _)| has.as_deref() == Some("t")).map(|(_, name)| name.to_string()));
+    // A superuser has every privilege, so the list ends here.
     if grants.first().is_some_and(|first| first == "SUPERUSER") {
         return Privilege::Over { grants };
     }
     grants.extend(memberships.iter().filter_map(|row| text(row, 0)).map(|role| format!("member of {role}")));
     grants.extend(create.iter().filter_map(|row| Some(format!("CREATE on {} {}", text(row, 0)?, quote::double(text(row, 1)?)))));
-    grants.extend(tables.iter().take(limits::GRANTS).filter_map(table));
+    grants.extend(tables.iter().take(limits::MAX_NAMED_GRANTS).filter_map(table));
     if let Some(total) = tables.first().and_then(|row| text(row, 6)).and_then(|total| total.parse::<usize>().ok())
-        && total > limits::GRANTS
+        && total > limits::MAX_NAMED_GRANTS
     {
-        grants.push(format!("and writing to {} more tables", total - limits::GRANTS));
+        let more = total - limits::MAX_NAMED_GRANTS;
+        grants.push(format!("and write access to {more} more {}", if more == 1 { "table" } else { "tables" }));
     }
     if grants.is_empty() { Privilege::Ok } else { Privilege::Over { grants } }
 }
@@ -62,7 +65,7 @@ fn table(row: &Row) -> Option<String> {
         .into_iter()
         .enumerate()
         .filter(|(at, _)| text(row, at + 2) == Some("t"))
-        .map(|(_, word)| word)
+        .map(|(_, name)| name)
         .collect();
     Some(format!("{} on table {}.{}", has.join(", "), quote::double(text(row, 0)?), quote::double(text(row, 1)?)))
 }
@@ -87,19 +90,19 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_missing_is_not_ok() {
+    fn a_missing_result_set_is_not_ok() {
         assert!(matches!(judge(&[vec![], vec![], vec![], vec![]]), Privilege::Unknown { .. }));
         assert!(matches!(judge(&[vec![row(&PLAIN)], vec![]]), Privilege::Unknown { .. }));
     }
 
     #[test]
-    fn excess_is_named_in_the_words_of_grant_and_bounded() {
+    fn excess_is_named_as_grants_and_bounded() {
         let table = |n: usize| row(&["sales", &format!("t{n:02}"), "t", "f", "t", "f", "30"]);
         let sets = [
             vec![row(&["f", "t", "f", "f", "f"])],
             vec![row(&["pg_write_all_data"])],
             vec![row(&["schema", "sales"])],
-            (0..=limits::GRANTS).map(table).collect(),
+            (0..=limits::MAX_NAMED_GRANTS).map(table).collect(),
         ];
         let Privilege::Over { grants } = judge(&sets) else { panic!("not over") };
         assert_eq!(
@@ -111,7 +114,7 @@ mod tests {
                 "INSERT, DELETE on table \"sales\".\"t00\""
             ]
         );
-        assert_eq!(grants.last().map(String::as_str), Some("and writing to 10 more tables"));
+        assert_eq!(grants.last().map(String::as_str), Some("and write access to 10 more tables"));
         assert_eq!(
             judge(&[vec![row(&["t", "t", "f", "f", "f"])], vec![], vec![], vec![]]),
             Privilege::Over { grants: vec!["SUPERUSER".into(), "CREATEROLE".into()] }

@@ -1,14 +1,15 @@
 //! One PostgreSQL session in which nothing can be written.
 //!
-//! Two locks: the session starts with `default_transaction_read_only=on`, and every batch is one
-//! simple query `BEGIN READ ONLY; SET LOCAL ...; <constant>; ROLLBACK`. The simple protocol needs
-//! no prepared statement, so a pooler in transaction mode serves it as well.
+//! Two mechanisms ensure this: the session starts with `default_transaction_read_only=on`, and every batch is one
+//! simple query `BEGIN READ ONLY; SET LOCAL ...; <constant>; ROLLBACK`. The simple query protocol does not need
+//! prepared statements, so it also works through a pooler in transaction mode.
 
 use super::errors::{self, Stage};
 use super::meter::Meter;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
-use crate::connectors::sql::uri::Server;
+use crate::connectors::sql::server::unreachable;
+use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
 use crate::egress::tls as trust;
 use crate::model::{Class, Failure};
@@ -25,12 +26,12 @@ use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Set when the session starts, so that a statement outside a batch could not write either.
-const OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=5000 -c lock_timeout=1000 \
+/// Set when the session starts, so that a statement outside a batch cannot write either.
+const STARTUP_OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=5000 -c lock_timeout=1000 \
     -c idle_in_transaction_session_timeout=15000";
 
-/// Repeated in each batch for poolers. `search_path` keeps functions of the database's users from
-/// standing in for those of the catalog.
+/// Repeated in every batch, because a pooler may not keep session settings. `search_path` prevents functions that
+/// users created from replacing those of the catalog.
 const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 1000; \
     SET LOCAL idle_in_transaction_session_timeout = 15000; SET LOCAL search_path = pg_catalog; ";
 
@@ -38,87 +39,96 @@ const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 
 pub type Row = Vec<Option<String>>;
 
 /// An open session.
-pub struct Wire {
+pub struct PostgresSession {
     client: Client,
     driver: tokio::task::JoinHandle<()>,
-    /// What the connection itself died of; the client only learns that it is closed.
-    died: Arc<Mutex<Option<String>>>,
+    /// The error that ended the connection. The client only learns that the connection is closed.
+    connection_error: Arc<Mutex<Option<String>>>,
     pub call: Call,
-    pub server: Server,
+    pub server: DatabaseServer,
     pub user: String,
     pub encrypted: bool,
-    /// A pooler refused the start options; only the batches are read-only then.
+    /// Whether a pooler refused the startup options, so that only the batches are read-only.
     pub pooled: bool,
 }
 
-impl Drop for Wire {
+impl Drop for PostgresSession {
     fn drop(&mut self) {
         self.driver.abort();
     }
 }
 
-impl Wire {
-    /// Dials, encrypts, logs in.
+impl PostgresSession {
+    /// Connects, encrypts and logs in.
     ///
     /// # Errors
-    /// Those of the session, and what `errors` makes of the server's answer.
+    /// Those of the session, and those of [`errors::classify`].
     pub async fn open(
         session: &Arc<dyn DriverSession>,
-        server: &Server,
+        server: &DatabaseServer,
         login: &Login,
         network: &Network,
-    ) -> Result<Wire, Failure> {
-        let first = Wire::attempt(session, server, login, network, true).await;
+    ) -> Result<PostgresSession, Failure> {
+        let first = PostgresSession::attempt(session, server, login, network, true).await;
         match first {
-            Err(failure) if refuses_options(&failure) => Wire::attempt(session, server, login, network, false).await,
+            Err(failure) if refuses_options(&failure) => PostgresSession::attempt(session, server, login, network, false).await,
             other => other,
         }
     }
 
     async fn attempt(
         session: &Arc<dyn DriverSession>,
-        server: &Server,
+        server: &DatabaseServer,
         login: &Login,
         network: &Network,
         options: bool,
-    ) -> Result<Wire, Failure> {
+    ) -> Result<PostgresSession, Failure> {
         let call = Call::admit(session, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
-        let died = Arc::new(Mutex::new(None));
+        let connection_error = Arc::new(Mutex::new(None));
         let config = config(server, login, options, encrypted);
-        let dialled = async {
-            let stream = dial(server, call.address()).await?;
-            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::BYTES, encrypted);
-            let start = |error: tokio_postgres::Error| errors::of(server, &login.user, Stage::Open, &error, None);
+        let connected = async {
+            let stream = connect_tcp(server, call.address()).await?;
+            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted);
+            let start = |error: tokio_postgres::Error| errors::classify(server, &login.user, Stage::Open, &error, None);
             if encrypted {
                 let mut make = MakeRustlsConnect::new(trust::config(network.ca_file.as_deref())?);
                 let connect = MakeTlsConnect::<Meter<TcpStream>>::make_tls_connect(&mut make, &server.host)
                     .map_err(|error| tls::failure(server, &format!("{error:?}")))?;
-                run(&config, stream, connect, &died).await.map_err(start)
+                run(&config, stream, connect, &connection_error).await.map_err(start)
             } else {
-                run(&config, stream, NoTls, &died).await.map_err(start)
+                run(&config, stream, NoTls, &connection_error).await.map_err(start)
             }
         };
-        let dialled = within(limits::connect(server), server, "log in", dialled).await.and_then(|outcome| outcome);
-        let dialled = match dialled {
-            // An answer to a question, no fault of the server: the breaker need not know.
+        let connected = within(limits::connect_timeout(server), server, "log in", connected).await.and_then(|outcome| outcome);
+        let connected = match connected {
+            // The server works and only refuses the options, so this does not count for the circuit breaker.
             Err(failure) if refuses_options(&failure) => {
                 call.note(Ok(()))?;
                 return Err(failure);
             }
             other => other,
         };
-        let (client, driver) = call.note(dialled)?;
-        Ok(Wire { client, driver, died, call, server: server.clone(), user: login.user.clone(), encrypted, pooled: !options })
+        let (client, driver) = call.note(connected)?;
+        Ok(PostgresSession {
+            client,
+            driver,
+            connection_error,
+            call,
+            server: server.clone(),
+            user: login.user.clone(),
+            encrypted,
+            pooled: !options,
+        })
     }
 
-    /// Runs constant statements in one read-only transaction and gives their result sets in order.
+    /// Runs constant statements in one read-only transaction and returns their result sets in order.
     ///
     /// # Errors
-    /// What `errors` makes of the server's answer; `Network` when none comes in time.
+    /// Those of [`errors::classify`]; `Network` if there is no response in time.
     pub async fn ask(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, Failure> {
         let batch = format!("{BEGIN}{sql}; ROLLBACK");
-        let outcome = within(limits::answer(&self.server), &self.server, what, self.collect(&batch)).await;
+        let outcome = within(limits::batch_timeout(&self.server), &self.server, what, self.collect(&batch)).await;
         let outcome = match outcome {
             Ok(Err(error)) => Err(self.failed(what, &error).await),
             Ok(Ok(sets)) => Ok(sets),
@@ -127,13 +137,14 @@ impl Wire {
         self.call.note(outcome)
     }
 
-    /// Ends the transaction that the server may still hold open, and says what happened.
+    /// Ends the transaction that may still be open on the server, and classifies the error.
     async fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Failure {
         if !error.is_closed() {
-            let _ = within(limits::LOCK, &self.server, "end the transaction", self.client.batch_execute("ROLLBACK")).await;
+            let _ =
+                within(limits::LOCK_TIMEOUT, &self.server, "end the transaction", self.client.batch_execute("ROLLBACK")).await;
         }
-        let died = self.died.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        errors::of(&self.server, &self.user, Stage::Work(what), error, died)
+        let connection_error = self.connection_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        errors::classify(&self.server, &self.user, Stage::Work(what), error, connection_error)
     }
 
     async fn collect(&self, batch: &str) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
@@ -144,7 +155,7 @@ impl Wire {
             match message? {
                 SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
                 SimpleQueryMessage::Row(row) => {
-                    // Bytes that are no UTF-8 (a database in SQL_ASCII) count as a value that is not shown.
+                    // A value that is not UTF-8 (a database in SQL_ASCII) is counted as NULL.
                     let values = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
                     if let Some(set) = sets.last_mut() {
                         set.push(values);
@@ -163,12 +174,13 @@ impl Wire {
     }
 }
 
-/// PgBouncer before 1.20 does not know the start parameter, later ones not all of its contents.
+/// PgBouncer before 1.20 does not support the startup parameter `options`, and later versions do not support every
+/// setting in it (PgBouncer changelog, 1.20.0).
 fn refuses_options(failure: &Failure) -> bool {
     failure.detail.contains("08P01") && failure.detail.contains("options")
 }
 
-fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Config {
+fn config(server: &DatabaseServer, login: &Login, options: bool, encrypted: bool) -> Config {
     let mut config = Config::new();
     config
         .user(&login.user)
@@ -177,23 +189,23 @@ fn config(server: &Server, login: &Login, options: bool, encrypted: bool) -> Con
         .application_name(server.application.as_deref().unwrap_or("aam"))
         .ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
     if options {
-        config.options(OPTIONS);
+        config.options(STARTUP_OPTIONS);
     }
     config
 }
 
-async fn dial(server: &Server, address: SocketAddr) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::connect(address).await.map_err(|error| errors::unreachable(server, &error))?;
+async fn connect_tcp(server: &DatabaseServer, address: SocketAddr) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect(address).await.map_err(|error| unreachable(server, &error))?;
     let _ = stream.set_nodelay(true);
     Ok(stream)
 }
 
-/// Logs in and lets the connection run by itself until it ends or is aborted.
+/// Logs in and runs the connection in a task until it ends or is aborted.
 async fn run<S, T>(
     config: &Config,
     stream: S,
     connect: T,
-    died: &Arc<Mutex<Option<String>>>,
+    connection_error: &Arc<Mutex<Option<String>>>,
 ) -> Result<(Client, tokio::task::JoinHandle<()>), tokio_postgres::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -201,20 +213,25 @@ where
     T::Stream: Send + 'static,
 {
     let (client, connection) = config.connect_raw(stream, connect).await?;
-    let died = Arc::clone(died);
+    let connection_error = Arc::clone(connection_error);
     let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
-            *died.lock().unwrap_or_else(PoisonError::into_inner) = Some(errors::chain(&error));
+            *connection_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(errors::error_chain(&error));
         }
     });
     Ok((client, driver))
 }
 
-async fn within<T>(limit: std::time::Duration, server: &Server, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
+async fn within<T>(
+    limit: std::time::Duration,
+    server: &DatabaseServer,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
         Failure::new(
             Class::Network,
-            format!("{server}: no answer within {} s (to {what})", limit.as_secs_f32()),
+            format!("{server}: no response within {} s while trying to {what}", limit.as_secs_f32()),
             format!("check that a PostgreSQL server listens on {} and that no firewall drops its packets", server.authority()),
         )
     })

@@ -1,4 +1,4 @@
-//! Structure and a few rows of an SQLite file.
+//! Structure and a few rows of a SQLite file.
 
 use super::errors;
 use super::file::File;
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use std::time::Instant;
 
-/// User tables and views; SQLite's own are called `sqlite_...`.
+/// User tables and views. Those of SQLite itself are called `sqlite_...`.
 const OBJECTS: &str = "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table','view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
     ORDER BY type, name LIMIT ?1";
 
@@ -38,7 +38,7 @@ fn objects(base: &Connection, limit: usize) -> rusqlite::Result<Vec<Object>> {
 /// Catalog v1 of the file.
 ///
 /// # Errors
-/// Those of SQLite for the schema itself; one bad view only skips that view.
+/// Those of SQLite for the schema itself. A view that is not valid is skipped.
 pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
     file.reading("list the tables", |base| {
@@ -60,7 +60,7 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
                     catalog.streams.push(types::stream(table));
                 }
                 Err(error) => {
-                    let reason = errors::of(&file.written, "describe it", &error).detail;
+                    let reason = errors::classify(&file.written, "describe it", &error).detail;
                     catalog.skipped.push(SkippedStream::new(object.name, reason));
                 }
             }
@@ -72,8 +72,8 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     })
 }
 
-/// In the order of the table. The pragma itself, because the table-valued form takes several times as long
-/// to compile.
+/// The columns in the order of the table, and the primary key. Uses the pragma itself, because its table-valued form
+/// takes several times as long to compile.
 fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
     let mut columns = Vec::new();
     let mut key: Vec<(i64, String)> = Vec::new();
@@ -82,7 +82,8 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
     while let Some(row) = rows.next()?.filter(|_| columns.len() < limit) {
         let (name, native, not_null, place, hidden): (String, Option<String>, bool, i64, i64) =
             (row.get(1)?, row.get(2)?, row.get(3)?, row.get(5)?, row.get(6)?);
-        // 1 is a column of a virtual table that `SELECT *` leaves out; 2 and 3 are generated ones.
+        // 1 is a column of a virtual table that `SELECT *` leaves out; 2 and 3 are generated columns
+        // (sqlite.org/pragma.html#pragma_table_xinfo).
         if hidden == 1 {
             continue;
         }
@@ -90,7 +91,7 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
         if place > 0 {
             key.push((place, name.clone()));
         }
-        // `INTEGER PRIMARY KEY` is the rowid and never null, whatever is declared.
+        // `INTEGER PRIMARY KEY` is the rowid and is never null, regardless of the declaration.
         let rowid = place > 0 && native.eq_ignore_ascii_case("INTEGER");
         columns.push(Column { name, schema: types::sqlite(&native), native, nullable: !not_null && !rowid });
     }
@@ -98,10 +99,10 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
     Ok((columns, key.into_iter().map(|(_, name)| name).collect()))
 }
 
-/// Reads at most `max_items` rows and counts them; nothing of them is kept.
+/// Reads at most `max_items` rows and counts them. The values are not kept.
 ///
 /// # Errors
-/// Those of SQLite, when no table at all can be read.
+/// Those of SQLite if no table can be read.
 pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
     let all = file.reading("list the tables", |base| objects(base, 200))?;
     let mut evidence = Evidence::new();
@@ -113,7 +114,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
     let mut empty: Vec<&str> = Vec::new();
     // Ordered by type: tables come before views.
     for object in &all {
-        if empty.len() >= limits::CANDIDATES {
+        if empty.len() >= limits::MAX_SAMPLED_TABLES {
             break;
         }
         let sql = format!("SELECT * FROM {} LIMIT {max_items}", quote::double(&object.name));
@@ -135,23 +136,23 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
         Some(failure) if empty.is_empty() => Err(failure),
         _ => {
             evidence.insert("empty_streams".into(), json!(empty));
-            evidence.insert("note".into(), json!("empty: the tables that were looked into have no rows"));
+            evidence.insert("note".into(), json!("empty: the tables that were read have no rows"));
             Ok(Sample { rows: 0, evidence })
         }
     }
 }
 
-/// Every value is fetched, so that a damaged row is met here.
+/// Counts the rows and fetches every value, so that a damaged row is noticed here.
 fn count(base: &Connection, sql: &str) -> rusqlite::Result<u64> {
     let mut statement = base.prepare(sql)?;
     let width = statement.column_count();
     let mut rows = statement.query([])?;
-    let mut seen = 0;
+    let mut counted = 0;
     while let Some(row) = rows.next()? {
         for at in 0..width {
             row.get_ref(at)?;
         }
-        seen += 1;
+        counted += 1;
     }
-    Ok(seen)
+    Ok(counted)
 }

@@ -1,8 +1,8 @@
-//! An SQLite file, opened so that nothing can be written: not to it and not beside it.
+//! A SQLite file, opened so that nothing can be written to it or beside it.
 //!
-//! Read-only three times: the open flags, `PRAGMA query_only`, and an authorizer that knows no
-//! action but reading. A database in WAL mode gets a `-shm` and a `-wal` file from any ordinary
-//! reader when they are not there; such a one is opened with `immutable=1`, which makes none.
+//! Three mechanisms make it read-only: the open flags, `PRAGMA query_only`, and an authorizer that allows only reading.
+//! An ordinary reader of a database in WAL mode creates a `-shm` and a `-wal` file if they do not exist. Such a database
+//! is opened with `immutable=1` instead, which does not create files.
 
 use super::errors;
 use crate::model::{Class, Failure};
@@ -14,20 +14,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-const TIME: Duration = Duration::from_secs(5);
-/// How long to wait for another program's lock.
-const BUSY: Duration = Duration::from_secs(1);
-/// Virtual machine steps between two looks at the clock.
-const STEPS: i32 = 10_000;
+/// Limit on the computation of one call into SQLite.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for the lock of another program.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Steps of the SQLite virtual machine between two checks of the deadline.
+const STEPS_PER_CHECK: i32 = 10_000;
 
 const IN_URI: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
 
 /// How the file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// With SQLite's locks.
+    /// With the locks of SQLite.
     Shared,
-    /// A database in WAL mode that nobody has open: without locks, without helper files.
+    /// A database in WAL mode that no program has open: without locks and without helper files.
     Immutable,
 }
 
@@ -35,14 +36,14 @@ pub enum Mode {
 pub struct File {
     pub base: Connection,
     pub mode: Mode,
-    /// As written in the resource id.
+    /// The path as the resource id writes it.
     pub written: String,
-    /// How long one call into SQLite may compute.
+    /// Limit on the computation of one call into SQLite.
     pub limit: Duration,
     deadline: Arc<Deadline>,
 }
 
-/// When the statement that runs now must end, in milliseconds since `origin`.
+/// When the current statement must end, in milliseconds since `origin`.
 struct Deadline {
     origin: Instant,
     at: AtomicU64,
@@ -63,10 +64,10 @@ impl Deadline {
     }
 }
 
-/// Opens `real`, an absolute path without links.
+/// Opens `real`, an absolute path without symbolic links.
 ///
 /// # Errors
-/// What [`errors::of`] says; `Remote` when reading would have to create a file.
+/// The failure that [`errors::classify`] returns; `Remote` if reading would have to create a file.
 pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
     let mode = mode(real, written)?;
     let query = match mode {
@@ -75,42 +76,43 @@ pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
     };
     let deadline = Arc::new(Deadline { origin: Instant::now(), at: AtomicU64::new(u64::MAX) });
     let opened = connect(real, query).and_then(|base| guard(base, Arc::clone(&deadline)));
-    let base = opened.map_err(|error| errors::of(written, "open it", &error))?;
-    Ok(File { base, mode, written: written.to_string(), limit: TIME, deadline })
+    let base = opened.map_err(|error| errors::classify(written, "open it", &error))?;
+    Ok(File { base, mode, written: written.to_string(), limit: CALL_TIMEOUT, deadline })
 }
 
-/// Decides by the files that lie beside the database, and by the database's header.
+/// Chooses the mode from the files beside the database and from its header.
 fn mode(real: &Path, written: &str) -> Result<Mode, Failure> {
     let wal = size(&beside(real, "-wal"));
     let shm = size(&beside(real, "-shm")).is_some();
     match wal {
-        // Somebody has it open, or left all three: an ordinary reader makes nothing new.
+        // A program has it open, or left all three files: an ordinary reader does not create new ones.
         Some(_) if shm => Ok(Mode::Shared),
         Some(1..) => Err(Failure::new(
             Class::Remote,
-            format!("{written} has changes in its -wal file and no -shm file; reading them would create one"),
-            format!("let its owner merge them: sqlite3 {written} 'PRAGMA wal_checkpoint(TRUNCATE)'"),
+            format!("{written} has changes in its -wal file but no -shm file; reading them would create one"),
+            format!("ask its owner to merge them: sqlite3 {written} 'PRAGMA wal_checkpoint(TRUNCATE)'"),
         )),
         _ if in_wal_mode(real, written)? => Ok(Mode::Immutable),
         _ => Ok(Mode::Shared),
     }
 }
 
-/// One connection of the process that files are attached to for a look at their header: opening
-/// a connection for each costs as much as all the reading after it.
+/// The connection to which files are attached to read their header. It is shared, because opening a connection per
+/// file costs as much as all the reading after it.
 static PROBE: Mutex<Option<Connection>> = Mutex::new(None);
 
-/// Without locks SQLite cannot use a WAL, and says so before it makes any file: that is the probe.
+/// Whether the database is in WAL mode. Without locks SQLite cannot use a WAL, and it reports this before it creates any
+/// file (sqlite.org/wal.html), so attaching the file with `nolock=1` fails exactly in WAL mode.
 fn in_wal_mode(real: &Path, written: &str) -> Result<bool, Failure> {
     let mut slot = PROBE.lock().unwrap_or_else(PoisonError::into_inner);
     match attach(&mut slot, &uri(real, "mode=ro&nolock=1")) {
         Ok(()) => Ok(false),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(true),
-        Err(error) => Err(errors::of(written, "read its header", &error)),
+        Err(error) => Err(errors::classify(written, "read its header", &error)),
     }
 }
 
-/// Attaching reads the header and the schema; a file that cannot be attached is not left attached.
+/// Attaches and detaches the file, which reads its header and schema.
 fn attach(slot: &mut Option<Connection>, uri: &str) -> rusqlite::Result<()> {
     let probe = match slot.take() {
         Some(probe) => probe,
@@ -118,7 +120,7 @@ fn attach(slot: &mut Option<Connection>, uri: &str) -> rusqlite::Result<()> {
     };
     probe.prepare_cached("ATTACH ?1 AS probe")?.execute([uri])?;
     probe.prepare_cached("DETACH probe")?.execute([])?;
-    // After any error the connection is dropped, and with it whatever may still be attached.
+    // After an error the connection is dropped together with everything that may still be attached.
     *slot = Some(probe);
     Ok(())
 }
@@ -133,7 +135,7 @@ fn size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|meta| meta.len())
 }
 
-/// One owner at a time holds a connection, behind a mutex of its own.
+/// `NO_MUTEX` is safe, because every connection is behind a mutex of this process.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY
     .union(OpenFlags::SQLITE_OPEN_URI)
     .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -148,18 +150,18 @@ fn connect(real: &Path, query: &str) -> rusqlite::Result<Connection> {
 }
 
 fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Connection> {
-    base.busy_timeout(BUSY)?;
-    base.progress_handler(STEPS, Some(move || deadline.passed()))?;
+    base.busy_timeout(BUSY_TIMEOUT)?;
+    base.progress_handler(STEPS_PER_CHECK, Some(move || deadline.passed()))?;
     base.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
     base.authorizer(Some(allow))?;
     Ok(base)
 }
 
-/// Reading, and nothing else. `load_extension` is a function; everything that names a file is denied.
+/// Allows reading and nothing else. Denies the function `load_extension` and everything that names a file.
 fn allow(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
-        // Of reading: the file is open for nothing else.
+        // Only read transactions are possible, because the file is opened read-only.
         AuthAction::Transaction { .. } => Authorization::Allow,
         AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
         AuthAction::Pragma { pragma_name, pragma_value } => {
@@ -172,26 +174,27 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 }
 
 impl File {
-    /// As [`File::within`], in one transaction: what is read fits together, and locks are taken once.
+    /// Runs `work` as [`File::within`] does, but in one transaction, so that it reads one consistent state and takes the
+    /// locks once.
     ///
     /// # Errors
-    /// Those of `work`, as a failure.
+    /// Those of `work`, classified.
     pub fn reading<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
         self.within(doing, |base| {
             base.prepare_cached("BEGIN")?.execute([])?;
             let outcome = work(base);
             let ended = base.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
-            // Some errors have ended the transaction themselves.
+            // Some errors end the transaction themselves, so the error of `work` takes precedence.
             outcome.and_then(|value| ended.map(|_| value))
         })
     }
 
-    /// Runs `work` with a limit on its computing time.
+    /// Runs `work` with a limit on its computation.
     ///
     /// # Errors
-    /// Those of `work`, as a failure.
+    /// Those of `work`, classified.
     pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
         self.deadline.set(self.limit);
-        work(&self.base).map_err(|error| errors::of(&self.written, doing, &error))
+        work(&self.base).map_err(|error| errors::classify(&self.written, doing, &error))
     }
 }

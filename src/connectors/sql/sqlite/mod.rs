@@ -18,8 +18,8 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Short statements in one transaction: one statement that asks for all of it takes ten times as long to
-/// compile as these take together. The count proves that this is a database.
+/// The identity of a database, as short statements in one transaction: one combined statement takes ten times as long to
+/// compile as these together. Counting the schema objects proves that the file is a database.
 const IDENTITY: [&str; 4] =
     ["SELECT count(*) FROM sqlite_schema", "PRAGMA page_count", "PRAGMA application_id", "PRAGMA user_version"];
 
@@ -61,8 +61,8 @@ fn prove(file: &File) -> Result<Evidence, Failure> {
     if pages == 0 {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{} has no bytes: nothing says that it is an SQLite database", file.written),
-            "name a database that has been written to",
+            format!("{} is empty, so it is not proven to be a SQLite database", file.written),
+            "name a database that contains data",
         ));
     }
     let mut evidence = Evidence::new();
@@ -78,10 +78,10 @@ fn prove(file: &File) -> Result<Evidence, Failure> {
     Ok(evidence)
 }
 
-/// The right to write is that of the process: SQLite has no users.
+/// SQLite has no users, so the privilege is whether the process may write the file.
 fn privilege(real: &Path) -> Privilege {
     match access(real, Access::WRITE_OK) {
-        Ok(()) => Privilege::Over { grants: vec!["the file is writable for the user of aam".to_string()] },
+        Ok(()) => Privilege::Over { grants: vec!["the daemon's user can write the file".to_string()] },
         Err(rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS | rustix::io::Errno::PERM) => Privilege::Ok,
         Err(error) => Privilege::Unknown { reason: format!("access(2): {error}") },
     }

@@ -1,28 +1,31 @@
-//! Which file a path means, and whether the policy lets it be read.
+//! Resolves the path of a SQLite file and checks that the policy allows it to be read.
 //!
-//! Nothing here opens the file. POSIX drops all locks that a process holds on a file when *any*
-//! descriptor of it is closed, and this process may hold SQLite locks on it: AAM reads its own
-//! registry this way. Only `stat`, `readlink` and SQLite itself touch it.
+//! Nothing here opens the file. When a process closes *any* descriptor of a file, POSIX releases all locks that the
+//! process has on it, and AAM may have SQLite locks on it, for example if the file is its own registry. Only `stat`,
+//! `readlink` and SQLite itself access it.
 
-use crate::connectors::sql::uri::misconfigured;
+use crate::connectors::sql::server::misconfigured;
 use crate::model::{Class, Failure};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-/// A file below one of the roots, without any symbolic link in its path.
+/// Returns the path of a file below one of the roots, with all symbolic links resolved.
 ///
 /// # Errors
-/// `Misconfigured` outside the roots, `NotFound`, `WrongService` for what is no file.
+/// `Misconfigured` outside the roots, `NotFound`, `WrongService` if it is not a regular file.
 pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     let outside = || {
         misconfigured(
-            format!("{written} is not below one of the policy's files.roots"),
-            format!("add its directory to files.roots in the policy, for example files: {{roots: [{}]}}", parent(written)),
+            format!("{written} is not below any directory in the policy's files.roots"),
+            format!(
+                "add its directory to files.roots in the policy, for example files: {{roots: [{}]}}",
+                parent_directory(written)
+            ),
         )
     };
     let real = match std::fs::canonicalize(written) {
         Ok(real) => real,
-        // Whether a file outside the roots exists is nobody's business.
+        // Do not reveal whether a file outside the roots exists.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Err(if lexically_below(written, roots) { absent(written) } else { outside() });
         }
@@ -30,7 +33,7 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
             return Err(Failure::new(
                 Class::PermissionDenied,
                 format!("{written} cannot be reached"),
-                format!("let the user of aam read it: chmod o+r {written}"),
+                format!("allow the user of aam to read it: chmod o+r {written}"),
             )
             .detail(error.to_string()));
         }
@@ -41,7 +44,11 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     }
     match std::fs::metadata(&real) {
         Ok(meta) if meta.is_file() => Ok(real),
-        Ok(_) => Err(Failure::new(Class::WrongService, format!("{written} is no file"), "name the database file itself")),
+        Ok(_) => Err(Failure::new(
+            Class::WrongService,
+            format!("{written} is not a file"),
+            "name the database file itself in resource_ids",
+        )),
         Err(_) => Err(absent(written)),
     }
 }
@@ -49,23 +56,25 @@ pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
 fn absent(written: &str) -> Failure {
     Failure::new(
         Class::NotFound,
-        format!("there is no file {written}"),
+        format!("{written} was not found"),
         "correct the path in the resource id, or put the file there",
     )
 }
 
-fn parent(written: &str) -> String {
+fn parent_directory(written: &str) -> String {
     Path::new(written).parent().map_or_else(|| ".".to_string(), |parent| parent.display().to_string())
 }
 
-/// For paths that do not exist: whether they would be below a root, without following links.
+/// Whether a path that does not exist would be below a root, without following symbolic links.
 fn lexically_below(written: &str, roots: &[PathBuf]) -> bool {
-    let path = flat(Path::new(written));
-    roots.iter().any(|root| path.starts_with(flat(root)) || std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root)))
+    let path = normalized(Path::new(written));
+    roots
+        .iter()
+        .any(|root| path.starts_with(normalized(root)) || std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root)))
 }
 
-/// Absolute, without `.` and `..`.
-fn flat(path: &Path) -> PathBuf {
+/// Makes a path absolute and removes `.` and `..`, without accessing the file system.
+fn normalized(path: &Path) -> PathBuf {
     let mut out = std::env::current_dir().unwrap_or_default();
     for part in path.components() {
         match part {

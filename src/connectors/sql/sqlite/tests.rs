@@ -25,13 +25,13 @@ impl DriverSession for LocalOnly {
     }
 }
 
-struct Place {
+struct DatabaseLocation {
     dir: tempfile::TempDir,
 }
 
-impl Place {
-    fn new() -> Place {
-        Place { dir: tempfile::tempdir().unwrap() }
+impl DatabaseLocation {
+    fn new() -> DatabaseLocation {
+        DatabaseLocation { dir: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -76,7 +76,7 @@ const SHOP: &str = "CREATE TABLE customer (id INTEGER PRIMARY KEY, name TEXT NOT
 
 #[tokio::test]
 async fn a_database_is_identified_described_and_sampled() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("shop.db", SHOP));
     let opened = place.open("shop.db").await.unwrap();
     assert_eq!(opened.identity["schema_objects"], json!(4));
@@ -91,7 +91,7 @@ async fn a_database_is_identified_described_and_sampled() {
 
 #[tokio::test]
 async fn bounds_are_kept_and_said() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("shop.db", SHOP));
     let opened = place.open("shop.db").await.unwrap();
     let few = opened.connector.discover(Bounds { streams: 1, ..Bounds::default() }).await.unwrap().catalog;
@@ -104,7 +104,7 @@ async fn bounds_are_kept_and_said() {
 
 #[tokio::test]
 async fn an_empty_database_is_a_truthful_zero_and_an_empty_file_is_none() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("empty.db", "PRAGMA user_version = 7"));
     let opened = place.open("empty.db").await.unwrap();
     assert_eq!(opened.identity["user_version"], json!(7));
@@ -116,7 +116,7 @@ async fn an_empty_database_is_a_truthful_zero_and_an_empty_file_is_none() {
 
 #[tokio::test]
 async fn what_is_no_database_says_so() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     std::fs::write(
         place.path("notes.db"),
         "these are notes, not pages, and long enough to hold a header of one hundred bytes, which they do not have. ".repeat(9),
@@ -130,7 +130,7 @@ async fn what_is_no_database_says_so() {
 
 #[tokio::test]
 async fn a_damaged_page_is_a_failure_of_the_source() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("shop.db", SHOP));
     let mut bytes = std::fs::read(place.path("shop.db")).unwrap();
     let from = bytes.len() / 4;
@@ -145,7 +145,7 @@ async fn a_damaged_page_is_a_failure_of_the_source() {
 
 #[tokio::test]
 async fn a_wal_database_at_rest_is_read_and_nothing_appears_beside_it() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("wal.db", &format!("PRAGMA journal_mode = WAL; {SHOP}")));
     let before = place.listing();
     assert_eq!(before.len(), 1, "the last writer left helpers: {before:?}");
@@ -160,7 +160,7 @@ async fn a_wal_database_at_rest_is_read_and_nothing_appears_beside_it() {
 
 #[tokio::test]
 async fn a_wal_database_in_use_is_read_with_the_writers_latest_rows() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     let writer = place.make("wal.db", "PRAGMA journal_mode = WAL; CREATE TABLE t(x); INSERT INTO t VALUES (1)");
     let before = place.listing();
     let opened = place.open("wal.db").await.unwrap();
@@ -175,7 +175,7 @@ async fn a_wal_database_in_use_is_read_with_the_writers_latest_rows() {
 
 #[tokio::test]
 async fn a_wal_without_its_index_is_refused_because_reading_would_create_one() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     let writer = place.make("live.db", "PRAGMA journal_mode = WAL; CREATE TABLE t(x)");
     for suffix in ["", "-wal"] {
         std::fs::copy(place.path(&format!("live.db{suffix}")), place.path(&format!("copy.db{suffix}"))).unwrap();
@@ -189,7 +189,7 @@ async fn a_wal_without_its_index_is_refused_because_reading_would_create_one() {
 
 #[tokio::test]
 async fn a_locked_database_is_said_to_be_locked() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     let writer = place.make("shop.db", SHOP);
     writer.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
     let failure = place.failure("shop.db").await;
@@ -198,7 +198,7 @@ async fn a_locked_database_is_said_to_be_locked() {
 
 #[test]
 fn a_view_that_computes_without_end_is_stopped() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make(
         "v.db",
         "CREATE VIEW v AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) AS x FROM n",
@@ -211,7 +211,7 @@ fn a_view_that_computes_without_end_is_stopped() {
 
 #[test]
 fn nothing_but_reading_is_authorised() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("shop.db", SHOP));
     let path = place.path("shop.db");
     let file = file::open(&path, "shop.db").unwrap();
@@ -238,7 +238,7 @@ fn nothing_but_reading_is_authorised() {
 
 #[test]
 fn the_verdict_is_what_the_kernel_says() {
-    let place = Place::new();
+    let place = DatabaseLocation::new();
     drop(place.make("shop.db", SHOP));
     assert!(matches!(privilege(&place.path("shop.db")), Privilege::Over { .. }));
     assert!(matches!(privilege(&place.path("none.db")), Privilege::Unknown { .. }));

@@ -2,7 +2,7 @@
 
 use super::super::EvalError;
 use super::super::args::Args;
-use super::super::object::{Obj, type_error};
+use super::super::object::{Object, type_error};
 use super::super::ops::items;
 use super::text::quoted;
 use base64::Engine;
@@ -11,16 +11,16 @@ use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use ring::{digest, hmac};
 
-/// The text that an attribute of `str` is asked of; other types have no such attribute.
-fn text<'o>(value: &'o Obj<'_>, method: &str) -> Result<&'o str, EvalError> {
+/// The text of a value on which a method of `str` is called; other types raise AttributeError.
+fn text<'o>(value: &'o Object<'_>, method: &str) -> Result<&'o str, EvalError> {
     match value {
-        Obj::Str(text) | Obj::Markup(text) => Ok(text),
-        Obj::Undefined(message) => Err(EvalError::new("UndefinedError", &**message)),
+        Object::Str(text) | Object::Markup(text) => Ok(text),
+        Object::Undefined(message) => Err(EvalError::new("UndefinedError", &**message)),
         other => Err(EvalError::new("AttributeError", format!("'{}' object has no attribute '{method}'", other.type_name()))),
     }
 }
 
-pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn apply<'a>(name: &str, value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     match name {
         "hash" => hash(value, args),
         "hmac" => {
@@ -33,8 +33,8 @@ pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<O
                     kind.to_str()?
                 )));
             }
-            let key = hmac::Key::new(hmac::HMAC_SHA256, key.unwrap_or(Obj::None).to_str()?.as_bytes());
-            Ok(Obj::str(HEXLOWER.encode(hmac::sign(&key, value.to_str()?.as_bytes()).as_ref())))
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key.unwrap_or(Object::None).to_str()?.as_bytes());
+            Ok(Object::str(HEXLOWER.encode(hmac::sign(&key, value.to_str()?.as_bytes()).as_ref())))
         }
         "urlencode" => {
             let [] = args.positional(name, 0)?;
@@ -45,18 +45,18 @@ pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<O
             let text = text(value, "encode")?;
             match name {
                 "base64decode" => decode(text),
-                // The CDK's filter of that name encodes.
+                // The CDK's filter `base64binascii_decode` encodes, despite its name.
                 "base64binascii_decode" if !text.is_ascii() => {
                     Err(EvalError::new("UnicodeEncodeError", "'ascii' codec can't encode character"))
                 }
-                _ => Ok(Obj::str(STANDARD.encode(text))),
+                _ => Ok(Object::str(STANDARD.encode(text))),
             }
         }
     }
 }
 
-/// Python's `b64decode`: foreign characters are skipped, and so is everything after the padding.
-fn decode<'a>(text: &str) -> Result<Obj<'a>, EvalError> {
+/// Python's `b64decode`: characters outside the alphabet and everything after the padding are skipped.
+fn decode<'a>(text: &str) -> Result<Object<'a>, EvalError> {
     let error = |message: &str| EvalError::new("Error", message);
     let data: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')).collect();
     let body = data.find('=').map_or(data.as_str(), |at| data.get(..at).unwrap_or_default());
@@ -73,13 +73,13 @@ fn decode<'a>(text: &str) -> Result<Obj<'a>, EvalError> {
     let bytes = base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, config).decode(body);
     let bytes = bytes.map_err(|_| error("Incorrect padding"))?;
     let text = String::from_utf8(bytes).map_err(|_| EvalError::new("UnicodeDecodeError", "'utf-8' codec can't decode bytes"))?;
-    Ok(Obj::str(text))
+    Ok(Object::str(text))
 }
 
-fn hash<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn hash<'a>(value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [kind, salt] = args.bind("hash", ["hash_type", "salt"], 0)?;
     let mut data = value.to_str()?.into_bytes();
-    if let Some(salt) = salt.filter(Obj::truthy) {
+    if let Some(salt) = salt.filter(Object::truthy) {
         data.extend(salt.to_str()?.into_bytes());
     }
     let kind = match kind {
@@ -90,22 +90,22 @@ fn hash<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
         None => "md5".into(),
     };
     let digest = match kind.as_str() {
-        "md5" => return Ok(Obj::str(HEXLOWER.encode(&Md5::digest(&data)))),
+        "md5" => return Ok(Object::str(HEXLOWER.encode(&Md5::digest(&data)))),
         "sha1" => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &data),
         "sha256" => digest::digest(&digest::SHA256, &data),
         "sha384" => digest::digest(&digest::SHA384, &data),
         "sha512" => digest::digest(&digest::SHA512, &data),
         other => return Err(EvalError::new("AttributeError", format!("No hashing function named {other}"))),
     };
-    Ok(Obj::str(HEXLOWER.encode(digest.as_ref())))
+    Ok(Object::str(HEXLOWER.encode(digest.as_ref())))
 }
 
-fn url_encode<'a>(value: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
+fn url_encode<'a>(value: &Object<'a>) -> Result<Object<'a>, EvalError> {
     let pairs = match value {
-        _ if value.text().is_some() => return Ok(Obj::str(quoted(&value.to_str()?, "/", false))),
+        _ if value.text().is_some() => return Ok(Object::str(quoted(&value.to_str()?, "/", false))),
         _ if value.is_dict() => super::super::methods::copy(value)?.into_values().collect(),
         other => match items(other) {
-            Err(_) => return Ok(Obj::str(quoted(&value.to_str()?, "/", false))),
+            Err(_) => return Ok(Object::str(quoted(&value.to_str()?, "/", false))),
             Ok(all) => {
                 let mut pairs = Vec::new();
                 for pair in all {
@@ -122,5 +122,5 @@ fn url_encode<'a>(value: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
     for (key, value) in pairs {
         parts.push(format!("{}={}", quoted(&key.to_str()?, "", true), quoted(&value.to_str()?, "", true)));
     }
-    Ok(Obj::str(parts.join("&")))
+    Ok(Object::str(parts.join("&")))
 }

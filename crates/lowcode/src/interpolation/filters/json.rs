@@ -1,12 +1,12 @@
 //! `tojson`, `string` and `pprint`: values as JSON.
 
 use super::super::args::Args;
-use super::super::object::{Key, Obj, type_error};
+use super::super::object::{Key, Object, type_error};
 use super::super::ops::{items, length, too_large};
 use super::super::{EvalError, access};
 use crate::value::{float_repr, str_json};
 
-pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn apply<'a>(name: &str, value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let mut out = String::new();
     match name {
         "tojson" => {
@@ -14,20 +14,20 @@ pub(super) fn apply<'a>(name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<O
             let indent = indent.and_then(|it| it.int()).and_then(|it| usize::try_from(it).ok()).map(|it| it.min(100));
             Writer { sorted: true, indent }.write(value, &mut out, 0)?;
             let safe = out.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026").replace('\'', "\\u0027");
-            Ok(Obj::Markup(safe.into()))
+            Ok(Object::Markup(safe.into()))
         }
         "pprint" => {
             let [] = args.positional(name, 0)?;
-            value.repr().map(Obj::str)
+            value.repr().map(Object::str)
         }
-        // The CDK's own `string`: JSON in triple quotes, which literal_eval takes off again.
+        // The CDK's filter `string` writes JSON in triple quotes, which `literal_eval` removes again.
         _ => {
             let [] = args.positional(name, 0)?;
             if value.text().is_some() {
                 return Ok(value.clone());
             }
             Writer { sorted: false, indent: None }.write(value, &mut out, 0)?;
-            Ok(Obj::str(format!("\"\"\"{out}\"\"\"")))
+            Ok(Object::str(format!("\"\"\"{out}\"\"\"")))
         }
     }
 }
@@ -39,19 +39,19 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&self, value: &Obj<'_>, out: &mut String, depth: usize) -> Result<(), EvalError> {
+    fn write(&self, value: &Object<'_>, out: &mut String, depth: usize) -> Result<(), EvalError> {
         if depth > 100 || out.len() > 1 << 22 {
             return too_large();
         }
         match value {
-            Obj::None => out.push_str("null"),
-            Obj::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
-            Obj::Int(int) => out.push_str(&int.to_string()),
-            Obj::Big(digits) => out.push_str(digits),
-            Obj::Float(float) => out.push_str(&float_json(*float)),
-            Obj::Str(text) | Obj::Markup(text) => str_json(text, out),
+            Object::None => out.push_str("null"),
+            Object::Bool(bool) => out.push_str(if *bool { "true" } else { "false" }),
+            Object::Int(int) => out.push_str(&int.to_string()),
+            Object::Big(digits) => out.push_str(digits),
+            Object::Float(float) => out.push_str(&float_json(*float)),
+            Object::Str(text) | Object::Markup(text) => str_json(text, out),
             it if it.is_dict() => self.dict(it, out, depth)?,
-            it if it.is_list() || matches!(it, Obj::Tuple(_)) => {
+            it if it.is_list() || matches!(it, Object::Tuple(_)) => {
                 let all = items(it)?;
                 out.push('[');
                 for (index, item) in all.iter().enumerate() {
@@ -65,7 +65,7 @@ impl Writer {
         Ok(())
     }
 
-    fn dict(&self, dict: &Obj<'_>, out: &mut String, depth: usize) -> Result<(), EvalError> {
+    fn dict(&self, dict: &Object<'_>, out: &mut String, depth: usize) -> Result<(), EvalError> {
         let mut keys = items(dict)?;
         if self.sorted {
             let pairs = keys.iter().map(|key| (key.clone(), key.clone())).collect();
@@ -76,15 +76,15 @@ impl Writer {
             self.separate(index, out, depth + 1);
             let name = match (key, key.key()?) {
                 (_, Key::Str(text)) => text.to_string(),
-                (Obj::None, _) => "null".into(),
-                (Obj::Bool(bool), _) => bool.to_string(),
-                (Obj::Int(int), _) => int.to_string(),
-                (Obj::Float(float), _) => float_json(*float),
+                (Object::None, _) => "null".into(),
+                (Object::Bool(bool), _) => bool.to_string(),
+                (Object::Int(int), _) => int.to_string(),
+                (Object::Float(float), _) => float_json(*float),
                 _ => return type_error("keys must be str, int, float, bool or None"),
             };
             str_json(&name, out);
             out.push_str(": ");
-            self.write(&access::dict_get(dict, key)?.unwrap_or(Obj::None), out, depth + 1)?;
+            self.write(&access::dict_get(dict, key)?.unwrap_or(Object::None), out, depth + 1)?;
         }
         self.close(length(dict)?, '}', out, depth);
         Ok(())

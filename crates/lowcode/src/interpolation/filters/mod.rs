@@ -8,7 +8,7 @@ pub(super) mod text;
 use super::EvalError;
 use super::args::Args;
 use super::eval::Eval;
-use super::object::{Obj, type_error};
+use super::object::{Object, type_error};
 
 const NAMES: [&str; 61] = [
     "abs",
@@ -82,13 +82,13 @@ pub(super) fn known(name: &str) -> bool {
 ///
 /// # Errors
 /// What Python raises.
-pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     eval.tick(1)?;
     match name {
         "d" | "default" => {
             let [default, boolean] = args.bind(name, ["default_value", "boolean"], 0)?;
             let replaced = value.is_undefined() || boolean.is_some_and(|it| it.truthy()) && !value.truthy();
-            Ok(if replaced { default.unwrap_or_else(|| Obj::str("")) } else { value })
+            Ok(if replaced { default.unwrap_or_else(|| Object::str("")) } else { value })
         }
         "abs" | "round" | "int" | "float" | "filesizeformat" | "sum" => number(eval, name, value, args),
         "count" | "length" | "first" | "last" | "random" | "list" | "items" | "join" | "map" | "min" | "max" | "reject"
@@ -103,31 +103,31 @@ pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: A
     }
 }
 
-fn number<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
-    if let (Obj::Undefined(message), "int" | "float" | "abs" | "round" | "filesizeformat") = (&value, name) {
+fn number<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
+    if let (Object::Undefined(message), "int" | "float" | "abs" | "round" | "filesizeformat") = (&value, name) {
         return Err(EvalError::new("UndefinedError", &**message));
     }
     match name {
         "int" => {
             let [default, base] = args.bind(name, ["default", "base"], 0)?;
             let base = base.and_then(|it| it.int()).and_then(|it| u32::try_from(it).ok()).unwrap_or(10);
-            to_int(&value, default.unwrap_or(Obj::Int(0)), base)
+            to_int(&value, default.unwrap_or(Object::Int(0)), base)
         }
         "float" => {
             let [default] = args.bind(name, ["default"], 0)?;
             let number = match &value {
-                Obj::Str(text) | Obj::Markup(text) => parse_float(text),
+                Object::Str(text) | Object::Markup(text) => parse_float(text),
                 other => other.number(),
             };
-            Ok(number.map_or_else(|| default.unwrap_or(Obj::Float(0.0)), Obj::Float))
+            Ok(number.map_or_else(|| default.unwrap_or(Object::Float(0.0)), Object::Float))
         }
         "abs" => {
             let [] = args.positional(name, 0)?;
             match &value {
-                Obj::Float(float) => Ok(Obj::Float(float.abs())),
-                Obj::Delta(delta) => Ok(Obj::Delta(crate::datetime::Delta { micros: delta.micros.abs() })),
+                Object::Float(float) => Ok(Object::Float(float.abs())),
+                Object::Delta(delta) => Ok(Object::Delta(crate::datetime::Delta { micros: delta.micros.abs() })),
                 other => match other.int() {
-                    Some(int) => Ok(Obj::Int(int.abs())),
+                    Some(int) => Ok(Object::Int(int.abs())),
                     None => type_error(format!("bad operand type for abs(): '{}'", other.type_name())),
                 },
             }
@@ -135,10 +135,10 @@ fn number<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: Args<'a>) -
         "round" => round(&value, args),
         "sum" => {
             let [attribute, start] = args.bind(name, ["attribute", "start"], 0)?;
-            let mut total = start.unwrap_or(Obj::Int(0));
+            let mut total = start.unwrap_or(Object::Int(0));
             for item in sequence::mapped(eval, &value, attribute.as_ref())? {
                 eval.tick(1)?;
-                total = super::ops::binary(super::ast::Op::Add, &total, &item)?;
+                total = super::ops::binary(super::ast::BinaryOp::Add, &total, &item)?;
             }
             Ok(total)
         }
@@ -188,24 +188,24 @@ fn parse_int(text: &str, base: u32) -> Option<i128> {
     Some(if negative { -int } else { int })
 }
 
-fn to_int<'a>(value: &Obj<'a>, default: Obj<'a>, base: u32) -> Result<Obj<'a>, EvalError> {
+fn to_int<'a>(value: &Object<'a>, default: Object<'a>, base: u32) -> Result<Object<'a>, EvalError> {
     if let Some(text) = value.text() {
         if let Some(int) = parse_int(text, base) {
-            return Ok(Obj::Int(int));
+            return Ok(Object::Int(int));
         }
         let float = parse_float(text).filter(|it| it.is_finite());
-        return Ok(float.map_or(default, |float| Obj::Int(float.trunc() as i128)));
+        return Ok(float.map_or(default, |float| Object::Int(float.trunc() as i128)));
     }
     match value {
-        // `int(inf)` raises an OverflowError, which the filter does not catch at first.
-        Obj::Float(float) if float.is_infinite() => super::macros::number_to_int(value),
-        Obj::Float(float) if float.is_nan() => Ok(default),
+        // `int(inf)` raises OverflowError, which Jinja2's filter does not catch in its first attempt.
+        Object::Float(float) if float.is_infinite() => super::macros::number_to_int(value),
+        Object::Float(float) if float.is_nan() => Ok(default),
         other if other.number().is_some() => super::macros::number_to_int(other),
         _ => Ok(default),
     }
 }
 
-fn round<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn round<'a>(value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [precision, method] = args.bind("round", ["precision", "method"], 0)?;
     let method = method.and_then(|it| it.text().cloned()).unwrap_or_else(|| "common".into());
     let precision = precision.and_then(|it| it.int()).unwrap_or(0).clamp(-400, 400) as i32;
@@ -219,38 +219,38 @@ fn round<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
         let scale = 10f64.powi(precision);
         let scaled = number * scale;
         let whole = if &*method == "ceil" { scaled.ceil() } else { scaled.floor() };
-        return Ok(Obj::Float(whole / scale));
+        return Ok(Object::Float(whole / scale));
     }
     if let Some(int) = value.int() {
         if precision >= 0 {
-            return Ok(Obj::Int(int));
+            return Ok(Object::Int(int));
         }
         let unit = 10i128.checked_pow(precision.unsigned_abs()).unwrap_or(i128::MAX);
         let half = (int as f64 / unit as f64).round_ties_even() as i128;
-        return Ok(Obj::Int(half.saturating_mul(unit)));
+        return Ok(Object::Int(half.saturating_mul(unit)));
     }
     if !number.is_finite() || precision > 22 {
         return Ok(value.clone());
     }
     if precision < 0 {
         let scale = 10f64.powi(-precision);
-        return Ok(Obj::Float((number / scale).round_ties_even() * scale));
+        return Ok(Object::Float((number / scale).round_ties_even() * scale));
     }
-    // Rust's formatting rounds the exact binary value half to even, as Python does.
-    Ok(Obj::Float(format!("{number:.*}", precision as usize).parse().unwrap_or(number)))
+    // Rust and Python both round the exact binary value, ties to even.
+    Ok(Object::Float(format!("{number:.*}", precision as usize).parse().unwrap_or(number)))
 }
 
-fn file_size<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn file_size<'a>(value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [binary] = args.bind("filesizeformat", ["binary"], 0)?;
     let binary = binary.is_some_and(|it| it.truthy());
     let size = value.number().or_else(|| value.text().and_then(|text| parse_float(text)));
     let Some(size) = size else { return Err(EvalError::value_error("could not convert to float")) };
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
     if size == 1.0 {
-        return Ok(Obj::str("1 Byte"));
+        return Ok(Object::str("1 Byte"));
     }
     if size < base {
-        return Ok(Obj::str(format!("{} Bytes", size.trunc())));
+        return Ok(Object::str(format!("{} Bytes", size.trunc())));
     }
     let prefixes = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
     let mut power = 1;
@@ -259,5 +259,5 @@ fn file_size<'a>(value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> 
     }
     let prefix = prefixes.get(power as usize - 1).copied().unwrap_or("Y");
     let unit = if binary { format!("{}iB", prefix.to_uppercase()) } else { format!("{prefix}B") };
-    Ok(Obj::str(format!("{:.1} {unit}", base * size / base.powi(power + 1))))
+    Ok(Object::str(format!("{:.1} {unit}", base * size / base.powi(power + 1))))
 }

@@ -1,51 +1,55 @@
-//! Filters of lists, dicts and other things with items.
+//! Filters for lists, dicts and other iterables.
 
 use super::super::args::Args;
 use super::super::eval::{Eval, insert};
 use super::super::is_tests;
-use super::super::object::{Map, Obj, type_error, undefined};
+use super::super::object::{Map, Object, type_error, undefined};
 use super::super::ops::{compare, items, length, too_large};
-use super::super::{EvalError, ast::Cmp, methods};
+use super::super::{EvalError, ast::Comparison, methods};
 
 fn argument_error<T>(message: impl Into<String>) -> Result<T, EvalError> {
     Err(EvalError::new("FilterArgumentError", message))
 }
 
-/// `a.b.0`: one attribute after the other.
-pub(super) fn by_path<'a>(eval: &mut Eval<'a>, item: &Obj<'a>, path: &Obj<'a>) -> Result<Obj<'a>, EvalError> {
+/// Resolves a dotted attribute such as `a.b.0`, one part after the other.
+pub(super) fn by_path<'a>(eval: &mut Eval<'a>, item: &Object<'a>, path: &Object<'a>) -> Result<Object<'a>, EvalError> {
     let Some(text) = path.text() else { return eval.item(item, path) };
     let mut value = item.clone();
     for part in text.split('.') {
         eval.tick(1)?;
         let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-        let key = if digits { part.parse().map_or_else(|_| Obj::str(part), Obj::Int) } else { Obj::str(part) };
+        let key = if digits { part.parse().map_or_else(|_| Object::str(part), Object::Int) } else { Object::str(part) };
         value = eval.item(&value, &key)?;
     }
     Ok(value)
 }
 
-fn folded<'a>(value: Obj<'a>, case_sensitive: bool) -> Obj<'a> {
+fn folded<'a>(value: Object<'a>, case_sensitive: bool) -> Object<'a> {
     match value.text() {
-        Some(text) if !case_sensitive => Obj::str(text.to_lowercase()),
+        Some(text) if !case_sensitive => Object::str(text.to_lowercase()),
         _ => value,
     }
 }
 
-/// The items of `value`, or their attribute.
-pub(super) fn mapped<'a>(eval: &mut Eval<'a>, value: &Obj<'a>, attribute: Option<&Obj<'a>>) -> Result<Vec<Obj<'a>>, EvalError> {
+/// The items of `value`, or the given attribute of each.
+pub(super) fn mapped<'a>(
+    eval: &mut Eval<'a>,
+    value: &Object<'a>,
+    attribute: Option<&Object<'a>>,
+) -> Result<Vec<Object<'a>>, EvalError> {
     let all = items(value)?;
     eval.tick(all.len())?;
     match attribute {
-        None | Some(Obj::None) => Ok(all),
+        None | Some(Object::None) => Ok(all),
         Some(path) => all.iter().map(|item| by_path(eval, item, path)).collect(),
     }
 }
 
-fn flag(arg: &Option<Obj<'_>>) -> bool {
-    arg.as_ref().is_some_and(Obj::truthy)
+fn flag(arg: &Option<Object<'_>>) -> bool {
+    arg.as_ref().is_some_and(Object::truthy)
 }
 
-pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     match name {
         "count" | "length" | "first" | "last" | "random" | "list" | "items" | "reverse" => {
             let [] = args.positional(name, 0)?;
@@ -71,19 +75,19 @@ pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: A
         "sort" => {
             let [reverse, sensitive, attribute] = args.bind(name, ["reverse", "case_sensitive", "attribute"], 0)?;
             let pairs = keyed(eval, &value, flag(&sensitive), attribute)?;
-            methods::sorted(pairs, flag(&reverse)).map(Obj::list)
+            methods::sorted(pairs, flag(&reverse)).map(Object::list)
         }
         "unique" => {
             let [sensitive, attribute] = args.bind(name, ["case_sensitive", "attribute"], 0)?;
             let mut seen = Map::default();
-            let mut kept = Vec::new();
+            let mut selected = Vec::new();
             for (key, item) in keyed(eval, &value, flag(&sensitive), attribute)? {
                 if !seen.contains_key(&key.key()?) {
-                    insert(&mut seen, key, Obj::None)?;
-                    kept.push(item);
+                    insert(&mut seen, key, Object::None)?;
+                    selected.push(item);
                 }
             }
-            Ok(Obj::iter_of(kept))
+            Ok(Object::from_items(selected))
         }
         "dictsort" => {
             let [sensitive, by, reverse] = args.bind(name, ["case_sensitive", "by", "reverse"], 0)?;
@@ -95,36 +99,36 @@ pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, args: A
     }
 }
 
-fn simple<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>) -> Result<Obj<'a>, EvalError> {
+fn simple<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>) -> Result<Object<'a>, EvalError> {
     match name {
-        "count" | "length" => Ok(Obj::Int(length(&value)? as i128)),
+        "count" | "length" => Ok(Object::Int(length(&value)? as i128)),
         "reverse" => match value.text() {
-            Some(text) => Ok(Obj::str(text.chars().rev().collect::<String>())),
+            Some(text) => Ok(Object::str(text.chars().rev().collect::<String>())),
             None => {
                 let Ok(mut all) = items(&value) else { return argument_error("argument must be iterable") };
                 all.reverse();
-                Ok(Obj::iter_of(all))
+                Ok(Object::from_items(all))
             }
         },
         "items" => {
             if value.is_undefined() {
-                return Ok(Obj::iter_of(Vec::new()));
+                return Ok(Object::from_items(Vec::new()));
             }
             if !value.is_dict() {
                 return type_error("Can only get item pairs from a mapping.");
             }
             let pairs = methods::copy(&value)?;
-            Ok(Obj::iter_of(pairs.into_values().map(|(key, value)| Obj::tuple(vec![key, value])).collect()))
+            Ok(Object::from_items(pairs.into_values().map(|(key, value)| Object::tuple(vec![key, value])).collect()))
         }
         "first" => {
-            if let Obj::Iter(iter) = &value {
+            if let Object::Iter(iter) = &value {
                 let first = iter.borrow_mut().pop_front();
                 return Ok(first.unwrap_or_else(|| undefined("No first item, sequence was empty.")));
             }
             Ok(items(&value)?.into_iter().next().unwrap_or_else(|| undefined("No first item, sequence was empty.")))
         }
         "last" | "random" => {
-            if matches!(value, Obj::Iter(_) | Obj::Set(_)) {
+            if matches!(value, Object::Iter(_) | Object::Set(_)) {
                 return type_error(format!("'{}' object is not reversible", value.type_name()));
             }
             Ok(items(&value)?.pop().unwrap_or_else(|| undefined("No last item, sequence was empty.")))
@@ -132,12 +136,12 @@ fn simple<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>) -> Result<Obj<'a>
         _ => {
             let all = items(&value)?;
             eval.tick(all.len())?;
-            Ok(Obj::list(all))
+            Ok(Object::list(all))
         }
     }
 }
 
-fn join<'a>(eval: &Eval<'a>, parts: &[Obj<'a>], sep: &str) -> Result<Obj<'a>, EvalError> {
+fn join<'a>(eval: &Eval<'a>, parts: &[Object<'a>], sep: &str) -> Result<Object<'a>, EvalError> {
     let mut out = String::new();
     for (index, part) in parts.iter().enumerate() {
         if index > 0 {
@@ -148,12 +152,12 @@ fn join<'a>(eval: &Eval<'a>, parts: &[Obj<'a>], sep: &str) -> Result<Obj<'a>, Ev
             return too_large();
         }
     }
-    Ok(Obj::str(out))
+    Ok(Object::str(out))
 }
 
-fn map<'a>(eval: &mut Eval<'a>, value: Obj<'a>, mut args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn map<'a>(eval: &mut Eval<'a>, value: Object<'a>, mut args: Args<'a>) -> Result<Object<'a>, EvalError> {
     if !value.truthy() {
-        return Ok(Obj::iter_of(Vec::new()));
+        return Ok(Object::from_items(Vec::new()));
     }
     let mut made = Vec::new();
     let attribute = args.named.iter().position(|(name, _)| &**name == "attribute");
@@ -165,10 +169,10 @@ fn map<'a>(eval: &mut Eval<'a>, value: Obj<'a>, mut args: Args<'a>) -> Result<Ob
         }
         for item in items(&value)? {
             let found = by_path(eval, &item, &path)?;
-            let default = default.clone().filter(|it| !matches!(it, Obj::None));
+            let default = default.clone().filter(|it| !matches!(it, Object::None));
             made.push(if found.is_undefined() { default.unwrap_or(found) } else { found });
         }
-        return Ok(Obj::iter_of(made));
+        return Ok(Object::from_items(made));
     }
     if args.positional.is_empty() {
         return argument_error("map requires a filter argument");
@@ -177,12 +181,12 @@ fn map<'a>(eval: &mut Eval<'a>, value: Obj<'a>, mut args: Args<'a>) -> Result<Ob
     for item in items(&value)? {
         made.push(super::apply(eval, &name, item, args.clone())?);
     }
-    Ok(Obj::iter_of(made))
+    Ok(Object::from_items(made))
 }
 
-fn select<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, mut args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn select<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>, mut args: Args<'a>) -> Result<Object<'a>, EvalError> {
     if !value.truthy() {
-        return Ok(Obj::iter_of(Vec::new()));
+        return Ok(Object::from_items(Vec::new()));
     }
     let path = if name.ends_with("attr") {
         if args.positional.is_empty() {
@@ -194,7 +198,7 @@ fn select<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, mut args: Args<'a
     };
     let test = if args.positional.is_empty() { None } else { Some(args.positional.remove(0).to_str()?) };
     let wanted = name.starts_with("select");
-    let mut kept = Vec::new();
+    let mut selected = Vec::new();
     for item in items(&value)? {
         eval.tick(1)?;
         let tested = match &path {
@@ -206,30 +210,30 @@ fn select<'a>(eval: &mut Eval<'a>, name: &str, value: Obj<'a>, mut args: Args<'a
             None => tested.truthy(),
         };
         if holds == wanted {
-            kept.push(item);
+            selected.push(item);
         }
     }
-    Ok(Obj::iter_of(kept))
+    Ok(Object::from_items(selected))
 }
 
-/// Items with what they are compared by; an attribute may be several, with commas between.
+/// The items with their sort keys; `attribute` may name several attributes, separated by commas.
 fn keyed<'a>(
     eval: &mut Eval<'a>,
-    value: &Obj<'a>,
+    value: &Object<'a>,
     case_sensitive: bool,
-    attribute: Option<Obj<'a>>,
-) -> Result<Vec<(Obj<'a>, Obj<'a>)>, EvalError> {
+    attribute: Option<Object<'a>>,
+) -> Result<Vec<(Object<'a>, Object<'a>)>, EvalError> {
     let mut pairs = Vec::new();
     for item in items(value)? {
         eval.tick(1)?;
         let key = match &attribute {
-            None | Some(Obj::None) => folded(item.clone(), case_sensitive),
-            Some(Obj::Str(paths)) if paths.contains(',') => {
+            None | Some(Object::None) => folded(item.clone(), case_sensitive),
+            Some(Object::Str(paths)) if paths.contains(',') => {
                 let mut keys = Vec::new();
                 for path in paths.split(',') {
-                    keys.push(folded(by_path(eval, &item, &Obj::str(path))?, case_sensitive));
+                    keys.push(folded(by_path(eval, &item, &Object::str(path))?, case_sensitive));
                 }
-                Obj::list(keys)
+                Object::list(keys)
             }
             Some(path) => folded(by_path(eval, &item, path)?, case_sensitive),
         };
@@ -241,12 +245,12 @@ fn keyed<'a>(
 fn extreme<'a>(
     eval: &mut Eval<'a>,
     name: &str,
-    value: &Obj<'a>,
+    value: &Object<'a>,
     case_sensitive: bool,
-    attribute: Option<Obj<'a>>,
-) -> Result<Obj<'a>, EvalError> {
-    let cmp = if name == "max" { Cmp::Gt } else { Cmp::Lt };
-    let mut best: Option<(Obj<'a>, Obj<'a>)> = None;
+    attribute: Option<Object<'a>>,
+) -> Result<Object<'a>, EvalError> {
+    let cmp = if name == "max" { Comparison::Gt } else { Comparison::Lt };
+    let mut best: Option<(Object<'a>, Object<'a>)> = None;
     for (key, item) in keyed(eval, value, case_sensitive, attribute)? {
         let better = match &best {
             Some((known, _)) => compare(cmp, &key, known)?,
@@ -259,12 +263,17 @@ fn extreme<'a>(
     Ok(best.map_or_else(|| undefined("No aggregated item, sequence was empty."), |(_, item)| item))
 }
 
-fn dict_sort<'a>(value: &Obj<'a>, case_sensitive: bool, by: Option<Obj<'a>>, reverse: bool) -> Result<Obj<'a>, EvalError> {
+fn dict_sort<'a>(
+    value: &Object<'a>,
+    case_sensitive: bool,
+    by: Option<Object<'a>>,
+    reverse: bool,
+) -> Result<Object<'a>, EvalError> {
     let by = by.map_or_else(|| Ok("key".to_owned()), |by| by.to_str())?;
     if by != "key" && by != "value" {
         return argument_error("You can only sort by either \"key\" or \"value\"");
     }
-    if let Obj::Undefined(message) = value {
+    if let Object::Undefined(message) = value {
         return Err(EvalError::new("UndefinedError", &**message));
     }
     if !value.is_dict() {
@@ -272,23 +281,23 @@ fn dict_sort<'a>(value: &Obj<'a>, case_sensitive: bool, by: Option<Obj<'a>>, rev
     }
     let pairs = methods::copy(value)?.into_values().map(|(key, value)| {
         let by = if by == "key" { key.clone() } else { value.clone() };
-        (folded(by, case_sensitive), Obj::tuple(vec![key, value]))
+        (folded(by, case_sensitive), Object::tuple(vec![key, value]))
     });
-    methods::sorted(pairs.collect(), reverse).map(Obj::list)
+    methods::sorted(pairs.collect(), reverse).map(Object::list)
 }
 
-fn group_by<'a>(eval: &mut Eval<'a>, value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn group_by<'a>(eval: &mut Eval<'a>, value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [attribute, default, sensitive] = args.bind("groupby", ["attribute", "default", "case_sensitive"], 1)?;
-    let attribute = attribute.unwrap_or(Obj::None);
+    let attribute = attribute.unwrap_or(Object::None);
     let mut pairs = Vec::new();
     for item in items(value)? {
         let mut key = by_path(eval, &item, &attribute)?;
         if key.is_undefined() {
             key = default.clone().unwrap_or(key);
         }
-        pairs.push((folded(key.clone(), flag(&sensitive)), Obj::tuple(vec![key, item])));
+        pairs.push((folded(key.clone(), flag(&sensitive)), Object::tuple(vec![key, item])));
     }
-    let mut groups: Vec<(Obj<'a>, Obj<'a>, Vec<Obj<'a>>)> = Vec::new();
+    let mut groups: Vec<(Object<'a>, Object<'a>, Vec<Object<'a>>)> = Vec::new();
     for pair in methods::sorted(pairs, false)? {
         let pair = items(&pair)?;
         let [key, item] = pair.as_slice() else { continue };
@@ -298,14 +307,14 @@ fn group_by<'a>(eval: &mut Eval<'a>, value: &Obj<'a>, args: Args<'a>) -> Result<
             _ => groups.push((compared, key.clone(), vec![item.clone()])),
         }
     }
-    Ok(Obj::list(groups.into_iter().map(|(_, key, members)| Obj::tuple(vec![key, Obj::list(members)])).collect()))
+    Ok(Object::list(groups.into_iter().map(|(_, key, members)| Object::tuple(vec![key, Object::list(members)])).collect()))
 }
 
-fn parts<'a>(eval: &mut Eval<'a>, name: &str, value: &Obj<'a>, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn parts<'a>(eval: &mut Eval<'a>, name: &str, value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let count_name = if name == "slice" { "slices" } else { "linecount" };
     let [count, fill] = args.bind(name, [count_name, "fill_with"], 1)?;
     let Some(count) = count.and_then(|it| it.int()) else { return type_error("an integer is required") };
-    let fill = fill.filter(|it| !matches!(it, Obj::None));
+    let fill = fill.filter(|it| !matches!(it, Object::None));
     let all = items(value)?;
     let count = usize::try_from(count).unwrap_or(0);
     if count > 10_000 {
@@ -319,9 +328,9 @@ fn parts<'a>(eval: &mut Eval<'a>, name: &str, value: &Obj<'a>, args: Args<'a>) -
             if let (Some(fill), true) = (&fill, chunk.len() < count) {
                 chunk.resize(count, fill.clone());
             }
-            made.push(Obj::list(chunk));
+            made.push(Object::list(chunk));
         }
-        return Ok(Obj::iter_of(made));
+        return Ok(Object::from_items(made));
     }
     if count == 0 {
         return Err(EvalError::new("ZeroDivisionError", "integer division or modulo by zero"));
@@ -329,11 +338,11 @@ fn parts<'a>(eval: &mut Eval<'a>, name: &str, value: &Obj<'a>, args: Args<'a>) -
     let (each, extra) = (all.len() / count, all.len() % count);
     let mut rest = all.into_iter();
     for number in 0..count {
-        let mut part: Vec<Obj<'a>> = rest.by_ref().take(each + usize::from(number < extra)).collect();
+        let mut part: Vec<Object<'a>> = rest.by_ref().take(each + usize::from(number < extra)).collect();
         if let (Some(fill), true) = (&fill, number >= extra) {
             part.push(fill.clone());
         }
-        made.push(Obj::list(part));
+        made.push(Object::list(part));
     }
-    Ok(Obj::iter_of(made))
+    Ok(Object::from_items(made))
 }

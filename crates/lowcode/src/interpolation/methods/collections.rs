@@ -3,18 +3,21 @@
 use super::super::access::{dict_get, position};
 use super::super::args::Args;
 use super::super::eval::{Eval, insert};
-use super::super::object::{Map, Obj, type_error};
+use super::super::object::{Map, Object, type_error};
 use super::super::ops::{equal, items, order, sequence, too_large};
 use super::super::{EvalError, ops};
 use crate::value::Value;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-/// Sorts as Python does: stable, by the keys given.
+/// Sorts the values by their keys; stable, as in Python.
 ///
 /// # Errors
-/// TypeError where keys cannot be compared.
-pub(in super::super) fn sorted<'a>(mut pairs: Vec<(Obj<'a>, Obj<'a>)>, reverse: bool) -> Result<Vec<Obj<'a>>, EvalError> {
+/// TypeError if two keys cannot be compared.
+pub(in super::super) fn sorted<'a>(
+    mut pairs: Vec<(Object<'a>, Object<'a>)>,
+    reverse: bool,
+) -> Result<Vec<Object<'a>>, EvalError> {
     let mut failed = None;
     pairs.sort_by(|(a, _), (b, _)| {
         let order = order(a, b, "<").unwrap_or_else(|error| {
@@ -30,47 +33,57 @@ pub(in super::super) fn sorted<'a>(mut pairs: Vec<(Obj<'a>, Obj<'a>)>, reverse: 
     }
 }
 
-fn whole(arg: &Obj<'_>) -> Result<i128, EvalError> {
+fn whole(arg: &Object<'_>) -> Result<i128, EvalError> {
     arg.int().ok_or_else(|| EvalError::type_error(format!("'{}' object cannot be interpreted as an integer", arg.type_name())))
 }
 
-pub(super) fn list<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn list<'a>(
+    eval: &mut Eval<'a>,
+    obj: &Object<'a>,
+    name: &'static str,
+    args: Args<'a>,
+) -> Result<Object<'a>, EvalError> {
     match name {
         "count" => {
             let [what] = args.positional(name, 1)?;
-            let what = what.unwrap_or(Obj::None);
+            let what = what.unwrap_or(Object::None);
             let mut count = 0;
             for item in sequence(obj)? {
                 count += i128::from(equal(&item, &what)?);
             }
-            return Ok(Obj::Int(count));
+            return Ok(Object::Int(count));
         }
         "index" => {
             let [what, start, _] = args.positional(name, 1)?;
-            let what = what.unwrap_or(Obj::None);
+            let what = what.unwrap_or(Object::None);
             let skip = start.and_then(|it| it.int()).and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
             for (at, item) in sequence(obj)?.iter().enumerate().skip(skip) {
                 if equal(item, &what)? {
-                    return Ok(Obj::Int(at as i128));
+                    return Ok(Object::Int(at as i128));
                 }
             }
             return Err(EvalError::value_error(format!("{} is not in list", what.repr()?)));
         }
         "copy" => {
             let [] = args.positional(name, 0)?;
-            return Ok(Obj::list(sequence(obj)?));
+            return Ok(Object::list(sequence(obj)?));
         }
         _ => {}
     }
-    let Obj::List(list) = eval.thaw(obj)? else { return type_error("not a list") };
+    let Object::List(list) = eval.to_mutable(obj)? else { return type_error("not a list") };
     eval.tick(1)?;
-    if list.borrow().len() > ops::LENGTH / 16 {
+    if list.borrow().len() > ops::MAX_LENGTH / 16 {
         return too_large();
     }
     change(obj, &list, name, args)
 }
 
-fn change<'a>(obj: &Obj<'a>, list: &std::cell::RefCell<Vec<Obj<'a>>>, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn change<'a>(
+    obj: &Object<'a>,
+    list: &std::cell::RefCell<Vec<Object<'a>>>,
+    name: &str,
+    args: Args<'a>,
+) -> Result<Object<'a>, EvalError> {
     match name {
         "append" => {
             let [item] = args.positional(name, 1)?;
@@ -78,15 +91,15 @@ fn change<'a>(obj: &Obj<'a>, list: &std::cell::RefCell<Vec<Obj<'a>>>, name: &str
         }
         "extend" => {
             let [more] = args.positional(name, 1)?;
-            let more = items(&more.unwrap_or(Obj::None))?;
+            let more = items(&more.unwrap_or(Object::None))?;
             list.borrow_mut().extend(more);
         }
         "insert" => {
             let [at, item] = args.positional(name, 2)?;
             let length = list.borrow().len() as i128;
-            let at = whole(&at.unwrap_or(Obj::None))?;
+            let at = whole(&at.unwrap_or(Object::None))?;
             let at = (if at < 0 { at + length } else { at }).clamp(0, length);
-            list.borrow_mut().insert(usize::try_from(at).unwrap_or(0), item.unwrap_or(Obj::None));
+            list.borrow_mut().insert(usize::try_from(at).unwrap_or(0), item.unwrap_or(Object::None));
         }
         "pop" => {
             let [at] = args.positional(name, 0)?;
@@ -102,7 +115,7 @@ fn change<'a>(obj: &Obj<'a>, list: &std::cell::RefCell<Vec<Obj<'a>>>, name: &str
         }
         "remove" => {
             let [what] = args.positional(name, 1)?;
-            let what = what.unwrap_or(Obj::None);
+            let what = what.unwrap_or(Object::None);
             let mut found = None;
             for (at, item) in list.borrow().iter().enumerate() {
                 if equal(item, &what)? {
@@ -115,7 +128,7 @@ fn change<'a>(obj: &Obj<'a>, list: &std::cell::RefCell<Vec<Obj<'a>>>, name: &str
         }
         "sort" => {
             let [key, reverse] = args.bind(name, ["key", "reverse"], 0)?;
-            if key.is_some_and(|key| !matches!(key, Obj::None)) {
+            if key.is_some_and(|key| !matches!(key, Object::None)) {
                 return type_error("a sort key must be a function");
             }
             let pairs = list.borrow().iter().map(|item| (item.clone(), item.clone())).collect();
@@ -132,20 +145,25 @@ fn change<'a>(obj: &Obj<'a>, list: &std::cell::RefCell<Vec<Obj<'a>>>, name: &str
         }
     }
     let _ = obj;
-    Ok(Obj::None)
+    Ok(Object::None)
 }
 
-pub(super) fn dict<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn dict<'a>(
+    eval: &mut Eval<'a>,
+    obj: &Object<'a>,
+    name: &'static str,
+    args: Args<'a>,
+) -> Result<Object<'a>, EvalError> {
     match name {
         "get" => {
             let [key, default] = args.positional(name, 1)?;
-            let key = key.unwrap_or(Obj::None);
-            if let (Obj::Ref(value), Some(name)) = (obj, key.text())
+            let key = key.unwrap_or(Object::None);
+            if let (Object::Ref(value), Some(name)) = (obj, key.text())
                 && let Some(found) = eval.insensitive(value, name)
             {
-                return Ok(Obj::of(found));
+                return Ok(Object::from_value(found));
             }
-            Ok(dict_get(obj, &key)?.or(default).unwrap_or(Obj::None))
+            Ok(dict_get(obj, &key)?.or(default).unwrap_or(Object::None))
         }
         "keys" | "values" | "items" => {
             let [] = args.positional(name, 0)?;
@@ -153,11 +171,11 @@ pub(super) fn dict<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, a
             eval.tick(keys.len())?;
             let mut shown = Vec::with_capacity(keys.len());
             for key in keys {
-                let value = dict_get(obj, &key)?.unwrap_or(Obj::None);
+                let value = dict_get(obj, &key)?.unwrap_or(Object::None);
                 shown.push(match name {
                     "keys" => key,
                     "values" => value,
-                    _ => Obj::tuple(vec![key, value]),
+                    _ => Object::tuple(vec![key, value]),
                 });
             }
             let class = match name {
@@ -165,22 +183,22 @@ pub(super) fn dict<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, a
                 "values" => "dict_values",
                 _ => "dict_items",
             };
-            Ok(Obj::View(class, Rc::new(shown)))
+            Ok(Object::View(class, Rc::new(shown)))
         }
         "fromkeys" => {
             let [keys, value] = args.positional(name, 1)?;
             let mut map = Map::default();
-            for key in items(&keys.unwrap_or(Obj::None))? {
-                insert(&mut map, key, value.clone().unwrap_or(Obj::None))?;
+            for key in items(&keys.unwrap_or(Object::None))? {
+                insert(&mut map, key, value.clone().unwrap_or(Object::None))?;
             }
-            Ok(Obj::dict(map))
+            Ok(Object::dict(map))
         }
         "copy" => {
             let [] = args.positional(name, 0)?;
-            copy(obj).map(Obj::dict)
+            copy(obj).map(Object::dict)
         }
         _ => {
-            let Obj::Dict(map) = eval.thaw(obj)? else { return type_error("not a dict") };
+            let Object::Dict(map) = eval.to_mutable(obj)? else { return type_error("not a dict") };
             eval.tick(1)?;
             change_dict(&map, name, args)
         }
@@ -188,13 +206,13 @@ pub(super) fn dict<'a>(eval: &mut Eval<'a>, obj: &Obj<'a>, name: &'static str, a
 }
 
 /// The pairs of any mapping.
-pub(in super::super) fn copy<'a>(obj: &Obj<'a>) -> Result<Map<'a>, EvalError> {
+pub(in super::super) fn copy<'a>(obj: &Object<'a>) -> Result<Map<'a>, EvalError> {
     let mut map = Map::default();
     match obj {
-        Obj::Dict(it) => return Ok(it.borrow().clone()),
-        Obj::Ref(Value::Dict(dict)) => {
+        Object::Dict(it) => return Ok(it.borrow().clone()),
+        Object::Ref(Value::Dict(dict)) => {
             for (key, value) in dict {
-                insert(&mut map, Obj::Str(key.clone()), Obj::of(value))?;
+                insert(&mut map, Object::Str(key.clone()), Object::from_value(value))?;
             }
         }
         other => {
@@ -211,24 +229,24 @@ pub(in super::super) fn copy<'a>(obj: &Obj<'a>) -> Result<Map<'a>, EvalError> {
     Ok(map)
 }
 
-fn change_dict<'a>(map: &std::cell::RefCell<Map<'a>>, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn change_dict<'a>(map: &std::cell::RefCell<Map<'a>>, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     match name {
         "update" => {
             let Args { positional, named } = args;
-            let [more] = Args::of(positional).positional(name, 0)?;
+            let [more] = Args::from_positional(positional).positional(name, 0)?;
             let more = more.map_or_else(|| Ok(Map::default()), |more| copy(&more))?;
             let mut map = map.borrow_mut();
             for (key, value) in more.into_values() {
                 insert(&mut map, key, value)?;
             }
             for (key, value) in named {
-                insert(&mut map, Obj::Str(key), value)?;
+                insert(&mut map, Object::Str(key), value)?;
             }
-            Ok(Obj::None)
+            Ok(Object::None)
         }
         "pop" => {
             let [key, default] = args.positional(name, 1)?;
-            let key = key.unwrap_or(Obj::None);
+            let key = key.unwrap_or(Object::None);
             let found = map.borrow_mut().shift_remove(&key.key()?).map(|(_, value)| value);
             found.or(default).map_or_else(|| Err(EvalError::new("KeyError", key.repr().unwrap_or_default())), Ok)
         }
@@ -237,43 +255,43 @@ fn change_dict<'a>(map: &std::cell::RefCell<Map<'a>>, name: &str, args: Args<'a>
             let last = map.borrow_mut().pop();
             last.map_or_else(
                 || Err(EvalError::new("KeyError", "'popitem(): dictionary is empty'")),
-                |(_, (key, value))| Ok(Obj::tuple(vec![key, value])),
+                |(_, (key, value))| Ok(Object::tuple(vec![key, value])),
             )
         }
         "setdefault" => {
             let [key, default] = args.positional(name, 1)?;
-            let key = key.unwrap_or(Obj::None);
+            let key = key.unwrap_or(Object::None);
             let hashed = key.key()?;
             let mut map = map.borrow_mut();
-            let entry = map.entry(hashed).or_insert_with(|| (key, default.unwrap_or(Obj::None)));
+            let entry = map.entry(hashed).or_insert_with(|| (key, default.unwrap_or(Object::None)));
             Ok(entry.1.clone())
         }
         _ => {
             let [] = args.positional(name, 0)?;
             map.borrow_mut().clear();
-            Ok(Obj::None)
+            Ok(Object::None)
         }
     }
 }
 
-pub(super) fn set<'a>(map: &Map<'a>, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn set<'a>(map: &Map<'a>, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [other] = args.positional(name, 0)?;
     let mut more = Map::default();
     for item in other.map_or_else(|| Ok(Vec::new()), |other| items(&other))? {
-        insert(&mut more, item, Obj::None)?;
+        insert(&mut more, item, Object::None)?;
     }
     let mut made = map.clone();
     match name {
         "union" => made.extend(more),
         "intersection" => made.retain(|key, _| more.contains_key(key)),
         "difference" => made.retain(|key, _| !more.contains_key(key)),
-        "issubset" => return Ok(Obj::Bool(map.keys().all(|key| more.contains_key(key)))),
-        "issuperset" => return Ok(Obj::Bool(more.keys().all(|key| map.contains_key(key)))),
+        "issubset" => return Ok(Object::Bool(map.keys().all(|key| more.contains_key(key)))),
+        "issuperset" => return Ok(Object::Bool(more.keys().all(|key| map.contains_key(key)))),
         "symmetric_difference" => {
             made.retain(|key, _| !more.contains_key(key));
             made.extend(more.into_iter().filter(|(key, _)| !map.contains_key(key)));
         }
         _ => {}
     }
-    Ok(Obj::Set(Rc::new(made)))
+    Ok(Object::Set(Rc::new(made)))
 }

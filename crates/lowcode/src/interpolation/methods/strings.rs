@@ -2,11 +2,11 @@
 
 use super::super::args::Args;
 use super::super::eval::Eval;
-use super::super::object::{Obj, type_error};
+use super::super::object::{Object, type_error};
 use super::super::ops::{items, too_large};
 use super::super::{EvalError, format};
 
-/// Cuts `chars` (blanks where none) off the ends asked for.
+/// Strips `chars`, or whitespace without them, from the requested ends.
 pub(in super::super) fn strip<'t>(text: &'t str, chars: Option<&str>, start: bool, end: bool) -> &'t str {
     let cut = |c: char| chars.map_or(c.is_whitespace(), |chars| chars.contains(c));
     let text = if start { text.trim_start_matches(cut) } else { text };
@@ -18,15 +18,15 @@ pub(in super::super) fn capitalized(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + &chars.as_str().to_lowercase())
 }
 
-fn need<'t>(name: &str, arg: &'t Option<Obj<'_>>) -> Result<&'t str, EvalError> {
+fn need<'t>(name: &str, arg: &'t Option<Object<'_>>) -> Result<&'t str, EvalError> {
     match arg {
-        Some(Obj::Str(text) | Obj::Markup(text)) => Ok(text),
+        Some(Object::Str(text) | Object::Markup(text)) => Ok(text),
         Some(other) => type_error(format!("{name}() argument must be str, not {}", other.type_name())),
         None => type_error(format!("{name}() missing an argument")),
     }
 }
 
-fn number(arg: &Option<Obj<'_>>, default: i128) -> Result<i128, EvalError> {
+fn number(arg: &Option<Object<'_>>, default: i128) -> Result<i128, EvalError> {
     match arg {
         None => Ok(default),
         Some(it) => it
@@ -35,39 +35,39 @@ fn number(arg: &Option<Obj<'_>>, default: i128) -> Result<i128, EvalError> {
     }
 }
 
-/// A text or None.
-fn optional<'t>(name: &str, arg: &'t Option<Obj<'_>>) -> Result<Option<&'t str>, EvalError> {
+/// An argument that is a string or None.
+fn optional<'t>(name: &str, arg: &'t Option<Object<'_>>) -> Result<Option<&'t str>, EvalError> {
     match arg {
-        None | Some(Obj::None) => Ok(None),
+        None | Some(Object::None) => Ok(None),
         _ => need(name, arg).map(Some),
     }
 }
 
-fn list<'a>(parts: impl IntoIterator<Item = impl AsRef<str>>) -> Obj<'a> {
-    Obj::list(parts.into_iter().map(|part| Obj::str(part.as_ref())).collect())
+fn list<'a>(parts: impl IntoIterator<Item = impl AsRef<str>>) -> Object<'a> {
+    Object::list(parts.into_iter().map(|part| Object::str(part.as_ref())).collect())
 }
 
-pub(super) fn call<'a>(eval: &mut Eval<'a>, text: &str, name: &'static str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+pub(super) fn call<'a>(eval: &mut Eval<'a>, text: &str, name: &'static str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     eval.tick(1 + text.len() / 64)?;
     match name {
         "split" | "rsplit" => split(text, name, args),
         "join" => join(eval, text, args),
         "replace" => replace(text, args),
-        "format" => format::format(text, &args.positional, &args.named).map(Obj::str),
+        "format" => format::format(text, &args.positional, &args.named).map(Object::str),
         "format_map" => {
             let [mapping] = args.positional(name, 1)?;
-            let mapping = mapping.unwrap_or(Obj::None);
+            let mapping = mapping.unwrap_or(Object::None);
             let mut named = Vec::new();
             for key in items(&mapping)? {
-                let value = super::super::access::dict_get(&mapping, &key)?.unwrap_or(Obj::None);
+                let value = super::super::access::dict_get(&mapping, &key)?.unwrap_or(Object::None);
                 named.push((key.to_str()?.into(), value));
             }
-            format::format(text, &[], &named).map(Obj::str)
+            format::format(text, &[], &named).map(Object::str)
         }
         "startswith" | "endswith" | "find" | "rfind" | "index" | "rindex" | "count" => search(text, name, args),
         "strip" | "lstrip" | "rstrip" => {
             let [chars] = args.positional(name, 0)?;
-            Ok(Obj::str(strip(text, optional(name, &chars)?, name != "rstrip", name != "lstrip")))
+            Ok(Object::str(strip(text, optional(name, &chars)?, name != "rstrip", name != "lstrip")))
         }
         "center" | "ljust" | "rjust" | "zfill" | "expandtabs" => padded(text, name, args),
         "partition" | "rpartition" => partition(text, name, args),
@@ -75,11 +75,11 @@ pub(super) fn call<'a>(eval: &mut Eval<'a>, text: &str, name: &'static str, args
             let [part] = args.positional(name, 1)?;
             let part = need(name, &part)?;
             let cut = if name == "removeprefix" { text.strip_prefix(part) } else { text.strip_suffix(part) };
-            Ok(Obj::str(cut.unwrap_or(text)))
+            Ok(Object::str(cut.unwrap_or(text)))
         }
         "encode" => {
             let [encoding, _] = args.bind(name, ["encoding", "errors"], 0)?;
-            encode(text, optional(name, &encoding)?.unwrap_or("utf-8")).map(|bytes| Obj::Bytes(bytes.into()))
+            encode(text, optional(name, &encoding)?.unwrap_or("utf-8")).map(|bytes| Object::Bytes(bytes.into()))
         }
         "splitlines" => {
             let [keep] = args.bind(name, ["keepends"], 0)?;
@@ -87,7 +87,7 @@ pub(super) fn call<'a>(eval: &mut Eval<'a>, text: &str, name: &'static str, args
         }
         "maketrans" => type_error("str.maketrans is not supported"),
         _ => {
-            let _: [Option<Obj<'a>>; 0] = args.positional(name, 0)?;
+            let _: [Option<Object<'a>>; 0] = args.positional(name, 0)?;
             Ok(plain(text, name))
         }
     }
@@ -109,36 +109,36 @@ pub(in super::super) fn encode(text: &str, encoding: &str) -> Result<Vec<u8>, Ev
 }
 
 /// Methods without arguments.
-fn plain<'a>(text: &str, name: &str) -> Obj<'a> {
-    let all = |test: fn(char) -> bool| Obj::Bool(!text.is_empty() && text.chars().all(test));
+fn plain<'a>(text: &str, name: &str) -> Object<'a> {
+    let all = |test: fn(char) -> bool| Object::Bool(!text.is_empty() && text.chars().all(test));
     let cased = |test: fn(&char) -> bool, not: fn(&char) -> bool| {
-        Obj::Bool(text.chars().any(|c| test(&c)) && !text.chars().any(|c| not(&c)))
+        Object::Bool(text.chars().any(|c| test(&c)) && !text.chars().any(|c| not(&c)))
     };
     match name {
-        "capitalize" => Obj::str(capitalized(text)),
-        "lower" => Obj::str(text.to_lowercase()),
-        "casefold" => Obj::str(text.to_lowercase().replace('ß', "ss")),
-        "upper" => Obj::str(text.to_uppercase()),
-        "swapcase" => Obj::str(
+        "capitalize" => Object::str(capitalized(text)),
+        "lower" => Object::str(text.to_lowercase()),
+        "casefold" => Object::str(text.to_lowercase().replace('ß', "ss")),
+        "upper" => Object::str(text.to_uppercase()),
+        "swapcase" => Object::str(
             text.chars()
                 .map(|c| if c.is_uppercase() { c.to_lowercase().collect::<String>() } else { c.to_uppercase().collect() })
                 .collect::<String>(),
         ),
-        "title" => Obj::str(title(text)),
+        "title" => Object::str(title(text)),
         "isalnum" => all(char::is_alphanumeric),
         "isalpha" => all(char::is_alphabetic),
-        "isascii" => Obj::Bool(text.is_ascii()),
+        "isascii" => Object::Bool(text.is_ascii()),
         "isdecimal" | "isdigit" => all(|c| c.is_ascii_digit() || (!c.is_ascii() && c.is_numeric())),
         "isnumeric" => all(char::is_numeric),
-        "isidentifier" => Obj::Bool(
+        "isidentifier" => Object::Bool(
             text.chars().all(|c| c.is_alphanumeric() || c == '_') && !text.starts_with(char::is_numeric) && !text.is_empty(),
         ),
         "islower" => cased(|c| c.is_lowercase(), |c| c.is_uppercase()),
         "isupper" => cased(|c| c.is_uppercase(), |c| c.is_lowercase()),
-        "isprintable" => Obj::Bool(!text.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' '))),
+        "isprintable" => Object::Bool(!text.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' '))),
         "isspace" => all(char::is_whitespace),
-        "istitle" => Obj::Bool(text.chars().any(char::is_alphabetic) && title(text) == text),
-        _ => Obj::str(text),
+        "istitle" => Object::Bool(text.chars().any(char::is_alphabetic) && title(text) == text),
+        _ => Object::str(text),
     }
 }
 
@@ -156,7 +156,7 @@ fn title(text: &str) -> String {
     out
 }
 
-/// Lines as `str.splitlines` has them.
+/// The lines as `str.splitlines` returns them.
 pub(in super::super) fn lines(text: &str, keep: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -180,7 +180,7 @@ pub(in super::super) fn lines(text: &str, keep: bool) -> Vec<String> {
     lines
 }
 
-fn split<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn split<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [sep, max] = args.bind(name, ["sep", "maxsplit"], 0)?;
     let sep = optional(name, &sep)?;
     let max = usize::try_from(number(&max, -1)?).unwrap_or(usize::MAX);
@@ -214,7 +214,7 @@ fn split_blank(text: &str, forward: bool, max: usize) -> Vec<&str> {
         }
     }
     if !rest.is_empty() {
-        // Python keeps the blanks at the far end of what it did not split.
+        // Python keeps the whitespace at the far end of the part that it did not split.
         let whole = if parts.len() < max {
             rest
         } else if forward {
@@ -240,9 +240,9 @@ fn head<'t>(text: &'t str, rest: &str) -> &'t str {
     text.get(..trimmed + rest.len()).unwrap_or_default()
 }
 
-fn join<'a>(eval: &mut Eval<'a>, sep: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn join<'a>(eval: &mut Eval<'a>, sep: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [parts] = args.positional("join", 1)?;
-    let parts = parts.unwrap_or(Obj::None);
+    let parts = parts.unwrap_or(Object::None);
     let Ok(parts) = items(&parts) else { return type_error("can only join an iterable") };
     eval.tick(parts.len())?;
     let mut out = String::new();
@@ -258,30 +258,30 @@ fn join<'a>(eval: &mut Eval<'a>, sep: &str, args: Args<'a>) -> Result<Obj<'a>, E
             return too_large();
         }
     }
-    Ok(Obj::str(out))
+    Ok(Object::str(out))
 }
 
-/// Python's `str.replace`; a negative count replaces all.
+/// Python's `str.replace`; a negative count replaces all occurrences.
 pub(in super::super) fn replaced(text: &str, old: &str, new: &str, count: i128) -> Result<String, EvalError> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let hits = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
-    if text.len().saturating_add(hits.min(count).saturating_mul(new.len())) > super::super::ops::LENGTH {
+    if text.len().saturating_add(hits.min(count).saturating_mul(new.len())) > super::super::ops::MAX_LENGTH {
         return too_large();
     }
     Ok(text.replacen(old, new, count))
 }
 
-fn replace<'a>(text: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn replace<'a>(text: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [old, new, count] = args.positional("replace", 2)?;
-    replaced(text, need("replace", &old)?, need("replace", &new)?, number(&count, -1)?).map(Obj::str)
+    replaced(text, need("replace", &old)?, need("replace", &new)?, number(&count, -1)?).map(Object::str)
 }
 
-fn search<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn search<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [what, start, end] = args.positional(name, 1)?;
     let chars = text.chars().count() as i128;
-    let bound = |arg: &Option<Obj<'a>>, default: i128| -> Result<usize, EvalError> {
+    let bound = |arg: &Option<Object<'a>>, default: i128| -> Result<usize, EvalError> {
         let at = match arg {
-            Some(Obj::None) | None => default,
+            Some(Object::None) | None => default,
             other => number(other, default)?,
         };
         Ok((if at < 0 { at + chars } else { at }).clamp(0, chars) as usize)
@@ -292,39 +292,39 @@ fn search<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalErr
     } else {
         text.chars().skip(start).take(end.saturating_sub(start)).collect()
     };
-    let what = what.unwrap_or(Obj::None);
+    let what = what.unwrap_or(Object::None);
     if matches!(name, "startswith" | "endswith") {
-        let options = if let Obj::Tuple(items) = &what { items.to_vec() } else { vec![what] };
+        let options = if let Object::Tuple(items) = &what { items.to_vec() } else { vec![what] };
         for option in options {
             let Some(option) = option.text() else {
                 return type_error(format!("{name} first arg must be str or a tuple of str, not {}", option.type_name()));
             };
             if if name == "startswith" { part.starts_with(&**option) } else { part.ends_with(&**option) } {
-                return Ok(Obj::Bool(true));
+                return Ok(Object::Bool(true));
             }
         }
-        return Ok(Obj::Bool(false));
+        return Ok(Object::Bool(false));
     }
     let Some(what) = what.text() else { return type_error(format!("must be str, not {}", what.type_name())) };
     if name == "count" {
-        return Ok(Obj::Int(part.matches(&**what).count() as i128));
+        return Ok(Object::Int(part.matches(&**what).count() as i128));
     }
     let found = if name.starts_with('r') { part.rfind(&**what) } else { part.find(&**what) };
     match found.and_then(|at| part.get(..at)) {
-        Some(before) => Ok(Obj::Int((before.chars().count() + start) as i128)),
+        Some(before) => Ok(Object::Int((before.chars().count() + start) as i128)),
         None if name.ends_with("index") => Err(EvalError::value_error("substring not found")),
-        None => Ok(Obj::Int(-1)),
+        None => Ok(Object::Int(-1)),
     }
 }
 
-fn padded<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn padded<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     if name == "expandtabs" {
         let [size] = args.bind(name, ["tabsize"], 0)?;
-        return Ok(Obj::str(text.replace('\t', &" ".repeat(number(&size, 8)?.clamp(0, 100) as usize))));
+        return Ok(Object::str(text.replace('\t', &" ".repeat(number(&size, 8)?.clamp(0, 100) as usize))));
     }
     let [width, fill] = args.positional(name, 1)?;
     let width = usize::try_from(number(&width, 0)?).unwrap_or(0);
-    if width > super::super::ops::LENGTH {
+    if width > super::super::ops::MAX_LENGTH {
         return too_large();
     }
     let fill = if let Some(fill) = optional(name, &fill)? { fill.to_owned() } else { " ".into() };
@@ -332,7 +332,7 @@ fn padded<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalErr
         return type_error("The fill character must be exactly one character long");
     }
     let space = width.saturating_sub(text.chars().count());
-    Ok(Obj::str(match name {
+    Ok(Object::str(match name {
         "ljust" => text.to_owned() + &fill.repeat(space),
         "rjust" => fill.repeat(space) + text,
         "zfill" => {
@@ -343,14 +343,14 @@ fn padded<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalErr
     }))
 }
 
-/// Python's `str.center`: the odd blank goes left where the width is odd.
+/// Python's `str.center`: with an odd width, the extra space goes to the left.
 pub(in super::super) fn center(text: &str, width: usize, fill: &str) -> String {
     let space = width.saturating_sub(text.chars().count());
     let left = space / 2 + (space & width & 1);
     format!("{}{text}{}", fill.repeat(left), fill.repeat(space - left))
 }
 
-fn partition<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, EvalError> {
+fn partition<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let [sep] = args.positional(name, 1)?;
     let sep = need(name, &sep)?;
     if sep.is_empty() {
@@ -362,5 +362,5 @@ fn partition<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Obj<'a>, Eval
         None if name == "partition" => [text, "", ""],
         None => ["", "", text],
     };
-    Ok(Obj::tuple(parts.iter().map(|part| Obj::str(*part)).collect()))
+    Ok(Object::tuple(parts.iter().map(|part| Object::str(*part)).collect()))
 }

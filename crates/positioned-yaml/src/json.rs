@@ -1,0 +1,381 @@
+//! YAML under the core schema of version 1.2, as a JSON value of bounded size.
+//!
+//! Stricter than YAML where JSON has no answer: duplicate keys, application tags, NaN and infinities are errors. The
+//! merge key `<<` of YAML 1.1 is followed, because OpenAPI documents use it.
+
+use crate::{Error, Event, Place, Properties, Reader, Tag, is_non_specific};
+use serde_json::{Map, Number, Value};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What one document may hold. Values that aliases repeat count each time.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub values: usize,
+    /// Bytes of the keys and strings.
+    pub text_bytes: usize,
+    /// Levels of lists and mappings.
+    pub depth: usize,
+}
+
+/// Reads one document; an empty text is `null`.
+///
+/// # Errors
+/// The text is not valid YAML, holds something that JSON does not have, or exceeds a limit.
+pub fn parse(text: &str, limits: Limits) -> Result<Value, Error> {
+    let mut builder = Builder { reader: Reader::new(text), limits, values: 0, text_bytes: 0, anchors: HashMap::new() };
+    let Some((event, place)) = builder.reader.next_event()? else { return Ok(Value::Null) };
+    let root = builder.value(event, place, 0)?.value;
+    // What follows can only be the end or a second document.
+    builder.reader.next_event()?;
+    Ok(root)
+}
+
+/// A finished value and what it costs to repeat it.
+#[derive(Clone)]
+struct Node {
+    value: Value,
+    values: usize,
+    text_bytes: usize,
+    depth: usize,
+}
+
+struct Builder<'t> {
+    reader: Reader<'t>,
+    limits: Limits,
+    values: usize,
+    text_bytes: usize,
+    anchors: HashMap<usize, Rc<Node>>,
+}
+
+fn error<T>(message: impl Into<String>, place: Place) -> Result<T, Error> {
+    Err(Error::Value { message: message.into(), place })
+}
+
+impl<'t> Builder<'t> {
+    fn charge(&mut self, values: usize, text_bytes: usize, place: Place) -> Result<(), Error> {
+        self.values = self.values.saturating_add(values);
+        self.text_bytes = self.text_bytes.saturating_add(text_bytes);
+        if self.values > self.limits.values {
+            return error(format!("more than {} values", self.limits.values), place);
+        }
+        if self.text_bytes > self.limits.text_bytes {
+            return error(format!("more than {} MiB of text", self.limits.text_bytes >> 20), place);
+        }
+        Ok(())
+    }
+
+    fn check_depth(&self, depth: usize, place: Place) -> Result<(), Error> {
+        if depth > self.limits.depth {
+            return error(format!("nested deeper than {}", self.limits.depth), place);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, place: Place) -> Result<(Event<'t>, Place), Error> {
+        match self.reader.next_event()? {
+            Some(next) => Ok(next),
+            None => error("the document ends inside a list or a mapping", place),
+        }
+    }
+
+    /// The value that begins with `event`, below `depth` lists and mappings.
+    fn value(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Error> {
+        let (value, properties) = match event {
+            Event::Alias(anchor) => return self.alias(anchor, place, depth),
+            Event::Scalar { text, plain, properties } => (scalar(&text, plain, properties.tag.as_deref(), place)?, properties),
+            Event::ListStart(properties) => return self.list(properties, place, depth + 1),
+            Event::MapStart(properties) => return self.map(properties, place, depth + 1),
+            Event::ListEnd | Event::MapEnd => return error("expected a value", place),
+        };
+        let text_bytes = value.as_str().map_or(0, str::len);
+        self.charge(1, text_bytes, place)?;
+        Ok(self.finish(Node { value, values: 1, text_bytes, depth: 0 }, properties.anchor))
+    }
+
+    fn alias(&mut self, anchor: usize, place: Place, depth: usize) -> Result<Node, Error> {
+        let Some(node) = self.anchors.get(&anchor).map(Rc::clone) else {
+            return error("an alias refers to the value that contains it", place);
+        };
+        self.check_depth(depth + node.depth, place)?;
+        self.charge(node.values, node.text_bytes, place)?;
+        Ok((*node).clone())
+    }
+
+    fn finish(&mut self, node: Node, anchor: usize) -> Node {
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::new(node.clone()));
+        }
+        node
+    }
+
+    fn list(&mut self, properties: Properties<'t>, start: Place, depth: usize) -> Result<Node, Error> {
+        check_tag(properties.tag.as_deref(), "seq", start)?;
+        self.check_depth(depth, start)?;
+        self.charge(1, 0, start)?;
+        let mut all = Node { value: Value::Null, values: 1, text_bytes: 0, depth: 1 };
+        let mut list = Vec::new();
+        loop {
+            let (event, place) = self.next(start)?;
+            if matches!(event, Event::ListEnd) {
+                all.value = Value::Array(list);
+                return Ok(self.finish(all, properties.anchor));
+            }
+            let item = self.value(event, place, depth)?;
+            list.push(all.add(item));
+        }
+    }
+
+    fn map(&mut self, properties: Properties<'t>, start: Place, depth: usize) -> Result<Node, Error> {
+        check_tag(properties.tag.as_deref(), "map", start)?;
+        self.check_depth(depth, start)?;
+        self.charge(1, 0, start)?;
+        let mut all = Node { value: Value::Null, values: 1, text_bytes: 0, depth: 1 };
+        let mut map = Map::new();
+        loop {
+            let (event, place) = self.next(start)?;
+            let key = match event {
+                Event::MapEnd => {
+                    merge(&mut map);
+                    all.value = Value::Object(map);
+                    return Ok(self.finish(all, properties.anchor));
+                }
+                // A key is its text as written: OpenAPI writes status codes as numbers.
+                Event::Scalar { text, properties, .. } => {
+                    if properties.anchor > 0 {
+                        let node = Node { value: text.as_ref().into(), values: 1, text_bytes: text.len(), depth: 0 };
+                        self.finish(node, properties.anchor);
+                    }
+                    text.into_owned()
+                }
+                Event::Alias(anchor) => match self.anchors.get(&anchor).map(|node| &node.value) {
+                    Some(Value::String(text)) => text.clone(),
+                    _ => return error("a key must be text", place),
+                },
+                Event::ListStart(_) | Event::MapStart(_) | Event::ListEnd => return error("a key must be text", place),
+            };
+            self.charge(0, key.len(), place)?;
+            all.text_bytes = all.text_bytes.saturating_add(key.len());
+            let (event, value_place) = self.next(place)?;
+            let value = self.value(event, value_place, depth)?;
+            let value = all.add(value);
+            if map.contains_key(&key) {
+                return error(format!("duplicate key {:?}", key.chars().take(80).collect::<String>()), place);
+            }
+            map.insert(key, value);
+        }
+    }
+}
+
+impl Node {
+    /// Counts `child` as part of this value.
+    fn add(&mut self, child: Node) -> Value {
+        self.values = self.values.saturating_add(child.values);
+        self.text_bytes = self.text_bytes.saturating_add(child.text_bytes);
+        self.depth = self.depth.max(child.depth + 1);
+        child.value
+    }
+}
+
+/// Adds the fields of the mappings under `<<` that the mapping itself does not have; the first of several wins.
+fn merge(map: &mut Map<String, Value>) {
+    let Some(merged) = map.remove("<<") else { return };
+    let sources = match merged {
+        Value::Array(list) => list,
+        one => vec![one],
+    };
+    for source in sources {
+        if let Value::Object(source) = source {
+            for (key, value) in source {
+                map.entry(key).or_insert(value);
+            }
+        }
+    }
+}
+
+fn check_tag(tag: Option<&Tag>, kind: &str, place: Place) -> Result<(), Error> {
+    match tag {
+        Some(tag) if !is_non_specific(tag) => {
+            if tag.is_yaml_core_schema() && tag.suffix == kind {
+                Ok(())
+            } else {
+                unknown_tag(tag, place)
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown_tag<T>(tag: &Tag, place: Place) -> Result<T, Error> {
+    error(format!("the tag {tag} is not supported"), place)
+}
+
+fn scalar(text: &str, plain: bool, tag: Option<&Tag>, place: Place) -> Result<Value, Error> {
+    let Some(tag) = tag else { return if plain { resolve(text, place) } else { Ok(text.into()) } };
+    if is_non_specific(tag) {
+        return Ok(text.into());
+    }
+    if !tag.is_yaml_core_schema() {
+        return unknown_tag(tag, place);
+    }
+    let value = match tag.suffix.as_str() {
+        "str" => return Ok(text.into()),
+        "null" | "bool" | "int" | "float" => resolve(text, place)?,
+        _ => return unknown_tag(tag, place),
+    };
+    let fits = match tag.suffix.as_str() {
+        "null" => value.is_null(),
+        "bool" => value.is_boolean(),
+        "int" => value.is_i64() || value.is_u64(),
+        _ => value.is_number(),
+    };
+    if fits { Ok(value) } else { error(format!("{text:?} does not fit its tag {tag}"), place) }
+}
+
+/// The value of a plain scalar under the core schema.
+fn resolve(text: &str, place: Place) -> Result<Value, Error> {
+    Ok(match text {
+        "" | "~" | "null" | "Null" | "NULL" => Value::Null,
+        "true" | "True" | "TRUE" => true.into(),
+        "false" | "False" | "FALSE" => false.into(),
+        _ => match unsigned(text) {
+            ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN" => return error("a number is infinite or not a number", place),
+            _ => number(text).map_or_else(|| text.into(), Value::Number),
+        },
+    })
+}
+
+fn unsigned(text: &str) -> &str {
+    text.strip_prefix(['+', '-']).unwrap_or(text)
+}
+
+fn number(text: &str) -> Option<Number> {
+    let digits = unsigned(text);
+    // With leading zeros it is text, for example a postal code.
+    let is_padded = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Rust's parser also accepts `inf`, `infinity` and `nan`.
+    let is_numeric = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    if is_padded || !is_numeric {
+        return None;
+    }
+    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(digits) = digits.strip_prefix(prefix).filter(|digits| !digits.starts_with(['+', '-'])) {
+            let size = i128::from_str_radix(digits, radix).ok()?;
+            return Number::from_i128(if text.starts_with('-') { -size } else { size });
+        }
+    }
+    let positive = text.strip_prefix('+').unwrap_or(text);
+    if let Ok(int) = positive.parse::<u64>() {
+        return Some(int.into());
+    }
+    if let Ok(int) = positive.parse::<i64>() {
+        return Some(int.into());
+    }
+    Number::from_f64(positive.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    const LIMITS: Limits = Limits { values: 1000, text_bytes: 1 << 20, depth: 20 };
+
+    fn read(text: &str) -> Result<Value, String> {
+        parse(text, LIMITS).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn scalars_follow_the_core_schema() {
+        for (text, value) in [
+            ("", json!(null)),
+            ("~", json!(null)),
+            ("Null", json!(null)),
+            ("True", json!(true)),
+            ("no", json!("no")),
+            ("on", json!("on")),
+            ("12", json!(12)),
+            ("+12", json!(12)),
+            ("-12", json!(-12)),
+            ("012", json!("012")),
+            ("0x1F", json!(31)),
+            ("-0o17", json!(-15)),
+            ("0b11", json!(3)),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("1.5", json!(1.5)),
+            ("-1e3", json!(-1000.0)),
+            (".5", json!(0.5)),
+            ("1_000", json!("1_000")),
+            ("inf", json!("inf")),
+            ("nan", json!("nan")),
+            ("--1", json!("--1")),
+            ("2026-01-02", json!("2026-01-02")),
+            ("12:30:45", json!("12:30:45")),
+            ("'12'", json!("12")),
+            ("!!str 12", json!("12")),
+            ("! 12", json!("12")),
+            ("!!int '12'", json!(12)),
+            ("|\n  12\n", json!("12\n")),
+        ] {
+            assert_eq!(read(&format!("a: {text}")), Ok(json!({ "a": value })), "{text}");
+        }
+        assert_eq!(read(""), Ok(Value::Null));
+    }
+
+    #[test]
+    fn keys_are_text_and_merges_are_followed() {
+        let text = "base: &b {x: 1, y: 1}\nmore: &m {z: 3}\n200: {<<: [*b, *m], y: 2}\ntrue: *b\n";
+        let found = read(text).unwrap();
+        assert_eq!(found["200"], json!({"x": 1, "y": 2, "z": 3}));
+        assert_eq!(found["true"], json!({"x": 1, "y": 1}));
+    }
+
+    #[test]
+    fn what_json_does_not_have_is_an_error() {
+        for (text, message) in [
+            ("a: 1\na: 2\n", "duplicate key \"a\" at line 2 column 1"),
+            ("a: .nan", "not a number"),
+            ("a: -.inf", "infinite"),
+            ("a: !thing {b: 1}", "the tag !thing is not supported"),
+            ("a: !thing b", "is not supported"),
+            ("? [a]\n: 1\n", "a key must be text"),
+            ("a: &a [*a]", "refers to the value that contains it"),
+            ("a: 1\n---\nb: 2\n", "more than one document"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(message), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_aliases_too() {
+        let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..10 {
+            let names = vec![format!("*a{}", level - 1); 10].join(",");
+            text.push_str(&format!("a{level}: &a{level} [{names}]\n"));
+        }
+        assert!(read(&text).unwrap_err().contains("more than 1000 values"));
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 19), vec!["*a"; 5].join(","));
+        assert!(read(&long).unwrap_err().contains("more than 1 MiB of text"));
+        // The parser refuses deep flow collections by itself, before their events are seen.
+        assert!(read(&"[".repeat(5000)).unwrap_err().contains("recursion limit"));
+        assert!(read(&"- ".repeat(5000)).unwrap_err().contains("nested deeper than 20"));
+        let deep = format!("a: &a {}1{}\nb: {}*a{}\n", "[".repeat(15), "]".repeat(15), "[".repeat(10), "]".repeat(10));
+        assert!(read(&deep).unwrap_err().contains("nested deeper than 20"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_ends(text: String, yaml in "[-a:?&*!\\[\\]{},'\"| \n]{0,60}") {
+            let _ = read(&text);
+            let _ = read(&yaml);
+        }
+
+        #[test]
+        fn json_is_yaml(key in "[a-z]{1,8}", number: i64, text in "[ -~]{0,20}") {
+            let value = json!({ key: [number, text, null, true, { "b": 1.5 }] });
+            prop_assert_eq!(read(&value.to_string()), Ok(value));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Reads one YAML document as a stream of events, each with the line and column where it begins.
+//!
+//! Every YAML text of this workspace goes through [`Reader`]. What the scalars mean is up to the caller, because the
+//! callers need three different answers: a policy takes scalars as text and refuses anchors and tags, a declarative
+//! manifest follows YAML 1.1 as Python's PyYAML does, and everything else is read by [`json::parse`] under the core
+//! schema of YAML 1.2.
+
+pub mod json;
+
+use saphyr_parser::{Event as Parsed, Parser, ScalarStyle, ScanError, StrInput};
+use std::borrow::Cow;
+use std::fmt;
+
+pub use saphyr_parser::Tag;
+
+/// A place in the text. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// The anchor and the tag of a value.
+#[derive(Debug, Default)]
+pub struct Properties<'t> {
+    /// The number of the anchor, from 1; 0 where the value has no anchor.
+    pub anchor: usize,
+    pub tag: Option<Cow<'t, Tag>>,
+}
+
+/// One step through the document.
+#[derive(Debug)]
+pub enum Event<'t> {
+    /// `plain` says that the scalar is written without quotes and not as a block.
+    Scalar {
+        text: Cow<'t, str>,
+        plain: bool,
+        properties: Properties<'t>,
+    },
+    ListStart(Properties<'t>),
+    ListEnd,
+    MapStart(Properties<'t>),
+    MapEnd,
+    /// A reference to the value with this anchor. The value may not be complete yet: `&a [*a]`.
+    Alias(usize),
+}
+
+/// Why a text cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    Syntax {
+        message: String,
+        place: Place,
+    },
+    /// A second document begins here.
+    SecondDocument(Place),
+    /// [`json::parse`] met a value that JSON does not have, or one of its limits.
+    Value {
+        message: String,
+        place: Place,
+    },
+}
+
+impl Error {
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match self {
+            Error::Syntax { place, .. } | Error::SecondDocument(place) | Error::Value { place, .. } => *place,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Syntax { message, .. } | Error::Value { message, .. } => f.write_str(message)?,
+            Error::SecondDocument(_) => f.write_str("the text holds more than one document")?,
+        }
+        let Place { line, column } = self.place();
+        write!(f, " at line {line} column {column}")
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads the events of one document.
+pub struct Reader<'t> {
+    parser: Parser<'t, StrInput<'t>>,
+    documents: usize,
+}
+
+impl<'t> Reader<'t> {
+    /// Reads `text`; a byte order mark before it is skipped.
+    #[must_use]
+    pub fn new(text: &'t str) -> Reader<'t> {
+        Reader { parser: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)), documents: 0 }
+    }
+
+    /// The next event and where it begins; `None` after the end of the document.
+    ///
+    /// # Errors
+    /// The text is not valid YAML, or a second document begins.
+    pub fn next_event(&mut self) -> Result<Option<(Event<'t>, Place)>, Error> {
+        while let Some(next) = self.parser.next_event() {
+            let (event, span) = next.map_err(|error| syntax_error(&error))?;
+            let place = Place { line: span.start.line(), column: span.start.col() + 1 };
+            let event = match event {
+                Parsed::DocumentStart(_) => {
+                    self.documents += 1;
+                    if self.documents > 1 {
+                        return Err(Error::SecondDocument(place));
+                    }
+                    continue;
+                }
+                Parsed::Nothing | Parsed::StreamStart | Parsed::DocumentEnd => continue,
+                Parsed::StreamEnd => return Ok(None),
+                Parsed::Alias(anchor) => Event::Alias(anchor),
+                Parsed::Scalar(text, style, anchor, tag) => {
+                    Event::Scalar { text, plain: style == ScalarStyle::Plain, properties: Properties { anchor, tag } }
+                }
+                Parsed::SequenceStart(anchor, tag) => Event::ListStart(Properties { anchor, tag }),
+                Parsed::SequenceEnd => Event::ListEnd,
+                Parsed::MappingStart(anchor, tag) => Event::MapStart(Properties { anchor, tag }),
+                Parsed::MappingEnd => Event::MapEnd,
+            };
+            return Ok(Some((event, place)));
+        }
+        Ok(None)
+    }
+}
+
+/// Whether the tag is the `!` that makes any scalar a string.
+#[must_use]
+pub fn is_non_specific(tag: &Tag) -> bool {
+    matches!((tag.handle.as_str(), tag.suffix.as_str()), ("", "!") | ("!", ""))
+}
+
+fn syntax_error(error: &ScanError) -> Error {
+    // The parser counts lines from one and columns from zero.
+    let place = Place { line: error.marker().line(), column: error.marker().col() + 1 };
+    Error::Syntax { message: error.info().to_owned(), place }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(text: &str) -> Result<Vec<(String, usize, usize)>, Error> {
+        let mut reader = Reader::new(text);
+        let mut events = Vec::new();
+        while let Some((event, place)) = reader.next_event()? {
+            let name = match event {
+                Event::Scalar { text, plain, .. } => format!("{text}{}", if plain { "" } else { " (quoted)" }),
+                Event::Alias(anchor) => format!("*{anchor}"),
+                other => format!("{other:?}").split('(').next().unwrap_or_default().to_owned(),
+            };
+            events.push((name, place.line, place.column));
+        }
+        Ok(events)
+    }
+
+    #[test]
+    fn places_count_from_one_and_in_characters() {
+        let expected =
+            [("MapStart", 1, 1), ("ä", 1, 1), ("ListStart", 1, 4), ("1", 1, 5), ("2 (quoted)", 1, 8), ("ListEnd", 1, 11)];
+        let found = events("\u{feff}ä: [1, '2']\n").unwrap();
+        let found: Vec<(&str, usize, usize)> = found.iter().map(|(name, line, column)| (name.as_str(), *line, *column)).collect();
+        assert_eq!(found[..6], expected);
+        assert_eq!(found[6].0, "MapEnd");
+    }
+
+    #[test]
+    fn a_second_document_is_an_error() {
+        assert_eq!(events("a: 1\n---\nb: 2\n"), Err(Error::SecondDocument(Place { line: 2, column: 1 })));
+        assert!(events("---\na: 1\n...\n").is_ok());
+    }
+
+    #[test]
+    fn syntax_errors_name_their_place() {
+        let error = events("a: [1").unwrap_err();
+        assert!(matches!(&error, Error::Syntax { .. }) && error.to_string().contains(" at line "), "{error}");
+    }
+}
