@@ -10,7 +10,6 @@ mod custom;
 
 use crate::model::Cap;
 pub use custom::{CustomSources, ManifestFile};
-use positioned_yaml::json;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::{Arc, LazyLock};
@@ -139,10 +138,10 @@ const LOWCODE_KEYS: [&str; 8] = ["address", "auth", "identity", "privilege", "er
 /// # Errors
 /// Why the text does not describe a family.
 pub fn parse(text: &str) -> Result<Family, String> {
-    let limits = json::Limits { values: 10_000, text_bytes: 1 << 20, depth: 32 };
-    let mut keys = match json::parse(text, limits).map_err(|error| error.to_string())? {
-        Value::Object(keys) => keys,
-        _ => return Err("a family file is a mapping".to_owned()),
+    // A `serde_yaml` value rejects duplicate keys, which reading straight into JSON would not.
+    let yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let Value::Object(mut keys) = serde_json::to_value(yaml).map_err(|error| error.to_string())? else {
+        return Err("a family file is a mapping".to_owned());
     };
     let lowcode: Map<String, Value> =
         LOWCODE_KEYS.iter().filter_map(|key| Some(((*key).to_string(), keys.remove(*key)?))).collect();

@@ -64,7 +64,11 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
             }
         }
         if dir.is_none() && !sources.is_empty() {
-            r.report(&spot, "there are sources and no folder", "write dir: policy/manifests, where NAME.yaml lies");
+            r.report(
+                &spot,
+                "sources are declared, but the folder of their manifests is missing",
+                "write dir: policy/manifests, the folder that contains NAME.yaml",
+            );
         }
     }
     Some(Manifests { dir, sources })
@@ -77,8 +81,9 @@ fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
         if crate::families::find(name).is_some() {
             r.report(&spot, format!("{name} is a built-in family"), "give the manifest another name");
         } else if !is_name(name) {
-            let hint = "a small letter, then small letters, digits and _, at most 63; the file is NAME.yaml";
-            r.report(&spot, "this is no name of a source", hint);
+            let hint =
+                "use a lower-case letter, then lower-case letters, digits and _, at most 63 characters; the file is NAME.yaml";
+            r.report(&spot, "invalid source name", hint);
         } else {
             entries.push((name.to_string(), spot));
         }
@@ -111,7 +116,7 @@ fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
             && !text.contains('*')
     });
     let Some(url) = plain else {
-        r.report(spot, "this is no host", "write api.acme.example, or http://api.acme.example:8080; no path and no *");
+        r.report(spot, "invalid host", "write api.acme.example, or http://api.acme.example:8080; no path and no *");
         return None;
     };
     Some(url.origin().ascii_serialization())
@@ -128,7 +133,7 @@ fn identity(r: &mut Reader, spot: &Spot<'_>) -> Option<IdentityPolicy> {
     if let (Some(field), Some(spot)) = (&field, fields.get("field"))
         && !field.starts_with('/')
     {
-        r.report(&spot, "a JSON pointer begins with /", format!("write /{field}"));
+        r.report(&spot, "a JSON pointer must begin with /", format!("write /{field}"));
     }
     Some(IdentityPolicy { stream: stream?, field: field? })
 }
@@ -140,7 +145,7 @@ fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
         let rule = serde_json::from_value::<PostRule>(value(item.node, 0)).map_err(|error| error.to_string());
         match rule.and_then(checked) {
             Ok(rule) => rules.push(rule),
-            Err(words) => r.report(&item, format!("this is no POST of the list: {words}"), HINT),
+            Err(reason) => r.report(&item, format!("invalid POST rule: {reason}"), HINT),
         }
     }
     Some(rules)
@@ -149,16 +154,16 @@ fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
 fn checked(rule: PostRule) -> Result<PostRule, String> {
     let url = url::Url::parse(&rule.url).map_err(|error| format!("url: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
-        return Err("url is an http or https address without query".to_string());
+        return Err("url must be an http or https URL without a query".to_string());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("url holds a user name or password".to_string());
+        return Err("url contains a user name or a password".to_string());
     }
     if rule.url.contains(['*', '{']) {
-        return Err("url is exact: no * and no {part}".to_string());
+        return Err("url must be exact, without * and {part}".to_string());
     }
     if rule.why.trim().is_empty() {
-        return Err("why is empty: say why the call changes nothing".to_string());
+        return Err("why is empty; explain why the call changes nothing".to_string());
     }
     match &rule.body {
         BodyRule::None | BodyRule::Form(_) | BodyRule::Json(_) => Ok(rule),
@@ -180,7 +185,7 @@ fn value(node: &Node, depth: usize) -> Value {
     }
 }
 
-/// In plain words: what changed in what sources of one's own may do.
+/// The changes in what custom sources are allowed to do.
 pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
     let mut out = Vec::new();
     if was.dir != is.dir {
@@ -204,7 +209,7 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
                 .posts
                 .iter()
                 .filter(|rule| !before.posts.contains(rule))
-                .map(|rule| format!("{} is allowed as reading only: {}", post(rule), rule.why)),
+                .map(|rule| format!("{} is now allowed, because it only reads: {}", post(rule), rule.why)),
         );
         changes.extend(
             before
@@ -216,11 +221,14 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
         if before.identity != after.identity {
             changes.push(match &after.identity {
                 Some(identity) => format!("{} of the stream {} must be the resource id", identity.field, identity.stream),
-                None => "no call proves its identity any more".to_string(),
+                None => "its identity is not verified any more".to_string(),
             });
         }
         if before.resource != after.resource {
-            changes.push(format!("its resource id fills {}", after.resource.as_deref().unwrap_or("what its config asks for")));
+            changes.push(format!(
+                "its resource id fills {}",
+                after.resource.as_deref().unwrap_or("the fields that its config needs")
+            ));
         }
         if !changes.is_empty() {
             out.push(format!("{name}: {}", changes.join("; ")));

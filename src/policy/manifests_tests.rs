@@ -39,19 +39,19 @@ fn the_section_is_read_and_printed_back() {
 }
 
 #[test]
-fn what_is_no_entry_is_refused_with_its_place() {
+fn an_invalid_entry_is_refused_with_its_position() {
     for (section, words) in [
-        ("manifests: {dir: m, sources: {slack: {}}}", "slack is a family of aam"),
-        ("manifests: {dir: m, sources: {Acme: {}}}", "no name of a source"),
-        ("manifests: {sources: {acme: {}}}", "no folder"),
+        ("manifests: {dir: m, sources: {slack: {}}}", "slack is a built-in family"),
+        ("manifests: {dir: m, sources: {Acme: {}}}", "invalid source name"),
+        ("manifests: {sources: {acme: {}}}", "folder of their manifests is missing"),
         ("manifests: {folder: m}", "unknown key `folder`"),
-        ("manifests: {dir: m, sources: {acme: {hosts: [\"*.acme.example\"]}}}", "this is no host"),
-        ("manifests: {dir: m, sources: {acme: {hosts: [a.example/v1]}}}", "this is no host"),
-        ("manifests: {dir: m, sources: {acme: {identity: {stream: a, field: b}}}}", "begins with /"),
+        ("manifests: {dir: m, sources: {acme: {hosts: [\"*.acme.example\"]}}}", "invalid host"),
+        ("manifests: {dir: m, sources: {acme: {hosts: [a.example/v1]}}}", "invalid host"),
+        ("manifests: {dir: m, sources: {acme: {identity: {stream: a, field: b}}}}", "must begin with /"),
         ("manifests: {dir: m, sources: {acme: {posts: [{url: \"https://a.example/x\", body: none}]}}}", "missing field `why`"),
         (
             "manifests: {dir: m, sources: {acme: {posts: [{url: \"https://a.example/*\", why: w, body: none}]}}}",
-            "no * and no {part}",
+            "without * and {part}",
         ),
         (
             "manifests: {dir: m, sources: {acme: {posts: [{url: \"https://a.example/x\", why: w, body: any}]}}}",
@@ -79,7 +79,7 @@ fn changes_are_named() {
     for words in [
         "manifests come from policy/manifests instead of elsewhere",
         "it may call https://api.acme.example, http://127.0.0.1:8080 instead of the hosts of its manifest",
-        "POST https://api.acme.example/oauth/token (form) is allowed as reading only: a token",
+        "POST https://api.acme.example/oauth/token (form) is now allowed, because it only reads: a token",
         "/login of the stream account must be the resource id",
     ] {
         assert!(lines.contains(words), "{words}: {lines}");

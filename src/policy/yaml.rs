@@ -72,8 +72,8 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
-        let problem = Problem::new("", "the file contains an invisible character here").at(FilePlace::from_offset(text, offset));
-        return (None, vec![problem.hint("remove control characters and changes of writing direction")]);
+        let problem = Problem::new("", "invisible character").at(FilePlace::from_offset(text, offset));
+        return (None, vec![problem.hint("remove control characters and characters that change the writing direction")]);
     }
     let mut walk = Walk { reader: Reader::new(text), problems: Vec::new() };
     match walk.document() {
@@ -125,7 +125,12 @@ impl<'a> Walk<'a> {
         }
         let kind = match event {
             Event::Alias(_) => {
-                self.complain(pointer, place, "aliases (*name) are not used in a policy", "write the value out where it is used");
+                self.complain(
+                    pointer,
+                    place,
+                    "aliases (*name) are not supported in a policy",
+                    "write the value out where it is used",
+                );
                 Kind::Broken
             }
             Event::Scalar { text, plain, properties } => {
@@ -172,7 +177,7 @@ impl<'a> Walk<'a> {
                 Kind::Scalar { text, .. } => Some(text),
                 Kind::Broken => None,
                 Kind::List(_) | Kind::Map(_) => {
-                    self.complain(pointer, place, "a key must be a word, not a list or a mapping", "");
+                    self.complain(pointer, place, "a key must be a scalar, not a list or a mapping", "");
                     None
                 }
             };
@@ -191,10 +196,15 @@ impl<'a> Walk<'a> {
 
     fn check_properties(&mut self, pointer: &str, place: FilePlace, properties: &Properties<'_>) {
         if properties.anchor != 0 {
-            self.complain(pointer, place, "anchors (&name) are not used in a policy", "write the value out where it is used");
+            self.complain(
+                pointer,
+                place,
+                "anchors (&name) are not supported in a policy",
+                "write the value out where it is used",
+            );
         }
         if properties.tag.is_some() {
-            self.complain(pointer, place, "tags (!name) are not used in a policy", "remove the tag");
+            self.complain(pointer, place, "tags (!name) are not supported in a policy", "remove the tag");
         }
     }
 
