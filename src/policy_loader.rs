@@ -10,6 +10,7 @@ use crate::policy::manifests::is_name;
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
 use lowcode::problem::Severity;
+use lowcode::source::SharedManifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -247,7 +248,7 @@ pub fn parse_manifest(text: &str, file: &str, digest: Digest) -> Result<Manifest
     let manifest = lowcode::load::load(text, file, &Bounds::default())
         .and_then(|manifest| manifest.runnable().map(|()| manifest))
         .map_err(|problems| problems.iter().map(|problem| as_problem(problem, file)).collect::<Vec<_>>())?;
-    Ok(ManifestFile { file: file.to_string(), digest, manifest: Arc::new(manifest) })
+    Ok(ManifestFile { file: file.to_string(), digest, manifest: Arc::new(SharedManifest::new(manifest)) })
 }
 
 /// The interpreter's problem in the form of all other problems.

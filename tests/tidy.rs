@@ -33,29 +33,61 @@ const LAYERS: [&[&str]; 17] = [
 /// Modules that know no clock, no file and no socket.
 const PURE: [&str; 8] = ["model", "families", "policy", "snapshot", "funnel", "plan", "report", "debt_gate"];
 
-/// The files of the interpreter in which something changes after it was built. A stream is shared by customers only if
-/// nothing in it does (`shared.rs`): whoever adds a file here sees to it that `keeps_nothing` knows.
-const CHANGING: [&str; 12] = [
-    // Tokens: not shared, by `Authenticator::is_fixed`.
+/// The layers of the crate `lowcode`, as those of `LAYERS`.
+const LOWCODE_LAYERS: [&[&str]; 18] = [
+    // Values and bounds.
+    &["value", "bounds", "problem", "rates"],
+    &["scalar", "literal", "config", "node", "host", "json", "json_schema", "refs"],
+    &["error", "yaml", "recording", "tokens"],
+    &["datetime", "component", "url", "slice", "inflate", "schema", "refused"],
+    // Templates and manifests.
+    &["interpolation", "parameters", "validate", "secrets"],
+    &["load"],
+    // One command; requests and responses.
+    &["context", "response", "explain"],
+    &["request", "errors", "decode", "cursor", "catalog"],
+    &["auth", "extraction", "protocol"],
+    // Records and streams.
+    &["pagination", "slicing", "requester"],
+    &["retriever"],
+    &["stream_schema"],
+    &["stream"],
+    &["shared", "dynamic"],
+    &["source"],
+    // Commands.
+    &["check", "config_rules", "spec", "reading"],
+    &["commands"],
+    &["lib"],
+];
+
+/// The engines of `src/connectors`: none of them imports another.
+const ENGINES: [&str; 5] = ["file", "lowcode", "object", "openapi", "sql"];
+
+/// The files of the interpreter with state that changes after it was built. A stream is shared by customers only if
+/// it has no such state (`shared.rs`): if you add a file here, make sure that `keeps_nothing` covers it.
+const MUTABLE_STATE: [&str; 14] = [
+    // Tokens: such streams are not shared, see `Authenticator::is_fixed`.
     "auth/oauth/mod.rs",
     "auth/session.rs",
-    // Made with the first slice: not shared.
-    "slicing/cursor.rs",
-    // Asked for with the first read: not shared.
-    "dynamic/schema.rs",
-    // Knows its text to be its value: the same for everybody.
+    // Built with the first slice: such streams are not shared.
+    "cursor/mod.rs",
+    // Requested with the first read: such streams are not shared.
+    "stream_schema.rs",
+    // Whether the text is its own value, which is the same for every customer.
     "interpolation/interpolated.rs",
-    // What a command uses up and keeps for itself.
+    // What one command uses up and keeps for itself.
     "context.rs",
-    "auth/store.rs",
-    "requester/budget.rs",
-    // One answer.
+    "tokens.rs",
+    "rates.rs",
+    // One response.
     "response.rs",
-    // Tables of what was compiled, by text.
+    // Caches of compiled patterns, by their text.
     "interpolation/regex.rs",
     "datetime/strptime.rs",
-    // The shared streams themselves, and the note that was taken.
+    // The shared streams themselves, and the record of whether config and host were used.
     "shared.rs",
+    "config.rs",
+    "recording.rs",
 ];
 
 const MAX_FILE_LINES: usize = 450;
@@ -223,6 +255,52 @@ fn imports_point_down_the_layers() {
 }
 
 #[test]
+fn imports_inside_lowcode_point_down_the_layers() {
+    let layer = |module: &str| LOWCODE_LAYERS.iter().position(|layer| layer.contains(&module));
+    let mut findings = Vec::new();
+    let sources = sources(&["crates/lowcode/src"]);
+    for source in sources.iter().filter(|source| !source.is_test && !source.name.ends_with("/script.rs")) {
+        let path = source.name.trim_start_matches("crates/lowcode/src/");
+        let module = path.split(['/', '.']).next().unwrap_or(path);
+        // What names the root of the crate: `super` in a file of the root and in the first file of a folder of it.
+        let depth = path.matches('/').count() + usize::from(!path.ends_with("/mod.rs"));
+        let root = "super::".repeat(depth.max(1));
+        for (number, line) in source.code() {
+            let outside = line.matches("super::").count() >= depth.max(1) && line.contains(&root);
+            let line = if outside { line.replacen(&root, "crate::", 1) } else { line.to_string() };
+            for other in imports(&line) {
+                match (layer(module), layer(&other)) {
+                    (Some(own), Some(below)) if other == module || below < own => {}
+                    (Some(_), Some(_)) => findings.push(format!("{}:{number}: {module} may not import {other}", source.name)),
+                    (None, _) => findings.push(format!("{}: {module} is in no layer of LOWCODE_LAYERS", source.name)),
+                    (_, None) => findings.push(format!("{}:{number}: {other} is in no layer of LOWCODE_LAYERS", source.name)),
+                }
+            }
+        }
+    }
+    none(&findings, "imports point from a later layer of lowcode to an earlier one");
+}
+
+#[test]
+fn engines_do_not_import_each_other() {
+    let mut findings = Vec::new();
+    for source in sources(&["src/connectors"]).iter().filter(|source| !source.is_test) {
+        let path = source.name.trim_start_matches("src/connectors/");
+        let Some(engine) = ENGINES.iter().find(|engine| path.starts_with(&format!("{engine}/"))) else { continue };
+        for (number, line) in source.code() {
+            let other = |other: &&&str| {
+                let paths = [format!("connectors::{other}::"), format!("super::super::{other}::")];
+                *other != engine && paths.iter().any(|path| line.contains(path))
+            };
+            for other in ENGINES.iter().filter(other) {
+                findings.push(format!("{}:{number}: {engine} may not import {other}", source.name));
+            }
+        }
+    }
+    none(&findings, "an engine of src/connectors imports another");
+}
+
+#[test]
 fn the_map_in_lib_names_every_layer() {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let modules: Vec<&str> = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
@@ -268,9 +346,9 @@ fn pure_modules_know_no_clock_no_file_and_no_socket() {
     none(&findings, "pure modules use a clock, a file or a socket");
 }
 
-/// Templates have lists that change while they are evaluated; they end with the evaluation.
+/// Lists of a template change while it is evaluated; they do not outlive the evaluation.
 #[test]
-fn what_customers_share_does_not_change() {
+fn state_shared_by_customers_is_immutable() {
     const WORDS: [&str; 7] = ["Mutex<", "RwLock<", "OnceLock<", "OnceCell<", "Atomic", "RefCell<", "Cell<"];
     let passing = ["interpolation/object.rs", "interpolation/calls.rs", "interpolation/fast.rs", "json_schema.rs"];
     let changing = |source: &Source| {
@@ -282,7 +360,7 @@ fn what_customers_share_does_not_change() {
     let found: BTreeSet<String> = all.iter().filter(|source| !source.is_test && changing(source)).map(name).collect();
     let known = |name: &String| passing.contains(&name.as_str()) || name.starts_with("interpolation/methods/");
     let found: BTreeSet<String> = found.into_iter().filter(|name| !known(name)).collect();
-    assert_eq!(found, CHANGING.iter().map(ToString::to_string).collect());
+    assert_eq!(found, MUTABLE_STATE.iter().map(ToString::to_string).collect());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::stats::{ms, percentile};
 use crate::table::Table;
 use crate::template::Nowhere;
 use lowcode::bounds::Bounds;
-use lowcode::commands::{Commands, Ended};
+use lowcode::commands::{CommandResult, Commands};
 use lowcode::context::Run;
 use lowcode::value::Value;
 use lowcode::{config_rules, load};
@@ -67,5 +67,5 @@ async fn discover(text: &str, name: &str, config: &Value) -> bool {
     let run = Run::new(&commands.context());
     let mut bytes = 0;
     let ended = commands.discover(&run, &mut |message| bytes += message.line().len()).await;
-    ended == Ended::Well && bytes > 0
+    ended == CommandResult::Succeeded && bytes > 0
 }

@@ -5,7 +5,7 @@ use crate::table::Table;
 use crate::{Measured, scaled};
 use futures_util::future::BoxFuture;
 use lowcode::bounds::Bounds;
-use lowcode::context::Config;
+use lowcode::config::Config;
 use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::interpolation::{InterpolatedString, Scope};
 use lowcode::value::{Dict, Value};

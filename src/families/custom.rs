@@ -2,7 +2,7 @@
 
 use super::{Family, all, find};
 use crate::model::{Digest, Problem};
-use lowcode::load::Manifest;
+use lowcode::source::SharedManifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub struct ManifestFile {
     pub file: String,
     /// The SHA-256 of the file's bytes.
     pub digest: Digest,
-    pub manifest: Arc<Manifest>,
+    pub manifest: Arc<SharedManifest>,
 }
 
 /// Two files are equal if their bytes are.

@@ -1,15 +1,15 @@
-//! How far a manifest may go. Everything a stranger's manifest or server can make large has a bound.
+//! What a command may cost. Everything that a manifest or a server can make large has a bound.
 
 use std::time::Duration;
 
-/// The bounds of one command. A met bound ends with words, never with a wrong answer.
+/// The bounds of one command. A command that reaches one ends with an error, never with a wrong result.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Bytes of the manifest's text.
     pub manifest_bytes: usize,
     /// Values of the manifest after `$ref` was resolved.
     pub manifest_values: usize,
-    /// Nesting of the manifest, of a template's expression and of an answer.
+    /// Nesting of the manifest, of a template's expression and of a response.
     pub depth: usize,
     /// Streams after dynamic streams were made.
     pub streams: usize,

@@ -3,14 +3,14 @@
 use super::context::{Context, Run};
 use super::error::Failed;
 use super::node::{field, flag, items, kind, set_field, text};
-use super::source::Source;
+use super::source::{Source, SourceBuilder};
 use super::stream::Stream;
 use super::value::Value;
 
 /// The key of the config by which a caller chooses the streams.
 const NAMES_KEY: &str = "__airbyte_check_stream_names";
 
-/// Whether the source can be reached, or why not, in the words of the CDK.
+/// Whether the source can be reached, or the CDK's message about why not.
 ///
 /// # Errors
 /// What the CDK does not catch: a stream that is not in the catalog, a manifest without `check`.
@@ -73,12 +73,12 @@ async fn named_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
     }
     let names = names(node, ctx)?;
     let built = match configs.is_empty() {
-        true => match Source::build_named(ctx, &names) {
+        true => match SourceBuilder::new(*ctx).named_streams(&names) {
             Ok(Some(source)) => Ok(source),
-            Ok(None) => Source::build_all(ctx, run).await,
+            Ok(None) => SourceBuilder::new(*ctx).all_streams(run).await,
             Err(failed) => Err(failed),
         },
-        false => Source::build_all(ctx, run).await,
+        false => SourceBuilder::new(*ctx).all_streams(run).await,
     };
     let source = match built {
         Ok(source) if source.streams.is_empty() => return Ok(Err("No streams to connect to from source".to_owned())),
@@ -148,8 +148,8 @@ async fn first_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
     let count = usize::try_from(field(node, "stream_count").as_i64().unwrap_or(0)).unwrap_or(0);
     let availability = set_field(node, "use_check_availability").is_none() || flag(node, "use_check_availability");
     let source = match availability && count >= 1 {
-        true => Source::build_first(ctx, run, count, &[]).await?,
-        false => Source::build_all(ctx, run).await?,
+        true => SourceBuilder::new(*ctx).first_streams(run, count, &[]).await?,
+        false => SourceBuilder::new(*ctx).all_streams(run).await?,
     };
     if source.streams.is_empty() {
         return Ok(Err("No streams to connect to from source".to_owned()));

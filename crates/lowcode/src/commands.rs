@@ -1,6 +1,6 @@
-//! The commands of a connector: what each says, in order, and whether it went well.
+//! The commands of a connector: the messages of each, in order, and whether it succeeded.
 //!
-//! The words are those of the CDK (entrypoint.py, abstract_source.py, concurrent_read_processor.py), except that
+//! The messages are those of the CDK (entrypoint.py, abstract_source.py, concurrent_read_processor.py), except that
 //! streams are read one after the other.
 
 use super::bounds::Bounds;
@@ -11,15 +11,12 @@ use super::context::{Context, Run};
 use super::error::Failed;
 use super::host::Host;
 use super::load::Manifest;
-use super::protocol::{ConnectionStatus, Level, Message};
+use super::protocol::{ConnectionStatus, Level, Message, Out};
 use super::reading::Reading;
-use super::source::Source;
+use super::source::{Source, SourceBuilder};
 use super::spec;
 use super::value::Value;
 use std::borrow::Cow;
-
-/// Takes each message when it is there.
-pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
 
 /// A manifest, the user's config, and the outside.
 #[derive(Clone, Copy)]
@@ -31,10 +28,10 @@ pub struct Commands<'a> {
     pub bounds: &'a Bounds,
 }
 
-/// Whether a command went well: the exit code of its process.
+/// How a command ended. The exit code of a process follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    Well,
+pub enum CommandResult {
+    Succeeded,
     Failed,
 }
 
@@ -48,58 +45,58 @@ pub struct Selection {
 }
 
 /// `spec`.
-pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> Ended {
+pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> CommandResult {
     match spec::message(manifest) {
         Ok(spec) => {
             out(Message::Spec(spec));
-            Ended::Well
+            CommandResult::Succeeded
         }
         Err(failed) => uncaught(&failed, host, out),
     }
 }
 
 impl<'a> Commands<'a> {
-    /// What the source is built from.
+    /// The context from which the source is built.
     #[must_use]
     pub fn context(&self) -> Context<'a> {
         Context::new(&self.manifest.root, self.config, self.host, self.bounds)
     }
 
-    /// `check`. A source that cannot be reached is an answer and no failure.
-    pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+    /// `check`. A source that cannot be reached is a result, not a failure.
+    pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         if let Err(failed) = spec::validate_config(self.manifest, self.config) {
             return match failed.class {
-                "ValidationError" => said(ConnectionStatus::Failed(failed.message.clone()), out),
+                "ValidationError" => report(ConnectionStatus::Failed(failed.message.clone()), out),
                 _ => uncaught(&failed, self.host, out),
             };
         }
         if let Err(failed) = config_rules::validate(self.manifest, self.config, self.host, self.bounds) {
             let reason = format!("Encountered an error while discovering streams. Error: {}", failed.message);
-            return said(ConnectionStatus::Failed(Value::from(reason).repr()), out);
+            return report(ConnectionStatus::Failed(Value::from(reason).repr()), out);
         }
         match check::check(&self.context(), run).await {
             Ok(Ok(())) => {
                 out(Message::log(Level::Info, "Check succeeded"));
-                said(ConnectionStatus::Succeeded, out)
+                report(ConnectionStatus::Succeeded, out)
             }
             Ok(Err(reason)) => {
                 out(Message::log(Level::Error, "Check failed"));
-                said(ConnectionStatus::Failed(Value::from(reason).repr()), out)
+                report(ConnectionStatus::Failed(Value::from(reason).repr()), out)
             }
             Err(failed) => uncaught(&failed, self.host, out),
         }
     }
 
     /// `discover`.
-    pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+    pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         let described = async {
             spec::validate_config(self.manifest, self.config)?;
             config_rules::validate(self.manifest, self.config, self.host, self.bounds)?;
-            let source = Source::build_all(&self.context(), run).await?;
+            let source = SourceBuilder::new(self.context()).all_streams(run).await?;
             self.catalog(&source, run, out).await
         };
         match described.await {
-            Ok(()) => Ended::Well,
+            Ok(()) => CommandResult::Succeeded,
             Err(failed) => uncaught(&failed, self.host, out),
         }
     }
@@ -119,14 +116,14 @@ impl<'a> Commands<'a> {
     }
 
     /// `read`: a sample of each stream, within the limits of `run`.
-    pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> Ended {
+    pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         let valid = spec::validate_config(self.manifest, self.config);
         let valid = valid.and_then(|()| config_rules::validate(self.manifest, self.config, self.host, self.bounds));
         if let Err(failed) = valid {
             return uncaught(&failed, self.host, out);
         }
         out(Message::log(Level::Info, "Starting syncing"));
-        let source = match Source::build_all(&self.context(), run).await {
+        let source = match SourceBuilder::new(self.context()).all_streams(run).await {
             Ok(source) => source,
             Err(failed) => return uncaught(&failed, self.host, out),
         };
@@ -140,7 +137,7 @@ impl<'a> Commands<'a> {
         match reading.end() {
             None => {
                 out(Message::log(Level::Info, "Finished syncing"));
-                Ended::Well
+                CommandResult::Succeeded
             }
             Some(failed) => uncaught(&failed, self.host, out),
         }
@@ -153,43 +150,21 @@ impl Selection {
         let mut names: Vec<String> = self.catalog.clone().unwrap_or_else(all);
         if !self.only.is_empty() {
             names.retain(|name| self.only.contains(name));
-            // Asked for by name, so its absence is told.
+            // It was requested by name, so its absence is reported.
             names.extend(self.only.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         }
         names
     }
 }
 
-fn said(status: ConnectionStatus, out: &mut Out<'_>) -> Ended {
+fn report(status: ConnectionStatus, out: &mut Out<'_>) -> CommandResult {
     out(Message::ConnectionStatus(status));
-    Ended::Well
+    CommandResult::Succeeded
 }
 
-/// What nothing caught ends the command with a trace (exception_handler.py).
-pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> Ended {
-    let told = told(failed, None);
+/// An error that nothing caught ends the command with a trace (exception_handler.py).
+pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> CommandResult {
     out(Message::log(Level::Fatal, failed.internal.clone().unwrap_or_else(|| failed.message.clone())));
-    out(Message::error(&told, None, host.now().as_millisecond()));
-    Ended::Failed
-}
-
-/// The failure as a trace tells it: an exception that was not made for users says its class alone.
-#[must_use]
-pub fn told(failed: &Failed, stream: Option<&str>) -> Failed {
-    if made_for_users(failed) {
-        return failed.clone();
-    }
-    let message = match stream {
-        Some(stream) => format!("An unexpected error occurred in stream {stream}: {}", failed.class),
-        None => "Something went wrong in the connector. See the logs for more details.".to_string(),
-    };
-    Failed::system(failed.class, message).with(|it| it.internal = Some(failed.message.clone()))
-}
-
-/// Failures whose message a user is meant to read: those of the CDK's traced exceptions, and our own.
-fn made_for_users(failed: &Failed) -> bool {
-    matches!(
-        failed.class,
-        "AirbyteTracedException" | "ValidationError" | "Refused" | "Bound" | "UnsupportedComponent" | "Manifest"
-    )
+    out(Message::error(&failed.for_users(None), None, host.now().as_millisecond()));
+    CommandResult::Failed
 }

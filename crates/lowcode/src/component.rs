@@ -49,7 +49,7 @@ pub struct Component {
     pub types: Vec<Arc<str>>,
     pub fields: HashMap<Arc<str>, Kind>,
     pub required: Vec<Arc<str>>,
-    /// A value that is no object passes as well.
+    /// A value that is not an object is accepted too.
     pub any_value: bool,
     /// No other fields are allowed.
     pub closed: bool,
@@ -83,11 +83,6 @@ impl Table {
     #[must_use]
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.get(*self.index.get(name)?)
-    }
-
-    /// The names of all types that a manifest can write, in the order of the table.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.components.iter().flat_map(|component| component.types.iter()).map(|name| &**name)
     }
 
     fn read(text: &str) -> Table {
@@ -214,9 +209,9 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 impl Kind {
-    /// The kind in words, for a problem.
+    /// The names of what the kind accepts, for a problem.
     #[must_use]
-    pub fn words(&self, table: &Table) -> Vec<String> {
+    pub fn names(&self, table: &Table) -> Vec<String> {
         match self {
             Kind::Any => vec!["anything".into()],
             Kind::String => vec!["a string".into()],
@@ -230,14 +225,14 @@ impl Kind {
                 vec![format!("{name}{least}{above}")]
             }
             Kind::Word(word) => vec![word.to_string()],
-            Kind::List { item, .. } => vec![format!("a list of ({})", item.words(table).join(", "))],
-            Kind::Map(item) => vec![format!("an object of ({})", item.words(table).join(", "))],
+            Kind::List { item, .. } => vec![format!("a list of ({})", item.names(table).join(", "))],
+            Kind::Map(item) => vec![format!("an object of ({})", item.names(table).join(", "))],
             Kind::Component(index) => match table.components.get(*index) {
                 Some(component) if !component.types.is_empty() => component.types.iter().map(|name| name.to_string()).collect(),
                 Some(component) => vec![format!("an object ({})", component.name)],
                 None => Vec::new(),
             },
-            Kind::Either(kinds) => kinds.iter().flat_map(|kind| kind.words(table)).collect(),
+            Kind::Either(kinds) => kinds.iter().flat_map(|kind| kind.names(table)).collect(),
         }
     }
 }

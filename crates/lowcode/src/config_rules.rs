@@ -1,10 +1,10 @@
 //! `config_normalization_rules` of a spec: what happens to a config before it is used.
 //!
-//! Order of the CDK: migrations (a changed config is told to the platform), then transformations, both once at the
+//! Order of the CDK: migrations (a changed config is reported to the platform), then transformations, both once at the
 //! start; validations each time when streams are built.
 
 use super::bounds::Bounds;
-use super::context::Config;
+use super::config::Config;
 use super::error::Failed;
 use super::extraction::dpath;
 use super::extraction::transform::value_types;

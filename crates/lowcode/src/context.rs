@@ -1,42 +1,24 @@
-//! What a command carries along: [`Context`] while the source is built, [`Run`] while it reads.
+//! What a command carries along: [`Context`] while the source is built, [`Run`] while it reads, and what templates
+//! see of both.
 
-use super::auth::store::Tokens;
 use super::bounds::Bounds;
+use super::config::Config;
 use super::error::Failed;
-use super::host::{Host, HostResponse};
-use super::load::Manifest;
-use super::requester::Rates;
+use super::host::{Host, HostError, HostErrorKind, HostRequest, HostResponse};
+use super::interpolation::Scope;
+use super::rates::Rates;
+use super::recording::RecordingHost;
 use super::secrets::Secrets;
-use super::shared::{RecordingHost, SharedStreams};
-use super::value::Value;
+use super::slice::Slice;
+use super::tokens::Tokens;
+use super::value::{Dict, Value};
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The user's config, after config migrations. It notes that it was looked at: what was built without a look is the
-/// same for every config.
-#[derive(Clone, Copy)]
-pub struct Config<'a> {
-    value: &'a Value,
-    looked: Option<&'a AtomicBool>,
-}
-
-impl<'a> Config<'a> {
-    #[must_use]
-    pub fn new(value: &'a Value) -> Config<'a> {
-        Config { value, looked: None }
-    }
-
-    /// The config itself.
-    #[must_use]
-    pub fn value(self) -> &'a Value {
-        if let Some(looked) = self.looked {
-            looked.store(true, Ordering::Relaxed);
-        }
-        self.value
-    }
-}
+/// The parameters of a template that has none: an empty dict.
+pub static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Dict(Dict::default()));
 
 /// What every component may see when it is built.
 #[derive(Clone, Copy)]
@@ -47,24 +29,15 @@ pub struct Context<'a> {
     /// For `now_utc()`: the CDK evaluates some templates when it builds a component.
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
-    /// Those of the manifest.
-    pub(super) shared: Option<&'a SharedStreams>,
 }
 
 impl<'a> Context<'a> {
-    /// A source of its own, which shares nothing.
     #[must_use]
     pub fn new(manifest: &'a Value, config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Context<'a> {
-        Context { manifest, config: Config::new(config), host, bounds, shared: None }
+        Context { manifest, config: Config::new(config), host, bounds }
     }
 
-    /// One of many sources of `manifest`.
-    #[must_use]
-    pub fn of(manifest: &'a Manifest, config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Context<'a> {
-        Context { shared: Some(manifest.shared()), ..Context::new(&manifest.root, config, host, bounds) }
-    }
-
-    /// The same for a command with another config, which notes nothing: not for use while a stream is built.
+    /// The same for a command with another config, which records nothing: not for use while a stream is built.
     #[must_use]
     pub fn with<'b>(&self, config: &'b Value) -> Context<'b>
     where
@@ -73,13 +46,25 @@ impl<'a> Context<'a> {
         Context { config: Config::new(config), ..*self }
     }
 
-    /// The same; `noting` knows afterwards whether config, clock or chance were asked.
+    /// The same; afterwards `recording` knows whether config, clock or chance were used.
     #[must_use]
-    pub fn noted<'b>(&self, noting: &'b RecordingHost<'b>) -> Context<'b>
+    pub fn recorded<'b>(&self, recording: &'b RecordingHost<'b>) -> Context<'b>
     where
         'a: 'b,
     {
-        Context { config: Config { looked: Some(&noting.looked), ..self.config }, host: noting, ..*self }
+        Context { config: self.config.recorded(recording.flag()), host: recording, ..*self }
+    }
+
+    /// What a template sees that needs nothing but the config.
+    #[must_use]
+    pub fn scope(&self) -> Scope<'a> {
+        Scope { config: self.config, parameters: &EMPTY, vars: Vec::new(), host: self.host, bounds: self.bounds }
+    }
+
+    /// What a template of a stream sees while the stream is built.
+    #[must_use]
+    pub fn eval_context(&self) -> EvalContext<'a> {
+        EvalContext { config: self.config, host: self.host, bounds: self.bounds, slice: None }
     }
 }
 
@@ -123,31 +108,91 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Takes one call from the budget; to be asked before each send.
+    /// What a template sees that needs nothing but the config.
+    #[must_use]
+    pub fn scope(&self) -> Scope<'a> {
+        Scope { config: self.config, parameters: &EMPTY, vars: Vec::new(), host: self.host, bounds: self.bounds }
+    }
+
+    /// What a template of a stream sees while `slice` is read.
+    #[must_use]
+    pub fn eval_context<'s>(&self, slice: Option<&'s Slice>) -> EvalContext<'s>
+    where
+        'a: 's,
+    {
+        EvalContext { config: self.config, host: self.host, bounds: self.bounds, slice }
+    }
+
+    /// Sends one request within the budgets of the command.
+    ///
+    /// # Errors
+    /// A budget is used up, or the host refused. The inner error is a network that failed.
+    pub async fn send(&self, request: HostRequest) -> Result<Result<Arc<HostResponse>, HostError>, Failed> {
+        self.take_call()?;
+        match self.host.send(request).await {
+            Ok(response) => {
+                self.take_bytes(response.body.len())?;
+                Ok(Ok(Arc::new(response)))
+            }
+            Err(error) if error.kind == HostErrorKind::Refused => Err(Failed::host(error)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Takes one call from the budget.
     ///
     /// # Errors
     /// The command has made its calls, or its time is over.
-    pub fn take_call(&self) -> Result<(), Failed> {
+    fn take_call(&self) -> Result<(), Failed> {
         self.take_time()?;
         self.counters.take(&self.counters.calls, 1, self.bounds.calls, "calls")
     }
 
-    /// Takes `bytes` of an answer from the budget.
+    /// Takes the bytes of a response from the budget.
     ///
     /// # Errors
-    /// The answers of the command are larger than the bound.
-    pub fn take_bytes(&self, bytes: usize) -> Result<(), Failed> {
+    /// The responses of the command are larger than the bound.
+    fn take_bytes(&self, bytes: usize) -> Result<(), Failed> {
         self.counters.take(&self.counters.bytes, bytes, self.bounds.total_bytes, "bytes of answers")
     }
 
     /// # Errors
     /// The command took longer than the bound.
-    pub fn take_time(&self) -> Result<(), Failed> {
+    fn take_time(&self) -> Result<(), Failed> {
         let spent = self.host.now().duration_since(self.counters.started);
         if spent.unsigned_abs() > self.bounds.time && spent.is_positive() {
             return Err(Failed::bound("seconds of time", self.bounds.time.as_secs() as usize));
         }
         Ok(())
+    }
+}
+
+/// What a template of a stream sees: the config, the host and the slice that is read.
+#[derive(Clone, Copy)]
+pub struct EvalContext<'a> {
+    pub config: Config<'a>,
+    pub host: &'a dyn Host,
+    pub bounds: &'a Bounds,
+    pub slice: Option<&'a Slice>,
+}
+
+static NO_PARAMETERS: Value = Value::None;
+
+impl<'a> EvalContext<'a> {
+    /// The config and `vars`, without the slice.
+    #[must_use]
+    pub fn scope(&self, vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
+        Scope { config: self.config, parameters: &NO_PARAMETERS, vars, host: self.host, bounds: self.bounds }
+    }
+
+    /// The config, `vars` and the slice.
+    #[must_use]
+    pub fn scope_of_slice(&self, mut vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
+        match self.slice {
+            Some(slice) => slice.add_to(&mut vars),
+            None => vars.push(("stream_slice", &NO_PARAMETERS)),
+        }
+        self.scope(vars)
     }
 }
 
@@ -210,13 +255,5 @@ impl ResponseCache {
         if !self.off {
             self.responses.lock().unwrap_or_else(PoisonError::into_inner).insert(request, response);
         }
-    }
-}
-
-impl Failed {
-    /// The bound of `what` was met.
-    #[must_use]
-    pub fn bound(what: &str, bound: usize) -> Failed {
-        Failed::system("Bound", format!("the bound of {bound} {what} is met"))
     }
 }

@@ -1,6 +1,6 @@
-//! What can go wrong, in the words of the protocol.
+//! What can go wrong: [`EvalError`] in a template or a date, [`Failed`] in a command.
 
-use super::host::HostError;
+use super::host::{HostError, HostErrorKind};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
@@ -13,7 +13,7 @@ pub enum FailureType {
 }
 
 impl FailureType {
-    /// The word of the protocol.
+    /// The name in the protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,28 +28,28 @@ impl FailureType {
 #[derive(Clone, Debug)]
 pub struct Failed(Box<Details>);
 
-/// What is known of a failure.
+/// The details of a failure.
 #[derive(Clone, Debug)]
 pub struct Details {
     pub failure_type: FailureType,
     /// The class of the exception that the CDK raises at this place, for example `ValueError`.
     pub class: &'static str,
-    /// What a user reads.
+    /// The message for users.
     pub message: String,
-    /// More, for who looks after the manifest.
+    /// Details for the author of the manifest.
     pub internal: Option<String>,
-    /// Set where an HTTP answer was the cause.
+    /// Set if an HTTP response was the cause.
     pub status: Option<u16>,
-    /// The body of that answer, cut to 2,000 bytes.
+    /// The body of that response, cut to 2,000 bytes.
     pub body: Option<String>,
-    /// The headers of that answer.
+    /// The headers of that response.
     pub headers: Vec<(String, String)>,
-    /// Set where no answer came.
+    /// Set if the host sent no request or got no response.
     pub host_error: Option<HostError>,
 }
 
 impl Failed {
-    /// A failure without an answer behind it.
+    /// A failure without an HTTP response behind it.
     #[must_use]
     pub fn new(failure_type: FailureType, class: &'static str, message: impl Into<String>) -> Failed {
         Failed(Box::new(Details {
@@ -64,7 +64,7 @@ impl Failed {
         }))
     }
 
-    /// The same failure, told otherwise.
+    /// The same failure with some details changed.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Details)) -> Failed {
         change(&mut self.0);
@@ -81,6 +81,45 @@ impl Failed {
     #[must_use]
     pub fn system(class: &'static str, message: impl Into<String>) -> Failed {
         Failed::new(FailureType::SystemError, class, message)
+    }
+
+    /// The command reached one of its [bounds](super::bounds).
+    #[must_use]
+    pub fn bound(what: &str, bound: usize) -> Failed {
+        Failed::system("Bound", format!("the bound of {bound} {what} is met"))
+    }
+
+    /// The host does not send the request, or the network failed for good.
+    #[must_use]
+    pub fn host(error: HostError) -> Failed {
+        let failure_type = match error.kind {
+            HostErrorKind::Network => FailureType::TransientError,
+            HostErrorKind::Refused => FailureType::SystemError,
+        };
+        let mut failed = Failed::new(failure_type, "Refused", error.message.clone());
+        failed.host_error = Some(error);
+        failed
+    }
+
+    /// The failure as a trace shows it: an exception that was not made for users shows its class alone.
+    #[must_use]
+    pub fn for_users(&self, stream: Option<&str>) -> Failed {
+        if self.is_made_for_users() {
+            return self.clone();
+        }
+        let message = match stream {
+            Some(stream) => format!("An unexpected error occurred in stream {stream}: {}", self.class),
+            None => "Something went wrong in the connector. See the logs for more details.".to_string(),
+        };
+        Failed::system(self.class, message).with(|it| it.internal = Some(self.message.clone()))
+    }
+
+    /// Whether users are meant to read the message: true for the CDK's traced exceptions and for our own failures.
+    fn is_made_for_users(&self) -> bool {
+        matches!(
+            self.class,
+            "AirbyteTracedException" | "ValidationError" | "Refused" | "Bound" | "UnsupportedComponent" | "Manifest"
+        )
     }
 }
 
@@ -105,3 +144,47 @@ impl fmt::Display for Failed {
 }
 
 impl std::error::Error for Failed {}
+
+/// The exception that Python would raise in a template or a date.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvalError {
+    /// Python's name of the class: `TypeError`, `UndefinedError`, `ValueError`...
+    pub class: &'static str,
+    pub message: String,
+}
+
+impl EvalError {
+    #[must_use]
+    pub fn new(class: &'static str, message: impl Into<String>) -> EvalError {
+        EvalError { class, message: message.into() }
+    }
+
+    /// Python's `TypeError`: the CDK answers it with the template's text.
+    #[must_use]
+    pub fn type_error(message: impl Into<String>) -> EvalError {
+        EvalError::new("TypeError", message)
+    }
+
+    /// Python's `ValueError`.
+    #[must_use]
+    pub fn value_error(message: impl Into<String>) -> EvalError {
+        EvalError::new("ValueError", message)
+    }
+}
+
+impl fmt::Display for EvalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+impl std::error::Error for EvalError {}
+
+impl From<EvalError> for Failed {
+    fn from(error: EvalError) -> Failed {
+        match error.class {
+            "AirbyteTracedException" => Failed::config(error.class, error.message),
+            class => Failed::system(class, error.message),
+        }
+    }
+}

@@ -88,7 +88,7 @@ fn kind(value: &Value) -> &str {
     value.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
-fn words(value: &Value, key: &str) -> String {
+fn text_of(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).map(|text| cut(text, 200)).unwrap_or_default()
 }
 
@@ -103,28 +103,28 @@ fn stream_of(stream: &Value, out: &mut Explained) -> ExplainedStream {
         None => &[],
     };
     ExplainedStream {
-        name: words(stream, "name"),
+        name: text_of(stream, "name"),
         method,
         url,
         auth,
         pagination: pagination(retriever.get("paginator").unwrap_or(&Value::None)),
         slices: routers.iter().filter(|router| router.truthy()).map(slice).collect(),
-        cursor: stream.get("incremental_sync").filter(|sync| sync.truthy()).map(|sync| words(sync, "cursor_field")),
+        cursor: stream.get("incremental_sync").filter(|sync| sync.truthy()).map(|sync| text_of(sync, "cursor_field")),
         refused: Vec::new(),
     }
 }
 
 /// Method, URL and authenticator of a requester; its host is noted.
 fn request(requester: &Value, out: &mut Explained) -> (String, String, String) {
-    let method = match words(requester, "http_method") {
+    let method = match text_of(requester, "http_method") {
         empty if empty.is_empty() => "GET".to_owned(),
         method => method.to_uppercase(),
     };
-    let base = match words(requester, "url_base") {
-        empty if empty.is_empty() => words(requester, "url"),
+    let base = match text_of(requester, "url_base") {
+        empty if empty.is_empty() => text_of(requester, "url"),
         base => base,
     };
-    let path = words(requester, "path");
+    let path = text_of(requester, "path");
     let url = match (base.is_empty(), path.is_empty()) {
         (_, true) => base.clone(),
         (true, false) => path,
@@ -170,7 +170,7 @@ fn requests(node: &Value, out: &mut Explained, depth: usize) {
                     request(node, out);
                 }
                 "OAuthAuthenticator" => {
-                    let endpoint = words(node, "token_refresh_endpoint");
+                    let endpoint = text_of(node, "token_refresh_endpoint");
                     if !endpoint.is_empty() {
                         out.hosts.insert(host(&endpoint));
                         out.methods.insert("POST".to_owned());
@@ -198,10 +198,11 @@ fn pagination(paginator: &Value) -> String {
 
 fn slice(router: &Value) -> String {
     match kind(router) {
-        "ListPartitionRouter" => format!("list by {}", words(router, "cursor_field")),
+        "ListPartitionRouter" => format!("list by {}", text_of(router, "cursor_field")),
         "SubstreamPartitionRouter" => {
             let parents = items(router.get("parent_stream_configs")).iter();
-            let names: Vec<String> = parents.map(|parent| words(parent.get("stream").unwrap_or(&Value::None), "name")).collect();
+            let names: Vec<String> =
+                parents.map(|parent| text_of(parent.get("stream").unwrap_or(&Value::None), "name")).collect();
             format!("records of {}", names.join(", "))
         }
         other => other.to_owned(),

@@ -97,7 +97,7 @@ pub struct HostFailure {
     pub title: String,
     /// What a person does about it.
     pub fix: String,
-    /// The source's own words. May be empty.
+    /// The message of the source, quoted. May be empty.
     pub detail: String,
     /// How long to wait before the next try, where that is known.
     pub retry_after: Option<Duration>,

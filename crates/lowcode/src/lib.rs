@@ -1,62 +1,93 @@
-//! The low-code interpreter: a manifest of Airbyte's declarative sources, run natively.
+//! The low-code interpreter: runs manifests in the format of Airbyte's declarative sources.
 //!
-//! The way of a manifest:
-//! [`load`] ([`yaml`] and [`scalar`]: text -> values with places) -> [`refs`] -> [`parameters`] -> [`validate`] against
-//! the table of [`component`] -> what is [`refused`], told as [`problem`]s -> [`spec`], [`config_rules`] -> a typed
-//! [`source`] ([`dynamic`] streams too) -> [`schema`] and [`catalog`], [`check`], [`reading`] -> [`commands`] in the words
-//! of [`protocol`]. [`explain`] tells a person what a manifest would call.
-//! Values and templates follow Python and the CDK: [`value`], [`literal`], [`interpolation`], [`datetime`].
-//! A [`stream`] is read by [`slicing`] -> [`retriever`] -> [`requester`] ([`request`], [`url`], [`auth`], [`errors`]) ->
-//! [`response`], [`decode`] -> [`extraction`] -> [`pagination`]. In the daemon the connections of a manifest have streams
-//! in common where nothing of a customer can be in them: [`shared`].
+//! It opens no socket and no file and reads no clock: everything outside comes from a [`host::Host`], which the program
+//! that uses the crate implements. Whatever a manifest or a server says, a command stays within its [`bounds`].
+//! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, the comment names its place there.
 //!
-//! The interpreter knows no socket, no clock and no file: it asks a [`host::Host`]. It keeps to itself
-//! whatever a stranger's manifest says: [`bounds`].
-//! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, its place there is named.
+//! # From a manifest to records
+//!
+//! 1. [`load`] turns text into a [`load::Manifest`]: `yaml` and `scalar` read the text, `refs` resolves `$ref`,
+//!    `parameters` spreads `$parameters`, `validate` checks the result against the table of `component`, and `refused`
+//!    marks what this interpreter does not run. Every [`problem`] has a line and a column.
+//! 2. [`config_rules`] and [`spec`] prepare and check the user's config.
+//! 3. [`source`] builds the streams, those of `dynamic` streams included. Connections of one manifest share the
+//!    streams that cannot hold anything of a customer (`shared`).
+//! 4. A [`stream`] is read slice by slice: `slicing` and `cursor` make the slices, `retriever` reads their pages with
+//!    `requester` (`request`, `url`, `auth`, `errors`), `decode` and `extraction` turn a `response` into records, and
+//!    `pagination` finds the next page.
+//! 5. [`commands`] runs `spec`, `check`, `discover` and `read` and emits the messages of [`protocol`];
+//!    [`mod@explain`] lists what a manifest would call, for people.
+//!
+//! Templates ([`interpolation`]) and values ([`value`], `literal`, `datetime`) follow Python.
+//!
+//! # Layers
+//!
+//! A module imports only modules of earlier lines; `LOWCODE_LAYERS` in `tests/tidy.rs` lists all of them and holds this.
+//!
+//! - values and bounds: [`value`], [`bounds`], [`problem`]
+//! - the outside: [`host`], [`config`], [`error`]
+//! - Python's values: `literal`, `datetime`, [`interpolation`]
+//! - manifests: `yaml`, `refs`, `parameters`, `component`, `validate`, [`load`]
+//! - one command: [`context`]
+//! - requests and responses: `request`, `response`, `errors`, `decode`, `auth`, `requester`
+//! - records: `cursor`, `extraction`, `pagination`, `slicing`, `retriever`
+//! - streams: `stream_schema`, [`stream`], `dynamic`, [`source`]
+//! - commands: `check`, [`config_rules`], [`spec`], [`protocol`], `reading`, [`commands`], [`mod@explain`]
 
-pub mod auth;
+mod auth;
 pub mod bounds;
 pub mod catalog;
-pub mod check;
+mod check;
 pub mod commands;
-pub mod component;
+mod component;
+pub mod config;
 pub mod config_rules;
 pub mod context;
-pub mod datetime;
+mod cursor;
+mod datetime;
 pub mod decode;
-pub mod dynamic;
+mod dynamic;
 pub mod error;
-pub mod errors;
+mod errors;
 pub mod explain;
-pub mod extraction;
+mod extraction;
 pub mod host;
+mod inflate;
 pub mod interpolation;
-pub mod json_schema;
-pub mod literal;
+mod json;
+mod json_schema;
+mod literal;
 pub mod load;
-pub mod node;
-pub mod pagination;
-pub mod parameters;
+mod node;
+mod pagination;
+mod parameters;
 pub mod problem;
 pub mod protocol;
-pub mod reading;
-pub mod refs;
-pub mod refused;
-pub mod request;
-pub mod requester;
+mod rates;
+mod reading;
+mod recording;
+mod refs;
+mod refused;
+mod request;
+mod requester;
 pub mod response;
-pub mod retriever;
-pub mod scalar;
-pub mod schema;
+mod retriever;
+mod scalar;
+mod schema;
 #[cfg(test)]
 mod script;
 pub mod secrets;
-pub mod shared;
-pub mod slicing;
+mod shared;
+mod slice;
+mod slicing;
 pub mod source;
 pub mod spec;
 pub mod stream;
-pub mod url;
-pub mod validate;
+mod stream_schema;
+mod tokens;
+mod url;
+mod validate;
 pub mod value;
 pub mod yaml;
+
+pub use requester::join_url;

@@ -7,7 +7,6 @@ use super::parameters;
 use super::problem::{Place, Problem};
 use super::refs;
 use super::refused::{self, RefusedStream};
-use super::shared::SharedStreams;
 use super::validate;
 use super::value::{Dict, Value};
 use super::yaml::{self, ChildPlaces, NodePlaces};
@@ -23,12 +22,11 @@ pub struct Manifest {
     pub root: Value,
     /// What this engine does not run: custom classes and unsupported components. `spec` works all the same.
     pub unsupported: Vec<Problem>,
-    /// What is odd in the text.
+    /// Oddities of the text that do not keep the manifest from running.
     pub warnings: Vec<Problem>,
     refused: Vec<RefusedStream>,
     text: Arc<str>,
     file: Arc<str>,
-    shared: SharedStreams,
 }
 
 impl Manifest {
@@ -47,11 +45,6 @@ impl Manifest {
         &self.refused
     }
 
-    /// The streams that its sources share.
-    pub(super) fn shared(&self) -> &SharedStreams {
-        &self.shared
-    }
-
     /// The text as it was given, for a digest.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -64,7 +57,7 @@ impl Manifest {
         &self.file
     }
 
-    /// Names the place in the text of a problem whose `path` points into [`Manifest::root`].
+    /// Adds the place in the text to a problem whose `path` points into [`Manifest::root`].
     #[must_use]
     pub fn placed(&self, problem: Problem, bounds: &Bounds) -> Problem {
         let mut problems = vec![problem];
@@ -105,7 +98,7 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
     let refused = refused::mark(&mut root, &unsupported);
     warnings.extend(refused.iter().map(RefusedStream::warning));
     let (text, file) = (text.into(), file.into());
-    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text, file, shared: SharedStreams::default() })
+    Ok(Manifest { root, unsupported: ordered(unsupported), warnings, refused, text, file })
 }
 
 fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {
@@ -135,14 +128,14 @@ fn placed(mut problems: Vec<Problem>, text: &str, file: &str, bounds: &Bounds) -
     ordered(problems)
 }
 
-/// In the order of the text; what is referred to many times is told once.
+/// In the order of the text. A problem in a part that is referenced many times is reported once.
 fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.place);
     problems.dedup_by(|next, first| next.place.is_some() && next.place == first.place && next.message == first.message);
     problems
 }
 
-/// Names the places. The text is read once more for that: a manifest without problems needs no places.
+/// Adds the places. This parses the text again, because a manifest without problems does not need them.
 fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
     let parsed = yaml::parse(text, bounds, true).unwrap_or_default();
     for problem in problems {

@@ -51,3 +51,13 @@ pub fn kind(node: &Value) -> &str {
 pub fn pair(key: impl Into<std::sync::Arc<str>>, value: Value) -> Dict {
     Dict::from_iter([(key.into(), value)])
 }
+
+/// The value at `path`: keys of dicts, indexes of lists.
+#[must_use]
+pub fn walk(value: &Value, path: impl IntoIterator<Item = String>) -> Option<&Value> {
+    path.into_iter().try_fold(value, |value, step| match value {
+        Value::Dict(dict) => dict.get(&*step),
+        Value::List(list) => list.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}

@@ -1,15 +1,14 @@
 //! How a stream goes from page to page (`requesters/paginators`).
 
-use super::context::Context;
+use super::context::{Context, EvalContext};
+use super::cursor::Cursor;
 use super::decode::Decoder;
 use super::error::Failed;
-use super::extraction::At;
 use super::interpolation::{InterpolatedBoolean, InterpolatedString};
 use super::node::{field, flag, kind, parameters, set_field, text};
 use super::request::merge::combine;
-use super::request::option::{Place, RequestOption};
+use super::request::option::{OptionPlace, RequestOption};
 use super::response::Response;
-use super::slicing::cursor::Cursor;
 use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -74,7 +73,7 @@ impl Paginator {
             "DefaultPaginator" => {}
             other => return Err(Failed::config("UnsupportedComponent", format!("paginator {other} is not supported"))),
         }
-        let at = At { config: ctx.config, host: ctx.host, bounds: ctx.bounds, slice: None };
+        let at = ctx.eval_context();
         let option = |key: &str| set_field(node, key).map(|it| RequestOption::build(it, &Value::None)).transpose();
         let paged = Paged {
             strategy: Strategy::build(field(node, "pagination_strategy"), &at)?,
@@ -116,8 +115,8 @@ impl Paginator {
     /// Token and page size as options for `place`.
     ///
     /// # Errors
-    /// What a template fails with; a page size that is no integer.
-    pub fn options(&self, place: Place, token: Option<&Value>, at: &At<'_>) -> Result<Dict, Failed> {
+    /// What a template fails with; a page size that is not an integer.
+    pub fn options(&self, place: OptionPlace, token: Option<&Value>, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         let Some(paged) = &self.paged else { return Ok(options) };
         let scope = at.scope(Vec::new());
@@ -138,7 +137,7 @@ impl Paginator {
     ///
     /// # Errors
     /// What a template fails with.
-    pub fn next_token(&self, page: &Page<'_>, at: &At<'_>) -> Result<Option<Value>, Failed> {
+    pub fn next_token(&self, page: &Page<'_>, at: &EvalContext<'_>) -> Result<Option<Value>, Failed> {
         let Some(paged) = &self.paged else { return Ok(None) };
         if let (Some(cursor), Some(record)) = (&paged.stop_at, page.last_record)
             && record.truthy()
@@ -159,7 +158,7 @@ impl Paginator {
 impl Paged {
     /// # Errors
     /// ValueError where token and page size go to the same place.
-    fn refuse_one_place_twice(&self, at: &At<'_>) -> Result<(), Failed> {
+    fn refuse_one_place_twice(&self, at: &EvalContext<'_>) -> Result<(), Failed> {
         let (Some(size), TokenOption::Option(token)) = (&self.size_option, &self.token_option) else { return Ok(()) };
         if size.place != token.place {
             return Ok(());
@@ -168,7 +167,7 @@ impl Paged {
         let (mut a, mut b) = (Dict::default(), Dict::default());
         size.inject(&mut a, Value::str("dummy_value_0"), &scope)?;
         token.inject(&mut b, Value::str("dummy_value_1"), &scope)?;
-        combine([Value::Dict(a), Value::Dict(b)], size.place == Place::BodyJson)?;
+        combine([Value::Dict(a), Value::Dict(b)], size.place == OptionPlace::BodyJson)?;
         Ok(())
     }
 }
@@ -196,7 +195,7 @@ fn int_of(value: &Value) -> Result<i64, Failed> {
 }
 
 /// A page size that is evaluated once.
-fn fixed_size(node: &Value, at: &At<'_>) -> Result<Option<i64>, Failed> {
+fn fixed_size(node: &Value, at: &EvalContext<'_>) -> Result<Option<i64>, Failed> {
     match (number(node), text(node, "page_size")) {
         (Some(number), _) => Ok(Some(number)),
         (None, Some(template)) => {
@@ -208,7 +207,7 @@ fn fixed_size(node: &Value, at: &At<'_>) -> Result<Option<i64>, Failed> {
 }
 
 impl Strategy {
-    fn build(node: &Value, at: &At<'_>) -> Result<Strategy, Failed> {
+    fn build(node: &Value, at: &EvalContext<'_>) -> Result<Strategy, Failed> {
         let inject_first = flag(node, "inject_on_first_request");
         Ok(match kind(node) {
             "CursorPagination" => {
@@ -244,7 +243,7 @@ impl Strategy {
         })
     }
 
-    fn page_size(&self, at: &At<'_>) -> Result<Option<i64>, Failed> {
+    fn page_size(&self, at: &EvalContext<'_>) -> Result<Option<i64>, Failed> {
         match self {
             Strategy::Cursor { page_size, .. } | Strategy::Page { page_size, .. } => Ok(*page_size),
             Strategy::Offset { page_size: None, .. } => Ok(None),
@@ -255,7 +254,7 @@ impl Strategy {
         }
     }
 
-    fn next(&self, page: &Page<'_>, at: &At<'_>) -> Result<Option<Value>, Failed> {
+    fn next(&self, page: &Page<'_>, at: &EvalContext<'_>) -> Result<Option<Value>, Failed> {
         let count = page.extracted as i64;
         match self {
             Strategy::Cursor { value, stop, page_size } => next_cursor(value, stop.as_ref(), *page_size, page, at),
@@ -280,7 +279,7 @@ impl Strategy {
     }
 }
 
-fn offset_size(template: &InterpolatedString, page: &Page<'_>, at: &At<'_>) -> Result<i64, Failed> {
+fn offset_size(template: &InterpolatedString, page: &Page<'_>, at: &EvalContext<'_>) -> Result<i64, Failed> {
     let body = first_body(page, at)?;
     let value = template.eval(&at.scope(vec![("response", &body)]), &[])?;
     match value {
@@ -295,7 +294,7 @@ fn offset_size(template: &InterpolatedString, page: &Page<'_>, at: &At<'_>) -> R
     }
 }
 
-fn first_body<'p>(page: &Page<'p>, at: &At<'_>) -> Result<Cow<'p, Value>, Failed> {
+fn first_body<'p>(page: &Page<'p>, at: &EvalContext<'_>) -> Result<Cow<'p, Value>, Failed> {
     // `next()` of an empty generator.
     page.decoder.first(page.response, at.bounds)?.ok_or_else(|| Failed::system("StopIteration", "the answer has no body"))
 }
@@ -305,7 +304,7 @@ fn next_cursor(
     stop: Option<&InterpolatedBoolean>,
     page_size: Option<i64>,
     page: &Page<'_>,
-    at: &At<'_>,
+    at: &EvalContext<'_>,
 ) -> Result<Option<Value>, Failed> {
     let body = first_body(page, at)?;
     let mut headers = page.response.headers_value();

@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, told the way a compiler tells it.
+//! What is wrong with a manifest, shown the way a compiler shows it.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -24,6 +24,9 @@ pub enum Message<'m> {
     Control(Control),
 }
 
+/// Takes each message as soon as there is one.
+pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
+
 /// One record of a stream.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -135,7 +138,7 @@ impl Message<'_> {
     /// One line of JSON without its end.
     #[must_use]
     pub fn line(&self) -> String {
-        // Fails for a map with keys that are no strings; there is none here.
+        // This fails only for a map with keys that are not strings, and there is no such map here.
         serde_json::to_string(self).unwrap_or_default()
     }
 

@@ -1,11 +1,10 @@
 //! `read`, message by message: the statuses, records and states of one stream after the other.
 
-use super::commands::{Out, told};
 use super::context::Run;
 use super::error::Failed;
-use super::protocol::{Level, Message, Record, State, StreamStatus};
-use super::slicing::Slice;
-use super::stream::{Stream, at_run};
+use super::protocol::{Level, Message, Out, Record, State, StreamStatus};
+use super::slice::Slice;
+use super::stream::Stream;
 use super::value::{Dict, Value};
 
 /// A read under way.
@@ -21,7 +20,7 @@ struct Progress<'s> {
     stream: &'s Stream,
     records: usize,
     /// Records since the last state.
-    untold: u64,
+    unreported: u64,
     /// The latest cursor value of the slices that were read to their end.
     latest: Option<(i64, Value)>,
     /// The latest of the slice that is being read.
@@ -113,9 +112,9 @@ impl<'a, 'o> Reading<'a, 'o> {
         let name = &progress.stream.name;
         progress.failed = true;
         progress.current = None;
-        let words = failed.internal.as_ref().unwrap_or(&failed.message);
-        self.log(Level::Error, format!("Exception while syncing stream {name}: {}: {words}", failed.class));
-        let message = Message::error(&told(&failed, Some(name)), Some(name), self.now());
+        let text = failed.internal.as_ref().unwrap_or(&failed.message);
+        self.log(Level::Error, format!("Exception while syncing stream {name}: {}: {text}", failed.class));
+        let message = Message::error(&failed.for_users(Some(name)), Some(name), self.now());
         (self.out)(message);
         self.failures.push((name.clone(), failed));
     }
@@ -133,7 +132,7 @@ impl<'a, 'o> Reading<'a, 'o> {
 
     fn state(&mut self, progress: &mut Progress<'_>) {
         let Some(state) = progress.state() else { return };
-        let records = std::mem::take(&mut progress.untold);
+        let records = std::mem::take(&mut progress.unreported);
         (self.out)(Message::State(State { stream: progress.stream.name.clone(), state, records }));
     }
 
@@ -166,22 +165,23 @@ impl<'a, 'o> Reading<'a, 'o> {
 
 /// Python's `repr` of the exception.
 fn exception(failed: &Failed) -> String {
-    let words = match failed.class {
+    let text = match failed.class {
         "AirbyteTracedException" => failed.internal.as_ref(),
         _ => Some(&failed.message),
     };
-    let words = words.map_or_else(|| "None".to_string(), |words| Value::str(words.as_str()).repr());
-    format!("{}({words})", failed.class)
+    let text = text.map_or_else(|| "None".to_string(), |text| Value::str(text.as_str()).repr());
+    format!("{}({text})", failed.class)
 }
 
 impl<'s> Progress<'s> {
     fn new(stream: &'s Stream) -> Progress<'s> {
-        Progress { stream, records: 0, untold: 0, latest: None, current: None, start: None, failed: false, cut: false }
+        Progress { stream, records: 0, unreported: 0, latest: None, current: None, start: None, failed: false, cut: false }
     }
 
     fn begin(&mut self, slice: &Slice, run: &Run<'_>) {
         self.current = None;
-        let fields = self.stream.cursor.as_ref().and_then(|cursor| cursor.boundary_fields(&at_run(run)).ok().flatten());
+        let fields =
+            self.stream.cursor.as_ref().and_then(|cursor| cursor.boundary_fields(&run.eval_context(None)).ok().flatten());
         if let (None, Some((start, _))) = (&self.start, fields) {
             self.start = slice.cursor_slice.get(&start).cloned();
         }
@@ -189,8 +189,9 @@ impl<'s> Progress<'s> {
 
     fn see(&mut self, record: &Value, run: &Run<'_>) {
         self.records += 1;
-        self.untold += 1;
-        let position = self.stream.cursor.as_ref().and_then(|cursor| cursor.position(record, &at_run(run)).ok().flatten());
+        self.unreported += 1;
+        let position =
+            self.stream.cursor.as_ref().and_then(|cursor| cursor.position(record, &run.eval_context(None)).ok().flatten());
         if let Some(position) = position
             && self.current.as_ref().is_none_or(|current| current.0 < position.0)
         {
@@ -208,8 +209,8 @@ impl<'s> Progress<'s> {
         self.stream.cursor.is_some() && self.stream.router.is_single()
     }
 
-    /// What a later run could go on from. A cursor for each partition is not told: this engine reads samples, and no
-    /// partition of a sample is known to be complete.
+    /// The state from which a later run could continue. There is none for cursors per partition: this interpreter reads
+    /// samples, and it does not know which partition of a sample is complete.
     fn state(&self) -> Option<Value> {
         let Some(cursor) = &self.stream.cursor else {
             return Some(Value::Dict(Dict::from_iter([("__ab_no_cursor_state_message".into(), Value::Bool(true))])));

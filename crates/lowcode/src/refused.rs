@@ -46,7 +46,7 @@ pub fn whole_manifest(problem: &Problem) -> bool {
     problem.class.is_some() || stream_of(&problem.path).is_none()
 }
 
-/// Marks the streams of `root` in which a problem lies, and lists them.
+/// Marks the streams of `root` that have a problem, and lists them.
 pub fn mark(root: &mut Value, problems: &[Problem]) -> Vec<RefusedStream> {
     let mut all: Vec<RefusedStream> = Vec::new();
     for problem in problems.iter().filter(|it| !whole_manifest(it)) {

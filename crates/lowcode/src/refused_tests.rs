@@ -2,7 +2,7 @@ use crate::bounds::Bounds;
 use crate::context::{Context, Run};
 use crate::load::{Manifest, load};
 use crate::script::{Script, json};
-use crate::source::Source;
+use crate::source::SourceBuilder;
 use crate::{check, explain};
 use futures_util::FutureExt;
 
@@ -70,7 +70,7 @@ fn a_refused_stream_is_listed_and_the_others_are_read() {
     let host = Script::new(&[("/a", r#"{"r": [{"id": 1}]}"#)]);
     let ctx = Context::new(&manifest.root, &config, &host, &bounds);
     let run = Run::new(&ctx);
-    let source = Source::build_all(&ctx, &run).now_or_never().unwrap().unwrap();
+    let source = SourceBuilder::new(ctx).all_streams(&run).now_or_never().unwrap().unwrap();
     let names: Vec<(&str, bool)> = source.streams.iter().map(|it| (it.name.as_str(), it.refused().is_some())).collect();
     assert_eq!(names, [("plain", false), ("report", true), ("child", true), ("sized", true)]);
     let failed = source.stream("child").unwrap().slices(&run).err().unwrap();

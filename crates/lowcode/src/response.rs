@@ -1,10 +1,10 @@
 //! An answer as `requests.Response` shows it: content without its transport encoding, text, JSON and links.
 
 use super::bounds::Bounds;
-use super::decode::{inflate, json};
 use super::error::Failed;
 use super::host::HostResponse;
 use super::value::{Dict, Value};
+use super::{inflate, json};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
@@ -90,7 +90,7 @@ impl Response {
         self.0.plain.as_deref().unwrap_or(&self.0.response.body)
     }
 
-    /// The body as text; what is no UTF-8 becomes U+FFFD, and Latin-1 is read where the server says so.
+    /// The body as text; bytes that are not UTF-8 become U+FFFD, and Latin-1 is read where the server says so.
     #[must_use]
     pub fn text(&self) -> String {
         let kind = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
@@ -100,7 +100,7 @@ impl Response {
         String::from_utf8_lossy(self.content()).into_owned()
     }
 
-    /// `response.json()`; nothing where the body is no JSON.
+    /// `response.json()`; `None` if the body is not valid JSON.
     #[must_use]
     pub fn json(&self) -> Option<&Value> {
         let read = || {

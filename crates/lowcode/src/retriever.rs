@@ -1,18 +1,19 @@
 //! `SimpleRetriever`: the records of one slice, page by page, no page before it is needed.
 
-use super::context::{Context, Run};
+use super::context::{Context, EvalContext, Run};
+use super::cursor::Cursor;
 use super::decode::Decoder;
 use super::error::Failed;
-use super::extraction::{At, Selector, SelectorOptions};
+use super::extraction::{Selector, SelectorOptions};
 use super::host::{HostResponse, Purpose};
 use super::node::{field, flag, items, kind, pair, set_field, text};
 use super::pagination::{Page, Paginator};
 use super::request::merge::combine;
-use super::request::option::Place;
+use super::request::option::OptionPlace;
 use super::requester::{BuildOptions, RequestParts, Requester};
 use super::response::Response;
-use super::slicing::cursor::Cursor;
-use super::slicing::{Slice, SlicerOptions};
+use super::slice::Slice;
+use super::slicing::SlicerOptions;
 use super::value::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub struct Retriever {
     reset_after: Option<usize>,
     /// Its action is SPLIT_USING_CURSOR.
     reset_by_cursor: Option<Arc<Cursor>>,
-    /// `is_data_feed`: what lies outside of the cursor's interval is dropped after the pages were counted.
+    /// `is_data_feed`: records outside the cursor's interval are dropped after the pages were counted.
     data_feed: Option<Arc<Cursor>>,
     /// The first page of a slice is inside the parent's record.
     lazy: bool,
@@ -65,7 +66,7 @@ impl Retriever {
             .iter()
             .any(|parent| !items(parent, "lazy_read_pointer").is_empty());
         Ok(Retriever {
-            requester: Requester::build_with(requester, name, ctx, build)?,
+            requester: Requester::build(requester, name, ctx, build)?,
             decoder: Decoder::build(set_field(node, "decoder"))?,
             selector: Selector::build(field(node, "record_selector"), options.selector, ctx)?,
             paginator: Paginator::build(field(node, "paginator"), data_feed.clone(), ctx)?,
@@ -106,26 +107,26 @@ impl Retriever {
     }
 
     async fn send(&self, run: &Run<'_>, slice: &Slice, token: Option<&Value>) -> Result<Option<Response>, Failed> {
-        let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: Some(slice) };
+        let at = run.eval_context(Some(slice));
         let next = token.map(|token| Value::Dict(pair("next_page_token", token.clone())));
         let sliced = token.is_none() || !self.ignore_slicer_on_pages;
-        let options = |place: Place| -> Result<Value, Failed> {
+        let options = |place: OptionPlace| -> Result<Value, Failed> {
             let paged = Value::Dict(self.paginator.options(place, token, &at)?);
             let by_slice = match sliced {
                 true => Value::Dict(self.slicer.options(place, slice, &at)?),
                 false => Value::None,
             };
-            Ok(combine([paged, by_slice], place == Place::BodyJson)?.into_value())
+            Ok(combine([paged, by_slice], place == OptionPlace::BodyJson)?.into_value())
         };
         let path = self.paginator.path(token);
         // In this order, as their errors come in it (`_fetch_next_page`).
-        let mut ask =
+        let mut parts =
             RequestParts { slice: Some(slice), next_page_token: next.as_ref(), path: path.as_deref(), ..RequestParts::default() };
-        ask.headers = texts(options(Place::Header)?);
-        ask.query = options(Place::Query)?;
-        ask.body_data = options(Place::BodyData)?;
-        ask.body_json = options(Place::BodyJson)?;
-        self.requester.send(run, &ask).await
+        parts.headers = texts(options(OptionPlace::Header)?);
+        parts.query = options(OptionPlace::Query)?;
+        parts.body_data = options(OptionPlace::BodyData)?;
+        parts.body_json = options(OptionPlace::BodyJson)?;
+        self.requester.send(run, &parts).await
     }
 }
 
@@ -186,7 +187,7 @@ struct Open {
 }
 
 impl<'r> Records<'r> {
-    /// The next record. After an error or the end there is none.
+    /// The next record. Returns `None` at the end and after an error.
     ///
     /// # Errors
     /// What a request, a template or a path fails with, and a bound that was met.
@@ -218,8 +219,8 @@ impl<'r> Records<'r> {
         Ok(None)
     }
 
-    fn at(&self) -> At<'_> {
-        At { config: self.run.config, host: self.run.host, bounds: self.run.bounds, slice: Some(&self.slice) }
+    fn at(&self) -> EvalContext<'_> {
+        self.run.eval_context(Some(&self.slice))
     }
 
     fn select(&mut self, raw: Value) -> Result<Option<Value>, Failed> {
@@ -239,7 +240,7 @@ impl<'r> Records<'r> {
         Ok(wanted.then_some(record))
     }
 
-    /// Takes a page; no answer ends the slice.
+    /// Fetches a page. If no response comes, the slice ends.
     async fn fetch(&mut self) -> Result<(), Failed> {
         if self.pages > 0 && self.pages >= self.run.bounds.pages {
             return Err(Failed::bound("pages of a slice", self.run.bounds.pages));
@@ -326,7 +327,7 @@ impl<'r> Records<'r> {
     }
 }
 
-/// The answer that a lazy parent's record carries.
+/// The response that a lazy parent's record carries.
 fn embedded(body: &Value, run: &Run<'_>) -> Result<Response, Failed> {
     let body = serde_json::to_vec(body).map_err(|error| Failed::system("TypeError", error.to_string()))?;
     let response = HostResponse { status: 200, headers: [].into(), body: body.into(), url: String::new() };

@@ -94,11 +94,11 @@ pub fn airbyte_type(name: &str) -> Result<Value, Failed> {
         "object" => &[("type", &["null", "object"])],
         _ => return Err(Failed::system("ValueError", format!("Invalid Airbyte data type: {name}"))),
     };
-    let value = |words: &[&str]| match words {
+    let value = |names: &[&str]| match names {
         [one] => Value::str(*one),
         many => Value::List(many.iter().map(|word| Value::str(*word)).collect()),
     };
-    Ok(Value::Dict(rows.iter().map(|(key, words)| (Arc::from(*key), value(words))).collect()))
+    Ok(Value::Dict(rows.iter().map(|(key, names)| (Arc::from(*key), value(names))).collect()))
 }
 
 #[cfg(test)]

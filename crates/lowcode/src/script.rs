@@ -1,10 +1,10 @@
-//! A host for tests: it answers by a script and keeps what was asked.
+//! A host for tests: it answers from a script and records the requests.
 
 use super::bounds::Bounds;
 use super::context::{Context, Limits, Run};
 use super::error::Failed;
 use super::host::{Host, HostError, HostRequest, HostResponse};
-use super::source::Source;
+use super::source::SourceBuilder;
 use super::value::Value;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use jiff::Timestamp;
@@ -81,7 +81,7 @@ pub fn read(streams: &[String], name: &str, host: &Script, bounds: &Bounds, limi
     run.limits = limits;
     let mut records = Vec::new();
     let result = async {
-        let source = Source::build_all(&ctx, &run).await?;
+        let source = SourceBuilder::new(ctx).all_streams(&run).await?;
         let stream = source.stream(name).ok_or_else(|| Failed::system("KeyError", "no such stream"))?;
         let mut slices = stream.slices(&run)?;
         while let Some(slice) = slices.next().await? {

@@ -20,7 +20,7 @@ struct Found {
     all: BTreeSet<String>,
     /// The long ones in order, with how they stand in a query.
     long: Vec<(String, String)>,
-    /// Bytes of the shortest one: what is shorter, also escaped, is none.
+    /// The length of the shortest one in bytes, escaped. Shorter texts hold no secret.
     shortest: usize,
 }
 
@@ -119,7 +119,7 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::json::parse;
+    use crate::json::parse;
     use proptest::prelude::*;
 
     fn of(secrets: &[String]) -> Secrets {

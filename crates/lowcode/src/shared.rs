@@ -1,21 +1,16 @@
 //! Streams that the connections of one manifest share.
 //!
-//! A stream is shared only if nothing of a customer can be in it, which is seen and not assumed: while it was built,
-//! neither config nor clock nor chance was asked ([`Config`](super::context::Config), [`RecordingHost`]), and it has no part
-//! that keeps something while it reads: no token of a login, no cursor, no schema that was asked for
-//! ([`Stream::keeps_nothing`]). Whatever is a customer's comes in with each call, from the run.
+//! A stream is shared only if it cannot hold anything of a customer, and that is observed, not assumed: while it was
+//! built, neither config nor clock nor chance was used ([`RecordingHost`]), and it has no part that keeps something while
+//! it reads: no token of a login, no cursor, no schema that a request returns ([`Stream::keeps_nothing`]). What belongs
+//! to a customer comes in with each call, from the run.
 
-use super::host::{Host, HostError, HostRequest, HostResponse};
+use super::recording::RecordingHost;
 use super::stream::Stream;
-use super::value::Value;
-use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-/// A static stream by its place in the manifest, and whether its answers are kept for its children.
+/// The index of a static stream in the manifest, and whether its responses are cached for its children.
 pub type Key = (usize, bool);
 
 /// The shared streams of a manifest.
@@ -32,18 +27,11 @@ impl SharedStreams {
         self.locked().get(&key).cloned()
     }
 
-    /// Keeps `stream`, which was built with `noting`, if it may be shared.
-    pub fn offer(&self, key: Key, stream: &Arc<Stream>, noting: &RecordingHost<'_>) {
-        if !noting.looked.load(Ordering::Relaxed) && stream.keeps_nothing() {
+    /// Keeps `stream` if it may be shared. It was built with `recording`.
+    pub fn offer(&self, key: Key, stream: &Arc<Stream>, recording: &RecordingHost<'_>) {
+        if !recording.was_used() && stream.keeps_nothing() {
             self.locked().insert(key, Arc::clone(stream));
         }
-    }
-}
-
-/// A copy of a manifest may be changed: it shares nothing with the first.
-impl Clone for SharedStreams {
-    fn clone(&self) -> SharedStreams {
-        SharedStreams::default()
     }
 }
 
@@ -52,47 +40,3 @@ impl std::fmt::Debug for SharedStreams {
         write!(f, "SharedStreams({})", self.locked().len())
     }
 }
-
-/// A host that notes that it was asked.
-pub struct RecordingHost<'a> {
-    host: &'a dyn Host,
-    pub(super) looked: AtomicBool,
-}
-
-impl<'a> RecordingHost<'a> {
-    #[must_use]
-    pub fn new(host: &'a dyn Host) -> RecordingHost<'a> {
-        RecordingHost { host, looked: AtomicBool::new(false) }
-    }
-
-    fn asked(&self) -> &'a dyn Host {
-        self.looked.store(true, Ordering::Relaxed);
-        self.host
-    }
-}
-
-impl Host for RecordingHost<'_> {
-    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
-        self.asked().send(request)
-    }
-
-    fn now(&self) -> Timestamp {
-        self.asked().now()
-    }
-
-    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
-        self.asked().pause(wait)
-    }
-
-    fn uuid(&self) -> String {
-        self.asked().uuid()
-    }
-
-    fn rotated(&self, config: &Value) {
-        self.asked().rotated(config);
-    }
-}
-
-#[cfg(test)]
-#[path = "shared_tests.rs"]
-mod tests;

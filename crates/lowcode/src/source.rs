@@ -1,16 +1,20 @@
 //! The typed source of a manifest: its streams, built as the CDK builds them.
 
+use super::bounds::Bounds;
 use super::context::{Context, Run};
 use super::dynamic;
 use super::error::Failed;
+use super::host::Host;
 use super::interpolation::InterpolatedBoolean;
+use super::load::Manifest;
 use super::node::{field, items, kind, text};
-use super::shared::RecordingHost;
-use super::slicing::router::at_build;
+use super::recording::RecordingHost;
+use super::shared::SharedStreams;
 use super::stream::{Stream, StreamOptions};
 use super::value::Value;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// The streams of a manifest.
@@ -22,61 +26,161 @@ pub struct Source {
 }
 
 impl Source {
+    /// The stream called `name`; of several the last, as in the dict of the CDK.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<&Stream> {
+        self.streams.iter().rev().find(|stream| stream.name == name).map(|stream| &**stream)
+    }
+}
+
+/// A manifest that many connections read. They share the streams that cannot hold anything of one of them.
+#[derive(Debug)]
+pub struct SharedManifest {
+    manifest: Manifest,
+    streams: SharedStreams,
+}
+
+impl SharedManifest {
+    #[must_use]
+    pub fn new(manifest: Manifest) -> SharedManifest {
+        SharedManifest { manifest, streams: SharedStreams::default() }
+    }
+
+    /// What the source of one connection is built from.
+    #[must_use]
+    pub fn context<'a>(&'a self, config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Context<'a> {
+        Context::new(&self.manifest.root, config, host, bounds)
+    }
+
+    /// Builds sources with a `context` of this manifest.
+    #[must_use]
+    pub fn builder<'a>(&'a self, context: Context<'a>) -> SourceBuilder<'a> {
+        SourceBuilder { ctx: context, shared: Some(&self.streams) }
+    }
+}
+
+impl Deref for SharedManifest {
+    type Target = Manifest;
+
+    fn deref(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+/// Builds sources.
+#[derive(Clone, Copy)]
+pub struct SourceBuilder<'a> {
+    ctx: Context<'a>,
+    shared: Option<&'a SharedStreams>,
+}
+
+impl<'a> SourceBuilder<'a> {
+    /// A builder of sources that share nothing with those of other builders.
+    #[must_use]
+    pub fn new(ctx: Context<'a>) -> SourceBuilder<'a> {
+        SourceBuilder { ctx, shared: None }
+    }
+
     /// The static streams alone. No request is made.
     ///
     /// # Errors
     /// What the CDK raises when it builds a stream.
-    pub fn build(ctx: &Context<'_>) -> Result<Source, Failed> {
-        let nodes = static_nodes(ctx)?;
-        Ok(Source { streams: build_all(&nodes, &nodes, &[], ctx)?, generated: Vec::new() })
+    pub fn static_streams(&self) -> Result<Source, Failed> {
+        let nodes = self.static_nodes()?;
+        Ok(Source { streams: self.build_all(&nodes, &nodes, &[])?, generated: Vec::new() })
     }
 
-    /// All streams: the static ones and those that dynamic streams make, for which requests may be needed.
+    /// All streams: the static ones and those that dynamic streams make, which may take requests.
     ///
     /// # Errors
     /// What the CDK raises, and what a request fails with.
-    pub async fn build_all(ctx: &Context<'_>, run: &Run<'_>) -> Result<Source, Failed> {
-        Source::build_first(ctx, run, usize::MAX, &[]).await
+    pub async fn all_streams(&self, run: &Run<'_>) -> Result<Source, Failed> {
+        self.first_streams(run, usize::MAX, &[]).await
     }
 
-    /// The first `count` of all streams; the others are not built. What the same command has `built` of the static
-    /// streams is taken as it is.
+    /// The first `count` of all streams; the others are not built. Static streams that the same command has `built` are
+    /// taken as they are.
     ///
     /// # Errors
-    /// As [`Source::build_all`].
-    pub async fn build_first(ctx: &Context<'_>, run: &Run<'_>, count: usize, built: &[Arc<Stream>]) -> Result<Source, Failed> {
-        let made = dynamic::nodes(ctx, run).await?;
-        let mut nodes = static_nodes(ctx)?;
-        nodes.extend(made.iter().map(|it| Node { value: Cow::Owned(it.node.clone()), place: None }));
-        if nodes.len() > ctx.bounds.streams {
-            return Err(Failed::bound("streams", ctx.bounds.streams));
+    /// As [`SourceBuilder::all_streams`].
+    pub async fn first_streams(&self, run: &Run<'_>, count: usize, built: &[Arc<Stream>]) -> Result<Source, Failed> {
+        let made = dynamic::nodes(&self.ctx, run).await?;
+        let mut nodes = self.static_nodes()?;
+        nodes.extend(made.iter().map(|it| Node { value: Cow::Owned(it.node.clone()), index: None }));
+        if nodes.len() > self.ctx.bounds.streams {
+            return Err(Failed::bound("streams", self.ctx.bounds.streams));
         }
         let generated = made.iter().map(|it| (text(&it.node, "name").unwrap_or_default().to_owned(), it.of.clone())).collect();
         let chosen = nodes.get(..count.min(nodes.len())).unwrap_or_default();
-        // Streams that are made may be children, and which streams have children decides what is kept of answers.
+        // Dynamic streams may be children, and which streams have children decides whose responses are cached.
         let built = if made.is_empty() { built } else { &[] };
-        Ok(Source { streams: build_all(chosen, &nodes, built, ctx)?, generated })
+        Ok(Source { streams: self.build_all(chosen, &nodes, built)?, generated })
     }
 
-    /// The static streams called by `names`; None where one of them is no static stream.
+    /// The static streams called by `names`. Returns `None` if one of them is not a static stream.
     ///
     /// # Errors
-    /// As [`Source::build`].
-    pub fn build_named(ctx: &Context<'_>, names: &[String]) -> Result<Option<Source>, Failed> {
-        let nodes = static_nodes(ctx)?;
+    /// As [`SourceBuilder::static_streams`].
+    pub fn named_streams(&self, names: &[String]) -> Result<Option<Source>, Failed> {
+        let nodes = self.static_nodes()?;
         let known: HashSet<&str> = nodes.iter().filter_map(|it| text(&it.value, "name")).collect();
         if names.is_empty() || names.iter().any(|name| !known.contains(name.as_str())) {
             return Ok(None);
         }
         let wanted = |node: &&Node<'_>| text(&node.value, "name").is_some_and(|it| names.iter().any(|name| name == it));
         let chosen: Vec<_> = nodes.iter().filter(wanted).cloned().collect();
-        Ok(Some(Source { streams: build_all(&chosen, &nodes, &[], ctx)?, generated: Vec::new() }))
+        Ok(Some(Source { streams: self.build_all(&chosen, &nodes, &[])?, generated: Vec::new() }))
     }
 
-    /// The stream called `name`; of several the last, as in the dict there.
-    #[must_use]
-    pub fn stream(&self, name: &str) -> Option<&Stream> {
-        self.streams.iter().rev().find(|stream| stream.name == name).map(|stream| &**stream)
+    /// The components of the static streams, including those of ConditionalStreams whose condition holds.
+    fn static_nodes(&self) -> Result<Vec<Node<'a>>, Failed> {
+        let mut nodes = Vec::new();
+        for (index, node) in items(self.ctx.manifest, "streams").iter().enumerate() {
+            if kind(node) != "ConditionalStreams" {
+                nodes.push(Node { value: Cow::Borrowed(node), index: Some(index) });
+                continue;
+            }
+            let condition = InterpolatedBoolean::new(text(node, "condition").unwrap_or_default(), &Value::None);
+            if condition.eval(&self.ctx.eval_context().scope(Vec::new()))? {
+                nodes.extend(items(node, "streams").iter().map(|it| Node { value: Cow::Borrowed(it), index: None }));
+            }
+        }
+        Ok(nodes)
+    }
+
+    fn build_all(&self, chosen: &[Node<'_>], all: &[Node<'_>], built: &[Arc<Stream>]) -> Result<Vec<Arc<Stream>>, Failed> {
+        let mut parents = HashSet::new();
+        for node in all {
+            collect_parents(field(field(&node.value, "retriever"), "partition_router"), &mut parents, 0);
+        }
+        let known = |name: &str| {
+            let alone = all.iter().filter(|node| text(&node.value, "name") == Some(name)).take(2).count() == 1;
+            built.iter().find(|stream| alone && stream.name == name)
+        };
+        let build = |node: &Node<'_>| {
+            let name = text(&node.value, "name");
+            if let Some(stream) = name.and_then(known) {
+                return Ok(Arc::clone(stream));
+            }
+            let use_cache = name.is_some_and(|name| parents.contains(name));
+            self.build_one(node, use_cache)
+        };
+        chosen.iter().map(build).collect()
+    }
+
+    /// Takes the stream that another source of the manifest built, if that one is shared.
+    fn build_one(&self, node: &Node<'_>, use_cache: bool) -> Result<Arc<Stream>, Failed> {
+        let options = StreamOptions { use_cache, depth: 0 };
+        let (Some(shared), Some(index)) = (self.shared, node.index) else {
+            return Stream::build(&node.value, options, &self.ctx).map(Arc::new);
+        };
+        if let Some(stream) = shared.get((index, use_cache)) {
+            return Ok(stream);
+        }
+        let recording = RecordingHost::new(self.ctx.host);
+        let stream = Arc::new(Stream::build(&node.value, options, &self.ctx.recorded(&recording))?);
+        shared.offer((index, use_cache), &stream, &recording);
+        Ok(stream)
     }
 }
 
@@ -84,67 +188,11 @@ impl Source {
 #[derive(Clone)]
 struct Node<'a> {
     value: Cow<'a, Value>,
-    /// Its place among the static streams of the manifest, where it stands there for every config.
-    place: Option<usize>,
+    /// Its index among the static streams of the manifest, if it has the same one for every config.
+    index: Option<usize>,
 }
 
-/// The components of the static streams, those of ConditionalStreams that hold included.
-fn static_nodes<'a>(ctx: &Context<'a>) -> Result<Vec<Node<'a>>, Failed> {
-    let mut nodes = Vec::new();
-    for (place, node) in items(ctx.manifest, "streams").iter().enumerate() {
-        if kind(node) != "ConditionalStreams" {
-            nodes.push(Node { value: Cow::Borrowed(node), place: Some(place) });
-            continue;
-        }
-        let condition = InterpolatedBoolean::new(text(node, "condition").unwrap_or_default(), &Value::None);
-        if condition.eval(&at_build(ctx).scope(Vec::new()))? {
-            nodes.extend(items(node, "streams").iter().map(|it| Node { value: Cow::Borrowed(it), place: None }));
-        }
-    }
-    Ok(nodes)
-}
-
-fn build_all(
-    chosen: &[Node<'_>],
-    all: &[Node<'_>],
-    built: &[Arc<Stream>],
-    ctx: &Context<'_>,
-) -> Result<Vec<Arc<Stream>>, Failed> {
-    let mut parents = HashSet::new();
-    for node in all {
-        collect_parents(field(field(&node.value, "retriever"), "partition_router"), &mut parents, 0);
-    }
-    let known = |name: &str| {
-        let alone = all.iter().filter(|node| text(&node.value, "name") == Some(name)).take(2).count() == 1;
-        built.iter().find(|stream| alone && stream.name == name)
-    };
-    let build = |node: &Node<'_>| {
-        let name = text(&node.value, "name");
-        if let Some(stream) = name.and_then(known) {
-            return Ok(Arc::clone(stream));
-        }
-        let use_cache = name.is_some_and(|name| parents.contains(name));
-        build_one(node, use_cache, ctx)
-    };
-    chosen.iter().map(build).collect()
-}
-
-/// Takes the stream that another source of the manifest built, where that may be shared.
-fn build_one(node: &Node<'_>, use_cache: bool, ctx: &Context<'_>) -> Result<Arc<Stream>, Failed> {
-    let options = StreamOptions { use_cache, depth: 0 };
-    let (Some(shared), Some(place)) = (ctx.shared, node.place) else {
-        return Stream::build(&node.value, options, ctx).map(Arc::new);
-    };
-    if let Some(stream) = shared.get((place, use_cache)) {
-        return Ok(stream);
-    }
-    let noting = RecordingHost::new(ctx.host);
-    let stream = Arc::new(Stream::build(&node.value, options, &ctx.noted(&noting))?);
-    shared.offer((place, use_cache), &stream, &noting);
-    Ok(stream)
-}
-
-/// The names of the streams that a partition router reads: their answers are kept (`_initialize_cache_for_parent_streams`).
+/// The names of the streams that a partition router reads. Their responses are cached (`_initialize_cache_for_parent_streams`).
 fn collect_parents<'v>(router: &'v Value, names: &mut HashSet<&'v str>, depth: usize) {
     if depth > 20 {
         return;
@@ -163,3 +211,7 @@ fn collect_parents<'v>(router: &'v Value, names: &mut HashSet<&'v str>, depth: u
 #[cfg(test)]
 #[path = "source_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "source_shared_tests.rs"]
+mod shared_tests;

@@ -5,7 +5,7 @@ use crate::context::{Context, Run};
 use crate::error::Failed;
 use crate::load::load;
 use crate::script::{Script, json, stream};
-use crate::source::Source;
+use crate::source::SourceBuilder;
 use crate::value::Value;
 use futures_util::FutureExt;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn read(
     let ctx = Context::new(&manifest.root, &config, &host, &bounds);
     let run = Run::new(&ctx);
     let read = async {
-        let source = Source::build_all(&ctx, &run).await?;
+        let source = SourceBuilder::new(ctx).all_streams(&run).await?;
         let mut schemas = Vec::new();
         for stream in &source.streams {
             schemas.push(format!("{}: {}", stream.name, stream.schema.get(&run).await?.repr()));
@@ -263,8 +263,8 @@ fn what_is_built_is_not_built_again() {
     let (bounds, host, config) = (Bounds::default(), Script::new(&[]), json("{}"));
     let ctx = Context::new(&manifest, &config, &host, &bounds);
     let run = Run::new(&ctx);
-    let first = Source::build_named(&ctx, &["a".to_owned(), "b".to_owned()]).unwrap().unwrap().streams;
-    let all = Source::build_first(&ctx, &run, usize::MAX, &first).now_or_never().unwrap().unwrap().streams;
+    let first = SourceBuilder::new(ctx).named_streams(&["a".to_owned(), "b".to_owned()]).unwrap().unwrap().streams;
+    let all = SourceBuilder::new(ctx).first_streams(&run, usize::MAX, &first).now_or_never().unwrap().unwrap().streams;
     let taken = all.iter().map(|stream| first.iter().any(|known| Arc::ptr_eq(known, stream)));
     let taken: Vec<(&str, bool)> = all.iter().map(|stream| stream.name.as_str()).zip(taken).collect();
     assert_eq!(taken, [("a", true), ("b", false), ("b", false)]);

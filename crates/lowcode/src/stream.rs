@@ -1,16 +1,15 @@
 //! A stream: its slices, its retriever, its schema.
 
-use super::context::{Context, Run};
-use super::dynamic::schema::StreamSchema;
+use super::context::{Context, EvalContext, Run};
+use super::cursor::{Cursor, CursorSlices};
 use super::error::Failed;
-use super::extraction::{At, SelectorOptions, Transformation};
+use super::extraction::{SelectorOptions, Transformation};
 use super::node::{field, flag, items, kind, set_field, text};
 use super::refused::{self, part};
 use super::retriever::{Records, Retriever, RetrieverOptions};
-use super::slicing::cursor::{Cursor, CursorSlices};
-use super::slicing::options::IntervalOptions;
-use super::slicing::router::{Partitions, Router, at_build};
-use super::slicing::{Slice, SlicerOptions};
+use super::slice::Slice;
+use super::slicing::{IntervalOptions, ParentRecords, ParentStream, Partitions, Router, SlicerOptions};
+use super::stream_schema::StreamSchema;
 use super::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::collections::HashSet;
@@ -21,7 +20,8 @@ pub struct Stream {
     pub name: String,
     /// As the manifest writes it: a string, a list, a list of lists.
     pub primary_key: Value,
-    /// Of the component what its catalog entry tells; of a StateDelegatingStream that which is read without a state.
+    /// The fields of the component that its catalog entry needs. Of a StateDelegatingStream, those of the stream that is
+    /// read without a state.
     pub node: Value,
     pub cursor: Option<Arc<Cursor>>,
     pub router: Arc<Router>,
@@ -30,8 +30,8 @@ pub struct Stream {
     retriever: Result<Retriever, Failed>,
 }
 
-/// What [`Stream::node`] keeps: schemas are large.
-const TOLD: [&str; 5] = ["type", "name", "primary_key", "incremental_sync", "file_uploader"];
+/// The fields that [`Stream::node`] keeps: schemas are large.
+const KEPT_FIELDS: [&str; 5] = ["type", "name", "primary_key", "incremental_sync", "file_uploader"];
 
 /// Why a stream is built.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,27 +56,27 @@ impl Stream {
         let name = text(node, "name").unwrap_or_default();
         let mut refused = refused::reason(node);
         let (retriever, sync) = (field(node, "retriever"), field(node, "incremental_sync"));
-        let router = Router::build(field(retriever, "partition_router"), ctx, options.depth);
+        let router = Router::build(field(retriever, "partition_router"), ctx, options.depth, parent);
         let router = Arc::new(part(router, &mut refused)?.unwrap_or(Router::Single));
-        let cursor = part(cursor_of(sync, &router, name, &at_build(ctx)), &mut refused)?.flatten();
+        let cursor = part(cursor_of(sync, &router, name, &ctx.eval_context()), &mut refused)?.flatten();
         let reader = reader_options(node, &router, cursor.clone(), options, ctx);
         let built = match part(reader, &mut refused)? {
             Some(reader) => part(Retriever::build(retriever, name, reader, ctx), &mut refused)?,
             None => None,
         };
-        let schema = part(StreamSchema::build(node, ctx), &mut refused)?;
+        let schema = part(StreamSchema::build(node, ctx, parent), &mut refused)?;
         let unread = || Failed::config("UnsupportedComponent", format!("the stream {name} is not supported"));
         let retriever = match (refused, built) {
             (None, Some(retriever)) => Ok(retriever),
             (refused, _) => Err(refused.unwrap_or_else(unread)),
         };
-        let told = |key: &&str| Some((Arc::from(*key), node.get(key)?.clone()));
+        let kept = |key: &&str| Some((Arc::from(*key), node.get(key)?.clone()));
         Ok(Stream {
             name: name.to_owned(),
             primary_key: field(node, "primary_key").clone(),
             retriever,
             schema: schema.unwrap_or_default(),
-            node: Value::Dict(TOLD.iter().filter_map(told).collect()),
+            node: Value::Dict(KEPT_FIELDS.iter().filter_map(kept).collect()),
             cursor,
             router,
         })
@@ -103,7 +103,7 @@ impl Stream {
         if let Some(refused) = self.refused() {
             return Err(refused.clone());
         }
-        let at = at_run(run);
+        let at = run.eval_context(None);
         let source = match (&self.cursor, self.router.is_single()) {
             (Some(cursor), true) => Origin::Cursor(cursor, cursor.slices(&at)?),
             (Some(cursor), false) => Origin::Both(Box::new(PerPartition {
@@ -155,10 +155,61 @@ fn reader_options(
     Ok(RetrieverOptions { selector, slicer, cursor, is_data_feed, use_cache: options.use_cache })
 }
 
-/// Where something is evaluated while a stream is read.
-#[must_use]
-pub fn at_run<'a>(run: &Run<'a>) -> At<'a> {
-    At { config: run.config, host: run.host, bounds: run.bounds, slice: None }
+/// Builds a stream that is the parent of others, for the routers that read it.
+///
+/// # Errors
+/// As [`Stream::build`].
+pub fn parent(node: &Value, depth: usize, ctx: &Context<'_>) -> Result<Box<dyn ParentStream>, Failed> {
+    Ok(Box::new(Stream::build(node, StreamOptions { use_cache: true, depth }, ctx)?))
+}
+
+impl ParentStream for Stream {
+    fn read<'r>(&'r self, run: &'r Run<'r>) -> Result<Box<dyn ParentRecords + 'r>, Failed> {
+        let slices = self.slices(run)?;
+        Ok(Box::new(RecordsOfStream { stream: self, slices, begun: false, next_slice: None, open: None }))
+    }
+
+    fn keeps_nothing(&self) -> bool {
+        Stream::keeps_nothing(self)
+    }
+}
+
+/// The records of a parent stream, slice after slice.
+///
+/// Like `iterate_with_last_flag` of the CDK it stays one slice and one record ahead: the second page of a parent is
+/// requested before the last record of its first page becomes a partition.
+struct RecordsOfStream<'r> {
+    stream: &'r Stream,
+    slices: StreamSlices<'r>,
+    begun: bool,
+    next_slice: Option<Slice>,
+    /// The slice that is read, its records, and the next record.
+    open: Option<(Slice, Records<'r>, Option<Value>)>,
+}
+
+impl ParentRecords for RecordsOfStream<'_> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<(Slice, Value)>, Failed>> {
+        Box::pin(async move {
+            if !self.begun {
+                self.begun = true;
+                self.next_slice = self.slices.next().await?;
+            }
+            loop {
+                if let Some((slice, records, ahead)) = &mut self.open {
+                    if let Some(record) = ahead.take() {
+                        *ahead = records.next().await?;
+                        return Ok(Some((slice.clone(), record)));
+                    }
+                    self.open = None;
+                }
+                let Some(slice) = self.next_slice.take() else { return Ok(None) };
+                self.next_slice = self.slices.next().await?;
+                let mut records = self.stream.records(self.slices.run, slice.clone()).await?;
+                let first = records.next().await?;
+                self.open = Some((slice, records, first));
+            }
+        })
+    }
 }
 
 /// Of a StateDelegatingStream the one for a read without a state.
@@ -183,7 +234,7 @@ fn delegate(node: &Value) -> Result<&Value, Failed> {
     Ok(full)
 }
 
-fn cursor_of(sync: &Value, router: &Router, name: &str, at: &At<'_>) -> Result<Option<Arc<Cursor>>, Failed> {
+fn cursor_of(sync: &Value, router: &Router, name: &str, at: &EvalContext<'_>) -> Result<Option<Arc<Cursor>>, Failed> {
     if sync.is_none() {
         return Ok(None);
     }
@@ -223,13 +274,7 @@ struct PerPartition<'r> {
     open: Option<(Slice, CursorSlices, Option<Dict>)>,
 }
 
-impl<'r> StreamSlices<'r> {
-    /// The command that reads.
-    #[must_use]
-    pub fn run(&self) -> &'r Run<'r> {
-        self.run
-    }
-
+impl StreamSlices<'_> {
     /// The next slice.
     ///
     /// # Errors
@@ -241,7 +286,7 @@ impl<'r> StreamSlices<'r> {
             if self.run.limits.slices.is_some_and(|most| self.count >= most) {
                 return Ok(None);
             }
-            let at = at_run(self.run);
+            let at = self.run.eval_context(None);
             let slice = match &mut self.source {
                 Origin::Router(partitions) => partitions.next().await?,
                 Origin::Cursor(cursor, slices) => match cursor.next(slices, &at)? {
@@ -262,7 +307,7 @@ impl<'r> StreamSlices<'r> {
 }
 
 impl PerPartition<'_> {
-    async fn next(&mut self, at: &At<'_>) -> Result<Option<Slice>, Failed> {
+    async fn next(&mut self, at: &EvalContext<'_>) -> Result<Option<Slice>, Failed> {
         loop {
             if let Some((partition, slices, ahead)) = &mut self.open {
                 if let Some(interval) = ahead.take() {

@@ -36,9 +36,9 @@ pub fn validate(root: &Value) -> Findings {
     check.found
 }
 
-/// Validates one component, for example a stream that a resolver made.
-#[must_use]
-pub fn validate_component(name: &str, value: &Value) -> Findings {
+/// Validates one component.
+#[cfg(test)]
+fn validate_component(name: &str, value: &Value) -> Findings {
     let mut check = Check { table: table(), path: Vec::new(), found: Findings::default() };
     if let Some(component) = check.table.component(name) {
         check.component(component, value);
@@ -76,7 +76,7 @@ impl Check {
             Some(found) => format!("type: {}", short(found)),
             None => short(value),
         };
-        let mut problem = self.problem(message).found(found).allowed(kind.words(self.table), named);
+        let mut problem = self.problem(message).found(found).allowed(kind.names(self.table), named);
         problem.class = value.get("class_name").and_then(Value::as_str).map(|class| cut(class, 160));
         self.found.errors.push(problem);
     }
@@ -137,7 +137,7 @@ impl Check {
         }
     }
 
-    /// Takes the first kind that fits. Where none does, the problems of the one that was meant are told.
+    /// Takes the first kind that fits. If none does, reports the problems of the kind that was probably meant.
     fn either(&mut self, kind: &Kind, kinds: &[Kind], value: &Value) {
         let mut meant: Option<Findings> = None;
         for one in kinds {
@@ -205,7 +205,7 @@ impl Check {
                 self.kind(kind, value);
                 self.path.pop();
             } else if component.closed && &**key != "type" {
-                self.stranger(component, key);
+                self.unknown_key(component, key);
             }
         }
         if component.custom || !component.supported {
@@ -234,7 +234,7 @@ impl Check {
         problem
     }
 
-    fn stranger(&mut self, component: &Component, key: &str) {
+    fn unknown_key(&mut self, component: &Component, key: &str) {
         self.path.push(Step::Key(key.into()));
         let mut names: Vec<String> = component.fields.keys().map(ToString::to_string).collect();
         names.sort();
@@ -263,7 +263,7 @@ impl Check {
     }
 }
 
-/// How deep the deepest error of a trial lies.
+/// The depth of the deepest error of a trial.
 fn depth(findings: &Findings) -> usize {
     findings.errors.iter().map(|problem| problem.path.len()).max().unwrap_or_default()
 }

@@ -2,14 +2,13 @@
 
 use super::{InputFiles, secrets};
 use ::lowcode::bounds::Bounds;
-use ::lowcode::commands::Out;
 use ::lowcode::config_rules;
 use ::lowcode::context::Limits;
 use ::lowcode::error::Failed;
 use ::lowcode::host::Host;
 use ::lowcode::load::{self, Manifest};
 use ::lowcode::problem;
-use ::lowcode::protocol::{Control, Level, Message};
+use ::lowcode::protocol::{Control, Level, Message, Out};
 use ::lowcode::value::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};

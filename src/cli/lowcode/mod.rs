@@ -120,7 +120,7 @@ async fn online(
     selection: &Selection,
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
-) -> commands::Ended {
+) -> commands::CommandResult {
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let calm = OfflineHost(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
@@ -178,10 +178,10 @@ fn selection(read: &ReadOptions) -> Result<Selection, inputs::Trouble> {
     Ok(Selection { catalog: catalog.as_ref().map(names), only: read.stream.clone() })
 }
 
-fn code(ended: commands::Ended) -> ExitCode {
+fn code(ended: commands::CommandResult) -> ExitCode {
     match ended {
-        commands::Ended::Well => ExitCode::SUCCESS,
-        commands::Ended::Failed => ExitCode::FAILURE,
+        commands::CommandResult::Succeeded => ExitCode::SUCCESS,
+        commands::CommandResult::Failed => ExitCode::FAILURE,
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::model::{Allowed, BodyRule, PostRule, Posts, Shape};
 use crate::policy::SourcePolicy;
 use ::lowcode::bounds::Bounds;
-use ::lowcode::context::Config;
+use ::lowcode::config::Config;
 use ::lowcode::host::Host;
 use ::lowcode::interpolation::{InterpolatedString, Scope};
 use ::lowcode::value::Value;

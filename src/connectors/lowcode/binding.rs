@@ -13,7 +13,7 @@ use crate::families::Family;
 use crate::model::{Class, Failure, PostRule, Posts};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds;
-use ::lowcode::load::Manifest;
+use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Binding {
     pub title: String,
     pub resource: String,
     pub least_privilege: String,
-    pub manifest: Arc<Manifest>,
+    pub manifest: Arc<SharedManifest>,
     pub config: Value,
     pub origins: BTreeSet<String>,
     pub account: String,

@@ -3,10 +3,10 @@
 use crate::clock::Clock;
 use crate::egress::PlannedCall;
 use ::lowcode::bounds::Bounds;
-use ::lowcode::context::Config;
+use ::lowcode::config::Config;
 use ::lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use ::lowcode::interpolation::{InterpolatedString, Scope};
-use ::lowcode::requester::join_url;
+use ::lowcode::join_url;
 use ::lowcode::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::collections::BTreeSet;

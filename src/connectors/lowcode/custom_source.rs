@@ -14,6 +14,7 @@ use crate::model::{Class, Failure, Posts};
 use crate::policy::{Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load::Manifest;
+use ::lowcode::source::SharedManifest;
 use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ const RESOURCE_KEYS: [&str; 16] = [
 ];
 /// A manifest, and what every resource of it uses.
 struct PreparedManifest {
-    manifest: Arc<Manifest>,
+    manifest: Arc<SharedManifest>,
     addresses: Vec<Address>,
     /// The streams that its `check` reads.
     check: Vec<String>,
@@ -48,7 +49,7 @@ struct PreparedManifest {
 }
 
 impl PreparedManifest {
-    fn new(manifest: &Arc<Manifest>) -> PreparedManifest {
+    fn new(manifest: &Arc<SharedManifest>) -> PreparedManifest {
         let check = manifest.root.get("check").and_then(|check| check.get("stream_names")).and_then(Value::as_list);
         PreparedManifest {
             addresses: calls::addresses(&manifest.root),

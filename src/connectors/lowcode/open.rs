@@ -18,7 +18,7 @@ use ::lowcode::context::{Context, Limits as Stops, Run};
 use ::lowcode::error::{Failed, FailureType};
 use ::lowcode::host::HostResponse;
 use ::lowcode::secrets::Secrets;
-use ::lowcode::source::Source;
+use ::lowcode::source::{Source, SourceBuilder};
 use ::lowcode::spec;
 use ::lowcode::stream::Stream as Reader;
 use ::lowcode::value::Value;
@@ -78,7 +78,11 @@ pub async fn open(
 impl Resource {
     fn context(&self) -> Context<'_> {
         let Binding { manifest, config, .. } = &self.binding;
-        Context::of(manifest, config, &self.host, &self.bounds)
+        manifest.context(config, &self.host, &self.bounds)
+    }
+
+    fn sources(&self) -> SourceBuilder<'_> {
+        self.binding.manifest.builder(self.context())
     }
 
     fn run(&self) -> Run<'_> {
@@ -92,7 +96,7 @@ impl Resource {
         if let Some(known) = self.known(names) {
             return Ok(known);
         }
-        let built = Source::build_named(&self.context(), names).map_err(|failed| self.failure("", failed))?;
+        let built = self.sources().named_streams(names).map_err(|failed| self.failure("", failed))?;
         let built = built.ok_or_else(|| {
             let title = format!("the manifest of {} does not have the stream {}", self.binding.title, names.join(", "));
             Failure::new(Class::Misconfigured, title, "name a stream of the manifest")
@@ -186,9 +190,7 @@ impl Resource {
     async fn checked(&self) -> Result<Evidence, Failure> {
         let names = &self.binding.health;
         let source = match names.is_empty() {
-            true => Arc::new(
-                Source::build_first(&self.context(), &self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?,
-            ),
+            true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
             false => self.named(names)?,
         };
         let run = self.run();
@@ -265,7 +267,7 @@ impl Resource {
             return Ok(known);
         }
         let built = self.built();
-        let all = Source::build_first(&self.context(), &self.run(), usize::MAX, &built).await;
+        let all = self.sources().first_streams(&self.run(), usize::MAX, &built).await;
         Ok(self.keep(names, all.map_err(|failed| self.failure("", failed))?))
     }
 

@@ -5,7 +5,8 @@ use super::family_spec::FamilySpec;
 use crate::families::{self, Family};
 use crate::model::{Class, Failure};
 use ::lowcode::bounds::Bounds;
-use ::lowcode::load::{self, Manifest};
+use ::lowcode::load;
+use ::lowcode::source::SharedManifest;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -16,7 +17,7 @@ pub struct Spec {
     pub patterns: Patterns,
     /// The manifest as text, for the interpreter's loader. JSON is YAML.
     pub manifest: String,
-    loaded: OnceLock<Result<Arc<Manifest>, String>>,
+    loaded: OnceLock<Result<Arc<SharedManifest>, String>>,
 }
 
 impl Spec {
@@ -62,10 +63,10 @@ impl Spec {
     ///
     /// # Errors
     /// A defect of the family file; a test loads all of them.
-    pub fn loaded(&self) -> Result<Arc<Manifest>, Failure> {
+    pub fn loaded(&self) -> Result<Arc<SharedManifest>, Failure> {
         let load = || {
             let read = load::load(&self.manifest, "source", &Bounds::default());
-            let runs = read.and_then(|read| read.runnable().map(|()| Arc::new(read)));
+            let runs = read.and_then(|read| read.runnable().map(|()| Arc::new(SharedManifest::new(read))));
             runs.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         };
         self.loaded.get_or_init(load).clone().map_err(|words| {

@@ -4,31 +4,33 @@ pub mod jwt;
 pub mod oauth;
 mod request;
 pub mod session;
-pub mod store;
 pub mod token;
 
-use super::context::{Context, Run};
+use super::context::{Context, EMPTY, Run};
 use super::error::Failed;
-use super::errors::{EMPTY, scope_with as scope};
 use super::interpolation::InterpolatedString;
-use super::request::option::{Place, RequestOption};
+use super::node::walk;
+use super::request::option::{OptionPlace, RequestOption};
 use super::value::{Dict, Value};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use jwt::Jwt;
-use oauth::OAuth;
+use oauth::{Assertion, OAuth};
+pub use session::{BuildLogin, Login};
 use session::{LegacySession, Session};
 use std::sync::Arc;
-use token::TokenProvider;
+use token::{TokenProvider, authorization};
 
-/// What an authenticator is told when it is built.
-#[derive(Clone, Copy, Debug)]
-pub struct At<'a> {
-    /// The requester's name: login requesters are called after it.
+/// The requester that an authenticator is built for.
+#[derive(Clone, Copy)]
+pub struct RequesterInfo<'a> {
+    /// Its name, from which the name of a login requester is made.
     pub name: &'a str,
-    /// The text of the requester's base URL.
+    /// The text of its base URL.
     pub url_base: &'a str,
+    /// Builds the requester of a login.
+    pub build_login: BuildLogin,
 }
 
 /// An authenticator.
@@ -47,19 +49,24 @@ impl Authenticator {
     ///
     /// # Errors
     /// ValueError as the CDK raises it when it builds them, and where a key cannot sign.
-    pub fn build(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
+    pub fn build(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |key: &str| InterpolatedString::new(node.get(key).and_then(Value::as_str).unwrap_or_default(), parameters);
         Ok(match node.get("type").and_then(Value::as_str).unwrap_or_default() {
             "NoAuth" => Authenticator::None,
-            "ApiKeyAuthenticator" => token::api_key(node, parameters)?,
+            "ApiKeyAuthenticator" => Authenticator::ApiKey {
+                option: token::api_key_option(node, parameters)?,
+                provider: TokenProvider::Text(text("api_token")),
+            },
             "BearerAuthenticator" => Authenticator::Bearer(TokenProvider::Text(text("api_token"))),
             "BasicHttpAuthenticator" => Authenticator::Basic { username: text("username"), password: text("password") },
-            "OAuthAuthenticator" => Authenticator::OAuth(Box::new(OAuth::build(node, at, ctx)?)),
+            "OAuthAuthenticator" => Authenticator::OAuth(Box::new(OAuth::build(node, of.name, assertion(node, of, ctx)?, ctx)?)),
             "JwtAuthenticator" => Authenticator::Jwt(Box::new(Jwt::build(node, ctx)?)),
-            "SessionTokenAuthenticator" => session_token(node, at, ctx)?,
-            "LegacySessionTokenAuthenticator" => Authenticator::LegacySession(Box::new(LegacySession::build(node, at))),
-            "SelectiveAuthenticator" => Authenticator::build(selected(node, ctx)?, at, ctx)?,
+            "SessionTokenAuthenticator" => session_token(node, of, ctx)?,
+            "LegacySessionTokenAuthenticator" => {
+                Authenticator::LegacySession(Box::new(LegacySession::build(node, of.name, of.url_base)))
+            }
+            "SelectiveAuthenticator" => Authenticator::build(selected(node, ctx)?, of, ctx)?,
             other => return Err(Failed::system("ValueError", format!("Unknown authenticator {other}"))),
         })
     }
@@ -83,12 +90,12 @@ impl Authenticator {
     pub async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
         match self {
             Authenticator::None => Ok(Dict::default()),
-            Authenticator::ApiKey { option, provider } if option.place == Place::Header => {
+            Authenticator::ApiKey { option, provider } if option.place == OptionPlace::Header => {
                 // The CDK asks for the token three times: whether there is a header, its name, and its value.
                 let mut header = Dict::default();
                 provider.token(run).await?;
                 let name = provider.token(run).await?;
-                option.inject(&mut header, name.into(), &scope(run))?;
+                option.inject(&mut header, name.into(), &run.scope())?;
                 let value = provider.token(run).await?;
                 header.values_mut().for_each(|it| *it = Value::str(value.as_str()));
                 Ok(header)
@@ -96,14 +103,14 @@ impl Authenticator {
             Authenticator::ApiKey { .. } => Ok(Dict::default()),
             Authenticator::Bearer(provider) => Ok(authorization(["Bearer ", &provider.token(run).await?].concat())),
             Authenticator::Basic { username, password } => {
-                let scope = scope(run);
+                let scope = run.scope();
                 let pair = format!("{}:{}", username.eval_str(&scope)?, password.eval_str(&scope)?);
                 Ok(authorization(format!("Basic {}", STANDARD.encode(pair))))
             }
             Authenticator::OAuth(oauth) => oauth.header(run).await,
-            Authenticator::Jwt(jwt) if jwt.option.place == Place::Header => {
+            Authenticator::Jwt(jwt) if jwt.option.place == OptionPlace::Header => {
                 let mut header = Dict::default();
-                jwt.option.inject(&mut header, jwt.token(run)?.into(), &scope(run))?;
+                jwt.option.inject(&mut header, jwt.token(run)?.into(), &run.scope())?;
                 Ok(header)
             }
             Authenticator::Jwt(_) => Ok(Dict::default()),
@@ -138,14 +145,14 @@ impl Authenticator {
     ///
     /// # Errors
     /// As [`Authenticator::header`].
-    pub async fn option(&self, place: Place, run: &Run<'_>) -> Result<Dict, Failed> {
+    pub async fn option(&self, place: OptionPlace, run: &Run<'_>) -> Result<Dict, Failed> {
         let mut target = Dict::default();
         match self {
             Authenticator::ApiKey { option, provider } if option.place == place => {
-                option.inject(&mut target, provider.token(run).await?.into(), &scope(run))?;
+                option.inject(&mut target, provider.token(run).await?.into(), &run.scope())?;
             }
             Authenticator::Jwt(jwt) if jwt.option.place == place => {
-                jwt.option.inject(&mut target, jwt.token(run)?.into(), &scope(run))?;
+                jwt.option.inject(&mut target, jwt.token(run)?.into(), &run.scope())?;
             }
             _ => {}
         }
@@ -156,20 +163,30 @@ impl Authenticator {
     #[must_use]
     pub fn in_url(&self) -> bool {
         match self {
-            Authenticator::ApiKey { option, .. } => option.place == Place::Query,
-            Authenticator::Jwt(jwt) => jwt.option.place == Place::Query,
+            Authenticator::ApiKey { option, .. } => option.place == OptionPlace::Query,
+            Authenticator::Jwt(jwt) => jwt.option.place == OptionPlace::Query,
             _ => false,
         }
     }
 }
 
-fn authorization(value: String) -> Dict {
-    Dict::from_iter([("Authorization".into(), value.into())])
+impl Assertion for Authenticator {
+    fn token<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>> {
+        Authenticator::token(self, run)
+    }
+}
+
+/// The authenticator whose token an OAuth client sends as its assertion.
+fn assertion(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Option<Box<dyn Assertion>>, Failed> {
+    match oauth::assertion(node) {
+        Some(assertion) => Ok(Some(Box::new(Authenticator::build(assertion, of, ctx)?))),
+        None => Ok(None),
+    }
 }
 
 /// A SessionTokenAuthenticator is a bearer or an API key whose token comes from a login.
-fn session_token(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
-    let session = Arc::new(Session::build(node, at, ctx)?);
+fn session_token(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
+    let session = Arc::new(Session::build(node, of.name, of.build_login, ctx)?);
     let request = node.get("request_authentication").unwrap_or(&EMPTY);
     if request.get("type").and_then(Value::as_str) == Some("Bearer") {
         return Ok(Authenticator::Bearer(TokenProvider::Session(session)));
@@ -185,7 +202,7 @@ fn session_token(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<Authenti
 fn selected<'a>(node: &'a Value, ctx: &Context<'_>) -> Result<&'a Value, Failed> {
     let error = |message: String| Failed::system("ValueError", message);
     let path = node.get("authenticator_selection_path").and_then(Value::as_list).unwrap_or_default();
-    let found = token::walk(ctx.config.value(), path.iter().map(Value::to_str));
+    let found = walk(ctx.config.value(), path.iter().map(Value::to_str));
     let key = found.ok_or_else(|| error("The path from `authenticator_selection_path` is not found in the config.".into()))?;
     let key = key.to_str();
     let authenticators = node.get("authenticators").and_then(Value::as_dict);

@@ -6,7 +6,6 @@ use crate::host::{HostError, HostRequest, Purpose};
 use crate::request::body;
 use crate::request::headers;
 use crate::request::merge::Options;
-use crate::requester::transmit;
 use crate::response::Response;
 use crate::url::{Prepared, encode_params, prepare};
 use crate::value::Dict;
@@ -56,7 +55,7 @@ pub(super) fn token_request(
 /// # Errors
 /// The host refused, or a bound was met.
 pub(super) async fn send_once(run: &Run<'_>, request: HostRequest) -> Result<Result<Response, HostError>, Failed> {
-    Ok(match transmit(run, request).await? {
+    Ok(match run.send(request).await? {
         Ok(response) => Ok(Response::new(response, run.bounds)?),
         Err(error) => Err(error),
     })

@@ -1,29 +1,38 @@
 //! Session tokens: from a login requester (`token_provider.py`), and the older kind of Metabase (`token.py`).
 
-use super::At;
 use super::request::{send_once, token_request};
-use super::token::walk;
-use crate::context::{Context, Run};
+use crate::context::{Context, EMPTY, Run};
 use crate::datetime::DateTime;
 use crate::datetime::iso::{Span, parse_duration};
 use crate::decode::Decoder;
 use crate::error::Failed;
-use crate::errors::{EMPTY, mapping, scope_with};
-use crate::host::{HostRequest, Purpose};
+use crate::errors::mapping;
+use crate::host::HostRequest;
 use crate::interpolation::InterpolatedString;
+use crate::node::walk;
 use crate::request::merge::Options;
-use crate::requester::{BuildOptions, RequestParts, Requester};
 use crate::response::Response;
 use crate::value::{Dict, Value};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::{Mutex, PoisonError};
 
+/// The request of a login. It is sent by a requester, which has an authenticator of its own; this trait lets the
+/// authenticators stand below the requester.
+pub trait Login: Send + Sync {
+    /// Sends the request. Returns `None` if no response came and the error handler ignores that.
+    fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>>;
+}
+
+/// Builds the login from its component and its name.
+pub type BuildLogin = fn(&Value, &str, &Context<'_>) -> Result<Box<dyn Login>, Failed>;
+
 /// A token that a login gives.
 pub struct Session {
-    login: Requester,
+    login: Box<dyn Login>,
     decoder: Decoder,
     path: Vec<String>,
-    /// Without one, each request logs in anew; the CDK asks for a token twice a request.
+    /// Without a lifetime, every request logs in again; the CDK takes a token twice for each request.
     lifetime: Option<Span>,
     state: Mutex<Option<(Value, Timestamp)>>,
 }
@@ -32,14 +41,13 @@ impl Session {
     /// Reads a SessionTokenAuthenticator.
     ///
     /// # Errors
-    /// What building the login requester raises, or a duration that is none.
-    pub(super) fn build(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<Session, Failed> {
-        let name = format!("{}_login_requester", at.name);
-        let options = BuildOptions { purpose: Purpose::Token, ..BuildOptions::default() };
+    /// What building the login requester raises; an invalid duration.
+    pub(super) fn build(node: &Value, requester: &str, build_login: BuildLogin, ctx: &Context<'_>) -> Result<Session, Failed> {
+        let name = format!("{requester}_login_requester");
         let lifetime = node.get("expiration_duration").and_then(Value::as_str).filter(|it| !it.is_empty());
         let path = node.get("session_token_path").and_then(Value::as_list).unwrap_or_default();
         Ok(Session {
-            login: Requester::build_with(node.get("login_requester").unwrap_or(&EMPTY), &name, ctx, options)?,
+            login: build_login(node.get("login_requester").unwrap_or(&EMPTY), &name, ctx)?,
             decoder: Decoder::build(node.get("decoder"))?,
             path: path.iter().map(Value::to_str).collect(),
             lifetime: lifetime.map(parse_duration).transpose()?,
@@ -47,10 +55,10 @@ impl Session {
         })
     }
 
-    /// The token, from a new login where there is none or its time is over.
+    /// The token. Logs in if there is none or if it has expired.
     ///
     /// # Errors
-    /// The login failed, or its answer has no token.
+    /// The login fails, or its response has no token.
     pub(super) async fn token(&self, run: &Run<'_>) -> Result<Value, Failed> {
         let now = run.host.now();
         let kept = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -61,7 +69,7 @@ impl Session {
             return Ok(token);
         }
         let read = |message: &str| Failed::system("ReadException", message);
-        let response = self.login.send_raw(run, &RequestParts::default()).await?;
+        let response = self.login.send(run).await?;
         let response = response.ok_or_else(|| read("Failed to get session token, response got ignored by requester"))?;
         let first = self.decoder.first(&response, run.bounds)?.unwrap_or_default().into_owned();
         let token = walk(&first, self.path.iter().cloned()).cloned().ok_or_else(|| {
@@ -101,12 +109,12 @@ pub struct LegacySession {
 }
 
 impl LegacySession {
-    pub(super) fn build(node: &Value, at: At<'_>) -> LegacySession {
+    pub(super) fn build(node: &Value, requester: &str, url_base: &str) -> LegacySession {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |key: &str| InterpolatedString::new(&node.get(key).map(Value::to_str).unwrap_or_default(), parameters);
         LegacySession {
-            name: at.name.to_owned(),
-            api_url: InterpolatedString::new(at.url_base, parameters),
+            name: requester.to_owned(),
+            api_url: InterpolatedString::new(url_base, parameters),
             header: text("header"),
             session_token: text("session_token"),
             response_key: text("session_token_response_key"),
@@ -118,12 +126,12 @@ impl LegacySession {
     }
 
     pub(super) async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
-        let name = self.header.eval_str(&scope_with(run))?;
+        let name = self.header.eval_str(&run.scope())?;
         Ok(Dict::from_iter([(name.into(), self.token(run).await?.into())]))
     }
 
     pub(super) async fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let token = self.session_token.eval(&scope, &[])?;
         if token.truthy() && self.is_valid(run, &token).await? {
             return Ok(token.to_str());
@@ -136,9 +144,9 @@ impl LegacySession {
         self.login(run, user, password).await
     }
 
-    /// The login; its token is kept for the command.
+    /// Logs in. The token is kept for the command.
     async fn login(&self, run: &Run<'_>, user: Value, password: Value) -> Result<String, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.login_url.eval_str(&scope)?);
         let key = self.response_key.eval_str(&scope)?;
         let cache_key = format!("{url}\n{}\n{}\n{key}", user.repr(), password.repr());
@@ -159,7 +167,7 @@ impl LegacySession {
     }
 
     async fn is_valid(&self, run: &Run<'_>, token: &Value) -> Result<bool, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.validate_url.eval_str(&scope)?);
         let headers = Dict::from_iter([(self.header.eval_str(&scope)?.into(), token.clone())]);
         let request = token_request("GET", &url, &Dict::default(), &headers, (&Options::none(), &Dict::default()), &self.name)?;

@@ -1,13 +1,11 @@
 //! Where a token comes from (`token_provider.py`), and the API key (`token.py`).
 
-use super::Authenticator;
 use super::session::Session;
 use crate::context::Run;
 use crate::error::Failed;
-use crate::errors::scope_with as scope;
 use crate::interpolation::{InterpolatedString, Scope};
-use crate::request::option::{Place, RequestOption};
-use crate::value::Value;
+use crate::request::option::{OptionPlace, RequestOption};
+use crate::value::{Dict, Value};
 use std::sync::Arc;
 
 /// A source of tokens.
@@ -27,22 +25,15 @@ impl TokenProvider {
     /// What the template raises, or the call for a session came to.
     pub async fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
         match self {
-            TokenProvider::Text(text) => Ok(text.eval_str(&scope(run))?),
+            TokenProvider::Text(text) => Ok(text.eval_str(&run.scope())?),
             TokenProvider::Session(session) => Ok(session.token(run).await?.to_str()),
             TokenProvider::Templated { template, session } => {
                 let token = session.token(run).await?;
                 let vars = vec![("session_token", &token)];
-                Ok(template.eval_str(&Scope { vars, ..scope(run) })?)
+                Ok(template.eval_str(&Scope { vars, ..run.scope() })?)
             }
         }
     }
-}
-
-/// Reads an ApiKeyAuthenticator.
-pub(super) fn api_key(node: &Value, parameters: &Value) -> Result<Authenticator, Failed> {
-    let token = node.get("api_token").and_then(Value::as_str).unwrap_or_default();
-    let provider = TokenProvider::Text(InterpolatedString::new(token, parameters));
-    Ok(Authenticator::ApiKey { option: api_key_option(node, parameters)?, provider })
 }
 
 /// Where an API key goes: `inject_into`, or the deprecated `header`.
@@ -55,15 +46,11 @@ pub(super) fn api_key_option(node: &Value, parameters: &Value) -> Result<Request
             error("inject_into and header cannot be set both for ApiKeyAuthenticator - remove the deprecated header option")
         }
         (Some(option), None) => RequestOption::build(option, parameters),
-        (None, Some(header)) => Ok(RequestOption::named(Place::Header, &header.to_str(), parameters)),
+        (None, Some(header)) => Ok(RequestOption::named(OptionPlace::Header, &header.to_str(), parameters)),
     }
 }
 
-/// The value at `path`: keys of dicts, indexes of lists.
-pub(super) fn walk(value: &Value, path: impl IntoIterator<Item = String>) -> Option<&Value> {
-    path.into_iter().try_fold(value, |value, step| match value {
-        Value::Dict(dict) => dict.get(&*step),
-        Value::List(list) => list.get(step.parse::<usize>().ok()?),
-        _ => None,
-    })
+/// The header `Authorization`.
+pub(super) fn authorization(value: String) -> Dict {
+    Dict::from_iter([("Authorization".into(), value.into())])
 }

@@ -1,7 +1,7 @@
 //! Python's `timedelta`, and isodate's `Duration`, which also has years and months.
 
 use super::{DAY, Date, DateTime, SECOND};
-use crate::interpolation::EvalError;
+use crate::error::EvalError;
 
 /// Python's `timedelta`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

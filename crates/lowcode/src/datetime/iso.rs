@@ -1,7 +1,7 @@
 //! ISO 8601 as dateutil's `isoparse` and isodate's `parse_duration` read it.
 
 use super::{DAY, Date, DateTime, Delta, Duration, SECOND, Zone, clock_micros};
-use crate::interpolation::EvalError;
+use crate::error::EvalError;
 
 fn bad<T>(message: &str) -> Result<T, EvalError> {
     Err(EvalError::value_error(message))

@@ -11,7 +11,7 @@ pub mod strptime;
 
 pub use delta::{Delta, Duration};
 
-use super::interpolation::EvalError;
+use super::error::EvalError;
 use jiff::{SignedDuration, Timestamp, civil};
 use std::cmp::Ordering;
 use std::sync::Arc;

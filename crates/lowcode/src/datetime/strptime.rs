@@ -4,7 +4,7 @@
 //! or Python's error messages, which a stream reports.
 
 use super::{Date, DateTime, SECOND, Zone, clock_micros};
-use crate::interpolation::EvalError;
+use crate::error::EvalError;
 use regex::{Captures, Regex, RegexBuilder};
 use std::cell::RefCell;
 use std::collections::HashMap;

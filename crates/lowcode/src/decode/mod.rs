@@ -3,8 +3,6 @@
 //! Each works on the whole body, whose size is bounded before and after decompression.
 
 mod csv;
-pub mod inflate;
-pub mod json;
 mod text;
 mod xml;
 mod zip;
@@ -13,6 +11,7 @@ use super::bounds::Bounds;
 use super::error::Failed;
 use super::response::Response;
 use super::value::{Dict, Value};
+use super::{inflate, json};
 use csv::CsvParser;
 use std::borrow::Cow;
 use text::Encoding;

@@ -1,8 +1,8 @@
 //! Decoders compared with the results of airbyte-cdk 7.39.1 for the same bytes (`cdk.json`), and decompression bombs.
 
-use super::json::{parse, parse_orjson};
 use super::*;
 use crate::host::HostResponse;
+use crate::json::{parse, parse_orjson};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;

@@ -1,8 +1,9 @@
 //! Zip archives, all files of which are read by the same parser (`zipfile_decoder.py`).
 
-use super::{Parser, inflate};
+use super::Parser;
 use crate::bounds::Bounds;
 use crate::error::Failed;
+use crate::inflate;
 use crate::value::Value;
 use std::io::Cursor;
 use zip::ZipArchive;

@@ -1,7 +1,7 @@
 //! How long a retry waits: the strategies of `error_handlers/backoff_strategies/`.
 
-use super::{EMPTY, Outcome, scope_of};
-use crate::context::Context;
+use super::resolution::Outcome;
+use crate::context::{Context, EMPTY};
 use crate::error::{Failed, FailureType};
 use crate::interpolation::{InterpolatedAny, InterpolatedString, Scope};
 use crate::value::{Dict, Value, float_repr};
@@ -29,14 +29,14 @@ impl Backoff {
     /// Reads a backoff strategy.
     ///
     /// # Errors
-    /// A strategy that does not exist, or a longest wait that is no number.
+    /// A strategy that does not exist, or a longest wait that is not a number.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Backoff, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
         let field = |key: &str| node.get(key).filter(|it| !it.is_none());
         let jitter = field("jitter_range_in_seconds").and_then(Value::number);
         let max = field("max_waiting_time_in_seconds").map(text);
-        longest(max.as_ref(), &scope_of(ctx))?;
+        longest(max.as_ref(), &ctx.scope())?;
         let wait = || HeaderWait {
             header: InterpolatedString::new(node.get("header").and_then(Value::as_str).unwrap_or_default(), parameters),
             regex: field("regex").filter(|it| it.truthy()).map(text),

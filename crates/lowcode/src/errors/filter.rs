@@ -1,13 +1,15 @@
 //! `HttpResponseFilter` (`error_handlers/http_response_filter.py`).
 
-use super::{Action, EMPTY, Outcome, Resolution, mapping, message};
-use crate::context::Config;
+use super::resolution::{Action, Outcome, Resolution};
+use super::{mapping, message};
+use crate::config::Config;
+use crate::context::EMPTY;
 use crate::error::{Failed, FailureType};
 use crate::interpolation::{InterpolatedBoolean, InterpolatedString, Scope};
 use crate::response::Response;
 use crate::value::{Dict, Value};
 
-/// One filter: codes or a condition or words in the error message.
+/// One filter: status codes, a condition, or a text in the error message.
 #[derive(Clone, Debug)]
 pub struct Filter {
     /// Without an action a filter never matches.
@@ -28,7 +30,7 @@ impl Filter {
         let text = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let unknown = |word: &str, kind: &str| Failed::system("ValueError", format!("'{word}' is not a valid {kind}"));
-        let action = text("action").map(|it| Action::of(it).ok_or_else(|| unknown(it, "ResponseAction"))).transpose()?;
+        let action = text("action").map(|it| Action::parse(it).ok_or_else(|| unknown(it, "ResponseAction"))).transpose()?;
         let failure_type =
             text("failure_type").map(|it| failure_type(it).ok_or_else(|| unknown(it, "FailureType"))).transpose()?;
         let codes = node.get("http_codes").and_then(Value::as_list).unwrap_or_default();
@@ -73,8 +75,8 @@ impl Filter {
         {
             return Ok(true);
         }
-        let words = || message::error_message(response).is_some_and(|it| it.contains(&self.contains));
-        Ok(!self.contains.is_empty() && words())
+        let in_message = || message::error_message(response).is_some_and(|it| it.contains(&self.contains));
+        Ok(!self.contains.is_empty() && in_message())
     }
 }
 

@@ -1,7 +1,8 @@
 //! What a status means where the manifest does not say: `DEFAULT_ERROR_MAPPING` of
 //! `streams/http/error_handlers/default_error_mapping.py`, and the fallback of `response_models.py`.
 
-use super::{Action, Outcome, Resolution};
+use super::message;
+use super::resolution::{Action, Outcome, Resolution};
 use crate::error::FailureType::{self, ConfigError, SystemError, TransientError};
 use crate::response::Response;
 
@@ -23,13 +24,13 @@ const ROWS: &[Row] = &[
 
 /// The decision of the mapping about a status.
 pub(super) fn by_status(status: u16) -> Option<Resolution> {
-    let (_, action, kind, words) = ROWS.iter().find(|(code, ..)| *code == status)?;
-    let message = format!("HTTP Status Code: {status}. Error: {words}");
+    let (_, action, kind, text) = ROWS.iter().find(|(code, ..)| *code == status)?;
+    let message = format!("HTTP Status Code: {status}. Error: {text}");
     Some(Resolution { action: *action, failure_type: Some(*kind), message: Some(message) })
 }
 
 fn by_class(class: &str) -> Option<Resolution> {
-    let (action, kind, words) = match class {
+    let (action, kind, text) = match class {
         "InvalidSchema" => (
             Action::Fail,
             ConfigError,
@@ -43,7 +44,7 @@ fn by_class(class: &str) -> Option<Resolution> {
         "RequestException" => (Action::Retry, TransientError, "An exception occurred when making the request."),
         _ => return None,
     };
-    let message = format!("{words} Exception: requests.exceptions.{class}");
+    let message = format!("{text} Exception: requests.exceptions.{class}");
     Some(Resolution { action, failure_type: Some(kind), message: Some(message) })
 }
 
@@ -61,7 +62,7 @@ pub(super) fn by_default(outcome: Outcome<'_>) -> Resolution {
             }
             Outcome::Response(response) => {
                 let text = response.text();
-                let cut: String = text.chars().take(super::message::SHOWN).collect();
+                let cut: String = text.chars().take(message::MAX_SHOWN_CHARS).collect();
                 format!("Response was not ok: `{}`. Response content is: {cut}", http_error(response))
             }
         };
@@ -69,7 +70,8 @@ pub(super) fn by_default(outcome: Outcome<'_>) -> Resolution {
     })
 }
 
-/// The words of `raise_for_status` of requests; the reason is that of the standard, as no host passes on the server's.
+/// The message of `raise_for_status` of requests. The reason is the standard one, because a host does not pass the
+/// server's on.
 #[must_use]
 pub fn http_error(response: &Response) -> String {
     let status = response.status();

@@ -1,12 +1,12 @@
-//! The words of a failed answer, as the CDK's `JsonErrorMessageParser` and `HttpClient` find and show them.
+//! The error message of a failed response, as the CDK's `JsonErrorMessageParser` and `HttpClient` find and show them.
 
 use crate::response::Response;
 use crate::value::Value;
 
 /// Characters of a body that a message may carry.
-pub const SHOWN: usize = 2_000;
+pub const MAX_SHOWN_CHARS: usize = 2_000;
 
-/// Where an error object has its words, in the order of `json_error_message_parser.py`.
+/// The keys of an error message, in the order of `json_error_message_parser.py`.
 const KEYS: &[&str] = &[
     "message",
     "messages",
@@ -26,20 +26,20 @@ const KEYS: &[&str] = &[
 #[must_use]
 pub fn error_message(response: &Response) -> Option<String> {
     match response.json() {
-        Some(body) => words(body),
+        Some(body) => message_in(body),
         None => std::str::from_utf8(response.content()).ok().map(str::to_owned),
     }
 }
 
 /// The depth of recursion is that of the answer, which is bounded when it is read.
-fn words(value: &Value) -> Option<String> {
+fn message_in(value: &Value) -> Option<String> {
     match value {
         Value::Str(text) => Some(text.to_string()),
-        Value::List(items) => Some(items.iter().filter_map(words).collect::<Vec<_>>().join(", ")),
+        Value::List(items) => Some(items.iter().filter_map(message_in).collect::<Vec<_>>().join(", ")),
         Value::Dict(dict) => {
             // The last key counts even where its value is falsy.
             let found = KEYS.iter().filter_map(|key| dict.get(*key)).find(|it| it.truthy());
-            found.or_else(|| dict.get("status_message")).and_then(words)
+            found.or_else(|| dict.get("status_message")).and_then(message_in)
         }
         _ => None,
     }
@@ -56,8 +56,8 @@ pub fn body(response: &Response) -> String {
     cut(&text)
 }
 
-/// The first [`SHOWN`] characters.
+/// The first [`MAX_SHOWN_CHARS`] characters.
 #[must_use]
 pub fn cut(text: &str) -> String {
-    text.chars().take(SHOWN).collect()
+    text.chars().take(MAX_SHOWN_CHARS).collect()
 }

@@ -1,90 +1,20 @@
-//! What an answer means: filters of the manifest first, then the mapping of the CDK
+//! What a response means: filters of the manifest first, then the mapping of the CDK
 //! (`error_handlers/default_error_handler.py`, `composite_error_handler.py`).
 
 pub mod backoff;
 pub mod filter;
 pub mod mapping;
 pub mod message;
+pub mod resolution;
 
-use super::context::{Context, Run};
-use super::error::{Failed, FailureType};
+pub use resolution::{Action, Outcome, Resolution};
+
+use super::context::{Context, EMPTY};
+use super::error::Failed;
 use super::interpolation::{InterpolatedString, Scope};
-use super::response::Response;
 use super::value::Value;
 use backoff::Backoff;
 use filter::Filter;
-use std::sync::LazyLock;
-
-/// `{}`: the parameters of a template that has none.
-pub static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Dict(super::value::Dict::default()));
-
-/// What is done about an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    Success,
-    Retry,
-    Fail,
-    Ignore,
-    ResetPagination,
-    RateLimited,
-    RefreshTokenThenRetry,
-    ReducePageSize,
-    SplitRequestWindow,
-}
-
-impl Action {
-    /// From the word of a manifest.
-    #[must_use]
-    pub fn of(word: &str) -> Option<Action> {
-        Some(match word {
-            "SUCCESS" => Action::Success,
-            "RETRY" => Action::Retry,
-            "FAIL" => Action::Fail,
-            "IGNORE" => Action::Ignore,
-            "RESET_PAGINATION" => Action::ResetPagination,
-            "RATE_LIMITED" => Action::RateLimited,
-            "REFRESH_TOKEN_THEN_RETRY" => Action::RefreshTokenThenRetry,
-            "REDUCE_PAGE_SIZE" => Action::ReducePageSize,
-            "SPLIT_REQUEST_WINDOW" => Action::SplitRequestWindow,
-            _ => return None,
-        })
-    }
-
-    /// Python's name of the member, for messages.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Action::Success => "SUCCESS",
-            Action::Retry => "RETRY",
-            Action::Fail => "FAIL",
-            Action::Ignore => "IGNORE",
-            Action::ResetPagination => "RESET_PAGINATION",
-            Action::RateLimited => "RATE_LIMITED",
-            Action::RefreshTokenThenRetry => "REFRESH_TOKEN_THEN_RETRY",
-            Action::ReducePageSize => "REDUCE_PAGE_SIZE",
-            Action::SplitRequestWindow => "SPLIT_REQUEST_WINDOW",
-        }
-    }
-}
-
-/// The decision about one answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resolution {
-    pub action: Action,
-    pub failure_type: Option<FailureType>,
-    pub message: Option<String>,
-}
-
-/// What came of a send.
-#[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
-    Response(&'a Response),
-    /// No answer: the class that requests would raise, and its words.
-    Exception {
-        class: &'static str,
-        message: &'a str,
-    },
-}
 
 /// An error handler of the manifest.
 #[derive(Clone, Debug)]
@@ -163,7 +93,7 @@ impl ErrorHandler {
         }
     }
 
-    /// How often a request is tried again.
+    /// How often a request is retried.
     #[must_use]
     pub fn max_retries(&self) -> i64 {
         match self {
@@ -187,7 +117,7 @@ fn max_retries(node: &Value, ctx: &Context<'_>) -> Result<Option<i64>, Failed> {
         Some(Value::None) => return Ok(None),
         Some(Value::Str(text)) => {
             let parameters = node.get("$parameters").unwrap_or(&EMPTY);
-            InterpolatedString::with_default(text, parameters, "5").eval(&scope_of(ctx), &[])?
+            InterpolatedString::with_default(text, parameters, "5").eval(&ctx.scope(), &[])?
         }
         Some(other) => other.clone(),
     };
@@ -201,16 +131,4 @@ fn max_retries(node: &Value, ctx: &Context<'_>) -> Result<Option<i64>, Failed> {
         let message = format!("DefaultErrorHandler.max_retries did not evaluate to an integer (got {})", value.repr());
         Failed::system("ValueError", message)
     })
-}
-
-/// A scope with nothing but the config.
-#[must_use]
-pub fn scope_of<'a>(ctx: &Context<'a>) -> Scope<'a> {
-    Scope { config: ctx.config, parameters: &EMPTY, vars: Vec::new(), host: ctx.host, bounds: ctx.bounds }
-}
-
-/// As [`scope_of`], while the source reads.
-#[must_use]
-pub fn scope_with<'a>(run: &Run<'a>) -> Scope<'a> {
-    Scope { config: run.config, parameters: &EMPTY, vars: Vec::new(), host: run.host, bounds: run.bounds }
 }

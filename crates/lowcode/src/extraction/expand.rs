@@ -1,8 +1,8 @@
 //! Expands a record whose nested list contains the actual records (`record_expander.py`).
 
 use super::dpath;
-use super::transform::{At, eval_path, path_of};
-use crate::context::Context;
+use super::transform::{eval_path, path_of};
+use crate::context::{Context, EvalContext};
 use crate::error::Failed;
 use crate::interpolation::InterpolatedString;
 use crate::node::{flag, items, pair, parameters, set_field, text};
@@ -39,7 +39,7 @@ impl Expander {
     ///
     /// # Errors
     /// An error of a template or a path.
-    pub fn expand(&self, record: &Value, at: &At<'_>, records: &mut VecDeque<Value>) -> Result<(), Failed> {
+    pub fn expand(&self, record: &Value, at: &EvalContext<'_>, records: &mut VecDeque<Value>) -> Result<(), Failed> {
         if !matches!(record, Value::Dict(_)) || self.path.is_empty() {
             records.push_back(record.clone());
             return Ok(());
@@ -60,7 +60,7 @@ impl Expander {
         Ok(())
     }
 
-    fn child(&self, item: &Value, parent: &Value, base: &Dict, at: &At<'_>) -> Result<Value, Failed> {
+    fn child(&self, item: &Value, parent: &Value, base: &Dict, at: &EvalContext<'_>) -> Result<Value, Failed> {
         let own = match item {
             Value::Dict(dict) => dict.clone(),
             _ if self.keep_original || self.merge_parent || !self.parent_fields.is_empty() => pair("value", item.clone()),

@@ -5,13 +5,13 @@ pub mod expand;
 pub mod normalise;
 pub mod transform;
 
-pub use transform::{At, Transformation};
+pub use transform::Transformation;
 
-use super::context::Context;
+use super::context::{Context, EvalContext};
+use super::cursor::Cursor;
 use super::error::Failed;
 use super::interpolation::{InterpolatedBoolean, InterpolatedString};
 use super::node::{field, flag, items, kind, parameters, set_field, text};
-use super::slicing::cursor::Cursor;
 use super::value::{Dict, Value};
 use expand::Expander;
 use std::collections::VecDeque;
@@ -53,7 +53,7 @@ impl Extractor {
 
     /// # Errors
     /// An error of a template or a path.
-    pub fn extract(&self, bodies: &[Value], at: &At<'_>) -> Result<Extracted, Failed> {
+    pub fn extract(&self, bodies: &[Value], at: &EvalContext<'_>) -> Result<Extracted, Failed> {
         match self {
             Extractor::Dpath { path, expander } => {
                 let mut records = VecDeque::new();
@@ -89,7 +89,7 @@ fn extract_one(
     body: &Value,
     path: &[Value],
     expander: Option<&Expander>,
-    at: &At<'_>,
+    at: &EvalContext<'_>,
     records: &mut VecDeque<Value>,
 ) -> Result<(), Failed> {
     let mut add = |record: &Value| match expander {
@@ -156,7 +156,7 @@ impl Selector {
     ///
     /// # Errors
     /// An error of a template or a path, or a record that is not a dict although the stream has a schema.
-    pub fn select(&self, mut record: Value, schema: &Value, at: &At<'_>) -> Result<Option<Value>, Failed> {
+    pub fn select(&self, mut record: Value, schema: &Value, at: &EvalContext<'_>) -> Result<Option<Value>, Failed> {
         if self.transform_first {
             self.transform(&mut record, at)?;
         }
@@ -175,11 +175,11 @@ impl Selector {
         Ok(Some(record))
     }
 
-    fn transform(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
+    fn transform(&self, record: &mut Value, at: &EvalContext<'_>) -> Result<(), Failed> {
         self.transformations.iter().try_for_each(|it| it.apply(record, at))
     }
 
-    fn keeps(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+    fn keeps(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         if let Some(cursor) = &self.cursor
             && !cursor.should_be_synced(record, at)?
         {

@@ -1,44 +1,12 @@
 //! The transformations of records.
 
 use super::dpath;
-use crate::bounds::Bounds;
-use crate::context::{Config, Context};
+use crate::context::{Context, EvalContext};
 use crate::error::Failed;
-use crate::host::Host;
 use crate::interpolation::{InterpolatedBoolean, InterpolatedString, PyType, Scope};
 use crate::node::{field, flag, items, kind, parameters, text};
-use crate::slicing::Slice;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
-
-/// What the templates of extractors, filters, transformations and cursors are evaluated with.
-#[derive(Clone, Copy)]
-pub struct At<'a> {
-    pub config: Config<'a>,
-    pub host: &'a dyn Host,
-    pub bounds: &'a Bounds,
-    pub slice: Option<&'a Slice>,
-}
-
-static NO_PARAMETERS: Value = Value::None;
-
-impl<'a> At<'a> {
-    /// The scope of a template with the variables `vars`.
-    #[must_use]
-    pub fn scope(&self, vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
-        Scope { config: self.config, parameters: &NO_PARAMETERS, vars, host: self.host, bounds: self.bounds }
-    }
-
-    /// As [`At::scope`], with the slice.
-    #[must_use]
-    pub fn scope_of_slice(&self, mut vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
-        match self.slice {
-            Some(slice) => slice.add_to(&mut vars),
-            None => vars.push(("stream_slice", &NO_PARAMETERS)),
-        }
-        self.scope(vars)
-    }
-}
 
 /// One transformation of a record.
 #[derive(Debug)]
@@ -123,7 +91,7 @@ impl Transformation {
     ///
     /// # Errors
     /// An error of a template or a path, or a record that is not a dict.
-    pub fn apply(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
+    pub fn apply(&self, record: &mut Value, at: &EvalContext<'_>) -> Result<(), Failed> {
         match self {
             Transformation::AddFields { fields, condition } => add_fields(record, fields, condition.as_ref(), at),
             Transformation::RemoveFields { pointers, condition } => remove_fields(record, pointers, condition.as_ref(), at),
@@ -181,7 +149,7 @@ fn add_fields(
     record: &mut Value,
     fields: &[AddedField],
     condition: Option<&InterpolatedBoolean>,
-    at: &At<'_>,
+    at: &EvalContext<'_>,
 ) -> Result<(), Failed> {
     for added in fields {
         let value = added.value.eval(&at.scope_of_slice(vec![("record", record)]), &added.types)?;
@@ -200,7 +168,7 @@ fn remove_fields(
     record: &mut Value,
     pointers: &[Vec<Value>],
     condition: Option<&InterpolatedBoolean>,
-    at: &At<'_>,
+    at: &EvalContext<'_>,
 ) -> Result<(), Failed> {
     for pointer in pointers {
         match condition {
@@ -293,7 +261,7 @@ fn flatten(record: Value, lists: bool) -> Dict {
 impl DpathFlatten {
     fn build(node: &Value, ctx: &Context<'_>) -> Result<DpathFlatten, Failed> {
         let keys = field(node, "key_transformation");
-        let at = At { config: ctx.config, host: ctx.host, bounds: ctx.bounds, slice: None };
+        let at = ctx.eval_context();
         let affix = |key: &str| match text(keys, key) {
             Some(it) => Ok(InterpolatedString::new(it, parameters(keys)).eval_str(&at.scope(Vec::new()))?),
             None => Ok::<_, Failed>(String::new()),
@@ -307,7 +275,7 @@ impl DpathFlatten {
         })
     }
 
-    fn apply(&self, record: &mut Value, at: &At<'_>) -> Result<(), Failed> {
+    fn apply(&self, record: &mut Value, at: &EvalContext<'_>) -> Result<(), Failed> {
         let path = eval_path(&self.path, &at.scope(Vec::new()))?;
         let found = match path.iter().any(|part| part.as_str() == Some("*")) {
             true => dpath::values(record, &path)?.first().copied(),

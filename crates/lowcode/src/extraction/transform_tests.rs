@@ -1,11 +1,12 @@
 use super::*;
+use crate::bounds::Bounds;
 use crate::script::{Script, json};
 
 fn changed(transformation: &str, record: &str) -> Result<String, Failed> {
     let (host, bounds, config) = (Script::new(&[]), Bounds::default(), Value::None);
     let (node, mut record) = (json(transformation), json(record));
     let ctx = Context::new(&Value::None, &config, &host, &bounds);
-    let at = At { config: Config::new(&config), host: &host, bounds: &bounds, slice: None };
+    let at = ctx.eval_context();
     Transformation::build(&node, &ctx)?.apply(&mut record, &at)?;
     Ok(record.repr())
 }

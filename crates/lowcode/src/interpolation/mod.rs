@@ -1,6 +1,6 @@
 //! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules for the meaning of a rendered text.
 //!
-//! A template goes through `lexer`, `parser` and `eval`, and [`super::literal`] parses the rendered text. The CDK's
+//! A template goes through `lexer`, `parser` and `eval`, and `literal` parses the rendered text. The CDK's
 //! classes around that are in `interpolated`. A template that only looks values up takes the fast path in `fast`.
 
 mod access;
@@ -32,12 +32,12 @@ pub use interpolated::{
     literal_value,
 };
 
+pub use super::error::EvalError;
+
 use super::bounds::Bounds;
-use super::context::Config;
-use super::error::Failed;
+use super::config::Config;
 use super::host::Host;
 use super::value::Value;
-use std::fmt;
 use std::sync::Arc;
 
 /// The variables of a template, and the bounds of its evaluation.
@@ -68,50 +68,6 @@ impl<'a> Scope<'a> {
             return Some(value);
         }
         (name == "parameters").then_some(self.parameters)
-    }
-}
-
-/// The exception that Python raises in the same place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EvalError {
-    /// The name of Python's class, for example `TypeError` or `UndefinedError`.
-    pub class: &'static str,
-    pub message: String,
-}
-
-impl EvalError {
-    #[must_use]
-    pub fn new(class: &'static str, message: impl Into<String>) -> EvalError {
-        EvalError { class, message: message.into() }
-    }
-
-    /// Python's `TypeError`, on which the CDK uses the text of the template as its value.
-    #[must_use]
-    pub fn type_error(message: impl Into<String>) -> EvalError {
-        EvalError::new("TypeError", message)
-    }
-
-    /// Python's `ValueError`.
-    #[must_use]
-    pub fn value_error(message: impl Into<String>) -> EvalError {
-        EvalError::new("ValueError", message)
-    }
-}
-
-impl fmt::Display for EvalError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.class, self.message)
-    }
-}
-
-impl std::error::Error for EvalError {}
-
-impl From<EvalError> for Failed {
-    fn from(error: EvalError) -> Failed {
-        match error.class {
-            "AirbyteTracedException" => Failed::config(error.class, error.message),
-            class => Failed::system(class, error.message),
-        }
     }
 }
 

@@ -97,7 +97,7 @@ impl Inputs {
         })
     }
 
-    /// Query parameters. What is no dict is left out, without an error.
+    /// Query parameters. A value that is not a dict is left out without an error.
     ///
     /// # Errors
     /// What the templates raise.

@@ -6,22 +6,22 @@ use crate::value::{Dict, Value};
 
 /// Where an option goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OptionPlace {
     Query,
     Header,
     BodyData,
     BodyJson,
 }
 
-impl Place {
-    /// From the word of a manifest.
+impl OptionPlace {
+    /// Parses the name that manifests use.
     #[must_use]
-    pub fn of(word: &str) -> Option<Place> {
+    pub fn parse(word: &str) -> Option<OptionPlace> {
         Some(match word {
-            "request_parameter" => Place::Query,
-            "header" => Place::Header,
-            "body_data" => Place::BodyData,
-            "body_json" => Place::BodyJson,
+            "request_parameter" => OptionPlace::Query,
+            "header" => OptionPlace::Header,
+            "body_data" => OptionPlace::BodyData,
+            "body_json" => OptionPlace::BodyJson,
             _ => return None,
         })
     }
@@ -30,7 +30,7 @@ impl Place {
 /// A place, and the name or the path in it.
 #[derive(Clone, Debug)]
 pub struct RequestOption {
-    pub place: Place,
+    pub place: OptionPlace,
     path: Vec<InterpolatedString>,
 }
 
@@ -42,14 +42,14 @@ impl RequestOption {
     pub fn build(node: &Value, parameters: &Value) -> Result<RequestOption, Failed> {
         let error = |message: &str| Failed::system("ValueError", message);
         let word = node.get("inject_into").and_then(Value::as_str).unwrap_or_default();
-        let place = Place::of(word).ok_or_else(|| error(&format!("'{word}' is not a valid RequestOptionType")))?;
+        let place = OptionPlace::parse(word).ok_or_else(|| error(&format!("'{word}' is not a valid RequestOptionType")))?;
         let name = node.get("field_name").filter(|it| it.truthy());
         let steps = node.get("field_path").and_then(Value::as_list).filter(|list| !list.is_empty());
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
         let path = match (name, steps) {
             (None, None) => return Err(error("RequestOption requires either a field_name or field_path")),
             (Some(_), Some(_)) => return Err(error("Only one of field_name or field_path can be provided to RequestOption")),
-            (None, Some(_)) if place != Place::BodyJson => {
+            (None, Some(_)) if place != OptionPlace::BodyJson => {
                 return Err(error(
                     "Nested field injection is only supported for body JSON injection. \
                      Please use a top-level field_name for other injection types.",
@@ -63,14 +63,14 @@ impl RequestOption {
 
     /// An option by name.
     #[must_use]
-    pub fn named(place: Place, name: &str, parameters: &Value) -> RequestOption {
+    pub fn named(place: OptionPlace, name: &str, parameters: &Value) -> RequestOption {
         RequestOption { place, path: vec![InterpolatedString::new(name, parameters)] }
     }
 
     /// Puts `value` into `target`. Names are interpolated with the config alone.
     ///
     /// # Errors
-    /// What the templates raise; TypeError where a step of the path is no dict.
+    /// What the templates raise; TypeError where a step of the path is not a dict.
     pub fn inject(&self, target: &mut Dict, value: Value, scope: &Scope<'_>) -> Result<(), Failed> {
         let mut current = target;
         let Some((last, steps)) = self.path.split_last() else { return Ok(()) };

@@ -1,21 +1,17 @@
 //! `HTTPAPIBudget`: call rates of the manifest (`streams/call_rate.py`).
 //!
-//! Rates are obeyed by asking the host to wait. What an answer's rate-limit headers say is not taken over: the error
-//! handler's backoff and the host's own limits answer a server that says "enough", and they are stricter.
+//! To keep a rate, the host is asked to wait. Rate-limit headers of responses are not used: the error handler's backoff
+//! and the host's own limits react to a server that is rate limiting, and they are stricter.
 
-use crate::context::{Context, Run};
+use crate::context::{Context, EMPTY, Run};
 use crate::datetime::iso::{Span, parse_duration};
 use crate::error::Failed;
-use crate::errors::{EMPTY, scope_of};
 use crate::host::HostRequest;
 use crate::interpolation::InterpolatedString;
 use crate::url::parse_qs;
 use crate::value::{Dict, Value};
 use fancy_regex::Regex;
-use jiff::{SignedDuration, Timestamp};
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use jiff::SignedDuration;
 
 /// Days after which the CDK lets a fixed window end, whatever its period is (`create_fixed_window_call_rate_policy`).
 const FIXED_WINDOW: SignedDuration = SignedDuration::from_hours(240);
@@ -41,16 +37,12 @@ struct Matcher {
     weight: usize,
 }
 
-/// The times of the calls of a command, by policy.
-#[derive(Debug, Default)]
-pub struct Rates(Mutex<HashMap<usize, VecDeque<Timestamp>>>);
-
 impl Budget {
     /// Reads `api_budget` of the manifest.
     ///
     /// # Errors
-    /// A duration, a limit or a pattern that is none.
-    pub(super) fn of(ctx: &Context<'_>) -> Result<Budget, Failed> {
+    /// An invalid duration, limit or pattern.
+    pub(super) fn build(ctx: &Context<'_>) -> Result<Budget, Failed> {
         let policies = ctx.manifest.get("api_budget").and_then(|it| it.get("policies")).and_then(Value::as_list);
         policies.unwrap_or_default().iter().map(|node| Policy::build(node, ctx)).collect::<Result<_, _>>().map(Budget)
     }
@@ -68,8 +60,8 @@ impl Budget {
         if policy.rates.iter().any(|(limit, _)| weight > *limit) {
             return Err(Failed::system("ValueError", "Weight can not exceed the call limit"));
         }
-        if let Some(wait) = run.rates.take(index, policy, weight, run.host.now()) {
-            run.host.pause(wait).await.map_err(super::failure::refused)?;
+        if let Some(wait) = run.rates.take(index, &policy.rates, weight, run.host.now()) {
+            run.host.pause(wait).await.map_err(Failed::host)?;
         }
         Ok(())
     }
@@ -110,7 +102,7 @@ fn rate_of(rate: &Value, ctx: &Context<'_>) -> Result<(usize, SignedDuration), F
 /// A number, or a template of one.
 fn count(value: Option<&Value>, ctx: &Context<'_>) -> Result<usize, Failed> {
     let text = value.unwrap_or(&Value::None).to_str();
-    let value = InterpolatedString::new(&text, &EMPTY).eval(&scope_of(ctx), &[])?;
+    let value = InterpolatedString::new(&text, &EMPTY).eval(&ctx.scope(), &[])?;
     let count = value.number().filter(|it| it.is_finite() && *it >= 0.0);
     count
         .map(|it| it as usize)
@@ -158,25 +150,5 @@ impl Matcher {
             && self.path.as_ref().is_none_or(|it| it.is_match(path.trim_end_matches('/')).unwrap_or(false))
             && self.params.iter().all(|(key, value)| last(key) == Some(value.as_str()))
             && self.headers.iter().all(|(name, value)| same(name, value))
-    }
-}
-
-impl Rates {
-    /// Counts a call; tells how long to wait before it is made.
-    fn take(&self, index: usize, policy: &Policy, weight: usize, now: Timestamp) -> Option<Duration> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let calls = all.entry(index).or_default();
-        let mut start = now;
-        for (limit, interval) in &policy.rates {
-            // The call that must have left the window before this one fits in.
-            if let Some(leaving) = calls.len().checked_sub(limit.saturating_sub(weight) + 1).and_then(|at| calls.get(at)) {
-                start = start.max(leaving.checked_add(*interval).unwrap_or(now));
-            }
-        }
-        if !policy.rates.is_empty() {
-            calls.extend(std::iter::repeat_n(start, weight));
-        }
-        let wait = start.duration_since(now).unsigned_abs();
-        (!wait.is_zero()).then_some(wait)
     }
 }

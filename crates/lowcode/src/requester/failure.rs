@@ -1,25 +1,25 @@
-//! The words of a request that failed, as `HttpClient` makes them.
+//! The errors of a request that failed, with the messages of `HttpClient`.
 
 use super::Requester;
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
 use crate::errors::{Outcome, Resolution, message};
-use crate::host::{HostError, HostErrorKind, HostRequest};
+use crate::host::HostRequest;
 use crate::response::Response;
 use crate::value::Value;
 
 const TRACED: &str = "AirbyteTracedException";
 
 impl Requester {
-    /// The error handler said FAIL.
+    /// The error handler decided FAIL.
     pub(super) fn failed(&self, run: &Run<'_>, request: &HostRequest, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
         let (method, url) = (&self.method, &request.url);
         let internal = match outcome {
             Outcome::Response(response) => {
-                let words = message::error_message(response).map_or_else(|| "None".to_owned(), |it| message::cut(&it));
+                let text = message::error_message(response).map_or_else(|| "None".to_owned(), |it| message::cut(&it));
                 let sent = request.body.as_ref().map_or_else(|| "None".to_owned(), |it| String::from_utf8_lossy(it).into_owned());
                 format!(
-                    "'{method}' request to '{url}' failed with status code '{}' and error message: '{words}'. \
+                    "'{method}' request to '{url}' failed with status code '{}' and error message: '{text}'. \
                      Request (body): '{}'. Response (body): '{}'. Response (headers): '{}'.",
                     response.status(),
                     message::cut(&sent),
@@ -32,8 +32,8 @@ impl Requester {
             }
         };
         let internal = run.secrets.mask(&internal);
-        let words = resolution.message.as_ref().map_or_else(|| internal.clone(), |it| run.secrets.mask(it));
-        let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), TRACED, words);
+        let text = resolution.message.as_ref().map_or_else(|| internal.clone(), |it| run.secrets.mask(it));
+        let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), TRACED, text);
         failed.internal = Some(internal);
         self.with_outcome(run, failed, outcome)
     }
@@ -52,20 +52,20 @@ impl Requester {
             Some(FailureType::TransientError) => "FailureType.transient_error",
             None => "None",
         };
-        let words = resolution.message.clone().unwrap_or_else(|| {
-            let (url, action) = (&request.url, resolution.action.name());
+        let text = resolution.message.clone().unwrap_or_else(|| {
+            let (url, action) = (&request.url, resolution.action.as_str());
             format!("Request to {url} failed with failure type {kind}, response action ResponseAction.{action}.")
         });
-        let words = run.secrets.mask(&words);
+        let text = run.secrets.mask(&text);
         let limited = matches!(outcome, Outcome::Response(response) if response.status() == 429);
         let mut failed = if limited {
             let mut failed = Failed::new(FailureType::TransientError, TRACED, "API rate limit exceeded.");
-            failed.internal = Some(format!("Rate limit retry budget exhausted. Last exception: {words}"));
+            failed.internal = Some(format!("Rate limit retry budget exhausted. Last exception: {text}"));
             failed
         } else {
-            let message = format!("Exhausted available request attempts. Please see logs for more details. Exception: {words}");
+            let message = format!("Exhausted available request attempts. Please see logs for more details. Exception: {text}");
             let mut failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), TRACED, message);
-            failed.internal = Some(format!("Exhausted available request attempts. Exception: {words}"));
+            failed.internal = Some(format!("Exhausted available request attempts. Exception: {text}"));
             failed
         };
         failed = self.with_outcome(run, failed, outcome);
@@ -74,12 +74,12 @@ impl Requester {
 
     /// A control action that the retriever answers.
     pub(super) fn signal(&self, run: &Run<'_>, class: &'static str, resolution: &Resolution, outcome: Outcome<'_>) -> Failed {
-        let words = resolution.message.clone().unwrap_or_else(|| format!("Stream '{}': {class}", self.name));
-        let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&words));
+        let text = resolution.message.clone().unwrap_or_else(|| format!("Stream '{}': {class}", self.name));
+        let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&text));
         self.with_outcome(run, failed, outcome)
     }
 
-    /// Keeps the answer beside the words, for whoever classifies the failure.
+    /// Keeps the response beside the message, so that the caller can classify the failure.
     pub(super) fn with_outcome(&self, run: &Run<'_>, mut failed: Failed, outcome: Outcome<'_>) -> Failed {
         if let Outcome::Response(response) = outcome {
             let (body, headers) = shown(response);
@@ -94,19 +94,8 @@ impl Requester {
 /// At most 2,000 bytes of the body, and the headers.
 fn shown(response: &Response) -> (String, Vec<(String, String)>) {
     let bytes = response.content();
-    let cut = bytes.get(..bytes.len().min(message::SHOWN)).unwrap_or_default();
+    let cut = bytes.get(..bytes.len().min(message::MAX_SHOWN_CHARS)).unwrap_or_default();
     (String::from_utf8_lossy(cut).into_owned(), response.headers().to_vec())
-}
-
-/// The host did not send, and will not.
-pub(super) fn refused(host_error: HostError) -> Failed {
-    let kind = match host_error.kind {
-        HostErrorKind::Network => FailureType::TransientError,
-        HostErrorKind::Refused => FailureType::SystemError,
-    };
-    let mut failed = Failed::new(kind, "Refused", host_error.message.clone());
-    failed.host_error = Some(host_error);
-    failed
 }
 
 /// The exception of requests for a URL without http.

@@ -7,11 +7,8 @@ mod prepare;
 mod refresh;
 mod retry;
 
-pub use budget::Rates;
-pub(crate) use retry::transmit;
-
-use super::auth::{At, Authenticator};
-use super::context::{Context, Run};
+use super::auth::{Authenticator, Login, RequesterInfo};
+use super::context::{Context, EMPTY, Run};
 use super::error::Failed;
 use super::errors::ErrorHandler;
 use super::errors::backoff::Backoff;
@@ -19,9 +16,9 @@ use super::host::Purpose;
 use super::interpolation::{InterpolatedString, Scope};
 use super::request::inputs::Inputs;
 use super::response::Response;
-use super::slicing::Slice;
+use super::slice::Slice;
+use super::url;
 use super::value::Value;
-use super::{errors, url};
 use budget::Budget;
 use futures_util::future::BoxFuture;
 
@@ -76,22 +73,14 @@ impl Requester {
     ///
     /// # Errors
     /// What the CDK raises when it builds the component.
-    pub fn build(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Requester, Failed> {
-        Requester::build_with(node, name, ctx, BuildOptions::default())
-    }
-
-    /// As [`Requester::build`], with more.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn build_with(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
-        let parameters = node.get("$parameters").unwrap_or(&errors::EMPTY);
+    pub fn build(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
+        let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let raw = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
         let text = |key: &str| InterpolatedString::new(raw(key).unwrap_or_default(), parameters);
         let url_base = raw("url").or(raw("url_base")).unwrap_or_default();
         let child = |key: &str| node.get(key).filter(|it| !it.is_none());
         let auth = match child("authenticator") {
-            Some(auth) => Authenticator::build(auth, At { name, url_base }, ctx)?,
+            Some(auth) => Authenticator::build(auth, RequesterInfo { name, url_base, build_login }, ctx)?,
             None => Authenticator::None,
         };
         let handler = match child("error_handler") {
@@ -111,7 +100,7 @@ impl Requester {
             auth,
             handler,
             backoffs,
-            budget: Budget::of(ctx)?,
+            budget: Budget::build(ctx)?,
             options,
         })
     }
@@ -126,24 +115,14 @@ impl Requester {
     ///
     /// # Errors
     /// What Python would have raised; `host_error` is set where the host refused.
-    pub async fn send(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
-        Ok(self.send_raw(run, ask).await?.filter(Response::ok))
+    pub async fn send(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
+        Ok(self.send_raw(run, parts).await?.filter(Response::ok))
     }
 
-    /// As [`Requester::send`], but an ignored answer is given as it is.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn send_raw<'s>(
-        &'s self,
-        run: &'s Run<'_>,
-        ask: &'s RequestParts<'_>,
-    ) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
-        // Boxed: a session token asks a requester of its own.
-        Box::pin(async move {
-            let mut request = self.prepare(run, ask).await?;
-            self.deliver(run, &mut request).await
-        })
+    /// As [`Requester::send`], but returns an ignored response as it is.
+    async fn send_raw(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
+        let mut request = self.prepare(run, parts).await?;
+        self.deliver(run, &mut request).await
     }
 
     /// `_get_url`: the path joined to the base.
@@ -161,7 +140,7 @@ impl Requester {
 /// Joins `url`, `url_base` and `path` of a requester into the URL that is called, as `_get_url` of the CDK does.
 ///
 /// # Errors
-/// As [`url::urljoin`].
+/// What Python's `urljoin` raises.
 pub fn join_url(url: &str, base: &str, path: &str) -> Result<String, Failed> {
     match (base.is_empty(), path.is_empty()) {
         (false, true) => Ok(base.to_owned()),
@@ -174,6 +153,17 @@ pub fn join_url(url: &str, base: &str, path: &str) -> Result<String, Failed> {
             url::urljoin(&from, path)
         }
     }
+}
+
+impl Login for Requester {
+    fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>> {
+        Box::pin(async move { self.send_raw(run, &RequestParts::default()).await })
+    }
+}
+
+fn build_login(node: &Value, name: &str, ctx: &Context<'_>) -> Result<Box<dyn Login>, Failed> {
+    let options = BuildOptions { purpose: Purpose::Token, ..BuildOptions::default() };
+    Ok(Box::new(Requester::build(node, name, ctx, options)?))
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! A request before it is sent: `_create_prepared_request` of http_client.py and what it is given.
 
 use super::{RequestParts, Requester};
-use crate::context::Run;
+use crate::context::{EMPTY, Run};
 use crate::error::Failed;
-use crate::errors::EMPTY;
 use crate::host::HostRequest;
 use crate::interpolation::Scope;
 use crate::request::headers;
 use crate::request::merge::{Options, combine};
-use crate::request::option::Place;
+use crate::request::option::OptionPlace;
 use crate::request::{body, carries_body};
 use crate::url::{Prepared, encode_params, parse_qs, prepare};
 use crate::value::{Dict, Value};
@@ -16,25 +15,26 @@ use std::borrow::Cow;
 
 impl Requester {
     /// Evaluates everything in the order of the CDK: URL, headers, query, JSON body, form, and authentication again.
-    pub(super) async fn prepare(&self, run: &Run<'_>, ask: &RequestParts<'_>) -> Result<HostRequest, Failed> {
+    pub(super) async fn prepare(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<HostRequest, Failed> {
         let nothing = Value::None;
-        let extra_fields = ask.slice.map_or(&nothing, |slice| &slice.extra_fields);
-        let scope = scope(run, ask, &nothing);
-        let url = self.full_url(&scope, ask.path)?;
+        let extra_fields = parts.slice.map_or(&nothing, |slice| &slice.extra_fields);
+        let scope = scope(run, parts, &nothing);
+        let url = self.full_url(&scope, parts.path)?;
         let auth = Value::Dict(self.auth.header(run).await?);
         let own = self.inputs.headers(&scope)?;
-        let headers = combine([own, auth.clone(), ask.headers.clone()], false)?.into_map("headers")?;
+        let headers = combine([own, auth.clone(), parts.headers.clone()], false)?.into_map("headers")?;
         let own = self.inputs.query(&scope, extra_fields)?;
-        let query = combine([own, self.option(Place::Query, run).await?, ask.query.clone()], false)?.into_map("params")?;
+        let query =
+            combine([own, self.option(OptionPlace::Query, run).await?, parts.query.clone()], false)?.into_map("params")?;
         if let Some((key, _)) = query.iter().find(|(_, value)| value.as_dict().is_some()) {
             let message = format!("Invalid value for `{key}` parameter. The values of request params cannot be an object.");
             return Err(Failed::system("ValueError", message));
         }
         let own = self.inputs.body_json(&scope)?;
-        let json =
-            combine([own, self.option(Place::BodyJson, run).await?, ask.body_json.clone()], true)?.into_map("body json")?;
+        let json = combine([own, self.option(OptionPlace::BodyJson, run).await?, parts.body_json.clone()], true)?
+            .into_map("body json")?;
         let own = self.inputs.body_data(&scope)?;
-        let data = combine([own, self.option(Place::BodyData, run).await?, ask.body_data.clone()], false)?;
+        let data = combine([own, self.option(OptionPlace::BodyData, run).await?, parts.body_data.clone()], false)?;
         let mut request = self.build_request(&url, &headers, &query, (&json, &data))?;
         match &auth {
             Value::Dict(auth) if self.auth.is_fixed() => set_all(&mut request.headers, auth)?,
@@ -45,7 +45,7 @@ impl Requester {
         Ok(request)
     }
 
-    async fn option(&self, place: Place, run: &Run<'_>) -> Result<Value, Failed> {
+    async fn option(&self, place: OptionPlace, run: &Run<'_>) -> Result<Value, Failed> {
         Ok(Value::Dict(self.auth.option(place, run).await?))
     }
 
@@ -87,14 +87,14 @@ fn set_all(headers: &mut Vec<(String, String)>, fields: &Dict) -> Result<(), Fai
 }
 
 /// The variables of a request (`get_interpolation_context`): extra fields of the slice are variables too.
-fn scope<'a>(run: &Run<'a>, ask: &RequestParts<'a>, nothing: &'a Value) -> Scope<'a> {
+fn scope<'a>(run: &Run<'a>, parts: &RequestParts<'a>, nothing: &'a Value) -> Scope<'a> {
     let mut vars = Vec::new();
-    match ask.slice {
+    match parts.slice {
         Some(slice) => slice.add_to(&mut vars),
         None => vars.push(("stream_slice", nothing)),
     }
-    vars.push(("next_page_token", ask.next_page_token.unwrap_or(nothing)));
-    for (key, value) in ask.slice.and_then(|it| it.extra_fields.as_dict()).into_iter().flatten() {
+    vars.push(("next_page_token", parts.next_page_token.unwrap_or(nothing)));
+    for (key, value) in parts.slice.and_then(|it| it.extra_fields.as_dict()).into_iter().flatten() {
         vars.push((key, value));
     }
     Scope { config: run.config, parameters: &EMPTY, vars, host: run.host, bounds: run.bounds }

@@ -7,8 +7,9 @@ use crate::errors::{Outcome, Resolution};
 use crate::host::HostRequest;
 
 impl Requester {
-    /// Fetches another token where the authenticator can. `refreshed` tells whether that was done for this request, and
-    /// with what luck. A refresh that fails for a passing reason is no error: the request is tried again as it is.
+    /// Fetches another token if the authenticator can. `refreshed` is `None` before the first refresh for this request,
+    /// then whether it succeeded. A refresh that fails for a passing reason is not an error: the request is retried as it
+    /// is.
     ///
     /// # Errors
     /// The answer came again after a refresh, the endpoint refuses the refresh, or the host does.

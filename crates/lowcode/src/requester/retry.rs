@@ -1,21 +1,20 @@
 //! The send loop: three layers of retries around one send, as `_send_with_retry` of http_client.py nests them.
 
 use super::Requester;
-use super::failure::{no_adapter, refused};
+use super::failure::no_adapter;
 use super::prepare::has_adapter;
 use crate::context::Run;
 use crate::error::Failed;
-use crate::errors::{Action, Outcome, Resolution, scope_with};
-use crate::host::{HostError, HostErrorKind, HostRequest, HostResponse};
+use crate::errors::{Action, Outcome, Resolution};
+use crate::host::HostRequest;
 use crate::response::Response;
 use jiff::Timestamp;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Seconds after which nothing is tried again (`HttpClient._DEFAULT_MAX_TIME`).
 const MAX_TIME: f64 = 600.0;
-/// The longest wait that is asked of a host.
-const LONGEST_PAUSE: f64 = 86_400.0 * 365.0;
+/// The longest wait that is requested from a host, in seconds.
+const MAX_PAUSE: f64 = 86_400.0 * 365.0;
 
 /// Which layer waits: `UserDefinedBackoffException`, `RateLimitBackoffException`, `DefaultBackoffException`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,7 +100,7 @@ impl Requester {
             let began = run.host.now();
             let sent = self.send_once(run, request).await?;
             let outcome = sent.outcome();
-            let scope = scope_with(run);
+            let scope = run.scope();
             let resolution = self.handler.interpret(outcome, &scope)?;
             let wait = match resolution.action {
                 Action::Success | Action::Ignore => return Ok(sent.into_response()),
@@ -122,7 +121,7 @@ impl Requester {
                 Action::Retry | Action::RateLimited => self.wait_for(outcome, attempt, run, &resolution)?,
             };
             let Some(seconds) = layers.next(wait, began) else { return Err(self.exhausted(run, request, outcome, &resolution)) };
-            let wait = Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_PAUSE));
+            let wait = Duration::from_secs_f64(seconds.clamp(0.0, MAX_PAUSE));
             if let Err(host_error) = run.host.pause(wait).await {
                 let mut failed = self.exhausted(run, request, outcome, &resolution);
                 failed.host_error = Some(host_error);
@@ -132,7 +131,7 @@ impl Requester {
     }
 
     fn wait_for(&self, outcome: Outcome<'_>, attempt: u32, run: &Run<'_>, resolution: &Resolution) -> Result<Wait, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         for backoff in &self.backoffs {
             if let Some(seconds) = backoff.seconds(outcome, attempt, &scope)?.filter(|it| *it != 0.0) {
                 return Ok(Wait::Asked(seconds));
@@ -151,7 +150,7 @@ impl Requester {
             return Ok(Sent::Response(Response::new(response, run.bounds)?));
         }
         self.budget.acquire(run, request).await?;
-        match transmit(run, request.clone()).await? {
+        match run.send(request.clone()).await? {
             Ok(response) => {
                 if let Some(key) = key.filter(|_| response.status == 200) {
                     run.cache.put(key, response.clone());
@@ -160,22 +159,6 @@ impl Requester {
             }
             Err(host_error) => Ok(Sent::Exception { class: "ConnectionError", message: host_error.message }),
         }
-    }
-}
-
-/// Sends one call within the budgets of the command.
-///
-/// # Errors
-/// A budget is used up, or the host refused. The inner error is a network that failed.
-pub(crate) async fn transmit(run: &Run<'_>, request: HostRequest) -> Result<Result<Arc<HostResponse>, HostError>, Failed> {
-    run.take_call()?;
-    match run.host.send(request).await {
-        Ok(response) => {
-            run.take_bytes(response.body.len())?;
-            Ok(Ok(Arc::new(response)))
-        }
-        Err(host_error) if host_error.kind == HostErrorKind::Refused => Err(refused(host_error)),
-        Err(host_error) => Ok(Err(host_error)),
     }
 }
 

@@ -3,8 +3,8 @@
 use super::retry::Wait;
 use super::*;
 use crate::bounds::Bounds;
-use crate::decode::json::parse;
 use crate::host::{Host, HostError, HostErrorKind, HostRequest, HostResponse};
+use crate::json::parse;
 use crate::request::json::{Style, dumps};
 use crate::value::Dict;
 use jiff::{SignedDuration, Timestamp};
@@ -94,12 +94,12 @@ fn json_of(text: &str) -> Value {
     parse(text, 50).unwrap()
 }
 
-fn ask_of<'a>(ask: &'a Value, slice: Option<&'a Slice>) -> RequestParts<'a> {
-    let get = |key: &str| ask.get(key).cloned().unwrap_or_default();
+fn ask_of<'a>(parts: &'a Value, slice: Option<&'a Slice>) -> RequestParts<'a> {
+    let get = |key: &str| parts.get(key).cloned().unwrap_or_default();
     RequestParts {
         slice,
-        next_page_token: ask.get("token"),
-        path: ask.get("path").and_then(Value::as_str),
+        next_page_token: parts.get("token"),
+        path: parts.get("path").and_then(Value::as_str),
         query: get("query"),
         headers: get("headers"),
         body_data: get("data"),
@@ -113,22 +113,22 @@ fn outcome(case: &Value, bounds: &Bounds) -> Value {
     let config = case.get("config").unwrap_or(&empty).clone();
     let script = Script::new(case.get("replies").unwrap().as_list().unwrap());
     let ctx = Context::new(&empty, &config, &script, bounds);
-    let requester = match Requester::build(&typed(case.get("requester").unwrap()), "s", &ctx) {
+    let requester = match Requester::build(&typed(case.get("requester").unwrap()), "s", &ctx, BuildOptions::default()) {
         Ok(requester) => requester,
         Err(failed) => return dict([("build", failed.class.into()), ("message", failed.message.clone().into())]),
     };
-    let ask = case.get("ask").unwrap_or(&empty);
-    let slice = ask.get("slice").map(|partition| {
-        let extra = ask.get("extra").and_then(Value::as_dict).cloned().unwrap_or_default();
+    let parts = case.get("ask").unwrap_or(&empty);
+    let slice = parts.get("slice").map(|partition| {
+        let extra = parts.get("extra").and_then(Value::as_dict).cloned().unwrap_or_default();
         Slice::new(partition.as_dict().unwrap().clone(), Dict::default(), extra).unwrap()
     });
-    let ask = ask_of(ask, slice.as_ref());
+    let parts = ask_of(parts, slice.as_ref());
     let run = Run::new(&ctx);
     let mut outcomes = Vec::new();
     for round in 0..case.get("sends").and_then(Value::as_i64).unwrap_or(1) {
         let gap = if round > 0 { case.get("gap").and_then(Value::as_i64).unwrap_or(0) } else { 0 };
         *script.clock.lock().unwrap() += SignedDuration::from_secs(gap);
-        outcomes.push(match block_on(requester.send(&run, &ask)) {
+        outcomes.push(match block_on(requester.send(&run, &parts)) {
             Ok(response) => dict([("status", response.map_or(Value::None, |it| Value::Int(i64::from(it.status()))))]),
             Err(failed) => dict([
                 ("error", failed.class.into()),
@@ -166,8 +166,8 @@ fn shown(request: HostRequest) -> Value {
     Value::List(vec![request.method.into(), request.url.into(), Value::Dict(headers), body])
 }
 
-/// What may differ: jitter of the token retries, the second pause of zero seconds that the CDK takes, words that are
-/// the JSON parser's own, the class of the control actions, the header of a body that is no request's.
+/// What may differ: jitter of the token retries, the second pause of zero seconds that the CDK takes, messages of
+/// the JSON parser, the class of the control actions, the header of a body that does not belong to a request.
 fn comparable(value: &Value) -> String {
     let list = |key: &str| value.get(key).and_then(Value::as_list).unwrap_or_default();
     let sleeps: Vec<String> =
@@ -226,7 +226,7 @@ fn sends_what_the_cdk_sends() {
 fn sent(script: &Script, requester: &str, config: &str, manifest: &str, bounds: &Bounds) -> Result<Option<Response>, Failed> {
     let (config, manifest) = (json_of(config), json_of(manifest));
     let ctx = Context::new(&manifest, &config, script, bounds);
-    let requester = Requester::build(&typed(&json_of(requester)), "s", &ctx)?;
+    let requester = Requester::build(&typed(&json_of(requester)), "s", &ctx, BuildOptions::default())?;
     block_on(requester.send(&Run::new(&ctx), &RequestParts::default()))
 }
 
@@ -327,8 +327,9 @@ fn call_rates_are_kept_by_waiting() {
     let (script, bounds) = (replies("[[200,{},{}]]"), Bounds::default());
     let ctx = Context::new(&manifest, &config, &script, &bounds);
     let node = json_of(r#"{"url_base":"https://api.x.com/v1","request_headers":{"X-A":"b"},"request_parameters":{"a":"1"}}"#);
-    let limited = Requester::build(&typed(&node), "s", &ctx).unwrap();
-    let free = Requester::build(&typed(&json_of(r#"{"url_base":"https://api.x.com/v2"}"#)), "s", &ctx).unwrap();
+    let limited = Requester::build(&typed(&node), "s", &ctx, BuildOptions::default()).unwrap();
+    let free =
+        Requester::build(&typed(&json_of(r#"{"url_base":"https://api.x.com/v2"}"#)), "s", &ctx, BuildOptions::default()).unwrap();
     let run = Run::new(&ctx);
     for _ in 0..5 {
         block_on(limited.send(&run, &RequestParts::default())).unwrap();
@@ -339,7 +340,7 @@ fn call_rates_are_kept_by_waiting() {
         r#"{"api_budget":{"policies":[{"type":"FixedWindowCallRatePolicy","call_limit":0,"period":"PT1H","matchers":[]}]}}"#,
     );
     let ctx = Context { manifest: &impossible, ..ctx };
-    let none = Requester::build(&typed(&node), "s", &ctx).unwrap();
+    let none = Requester::build(&typed(&node), "s", &ctx, BuildOptions::default()).unwrap();
     assert_eq!(block_on(none.send(&run, &RequestParts::default())).unwrap_err().class, "ValueError");
 }
 
@@ -350,11 +351,11 @@ fn a_cached_answer_is_not_asked_for_again() {
     let ctx = Context::new(&manifest, &config, &script, &bounds);
     let node = typed(&json_of(r#"{"url_base":"https://api.x.com/v1"}"#));
     let options = BuildOptions { use_cache: true, ..BuildOptions::default() };
-    let requester = Requester::build_with(&node, "s", &ctx, options).unwrap();
+    let requester = Requester::build(&node, "s", &ctx, options).unwrap();
     let run = Run::new(&ctx);
     for query in ["{}", "{}", r#"{"a":1}"#, "{}"] {
-        let ask = RequestParts { query: json_of(query), ..RequestParts::default() };
-        block_on(requester.send(&run, &ask)).unwrap();
+        let parts = RequestParts { query: json_of(query), ..RequestParts::default() };
+        block_on(requester.send(&run, &parts)).unwrap();
     }
     assert_eq!(script.calls().len(), 3, "the failure is not kept, another query is another request");
 }

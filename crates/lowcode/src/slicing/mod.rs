@@ -1,12 +1,9 @@
-//! Slices of a stream: partition routers and cursors.
+//! Partition routers: what the slices of a stream are, and what they put into requests.
 
-pub mod clamping;
-pub mod cursor;
-pub mod datetime_cursor;
-pub mod options;
+mod options;
 pub mod router;
-pub mod slice;
 pub mod substream;
 
-pub use options::SlicerOptions;
-pub use slice::Slice;
+pub use options::{IntervalOptions, SlicerOptions};
+pub use router::{Partitions, Router};
+pub use substream::{BuildParent, ParentRecords, ParentStream};

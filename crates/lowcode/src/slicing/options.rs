@@ -1,12 +1,12 @@
 //! What a slicer puts into the requests of its slices (`requesters/request_options`, the routers' `get_request_*`).
 
-use super::Slice;
 use super::router::Router;
+use crate::context::EvalContext;
 use crate::error::Failed;
-use crate::extraction::At;
 use crate::interpolation::InterpolatedString;
 use crate::node::{parameters, set_field, text};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
+use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ impl SlicerOptions {
     ///
     /// # Errors
     /// What a template fails with.
-    pub fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
+    pub fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = match &self.router {
             Some(router) => router.options(place, slice, at)?,
             None => Dict::default(),
@@ -70,7 +70,7 @@ impl IntervalOptions {
         })
     }
 
-    fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
+    fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         if !slice.cursor_slice.truthy() {
             return Ok(options);

@@ -1,13 +1,12 @@
 //! Partition routers: which partitions a stream has.
 
-use super::Slice;
-use super::substream::{ParentSlices, Substream};
-use crate::context::{Context, Run};
+use super::substream::{BuildParent, ParentSlices, Substream};
+use crate::context::{Context, EvalContext, Run};
 use crate::error::Failed;
-use crate::extraction::At;
 use crate::interpolation::InterpolatedString;
 use crate::node::{field, items, kind, pair, parameters, set_field, text};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
+use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 
@@ -41,23 +40,23 @@ pub struct Grouping {
 }
 
 impl Router {
-    /// Whether reading leaves nothing in it: see [`Stream::keeps_nothing`](crate::stream::Stream::keeps_nothing).
+    /// Whether reading leaves nothing in it, as it must be in a stream that connections share.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
         match self {
             Router::Single | Router::List(_) => true,
-            Router::Substream(substream) => substream.parents().iter().all(|parent| parent.stream.keeps_nothing()),
+            Router::Substream(substream) => substream.keeps_nothing(),
             Router::Product(routers) | Router::Union { routers, .. } => routers.iter().all(Router::keeps_nothing),
             Router::Grouping(grouping) => grouping.router.keeps_nothing(),
         }
     }
 
-    /// Reads `partition_router` of a retriever: none, one, or a list of them.
+    /// Reads `partition_router` of a retriever: none, one, or a list of them. `parent` builds the parent streams.
     ///
     /// # Errors
     /// What the CDK raises when it builds the component; a component that this engine does not know.
-    pub fn build(node: &Value, ctx: &Context<'_>, depth: usize) -> Result<Router, Failed> {
-        let build = |node: &Value| Router::build(node, ctx, depth + 1);
+    pub fn build(node: &Value, ctx: &Context<'_>, depth: usize, parent: BuildParent) -> Result<Router, Failed> {
+        let build = |node: &Value| Router::build(node, ctx, depth + 1, parent);
         if depth > ctx.bounds.depth {
             return Err(Failed::bound("nested partition routers", ctx.bounds.depth));
         }
@@ -70,11 +69,11 @@ impl Router {
         match kind(node) {
             "" => Ok(Router::Single),
             "ListPartitionRouter" => Ok(Router::List(ListRouter::build(node, ctx)?)),
-            "SubstreamPartitionRouter" => Ok(Router::Substream(Substream::build(node, ctx, depth)?)),
-            "GroupingPartitionRouter" => Grouping::build(node, ctx, depth).map(Router::Grouping),
+            "SubstreamPartitionRouter" => Ok(Router::Substream(Substream::build(node, ctx, depth, parent)?)),
+            "GroupingPartitionRouter" => Grouping::build(node, ctx, depth, parent).map(Router::Grouping),
             "UnionPartitionRouter" => {
                 let routers = items(node, "partition_routers").iter().map(build).collect::<Result<Vec<_>, _>>()?;
-                let at = at_build(ctx);
+                let at = ctx.eval_context();
                 let name = InterpolatedString::new(text(node, "partition_field").unwrap_or_default(), parameters(node));
                 let partition_field = name.eval_str(&at.scope(Vec::new()))?;
                 for router in &routers {
@@ -99,7 +98,7 @@ impl Router {
         }
     }
 
-    fn refuse_other_field(&self, name: &str, at: &At<'_>) -> Result<(), Failed> {
+    fn refuse_other_field(&self, name: &str, at: &EvalContext<'_>) -> Result<(), Failed> {
         let fields = match self {
             Router::List(list) => vec![list.field.eval_str(&at.scope(Vec::new()))?],
             Router::Substream(substream) => substream.partition_fields(at)?,
@@ -128,7 +127,7 @@ impl Router {
     ///
     /// # Errors
     /// What a template fails with.
-    pub fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
+    pub fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         match self {
             Router::Single | Router::Grouping(_) | Router::Union { .. } => Ok(Dict::default()),
             Router::List(list) => list.options(place, slice, at),
@@ -164,16 +163,12 @@ impl Router {
     }
 }
 
-/// Where a component is built.
-#[must_use]
-pub fn at_build<'a>(ctx: &Context<'a>) -> At<'a> {
-    At { config: ctx.config, host: ctx.host, bounds: ctx.bounds, slice: None }
-}
-
 impl ListRouter {
     fn build(node: &Value, ctx: &Context<'_>) -> Result<ListRouter, Failed> {
         let values = match field(node, "values") {
-            Value::Str(text) => InterpolatedString::new(text, parameters(node)).eval(&at_build(ctx).scope(Vec::new()), &[])?,
+            Value::Str(text) => {
+                InterpolatedString::new(text, parameters(node)).eval(&ctx.eval_context().scope(Vec::new()), &[])?
+            }
             other => other.clone(),
         };
         Ok(ListRouter {
@@ -183,7 +178,7 @@ impl ListRouter {
         })
     }
 
-    fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
+    fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         if let Some(option) = self.option.as_ref().filter(|it| it.place == place) {
             let scope = at.scope(Vec::new());
@@ -195,7 +190,7 @@ impl ListRouter {
     }
 
     fn slices(&self, run: &Run<'_>) -> Result<Vec<Slice>, Failed> {
-        let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: None };
+        let at = run.eval_context(None);
         let values: Vec<Value> = match &self.values {
             Value::List(list) => list.clone(),
             // Python iterates over whatever the template gave.
@@ -212,8 +207,8 @@ impl ListRouter {
 }
 
 impl Grouping {
-    fn build(node: &Value, ctx: &Context<'_>, depth: usize) -> Result<Grouping, Failed> {
-        let router = Router::build(field(node, "underlying_partition_router"), ctx, depth + 1)?;
+    fn build(node: &Value, ctx: &Context<'_>, depth: usize, parent: BuildParent) -> Result<Grouping, Failed> {
+        let router = Router::build(field(node, "underlying_partition_router"), ctx, depth + 1, parent)?;
         let size = field(node, "group_size").as_i64().unwrap_or(0);
         let size = usize::try_from(size)
             .ok()

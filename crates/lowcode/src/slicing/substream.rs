@@ -1,16 +1,37 @@
 //! `SubstreamPartitionRouter`: one partition for each record of a parent stream.
 
-use super::Slice;
-use crate::context::{Context, Run};
+use crate::context::{Context, EvalContext, Run};
 use crate::error::Failed;
+use crate::extraction::dpath;
 use crate::extraction::transform::{eval_path, path_of};
-use crate::extraction::{At, dpath};
 use crate::interpolation::InterpolatedString;
-use crate::node::{field, flag, items, pair, parameters, set_field};
-use crate::request::option::{Place, RequestOption};
-use crate::retriever::Records;
-use crate::stream::{Stream, StreamOptions, StreamSlices};
+use crate::node::{field, items, pair, parameters, set_field};
+use crate::request::option::{OptionPlace, RequestOption};
+use crate::slice::Slice;
 use crate::value::{Dict, Value};
+use futures_util::future::BoxFuture;
+
+/// A stream whose records become the partitions of another. A stream has a router and a router has parent streams;
+/// this trait lets the router stand below the stream.
+pub trait ParentStream: Send + Sync {
+    /// All records of the stream.
+    ///
+    /// # Errors
+    /// What the stream's slices fail with.
+    fn read<'r>(&'r self, run: &'r Run<'r>) -> Result<Box<dyn ParentRecords + 'r>, Failed>;
+
+    /// Whether reading leaves nothing in the stream, as it must be in a stream that connections share.
+    fn keeps_nothing(&self) -> bool;
+}
+
+/// The records of a parent stream that are still to come.
+pub trait ParentRecords: Send {
+    /// The next record, with the slice that it belongs to.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<(Slice, Value)>, Failed>>;
+}
+
+/// Builds a parent stream from its component; the number is how many parents are above it.
+pub type BuildParent = fn(&Value, usize, &Context<'_>) -> Result<Box<dyn ParentStream>, Failed>;
 
 /// A router over parent streams.
 pub struct Substream {
@@ -18,44 +39,41 @@ pub struct Substream {
 }
 
 /// One parent stream (`ParentStreamConfig`).
-pub struct Parent {
-    pub stream: Stream,
+struct Parent {
+    stream: Box<dyn ParentStream>,
     key: InterpolatedString,
     partition_field: InterpolatedString,
     extra_fields: Vec<Vec<InterpolatedString>>,
     option: Option<RequestOption>,
     lazy: Vec<InterpolatedString>,
-    /// The parent's own state belongs to the child's (`incremental_dependency`).
-    pub incremental: bool,
 }
 
 impl Substream {
     /// # Errors
     /// What building a parent fails with.
-    pub fn build(node: &Value, ctx: &Context<'_>, depth: usize) -> Result<Substream, Failed> {
+    pub(super) fn build(node: &Value, ctx: &Context<'_>, depth: usize, build: BuildParent) -> Result<Substream, Failed> {
         let parents = items(node, "parent_stream_configs");
         if parents.is_empty() {
             return Err(Failed::system("ValueError", "SubstreamPartitionRouter needs at least 1 parent stream"));
         }
-        let parents = parents.iter().map(|parent| Parent::build(parent, ctx, depth)).collect::<Result<_, _>>()?;
+        let parents = parents.iter().map(|parent| Parent::build(parent, ctx, depth, build)).collect::<Result<_, _>>()?;
         Ok(Substream { parents })
     }
 
-    /// The parents.
-    #[must_use]
-    pub fn parents(&self) -> &[Parent] {
-        &self.parents
+    /// Whether reading leaves nothing in the parents.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.parents.iter().all(|parent| parent.stream.keeps_nothing())
     }
 
     pub(super) fn has_options(&self) -> bool {
         self.parents.iter().any(|parent| parent.option.is_some())
     }
 
-    pub(super) fn partition_fields(&self, at: &At<'_>) -> Result<Vec<String>, Failed> {
+    pub(super) fn partition_fields(&self, at: &EvalContext<'_>) -> Result<Vec<String>, Failed> {
         self.parents.iter().map(|it| Ok(it.partition_field.eval_str(&at.scope(Vec::new()))?)).collect()
     }
 
-    pub(super) fn options(&self, place: Place, slice: &Slice, at: &At<'_>) -> Result<Dict, Failed> {
+    pub(super) fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         let scope = at.scope(Vec::new());
         for parent in &self.parents {
@@ -74,7 +92,7 @@ impl Substream {
 }
 
 impl Parent {
-    fn build(node: &Value, ctx: &Context<'_>, depth: usize) -> Result<Parent, Failed> {
+    fn build(node: &Value, ctx: &Context<'_>, depth: usize, build: BuildParent) -> Result<Parent, Failed> {
         let template = |key: &str| InterpolatedString::new(&field(node, key).to_str(), parameters(node));
         let path = |path: &Value| {
             let parts = path.as_list().unwrap_or_default();
@@ -84,22 +102,19 @@ impl Parent {
             let message = "The '*' wildcard in 'lazy_read_pointer' is not supported — only direct paths are allowed.";
             return Err(Failed::system("ValueError", message));
         }
-        let options = StreamOptions { use_cache: true, depth: depth + 1 };
         Ok(Parent {
-            stream: Stream::build(field(node, "stream"), options, ctx)?,
+            stream: build(field(node, "stream"), depth + 1, ctx)?,
             key: template("parent_key"),
             partition_field: template("partition_field"),
             extra_fields: items(node, "extra_fields").iter().map(path).collect(),
             option: set_field(node, "request_option").map(|it| RequestOption::build(it, &Value::None)).transpose()?,
             lazy: path_of(node, "lazy_read_pointer", parameters(node)),
-            incremental: flag(node, "incremental_dependency"),
         })
     }
 
     /// The partition of a record of the parent; None where the key is missing or null.
     fn slice(&self, record: &Value, of: &Slice, run: &Run<'_>) -> Result<Option<Slice>, Failed> {
-        let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: None };
-        let scope = at.scope(Vec::new());
+        let scope = run.eval_context(None).scope(Vec::new());
         let key = self.key.eval(&scope, &[])?;
         let value = match dpath::get_at(record, &key)? {
             None | Some(Value::None) => return Ok(None),
@@ -127,38 +142,25 @@ impl Parent {
 }
 
 /// The partitions of all parents that are still to come.
-///
-/// As `iterate_with_last_flag` there, it looks one partition and one record ahead: the second page of a parent is asked
-/// for before the last record of its first page becomes a partition.
 pub struct ParentSlices<'r> {
     rest: std::slice::Iter<'r, Parent>,
     run: &'r Run<'r>,
-    current: Option<Reading<'r>>,
+    current: Option<(&'r Parent, Box<dyn ParentRecords + 'r>)>,
     /// Records of parents so far.
     records: usize,
 }
 
-struct Reading<'r> {
-    parent: &'r Parent,
-    slices: StreamSlices<'r>,
-    next_slice: Option<Slice>,
-    /// The slice that is read, its records, and the record that is next.
-    open: Option<(Slice, Records<'r>, Option<Value>)>,
-}
-
-impl<'r> ParentSlices<'r> {
+impl ParentSlices<'_> {
     /// # Errors
     /// What reading the parent fails with, and a bound that was met.
     pub async fn next(&mut self) -> Result<Option<Slice>, Failed> {
         loop {
-            let Some(reading) = &mut self.current else {
+            let Some((parent, records)) = &mut self.current else {
                 let Some(parent) = self.rest.next() else { return Ok(None) };
-                let mut slices = parent.stream.slices(self.run)?;
-                let next_slice = slices.next().await?;
-                self.current = Some(Reading { parent, slices, next_slice, open: None });
+                self.current = Some((parent, parent.stream.read(self.run)?));
                 continue;
             };
-            let Some((slice, record)) = reading.next().await? else {
+            let Some((slice, record)) = records.next().await? else {
                 self.current = None;
                 continue;
             };
@@ -166,29 +168,9 @@ impl<'r> ParentSlices<'r> {
             if self.records > self.run.bounds.parent_records {
                 return Err(Failed::bound("records of a parent stream", self.run.bounds.parent_records));
             }
-            if let Some(slice) = reading.parent.slice(&record, &slice, self.run)? {
+            if let Some(slice) = parent.slice(&record, &slice, self.run)? {
                 return Ok(Some(slice));
             }
-        }
-    }
-}
-
-impl<'r> Reading<'r> {
-    /// The next record of the parent and the slice that it belongs to.
-    async fn next(&mut self) -> Result<Option<(Slice, Value)>, Failed> {
-        loop {
-            if let Some((slice, records, ahead)) = &mut self.open {
-                if let Some(record) = ahead.take() {
-                    *ahead = records.next().await?;
-                    return Ok(Some((slice.clone(), record)));
-                }
-                self.open = None;
-            }
-            let Some(slice) = self.next_slice.take() else { return Ok(None) };
-            self.next_slice = self.slices.next().await?;
-            let mut records = self.parent.stream.records(self.slices.run(), slice.clone()).await?;
-            let first = records.next().await?;
-            self.open = Some((slice, records, first));
         }
     }
 }

@@ -8,7 +8,9 @@ mod query;
 
 pub use join::urljoin;
 pub use prepare::{Prepared, prepare};
-pub use query::{encode_pairs, encode_params, parse_qs, quote_plus};
+#[cfg(test)]
+pub use query::encode_pairs;
+pub use query::{encode_params, parse_qs, quote_plus};
 
 /// Bytes that none of Python's encodings changes.
 fn unreserved(byte: u8) -> bool {

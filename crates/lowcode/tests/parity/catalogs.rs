@@ -1,4 +1,4 @@
-//! Specs, catalogs and refusals of the corpus, against what the CDK said.
+//! Specs, catalogs and refusals of the corpus, compared with the CDK.
 
 use super::outcome::Outcome;
 use futures_util::FutureExt;
@@ -8,7 +8,7 @@ use lowcode::context::{Context, Run};
 use lowcode::error::Failed;
 use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::load::{self, Manifest};
-use lowcode::source::Source;
+use lowcode::source::SourceBuilder;
 use lowcode::value::Value;
 use lowcode::{catalog, spec};
 use serde_json::Value as Json;
@@ -51,14 +51,14 @@ impl Rows {
         let manifest = match loaded {
             Ok(manifest) => manifest,
             Err(problems) => {
-                let words = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
+                let reason = || format!("{name}: refused: {}", problems.first().map(ToString::to_string).unwrap_or_default());
                 if refused_by_cdk {
                     self.refused.case(true, String::new);
                 } else {
-                    self.catalogs.case(false, words);
+                    self.catalogs.case(false, reason);
                 }
                 if expected.get("spec").is_some() {
-                    self.specs.case(false, words);
+                    self.specs.case(false, reason);
                 }
                 return;
             }
@@ -96,7 +96,7 @@ fn discover(manifest: &Manifest, config: &Value, bounds: &Bounds) -> Result<Json
     let context = Context::new(&manifest.root, config, &Silent, bounds);
     let run = Run::new(&context);
     let catalog = async {
-        let source = Source::build_all(&context, &run).await?;
+        let source = SourceBuilder::new(context).all_streams(&run).await?;
         let mut streams = Vec::with_capacity(source.streams.len());
         for stream in &source.streams {
             let schema = stream.schema.get(&run).await?;

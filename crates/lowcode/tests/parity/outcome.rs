@@ -6,7 +6,7 @@ pub struct Outcome {
     pub name: &'static str,
     /// Cases that were compared.
     pub total: usize,
-    /// Cases in which both sides said the same.
+    /// Cases in which both sides agree.
     pub agreed: usize,
     /// One line for each other case: which it is, what was expected, what came.
     pub disagreements: Vec<String>,
@@ -19,13 +19,13 @@ impl Outcome {
         Outcome { name, total: 0, agreed: 0, disagreements: Vec::new() }
     }
 
-    /// Counts one case; `words` are asked for only where the sides differ.
-    pub fn case(&mut self, agrees: bool, words: impl FnOnce() -> String) {
+    /// Counts one case; `difference` is called only if the sides differ.
+    pub fn case(&mut self, agrees: bool, difference: impl FnOnce() -> String) {
         self.total += 1;
         if agrees {
             self.agreed += 1;
         } else {
-            self.disagreements.push(words());
+            self.disagreements.push(difference());
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::outcome::Outcome;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use jiff::Timestamp;
 use lowcode::bounds::Bounds;
-use lowcode::context::{Context, Limits, ResponseCache, Run};
+use lowcode::context::{Limits, ResponseCache, Run};
 use lowcode::error::Failed;
 use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::load::load;
-use lowcode::source::Source;
+use lowcode::source::{SharedManifest, SourceBuilder};
 use lowcode::stream::Stream;
 use lowcode::value::Value;
 use std::collections::VecDeque;
@@ -80,24 +80,24 @@ pub fn run(data: &Path) -> Outcome {
         let Some(Value::Dict(streams)) = reads.get("streams") else { continue };
         let bounds = Bounds { calls: 10_000, slices: 100_000, parent_records: 100_000, pages: 1000, ..Bounds::default() };
         let (host, others) = (Script::default(), other(&config));
-        let manifest = load(&text, &name, &bounds);
+        let manifest = load(&text, &name, &bounds).map(SharedManifest::new);
         let Ok(manifest) = &manifest else {
-            let words = manifest.err().and_then(|problems| problems.first().map(ToString::to_string));
-            streams.keys().for_each(|stream| outcome.case(false, || format!("{name} {stream}: not loaded: {words:?}")));
+            let reason = manifest.as_ref().err().and_then(|problems| problems.first().map(ToString::to_string));
+            streams.keys().for_each(|stream| outcome.case(false, || format!("{name} {stream}: not loaded: {reason:?}")));
             continue;
         };
         // One command for all streams of a manifest: a rotated token stays.
         let command = |config| {
-            let context = Context::of(manifest, config, &host, &bounds);
+            let context = manifest.context(config, &host, &bounds);
             let mut run = Run::new(&context);
             run.limits = Limits { slices: Some(2), pages: Some(2), records: None };
             // The data was made without the cache of parent streams.
             run.cache = ResponseCache::off();
-            (context, run)
+            (manifest.builder(context), run)
         };
         let (ours, theirs) = (command(&config), command(&others));
         for (stream, expected) in streams {
-            // Another connection of the manifest was first, with another config: what they share must not tell.
+            // Another connection of the manifest reads first, with another config: nothing of it may show in what they share.
             let _ = compare(&theirs, &host, stream, expected);
             let differences = compare(&ours, &host, stream, expected);
             outcome.case(differences.is_none(), || format!("{name} {stream}: {}", differences.unwrap_or_default()));
@@ -121,13 +121,13 @@ fn other(config: &Value) -> Value {
 }
 
 /// What differs, or nothing.
-fn compare((context, command): &(Context<'_>, Run<'_>), host: &Script, stream: &str, expected: &Value) -> Option<String> {
+fn compare((builder, command): &(SourceBuilder<'_>, Run<'_>), host: &Script, stream: &str, expected: &Value) -> Option<String> {
     let requests = expected.get("requests").and_then(Value::as_list).unwrap_or_default();
     *host.bodies.lock().unwrap() = requests.iter().map(|it| it.get("response").cloned().unwrap_or_default()).collect();
     host.calls.lock().unwrap().clear();
     let mut records = Vec::new();
     let result = futures_util::FutureExt::now_or_never(async {
-        let source = Source::build_all(context, command).await?;
+        let source = builder.all_streams(command).await?;
         let stream = source.stream(stream).ok_or_else(|| Failed::system("KeyError", "no such stream"))?;
         read(stream, command, &mut records).await
     });

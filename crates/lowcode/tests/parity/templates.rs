@@ -4,7 +4,7 @@ use super::outcome::Outcome;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use lowcode::bounds::Bounds;
-use lowcode::context::Config;
+use lowcode::config::Config;
 use lowcode::host::{Host, HostError, HostRequest, HostResponse};
 use lowcode::interpolation::{EvalError, InterpolatedString, Scope};
 use lowcode::value::Value;

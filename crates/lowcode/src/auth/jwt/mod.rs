@@ -3,12 +3,11 @@
 mod pem;
 mod sign;
 
-use crate::context::{Context, Run};
+use crate::context::{Context, EMPTY, Run};
 use crate::error::Failed;
-use crate::errors::{EMPTY, scope_with};
 use crate::interpolation::{InterpolatedMapping, InterpolatedString, Scope};
 use crate::request::json::{Style, dumps};
-use crate::request::option::{Place, RequestOption};
+use crate::request::option::{OptionPlace, RequestOption};
 use crate::value::{Dict, Value};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -75,7 +74,7 @@ impl Jwt {
         };
         let option = match node.get("request_option").filter(|it| !it.is_none()) {
             Some(option) => RequestOption::build(option, &EMPTY)?,
-            None => RequestOption::named(Place::Header, "Authorization", parameters),
+            None => RequestOption::named(OptionPlace::Header, "Authorization", parameters),
         };
         Ok(Jwt {
             option,
@@ -99,7 +98,7 @@ impl Jwt {
     /// # Errors
     /// ValueError `Failed to sign token: ...`, without the key in it.
     pub(super) fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let token = self.signed(&scope).map_err(|error| value_error(format!("Failed to sign token: {}", error.message)))?;
         let prefix = match &self.prefix {
             Some(prefix) => prefix.eval(&scope, &[])?,

@@ -6,7 +6,7 @@ use crate::errors::backoff::parse_float;
 use crate::value::Value;
 use jiff::{SignedDuration, Timestamp};
 
-/// Levels below which a field is looked for (`max_depth` of abstract_oauth.py).
+/// How many levels deep a field is searched (`max_depth` of abstract_oauth.py).
 const MAX_DEPTH: usize = 5;
 
 /// The first value called `key`, in depth-first order.

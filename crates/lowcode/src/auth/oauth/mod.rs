@@ -3,14 +3,14 @@
 mod answer;
 mod refresh;
 
-use super::{At, Authenticator};
-use crate::context::{Context, Run};
+use super::token::authorization;
+use crate::context::{Context, EMPTY, Run};
 use crate::error::Failed;
-use crate::errors::{EMPTY, scope_of, scope_with};
 use crate::interpolation::{InterpolatedMapping, InterpolatedString};
 use crate::secrets::Secrets;
 use crate::value::{Dict, Value};
 use answer::{parse_moment, timestamp};
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::{Mutex, PoisonError};
 
@@ -30,8 +30,8 @@ pub struct OAuth {
     headers: InterpolatedMapping,
     /// The arguments of the refresh go into the query instead of the body.
     as_query: bool,
-    assertion: Option<Box<Authenticator>>,
-    /// Where set, the answer's expiry is a time, not a number of seconds.
+    assertion: Option<Box<dyn Assertion>>,
+    /// If set, the expiry in the response is a time in this format, not a number of seconds.
     expiry_format: Option<String>,
     rejected: Rejected,
     single_use: Option<SingleUse>,
@@ -39,7 +39,13 @@ pub struct OAuth {
     secrets: Secrets,
 }
 
-/// What the fields are called in the request and in its answer.
+/// A token that stands for the client: any authenticator makes one.
+pub trait Assertion: Send + Sync {
+    /// The token alone.
+    fn token<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>>;
+}
+
+/// The names of the fields in the request and in its response.
 struct Names {
     grant_type: InterpolatedString,
     client_id: InterpolatedString,
@@ -49,7 +55,7 @@ struct Names {
     expires_in: InterpolatedString,
 }
 
-/// Which answer says that the refresh token is no longer good.
+/// Which response means that the refresh token is not valid any more.
 #[derive(Clone, Debug)]
 struct Rejected {
     codes: Vec<i64>,
@@ -57,7 +63,7 @@ struct Rejected {
     values: Vec<Value>,
 }
 
-/// Where the config has the tokens: each refresh token is good for one use.
+/// The places of the tokens in the config. Each refresh token can be used once.
 struct SingleUse {
     access: Vec<String>,
     refresh: Vec<String>,
@@ -75,7 +81,12 @@ impl OAuth {
     ///
     /// # Errors
     /// ValueError as the CDK raises it.
-    pub(super) fn build(node: &Value, at: At<'_>, ctx: &Context<'_>) -> Result<OAuth, Failed> {
+    pub(super) fn build(
+        node: &Value,
+        requester: &str,
+        assertion: Option<Box<dyn Assertion>>,
+        ctx: &Context<'_>,
+    ) -> Result<OAuth, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let field = |key: &str| node.get(key).filter(|it| !it.is_none());
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
@@ -89,14 +100,10 @@ impl OAuth {
             let dict = field(key).and_then(Value::as_dict).cloned().unwrap_or_default();
             InterpolatedMapping::new(&dict, parameters)
         };
-        let asserted = updater(node).is_none() && field("use_profile_assertion").is_some_and(Value::truthy);
-        let assertion = match field("profile_assertion").filter(|_| asserted) {
-            Some(assertion) => Some(Box::new(Authenticator::build(assertion, at, ctx)?)),
-            None => None,
-        };
+        let asserted = is_asserted(node);
         let grant = field("grant_type").filter(|it| it.truthy()).map_or_else(|| "refresh_token".to_owned(), Value::to_str);
         let mut oauth = OAuth {
-            name: at.name.to_owned(),
+            name: requester.to_owned(),
             endpoint: field("token_refresh_endpoint").map(text),
             names: Names {
                 grant_type: named("grant_type_name"),
@@ -128,7 +135,7 @@ impl OAuth {
         Ok(oauth)
     }
 
-    /// What the CDK verifies when it builds the authenticator.
+    /// Verifies what the CDK verifies when it builds the authenticator.
     fn verify(&self, node: &Value, asserted: bool, ctx: &Context<'_>) -> Result<(), Failed> {
         let error = |what: &str| Err(Failed::system("ValueError", format!("OAuthAuthenticator configuration error: {what}")));
         let missing = |key: &str| node.get(key).is_none_or(Value::is_none);
@@ -138,16 +145,16 @@ impl OAuth {
         if asserted && self.assertion.is_none() {
             return error("'profile_assertion' is required when using the profile assertion flow.");
         }
-        if self.grant_type.eval_str(&scope_of(ctx))? == "refresh_token" && self.refresh_token.is_none() {
+        if self.grant_type.eval_str(&ctx.scope())? == "refresh_token" && self.refresh_token.is_none() {
             return error("A 'refresh_token' is required when the 'grant_type' is set to 'refresh_token'.");
         }
         Ok(())
     }
 
-    /// The token that the config brings along, and when it expires.
+    /// Takes the token of the config, and its expiry.
     fn start(&mut self, node: &Value, ctx: &Context<'_>) -> Result<(), Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
-        let scope = scope_of(ctx);
+        let scope = ctx.scope();
         let eval = |key: &str| match node.get(key).filter(|it| it.truthy()) {
             Some(Value::Str(text)) => InterpolatedString::new(text, parameters).eval(&scope, &[]).map(Some),
             other => Ok(other.cloned()),
@@ -165,8 +172,8 @@ impl OAuth {
         Ok(())
     }
 
-    fn state<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    fn state<T>(&self, read: impl FnOnce(&mut State) -> T) -> T {
+        read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// `Authorization: Bearer ...`.
@@ -177,13 +184,13 @@ impl OAuth {
         let unset = || Failed::system("ValueError", "access_token is not set");
         if self.endpoint(run)?.is_none() {
             let token = self.current(run).ok_or_else(unset)?;
-            return Ok(super::authorization(format!("Bearer {}", token.to_str())));
+            return Ok(authorization(format!("Bearer {}", token.to_str())));
         }
         if self.expired(run)? {
             self.refresh(run).await?;
         }
         let token = self.current(run).ok_or_else(unset)?;
-        Ok(super::authorization(format!("Bearer {}", token.to_str())))
+        Ok(authorization(format!("Bearer {}", token.to_str())))
     }
 
     /// The access token as it is now.
@@ -196,7 +203,7 @@ impl OAuth {
 
     fn endpoint(&self, run: &Run<'_>) -> Result<Option<String>, Failed> {
         let Some(endpoint) = &self.endpoint else { return Ok(None) };
-        let endpoint = endpoint.eval(&scope_with(run), &[])?;
+        let endpoint = endpoint.eval(&run.scope(), &[])?;
         if !endpoint.truthy() {
             let message = "OAuthAuthenticator was unable to evaluate token_refresh_endpoint parameter";
             return Err(Failed::system("ValueError", message));
@@ -204,7 +211,7 @@ impl OAuth {
         Ok(Some(endpoint.to_str()))
     }
 
-    /// Without a token, or with one whose time is not known, it counts as expired.
+    /// Whether the token has expired. A token that is missing or whose expiry is unknown counts as expired.
     fn expired(&self, run: &Run<'_>) -> Result<bool, Failed> {
         Ok(self.expires(run)?.is_none_or(|moment| run.host.now() > moment))
     }
@@ -219,7 +226,7 @@ impl OAuth {
         }
     }
 
-    /// Keeps what a refresh brought; tells the host where the refresh token was replaced.
+    /// Keeps the new tokens, and reports to the host if the refresh token was replaced.
     fn keep(&self, run: &Run<'_>, token: Value, expires: Timestamp, refresh: Option<Value>) {
         let Some(single) = &self.single_use else {
             self.state(|state| *state = State { token: Some(token), expires: Some(expires) });
@@ -233,6 +240,15 @@ impl OAuth {
         let config = run.tokens.rotate(run.config.value(), changes);
         run.host.rotated(&config);
     }
+}
+
+/// The component of the authenticator whose token is the assertion, where the client uses one.
+pub(super) fn assertion(node: &Value) -> Option<&Value> {
+    node.get("profile_assertion").filter(|it| !it.is_none() && is_asserted(node))
+}
+
+fn is_asserted(node: &Value) -> bool {
+    updater(node).is_none() && node.get("use_profile_assertion").is_some_and(Value::truthy)
 }
 
 fn updater(node: &Value) -> Option<&Value> {

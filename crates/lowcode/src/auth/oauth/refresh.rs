@@ -1,12 +1,12 @@
-//! The call for a new access token (`_make_handled_request` of abstract_oauth.py).
+//! The request for a new access token (`_make_handled_request` of abstract_oauth.py).
 
 use super::OAuth;
 use super::answer::{after, expiry, find};
 use crate::auth::request::{send_once, token_request};
 use crate::context::Run;
 use crate::error::{Failed, FailureType};
+use crate::errors::mapping;
 use crate::errors::message::cut;
-use crate::errors::{mapping, scope_with};
 use crate::host::HostRequest;
 use crate::interpolation::InterpolatedString;
 use crate::request::merge::Options;
@@ -15,21 +15,21 @@ use crate::value::{Dict, Value};
 use jiff::SignedDuration;
 use std::time::Duration;
 
-/// Seconds of tries.
+/// How long the request is retried, in seconds.
 const MAX_TIME: f64 = 300.0;
 const REFUSED: &str = "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). \
                        Re-authenticate this source's credentials in its connection settings.";
-/// Characters of a provider's own words.
-const DETAIL: usize = 64;
+/// The longest error message of a provider that is quoted, in characters.
+const MAX_DETAIL_CHARS: usize = 64;
 
 impl OAuth {
-    /// Fetches a new token, whether the old one is good or not.
+    /// Fetches a new token, whether or not the old one is still valid.
     ///
     /// # Errors
-    /// The endpoint refused, or its answer has no token.
+    /// The endpoint refuses, or its response has no token.
     pub(crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
         let answer = self.fetch(run).await?;
-        let scope = scope_with(run);
+        let scope = run.scope();
         let name = self.names.access_token.eval_str(&scope)?;
         let token = find(&answer, &name)?;
         if self.single_use.is_none() && !token.as_ref().is_some_and(Value::truthy) {
@@ -84,13 +84,13 @@ impl OAuth {
     }
 
     async fn request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
-        // The CDK wraps whatever goes wrong while the request is made.
+        // The CDK wraps every exception that is raised while the request is made.
         let wrapped = |failed: Failed| match failed.class {
             "MissingSchema" | "InvalidURL" | "InvalidHeader" | "AirbyteTracedException" | "Bound" | "Refused" => failed,
             _ => {
                 let mut outer = Failed::system("AirbyteTracedException", "OAuth access token refresh request failed.");
-                let words = self.secrets.mask(&failed.message);
-                outer.internal = Some(format!("Unexpected error during OAuth token refresh: {words}"));
+                let message = self.secrets.mask(&failed.message);
+                outer.internal = Some(format!("Unexpected error during OAuth token refresh: {message}"));
                 outer.host_error.clone_from(&failed.host_error);
                 outer
             }
@@ -99,7 +99,7 @@ impl OAuth {
     }
 
     async fn build_request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let headers = self.headers.eval(&scope, &[])?;
         let args = match &self.assertion {
             Some(assertion) => {
@@ -121,7 +121,7 @@ impl OAuth {
 
     /// `_build_standard_refresh_args`.
     fn standard_args(&self, run: &Run<'_>, credentials_in_header: bool) -> Result<Dict, Failed> {
-        let scope = scope_with(run);
+        let scope = run.scope();
         let text = |text: &Option<InterpolatedString>| match text {
             Some(text) => text.eval(&scope, &[]).map_err(Failed::from),
             None => Ok(Value::None),
@@ -162,7 +162,7 @@ impl OAuth {
     fn mask(&self, run: &Run<'_>, text: &str) -> String {
         let args = self.standard_args(run, false).unwrap_or_default();
         let names = [&self.names.client_secret, &self.names.refresh_token];
-        let name = |name: &InterpolatedString| name.eval_str(&scope_with(run)).unwrap_or_default();
+        let name = |name: &InterpolatedString| name.eval_str(&run.scope()).unwrap_or_default();
         let secrets = names.into_iter().filter_map(|it| args.get(&*name(it)).map(Value::to_str));
         secrets.filter(|it| !it.is_empty()).fold(self.secrets.mask(text), |text, secret| text.replace(&secret, "****"))
     }
@@ -180,7 +180,7 @@ impl OAuth {
         failed
     }
 
-    /// The endpoint said no: in the words of the CDK where it is the refresh token that is not good.
+    /// The endpoint refused. If it rejected the refresh token, the message is that of the CDK.
     fn refused(&self, run: &Run<'_>, response: &Response) -> Failed {
         let failed = self.http_error(run, response);
         let Some(content) = response.json().and_then(Value::as_dict) else { return failed };
@@ -192,8 +192,8 @@ impl OAuth {
             Some(detail) => format!("{REFUSED} Provider error: {detail}"),
             None => REFUSED.to_owned(),
         };
-        let words = failed.body.clone().unwrap_or_default().chars().take(1_000).collect::<String>();
-        let internal = format!("Refresh token rejected by the OAuth token endpoint. HTTP {}: {words}", response.status());
+        let body = failed.body.clone().unwrap_or_default().chars().take(1_000).collect::<String>();
+        let internal = format!("Refresh token rejected by the OAuth token endpoint. HTTP {}: {body}", response.status());
         failed.with(|it| {
             it.failure_type = FailureType::ConfigError;
             it.class = "AirbyteTracedException";
@@ -208,7 +208,7 @@ impl OAuth {
         let error = text("error").map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
         let parts: Vec<String> = error.into_iter().chain(text("error_description").and_then(code)).collect();
         let detail = self.mask(run, &parts.join(": "));
-        let cut: String = detail.chars().take(DETAIL).collect();
+        let cut: String = detail.chars().take(MAX_DETAIL_CHARS).collect();
         (!parts.is_empty()).then(|| if cut.len() < detail.len() { format!("{cut}...") } else { detail })
     }
 }

@@ -1,13 +1,13 @@
 use super::*;
 use crate::bounds::Bounds;
-use crate::context::Config;
+use crate::config::Config;
 use crate::script::{Script, json};
 use proptest::prelude::*;
 
 fn slices_of(fields: &str) -> Result<Vec<(String, String)>, Failed> {
     let node = json(&format!(r#"{{"type": "DatetimeBasedCursor", "cursor_field": "u", {fields}}}"#));
     let (host, bounds, config) = (Script::new(&[]), Bounds::default(), Value::None);
-    let at = At { config: Config::new(&config), host: &host, bounds: &bounds, slice: None };
+    let at = EvalContext { config: Config::new(&config), host: &host, bounds: &bounds, slice: None };
     let cursor = DatetimeCursor::build(&node, &at)?;
     let mut intervals = cursor.intervals(&at)?;
     let mut all = Vec::new();

@@ -1,10 +1,9 @@
 //! Slice boundaries moved to whole days, weeks or months (`streams/concurrent/clamping.py`).
 
-use super::datetime_cursor::add;
 use crate::datetime::iso::Span;
 use crate::datetime::{Date, DateTime, Delta};
-use crate::error::Failed;
-use crate::interpolation::{EvalError, InterpolatedString, Scope};
+use crate::error::{EvalError, Failed};
+use crate::interpolation::{InterpolatedString, Scope};
 use crate::node::{field, text};
 use crate::value::Value;
 
@@ -89,6 +88,15 @@ impl Clamping {
                 Ok(DateTime::from_date(date, 0, time.zone.clone()))
             }
         }
+    }
+}
+
+/// `time + sign * span`.
+pub(super) fn add(time: &DateTime, span: Span, sign: i128) -> Result<DateTime, EvalError> {
+    match span {
+        Span::Delta(delta) => time.plus(Delta { micros: sign * delta.micros }),
+        Span::Duration(duration) if sign < 0 => duration.negated().add_to(time),
+        Span::Duration(duration) => duration.add_to(time),
     }
 }
 

@@ -8,9 +8,8 @@ use crate::interpolation::{InterpolatedBoolean, InterpolatedString};
 use crate::node::{field, items, kind, pair, parameters, set_field, text};
 use crate::retriever::{Retriever, RetrieverOptions};
 use crate::schema;
-use crate::slicing::router::Router;
-use crate::slicing::{Slice, SlicerOptions};
-use crate::stream::at_run;
+use crate::slice::Slice;
+use crate::slicing::{BuildParent, Router, SlicerOptions};
 use crate::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 use std::borrow::Cow;
@@ -43,9 +42,11 @@ impl Default for StreamSchema {
 }
 
 impl StreamSchema {
+    /// `parent` builds the parent streams of a schema's retriever.
+    ///
     /// # Errors
     /// What building the retriever of a schema fails with.
-    pub fn build(stream: &Value, ctx: &Context<'_>) -> Result<StreamSchema, Failed> {
+    pub fn build(stream: &Value, ctx: &Context<'_>, parent: BuildParent) -> Result<StreamSchema, Failed> {
         match schema::of_stream(stream) {
             Err(failed) => return Ok(StreamSchema::Static(Err(failed))),
             Ok(Some(schema)) => return Ok(StreamSchema::Static(Ok(Arc::new(schema.into_owned())))),
@@ -60,7 +61,7 @@ impl StreamSchema {
         for loader in loaders {
             parts.push(match schema::of_loader(loader)? {
                 Some(schema) => Part::Known(Cow::into_owned(schema)),
-                None => Part::Asked(Box::new(Loader::build(loader, ctx)?)),
+                None => Part::Asked(Box::new(Loader::build(loader, ctx, parent)?)),
             });
         }
         Ok(StreamSchema::Dynamic(Box::new(Dynamic { parts, merged, known: Mutex::new(None) })))
@@ -122,12 +123,12 @@ struct TypesMap {
 }
 
 impl Loader {
-    fn build(node: &Value, ctx: &Context<'_>) -> Result<Loader, Failed> {
+    fn build(node: &Value, ctx: &Context<'_>, parent: BuildParent) -> Result<Loader, Failed> {
         let identifier = field(node, "schema_type_identifier");
         // The loader's parameters stand for those of the identifier (create_dynamic_schema_loader).
         let path = |key: &str| path_of(identifier, key, parameters(node));
         let reader = field(node, "retriever");
-        let router = Arc::new(Router::build(field(reader, "partition_router"), ctx, 0)?);
+        let router = Arc::new(Router::build(field(reader, "partition_router"), ctx, 0, parent)?);
         let slicer = SlicerOptions { router: Some(router), interval: None };
         let options = RetrieverOptions { slicer, use_cache: true, ..RetrieverOptions::default() };
         let one = |map: &Value| TypesMap {
@@ -176,7 +177,7 @@ impl Loader {
     }
 
     fn extract<'v>(&self, body: &'v Value, path: &[InterpolatedString], run: &Run<'_>) -> Result<Option<&'v Value>, Failed> {
-        dpath::get(body, &eval_path(path, &at_run(run).scope(Vec::new()))?)
+        dpath::get(body, &eval_path(path, &run.eval_context(None).scope(Vec::new()))?)
     }
 
     fn type_of(&self, definition: &Value, run: &Run<'_>) -> Result<Value, Failed> {
@@ -187,7 +188,7 @@ impl Loader {
         };
         let mut found = raw;
         for map in &self.mappings {
-            if *raw == map.current && map.condition.eval(&at_run(run).scope(vec![("raw_schema", definition)]))? {
+            if *raw == map.current && map.condition.eval(&run.eval_context(None).scope(vec![("raw_schema", definition)]))? {
                 found = &map.target;
                 break;
             }
@@ -196,7 +197,7 @@ impl Loader {
     }
 
     fn finish(&self, properties: Dict, run: &Run<'_>) -> Result<Value, Failed> {
-        let at = at_run(run);
+        let at = run.eval_context(None);
         let mut kept = Dict::default();
         for (key, item) in properties {
             let keep = match &self.filter {

@@ -1,12 +1,12 @@
 //! `DatetimeBasedCursor` without an earlier state: an interval cut into slices
 //! (`streams/concurrent/cursor.py`, `create_concurrent_cursor_from_datetime_based_cursor`).
 
-use super::clamping::Clamping;
+use super::clamping::{Clamping, add};
+use crate::context::EvalContext;
 use crate::datetime::iso::{Span, parse_duration};
 use crate::datetime::{self, DateTime, Delta};
-use crate::error::Failed;
-use crate::extraction::At;
-use crate::interpolation::{EvalError, InterpolatedString, Scope};
+use crate::error::{EvalError, Failed};
+use crate::interpolation::{InterpolatedString, Scope};
 use crate::node::{field, flag, items, kind, pair, parameters, set_field, text};
 use crate::value::{Dict, Value};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn duration(text: Option<&str>) -> Result<Option<Span>, EvalError> {
     text.filter(|it| !it.is_empty()).map(parse_duration).transpose()
 }
 
-/// A templated duration; what is empty is none.
+/// A templated duration. Returns `None` for an empty one.
 fn template_duration(node: &Value, key: &str, scope: &Scope<'_>) -> Result<Option<Span>, Failed> {
     let Some(text) = text(node, key).filter(|it| !it.is_empty()) else { return Ok(None) };
     match InterpolatedString::new(text, parameters(node)).eval(scope, &[])? {
@@ -92,7 +92,7 @@ fn template_duration(node: &Value, key: &str, scope: &Scope<'_>) -> Result<Optio
 impl DatetimeCursor {
     /// # Errors
     /// What the CDK refuses: a start date of another format, a step without a granularity, a bad duration.
-    pub fn build(node: &Value, at: &At<'_>) -> Result<DatetimeCursor, Failed> {
+    pub fn build(node: &Value, at: &EvalContext<'_>) -> Result<DatetimeCursor, Failed> {
         let scope = at.scope(Vec::new());
         let name = |key: &str, default: &str| {
             let text = text(node, key).filter(|it| !it.is_empty()).unwrap_or(default);
@@ -136,7 +136,7 @@ impl DatetimeCursor {
     ///
     /// # Errors
     /// ValueError where a date is not of the format.
-    fn end(&self, at: &At<'_>) -> Result<DateTime, Failed> {
+    fn end(&self, at: &EvalContext<'_>) -> Result<DateTime, Failed> {
         let end = match &self.end {
             Some(end) => end.eval(&at.scope(Vec::new()))?,
             None => DateTime::from_jiff(at.host.now()),
@@ -148,7 +148,7 @@ impl DatetimeCursor {
     ///
     /// # Errors
     /// As `DatetimeCursor::end`.
-    pub fn intervals(&self, at: &At<'_>) -> Result<Intervals, Failed> {
+    pub fn intervals(&self, at: &EvalContext<'_>) -> Result<Intervals, Failed> {
         let upper = self.end(at)?;
         let lower = self.clamping.clamp(&self.start)?;
         let (from, to) = (lower.epoch_micros(), upper.epoch_micros());
@@ -183,7 +183,7 @@ impl DatetimeCursor {
     /// The time of a cursor value; nothing where no format fits.
     ///
     /// # Errors
-    /// What is no ValueError in Python.
+    /// An exception that is not a ValueError in Python.
     pub fn parse(&self, value: &Value) -> Result<Option<DateTime>, Failed> {
         for format in &self.input_formats {
             let whole = matches!(format.as_str(), "%s" | "%ms" | "%epoch_microseconds");
@@ -205,11 +205,11 @@ impl DatetimeCursor {
         Ok(None)
     }
 
-    /// Whether the record lies in the cursor's interval; one without a readable cursor value does.
+    /// Whether the record is in the cursor's interval. A record without a readable cursor value is.
     ///
     /// # Errors
-    /// As `DatetimeCursor::end`; a record that is no dict.
-    pub fn should_be_synced(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+    /// As `DatetimeCursor::end`; a record that is not a dict.
+    pub fn should_be_synced(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         let Some(time) = self.value_of(record)? else { return Ok(true) };
         let time = time.epoch_micros();
         Ok(self.start.epoch_micros() <= time && time <= self.end(at)?.epoch_micros())
@@ -218,7 +218,7 @@ impl DatetimeCursor {
     /// The time in the cursor field of a record.
     ///
     /// # Errors
-    /// A record that is no dict.
+    /// A record that is not a dict.
     pub fn value_of(&self, record: &Value) -> Result<Option<DateTime>, Failed> {
         let Value::Dict(dict) = record else {
             return Err(Failed::system("AttributeError", format!("'{}' object has no attribute 'get'", record.type_name())));
@@ -246,15 +246,6 @@ impl DatetimeCursor {
     pub fn increment(&self, time: &DateTime) -> i64 {
         let span = self.granularity.unwrap_or(Span::Delta(Delta { micros: 1000 }));
         add(time, span, 1).map_or(i64::MAX, |it| it.epoch_micros())
-    }
-}
-
-/// `time + sign * span`.
-pub(super) fn add(time: &DateTime, span: Span, sign: i128) -> Result<DateTime, EvalError> {
-    match span {
-        Span::Delta(delta) => time.plus(Delta { micros: sign * delta.micros }),
-        Span::Duration(duration) if sign < 0 => duration.negated().add_to(time),
-        Span::Duration(duration) => duration.add_to(time),
     }
 }
 

@@ -1,17 +1,16 @@
-//! Streams that a resolver makes of a template (`dynamic_streams`), and schemas that a request gives.
+//! Streams that a resolver makes of a template (`dynamic_streams`).
 
-pub mod schema;
-
-use super::context::{Context, Run};
+use super::context::{Context, EvalContext, Run};
 use super::error::Failed;
+use super::extraction::dpath;
 use super::extraction::transform::{eval_path, path_of, value_types};
-use super::extraction::{At, dpath};
 use super::interpolation::{InterpolatedBoolean, InterpolatedString, PyType};
 use super::node::{field, flag, items, kind, parameters, set_field, text};
 use super::parameters::propagate;
 use super::retriever::{Retriever, RetrieverOptions};
-use super::slicing::router::{Router, at_build};
-use super::slicing::{Slice, SlicerOptions};
+use super::slice::Slice;
+use super::slicing::{Router, SlicerOptions};
+use super::stream;
 use super::value::{Dict, Value};
 use super::yaml;
 use std::collections::HashSet;
@@ -112,7 +111,14 @@ impl Mapping {
     }
 
     /// `as_yaml`: the value is read as YAML, and may make its place.
-    fn apply(&self, node: &mut Value, template: &Value, values: &Value, at: &At<'_>, as_yaml: bool) -> Result<(), Failed> {
+    fn apply(
+        &self,
+        node: &mut Value,
+        template: &Value,
+        values: &Value,
+        at: &EvalContext<'_>,
+        as_yaml: bool,
+    ) -> Result<(), Failed> {
         let scope = at.scope_of_slice(vec![("stream_template_config", template), ("components_values", values)]);
         if let Some(condition) = &self.condition
             && !condition.eval(&scope)?
@@ -136,7 +142,7 @@ impl Mapping {
 
 fn over_values(resolver: &Value, template: &Value, values: Vec<Value>, ctx: &Context<'_>) -> Result<Vec<Value>, Failed> {
     let mappings = Mapping::build_all(resolver);
-    let at = at_build(ctx);
+    let at = ctx.eval_context();
     let one = |values: Value| {
         let mut node = template.clone();
         mappings.iter().try_for_each(|it| it.apply(&mut node, template, &values, &at, true))?;
@@ -156,7 +162,7 @@ fn config_values(resolver: &Value, ctx: &Context<'_>) -> Result<Vec<Value>, Fail
     };
     let mut combinations = vec![Dict::default()];
     for (number, config) in configs.iter().enumerate() {
-        let path = eval_path(&path_of(config, "configs_pointer", parameters(config)), &at_build(ctx).scope(Vec::new()))?;
+        let path = eval_path(&path_of(config, "configs_pointer", parameters(config)), &ctx.eval_context().scope(Vec::new()))?;
         let mut values = match dpath::get(ctx.config.value(), &path)? {
             None => Vec::new(),
             Some(Value::List(list)) => list.clone(),
@@ -196,7 +202,7 @@ async fn over_http(
         return Err(Failed::system("ValueError", "`condition` is only supported for     `ConfigComponentsResolver`"));
     }
     let node = field(resolver, "retriever");
-    let router = Arc::new(Router::build(field(node, "partition_router"), ctx, 0)?);
+    let router = Arc::new(Router::build(field(node, "partition_router"), ctx, 0, stream::parent)?);
     let slicer = SlicerOptions { router: Some(router.clone()), interval: None };
     let options = RetrieverOptions { slicer, use_cache: true, ..RetrieverOptions::default() };
     let retriever = Retriever::build(node, name.unwrap_or("__http_components_resolver"), options, ctx)?;
@@ -217,7 +223,7 @@ async fn over_http(
 }
 
 fn resolved(mappings: &[Mapping], template: &Value, values: &Value, slice: &Slice, run: &Run<'_>) -> Result<Value, Failed> {
-    let at = At { config: run.config, host: run.host, bounds: run.bounds, slice: Some(slice) };
+    let at = run.eval_context(Some(slice));
     let mut node = template.clone();
     mappings.iter().try_for_each(|it| it.apply(&mut node, template, values, &at, false))?;
     Ok(node)

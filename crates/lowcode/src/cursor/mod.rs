@@ -1,11 +1,14 @@
 //! Cursors: over time, and over a count.
 
-use super::datetime_cursor::{DatetimeCursor, Intervals};
+mod clamping;
+mod datetime_cursor;
+
+use crate::context::EvalContext;
 use crate::error::Failed;
-use crate::extraction::At;
 use crate::interpolation::InterpolatedString;
 use crate::node::{kind, pair, parameters, set_field, text};
 use crate::value::{Dict, Value};
+use datetime_cursor::{DatetimeCursor, Intervals};
 use std::sync::{Arc, OnceLock};
 
 /// The names of a slice's start and end.
@@ -29,11 +32,11 @@ pub enum Made {
 }
 
 impl Cursor {
-    /// A cursor that is built now, or (`lazily`) with its first slice.
+    /// Builds a cursor now, or (`lazily`) with its first slice.
     ///
     /// # Errors
     /// What the CDK refuses when it builds the cursor.
-    pub fn build(node: &Value, lazily: bool, at: &At<'_>) -> Result<Cursor, Failed> {
+    pub fn build(node: &Value, lazily: bool, at: &EvalContext<'_>) -> Result<Cursor, Failed> {
         let name = InterpolatedString::new(text(node, "cursor_field").unwrap_or_default(), parameters(node));
         let field: Arc<str> = name.eval_str(&at.scope(Vec::new()))?.into();
         let cursor = Cursor { field, node: node.clone(), made: OnceLock::new() };
@@ -45,7 +48,7 @@ impl Cursor {
 
     /// # Errors
     /// As [`Cursor::build`].
-    pub fn made(&self, at: &At<'_>) -> Result<&Made, Failed> {
+    pub fn made(&self, at: &EvalContext<'_>) -> Result<&Made, Failed> {
         let make = || match kind(&self.node) {
             "DatetimeBasedCursor" => Ok(Made::Datetime(Box::new(DatetimeCursor::build(&self.node, at)?))),
             "IncrementingCountCursor" => Ok(Made::Count(start_value(&self.node, at)?)),
@@ -58,7 +61,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Cursor::build`].
-    pub fn slices(&self, at: &At<'_>) -> Result<CursorSlices, Failed> {
+    pub fn slices(&self, at: &EvalContext<'_>) -> Result<CursorSlices, Failed> {
         Ok(match self.made(at)? {
             Made::Datetime(cursor) => CursorSlices::Datetime(cursor.intervals(at)?),
             Made::Count(start) => CursorSlices::Count(Some(*start)),
@@ -69,7 +72,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Cursor::build`].
-    pub fn next(&self, slices: &mut CursorSlices, at: &At<'_>) -> Result<Option<Dict>, Failed> {
+    pub fn next(&self, slices: &mut CursorSlices, at: &EvalContext<'_>) -> Result<Option<Dict>, Failed> {
         match (slices, self.made(at)?) {
             (CursorSlices::Datetime(intervals), Made::Datetime(cursor)) => intervals.next(cursor),
             (CursorSlices::Count(start), _) => Ok(start.take().map(|start| {
@@ -81,11 +84,11 @@ impl Cursor {
         }
     }
 
-    /// Whether the record lies in the cursor's interval.
+    /// Whether the record is in the cursor's interval.
     ///
     /// # Errors
-    /// A record that is no dict.
-    pub fn should_be_synced(&self, record: &Value, at: &At<'_>) -> Result<bool, Failed> {
+    /// A record that is not a dict.
+    pub fn should_be_synced(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         match self.made(at)? {
             Made::Datetime(cursor) => cursor.should_be_synced(record, at),
             Made::Count(start) => {
@@ -100,8 +103,8 @@ impl Cursor {
     /// The cursor value of a record: to compare, and as the cursor writes it.
     ///
     /// # Errors
-    /// A record that is no dict.
-    pub fn position(&self, record: &Value, at: &At<'_>) -> Result<Option<(i64, Value)>, Failed> {
+    /// A record that is not a dict.
+    pub fn position(&self, record: &Value, at: &EvalContext<'_>) -> Result<Option<(i64, Value)>, Failed> {
         match self.made(at)? {
             Made::Datetime(cursor) => Ok(cursor.value_of(record)?.map(|time| (time.epoch_micros(), cursor.text(&time)))),
             Made::Count(_) => {
@@ -115,7 +118,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Cursor::build`].
-    pub fn boundary_fields(&self, at: &At<'_>) -> Result<Option<Boundary>, Failed> {
+    pub fn boundary_fields(&self, at: &EvalContext<'_>) -> Result<Option<Boundary>, Failed> {
         Ok(match self.made(at)? {
             Made::Datetime(cursor) => Some((cursor.start_field.clone(), cursor.end_field.clone())),
             Made::Count(_) => None,
@@ -130,7 +133,7 @@ pub enum CursorSlices {
     Count(Option<i64>),
 }
 
-fn start_value(node: &Value, at: &At<'_>) -> Result<i64, Failed> {
+fn start_value(node: &Value, at: &EvalContext<'_>) -> Result<i64, Failed> {
     let Some(start) = set_field(node, "start_value") else { return Ok(0) };
     let value = InterpolatedString::new(&start.to_str(), parameters(node)).eval(&at.scope(Vec::new()), &[])?;
     let number = match &value {

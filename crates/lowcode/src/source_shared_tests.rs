@@ -1,14 +1,10 @@
 use super::*;
-use crate::bounds::Bounds;
-use crate::context::{Context, Run};
-use crate::error::Failed;
-use crate::load::{Manifest, load};
+use crate::load::load;
 use crate::script::{Script, json};
-use crate::source::Source;
 use futures_util::FutureExt;
 
 /// A manifest with the streams `s` and, where given, others; `{}` in `stream` are fields of its retriever, `more` its own.
-fn manifest(requester: &str, retriever: &str, more: &str) -> Manifest {
+fn manifest(requester: &str, retriever: &str, more: &str) -> SharedManifest {
     let text = format!(
         r#"{{"version": "6.0.0", "type": "DeclarativeSource", "check": {{"type": "CheckStream", "stream_names": ["s"]}},
         "spec": {{"type": "Spec", "connection_specification": {{"type": "object",
@@ -17,15 +13,15 @@ fn manifest(requester: &str, retriever: &str, more: &str) -> Manifest {
             "requester": {{"type": "HttpRequester", {requester}}},
             "record_selector": {{"type": "RecordSelector", "extractor": {{"type": "DpathExtractor", "field_path": ["r"]}}}}}}}}]}}"#
     );
-    load(&text, "m.yaml", &Bounds::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
+    SharedManifest::new(load(&text, "m.yaml", &Bounds::default()).unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
 /// What a connection of `manifest` with `config` sends and gets, and the stream that it reads.
-fn read(manifest: &Manifest, config: &str, body: &'static str) -> (Arc<Stream>, Vec<String>, Result<String, Failed>) {
+fn read(manifest: &SharedManifest, config: &str, body: &'static str) -> (Arc<Stream>, Vec<String>, Result<String, Failed>) {
     let (config, bounds, host) = (json(config), Bounds::default(), Script::new(&[("https", body)]));
-    let ctx = Context::of(manifest, &config, &host, &bounds);
+    let ctx = manifest.context(&config, &host, &bounds);
     let run = Run::new(&ctx);
-    let source = Source::build_all(&ctx, &run).now_or_never().unwrap().unwrap_or_else(|failed| panic!("{failed:?}"));
+    let source = manifest.builder(ctx).all_streams(&run).now_or_never().unwrap().unwrap_or_else(|failed| panic!("{failed:?}"));
     let stream = Arc::clone(&source.streams[0]);
     let records = async {
         let mut records = Vec::new();
@@ -70,7 +66,7 @@ fn a_shared_stream_holds_nothing_of_who_used_it_first() {
     let failed = read(&manifest, &config("bob"), r#"!{"message": "wrong: key-of-bob-1, not key-of-ada-1"}"#).2.unwrap_err();
     assert!(format!("{failed:?}").contains("wrong: ****, not key-of-ada-1"), "{failed:?}");
     assert!(Arc::strong_count(&streams[0]) > 3, "the manifest keeps it");
-    assert_eq!(format!("{:?} {:?}", manifest.shared(), manifest.clone().shared()), "SharedStreams(1) SharedStreams(0)");
+    assert_eq!(format!("{:?}", manifest.streams), "SharedStreams(1)");
 }
 
 #[test]
@@ -143,8 +139,8 @@ fn what_was_built_with_a_look_at_a_config_is_not_shared() {
     for (name, requester, retriever, more, shared) in cases {
         let manifest = manifest(&requester, &retriever, &more);
         let built = || {
-            let ctx = Context::of(&manifest, &config, &host, &bounds);
-            Source::build(&ctx).unwrap_or_else(|failed| panic!("{name}: {failed:?}")).streams.remove(0)
+            let builder = manifest.builder(manifest.context(&config, &host, &bounds));
+            builder.static_streams().unwrap_or_else(|failed| panic!("{name}: {failed:?}")).streams.remove(0)
         };
         assert!(built().refused().is_none(), "{name}");
         assert_eq!(Arc::ptr_eq(&built(), &built()), shared, "{name}");
@@ -165,11 +161,11 @@ fn a_stream_with_children_is_another_one() {
         "stream": {"$ref": "#/streams/0"}}]}}}]}"##;
     let text = manifest(r#""url_base": "https://h.example", "path": "/a""#, "", "").text().to_owned();
     let text = text.strip_suffix("]}").unwrap().to_owned() + "," + child + "]}";
-    let manifest = load(&text, "m.yaml", &Bounds::default()).unwrap();
+    let manifest = SharedManifest::new(load(&text, "m.yaml", &Bounds::default()).unwrap());
     let (bounds, host) = (Bounds::default(), Script::new(&[]));
     let built = |config: &str| {
         let config = json(config);
-        Source::build(&Context::of(&manifest, &config, &host, &bounds)).unwrap().streams
+        manifest.builder(manifest.context(&config, &host, &bounds)).static_streams().unwrap().streams
     };
     let (with, without) = (built(r#"{"c": true}"#), built(r#"{"c": false}"#));
     assert_eq!((with.len(), without.len()), (2, 1));

@@ -1,7 +1,7 @@
 //! Tokens that the authenticators of a command share.
 
-use super::token::walk;
-use crate::value::{Dict, Value};
+use super::node::walk;
+use super::value::{Dict, Value};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,13 +25,13 @@ impl Tokens {
     }
 
     /// The value at `path` of the config as it is now.
-    pub(super) fn config_at(&self, config: &Value, path: &[String]) -> Option<Value> {
+    pub(crate) fn config_at(&self, config: &Value, path: &[String]) -> Option<Value> {
         let rotated = locked(&self.config);
         walk(rotated.as_ref().unwrap_or(config), path.iter().cloned()).cloned()
     }
 
     /// Sets values at paths of the config (`dpath.new`: missing dicts are made); gives the new config.
-    pub(super) fn rotate(&self, config: &Value, changes: Vec<(&[String], Value)>) -> Value {
+    pub(crate) fn rotate(&self, config: &Value, changes: Vec<(&[String], Value)>) -> Value {
         let mut rotated = locked(&self.config);
         let mut root = rotated.clone().unwrap_or_else(|| config.clone());
         for (path, value) in changes {
@@ -41,11 +41,11 @@ impl Tokens {
         root
     }
 
-    pub(super) fn session(&self, key: &str) -> Option<String> {
+    pub(crate) fn session(&self, key: &str) -> Option<String> {
         locked(&self.sessions).get(key).cloned()
     }
 
-    pub(super) fn keep_session(&self, key: String, token: String) {
+    pub(crate) fn keep_session(&self, key: String, token: String) {
         locked(&self.sessions).insert(key, token);
     }
 }

@@ -1,0 +1,72 @@
+//! What came of a send, and what is done about it.
+
+use crate::error::FailureType;
+use crate::response::Response;
+
+/// What is done about a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Success,
+    Retry,
+    Fail,
+    Ignore,
+    ResetPagination,
+    RateLimited,
+    RefreshTokenThenRetry,
+    ReducePageSize,
+    SplitRequestWindow,
+}
+
+impl Action {
+    /// Parses the name that manifests use.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Action> {
+        Some(match word {
+            "SUCCESS" => Action::Success,
+            "RETRY" => Action::Retry,
+            "FAIL" => Action::Fail,
+            "IGNORE" => Action::Ignore,
+            "RESET_PAGINATION" => Action::ResetPagination,
+            "RATE_LIMITED" => Action::RateLimited,
+            "REFRESH_TOKEN_THEN_RETRY" => Action::RefreshTokenThenRetry,
+            "REDUCE_PAGE_SIZE" => Action::ReducePageSize,
+            "SPLIT_REQUEST_WINDOW" => Action::SplitRequestWindow,
+            _ => return None,
+        })
+    }
+
+    /// Python's name of the member, for messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Success => "SUCCESS",
+            Action::Retry => "RETRY",
+            Action::Fail => "FAIL",
+            Action::Ignore => "IGNORE",
+            Action::ResetPagination => "RESET_PAGINATION",
+            Action::RateLimited => "RATE_LIMITED",
+            Action::RefreshTokenThenRetry => "REFRESH_TOKEN_THEN_RETRY",
+            Action::ReducePageSize => "REDUCE_PAGE_SIZE",
+            Action::SplitRequestWindow => "SPLIT_REQUEST_WINDOW",
+        }
+    }
+}
+
+/// The decision about one response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolution {
+    pub action: Action,
+    pub failure_type: Option<FailureType>,
+    pub message: Option<String>,
+}
+
+/// What came of a send.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    Response(&'a Response),
+    /// No response: the class that requests would raise, and its message.
+    Exception {
+        class: &'static str,
+        message: &'a str,
+    },
+}

@@ -1,0 +1,61 @@
+//! A host that records whether it was used.
+
+use super::host::{Host, HostError, HostRequest, HostResponse};
+use super::value::Value;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A host that records whether it was used. Together with a config that
+/// [records the same](super::config::Config::recorded) it shows whether a stream depends on config, clock or chance.
+pub struct RecordingHost<'a> {
+    host: &'a dyn Host,
+    used: AtomicBool,
+}
+
+impl<'a> RecordingHost<'a> {
+    #[must_use]
+    pub fn new(host: &'a dyn Host) -> RecordingHost<'a> {
+        RecordingHost { host, used: AtomicBool::new(false) }
+    }
+
+    /// Whether the host, or a config that records into it, was used.
+    #[must_use]
+    pub fn was_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The flag that a config sets when it is read.
+    #[must_use]
+    pub fn flag(&self) -> &AtomicBool {
+        &self.used
+    }
+
+    fn used(&self) -> &'a dyn Host {
+        self.used.store(true, Ordering::Relaxed);
+        self.host
+    }
+}
+
+impl Host for RecordingHost<'_> {
+    fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>> {
+        self.used().send(request)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.used().now()
+    }
+
+    fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>> {
+        self.used().pause(wait)
+    }
+
+    fn uuid(&self) -> String {
+        self.used().uuid()
+    }
+
+    fn rotated(&self, config: &Value) {
+        self.used().rotated(config);
+    }
+}
