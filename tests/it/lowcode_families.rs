@@ -147,8 +147,8 @@ async fn every_kind_of_rate_limit_pauses_the_account() {
         let again = fixture.open("github", "umbrella", Some("gh-token-reads-1")).await.err().unwrap();
         assert_eq!((again.class, vendor.calls().len()), (Class::Throttled, 1), "no call before the wait is over");
     }
-    // AAM uses a fifth of the vendor's own rate limit: of 60 calls an hour it makes 12, enough for one onboarding, and
-    // then waits for the next hour.
+    // AAM uses only its share of the vendor's own rate limit, but at least the 12 calls of one onboarding. Then it waits
+    // for the next window.
     let reset = (aam::clock::of_process().now().0 / 1000 + 1800).to_string();
     let vendor = MockVendor::start(move |home: &str, request: &ReceivedRequest| {
         let (status, mut headers, body) = github(home, request);
