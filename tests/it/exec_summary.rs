@@ -48,7 +48,7 @@ fn empty(target: f64) -> Funnel {
     }
 }
 
-/// Derives eligible, coverage and the SLO from the counts, as the snapshot does.
+/// Derives eligible, coverage and the SLO from the counts, as the funnel of the product does.
 fn derived(mut funnel: Funnel) -> Funnel {
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
     if funnel.eligible > 0 {

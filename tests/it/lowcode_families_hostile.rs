@@ -1,6 +1,6 @@
 //! Untrusted manifests: they cannot write, leak a secret, reach private addresses or run without end.
 
-use crate::support::lowcode_families::{EngineFixture, MockVendor, policy, rest};
+use crate::support::lowcode_families::{EngineFixture, MockVendor, policy, remaining_steps};
 use aam::model::{Class, Digest, Failure, Problem};
 use aam::policy_loader::parse_manifest;
 use std::time::Instant;
@@ -30,12 +30,12 @@ fn refused(text: &str) -> Vec<Problem> {
 
 async fn outcome(text: &str, host: &str) -> Result<u64, Failure> {
     let opened = fixture(text).open("stranger", host, Some(r#"{"key": "key-of-the-stranger-9"}"#)).await?;
-    Ok(rest(&opened).await?.1.rows)
+    Ok(remaining_steps(&opened).await?.1.rows)
 }
 
 #[tokio::test]
 async fn nothing_is_written_and_no_secret_is_put_into_a_url() {
-    let vendor = MockVendor::start(|_, _| crate::support::openapi::json(r#"{"data":[]}"#)).await;
+    let vendor = MockVendor::start(|_, _| crate::support::openapi::json_response(r#"{"data":[]}"#)).await;
     for (requester, expected) in [
         ("path: /things, http_method: POST", "list of read-only POSTs"),
         ("path: /things, request_body_json: {a: 1}", "GET with a body"),
@@ -68,7 +68,7 @@ async fn private_and_metadata_addresses_stay_blocked() {
 
 #[tokio::test]
 async fn endless_pages_and_slices_are_bounded_by_the_sample() {
-    let vendor = MockVendor::start(|_, _| crate::support::openapi::json(r#"{"data":[{"id":1}],"next":"more"}"#)).await;
+    let vendor = MockVendor::start(|_, _| crate::support::openapi::json_response(r#"{"data":[{"id":1}],"next":"more"}"#)).await;
     let pages = "      paginator:\n        type: DefaultPaginator\n        page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: after}\n        \
                  pagination_strategy: {type: CursorPagination, cursor_value: \"{{ response['next'] }}\"}\n";
     assert_eq!(outcome(&manifest("path: /things", pages), vendor.host()).await.unwrap(), 12);

@@ -2,11 +2,12 @@
 //! that records the requests it receives.
 
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, policy, rest, slack, with,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
+    slack,
 };
-use crate::support::openapi::{MockResponse, json};
+use crate::support::openapi::{MockResponse, json_response};
 use regex::Regex;
-use serde_json::json as object;
+use serde_json::json;
 use std::sync::{Arc, Mutex};
 
 /// A line of a plan, `METHOD host path`, as a pattern. A placeholder stands for a part that AAM knows only from a
@@ -33,7 +34,7 @@ fn assert_planned(called: &[String], planned: &[String]) {
 /// Runs every step on the resource `id` and compares the requests that `vendor` received with the plan.
 async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendor, family: &str, id: &str, secret: Option<&str>) {
     let opened = fixture.open(family, id, secret).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
-    rest(&opened).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
+    remaining_steps(&opened).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
     let called: Vec<String> = vendor
         .requests()
         .iter()
@@ -110,11 +111,13 @@ streams:
 
 fn tracker(home: &str, request: &ReceivedRequest) -> MockResponse {
     match request.path() {
-        "/v1/projects" => json(r#"{"data":[{"id":7},{"id":8}]}"#),
-        "/v1/projects/7/issues" => with(200, &[], &object!({"data": [{"id": 1}], "next": format!("{home}/archive/7?page=2")})),
-        "/v1/projects/8/issues" => json(r#"{"data":[]}"#),
-        "/archive/7" => json(r#"{"data":[{"id":2}]}"#),
-        _ => with(404, &[], &object!({"message": "not found"})),
+        "/v1/projects" => json_response(r#"{"data":[{"id":7},{"id":8}]}"#),
+        "/v1/projects/7/issues" => {
+            json_response_with(200, &[], &json!({"data": [{"id": 1}], "next": format!("{home}/archive/7?page=2")}))
+        }
+        "/v1/projects/8/issues" => json_response(r#"{"data":[]}"#),
+        "/archive/7" => json_response(r#"{"data":[{"id":2}]}"#),
+        _ => json_response_with(404, &[], &json!({"message": "not found"})),
     }
 }
 
@@ -138,17 +141,17 @@ async fn parents_and_links_to_the_next_page_are_planned() {
 #[tokio::test]
 async fn an_openapi_service_receives_only_planned_calls() {
     let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| match request.path() {
-        "/openapi.json" => with(
+        "/openapi.json" => json_response_with(
             200,
             &[],
-            &object!({
+            &json!({
                 "openapi": "3.0.3", "info": {"title": "Pets", "version": "1"},
                 "paths": {"/pets": {"get": {"responses": {"200": {"description": "all", "content": {"application/json": {
                     "schema": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}}}}}}}}}
             }),
         ),
-        "/pets" => json(r#"[{"id":1}]"#),
-        _ => with(404, &[], &object!({"message": "not found"})),
+        "/pets" => json_response(r#"[{"id":1}]"#),
+        _ => json_response_with(404, &[], &json!({"message": "not found"})),
     })
     .await;
     let fixture = EngineFixture::new(policy(""));
@@ -212,7 +215,7 @@ async fn files_and_local_databases_are_read_as_planned() {
     for (family, id) in [("filesource", csv), ("jdbc", format!("jdbc:sqlite:{}", database.display()))] {
         let called = files_read(async {
             let opened = fixture.open(family, &id, None).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
-            rest(&opened).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
+            remaining_steps(&opened).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
         })
         .await;
         assert_planned(&called, &fixture.planned(family, &id));

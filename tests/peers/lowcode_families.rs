@@ -4,7 +4,7 @@
 //! parameters, and for Slack also a missing token. It keeps no state and does not check tokens.
 
 use crate::harness::{http_client, variable};
-use crate::support::lowcode_families::{EngineFixture, names, policy, rest};
+use crate::support::lowcode_families::{EngineFixture, policy, remaining_steps, stream_names};
 use aam::model::Class;
 use serde_json::json;
 
@@ -17,14 +17,14 @@ async fn all_calls_of_github_fit_its_api_description() {
     let fixture = EngineFixture::at("github", &variable("PRISM", "GITHUB"));
     let opened = fixture.open("github", "github", Some("a-token-of-the-test")).await.unwrap();
     assert_eq!(opened.identity["matched"], "login is github");
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!(names(&discovery), ["members", "repositories", "teams"]);
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["members", "repositories", "teams"]);
     assert_eq!(discovery.catalog.skipped, []);
     // The description has one example for each list.
     assert_eq!(sample.evidence["streams"], json!({"repositories": 1, "teams": 1, "members": 1}));
     let one = fixture.open("github", "octocat/Hello-World", Some("a-token-of-the-test")).await.unwrap();
-    let (discovery, sample) = rest(&one).await.unwrap();
-    assert_eq!(names(&discovery), ["contributors", "repository", "tags"]);
+    let (discovery, sample) = remaining_steps(&one).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["contributors", "repository", "tags"]);
     assert_eq!(sample.rows, 3);
 }
 
@@ -35,8 +35,8 @@ async fn all_calls_of_slack_fit_its_api_description() {
         (&opened.identity["matched"], &opened.identity["team"]),
         (&json!("team_id is T12345678"), &json!("Subarachnoid Workspace"))
     );
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!(names(&discovery), ["channels", "team", "users"]);
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["channels", "team", "users"]);
     // The example always names a next cursor, so the read ends at the limit of 20 rows.
     assert_eq!((sample.rows, &sample.evidence["streams"]), (20, &json!({"channels": 20})));
 }

@@ -63,7 +63,7 @@ fn policy(family: FamilyPolicy) -> Policy {
 /// A response: status, headers, body.
 pub type MockResponse = (u16, Vec<(&'static str, String)>, String);
 
-pub fn json(body: impl Into<String>) -> MockResponse {
+pub fn json_response(body: impl Into<String>) -> MockResponse {
     (200, vec![("content-type", "application/json".into())], body.into())
 }
 
