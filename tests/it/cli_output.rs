@@ -224,7 +224,7 @@ fn the_debt_gate_explains_its_verdict() {
 }
 
 #[test]
-fn other_commands_and_every_help_text_print_what_their_snapshot_has() {
+fn other_commands_and_help_texts_match_their_snapshots() {
     let workspace = Workspace::new();
     assert_text(&workspace, "families", &transcript(&workspace.run(&["families"])));
     assert_text(&workspace, "token_new", &transcript(&workspace.run(&["token", "new", "--name", "aod"])));

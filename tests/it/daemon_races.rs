@@ -148,7 +148,7 @@ async fn a_missing_source_and_a_changed_schema_are_distinguished_and_can_be_heal
 }
 
 #[tokio::test]
-async fn two_thousand_intents_at_once_settle() {
+async fn two_thousand_intents_that_arrive_at_once_all_become_active() {
     const FILES: usize = 1000;
     let workspace = Workspace::new();
     let mut list = Vec::new();

@@ -113,7 +113,7 @@ async fn a_native_engine_leaves_all_retries_to_egress() {
 }
 
 #[tokio::test]
-async fn the_error_handler_of_a_family_owns_the_retries_of_statuses() {
+async fn the_error_handler_of_a_family_decides_which_statuses_are_retried() {
     assert_eq!(family(Behaviour::Answers503).await, 1, "its error handler does not retry");
     assert_eq!(family(Behaviour::Answers429).await, 1, "a rate limit pauses the account");
     assert_eq!(family(Behaviour::Hangs).await, 1, "a timeout is not retried");

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 peer_tests! {
-    [Cdk]: both_print_the_same_messages_and_send_the_same_requests;
+    [Cdk]: aam_and_the_cdk_print_the_same_messages_and_send_the_same_requests;
 }
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml");
@@ -78,7 +78,7 @@ fn cases(shop: &Shop) -> Vec<Case> {
     ]
 }
 
-async fn both_print_the_same_messages_and_send_the_same_requests() {
+async fn aam_and_the_cdk_print_the_same_messages_and_send_the_same_requests() {
     let (workspace, shop) = (workspace(), Shop::start());
     let cases = cases(&shop);
     let files: Vec<(PathBuf, PathBuf)> = cases.iter().enumerate().map(|(n, case)| write(&workspace, n, case)).collect();
