@@ -4,6 +4,8 @@
 //! The inputs come from seeds and a seeded generator: the same seed makes the same inputs. `AAM_FUZZ_SECONDS` sets how
 //! long the three targets run together (without it, a fixed number of inputs); `AAM_FUZZ_SEED` sets the seed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
+
 use lowcode::bounds::Bounds;
 use lowcode::config::Config;
 use lowcode::decode::Decoder;

@@ -228,7 +228,7 @@ impl<'a> Eval<'a> {
     }
 
     /// A list or dict that may be changed: of one that belongs to the scope, a copy, which replaces it from here on.
-    pub(super) fn to_mutable(&mut self, obj: &Object<'a>) -> Result<Object<'a>, EvalError> {
+    pub(super) fn make_mutable(&mut self, obj: &Object<'a>) -> Result<Object<'a>, EvalError> {
         let Object::Ref(value) = self.current(obj.clone()) else { return Ok(self.current(obj.clone())) };
         let owned = match value {
             Value::Dict(dict) => {

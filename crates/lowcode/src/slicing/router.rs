@@ -268,7 +268,6 @@ impl<'r> Partitions<'r> {
     ///
     /// # Errors
     /// What reading a parent fails with, and a bound that was met.
-    #[expect(clippy::should_implement_trait, reason = "it waits for answers and may fail, as no Iterator can")]
     pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
         // Boxed: routers stand in routers.
         Box::pin(async move {

@@ -70,7 +70,7 @@ pub(super) fn list<'a>(
         }
         _ => {}
     }
-    let Object::List(list) = eval.to_mutable(obj)? else { return type_error("not a list") };
+    let Object::List(list) = eval.make_mutable(obj)? else { return type_error("not a list") };
     eval.tick(1)?;
     if list.borrow().len() > ops::MAX_LENGTH / 16 {
         return too_large();
@@ -198,7 +198,7 @@ pub(super) fn dict<'a>(
             copy(obj).map(Object::dict)
         }
         _ => {
-            let Object::Dict(map) = eval.to_mutable(obj)? else { return type_error("not a dict") };
+            let Object::Dict(map) = eval.make_mutable(obj)? else { return type_error("not a dict") };
             eval.tick(1)?;
             change_dict(&map, name, args)
         }
