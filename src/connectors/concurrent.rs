@@ -7,13 +7,13 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many calls run at the same time, and how long a failure waits for the others.
+/// How many calls run at the same time, and how long a failure waits for the other calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Calls in flight, at most the concurrency of the account's cap: more calls would only wait for a slot of the
     /// account, and a long wait for a slot counts as throttled. Zero counts as one.
     pub calls: usize,
-    /// From the start. After a failure, calls that still run then are cancelled.
+    /// How long after its start [`all`] waits for calls in flight once one of them has failed. Then they are cancelled.
     pub time: Duration,
 }
 

@@ -24,7 +24,7 @@ pub enum Act {
     Fail(Failure),
     Panic,
     Hang,
-    /// Waits until as many calls as the barrier wants are here at the same time.
+    /// Waits until as many calls as the barrier counts wait at the same time.
     Meet(Arc<Barrier>),
     /// Ends after this many turns of the executor, and notes that it ended.
     Slow(usize, Box<Act>),
