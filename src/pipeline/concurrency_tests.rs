@@ -53,6 +53,9 @@ async fn the_cap_of_the_account_limits_how_many_are_worked_on_at_the_same_time()
     }
 }
 
+/// Puts what a step does into a script.
+type Put = fn(&mut Script, Act);
+
 /// Ends after `turns`, and then fails with `class`.
 fn late(turns: usize, class: Class) -> Act {
     Act::Slow(turns, Box::new(fail(class)))
@@ -60,15 +63,15 @@ fn late(turns: usize, class: Class) -> Act {
 
 #[tokio::test]
 async fn the_first_failure_in_order_is_reported_whichever_comes_first() {
-    let set: [(Step, fn(&mut Script, Act)); 3] = [
+    let puts: [(Step, Put); 3] = [
         (Step::Upsert, |script, act| script.open = act),
         (Step::Discover, |script, act| script.discover = act),
         (Step::Health, |script, act| script.health = act),
     ];
-    for (step, set) in set {
+    for (step, put) in puts {
         for (turns_of_b, turns_of_a) in [(1, 9), (9, 1)] {
             let mut script = Script::default();
-            set(&mut script, Act::Each(vec![("b", late(turns_of_b, Class::Remote)), ("a", late(turns_of_a, Class::NotFound))]));
+            put(&mut script, Act::Each(vec![("b", late(turns_of_b, Class::Remote)), ("a", late(turns_of_a, Class::NotFound))]));
             let outcome = ran(&script, &job(&["b", "a"])).await;
             let reported = outcome.failure().map(|(step, failure)| (step, failure.class));
             assert_eq!(reported, Some((step, Class::Remote)));

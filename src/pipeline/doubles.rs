@@ -105,7 +105,7 @@ impl Script {
 }
 
 pub fn fail(class: Class) -> Act {
-    Act::Fail(Failure::new(class, "it failed", "mend it").detail("42501: no"))
+    Act::Fail(Failure::new(class, "it failed", "fix it").detail("42501: no"))
 }
 
 /// Streams with their columns.

@@ -171,7 +171,7 @@ fn a_stream_with_children_is_another_one() {
     assert_eq!((with.len(), without.len()), (2, 1));
     assert!(!Arc::ptr_eq(&with[0], &without[0]));
     assert!(Arc::ptr_eq(&with[0], &built(r#"{"c": true}"#)[0]));
-    assert!(!Arc::ptr_eq(&with[1], &built(r#"{"c": true}"#)[1]), "what stands there under a condition is nobody else's");
+    assert!(!Arc::ptr_eq(&with[1], &built(r#"{"c": true}"#)[1]), "a conditional stream is not shared");
 }
 
 #[test]
