@@ -248,7 +248,7 @@ pub mod duration_text {
         format!("{ms}ms")
     }
 
-    /// Serializes a duration with [`format`].
+    /// Serializes a duration with [`format()`].
     ///
     /// # Errors
     /// If the serializer fails.
