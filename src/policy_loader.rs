@@ -4,9 +4,9 @@
 //! A manifest that cannot be read or is not valid stays in force as it was, because a file that cannot be read was not
 //! necessarily removed. Reading blocks, so the loop loads the policy on a thread for blocking calls.
 
+use crate::families::is_source_name;
 use crate::families::{self, CustomSources, ManifestFile};
 use crate::model::{Digest, FilePlace, Problem};
-use crate::policy::manifests::is_name;
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
 use lowcode::problem::Severity;
@@ -183,7 +183,7 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
     if families::find(&name).is_some() {
         return refuse(format!("{name} is a built-in family"), "give the manifest another name");
     }
-    if !is_name(&name) {
+    if !is_source_name(&name) {
         let hint = "start with a lower-case letter, then lower-case letters, digits and _, 2 to 63 characters";
         return refuse("invalid source name".to_string(), hint);
     }

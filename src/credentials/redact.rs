@@ -4,7 +4,7 @@
 //! echoed. Values shorter than [`MIN_SECRET_BYTES`] are not learned, because they occur in every text.
 //! Scrub a text before you shorten it: a part of a secret is not recognized.
 
-use super::forms;
+use super::forms::{self, MIN_SECRET_BYTES};
 use super::secret::Credential;
 use crate::model::Failure;
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -18,8 +18,6 @@ use zeroize::Zeroizing;
 
 /// Replaces a secret.
 pub const MARK: &str = "[redacted]";
-/// Shorter values are not learned.
-pub const MIN_SECRET_BYTES: usize = 4;
 
 static STORE: LazyLock<Store> = LazyLock::new(Store::default);
 

@@ -84,3 +84,11 @@ impl CustomSources {
         all().iter().map(|family| &*family.id).chain(self.families.keys().map(String::as_str))
     }
 }
+
+/// Whether `text` is a valid name of a source type and of its file.
+#[must_use]
+pub fn is_source_name(text: &str) -> bool {
+    (2..=63).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}

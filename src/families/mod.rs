@@ -9,7 +9,7 @@
 mod custom;
 
 use crate::model::Cap;
-pub use custom::{CustomSources, ManifestFile};
+pub use custom::{CustomSources, ManifestFile, is_source_name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::{Arc, LazyLock};

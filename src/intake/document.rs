@@ -1,7 +1,7 @@
 //! Validates one JSON document and normalizes it to an intent, or reports all its problems.
 
+use super::item::{Fault, Item, Refusal};
 use super::json::token;
-use super::wire::{Fault, Item, Refusal};
 use super::{leaks, schema};
 use crate::model::intent::SAFE_READONLY;
 use crate::model::{Intent, Problem, Timestamp};

@@ -13,6 +13,7 @@
 pub mod check;
 pub mod document;
 pub mod folder;
+mod item;
 pub mod json;
 pub mod leaks;
 pub mod listing;

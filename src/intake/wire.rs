@@ -4,6 +4,7 @@
 //! others. A text that cannot be parsed at all is one [`Refusal`].
 
 use super::document::item;
+pub use super::item::{Fault, Item, Refusal};
 use super::{json, locate, schema};
 use crate::model::{Intent, Problem};
 use serde_json::Value;
@@ -26,39 +27,11 @@ impl Default for Limits {
     }
 }
 
-/// The kind of refusal, which determines the HTTP status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Too many bytes or items: 413.
-    TooLarge,
-    /// Not valid UTF-8 or JSON: 400.
-    NotJson,
-    /// Valid JSON, but not a valid intent: 422.
-    Invalid,
-    /// A `scopes_mode` other than `safe_readonly`, regardless of other problems: 403.
-    UnsafeScopes,
-}
-
-/// A refused text or item with all its problems.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub fault: Fault,
-    pub problems: Vec<Problem>,
-}
-
 /// A text that could be parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// In the order of the text.
     pub items: Vec<Item>,
-}
-
-/// One document of a text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    pub outcome: Result<Intent, Refusal>,
-    /// Unknown fields. A refused item may have warnings, too.
-    pub warnings: Vec<Problem>,
 }
 
 impl Parsed {
@@ -75,12 +48,6 @@ impl Parsed {
     /// The warnings of all items.
     pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
         self.items.iter().flat_map(|item| &item.warnings)
-    }
-}
-
-impl Refusal {
-    pub(super) fn new(fault: Fault, problem: Problem) -> Refusal {
-        Refusal { fault, problems: vec![problem] }
     }
 }
 

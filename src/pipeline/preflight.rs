@@ -34,8 +34,8 @@ impl BoundConnection {
     }
 
     fn needs_credential(&self) -> bool {
-        let required = |resource: &Box<dyn BoundResource>| resource.credential_need() == CredentialNeed::Required;
-        self.resources.as_ref().is_none_or(|resources| resources.iter().any(required))
+        let Some(resources) = &self.resources else { return true };
+        resources.iter().any(|resource| resource.credential_need() == CredentialNeed::Required)
     }
 }
 

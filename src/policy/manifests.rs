@@ -44,14 +44,6 @@ impl Manifests {
     }
 }
 
-/// Whether `text` is a valid name of a source type and of its file.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    (2..=63).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-}
-
 pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
     let fields = r.fields(spot, &["dir", "sources"])?;
     let folder = |r: &mut Reader, spot: &Spot<'_>| r.text(spot, "the path of a folder").map(PathBuf::from);
@@ -80,7 +72,7 @@ fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
     for (name, spot) in r.entries(spot, "a mapping of sources") {
         if crate::families::find(name).is_some() {
             r.report(&spot, format!("{name} is a built-in family"), "give the manifest another name");
-        } else if !is_name(name) {
+        } else if !crate::families::is_source_name(name) {
             let hint =
                 "use a lower-case letter, then lower-case letters, digits and _, at most 63 characters; the file is NAME.yaml";
             r.report(&spot, "invalid source name", hint);

@@ -2,7 +2,7 @@
 
 mod scalars;
 
-use super::yaml::{MAX_PROBLEMS, Node, NodeKind, step};
+use super::yaml::{MAX_PROBLEMS, MAX_SHOWN_CHARS, Node, NodeKind, shown, step};
 use crate::model::problem;
 use crate::model::{FilePlace, Problem};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,26 +38,12 @@ pub struct Reader {
     pub allows_custom_sources: bool,
 }
 
-/// Messages do not repeat a longer text, because it may be a secret.
-const MAX_SHOWN_CHARS: usize = 24;
-
 /// Lists are compared item by item, so their length is limited.
 const MAX_ITEMS: usize = 1000;
 
 /// As [`problem::nearest`], for a text of any length.
 fn near<'a>(text: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > 64 { None } else { problem::nearest(text, allowed) }
-}
-
-/// `text` in backquotes, or only its length if it is long.
-#[must_use]
-pub fn shown(text: &str) -> String {
-    let length = text.chars().count();
-    if length > MAX_SHOWN_CHARS || text.chars().any(char::is_control) {
-        format!("({length} characters, not shown)")
-    } else {
-        format!("`{text}`")
-    }
 }
 
 fn describe(node: &Node) -> String {
@@ -143,7 +129,7 @@ impl Reader {
             return true;
         }
         let near = near(name, crate::families::ids());
-        if self.allows_custom_sources && near.is_none() && super::manifests::is_name(name) {
+        if self.allows_custom_sources && near.is_none() && crate::families::is_source_name(name) {
             return true;
         }
         let hint = match near {

@@ -181,7 +181,7 @@ impl<'a> Walk<'a> {
             let value = self.node(event, at, &below, depth + 1)?;
             let Some(text) = key else { continue };
             if let Some(first) = first_lines.insert(text.clone(), place.line) {
-                let message = format!("{} occurs twice, first on line {first}", super::read::shown(&text));
+                let message = format!("{} occurs twice, first on line {first}", shown(&text));
                 self.report(&below, place, &message, "remove one of the two");
                 continue;
             }
@@ -221,4 +221,18 @@ fn unreadable(error: &Error) -> Problem {
         }
     };
     problem.at(place(error.place()))
+}
+
+/// Messages do not repeat a longer text, because it may be a secret.
+pub const MAX_SHOWN_CHARS: usize = 24;
+
+/// `text` in backquotes, or only its length if it is long.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let length = text.chars().count();
+    if length > MAX_SHOWN_CHARS || text.chars().any(char::is_control) {
+        format!("({length} characters, not shown)")
+    } else {
+        format!("`{text}`")
+    }
 }

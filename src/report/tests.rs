@@ -188,9 +188,9 @@ fn the_status_list_and_one_story() {
     let lines = status::lines(&snapshot, "autonomy", document);
     shown("report_status_list", &status::list(&lines));
     shown("report_status_empty", &status::list(&[]));
-    let shown: Vec<State> = lines.iter().map(|line| line.status).collect();
-    assert_eq!(shown.len(), State::ALL.len(), "each state is shown once");
-    assert!(State::ALL.iter().all(|state| shown.contains(state)));
+    let states: Vec<State> = lines.iter().map(|line| line.status).collect();
+    assert_eq!(states.len(), State::ALL.len(), "each state is shown once");
+    assert!(State::ALL.iter().all(|state| states.contains(state)));
 
     let active = intents[0].connection_id();
     let failing = intents[1].connection_id();

@@ -1,6 +1,7 @@
 //! Who may call the HTTP API.
 
-use super::super::read::{Reader, Spot, shown};
+use super::super::read::{Reader, Spot};
+use super::super::yaml::shown;
 use super::super::{Api, Token, TokenScope};
 use crate::model::Digest;
 
