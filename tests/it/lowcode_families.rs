@@ -27,13 +27,16 @@ async fn an_organization_passes_every_step_and_pages_are_followed() {
     assert_eq!(stream_names(&discovery), ["members", "repositories", "teams"]);
     assert_eq!(discovery.catalog.streams[1].source_defined_primary_key, [["id"]]);
     assert_eq!((sample.rows, &sample.evidence["streams"]), (20, &json!({"repositories": 20})));
+    let mut calls = vendor.calls();
+    // Discovery reads the streams side by side.
+    calls[1..4].sort();
     assert_eq!(
-        vendor.calls(),
+        calls,
         [
             "GET /orgs/acme",
+            "GET /orgs/acme/members?per_page=20",
             "GET /orgs/acme/repos?sort=updated&per_page=20",
             "GET /orgs/acme/teams?per_page=20",
-            "GET /orgs/acme/members?per_page=20",
             "GET /user",
             "GET /orgs/acme/repos?sort=updated&per_page=20",
             "GET /orgs/acme/repos?sort=updated&per_page=20&page=2",
@@ -327,4 +330,46 @@ async fn an_app_creates_a_narrow_token_with_the_one_listed_post() {
     let other = keys.replace("4711", "4712");
     let failure = fixture.open("github", "acme", Some(&other)).await.err().unwrap();
     assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");
+}
+
+/// Two streams that have nothing in common, both read by the check.
+const TWO_STREAMS: &str = r##"
+version: 6.44.0
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [items, orders]}
+spec:
+  type: Spec
+  connection_specification: {type: object, required: [host], properties: {host: {type: string}}}
+definitions:
+  stream:
+    type: DeclarativeStream
+    retriever:
+      type: SimpleRetriever
+      requester: {type: HttpRequester, url_base: "http://{{ config['host'] }}", path: "/{{ parameters['name'] }}"}
+      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}
+    schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {}}}
+streams:
+  - {$ref: "#/definitions/stream", name: items, $parameters: {name: items}}
+  - {$ref: "#/definitions/stream", name: orders, $parameters: {name: orders}}
+"##;
+
+#[tokio::test]
+async fn independent_streams_of_a_check_are_read_at_the_same_time() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    // Each answer waits until two requests are here. One after the other, they would end by their timeout.
+    let meet = Arc::new(tokio::sync::Barrier::new(2));
+    let app = axum::Router::new().fallback(move || {
+        let meet = Arc::clone(&meet);
+        async move {
+            meet.wait().await;
+            axum::Json(json!([{"id": 1}]))
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let fixture = EngineFixture::with_manifest(policy("manifests: {dir: m}"), "shop", TWO_STREAMS);
+    let opened = fixture.open("shop", &host, None).await.unwrap();
+    assert_eq!((&opened.identity["read"], &opened.identity["records"]), (&json!("items (200), orders (200)"), &json!(2)));
+    assert_eq!(opened.connector.health().await.unwrap()["records"], 2);
+    assert_eq!(opened.connector.traffic().calls, 4);
 }
