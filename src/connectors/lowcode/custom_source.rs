@@ -250,10 +250,14 @@ fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifes
         let secrets: Vec<&Arc<str>> = known.iter().filter(|(_, property)| is_secret(property)).map(|(key, _)| key).collect();
         let [key] = secrets.as_slice() else {
             let names: Vec<&str> = known.keys().map(|key| &**key).collect();
+            let fix = match names.as_slice() {
+                [] => "store a JSON object with the config keys of the manifest behind credential_locator".to_string(),
+                names => format!("store a JSON object with some of {} behind credential_locator", names.join(", ")),
+            };
             return Err(Failure::new(
                 Class::CredentialMissing,
                 format!("a credential that is not JSON does not say which key of the config of {name} it is"),
-                format!("store a JSON object with some of {} behind credential_locator", names.join(", ")),
+                fix,
             ));
         };
         config.insert(Arc::clone(key), Value::str(plain.expose().trim()));
