@@ -3,8 +3,8 @@
 
     python3 scripts/autonomy_mode.py --aam target/release/aam
 
-It checks policy and intents first. Then it shows the pid, the policy in force (Safe Mode, allowlist, caps, backoff,
-breaker), verifies that the dashboard's data comes from the database, and prints the exec summary.
+It checks policy and intents first. Then it prints the pid and the policy in force (Safe Mode, allowlist, caps, backoff,
+circuit breaker), verifies that the data of the dashboard comes from the database, and prints the exec summary.
 Exit code: 0 if the daemon runs under the policy shown, 1 or 78 if not.
 """
 
@@ -22,7 +22,7 @@ from exec_summary import Problem, call
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOG = "var/aam.log"
-# The seconds within which the daemon must be ready.
+# The daemon must be ready within this number of seconds.
 READY = 120.0
 
 

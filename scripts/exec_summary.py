@@ -22,11 +22,11 @@ HOST = "127.0.0.1"
 
 
 class Problem(Exception):
-    """What happened, and what to do next."""
+    """An error message: what happened, and what to do next."""
 
 
 def lines(funnel):
-    """The lines of the exec summary, as the API returns them."""
+    """Returns the lines of the exec summary from the funnel."""
     summary = funnel["summary"]
     if not isinstance(summary, list) or not all(isinstance(line, str) for line in summary):
         raise TypeError("summary is not a list of lines")
@@ -34,14 +34,14 @@ def lines(funnel):
 
 
 def met(funnel):
-    """Whether the SLO is met."""
+    """Returns whether the SLO is met."""
     if not isinstance(funnel["slo_met"], bool):
         raise TypeError("slo_met is not true or false")
     return funnel["slo_met"]
 
 
 def call(port, method, path, token=None, body=None, timeout=330.0):
-    """Sends a request to the AAM on this machine, without a proxy and redirects: (status, JSON value)."""
+    """Sends a request to the AAM on this machine, without a proxy or redirects. Returns (status, JSON value)."""
     headers = {"accept": "application/json"}
     if token:
         headers["authorization"] = f"Bearer {token}"
@@ -68,7 +68,7 @@ def call(port, method, path, token=None, body=None, timeout=330.0):
 
 
 def read_token(path):
-    """AAM_TOKEN, or the token that the daemon wrote next to its registry at the first start."""
+    """Returns AAM_TOKEN, or the admin token that the daemon wrote next to its registry at its first start."""
     token = os.environ.get("AAM_TOKEN", "").strip()
     if token:
         return token
@@ -83,7 +83,7 @@ def read_token(path):
 
 
 def fetch(port, namespace, token):
-    """The current funnel."""
+    """Returns the current funnel."""
     query = urllib.parse.urlencode({"namespace": namespace})
     status, funnel = call(port, "GET", f"/metrics/funnel?{query}", token, timeout=30.0)
     if status != 200:

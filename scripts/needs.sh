@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, and nothing else.
+# Installs the tools that are missing.
 #
 #   scripts/needs.sh build        a C compiler, for the bundled SQLite
 #   scripts/needs.sh build peers  also the tools of scripts/peers/, which install the servers themselves

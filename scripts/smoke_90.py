@@ -26,9 +26,9 @@ from exec_summary import Problem, call
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAYLOADS = ROOT / "seeds" / "intents"
 POLICY = "policy/smoke.yaml"
-# The port and the folder that the payloads contain. A run with others replaces them.
+# The port and the folder that the payloads contain. A run with another port or folder replaces them.
 PORT, FOLDER = 5090, "var/smoke"
-# The seconds within which the daemon must be ready, and within which it must stop.
+# The daemon must be ready, and must stop, within these numbers of seconds.
 READY, STOPPED = 60.0, 40.0
 
 

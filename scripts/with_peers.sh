@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Starts the named peers, runs a command, stops all of them.
+# Starts the named peers, runs a command, and stops all peers.
 #
 #   scripts/with_peers.sh postgres mariadb -- cargo test --test peers sql::
 #
-# A peer is a script scripts/peers/NAME.sh with `start DIR` and `stop DIR`. `start` installs what is
-# missing, and returns when the peer answers on a port that the kernel chose and DIR/env is written
-# (lines NAME=value). Each line reaches the command as a variable AAM_TEST_<PEER>_<NAME>.
-# Peers from package registries are kept in AAM_PEERS_CACHE (default: peers/ below the target folder of cargo); secrets
-# are new at each start.
+# A peer is a server or program that the tests use. Its script scripts/peers/NAME.sh has the commands `start DIR` and
+# `stop DIR`. `start` installs what is missing. It returns when the peer answers on a port that the kernel chose and
+# DIR/env is written (lines NAME=value). The command receives each line as a variable AAM_TEST_<PEER>_<NAME>.
+# Packages from registries are kept in AAM_PEERS_CACHE (default: peers/ below the target folder of cargo). Secrets are
+# generated anew at each start.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -24,14 +24,14 @@ if [ "${1:-}" != -- ] || [ $# -lt 2 ]; then
 fi
 shift
 
-# Some servers run as another user, who must be able to enter each directory of the path.
+# Some servers run as another user, which must have access to each directory of the path.
 root=$(mktemp -d "${TMPDIR:-/tmp}/aam-peers.XXXXXX")
 chmod 755 "$root"
 began=$(now)
 starting=()
 running=
 
-# The processes that still write into this folder were started here and must end with this script.
+# Processes that still write into this folder were started by a peer and must end with this script.
 left_over() {
   local entry target
   for entry in /proc/[0-9]*; do
@@ -43,7 +43,7 @@ left_over() {
 stop_all() {
   local status=$? pid stopping=()
   trap '' EXIT INT TERM HUP
-  # Each runs in a process group of its own, so that its children end as well.
+  # Each runs in its own process group, so that its children are stopped as well.
   for pid in $running "${starting[@]}"; do
     if kill -0 "$pid" 2>/dev/null; then
       kill -TERM -- "-$pid" 2>/dev/null || true
@@ -66,7 +66,7 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Another program may take a port between its choice and its use, so a failed start is tried once more.
+# Another program may use a port after it was chosen and before the peer uses it, so a failed start is retried once.
 start() {
   local begun
   begun=$(now)
@@ -103,5 +103,5 @@ set +m
 status=0
 wait "$running" || status=$?
 running=
-echo "with_peers: the command ended with $status after $(since "$begun") s" >&2
+echo "with_peers: the command exited with $status after $(since "$begun") s" >&2
 exit "$status"

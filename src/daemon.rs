@@ -1,4 +1,4 @@
-//! The wiring: registry, policy, seed, engines, loop and server, put together once.
+//! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
 use crate::clock::Clock;
 use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-/// The namespace that is loaded once and never changes.
-pub const DEMO: &str = "demo";
+/// The namespace whose seed is loaded once and never changes.
+pub const DEMO_NAMESPACE: &str = "demo";
 
-/// Where everything lies.
+/// The files and folders that a process uses.
 #[derive(Clone, Debug)]
 pub struct Paths {
     pub intents: PathBuf,
@@ -28,24 +28,25 @@ pub struct Paths {
     pub seeds: PathBuf,
 }
 
-/// Why a process does not start.
+/// Why a process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    #[error("the policy cannot be used and no earlier one was ever accepted")]
+    #[error("the policy is not valid and no earlier policy was accepted")]
     Policy(Vec<Problem>),
 }
 
-/// Opens the registry for writing, settles which policy is in force, loads the demo seed once.
+/// Opens the registry for writing, determines the policy in force, and loads the demo seed if it was never loaded.
 ///
 /// # Errors
-/// [`StartError`]; nothing is left locked.
+/// [`StartError`]. The registry is not left locked.
 pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result<Arc<Handle>, StartError> {
-    // The registry waits for the disk; meanwhile the policy and its manifests are read and the schema is compiled.
+    // While opening the registry waits for the disk, other threads read the policy and its manifests and compile the
+    // schema.
     let (registry, file) = thread::scope(|scope| {
         let read = || PolicyLoader::new(&paths.policy).load().loaded;
-        // Where the system gives no thread, it is done after all.
+        // If the system refuses a thread, the policy is read on this one afterwards.
         let file = thread::Builder::new().spawn_scoped(scope, read);
         let _ = thread::Builder::new().spawn_scoped(scope, schema::prepare);
         let registry = Registry::open(&paths.registry, command, Arc::clone(&clock));
@@ -59,7 +60,7 @@ pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result
     Ok(handle)
 }
 
-/// The file's policy, or the last accepted one with the file's problems beside it.
+/// The policy of the file or, if it is not valid, the last accepted policy together with the problems of the file.
 fn start_policy(
     file: Result<LoadedPolicy, Vec<Problem>>,
     path: &Path,
@@ -73,7 +74,7 @@ fn start_policy(
     ActivePolicy::start(file, last, clock.now()).map_err(StartError::Policy)
 }
 
-/// Every engine of this build, under the name that family files use.
+/// All engines of this build, by the names that family files use.
 #[must_use]
 pub fn engines(clock: Arc<dyn Clock>) -> Engines {
     Engines::from_list(vec![
@@ -86,7 +87,7 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
     ])
 }
 
-/// What every attempt shares.
+/// The environment that all attempts share.
 #[must_use]
 pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
@@ -97,9 +98,10 @@ pub fn env(handle: &Handle) -> Env {
     }
 }
 
-/// Loads the documents below `folder` into the demo namespace, once. No folder, no demo.
+/// Loads the documents in `folder` into the demo namespace, unless it was loaded before. Does nothing if the folder does
+/// not exist.
 async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
-    if registry.snapshot().sealed.contains(DEMO) {
+    if registry.snapshot().sealed.contains(DEMO_NAMESPACE) {
         return Ok(());
     }
     let Ok(files) = std::fs::read_dir(folder) else { return Ok(()) };
@@ -115,12 +117,12 @@ async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
                 documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into()))))
             }
             Err(refusal) => {
-                tracing::warn!(target: "aam::intake", file = %path.display(), problems = refusal.problems.len(), "a seed cannot be read");
+                tracing::warn!(target: "aam::intake", file = %path.display(), problems = refusal.problems.len(), "this demo seed is not valid and was not loaded");
             }
         }
     }
     if !documents.is_empty() {
-        registry.seal(DEMO, documents).await?;
+        registry.seal(DEMO_NAMESPACE, documents).await?;
     }
     Ok(())
 }

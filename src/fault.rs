@@ -1,51 +1,50 @@
-//! Where a debug build can be told to die, so that a scenario can end it between any two steps.
+//! Fault injection for tests: ends a debug build at a chosen point between two steps. A release build ignores it.
 //!
-//! `AAM_TEST_KILL_AT` names a file that holds `<boundary> <count>`: the process kills itself with
-//! SIGKILL when that boundary is reached for the `count`-th time. With a third word, `panic`, it
-//! panics there instead. A release build does not look.
+//! `AAM_TEST_KILL_AT` names a file with the content `<boundary> <count>`: the process kills itself with SIGKILL when it
+//! reaches that boundary for the `count`-th time. With `<boundary> <count> panic` it panics instead.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 struct Fault {
     name: String,
-    left: AtomicU32,
+    remaining: AtomicU32,
     panics: bool,
 }
 
 static FAULT: OnceLock<Option<Fault>> = OnceLock::new();
 
-/// Says that the process is at `name` now.
+/// Marks the boundary `name`. The process ends here if a test asked for it.
 pub fn boundary(name: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
-    let Some(fault) = FAULT.get_or_init(asked_for) else {
+    let Some(fault) = FAULT.get_or_init(load) else {
         return;
     };
-    if fault.name == name && fault.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-        strike(fault, name);
+    if fault.name == name && fault.remaining.fetch_sub(1, Ordering::Relaxed) == 1 {
+        trigger(fault, name);
     }
 }
 
-#[expect(clippy::panic, reason = "a scenario asks a debug build for this panic, to prove that the process survives it")]
-fn strike(fault: &Fault, name: &str) {
+#[expect(clippy::panic, reason = "a test requests this panic from a debug build, to prove that the process survives it")]
+fn trigger(fault: &Fault, name: &str) {
     if fault.panics {
-        std::panic::panic_any(format!("a panic was asked for at {name}"));
+        std::panic::panic_any(format!("a test requested a panic at {name}"));
     }
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
 
-fn asked_for() -> Option<Fault> {
+fn load() -> Option<Fault> {
     let path = std::env::var_os("AAM_TEST_KILL_AT")?;
-    read(&std::fs::read_to_string(path).ok()?)
+    parse(&std::fs::read_to_string(path).ok()?)
 }
 
-fn read(text: &str) -> Option<Fault> {
-    let mut words = text.split_whitespace();
-    let name = words.next()?.to_string();
-    let left = AtomicU32::new(words.next()?.parse().ok()?);
-    Some(Fault { name, left, panics: words.next() == Some("panic") })
+fn parse(text: &str) -> Option<Fault> {
+    let mut parts = text.split_whitespace();
+    let name = parts.next()?.to_string();
+    let remaining = AtomicU32::new(parts.next()?.parse().ok()?);
+    Some(Fault { name, remaining, panics: parts.next() == Some("panic") })
 }
 
 #[cfg(test)]
@@ -53,10 +52,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_boundary_and_a_count_are_read_and_nothing_else() {
-        let fault = read("discover 3\n").map(|fault| (fault.name, fault.left.into_inner(), fault.panics));
+    fn only_a_boundary_with_a_count_is_accepted() {
+        let fault = parse("discover 3\n").map(|fault| (fault.name, fault.remaining.into_inner(), fault.panics));
         assert_eq!(fault, Some(("discover".to_string(), 3, false)));
-        assert!(read("scan 1 panic").is_some_and(|fault| fault.panics));
-        assert!(read("").is_none() && read("discover").is_none() && read("discover x").is_none());
+        assert!(parse("scan 1 panic").is_some_and(|fault| fault.panics));
+        assert!(parse("").is_none() && parse("discover").is_none() && parse("discover x").is_none());
     }
 }

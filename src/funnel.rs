@@ -163,7 +163,7 @@ fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> 
         })
         .collect();
     // Stable, so blockers with equal counts keep the order of the map.
-    list.sort_by(|a, b| b.count.cmp(&a.count));
+    list.sort_by_key(|blocker| std::cmp::Reverse(blocker.count));
     list
 }
 

@@ -2,49 +2,50 @@
 //!
 //! # The layers
 //!
-//! A module imports only those above it here; `tests/tidy.rs` holds this.
+//! A module may import only modules that are listed above it; `tests/tidy.rs` checks this.
 //!
-//! - [`model`]: the words. A value is made once and carried by the rest. Pure.
-//! - [`families`]: what AAM knows of each source family, one YAML file each. Pure.
-//! - [`clock`]: the one seam for wall time.
-//! - [`fault`]: where a debug build can be told to die, for the scenarios; nothing in a release build.
+//! - [`model`]: the values that all other modules share. Pure.
+//! - [`families`]: what AAM knows about each source family, one YAML file per family. Pure.
+//! - [`clock`]: the source of wall time, which tests replace.
+//! - [`fault`]: fault injection for tests, only in debug builds.
 //! - [`memory`]: returns the memory that a burst of work has freed to the system.
-//! - [`policy`]: the git-reviewed file: text to a policy or to every problem. Pure.
-//! - [`credentials`]: from a locator to a secret, and the secret's way out of every text.
-//! - [`snapshot`]: the fold over the ledger: what is desired, what was observed. Pure.
+//! - [`policy`]: parses the policy file into a policy or into all its problems. Pure.
+//! - [`credentials`]: resolves locators to secrets, and removes secrets from texts.
+//! - [`snapshot`]: the fold over the ledger: which connections are desired and what was observed. Pure.
 //! - [`debt_gate`]: stops a run on technical debt, declared or not. Pure.
-//! - [`intake`]: files and pushed documents to intents; a watcher that only says "look again".
-//! - [`funnel`]: the numbers and the executive's lines, a fold over the snapshot. Pure.
-//! - [`policy_loader`]: the policy file and the manifests of its folder to one value; equal bytes are not parsed again.
-//! - [`plan`]: what is due, and why, from snapshot, policy and an instant. Pure.
-//! - [`report`]: values to the text and JSON that people and programs read. Pure.
-//! - [`telemetry`]: logs, through the redactor.
-//! - [`egress`]: the only way out: read-only, no private address, caps, breaker, call log.
-//! - [`registry`]: the append-only ledger on SQLite: one writer, many readers. It keeps the day budgets
-//!   that `egress` asks for through `egress::DayBudget`, so it comes after it.
-//! - [`connectors`]: the engines that families are served by; all of them speak through `egress`.
-//! - [`pipeline`]: the seven Safe Mode steps of one attempt.
-//! - [`reconcile`]: the loop: look, plan, begin, attempt, finish, look again.
+//! - [`intake`]: parses files and pushed documents into intents, and watches the intents folder.
+//! - [`funnel`]: the onboarding figures and the executive summary, computed from the snapshot. Pure.
+//! - [`policy_loader`]: reads the policy file and the manifests of its folder; equal bytes are not parsed again.
+//! - [`plan`]: which attempts are due, and why, from the snapshot, the policy and an instant. Pure.
+//! - [`report`]: formats values as text for people and as JSON for programs. Pure.
+//! - [`telemetry`]: logging, with secrets redacted.
+//! - [`egress`]: makes all outgoing calls: read-only, no private addresses, call budgets, circuit breaker, call log.
+//! - [`registry`]: the append-only ledger on SQLite, with one writer and many readers. It comes after `egress`, because
+//!   it implements `egress::DayBudget`.
+//! - [`connectors`]: the engines that connect to the families' systems; all their calls go through `egress`.
+//! - [`pipeline`]: the seven Safe Mode steps of an attempt.
+//! - [`reconcile`]: the loop: read the policy and the folder, plan, run attempts, wait for a wake.
 //! - [`server`]: the HTTP contract and the dashboard.
-//! - [`daemon`]: the wiring of one process.
-//! - [`cli`]: one file for each command.
+//! - [`daemon`]: assembles the parts of one process.
+//! - [`cli`]: the command line, one file per command.
 //!
-//! # What always holds
+//! # Invariants
 //!
-//! 1. A wake carries no data: whoever is woken reads the files and rows again.
-//! 2. Planning is a pure function of rows: a restart or a saved file neither shortens nor inflates a wait.
-//! 3. Facts are stored, words are derived: state, funnel and report are folds; nothing is counted up.
-//! 4. An attempt is begun on disk before its first side effect. No ticket, no network call.
-//! 5. What was accepted is on disk before it is answered; what readers see was committed.
-//! 6. No row of the ledger changes, goes away or comes between others: triggers refuse it, the hash chain shows it.
-//! 7. Nothing is ever written to a source: there is no method for it.
-//! 8. A secret lives in `credentials::Secret` only, and every text that leaves is scrubbed by value.
-//! 9. Unreadable is not absent: a file, stream or source that cannot be read keeps what was known of it.
+//! 1. A wake carries no data: code that is woken reads the files and rows again.
+//! 2. Planning is a pure function of rows: a restart or a saved file neither shortens nor extends a wait.
+//! 3. Only facts are stored. State, funnel and report are computed from them; there are no counters to keep up to date.
+//! 4. The beginning of an attempt is on disk before its first network call.
+//! 5. An accepted document is on disk before the response is sent, and readers see only committed data.
+//! 6. Rows of the ledger are never changed, deleted or inserted between others: triggers prevent it, and the hash chain
+//!    reveals it.
+//! 7. AAM never writes to a source: no connector has a method for it.
+//! 8. Secrets exist only in `credentials::Secret`, and they are removed by value from every text that leaves the process.
+//! 9. Unreadable does not mean absent: what was known about a file, stream or source that cannot be read is kept.
 //!
-//! # Where to begin reading
+//! # Where to start reading
 //!
 //! `model/mod.rs`, `model/ledger.rs`, `snapshot.rs`, `plan.rs`, `pipeline/mod.rs`, `reconcile/run.rs`; then
-//! `registry/writer.rs` for how facts get to disk, and `connectors/mod.rs` for what a source looks like.
+//! `registry/writer.rs` for how facts are written to disk, and `connectors/mod.rs` for the interface of a source.
 
 pub mod cli;
 pub mod clock;

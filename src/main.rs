@@ -1,4 +1,4 @@
-//! Arguments in, exit code out.
+//! Runs the command line and exits with its code.
 
 fn main() -> std::process::ExitCode {
     aam::cli::main()

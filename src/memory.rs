@@ -2,8 +2,8 @@
 
 #![expect(unsafe_code, reason = "the standard library has no safe call for malloc_trim")]
 
-/// Returns the memory that a burst of work has freed to the system. It takes some milliseconds, so call it when
-/// nothing is waiting.
+/// Returns the memory that a burst of work has freed to the system. This takes a few milliseconds, so call it when no
+/// work is waiting.
 ///
 /// The C library keeps freed memory for later allocations. A daemon that has just planned 100,000 connections
 /// does not need it again soon.

@@ -1,7 +1,7 @@
-//! What is due, and why: a pure function of the snapshot, the policy and an instant.
+//! Which attempts are due, and why: a pure function of the snapshot, the policy and an instant.
 //!
-//! `aam plan` and the daemon share it. Waits are computed here from rows, so that a restart, a saved
-//! file or a spurious wake can neither shorten nor inflate one.
+//! `aam plan` and the daemon share it. Waits are computed from the rows of the registry, so a restart, a saved file or a
+//! spurious wake neither shortens nor extends one.
 
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One attempt that is due at `due`, or was due since.
+/// One attempt and when it is or was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PlanItem {
     pub connection: ConnectionId,
@@ -20,7 +20,7 @@ pub struct PlanItem {
     pub due: Timestamp,
 }
 
-/// The policy, with its per-family digests at hand.
+/// The policy and the digests of its parts per family.
 pub struct PlanContext {
     pub policy: Arc<Policy>,
     loaded: LoadedPolicy,
@@ -46,7 +46,7 @@ impl PlanContext {
     }
 }
 
-/// Everything that is or will be due, earliest first.
+/// All attempts that are or will be due, earliest first.
 #[must_use]
 pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<ConnectionId>, now: Timestamp) -> Vec<PlanItem> {
     let mut items: Vec<PlanItem> = snapshot
@@ -59,14 +59,14 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
     items
 }
 
-/// The item of one connection: what [`plan`] says of it.
+/// The item of [`plan`] for one connection.
 #[must_use]
-pub fn one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
+pub fn plan_one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
     let known = snapshot.connections.get(&id).filter(|known| !snapshot.sealed.contains(&*known.namespace))?;
     next(id, known, context, heal, now)
 }
 
-/// When `known` is to be looked at next; `None`: only when its document or the policy changes.
+/// The next attempt of `known`. Returns `None` if it needs no attempt until its document or the policy changes.
 #[must_use]
 pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
     if known.retired.is_some() || known.origins.is_empty() {
@@ -88,11 +88,13 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
     match last.facts.class {
         None => settled(id, known, last, &context.policy),
         Some(class) => {
-            let since = known.looked_at().unwrap_or(last.at);
+            let since = known.last_checked().unwrap_or(last.at);
             let wait = match class.retry() {
                 Retry::OnChange => return None,
                 Retry::Recheck => context.policy.recheck.awaiting_credentials,
-                Retry::After => Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0)).clamp(SHORTEST, LONGEST),
+                Retry::After => {
+                    Duration::from_millis(last.facts.retry_after_ms.unwrap_or(0)).clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
+                }
                 Retry::Backoff => backoff(&context.policy, id, known.failures),
             };
             full(Why::Retry, since.plus(wait))
@@ -100,19 +102,21 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
     }
 }
 
-/// Bounds of a wait that a source asked for (families.md section 0).
-const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// The bounds of a wait that a source requests, for example with `Retry-After`.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// The next re-check of a connection that passed: whichever of drift and health is due first.
+/// The next re-check of a connection whose last attempt passed: the drift check or the health check, whichever is due
+/// first.
 fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &Policy) -> Option<PlanItem> {
     let full_at = known.checked_full.unwrap_or(last.at);
-    let looked_at = known.looked_at().unwrap_or(last.at);
-    // A tenth of the interval is drawn by id, so that a folder of ten thousand is not re-checked in one second.
+    let checked_at = known.last_checked().unwrap_or(last.at);
+    // The interval is shortened by up to a tenth, depending on the id, so that connections that were created together are
+    // not all checked again in the same second.
     let shortened = 1.0 - 0.1 * share(id, 0);
     let spread = |interval: Duration| interval.mul_f64(shortened);
     let drift = full_at.plus(spread(policy.recheck.drift));
-    let health = looked_at.plus(spread(policy.recheck.health));
+    let health = checked_at.plus(spread(policy.recheck.health));
     Some(if drift <= health {
         PlanItem { connection: id, why: Why::Drift, scope: Scope::Full, due: drift }
     } else {
@@ -120,8 +124,9 @@ fn settled(id: ConnectionId, known: &Connection, last: &Arc<Attempt>, policy: &P
     })
 }
 
-/// `initial * 2^(failures-1)`, at most `max`, shortened by up to the policy's jitter. The draw depends
-/// only on id and number of failures: the same rows give the same instant on every replica.
+/// The wait after `failures` failures in a row: `initial * 2^(failures-1)`, at most `max`, shortened by up to the policy's
+/// jitter. The jitter depends only on the id and the number of failures, so the same rows give the same instant after
+/// every restart.
 #[must_use]
 pub fn backoff(policy: &Policy, id: ConnectionId, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(30);
@@ -129,9 +134,9 @@ pub fn backoff(policy: &Policy, id: ConnectionId, failures: u32) -> Duration {
     wait.mul_f64(1.0 - policy.backoff.jitter.clamp(0.0, 1.0) * share(id, failures))
 }
 
-/// A number in 0..1 from the id and a counter.
+/// A pseudo-random number in 0..1 that depends on the id and a counter.
 fn share(id: ConnectionId, counter: u32) -> f64 {
-    // The id is a hash already; the finalizer of splitmix64 spreads the counter over it.
+    // The id is a hash already; the finalizer of splitmix64 mixes the counter into it.
     let (high, low) = id.0.as_u64_pair();
     let mut mixed = high ^ low.rotate_left(32) ^ u64::from(counter).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -1,12 +1,12 @@
 //! Reads the policy file and the folder of manifests that it names, as one value.
 //!
-//! Bytes are compared before anything is parsed: the loop loads at every wake, and mostly nothing changed. What cannot
-//! be read or used keeps what was in force before, because unreadable is not absent. Reading blocks; the loop loads on
-//! a thread for that.
+//! Bytes are compared before anything is parsed, because the loop loads the policy at every wake and it rarely changes.
+//! A manifest that cannot be read or is not valid stays in force as it was, because a file that cannot be read was not
+//! necessarily removed. Reading blocks, so the loop loads the policy on a thread for blocking calls.
 
+use crate::families::is_source_name;
 use crate::families::{self, CustomSources, ManifestFile};
 use crate::model::{Digest, FilePlace, Problem};
-use crate::policy::manifests::is_name;
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
 use lowcode::problem::Severity;
@@ -17,27 +17,27 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A folder with more manifests than this is a mistake.
+/// The maximum number of manifests. A folder with more is a mistake.
 const MAX_MANIFESTS: usize = 200;
 const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 /// A file that was written more recently than this is read again even if its stamp is the same: a second write within
 /// one tick of the file system's clock does not change the stamp.
-const YOUNG: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_secs(2);
 
-/// What the policy file says.
+/// The result of reading the policy file.
 pub struct PolicyFile {
-    /// Changes whenever the file, or a manifest of its folder, changes.
+    /// Changes whenever the file or a manifest in its folder changes.
     pub digest: Digest,
     pub text: String,
     pub loaded: Result<LoadedPolicy, Vec<Problem>>,
 }
 
-/// Reads one policy file again and again.
+/// Reads one policy file repeatedly and reuses what did not change.
 pub struct PolicyLoader {
     path: PathBuf,
-    /// The last good policy and its sources. Parts of it are used again where the bytes are equal.
+    /// The last valid policy and its sources. Parts of it are reused if the bytes are equal.
     last: Option<LoadedPolicy>,
-    /// What is known of each file of the folder.
+    /// What was read from each file of the folder.
     files: BTreeMap<PathBuf, KnownFile>,
 }
 
@@ -51,16 +51,16 @@ struct KnownFile {
     manifest: Result<Arc<ManifestFile>, Vec<Problem>>,
 }
 
-/// What the folder holds.
+/// The content of the folder.
 #[derive(Default)]
 struct Folder {
     manifests: BTreeMap<String, Arc<ManifestFile>>,
     problems: Vec<Problem>,
-    /// Sources whose manifest is there and cannot be used.
-    held: BTreeSet<String>,
-    /// The folder itself cannot be read.
+    /// Sources whose manifest exists but cannot be used. Their last valid manifest is kept.
+    unusable: BTreeSet<String>,
+    /// Whether the folder itself cannot be read.
     unreadable: bool,
-    /// A line for each file, from which the digest of the folder is made.
+    /// The names and digests of the files, from which the digest of the folder is computed.
     contents: String,
 }
 
@@ -71,19 +71,19 @@ pub fn load(path: &Path) -> PolicyFile {
 }
 
 impl PolicyLoader {
-    /// A loader that has read nothing yet.
+    /// A loader that has not read anything yet.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> PolicyLoader {
         PolicyLoader { path: path.into(), last: None, files: BTreeMap::new() }
     }
 
-    /// A loader that goes on from the policy in force: what has the same bytes is not parsed again.
+    /// A loader that starts from the policy in force, so that files with the same bytes are not parsed again.
     #[must_use]
     pub fn resume(path: impl Into<PathBuf>, in_force: LoadedPolicy) -> PolicyLoader {
         PolicyLoader { last: Some(in_force), ..PolicyLoader::new(path) }
     }
 
-    /// Reads the policy file, and the manifests if the policy is good. Blocks.
+    /// Reads the policy file and, if it is valid, the manifests. Blocks.
     pub fn load(&mut self) -> PolicyFile {
         let name = self.path.display().to_string();
         let text = match std::fs::read_to_string(&self.path) {
@@ -91,7 +91,7 @@ impl PolicyLoader {
             Err(error) => {
                 let problem = Problem::new("", format!("the policy cannot be read: {error}"))
                     .in_file(name)
-                    .hint("name the file with --policy, or start from the policy.yaml of the project");
+                    .hint("set the path of the file with --policy, or start from the policy.yaml of the project");
                 let digest = Digest::from_bytes(error.to_string().as_bytes());
                 return PolicyFile { digest, text: String::new(), loaded: Err(vec![problem]) };
             }
@@ -107,7 +107,7 @@ impl PolicyLoader {
         }
     }
 
-    /// `policy` with the manifests of its folder, and a digest of what the folder holds. Blocks.
+    /// Returns `policy` with the manifests of its folder, and a digest of the content of the folder. Blocks.
     pub fn with_manifests(&mut self, policy: Arc<Policy>) -> (LoadedPolicy, Digest) {
         let Some(dir) = &policy.manifests.dir else {
             self.files.clear();
@@ -119,12 +119,12 @@ impl PolicyLoader {
         let mut folder = self.read_folder(dir, before.as_deref());
         let contents = Digest::from_bytes(folder.contents.as_bytes());
         for (name, manifest) in before.iter().flat_map(|before| before.manifests()) {
-            if (folder.unreadable || folder.held.contains(name)) && !folder.manifests.contains_key(name) {
+            if (folder.unreadable || folder.unusable.contains(name)) && !folder.manifests.contains_key(name) {
                 folder.manifests.insert(name.clone(), Arc::clone(manifest));
             }
         }
         let sources = CustomSources::new(policy.manifests.sources.keys().cloned(), folder.manifests, folder.problems);
-        // The same value as before stays the same allocation, so that users can compare pointers.
+        // If the sources did not change, the same allocation is returned, so that callers can compare pointers.
         let sources = before.filter(|before| **before == sources).unwrap_or_else(|| Arc::new(sources));
         let loaded = LoadedPolicy { policy, sources };
         self.last = Some(loaded.clone());
@@ -157,7 +157,7 @@ fn manifest_files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     let unreadable = |error: std::io::Error| {
         Problem::new("/manifests/dir", format!("the folder of manifests cannot be read: {error}"))
             .in_file(dir.display().to_string())
-            .hint("create the folder, or correct manifests.dir in the policy; what was in force before stays")
+            .hint("create the folder, or correct manifests.dir in the policy; the last valid manifests stay in force")
     };
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(unreadable)? {
@@ -172,7 +172,7 @@ fn manifest_files(dir: &Path) -> Result<Vec<PathBuf>, Problem> {
     Ok(all)
 }
 
-/// Adds one file to `folder`; returns what to remember of it.
+/// Adds one file to `folder` and returns what to remember of it.
 fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSources>, folder: &mut Folder) -> Option<KnownFile> {
     let file = path.display().to_string();
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -181,24 +181,24 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
         None
     };
     if families::exists(&name) {
-        return refuse(format!("{name} is a family of AAM"), "give the manifest another name");
+        return refuse(format!("{name} is a built-in family"), "give the manifest another name");
     }
-    if !is_name(&name) {
-        let hint = "start with a lowercase letter, then lowercase letters, digits and _, at most 63 characters";
+    if !is_source_name(&name) {
+        let hint = "start with a lower-case letter, then lower-case letters, digits and _, 2 to 63 characters";
         return refuse("invalid source name".to_string(), hint);
     }
-    if folder.manifests.contains_key(&name) || folder.held.contains(&name) {
+    if folder.manifests.contains_key(&name) || folder.unusable.contains(&name) {
         return refuse(format!("there are two manifests for {name}"), "remove one of the two");
     }
-    if folder.manifests.len() + folder.held.len() >= MAX_MANIFESTS {
+    if folder.manifests.len() + folder.unusable.len() >= MAX_MANIFESTS {
         return refuse(format!("there are more than {MAX_MANIFESTS} manifests"), "remove manifests that are not used");
     }
     let read = match read(path, &file, known, before.and_then(|before| before.manifest(&name))) {
         Ok(read) => read,
         Err(why) => {
-            refuse(format!("the manifest cannot be read: {why}"), "what was in force before stays");
+            refuse(format!("the manifest cannot be read: {why}"), "correct the file; the last valid manifest stays in force");
             folder.contents.push_str(&format!("{name} {why};"));
-            folder.held.insert(name);
+            folder.unusable.insert(name);
             return None;
         }
     };
@@ -207,14 +207,14 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
         Ok(manifest) => drop(folder.manifests.insert(name, Arc::clone(manifest))),
         Err(problems) => {
             folder.problems.extend(problems.iter().cloned());
-            folder.held.insert(name);
+            folder.unusable.insert(name);
         }
     }
     Some(read)
 }
 
-/// Reads one manifest unless `known` is still true of it, and parses it unless its bytes are those of `known` or of the
-/// manifest in force.
+/// Reads one manifest, unless its stamp is the one of `known`, and parses it, unless its bytes are those of `known` or of
+/// the manifest in force.
 fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Arc<ManifestFile>>) -> Result<KnownFile, String> {
     let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if !meta.is_file() {
@@ -225,7 +225,7 @@ fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Ar
     }
     let stamp = (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino());
     let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    if let Some(known) = known.filter(|known| known.stamp == stamp && age.is_some_and(|age| age > YOUNG)) {
+    if let Some(known) = known.filter(|known| known.stamp == stamp && age.is_some_and(|age| age > FRESH)) {
         return Ok(known.clone());
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
@@ -243,7 +243,7 @@ fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Ar
 /// Parses a manifest of a custom source.
 ///
 /// # Errors
-/// Everything that keeps this version from running it.
+/// All reasons why this version cannot run it.
 pub fn parse_manifest(text: &str, file: &str, digest: Digest) -> Result<ManifestFile, Vec<Problem>> {
     let manifest = lowcode::load::load(text, file, &Bounds::default())
         .and_then(|manifest| manifest.runnable().map(|()| manifest))
@@ -251,7 +251,7 @@ pub fn parse_manifest(text: &str, file: &str, digest: Digest) -> Result<Manifest
     Ok(ManifestFile { file: file.to_string(), digest, manifest: Arc::new(SharedManifest::new(manifest)) })
 }
 
-/// The interpreter's problem in the form of all other problems.
+/// Converts a problem of the interpreter to AAM's [`Problem`].
 fn as_problem(problem: &lowcode::problem::Problem, file: &str) -> Problem {
     let what = match problem.severity {
         Severity::Unsupported => format!("not supported: {}", problem.message),

@@ -2,7 +2,7 @@ use super::*;
 
 const GOOD: &str = "version: 6.44.0\ntype: DeclarativeSource\ncheck: {type: CheckStream, stream_names: [users]}\nstreams:\n  - type: DeclarativeStream\n    name: users\n    retriever:\n      type: SimpleRetriever\n      requester: {type: HttpRequester, url_base: \"https://api.acme.example\", path: /users}\n      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}\n";
 
-/// A policy file beside a folder of manifests that it names.
+/// A policy file and the folder of manifests that it names.
 struct Files {
     home: tempfile::TempDir,
 }
@@ -55,7 +55,7 @@ fn a_folder_becomes_sources_and_every_mistake_is_reported() {
     let (loaded, _) = good(&mut files.loader());
     assert_eq!(loaded.sources.manifests().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["acme_crm"]);
     let problems: Vec<String> = loaded.sources.problems.iter().map(ToString::to_string).collect();
-    for text in ["github is a family of AAM", "invalid source name", "broken.yaml:", "odd.yaml:", "SimpleRetriever"] {
+    for text in ["github is a built-in family", "invalid source name", "broken.yaml:", "odd.yaml:", "SimpleRetriever"] {
         assert!(problems.iter().any(|problem| problem.contains(text)), "{text}: {problems:#?}");
     }
     assert!(!problems.iter().any(|problem| problem.contains("hidden")), "{problems:#?}");
@@ -63,7 +63,7 @@ fn a_folder_becomes_sources_and_every_mistake_is_reported() {
 }
 
 #[test]
-fn what_turns_unreadable_stays_and_what_is_gone_goes() {
+fn an_unreadable_manifest_is_kept_and_a_removed_one_is_not() {
     let files = Files::new();
     files.manifest("acme_crm.yaml", GOOD);
     let mut loader = files.loader();
@@ -71,7 +71,7 @@ fn what_turns_unreadable_stays_and_what_is_gone_goes() {
     files.manifest("acme_crm.yaml", "streams: [");
     let (bad, changed) = good(&mut loader);
     assert_ne!(digest, changed);
-    assert_eq!(bad.slice("acme_crm"), first.slice("acme_crm"), "the last good one stays in force");
+    assert_eq!(bad.slice("acme_crm"), first.slice("acme_crm"), "the last valid manifest stays in force");
     assert!(!bad.sources.problems.is_empty());
     let moved = files.home.path().join("moved");
     std::fs::rename(files.dir(), &moved).unwrap();
@@ -90,7 +90,7 @@ fn what_turns_unreadable_stays_and_what_is_gone_goes() {
 }
 
 #[test]
-fn a_last_good_manifest_survives_a_bad_policy_file() {
+fn the_last_valid_manifest_survives_an_invalid_policy_file() {
     let files = Files::new();
     files.manifest("acme_crm.yaml", GOOD);
     let mut loader = files.loader();
@@ -103,7 +103,7 @@ fn a_last_good_manifest_survives_a_bad_policy_file() {
     assert_eq!(next.sources.manifest("acme_crm"), first.sources.manifest("acme_crm"));
 }
 
-/// Equal bytes give the same allocations: nothing was parsed again.
+/// Equal bytes give the same allocations, which shows that nothing was parsed again.
 #[test]
 fn equal_bytes_are_not_parsed_again() {
     let files = Files::new();

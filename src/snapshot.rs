@@ -1,70 +1,74 @@
-//! The fold over the ledger: what is desired, what was observed, and nothing else.
+//! The fold over the ledger: which connections are desired and what was observed of them.
 //!
-//! `Snapshot::apply` is the only place where an entry changes what is believed. The daemon applies each
-//! entry as it is committed, a reader applies all of them, `at=` applies those up to an instant:
-//! the same fold, so they cannot disagree. Pure: no clock, no file, no socket.
+//! [`Snapshot::apply`] is the only place where an entry changes the snapshot. The daemon applies each entry when it is
+//! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
+//! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished};
 use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// Everything that is known, by connection.
+/// The state of all connections after an entry of the ledger.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// In order of id. Boxed, because a third of a node of this map is empty.
+    /// By id. The values are boxed, because about a third of the slots of a B-tree node are empty.
     pub connections: BTreeMap<ConnectionId, Box<Connection>>,
-    /// Which connections an origin desires, as pairs: most origins desire one.
+    /// The connections that each origin desires. They are stored as pairs, because most origins desire only one.
     desired_pairs: BTreeSet<(Origin, ConnectionId)>,
-    /// Namespaces that take no more entries.
+    /// Namespaces that accept no more entries.
     pub sealed: BTreeSet<String>,
-    /// The policy that was accepted last, and the entry that holds its text.
+    /// The digest of the policy that was accepted last, and the `seq` of the entry with its text.
     pub policy: Option<(Digest, u64)>,
-    /// The last entry applied.
+    /// The `seq` of the last entry that was applied.
     pub seq: u64,
-    /// Every family that was ever named.
+    /// Every source type that a document has ever named.
     pub families: BTreeSet<Arc<str>>,
-    /// Whose desired_pairs changed last, by entry, so that a plan need not look at all connections again.
-    lately: VecDeque<(u64, ConnectionId)>,
-    /// The newest entry that fell out of `lately`.
-    forgotten: u64,
-    /// Strings that repeat a hundred thousand times are kept once.
-    words: Words,
+    /// The connections whose desired state changed recently, with the `seq` of the entry, so that a plan does not have to
+    /// consider all connections again.
+    recent_changes: VecDeque<(u64, ConnectionId)>,
+    /// The `seq` of the newest change that was dropped from `recent_changes`.
+    dropped_up_to: u64,
+    /// Shares strings that many connections have in common.
+    interner: Interner,
 }
 
-/// Shared copies of texts. Those that nobody holds any more are dropped now and then.
+/// Keeps one shared copy of each string. Copies that are no longer used are dropped from time to time.
 #[derive(Clone, Debug, Default)]
-struct Words {
-    known: BTreeSet<Arc<str>>,
-    /// Swept when so many are known.
-    full: usize,
+struct Interner {
+    strings: BTreeSet<Arc<str>>,
+    /// The number of strings at which unused ones are dropped.
+    sweep_at: usize,
 }
 
-/// What texts are shared is no part of what is believed.
-impl PartialEq for Words {
-    fn eq(&self, _: &Words) -> bool {
+/// Which strings are shared does not affect the state, so all interners are equal.
+impl PartialEq for Interner {
+    fn eq(&self, _: &Interner) -> bool {
         true
     }
 }
 
-impl Words {
-    /// The one shared copy of `text`.
-    fn one(&mut self, text: &str) -> Arc<str> {
-        if let Some(word) = self.known.get(text) {
-            return Arc::clone(word);
+impl Interner {
+    /// The shared copy of `text`.
+    fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.strings.get(text) {
+            return Arc::clone(shared);
         }
-        if self.known.len() >= self.full {
-            self.known.retain(|word| Arc::strong_count(word) > 1);
-            self.full = (self.known.len() * 2).max(LATELY);
+        if self.strings.len() >= self.sweep_at {
+            self.strings.retain(|shared| Arc::strong_count(shared) > 1);
+            self.sweep_at = (self.strings.len() * 2).max(MIN_SWEEP);
         }
-        let word: Arc<str> = text.into();
-        self.known.insert(Arc::clone(&word));
-        word
+        let shared: Arc<str> = text.into();
+        self.strings.insert(Arc::clone(&shared));
+        shared
     }
 }
 
-/// Changed desired_pairs that are remembered one by one.
-const LATELY: usize = 1024;
+/// The least number of strings at which [`Interner`] drops unused ones.
+const MIN_SWEEP: usize = 1024;
+
+/// The number of recent changes that are remembered individually.
+const MAX_RECENT_CHANGES: usize = 1024;
 
 /// What is known of one connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,36 +76,36 @@ pub struct Connection {
     pub namespace: Arc<str>,
     pub source_type: Arc<str>,
     pub created: Timestamp,
-    /// Since when it is desired without a break.
+    /// Since when the connection has been desired without interruption.
     pub desired_since: Timestamp,
-    /// Who desires it: origin, the entry and the digest of its newest document there.
+    /// The origins that desire the connection, each with its newest document.
     pub origins: Vec<Desired>,
-    /// Counts the distinct documents in force, from 1.
+    /// The number of changes of the document in force, counted from 1.
     pub generation: u32,
     /// The digest of the document in force.
     pub spec: Digest,
-    /// The entry whose body is the document in force.
+    /// The `seq` of the entry whose body is the document in force.
     pub document: u64,
     pub retired: Option<Timestamp>,
-    /// Begun and not finished.
+    /// When the current attempt began. `None` if no attempt is recorded as running.
     pub begun: Option<Timestamp>,
-    /// The latest finished attempt and its entry.
+    /// The latest finished attempt.
     pub last: Option<Arc<Attempt>>,
-    /// The latest attempt that says something about the connection.
+    /// The latest attempt whose result determines the state. Interrupted attempts, for example, do not.
     pub conclusive: Option<Arc<Attempt>>,
-    /// The latest full attempt that passed: its tiny sync counters stay true until the next one.
+    /// The latest full attempt that passed. Its counters stay valid until the next one.
     pub proven: Option<Arc<Attempt>>,
-    /// Failed attempts in a row, for this document and policy.
+    /// The number of failed attempts in a row for this document and policy.
     pub failures: u32,
-    /// When it was last looked at, also by a re-check that changed nothing.
+    /// When the connection was last checked, including re-checks that changed nothing.
     pub checked: Option<Timestamp>,
-    /// When it was last looked at in full.
+    /// When the connection was last checked in full.
     pub checked_full: Option<Timestamp>,
-    /// Version and entry of the catalog in force.
+    /// The version, the `seq` of the entry and the digest of the newest catalog.
     pub catalog: Option<(u32, u64, Digest)>,
 }
 
-/// One origin's wish.
+/// The document with which one origin desires a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     pub origin: Origin,
@@ -109,7 +113,7 @@ pub struct Desired {
     pub spec: Digest,
 }
 
-/// A finished attempt and where its step reports are.
+/// A finished attempt. The step reports are the body of entry `seq`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     pub seq: u64,
@@ -117,17 +121,17 @@ pub struct Attempt {
     pub facts: Finished,
 }
 
-/// A row of the `checked` table: what the ledger alone does not say, because a re-check that found
-/// nothing new appended nothing to it.
+/// A row of the table `checked`. It holds what the ledger does not, because a re-check that finds nothing new appends
+/// nothing to the ledger.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Checked {
     pub connection: ConnectionId,
     pub at: Timestamp,
-    /// The last full look, changed or not.
+    /// The last full check, whether or not it changed anything.
     pub full_at: Option<Timestamp>,
-    /// Failures in a row including the unchanged ones.
+    /// The number of failures in a row, including those that repeated the same result.
     pub failures: u32,
-    /// The generation that `failures` belongs to: a newer document starts from zero.
+    /// The generation that `failures` belongs to. A newer document starts from zero.
     pub generation: u32,
 }
 
@@ -142,7 +146,7 @@ impl Snapshot {
         snapshot
     }
 
-    /// Takes one more entry in.
+    /// Applies the next entry.
     pub fn apply(&mut self, entry: &Entry) {
         self.seq = entry.seq;
         match (&entry.fact, entry.connection) {
@@ -156,14 +160,14 @@ impl Snapshot {
             (Fact::IntentWithdrawn { origin, .. }, Some(id)) => self.withdraw(entry.seq, id, origin),
             (fact, Some(id)) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.apply(entry, fact, &mut self.words);
+                    connection.apply(entry, fact, &mut self.interner);
                 }
             }
             (_, None) => {}
         }
     }
 
-    /// Takes the time of an unchanged re-check in.
+    /// Applies the time of a re-check that found nothing new.
     pub fn apply_checked(&mut self, checked: &Checked) {
         let Some(connection) = self.connections.get_mut(&checked.connection) else {
             return;
@@ -179,10 +183,10 @@ impl Snapshot {
     }
 
     fn accept(&mut self, entry: &Entry, id: ConnectionId, origin: &Origin, spec: Digest, source_type: &str) {
-        let (namespace, source_type) = (self.words.one(&entry.namespace), self.words.one(source_type));
+        let (namespace, source_type) = (self.interner.intern(&entry.namespace), self.interner.intern(source_type));
         self.families.insert(Arc::clone(&source_type));
-        self.remember(entry.seq, id);
-        let known = self.desired_pairs.range(Self::all_of(origin)).next();
+        self.remember_change(entry.seq, id);
+        let known = self.desired_pairs.range(Self::pairs_of(origin)).next();
         let origin = known.map_or(origin, |(known, _)| known).clone();
         self.desired_pairs.insert((origin.clone(), id));
         let connection =
@@ -191,14 +195,14 @@ impl Snapshot {
         connection.origins.push(Desired { origin, seq: entry.seq, spec });
         connection.origins.shrink_to_fit();
         if connection.retired.take().is_some() {
-            connection.start_anew(entry.at);
+            connection.restart(entry.at);
         }
         connection.choose_document();
     }
 
     fn withdraw(&mut self, seq: u64, id: ConnectionId, origin: &Origin) {
         if self.desired_pairs.remove(&(origin.clone(), id)) {
-            self.remember(seq, id);
+            self.remember_change(seq, id);
         }
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.origins.retain(|desire| desire.origin != *origin);
@@ -206,34 +210,35 @@ impl Snapshot {
         }
     }
 
-    fn remember(&mut self, seq: u64, id: ConnectionId) {
-        if self.lately.len() == LATELY
-            && let Some((seq, _)) = self.lately.pop_front()
+    fn remember_change(&mut self, seq: u64, id: ConnectionId) {
+        if self.recent_changes.len() == MAX_RECENT_CHANGES
+            && let Some((seq, _)) = self.recent_changes.pop_front()
         {
-            self.forgotten = seq;
+            self.dropped_up_to = seq;
         }
-        self.lately.push_back((seq, id));
+        self.recent_changes.push_back((seq, id));
     }
 
-    /// The connections whose desired_pairs changed after entry `seq`; `None`: too many to tell.
+    /// The connections whose desired state changed after entry `seq`. Returns `None` if there were too many changes since
+    /// then to list them.
     #[must_use]
     pub fn changed_after(&self, seq: u64) -> Option<BTreeSet<ConnectionId>> {
-        let newest = self.lately.iter().rev().take_while(|(at, _)| *at > seq);
-        (seq >= self.forgotten).then(|| newest.map(|(_, id)| *id).collect())
+        let newest = self.recent_changes.iter().rev().take_while(|(at, _)| *at > seq);
+        (seq >= self.dropped_up_to).then(|| newest.map(|(_, id)| *id).collect())
     }
 
     /// The connections that `origin` desires.
     pub fn desired_by(&self, origin: &Origin) -> impl Iterator<Item = ConnectionId> {
-        self.desired_pairs.range(Self::all_of(origin)).map(|(_, id)| *id)
+        self.desired_pairs.range(Self::pairs_of(origin)).map(|(_, id)| *id)
     }
 
-    /// Every origin that desires something.
+    /// Every origin that desires a connection.
     #[must_use]
     pub fn origins(&self) -> BTreeSet<&Origin> {
         self.desired_pairs.iter().map(|(origin, _)| origin).collect()
     }
 
-    fn all_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
+    fn pairs_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
         (origin.clone(), ConnectionId::FIRST)..=(origin.clone(), ConnectionId::LAST)
     }
 
@@ -266,8 +271,8 @@ impl Connection {
         }
     }
 
-    /// A retired connection that is desired again proves itself again; catalog and history stay.
-    fn start_anew(&mut self, at: Timestamp) {
+    /// Resets a retired connection that is desired again, so that it must be proven again. Catalog and history are kept.
+    fn restart(&mut self, at: Timestamp) {
         self.desired_since = at;
         self.begun = None;
         self.last = None;
@@ -278,7 +283,7 @@ impl Connection {
         self.checked_full = None;
     }
 
-    /// The newest accepted document wins; another document is another generation.
+    /// Puts the newest document in force. A different document starts a new generation.
     fn choose_document(&mut self) {
         let Some(newest) = self.origins.iter().max_by_key(|desire| desire.seq) else {
             return;
@@ -291,12 +296,12 @@ impl Connection {
         }
     }
 
-    fn apply(&mut self, entry: &Entry, fact: &Fact, words: &mut Words) {
+    fn apply(&mut self, entry: &Entry, fact: &Fact, interner: &mut Interner) {
         match fact {
             Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
             Fact::AttemptFinished(facts) => {
-                // Thousands fail with the same words.
-                let (title, fix) = (words.one(&facts.title), words.one(&facts.fix));
+                // Thousands of connections may fail with the same message.
+                let (title, fix) = (interner.intern(&facts.title), interner.intern(&facts.fix));
                 self.finish(entry, Finished { title, fix, ..facts.clone() });
             }
             Fact::CatalogRegistered { version, digest, .. } => self.catalog = Some((*version, entry.seq, *digest)),
@@ -309,11 +314,11 @@ impl Connection {
     }
 
     fn finish(&mut self, entry: &Entry, facts: Finished) {
-        let same_ground =
+        let same_inputs =
             self.last.as_ref().is_some_and(|last| last.facts.generation == facts.generation && last.facts.slice == facts.slice);
         self.failures = match facts.class {
             None => 0,
-            Some(_) if same_ground => self.failures.saturating_add(1),
+            Some(_) if same_inputs => self.failures.saturating_add(1),
             Some(_) => 1,
         };
         let (class, full) = (facts.class, facts.scope == crate::model::Scope::Full);
@@ -332,7 +337,7 @@ impl Connection {
         self.last = Some(attempt);
     }
 
-    /// The word for it.
+    /// The state of the connection.
     #[must_use]
     pub fn state(&self) -> State {
         if self.retired.is_some() {
@@ -344,31 +349,31 @@ impl Connection {
         }
     }
 
-    /// Nobody desires it, and it is not retired yet.
+    /// Whether no origin desires the connection although it is not retired yet.
     #[must_use]
     pub fn orphaned(&self) -> bool {
         self.origins.is_empty() && self.retired.is_none()
     }
 
-    /// When the latest attempt, changed or not, ended.
+    /// When the latest attempt ended, whether or not it changed anything.
     #[must_use]
-    pub fn looked_at(&self) -> Option<Timestamp> {
+    pub fn last_checked(&self) -> Option<Timestamp> {
         self.checked.max(self.last.as_ref().map(|last| last.at))
     }
 
-    /// What the class of the latest failure says about looking again.
+    /// When to try again after the latest failure, according to its class. `None` if the latest attempt passed.
     #[must_use]
     pub fn retry(&self) -> Option<Retry> {
         self.last.as_ref().and_then(|last| last.facts.class).map(crate::model::Class::retry)
     }
 
-    /// Whether an outcome with these facts says nothing that the ledger does not already say.
+    /// Whether an outcome with these facts adds nothing to what the ledger already records.
     #[must_use]
-    pub fn says_nothing_new(&self, facts: &Finished, under: &AttemptContext) -> bool {
+    pub fn says_nothing_new(&self, facts: &Finished, context: &AttemptContext) -> bool {
         let Some(last) = &self.last else { return false };
-        let same_ground = last.facts.generation == under.generation && last.facts.slice == under.slice;
+        let same_inputs = last.facts.generation == context.generation && last.facts.slice == context.slice;
         let healthy_recheck = facts.scope == crate::model::Scope::Health && facts.class.is_none() && last.facts.class.is_none();
-        same_ground && (healthy_recheck || last.facts.outcome == facts.outcome)
+        same_inputs && (healthy_recheck || last.facts.outcome == facts.outcome)
     }
 }
 

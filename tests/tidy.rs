@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// The layers of `src/lib.rs`: a module may import those before it, never one after it.
-/// Modules of one line may not import each other either.
+/// The layers of `src/lib.rs`. A module may import modules of earlier lines only: not of its own line, not of later ones.
 const LAYERS: [&[&str]; 17] = [
     &["model"],
     &["families"],
@@ -30,10 +29,10 @@ const LAYERS: [&[&str]; 17] = [
     &["main"],
 ];
 
-/// Modules that know no clock, no file and no socket.
+/// Modules that do not use a clock, a file or a socket.
 const PURE: [&str; 8] = ["model", "families", "policy", "snapshot", "funnel", "plan", "report", "debt_gate"];
 
-/// The layers of the crate `lowcode`, as those of `LAYERS`.
+/// The layers of the crate `lowcode`, with the same rule as `LAYERS`.
 const LOWCODE_LAYERS: [&[&str]; 18] = [
     // Values and bounds.
     &["value", "bounds", "problem", "rates"],
@@ -93,21 +92,21 @@ const MUTABLE_STATE: [&str; 14] = [
 const MAX_FILE_LINES: usize = 450;
 
 struct Source {
-    /// Below the repository, with `/`.
+    /// The path relative to the repository, with `/`.
     name: String,
     text: String,
-    /// Compiled for tests only.
+    /// Whether the file is compiled for tests only.
     is_test: bool,
 }
 
 impl Source {
-    /// The module below `src` that the file belongs to.
+    /// The top-level module of `src` that the file belongs to.
     fn module(&self) -> &str {
         let path = self.name.strip_prefix("src/").unwrap_or(&self.name);
         path.split(['/', '.']).next().unwrap_or(path)
     }
 
-    /// The files that `#[cfg(test)] mod name;` in this one names: a file, or all of a folder.
+    /// The files that a `#[cfg(test)] mod name;` of this file declares. An entry that ends with `/` is a folder.
     fn test_files(&self) -> Vec<String> {
         let (folder, file) = self.name.rsplit_once('/').unwrap_or(("", &self.name));
         let stem = file.trim_end_matches(".rs");
@@ -129,7 +128,7 @@ impl Source {
         files
     }
 
-    /// The lines that are no comment and come before the tests at the bottom, with their numbers.
+    /// The lines of code with their numbers: without comments, and without the tests at the bottom of the file.
     fn code(&self) -> Vec<(usize, &str)> {
         let mut lines = Vec::new();
         let mut all = self.text.lines().enumerate().peekable();
@@ -185,7 +184,7 @@ fn collect(folder: &Path, sources: &mut Vec<Source>) {
     }
 }
 
-fn none(findings: &[String], rule: &str) {
+fn assert_none(findings: &[String], rule: &str) {
     assert!(findings.is_empty(), "{rule}:\n  {}", findings.join("\n  "));
 }
 
@@ -198,7 +197,7 @@ fn imports(line: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in line.match_indices("crate::") {
         let rest = &line[at + "crate::".len()..];
-        let word = |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
+        let identifier = |text: &str| text.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
         match rest.strip_prefix('{') {
             Some(list) => {
                 let mut depth = 0;
@@ -209,14 +208,14 @@ fn imports(line: &str) -> BTreeSet<String> {
                         '}' => depth -= 1,
                         ',' if depth == 0 => first = true,
                         c if first && c.is_ascii_lowercase() => {
-                            found.insert(word(&list[at..]));
+                            found.insert(identifier(&list[at..]));
                             first = false;
                         }
                         _ => {}
                     }
                 }
             }
-            None => drop(found.insert(word(rest))),
+            None => drop(found.insert(identifier(rest))),
         }
     }
     found.remove("");
@@ -251,7 +250,7 @@ fn imports_point_down_the_layers() {
             }
         }
     }
-    none(&findings, "imports point from a later layer to an earlier one");
+    assert_none(&findings, "imports point from a later layer to an earlier one");
 }
 
 #[test]
@@ -262,7 +261,8 @@ fn imports_inside_lowcode_point_down_the_layers() {
     for source in sources.iter().filter(|source| !source.is_test && !source.name.ends_with("/script.rs")) {
         let path = source.name.trim_start_matches("crates/lowcode/src/");
         let module = path.split(['/', '.']).next().unwrap_or(path);
-        // What names the root of the crate: `super` in a file of the root and in the first file of a folder of it.
+        // The path from this file to the root of the crate: one `super` in a file of the root and in the `mod.rs` of one
+        // of its folders, and one more for each level below.
         let depth = path.matches('/').count() + usize::from(!path.ends_with("/mod.rs"));
         let root = "super::".repeat(depth.max(1));
         for (number, line) in source.code() {
@@ -278,7 +278,7 @@ fn imports_inside_lowcode_point_down_the_layers() {
             }
         }
     }
-    none(&findings, "imports point from a later layer of lowcode to an earlier one");
+    assert_none(&findings, "imports point from a later layer of lowcode to an earlier one");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn engines_do_not_import_each_other() {
             }
         }
     }
-    none(&findings, "an engine of src/connectors imports another");
+    assert_none(&findings, "an engine of src/connectors imports another");
 }
 
 #[test]
@@ -307,18 +307,18 @@ fn the_map_in_lib_names_every_layer() {
     let map: String = lib.lines().take_while(|line| line.starts_with("//!")).collect();
     let findings: Vec<String> =
         modules.iter().filter(|module| !map.contains(&format!("[`{module}`]"))).map(|module| (*module).to_string()).collect();
-    none(&findings, "modules that the map of src/lib.rs does not name");
+    assert_none(&findings, "modules that the map of src/lib.rs does not name");
     let mut at = 0;
     for module in LAYERS.iter().flat_map(|layer| layer.iter()).filter(|module| modules.contains(*module)) {
         let place = map.find(&format!("[`{module}`]")).unwrap_or(usize::MAX);
-        assert!(place >= at, "{module} stands in another order in the map");
+        assert!(place >= at, "{module} is not at its place in the map of src/lib.rs");
         at = place;
     }
 }
 
 #[test]
-fn pure_modules_know_no_clock_no_file_and_no_socket() {
-    let words = [
+fn pure_modules_do_not_use_a_clock_a_file_or_a_socket() {
+    let forbidden = [
         "SystemTime",
         "Instant::now",
         "Timestamp::now",
@@ -338,22 +338,22 @@ fn pure_modules_know_no_clock_no_file_and_no_socket() {
     let mut findings = Vec::new();
     for source in sources(&["src"]).iter().filter(|source| PURE.contains(&source.module()) && !source.is_test) {
         for (number, line) in source.code() {
-            for word in words.iter().filter(|word| line.contains(**word)) {
-                findings.push(format!("{}:{number}: {word}", source.name));
+            for name in forbidden.iter().filter(|name| line.contains(**name)) {
+                findings.push(format!("{}:{number}: {name}", source.name));
             }
         }
     }
-    none(&findings, "pure modules use a clock, a file or a socket");
+    assert_none(&findings, "pure modules use a clock, a file or a socket");
 }
 
-/// Lists of a template change while it is evaluated; they do not outlive the evaluation.
+/// The lists of a template change while it is evaluated, but they do not outlive the evaluation.
 #[test]
 fn state_shared_by_customers_is_immutable() {
-    const WORDS: [&str; 7] = ["Mutex<", "RwLock<", "OnceLock<", "OnceCell<", "Atomic", "RefCell<", "Cell<"];
+    const CELLS: [&str; 7] = ["Mutex<", "RwLock<", "OnceLock<", "OnceCell<", "Atomic", "RefCell<", "Cell<"];
     let passing = ["interpolation/object.rs", "interpolation/calls.rs", "interpolation/fast.rs", "json_schema.rs"];
     let changing = |source: &Source| {
         let code = source.text.split("#[cfg(test)]").next().unwrap_or_default();
-        WORDS.iter().any(|word| code.lines().any(|line| line.contains(word) && !line.trim_start().starts_with("//")))
+        CELLS.iter().any(|cell| code.lines().any(|line| line.contains(cell) && !line.trim_start().starts_with("//")))
     };
     let all = sources(&["crates/lowcode/src"]);
     let name = |source: &Source| source.name.trim_start_matches("crates/lowcode/src/").to_string();
@@ -370,7 +370,7 @@ fn no_file_is_too_long() {
         .filter(|source| source.text.lines().count() > MAX_FILE_LINES)
         .map(|source| format!("{}: {} lines", source.name, source.text.lines().count()))
         .collect();
-    none(&long, &format!("a file has at most {MAX_FILE_LINES} lines"));
+    assert_none(&long, &format!("a file has at most {MAX_FILE_LINES} lines"));
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn no_test_sleeps_or_is_ignored() {
             }
         }
     }
-    none(&findings, "wait for a condition instead, and run every test");
+    assert_none(&findings, "wait for a condition instead, and run every test");
 }
 
 #[test]
@@ -411,5 +411,5 @@ fn every_family_file_is_complete() {
             }
         }
     }
-    assert_eq!(findings, "", "fields that are missing or empty");
+    assert_eq!(findings, "", "these fields are missing or empty");
 }

@@ -1,4 +1,4 @@
-//! Answers per second, compared with a server that does nothing else.
+//! Responses per second, compared with a server that returns a fixed body.
 
 use crate::Measured;
 use crate::daemon::Daemon;
@@ -8,13 +8,13 @@ use crate::http::rate;
 use crate::table::Table;
 use std::time::Duration;
 
-/// Connections that are kept alive.
+/// The number of connections, which are kept alive.
 const CONNECTIONS: usize = 8;
 /// The duration of one run. Runs of daemon and baseline take turns.
 const RUN: Duration = Duration::from_secs(3);
 const RUNS: usize = 3;
 
-/// Measures the two calls that dashboards repeat.
+/// Measures the two requests that dashboards repeat.
 pub fn measure(daemon: &Daemon, table: &mut Table) -> Measured<()> {
     for target in ["/metrics/funnel", "/connections?limit=100"] {
         let (status, body) = daemon.get(target)?;

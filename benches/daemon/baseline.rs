@@ -5,9 +5,9 @@ use crate::fixture::Fixture;
 use rusqlite::{Connection, OpenFlags, params};
 use std::path::Path;
 
-/// Rows of a sample.
+/// The number of rows in a sample.
 const ROWS: usize = 20;
-/// Bytes of one row, about the mean of the ledger's rows for such files.
+/// The size of one row in bytes: about the average of the ledger's rows for such files.
 const BODY: usize = 900;
 
 /// Reads the source of each intent once.
@@ -15,7 +15,7 @@ pub fn read_all(fixture: &Fixture) -> Measured<u64> {
     (0..fixture.count).map(|number| read(&fixture.source(number))).sum()
 }
 
-/// Reads one source as an attempt has to: structure and 20 rows.
+/// Reads the same parts of a source as an attempt: the schema and 20 rows.
 pub fn read(path: &Path) -> Measured<u64> {
     if path.extension().is_some_and(|extension| extension == "csv") { read_csv(path) } else { read_sqlite(path) }
 }
@@ -43,7 +43,7 @@ fn read_csv(path: &Path) -> Measured<u64> {
     Ok(reader.records().take(ROWS).filter(Result::is_ok).count() as u64)
 }
 
-/// Appends `rows` rows in `commits` transactions, each of them on disk before the next begins.
+/// Appends `rows` rows in `commits` transactions. Each transaction is on disk before the next one begins.
 pub fn commit_all(path: &Path, commits: usize, rows: usize) -> Measured<()> {
     let base = Connection::open(path)?;
     base.pragma_update(None, "journal_mode", "WAL")?;

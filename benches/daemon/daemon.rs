@@ -22,13 +22,13 @@ pub struct Daemon {
     child: Child,
     pub port: u16,
     pub log: std::path::PathBuf,
-    /// The moment of the spawn.
+    /// When the process was spawned.
     pub started: Instant,
     /// From the spawn to the first 200 of `/readyz`.
     pub ready_after: Duration,
 }
 
-/// `aam` with the fixture's paths. The log goes to a file, as that of a service would.
+/// `aam` with the fixture's paths. Its log goes to a file, as for a service.
 pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aam"));
     command
@@ -38,7 +38,7 @@ pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> 
         .env("AAM_REGISTRY", registry)
         .env("AAM_SEEDS", fixture.home().join("no-seeds"))
         .env("AAM_BENCH_DIRECTORY", r#"{"api_key": "bench"}"#)
-        .env("AAM_LOG", "info,aam::look=debug,aam::commit=debug")
+        .env("AAM_LOG", "info,aam::sync=debug,aam::commit=debug")
         .current_dir(fixture.home())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -47,7 +47,7 @@ pub fn aam(fixture: &Fixture, registry: &Path, log: &Path) -> Measured<Command> 
 }
 
 impl Daemon {
-    /// Starts one on `registry` and waits until it is ready.
+    /// Starts a daemon on `registry` and waits until it is ready.
     pub fn start(fixture: &Fixture, registry: &Path) -> Measured<Daemon> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = registry.with_extension("log");
@@ -77,7 +77,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub fn get(&self, target: &str) -> Measured<(u16, Vec<u8>)> {
         Client::connect(self.port)?.get(target, TOKEN)
     }
@@ -86,7 +86,7 @@ impl Daemon {
     pub fn funnel(&self, field: &str) -> Measured<u64> {
         let (_, body) = self.get("/metrics/funnel")?;
         let funnel: serde_json::Value = serde_json::from_slice(&body)?;
-        funnel[field].as_u64().ok_or_else(|| format!("the funnel has no {field}").into())
+        funnel[field].as_u64().ok_or_else(|| format!("the funnel does not have the field {field}").into())
     }
 
     /// Resident memory in MB (10^6 bytes).
@@ -94,7 +94,7 @@ impl Daemon {
         self.memory("VmRSS:")
     }
 
-    /// The most resident memory so far, in MB.
+    /// Peak resident memory so far, in MB.
     pub fn peak(&self) -> Measured<f64> {
         self.memory("VmHWM:")
     }
@@ -112,7 +112,7 @@ impl Daemon {
     /// Processor time used so far, in seconds.
     pub fn processor(&self) -> Measured<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name may contain spaces, so the fields are counted from its closing bracket.
+        // The name of the process may contain spaces, so the fields are counted from its closing bracket.
         let after = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
         let ticks: f64 = after.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
         Ok(ticks / TICKS)
@@ -127,7 +127,7 @@ impl Daemon {
         lines(&self.log, "").unwrap_or_default().pop().unwrap_or_default()
     }
 
-    /// Sends SIGTERM and waits for the end.
+    /// Sends SIGTERM and waits until the process ends.
     pub fn stop(mut self) -> Measured<()> {
         let id = i32::try_from(self.child.id())?;
         if let Some(pid) = rustix::process::Pid::from_raw(id) {

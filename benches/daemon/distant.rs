@@ -1,7 +1,7 @@
-//! A vendor with distance: it answers each call after 200 ms, in a process of its own.
+//! A distant vendor: a server in its own process that answers each call after 200 ms.
 //!
-//! The host of a request is the account that is called. `GET /report` answers how many calls came, and how many of
-//! them an account had to wait for one after the other. The program that starts this server reads both.
+//! The host of a request is the account that is called. `GET /report` returns the number of calls, and the number of
+//! calls that one account made in sequence. The program that starts this server reads both.
 
 use crate::Measured;
 use crate::http::Client;
@@ -21,16 +21,16 @@ use std::time::Duration;
 pub const COMMAND: &str = "--distant-server";
 /// The time from a request to its answer.
 pub const DELAY: Duration = Duration::from_millis(200);
-/// Records of each list. Those of three lists together are fewer than a sample may hold, so it reads all three.
+/// The number of records in each list. Three lists together fit into one sample, so a sample reads all three.
 const RECORDS: usize = 5;
 
-/// A server in a process of its own.
+/// The server, in its own process.
 pub struct Distant {
     child: Child,
     pub port: u16,
 }
 
-/// What the server saw since the last report.
+/// The calls since the last report.
 pub struct Report {
     pub calls: u64,
     /// Calls of one account that overlap count once.
@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 impl Distant {
-    /// Starts one on all addresses of this machine, so that each connection can have a host of its own.
+    /// Starts a server on all addresses of this machine, so that each connection can have its own host.
     pub fn start() -> Measured<Distant> {
         let mut child = Command::new(std::env::current_exe()?).arg(COMMAND).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
@@ -47,11 +47,11 @@ impl Distant {
         Ok(Distant { child, port: line.trim().parse()? })
     }
 
-    /// What the server saw since the last report.
+    /// The calls since the last report.
     pub fn report(&self) -> Measured<Report> {
         let (_, body) = Client::connect(self.port)?.get("/report", "")?;
         let report: serde_json::Value = serde_json::from_slice(&body)?;
-        let number = |name: &str| report[name].as_u64().ok_or_else(|| format!("the report has no {name}"));
+        let number = |name: &str| report[name].as_u64().ok_or_else(|| format!("the report does not have the field {name}"));
         Ok(Report { calls: number("calls")?, calls_in_sequence: number("calls_in_sequence")? })
     }
 }
@@ -118,7 +118,7 @@ pub fn run() {
 async fn serve() -> Measured<()> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.bind("0.0.0.0:0".parse()?)?;
-    // The whole fleet connects at once.
+    // All connections of the fleet are opened at the same time.
     let listener = socket.listen(4096)?;
     println!("{}", listener.local_addr()?.port());
     let (accounts, records) = (Arc::new(Accounts::default()), records());

@@ -1,4 +1,4 @@
-//! The baseline of the API: hyper over HTTP/1 with one fixed body, without routes and tokens.
+//! The baseline of the API figures: hyper with HTTP/1 and one fixed body, without routes and tokens.
 
 use crate::Measured;
 use bytes::Bytes;
@@ -13,14 +13,14 @@ use std::process::{Child, Command, Stdio};
 /// The first argument that makes this program the server.
 pub const COMMAND: &str = "--fixed-server";
 
-/// A server in a process of its own.
+/// The server, in its own process.
 pub struct Fixed {
     child: Child,
     pub port: u16,
 }
 
 impl Fixed {
-    /// Starts one that answers `size` bytes.
+    /// Starts a server that answers with `size` bytes.
     pub fn start(size: usize) -> Measured<Fixed> {
         let mut child =
             Command::new(std::env::current_exe()?).args([COMMAND, &size.to_string()]).stdout(Stdio::piped()).spawn()?;
@@ -38,7 +38,7 @@ impl Drop for Fixed {
     }
 }
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub fn run(arguments: &[String]) {
     let size = arguments.first().and_then(|text| text.parse().ok()).unwrap_or(0);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

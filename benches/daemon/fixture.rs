@@ -5,13 +5,13 @@ use aam::model::Digest;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The API token of the bench. The policy holds only its digest.
+/// The API token of the bench. The policy contains only its digest.
 pub const TOKEN: &str = "bench";
 
-/// The folder of the sources, below the folder of everything.
+/// The name of the folder with the sources.
 const DATA: &str = "data";
 
-/// A folder that is removed at the end.
+/// A temporary folder with intents, sources, policy and registries. It is removed at the end.
 pub struct Fixture {
     home: tempfile::TempDir,
     pub count: usize,
@@ -33,7 +33,7 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// `count` intents whose credential does not exist: they are taken in, and nothing is called for them.
+    /// `count` intents whose credential does not exist: the daemon accepts them and does not call their sources.
     pub fn of_known(count: usize) -> Measured<Fixture> {
         let fixture = Fixture::empty(count, |_| "allowlist: [slack]\n".to_string())?;
         for number in 0..count {
@@ -75,12 +75,12 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// Writes the policy, with a full scan of the folder every `pace`.
+    /// Writes the policy with `pace` as `reconcile.resync`, the time between two full scans of the folder.
     pub fn resync(&self, pace: &str) -> Measured<()> {
         self.write(&format!("resync: {pace}, concurrency: 256"))
     }
 
-    /// Writes the policy with `concurrency`, or with its default.
+    /// Writes the policy with `concurrency` as `reconcile.concurrency`, or without it, so that the default applies.
     pub fn bound(&self, concurrency: Option<usize>) -> Measured<()> {
         self.write(&concurrency.map(|concurrency| format!("concurrency: {concurrency}")).unwrap_or_default())
     }
@@ -107,7 +107,7 @@ impl Fixture {
         self.home.path().join("policy/policy.yaml")
     }
 
-    /// The registry `name`.
+    /// The path of the registry `name`.
     pub fn registry(&self, name: &str) -> PathBuf {
         self.home.path().join(format!("{name}.db"))
     }
@@ -117,7 +117,7 @@ impl Fixture {
         self.home.path().join(DATA)
     }
 
-    /// The folder of everything.
+    /// The temporary folder itself.
     pub fn home(&self) -> &Path {
         self.home.path()
     }

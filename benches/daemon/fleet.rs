@@ -1,4 +1,4 @@
-//! A fleet of connections whose vendor is 200 ms away.
+//! A fleet of connections to a vendor that answers after 200 ms.
 
 use crate::Measured;
 use crate::daemon::Daemon;
@@ -9,15 +9,15 @@ use crate::stats::{median, seconds};
 use crate::table::Table;
 use std::time::Duration;
 
-/// Runs of each setting.
+/// The number of runs of each setting.
 const RUNS: usize = 3;
-/// The pause between two polls: short compared to the figure, long enough to leave the processor to the daemon.
+/// The pause between two polls: short compared to the figure, but long enough that polling does not slow the daemon.
 const POLL: Duration = Duration::from_millis(20);
-/// How long a run may take.
+/// The maximum duration of a run.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// The time that is aimed at, as a multiple of the calls in sequence.
+/// The target time, as a multiple of the time of the calls in sequence.
 const MAX_RATIO: f64 = 1.3;
-/// The resident memory that is aimed at, in MB (10^6 bytes).
+/// The target for resident memory, in MB (10^6 bytes).
 const MAX_MEMORY: f64 = 200.0;
 
 /// Measures the time from an empty registry to ACTIVE, with as many attempts in flight as there are connections, and with the default
@@ -56,7 +56,7 @@ pub fn measure(count: usize, table: &mut Table) -> Measured<()> {
     Ok(())
 }
 
-/// From the start of a daemon on an empty registry until all are ACTIVE, and its peak memory.
+/// Starts a daemon on an empty registry. Returns the time until all connections are ACTIVE, and the peak memory.
 fn once(fixture: &Fixture, name: &str) -> Measured<(Duration, f64)> {
     let daemon = Daemon::start(fixture, &fixture.registry(name))?;
     let mut client = Client::connect(daemon.port)?;
@@ -67,7 +67,7 @@ fn once(fixture: &Fixture, name: &str) -> Measured<(Duration, f64)> {
             break;
         }
         if daemon.started.elapsed() > TIMEOUT {
-            return Err(format!("not all were ACTIVE within {TIMEOUT:?}: {}", String::from_utf8_lossy(&body)).into());
+            return Err(format!("not all connections were ACTIVE within {TIMEOUT:?}: {}", String::from_utf8_lossy(&body)).into());
         }
         std::thread::sleep(POLL);
     }

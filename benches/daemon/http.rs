@@ -1,4 +1,4 @@
-//! The client for daemon and baseline: blocking sockets, connections kept alive.
+//! The HTTP client for daemon and baseline: blocking sockets whose connections are kept alive.
 
 use crate::Measured;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to this machine.
+    /// Connects to `port` on this machine.
     pub fn connect(port: u16) -> Measured<Client> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
@@ -20,14 +20,14 @@ impl Client {
         Ok(Client { stream, buffer: vec![0; 1 << 20] })
     }
 
-    /// Status and body of a GET with a bearer token.
+    /// Sends a GET with a bearer token. Returns status and body.
     pub fn get(&mut self, target: &str, token: &str) -> Measured<(u16, Vec<u8>)> {
         let request = request(target, token);
         let (status, head, end) = self.exchange(request.as_bytes())?;
         Ok((status, self.buffer.get(head..end).unwrap_or_default().to_vec()))
     }
 
-    /// Sends `request` and reads one answer with a Content-Length. Returns status, end of the head, end of the body.
+    /// Sends `request` and reads one response with a Content-Length. Returns the status and where head and body end.
     fn exchange(&mut self, request: &[u8]) -> Measured<(u16, usize, usize)> {
         self.stream.write_all(request)?;
         let (mut filled, mut known): (usize, Option<(u16, usize, usize)>) = (0, None);
@@ -55,7 +55,8 @@ fn request(target: &str, token: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
-/// Status, length of the head, length of the whole answer. Returns `None` while the head is not complete.
+/// Returns the status, the length of the head and the length of the whole response, or `None` if the head is not
+/// complete yet.
 fn head(bytes: &[u8]) -> Measured<Option<(u16, usize, usize)>> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let text = String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).to_ascii_lowercase();
@@ -64,7 +65,8 @@ fn head(bytes: &[u8]) -> Measured<Option<(u16, usize, usize)>> {
     Ok(Some((status, end + 4, end + 4 + length.trim().parse::<usize>()?)))
 }
 
-/// Requests per second over `connections` that are kept alive, for `time`. Every answer must be 200.
+/// Sends requests over `connections` that are kept alive, for `time`. Returns the requests per second. The status of
+/// every response must be 200.
 pub fn rate(port: u16, target: &str, token: &str, connections: usize, time: Duration) -> Measured<f64> {
     let one = || -> Result<u64, String> {
         let mut client = Client::connect(port).map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@ use crate::table::Table;
 use crate::{Measured, onboard};
 use std::time::Duration;
 
-/// Cold starts that are measured.
+/// The number of cold starts that are measured.
 const COLD_STARTS: usize = 5;
 /// How long the idle daemon is observed.
 const OBSERVATION: Duration = Duration::from_secs(20);

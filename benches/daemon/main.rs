@@ -1,20 +1,20 @@
-//! `make bench`: how fast the built binary is. Each figure stands beside a baseline that was measured a moment before
-//! on the same machine. The bench prints one table and never fails because of a figure.
+//! `make bench`: the speed of the built binary. Each figure is compared with a baseline that was measured just before on
+//! the same machine. The bench prints one table and never fails because of a figure.
 //!
 //! | figure | measured | baseline | ratio |
 //! |---|---|---|---|
-//! | onboard | `aam once`, empty registry, half SQLite files and half CSV files, until all are ACTIVE, `reconcile.concurrency` 256; wall time of the whole process | one thread: the same reads (open, count the schema, table info, 20 rows; open, header, 20 rows), then the commits on an SQLite file with WAL and `synchronous=FULL` that an ungrouped writer needs: accepted, begun, finished, each one row of about the ledger's size in a transaction of its own | measured / baseline |
+//! | onboard | `aam once`, empty registry, half SQLite files and half CSV files, until all are ACTIVE, `reconcile.concurrency` 256; wall time of the whole process | one thread: the same reads (open, count the schema, table info, 20 rows; open, header, 20 rows), then the commits on an SQLite file with WAL and `synchronous=FULL` that a writer without grouping needs: accepted, begun, finished, each as one row of about the ledger's size in its own transaction | measured / baseline |
 //! | onboard, a commit each | the same run | the same reads, then one commit for each intent | measured / baseline |
-//! | onboard, grouped | the same run | the same reads, then only as many commits as the daemon really made (it logs them), the same rows spread over them | measured / baseline |
-//! | pass | the daemon's own time of one full scan of the intents folder in which nothing changed, as it logs it, policy and plan included; median of nine, with `reconcile.resync` at 1 s | `find intents -type f -printf '%s %T@\n'` to a pipe that is thrown away, median | measured / baseline |
-//! | save | from before the rename of a new intent into the folder until the API says ACTIVE, polled | the source's own time: the same reads done by a plain call; it is added to the aim | the p99 itself |
-//! | funnel, page | requests a second of the daemon with a bearer token, eight connections kept alive | a hyper HTTP/1 server in a process of its own that answers a fixed body of the same size, same client | measured / baseline |
-//! | fleet | `aam serve` on an empty registry with 2,000 connections of a custom manifest whose server answers each call after 200 ms; spawn until the API says that all are ACTIVE, median of three; each connection has a host of its own, so the default caps hold for each apart | the calls of one attempt that follow each other, times 200 ms | measured / baseline |
+//! | onboard, grouped | the same run | the same reads, then only as many commits as the daemon made (it logs them), with the same rows distributed over them | measured / baseline |
+//! | pass | the daemon's own time of one full scan of the intents folder in which nothing changed, as it logs it, policy and plan included; median of nine, with `reconcile.resync` at 1 s | `find intents -type f -printf '%s %T@\n'` with its output discarded, median | measured / baseline |
+//! | save | from before the rename of a new intent into the folder until the API says ACTIVE, polled | the source's own time: the same reads done by a plain call; it is added to the target | the p99 itself |
+//! | funnel, page | requests a second of the daemon with a bearer token, eight connections kept alive | a hyper HTTP/1 server in its own process that answers with a fixed body of the same size, same client | measured / baseline |
+//! | fleet | `aam serve` on an empty registry with 2,000 connections of a custom manifest whose server answers each call after 200 ms; spawn until the API says that all are ACTIVE, median of three; each connection has its own host, so the default caps apply to each connection separately | the calls of one attempt that are made in sequence, times 200 ms | measured / baseline |
 //! | fleet, peak memory | VmHWM of that process, the largest of the runs | none | the figure itself |
-//! | idle, cold start | utime + stime over a quiet while, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
+//! | idle, cold start | utime + stime over a quiet period, VmRSS, spawn until `/readyz` is 200 | none | the figure itself |
 //!
-//! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large: a smoke run whose ratios say little.
-//! `AAM_BENCH_ONLY=pass,api` runs some of: onboard, save, idle, pass, api, fleet.
+//! `AAM_BENCH_SCALE=0.1` makes everything a tenth as large, for a smoke run; its ratios are not meaningful.
+//! `AAM_BENCH_ONLY=pass,api` runs only the named figures: onboard, save, idle, pass, api, fleet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 mod api;
@@ -35,19 +35,19 @@ mod table;
 use fixture::Fixture;
 use table::Table;
 
-/// A figure that cannot be measured says why, and the others are measured all the same.
+/// The result of a measurement. If one fails, the bench prints why and measures the other figures.
 pub type Measured<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Connections to files.
+/// The number of connections to files.
 const FILES: usize = 10_000;
-/// Connections that wait for a credential.
+/// The number of connections that wait for a credential.
 const KNOWN: usize = 100_000;
-/// Connections of a vendor that is 200 ms away.
+/// The number of connections to a vendor that answers after 200 ms.
 const FLEET: usize = 2_000;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    // The servers are this program run again, so that each has a process of its own as the daemon has.
+    // The servers are this program, run again, so that each has its own process, as the daemon does.
     match arguments.next().as_deref() {
         Some(fixed::COMMAND) => return fixed::run(&arguments.collect::<Vec<_>>()),
         Some(distant::COMMAND) => return distant::run(),
@@ -95,7 +95,7 @@ fn of_known(table: &mut Table) -> Measured<()> {
     daemon.stop()
 }
 
-/// The figures of a fleet whose vendor is 200 ms away.
+/// The figures of a fleet whose vendor answers after 200 ms.
 fn of_fleet(table: &mut Table) -> Measured<()> {
     if wanted("fleet") { fleet::measure(scaled(FLEET), table) } else { Ok(()) }
 }

@@ -6,11 +6,11 @@ use crate::table::Table;
 use crate::{Measured, baseline, daemon, wanted};
 use std::time::Duration;
 
-/// The registry that the other figures use afterwards.
+/// The name of the registry that the other figures use afterwards.
 pub const REGISTRY: &str = "aam";
-/// Runs of daemon, reads and grouped commits, which take turns.
+/// The number of runs of daemon, reads and grouped commits, which take turns.
 const RUNS: usize = 3;
-/// Accepted, begun, finished.
+/// The commits of a writer without grouping for one connection: accepted, begun, finished.
 const COMMITS: usize = 3;
 /// Rows of the ledger for one connection: accepted, begun, catalog, finished.
 const ROWS: usize = 4;
@@ -29,7 +29,7 @@ pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
             let (read, took) = timed(|| baseline::read_all(fixture));
             read?;
             reads.push(took);
-            // Tens of thousands of syncs take long, so they are measured once.
+            // Tens of thousands of syncs to disk take long, so they are measured once.
             if run == 0 {
                 plain.push(commit(fixture, COMMITS * fixture.count)?);
                 single.push(commit(fixture, fixture.count)?);
@@ -58,7 +58,7 @@ fn add(table: &mut Table, figure: &str, ours: Duration, reads: Duration, writes:
     table.add(figure, seconds(ours), details, format!("{ratio:.2}"), "<= 1.5", ratio <= 1.5);
 }
 
-/// The wall time of one `aam once` and the commits it made.
+/// The wall time of one `aam once`, and the number of commits that it logged.
 fn once(fixture: &Fixture, registry: &std::path::Path) -> Measured<(Duration, usize)> {
     let log = registry.with_extension("once.log");
     let mut command = daemon::aam(fixture, registry, &log)?;

@@ -1,4 +1,4 @@
-//! A full scan of a hundred thousand intents of which none changed.
+//! A full scan of a hundred thousand intents, none of which has changed.
 
 use crate::Measured;
 use crate::daemon::{Daemon, number};
@@ -8,10 +8,10 @@ use crate::table::Table;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Scans, and runs of `find`, which take turns.
+/// The number of scans and of runs of `find`, which take turns.
 const SCANS: usize = 9;
 
-/// A daemon that has taken all of them in.
+/// Starts a daemon that accepts all intents of the fixture.
 pub fn onboard(fixture: &Fixture) -> Measured<Daemon> {
     let mut daemon = Daemon::start(fixture, &fixture.registry("known"))?;
     let count = fixture.count as u64;
@@ -29,7 +29,7 @@ pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measure
         Ok(base.query_row("SELECT max(seq) FROM ledger", [], |row| row.get(0))?)
     };
     fixture.resync("1s")?;
-    // The first scan takes the policy in, which appends a row and plans everything anew.
+    // The first scan reads the changed policy, which appends a row and plans all connections again.
     pass(daemon)?;
     let before = rows()?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -58,11 +58,11 @@ pub fn measure(fixture: &Fixture, daemon: &Daemon, table: &mut Table) -> Measure
 
 /// How long the daemon's next scan took, planning included.
 fn pass(daemon: &Daemon) -> Measured<Duration> {
-    let scans = || daemon.logged(" looked at ");
+    let scans = || daemon.logged("read policy and folder, and planned");
     let before = scans()?.len();
     for _ in 0..15_000 {
         if let Some(line) = scans()?.get(before) {
-            let us = number(line, "us").ok_or("the line of a scan has no time")?;
+            let us = number(line, "us").ok_or("the log line of a scan does not contain its time")?;
             return Ok(Duration::from_micros(us));
         }
         std::thread::sleep(Duration::from_millis(2));

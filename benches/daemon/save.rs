@@ -1,4 +1,4 @@
-//! From a saved file to ACTIVE in a folder of ten thousand others.
+//! The time from saving a file to ACTIVE, in a folder with ten thousand other files.
 
 use crate::daemon::Daemon;
 use crate::fixture::{Fixture, TOKEN, name};
@@ -8,14 +8,14 @@ use crate::table::Table;
 use crate::{Measured, baseline, onboard};
 use std::time::{Duration, Instant};
 
-/// Files that are saved.
+/// The number of files that are saved.
 const FILES: usize = 100;
-/// The pause between two polls: short compared to the figure, long enough to leave the processor to the daemon.
+/// The pause between two polls: short compared to the figure, but long enough that polling does not slow the daemon.
 const POLL: Duration = Duration::from_micros(500);
-/// The p99 that is aimed at, without the source's own time.
+/// The target for the p99, without the source's own time.
 const MAX_P99: Duration = Duration::from_millis(60);
 
-/// Saves one file after the other. Each is renamed into the folder once it is complete.
+/// Saves one file after another. Each is renamed into the folder after it is complete.
 pub fn measure(fixture: &Fixture, table: &mut Table) -> Measured<()> {
     let daemon = Daemon::start(fixture, &fixture.registry(onboard::REGISTRY))?;
     let (mut times, mut sources) = (Vec::new(), Vec::new());

@@ -1,8 +1,8 @@
-//! Medians, percentiles and how they are written.
+//! Medians and percentiles, and their format in the table.
 
 use std::time::{Duration, Instant};
 
-/// The nearest-rank percentile; zero if there are no times.
+/// The nearest-rank percentile, or zero without times.
 pub fn percentile(times: &[Duration], percent: usize) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();

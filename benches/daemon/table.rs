@@ -1,6 +1,6 @@
 //! The table that is printed at the end.
 
-/// Rows in the order in which they were measured.
+/// The rows, in the order in which they were measured.
 #[derive(Default)]
 pub struct Table {
     rows: Vec<[String; 6]>,

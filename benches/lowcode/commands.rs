@@ -7,10 +7,10 @@ use crate::stats::{median, ms};
 use crate::table::Table;
 use std::path::Path;
 
-/// Runs of each side, which take turns. The Python command takes seconds.
+/// The number of runs of each side, which take turns. The Python command takes seconds.
 const AAM_RUNS: usize = 15;
 const PYTHON_RUNS: usize = 3;
-/// How many times less wall time and memory than the Python command is aimed at.
+/// The targets: how many times less wall time and memory than the Python command.
 const MIN_WALL_RATIO: f64 = 100.0;
 const MIN_MEMORY_RATIO: f64 = 6.0;
 
@@ -41,7 +41,7 @@ pub fn measure(table: &mut Table) -> Measured<()> {
             _ => &["--config", config],
         };
         let mine = [&["lowcode", command, "--manifest", manifest, "--policy", policy], files].concat();
-        // `spec` of the Python command takes no manifest.
+        // `spec` of the Python command does not accept a manifest.
         let python = if command == "spec" { vec!["spec"] } else { [&[command, "--manifest-path", manifest], files].concat() };
         let (mut ours, mut others) = (Vec::new(), Vec::new());
         for _ in 0..PYTHON_RUNS {
@@ -74,7 +74,7 @@ fn add(table: &mut Table, command: &str, ours: &[Spent], theirs: &[Spent]) {
     );
 }
 
-/// The configured catalog of the three streams, as a platform would send it.
+/// The configured catalog of the three streams, as a platform sends it.
 fn configured() -> serde_json::Value {
     let streams: Vec<_> = ["customers", "orders", "events"]
         .into_iter()

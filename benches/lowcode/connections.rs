@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const CONNECTIONS: usize = 1000;
 const RUNS: usize = 7;
-/// Attempts, and calls of the plain loop, at the same time. A server on loopback answers at once, so that more than
-/// these make both sides slower.
+/// The number of concurrent attempts, and of concurrent calls of the plain loop. A server on loopback answers at once, so
+/// a larger number makes both sides slower.
 const CONCURRENCY: usize = 32;
-/// Bytes of one row of the ledger, on average.
+/// The average size of a ledger row, in bytes.
 const BODY: usize = 900;
 /// Rows of the ledger for one connection: accepted, begun, catalog, finished.
 const ROWS: usize = 4;
-/// The time that is aimed at, as a multiple of the baseline.
+/// The target time, as a multiple of the baseline.
 const MAX_RATIO: f64 = 1.5;
 
 /// Measures the daemon, then the same requests and commits without it. Both take turns.
@@ -55,7 +55,7 @@ pub fn measure(table: &mut Table) -> Measured<()> {
     let made = commits.get(RUNS / 2).copied().unwrap_or_default();
     let (ours, grouped, single) = (median(&ours), median(&grouped), median(&single));
     for (client, calls) in [("a loop over reqwest", median(&calls)), ("bare sockets", median(&bare))] {
-        // The daemon's writer groups its commits. The table shows the comparison with and without that.
+        // The daemon's writer groups its commits. The table compares with grouped and with single commits.
         for (commits, writes, which) in [(count, single, "a commit each"), (made, grouped, "grouped commits")] {
             let baseline = calls + writes;
             let ratio = ours.as_secs_f64() / baseline.as_secs_f64();
@@ -118,12 +118,12 @@ fn once(home: &Path, registry: &Path) -> Measured<usize> {
     Ok(text.lines().filter(|line| line.contains("committed")).count())
 }
 
-/// What the shop was asked, in order.
+/// The targets of the requests that the shop received, in order.
 fn targets(shop: &Shop) -> Vec<String> {
     shop.take_requests().iter().filter_map(|seen| seen.split(' ').nth(1)).map(str::to_string).collect()
 }
 
-/// Sends the same requests with a plain loop, as many at a time as the daemon runs attempts.
+/// Sends the same requests with a plain loop and the same concurrency as the daemon.
 fn replay(base: &str, targets: &[String]) -> Measured<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -169,7 +169,7 @@ fn replay_bare(port: &str, targets: &[String]) -> Measured<()> {
     Ok(())
 }
 
-/// Appends `rows` rows in `commits` transactions, each on disk before the next begins.
+/// Appends `rows` rows in `commits` transactions. Each transaction is on disk before the next one begins.
 fn commit_all(path: &Path, commits: usize, rows: usize) -> Measured<()> {
     let base = rusqlite::Connection::open(path)?;
     base.pragma_update(None, "journal_mode", "WAL")?;

@@ -1,4 +1,4 @@
-//! From the text of a manifest to its catalog, for each manifest of the corpus that this engine runs.
+//! The time from the text of a manifest to its catalog, for each manifest of the corpus that this engine can run.
 
 use crate::Measured;
 use crate::stats::{ms, percentile};
@@ -12,12 +12,12 @@ use lowcode::{config_rules, load};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Runs of each manifest. The fastest counts, because slower ones were disturbed by other processes.
+/// The number of runs of each manifest. The fastest run counts, because other processes slow down some runs.
 const RUNS: usize = 5;
-/// The median that is aimed at.
+/// The target for the median.
 const MAX_MEDIAN: Duration = Duration::from_millis(5);
 
-/// Measures all of them and says how many there are.
+/// Measures all manifests of the corpus; the table also shows how many they are.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let data = std::env::var_os("AAM_PARITY_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/lowcode"), PathBuf::from);

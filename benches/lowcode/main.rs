@@ -1,14 +1,14 @@
-//! `make bench`, second half: the low-code engine compared with the Python package that it replaces.
+//! The second part of `make bench`: the low-code engine compared with the Python package that it replaces.
 //!
 //! | figure | measured | baseline | ratio |
 //! |---|---|---|---|
 //! | spec, check, discover, read | wall time of the whole process `aam lowcode ...`, median of 15, manifest and shop of `tests/data/lowcode/shop.yaml` (three streams; 20 records) | `source-declarative-manifest` with the same arguments against the same server, median of 3; its `spec` prints a fixed text and reads no manifest | baseline / measured |
 //! | peak memory of each | `ru_maxrss` of that process, the largest of the runs | the same, the smallest of the runs | baseline / measured |
-//! | connections | `aam once` with 1,000 low-code connections on a loopback server, empty registry to ACTIVE; wall time of the whole process | the same HTTP requests at the same concurrency, by a plain loop over reqwest, and by threads on bare sockets, the least that such a program can do; then as many SQLite commits as the daemon logged | measured / baseline |
+//! | connections | `aam once` with 1,000 low-code connections on a loopback server, empty registry to ACTIVE; wall time of the whole process | the same HTTP requests with the same concurrency, by a plain loop with reqwest, and by threads with plain sockets, which is the minimum for such a program; then as many SQLite commits as the daemon logged | measured / baseline |
 //! | discover, corpus | text of the manifest to catalog, in this process, for each manifest of `../shared/lowcode` that runs here | none | the figure itself |
 //! | template | one evaluation of `{{ config['x'] }}`, compiled once | none | the figure itself |
 //!
-//! `AAM_BENCH_ONLY=commands,connections,corpus,template` runs some of it; `AAM_BENCH_SCALE=0.1` makes it smaller.
+//! `AAM_BENCH_ONLY=commands,connections,corpus,template` runs only the named figures; `AAM_BENCH_SCALE=0.1` makes it smaller.
 //! The Python side needs `scripts/with_peers.sh cdk`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
@@ -29,7 +29,7 @@ mod template;
 
 use table::Table;
 
-/// A figure that cannot be measured says why, and the others are measured all the same.
+/// The result of a measurement. If one fails, the bench prints why and measures the other figures.
 pub type Measured<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A group of rows and the function that measures them.
@@ -37,7 +37,7 @@ type Figure = (&'static str, fn(&mut Table) -> Measured<()>);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // This program run again, as the small parent of one measured process.
+    // This program was run again, as the small parent of one measured process.
     if arguments.first().is_some_and(|first| first == process::COMMAND) {
         process::run(arguments.get(1..).unwrap_or_default());
         return;

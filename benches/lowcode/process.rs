@@ -1,7 +1,8 @@
 //! Wall time and peak memory of one process.
 //!
-//! The kernel reports the peak of all children together, so each measured process gets its own parent: this program,
-//! run again. The parent is small, because the peak of a child starts at the size of its parent.
+//! The kernel reports the peak memory of all children of a process together. So each measured process gets its own
+//! parent, which is this program, run again. The parent must be small, because the peak of a child starts at the size of
+//! its parent.
 
 use crate::Measured;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The argument that makes this program the parent of a measured process.
 pub const COMMAND: &str = "measure-one-process";
 
-/// Time and memory of one run.
+/// Wall time and peak memory of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
     pub wall: Duration,

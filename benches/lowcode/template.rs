@@ -12,13 +12,13 @@ use lowcode::value::{Dict, Value};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// Evaluations of one run.
+/// The number of evaluations in one run.
 const EVALUATIONS: usize = 200_000;
 const RUNS: usize = 9;
-/// The time of one evaluation that is aimed at.
+/// The target for the time of one evaluation.
 const MAX_TIME: Duration = Duration::from_micros(2);
 
-/// A host that sends nothing.
+/// A host that refuses every call.
 pub struct Nowhere;
 
 impl Host for Nowhere {
@@ -40,7 +40,7 @@ impl Host for Nowhere {
     }
 }
 
-/// Measures a plain expression, which has a shortcut, and one that has none.
+/// Measures a plain expression, for which the interpreter has a shortcut, and one without a shortcut.
 pub fn measure(table: &mut Table) -> Measured<()> {
     let config = Value::Dict(Dict::from_iter([("x".into(), Value::str("a value of a config"))]));
     let slice = Value::Dict(Dict::from_iter([("id".into(), Value::Int(42))]));

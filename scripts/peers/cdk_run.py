@@ -1,11 +1,11 @@
 """Runs commands of airbyte-cdk's `source-declarative-manifest`, many in one process.
 
-Standard input holds one case a line: {"arguments": ["check", "--config", C, "--manifest-path", M]}. For each, one line
-comes back: {"exit": 0, "stdout": "..."}. The package is imported once and each case runs in a fork of its own, so a
-case costs tenths of a second and knows nothing of the others.
+Each line of standard input is one case: {"arguments": ["check", "--config", C, "--manifest-path", M]}. For each case,
+one line is printed: {"exit": 0, "stdout": "..."}. The package is imported once, and each case runs in its own fork. So
+a case takes tenths of a second and does not affect the others.
 
-With {"arguments": ["spec"], "manifest": M} the manifest belongs to the connector: `spec` is then that of the
-manifest, where the command itself would print a text that is always the same.
+With {"arguments": ["spec"], "manifest": M} the runner builds the source from the manifest, so `spec` prints the spec of
+the manifest. The command itself always prints the same spec.
 """
 
 import json
@@ -38,7 +38,7 @@ def child(case: dict, out: int) -> int:
         return 0
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
-    except BaseException as error:  # what the interpreter does at the end of a program
+    except BaseException as error:  # as the interpreter does for an uncaught exception
         trace: TracebackType | None = error.__traceback__
         sys.excepthook(type(error), error, trace)
         return 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Chromium for the test of the dashboard.
-#   chromium.sh start DIR   installs it where it is not there yet, writes DIR/env with BIN, its path
-#   chromium.sh stop DIR    nothing runs between tests
+# Chromium for the tests of the dashboard.
+#   chromium.sh start DIR   installs Chromium unless it exists, and writes its path to DIR/env as BIN
+#   chromium.sh stop DIR    does nothing, because each test starts and ends its own browser
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"

@@ -1,17 +1,17 @@
-# Shared by the peers; sourced.
+# Functions that the scripts of the peers share. This file is sourced.
 
-# A random secret of 32 hex digits.
+# new_secret: prints a random secret of 32 hex digits.
 new_secret() {
   od -An -N16 -tx1 /dev/urandom | tr -d ' \n'
 }
 
-# A TCP port on loopback that is free now. The kernel gives different ports to two peers that ask at once; the caller
-# retries a start that loses its port.
+# free_port: prints a TCP port that is free on loopback. The kernel gives different ports to two peers that ask at the
+# same time. If another program uses the port before the peer does, the caller retries the start.
 free_port() {
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# now, since MOMENT: seconds with tenths.
+# now: prints the current time. since TIME: prints the seconds since then, with one decimal.
 now() {
   date +%s.%N
 }
@@ -20,7 +20,7 @@ since() {
   awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'
 }
 
-# install PACKAGE...: called only for packages that are missing. One apt runs at a time on this machine.
+# install PACKAGE...: installs Debian packages that are missing. A lock makes sure that only one apt-get runs at a time.
 install() {
   local root=()
   if [ "$(id -u)" != 0 ]; then
@@ -33,7 +33,7 @@ install() {
   fi
   (
     flock 9
-    # The tests start their own server; that of the package would take the standard port.
+    # The tests start their own server. The server that the package would start uses the standard port.
     if [ "$1" = postgresql ] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
       "${root[@]}" mkdir -p /etc/postgresql-common
       echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
@@ -44,7 +44,7 @@ install() {
   ) 9>"${TMPDIR:-/tmp}/aam-peers-apt.$(id -u).lock"
 }
 
-# venv NAME PACKAGE...: creates it once below AAM_PEERS_CACHE; prints its folder.
+# venv NAME PACKAGE...: creates a Python environment below AAM_PEERS_CACHE unless it exists; prints its folder.
 venv() {
   local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers} name=$1
   shift
@@ -64,8 +64,8 @@ venv() {
   echo "$cache/$name"
 }
 
-# end PIDFILE WORD: ends the process of PIDFILE if its command line contains WORD, because another process may have the
-# number by now.
+# end PIDFILE NAME: ends the process of PIDFILE if its command line contains NAME. Otherwise another process has that
+# pid by now.
 end() {
   local pid n=0
   [ -s "$1" ] || return 0
@@ -81,19 +81,20 @@ end() {
   rm -f "$1"
 }
 
-# as_user USER COMMAND...: servers refuse to run as root.
+# as_user USER COMMAND...: runs the command as USER if the caller is root, because the servers refuse to run as root.
 as_user() {
   local user=$1
   shift
   if [ "$(id -un)" = "$user" ] || [ "$(id -u)" != 0 ]; then "$@"; else setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups -- "$@"; fi
 }
 
-# The user that a server runs as when the caller is root.
+# server_user NAME: prints the user that a server runs as: NAME or nobody if the caller is root, otherwise the caller.
 server_user() {
   if [ "$(id -u)" != 0 ]; then id -un; elif id "$1" >/dev/null 2>&1; then echo "$1"; else echo nobody; fi
 }
 
-# certify DIR: DIR/ca.pem, and DIR/server.crt with DIR/server.key for the name localhost alone.
+# certify DIR: creates a certificate authority, DIR/ca.pem, and DIR/server.crt with DIR/server.key, which is valid only
+# for the name localhost.
 certify() {
   command -v openssl >/dev/null || install openssl
   (

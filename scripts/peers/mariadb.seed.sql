@@ -1,5 +1,6 @@
--- The database `shop` for the tests. :super, :reader, ... are quoted passwords, put in by mariadb.sh.
--- Owns the views: one whose owner is gone cannot be read, and root goes at the end.
+-- The database `shop` for the tests. mariadb.sh replaces :super, :reader, ... with quoted passwords.
+-- The user `super` is the definer of the views. root cannot be, because a view without its definer cannot be read and
+-- root is dropped at the end.
 CREATE USER super@'%' IDENTIFIED BY :super;
 GRANT ALL PRIVILEGES ON *.* TO super@'%' WITH GRANT OPTION;
 CREATE DATABASE shop CHARACTER SET utf8mb4;
@@ -32,14 +33,14 @@ ANALYZE TABLE customer;
 CREATE USER reader@'%' IDENTIFIED BY :reader;
 GRANT SELECT, SHOW VIEW ON shop.* TO reader@'%';
 CREATE USER blind@'%' IDENTIFIED BY :blind;
--- Sees a table, may not read it.
+-- This user sees a table that it may not read.
 CREATE USER narrow@'%' IDENTIFIED BY :narrow;
 GRANT INSERT ON shop.payroll TO narrow@'%';
 CREATE USER writer@'%' IDENTIFIED BY :writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON shop.* TO writer@'%';
 GRANT FILE ON *.* TO writer@'%';
 
--- What a reader may meet: a view that writes, one that never ends, nothing.
+-- Special cases of sources: a view that writes, a view that never ends, an empty database.
 CREATE DATABASE trap;
 CREATE TABLE trap.log (at TIMESTAMP);
 INSERT INTO trap.log VALUES (NOW());

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A MariaDB of the test's own on loopback: mariadb.sh start DIR | stop DIR
+# A MariaDB server for the tests, on loopback: mariadb.sh start DIR | stop DIR
 #
 # DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD READER_PASSWORD BLIND_PASSWORD NARROW_PASSWORD
-# WRITER_PASSWORD. Passwords are made anew at each start.
+# WRITER_PASSWORD. The passwords are generated at each start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -14,7 +14,7 @@ PATH=$PATH:/usr/sbin
 start() {
   local user port
   if ! command -v mariadbd >/dev/null || ! command -v mariadb >/dev/null || ! command -v mariadb-install-db >/dev/null; then
-    # Server and client alone: the full package would set up a service of the machine.
+    # Only server and client programs: the full package would also start a system service.
     install mariadb-server-core mariadb-client-core
   fi
   user=$(server_user mysql)
@@ -26,7 +26,7 @@ start() {
     { tail -n 20 "$dir/install.log" >&2; exit 1; }
   for _ in 1 2 3; do
     port=$(free_port)
-    # A socket path may be 107 bytes long at most; relative to the data directory it always fits.
+    # A socket path may be at most 107 bytes long. A path relative to the data directory is always short enough.
     as_user "$user" mariadbd --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --bind-address=127.0.0.1 --port="$port" \
       --socket=peer.sock --pid-file="$dir/pid" --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M \
       --ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --character-set-server=utf8mb4 >"$dir/log" 2>&1 &
@@ -49,7 +49,7 @@ start() {
     mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u root --default-character-set=utf8mb4 >/dev/null
 }
 
-# Up when it answers on its port, given up when its process has ended or after 30 s.
+# Waits until the server answers on its port. Fails if its process ends, and after 30 s.
 wait_until_up() {
   local n=0
   while [ "$n" -lt 300 ]; do
@@ -66,7 +66,7 @@ stop() {
   if [ -f "$dir/pid" ]; then
     pid=$(cat "$dir/pid")
   elif [ -f "$dir/starter" ]; then
-    # Ended before it wrote its own pid, or not yet at it: the shell that started it has one child.
+    # The server has not written its pid file. Its pid is that of the only child of the shell that started it.
     pid=$(pgrep -P "$(cat "$dir/starter")" || true)
   fi
   [ -n "${pid:-}" ] || return 0

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# moto in auth mode, an S3 that verifies signatures and IAM policies: moto.sh start DIR | stop DIR
+# moto, a server with the APIs of S3, IAM and STS, in auth mode: it verifies signatures and IAM policies.
+#   moto.sh start DIR | stop DIR
 #
 # DIR/env: ENDPOINT, and for each user of moto_seed.py NAME_KEY_ID NAME_SECRET; SESSION_TOKEN.
 set -euo pipefail
@@ -17,10 +18,11 @@ stop() {
 start() {
   local venv port
   mkdir -p "$dir"
-  # The server extra would bring parsers of templates and schemas that S3, IAM and STS never use.
+  # Not moto[server]: it would also install parsers of templates and schemas that S3, IAM and STS do not use.
   venv=$(venv "moto-$VERSION" "moto[s3]==$VERSION" 'flask==3.1.3' 'flask-cors==6.0.5')
   port=$(free_port)
-  # Calls are free until the seed is in and the count is set to 0; without this nothing is ever verified.
+  # moto does not verify the first calls, so that the seed can be written. moto_seed.py sets the count to 0 afterwards.
+  # Without this variable moto never verifies anything.
   INITIAL_NO_AUTH_ACTION_COUNT=100000 setsid "$venv/bin/python" "$venv/bin/moto_server" -H 127.0.0.1 -p "$port" \
     >"$dir/moto.log" 2>&1 </dev/null &
   echo $! >"$dir/moto.pid"

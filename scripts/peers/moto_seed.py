@@ -1,4 +1,4 @@
-"""Fills a fresh moto server, switches its verification on, and writes the generated keys.
+"""Fills a new moto server with data, turns on its verification, and writes the generated keys to ENV_FILE.
 
 usage: moto_seed.py ENDPOINT ENV_FILE
 """
@@ -14,12 +14,12 @@ import boto3
 from botocore.exceptions import ClientError
 
 LANDING = "aam-landing"
-# Verification starts only after the seed, so any key does here.
+# moto verifies keys only after the seed is in, so any key works here.
 ANY = {"aws_access_key_id": "seed", "aws_secret_access_key": "seed"}
 
 
 def wait_for(endpoint, seconds=30):
-    """Until the server answers; it imports for some seconds."""
+    """Waits until the server answers, which takes some seconds."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -30,17 +30,17 @@ def wait_for(endpoint, seconds=30):
             time.sleep(0.05)
 
 
-def put_plainly(path):
-    """An empty object without a signature, which is not asked for yet: half of the work of a start."""
+def put_unsigned(path):
+    """Creates an empty object without a signature, which moto does not verify yet and which takes half of the time."""
     call = http.client.HTTPConnection(urlsplit(sys.argv[1]).netloc, timeout=10)
     call.request("PUT", "/" + path, headers={"Content-Length": "0"})
     if call.getresponse().status != 200:
-        raise SystemExit(f"moto did not take {path}")
+        raise SystemExit(f"moto did not accept {path}")
     call.close()
 
 
 def buckets(s3):
-    """Buckets as a company has them: folders, an empty one, a dotted name, another region."""
+    """Creates buckets like those of a company: with folders, empty, with dots in the name, in another region."""
     keys = [f"orders/2026/{month:02}.csv" for month in range(1, 13)]
     keys += [f"events/{day:02}/part 0+{day}.json" for day in range(1, 16)]
     keys += ["räume/a&b <c>.txt", "README.txt", "manifest.json"]
@@ -55,22 +55,22 @@ def buckets(s3):
     # More than one page of folders, so that a continuation token is signed.
     s3.create_bucket(Bucket="many-folders")
     for number in range(1100):
-        put_plainly(f"many-folders/f{number:05}/x")
+        put_unsigned(f"many-folders/f{number:05}/x")
 
 
-# moto asks for this right at HEAD; at Amazon s3:ListBucket covers it and no such right exists.
+# moto requires this permission for HEAD. At Amazon it does not exist, because s3:ListBucket includes HEAD.
 MOTO_ONLY = ["s3:HeadBucket"]
 
 
 def may_list(names, more=()):
-    """The policy that AAM asks for, on the buckets `names`."""
+    """The policy with the least privilege that AAM needs, for the buckets `names`."""
     arns = [f"arn:aws:s3:::{bucket}" for bucket in names]
     statement = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetBucketLocation", *more], "Resource": arns}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def user(iam, name, names, more=()):
-    """A user that may list the buckets `names`, and its key."""
+    """Creates a user that may list the buckets `names`; returns its key."""
     iam.create_user(UserName=name)
     if names:
         iam.put_user_policy(UserName=name, PolicyName="list", PolicyDocument=may_list(names, more))
@@ -79,7 +79,7 @@ def user(iam, name, names, more=()):
 
 
 def session(iam, sts, names):
-    """A role that may list the buckets `names`, and temporary keys of it."""
+    """Creates a role that may list the buckets `names`; returns temporary keys of it."""
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}]}
     role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument=json.dumps(trust))["Role"]
     iam.put_role_policy(RoleName="reader", PolicyName="list", PolicyDocument=may_list(names))
@@ -94,15 +94,15 @@ def main(endpoint, env_file):
     iam = client("iam")
     everything = [LANDING, "empty-bucket", "dotted.bucket.name", "aam-frankfurt", "many-folders", "no-such-bucket"]
     names = {
-        # The least that AAM asks for, on one bucket; moto refuses it HEAD, so the listing must do.
+        # The least privilege for one bucket. moto refuses HEAD for it, so AAM has to use the listing.
         "LISTER": user(iam, "lister", [LANDING]),
-        # The same on every bucket of the seed and on one that does not exist.
+        # The same for every bucket of the seed and for one that does not exist.
         "AUDITOR": user(iam, "auditor", everything, MOTO_ONLY),
-        "NOBODY": user(iam, "nobody", []),
+        "UNPRIVILEGED": user(iam, "unprivileged", []),
     }
     session_id, session_secret, session_token = session(iam, client("sts"), [LANDING])
     verify_from_now_on(endpoint)
-    refuses_strangers(client("s3"))
+    check_verification(client("s3"))
     lines = [f"ENDPOINT={endpoint}"]
     for name, (key_id, secret) in names.items():
         lines += [f"{name}_KEY_ID={key_id}", f"{name}_SECRET={secret}"]
@@ -113,13 +113,13 @@ def main(endpoint, env_file):
 
 
 def verify_from_now_on(endpoint):
-    """Sets the number of free calls to 0. As a form, urllib's default, the 0 would not be read."""
+    """Sets the number of calls without verification to 0. moto does not read the 0 if it is sent as a form, which is the default of urllib."""
     request = urllib.request.Request(endpoint + "/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}, method="POST")
     urllib.request.urlopen(request, timeout=10)
 
 
-def refuses_strangers(s3):
-    """A peer that accepts anything proves nothing."""
+def check_verification(s3):
+    """Checks that moto refuses an unknown key: a server that accepts any key would make the tests meaningless."""
     try:
         s3.list_objects_v2(Bucket=LANDING)
     except ClientError as error:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# nanio: a second S3 server that verifies signatures, written apart from moto and from botocore.
+# nanio: a second S3 server that verifies signatures, with an implementation that is independent of moto and botocore.
 #   nanio.sh start DIR | stop DIR
 #
-# DIR/env: ENDPOINT KEY_ID SECRET DATA (the folder behind it).
+# DIR/env: ENDPOINT KEY_ID SECRET DATA (the folder with the buckets).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"

@@ -37,7 +37,7 @@ CREATE ROLE writer LOGIN CREATEDB PASSWORD :'writer';
 GRANT USAGE, CREATE ON SCHEMA sales TO writer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA sales TO writer;
 
--- What a reader may meet: a view that writes, one that never ends, rows that are hidden, nothing.
+-- Special cases of sources: a view that writes, a view that never ends, a table with hidden rows, an empty schema.
 CREATE DATABASE trap;
 \connect trap
 CREATE SCHEMA writes;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# A PostgreSQL of the test's own on loopback: postgres.sh start DIR | stop DIR
+# A PostgreSQL server for the tests, on loopback: postgres.sh start DIR | stop DIR
 #
 # DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD and for each role of seed.sql
-# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is a PgBouncer before it. Passwords are made anew at each start.
+# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server. The
+# passwords are generated at each start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -10,7 +11,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=${1:?start or stop}
 dir=${2:?a directory}
 
-# The newest installed server; the Debian package keeps its programs off PATH.
+# Prints the folder of the newest installed server. The Debian package does not put its programs on PATH.
 find_bin() {
   local all
   all=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
@@ -33,7 +34,7 @@ start() {
   cd "$dir"
   as_user "$user" "$bin/initdb" -D "$dir/data" -U super --auth=scram-sha-256 --pwfile="$dir/super" -E UTF8 --locale=C --no-sync >"$dir/initdb.log" 2>&1 ||
     { cat "$dir/initdb.log" >&2; exit 1; }
-  # Test data that nobody needs after a crash.
+  # The data need not survive a crash, so the server may be fast.
   cat >>"$dir/data/postgresql.conf" <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$dir/run'
@@ -71,7 +72,7 @@ CONF
   pooler "$user"
 }
 
-# A pooler in transaction mode before it, as companies have one.
+# Starts PgBouncer in transaction mode in front of the server, a setup that is common in companies.
 pooler() {
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install pgbouncer
   local user=$1 port

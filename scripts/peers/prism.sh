@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# prism: answers as the vendors' own API descriptions of GitHub and Slack say, and refuses calls that do not fit them.
+# prism: a mock server. It answers with the examples of the API descriptions of GitHub and Slack, which the vendors
+# publish, and refuses calls that do not fit the descriptions.
 #   prism.sh start DIR | stop DIR
 #
 # DIR/env: GITHUB SLACK (base addresses).
@@ -16,7 +17,7 @@ stop() {
   end "$dir/slack.pid" prism
 }
 
-# The packages, installed once below AAM_PEERS_CACHE; answers their folder.
+# Installs the packages below AAM_PEERS_CACHE unless they exist; prints their folder.
 modules() {
   local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}
   command -v npm >/dev/null || install nodejs npm >&2
@@ -34,7 +35,7 @@ modules() {
   echo "$cache/node_modules"
 }
 
-# mock NAME SLICE: starts one and waits until it answers.
+# mock NAME DESCRIPTION: starts a server for the description and waits until it answers.
 mock() {
   local port n=0
   port=$(free_port)

@@ -1,4 +1,5 @@
-// Cuts a vendor's OpenAPI description down to some paths and what they reach: prism needs minutes for a whole one.
+// Reduces a vendor's OpenAPI description to some paths and the components that they use, because prism needs minutes to
+// load a complete description.
 //   node prism_slice.js DESCRIPTION OUT PATH...
 const fs = require("fs");
 const [source, out, ...paths] = process.argv.slice(2);
@@ -6,12 +7,12 @@ const whole = JSON.parse(fs.readFileSync(source, "utf8"));
 const slice = { openapi: whole.openapi, info: whole.info, servers: whole.servers, security: whole.security, paths: {}, components: {} };
 
 for (const path of paths) {
-  if (!whole.paths[path]) throw new Error(`${source} describes no ${path}`);
+  if (!whole.paths[path]) throw new Error(`${source} does not describe ${path}`);
   slice.paths[path] = whole.paths[path];
 }
 
-// Slack's description knows only GET, and asks for the token in a header or parameter called `token`. Slack's
-// documentation: every method may be sent as POST, with `Authorization: Bearer`, and the parameter is legacy.
+// Slack's description has only GET operations, and requires the token in a header or parameter called `token`. According
+// to Slack's documentation, every method can be called with POST and `Authorization: Bearer`, and the parameter is legacy.
 if (/Slack/.test(whole.info.title)) {
   for (const path of Object.values(slice.paths)) {
     path.get.parameters = (path.get.parameters || []).filter((parameter) => parameter.name !== "token");
@@ -20,7 +21,7 @@ if (/Slack/.test(whole.info.title)) {
   if (test) slice.paths["/auth.test"] = { post: test.get };
 }
 
-// GitHub's examples carry a Link to a page of api.github.com, which is not where the mock lies.
+// GitHub's examples contain a Link header with a next page on api.github.com, which is not the host of the mock.
 if (/GitHub/.test(whole.info.title)) {
   for (const path of Object.values(slice.paths)) {
     for (const operation of Object.values(path)) {
@@ -39,7 +40,7 @@ while (open.length > 0) {
       continue;
     }
     const [, components, kind, name] = value.split("/");
-    if (components !== "components") throw new Error(`${value} is no component`);
+    if (components !== "components") throw new Error(`${value} is not a component`);
     slice.components[kind] = slice.components[kind] || {};
     if (!slice.components[kind][name]) {
       slice.components[kind][name] = whole.components[kind][name];

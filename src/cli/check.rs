@@ -21,7 +21,7 @@ pub struct CheckOptions {
 pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     let loaded = policy_loader::load(&common.policy).loaded;
     let policy = loaded.as_ref().map(|loaded| &loaded.policy);
-    let intents = check::check(&common.intents, Limits::default(), clock::of_process().now());
+    let intents = check::check(&common.intents, Limits::default(), clock::from_env().now());
     let mut text = String::new();
     if let (true, Ok(policy)) = (options.effective, &policy) {
         text.push_str(&effective::effective(policy, &families::caps()));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Exits with 0 if the SLO is met, with 2 if not, and with 1 on an error.
 pub async fn run(common: &CommonOptions) -> CommandResult {
-    let handle = daemon::open(&common.paths(), "once", crate::clock::of_process()).await?;
+    let handle = daemon::open(&common.paths(), "once", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, false)?;
     reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Settled).await;

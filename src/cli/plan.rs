@@ -31,7 +31,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
         Some(reader) => policy_in_force(common, reader)?,
         None => policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?,
     };
-    let clock = clock::of_process();
+    let clock = clock::from_env();
     let now = clock.now();
     let snapshot = match &reader {
         Some(reader) => reader.snapshot()?,

@@ -25,7 +25,7 @@ pub fn run(common: &CommonOptions, options: &ReportOptions) -> CommandResult {
     let policy = policy_in_force(common, &reader)?.policy;
     let namespace = options.namespace.clone().unwrap_or_else(|| policy.namespace.clone());
     let (snapshot, as_of) = match &options.at {
-        None => (reader.snapshot()?, clock::of_process().now()),
+        None => (reader.snapshot()?, clock::from_env().now()),
         Some(text) => {
             let at = Timestamp::parse(text).map_err(|error| {
                 CommandError::new(format!("--at {text} is not an RFC 3339 timestamp: {error}; write it as 2026-11-08T18:00:00Z"))

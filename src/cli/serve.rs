@@ -17,7 +17,7 @@ const EXIT_SIGTERM: i32 = 128 + 15;
 /// Exits with 0 after a graceful stop, with 143 after a second signal, and with 0 if an AAM already runs on the port.
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
-    let handle = daemon::open(&common.paths(), "serve", crate::clock::of_process()).await?;
+    let handle = daemon::open(&common.paths(), "serve", crate::clock::from_env()).await?;
     let env = Arc::new(daemon::env(&handle));
     let folder_sync = FolderSync::open(&handle, true)?;
     let info = info(common, &handle, listener.local_addr().map_or(common.port, |address| address.port()));

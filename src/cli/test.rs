@@ -35,7 +35,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     if !problems.is_empty() {
         return Err(CommandError::config(&problems));
     }
-    let clock = clock::of_process();
+    let clock = clock::from_env();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);

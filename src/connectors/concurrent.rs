@@ -4,23 +4,42 @@ use crate::model::Failure;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// Runs `calls`, at most `limit` of them at the same time, and returns their results in the order of `calls`.
-///
-/// `limit` is the concurrency of the account's cap: more calls would only wait for a slot of the account, and a
-/// long wait for a slot counts as throttled.
+/// How many calls run at the same time, and how long a failure waits for the other calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls in flight, at most the concurrency of the account's cap: more calls would only wait for a slot of the
+    /// account, and a long wait for a slot counts as throttled. Zero counts as one.
+    pub calls: usize,
+    /// How long after its start [`all`] waits for calls in flight once one of them has failed. Then they are cancelled.
+    pub time: Duration,
+}
+
+impl Limits {
+    /// `calls` at the same time in a step that may take `step_timeout`. A failure is returned before that time is over,
+    /// so that the step reports this failure and not its timeout.
+    #[must_use]
+    pub fn in_step(calls: usize, step_timeout: Duration) -> Limits {
+        Limits { calls, time: step_timeout.mul_f64(0.9) }
+    }
+}
+
+/// Runs `calls` within `limits` and returns their results in the order of `calls`.
 ///
 /// # Errors
-/// The first failure in the order of `calls`. After a failure nothing new is started. What already runs is not
-/// cancelled: a call that is cancelled half-way counts against the health of its host.
-pub async fn all<T, F>(limit: usize, calls: impl IntoIterator<Item = F>) -> Result<Vec<T>, Failure>
+/// The first failure in the order of `calls`. After a failure nothing new is started. What already runs may end until
+/// the time of `limits` is over, because a call that is cancelled half-way counts against the health of its host.
+pub async fn all<T, F>(limits: Limits, calls: Vec<F>) -> Result<Vec<T>, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
+    let deadline = Instant::now() + limits.time;
     let mut calls = calls.into_iter();
-    let (mut running, mut results, mut failed) = (FuturesOrdered::new(), Vec::new(), None);
+    let (mut running, mut results) = (FuturesOrdered::new(), Vec::new());
     loop {
-        while failed.is_none() && running.len() < limit.max(1) {
+        while running.len() < limits.calls.max(1) {
             match calls.next() {
                 Some(call) => running.push_back(call),
                 None => break,
@@ -28,8 +47,13 @@ where
         }
         match running.next().await {
             Some(Ok(result)) => results.push(result),
-            Some(Err(failure)) => failed = failed.or(Some(failure)),
-            None => return failed.map_or(Ok(results), Err),
+            Some(Err(failure)) => {
+                // The calls before this one have passed, so no result of those that still run can change the outcome.
+                let rest = running.for_each(|_| std::future::ready(()));
+                let _ = tokio::time::timeout_at(deadline, rest).await;
+                return Err(failure);
+            }
+            None => return Ok(results),
         }
     }
 }
@@ -45,7 +69,8 @@ mod tests {
     }
 
     /// Calls that end in turns of the executor: call `n` needs `turns[n]` of them.
-    async fn run(limit: usize, turns: &[usize], failing: &[usize]) -> (Result<Vec<usize>, Failure>, usize, Vec<usize>) {
+    async fn run(calls: usize, turns: &[usize], failing: &[usize]) -> (Result<Vec<usize>, Failure>, usize, Vec<usize>) {
+        let limits = Limits { calls, time: Duration::from_secs(60) };
         let (now, most, started) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));
         let calls = turns.iter().enumerate().map(|(number, turns)| {
             let (now, most, started) = (&now, &most, &started);
@@ -60,7 +85,7 @@ mod tests {
                 if failing.contains(&number) { Err(failure(&number.to_string())) } else { Ok(number) }
             }
         });
-        let results = all(limit, calls).await;
+        let results = all(limits, calls.collect()).await;
         assert_eq!(now.get(), 0, "no call is cancelled");
         let started = started.borrow().clone();
         (results, most.get(), started)
@@ -82,5 +107,13 @@ mod tests {
         assert_eq!(started, [0, 1]);
         let (results, _, started) = run(1, &[1, 1, 1], &[1]).await;
         assert_eq!((results, started), (Err(failure("1")), vec![0, 1]));
+    }
+
+    #[tokio::test]
+    async fn a_failure_does_not_wait_for_a_call_that_hangs() {
+        let calls = (0..2)
+            .map(|number| async move { if number == 0 { Err::<(), _>(failure("0")) } else { std::future::pending().await } });
+        let limits = Limits { calls: 2, time: Duration::from_millis(5) };
+        assert_eq!(all(limits, calls.collect()).await, Err(failure("0")));
     }
 }

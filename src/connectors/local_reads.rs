@@ -1,7 +1,7 @@
 //! Reads of local files and databases, on the runtime's threads for work that blocks.
 //!
 //! A read of a mount whose server is gone never returns, and it keeps its thread. The runtime has 512 such threads
-//! for the whole process, so the reads below one root of the policy use at most [`READS_PER_ROOT`] of them. When a
+//! for the whole process, so the reads below one root of the policy use at most `READS_PER_ROOT` of them. When a
 //! root hangs, further reads below it wait until their step times out; other roots, the API and the folder scans
 //! go on.
 

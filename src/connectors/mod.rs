@@ -5,6 +5,7 @@
 //! need for a credential; with a credential and a [`Session`] it becomes a [`Connector`]. All network goes
 //! through the session; a connector never opens a socket of its own.
 
+pub mod concurrent;
 pub mod file;
 pub mod local_reads;
 pub mod lowcode;

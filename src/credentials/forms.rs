@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
+/// Shorter values are not learned.
+pub const MIN_SECRET_BYTES: usize = 4;
+
 /// Fields of a JSON credential that are names and not secrets. Every other field is secret.
 const NAMES: &str = "\
     access_key_id account account_id algorithm alias api_version app_id auth_provider_x509_cert_url \
@@ -138,7 +141,7 @@ pub fn all(value: &str) -> BTreeSet<String> {
         forms.insert(bare.encode(value));
         forms.extend((0..3).filter_map(|before| run(&bare, value, before)));
     }
-    forms.retain(|form| form.len() >= value.len().min(super::redact::MIN_SECRET_BYTES));
+    forms.retain(|form| form.len() >= value.len().min(MIN_SECRET_BYTES));
     forms
 }
 

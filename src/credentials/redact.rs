@@ -1,10 +1,10 @@
 //! Removes known secrets from any text, by value, in every form in which they are likely to appear.
 //!
 //! A value that was learned stays known for the life of the process, because a rotated secret may still be
-//! echoed. Values shorter than [`MIN_SECRET_BYTES`] are not learned, because they occur in every text.
+//! echoed. Values shorter than `MIN_SECRET_BYTES` are not learned, because they occur in every text.
 //! Scrub a text before you shorten it: a part of a secret is not recognized.
 
-use super::forms;
+use super::forms::{self, MIN_SECRET_BYTES};
 use super::secret::Credential;
 use crate::model::Failure;
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -18,8 +18,6 @@ use zeroize::Zeroizing;
 
 /// Replaces a secret.
 pub const MARK: &str = "[redacted]";
-/// Shorter values are not learned.
-pub const MIN_SECRET_BYTES: usize = 4;
 
 static STORE: LazyLock<Store> = LazyLock::new(Store::default);
 

@@ -167,6 +167,8 @@ pub struct Session {
     counters: log::Counters,
     /// See [`Session::without_status_retries`].
     retries_statuses: bool,
+    /// See [`Session::concurrency`].
+    concurrency: usize,
     /// The breaker's pass of the last admission of each host, for [`Session::settle`].
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
@@ -202,7 +204,8 @@ impl Egress {
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
         let (counters, passes) = Default::default();
-        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, passes }
+        let concurrency = caller.cap.concurrency as usize;
+        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, concurrency, passes }
     }
 }
 
@@ -212,6 +215,20 @@ impl Session {
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
+    }
+
+    /// The same session for a connector that makes at most `concurrency` calls at the same time, because connectors of
+    /// the same attempt run beside it.
+    #[must_use]
+    pub fn with_concurrency(self, concurrency: usize) -> Session {
+        Session { concurrency, ..self }
+    }
+
+    /// How many calls that do not depend on each other the connector makes at the same time. Unless it was lowered, this
+    /// is the cap of the account.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     /// Sends one request: guard, breaker, budget, send, log. It is retried up to twice after a connection that was cut

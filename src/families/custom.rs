@@ -7,40 +7,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-/// A manifest that was read from the folder and that this version can run.
+/// A manifest from the folder that this version can run.
 pub struct ManifestFile {
-    /// The path, as a person would name the file.
+    /// The path of the file, for messages.
     pub file: String,
     /// The SHA-256 of the file's bytes.
     pub digest: Digest,
     pub manifest: Arc<SharedManifest>,
 }
 
-/// Two files are equal if their bytes are.
+/// Two manifests are equal if their paths and bytes are equal.
 impl PartialEq for ManifestFile {
     fn eq(&self, other: &ManifestFile) -> bool {
         (&self.file, self.digest) == (&other.file, other.digest)
     }
 }
 
-/// A manifest may be megabytes long; its digest tells it apart.
+/// Prints the digest instead of the manifest, which may be megabytes long.
 impl fmt::Debug for ManifestFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ManifestFile").field("file", &self.file).field("digest", &self.digest).finish_non_exhaustive()
     }
 }
 
-/// The custom sources that a policy declares or that its folder of manifests holds, and what is wrong with the folder.
+/// The custom sources that a policy declares or whose manifests are in its folder, and the problems of the folder.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CustomSources {
     families: BTreeMap<String, Arc<Family>>,
-    /// What is wrong with the folder or with files in it. Sources without a problem are usable all the same.
+    /// Problems of the folder and of files in it. Sources without a problem can be used nevertheless.
     pub problems: Vec<Problem>,
 }
 
 impl CustomSources {
-    /// A source for each name that the policy declares and for each manifest. A declared source without a manifest
-    /// cannot be connected yet; its attempts say which file is missing.
+    /// Creates a source for each name that the policy declares and for each manifest. A declared source without a manifest
+    /// cannot be connected yet; its attempts report which file is missing.
     #[must_use]
     pub fn new(
         declared: impl IntoIterator<Item = String>,
@@ -68,7 +68,7 @@ impl CustomSources {
         self.families.get(id)
     }
 
-    /// The manifest of the custom source called `id`, if its file is there and usable.
+    /// The manifest of the custom source called `id`, if its file exists and is valid.
     #[must_use]
     pub fn manifest(&self, id: &str) -> Option<&Arc<ManifestFile>> {
         self.custom(id)?.manifest.as_ref()
@@ -83,4 +83,12 @@ impl CustomSources {
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         all().iter().map(|family| &*family.id).chain(self.families.keys().map(String::as_str))
     }
+}
+
+/// Whether `text` is a valid name of a source type and of its file.
+#[must_use]
+pub fn is_source_name(text: &str) -> bool {
+    (2..=63).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

@@ -1,15 +1,15 @@
-//! The source families as data: one YAML file of this folder for each.
+//! The source families as data: one YAML file per family in this folder.
 //!
-//! The build script lists the files, so adding a family is adding a file. Policy, connectors and command line read the
-//! families here and keep no list of their own.
+//! The build script lists the files, so a new family only needs a new file. The policy, the connectors and the command
+//! line get the families from here and keep no list of their own.
 //!
-//! Facts about vendors carry a mark: `[V]` was read on the named page, `[K]` is known vendor documentation, `[U]` is
-//! uncertain until it was proven against a real tenant, `[-]` follows from the format itself.
+//! Facts about vendors carry a mark: `[V]` was verified on the named page, `[K]` is known from vendor documentation,
+//! `[U]` is uncertain until it is proven against a real tenant, and `[-]` follows from the format itself.
 
 mod custom;
 
 use crate::model::Cap;
-pub use custom::{CustomSources, ManifestFile};
+pub use custom::{CustomSources, ManifestFile, is_source_name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -23,17 +23,17 @@ pub struct Family {
     pub title: String,
     /// The name of the engine that serves the family, for example `sql`. It is empty if this build has none.
     pub engine: String,
-    /// Whether the policy that AAM ships allows it.
+    /// Whether the default policy allows the family.
     pub on_by_default: bool,
     /// What a `resource_id` of this family looks like.
     pub resource_ids: String,
-    /// The default budget, from the vendor's documented limits.
+    /// The default call budget, derived from the vendor's documented limits.
     pub cap: Cap,
-    /// Where the figures of `cap` come from, with the mark.
+    /// The source of the figures in `cap`, with its mark.
     pub cap_source: String,
-    /// The least privilege to ask the vendor's administrator for, in the vendor's words.
+    /// The least privilege to request from the administrator of the source, in the vendor's terms.
     pub least_privilege: String,
-    /// Where `least_privilege` comes from, with the mark.
+    /// The source of `least_privilege`, with its mark.
     pub privilege_source: String,
     /// The fields of a JSON credential. It is empty if this build has no engine for the family.
     pub credential: Vec<CredentialField>,
@@ -52,7 +52,8 @@ pub struct CredentialField {
 }
 
 impl Family {
-    /// A custom source: a manifest that the company wrote. Its vendor is not known, so the budget is a careful one.
+    /// A custom source, which a company defines with its own manifest. Its vendor's limits are not known, so the budget is
+    /// low.
     #[must_use]
     pub fn custom(id: &str) -> Family {
         Family {
@@ -62,7 +63,7 @@ impl Family {
             on_by_default: false,
             resource_ids: "the host of its API, or NAME=VALUE of its config, joined by &".to_string(),
             cap: Cap { per_second: 0.333, burst: 24, per_day: 500, concurrency: 1 },
-            cap_source: "[-] no limit of a custom source is documented; as for openapi".to_string(),
+            cap_source: "[-] the limits of a custom source are not documented; same as openapi".to_string(),
             least_privilege: "a credential that may only read what the manifest reads".to_string(),
             privilege_source: "[-] the manifest names what is read".to_string(),
             credential: Vec::new(),
@@ -96,7 +97,7 @@ pub fn exists(id: &str) -> bool {
     TEXTS.iter().chain(TEST_TEXTS).any(|(name, _)| *name == id)
 }
 
-/// The families' own budgets, for `policy::effective`.
+/// The default budget of each family, for `policy::effective`.
 #[must_use]
 pub fn caps() -> Vec<(&'static str, &'static Cap)> {
     all().iter().map(|family| (&*family.id, &family.cap)).collect()
@@ -107,13 +108,13 @@ type Texts = &'static [(&'static str, &'static str)];
 
 const TEXTS: Texts = include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
-/// Unit tests know these as well: they show that one file is all that a family needs.
+/// A family that only unit tests have. It shows that a family needs nothing but its file.
 #[cfg(test)]
 const TEST_TEXTS: Texts = include!(concat!(env!("OUT_DIR"), "/test_families.rs"));
 #[cfg(not(test))]
 const TEST_TEXTS: Texts = &[];
 
-/// A file that cannot be read is left out here; a test refuses it.
+/// A file that cannot be parsed is skipped here; a test makes sure that there is none.
 static FAMILIES: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
     let texts = TEXTS.iter().chain(TEST_TEXTS);
     let mut families: Vec<Arc<Family>> = texts.filter_map(|(_, text)| parse(text).ok()).map(Arc::new).collect();
@@ -154,7 +155,7 @@ pub fn parse(text: &str) -> Result<Family, String> {
         LOWCODE_KEYS.iter().filter_map(|key| Some(((*key).to_string(), keys.remove(*key)?))).collect();
     let file: File = serde_json::from_value(Value::Object(keys)).map_err(|error| error.to_string())?;
     if (file.engine == "lowcode") == lowcode.is_empty() {
-        return Err(format!("the engine lowcode needs the keys {}; other engines have none of them", LOWCODE_KEYS.join(", ")));
+        return Err(format!("the engine lowcode needs the keys {}; other engines do not have them", LOWCODE_KEYS.join(", ")));
     }
     Ok(Family {
         id: file.id.into(),

@@ -28,7 +28,7 @@ fn every_file_parses_and_has_the_name_of_its_family() {
     assert!(find("slack").is_some() && find("Slack").is_none());
 }
 
-/// The build script embeds the folder and not a list that somebody has to keep.
+/// The build script embeds all files of the folder, so that there is no list to maintain.
 #[test]
 fn every_file_of_the_folder_is_embedded() {
     let folder = format!("{}/src/families", env!("CARGO_MANIFEST_DIR"));
@@ -39,7 +39,7 @@ fn every_file_of_the_folder_is_embedded() {
     assert_eq!(files, TEXTS.iter().map(|(name, _)| (*name).to_string()).collect());
 }
 
-/// The family of `tests/data/families` is one YAML file. No code, no list and no number names it.
+/// The family in `tests/data/families` is one YAML file. No code refers to it, and no list or count includes it.
 #[test]
 fn one_file_is_all_that_a_family_needs() {
     let family = find("acme_wiki").expect("the family of the test folder");
@@ -95,7 +95,7 @@ fn every_engine_that_a_file_names_is_registered() {
 fn keys_of_the_engine_lowcode_belong_to_its_families_only() {
     let text = TEXTS.iter().find(|(name, _)| *name == "slack").unwrap().1;
     let error = parse(&text.replace("engine: \"lowcode\"", "engine: \"sql\"")).unwrap_err();
-    assert!(error.contains("other engines have none of them"), "{error}");
+    assert!(error.contains("other engines do not have them"), "{error}");
     assert!(parse(&format!("{text}\nextra: 1\n")).unwrap_err().contains("unknown field `extra`"));
 }
 

@@ -1,22 +1,22 @@
-//! One JSON document -> an intent in its one form, or every problem of it.
+//! Validates one JSON document and normalizes it to an intent, or reports all its problems.
 
+use super::item::{Fault, Item, Refusal};
 use super::json::token;
-use super::wire::{Fault, Item, Refusal};
 use super::{leaks, schema};
 use crate::model::intent::SAFE_READONLY;
 use crate::model::{Intent, Problem, Timestamp};
 use serde_json::{Map, Value};
 
-/// The namespace of a document that names none.
+/// The namespace of a document that does not name one.
 pub const DEFAULT_NAMESPACE: &str = "autonomy";
 
-/// Written in place of a secret that sat in an unknown field.
+/// Replaces a secret that was found in an unknown field.
 pub const REMOVED: &str = "[removed: looked like a secret]";
 
-/// Unknown fields of one document that are named one by one.
+/// The number of unknown fields of one document that are reported individually.
 const MAX_WARNINGS: usize = 20;
 
-/// Judges one document; pointers are relative to it and places are still open.
+/// Validates one document. Pointers are relative to it; positions are filled in later.
 pub(super) fn item(mut document: Value) -> Item {
     let warnings = unknown_fields(&mut document);
     let mut problems = schema::problems(&document);
@@ -27,7 +27,7 @@ pub(super) fn item(mut document: Value) -> Item {
     Item { outcome, warnings }
 }
 
-/// The schema's date-time and AAM's clock must agree on every instant.
+/// The schema's `date-time` format accepts instants that AAM's timestamps cannot represent.
 fn bad_instant(document: &Value, problems: &[Problem]) -> Option<Problem> {
     let ts = document.pointer("/evidence/ts")?.as_str()?;
     let known = problems.iter().any(|problem| problem.pointer == "/evidence/ts");
@@ -35,12 +35,12 @@ fn bad_instant(document: &Value, problems: &[Problem]) -> Option<Problem> {
         .then(|| Problem::new("/evidence/ts", "is not a timestamp that AAM supports").hint("for example 2026-11-08T18:00:00Z"))
 }
 
-/// Warns of unknown fields and takes secrets out of them: documents are stored and shown.
+/// Warns of unknown fields and removes secrets from them, because documents are stored and displayed.
 fn unknown_fields(document: &mut Value) -> Vec<Problem> {
     let mut warnings = Vec::new();
     let mut unknown = 0_usize;
-    for place in ["", "/evidence", "/owner"] {
-        let (Some(known), Some(Value::Object(fields))) = (schema::known_fields(place), document.pointer_mut(place)) else {
+    for parent in ["", "/evidence", "/owner"] {
+        let (Some(known), Some(Value::Object(fields))) = (schema::known_fields(parent), document.pointer_mut(parent)) else {
             continue;
         };
         for (name, value) in fields.iter_mut().filter(|(name, _)| !known.contains(&name.as_str())) {
@@ -57,7 +57,7 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
                 Some(near) => format!("did you mean {near}?"),
                 None => "it is stored with the intent and has no effect".to_string(),
             };
-            warnings.push(Problem::new(format!("{place}/{}", token(name)), "unknown field").hint(hint));
+            warnings.push(Problem::new(format!("{parent}/{}", token(name)), "unknown field").hint(hint));
         }
     }
     let more = unknown.saturating_sub(MAX_WARNINGS);
@@ -67,7 +67,7 @@ fn unknown_fields(document: &mut Value) -> Vec<Problem> {
     warnings
 }
 
-/// Replaces secret strings below an unknown field; says whether there was one.
+/// Replaces secret strings in an unknown field, at any depth. Returns whether there was one.
 fn remove_secrets(name: &str, value: &mut Value) -> bool {
     match value {
         Value::String(text) => {
@@ -77,14 +77,14 @@ fn remove_secrets(name: &str, value: &mut Value) -> bool {
             }
             secret
         }
-        // All are visited: one secret must not hide the next.
+        // `count` visits every item; `any` would stop at the first secret and leave the others in place.
         Value::Array(items) => items.iter_mut().filter_map(|item| remove_secrets(name, item).then_some(())).count() > 0,
         Value::Object(map) => map.iter_mut().filter_map(|(key, item)| remove_secrets(key, item).then_some(())).count() > 0,
         _ => false,
     }
 }
 
-/// Known fields that hold a credential. The value is not repeated.
+/// Reports known fields that contain a credential. The messages do not repeat the value.
 fn misplaced_secrets(document: &Value) -> Vec<Problem> {
     let hint = "remove it and rotate it; store it in an environment variable and set \"credential_locator\": \"env:NAME\"";
     let mut problems = Vec::new();
@@ -96,30 +96,30 @@ fn misplaced_secrets(document: &Value) -> Vec<Problem> {
     }
     for pointer in ["/credential_locator", "/source_type", "/namespace", "/evidence/status", "/owner/user"] {
         let text = document.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let behind = text.split_once(':').filter(|_| pointer == "/credential_locator").map_or(text, |(_, rest)| rest);
-        if leaks::secret_value(behind) {
+        let value = text.split_once(':').filter(|_| pointer == "/credential_locator").map_or(text, |(_, rest)| rest);
+        if leaks::secret_value(value) {
             problems.push(Problem::new(pointer, "contains a credential").hint(hint));
         }
     }
     problems
 }
 
-/// Fills defaults and brings the document into its one form. The schema has passed.
+/// Fills in defaults and normalizes a document that matches the schema.
 fn accept(mut document: Value) -> Result<Intent, Refusal> {
-    // Nested extras too must not depend on the order in which they were written.
+    // The digest must not depend on the order of keys, not even inside unknown fields.
     document.sort_all_objects();
     if let Some(fields) = document.as_object_mut() {
-        normalise(fields);
+        normalize(fields);
     }
-    // The parser's words are dropped on purpose: they may repeat a value.
+    // The parser's message is dropped on purpose, because it may repeat a value.
     serde_json::from_value(document).map_err(|_| {
         let problem =
             Problem::new("", "passed the schema but does not fit AAM's model").hint("this is a defect in AAM; please report it");
-        Refusal::of(Fault::Invalid, problem)
+        Refusal::new(Fault::Invalid, problem)
     })
 }
 
-fn normalise(fields: &mut Map<String, Value>) {
+fn normalize(fields: &mut Map<String, Value>) {
     fields.entry("scopes_mode").or_insert_with(|| SAFE_READONLY.into());
     fields.entry("namespace").or_insert_with(|| DEFAULT_NAMESPACE.into());
     if let Some(Value::Array(ids)) = fields.get_mut("resource_ids") {

@@ -46,7 +46,7 @@ const SHORT_NAMES: [&str; 4] = ["pwd", "pass", "pw", "sig"];
 #[must_use]
 pub fn secret_name(name: &str) -> bool {
     let bare: String = name.chars().filter(|c| !matches!(c, '_' | '-' | '.')).map(|c| c.to_ascii_lowercase()).collect();
-    SHORT_NAMES.contains(&bare.as_str()) || NAMES.iter().any(|word| bare.contains(word))
+    SHORT_NAMES.contains(&bare.as_str()) || NAMES.iter().any(|part| bare.contains(part))
 }
 
 /// Whether a text looks like a credential: it has a vendor's prefix, or it is a JWT or a private key.
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_with_a_password_are_told_from_those_without() {
+    fn addresses_with_a_password_are_distinguished_from_those_without() {
         for text in [
             "postgres://reader:hunter@db.example/app",
             "postgres://reader:hun/ter@db.example/app",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn vendor_forms_are_known_and_plain_words_are_not_secrets() {
+    fn vendor_prefixes_are_secrets_and_ordinary_text_is_not() {
         assert!(secret_value(&format!("{}{}", "xoxb-", "0".repeat(12))));
         assert!(secret_value(&format!("{}{}", "AKIA", "A".repeat(16))));
         assert!(secret_value("eyJx.y.z"));

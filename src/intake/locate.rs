@@ -204,7 +204,7 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn a_second_equal_key_is_seen_and_placed_however_it_is_spelled() {
+    fn a_duplicate_key_is_located_even_if_it_is_escaped_differently() {
         let text = "{\"a\": 1,\n \"b\": [ {\"x\": 1, \"\\u0078\": 2} ]}";
         assert!(read(text, 8).is_ok_and(|(_, twice)| twice));
         let located = locate(text, []);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_pointer_gets_the_place_of_its_nearest_ancestor() {
+    fn a_missing_pointer_gets_the_position_of_its_nearest_ancestor() {
         let text = "[1,\n {\"ä\": \"ö\", \"a/b\": {\"c\": null}}]";
         let located = locate(text, ["/1/a~1b/c", "/1/nothing", "/0"]);
         assert_eq!(located.place("/1/a~1b/c"), Some(FilePlace { line: 2, column: 26 }));
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(located.place("/0"), Some(FilePlace { line: 1, column: 2 }));
     }
 
-    /// All pointers of a value with the value behind them.
+    /// All pointers into a value, each with the value that it refers to.
     fn pointers(value: &Value, at: String, all: &mut Vec<(String, Value)>) {
         all.push((at.clone(), value.clone()));
         match value {

@@ -1,18 +1,19 @@
-//! How documents come in: one parser for the folder and for the API.
+//! Reads intent documents from the intents folder and from the API, with one parser for both.
 //!
-//! - [`wire`]: bytes -> intents, or every problem with pointer, place and hint; pure
-//! - [`schema`]: the published JSON Schema, which is also the one that is enforced; pure
-//! - [`document`]: one document judged by itself; pure
-//! - [`json`], [`locate`]: a strict reader that sees duplicate keys, and places for pointers; pure
-//! - [`leaks`]: secrets where they do not belong; pure
-//! - [`folder`], [`scan`]: what changed below the intents folder since the last accepted scan
-//! - [`listing`], [`read`]: the two edges of the scan: one stat a file, and reading what changed
-//! - [`watch`]: says "look again" and nothing else
-//! - [`check`]: all problems below a folder, for `aam check`
+//! - [`wire`]: parses bytes into intents, or reports every problem with its pointer, position and hint; pure
+//! - [`schema`]: the published JSON Schema, which intents are validated with; pure
+//! - [`document`]: validates one document; pure
+//! - [`json`], [`locate`]: a strict JSON reader that detects duplicate keys, and the positions of JSON pointers; pure
+//! - [`leaks`]: detects secrets in intents; pure
+//! - [`folder`], [`scan`]: what changed in the intents folder since the last accepted scan
+//! - [`listing`], [`read`]: the file access of a scan: list the folder with one stat per file, read the changed files
+//! - [`watch`]: wakes the loop when a watched folder changes
+//! - [`check`]: collects all problems of the intents folder for `aam check`
 
 pub mod check;
 pub mod document;
 pub mod folder;
+mod item;
 pub mod json;
 pub mod leaks;
 pub mod listing;

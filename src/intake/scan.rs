@@ -1,10 +1,10 @@
-//! What a scan found, as values, and what is remembered of a file.
+//! The result of a scan, and what is remembered of each file.
 
 use super::listing::Stamp;
 use crate::model::{Digest, Intent, Problem};
 use std::sync::Arc;
 
-/// What is remembered of a file, also across a restart.
+/// What is remembered of a file. Marks are stored in the registry, so that a restart does not read unchanged files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub stamp: Stamp,
@@ -13,59 +13,61 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Fits no file: whatever is found is read and reported again.
+    /// Matches no file, so that a file with this mark is read and reported again.
     pub const NONE: Mark = Mark { stamp: Stamp { size: 0, mtime_ns: i64::MIN, inode: 0 }, content: [0; 16] };
 }
 
-/// What one file holds now. Its content differs from what was accepted before.
+/// The content of a file that is new or has changed since the last accepted scan.
 #[derive(Clone, Debug)]
 pub struct FileReport {
-    /// Relative to the intents folder; the origin is `Origin::folder(path)`.
+    /// The path relative to the intents folder. The origin is `Origin::folder(path)`.
     pub path: Arc<str>,
-    /// The good items, with their digests.
+    /// The valid intents with their digests.
     pub intents: Vec<(Intent, Digest)>,
     pub warnings: Vec<Problem>,
-    /// Why items, or the whole file, could not be read.
+    /// Why some intents, or the whole file, could not be read.
     pub problems: Vec<Problem>,
     pub(super) mark: Mark,
 }
 
 impl FileReport {
-    /// Whether all that the file desires is known. If not, nothing it desired before may be
-    /// withdrawn: a bad item cannot say which connection it meant.
+    /// Whether every intent of the file could be read. If not, nothing that the file desired before may be withdrawn,
+    /// because the intent that could not be read may stand for any of those connections.
     #[must_use]
     pub fn complete(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The mark to store. That of a bad file fits nothing, so that its problems are found again
-    /// after a restart.
+    /// The mark to store. The mark of a file with problems is [`Mark::NONE`], so that its problems are found again after a
+    /// restart.
     #[must_use]
     pub fn mark(&self) -> Mark {
         if self.complete() { self.mark } else { Mark::NONE }
     }
 }
 
-/// The findings of one scan.
+/// The result of one scan.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Sorted by path.
+    /// New and changed files, sorted by path.
     pub changed: Vec<FileReport>,
-    /// Files that are certainly not there any more: withdraw what they desired.
+    /// Files that no longer exist. The caller withdraws what they desired.
     pub gone: Vec<Arc<str>>,
-    /// Touched without a change of content: only their marks are new. The flag says "a good file".
+    /// Files whose stamp changed but not their content, with their new marks. The flag is true for a file without
+    /// problems.
     pub(super) touched: Vec<(Arc<str>, Mark, bool)>,
-    /// All that is wrong below the folder now, also in files that did not change.
+    /// All current problems of the folder, including those of files that did not change.
     pub problems: Vec<Problem>,
-    /// The folder as a whole cannot be trusted; then nothing is gone.
+    /// Set if the folder as a whole cannot be trusted. No file counts as gone then.
     pub folder: Option<Problem>,
-    /// Files listed.
+    /// The number of files that were listed.
     pub files: usize,
-    /// More is known to come: scan again in about 25 ms, or at once if [`Scan::more`].
-    pub look_again: bool,
-    /// Files so young that they may change again unseen: [`super::Scanner::reread`] them in about 25 ms.
+    /// Whether another scan is needed: immediately if [`Scan::more`] is set, otherwise in about 25 ms.
+    pub needs_scan: bool,
+    /// Files that were modified so recently that another write may leave their stamp unchanged. Pass them to
+    /// [`super::Scanner::reread`] in about 25 ms.
     pub fresh: Vec<Arc<str>>,
-    /// A name may have been missed: all is to be looked at again.
+    /// A file name may have been missed, so that another scan is needed.
     pub missed: bool,
     /// More files changed than one scan reads.
     pub more: bool,
@@ -73,14 +75,14 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Every mark that is to be stored (`None`: removed), for `Scanner::from_marks`.
+    /// The marks to store for `Scanner::from_marks`. `None` stands for a file whose mark is to be deleted.
     pub fn marks(&self) -> impl Iterator<Item = (&Arc<str>, Option<Mark>)> {
         let changed = self.changed.iter().map(|report| (&report.path, Some(report.mark())));
         let touched = self.touched.iter().filter(|(_, _, good)| *good).map(|(path, mark, _)| (path, Some(*mark)));
         changed.chain(touched).chain(self.gone.iter().map(|path| (path, None)))
     }
 
-    /// Whether there is nothing to make durable.
+    /// Whether the scan found nothing that must be stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.gone.is_empty() && self.touched.is_empty()

@@ -1,8 +1,9 @@
-//! Says "look again" and nothing else. A wake carries no data, so a lost or spurious one is harmless.
+//! Wakes the loop when the intents folder or the policy changes. A wake carries no data, so a lost or spurious one is
+//! harmless.
 //!
-//! What notify 8.2 does on Linux, measured: our own reads raise `Access(Open)`; the swap of a
-//! ConfigMap names only `..data`; a watched folder that is replaced goes silent for ever. Hence the
-//! filter, the wake on anything else, and [`Watch::check`].
+//! Measured with notify 8.2 on Linux: AAM's own reads cause `Access(Open)` events, so these are ignored. The swap of a
+//! ConfigMap causes only an event for `..data`, so every other event wakes the loop, whatever its name. A watched folder
+//! that is replaced causes no further events, so [`Watch::check`] watches it again.
 
 use super::listing::identity_of;
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -13,16 +14,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-/// A burst of events ends after so much silence.
-const QUIET: Duration = Duration::from_millis(5);
+/// A burst of events ends when there was no event for this long.
+const BURST_GAP: Duration = Duration::from_millis(5);
 
-/// A burst is cut after so much time.
-const LONGEST: Duration = Duration::from_millis(50);
+/// A burst that does not end wakes the loop after this time.
+const MAX_BURST: Duration = Duration::from_millis(50);
 
-/// How often replaced folders are looked for; also the pace of polling.
-const TICK: Duration = Duration::from_secs(1);
+/// How often AAM checks for replaced folders, and how often it polls if folders cannot be watched.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Watches the intents folder and the policy's folder until it is dropped.
+/// Watches the intents folder and the policy's folder. Dropping it stops the watch.
 pub struct Watch {
     inner: Arc<Inner>,
     tasks: [tokio::task::JoinHandle<()>; 2],
@@ -34,55 +35,55 @@ struct Inner {
 }
 
 struct Watched {
-    /// `None`: the system gave no watcher, or refused a watch. Then every tick is a wake.
+    /// `None` if the system refused the watcher or a watch. The loop is then woken at every [`CHECK_INTERVAL`].
     watcher: Option<RecommendedWatcher>,
-    places: Vec<Place>,
+    folders: Vec<WatchedFolder>,
 }
 
-struct Place {
+struct WatchedFolder {
     path: PathBuf,
     mode: RecursiveMode,
-    /// (device, inode) that is being watched.
+    /// The device and inode of the folder that is being watched.
     identity: Option<(u64, u64)>,
 }
 
 impl Watch {
-    /// Starts watching; every burst of changes is one `notify_one` on `wake`. Must be called in a
-    /// tokio runtime. The text is a warning for the log: watching is not possible, the folder is
-    /// polled every second instead.
+    /// Starts watching. Every burst of changes causes one `notify_one` on `wake`. Must be called in a tokio runtime.
+    ///
+    /// Returns a warning if the folders cannot be watched and are polled every second instead.
     #[must_use]
     pub fn start(intents: &Path, policy: &Path, wake: Arc<Notify>) -> (Watch, Option<String>) {
         let raw = Arc::new(Notify::new());
         let signal = Arc::clone(&raw);
         let made = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            if event.as_ref().map_or(true, matters) {
+            if event.as_ref().map_or(true, is_change) {
                 signal.notify_one();
             }
         });
         let (watcher, mut warning) = match made {
             Ok(watcher) => (Some(watcher), None),
-            Err(error) => (None, Some(refused(&error))),
+            Err(error) => (None, Some(watch_warning(&error))),
         };
-        let mut watched = Watched { watcher, places: places(intents, policy) };
+        let mut watched = Watched { watcher, folders: watched_folders(intents, policy) };
         warning = watched.rewatch().1.or(warning);
         let inner = Arc::new(Inner { watcher: Mutex::new(watched), wake });
         let tasks = [tokio::spawn(debounce(raw, Arc::clone(&inner.wake))), tokio::spawn(tick(Arc::clone(&inner)))];
         (Watch { inner, tasks }, warning)
     }
 
-    /// Watches folders anew that were replaced or came back since; says whether there was one.
-    /// It runs by itself every second; the loop's timed pass calls it too. Blocks for a few
-    /// system calls a folder.
+    /// Watches folders again that were replaced or created since the last check. Returns whether there was one.
+    ///
+    /// A task of this watch does the same every second. Blocks for a few system calls per folder.
     #[must_use]
     pub fn check(&self) -> bool {
         self.inner.check()
     }
 
-    /// Watches one more folder, if it is not watched yet.
-    pub fn also(&self, folder: &Path) {
+    /// Watches another folder, unless it is watched already.
+    pub fn add(&self, folder: &Path) {
         let mut watched = self.inner.lock();
-        if !watched.places.iter().any(|place| place.path == folder) {
-            watched.places.push(Place { path: folder.to_path_buf(), mode: RecursiveMode::NonRecursive, identity: None });
+        if !watched.folders.iter().any(|watched| watched.path == folder) {
+            watched.folders.push(WatchedFolder { path: folder.to_path_buf(), mode: RecursiveMode::NonRecursive, identity: None });
         }
         drop(watched);
         self.inner.check();
@@ -107,12 +108,12 @@ impl Inner {
     }
 
     fn check(&self) -> bool {
-        let (changed, refused) = self.lock().rewatch();
-        if let Some(warning) = refused {
+        let (changed, warning) = self.lock().rewatch();
+        if let Some(warning) = warning {
             tracing::warn!("{warning}");
         }
         if changed {
-            // What happened between the replacement and the new watch was seen by nobody.
+            // Changes between the replacement and the new watch caused no events.
             self.wake.notify_one();
         }
         changed
@@ -120,81 +121,82 @@ impl Inner {
 }
 
 impl Watched {
-    /// Whether a place changed its identity, and a warning if watching had to be given up.
+    /// Watches folders again that were replaced. Returns whether there was one, and a warning if the system refused.
     fn rewatch(&mut self) -> (bool, Option<String>) {
         let mut changed = false;
-        for place in &mut self.places {
-            let now = identity_of(&place.path);
-            if now == place.identity {
+        for folder in &mut self.folders {
+            let now = identity_of(&folder.path);
+            if now == folder.identity {
                 continue;
             }
             changed = true;
-            place.identity = now;
+            folder.identity = now;
             let Some(watcher) = self.watcher.as_mut() else {
                 continue;
             };
-            // The old watch may have died with its folder: nothing to do about an error.
-            let _ = watcher.unwatch(&place.path);
+            // The system may have removed the old watch together with its folder, so an error is expected here.
+            let _ = watcher.unwatch(&folder.path);
             if now.is_none() {
                 continue;
             }
-            if let Err(error) = watcher.watch(&place.path, place.mode) {
-                if matches!(error.kind, notify::ErrorKind::PathNotFound) || identity_of(&place.path).is_none() {
-                    place.identity = None;
+            if let Err(error) = watcher.watch(&folder.path, folder.mode) {
+                if matches!(error.kind, notify::ErrorKind::PathNotFound) || identity_of(&folder.path).is_none() {
+                    folder.identity = None;
                     continue;
                 }
                 self.watcher = None;
-                return (true, Some(refused(&error)));
+                return (true, Some(watch_warning(&error)));
             }
         }
         (changed, None)
     }
 }
 
-/// The intents folder with all below, the policy's folder, and the folder that a linked policy lies in.
-fn places(intents: &Path, policy: &Path) -> Vec<Place> {
+/// The intents folder with its sub-folders and the policy's folder. If the policy is a link, the folder of its target,
+/// too.
+fn watched_folders(intents: &Path, policy: &Path) -> Vec<WatchedFolder> {
     let folder = |path: &Path| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    let place = |path: PathBuf, mode| Place { path, mode, identity: None };
+    let watched = |path: PathBuf, mode| WatchedFolder { path, mode, identity: None };
     let mut all =
-        vec![place(intents.to_path_buf(), RecursiveMode::Recursive), place(folder(policy), RecursiveMode::NonRecursive)];
+        vec![watched(intents.to_path_buf(), RecursiveMode::Recursive), watched(folder(policy), RecursiveMode::NonRecursive)];
     let target = policy.canonicalize().ok().map(|target| folder(&target));
     if let Some(target) = target.filter(|target| identity_of(target) != identity_of(&folder(policy))) {
-        all.push(place(target, RecursiveMode::NonRecursive));
+        all.push(watched(target, RecursiveMode::NonRecursive));
     }
     all
 }
 
-/// Everything but accesses; of these only "closed after writing".
-fn matters(event: &Event) -> bool {
+/// Whether an event may stand for a change: every event except accesses, and of these only "closed after writing".
+fn is_change(event: &Event) -> bool {
     event.need_rescan() || !event.kind.is_access() || event.kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
-fn refused(error: &notify::Error) -> String {
+fn watch_warning(error: &notify::Error) -> String {
     let why = match &error.kind {
         notify::ErrorKind::MaxFilesWatch => {
-            "the system's limit of watched folders is reached (raise fs.inotify.max_user_watches)".to_string()
+            "the system's limit on watched folders is reached (raise fs.inotify.max_user_watches)".to_string()
         }
         notify::ErrorKind::Io(io) => format!("{io} (is fs.inotify.max_user_instances reached?)"),
         other => format!("{other:?}"),
     };
-    format!("folders cannot be watched: {why}; looking every second instead")
+    format!("folders cannot be watched: {why}; they are scanned every second instead")
 }
 
-/// Turns a burst of raw signals into one wake.
+/// Turns each burst of raw events into one wake.
 async fn debounce(raw: Arc<Notify>, wake: Arc<Notify>) {
     loop {
         raw.notified().await;
         let first = Instant::now();
-        while first.elapsed() < LONGEST && timeout(QUIET, raw.notified()).await.is_ok() {}
+        while first.elapsed() < MAX_BURST && timeout(BURST_GAP, raw.notified()).await.is_ok() {}
         wake.notify_one();
     }
 }
 
 async fn tick(inner: Arc<Inner>) {
-    let mut ticks = tokio::time::interval(TICK);
+    let mut ticks = tokio::time::interval(CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -229,7 +231,7 @@ mod tests {
         timeout(PATIENCE, wake.notified()).await.is_ok()
     }
 
-    /// Takes wakes until none came for a while that is long against the debounce.
+    /// Consumes wakes until none comes for a time that is long compared with the debounce.
     async fn silence(wake: &Notify) {
         while timeout(Duration::from_millis(150), wake.notified()).await.is_ok() {}
     }
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_that_is_missing_at_first_is_watched_when_it_comes() {
+    async fn a_folder_that_is_missing_at_first_is_watched_once_it_exists() {
         let (home, _, policy) = setup();
         let late = home.path().join("late");
         let wake = Arc::new(Notify::new());
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_endless_burst_is_cut_and_a_short_one_is_one_wake() {
+    async fn an_endless_burst_still_wakes_and_a_short_one_wakes_once() {
         let (raw, wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let task = tokio::spawn(debounce(Arc::clone(&raw), Arc::clone(&wake)));
         let storm = Arc::clone(&raw);
@@ -306,7 +308,7 @@ mod tests {
         silence(&wake).await;
         (0..10).for_each(|_| raw.notify_one());
         assert!(woken(&wake).await);
-        assert!(timeout(10 * QUIET, wake.notified()).await.is_err(), "one burst, one wake");
+        assert!(timeout(10 * BURST_GAP, wake.notified()).await.is_err(), "one burst, one wake");
         task.abort();
     }
 }

@@ -4,6 +4,7 @@
 //! others. A text that cannot be parsed at all is one [`Refusal`].
 
 use super::document::item;
+pub use super::item::{Fault, Item, Refusal};
 use super::{json, locate, schema};
 use crate::model::{Intent, Problem};
 use serde_json::Value;
@@ -26,39 +27,11 @@ impl Default for Limits {
     }
 }
 
-/// The kind of refusal, which determines the HTTP status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Too many bytes or items: 413.
-    TooLarge,
-    /// Not valid UTF-8 or JSON: 400.
-    NotJson,
-    /// Valid JSON, but not a valid intent: 422.
-    Invalid,
-    /// A `scopes_mode` other than `safe_readonly`, whatever other problems there are: 403.
-    UnsafeScopes,
-}
-
-/// A refused text or item with all its problems.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub fault: Fault,
-    pub problems: Vec<Problem>,
-}
-
 /// A text that could be parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
     /// In the order of the text.
     pub items: Vec<Item>,
-}
-
-/// One document of a text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Item {
-    pub outcome: Result<Intent, Refusal>,
-    /// Unknown fields, also of a refused item.
-    pub warnings: Vec<Problem>,
 }
 
 impl Parsed {
@@ -78,12 +51,6 @@ impl Parsed {
     }
 }
 
-impl Refusal {
-    pub(super) fn of(fault: Fault, problem: Problem) -> Refusal {
-        Refusal { fault, problems: vec![problem] }
-    }
-}
-
 /// Parses one intent or an array of them.
 ///
 /// # Errors
@@ -96,7 +63,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
         (other, _) => {
             let problem =
                 Problem::new("", format!("expected an object or an array of objects, found {}", schema::shown("", &other)));
-            Err(Refusal::of(Fault::Invalid, problem.hint("write a connection_intent as a JSON object: {\"source_type\": …}")))
+            Err(Refusal::new(Fault::Invalid, problem.hint("write a connection_intent as a JSON object: {\"source_type\": …}")))
         }
     }
 }
@@ -110,7 +77,7 @@ pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
     let (value, twice) = json::read(text, limits.depth).map_err(|syntax| not_json(text, limits, syntax))?;
     let hint = "send a batch as {\"intents\": [ … ]}";
     let Value::Object(mut envelope) = value else {
-        return Err(Refusal::of(
+        return Err(Refusal::new(
             Fault::Invalid,
             Problem::new("", format!("expected an object, found {}", schema::shown("", &value))).hint(hint),
         ));
@@ -119,26 +86,26 @@ pub fn parse_batch(bytes: &[u8], limits: &Limits) -> Result<Parsed, Refusal> {
         Some(Value::Array(items)) => many(text, "/intents", items, twice, limits),
         Some(other) => {
             let problem = Problem::new("/intents", format!("expected an array, found {}", schema::shown("", &other)));
-            Err(Refusal::of(Fault::Invalid, problem.hint(hint)))
+            Err(Refusal::new(Fault::Invalid, problem.hint(hint)))
         }
-        None => Err(Refusal::of(Fault::Invalid, Problem::new("/intents", "the required field intents is missing").hint(hint))),
+        None => Err(Refusal::new(Fault::Invalid, Problem::new("/intents", "the required field intents is missing").hint(hint))),
     }
 }
 
 fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
     if bytes.len() > limits.bytes {
         let message = format!("has {} bytes, more than the limit of {} bytes", bytes.len(), limits.bytes);
-        return Err(Refusal::of(Fault::TooLarge, Problem::new("", message).hint("split it into several files or pushes")));
+        return Err(Refusal::new(Fault::TooLarge, Problem::new("", message).hint("split it into several files or pushes")));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned();
         let place = crate::model::FilePlace::from_offset(&good, good.len());
-        Refusal::of(Fault::NotJson, Problem::new("", "is not valid UTF-8 from here on").at(place).hint("save it as UTF-8"))
+        Refusal::new(Fault::NotJson, Problem::new("", "is not valid UTF-8 from here on").at(place).hint("save it as UTF-8"))
     })?;
     if text.trim().is_empty() {
         let problem = Problem::new("", "is empty").hint("write one intent or an array of them; [] stands for no intents");
-        return Err(Refusal::of(Fault::NotJson, problem));
+        return Err(Refusal::new(Fault::NotJson, problem));
     }
     Ok(text)
 }
@@ -146,7 +113,7 @@ fn text<'b>(bytes: &'b [u8], limits: &Limits) -> Result<&'b str, Refusal> {
 fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
     if syntax.too_deep {
         let message = format!("is nested deeper than {} levels", limits.depth);
-        return Refusal::of(
+        return Refusal::new(
             Fault::Invalid,
             Problem::new("", message).at(syntax.place).hint("an intent has no nesting except evidence and owner"),
         );
@@ -157,13 +124,13 @@ fn not_json(text: &str, limits: &Limits, syntax: json::Syntax) -> Refusal {
         (true, _) => "the text ends too early; close the last bracket or quote, or wait until the file is written",
         _ => "JSON does not allow comments, trailing commas or single quotes",
     };
-    Refusal::of(Fault::NotJson, Problem::new("", format!("is not valid JSON: {}", syntax.message)).at(syntax.place).hint(hint))
+    Refusal::new(Fault::NotJson, Problem::new("", format!("is not valid JSON: {}", syntax.message)).at(syntax.place).hint(hint))
 }
 
 fn many(text: &str, base: &str, items: Vec<Value>, twice: bool, limits: &Limits) -> Result<Parsed, Refusal> {
     if items.len() > limits.items {
         let message = format!("has {} intents, more than the limit of {}", items.len(), limits.items);
-        return Err(Refusal::of(Fault::TooLarge, Problem::new(base, message).hint("split it into several files or pushes")));
+        return Err(Refusal::new(Fault::TooLarge, Problem::new(base, message).hint("split it into several files or pushes")));
     }
     let items = items.into_iter().enumerate().map(|(index, item)| (format!("{base}/{index}"), item)).collect();
     Ok(judge(text, items, twice))

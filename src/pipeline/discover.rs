@@ -3,6 +3,7 @@
 use super::run::{self, StepOutput};
 use super::{AttemptOutput, Job, OpenResource};
 use crate::connectors::Bounds;
+use crate::connectors::concurrent::{self, Limits};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
 use crate::policy::SafeMode;
@@ -13,18 +14,19 @@ pub(super) fn bounds(safe_mode: &SafeMode) -> Bounds {
     Bounds { time, ..Bounds::default() }
 }
 
-/// Discovers every resource. The catalog is kept in `output` also when its changes are breaking.
+/// Discovers the resources side by side. The catalog is kept in `output` also when its changes are breaking.
 pub(super) async fn discover(
     resources: &mut [OpenResource],
     job: &Job,
-    bounds: Bounds,
+    (bounds, limits): (Bounds, Limits),
     output: &mut AttemptOutput,
 ) -> Result<StepOutput<()>, Failure> {
     let several = resources.len() > 1;
     let mut whole = Catalog::default();
     let mut evidence = Evidence::new();
-    for resource in resources.iter_mut() {
-        let mut discovery = resource.connector.discover(bounds).await?;
+    let calls = resources.iter().map(|resource| resource.connector.discover(bounds)).collect();
+    let discoveries = concurrent::all(limits, calls).await?;
+    for (resource, mut discovery) in resources.iter_mut().zip(discoveries) {
         let mut found = std::mem::take(&mut discovery.evidence);
         found.insert("streams".to_string(), discovery.catalog.streams.len().into());
         if discovery.catalog.truncated {

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use tokio::sync::Barrier;
 
 /// What one call of the double does.
 #[derive(Clone, Debug)]
@@ -23,6 +24,12 @@ pub enum Act {
     Fail(Failure),
     Panic,
     Hang,
+    /// Waits until as many calls as the barrier counts wait at the same time.
+    Meet(Arc<Barrier>),
+    /// Ends after this many turns of the executor, and notes that it ended.
+    Slow(usize, Box<Act>),
+    /// By resource id; the others pass.
+    Each(Vec<(&'static str, Act)>),
 }
 
 /// The whole script, and what was called.
@@ -66,11 +73,29 @@ impl Script {
         if let Ok(mut calls) = self.calls.lock() {
             calls.push(format!("{name} {resource}"));
         }
-        match act {
-            Act::Pass => Ok(()),
-            Act::Fail(failure) => Err(failure.clone()),
-            Act::Panic => panic!("the double panics in {name}"),
-            Act::Hang => std::future::pending().await,
+        let mut act = act;
+        loop {
+            act = match act {
+                Act::Pass => return Ok(()),
+                Act::Fail(failure) => return Err(failure.clone()),
+                Act::Panic => panic!("the double panics in {name}"),
+                Act::Hang => std::future::pending().await,
+                Act::Meet(barrier) => {
+                    barrier.wait().await;
+                    return Ok(());
+                }
+                Act::Slow(turns, then) => {
+                    for _ in 0..*turns {
+                        tokio::task::yield_now().await;
+                    }
+                    self.calls.lock().unwrap().push(format!("{name} {resource} ended"));
+                    then
+                }
+                Act::Each(acts) => match acts.iter().find(|(id, _)| *id == resource) {
+                    Some((_, act)) => act,
+                    None => return Ok(()),
+                },
+            };
         }
     }
 
@@ -80,7 +105,7 @@ impl Script {
 }
 
 pub fn fail(class: Class) -> Act {
-    Act::Fail(Failure::new(class, "it failed", "mend it").detail("42501: no"))
+    Act::Fail(Failure::new(class, "it failed", "fix it").detail("42501: no"))
 }
 
 /// Streams with their columns.

@@ -18,18 +18,18 @@ async fn no_more_items_than_the_policy_allows_are_counted_whatever_a_connector_s
 /// The secrets are also words and numbers of the report itself: cleaning must not depend on its JSON.
 #[tokio::test]
 async fn planted_secrets_are_in_no_part_of_an_outcome() {
-    let words = "it said planted-canary-77, passed and 31337";
+    let text = "it said planted-canary-77, passed and 31337";
     let evidence: Evidence = serde_json::from_value(serde_json::json!({
-        "said": words, "nested": {"planted-canary-77": [words, 31, true]}, "ms": 12
+        "said": text, "nested": {"planted-canary-77": [text, 31, true]}, "ms": 12
     }))
     .unwrap();
     let seen = || {
-        let mut seen = skipped(catalog(&[("t-planted-canary-77", &["planted-canary-77", "id"])]), "planted-canary-77", words);
-        seen.streams[0].namespace = Some(words.to_string());
+        let mut seen = skipped(catalog(&[("t-planted-canary-77", &["planted-canary-77", "id"])]), "planted-canary-77", text);
+        seen.streams[0].namespace = Some(text.to_string());
         seen.streams[0].source_defined_primary_key = vec![vec!["planted-canary-77".to_string()]];
         seen
     };
-    let failure = Failure::new(Class::Remote, words, words).detail(words);
+    let failure = Failure::new(Class::Remote, text, text).detail(text);
     for tiny in [Act::Pass, Act::Fail(failure)] {
         let mut job = job(&["a"]);
         job.intent.credential_locator = Some(Locator::Env("PLANTED".to_string()));
@@ -39,7 +39,7 @@ async fn planted_secrets_are_in_no_part_of_an_outcome() {
             tiny,
             catalog: Arc::new(move |_| seen()),
             evidence: evidence.clone(),
-            privilege: Privilege::Over { grants: vec![words.to_string()] },
+            privilege: Privilege::Over { grants: vec![text.to_string()] },
             ..Script::default()
         };
         job.known = if fails { None } else { job.known };

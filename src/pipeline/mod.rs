@@ -15,12 +15,15 @@ mod discover;
 mod preflight;
 mod run;
 
+use crate::connectors::concurrent::{self, Limits};
 use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
+use futures_util::future::BoxFuture;
+use preflight::Concurrency;
 pub use preflight::{BoundConnection, bind};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
@@ -114,38 +117,45 @@ async fn steps(
 ) -> Option<()> {
     let bound = runner.step(Step::Allowlist, async { preflight::allowlist(job, bound) }).await?;
     let credential = runner.step(Step::Credential, async { preflight::credential(env, job, &bound) }).await?;
-    let mut resources = runner.step(Step::Upsert, upsert(env, job, bound, credential)).await?;
+    let concurrency = Concurrency::new(job, &bound.family);
+    let limits = concurrency.resources;
+    let mut resources = runner.step(Step::Upsert, upsert(env, job, (bound, credential), concurrency)).await?;
     if job.scope == Scope::Health {
         runner.skip(Step::Discover, "a health re-check: recheck.drift says when the structure is checked again");
-        runner.step(Step::Health, health(&resources)).await?;
+        runner.step(Step::Health, health(&resources, limits)).await?;
         runner.skip(Step::TinySync, "a health re-check: the counters of the last full attempt stay");
     } else {
         let bounds = discover::bounds(&job.policy.safe_mode);
-        runner.step(Step::Discover, discover::discover(&mut resources, job, bounds, output)).await?;
-        runner.step(Step::Health, health(&resources)).await?;
+        runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
+        runner.step(Step::Health, health(&resources, limits)).await?;
         output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job.policy.safe_mode.max_items)).await?);
         output.latency_ms = runner.latency_ms(Step::TinySync);
     }
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
 }
 
-/// Opens every resource. All must open, because the connection is all of them.
+/// Opens the resources side by side. All must open, because the connection is all of them.
 async fn upsert(
     env: &Env,
     job: &Job,
-    bound: BoundConnection,
-    credential: Option<Credential>,
+    (bound, credential): (BoundConnection, Option<Credential>),
+    concurrency: Concurrency,
 ) -> Result<StepOutput<Vec<OpenResource>>, Failure> {
-    let family = Arc::clone(&bound.family);
+    let (family, credential) = (&Arc::clone(&bound.family), &credential);
+    let open = |resource| -> BoxFuture<'_, _> {
+        Box::pin(async move {
+            let (authorized, caller) = preflight::authorize(job, family, resource, credential.clone())?;
+            authorized.open(env.egress.session(caller).with_concurrency(concurrency.calls)).await
+        })
+    };
+    let opened = concurrent::all(concurrency.resources, bound.into_resources()?.into_iter().map(open).collect()).await?;
     let mut resources = Vec::new();
     let mut evidence = Evidence::new();
     let mut warning = None;
-    for (resource_id, resource) in job.intent.resource_ids.iter().zip(bound.into_resources()?) {
-        let (authorized, caller) = preflight::authorize(job, &family, resource, credential.clone())?;
-        let opened = authorized.open(env.egress.session(caller)).await?;
+    for (resource_id, opened) in job.intent.resource_ids.iter().zip(opened) {
         let mut identity = opened.identity;
         identity.insert("privilege".to_string(), serde_json::json!(opened.privilege));
-        warning = warning.or_else(|| preflight::over_privileged(&family, resource_id, &opened.privilege, credential.is_some()));
+        warning = warning.or_else(|| preflight::over_privileged(family, resource_id, &opened.privilege, credential.is_some()));
         run::note_traffic(&mut identity, opened.connector.traffic());
         evidence.insert(resource_id.clone(), identity.into());
         resources.push(OpenResource { resource_id: resource_id.clone(), connector: opened.connector, discovery: None });
@@ -153,15 +163,17 @@ async fn upsert(
     Ok(StepOutput { value: resources, evidence: run::flat(evidence), warning })
 }
 
-async fn health(resources: &[OpenResource]) -> Result<StepOutput<()>, Failure> {
+async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput<()>, Failure> {
+    let checked = concurrent::all(limits, resources.iter().map(|resource| resource.connector.health()).collect()).await?;
     let mut evidence = Evidence::new();
-    for resource in resources {
-        evidence.insert(resource.resource_id.clone(), resource.connector.health().await?.into());
+    for (resource, checked) in resources.iter().zip(checked) {
+        evidence.insert(resource.resource_id.clone(), checked.into());
     }
     Ok(StepOutput::new((), run::flat(evidence)))
 }
 
-/// Reads at most `max_items` items over all resources together.
+/// Reads at most `max_items` items over all resources together. The resources are read one after the other, because how
+/// much of the next one may be read depends on what the previous ones had.
 async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOutput<u64>, Failure> {
     let mut evidence = Evidence::new();
     let mut rows = 0;
@@ -184,6 +196,8 @@ async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOut
     Ok(StepOutput::new(rows, evidence))
 }
 
+#[cfg(test)]
+mod concurrency_tests;
 #[cfg(test)]
 mod doubles;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::run::StepOutput;
 use super::{Env, Job};
+use crate::connectors::concurrent::Limits;
 use crate::connectors::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engines};
 use crate::credentials::Credential;
 use crate::egress::Caller;
@@ -34,8 +35,8 @@ impl BoundConnection {
     }
 
     fn needs_credential(&self) -> bool {
-        let required = |resource: &Box<dyn BoundResource>| resource.credential_need() == CredentialNeed::Required;
-        self.resources.as_ref().is_none_or(|resources| resources.iter().any(required))
+        let Some(resources) = &self.resources else { return true };
+        resources.iter().any(|resource| resource.credential_need() == CredentialNeed::Required)
     }
 }
 
@@ -151,6 +152,23 @@ fn no_connector(family: &Family) -> Failure {
         format!("this version of aam does not have a connector for {}", family.title),
         "wait for a version that has one; aam families shows what this version connects",
     )
+}
+
+/// How an attempt divides the concurrent calls that the cap of the account allows.
+#[derive(Clone, Copy)]
+pub(super) struct Concurrency {
+    /// Resources that a step works on at the same time.
+    pub resources: Limits,
+    /// Calls of one resource at the same time.
+    pub calls: usize,
+}
+
+impl Concurrency {
+    pub(super) fn new(job: &Job, family: &Family) -> Concurrency {
+        let slots = job.policy.cap(&family.id, Some(&family.cap)).concurrency.max(1) as usize;
+        let resources = job.intent.resource_ids.len().clamp(1, slots);
+        Concurrency { resources: Limits::in_step(resources, job.policy.safe_mode.step_timeout), calls: slots / resources }
+    }
 }
 
 fn caller(job: &Job, family: &Family, account: &str, posts: Posts) -> Caller {

@@ -12,8 +12,8 @@ fn by_id(plan: &[PlanItem]) -> BTreeMap<ConnectionId, PlanItem> {
     plan.iter().map(|item| (item.connection, *item)).collect()
 }
 
-/// Facts that ran under the policy of the test, so that waits and not only changes are planned.
-fn on_this_ground(snapshot: &mut Snapshot, context: &PlanContext) {
+/// Makes the last attempts match the policy and document in force, so that waits are planned and not only changes.
+fn match_inputs(snapshot: &mut Snapshot, context: &PlanContext) {
     for known in snapshot.connections.values_mut() {
         let slice = context.slice(&known.source_type);
         let generation = known.generation;
@@ -49,14 +49,14 @@ proptest! {
     }
 
     #[test]
-    fn time_that_passes_shortens_no_wait(entries in history(), now in 0..20_000_000_i64, later in 0..i64::MAX / 4) {
+    fn waits_do_not_depend_on_when_they_are_computed(entries in history(), now in 0..20_000_000_i64, later in 0..i64::MAX / 4) {
         let mut snapshot = Snapshot::fold(&entries);
         let context = PlanContext::new(policy(0.2), &snapshot);
-        on_this_ground(&mut snapshot, &context);
+        match_inputs(&mut snapshot, &context);
         let none = BTreeSet::new();
         let before = by_id(&plan(&snapshot, &context, &none, Timestamp(now)));
         let after = by_id(&plan(&snapshot, &context, &none, Timestamp(now + later)));
-        prop_assert_eq!(before, after, "what waits, waits for the same instant whenever it is asked");
+        prop_assert_eq!(before, after, "a wait ends at the same instant, whenever it is computed");
     }
 
     #[test]
@@ -66,13 +66,13 @@ proptest! {
         let mut snapshot = Snapshot::fold(&entries);
         let context = PlanContext::new(policy.clone(), &snapshot);
         let policy = policy.policy;
-        on_this_ground(&mut snapshot, &context);
+        match_inputs(&mut snapshot, &context);
         let least = policy.backoff.initial.mul_f64(1.0 - jitter);
         for item in plan(&snapshot, &context, &BTreeSet::new(), Timestamp(0)) {
             let known = &snapshot.connections[&item.connection];
             let class = known.last.as_ref().and_then(|last| last.facts.class);
             if item.why == Why::Retry && class.is_some_and(|class| class.retry() == Retry::Backoff) {
-                let wait = item.due.since(known.looked_at().unwrap_or_default());
+                let wait = item.due.since(known.last_checked().unwrap_or_default());
                 prop_assert!(wait + Duration::from_millis(1) >= least && wait <= policy.backoff.max, "{wait:?}");
             }
         }

@@ -1,4 +1,5 @@
-//! The policy in force: a good file replaces it, a bad one is reported beside it. Pure: the caller reads the file.
+//! The policy in force. A valid file replaces it; an invalid file is reported and leaves it unchanged. Pure: the caller
+//! reads the file.
 
 use super::Policy;
 use crate::families::{CustomSources, Family};
@@ -42,16 +43,16 @@ impl LoadedPolicy {
     }
 }
 
-/// The policy in force, and what is wrong with the file if it was changed for the worse since.
+/// The policy in force and, if the file has become invalid since, its problems.
 #[derive(Clone, Debug)]
 pub struct ActivePolicy {
     pub policy: Arc<Policy>,
     pub sources: Arc<CustomSources>,
-    /// Why the file is not the policy in force.
+    /// Set if the file was rejected and is therefore not the policy in force.
     pub rejected: Option<Rejected>,
 }
 
-/// A policy file that was not accepted; the last good one stays in force.
+/// A policy file that was rejected. The last valid policy stays in force.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rejected {
     pub at: Timestamp,
@@ -59,16 +60,16 @@ pub struct Rejected {
 }
 
 impl ActivePolicy {
-    /// `loaded` is in force, and the file may have been rejected since.
+    /// Creates the state in which `loaded` is in force and the file may have been rejected since.
     #[must_use]
     pub fn new(loaded: LoadedPolicy, rejected: Option<Rejected>) -> ActivePolicy {
         ActivePolicy { policy: loaded.policy, sources: loaded.sources, rejected }
     }
 
-    /// The policy at the start of the process. `last_accepted` is the newest that the registry knows.
+    /// Determines the policy at the start of the process. `last_accepted` is the newest policy in the registry.
     ///
     /// # Errors
-    /// The problems of the file, when there is no earlier policy to fall back on.
+    /// The problems of the file, if the registry has no earlier policy.
     pub fn start(
         file: Result<LoadedPolicy, Vec<Problem>>,
         last_accepted: Option<LoadedPolicy>,
@@ -87,9 +88,9 @@ impl ActivePolicy {
         LoadedPolicy { policy: Arc::clone(&self.policy), sources: Arc::clone(&self.sources) }
     }
 
-    /// What is in force after the file was read again.
+    /// Returns what is in force after the file was read again.
     ///
-    /// An unchanged file gives an equal answer: the same `Arc`s, and for the same problems the same `at`.
+    /// If the file did not change, the result is equal: the same `Arc`s, and for the same problems the same `at`.
     #[must_use]
     pub fn reload(&self, read: Result<LoadedPolicy, Vec<Problem>>, at: Timestamp) -> ActivePolicy {
         match read {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_file_without_a_last_good_one_stops_the_start() {
+    fn an_invalid_file_without_an_earlier_policy_prevents_the_start() {
         let problems = ActivePolicy::start(bad(), None, Timestamp(1)).unwrap_err();
         assert_eq!(problems[0].pointer, "/version");
     }

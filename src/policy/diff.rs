@@ -204,7 +204,8 @@ fn families(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) 
             }
         }
         let denied = |name: &&String| !was.deny_operations.contains(name);
-        changes.extend(is.deny_operations.iter().filter(denied).map(|name| format!("operation {name} is no longer called")));
+        changes
+            .extend(is.deny_operations.iter().filter(denied).map(|name| format!("operation {name} will not be called any more")));
         let allowed = |name: &&String| !is.deny_operations.contains(name);
         changes.extend(was.deny_operations.iter().filter(allowed).map(|name| format!("operation {name} may be called again")));
         if !changes.is_empty() {

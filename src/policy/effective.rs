@@ -134,7 +134,7 @@ fn manifests(policy: &Policy) -> String {
             text.push_str(" []");
         }
         for post in &source.posts {
-            // JSON is YAML.
+            // JSON is valid YAML.
             let _ = write!(text, "\n        - {}", serde_json::to_string(post).unwrap_or_default());
         }
     }
@@ -158,7 +158,7 @@ fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// `text` as YAML: plain if every YAML reader takes it for this text, quoted otherwise.
+/// `text` as a YAML scalar: plain if every YAML parser reads it as this text, otherwise quoted.
 fn quoted(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && !text.ends_with(':')

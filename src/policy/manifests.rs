@@ -1,7 +1,7 @@
-//! Sources of one's own: a folder of Airbyte low-code manifests, and what each may do.
+//! The section `manifests`: a folder with Airbyte low-code manifests of custom sources, and what each source may do.
 
 use super::read::{Fields, Reader, Spot};
-use super::yaml::{Kind, Node};
+use super::yaml::{Node, NodeKind};
 use crate::model::{BodyRule, PostRule};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,45 +11,37 @@ use std::path::PathBuf;
 /// The section `manifests`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Manifests {
-    /// The folder; `NAME.yaml` in it is the source type `NAME`. Relative to the working directory.
+    /// The folder, relative to the working directory. `NAME.yaml` in it defines the source type `NAME`.
     pub dir: Option<PathBuf>,
     pub sources: BTreeMap<String, SourcePolicy>,
 }
 
-/// What one source of one's own may do, beyond GET on the hosts of its manifest.
+/// What one custom source may do beyond GET calls to the hosts of its manifest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SourcePolicy {
-    /// The only origins it may call (`https://host`); empty: those that its manifest names.
+    /// The only origins that it may call (`https://host`). If empty, the origins that its manifest names.
     pub hosts: Vec<String>,
-    /// The key of its config that a resource id fills.
+    /// The key of its config that is set to the resource id.
     pub resource: Option<String>,
     pub identity: Option<IdentityPolicy>,
     pub posts: Vec<PostRule>,
 }
 
-/// The call that proves whose data it is.
+/// The call that proves that the credential belongs to the resource.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IdentityPolicy {
-    /// A stream of the manifest; its first record is the answer.
+    /// A stream of the manifest, of which the first record is used.
     pub stream: String,
-    /// JSON pointer of what must equal the resource id, in any case.
+    /// The JSON pointer of the field that must equal the resource id. Case is ignored.
     pub field: String,
 }
 
 impl Manifests {
-    /// What the policy says of `name`; the defaults where it says nothing.
+    /// The settings of the source `name`, or defaults if the policy has none.
     #[must_use]
     pub fn source(&self, name: &str) -> SourcePolicy {
         self.sources.get(name).cloned().unwrap_or_default()
     }
-}
-
-/// The name of a source type and of its file.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    (2..=63).contains(&text.len())
-        && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
@@ -74,13 +66,13 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
     Some(Manifests { dir, sources })
 }
 
-/// The entries whose keys are names of sources and of no family.
+/// The entries whose keys are valid source names and not built-in families.
 fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
     let mut entries = Vec::new();
     for (name, spot) in r.entries(spot, "a mapping of sources") {
         if crate::families::exists(name) {
             r.report(&spot, format!("{name} is a built-in family"), "give the manifest another name");
-        } else if !is_name(name) {
+        } else if !crate::families::is_source_name(name) {
             let hint =
                 "use a lower-case letter, then lower-case letters, digits and _, at most 63 characters; the file is NAME.yaml";
             r.report(&spot, "invalid source name", hint);
@@ -102,7 +94,7 @@ fn source(r: &mut Reader, spot: &Spot<'_>) -> Option<SourcePolicy> {
     })
 }
 
-/// `https://host` of a host, or an origin as it is.
+/// Reads a host, which becomes `https://host`, or an origin.
 fn origin(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
     let text = r.text(spot, "a host")?;
     let full = if text.contains("://") { text.to_string() } else { format!("https://{text}") };
@@ -141,9 +133,9 @@ fn identity(r: &mut Reader, spot: &Spot<'_>) -> Option<IdentityPolicy> {
 fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
     let mut rules = Vec::new();
     for item in r.list(spot, "POSTs that only read")? {
-        const HINT: &str = "write {url, why, query, headers, body: none | {form: {...}} | {json: {...}}, idempotent}; a key holds any, {is: VALUE} or {one_of: [...]}";
+        const HINT: &str = "write {url, why, query, headers, body: none | {form: {...}} | {json: {...}}, idempotent}; the value of a key is any, {is: VALUE} or {one_of: [...]}";
         let rule = serde_json::from_value::<PostRule>(value(item.node, 0)).map_err(|error| error.to_string());
-        match rule.and_then(checked) {
+        match rule.and_then(validate) {
             Ok(rule) => rules.push(rule),
             Err(reason) => r.report(&item, format!("invalid POST rule: {reason}"), HINT),
         }
@@ -151,7 +143,7 @@ fn posts(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<PostRule>> {
     Some(rules)
 }
 
-fn checked(rule: PostRule) -> Result<PostRule, String> {
+fn validate(rule: PostRule) -> Result<PostRule, String> {
     let url = url::Url::parse(&rule.url).map_err(|error| format!("url: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
         return Err("url must be an http or https URL without a query".to_string());
@@ -170,18 +162,20 @@ fn checked(rule: PostRule) -> Result<PostRule, String> {
     }
 }
 
-/// The node as JSON. The policy's own reader bounds depth and size.
+/// Converts a node to JSON. Depth and size are limited, because the policy's parser limits them.
 fn value(node: &Node, depth: usize) -> Value {
     match &node.kind {
         _ if node.is_null() || depth > 32 => Value::Null,
-        Kind::Scalar { text, plain: false } => Value::String(text.clone()),
-        Kind::Scalar { text, plain: true } => serde_json::from_str(text)
+        NodeKind::Scalar { text, plain: false } => Value::String(text.clone()),
+        NodeKind::Scalar { text, plain: true } => serde_json::from_str(text)
             .ok()
             .filter(|value: &Value| value.is_number() || value.is_boolean())
             .unwrap_or(Value::String(text.clone())),
-        Kind::List(items) => Value::Array(items.iter().map(|item| value(item, depth + 1)).collect()),
-        Kind::Map(pairs) => Value::Object(pairs.iter().map(|(key, item)| (key.text.clone(), value(item, depth + 1))).collect()),
-        Kind::Broken => Value::Null,
+        NodeKind::List(items) => Value::Array(items.iter().map(|item| value(item, depth + 1)).collect()),
+        NodeKind::Map(pairs) => {
+            Value::Object(pairs.iter().map(|(key, item)| (key.text.clone(), value(item, depth + 1))).collect())
+        }
+        NodeKind::Broken => Value::Null,
     }
 }
 
@@ -189,8 +183,8 @@ fn value(node: &Node, depth: usize) -> Value {
 pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
     let mut out = Vec::new();
     if was.dir != is.dir {
-        let name = |dir: &Option<PathBuf>| dir.as_ref().map_or("no folder".to_string(), |dir| dir.display().to_string());
-        out.push(format!("manifests come from {} instead of {}", name(&is.dir), name(&was.dir)));
+        let name = |dir: &Option<PathBuf>| dir.as_ref().map_or("(not set)".to_string(), |dir| dir.display().to_string());
+        out.push(format!("manifests.dir changes from {} to {}", name(&was.dir), name(&is.dir)));
     }
     let names: BTreeSet<&String> = was.sources.keys().chain(is.sources.keys()).collect();
     for name in names {
@@ -216,7 +210,7 @@ pub(super) fn diff(was: &Manifests, is: &Manifests) -> Vec<String> {
                 .posts
                 .iter()
                 .filter(|rule| !after.posts.contains(rule))
-                .map(|rule| format!("{} is no longer allowed", post(rule))),
+                .map(|rule| format!("{} is not allowed any more", post(rule))),
         );
         if before.identity != after.identity {
             changes.push(match &after.identity {

@@ -40,7 +40,7 @@ fn the_section_is_read_and_printed_back() {
 
 #[test]
 fn an_invalid_entry_is_refused_with_its_position() {
-    for (section, words) in [
+    for (section, text) in [
         ("manifests: {dir: m, sources: {slack: {}}}", "slack is a built-in family"),
         ("manifests: {dir: m, sources: {Acme: {}}}", "invalid source name"),
         ("manifests: {sources: {acme: {}}}", "folder of their manifests is missing"),
@@ -59,7 +59,7 @@ fn an_invalid_entry_is_refused_with_its_position() {
         ),
     ] {
         let found = problems(section);
-        assert!(found.iter().any(|problem| problem.message.contains(words) && problem.place.is_some()), "{section}: {found:?}");
+        assert!(found.iter().any(|problem| problem.message.contains(text) && problem.place.is_some()), "{section}: {found:?}");
     }
 }
 
@@ -76,13 +76,13 @@ fn changes_are_named() {
     let bare =
         parse("version: 1\nallowlist: [slack]\nmanifests: {dir: elsewhere, sources: {acme_crm: {}}}\n", "policy.yaml").unwrap();
     let lines = diff(&bare.manifests, &policy.manifests).join("\n");
-    for words in [
-        "manifests come from policy/manifests instead of elsewhere",
+    for text in [
+        "manifests.dir changes from elsewhere to policy/manifests",
         "it may call https://api.acme.example, http://127.0.0.1:8080 instead of the hosts of its manifest",
         "POST https://api.acme.example/oauth/token (form) is now allowed, because it only reads: a token",
         "/login of the stream account must be the resource id",
     ] {
-        assert!(lines.contains(words), "{words}: {lines}");
+        assert!(lines.contains(text), "{text}: {lines}");
     }
     assert_eq!(diff(&policy.manifests, &policy.manifests), Vec::<String>::new());
 }

@@ -1,8 +1,9 @@
-//! The one git-reviewed file that says what AAM may do.
+//! The policy: one file, reviewed in git, that defines what AAM may do.
 //!
-//! `parse` turns text into a [`Policy`] or into every [`Problem`](crate::model::Problem) of it.
-//! `active` keeps the last good one. `diff` says in plain words what a change would do.
-//! `effective` prints it with every default.
+//! - `parse` parses the text into a [`Policy`], or reports every [`Problem`](crate::model::Problem) in it.
+//! - `active` keeps the last valid policy in force.
+//! - `diff` describes what a change of the policy would do.
+//! - `effective` prints a policy with all defaults filled in.
 
 pub mod active;
 pub mod diff;
@@ -23,11 +24,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A policy with every default filled in.
+/// A policy with all defaults filled in.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Policy {
     pub version: u32,
-    /// The namespace of new work.
+    /// The namespace of new connections.
     pub namespace: String,
     pub slo: Slo,
     pub eligibility: Eligibility,
@@ -47,27 +48,27 @@ pub struct Policy {
     pub digest: Digest,
 }
 
-/// The service level the funnel is held against.
+/// The service level objective that the funnel is compared with.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Slo {
-    /// 0 to 1.
+    /// The share of eligible connections that should be active, from 0 to 1.
     pub coverage: f64,
 }
 
-/// Which documents may be connected at all.
+/// Which intents may be connected at all.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Eligibility {
     /// Accepted values of `evidence.status`.
     pub evidence: Vec<String>,
     pub max_risk: Risk,
-    /// Least `owner.confidence`, 0 to 1.
+    /// The minimum of `owner.confidence`, from 0 to 1.
     pub min_confidence: f64,
 }
 
-/// The bounds of one attempt.
+/// The limits of one attempt.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SafeMode {
-    /// At most 20.
+    /// The number of items to read per stream, at most 20.
     pub max_items: u32,
     #[serde(with = "duration_text")]
     pub step_timeout: Duration,
@@ -78,21 +79,21 @@ pub struct SafeMode {
 /// Where calls may go.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Network {
-    /// Private, loopback, link-local or metadata ranges that are allowed all the same.
+    /// Private, loopback, link-local or metadata address ranges that are allowed as exceptions.
     pub allow_private: Vec<IpNet>,
     pub proxy: Option<String>,
-    /// PEM file of further certificate authorities.
+    /// A PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
 }
 
 /// Where files may be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Files {
-    /// Relative to the working directory of the process.
+    /// The folders below which files may be read, relative to the working directory of the process.
     pub roots: Vec<PathBuf>,
 }
 
-/// Call budgets, per family and vendor account.
+/// Call budgets per family and vendor account.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Caps {
     pub default: Cap,
@@ -106,20 +107,20 @@ pub struct Backoff {
     pub initial: Duration,
     #[serde(with = "duration_text")]
     pub max: Duration,
-    /// 0 to 1: the share of the wait that is drawn by chance.
+    /// The share of the wait that is random, from 0 to 1.
     pub jitter: f64,
 }
 
-/// When a host is left alone.
+/// When the circuit breaker of a host opens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Breaker {
-    /// Failures in a row, not counting throttles and denials.
+    /// The number of failures in a row that open the breaker. Throttling and denials do not count.
     pub failures: u32,
     #[serde(with = "duration_text")]
     pub open_for: Duration,
 }
 
-/// How often a settled connection is looked at again.
+/// How often a settled connection is checked again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recheck {
     #[serde(with = "duration_text")]
@@ -130,25 +131,25 @@ pub struct Recheck {
     pub awaiting_credentials: Duration,
 }
 
-/// The loop.
+/// The settings of the reconcile loop.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Reconcile {
-    /// Attempts at the same time.
+    /// The maximum number of concurrent attempts.
     pub concurrency: usize,
     #[serde(with = "duration_text")]
     pub resync: Duration,
 }
 
-/// What a company sets for one family.
+/// The settings of one family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct FamilyPolicy {
-    /// For example a GitHub Enterprise or MinIO address.
+    /// The base URL of the API, for example of a GitHub Enterprise or MinIO server.
     pub base_url: Option<String>,
-    /// The region of an object store, where it cannot be discovered.
+    /// The region of an object store, if it cannot be discovered.
     pub region: Option<String>,
-    /// `openapi`: the path of the health call, relative to the server.
+    /// Only for `openapi`: the path of the health call, relative to the server.
     pub health_path: Option<String>,
-    /// `openapi`: operations that are never called, for example GETs with side effects.
+    /// Only for `openapi`: operations that are never called, for example GETs with side effects.
     pub deny_operations: Vec<String>,
 }
 
@@ -158,7 +159,7 @@ pub struct Api {
     pub tokens: Vec<Token>,
 }
 
-/// One bearer token; only its digest is known.
+/// One bearer token, of which only the digest is known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Token {
     pub name: String,
@@ -182,7 +183,7 @@ impl TokenScope {
     /// All scopes.
     pub const ALL: [TokenScope; 3] = [TokenScope::IntentsWrite, TokenScope::RegistryRead, TokenScope::OpsHeal];
 
-    /// The word of the policy and of refusals.
+    /// The name of the scope in the policy and in API errors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -194,13 +195,14 @@ impl TokenScope {
 }
 
 impl Policy {
-    /// The budget of a family: the policy's entry, else the family's own default, else the policy's default.
+    /// The budget of a family: the entry of the policy, otherwise the default of the family, otherwise the default of the
+    /// policy.
     #[must_use]
     pub fn cap<'a>(&'a self, family: &str, family_default: Option<&'a Cap>) -> &'a Cap {
         self.caps.families.get(family).or(family_default).unwrap_or(&self.caps.default)
     }
 
-    /// What the company set for `family`.
+    /// The settings of `family`, or defaults if the policy has none.
     #[must_use]
     pub fn family(&self, family: &str) -> FamilyPolicy {
         self.families.get(family).cloned().unwrap_or_default()
@@ -218,7 +220,7 @@ impl Policy {
             "family": self.families.get(family),
         });
         let slice = match custom {
-            // A changed manifest is a changed source.
+            // A changed manifest may change the outcome like a changed policy.
             Some(custom) => serde_json::json!([
                 slice,
                 self.manifests.source(family),
@@ -230,11 +232,11 @@ impl Policy {
     }
 }
 
-/// Durations are written as the policy writes them: `20s`, `15m`, `6h`, `500ms`.
+/// Formats durations as in the policy file: `20s`, `15m`, `6h`, `500ms`.
 pub mod duration_text {
     use std::time::Duration;
 
-    /// The largest unit that divides the duration without rest.
+    /// Formats a duration in the largest unit that divides it without a remainder.
     #[must_use]
     pub fn format(duration: &Duration) -> String {
         let ms = duration.as_millis();
@@ -246,10 +248,10 @@ pub mod duration_text {
         format!("{ms}ms")
     }
 
-    /// Serialises as [`format`].
+    /// Serializes a duration with [`format()`].
     ///
     /// # Errors
-    /// Those of the serialiser.
+    /// If the serializer fails.
     pub fn serialize<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format(duration))
     }

@@ -39,7 +39,7 @@ pub fn parse(text: &str, file: &str) -> Result<Policy, Vec<Problem>> {
     let (root, problems) = yaml::read(text);
     // Without a root and without a problem, the file is empty or holds only comments.
     let readable = root.is_some() || problems.is_empty();
-    let empty = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::Kind::Map(Vec::new()) };
+    let empty = yaml::Node { place: crate::model::FilePlace { line: 1, column: 1 }, kind: yaml::NodeKind::Map(Vec::new()) };
     let root = root.unwrap_or(empty);
     let mut reader = Reader { problems, custom_sources: BTreeSet::new(), allows_custom_sources: false };
     let policy = if readable { top(&mut reader, &root, Digest::from_bytes(text.as_bytes())) } else { None };

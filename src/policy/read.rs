@@ -2,7 +2,7 @@
 
 mod scalars;
 
-use super::yaml::{Kind, MAX_PROBLEMS, Node, step};
+use super::yaml::{MAX_PROBLEMS, MAX_SHOWN_CHARS, Node, NodeKind, shown, step};
 use crate::model::problem;
 use crate::model::{FilePlace, Problem};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,9 +38,6 @@ pub struct Reader {
     pub allows_custom_sources: bool,
 }
 
-/// Messages do not repeat a longer text, because it may be a secret.
-const MAX_SHOWN_CHARS: usize = 24;
-
 /// Lists are compared item by item, so their length is limited.
 const MAX_ITEMS: usize = 1000;
 
@@ -49,25 +46,14 @@ fn near<'a>(text: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'
     if text.len() > 64 { None } else { problem::nearest(text, allowed) }
 }
 
-/// `text` in backquotes, or only its length if it is long.
-#[must_use]
-pub fn shown(text: &str) -> String {
-    let length = text.chars().count();
-    if length > MAX_SHOWN_CHARS || text.chars().any(char::is_control) {
-        format!("({length} characters, not shown)")
-    } else {
-        format!("`{text}`")
-    }
-}
-
-fn found(node: &Node) -> String {
+fn describe(node: &Node) -> String {
     match &node.kind {
         _ if node.is_null() => "nothing".to_string(),
-        Kind::Scalar { text, plain: true } => shown(text),
-        Kind::Scalar { text, plain: false } => format!("the quoted text {}", shown(text)),
-        Kind::List(_) => "a list".to_string(),
-        Kind::Map(_) => "a mapping".to_string(),
-        Kind::Broken => "something else".to_string(),
+        NodeKind::Scalar { text, plain: true } => shown(text),
+        NodeKind::Scalar { text, plain: false } => format!("the quoted text {}", shown(text)),
+        NodeKind::List(_) => "a list".to_string(),
+        NodeKind::Map(_) => "a mapping".to_string(),
+        NodeKind::Broken => "something else".to_string(),
     }
 }
 
@@ -85,14 +71,14 @@ impl Reader {
     }
 
     fn wrong_type(&mut self, spot: &Spot<'_>, expected: &str, hint: impl Into<String>) {
-        if !matches!(spot.node.kind, Kind::Broken) {
-            self.report(spot, format!("expected {expected}, found {}", found(spot.node)), hint);
+        if !matches!(spot.node.kind, NodeKind::Broken) {
+            self.report(spot, format!("expected {expected}, found {}", describe(spot.node)), hint);
         }
     }
 
     /// Reads a mapping. Keys that are not in `allowed` are problems.
     pub fn fields<'a>(&mut self, spot: &Spot<'a>, allowed: &[&str]) -> Option<Fields<'a>> {
-        let Kind::Map(pairs) = &spot.node.kind else {
+        let NodeKind::Map(pairs) = &spot.node.kind else {
             let hint = if spot.node.is_null() { "remove the key, or write its values".to_string() } else { keys_are(allowed) };
             self.wrong_type(spot, "a mapping (key: value)", hint);
             return None;
@@ -114,7 +100,7 @@ impl Reader {
 
     /// Reads a mapping from families to values. Unknown families are problems.
     pub fn by_family<'a>(&mut self, spot: &Spot<'a>) -> Vec<(&'a str, Spot<'a>)> {
-        let Kind::Map(pairs) = &spot.node.kind else {
+        let NodeKind::Map(pairs) = &spot.node.kind else {
             self.wrong_type(spot, "a mapping of families", "write FAMILY: {...}, or remove the key");
             return Vec::new();
         };
@@ -130,7 +116,7 @@ impl Reader {
 
     /// Reads a mapping with any keys.
     pub fn entries<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Vec<(&'a str, Spot<'a>)> {
-        let Kind::Map(pairs) = &spot.node.kind else {
+        let NodeKind::Map(pairs) = &spot.node.kind else {
             self.wrong_type(spot, what, "write NAME: {...}, or remove the key");
             return Vec::new();
         };
@@ -143,7 +129,7 @@ impl Reader {
             return true;
         }
         let near = near(name, crate::families::ids());
-        if self.allows_custom_sources && near.is_none() && super::manifests::is_name(name) {
+        if self.allows_custom_sources && near.is_none() && crate::families::is_source_name(name) {
             return true;
         }
         let hint = match near {
@@ -189,9 +175,9 @@ impl Reader {
 
     /// Returns the items of a list.
     pub fn list<'a>(&mut self, spot: &Spot<'a>, of: &str) -> Option<Vec<Spot<'a>>> {
-        let Kind::List(items) = &spot.node.kind else {
+        let NodeKind::List(items) = &spot.node.kind else {
             let hint = match &spot.node.kind {
-                Kind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= MAX_SHOWN_CHARS => {
+                NodeKind::Scalar { text, .. } if !spot.node.is_null() && text.chars().count() <= MAX_SHOWN_CHARS => {
                     format!("write [{text}]")
                 }
                 _ => "write [a, b], or [] for an empty list".to_string(),
@@ -220,7 +206,7 @@ impl Reader {
                 continue;
             };
             if values.contains(&value) {
-                self.report(&item, format!("{} is listed twice", found(item.node)), "remove one of the two");
+                self.report(&item, format!("{} is listed twice", describe(item.node)), "remove one of the two");
             } else {
                 values.push(value);
             }

@@ -3,7 +3,7 @@
 //! A policy is stricter than YAML, because a reviewer reads it from top to bottom and must see what it says: it is one
 //! document with unique plain keys, without anchors, aliases, tags or merge keys. It also reports all problems with
 //! their places at once and leaves scalars as text, so that `read` can name the type that it expects. That is why it
-//! has a tree of its own beside the JSON values of `positioned_yaml::json`.
+//! has a tree of its own next to the JSON values of `positioned_yaml::json`.
 
 use crate::model::{FilePlace, Problem};
 use positioned_yaml::{Error, Event, Properties, Reader};
@@ -19,12 +19,12 @@ pub const MAX_PROBLEMS: usize = 200;
 #[derive(Debug)]
 pub struct Node {
     pub place: FilePlace,
-    pub kind: Kind,
+    pub kind: NodeKind,
 }
 
 /// The kind of a value, before its type is checked.
 #[derive(Debug)]
-pub enum Kind {
+pub enum NodeKind {
     /// `plain` says that the scalar has no quotes; only then can it be a number or null.
     Scalar {
         text: String,
@@ -47,7 +47,7 @@ impl Node {
     /// Whether the value is `null`, `~` or missing.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        matches!(&self.kind, Kind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+        matches!(&self.kind, NodeKind::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 }
 
@@ -67,11 +67,11 @@ pub fn step(pointer: &str, name: &str) -> String {
 #[must_use]
 pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
     if text.len() > MAX_BYTES {
-        let problem = Problem::new("", format!("the file has {} bytes; a policy has at most {MAX_BYTES}", text.len()));
+        let problem = Problem::new("", format!("the file has {} bytes, more than the limit of {MAX_BYTES} bytes", text.len()));
         return (None, vec![problem]);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some((offset, _)) = text.char_indices().find(|(_, c)| unseen(*c)) {
+    if let Some((offset, _)) = text.char_indices().find(|(_, c)| is_invisible(*c)) {
         let problem = Problem::new("", "invisible character").at(FilePlace::from_offset(text, offset));
         return (None, vec![problem.hint("remove control characters and characters that change the writing direction")]);
     }
@@ -87,7 +87,7 @@ pub fn read(text: &str) -> (Option<Node>, Vec<Problem>) {
 
 /// Characters that make a reviewer see a different text than the parser: NUL ends the input of the parser,
 /// changes of writing direction reorder what is shown, and some characters have no width.
-fn unseen(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
@@ -125,17 +125,12 @@ impl<'a> Walk<'a> {
         }
         let kind = match event {
             Event::Alias(_) => {
-                self.complain(
-                    pointer,
-                    place,
-                    "aliases (*name) are not supported in a policy",
-                    "write the value out where it is used",
-                );
-                Kind::Broken
+                self.report(pointer, place, "aliases (*name) are not supported in a policy", "write the value itself instead");
+                NodeKind::Broken
             }
             Event::Scalar { text, plain, properties } => {
                 self.check_properties(pointer, place, &properties);
-                Kind::Scalar { text: text.into_owned(), plain }
+                NodeKind::Scalar { text: text.into_owned(), plain }
             }
             Event::ListStart(properties) => {
                 self.check_properties(pointer, place, &properties);
@@ -145,7 +140,7 @@ impl<'a> Walk<'a> {
                 self.check_properties(pointer, place, &properties);
                 self.map(pointer, depth)?
             }
-            // The parser never sends these where a value is due.
+            // The parser does not send these where a value is expected.
             Event::ListEnd | Event::MapEnd => {
                 return Err(Box::new(Problem::new(pointer, "a value is missing here").at(place)));
             }
@@ -153,31 +148,31 @@ impl<'a> Walk<'a> {
         Ok(Node { place, kind })
     }
 
-    fn list(&mut self, pointer: &str, depth: usize) -> Result<Kind, Fatal> {
+    fn list(&mut self, pointer: &str, depth: usize) -> Result<NodeKind, Fatal> {
         let mut items = Vec::new();
         loop {
             let (event, place) = self.next_inside(pointer)?;
             if matches!(event, Event::ListEnd) {
-                return Ok(Kind::List(items));
+                return Ok(NodeKind::List(items));
             }
             let below = step(pointer, &items.len().to_string());
             items.push(self.node(event, place, &below, depth + 1)?);
         }
     }
 
-    fn map(&mut self, pointer: &str, depth: usize) -> Result<Kind, Fatal> {
+    fn map(&mut self, pointer: &str, depth: usize) -> Result<NodeKind, Fatal> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
-        let mut seen = std::collections::HashMap::new();
+        let mut first_lines = std::collections::HashMap::new();
         loop {
             let (event, place) = self.next_inside(pointer)?;
             if matches!(event, Event::MapEnd) {
-                return Ok(Kind::Map(entries));
+                return Ok(NodeKind::Map(entries));
             }
             let key = match self.node(event, place, pointer, depth + 1)?.kind {
-                Kind::Scalar { text, .. } => Some(text),
-                Kind::Broken => None,
-                Kind::List(_) | Kind::Map(_) => {
-                    self.complain(pointer, place, "a key must be a scalar, not a list or a mapping", "");
+                NodeKind::Scalar { text, .. } => Some(text),
+                NodeKind::Broken => None,
+                NodeKind::List(_) | NodeKind::Map(_) => {
+                    self.report(pointer, place, "a key must be a scalar, not a list or a mapping", "");
                     None
                 }
             };
@@ -185,9 +180,9 @@ impl<'a> Walk<'a> {
             let (event, at) = self.next_inside(&below)?;
             let value = self.node(event, at, &below, depth + 1)?;
             let Some(text) = key else { continue };
-            if let Some(first) = seen.insert(text.clone(), place.line) {
-                let message = format!("{} is written twice; first on line {first}", super::read::shown(&text));
-                self.complain(&below, place, &message, "keep one of the two");
+            if let Some(first) = first_lines.insert(text.clone(), place.line) {
+                let message = format!("{} occurs twice, first on line {first}", shown(&text));
+                self.report(&below, place, &message, "remove one of the two");
                 continue;
             }
             entries.push((Key { text, place }, value));
@@ -196,19 +191,14 @@ impl<'a> Walk<'a> {
 
     fn check_properties(&mut self, pointer: &str, place: FilePlace, properties: &Properties<'_>) {
         if properties.anchor != 0 {
-            self.complain(
-                pointer,
-                place,
-                "anchors (&name) are not supported in a policy",
-                "write the value out where it is used",
-            );
+            self.report(pointer, place, "anchors (&name) are not supported in a policy", "write the value itself instead");
         }
         if properties.tag.is_some() {
-            self.complain(pointer, place, "tags (!name) are not supported in a policy", "remove the tag");
+            self.report(pointer, place, "tags (!name) are not supported in a policy", "remove the tag");
         }
     }
 
-    fn complain(&mut self, pointer: &str, place: FilePlace, message: &str, hint: &str) {
+    fn report(&mut self, pointer: &str, place: FilePlace, message: &str, hint: &str) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::new(pointer, message).at(place).hint(hint));
         }
@@ -222,7 +212,7 @@ fn place(at: positioned_yaml::Place) -> FilePlace {
 fn unreadable(error: &Error) -> Problem {
     let problem = match error {
         Error::SecondDocument(_) => {
-            Problem::new("", "a second document begins here; a policy is one document").hint("remove the line with ---")
+            Problem::new("", "a second YAML document begins here; a policy is one document").hint("remove the line with ---")
         }
         Error::Syntax { message, .. } | Error::Value { message, .. } => {
             let message: String = message.chars().take(120).collect();
@@ -231,4 +221,18 @@ fn unreadable(error: &Error) -> Problem {
         }
     };
     problem.at(place(error.place()))
+}
+
+/// Messages do not repeat a longer text, because it may be a secret.
+pub const MAX_SHOWN_CHARS: usize = 24;
+
+/// `text` in backquotes, or only its length if it is long.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let length = text.chars().count();
+    if length > MAX_SHOWN_CHARS || text.chars().any(char::is_control) {
+        format!("({length} characters, not shown)")
+    } else {
+        format!("`{text}`")
+    }
 }

@@ -1,4 +1,5 @@
-//! One attempt: read the rows, begin, run the pipeline, finish. No ticket, no side effect.
+//! Runs one attempt: read the rows, record its beginning, run the pipeline, record its outcome. Nothing is called before
+//! the beginning is on disk.
 
 use super::handle::Handle;
 use crate::fault;
@@ -9,18 +10,19 @@ use crate::plan::PlanItem;
 use crate::registry::{Registry, RegistryError, Ticket};
 use std::time::Duration;
 
-/// How long a finished attempt waits before it tries again to write its outcome.
-const WRITE_AGAIN: Duration = Duration::from_secs(1);
+/// How long a finished attempt waits before it tries again to record its outcome.
+const WRITE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs one attempt for `item` and records it.
 ///
 /// # Errors
-/// When the registry could not be read, or the beginning could not be written: then nothing was called.
+/// If the registry cannot be read or the beginning cannot be recorded, in which case nothing was called. Also if the
+/// outcome cannot be recorded before the process stops; the attempt then counts as interrupted.
 pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), RegistryError> {
-    let Some((job, under)) = prepare(handle, item)? else { return Ok(()) };
+    let Some((job, context)) = prepare(handle, item)? else { return Ok(()) };
     fault::boundary("before_begin");
     let attempt = Attempt::new(env, &job);
-    let ticket = begin(&handle.registry, env, &job, &attempt, under).await?;
+    let ticket = begin(&handle.registry, env, &job, &attempt, context).await?;
     fault::boundary("after_begin");
     let outcome = attempt.run().await;
     log(&job, &outcome);
@@ -31,35 +33,35 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), Regis
                 fault::boundary("after_finish");
                 return Ok(());
             }
-            // The outcome is kept until there is space; a crash before that counts as an interrupted attempt.
             Err(error @ (RegistryError::Closed | RegistryError::Sealed(_))) => return Err(error),
             Err(error) if *handle.stopping.borrow() => return Err(error),
+            // The outcome is kept until the registry can be written. After a crash, the attempt counts as interrupted.
             Err(error) => {
                 handle.report_error(&error);
-                tokio::time::sleep(WRITE_AGAIN).await;
+                tokio::time::sleep(WRITE_RETRY_INTERVAL).await;
             }
         }
     }
 }
 
-/// Writes down that the attempt begins, and the calls it is going to make.
+/// Records that the attempt begins and reserves the calls that it is going to make.
 async fn begin(
     registry: &Registry,
     env: &Env,
     job: &Job,
     attempt: &Attempt<'_>,
-    under: AttemptContext,
+    context: AttemptContext,
 ) -> Result<Ticket, RegistryError> {
     let budget_reservations = attempt.budget_reservations();
     let wanted = budget_reservations.iter().map(|(_, reservation)| reservation.clone()).collect();
-    let (ticket, granted) = registry.begin_funded(job.connection, under, wanted).await?;
+    let (ticket, granted) = registry.begin_with_budget(job.connection, context, wanted).await?;
     for ((caller, reservation), granted) in budget_reservations.iter().zip(granted) {
         env.egress.funded(caller, reservation, granted);
     }
     Ok(ticket)
 }
 
-/// Reads what the attempt needs. `None`: the connection went away meanwhile.
+/// Reads what the attempt needs. Returns `None` if the connection was retired meanwhile.
 fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContext)>, RegistryError> {
     let registry = &handle.registry;
     let loaded = handle.loaded();
@@ -75,7 +77,7 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
         Some((_, seq, _)) => registry.reader().body(seq)?.and_then(|text| serde_json::from_str(&text).ok()),
         None => None,
     };
-    let under = AttemptContext {
+    let context = AttemptContext {
         begun_at: Timestamp(0),
         generation,
         scope: item.scope,
@@ -84,7 +86,7 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
         slice: handle.slice(&loaded, &intent.source_type),
     };
     let (policy, sources) = (loaded.policy, loaded.sources);
-    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, known }, under)))
+    Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, known }, context)))
 }
 
 fn read_intent(registry: &Registry, connection: ConnectionId, seq: u64) -> Result<Intent, RegistryError> {

@@ -1,7 +1,7 @@
-//! Takes what changed in the policy file and in the intents folder into the registry.
+//! Reads changes of the policy file and of the intents folder and records them in the registry.
 //!
-//! The scanner learns that findings are known only after the registry has them. If the disk is full, or after a crash,
-//! the next scan finds the same again.
+//! The scanner remembers the result of a scan only after the registry has stored it. If the disk is full, or after a
+//! crash, the next scan finds the same changes again.
 
 use super::handle::Handle;
 use crate::fault;
@@ -9,29 +9,31 @@ use crate::intake::{self, FileReport, Limits, Scan, Scanner, watch::Watch};
 use crate::model::{ConnectionId, Digest, Intent, Origin, Problem, Timestamp};
 use crate::policy::ActivePolicy;
 use crate::policy_loader::PolicyLoader;
-use crate::registry::{Findings, Mark, Registry, RegistryError};
+use crate::registry::{FileMark, Registry, RegistryError, ScanFindings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Documents of one registry command: big enough to share a sync, small enough to let others in.
-const CHUNK: usize = 256;
+/// The number of documents in one registry command: large enough to share one sync of the disk, small enough that other
+/// commands do not have to wait long.
+const CHUNK_SIZE: usize = 256;
 
-/// The tick of a file system's clock, with room: a file may still be written within it unseen.
-const TICK: Duration = Duration::from_millis(25);
+/// How long to wait before fresh files are read again. It is longer than the tick of a file system's clock, within which
+/// a second write does not change the modification time.
+const REREAD_DELAY: Duration = Duration::from_millis(25);
 
-/// How often the folder was read, for tests and measurements.
+/// How often the folder was read. Tests and measurements use it.
 #[derive(Debug, Default)]
 pub struct ScanCounts {
-    /// Scans of the whole folder.
+    /// The number of scans of the whole folder.
     pub scans: AtomicU64,
-    /// Times that young files were read again, without a scan.
+    /// How often fresh files were read again without a scan.
     pub rereads: AtomicU64,
 }
 
-/// The reading side of the loop.
+/// Reads the policy and the intents folder for the loop.
 pub struct FolderSync {
     /// `None` while a scan runs on another thread, and after one that panicked.
     scanner: Option<Scanner>,
@@ -40,30 +42,31 @@ pub struct FolderSync {
     watch_warning: Option<Problem>,
     /// `None` while the policy is read on another thread, and after a read that panicked.
     policy_loader: Option<PolicyLoader>,
-    /// The policy file and manifests that were judged last.
-    judged: Option<Digest>,
-    /// Files that were too young to be trusted when they were read, and when they are read again.
+    /// The digest of the policy file and the manifests that were applied or rejected last.
+    last_policy_digest: Option<Digest>,
+    /// Files whose modification time was too recent to be trusted when they were read.
     fresh: BTreeSet<Arc<str>>,
+    /// When the fresh files are read again.
     reread_at: Option<Instant>,
-    /// Marks that were not worth a transaction of their own.
-    unsaved: Vec<Mark>,
-    /// Documents that a sealed namespace refused, by file; they are reported until the file changes.
+    /// Marks that are stored with the next transaction.
+    unsaved: Vec<FileMark>,
+    /// Problems with documents of a sealed namespace, by file. They are reported until the file changes.
     refused: BTreeMap<Arc<str>, Vec<Problem>>,
     counts: Arc<ScanCounts>,
 }
 
 impl FolderSync {
-    /// Remembers what an earlier process saw. With `watching`, changes of the folders wake the loop.
+    /// Starts from the marks that an earlier process stored. With `watching`, changes of the folders wake the loop.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn open(handle: &Handle, watching: bool) -> Result<FolderSync, RegistryError> {
         let mut folder_sync = FolderSync {
-            scanner: Some(remembering(handle)?),
+            scanner: Some(stored_scanner(handle)?),
             watch: None,
             watch_warning: None,
             policy_loader: None,
-            judged: None,
+            last_policy_digest: None,
             fresh: BTreeSet::new(),
             reread_at: None,
             unsaved: Vec::new(),
@@ -78,24 +81,24 @@ impl FolderSync {
         Ok(folder_sync)
     }
 
-    /// Watches folders again that were replaced since.
+    /// Watches folders again that were replaced since the last check.
     pub fn check_watch(&self) {
         if let Some(watch) = &self.watch {
             let _ = watch.check();
         }
     }
 
-    /// How often the folder was read so far.
+    /// How often the folder has been read so far.
     #[must_use]
     pub fn counts(&self) -> Arc<ScanCounts> {
         Arc::clone(&self.counts)
     }
 
-    /// Reads the policy first, then the folder: a document that is saved in the same second as the policy is judged by
-    /// the new one. The folder is scanned once, unless more files changed than one scan reads.
+    /// Reads the policy and then the folder, so that the new policy applies to a document that was saved together with it.
+    /// The folder is scanned once, unless more files changed than one scan reads.
     ///
     /// # Errors
-    /// When the registry cannot write. The next sync finds the same again.
+    /// If the registry cannot write. The next sync finds the same changes again.
     pub async fn sync(&mut self, handle: &Handle) -> Result<(), RegistryError> {
         self.sync_policy(handle).await?;
         loop {
@@ -113,22 +116,22 @@ impl FolderSync {
         }
     }
 
-    /// Young files are read again once the file system's clock has moved on: a write within one tick of it leaves size
-    /// and time as they were.
+    /// Schedules another read of the fresh files for after the next tick of the file system's clock. A second write within
+    /// the same tick may leave the size and the time of a file unchanged.
     fn reread_later(&mut self, scan: &Scan) {
         if !scan.fresh.is_empty() {
             self.fresh.extend(scan.fresh.iter().cloned());
-            self.reread_at = Some(Instant::now() + TICK);
+            self.reread_at = Some(Instant::now() + REREAD_DELAY);
         }
     }
 
-    /// When young files are to be read again.
+    /// When fresh files are to be read again.
     #[must_use]
     pub fn reread_at(&self) -> Option<Instant> {
         self.reread_at
     }
 
-    /// Reads young files again, and nothing else. If one of them changed, the loop is woken for a scan.
+    /// Reads fresh files again, and nothing else. If one of them changed, the loop is woken for a scan.
     ///
     /// # Errors
     /// As [`FolderSync::sync`].
@@ -146,13 +149,13 @@ impl FolderSync {
         if let Some(scanner) = &mut self.scanner {
             scanner.accept(&scan);
         }
-        // These marks can wait for the next transaction: without them a restart reads the files once more.
+        // These marks can wait for the next transaction. If they are lost, a restart reads the files once more.
         self.unsaved.extend(marks(&scan).0);
         self.reread_later(&scan);
         Ok(())
     }
 
-    /// Runs `work` on a thread that may block. Returns `None` if it panicked; the next scan then starts from the stored
+    /// Runs `work` on a thread for blocking calls. Returns `None` if it panicked; the next scan then starts from the stored
     /// marks.
     async fn with_scanner<T: Send + 'static>(
         &mut self,
@@ -161,18 +164,18 @@ impl FolderSync {
     ) -> Result<Option<T>, RegistryError> {
         let mut scanner = match self.scanner.take() {
             Some(scanner) => scanner,
-            None => remembering(handle)?,
+            None => stored_scanner(handle)?,
         };
         let now = handle.clock.now();
-        let looked = tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             fault::boundary("scan");
-            let found = work(&mut scanner, now);
-            (scanner, found)
+            let result = work(&mut scanner, now);
+            (scanner, result)
         });
-        match looked.await {
-            Ok((scanner, found)) => {
+        match task.await {
+            Ok((scanner, result)) => {
                 self.scanner = Some(scanner);
-                Ok(Some(found))
+                Ok(Some(result))
             }
             Err(error) => {
                 self.report_panic(handle, "the intents folder", &error);
@@ -181,9 +184,9 @@ impl FolderSync {
         }
     }
 
-    /// Makes the findings durable; then they are known.
+    /// Stores the result of a scan; after that, the scanner may remember it.
     async fn accept(&mut self, handle: &Handle, scan: &Scan) -> Result<(), RegistryError> {
-        let refused = take_in(&handle.registry, scan, &self.unsaved).await?;
+        let refused = record_scan(&handle.registry, scan, &self.unsaved).await?;
         self.unsaved.clear();
         if let Some(scanner) = &mut self.scanner {
             scanner.accept(scan);
@@ -209,17 +212,17 @@ impl FolderSync {
                 return Ok(());
             }
         };
-        if self.judged == Some(file.digest) {
+        if self.last_policy_digest == Some(file.digest) {
             return Ok(());
         }
         if let (Some(watch), Ok(Some(dir))) = (&self.watch, file.loaded.as_ref().map(|loaded| &loaded.policy.manifests.dir)) {
-            watch.also(dir);
+            watch.add(dir);
         }
         let after = before.reload(file.loaded, handle.clock.now());
         if after.rejected.is_none() {
             handle.registry.accept_policy(after.policy.digest, file.text).await?;
         }
-        self.judged = Some(file.digest);
+        self.last_policy_digest = Some(file.digest);
         log_change(&before, &after);
         handle.policy.store(Arc::new(after));
         Ok(())
@@ -234,17 +237,16 @@ impl FolderSync {
         }
     }
 
-    /// Reports that reading ended in a panic. What was in force before stays.
+    /// Reports that reading ended in a panic. The last policy and the last documents stay in force.
     fn report_panic(&self, handle: &Handle, what: &str, error: &tokio::task::JoinError) {
-        let problem = Problem::new("", format!("a defect of AAM was met while reading {what}: {error}"))
+        let problem = Problem::new("", format!("a defect in AAM stopped it from reading {what}: {error}"))
             .in_file(handle.intents.display().to_string())
-            .hint("AAM reads it again automatically; if the problem stays, report it");
+            .hint("AAM tries again automatically; if the problem persists, please report it");
         tracing::error!(target: "aam::intake", "{problem}");
         handle.problems.store(Arc::new(vec![problem]));
     }
 
     fn publish(&self, handle: &Handle, scan: &Scan) {
-        // The folder's own problem is among those of the scan.
         let mut problems = scan.problems.clone();
         problems.extend(self.refused.values().flatten().cloned());
         problems.extend(self.watch_warning.iter().cloned());
@@ -258,8 +260,8 @@ impl FolderSync {
     }
 }
 
-/// A scanner that remembers what the registry says was taken in.
-fn remembering(handle: &Handle) -> Result<Scanner, RegistryError> {
+/// A scanner that starts from the marks stored in the registry.
+fn stored_scanner(handle: &Handle) -> Result<Scanner, RegistryError> {
     let marks = handle.registry.reader().marks()?.into_iter().map(|mark| {
         let stamp = intake::listing::Stamp { size: mark.size, mtime_ns: mark.mtime_ns, inode: mark.inode };
         (mark.path, intake::Mark { stamp, content: mark.content })
@@ -267,11 +269,11 @@ fn remembering(handle: &Handle) -> Result<Scanner, RegistryError> {
     Ok(Scanner::from_marks(&handle.intents, Limits::default(), marks))
 }
 
-/// A scan may have missed a name because the folder changed meanwhile: wake the loop for another one soon.
+/// Wakes the loop soon for another scan, because this one may have missed a name while the folder changed.
 fn wake_later(handle: &Handle) {
     let wake = handle.wake_signal();
     tokio::spawn(async move {
-        tokio::time::sleep(TICK).await;
+        tokio::time::sleep(REREAD_DELAY).await;
         wake.notify_one();
     });
 }
@@ -280,19 +282,19 @@ fn log_change(before: &ActivePolicy, after: &ActivePolicy) {
     match &after.rejected {
         Some(rejected) => {
             for problem in &rejected.problems {
-                tracing::error!(target: "aam::policy", in_force = %after.policy.digest.short(), "rejected, the last good policy stays in force: {problem}");
+                tracing::error!(target: "aam::policy", in_force = %after.policy.digest.short(), "the policy file was rejected; the last accepted policy stays in force: {problem}");
             }
         }
         None if before.policy.digest != after.policy.digest || before.rejected.is_some() => {
-            tracing::info!(target: "aam::policy", policy = %after.policy.digest.short(), "in force");
+            tracing::info!(target: "aam::policy", policy = %after.policy.digest.short(), "the policy is in force");
         }
         None => {}
     }
 }
 
-/// Makes the findings durable: new documents first, then what is no longer desired, then the marks.
-/// Returns the documents that a sealed namespace refused.
-async fn take_in(registry: &Registry, scan: &Scan, unsaved: &[Mark]) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
+/// Stores the result of a scan: new documents first, then withdrawals, then the marks.
+/// Returns a problem for each document of a sealed namespace.
+async fn record_scan(registry: &Registry, scan: &Scan, unsaved: &[FileMark]) -> Result<Vec<(Arc<str>, Problem)>, RegistryError> {
     if scan.is_empty() && unsaved.is_empty() {
         return Ok(Vec::new());
     }
@@ -310,35 +312,35 @@ async fn take_in(registry: &Registry, scan: &Scan, unsaved: &[Mark]) -> Result<V
         }
     }
     let mut chunks = Vec::new();
-    while documents.len() > CHUNK {
-        let rest = documents.split_off(CHUNK);
+    while documents.len() > CHUNK_SIZE {
+        let rest = documents.split_off(CHUNK_SIZE);
         chunks.push(std::mem::replace(&mut documents, rest));
     }
-    // Sent together, so that the writer can group them.
+    // The commands are sent together, so that the writer can put them into one transaction.
     for answer in futures_util::future::join_all(chunks.into_iter().map(|chunk| registry.accept(chunk))).await {
         answer?;
     }
     fault::boundary("take_in");
     let withdrawn = withdrawn(registry, scan);
-    let (newest, gone) = marks(scan);
-    let seen = unsaved.iter().cloned().chain(newest).collect();
-    // The rest in one transaction: a saved file waits for one sync.
-    registry.take_in(Findings { documents, withdrawn, seen, gone }).await?;
+    let (newest, removed_marks) = marks(scan);
+    let marks = unsaved.iter().cloned().chain(newest).collect();
+    // The rest is one transaction, so that a saved file waits for one sync of the disk.
+    registry.record_scan(ScanFindings { documents, withdrawn, marks, removed_marks }).await?;
     fault::boundary("take_in");
     Ok(refused)
 }
 
 fn sealed_problem(report: &FileReport, namespace: &str) -> Problem {
-    Problem::new("/namespace", format!("namespace {namespace} is sealed: nothing changes it after its seed was loaded"))
+    Problem::new("/namespace", format!("namespace {namespace} is sealed: its seed was loaded once and cannot be changed"))
         .in_file(report.path.to_string())
         .hint("use the namespace autonomy")
 }
 
-/// What a changed, fully readable file no longer holds, and all of a file that is gone.
+/// The connections that a changed file without problems no longer desires, and those that a removed file desired.
 fn withdrawn(registry: &Registry, scan: &Scan) -> Vec<(ConnectionId, Origin, &'static str)> {
     let mut list = Vec::new();
     let snapshot = registry.snapshot();
-    let mut left = |path: &str, keep: &BTreeSet<ConnectionId>, reason| {
+    let mut withdraw_except = |path: &str, keep: &BTreeSet<ConnectionId>, reason| {
         let origin = Origin::folder(path);
         for id in snapshot.desired_by(&origin).filter(|id| !keep.contains(id)) {
             list.push((id, origin.clone(), reason));
@@ -346,19 +348,19 @@ fn withdrawn(registry: &Registry, scan: &Scan) -> Vec<(ConnectionId, Origin, &'s
     };
     for report in scan.changed.iter().filter(|report| report.complete()) {
         let keep = report.intents.iter().map(|(intent, _)| intent.connection_id()).collect();
-        left(&report.path, &keep, "the file no longer holds it");
+        withdraw_except(&report.path, &keep, "the file no longer contains it");
     }
     for path in &scan.gone {
-        left(path, &BTreeSet::new(), "the file is gone");
+        withdraw_except(path, &BTreeSet::new(), "the file was removed");
     }
     list
 }
 
-fn marks(scan: &Scan) -> (Vec<Mark>, Vec<String>) {
+fn marks(scan: &Scan) -> (Vec<FileMark>, Vec<String>) {
     let (mut seen, mut gone) = (Vec::new(), Vec::new());
     for (path, mark) in scan.marks() {
         match mark {
-            Some(mark) => seen.push(Mark {
+            Some(mark) => seen.push(FileMark {
                 path: path.to_string(),
                 size: mark.stamp.size,
                 mtime_ns: mark.stamp.mtime_ns,

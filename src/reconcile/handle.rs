@@ -1,4 +1,4 @@
-//! The running system, shared by the HTTP server, the loop and the commands.
+//! The state that the HTTP server, the loop and the commands share.
 
 use super::in_flight::InFlight;
 use crate::clock::Clock;
@@ -12,33 +12,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// Shared by everything that runs in one process.
+/// The state of one process, shared by all its parts.
 pub struct Handle {
     pub registry: Arc<Registry>,
     pub clock: Arc<dyn Clock>,
-    /// The policy in force and, if its file was changed for the worse, why that was refused.
+    /// The policy in force and, if the file was rejected since, the reason.
     pub policy: ArcSwap<ActivePolicy>,
     pub intents: PathBuf,
     pub policy_file: PathBuf,
     pub started: Timestamp,
-    /// What is wrong with the intents folder and its files right now.
+    /// The current problems of the intents folder and its files.
     pub problems: ArcSwap<Vec<Problem>>,
-    /// Why the registry cannot write right now; empty when it can.
+    /// Why the registry cannot be used at the moment. Empty if it can.
     pub trouble: ArcSwap<String>,
-    /// True once the first scan of the folder was taken in.
+    /// True once the first scan of the folder is recorded.
     pub ready: watch::Sender<bool>,
     /// True once the process was asked to stop.
     pub stopping: watch::Sender<bool>,
     wakes: Arc<Notify>,
-    /// Which attempts run, and which heals wait for one.
+    /// The running attempts and the heals that wait for one.
     pub in_flight: Arc<InFlight>,
     slices: Mutex<Slices>,
 }
 
-/// Families whose slices are kept.
+/// The number of families whose slices are cached.
 const SLICES_CAPACITY: usize = 256;
 
-/// The slices of one policy by family.
+/// A cache of the slices of one policy, by family.
 #[derive(Default)]
 struct Slices {
     loaded: Option<LoadedPolicy>,
@@ -46,7 +46,7 @@ struct Slices {
 }
 
 impl Handle {
-    /// A handle before the first scan.
+    /// A handle whose folder was not scanned yet.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -85,7 +85,7 @@ impl Handle {
         self.policy.load().loaded()
     }
 
-    /// [`LoadedPolicy::slice`], made once for all connections of a family.
+    /// Returns [`LoadedPolicy::slice`] and caches it, because all connections of a family share it.
     pub fn slice(&self, loaded: &LoadedPolicy, family: &str) -> Digest {
         let mut slices = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
         if !slices.loaded.as_ref().is_some_and(|known| known.is_same(loaded)) {
@@ -95,31 +95,32 @@ impl Handle {
             return *known;
         }
         let slice = loaded.slice(family);
-        // Documents may name any number of source types that do not exist.
+        // The cache is bounded, because documents may name any number of source types that do not exist.
         if slices.families.len() < SLICES_CAPACITY {
             slices.families.insert(family.to_string(), slice);
         }
         slice
     }
 
-    /// Wakes the loop, which then reads everything again. A wake carries no data, so a thousand of them cause one sync.
+    /// Wakes the loop, which then reads everything again. A wake carries no data, so any number of wakes before the loop runs
+    /// cause one sync.
     pub fn wake(&self) {
         self.wakes.notify_one();
     }
 
-    /// Reports that the registry cannot be used. Every surface shows it, no attempt begins, and the loop asks the registry
-    /// until it can write again.
+    /// Reports that the registry cannot be used. The API, the dashboard and the logs show it, no attempt begins, and the
+    /// loop probes the registry until it can be written again.
     pub fn report_error(&self, error: &RegistryError) {
         let message = error.to_string();
         if **self.trouble.load() != message {
             tracing::error!(target: "aam::registry", error = %message, "the registry cannot be used");
             self.trouble.store(Arc::new(message));
-            // Only once for each error: the loop reports errors itself and must not wake itself again and again.
+            // Only a new error wakes the loop. The loop reports errors itself and must not keep waking itself.
             self.wake();
         }
     }
 
-    /// The signal behind [`Handle::wake`], for a watcher of folders.
+    /// The signal that [`Handle::wake`] uses, for a watcher of folders.
     #[must_use]
     pub fn wake_signal(&self) -> Arc<Notify> {
         Arc::clone(&self.wakes)
@@ -130,32 +131,32 @@ impl Handle {
         self.wakes.notified().await;
     }
 
-    /// Requests a full attempt at once, whatever the backoff says. The state changes only if the attempt passes.
+    /// Requests an immediate full attempt, regardless of the backoff. The state changes only if the attempt passes.
     pub fn heal(&self, connections: impl IntoIterator<Item = ConnectionId>) {
         self.in_flight.request_heals(connections);
         self.wake();
     }
 
-    /// Whether an attempt runs for `connection` right now. The state stays what it was meanwhile.
+    /// Whether an attempt is running for `connection`. Its state does not change until the attempt ends.
     #[must_use]
     pub fn checking(&self, connection: ConnectionId) -> bool {
         self.in_flight.contains(connection)
     }
 
-    /// Attempts that run right now.
+    /// The number of running attempts.
     #[must_use]
     pub fn attempts_in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Changes whenever an attempt ended.
+    /// Notifies whenever an attempt has ended.
     #[must_use]
     pub fn finishes(&self) -> watch::Receiver<u64> {
         self.in_flight.ends()
     }
 
-    /// Waits until `connection` has an attempt that finished at or after `since` for the document in
-    /// force, nothing runs for it and no heal waits; or until `limit` has passed. True when settled.
+    /// Waits until `connection` has an attempt for the document in force that finished at or after `since`, no attempt is
+    /// running and no heal is waiting, or until `limit` has passed. Returns whether the connection is settled.
     pub async fn settled(&self, connection: ConnectionId, since: Timestamp, limit: Duration) -> bool {
         let mut finished = self.in_flight.ends();
         let settled = async {
@@ -168,7 +169,8 @@ impl Handle {
         tokio::time::timeout(limit, settled).await.is_ok() && self.is_settled(connection, since)
     }
 
-    /// See [`Handle::settled`]; `Timestamp(0)` asks only for any attempt at the document in force.
+    /// Whether the condition of [`Handle::settled`] holds now. With `Timestamp(0)` as `since`, any attempt for the document in
+    /// force is enough.
     #[must_use]
     pub fn is_settled(&self, connection: ConnectionId, since: Timestamp) -> bool {
         if !self.in_flight.is_idle(connection) {
@@ -179,7 +181,7 @@ impl Handle {
             return false;
         };
         known.last.as_ref().is_some_and(|last| last.facts.generation == known.generation)
-            && known.looked_at().is_some_and(|at| at >= since)
+            && known.last_checked().is_some_and(|at| at >= since)
     }
 }
 

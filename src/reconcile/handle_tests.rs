@@ -23,7 +23,7 @@ fn intent() -> Intent {
 }
 
 async fn attempt(handle: &Handle, id: ConnectionId) {
-    let under = AttemptContext {
+    let context = AttemptContext {
         begun_at: Timestamp(0),
         generation: 1,
         scope: Scope::Full,
@@ -41,12 +41,12 @@ async fn attempt(handle: &Handle, id: ConnectionId) {
         rows: Some(1),
         latency_ms: Some(1),
     };
-    let ticket = handle.registry.begin(id, under).await.unwrap();
+    let ticket = handle.registry.begin(id, context).await.unwrap();
     handle.registry.finish(&ticket, &outcome).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_thousand_wakes_are_one_look() {
+async fn a_thousand_wakes_cause_one_sync() {
     let dir = tempfile::tempdir().unwrap();
     let handle = handle(dir.path());
     for _ in 0..1000 {
@@ -59,7 +59,7 @@ async fn a_thousand_wakes_are_one_look() {
 }
 
 #[tokio::test]
-async fn it_is_settled_when_an_attempt_at_this_document_ended_and_nothing_is_owed() {
+async fn it_is_settled_after_an_attempt_for_this_document_when_no_heal_waits() {
     let dir = tempfile::tempdir().unwrap();
     let handle = handle(dir.path());
     let id = intent().connection_id();
@@ -73,13 +73,13 @@ async fn it_is_settled_when_an_attempt_at_this_document_ended_and_nothing_is_owe
         tokio::spawn(async move { handle.settled(id, Timestamp(0), Duration::from_secs(20)).await })
     };
     attempt(&handle, id).await;
-    assert!(!settled(Timestamp(0)).await, "it runs");
+    assert!(!settled(Timestamp(0)).await, "an attempt is running");
     drop(running);
-    assert!(waiting.await.unwrap(), "who waits is told");
+    assert!(waiting.await.unwrap(), "the waiter is woken");
     assert!(settled(Timestamp(0)).await);
     assert!(!settled(Timestamp(i64::MAX)).await, "not since then");
     handle.heal([id]);
-    assert!(!settled(Timestamp(0)).await, "a heal is owed");
+    assert!(!settled(Timestamp(0)).await, "a heal is waiting");
     let running = handle.in_flight.begin(id).expect("no attempt runs");
     attempt(&handle, id).await;
     drop(running);

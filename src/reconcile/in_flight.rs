@@ -1,6 +1,7 @@
-//! Which attempts run, and which heals wait for one. Nothing else keeps a list of either.
+//! The attempts that are running and the heals that wait for one. Nothing else keeps a list of either.
 //!
-//! The loop begins attempts here, the API reads from here what is being checked, and waiters are woken from here.
+//! The loop registers the start of each attempt here. The API reads from here which connections are being checked and
+//! waits here for attempts to end.
 
 use crate::model::ConnectionId;
 use std::collections::BTreeSet;
@@ -11,14 +12,15 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub struct InFlight {
     state: Mutex<State>,
-    /// Counts the attempts that ended, so that waiters notice one that appended nothing, too.
+    /// The number of attempts that have ended. Waiters watch it, because an attempt that finds nothing new does not change
+    /// the registry.
     ended: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     running: BTreeSet<ConnectionId>,
-    /// Connections that somebody asked to heal and whose attempt has not begun.
+    /// Connections for which a heal was requested and whose attempt has not begun.
     heals: BTreeSet<ConnectionId>,
 }
 
@@ -29,44 +31,45 @@ pub struct InFlightGuard {
 }
 
 impl InFlight {
-    /// Begins the one attempt that `connection` may have; `None` if one runs already.
+    /// Begins an attempt for `connection`. Returns `None` if one is running already.
     #[must_use]
     pub fn begin(self: &Arc<Self>, connection: ConnectionId) -> Option<InFlightGuard> {
         let mut state = self.lock();
         if !state.running.insert(connection) {
             return None;
         }
-        // A heal that was requested while an attempt runs stays: that attempt may have read its source before.
+        // This attempt fulfils the heals that were requested until now. A heal that is requested later needs another
+        // attempt, because this one may have read its source before.
         state.heals.remove(&connection);
         Some(InFlightGuard { in_flight: Arc::clone(self), connection })
     }
 
-    /// Whether an attempt runs for `connection`.
+    /// Whether an attempt is running for `connection`.
     #[must_use]
     pub fn contains(&self, connection: ConnectionId) -> bool {
         self.lock().running.contains(&connection)
     }
 
-    /// Whether no attempt runs for `connection` and no heal waits for one.
+    /// Whether no attempt is running for `connection` and no heal is waiting for one.
     #[must_use]
     pub fn is_idle(&self, connection: ConnectionId) -> bool {
         let state = self.lock();
         !state.running.contains(&connection) && !state.heals.contains(&connection)
     }
 
-    /// The number of attempts that run.
+    /// The number of running attempts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().running.len()
     }
 
-    /// Whether no attempt runs.
+    /// Whether no attempt is running.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Requests an attempt for each of `connections`, whatever their backoff says.
+    /// Requests an attempt for each of `connections`, regardless of their backoff.
     pub fn request_heals(&self, connections: impl IntoIterator<Item = ConnectionId>) {
         self.lock().heals.extend(connections);
     }
@@ -82,7 +85,7 @@ impl InFlight {
         self.lock().heals.retain(|connection| can_begin(*connection));
     }
 
-    /// Changes whenever an attempt ended.
+    /// Notifies whenever an attempt has ended.
     #[must_use]
     pub fn ends(&self) -> watch::Receiver<u64> {
         self.ended.subscribe()

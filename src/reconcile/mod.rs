@@ -1,4 +1,5 @@
-//! The level-triggered loop: look again, plan, run what is due, look again.
+//! The level-triggered loop: read the policy and the folder, plan, run the attempts that are due, and wait for the next
+//! wake.
 
 pub mod attempt;
 pub mod folder_sync;

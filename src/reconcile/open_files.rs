@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Files that everything but the attempts may use: the registry, the watched folders, and the connections of the
 /// API, of which there are at most 512.
 const RESERVED_FILES: u64 = 700;
-/// Files of one attempt: the socket it waits on, and one that is kept for the next call to the same host.
+/// The files of one attempt: the socket of its current call, and one that is kept open for the next call to the same
+/// host.
 const FILES_PER_ATTEMPT: u64 = 2;
 
 /// Raises the soft limit on open files to the hard limit. Most systems start a process with a soft limit of 1,024,
@@ -25,7 +26,7 @@ pub fn max_attempts() -> usize {
     attempts_within(raise_limit())
 }
 
-/// `None` means that there is no limit.
+/// The number of attempts that `files` open files allow. `None` stands for no limit.
 fn attempts_within(files: Option<u64>) -> usize {
     let attempts = files.map_or(u64::MAX, |files| files.saturating_sub(RESERVED_FILES) / FILES_PER_ATTEMPT);
     usize::try_from(attempts).unwrap_or(usize::MAX).max(1)

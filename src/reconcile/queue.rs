@@ -1,11 +1,11 @@
-//! The queue derived from the plan: who is due next. It remembers nothing that the plan does not say.
+//! The attempts of the plan, ordered by when they are due. The queue holds nothing that is not in the plan.
 
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Scope, Timestamp};
 use crate::plan::PlanItem;
 use std::collections::{BTreeMap, HashMap};
 
-/// One item for each connection at most.
+/// A queue with at most one item per connection.
 #[derive(Default)]
 pub struct Queue {
     order: BTreeMap<(Timestamp, ConnectionId), (Why, Scope)>,
@@ -13,16 +13,16 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Takes a whole plan in place of everything before.
+    /// Replaces all items by those of `plan`.
     pub fn replace(&mut self, plan: impl IntoIterator<Item = PlanItem>) {
-        // What was there goes first: two plans of a hundred thousand need not be held at once.
+        // The old items are freed first, so that a plan of 100,000 connections is not held in memory twice.
         self.order = BTreeMap::new();
         self.due.clear();
         self.order = plan.into_iter().map(|item| ((item.due, item.connection), (item.why, item.scope))).collect();
         self.due.extend(self.order.keys().map(|(due, connection)| (*connection, *due)));
     }
 
-    /// Takes what the plan says of one connection in place of what it said before.
+    /// Replaces the item of one connection. `None` removes it.
     pub fn put(&mut self, connection: ConnectionId, item: Option<PlanItem>) {
         if let Some(before) = self.due.remove(&connection) {
             self.order.remove(&(before, connection));
@@ -33,7 +33,7 @@ impl Queue {
         }
     }
 
-    /// The earliest item that is due at `now` and passes `free`; it leaves the queue.
+    /// Removes and returns the earliest item that is due at `now` and whose connection passes `free`.
     pub fn pop(&mut self, now: Timestamp, free: impl Fn(ConnectionId) -> bool) -> Option<PlanItem> {
         let (due, connection) = self.order.keys().take_while(|(due, _)| *due <= now).find(|(_, id)| free(*id)).copied()?;
         self.due.remove(&connection);
@@ -47,13 +47,13 @@ impl Queue {
         self.order.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Items that wait, due or not.
+    /// The number of items, due or not.
     #[must_use]
     pub fn len(&self) -> usize {
         self.due.len()
     }
 
-    /// Nothing waits.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.due.is_empty()
@@ -74,7 +74,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain map: whatever is put, at most one item for each connection, the earliest first.
+        /// Compares the queue with a plain map: at most one item per connection, the earliest first.
         #[test]
         fn it_is_a_map_ordered_by_due(puts in proptest::collection::vec((0..5_u8, proptest::option::of(0..50_i64)), 0..40), now in 0..60_i64, taken in 0..5_u8) {
             let (mut queue, mut map) = (Queue::default(), BTreeMap::new());
@@ -98,7 +98,7 @@ mod tests {
             prop_assert_eq!(popped, order.into_iter().map(|(due, connection)| item(connection, due)).collect::<Vec<_>>());
         }
 
-        /// A plan in place of a plan: a thousand wakes leave what one leaves.
+        /// Replacing a plan by the same plan changes nothing, however often the loop is woken.
         #[test]
         fn replacing_again_changes_nothing(plan in proptest::collection::vec((0..9_u8, 0..50_i64), 0..20), wakes in 1..5_usize) {
             let plan: BTreeMap<u8, i64> = plan.into_iter().collect();

@@ -1,7 +1,7 @@
-//! The loop: read policy and folder, plan, start what is due, wait for a wake.
+//! The loop: read the policy and the folder, plan, start the attempts that are due, wait for a wake.
 //!
-//! A wake carries no data: the loop reads the folder, the policy and the rows, and plans again. Attempts run beside the
-//! loop, at most `reconcile.concurrency` at the same time and one for each connection.
+//! A wake carries no data: the loop reads the policy, the folder and the registry, and plans again. Attempts run
+//! concurrently with the loop, at most `reconcile.concurrency` at the same time and one per connection.
 
 use super::attempt;
 use super::folder_sync::FolderSync;
@@ -16,17 +16,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// How often a registry that cannot write is asked whether it can again.
-const PROBE: Duration = Duration::from_millis(500);
-/// How long in-flight attempts may take to end when the process stops.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How often the loop checks whether a registry that could not be written can be written again.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long running attempts may take to end when the process stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// When the loop ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// `handle.stopping` says so.
+    /// When `handle.stopping` is true.
     Stopped,
-    /// Everything that is due was attempted once.
+    /// When everything that is due has been attempted once.
     Settled,
 }
 
@@ -36,14 +36,14 @@ struct Loop {
     folder_sync: FolderSync,
     queue: Queue,
     context: PlanContext,
-    /// Attempts whose end the loop has not handled yet. `Handle::in_flight` says which of them still run.
+    /// Attempts whose end the loop has not handled yet. `Handle::in_flight` tells which of them are still running.
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
-    /// Attempts that the open files of this process allow at the same time.
+    /// The number of concurrent attempts that the limit on open files allows.
     attempts_by_files: usize,
-    /// Something woke the loop since it last synced.
+    /// Whether the loop was woken since the last sync.
     resync: bool,
     synced_at: Timestamp,
-    /// The entry up to which the queue is the plan; `None`: it must be made anew.
+    /// The `seq` of the entry up to which the queue reflects the registry, or `None` if everything must be planned again.
     planned: Option<u64>,
 }
 
@@ -71,7 +71,8 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
             break;
         }
         if until == Until::Settled && !this.handle.trouble.load().is_empty() {
-            // This command does not wait for space: attempts in flight give up and count as interrupted.
+            // A command that ends does not wait until the registry can be written again. Attempts that cannot record
+            // their outcome count as interrupted.
             this.handle.stopping.send_replace(true);
             break;
         }
@@ -79,20 +80,20 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
         let reread_at = this.folder_sync.reread_at();
         tokio::select! {
             _ = stopping.changed() => {}
-            Some(ended) = this.attempts.join_next() => this.ended(ended),
+            Some(ended) = this.attempts.join_next() => this.attempt_ended(ended),
             () = handle.woken() => this.resync = true,
-            () = at(reread_at) => this.reread().await,
+            () = sleep_until(reread_at) => this.reread().await,
             () = tokio::time::sleep(pause) => this.timer().await,
         }
         while let Some(ended) = this.attempts.try_join_next() {
-            this.ended(ended);
+            this.attempt_ended(ended);
         }
     }
     this.drain().await;
 }
 
 impl Loop {
-    /// Reads the policy and the folder, makes what changed durable, and plans.
+    /// Reads the policy and the folder, records changes, and plans.
     async fn sync(&mut self) {
         self.resync = false;
         self.synced_at = self.handle.clock.now();
@@ -102,17 +103,17 @@ impl Loop {
         }
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(target: "aam::sync", us, "read policy and folder, and planned");
+        tracing::debug!(target: "aam::sync", us, "read the policy and the folder, and planned");
     }
 
-    /// Reads young files again. If they stayed as they were, no plan changes.
+    /// Reads fresh files again. If they did not change, the plan does not change either.
     async fn reread(&mut self) {
         if let Err(error) = self.folder_sync.reread(&self.handle).await {
             self.handle.report_error(&error);
         }
     }
 
-    /// Plans what changed in desired connections, policy and heals. What an attempt changes is planned when it ends.
+    /// Plans the connections whose desired state, policy or heals changed. What an attempt changes is planned when it ends.
     fn replan(&mut self) {
         let in_flight = &self.handle.in_flight;
         let heals = in_flight.heals();
@@ -130,7 +131,7 @@ impl Loop {
         match self.planned.filter(|_| same).and_then(|seq| snapshot.changed_after(seq)) {
             Some(changed) => {
                 for id in changed.union(&heals).filter(|id| !in_flight.contains(**id)) {
-                    let item = plan::one(&snapshot, *id, &self.context, heals.contains(id), now);
+                    let item = plan::plan_one(&snapshot, *id, &self.context, heals.contains(id), now);
                     self.queue.put(*id, item);
                 }
             }
@@ -148,7 +149,7 @@ impl Loop {
         }
     }
 
-    /// Starts what is due, up to the policy's concurrency. Nothing starts while the registry cannot write.
+    /// Starts the attempts that are due, up to the policy's concurrency, unless the registry cannot be written.
     fn dispatch(&mut self) {
         if !self.handle.trouble.load().is_empty() {
             return;
@@ -161,7 +162,7 @@ impl Loop {
         }
     }
 
-    /// How many attempts may run at the same time.
+    /// The number of attempts that may run at the same time.
     fn max_in_flight(&self) -> usize {
         self.context.policy.reconcile.concurrency.clamp(1, self.attempts_by_files)
     }
@@ -169,7 +170,7 @@ impl Loop {
     fn start(&mut self, item: PlanItem) {
         let Some(running) = self.handle.in_flight.begin(item.connection) else { return };
         let (handle, env) = (Arc::clone(&self.handle), Arc::clone(&self.env));
-        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.message(), "begins");
+        tracing::debug!(target: "aam::attempt", connection = %item.connection, why = item.why.message(), "attempt begins");
         self.attempts.spawn(async move {
             let result = attempt::run(&handle, &env, item).await;
             drop(running);
@@ -177,21 +178,21 @@ impl Loop {
         });
     }
 
-    /// An attempt ended: plan this one connection again.
-    fn ended(&mut self, ended: Result<(ConnectionId, Result<(), RegistryError>), tokio::task::JoinError>) {
+    /// Handles the end of an attempt and plans its connection again.
+    fn attempt_ended(&mut self, ended: Result<(ConnectionId, Result<(), RegistryError>), tokio::task::JoinError>) {
         let (connection, result) = match ended {
             Ok(ended) => ended,
             Err(error) => {
-                tracing::error!(target: "aam::attempt", %error, "an attempt ended without a result");
-                self.plan_anew();
+                tracing::error!(target: "aam::attempt", %error, "an attempt ended without a result; the loop plans again");
+                self.replan_all();
                 return;
             }
         };
         match result {
             Ok(()) => {}
-            // One row that cannot be read concerns one connection: the others go on.
+            // A row that cannot be read affects only its own connection.
             Err(error @ RegistryError::Row { .. }) => {
-                tracing::error!(target: "aam::registry", %connection, %error, "this connection is held as it is");
+                tracing::error!(target: "aam::registry", %connection, %error, "this connection is not attempted until the registry is repaired");
                 self.queue.put(connection, None);
                 return;
             }
@@ -204,26 +205,26 @@ impl Loop {
         let heal = self.handle.in_flight.heals().contains(&connection);
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
-        let item = plan::one(&snapshot, connection, &self.context, heal, now);
+        let item = plan::plan_one(&snapshot, connection, &self.context, heal, now);
         drop(snapshot);
         self.queue.put(connection, item);
     }
 
     /// Syncs again and plans everything, not only what changed.
-    fn plan_anew(&mut self) {
+    fn replan_all(&mut self) {
         self.planned = None;
         self.resync = true;
     }
 
-    /// Until the next item is due, the next resync, or the next probe of a registry in trouble.
+    /// How long to wait for the next attempt that is due, the next resync, or the next probe of a failed registry.
     fn pause(&self) -> Duration {
         if !self.handle.trouble.load().is_empty() {
-            return PROBE;
+            return PROBE_INTERVAL;
         }
         let now = self.handle.clock.now();
         let resync = self.synced_at.plus(self.context.policy.reconcile.resync);
         let busy = self.handle.in_flight.len() >= self.max_in_flight();
-        // While as many attempts run as may, nothing new can start. An attempt that ends wakes the loop.
+        // At the limit of concurrent attempts nothing can start. The end of an attempt wakes the loop anyway.
         let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
         next.since(now).max(Duration::from_millis(1))
     }
@@ -233,36 +234,36 @@ impl Loop {
             if self.handle.registry.probe().await.is_ok() {
                 tracing::info!(target: "aam::registry", "the registry can write again");
                 self.handle.trouble.store(Arc::default());
-                self.plan_anew();
+                self.replan_all();
             }
             return;
         }
         let now = self.handle.clock.now();
         if now >= self.synced_at.plus(self.context.policy.reconcile.resync) {
             self.folder_sync.check_watch();
-            // Everything is planned again, in case a change in between was missed.
-            self.plan_anew();
+            // Everything is planned again, in case a change was missed.
+            self.replan_all();
         }
     }
 
-    /// Nothing runs and nothing is due now.
+    /// Whether no attempt is running and none is due.
     fn settled(&self) -> bool {
         let due = self.queue.next_due().is_some_and(|due| due <= self.handle.clock.now());
         self.attempts.is_empty() && !due && !self.resync
     }
 
-    /// Lets attempts in flight end; those that do not are recorded as interrupted at the next start.
+    /// Waits for running attempts to end. Those that do not end in time are recorded as interrupted at the next start.
     async fn drain(&mut self) {
         let all = async { while self.attempts.join_next().await.is_some() {} };
-        if tokio::time::timeout(DRAIN, all).await.is_err() {
-            tracing::warn!(target: "aam::attempt", left = self.attempts.len(), "attempts did not end in time; they count as interrupted");
+        if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+            tracing::warn!(target: "aam::attempt", left = self.attempts.len(), "some attempts did not end in time and count as interrupted");
         }
         self.attempts.abort_all();
     }
 }
 
-/// Ends at `then`; without an instant it never ends.
-async fn at(then: Option<tokio::time::Instant>) {
+/// Waits until `then`, or forever if there is no instant.
+async fn sleep_until(then: Option<tokio::time::Instant>) {
     match then {
         Some(then) => tokio::time::sleep_until(then).await,
         None => std::future::pending().await,

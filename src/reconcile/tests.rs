@@ -1,4 +1,4 @@
-//! The loop as it runs in a daemon, over a folder of this test.
+//! Runs the loop as a daemon does, with a temporary folder.
 
 use super::{FolderSync, Handle, Until, folder_sync::ScanCounts, run};
 use crate::clock::{Clock, SystemClock};
@@ -22,7 +22,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// A loop over a folder with one file, after its first scan.
+    /// Starts a loop with a folder of one file, and waits for its first scan.
     async fn start() -> Daemon {
         let home = tempfile::tempdir().unwrap();
         let (intents, policy) = (home.path().join("intents"), home.path().join("policy/policy.yaml"));
@@ -45,7 +45,7 @@ impl Daemon {
         daemon
     }
 
-    /// A file beside the folder, on the same file system, that a rename saves in one step.
+    /// Writes a file next to the folder, on the same file system, so that a rename can save it in one step.
     fn prepare(&self, name: &str, written: SystemTime) -> PathBuf {
         let path = self.home.path().join("saved").join(name);
         std::fs::write(&path, intent(name)).unwrap();
@@ -57,7 +57,7 @@ impl Daemon {
         std::fs::rename(prepared, self.handle.intents.join(prepared.file_name().unwrap())).unwrap();
     }
 
-    /// Waits until the registry knows `count` connections and each had its attempt.
+    /// Waits until the registry has `count` connections and each has been attempted.
     async fn connections(&self, count: usize) {
         let mut ends = self.handle.in_flight.ends();
         let known = async {
@@ -68,7 +68,7 @@ impl Daemon {
         tokio::time::timeout(PATIENCE, known).await.expect("the file was taken in");
     }
 
-    /// Waits until nothing was read for [`SILENCE`].
+    /// Waits until nothing has been read for [`SILENCE`].
     async fn silence(&self) {
         loop {
             let before = self.read();
@@ -79,7 +79,7 @@ impl Daemon {
         }
     }
 
-    /// Scans of the folder, and re-reads of young files.
+    /// The numbers of scans of the folder and of re-reads of fresh files.
     fn read(&self) -> (u64, u64) {
         (self.counts.scans.load(Ordering::Relaxed), self.counts.rereads.load(Ordering::Relaxed))
     }
@@ -99,11 +99,11 @@ fn intent(name: &str) -> String {
     .to_string()
 }
 
-/// The minimum is one scan. A file whose time is older than a tick of the file system's clock needs nothing more. One
-/// that was written just now is read once more, alone, because a second write within the same tick would leave its
-/// size and time as they are.
+/// A saved file needs one scan. A file that was modified before the last tick of the file system's clock needs nothing
+/// more. A file that was just written is read once more, without a scan, because a second write within the same tick
+/// would leave its size and time unchanged.
 #[tokio::test]
-async fn a_saved_file_costs_one_scan_and_a_young_one_one_more_read_of_that_file() {
+async fn a_saved_file_costs_one_scan_and_a_fresh_one_is_read_once_more() {
     let daemon = Daemon::start().await;
     let (scans, rereads) = daemon.read();
 
@@ -113,7 +113,7 @@ async fn a_saved_file_costs_one_scan_and_a_young_one_one_more_read_of_that_file(
     daemon.silence().await;
     assert_eq!(daemon.read(), (scans + 1, rereads), "an old file: one scan");
 
-    // On a slow machine the tick has passed before the scan reads the file: then it is read once.
+    // On a slow machine the tick has passed before the scan reads the file, so that one read is enough.
     let new = daemon.prepare("new.json", SystemTime::now());
     daemon.save(&new);
     daemon.connections(3).await;
@@ -122,12 +122,12 @@ async fn a_saved_file_costs_one_scan_and_a_young_one_one_more_read_of_that_file(
     assert_eq!(after, scans + 2, "a new file: one scan");
     assert!(again <= rereads + 1, "and at most one more read of this file");
 
-    // A time half a second ahead keeps the file young for so long on any machine.
-    let young = daemon.prepare("young.json", SystemTime::now() + Duration::from_millis(500));
-    daemon.save(&young);
+    // A modification time half a second in the future keeps the file fresh for that long on any machine.
+    let fresh = daemon.prepare("fresh.json", SystemTime::now() + Duration::from_millis(500));
+    daemon.save(&fresh);
     daemon.connections(4).await;
     daemon.silence().await;
-    assert_eq!(daemon.read().0, scans + 3, "a young file: one scan");
+    assert_eq!(daemon.read().0, scans + 3, "a fresh file: one scan");
     assert!(daemon.read().1 > again, "and it is read again without another scan");
     daemon.stop().await;
 }

@@ -1,10 +1,10 @@
-//! The hash chain: each row carries the hash of the one before it.
+//! The hash chain of the ledger: each row contains the hash of the row before it.
 
 use crate::model::Digest;
 
 /// The columns of a row that its hash covers.
 #[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
+pub struct LedgerRow<'a> {
     pub seq: u64,
     pub at: i64,
     pub kind: &'a str,
@@ -14,13 +14,13 @@ pub struct Row<'a> {
     pub body: Option<&'a str>,
 }
 
-/// The hash before the first row.
+/// The hash that the first row is chained to.
 pub const GENESIS: Digest = Digest([0; 32]);
 
-/// The hash of `row` after a row with hash `prev`. Every text is length-prefixed and absence is
-/// told apart from emptiness, so that no two rows share a byte string.
+/// The hash of `row` after a row with the hash `prev`. Every text is prefixed with its length, and a missing text differs
+/// from an empty one, so that no two different rows are hashed as the same bytes.
 #[must_use]
-pub fn hash(prev: &Digest, row: &Row<'_>) -> Digest {
+pub fn hash(prev: &Digest, row: &LedgerRow<'_>) -> Digest {
     let mut bytes = Vec::with_capacity(256 + row.facts.len() + row.body.map_or(0, str::len));
     bytes.extend_from_slice(&prev.0);
     bytes.extend_from_slice(&row.seq.to_be_bytes());

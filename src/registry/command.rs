@@ -1,4 +1,4 @@
-//! What the writer can be asked for, and what it answers.
+//! The commands of the writer and their results.
 
 use super::RegistryError;
 use crate::egress::BudgetReservation;
@@ -8,20 +8,20 @@ use tokio::sync::oneshot;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, RegistryError>>;
 
-/// One request to the writer.
+/// A command for the writer.
 pub(super) enum Command {
     Accept {
         documents: Vec<(Intent, Origin)>,
         reply: Reply<Vec<Acceptance>>,
     },
     Withdraw {
-        wishes: Vec<(ConnectionId, Origin)>,
+        withdrawn: Vec<(ConnectionId, Origin)>,
         reason: String,
         reply: Reply<()>,
     },
     Begin {
         connection: ConnectionId,
-        under: AttemptContext,
+        context: AttemptContext,
         budget_reservations: Vec<BudgetReservation>,
         reply: Reply<(Ticket, Vec<u64>)>,
     },
@@ -46,8 +46,8 @@ pub(super) enum Command {
         limit: u64,
         reply: Reply<u64>,
     },
-    TakeIn {
-        findings: Box<Findings>,
+    RecordScan {
+        findings: Box<ScanFindings>,
         reply: Reply<Vec<Acceptance>>,
     },
     Probe {
@@ -58,66 +58,69 @@ pub(super) enum Command {
     },
 }
 
-/// What became of one document.
+/// The result of accepting one document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acceptance {
     pub connection: ConnectionId,
-    pub how: How,
+    pub change: IntentChange,
 }
 
-/// How a document was taken.
+/// What a document changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// The connection was not known, or was retired.
+pub enum IntentChange {
+    /// The connection is new, or it was retired.
     Created,
-    /// A new document, or a further origin, of a known connection.
+    /// A known connection has a new document or another origin.
     Changed,
-    /// Nothing was appended.
+    /// The document was in force already; nothing was appended.
     Unchanged,
 }
 
-/// What a look at the intents folder found, written in one transaction: all of it or nothing.
+/// The result of a scan of the intents folder, which is recorded in one transaction.
 #[derive(Clone, Debug, Default)]
-pub struct Findings {
+pub struct ScanFindings {
     pub documents: Vec<(Intent, Origin)>,
-    /// Who no longer desires what, and why.
+    /// Connections that an origin no longer desires, and why.
     pub withdrawn: Vec<(ConnectionId, Origin, &'static str)>,
-    pub seen: Vec<Mark>,
-    /// Paths whose marks go.
-    pub gone: Vec<String>,
+    /// Marks to store.
+    pub marks: Vec<FileMark>,
+    /// Paths whose marks are deleted.
+    pub removed_marks: Vec<String>,
 }
 
-/// The right to have side effects for one attempt.
+/// The permission to make the calls of one attempt.
 #[must_use = "a ticket that is not finished counts as an interrupted attempt"]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ticket {
     pub connection: ConnectionId,
-    pub under: AttemptContext,
+    pub context: AttemptContext,
 }
 
-/// What became of an outcome.
+/// The result of recording an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// False: it said nothing new and nothing was appended.
+    /// False if the outcome added nothing new, so that nothing was appended.
     pub appended: bool,
     pub facts: Finished,
 }
 
-/// One file of the intents folder as the last scan saw it.
+/// What the last scan recorded of one file of the intents folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct FileMark {
     pub path: String,
+    /// In bytes.
     pub size: u64,
+    /// The modification time in nanoseconds since 1970 UTC.
     pub mtime_ns: i64,
     pub inode: u64,
     /// The first half of the SHA-256 of the content.
     pub content: [u8; 16],
 }
 
-/// An outcome with its texts made, so that the writer only writes.
+/// An outcome whose texts are already serialized, so that the writer thread does not have to.
 pub(super) struct Finish {
     pub connection: ConnectionId,
-    pub under: AttemptContext,
+    pub context: AttemptContext,
     pub facts: Finished,
     pub steps: String,
     pub catalog: Option<FinishCatalog>,
@@ -145,8 +148,8 @@ impl Finish {
         });
         Finish {
             connection: ticket.connection,
-            under: ticket.under,
-            facts: Finished::new(outcome, catalog.as_ref().map(|catalog| catalog.digest), &ticket.under),
+            context: ticket.context,
+            facts: Finished::new(outcome, catalog.as_ref().map(|catalog| catalog.digest), &ticket.context),
             steps: serde_json::to_string(&outcome.steps).unwrap_or_default(),
             catalog,
         }

@@ -1,6 +1,6 @@
-//! What each command writes. Every decision is made on the snapshot plus what the open transaction did so far.
+//! What each command writes. Decisions are based on the snapshot and on the changes of the open transaction.
 
-use super::command::{Acceptance, Findings, Finish, How, Recorded, Ticket};
+use super::command::{Acceptance, Finish, IntentChange, Recorded, ScanFindings, Ticket};
 use super::writer::Writer;
 use super::{RegistryError, reader};
 use crate::egress::BudgetReservation;
@@ -21,22 +21,22 @@ impl Writer {
             let connection = intent.connection_id();
             let body = intent.canonical();
             let spec = Digest::from_bytes(body.as_bytes());
-            let how = self.how(connection, &origin, spec);
-            if how == How::Created && self.with_known(connection, |known| known.is_some()) {
-                // One that was retired proves itself again: its earlier looks count no more.
+            let change = self.change(connection, &origin, spec);
+            if change == IntentChange::Created && self.with_known(connection, |known| known.is_some()) {
+                // A retired connection must be proven again, so its earlier checks no longer count.
                 self.db.prepare_cached("DELETE FROM checked WHERE connection = ?1")?.execute([connection.to_string()])?;
             }
-            if how != How::Unchanged {
+            if change != IntentChange::Unchanged {
                 let fact = Fact::IntentAccepted { origin, spec, source_type: intent.source_type };
                 self.append(&intent.namespace, Some(connection), fact, Some(body))?;
             }
-            answers.push(Acceptance { connection, how });
+            answers.push(Acceptance { connection, change });
         }
         Ok(answers)
     }
 
-    /// A refusal comes before the first row, as with each part alone.
-    pub(super) fn take_in(&mut self, findings: Findings) -> Result<Vec<Acceptance>, RegistryError> {
+    /// Sealed namespaces are refused before the first row is written, so that a refusal leaves the transaction intact.
+    pub(super) fn record_scan(&mut self, findings: ScanFindings) -> Result<Vec<Acceptance>, RegistryError> {
         for (connection, _, _) in &findings.withdrawn {
             self.refuse_sealed(&self.namespace_of(*connection))?;
         }
@@ -44,24 +44,25 @@ impl Writer {
         for (connection, origin, reason) in findings.withdrawn {
             self.withdraw(vec![(connection, origin)], reason)?;
         }
-        self.keep_marks(&findings.seen, &findings.gone)?;
+        self.store_marks(&findings.marks, &findings.removed_marks)?;
         Ok(answers)
     }
 
-    fn how(&self, connection: ConnectionId, origin: &Origin, spec: Digest) -> How {
+    /// What accepting the document `spec` of `origin` would change.
+    fn change(&self, connection: ConnectionId, origin: &Origin, spec: Digest) -> IntentChange {
         self.with_known(connection, |known| {
             let Some(known) = known.filter(|known| known.retired.is_none()) else {
-                return How::Created;
+                return IntentChange::Created;
             };
             let newest = known.origins.iter().map(|desire| desire.seq).max();
             let same = known.origins.iter().any(|desire| {
                 desire.origin == *origin && desire.spec == spec && (Some(desire.seq) == newest || desire.spec == known.spec)
             });
-            if same { How::Unchanged } else { How::Changed }
+            if same { IntentChange::Unchanged } else { IntentChange::Changed }
         })
     }
 
-    /// A refusal comes before the first row of its command: the rest of the transaction stays whole.
+    /// Called before the first row of a command is written, so that a refusal leaves the transaction intact.
     fn refuse_sealed(&self, namespace: &str) -> Result<(), RegistryError> {
         if self.sealed(namespace) {
             return Err(RegistryError::Sealed(namespace.to_string()));
@@ -69,15 +70,15 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn withdraw(&mut self, wishes: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
-        for (connection, _) in &wishes {
+    pub(super) fn withdraw(&mut self, withdrawn: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
+        for (connection, _) in &withdrawn {
             self.refuse_sealed(&self.namespace_of(*connection))?;
         }
-        for (connection, origin) in wishes {
-            let (desired, left) = self.with_known(connection, |known| {
+        for (connection, origin) in withdrawn {
+            let (desired, remaining) = self.with_known(connection, |known| {
                 let origins = known.map(|known| known.origins.as_slice()).unwrap_or_default();
-                let by_it = origins.iter().filter(|desire| desire.origin == origin).count();
-                (by_it > 0, origins.len() - by_it)
+                let from_origin = origins.iter().filter(|desire| desire.origin == origin).count();
+                (from_origin > 0, origins.len() - from_origin)
             });
             if !desired {
                 continue;
@@ -86,44 +87,46 @@ impl Writer {
             let reason = reason.to_string();
             let fact = Fact::IntentWithdrawn { origin, reason };
             self.append(&namespace, Some(connection), fact, None)?;
-            if left == 0 {
+            if remaining == 0 {
                 self.append(&namespace, Some(connection), Fact::ConnectionRetired, None)?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn begin(&mut self, connection: ConnectionId, under: AttemptContext) -> Result<Ticket, RegistryError> {
+    pub(super) fn begin(&mut self, connection: ConnectionId, context: AttemptContext) -> Result<Ticket, RegistryError> {
         let namespace = self.namespace_of(connection);
         self.refuse_sealed(&namespace)?;
-        // A ticket that is still there belongs to an attempt that ended without a word.
+        // A ticket that still exists belongs to an attempt that never recorded an outcome.
         if let Some((lost, in_ledger)) = self.take_ticket(connection)? {
-            self.finish_ticket(cut_off(connection, lost), Some(in_ledger))?;
+            self.finish_ticket(interrupted(connection, lost), Some(in_ledger))?;
         }
-        let under = AttemptContext { begun_at: self.now(), ..under };
-        // A re-check of a settled connection is only a ticket: it becomes a row if it finds something new.
-        let in_ledger = matches!(under.why, Why::New | Why::SpecChanged | Why::PolicyChanged | Why::Heal);
+        let context = AttemptContext { begun_at: self.now(), ..context };
+        // A re-check of a settled connection writes only a ticket. It gets a row in the ledger if it finds something new.
+        let in_ledger = matches!(context.why, Why::New | Why::SpecChanged | Why::PolicyChanged | Why::Heal);
         if in_ledger {
-            self.append(&namespace, Some(connection), begun(&under), None)?;
+            self.append(&namespace, Some(connection), begun(&context), None)?;
         }
-        let text = serde_json::to_string(&under).unwrap_or_default();
+        let text = serde_json::to_string(&context).unwrap_or_default();
         self.db.prepare_cached("INSERT INTO tickets (connection, under, in_ledger) VALUES (?1, ?2, ?3)")?.execute(params![
             connection.to_string(),
             text,
             in_ledger
         ])?;
-        Ok(Ticket { connection, under })
+        Ok(Ticket { connection, context })
     }
 
-    /// The calls are written down in the transaction of the beginning: both before the first of them.
-    pub(super) fn begin_funded(
+    /// Records the beginning and reserves the calls in one transaction, before the first call.
+    pub(super) fn begin_with_budget(
         &mut self,
         connection: ConnectionId,
-        under: AttemptContext,
+        context: AttemptContext,
         budget_reservations: &[BudgetReservation],
     ) -> Result<(Ticket, Vec<u64>), RegistryError> {
-        let ticket = self.begin(connection, under)?;
-        let grant = |fund: &BudgetReservation| self.take_budget(&fund.account, fund.day, fund.wanted, fund.limit);
+        let ticket = self.begin(connection, context)?;
+        let grant = |reservation: &BudgetReservation| {
+            self.take_budget(&reservation.account, reservation.day, reservation.wanted, reservation.limit)
+        };
         let granted = budget_reservations.iter().map(grant).collect::<Result<_, _>>()?;
         Ok((ticket, granted))
     }
@@ -133,46 +136,46 @@ impl Writer {
         self.finish_ticket(finish, ticket.map(|(_, in_ledger)| in_ledger))
     }
 
-    /// `in_ledger`: the ticket had a begun row. What has one gets a finished row; a silent re-check
-    /// gets both, or none.
+    /// `in_ledger` is true if the ledger has a row for the beginning of the attempt; the outcome then always gets a row, too.
+    /// A re-check without such a row gets both rows if it finds something new, and otherwise none.
     fn finish_ticket(&mut self, finish: Finish, in_ledger: Option<bool>) -> Result<Recorded, RegistryError> {
         let connection = finish.connection;
-        let (nothing_new, catalog, gone) = self.with_known(connection, |known| {
+        let (nothing_new, catalog, retired) = self.with_known(connection, |known| {
             (
-                known.is_some_and(|known| known.says_nothing_new(&finish.facts, &finish.under)),
+                known.is_some_and(|known| known.says_nothing_new(&finish.facts, &finish.context)),
                 known.and_then(|known| known.catalog),
                 known.is_none_or(|known| known.retired.is_some()),
             )
         });
         let namespace = self.namespace_of(connection);
         let in_ledger = in_ledger.unwrap_or(false);
-        if gone || self.sealed(&namespace) || (nothing_new && !in_ledger) {
-            if nothing_new && !gone {
-                self.check_off(connection, &finish.facts)?;
+        if retired || self.sealed(&namespace) || (nothing_new && !in_ledger) {
+            if nothing_new && !retired {
+                self.record_unchanged(connection, &finish.facts)?;
             }
             return Ok(Recorded { appended: false, facts: finish.facts });
         }
         if !in_ledger {
-            self.append(&namespace, Some(connection), begun(&finish.under), None)?;
+            self.append(&namespace, Some(connection), begun(&finish.context), None)?;
         }
-        if let Some(found) = finish.catalog.filter(|found| catalog.is_none_or(|(_, _, known)| known != found.digest)) {
+        if let Some(new) = finish.catalog.filter(|new| catalog.is_none_or(|(_, _, known)| known != new.digest)) {
             let fact = Fact::CatalogRegistered {
                 version: catalog.map_or(1, |(version, _, _)| version.saturating_add(1)),
-                digest: found.digest,
-                streams: found.streams,
-                breaking: found.breaking,
-                additive: found.additive,
+                digest: new.digest,
+                streams: new.streams,
+                breaking: new.breaking,
+                additive: new.additive,
             };
-            self.append(&namespace, Some(connection), fact, Some(found.text))?;
+            self.append(&namespace, Some(connection), fact, Some(new.text))?;
         }
         let fact = Fact::AttemptFinished(finish.facts.clone());
         self.append(&namespace, Some(connection), fact, Some(finish.steps))?;
-        self.keep_count(connection)?;
+        self.store_checked(connection)?;
         Ok(Recorded { appended: true, facts: finish.facts })
     }
 
-    /// Notes the time of a re-check that found nothing new.
-    fn check_off(&mut self, connection: ConnectionId, facts: &Finished) -> Result<(), RegistryError> {
+    /// Records the time of a re-check that found nothing new.
+    fn record_unchanged(&mut self, connection: ConnectionId, facts: &Finished) -> Result<(), RegistryError> {
         let now = self.now();
         let checked = self.with_known(connection, |known| {
             known.map(|known| Checked {
@@ -188,14 +191,14 @@ impl Writer {
         });
         if let Some(checked) = checked {
             self.write_checked(&checked)?;
-            self.note_checked(checked);
+            self.apply_checked(checked);
         }
         Ok(())
     }
 
-    /// Keeps what the ledger alone does not say: failures in a row with the unchanged ones among them,
-    /// and the last full look. Without it a restart would shorten a backoff.
-    fn keep_count(&mut self, connection: ConnectionId) -> Result<(), RegistryError> {
+    /// Stores what the ledger does not contain: the number of failures in a row, including those that repeated the same
+    /// result, and the time of the last full check. Without these, a restart would shorten a backoff.
+    fn store_checked(&mut self, connection: ConnectionId) -> Result<(), RegistryError> {
         let checked = self.with_known(connection, |known| {
             known.map(|known| Checked {
                 connection,
@@ -230,11 +233,11 @@ impl Writer {
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        let under: String = row.get(0)?;
+        let context: String = row.get(0)?;
         let in_ledger = row.get(1)?;
-        // The statement is run to its end: only then is the row gone.
+        // SQLite deletes the row only once the statement has run to its end.
         let _ = rows.next()?;
-        Ok(serde_json::from_str(&under).ok().zip(Some(in_ledger)))
+        Ok(serde_json::from_str(&context).ok().zip(Some(in_ledger)))
     }
 
     pub(super) fn accept_policy(&mut self, policy: Digest, text: String) -> Result<(), RegistryError> {
@@ -255,17 +258,17 @@ impl Writer {
         Ok(true)
     }
 
-    /// Each attempt that began before a crash is finished as interrupted, in one transaction.
+    /// Records every attempt that began before a crash as interrupted, in one transaction.
     pub(super) fn record_interrupted(&mut self) -> Result<(), RegistryError> {
         let tickets = reader::tickets(&self.db)?;
         if tickets.is_empty() {
             return Ok(());
         }
         self.start()?;
-        for (connection, under, _) in tickets {
-            self.finish(cut_off(connection, under))?;
+        for (connection, context, _) in tickets {
+            self.finish(interrupted(connection, context))?;
         }
-        // Also those that this build cannot read.
+        // Tickets that this build cannot parse are deleted, too.
         self.db.execute_batch("DELETE FROM tickets; COMMIT")?;
         self.publish();
         Ok(())
@@ -275,35 +278,35 @@ impl Writer {
         self.with_known(connection, |known| known.map(|known| known.namespace.to_string()).unwrap_or_default())
     }
 
-    /// Never earlier than the last row, so that folding by time and by order agree.
+    /// The current time, but never earlier than the last row, so that folding by time and folding by order agree.
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now().max(self.head.at)
     }
 }
 
-fn begun(under: &AttemptContext) -> Fact {
-    Fact::AttemptBegun { generation: under.generation, scope: under.scope, why: under.why, policy: under.policy }
+fn begun(context: &AttemptContext) -> Fact {
+    Fact::AttemptBegun { generation: context.generation, scope: context.scope, why: context.why, policy: context.policy }
 }
 
-/// The outcome of an attempt that a crash cut off.
-fn cut_off(connection: ConnectionId, under: AttemptContext) -> Finish {
+/// The outcome of an attempt that a crash interrupted.
+fn interrupted(connection: ConnectionId, context: AttemptContext) -> Finish {
     let failure = Failure::new(
         Class::Interrupted,
-        "aam ended while this attempt ran",
-        "nothing to do: it is tried again by the backoff of the policy",
+        "AAM stopped while this attempt was running",
+        "no action is required: AAM retries automatically",
     );
     let status = |step| match step {
         Step::Registry => StepStatus::Failed { failure: failure.clone() },
-        _ => StepStatus::Skipped { reason: "aam ended before this step was recorded".to_string() },
+        _ => StepStatus::Skipped { reason: "AAM stopped before this step was recorded".to_string() },
     };
     let report = |step| StepReport { step, status: status(step), duration_ms: 0, evidence: serde_json::Map::new() };
     let outcome = Outcome {
-        scope: under.scope,
+        scope: context.scope,
         steps: Step::ALL.into_iter().map(report).collect(),
         catalog: None,
         drift: Drift::default(),
         rows: None,
         latency_ms: None,
     };
-    Finish::new(&Ticket { connection, under }, &outcome)
+    Finish::new(&Ticket { connection, context }, &outcome)
 }

@@ -1,29 +1,31 @@
-//! What can be wrong with the registry itself. A source's failures are values, not errors.
+//! Errors of the registry itself. Failures of a source are values, not errors.
 
 use std::path::PathBuf;
 
-/// The registry cannot do its work.
+/// Why the registry cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error(
-        "the disk is full: the registry cannot write; nothing is called until it can (free some space, aam goes on by itself)"
+        "the disk is full, so the registry cannot be written and AAM makes no calls; free some space, AAM then continues automatically"
     )]
     Full,
-    #[error("registry {path} is in use by {holder}; one writer at a time: stop it, or give this one its own --registry")]
+    #[error("registry {path} is in use by {holder}; stop that process, or set another registry with --registry")]
     Held { path: PathBuf, holder: String },
-    #[error("the file is no registry of AAM and is left as it is; give another --registry")]
+    #[error("the file is not an AAM registry and was not changed; set another file with --registry")]
     Foreign,
-    #[error("the registry has schema version {found}, this aam knows {known}: use the newer aam")]
+    #[error("the registry has schema version {found}, but this version of AAM supports only {known}; use a newer version of AAM")]
     Newer { found: usize, known: usize },
-    #[error("the registry has schema version {found}, this aam reads {known}: start aam serve or aam once, which migrates it")]
+    #[error(
+        "the registry has schema version {found}, but this version of AAM reads {known}; start aam serve or aam once to migrate it"
+    )]
     Older { found: usize, known: usize },
     #[error(
-        "migration {version} was applied in another form than this aam knows; the registry was changed by hand or by another build"
+        "migration {version} of the registry differs from the one in this version of AAM; use the build that created the registry, or restore a backup"
     )]
     Migration { version: usize },
-    #[error("namespace {0} is sealed: its seed was loaded once and nothing changes it afterwards")]
+    #[error("namespace {0} is sealed: its seed was loaded once and cannot be changed")]
     Sealed(String),
-    #[error("there is no registry at {0}; start aam serve first, or name it with --registry")]
+    #[error("no registry was found at {0}; start aam serve to create it, or set its path with --registry")]
     Missing(PathBuf),
     #[error("row {seq} of the ledger cannot be read: {why}; run aam verify")]
     Row { seq: u64, why: String },
@@ -33,7 +35,7 @@ pub enum RegistryError {
     Io { path: PathBuf, error: std::io::Error },
     #[error("{0}")]
     Other(String),
-    #[error("the registry's writer has ended; restart aam")]
+    #[error("the registry is closed; restart AAM")]
     Closed,
 }
 
@@ -42,7 +44,7 @@ impl From<rusqlite::Error> for RegistryError {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => RegistryError::Full,
             Some(rusqlite::ErrorCode::NotADatabase) => RegistryError::Foreign,
-            // A write that fails for want of space shows as an I/O error on some file systems.
+            // On some file systems, a write that fails because the disk is full is reported as an I/O error.
             Some(rusqlite::ErrorCode::SystemIoFailure) if error.to_string().contains("full") => RegistryError::Full,
             _ => RegistryError::Sqlite(error),
         }
@@ -50,7 +52,7 @@ impl From<rusqlite::Error> for RegistryError {
 }
 
 impl RegistryError {
-    /// The same error for each of several commands that failed together.
+    /// A copy of the error, for each command of a failed transaction.
     pub(super) fn copy(&self) -> RegistryError {
         match self {
             RegistryError::Full => RegistryError::Full,

@@ -1,4 +1,5 @@
-//! One writer at a time: an advisory lock on a file beside the registry, with its holder's name in it.
+//! Ensures that only one process writes: an advisory lock on a file next to the registry, which contains the name of its
+//! holder.
 
 use super::RegistryError;
 use serde::{Deserialize, Serialize};
@@ -6,7 +7,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// Who holds the registry. The kernel frees the lock when the process ends, however it ends.
+/// The process that has the registry open for writing. The kernel releases the lock when that process ends, even if it
+/// crashes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub pid: u32,
@@ -14,7 +16,7 @@ pub struct Holder {
     pub version: String,
 }
 
-/// The held lock; dropping it frees the registry.
+/// The lock. Dropping it releases the registry.
 pub struct WriterLock {
     _file: File,
 }
@@ -22,7 +24,7 @@ pub struct WriterLock {
 /// Takes the lock of the registry at `registry`.
 ///
 /// # Errors
-/// [`RegistryError::Held`] naming the holder, [`RegistryError::Io`] when the lock file cannot be made.
+/// [`RegistryError::Held`] with the holder, or [`RegistryError::Io`] if the lock file cannot be created.
 pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError> {
     let path = lock_path(registry);
     let io = |error| RegistryError::Io { path: path.clone(), error };
@@ -41,7 +43,7 @@ pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError>
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
     let holder = Holder { pid: std::process::id(), command: command.to_string(), version: env!("CARGO_PKG_VERSION").to_string() };
-    // The name is a courtesy: on a full disk the lock itself must still work.
+    // The holder's name is only for error messages. Errors are ignored, so that the lock works on a full disk.
     let _ = file
         .set_len(0)
         .and_then(|()| file.rewind())

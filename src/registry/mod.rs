@@ -1,9 +1,8 @@
-//! The append-only registry on SQLite (WAL): one writer thread, readers apart.
+//! The append-only registry on SQLite in WAL mode, with one writer thread and a pool of read-only connections.
 //!
-//! The ledger is one table of facts in one order, chained by hash; views name its parts. The writer
-//! groups the commands that wait into one transaction, so that a burst of commits costs one sync.
-//! After each commit it applies the entries to the shared [`Snapshot`]: readers see what is on disk,
-//! never what may still fail.
+//! The ledger is one table of ordered facts that are chained by hash; SQL views show its parts. The writer puts all
+//! waiting commands into one transaction, so that a burst of commands costs one sync of the disk. After each commit it
+//! applies the new entries to the shared [`Snapshot`], which therefore never contains anything that is not on disk.
 
 mod chain;
 mod command;
@@ -18,7 +17,7 @@ mod tests;
 mod verify;
 mod writer;
 
-pub use command::{Acceptance, Findings, How, Mark, Recorded, Ticket};
+pub use command::{Acceptance, FileMark, IntentChange, Recorded, ScanFindings, Ticket};
 pub use error::RegistryError;
 pub use reader::{Reader, Version};
 pub use verify::Verdict;
@@ -47,17 +46,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens or makes the registry at `path`, migrates it, records attempts that a crash interrupted,
-    /// and folds it. `command` names this process to a second writer.
+    /// Opens the registry at `path`, or creates it, migrates it, folds it, and records attempts that a crash interrupted.
+    /// `command` is the name of this process in the error that a second writer gets.
     ///
     /// # Errors
-    /// [`RegistryError::Held`] when another process writes; see its other variants.
+    /// [`RegistryError::Held`] if another process has the registry open for writing, and other [`RegistryError`]s.
     pub fn open(path: &Path, command: &str, clock: Arc<dyn Clock>) -> Result<Registry, RegistryError> {
         let page_limit = std::env::var_os("AAM_TEST_MAX_PAGES").filter(|_| cfg!(debug_assertions)).map(PathBuf::from);
         Registry::open_within(path, command, clock, page_limit)
     }
 
-    /// Opens it. `page_limit`: a file with the number of pages that stands for a full disk.
+    /// Opens the registry. `page_limit` is a file with the maximum number of pages, with which tests simulate a full disk.
     fn open_within(
         path: &Path,
         command: &str,
@@ -88,122 +87,122 @@ impl Registry {
         })
     }
 
-    /// Where it lies.
+    /// The path of the registry file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What is committed, folded. Hold it briefly: the writer waits for it.
+    /// The fold of all committed entries. Do not hold the guard for long, because the writer waits for it.
     pub fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
         self.snapshot.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Changes whenever an entry was committed; the value is the last `seq`.
+    /// Notifies whenever entries have been committed. The value is the last `seq`.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }
 
-    /// Transactions committed by this process. A burst of commands shares few of them.
+    /// The number of transactions that this process committed. A burst of commands shares few of them.
     #[must_use]
     pub fn transactions(&self) -> u64 {
         self.transactions.load(Ordering::Relaxed)
     }
 
-    /// Reads bodies and history.
+    /// The read-only connections, for bodies and history.
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
 
-    /// Appends documents; they are on disk when this returns. Repeated ones append nothing.
+    /// Appends documents. They are on disk when this returns. A document that is already in force appends nothing.
     ///
     /// # Errors
-    /// [`RegistryError::Sealed`] for a sealed namespace, [`RegistryError::Full`], …: then none was accepted.
+    /// [`RegistryError::Sealed`] for a sealed namespace, [`RegistryError::Full`] and others. No document was accepted then.
     pub async fn accept(&self, documents: Vec<(Intent, Origin)>) -> Result<Vec<Acceptance>, RegistryError> {
         self.send(|reply| Command::Accept { documents, reply }).await
     }
 
-    /// `origin` no longer desires these connections. Those that nobody desires are retired with it.
+    /// Records that origins no longer desire connections. Connections that no origin desires any more are retired.
     ///
     /// # Errors
-    /// When the registry cannot write.
-    pub async fn withdraw(&self, wishes: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
+    /// If the registry cannot write.
+    pub async fn withdraw(&self, withdrawn: Vec<(ConnectionId, Origin)>, reason: &str) -> Result<(), RegistryError> {
         let reason = reason.to_string();
-        self.send(|reply| Command::Withdraw { wishes, reason, reply }).await
+        self.send(|reply| Command::Withdraw { withdrawn, reason, reply }).await
     }
 
-    /// Says that an attempt begins. No ticket, no side effect.
+    /// Records that an attempt begins. Without the ticket, the attempt must not call anything.
     ///
     /// # Errors
-    /// When the registry cannot write: then nothing may be called.
-    pub async fn begin(&self, connection: ConnectionId, under: AttemptContext) -> Result<Ticket, RegistryError> {
-        Ok(self.begin_funded(connection, under, Vec::new()).await?.0)
+    /// If the registry cannot write. Nothing may be called then.
+    pub async fn begin(&self, connection: ConnectionId, context: AttemptContext) -> Result<Ticket, RegistryError> {
+        Ok(self.begin_with_budget(connection, context, Vec::new()).await?.0)
     }
 
-    /// As [`Registry::begin`], and takes calls of the day in the same transaction; answers how many were
+    /// As [`Registry::begin`], and reserves calls of the day's budget in the same transaction. Returns how many calls were
     /// granted for each of `budget_reservations`.
     ///
     /// # Errors
     /// As [`Registry::begin`].
-    pub async fn begin_funded(
+    pub async fn begin_with_budget(
         &self,
         connection: ConnectionId,
-        under: AttemptContext,
+        context: AttemptContext,
         budget_reservations: Vec<BudgetReservation>,
     ) -> Result<(Ticket, Vec<u64>), RegistryError> {
-        self.send(|reply| Command::Begin { connection, under, budget_reservations, reply }).await
+        self.send(|reply| Command::Begin { connection, context, budget_reservations, reply }).await
     }
 
-    /// Records the outcome in one transaction; appends nothing if it says nothing new.
+    /// Records the outcome of an attempt in one transaction. Appends nothing if the outcome adds nothing new.
     ///
     /// # Errors
-    /// When the registry cannot write; the ticket stays and counts as an interrupted attempt after a restart.
+    /// If the registry cannot write. The ticket remains and counts as an interrupted attempt after a restart.
     pub async fn finish(&self, ticket: &Ticket, outcome: &Outcome) -> Result<Recorded, RegistryError> {
         let finish = Box::new(command::Finish::new(ticket, outcome));
         self.send(|reply| Command::Finish { finish, reply }).await
     }
 
-    /// Records a policy that came into force; a repeated one appends nothing.
+    /// Records the policy in force. Appends nothing if it was recorded already.
     ///
     /// # Errors
-    /// When the registry cannot write.
+    /// If the registry cannot write.
     pub async fn accept_policy(&self, policy: Digest, text: String) -> Result<(), RegistryError> {
         self.send(|reply| Command::AcceptPolicy { policy, text, reply }).await
     }
 
-    /// Loads the seed of a namespace once and seals it; does nothing when it is sealed already.
+    /// Loads the seed of a namespace and seals the namespace. Does nothing and returns `false` if it is sealed already.
     ///
     /// # Errors
-    /// When the registry cannot write.
+    /// If the registry cannot write.
     pub async fn seal(&self, namespace: &str, documents: Vec<(Intent, Origin)>) -> Result<bool, RegistryError> {
         let namespace = namespace.to_string();
         self.send(|reply| Command::Seal { namespace, documents, reply }).await
     }
 
-    /// Writes what a look at the folder found: documents, withdrawals and marks, all or nothing. The marks
-    /// are working state, but in the same transaction they cost no sync of their own.
+    /// Records the result of a scan: all documents, withdrawals and marks, or none of them. The marks are working state,
+    /// but as part of this transaction they do not need a sync of their own.
     ///
     /// # Errors
     /// As [`Registry::accept`].
-    pub async fn take_in(&self, findings: Findings) -> Result<Vec<Acceptance>, RegistryError> {
-        self.send(|reply| Command::TakeIn { findings: Box::new(findings), reply }).await
+    pub async fn record_scan(&self, findings: ScanFindings) -> Result<Vec<Acceptance>, RegistryError> {
+        self.send(|reply| Command::RecordScan { findings: Box::new(findings), reply }).await
     }
 
-    /// A write that changes nothing: says whether the registry can write again.
+    /// Tests with a write that changes nothing whether the registry can write.
     ///
     /// # Errors
-    /// When it cannot.
+    /// If it cannot.
     pub async fn probe(&self) -> Result<(), RegistryError> {
         self.send(|reply| Command::Probe { reply }).await
     }
 
-    /// Ends the writer after all commands that were sent before; the lock is free when this returns.
+    /// Stops the writer after all commands that were sent before. The lock is released when this returns.
     pub async fn close(&self) {
-        let (done, ended) = oneshot::channel();
+        let (done, closed) = oneshot::channel();
         if self.commands.send(Command::Close { done }).is_ok() {
-            let _ = ended.await;
+            let _ = closed.await;
         }
     }
 

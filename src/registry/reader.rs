@@ -1,12 +1,15 @@
-//! Read-only connections: bodies, history, folds of the past. Never waits for the writer.
+//! Read-only connections for bodies, history and snapshots of the past. Reading never waits for the writer.
 
-use super::{Mark, RegistryError, schema};
+use super::{FileMark, RegistryError, schema};
 use crate::model::ledger::{AttemptContext, Entry, Fact};
 use crate::model::{ConnectionId, Timestamp};
 use crate::snapshot::{Checked, Snapshot};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+
+/// The number of idle connections that the pool keeps.
+const MAX_IDLE: usize = 4;
 
 /// A small pool of read-only connections. Cheap to clone.
 #[derive(Clone)]
@@ -15,7 +18,7 @@ pub struct Reader {
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
-/// One entry with its body, for histories.
+/// One entry of a history with its body.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Version {
     #[serde(flatten)]
@@ -24,14 +27,14 @@ pub struct Version {
     pub body: Option<serde_json::Value>,
 }
 
-/// Columns of an [`Entry`], in the order `entry` reads them.
+/// The columns of an [`Entry`], in the order in which `entry` reads them.
 const COLUMNS: &str = "seq, at, namespace, connection, facts, kind";
 
 impl Reader {
-    /// Opens the registry at `path` for reading; a daemon may be writing to it.
+    /// Opens the registry at `path` for reading. A daemon may be writing to it at the same time.
     ///
     /// # Errors
-    /// [`RegistryError::Missing`] when there is none.
+    /// [`RegistryError::Missing`] if the file does not exist.
     pub fn open(path: &Path) -> Result<Reader, RegistryError> {
         let reader = Reader { path: path.to_path_buf(), idle: Arc::default() };
         reader.with(|_| Ok(()))?;
@@ -41,7 +44,7 @@ impl Reader {
     /// The body of entry `seq`.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn body(&self, seq: u64) -> Result<Option<String>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
@@ -49,10 +52,10 @@ impl Reader {
         })
     }
 
-    /// When entry `seq` was appended.
+    /// The time at which entry `seq` was appended.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn entry_at(&self, seq: u64) -> Result<Option<Timestamp>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT at FROM ledger WHERE seq = ?1")?;
@@ -60,10 +63,10 @@ impl Reader {
         })
     }
 
-    /// The bodies of several entries, in the order asked for.
+    /// The bodies of several entries, in the order of `seqs`.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn bodies(&self, seqs: &[u64]) -> Result<Vec<Option<String>>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
@@ -71,10 +74,10 @@ impl Reader {
         })
     }
 
-    /// Everything that was appended for `connection`, newest first, with bodies. `before`: only entries below that `seq`.
+    /// The newest entries of `connection` with their bodies, newest first. With `before`, only entries with a smaller `seq`.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn history(&self, connection: ConnectionId, before: Option<u64>, limit: usize) -> Result<Vec<Version>, RegistryError> {
         self.with(|db| {
             let sql = format!("SELECT {COLUMNS}, body FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
@@ -93,10 +96,10 @@ impl Reader {
         })
     }
 
-    /// The catalog of `connection`: the newest, or a given version.
+    /// The version and the text of the catalog of `connection`: the newest one, or the one of `version`.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn catalog(&self, connection: ConnectionId, version: Option<u32>) -> Result<Option<(u32, String)>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached(
@@ -108,10 +111,10 @@ impl Reader {
         })
     }
 
-    /// The newest accepted policy's text.
+    /// The text of the policy that was accepted last.
     ///
     /// # Errors
-    /// When the registry cannot be read.
+    /// If the registry cannot be read.
     pub fn last_policy(&self) -> Result<Option<String>, RegistryError> {
         self.with(|db| {
             let sql = "SELECT body FROM ledger WHERE kind = 'policy_accepted' ORDER BY seq DESC LIMIT 1";
@@ -119,13 +122,13 @@ impl Reader {
         })
     }
 
-    /// Folds everything, with the times of unchanged re-checks.
+    /// Folds all entries and the times of re-checks that found nothing new.
     ///
     /// # Errors
-    /// When the registry cannot be read or a row is not what this build knows.
+    /// If the registry cannot be read, or if this build cannot parse a row.
     pub fn snapshot(&self) -> Result<Snapshot, RegistryError> {
         self.with(|db| {
-            // One transaction for both reads, so that rows written meanwhile are in both or in neither.
+            // One transaction for both reads, so that they see the same state of the registry.
             let transaction = db.unchecked_transaction()?;
             let mut snapshot = fold(&transaction, i64::MAX)?;
             checked(&transaction, &mut snapshot)?;
@@ -133,7 +136,7 @@ impl Reader {
         })
     }
 
-    /// Folds what was appended up to `at`.
+    /// Folds the entries that were appended up to `at`.
     ///
     /// # Errors
     /// As [`Reader::snapshot`].
@@ -141,15 +144,15 @@ impl Reader {
         self.with(|db| fold(db, at.0))
     }
 
-    /// What the last folder scan saw.
+    /// The marks of the last scan of the intents folder.
     ///
     /// # Errors
-    /// When the registry cannot be read.
-    pub fn marks(&self) -> Result<Vec<Mark>, RegistryError> {
+    /// If the registry cannot be read.
+    pub fn marks(&self) -> Result<Vec<FileMark>, RegistryError> {
         self.with(|db| {
             let mut statement = db.prepare_cached("SELECT path, size, mtime_ns, inode, content FROM folder_marks")?;
             let rows = statement.query_map([], |row| {
-                Ok(Mark {
+                Ok(FileMark {
                     path: row.get(0)?,
                     size: row.get(1)?,
                     mtime_ns: row.get(2)?,
@@ -161,7 +164,7 @@ impl Reader {
         })
     }
 
-    /// Runs `read` on a pooled connection.
+    /// Runs `read` on a connection of the pool.
     pub(super) fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, RegistryError>) -> Result<T, RegistryError> {
         let pooled = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         let db = match pooled {
@@ -170,7 +173,7 @@ impl Reader {
         };
         let answer = read(&db);
         let mut idle = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if idle.len() < 4 {
+        if idle.len() < MAX_IDLE {
             idle.push(db);
         }
         answer
@@ -192,7 +195,7 @@ fn connect(path: &Path) -> Result<Connection, RegistryError> {
     Ok(db)
 }
 
-/// Folds all rows with `at <= until`. `at` never decreases along `seq`.
+/// Folds all rows with `at <= until`. These are the first rows of the ledger, because `at` never decreases.
 pub(super) fn fold(db: &Connection, until: i64) -> Result<Snapshot, RegistryError> {
     let mut snapshot = Snapshot::default();
     let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS} FROM ledger WHERE at <= ?1 ORDER BY seq"))?;
@@ -203,7 +206,7 @@ pub(super) fn fold(db: &Connection, until: i64) -> Result<Snapshot, RegistryErro
     Ok(snapshot)
 }
 
-/// Adds the times of unchanged re-checks.
+/// Applies the times of re-checks that found nothing new.
 pub(super) fn checked(db: &Connection, snapshot: &mut Snapshot) -> Result<(), RegistryError> {
     let mut statement = db.prepare_cached("SELECT connection, at, full_at, failures, generation FROM checked")?;
     let mut rows = statement.query([])?;
@@ -222,7 +225,7 @@ pub(super) fn checked(db: &Connection, snapshot: &mut Snapshot) -> Result<(), Re
     Ok(())
 }
 
-/// Reads the tickets that were never finished.
+/// Reads the tickets of attempts that never recorded an outcome.
 pub(super) fn tickets(db: &Connection) -> Result<Vec<(ConnectionId, AttemptContext, bool)>, RegistryError> {
     let mut statement = db.prepare("SELECT connection, under, in_ledger FROM tickets")?;
     let mut rows = statement.query([])?;

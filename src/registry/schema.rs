@@ -1,29 +1,30 @@
-//! Numbered, forward-only migrations, each known by its SHA-256.
+//! Numbered, forward-only migrations, each identified by its SHA-256.
 
 use super::RegistryError;
 use crate::model::Digest;
 use rusqlite::Connection;
 
-/// All migrations, in order; the number is the place in this list, from 1.
+/// All migrations in order. Their versions are counted from 1. The text of a migration must never change, because
+/// registries store its SHA-256.
 pub const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_ledger.sql"),
     include_str!("migrations/0002_folder_marks.sql"),
     include_str!("migrations/0003_checked.sql"),
 ];
 
-/// Marks an SQLite file as a registry of AAM (`PRAGMA application_id`): "AAM1".
+/// Identifies an SQLite file as an AAM registry (`PRAGMA application_id`): "AAM1" in ASCII.
 pub const APPLICATION_ID: i32 = 0x4141_4D31;
 
-/// Brings the file up to the newest version.
+/// Migrates the file to the newest version.
 ///
 /// # Errors
-/// [`RegistryError::Foreign`] for a file that is not a registry, [`RegistryError::Newer`] for one of a
-/// later AAM, [`RegistryError::Migration`] when an applied migration is not the one this build knows.
+/// [`RegistryError::Foreign`] for a file that is not an AAM registry, [`RegistryError::Newer`] for a registry of a later
+/// version of AAM, [`RegistryError::Migration`] if an applied migration differs from the one in this build.
 pub fn migrate(db: &mut Connection) -> Result<(), RegistryError> {
     migrate_to(db, MIGRATIONS.len())
 }
 
-/// Brings the file up to `version`; tests start from each earlier one.
+/// Migrates the file to `version`. Tests start from every earlier version.
 ///
 /// # Errors
 /// As [`migrate`].
@@ -53,10 +54,10 @@ pub fn migrate_to(db: &mut Connection, version: usize) -> Result<(), RegistryErr
     Ok(())
 }
 
-/// Reads only: a database of somebody else is left as it is.
+/// Checks that the file is empty or an AAM registry, without changing it.
 ///
 /// # Errors
-/// [`RegistryError::Foreign`].
+/// [`RegistryError::Foreign`] for a database of another program.
 pub fn refuse_foreign(db: &Connection) -> Result<(), RegistryError> {
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
@@ -66,7 +67,7 @@ pub fn refuse_foreign(db: &Connection) -> Result<(), RegistryError> {
     Ok(())
 }
 
-/// For readers, which cannot migrate.
+/// Checks the schema version, for readers, which cannot migrate.
 ///
 /// # Errors
 /// [`RegistryError::Newer`] or [`RegistryError::Older`].

@@ -1,7 +1,8 @@
-//! Working state beside the ledger: day budgets and folder marks. Losing it costs repeated work, never history.
+//! Working state next to the ledger: day budgets and marks of the intents folder. Losing it causes repeated work but
+//! loses no history.
 
 use super::RegistryError;
-use super::command::Mark;
+use super::command::FileMark;
 use super::writer::Writer;
 use rusqlite::params;
 
@@ -25,21 +26,21 @@ impl Writer {
         Ok(u64::try_from(granted).unwrap_or(0))
     }
 
-    pub(super) fn keep_marks(&mut self, seen: &[Mark], gone: &[String]) -> Result<(), RegistryError> {
+    pub(super) fn store_marks(&mut self, marks: &[FileMark], removed: &[String]) -> Result<(), RegistryError> {
         let mut put = self.db.prepare_cached(
             "INSERT OR REPLACE INTO folder_marks (path, size, mtime_ns, inode, content) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        for mark in seen {
+        for mark in marks {
             put.execute(params![mark.path, mark.size, mark.mtime_ns, mark.inode.cast_signed(), mark.content])?;
         }
         let mut drop = self.db.prepare_cached("DELETE FROM folder_marks WHERE path = ?1")?;
-        for path in gone {
+        for path in removed {
             drop.execute([path])?;
         }
         Ok(())
     }
 
-    /// Writes a real page, so that a full disk shows.
+    /// Writes more than one page, so that a full disk causes an error.
     pub(super) fn probe(&mut self) -> Result<(), RegistryError> {
         self.db.execute_batch(
             "CREATE TABLE IF NOT EXISTS probe (filler BLOB) STRICT;

@@ -1,25 +1,25 @@
-//! Walks the hash chain.
+//! Verifies the hash chain of the ledger.
 
-use super::chain::{self, GENESIS, Row};
+use super::chain::{self, GENESIS, LedgerRow};
 use super::{Reader, RegistryError};
 use crate::model::Digest;
 
-/// What the walk found.
+/// The result of verifying the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Verdict {
-    /// Rows that fit.
+    /// The number of rows up to the first mismatch.
     pub rows: u64,
-    /// The hash of the last row that fits. Kept elsewhere, it also proves that no tail was cut off.
+    /// The hash of the last of these rows. A copy that is kept elsewhere also proves that no rows were removed from the end.
     pub head: Digest,
-    /// The first row that does not fit, and how.
+    /// The `seq` of the first row that does not match the chain, and why.
     pub broken: Option<(i64, String)>,
 }
 
 impl Reader {
-    /// Walks the ledger from the first row.
+    /// Verifies the ledger from the first row.
     ///
     /// # Errors
-    /// When the registry cannot be read at all.
+    /// If the registry cannot be read.
     pub fn verify(&self) -> Result<Verdict, RegistryError> {
         self.with(|db| {
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
@@ -44,32 +44,35 @@ impl Reader {
     }
 }
 
-/// The hash of `row` if it fits after the rows of `verdict`.
+/// Returns the hash of `row` if it matches the rows before it.
+///
+/// # Errors
+/// Why the row does not match.
 fn step(row: &rusqlite::Row<'_>, verdict: &Verdict) -> Result<Digest, String> {
     let text = |column: usize| row.get_ref(column).map_err(|error| error.to_string());
-    let words = |error: rusqlite::types::FromSqlError| error.to_string();
-    let seq: u64 = row.get(0).map_err(|_| "a row before the first one was put in".to_string())?;
+    let message = |error: rusqlite::types::FromSqlError| error.to_string();
+    let seq: u64 = row.get(0).map_err(|_| "a row was inserted before the first one".to_string())?;
     if seq == 0 {
-        return Err("a row before the first one was put in".to_string());
+        return Err("a row was inserted before the first one".to_string());
     }
     if seq != verdict.rows + 1 {
         return Err(format!("row {} is missing", verdict.rows + 1));
     }
-    let read = Row {
+    let read = LedgerRow {
         seq,
         at: row.get(1).map_err(|error| error.to_string())?,
-        kind: text(2)?.as_str().map_err(words)?,
-        namespace: text(3)?.as_str().map_err(words)?,
-        connection: text(4)?.as_str_or_null().map_err(words)?,
-        facts: text(5)?.as_str().map_err(words)?,
-        body: text(6)?.as_str_or_null().map_err(words)?,
+        kind: text(2)?.as_str().map_err(message)?,
+        namespace: text(3)?.as_str().map_err(message)?,
+        connection: text(4)?.as_str_or_null().map_err(message)?,
+        facts: text(5)?.as_str().map_err(message)?,
+        body: text(6)?.as_str_or_null().map_err(message)?,
     };
-    if text(7)?.as_blob().map_err(words)? != verdict.head.0 {
-        return Err("its link to the row before does not fit".to_string());
+    if text(7)?.as_blob().map_err(message)? != verdict.head.0 {
+        return Err("its link to the row before does not match".to_string());
     }
     let hash = chain::hash(&verdict.head, &read);
-    if text(8)?.as_blob().map_err(words)? != hash.0 {
-        return Err("its content does not fit its hash: it was changed after it was written".to_string());
+    if text(8)?.as_blob().map_err(message)? != hash.0 {
+        return Err("its content does not match its hash: it was changed after it was written".to_string());
     }
     Ok(hash)
 }

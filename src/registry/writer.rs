@@ -1,9 +1,9 @@
-//! The one writer: takes the commands that wait, writes them in one transaction, answers all of them.
+//! The writer thread: takes all waiting commands, writes them in one transaction and replies to all of them.
 //!
-//! A command decides on the committed snapshot and on what its own transaction did before it, so that
-//! commands on the same connection may share a transaction. What they write is in `commands.rs`.
+//! A command sees the committed snapshot and the changes of the open transaction, so that several commands for one
+//! connection can share a transaction. `commands.rs` implements the commands.
 
-use super::chain::{self, Row};
+use super::chain::{self, LedgerRow};
 use super::command::Command;
 use super::lock::WriterLock;
 use super::{RegistryError, reader, schema};
@@ -20,23 +20,24 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// Commands that share one transaction at most.
-const BATCH: usize = 512;
+/// The maximum number of commands in one transaction.
+const MAX_BATCH: usize = 512;
 
-/// Merging the write-ahead log into the file takes two syncs and many writes. It is done when nothing was
-/// asked for so long after so many rows, so that no commit has to wait for it ...
-const IDLE: Duration = Duration::from_millis(200);
-const MERGE_ROWS: usize = 256;
-/// ... and by SQLite itself after a commit when the log is so long (pages of 4 KiB).
-const LONGEST_LOG: i32 = 8192;
+/// How long there must be no command before the write-ahead log is checkpointed. A checkpoint takes two syncs and many
+/// writes, so it is done when no command has to wait for it.
+const CHECKPOINT_IDLE: Duration = Duration::from_millis(200);
+/// The number of rows in the write-ahead log from which it is checkpointed.
+const CHECKPOINT_ROWS: usize = 256;
+/// The length of the write-ahead log, in pages of 4 KiB, at which SQLite checkpoints it after a commit.
+const MAX_WAL_PAGES: i32 = 8192;
 
-/// What the writer shares with the [`Registry`](super::Registry) that asks it.
+/// The state that the writer shares with the [`Registry`](super::Registry).
 #[derive(Clone)]
 pub(super) struct Shared {
     pub snapshot: Arc<RwLock<Snapshot>>,
-    /// The last `seq`, after each commit.
+    /// Receives the last `seq` after each commit.
     pub announce: watch::Sender<u64>,
-    /// Transactions committed.
+    /// The number of committed transactions.
     pub transactions: Arc<AtomicU64>,
 }
 
@@ -46,14 +47,14 @@ pub(super) struct Writer {
     shared: Shared,
     pub(super) head: Head,
     batch: Batch,
-    /// Rows written since the write-ahead log was merged into the file.
-    unmerged: usize,
-    /// A debug build can be given a full disk: this file holds the limit in pages.
+    /// The number of rows written since the last checkpoint.
+    rows_in_wal: usize,
+    /// A file with the maximum number of pages, with which tests simulate a full disk. Only set in debug builds.
     page_limit: Option<PathBuf>,
     _lock: WriterLock,
 }
 
-/// Where the next row goes on.
+/// The last row of the ledger, which the next row is chained to.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
     seq: u64,
@@ -61,17 +62,17 @@ pub(super) struct Head {
     hash: Digest,
 }
 
-/// What the open transaction did so far.
+/// The changes of the open transaction.
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
     checked: Vec<Checked>,
-    /// The connections it touched as they are after it, and its seals and policies.
+    /// The state of the connections that the transaction changed, and the namespaces and policies that it recorded.
     view: Snapshot,
 }
 
-/// Sent after the commit, or turned into an error when it fails.
-type Answer = Box<dyn FnOnce(Result<(), RegistryError>) + Send>;
+/// Replies to a command once the transaction is committed or has failed.
+type PendingReply = Box<dyn FnOnce(Result<(), RegistryError>) + Send>;
 
 impl Writer {
     pub(super) fn open(
@@ -83,28 +84,28 @@ impl Writer {
     ) -> Result<Writer, RegistryError> {
         let mut db = Connection::open(path)?;
         db.busy_timeout(Duration::from_secs(5))?;
-        // Before the first setting: a file that is not ours is left as it is.
+        // Checked before the first setting is changed, so that the database of another program is not modified.
         schema::refuse_foreign(&db)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
-        // FULL: what was answered as accepted is on disk.
+        // FULL syncs at every commit, so that everything that was confirmed to a caller is on disk.
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "journal_size_limit", 8 << 20)?;
-        db.pragma_update(None, "wal_autocheckpoint", LONGEST_LOG)?;
+        db.pragma_update(None, "wal_autocheckpoint", MAX_WAL_PAGES)?;
         schema::migrate(&mut db)?;
         let mut folded = reader::fold(&db, i64::MAX)?;
         reader::checked(&db, &mut folded)?;
         let head = head(&db)?;
         shared.announce.send_replace(folded.seq);
         *shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = folded;
-        let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), unmerged: 0, page_limit, _lock: lock };
+        let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), rows_in_wal: 0, page_limit, _lock: lock };
         writer.record_interrupted()?;
         Ok(writer)
     }
 
-    /// Serves commands until `Close` or until nobody can send any more.
+    /// Executes commands until `Close`, or until all senders are dropped.
     pub(super) fn run(mut self, inbox: &mpsc::Receiver<Command>) {
         while let Some(first) = self.next(inbox) {
-            let waiting = std::iter::once(first).chain(inbox.try_iter().take(BATCH - 1));
+            let waiting = std::iter::once(first).chain(inbox.try_iter().take(MAX_BATCH - 1));
             let mut commands: VecDeque<Command> = waiting.collect();
             while !commands.is_empty() {
                 if let Some(Command::Close { .. }) = commands.front() {
@@ -120,14 +121,14 @@ impl Writer {
         }
     }
 
-    /// The next command; while there is none, the log is merged and memory of the burst is given back.
+    /// Waits for the next command. If none comes for a while after a burst, checkpoints the log and releases memory.
     fn next(&mut self, inbox: &mpsc::Receiver<Command>) -> Option<Command> {
-        if self.unmerged >= MERGE_ROWS {
-            match inbox.recv_timeout(IDLE) {
+        if self.rows_in_wal >= CHECKPOINT_ROWS {
+            match inbox.recv_timeout(CHECKPOINT_IDLE) {
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.merge();
+                    self.checkpoint();
                     crate::memory::release_free();
                 }
             }
@@ -135,27 +136,28 @@ impl Writer {
         inbox.recv().ok()
     }
 
-    /// What cannot be merged now, because somebody reads it or the disk is full, is merged another time.
-    fn merge(&mut self) {
-        self.unmerged = 0;
+    /// Copies the write-ahead log into the file. What cannot be copied now, because of a reader or a full disk, is copied by
+    /// a later checkpoint.
+    fn checkpoint(&mut self) {
+        self.rows_in_wal = 0;
         if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
-            tracing::debug!(target: "aam::commit", %error, "the log was not merged");
+            tracing::debug!(target: "aam::commit", %error, "could not checkpoint the write-ahead log");
         }
     }
 
-    /// Writes as many of `commands` as may share a transaction and answers them.
+    /// Executes `commands` up to the next `Close` in one transaction and replies to them.
     fn transact(&mut self, commands: &mut VecDeque<Command>) {
         let before = self.head;
-        let mut answers: Vec<Answer> = Vec::new();
+        let mut replies: Vec<PendingReply> = Vec::new();
         let mut result = self.start();
         while let Some(command) = commands.pop_front() {
             if matches!(command, Command::Close { .. }) {
                 commands.push_front(command);
                 break;
             }
-            answers.push(match &result {
-                Ok(()) => self.serve(command, &mut result),
-                Err(error) => refuse(command, error),
+            replies.push(match &result {
+                Ok(()) => self.execute(command, &mut result),
+                Err(error) => reject(command, error),
             });
         }
         if result.is_ok() {
@@ -165,18 +167,18 @@ impl Writer {
         match &result {
             Ok(()) => {
                 crate::fault::boundary("after_commit");
-                tracing::debug!(target: "aam::commit", commands = answers.len(), entries = self.batch.entries.len(), "committed");
+                tracing::debug!(target: "aam::commit", commands = replies.len(), entries = self.batch.entries.len(), "committed");
                 self.publish();
             }
             Err(error) => {
                 self.batch = Batch::default();
-                tracing::error!(target: "aam::registry", error = %error, "nothing of this transaction was written");
+                tracing::error!(target: "aam::registry", error = %error, "the transaction failed and was rolled back");
                 self.head = before;
                 let _ = self.db.execute_batch("ROLLBACK");
             }
         }
-        for answer in answers {
-            answer(match &result {
+        for reply in replies {
+            reply(match &result {
                 Ok(()) => Ok(()),
                 Err(error) => Err(error.copy()),
             });
@@ -184,22 +186,22 @@ impl Writer {
     }
 
     pub(super) fn start(&mut self) -> Result<(), RegistryError> {
-        self.obey_page_limit();
+        self.apply_page_limit();
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         Ok(())
     }
 
-    fn obey_page_limit(&self) {
+    fn apply_page_limit(&self) {
         let limit = self.page_limit.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
         if let Some(pages) = limit.and_then(|text| text.trim().parse::<i64>().ok()) {
             let _ = self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()));
         }
     }
 
-    /// After the commit: what was written becomes what is believed.
+    /// Applies the committed entries to the shared snapshot.
     pub(super) fn publish(&mut self) {
         let batch = std::mem::take(&mut self.batch);
-        self.unmerged += batch.entries.len() + batch.checked.len();
+        self.rows_in_wal += batch.entries.len() + batch.checked.len();
         self.shared.transactions.fetch_add(1, Ordering::Relaxed);
         if batch.entries.is_empty() && batch.checked.is_empty() {
             return;
@@ -219,7 +221,7 @@ impl Writer {
         self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection as it is after what the open transaction did so far.
+    /// Reads the state of a connection, including the changes of the open transaction.
     pub(super) fn with_known<T>(&self, id: ConnectionId, read: impl FnOnce(Option<&Known>) -> T) -> T {
         match self.batch.view.connections.get(&id) {
             Some(known) => read(Some(known)),
@@ -235,8 +237,8 @@ impl Writer {
         self.batch.view.policy.or(self.snapshot().policy)
     }
 
-    /// Copies a connection into the view before the transaction changes it.
-    fn bring_into_view(&mut self, id: ConnectionId) {
+    /// Copies a connection into the view of the transaction before it is changed.
+    fn load_into_view(&mut self, id: ConnectionId) {
         if self.batch.view.connections.contains_key(&id) {
             return;
         }
@@ -246,28 +248,28 @@ impl Writer {
         }
     }
 
-    pub(super) fn note_checked(&mut self, checked: Checked) {
-        self.bring_into_view(checked.connection);
+    pub(super) fn apply_checked(&mut self, checked: Checked) {
+        self.load_into_view(checked.connection);
         self.batch.view.apply_checked(&checked);
         self.batch.checked.push(checked);
     }
 
-    /// Writes one command into the open transaction. A refusal is the command's own answer; an SQL error fails the batch.
-    fn serve(&mut self, command: Command, batch: &mut Result<(), RegistryError>) -> Answer {
+    /// Executes one command in the open transaction. A refusal concerns only this command; an SQL error fails the batch.
+    fn execute(&mut self, command: Command, batch: &mut Result<(), RegistryError>) -> PendingReply {
         match command {
-            Command::Accept { documents, reply } => settle(self.accept(documents), reply, batch),
-            Command::Withdraw { wishes, reason, reply } => settle(self.withdraw(wishes, &reason), reply, batch),
-            Command::Begin { connection, under, budget_reservations, reply } => {
-                settle(self.begin_funded(connection, under, &budget_reservations), reply, batch)
+            Command::Accept { documents, reply } => reply_later(self.accept(documents), reply, batch),
+            Command::Withdraw { withdrawn, reason, reply } => reply_later(self.withdraw(withdrawn, &reason), reply, batch),
+            Command::Begin { connection, context, budget_reservations, reply } => {
+                reply_later(self.begin_with_budget(connection, context, &budget_reservations), reply, batch)
             }
-            Command::Finish { finish, reply } => settle(self.finish(*finish), reply, batch),
-            Command::AcceptPolicy { policy, text, reply } => settle(self.accept_policy(policy, text), reply, batch),
-            Command::Seal { namespace, documents, reply } => settle(self.seal(&namespace, documents), reply, batch),
+            Command::Finish { finish, reply } => reply_later(self.finish(*finish), reply, batch),
+            Command::AcceptPolicy { policy, text, reply } => reply_later(self.accept_policy(policy, text), reply, batch),
+            Command::Seal { namespace, documents, reply } => reply_later(self.seal(&namespace, documents), reply, batch),
             Command::TakeBudget { account, day, wanted, limit, reply } => {
-                settle(self.take_budget(&account, day, wanted, limit), reply, batch)
+                reply_later(self.take_budget(&account, day, wanted, limit), reply, batch)
             }
-            Command::TakeIn { findings, reply } => settle(self.take_in(*findings), reply, batch),
-            Command::Probe { reply } => settle(self.probe(), reply, batch),
+            Command::RecordScan { findings, reply } => reply_later(self.record_scan(*findings), reply, batch),
+            Command::Probe { reply } => reply_later(self.probe(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
         }
     }
@@ -282,8 +284,15 @@ impl Writer {
         let (seq, at) = (self.head.seq + 1, self.now());
         let facts = serde_json::to_string(&fact).unwrap_or_default();
         let id = connection.map(|id| id.to_string());
-        let row =
-            Row { seq, at: at.0, kind: fact.kind(), namespace, connection: id.as_deref(), facts: &facts, body: body.as_deref() };
+        let row = LedgerRow {
+            seq,
+            at: at.0,
+            kind: fact.kind(),
+            namespace,
+            connection: id.as_deref(),
+            facts: &facts,
+            body: body.as_deref(),
+        };
         let hash = chain::hash(&self.head.hash, &row);
         self.db
             .prepare_cached(
@@ -294,7 +303,7 @@ impl Writer {
         self.head = Head { seq, at, hash };
         let entry = Entry { seq, at, namespace: namespace.to_string(), connection, fact };
         if let Some(id) = connection {
-            self.bring_into_view(id);
+            self.load_into_view(id);
         }
         self.batch.view.apply(&entry);
         self.batch.entries.push(entry);
@@ -312,31 +321,31 @@ fn head(db: &Connection) -> Result<Head, RegistryError> {
     }
 }
 
-/// Keeps the answer until the commit. A refusal is told; an error of the database fails the batch.
-fn settle<T: Send + 'static>(
+/// Holds back the reply until the commit. A refusal is only reported to the caller; any other error fails the batch.
+fn reply_later<T: Send + 'static>(
     result: Result<T, RegistryError>,
     reply: oneshot::Sender<Result<T, RegistryError>>,
     batch: &mut Result<(), RegistryError>,
-) -> Answer {
-    let answer = match result {
+) -> PendingReply {
+    let result = match result {
         Ok(value) => Ok(value),
         Err(refusal @ RegistryError::Sealed(_)) => Err(refusal),
         Err(error) => {
-            let told = error.copy();
+            let copy = error.copy();
             *batch = Err(error);
-            Err(told)
+            Err(copy)
         }
     };
     Box::new(move |committed| {
-        let _ = reply.send(committed.and(answer));
+        let _ = reply.send(committed.and(result));
     })
 }
 
-/// The answer to a command that came after the batch had failed.
-fn refuse(command: Command, error: &RegistryError) -> Answer {
+/// The reply to a command of a batch that has already failed.
+fn reject(command: Command, error: &RegistryError) -> PendingReply {
     let error = error.copy();
     match command {
-        Command::Accept { reply, .. } | Command::TakeIn { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
+        Command::Accept { reply, .. } | Command::RecordScan { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Withdraw { reply, .. } | Command::AcceptPolicy { reply, .. } | Command::Probe { reply } => {
             Box::new(move |_| drop(reply.send(Err(error))))
         }

@@ -235,7 +235,7 @@ fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
 }
 
 fn updated(connection: &Connection) -> String {
-    connection.looked_at().max(connection.retired).max(Some(connection.desired_since)).unwrap_or(connection.created).rfc3339()
+    connection.last_checked().max(connection.retired).max(Some(connection.desired_since)).unwrap_or(connection.created).rfc3339()
 }
 
 fn message(state: State, connection: &Connection) -> String {

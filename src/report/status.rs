@@ -33,7 +33,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, document: impl Fn(u64) -> Opt
                 namespace: namespace.to_string(),
                 source_type: connection.source_type.to_string(),
                 resource_ids: document(connection.document).map(|intent| intent.resource_ids).unwrap_or_default(),
-                checked: connection.looked_at().map(Timestamp::rfc3339),
+                checked: connection.last_checked().map(Timestamp::rfc3339),
                 title,
                 fix,
             }
@@ -119,7 +119,7 @@ pub fn details(id: ConnectionId, connection: &Connection, intent: Option<&Intent
     fact("desired by", connection.origins.iter().map(|desired| desired.origin.to_string()).collect::<Vec<_>>().join(", "));
     fact("generation", connection.generation.to_string());
     fact("catalog", connection.catalog.map_or_else(|| "none yet".to_string(), |(version, _, _)| format!("version {version}")));
-    fact("checked", connection.looked_at().map_or_else(|| "never".to_string(), Timestamp::rfc3339));
+    fact("checked", connection.last_checked().map_or_else(|| "never".to_string(), Timestamp::rfc3339));
     if let Some(proven) = &connection.proven {
         let rows = proven.facts.rows.unwrap_or(0);
         let rows = counted(usize::try_from(rows).unwrap_or(usize::MAX), "row");

@@ -155,7 +155,7 @@ fn the_step_report_with_each_status() {
     .detail("INSERT ON shop.orders");
     let mut health = steps(None, None);
     health[3].status =
-        StepStatus::Skipped { reason: "a health re-check: the structure is looked at again by recheck.drift".to_string() };
+        StepStatus::Skipped { reason: "a health re-check: recheck.drift says when the structure is checked again".to_string() };
     let text = [
         ("passed, one step warned", steps(None, Some(over))),
         ("failed", steps(Some((Step::Discover, denied())), None)),
@@ -188,9 +188,9 @@ fn the_status_list_and_one_story() {
     let lines = status::lines(&snapshot, "autonomy", document);
     shown("report_status_list", &status::list(&lines));
     shown("report_status_empty", &status::list(&[]));
-    let told: Vec<State> = lines.iter().map(|line| line.status).collect();
-    assert_eq!(told.len(), State::ALL.len(), "each state is shown once");
-    assert!(State::ALL.iter().all(|state| told.contains(state)));
+    let states: Vec<State> = lines.iter().map(|line| line.status).collect();
+    assert_eq!(states.len(), State::ALL.len(), "each state is shown once");
+    assert!(State::ALL.iter().all(|state| states.contains(state)));
 
     let active = intents[0].connection_id();
     let failing = intents[1].connection_id();

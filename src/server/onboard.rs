@@ -9,7 +9,7 @@ use super::request::{ApiRequest, ApiResult, insert_header, json};
 use crate::funnel::{Funnel, funnel};
 use crate::intake::wire::{self, Item, Limits};
 use crate::model::{ConnectionId, Intent, Origin, State, Timestamp};
-use crate::registry::{Acceptance, How, RegistryError};
+use crate::registry::{Acceptance, IntentChange, RegistryError};
 use crate::report::result::{ConnectionResult, WarningBody};
 use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -91,21 +91,21 @@ pub async fn onboard(mut request: ApiRequest) -> ApiResult {
     let Item { outcome, warnings } = item;
     let intent = outcome.map_err(|refusal| ApiProblem::refused(&refusal, MAX_BODY_BYTES))?;
     require_writable(&request, &intent.namespace)?;
-    let (id, how) = accept(&request, vec![intent])
+    let (id, change) = accept(&request, vec![intent])
         .await?
         .first()
         .map_or(Err(ApiProblem::defect("The registry did not return the accepted intent.")), |accepted| {
-            Ok((accepted.connection, accepted.how))
+            Ok((accepted.connection, accepted.change))
         })?;
     let settled = wait_until_settled(&request, id, Timestamp(0), deadline(&request)).await;
     let mut result = result(&request, id).await?;
     add_warnings(&mut result, warnings);
-    single(&request, how, settled, result)
+    single(&request, change, settled, result)
 }
 
 /// The response to a single push. A 409 includes the result, because the intent was recorded.
-fn single(request: &ApiRequest, how: How, settled: bool, result: ConnectionResult) -> ApiResult {
-    let status = status_of(how, settled, &result);
+fn single(request: &ApiRequest, change: IntentChange, settled: bool, result: ConnectionResult) -> ApiResult {
+    let status = status_of(change, settled, &result);
     if status == StatusCode::CONFLICT {
         let detail = match &result.error {
             Some(error) => format!("{} {}", result.message, error.fix),
@@ -122,14 +122,14 @@ fn single(request: &ApiRequest, how: How, settled: bool, result: ConnectionResul
     Ok(response)
 }
 
-fn status_of(how: How, settled: bool, result: &ConnectionResult) -> StatusCode {
+fn status_of(change: IntentChange, settled: bool, result: &ConnectionResult) -> StatusCode {
     if !settled {
         return StatusCode::ACCEPTED;
     }
-    match how {
+    match change {
         _ if result.status == State::Unsupported.as_str() => StatusCode::CONFLICT,
-        How::Created => StatusCode::CREATED,
-        How::Changed | How::Unchanged => StatusCode::OK,
+        IntentChange::Created => StatusCode::CREATED,
+        IntentChange::Changed | IntentChange::Unchanged => StatusCode::OK,
     }
 }
 
@@ -169,7 +169,7 @@ pub async fn batch(mut request: ApiRequest) -> ApiResult {
         let settled = wait_until_settled(&request, accepted.connection, Timestamp(0), until).await;
         let mut result = result(&request, accepted.connection).await?;
         add_warnings(&mut result, warnings);
-        let http_status = status_of(accepted.how, settled, &result).as_u16();
+        let http_status = status_of(accepted.change, settled, &result).as_u16();
         if let Some(slot) = results.get_mut(index) {
             *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem { index, http_status, result })));
         }

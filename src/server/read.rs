@@ -247,7 +247,7 @@ pub async fn health(request: ApiRequest) -> ApiResult {
                 status: result.status,
                 healthy: connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy),
                 message: result.message,
-                checked_at: connection.looked_at().map(Timestamp::rfc3339),
+                checked_at: connection.last_checked().map(Timestamp::rfc3339),
                 checked_full_at: connection.checked_full.map(Timestamp::rfc3339),
                 failures_in_a_row: connection.failures,
                 checking: result.checking,

@@ -1,4 +1,4 @@
-//! Arbitrary histories, for the property tests of every fold.
+//! Generates arbitrary histories for the property tests of all folds.
 
 use crate::model::ledger::{Entry, Fact, Finished, Why};
 use crate::model::{Class, ConnectionId, Digest, Origin, Scope, Step, Timestamp};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 pub const NAMESPACES: [&str; 2] = ["autonomy", "other"];
 
-/// What may happen to one of six connections; the last two are in the second namespace.
+/// An event of one of six connections, of which the last two are in the second namespace.
 #[derive(Clone, Debug)]
 pub enum Event {
     Accept { origin: u8, spec: u8 },
@@ -36,7 +36,7 @@ pub fn origin(number: u8) -> Origin {
     Origin::folder(&format!("{number}.json"))
 }
 
-/// Facts that the pipeline can produce: what passed before the failed step is true.
+/// Facts that the pipeline can produce: the steps before the failed one have passed.
 pub fn finished() -> impl Strategy<Value = Finished> {
     let class = proptest::option::weighted(0.6, proptest::sample::select(Class::ALL.to_vec()));
     let step = proptest::sample::select(Step::ALL.to_vec());

@@ -2,11 +2,11 @@ use super::history::{history, id, origin};
 use super::*;
 use proptest::prelude::*;
 
-/// The newest document of each origin, kept the slow and plain way.
-type Wishes = BTreeMap<(ConnectionId, Origin), (u64, Digest)>;
+/// A simple model of the desired state: the newest document of each origin.
+type DesiredPairs = BTreeMap<(ConnectionId, Origin), (u64, Digest)>;
 
-fn desired_pairs(entries: &[Entry]) -> Wishes {
-    let mut desired_pairs = Wishes::new();
+fn desired_pairs(entries: &[Entry]) -> DesiredPairs {
+    let mut desired_pairs = DesiredPairs::new();
     for entry in entries {
         match (&entry.fact, entry.connection) {
             (Fact::IntentAccepted { origin, spec, .. }, Some(id)) => {
@@ -22,13 +22,13 @@ fn desired_pairs(entries: &[Entry]) -> Wishes {
 }
 
 /// The document in force of `id`.
-fn newest(desired_pairs: &Wishes, id: ConnectionId) -> Option<(u64, Digest)> {
+fn newest(desired_pairs: &DesiredPairs, id: ConnectionId) -> Option<(u64, Digest)> {
     desired_pairs.iter().filter(|((one, _), _)| *one == id).map(|(_, document)| *document).max_by_key(|(seq, _)| *seq)
 }
 
 proptest! {
     #[test]
-    fn one_go_and_step_by_step_agree(entries in history(), cut in 0..80_usize) {
+    fn folding_at_once_and_applying_step_by_step_agree(entries in history(), cut in 0..80_usize) {
         let cut = cut.min(entries.len());
         let mut snapshot = Snapshot::fold(&entries[..cut]);
         for entry in &entries[cut..] {
@@ -53,9 +53,9 @@ proptest! {
         for (id, origin) in desired_pairs.keys() {
             by_origin.entry(origin.clone()).or_default().insert(*id);
         }
-        let told: BTreeMap<Origin, BTreeSet<ConnectionId>> =
+        let listed: BTreeMap<Origin, BTreeSet<ConnectionId>> =
             snapshot.origins().into_iter().map(|origin| (origin.clone(), snapshot.desired_by(origin).collect())).collect();
-        prop_assert_eq!(told, by_origin);
+        prop_assert_eq!(listed, by_origin);
     }
 
     #[test]
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn withdrawals_by_strangers_change_nothing(entries in history(), connection in 0..6_u8, times in 1..4_u64) {
+    fn withdrawals_by_other_origins_change_nothing(entries in history(), connection in 0..6_u8, times in 1..4_u64) {
         let before = Snapshot::fold(&entries);
         let mut after = before.clone();
         for seq in 0..times {
@@ -103,12 +103,12 @@ proptest! {
         prop_assert_eq!(snapshot.connections[&id].failures, known.failures);
         snapshot.apply_checked(&checked(known.generation));
         prop_assert_eq!(snapshot.connections[&id].failures, failures);
-        prop_assert_eq!(snapshot.connections[&id].checked_full, known.checked_full, "no full look was made");
+        prop_assert_eq!(snapshot.connections[&id].checked_full, known.checked_full, "there was no full check");
     }
 }
 
 #[test]
-fn a_retired_connection_that_comes_back_proves_itself_again() {
+fn a_retired_connection_that_is_desired_again_must_be_proven_again() {
     let entry = |seq, fact| Entry {
         seq,
         at: Timestamp(i64::try_from(seq).unwrap()),

@@ -41,7 +41,7 @@ fn transcript(output: &Output) -> String {
 }
 
 #[test]
-fn check_says_every_problem_with_its_place() {
+fn check_reports_every_problem_with_its_position() {
     let workspace = Workspace::new();
     let mut careless = intent("filesource", &workspace.csv("a.csv", 3));
     careless["risk_level"] = json!("medium");
@@ -66,7 +66,7 @@ fn check_says_every_problem_with_its_place() {
 }
 
 #[test]
-fn plan_says_what_and_why() {
+fn plan_shows_every_attempt_with_its_reason_and_calls() {
     let workspace = Workspace::new();
     let (kept, gone) = (workspace.csv("kept.csv", 3), workspace.csv("gone.csv", 3));
     workspace.intent_file("kept.json", &intent("filesource", &kept));
@@ -87,9 +87,9 @@ fn plan_says_what_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_failure_names_the_cause_and_the_way_out() {
+async fn every_failure_names_its_cause_and_its_fix() {
     let mut workspace = Workspace::new();
-    let canary = Canary::tame("texts");
+    let canary = Canary::alphanumeric("texts");
     workspace.set("SERVICE_TOKEN", &canary.value);
     workspace.set("EMPTY", " ");
     let mut services = Vec::new();
@@ -150,7 +150,7 @@ async fn every_failure_names_the_cause_and_the_way_out() {
     assert_text(&workspace, "status_unknown", &transcript(&workspace.run(&["status", "nonsense"])));
 }
 
-/// Sorts the listed connections by their text: they are listed by id, and ids depend on ports and on the folder.
+/// Sorts the entries of a listing by their text. AAM lists equal entries by id, and ids depend on ports and folders.
 fn ordered(workspace: &Workspace, text: &str) -> String {
     let mut blocks: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -161,7 +161,7 @@ fn ordered(workspace: &Workspace, text: &str) -> String {
     }
     let listed = |block: &String| ["+ ", "~ ", "- ", "! ", "? ", ". ", "x "].iter().any(|sign| block.starts_with(sign));
     let folder = workspace.dir.path().display().to_string();
-    // Without the folder, ids and numbers.
+    // The text without the folder, ids and numbers, which differ from run to run.
     let stable_text = |block: &String| {
         let text = block.replace(&folder, "");
         let text = text.split_whitespace().filter(|word| word.len() != 36).collect::<Vec<_>>().join(" ");
@@ -175,7 +175,7 @@ fn ordered(workspace: &Workspace, text: &str) -> String {
 }
 
 #[test]
-fn verify_names_the_first_row_that_does_not_fit() {
+fn verify_names_the_first_row_that_breaks_the_hash_chain() {
     let workspace = Workspace::new();
     workspace.intent_file("a.json", &intent("filesource", &workspace.csv("a.csv", 3)));
     let summary = transcript(&workspace.run(&["once"]));
@@ -188,7 +188,7 @@ fn verify_names_the_first_row_that_does_not_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_taken_port_is_told_in_plain_words() {
+async fn a_port_in_use_and_a_registry_in_use_are_explained() {
     let workspace = Workspace::new();
     let daemon = workspace.serve().await;
     let port = daemon.port.to_string();
@@ -204,11 +204,11 @@ async fn a_taken_port_is_told_in_plain_words() {
     let port = taken.local_addr().expect("an address").port().to_string();
     assert_text(&workspace, "port_taken", &transcript(&other.run(&["serve", "--port", &port])));
     assert_text(&workspace, "registry_in_use", &transcript(&workspace.run(&["once"])));
-    assert_text(&workspace, "heal_nobody", &transcript(&workspace.run(&["heal", "--port", &port])));
+    assert_text(&workspace, "heal_without_daemon", &transcript(&workspace.run(&["heal", "--port", &port])));
 }
 
 #[test]
-fn the_gate_asks_in_five_lines() {
+fn the_debt_gate_explains_its_verdict() {
     let workspace = Workspace::new();
     let head = "| id | severity | what | rationale | payoff plan | ETA |\n|---|---|---|---|---|---|\n";
     workspace.replace("DEBT.md", format!("{head}| D1 | High | no second region | one machine is enough for now | add replicas | next month |\n| D2 | Low | short help | time | write it | soon |\n").as_bytes());
@@ -224,7 +224,7 @@ fn the_gate_asks_in_five_lines() {
 }
 
 #[test]
-fn the_rest_of_the_command_line() {
+fn other_commands_and_help_texts_match_their_snapshots() {
     let workspace = Workspace::new();
     assert_text(&workspace, "families", &transcript(&workspace.run(&["families"])));
     assert_text(&workspace, "token_new", &transcript(&workspace.run(&["token", "new", "--name", "aod"])));

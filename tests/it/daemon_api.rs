@@ -16,8 +16,8 @@ fn token(workspace: &Workspace, name: &str, scopes: &str, namespace: &str) -> (S
     (Secret::new(value["token"].as_str().expect("a token").to_string()), entry)
 }
 
-/// The scope of each call; `None` if the call needs no token.
-const CALLS: [(&str, &str, Option<&str>); 18] = [
+/// The scope that each endpoint requires; `None` if the endpoint does not require a token.
+const ENDPOINTS: [(&str, &str, Option<&str>); 18] = [
     ("post", "/connections/onboard", Some("intents:write")),
     ("post", "/connections/onboard/batch", Some("intents:write")),
     ("get", "/connections", Some("registry:read")),
@@ -39,7 +39,7 @@ const CALLS: [(&str, &str, Option<&str>); 18] = [
 ];
 
 #[tokio::test]
-async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
+async fn every_endpoint_requires_its_scope_and_tokens_are_reloaded() {
     let workspace = Workspace::new();
     let path = workspace.csv("a.csv", 3);
     let mut daemon = workspace.serve().await;
@@ -60,8 +60,8 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
     let known = daemon.get("/openapi.json").await.body["paths"].clone();
     assert_eq!(
         known.as_object().map(serde_json::Map::len),
-        Some(CALLS.len()),
-        "every call of the description is in the table: {known}"
+        Some(ENDPOINTS.len()),
+        "every endpoint of the API description is in ENDPOINTS: {known}"
     );
     let unknown = Secret::new("aam_no-policy-has-this-token-0000000000000".to_string());
     let callers = [
@@ -74,7 +74,7 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
     ];
     for (name, secret) in callers {
         daemon.token = secret.clone();
-        for (method, path, scope) in CALLS {
+        for (method, path, scope) in ENDPOINTS {
             let response = call(&daemon, method, &path.replace("{id}", &id), &path_body(path, &workspace)).await;
             let has = match name {
                 "writer" => scope == Some("intents:write"),
@@ -91,7 +91,7 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
                 (Some(_), "foreign") if path == "/connections/onboard/batch" => {
                     assert_eq!((response.status, &response.body["results"][0]["http_status"]), (200, &json!(403)), "{what}");
                 }
-                // The metrics text contains only what the token may see.
+                // The metrics contain only the namespaces of the token.
                 (Some(_), "foreign") if path == "/metrics" => {
                     assert!(!response.body.to_string().contains("namespace=\\\"autonomy\\\""), "{what}")
                 }
@@ -107,7 +107,7 @@ async fn every_call_asks_for_its_scope_and_tokens_are_reloaded() {
     // A token removed from the policy stops working at once; when no token is left, the admin token works again.
     workspace.write_policy("");
     daemon.token = admin;
-    until("the admin token opens again", || async {
+    until("the admin token works again", || async {
         let status = daemon.get("/connections").await.status;
         (status == 200, status.to_string())
     })
@@ -152,19 +152,19 @@ fn summary(funnel: &Value) -> String {
 #[tokio::test]
 async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     let workspace = Workspace::new();
-    let (good, gone) = (workspace.csv("good.csv", 3), workspace.path("data/missing.csv").display().to_string());
+    let (good, missing) = (workspace.csv("good.csv", 3), workspace.path("data/missing.csv").display().to_string());
     let daemon = workspace.serve().await;
     let empty = daemon.funnel().await;
     workspace.intent_file("good.json", &intent("filesource", &good));
     daemon.until_state(&good, "ACTIVE").await;
     let one = daemon.funnel().await;
-    workspace.intent_file("gone.json", &intent("filesource", &gone));
-    daemon.until_state(&gone, "ERROR").await;
-    let mut waits = intent("filesource", &workspace.csv("waits.csv", 1));
-    waits["credential_locator"] = json!("env:NEVER_SET");
+    workspace.intent_file("missing.json", &intent("filesource", &missing));
+    daemon.until_state(&missing, "ERROR").await;
+    let mut waiting = intent("filesource", &workspace.csv("waiting.csv", 1));
+    waiting["credential_locator"] = json!("env:NEVER_SET");
     let mut shadow = intent("filesource", &workspace.csv("shadow.csv", 1));
     shadow["evidence"]["status"] = json!("Shadow");
-    assert_eq!(daemon.push(&waits).await.body["status"], "AWAITING_CREDENTIALS");
+    assert_eq!(daemon.push(&waiting).await.body["status"], "AWAITING_CREDENTIALS");
     assert_eq!(daemon.push(&shadow).await.body["status"], "REJECTED");
     assert_eq!(daemon.push(&intent("no_such_system", "x")).await.status, 409);
     let full = daemon.funnel().await;
@@ -181,8 +181,8 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     ] {
         assert_eq!(full[field], wanted, "{field} of {full}");
     }
-    std::fs::remove_file(workspace.path("intents/gone.json")).expect("remove");
-    until("the retired one is in no number", || async {
+    std::fs::remove_file(workspace.path("intents/missing.json")).expect("remove");
+    until("the retired connection is not counted any more", || async {
         let funnel = daemon.funnel().await;
         (funnel["received"] == 4 && funnel["error"] == 0 && funnel["eligible"] == 1, funnel.to_string())
     })
@@ -201,7 +201,7 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
     assert_eq!(numbers(&shown["funnel"]), numbers(&last));
     let page = daemon.get("/").await.body.as_str().unwrap_or_default().to_string();
     for line in last["summary"].as_array().into_iter().flatten().take(4) {
-        assert!(page.contains(line.as_str().unwrap_or_default()), "{line} is on the page");
+        assert!(page.contains(line.as_str().unwrap_or_default()), "{line} is not on the page");
     }
     let json: Value = serde_json::from_str(&stdout(&workspace.run(&["report", "--format", "json"]))).expect("JSON");
     assert_eq!(numbers(&json), numbers(&last));
@@ -213,7 +213,7 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
         .filter_map(|line| line.strip_prefix("stdout: "))
         .map(|line| format!("{line}\n"))
         .collect();
-    assert!(printed.ends_with(&summary(&last)), "serve prints the same lines:\n{printed}");
+    assert!(printed.ends_with(&summary(&last)), "serve printed other lines:\n{printed}");
     assert_eq!(stdout(&workspace.run(&["once"])), summary(&last));
     assert_eq!(stdout(&workspace.run(&["report"])), summary(&last));
 }
@@ -221,7 +221,7 @@ async fn the_funnel_is_the_same_everywhere_and_at_every_instant() {
 #[tokio::test]
 async fn a_changed_policy_moves_the_connections_that_its_diff_names() {
     let mut workspace = Workspace::new();
-    let canary = Canary::tame("policy");
+    let canary = Canary::alphanumeric("policy");
     let service = LeakyService::bearer(&canary).await;
     workspace.set("SERVICE_TOKEN", &canary.value);
     let (file, url) = (workspace.csv("a.csv", 3), format!("{}/openapi.json", service.base));
@@ -242,18 +242,18 @@ async fn a_changed_policy_moves_the_connections_that_its_diff_names() {
         (format!("files: {{roots: [{below}]}}\n"), &file, "ERROR", "files.roots"),
         ("network: {allow_private: []}\n".to_string(), &url, "NETWORK_BLOCKED", "allow_private"),
     ];
-    for (change, resource_id, state, word) in changes {
+    for (change, resource_id, state, setting) in changes {
         let old = std::fs::read(workspace.path("policy/policy.yaml")).expect("policy");
         workspace.replace("old.yaml", &old);
         workspace.write_policy(&change);
         let output = workspace.run(&["policy", "diff", "old.yaml", "policy/policy.yaml"]);
         let diff = stdout(&output);
         if state != "NETWORK_BLOCKED" {
-            assert!(diff.contains(resource_id.as_str()), "{change} names the connection: {diff}");
+            assert!(diff.contains(resource_id.as_str()), "the diff of {change} names the connection: {diff}");
         }
         let one = daemon.until_state(resource_id, state).await;
         let error = one["error"].to_string();
-        assert!(error.contains(word), "{state} says what to change: {error}");
+        assert!(error.contains(setting), "the error of {state} names {setting}: {error}");
         workspace.write_policy("");
         daemon.until_state(resource_id, "ACTIVE").await;
     }
@@ -270,12 +270,12 @@ async fn a_spent_daily_budget_is_reported_survives_a_restart_and_ends_at_midnigh
     let mut workspace = Workspace::new();
     let offset = workspace.path("offset");
     workspace.set("AAM_TEST_CLOCK", &offset.display().to_string());
-    let canary = Canary::tame("caps");
+    let canary = Canary::alphanumeric("caps");
     let service = LeakyService::bearer(&canary).await;
     workspace.set("SERVICE_TOKEN", &canary.value);
     let caps =
         |day: u32| format!("caps: {{families: {{openapi: {{per_second: 100, burst: 100, per_day: {day}, concurrency: 2}}}}}}\n");
-    // An attempt makes three calls and the day holds two of them: one for the daemon's own check, one for a heal.
+    // An attempt makes three calls, so the budget of a day is enough for the first attempt and for one heal.
     workspace.write_policy(&caps(6));
     let url = format!("{}/openapi.json", service.base);
     let mut api = intent("openapi", &url);
@@ -289,20 +289,20 @@ async fn a_spent_daily_budget_is_reported_survives_a_restart_and_ends_at_midnigh
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
     let steps = healed["steps"].to_string();
     assert!(steps.contains("the daily budget of") && steps.contains("per_day"), "{healed}");
-    assert_eq!(healed["status"], "ACTIVE", "a spent budget says nothing about the connection: {healed}");
-    assert_eq!(service.calls().len(), calls, "nothing was sent");
+    assert_eq!(healed["status"], "ACTIVE", "a spent budget does not change the state: {healed}");
+    assert_eq!(service.calls().len(), calls, "no request was sent");
     daemon.stop().await;
     let daemon = workspace.serve().await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
-    assert!(healed["steps"].to_string().contains("the daily budget of"), "the counter survives: {healed}");
-    assert_eq!(service.calls().len(), calls, "nothing was sent after the restart");
+    assert!(healed["steps"].to_string().contains("the daily budget of"), "the counter survives the restart: {healed}");
+    assert_eq!(service.calls().len(), calls, "no request was sent after the restart");
     workspace.replace("offset", b"86400000");
-    until("the daemon goes on by itself at midnight", || async { (service.calls().len() > calls, String::new()) }).await;
+    until("the daemon retries by itself after midnight", || async { (service.calls().len() > calls, String::new()) }).await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await.body;
-    assert!(!healed["steps"].to_string().contains("the daily budget of"), "a new day: {healed}");
+    assert!(!healed["steps"].to_string().contains("the daily budget of"), "the new day has its own budget: {healed}");
 
-    // Larger caps concern no result: nothing runs again.
-    until("nothing runs", || async {
+    // Larger caps do not affect any result, so no attempt runs again.
+    until("no attempt is in flight", || async {
         let shown = daemon.get("/dashboard.json").await.body;
         (shown["attempts_in_flight"] == 0, shown["attempts_in_flight"].to_string())
     })
@@ -316,5 +316,5 @@ async fn a_spent_daily_budget_is_reported_survives_a_restart_and_ends_at_midnigh
     .await;
     let csv = workspace.csv("later.csv", 1);
     assert_eq!(daemon.push(&intent("filesource", &csv)).await.body["status"], "ACTIVE");
-    assert_eq!(attempts(&daemon, &id).await, before, "a change of caps runs nothing again");
+    assert_eq!(attempts(&daemon, &id).await, before, "a change of caps does not start an attempt");
 }

@@ -54,11 +54,11 @@ async fn the_demo_is_loaded_once_and_nothing_changes_it() {
     workspace.intent_file("a.json", &intent("filesource", &path));
     daemon.until_state(&path, "ACTIVE").await;
     let shown = daemon.get("/dashboard.json").await.body["problems"].to_string();
-    assert!(shown.contains("demo.json") && shown.contains("sealed"), "the refusal of the file is shown: {shown}");
+    assert!(shown.contains("demo.json") && shown.contains("sealed"), "the dashboard reports that the file was refused: {shown}");
     daemon.post("/connections/heal", &json!({})).await;
     daemon.kill();
 
-    // The seed changed meanwhile, but seeds are loaded only once.
+    // A seed was added while the daemon was down, but seeds are loaded only once.
     std::fs::write(seeds.join("late.json"), late.to_string()).expect("write");
     let daemon = workspace.serve().await;
     workspace.write_policy("allowlist: [jdbc]\n");
@@ -71,10 +71,10 @@ async fn the_demo_is_loaded_once_and_nothing_changes_it() {
     daemon.until_state(&second, "ACTIVE").await;
     daemon.stop().await;
     assert_eq!(workspace.run(&["once"]).status.code(), Some(0));
-    assert_eq!(demo_rows(&workspace), before, "no row and no byte of the demo changed");
+    assert_eq!(demo_rows(&workspace), before, "a row of the demo namespace changed");
     assert_eq!(workspace.run(&["verify"]).status.code(), Some(0));
 
-    // The registry's own triggers refuse even direct writes to the file.
+    // Even a program that writes to the registry file directly is refused, by the triggers of the database.
     let db = rusqlite::Connection::open(workspace.path("var/aam.db")).expect("registry");
     let refused = [
         "INSERT INTO ledger SELECT * FROM (SELECT * FROM ledger WHERE namespace = 'demo' LIMIT 1)",
@@ -86,11 +86,11 @@ async fn the_demo_is_loaded_once_and_nothing_changes_it() {
         assert!(db.execute(sql, []).is_err(), "{sql} was not refused");
     }
     let copy = sealed_insert(&db);
-    assert!(copy.contains("sealed"), "a well-formed next row for demo is refused as well: {copy}");
+    assert!(copy.contains("sealed"), "a valid next row for the demo namespace was not refused: {copy}");
     assert_eq!(demo_rows(&workspace), before);
 }
 
-/// Appends a copy of a demo row as the next row; returns the text of the refusal.
+/// Tries to append a copy of a demo row as the next row; returns the error message.
 fn sealed_insert(db: &rusqlite::Connection) -> String {
     let mut names: Vec<String> = Vec::new();
     let mut columns = db.prepare("SELECT name FROM pragma_table_info('ledger')").expect("columns");

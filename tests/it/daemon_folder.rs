@@ -1,4 +1,4 @@
-//! What a platform engineer does to the folder of intents, and what happens to the connections.
+//! What happens to connections when a platform engineer changes the intents folder or the policy file.
 
 use crate::support::daemon::{Workspace, intent, stderr, stdout, until};
 use serde_json::{Value, json};
@@ -20,11 +20,11 @@ async fn a_dropped_file_becomes_an_active_connection_and_a_deleted_one_is_retire
     .await;
     assert_eq!(daemon.funnel().await["received"], 0);
     let versions = daemon.get(&format!("/connections/{id}/versions")).await;
-    assert!(versions.body.to_string().contains("attempt_finished"), "the history stays: {}", versions.body);
+    assert!(versions.body.to_string().contains("attempt_finished"), "the history is kept: {}", versions.body);
 }
 
 #[tokio::test]
-async fn a_bad_file_does_not_block_good_ones_and_is_read_once_it_is_fixed() {
+async fn an_invalid_file_does_not_block_valid_ones_and_is_read_once_it_is_fixed() {
     let workspace = Workspace::new();
     let (good, bad) = (workspace.csv("good.csv", 3), workspace.csv("bad.csv", 3));
     workspace.intent_file("good.json", &intent("filesource", &good));
@@ -32,12 +32,12 @@ async fn a_bad_file_does_not_block_good_ones_and_is_read_once_it_is_fixed() {
     let daemon = workspace.serve().await;
     daemon.until_state(&good, "ACTIVE").await;
     let shown = daemon.get("/dashboard.json").await.body.to_string();
-    assert!(shown.contains("bad.json"), "the problem is shown: {shown}");
+    assert!(shown.contains("bad.json"), "the dashboard shows the problem: {shown}");
     workspace.intent_file("bad.json", &intent("filesource", &bad));
     daemon.until_state(&bad, "ACTIVE").await;
-    // Turned unreadable again, the running connection is held, not dropped.
+    // The file becomes invalid again, and its connection keeps its state.
     std::fs::write(workspace.path("intents/bad.json"), "[").expect("write");
-    until("the problem is shown", || async {
+    until("the dashboard shows the problem", || async {
         let shown = daemon.get("/dashboard.json").await.body.to_string();
         (shown.contains("bad.json"), shown)
     })
@@ -59,7 +59,7 @@ async fn a_folder_that_vanishes_retires_nothing_and_is_watched_again_when_it_ret
         (shown.contains("intents") && shown.contains("problem"), shown)
     })
     .await;
-    assert_eq!(daemon.funnel().await["active"], 1, "nothing is retired");
+    assert_eq!(daemon.funnel().await["active"], 1, "a connection was retired");
     std::fs::rename(workspace.path("elsewhere"), workspace.path("intents")).expect("rename");
     let second = workspace.csv("b.csv", 3);
     workspace.intent_file("b.json", &intent("filesource", &second));
@@ -100,7 +100,7 @@ async fn policy_and_intent_saved_together_are_judged_by_the_new_policy() {
 }
 
 #[tokio::test]
-async fn a_bad_policy_keeps_the_last_good_one_also_across_a_restart_and_the_next_good_one_loads() {
+async fn an_invalid_policy_leaves_the_last_valid_one_in_force_even_after_a_restart() {
     let workspace = Workspace::new();
     let path = workspace.csv("a.csv", 3);
     workspace.intent_file("a.json", &intent("filesource", &path));
@@ -108,22 +108,22 @@ async fn a_bad_policy_keeps_the_last_good_one_also_across_a_restart_and_the_next
     daemon.until_state(&path, "ACTIVE").await;
     workspace.write_policy("alowlist: [filesource]\n");
     let rejected = |shown: &Value| shown.to_string().contains("alowlist");
-    until("the rejection is shown", || async {
+    until("the dashboard shows that the policy was rejected", || async {
         let shown = daemon.get("/dashboard.json").await.body;
         (rejected(&shown), shown.to_string())
     })
     .await;
     assert_eq!(daemon.stop().await, Some(0));
     let daemon = workspace.serve().await;
-    assert!(rejected(&daemon.get("/dashboard.json").await.body), "shown after the restart too");
-    assert_eq!(daemon.funnel().await["active"], 1, "the last good policy is in force");
+    assert!(rejected(&daemon.get("/dashboard.json").await.body), "the rejection is not shown after the restart");
+    assert_eq!(daemon.funnel().await["active"], 1, "the last valid policy is not in force");
     workspace.write_policy("allowlist: [jdbc]\n");
     daemon.until_state(&path, "UNSUPPORTED").await;
     assert!(!rejected(&daemon.get("/dashboard.json").await.body));
 }
 
 #[tokio::test]
-async fn a_first_start_with_a_bad_policy_ends_with_78_and_every_problem() {
+async fn a_first_start_with_an_invalid_policy_ends_with_78_and_every_problem() {
     let workspace = Workspace::new();
     workspace.write_policy("sloo: {coverage: 0.9}\nbackoff: {initial: 5}\n");
     let output = workspace.run(&["serve", "--port", "0"]);
@@ -142,7 +142,7 @@ async fn a_restart_changes_no_number_and_appends_nothing() {
     let (first, verified) = (once(), stdout(&workspace.run(&["verify"])));
     assert!(first.contains("Coverage 1/1"), "{first}");
     assert_eq!(once(), first);
-    assert_eq!(stdout(&workspace.run(&["verify"])), verified, "not one row more");
+    assert_eq!(stdout(&workspace.run(&["verify"])), verified, "the second run appended a row");
     let plan = workspace.run(&["plan"]);
     assert_eq!((plan.status.code(), stdout(&plan).starts_with("nothing to do")), (Some(0), true), "{}", stdout(&plan));
 }

@@ -11,7 +11,7 @@ fn workspace() -> Workspace {
     workspace
 }
 
-/// SQLite treats a limit below the current size as the current size, so no further page fits.
+/// Sets a limit below the current size. SQLite then uses the current size as the limit, so the file cannot grow.
 fn fill(workspace: &Workspace) {
     workspace.replace("pages", b"1");
 }
@@ -20,7 +20,7 @@ fn free(workspace: &Workspace) {
     workspace.replace("pages", b"1000000");
 }
 
-/// An intent that needs pages of its own.
+/// An intent that is too large for the free space of the pages that exist.
 fn big(resource_id: &str) -> Value {
     let mut document = intent("filesource", resource_id);
     document["note"] = json!("filler ".repeat(20_000));
@@ -39,9 +39,9 @@ async fn until_ready(daemon: &Daemon, status: u16) -> Value {
     last.into_inner()
 }
 
-/// How often a transaction failed.
-fn refusals(daemon: &Daemon) -> usize {
-    daemon.log().matches("nothing of this transaction was written").count()
+/// The number of failed transactions so far.
+fn failed_transactions(daemon: &Daemon) -> usize {
+    daemon.log().matches("the transaction failed and was rolled back").count()
 }
 
 #[tokio::test]
@@ -60,11 +60,11 @@ async fn a_full_disk_is_reported_everywhere_stops_calls_and_recovers_without_a_r
     assert!(reason["detail"].as_str().is_some_and(|text| text.contains("disk is full")), "{reason}");
     let shown = daemon.get("/dashboard.json").await.body;
     assert!(shown["trouble"].to_string().contains("disk is full"), "{}", shown["trouble"]);
-    assert!(daemon.get("/").await.body.to_string().contains("disk is full"), "on the page too");
+    assert!(daemon.get("/").await.body.to_string().contains("disk is full"), "the dashboard does not show the reason");
     workspace.intent_file("v.json", &intent("openapi", &service.url));
-    let before = refusals(&daemon);
-    until("the transaction is retried", || async { (refusals(&daemon) >= before + 3, String::new()) }).await;
-    assert_eq!(service.hits(), 0, "no call without a row in the registry");
+    let before = failed_transactions(&daemon);
+    until("the transaction is retried", || async { (failed_transactions(&daemon) >= before + 3, String::new()) }).await;
+    assert_eq!(service.hits(), 0, "the source was called before the registry recorded the attempt");
     free(&workspace);
     daemon.until_state(&service.url, "ACTIVE").await;
     until_ready(&daemon, 200).await;
@@ -74,7 +74,7 @@ async fn a_full_disk_is_reported_everywhere_stops_calls_and_recovers_without_a_r
 }
 
 #[tokio::test]
-async fn an_outcome_that_does_not_fit_is_kept_and_written_once_there_is_space() {
+async fn a_result_that_cannot_be_written_is_kept_and_written_once_there_is_space() {
     let workspace = workspace();
     let service = DescribedService::start(ServiceMode::Silent).await;
     workspace.intent_file("v.json", &intent("openapi", &service.url));
@@ -83,21 +83,21 @@ async fn an_outcome_that_does_not_fit_is_kept_and_written_once_there_is_space() 
     fill(&workspace);
     service.set_mode(ServiceMode::Healthy);
     until_ready(&daemon, 503).await;
-    let before = refusals(&daemon);
-    until("the transaction is retried", || async { (refusals(&daemon) >= before + 3, String::new()) }).await;
+    let before = failed_transactions(&daemon);
+    until("the transaction is retried", || async { (failed_transactions(&daemon) >= before + 3, String::new()) }).await;
     let hits = service.hits();
     let all = daemon.connections().await;
     assert_eq!((&all[0]["status"], &all[0]["checking"]), (&json!("PENDING"), &json!(true)), "{}", all[0]);
     free(&workspace);
     let one = daemon.until_state(&service.url, "ACTIVE").await;
-    assert_eq!(service.hits(), hits, "the attempt that was in flight is the one recorded");
+    assert_eq!(service.hits(), hits, "the source was called again");
     assert_eq!(daemon.entries(&one, "attempt_begun").await.len(), 1);
     until_ready(&daemon, 200).await;
     workspace.rows();
 }
 
 #[tokio::test]
-async fn once_ends_with_the_reason_when_the_disk_is_full() {
+async fn once_reports_a_full_disk_and_exits_with_1() {
     let workspace = workspace();
     let first = workspace.csv("a.csv", 3);
     workspace.intent_file("a.json", &intent("filesource", &first));

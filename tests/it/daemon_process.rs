@@ -1,4 +1,4 @@
-//! The process crashes, is asked to stop, or meets a second process on its port or registry.
+//! The process crashes, receives a signal, or finds its port or registry in use by another process.
 
 use crate::support::daemon::{Daemon, Workspace, intent, stderr, stdout, until};
 use crate::support::described_service::{DescribedService, ServiceMode};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 
-/// Where the process is killed, and the highest number of times it passes that boundary before.
+/// The places where the process kills itself, and on which passage of the place at most.
 const BOUNDARIES: [(&str, usize); 15] = [
     ("take_in", 2),
     ("before_begin", 4),
@@ -25,7 +25,7 @@ const BOUNDARIES: [(&str, usize); 15] = [
     ("after_commit", 4),
 ];
 const KILLS: usize = 100;
-/// Documents that change in each round, each of which starts an attempt.
+/// The number of documents that change in each round. Each change starts an attempt.
 const CHANGES: usize = 4;
 
 /// Twelve sources without a credential: files and databases.
@@ -43,7 +43,7 @@ fn sources(workspace: &Workspace) -> Vec<(&'static str, String)> {
     (0..12).map(source).collect()
 }
 
-fn owned_by(mut document: Value, round: usize) -> Value {
+fn with_owner(mut document: Value, round: usize) -> Value {
     document["owner"]["user"] = json!(format!("owner{round}@acme.example"));
     document
 }
@@ -66,7 +66,7 @@ async fn a_hundred_kills_lose_no_intent_and_create_no_duplicate() {
         let change = |wanted: &mut BTreeMap<String, String>| {
             for n in 0..CHANGES {
                 let (kind, resource) = &sources[(round * CHANGES + n) % sources.len()];
-                let document = owned_by(intent(kind, resource), round);
+                let document = with_owner(intent(kind, resource), round);
                 wanted.insert(resource.clone(), document["owner"]["user"].to_string());
                 workspace.intent_file(&format!("{}.json", (round * CHANGES + n) % sources.len()), &document);
             }
@@ -93,7 +93,7 @@ async fn a_hundred_kills_lose_no_intent_and_create_no_duplicate() {
         let ended = daemon.ended().await;
         assert_eq!(ended.signal(), Some(9), "round {round}: killed at {name} {count}");
     }
-    assert!(unanswered > 0, "some pushes were accepted and not answered");
+    assert!(unanswered > 0, "no kill came between the acceptance of a push and its response");
     workspace.env.retain(|(name, _)| name != "AAM_TEST_KILL_AT");
     assert_all_active(&workspace, &wanted).await;
 }
@@ -101,7 +101,7 @@ async fn a_hundred_kills_lose_no_intent_and_create_no_duplicate() {
 /// Checks that every wanted connection exists once, is ACTIVE under the document saved last, and has a complete history.
 async fn assert_all_active(workspace: &Workspace, wanted: &BTreeMap<String, String>) {
     let daemon = workspace.serve().await;
-    until("everything is ACTIVE again", || async {
+    until("all connections are ACTIVE again", || async {
         let funnel = daemon.funnel().await;
         let all = daemon.connections().await;
         let open: Vec<&Value> = all.iter().filter(|one| one["status"] != "ACTIVE" || one["checking"] != false).collect();
@@ -113,7 +113,7 @@ async fn assert_all_active(workspace: &Workspace, wanted: &BTreeMap<String, Stri
     let mut interrupted = 0;
     for one in &all {
         // Another attempt may be running: an interrupted one is retried while the connection stays ACTIVE.
-        until("what began has an end", || async {
+        until("every attempt that began has finished", || async {
             let history = daemon.history(one).await;
             let count = |kind: &str| history.iter().filter(|entry| entry["kind"] == kind).count();
             let (begun, finished) = (count("attempt_begun"), count("attempt_finished"));
@@ -125,16 +125,16 @@ async fn assert_all_active(workspace: &Workspace, wanted: &BTreeMap<String, Stri
     }
     for (resource, owner) in wanted {
         let found: Vec<&Value> = all.iter().filter(|one| one["resource_ids"] == json!([resource])).collect();
-        assert_eq!(found.len(), 1, "{resource} is there once");
-        assert_eq!(&found[0]["owner"]["user"].to_string(), owner, "the newest document of {resource} is in force");
+        assert_eq!(found.len(), 1, "{resource} must have one connection");
+        assert_eq!(&found[0]["owner"]["user"].to_string(), owner, "the newest document of {resource} is not in force");
     }
     // Nine of the fifteen boundaries are between the start and the end of an attempt.
-    assert!(interrupted >= KILLS / 2, "{interrupted} attempts are recorded as interrupted");
+    assert!(interrupted >= KILLS / 2, "only {interrupted} attempts are recorded as interrupted");
     assert!(workspace.rows() > 300);
 }
 
 #[tokio::test]
-async fn a_panic_of_the_scan_is_reported_and_the_next_scan_remembers_what_was_accepted() {
+async fn a_panic_of_the_scan_is_reported_and_the_next_scan_knows_what_was_accepted() {
     let mut workspace = Workspace::new();
     let paths: Vec<String> = (0..3).map(|n| workspace.csv(&format!("{n}.csv"), 3)).collect();
     for (n, path) in paths.iter().enumerate().take(2) {
@@ -144,17 +144,18 @@ async fn a_panic_of_the_scan_is_reported_and_the_next_scan_remembers_what_was_ac
     std::fs::write(workspace.path("kill"), "scan 2 panic").expect("write");
     workspace.set("AAM_TEST_KILL_AT", &workspace.path("kill").display().to_string());
     let daemon = workspace.serve().await;
-    until("the scan panics", || async { (daemon.log().contains("a defect of AAM was met"), String::new()) }).await;
+    until("the scan panics", || async { (daemon.log().contains("a defect in AAM stopped it from reading"), String::new()) })
+        .await;
     std::fs::remove_file(workspace.path("intents/0.json")).expect("remove");
     workspace.intent_file("2.json", &intent("filesource", &paths[2]));
     daemon.until_state(&paths[2], "ACTIVE").await;
-    until("the removed one is retired", || async {
+    until("the connection of the removed file is retired", || async {
         let funnel = daemon.funnel().await;
         (funnel["active"] == 2 && funnel["received"] == 2, funnel.to_string())
     })
     .await;
     let shown = daemon.get("/dashboard.json").await.body;
-    assert_eq!(shown["problems"], json!([]), "the defect is reported no longer");
+    assert_eq!(shown["problems"], json!([]), "the defect is still reported");
 }
 
 #[tokio::test]
@@ -180,8 +181,8 @@ async fn a_port_held_by_aam_is_reused_and_one_held_by_another_program_is_reporte
     let output = stdout(&second);
     assert_eq!(second.status.code(), Some(0), "{output} {}", stderr(&second));
     let registry = workspace.path("var/aam.db").display().to_string();
-    for word in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "already runs"] {
-        assert!(output.contains(word), "{word} is in {output}");
+    for text in [&port, &daemon.pid().to_string(), &registry, env!("CARGO_PKG_VERSION"), "already runs"] {
+        assert!(output.contains(text), "{text} is not in {output}");
     }
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = other.local_addr().expect("address").port().to_string();
@@ -191,7 +192,7 @@ async fn a_port_held_by_aam_is_reused_and_one_held_by_another_program_is_reporte
 }
 
 #[tokio::test]
-async fn a_second_writer_learns_who_holds_the_registry_and_a_kill_frees_it() {
+async fn a_second_writer_sees_which_process_has_the_registry_open_and_a_kill_releases_it() {
     let workspace = Workspace::new();
     let daemon = workspace.serve().await;
     let second = workspace.run(&["once"]);
@@ -204,8 +205,8 @@ async fn a_second_writer_learns_who_holds_the_registry_and_a_kill_frees_it() {
     daemon.kill();
     let path = workspace.csv("a.csv", 3);
     workspace.intent_file("a.json", &intent("filesource", &path));
-    let freed = workspace.run(&["once"]);
-    assert_eq!(freed.status.code(), Some(0), "{} {}", stdout(&freed), stderr(&freed));
+    let next = workspace.run(&["once"]);
+    assert_eq!(next.status.code(), Some(0), "{} {}", stdout(&next), stderr(&next));
 }
 
 /// A daemon with one attempt in flight, waiting for a source that does not answer.
@@ -218,25 +219,31 @@ async fn waiting(workspace: &Workspace) -> (DescribedService, Daemon) {
 }
 
 #[tokio::test]
-async fn a_graceful_stop_lets_the_attempt_in_flight_end() {
+async fn a_graceful_stop_waits_for_the_attempt_in_flight() {
     let workspace = Workspace::new();
     let (service, daemon) = waiting(&workspace).await;
     daemon.terminate();
-    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) }).await;
+    until("the daemon is stopping", || async {
+        (daemon.log().contains("stopping: waiting for the attempts in flight"), String::new())
+    })
+    .await;
     service.set_mode(ServiceMode::Healthy);
     assert_eq!(daemon.ended().await.code(), Some(0));
     let hits = service.hits();
     let daemon = workspace.serve().await;
     daemon.until_state(&service.url, "ACTIVE").await;
-    assert_eq!(service.hits(), hits, "the outcome was written before the end");
+    assert_eq!(service.hits(), hits, "the result was not written before the process ended");
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once_and_the_attempt_counts_as_interrupted() {
+async fn a_second_signal_stops_at_once_and_the_attempt_counts_as_interrupted() {
     let workspace = Workspace::new();
     let (service, daemon) = waiting(&workspace).await;
     daemon.terminate();
-    until("the stop is under way", || async { (daemon.log().contains("waiting for the attempts in flight"), String::new()) }).await;
+    until("the daemon is stopping", || async {
+        (daemon.log().contains("stopping: waiting for the attempts in flight"), String::new())
+    })
+    .await;
     daemon.terminate();
     assert_eq!(daemon.ended().await.code(), Some(143));
     service.set_mode(ServiceMode::Healthy);
@@ -250,8 +257,8 @@ async fn a_second_signal_ends_at_once_and_the_attempt_counts_as_interrupted() {
 #[tokio::test]
 async fn a_stop_does_not_wait_longer_than_its_drain_time() {
     let workspace = Workspace::new();
-    let (_vendor, daemon) = waiting(&workspace).await;
+    let (_service, daemon) = waiting(&workspace).await;
     let started = std::time::Instant::now();
     assert_eq!(daemon.stop().await, Some(0));
-    assert!(started.elapsed().as_secs() < 16, "10 s for attempts in flight, {:?} taken", started.elapsed());
+    assert!(started.elapsed().as_secs() < 16, "the drain time is 10 s, the stop took {:?}", started.elapsed());
 }

@@ -4,15 +4,16 @@ use crate::support::daemon::{Daemon, Workspace, intent, stdout, until};
 use crate::support::described_service::{DescribedService, ServiceMode};
 use serde_json::{Value, json};
 
-/// Waits until the daemon has processed everything that happened in the folder before.
-async fn caught_up(workspace: &Workspace, daemon: &Daemon, name: &str) {
+/// Waits until the daemon has processed all earlier changes of the folder: a file that is saved now becomes ACTIVE
+/// only after them.
+async fn until_caught_up(workspace: &Workspace, daemon: &Daemon, name: &str) {
     let path = workspace.csv(&format!("{name}.csv"), 1);
     workspace.intent_file(&format!("{name}.json"), &intent("filesource", &path));
     daemon.until_state(&path, "ACTIVE").await;
 }
 
-/// Sets the daemon's clock to `minutes` ahead of the machine's.
-fn ahead(workspace: &Workspace, minutes: i64) {
+/// Sets the daemon's clock `minutes` ahead of the machine's.
+fn advance_clock(workspace: &Workspace, minutes: i64) {
     workspace.replace("clock", (minutes * 60_000).to_string().as_bytes());
 }
 
@@ -39,7 +40,7 @@ async fn two_hundred_pushes_of_one_intent_are_one_connection_and_one_attempt() {
 }
 
 #[tokio::test]
-async fn a_thousand_wakes_make_one_attempt() {
+async fn a_thousand_saves_of_one_file_make_one_attempt() {
     let workspace = Workspace::new();
     let service = DescribedService::start(ServiceMode::Healthy).await;
     let document = intent("openapi", &service.url);
@@ -55,7 +56,7 @@ async fn a_thousand_wakes_make_one_attempt() {
             file.set_modified(std::time::SystemTime::now()).expect("touch");
         }
     }
-    caught_up(&workspace, &daemon, "fence").await;
+    until_caught_up(&workspace, &daemon, "fence").await;
     assert_eq!(service.hits(), hits);
     for kind in ["intent_accepted", "attempt_begun"] {
         assert_eq!(daemon.entries(&one, kind).await.len(), 1, "{kind}");
@@ -74,21 +75,21 @@ async fn neither_a_save_nor_a_restart_shortens_a_backoff() {
     daemon.until_connection(&service.url, "it fails", failed).await;
     let hits = service.hits();
     workspace.intent_file("a.json", &document);
-    caught_up(&workspace, &daemon, "saved").await;
-    assert_eq!(service.hits(), hits, "a save is no reason to call");
+    until_caught_up(&workspace, &daemon, "saved").await;
+    assert_eq!(service.hits(), hits, "a save made the daemon call the source before the backoff ended");
     assert_eq!(daemon.stop().await, Some(0));
     service.set_mode(ServiceMode::Healthy);
     let daemon = workspace.serve().await;
-    caught_up(&workspace, &daemon, "restarted").await;
-    ahead(&workspace, 58);
-    caught_up(&workspace, &daemon, "nearly").await;
-    assert_eq!(service.hits(), hits, "nor is a restart");
-    ahead(&workspace, 61);
+    until_caught_up(&workspace, &daemon, "restarted").await;
+    advance_clock(&workspace, 58);
+    until_caught_up(&workspace, &daemon, "nearly").await;
+    assert_eq!(service.hits(), hits, "a restart made the daemon call the source before the backoff ended");
+    advance_clock(&workspace, 61);
     daemon.until_state(&service.url, "ACTIVE").await;
 }
 
 #[tokio::test]
-async fn a_recheck_that_finds_nothing_new_appends_nothing() {
+async fn a_recheck_that_finds_no_change_appends_nothing() {
     let workspace = workspace_with_clock();
     let service = DescribedService::start(ServiceMode::Healthy).await;
     workspace.intent_file("a.json", &intent("openapi", &service.url));
@@ -97,17 +98,17 @@ async fn a_recheck_that_finds_nothing_new_appends_nothing() {
     let rows = workspace.rows();
     for hours in [7, 14, 40] {
         let hits = service.hits();
-        ahead(&workspace, hours * 60);
+        advance_clock(&workspace, hours * 60);
         let rechecked = |one: &Value| one["updated_at"] != before["updated_at"] && one["checking"] == false;
         let one = daemon.until_connection(&service.url, "it is checked again", rechecked).await;
-        assert!(service.hits() > hits, "the source was called");
+        assert!(service.hits() > hits, "the source was not called");
         assert_eq!((&one["status"], workspace.rows()), (&json!("ACTIVE"), rows), "after {hours} h");
         before = one;
     }
 }
 
 #[tokio::test]
-async fn a_source_that_disappears_and_one_that_changes_are_distinguished_and_heal() {
+async fn a_missing_source_and_a_changed_schema_are_distinguished_and_can_be_healed() {
     let workspace = Workspace::new();
     workspace.write_policy("backoff: {initial: 1h, max: 2h, jitter: 0.0}\n");
     let (path, other) = (workspace.csv("a.csv", 3), workspace.csv("other.csv", 3));
@@ -147,7 +148,7 @@ async fn a_source_that_disappears_and_one_that_changes_are_distinguished_and_hea
 }
 
 #[tokio::test]
-async fn two_thousand_intents_at_once_settle() {
+async fn two_thousand_intents_that_arrive_at_once_all_become_active() {
     const FILES: usize = 1000;
     let workspace = Workspace::new();
     let mut list = Vec::new();
@@ -158,7 +159,7 @@ async fn two_thousand_intents_at_once_settle() {
     }
     workspace.intent_file("list.json", &json!(list));
     let daemon = workspace.serve().await;
-    until("all are ACTIVE", || async {
+    until("all connections are ACTIVE", || async {
         let funnel = daemon.funnel().await;
         (funnel["active"] == 2 * FILES, funnel["summary"].to_string())
     })

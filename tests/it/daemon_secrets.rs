@@ -5,11 +5,11 @@ use crate::support::leaky_service::{Canary, LeakMode, LeakyService, postgres};
 use serde_json::{Value, json};
 use std::process::Output;
 
-/// Everything that a person or a program can read, with a name for each piece.
+/// Every output of AAM that a person or a program can read, with a name for each.
 #[derive(Default)]
-struct Evidence(Vec<(String, Vec<u8>)>);
+struct Outputs(Vec<(String, Vec<u8>)>);
 
-impl Evidence {
+impl Outputs {
     fn add(&mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) {
         self.0.push((name.into(), bytes.into()));
     }
@@ -60,13 +60,13 @@ impl Evidence {
                 let text = String::from_utf8_lossy(bytes);
                 let at = text.find(&form).unwrap_or(0);
                 let around: String = text.chars().skip(text[..at].chars().count().saturating_sub(200)).take(500).collect();
-                panic!("{name} holds the secret as {form}:\n{around}");
+                panic!("{name} contains the secret as {form}:\n{around}");
             }
         }
     }
 }
 
-/// A source whose service repeats its secret in every response.
+/// A source whose service sends its secret back in every response.
 struct Case {
     canary: Canary,
     variable: &'static str,
@@ -138,7 +138,7 @@ async fn cases() -> Vec<Case> {
 
 // This thread waits for commands while the services answer on the other one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
+async fn no_secret_is_in_any_log_file_row_response_page_or_output() {
     let mut workspace = Workspace::new();
     let cases = cases().await;
     for case in &cases {
@@ -148,7 +148,7 @@ async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
         workspace.intent_file(&format!("{}.json", case.variable), &intent);
     }
     workspace.set("AAM_LOG", "trace");
-    let mut evidence = Evidence::default();
+    let mut outputs = Outputs::default();
     let daemon = workspace.serve().await;
     for case in &cases {
         let state = if case.service.is_some() { "ACTIVE" } else { "AWAITING_CREDENTIALS" };
@@ -156,33 +156,33 @@ async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
     }
     let ids: Vec<String> =
         daemon.connections().await.iter().filter_map(|one| one["connection_id"].as_str().map(String::from)).collect();
-    evidence.api_responses(&daemon, &ids).await;
+    outputs.api_responses(&daemon, &ids).await;
     for status in [401, 403, 404, 429, 500] {
         cases.iter().filter_map(|case| case.service.as_ref()).for_each(|service| service.set(LeakMode::Status(status)));
         for id in &ids {
             let response = daemon.post_with(&format!("/connections/{id}/heal"), &json!({}), "wait=5").await;
-            evidence.response(&format!("heal of {id} at {status}"), &response);
+            outputs.response(&format!("heal of {id} at {status}"), &response);
         }
-        evidence.api_responses(&daemon, &ids).await;
+        outputs.api_responses(&daemon, &ids).await;
     }
     for case in &cases {
-        // A secret instead of its locator is refused, and the refusal does not repeat it.
+        // A secret in the place of the locator is refused, and the response does not contain it.
         let mut careless = intent(case.source_type, &case.resource_id);
         careless["credential_locator"] = json!(case.canary.value);
         let response = daemon.push(&careless).await;
         assert_eq!(response.status, 422, "{}", response.body);
-        evidence.response("a push with a secret", &response);
+        outputs.response("a push with a secret", &response);
         let batch = daemon.post("/connections/onboard/batch", &json!({"intents": [careless]})).await;
-        evidence.response("a batch with a secret", &batch);
+        outputs.response("a batch with a secret", &batch);
     }
     for arguments in [&["status"][..], &["report"], &["plan"], &["check", "--effective"], &["verify"]] {
         for format in ["text", "json"] {
-            evidence.output(&format!("{arguments:?} {format}"), workspace.run(&[arguments, &["--format", format]].concat()));
+            outputs.output(&format!("{arguments:?} {format}"), workspace.run(&[arguments, &["--format", format]].concat()));
         }
     }
     for id in &ids {
-        evidence.output("status of one", workspace.run(&["status", id]));
-        evidence.output("status of one, json", workspace.run(&["status", id, "--format", "json"]));
+        outputs.output("status of one", workspace.run(&["status", id]));
+        outputs.output("status of one, json", workspace.run(&["status", id, "--format", "json"]));
     }
     for mode in [LeakMode::Status(500), LeakMode::Authorizing] {
         for case in &cases {
@@ -193,26 +193,26 @@ async fn no_secret_is_in_any_log_file_row_answer_page_or_output() {
             for format in ["text", "json"] {
                 let output = workspace.run(&["test", &file, "--format", format]);
                 assert!(!output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-                evidence.output(&format!("test {} {format}", case.variable), output);
+                outputs.output(&format!("test {} {format}", case.variable), output);
             }
         }
     }
     let log = daemon.log();
-    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is at its most verbose level");
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is not at its most verbose level");
     daemon.stop().await;
-    evidence.output("once", workspace.run(&["once"]));
+    outputs.output("once", workspace.run(&["once"]));
     for (path, bytes) in workspace.files() {
-        evidence.add(path.display().to_string(), bytes);
+        outputs.add(path.display().to_string(), bytes);
     }
-    assert!(evidence.0.iter().any(|(name, _)| name.ends_with("aam.db")), "the registry was searched");
+    assert!(outputs.0.iter().any(|(name, _)| name.ends_with("aam.db")), "the registry was not searched");
     assert!(
-        evidence.0.iter().any(|(_, bytes)| String::from_utf8_lossy(bytes).contains("[redacted]")),
-        "the services did send the secrets back"
+        outputs.0.iter().any(|(_, bytes)| String::from_utf8_lossy(bytes).contains("[redacted]")),
+        "no service sent a secret back"
     );
     for case in &cases {
-        evidence.assert_free_of(&case.canary);
+        outputs.assert_free_of(&case.canary);
         for call in case.service.iter().flat_map(LeakyService::calls) {
-            assert_eq!(case.canary.found_in(call.as_bytes()), None, "a URL holds the secret: {call}");
+            assert_eq!(case.canary.found_in(call.as_bytes()), None, "a URL contains the secret: {call}");
         }
     }
 }
@@ -224,10 +224,16 @@ fn the_search_finds_a_planted_secret_in_every_form() {
         let text = format!("{{\"detail\": \"before {form} after\"}}");
         assert!(canary.found_in(text.as_bytes()).is_some(), "not found: {form}");
     }
-    assert!(canary.found_in(format!("cut {}", &canary.value[..canary.value.len() - 2]).as_bytes()).is_some(), "a piece is found");
-    assert_eq!(canary.found_in(b"nothing of the kind"), None);
-    let planted = Evidence(vec![("log".into(), canary.leak().into_bytes())]);
-    assert!(std::panic::catch_unwind(|| planted.assert_free_of(&canary)).is_err(), "the check fails when it must");
+    assert!(
+        canary.found_in(format!("cut {}", &canary.value[..canary.value.len() - 2]).as_bytes()).is_some(),
+        "a truncated secret was not found"
+    );
+    assert_eq!(canary.found_in(b"a text without the secret"), None);
+    let planted = Outputs(vec![("log".into(), canary.leak().into_bytes())]);
+    assert!(
+        std::panic::catch_unwind(|| planted.assert_free_of(&canary)).is_err(),
+        "the check does not fail for a planted secret"
+    );
 }
 
 /// The message, title and fix of the connection once it has reached `state`.
@@ -237,9 +243,9 @@ async fn failure_text(daemon: &Daemon, resource_id: &str, state: &str) -> String
 }
 
 #[tokio::test]
-async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
+async fn a_connection_follows_its_secret_from_missing_to_wrong_to_rotated_to_right() {
     let mut workspace = Workspace::new();
-    let (first, second) = (Canary::tame("first"), Canary::tame("second"));
+    let (first, second) = (Canary::alphanumeric("first"), Canary::alphanumeric("second"));
     let service = |canary: &Canary| {
         let canary = canary.clone();
         async move { LeakyService::bearer(&canary).await }
@@ -264,7 +270,7 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
     let text = failure_text(&daemon, &never_id, "AWAITING_CREDENTIALS").await;
     assert!(
         text.contains("401") || text.contains("refuse") || text.contains("reject"),
-        "a wrong secret was never active: {text}"
+        "the failure does not say that the secret was rejected: {text}"
     );
     daemon.stop().await;
 
@@ -272,7 +278,7 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
     let daemon = workspace.serve().await;
     let id = id_of(&daemon, &rotated_id).await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
-    assert_eq!(healed.body["status"], "HEALING", "it was active before: {}", healed.body);
+    assert_eq!(healed.body["status"], "HEALING", "a connection that was ACTIVE before must be HEALING: {}", healed.body);
     assert_eq!(healed.body["error"]["class"], "credential_rejected", "{}", healed.body);
     daemon.stop().await;
 
@@ -280,7 +286,7 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
     rotated.set(LeakMode::Status(500));
     let daemon = workspace.serve().await;
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
-    assert_ne!(healed.body["status"], "ACTIVE", "the credential is right, the service is not: {}", healed.body);
+    assert_ne!(healed.body["status"], "ACTIVE", "the service still fails: {}", healed.body);
     rotated.set(LeakMode::Authorizing);
     let healed = daemon.post(&format!("/connections/{id}/heal"), &json!({})).await;
     assert_eq!(healed.body["status"], "ACTIVE", "{}", healed.body);
@@ -289,7 +295,7 @@ async fn a_secret_that_is_missing_wrong_rotated_and_right_again() {
         .iter()
         .filter(|step| step["status"] == "failed" || step["reason"].as_str().is_some_and(|why| why.starts_with("not run")))
         .collect();
-    assert!(steps.len() == 7 && failed.is_empty(), "promoted by seven steps only: {steps:?}");
+    assert!(steps.len() == 7 && failed.is_empty(), "a connection becomes ACTIVE only after all seven steps: {steps:?}");
 }
 
 async fn id_of(daemon: &Daemon, resource_id: &str) -> String {
@@ -299,7 +305,7 @@ async fn id_of(daemon: &Daemon, resource_id: &str) -> String {
 }
 
 #[tokio::test]
-async fn unsupported_locators_say_so_and_a_missing_one_is_fine_where_none_is_needed() {
+async fn unsupported_locators_are_explained_and_sources_without_a_credential_need_no_locator() {
     let workspace = Workspace::new();
     let daemon = workspace.serve().await;
     for locator in ["vault:kv/aam#token", "consent:acme", "sp:acme-reader", "env:NOT_SET_ANYWHERE"] {

@@ -1,5 +1,5 @@
-//! Sources that accept a connection and then send nothing, or nonsense: the wait is bounded, the failure is explained, and
-//! other connections do not wait.
+//! Sources that accept a connection and then send nothing, or something unexpected: the wait is bounded, the failure is
+//! explained, and other connections do not wait.
 
 use crate::support::daemon::{Daemon, Workspace, intent};
 use crate::support::network::silent_address;
@@ -34,12 +34,12 @@ async fn a_source_that_never_answers_is_network_blocked_and_delays_no_other() {
     let good = workspace.csv("good.csv", 3);
     let daemon = workspace.serve().await;
     let waits = |one: &Value| one["checking"] == true;
-    daemon.until_connection(&web, "it waits", waits).await;
+    daemon.until_connection(&web, "its attempt is in flight", waits).await;
     workspace.intent_file("good.json", &intent("filesource", &good));
     daemon.until_state(&good, "ACTIVE").await;
     let all = daemon.connections().await;
-    let still = all.iter().filter(|one| one["checking"] == true).count();
-    assert!(still >= 1, "the good one did not wait for the silent ones: {all:?}");
+    let in_flight = all.iter().filter(|one| one["checking"] == true).count();
+    assert!(in_flight >= 1, "the good source waited for the silent ones: {all:?}");
     for resource in [&web, &database] {
         let one = until_failed(&daemon, resource).await;
         assert_eq!((&one["status"], &one["error"]["class"]), (&json!("NETWORK_BLOCKED"), &json!("network")), "{one}");
@@ -49,7 +49,7 @@ async fn a_source_that_never_answers_is_network_blocked_and_delays_no_other() {
 }
 
 #[tokio::test]
-async fn after_repeated_failures_the_circuit_breaker_opens_and_the_answer_says_so() {
+async fn after_repeated_failures_the_circuit_breaker_opens_and_the_failure_says_so() {
     let workspace = workspace();
     let (address, accepted) = silent_address().await;
     let daemon = workspace.serve().await;
@@ -59,7 +59,7 @@ async fn after_repeated_failures_the_circuit_breaker_opens_and_the_answer_says_s
         assert_eq!(response.body["status"], "NETWORK_BLOCKED", "{}", response.body);
     }
     let before = accepted.load(Ordering::SeqCst);
-    assert!(before >= 2, "it was called");
+    assert!(before >= 2, "the source was not called");
     let response = daemon.push(&intent("openapi", &resource(2))).await.body;
     assert_eq!(
         (&response["status"], &response["error"]["class"]),
@@ -67,8 +67,11 @@ async fn after_repeated_failures_the_circuit_breaker_opens_and_the_answer_says_s
         "{response}"
     );
     let error = response["error"].to_string();
-    assert!(error.contains("circuit breaker open") && error.contains(&address.to_string()), "the cause is repeated: {error}");
-    assert_eq!(accepted.load(Ordering::SeqCst), before, "it is not called again");
+    assert!(
+        error.contains("circuit breaker open") && error.contains(&address.to_string()),
+        "the failure does not name the breaker and its host: {error}"
+    );
+    assert_eq!(accepted.load(Ordering::SeqCst), before, "the source was called although the breaker is open");
 }
 
 #[tokio::test]

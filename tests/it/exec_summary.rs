@@ -48,7 +48,7 @@ fn empty(target: f64) -> Funnel {
     }
 }
 
-/// Derives eligible, coverage and the SLO from the counts, as the snapshot does.
+/// Derives eligible, coverage and the SLO from the counts, as the funnel of the product does.
 fn derived(mut funnel: Funnel) -> Funnel {
     funnel.eligible = funnel.active + funnel.network_blocked + funnel.healing + funnel.error;
     if funnel.eligible > 0 {
@@ -73,7 +73,7 @@ fn count() -> impl Strategy<Value = u64> {
 }
 
 fn target() -> impl Strategy<Value = f64> {
-    // An eighth is exactly halfway between two printed values.
+    // Eighths are exactly halfway between two printed values, so they show how a value is rounded.
     prop_oneof![Just(0.9), Just(0.0), Just(1.0), Just(0.125), Just(0.375), Just(0.625), 0.0..=1.0f64]
 }
 
@@ -107,8 +107,8 @@ fn any_funnel() -> impl Strategy<Value = Funnel> {
     )
 }
 
-/// Funnels at a boundary of the wording.
-fn edges() -> Vec<Funnel> {
+/// Funnels for which the wording of the summary changes, and one next to each.
+fn boundary_funnels() -> Vec<Funnel> {
     let at = |active, error, target| derived(Funnel { active, error, ..empty(target) });
     let mut all = vec![derived(empty(0.9)), at(5, 0, 0.9), at(0, 5, 0.9), at(0, 5, 0.0), at(896, 104, 0.9), at(900, 100, 0.9)];
     all.push(derived(Funnel { pending: 3, ..empty(0.9) }));
@@ -123,7 +123,7 @@ fn the_script_prints_the_summary_of_the_api() {
     let mut runner = TestRunner::deterministic();
     let strategy = any_funnel();
     let drawn = (0..20).map(|_| strategy.new_tree(&mut runner).unwrap().current());
-    for funnel in edges().into_iter().chain(drawn) {
+    for funnel in boundary_funnels().into_iter().chain(drawn) {
         let (port, served) = serve_once("200 OK", serde_json::to_string(&funnel).unwrap());
         let output = run_against(port, &token_file);
         served.join().unwrap();
@@ -175,7 +175,7 @@ fn the_exit_code_says_whether_the_slo_is_met() {
 }
 
 #[test]
-fn every_error_is_exit_1_and_says_what_to_do() {
+fn every_error_exits_with_1_and_names_its_fix() {
     let folder = tempfile::tempdir().unwrap();
     let token_file = folder.path().join("aam.db.admin-token");
     let stderr = |output: &Output| {
@@ -194,8 +194,8 @@ fn every_error_is_exit_1_and_says_what_to_do() {
         ("200 OK", "<html>".to_string(), "is not an AAM"),
         (
             "401 Unauthorized",
-            r#"{"title":"Unauthorized","detail":"The token is not known."}"#.to_string(),
-            "401: The token is not known.",
+            r#"{"title":"Unauthorized","detail":"This token is not in the policy in force."}"#.to_string(),
+            "401: This token is not in the policy in force.",
         ),
         ("200 OK", serde_json::to_string(&simulated).unwrap(), "come from the database"),
         ("200 OK", r#"{"data_source":"database"}"#.to_string(), "is not valid"),

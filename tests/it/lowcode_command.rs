@@ -16,18 +16,18 @@ fn workspace(shop: &Shop, mode: &str) -> Workspace {
     workspace
 }
 
-/// The messages of stdout; each line must be one.
+/// The messages on stdout. Each line must be a JSON message.
 fn messages(output: &Output) -> Vec<Value> {
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-fn kinds(messages: &[Value], kind: &str) -> Vec<Value> {
+fn of_type(messages: &[Value], kind: &str) -> Vec<Value> {
     messages.iter().filter(|message| message["type"] == kind).cloned().collect()
 }
 
 #[test]
-fn a_read_stops_at_its_limit_and_says_so() {
+fn a_read_stops_at_its_limit_and_logs_that() {
     let shop = Shop::start();
     let workspace = workspace(&shop, "ok");
     let output = workspace.run(&[
@@ -44,20 +44,20 @@ fn a_read_stops_at_its_limit_and_says_so() {
     ]);
     assert_eq!(output.status.code(), Some(0));
     let messages = messages(&output);
-    assert_eq!(kinds(&messages, "RECORD").len(), 3);
-    assert_eq!(shop.take_requests().len(), 1, "no page beyond the limit is requested");
+    assert_eq!(of_type(&messages, "RECORD").len(), 3);
+    assert_eq!(shop.take_requests().len(), 1, "a page beyond the limit was requested");
     let logs: String =
-        kinds(&messages, "LOG").iter().map(|log| log["log"]["message"].as_str().unwrap().to_string() + "\n").collect();
+        of_type(&messages, "LOG").iter().map(|log| log["log"]["message"].as_str().unwrap().to_string() + "\n").collect();
     assert!(logs.contains("Stream customers: stopped at the limit of 3 records"), "{logs}");
 }
 
 #[test]
-fn the_secret_is_in_no_output_not_even_when_the_source_sends_it_back() {
+fn the_secret_is_not_in_the_output_even_if_the_source_sends_it_back() {
     let shop = Shop::start();
     let workspace = workspace(&shop, "echo");
     let output = workspace.run(&["lowcode", "read", "--manifest", MANIFEST, "--config", "config.json"]);
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(shop.take_requests().iter().any(|request| request.contains(TOKEN)), "it was sent");
+    assert!(shop.take_requests().iter().any(|request| request.contains(TOKEN)), "the secret was not sent");
     assert!(text.contains("[redacted]"), "{text}");
     assert!(!text.contains(TOKEN), "{text}");
 }
@@ -68,8 +68,8 @@ fn the_policy_decides_where_calls_go() {
     let workspace = workspace(&shop, "ok");
     workspace.write_policy("network: {allow_private: []}\n");
     let output = workspace.run(&["lowcode", "check", "--manifest", MANIFEST, "--config", "config.json"]);
-    assert_eq!(output.status.code(), Some(0), "a source that cannot be reached is an answer");
-    let status = &kinds(&messages(&output), "CONNECTION_STATUS")[0]["connectionStatus"];
+    assert_eq!(output.status.code(), Some(0), "a failed check is a result, not an error");
+    let status = &of_type(&messages(&output), "CONNECTION_STATUS")[0]["connectionStatus"];
     assert_eq!(status["status"], "FAILED");
     assert!(status["message"].as_str().unwrap().contains("network.allow_private"), "{status}");
     assert_eq!(shop.take_requests(), Vec::<String>::new());
@@ -84,7 +84,7 @@ fn a_post_is_sent_only_if_the_policy_lists_it_for_this_manifest() {
     workspace.replace("post_shop.yaml", manifest.as_bytes());
     let check = ["lowcode", "check", "--manifest", "post_shop.yaml", "--config", "config.json"];
     let refused = workspace.run(&check);
-    let status = &kinds(&messages(&refused), "CONNECTION_STATUS")[0]["connectionStatus"];
+    let status = &of_type(&messages(&refused), "CONNECTION_STATUS")[0]["connectionStatus"];
     let message = status["message"].as_str().unwrap();
     assert!(message.contains("is not on the list of read-only POSTs"), "{message}");
     assert!(message.contains("manifests.sources.post_shop"), "{message}");
@@ -93,7 +93,7 @@ fn a_post_is_sent_only_if_the_policy_lists_it_for_this_manifest() {
         format!("{{url: \"{}/ok/v1/customers\", why: a list, query: {{limit: any, offset: any}}, body: none}}", shop.url);
     workspace.write_policy(&format!("manifests: {{dir: ., sources: {{post_shop: {{posts: [{listed}]}}}}}}\n"));
     let sent = workspace.run(&check);
-    let status = &kinds(&messages(&sent), "CONNECTION_STATUS")[0]["connectionStatus"];
+    let status = &of_type(&messages(&sent), "CONNECTION_STATUS")[0]["connectionStatus"];
     assert_eq!(status["status"], "SUCCEEDED", "{status}");
     let requests = shop.take_requests();
     assert!(
@@ -124,6 +124,7 @@ fn usage_file_and_policy_errors_have_their_own_exit_codes() {
     };
     assert_eq!(run(&["lowcode", "chek"]), (2, 0));
     assert_eq!(run(&["lowcode", "read", "--limit", "many"]), (2, 0));
+    // Exit code 1, and two messages: a log entry and a trace.
     let traced = (1, 2);
     assert_eq!(run(&["lowcode", "check", "--manifest", MANIFEST]), traced, "no config");
     assert_eq!(run(&["lowcode", "check", "--config", "config.json"]), traced, "no manifest");
@@ -131,7 +132,7 @@ fn usage_file_and_policy_errors_have_their_own_exit_codes() {
     assert_eq!(run(&["lowcode", "check", "--config", "bad.json", "--manifest", MANIFEST]), traced);
     workspace.replace("policy/policy.yaml", b"version: 9\n");
     assert_eq!(run(&["lowcode", "check", "--config", "config.json", "--manifest", MANIFEST]), (78, 0));
-    assert_eq!(run(&["lowcode", "spec", "--manifest", MANIFEST]).0, 0, "spec needs no policy");
+    assert_eq!(run(&["lowcode", "spec", "--manifest", MANIFEST]).0, 0, "spec works without a policy");
 }
 
 #[test]
@@ -145,7 +146,7 @@ fn a_manifest_inside_the_config_is_read_from_there() {
     workspace.replace("config.json", config.to_string().as_bytes());
     let output = workspace.run(&["lowcode", "check", "--config", "config.json"]);
     assert_eq!(
-        kinds(&messages(&output), "CONNECTION_STATUS"),
+        of_type(&messages(&output), "CONNECTION_STATUS"),
         [json!({"type": "CONNECTION_STATUS", "connectionStatus": {"status": "SUCCEEDED"}})]
     );
 }

@@ -1,17 +1,18 @@
 //! GitHub, Slack and a custom source on the low-code engine, through the real egress, against mock vendors.
 
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, names, policy, rest, slack, with,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
+    slack, stream_names,
 };
-use crate::support::openapi::json;
+use crate::support::openapi::json_response;
 use aam::model::{Class, Failure, Privilege};
-use serde_json::json as object;
+use serde_json::json;
 use std::sync::Arc;
 
 async fn failure(family: &str, base: &str, id: &str, secret: &str) -> Failure {
     match EngineFixture::at(family, base).open(family, id, Some(secret)).await {
         Err(failure) => failure,
-        Ok(opened) => rest(&opened).await.err().expect("this must fail"),
+        Ok(opened) => remaining_steps(&opened).await.err().expect("this must fail"),
     }
 }
 
@@ -20,19 +21,22 @@ async fn an_organization_passes_every_step_and_pages_are_followed() {
     let vendor = MockVendor::start(github).await;
     let fixture = EngineFixture::at("github", &vendor.base);
     let opened = fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap();
-    assert_eq!((&opened.identity["matched"], &opened.identity["auth"]), (&object!("login is acme"), &object!("token")));
+    assert_eq!((&opened.identity["matched"], &opened.identity["auth"]), (&json!("login is acme"), &json!("token")));
     assert_eq!(opened.privilege, Privilege::Ok);
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!(names(&discovery), ["members", "repositories", "teams"]);
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["members", "repositories", "teams"]);
     assert_eq!(discovery.catalog.streams[1].source_defined_primary_key, [["id"]]);
-    assert_eq!((sample.rows, &sample.evidence["streams"]), (20, &object!({"repositories": 20})));
+    assert_eq!((sample.rows, &sample.evidence["streams"]), (20, &json!({"repositories": 20})));
+    let mut calls = vendor.calls();
+    // Discovery reads the streams side by side.
+    calls[1..4].sort();
     assert_eq!(
-        vendor.calls(),
+        calls,
         [
             "GET /orgs/acme",
+            "GET /orgs/acme/members?per_page=20",
             "GET /orgs/acme/repos?sort=updated&per_page=20",
             "GET /orgs/acme/teams?per_page=20",
-            "GET /orgs/acme/members?per_page=20",
             "GET /user",
             "GET /orgs/acme/repos?sort=updated&per_page=20",
             "GET /orgs/acme/repos?sort=updated&per_page=20&page=2",
@@ -43,21 +47,21 @@ async fn an_organization_passes_every_step_and_pages_are_followed() {
 }
 
 #[tokio::test]
-async fn a_repository_is_a_resource_of_its_own_and_a_json_credential_works() {
+async fn a_repository_can_be_a_resource_and_a_credential_can_be_json() {
     let vendor = MockVendor::start(github).await;
     let fixture = EngineFixture::at("github", &vendor.base);
     let opened = fixture.open("github", "acme/widgets", Some(r#"{"token": "gh-token-classic-2"}"#)).await.unwrap();
     assert_eq!(opened.identity["visibility"], "private");
     assert_eq!(opened.privilege, Privilege::Over { grants: vec!["repo".to_string()] });
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!(names(&discovery), ["contributors", "repository", "tags"]);
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["contributors", "repository", "tags"]);
     assert_eq!(sample.rows, 2);
     let fine = fixture.open("github", "acme", Some("gh-token-fine-3")).await.unwrap();
     assert!(matches!(fine.privilege, Privilege::Unknown { reason } if reason.contains("fine-grained")));
 }
 
 #[tokio::test]
-async fn every_problem_with_a_token_is_explained() {
+async fn every_problem_of_a_token_is_explained() {
     let vendor = MockVendor::start(github).await;
     let wrong = failure("github", &vendor.base, "acme", "gh-token-wrong").await;
     assert_eq!((wrong.class, wrong.detail.as_str()), (Class::CredentialRejected, "401 for /orgs/acme: Bad credentials"));
@@ -80,8 +84,8 @@ async fn a_denied_stream_is_skipped_with_what_it_needs() {
     let vendor = MockVendor::start(github).await;
     let fixture = EngineFixture::at("github", &vendor.base);
     let opened = fixture.open("github", "acme", Some("gh-token-narrow-4")).await.unwrap();
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!(names(&discovery), ["repositories"]);
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["repositories"]);
     let skipped: Vec<&str> = discovery.catalog.skipped.iter().map(|stream| stream.name.as_str()).collect();
     assert_eq!(skipped, ["members", "teams"]);
     assert!(discovery.catalog.skipped[0].reason.contains("it needs members=read"), "{:?}", discovery.catalog.skipped);
@@ -89,10 +93,10 @@ async fn a_denied_stream_is_skipped_with_what_it_needs() {
 }
 
 #[tokio::test]
-async fn another_tenant_behind_the_address_is_refused() {
+async fn another_tenant_at_the_address_is_the_wrong_service() {
     let vendor = MockVendor::start(|_, request: &ReceivedRequest| match request.path() {
-        "/orgs/acme" => json(r#"{"login":"somebody-else"}"#),
-        _ => json("[]"),
+        "/orgs/acme" => json_response(r#"{"login":"somebody-else"}"#),
+        _ => json_response("[]"),
     })
     .await;
     let failure = failure("github", &vendor.base, "acme", "gh-token-reads-1").await;
@@ -125,7 +129,7 @@ async fn next_links_and_redirects_stay_on_the_host() {
     assert!(link.title.contains(&other.base) && link.title.contains(&vendor.base), "{link:?}");
     let away = other.base.clone();
     let moved = MockVendor::start(move |_, request: &ReceivedRequest| {
-        with(302, &[("location", &format!("{away}{}", request.path()))], &object!({}))
+        json_response_with(302, &[("location", &format!("{away}{}", request.path()))], &json!({}))
     })
     .await;
     let redirect = failure("github", &moved.base, "acme", "gh-token-reads-1").await;
@@ -134,7 +138,7 @@ async fn next_links_and_redirects_stay_on_the_host() {
 }
 
 #[tokio::test]
-async fn rate_limits_of_every_kind_pause_the_account() {
+async fn every_kind_of_rate_limit_pauses_the_account() {
     for (status, headers, body, wait) in [
         (429, vec![("retry-after", "30".to_string())], r#"{"message":"slow down"}"#, 30_000),
         (403, vec![("retry-after", "77".to_string())], r#"{"message":"You have exceeded a secondary rate limit"}"#, 77_000),
@@ -147,8 +151,9 @@ async fn rate_limits_of_every_kind_pause_the_account() {
         let again = fixture.open("github", "umbrella", Some("gh-token-reads-1")).await.err().unwrap();
         assert_eq!((again.class, vendor.calls().len()), (Class::Throttled, 1), "no call before the wait is over");
     }
-    // The vendor's own budget: 12 calls (one onboarding) of a window of 60, then wait for its end.
-    let reset = (aam::clock::of_process().now().0 / 1000 + 1800).to_string();
+    // AAM uses only its share of the vendor's own rate limit, but at least the 12 calls of one onboarding. Then it waits
+    // for the next window.
+    let reset = (aam::clock::from_env().now().0 / 1000 + 1800).to_string();
     let vendor = MockVendor::start(move |home: &str, request: &ReceivedRequest| {
         let (status, mut headers, body) = github(home, request);
         headers.extend([
@@ -160,8 +165,8 @@ async fn rate_limits_of_every_kind_pause_the_account() {
     })
     .await;
     let fixture = EngineFixture::at("github", &vendor.base);
-    rest(&fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap()).await.unwrap();
-    let failure = rest(&fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap()).await.err().unwrap();
+    remaining_steps(&fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap()).await.unwrap();
+    let failure = remaining_steps(&fixture.open("github", "acme", Some("gh-token-reads-1")).await.unwrap()).await.err().unwrap();
     assert_eq!((failure.class, vendor.calls().len()), (Class::Throttled, 12), "{failure:?}");
     assert!(failure.detail.contains("aam used its 12 of the 60 calls of this hour"), "{failure:?}");
 }
@@ -172,10 +177,10 @@ async fn slack_passes_every_step_and_one_listed_post_is_sent() {
     let fixture = EngineFixture::at("slack", &format!("{}/api", vendor.base));
     for id in ["workspace_T0ACME", "T0ACME"] {
         let opened = fixture.open("slack", id, Some("xoxb-reads-1")).await.unwrap();
-        assert_eq!((&opened.identity["matched"], &opened.privilege), (&object!("team_id is T0ACME"), &Privilege::Ok));
-        let (discovery, sample) = rest(&opened).await.unwrap();
-        assert_eq!(names(&discovery), ["channels", "team", "users"]);
-        assert_eq!((sample.rows, &sample.evidence["streams"]), (4, &object!({"channels": 2, "users": 1, "team": 1})));
+        assert_eq!((&opened.identity["matched"], &opened.privilege), (&json!("team_id is T0ACME"), &Privilege::Ok));
+        let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+        assert_eq!(stream_names(&discovery), ["channels", "team", "users"]);
+        assert_eq!((sample.rows, &sample.evidence["streams"]), (4, &json!({"channels": 2, "users": 1, "team": 1})));
     }
     let posts: Vec<String> = vendor.calls().into_iter().filter(|call| call.starts_with("POST")).collect();
     assert!(!posts.is_empty() && posts.iter().all(|call| call == "POST /api/auth.test"), "{posts:?}");
@@ -184,7 +189,7 @@ async fn slack_passes_every_step_and_one_listed_post_is_sent() {
 }
 
 #[tokio::test]
-async fn slack_refuses_with_status_200() {
+async fn failures_that_slack_sends_with_status_200_are_recognized() {
     let vendor = MockVendor::start(slack).await;
     let base = format!("{}/api", vendor.base);
     let wrong = failure("slack", &base, "T0ACME", "xoxb-wrong").await;
@@ -198,8 +203,8 @@ async fn slack_refuses_with_status_200() {
     assert!(grid.title.contains("no enterprise_id"), "{grid:?}");
     let fixture = EngineFixture::at("slack", &base);
     let narrow = fixture.open("slack", "T0ACME", Some("xoxb-narrow-3")).await.unwrap();
-    let (discovery, _) = rest(&narrow).await.unwrap();
-    assert_eq!(names(&discovery), ["channels"]);
+    let (discovery, _) = remaining_steps(&narrow).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["channels"]);
     let reason = &discovery.catalog.skipped[0].reason;
     assert!(reason.contains("does not have the scope team:read") && reason.contains("provided: channels:read"), "{reason}");
 }
@@ -216,18 +221,18 @@ fn crm_fixture(vendor: &MockVendor, more: &str) -> EngineFixture {
 }
 
 #[tokio::test]
-async fn a_custom_source_proves_what_can_be_proven() {
+async fn a_custom_source_passes_every_step_and_its_identity_is_checked_if_the_policy_says_how() {
     let vendor = MockVendor::start(crm).await;
     let fixture = crm_fixture(&vendor, "hosts: []");
     let opened = fixture.open("acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await.unwrap();
     assert!(
         opened.identity["identity"].as_str().unwrap().starts_with("matched: host and check; no call proves whose data it is")
     );
-    assert_eq!((&opened.identity["hosts"], &opened.identity["read"]), (&object!(vendor.base), &object!("contacts (200)")));
+    assert_eq!((&opened.identity["hosts"], &opened.identity["read"]), (&json!(vendor.base), &json!("contacts (200)")));
     assert!(matches!(opened.privilege, Privilege::Unknown { .. }));
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!(names(&discovery), ["account", "contacts"]);
-    assert_eq!((sample.rows, &sample.evidence["streams"]), (3, &object!({"contacts": 2, "account": 1})));
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(stream_names(&discovery), ["account", "contacts"]);
+    assert_eq!((sample.rows, &sample.evidence["streams"]), (3, &json!({"contacts": 2, "account": 1})));
     let by_name = crm_fixture(&vendor, "identity: {stream: account, field: /login}, resource: login");
     let id = format!("host={}", vendor.host());
     let failure = by_name.open("acme_crm", &id, Some(CRM_CREDENTIAL)).await.err().unwrap();
@@ -238,7 +243,7 @@ async fn a_custom_source_proves_what_can_be_proven() {
 #[tokio::test]
 async fn a_manifest_cannot_do_what_the_policy_does_not_allow() {
     let vendor = MockVendor::start(crm).await;
-    // No list, no token call.
+    // Without a list of POSTs the token cannot be requested.
     let mut bare = crm_fixture(&vendor, "hosts: []");
     let mut policy = (*bare.policy).clone();
     policy.manifests.sources.clear();
@@ -251,7 +256,7 @@ async fn a_manifest_cannot_do_what_the_policy_does_not_allow() {
     let failure = elsewhere.open("acme_crm", &format!("host={}", vendor.host()), Some(CRM_CREDENTIAL)).await.err().unwrap();
     assert_eq!(failure.class, Class::EgressRefused, "{failure:?}");
     assert!(!vendor.calls().iter().any(|call| call.starts_with("GET")), "{:?}", vendor.calls());
-    // Secrets in the resource id, keys that are not there, a credential that lacks one.
+    // A secret in the resource id, a key that does not exist, and a credential without a required field.
     let fixture = crm_fixture(&vendor, "hosts: []");
     for (id, secret, class) in [
         ("client_secret=x", CRM_CREDENTIAL, Class::Misconfigured),
@@ -283,7 +288,7 @@ fn a_plan_names_every_host_method_and_path() {
     assert_eq!(slack.len(), 4, "{slack:?}");
 }
 
-/// The private key of a GitHub app: PKCS #8, which no other system knows.
+/// The private key of a GitHub app, made for this test only, as PKCS #8.
 fn app_key() -> String {
     let dashes = "-----";
     format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{}{dashes}END PRIVATE KEY{dashes}\n", include_str!("../data/rsa_key.b64"))
@@ -301,28 +306,70 @@ async fn an_app_creates_a_narrow_token_with_the_one_listed_post() {
                 let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap_or_default();
                 match claims["iss"].to_string().trim_matches('"') == "99"
                     && request.body == r#"{"permissions":{"members":"read","metadata":"read"}}"# {
-                    true => with(201, &[], &object!({"token": "ghs_installation_token_0001"})),
-                    false => with(401, &[], &object!({"message": format!("odd: {claims} {}", request.body)})),
+                    true => json_response_with(201, &[], &json!({"token": "ghs_installation_token_0001"})),
+                    false => json_response_with(401, &[], &json!({"message": format!("odd: {claims} {}", request.body)})),
                 }
             }
             ("GET /installation/repositories?per_page=1", "ghs_installation_token_0001") => {
-                json(r#"{"total_count":1,"repositories":[]}"#)
+                json_response(r#"{"total_count":1,"repositories":[]}"#)
             }
             (_, "ghs_installation_token_0001") => {
                 github(home, &ReceivedRequest { token: "gh-token-fine-3".into(), ..request.clone() })
             }
-            _ => with(401, &[], &object!({"message": "Bad credentials"})),
+            _ => json_response_with(401, &[], &json!({"message": "Bad credentials"})),
         })
         .await;
     let fixture = EngineFixture::at("github", &vendor.base);
-    let keys = object!({"app_id": "99", "installation_id": "4711", "private_key": app_key()}).to_string();
+    let keys = json!({"app_id": "99", "installation_id": "4711", "private_key": app_key()}).to_string();
     let opened = fixture.open("github", "acme", Some(&keys)).await.unwrap();
     assert_eq!(opened.identity["auth"], "app");
-    let (discovery, sample) = rest(&opened).await.unwrap();
-    assert_eq!((names(&discovery).len(), sample.rows), (3, 20));
+    let (discovery, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!((stream_names(&discovery).len(), sample.rows), (3, 20));
     assert!(vendor.calls().contains(&"GET /installation/repositories?per_page=1".to_string()), "{:?}", vendor.calls());
-    // Another installation is another address, and not on the list of this credential.
+    // Another installation has another URL, which the list of POSTs of this credential does not contain.
     let other = keys.replace("4711", "4712");
     let failure = fixture.open("github", "acme", Some(&other)).await.err().unwrap();
     assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");
+}
+
+/// Two streams that have nothing in common, both read by the check.
+const TWO_STREAMS: &str = r##"
+version: 6.44.0
+type: DeclarativeSource
+check: {type: CheckStream, stream_names: [items, orders]}
+spec:
+  type: Spec
+  connection_specification: {type: object, required: [host], properties: {host: {type: string}}}
+definitions:
+  stream:
+    type: DeclarativeStream
+    retriever:
+      type: SimpleRetriever
+      requester: {type: HttpRequester, url_base: "http://{{ config['host'] }}", path: "/{{ parameters['name'] }}"}
+      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}
+    schema_loader: {type: InlineSchemaLoader, schema: {type: object, properties: {}}}
+streams:
+  - {$ref: "#/definitions/stream", name: items, $parameters: {name: items}}
+  - {$ref: "#/definitions/stream", name: orders, $parameters: {name: orders}}
+"##;
+
+#[tokio::test]
+async fn independent_streams_of_a_check_are_read_at_the_same_time() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    // Each answer waits until two requests are here. One after the other, they would end by their timeout.
+    let meet = Arc::new(tokio::sync::Barrier::new(2));
+    let app = axum::Router::new().fallback(move || {
+        let meet = Arc::clone(&meet);
+        async move {
+            meet.wait().await;
+            axum::Json(json!([{"id": 1}]))
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let fixture = EngineFixture::with_manifest(policy("manifests: {dir: m}"), "shop", TWO_STREAMS);
+    let opened = fixture.open("shop", &host, None).await.unwrap();
+    assert_eq!((&opened.identity["read"], &opened.identity["records"]), (&json!("items (200), orders (200)"), &json!(2)));
+    assert_eq!(opened.connector.health().await.unwrap()["records"], 2);
+    assert_eq!(opened.connector.traffic().calls, 4);
 }

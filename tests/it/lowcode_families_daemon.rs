@@ -73,7 +73,7 @@ async fn three_systems_go_from_pending_to_active() {
     let log = daemon.log();
     assert!(
         log.contains(r#""method":"POST""#) || log.contains("method=\"POST\"") || log.contains("POST"),
-        "the call log names the POST"
+        "the call log does not contain the POST"
     );
     let posts = |vendor: &MockVendor| vendor.calls().into_iter().filter(|call| !call.starts_with("GET")).collect::<Vec<_>>();
     assert_eq!(posts(&vendors.github), Vec::<String>::new());
@@ -89,7 +89,7 @@ async fn three_systems_go_from_pending_to_active() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_changed_manifest_is_proven_again_and_a_broken_one_keeps_the_last_good_one() {
+async fn a_changed_manifest_is_verified_again_and_an_invalid_one_leaves_the_last_valid_one_in_force() {
     let (workspace, vendors) = workspace_with_vendors().await;
     workspace.replace("policy/manifests/acme_crm.yaml", CRM.as_bytes());
     let host = vendors.crm.host().to_string();
@@ -98,7 +98,7 @@ async fn a_changed_manifest_is_proven_again_and_a_broken_one_keeps_the_last_good
     let first = daemon.until_state(&host, "ACTIVE").await;
     assert_eq!(daemon.entries(&first, "catalog_registered").await.len(), 1);
     workspace.replace("policy/manifests/acme_crm.yaml", CRM.replace("SimpleRetriever", "SimpleRetreiver").as_bytes());
-    until("the problem is shown", || async {
+    until("the dashboard shows the problem", || async {
         let shown = problems(&daemon).await;
         (shown.contains("acme_crm.yaml") && shown.contains("SimpleRetriever"), shown)
     })
@@ -107,12 +107,12 @@ async fn a_changed_manifest_is_proven_again_and_a_broken_one_keeps_the_last_good
     assert_eq!(check.status.code(), Some(78), "{} {}", stdout(&check), stderr(&check));
     assert!(stdout(&check).contains("acme_crm.yaml:"), "{}", stdout(&check));
     let held = daemon.until_state(&host, "ACTIVE").await;
-    assert_eq!(held["version"], first["version"], "nothing was tried under a manifest that cannot be used");
+    assert_eq!(held["version"], first["version"], "an attempt ran with a manifest that is not valid");
     workspace.replace(
         "policy/manifests/acme_crm.yaml",
         CRM.replace("name: {type: string}", "name: {type: string}, phone: {type: string}").as_bytes(),
     );
-    until("the new structure is registered", || async {
+    until("the new schema is registered", || async {
         let catalogs = daemon.entries(&first, "catalog_registered").await;
         (catalogs.len() == 2, json!(catalogs).to_string())
     })
@@ -123,7 +123,7 @@ async fn a_changed_manifest_is_proven_again_and_a_broken_one_keeps_the_last_good
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_wrong_token_waits_for_a_better_one_and_a_plan_names_the_calls() {
+async fn a_plan_names_the_calls_and_a_wrong_token_leads_to_awaiting_credentials() {
     let (mut workspace, vendors) = workspace_with_vendors().await;
     workspace.replace("policy/manifests/acme_crm.yaml", CRM.as_bytes());
     workspace.set("GITHUB_TOKEN", "gh-token-wrong");
@@ -133,14 +133,14 @@ async fn a_wrong_token_waits_for_a_better_one_and_a_plan_names_the_calls() {
     for expected in ["/orgs/acme/repos", "/v1/contacts", "POST", "/oauth/token", vendors.github.host(), vendors.crm.host()] {
         assert!(plan.contains(expected), "{expected}: {plan}");
     }
-    assert!(vendors.github.calls().is_empty() && vendors.crm.calls().is_empty(), "a plan makes no call");
+    assert!(vendors.github.calls().is_empty() && vendors.crm.calls().is_empty(), "aam plan called a vendor");
     let daemon = workspace.serve().await;
     let waiting = daemon.until_state("acme", "AWAITING_CREDENTIALS").await;
     assert!(waiting.to_string().contains("Bad credentials"), "{waiting}");
     daemon.stop().await;
 }
 
-/// Connections of one manifest share the compiled manifest; each still calls its own address with its own token.
+/// Connections of one manifest share the compiled manifest, but each calls its own address with its own token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_one_manifest_use_their_own_address_and_token() {
     let mut workspace = Workspace::new();

@@ -1,11 +1,11 @@
-//! Untrusted manifests: what they may not do, whatever they contain.
+//! Untrusted manifests: they cannot write, leak a secret, reach private addresses or run without end.
 
-use crate::support::lowcode_families::{EngineFixture, MockVendor, policy, rest};
+use crate::support::lowcode_families::{EngineFixture, MockVendor, policy, remaining_steps};
 use aam::model::{Class, Digest, Failure, Problem};
 use aam::policy_loader::parse_manifest;
 use std::time::Instant;
 
-/// A manifest with one stream, whose requester is `requester` in YAML.
+/// A manifest with one stream. `requester` is YAML that is put into its requester, and `more` into its retriever.
 fn manifest(requester: &str, more: &str) -> String {
     format!(
         "version: 6.44.0\ntype: DeclarativeSource\ncheck: {{type: CheckStream, stream_names: [things]}}\nspec:\n  type: Spec\n  \
@@ -30,12 +30,12 @@ fn refused(text: &str) -> Vec<Problem> {
 
 async fn outcome(text: &str, host: &str) -> Result<u64, Failure> {
     let opened = fixture(text).open("stranger", host, Some(r#"{"key": "key-of-the-stranger-9"}"#)).await?;
-    Ok(rest(&opened).await?.1.rows)
+    Ok(remaining_steps(&opened).await?.1.rows)
 }
 
 #[tokio::test]
 async fn nothing_is_written_and_no_secret_is_put_into_a_url() {
-    let vendor = MockVendor::start(|_, _| crate::support::openapi::json(r#"{"data":[]}"#)).await;
+    let vendor = MockVendor::start(|_, _| crate::support::openapi::json_response(r#"{"data":[]}"#)).await;
     for (requester, expected) in [
         ("path: /things, http_method: POST", "list of read-only POSTs"),
         ("path: /things, request_body_json: {a: 1}", "GET with a body"),
@@ -67,8 +67,8 @@ async fn private_and_metadata_addresses_stay_blocked() {
 }
 
 #[tokio::test]
-async fn endless_pages_and_slices_cost_a_bounded_sample() {
-    let vendor = MockVendor::start(|_, _| crate::support::openapi::json(r#"{"data":[{"id":1}],"next":"more"}"#)).await;
+async fn endless_pages_and_slices_are_bounded_by_the_sample() {
+    let vendor = MockVendor::start(|_, _| crate::support::openapi::json_response(r#"{"data":[{"id":1}],"next":"more"}"#)).await;
     let pages = "      paginator:\n        type: DefaultPaginator\n        page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: after}\n        \
                  pagination_strategy: {type: CursorPagination, cursor_value: \"{{ response['next'] }}\"}\n";
     assert_eq!(outcome(&manifest("path: /things", pages), vendor.host()).await.unwrap(), 12);
@@ -77,13 +77,13 @@ async fn endless_pages_and_slices_cost_a_bounded_sample() {
     let slices: Vec<String> = (0..10_000).map(|number| format!("\"{number}\"")).collect();
     let many =
         format!("      partition_router: {{type: ListPartitionRouter, cursor_field: n, values: [{}]}}\n", slices.join(","));
-    let began = Instant::now();
+    let started = Instant::now();
     assert_eq!(outcome(&manifest("path: \"/things/{{ stream_slice['n'] }}\"", &many), vendor.host()).await.unwrap(), 5);
-    assert!(vendor.calls().len() - calls <= 8 && began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    assert!(vendor.calls().len() - calls <= 8 && started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
 }
 
 #[test]
-fn manifests_that_cannot_be_read_are_refused_soon_and_by_name() {
+fn manifests_that_cannot_be_read_are_refused_quickly_with_their_file_name() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_string();
     for level in 1..12 {
         let list = vec![format!("*a{}", level - 1); 9].join(", ");
@@ -92,9 +92,9 @@ fn manifests_that_cannot_be_read_are_refused_soon_and_by_name() {
     let nested = format!("streams: {}{}", "[".repeat(5000), "]".repeat(5000));
     let cycle = "type: DeclarativeSource\ndefinitions:\n  a: {$ref: \"#/definitions/b\"}\n  b: {$ref: \"#/definitions/a\"}\nstreams: [{$ref: \"#/definitions/a\"}]\n";
     for text in [bomb.as_str(), nested.as_str(), cycle, "", "[", "streams: 7", "\u{0}"] {
-        let began = Instant::now();
+        let started = Instant::now();
         let problems = refused(text);
         assert!(problems.iter().all(|problem| problem.file == "m/stranger.yaml" && !problem.message.is_empty()), "{problems:?}");
-        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
     }
 }

@@ -1,4 +1,5 @@
-//! Malicious manifests and servers: each run ends soon, with an exit code, a message and bounded output.
+//! Malicious manifests and servers: each run of `aam lowcode` ends within a bounded time, with an exit code, a message
+//! and bounded output.
 
 use crate::support::daemon::Workspace;
 use std::fmt::Write as _;
@@ -47,10 +48,10 @@ fn run(command: &str, manifest: &str) -> (i32, String) {
         command => workspace.run(&["lowcode", command, "--manifest", "manifest.yaml", "--config", "config.json"]),
     };
     let took = started.elapsed();
-    assert!(took < MAX_RUN, "it took {took:?}");
+    assert!(took < MAX_RUN, "the run took {took:?}");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(text.len() < MAX_OUTPUT_BYTES, "{} bytes of output", text.len());
-    (output.status.code().expect("it was not killed"), text)
+    (output.status.code().expect("an exit code"), text)
 }
 
 /// Runs `command` and checks its exit code and that its output contains `expected`.
@@ -81,7 +82,7 @@ fn server(head: &'static str, body: Vec<u8>, times: usize) -> String {
     base
 }
 
-/// A server of pages that never end.
+/// A server that answers with the same page and always names a next page.
 fn endless(records: &str) -> String {
     let body = format!("{{\"data\": {records}, \"next\": \"more\"}}");
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -91,7 +92,7 @@ fn endless(records: &str) -> String {
 const CURSOR: &str = r#"paginator: {type: DefaultPaginator, page_token_option: {type: RequestOption, inject_into: request_parameter, field_name: page}, pagination_strategy: {type: CursorPagination, cursor_value: "{{ response.next }}"}}"#;
 
 #[test]
-fn a_manifest_of_nine_megabytes() {
+fn a_manifest_of_nine_megabytes_is_refused() {
     let mut text = manifest("http://127.0.0.1:9", "", "things", "");
     let _ = writeln!(text, "metadata: {{note: \"{}\"}}", "x".repeat(9 << 20));
     assert_ends("explain", &text, 78, "is longer than 8388608 bytes");
@@ -99,7 +100,7 @@ fn a_manifest_of_nine_megabytes() {
 }
 
 #[test]
-fn aliases_that_multiply() {
+fn aliases_that_multiply_are_refused() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_string();
     for level in 1..12 {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -111,7 +112,7 @@ fn aliases_that_multiply() {
 }
 
 #[test]
-fn references_that_multiply() {
+fn references_that_multiply_are_refused() {
     let mut more = "definitions:\n  a0: {type: object, note: [x, x, x, x, x, x, x, x, x, x]}\n".to_string();
     for level in 1..12 {
         let below = vec![format!("\"#/definitions/a{}\"", level - 1); 10].join(", ");
@@ -124,7 +125,7 @@ fn references_that_multiply() {
 }
 
 #[test]
-fn references_in_a_circle() {
+fn circular_references_are_refused() {
     let more =
         "definitions: {a: {$ref: \"#/definitions/b\"}, b: {$ref: \"#/definitions/a\"}}\ncircle: {$ref: \"#/definitions/a\"}";
     let (exit, output) = run("explain", &manifest("http://127.0.0.1:9", "", "things", more));
@@ -133,7 +134,7 @@ fn references_in_a_circle() {
 }
 
 #[test]
-fn nesting_without_end() {
+fn deep_nesting_is_refused() {
     for open in ["[", "{a: "] {
         let (exit, output) = run("explain", &open.repeat(100_000));
         assert_eq!(exit, 78, "{}", output.chars().take(500).collect::<String>());
@@ -144,7 +145,7 @@ fn nesting_without_end() {
 }
 
 #[test]
-fn pages_that_never_end() {
+fn endless_pages_are_bounded() {
     let base = endless("[{\"id\": 1}]");
     let (exit, output) = run("read", &manifest(&base, CURSOR, "things", ""));
     assert_eq!(exit, 0, "{output}");
@@ -156,7 +157,7 @@ fn pages_that_never_end() {
 }
 
 #[test]
-fn templates_that_cost_too_much() {
+fn expensive_templates_are_stopped() {
     for path in [
         "{% for a in config.l or 'xxxxxxxxxxxxxxxxxxxx' %}{% for b in 'x' * 100000 %}{% for c in 'x' * 100000 %}y{% endfor %}{% endfor %}{% endfor %}",
         "{{ 'x' * 999999999 }}",
@@ -171,14 +172,14 @@ fn templates_that_cost_too_much() {
 }
 
 #[test]
-fn a_body_of_a_gigabyte() {
+fn a_response_of_a_gigabyte_is_refused() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n";
     let base = server(head, vec![b' '; 1 << 20], 1024);
     assert_ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
 }
 
 #[test]
-fn a_small_answer_that_grows() {
+fn a_compressed_response_that_expands_is_refused() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     let spaces = vec![b' '; 1 << 20];
     for _ in 0..256 {
@@ -191,7 +192,7 @@ fn a_small_answer_that_grows() {
     );
     let base = server(Box::leak(head.into_boxed_str()), bomb.clone(), 1);
     assert_ends("read", &manifest(&base, "", "things", ""), 1, "is longer than 16777216 bytes");
-    // The same where the manifest itself decodes it.
+    // The same if the manifest's decoder decompresses the response.
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/gzip\r\ncontent-length: {}\r\n\r\n", bomb.len());
     let base = server(Box::leak(head.into_boxed_str()), bomb, 1);
     let decoder = "decoder: {type: GzipDecoder, decoder: {type: JsonDecoder}}";
@@ -201,7 +202,7 @@ fn a_small_answer_that_grows() {
 }
 
 #[test]
-fn an_answer_that_is_nested_without_end() {
+fn a_deeply_nested_response_is_refused() {
     let body = "[".repeat(1 << 20);
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     let base = server(Box::leak(head.into_boxed_str()), body.into_bytes(), 1);

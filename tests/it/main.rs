@@ -1,5 +1,5 @@
-//! AAM from outside: the built binary over real sockets and files, and engines against servers of the tests. Nothing has
-//! to be installed or started; the tests against real servers are in `tests/peers`.
+//! Integration tests: the built binary with real sockets and files, and engines against servers that the tests start.
+//! They run without anything installed or started before. The tests against real servers are in `tests/peers`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 #[path = "../support/mod.rs"]

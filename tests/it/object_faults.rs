@@ -1,4 +1,4 @@
-//! `s3` and `s3_compat` against a small server that misbehaves in ways that moto and nanio cannot.
+//! `s3` and `s3_compat` against a small server that fails in ways in which moto and nanio do not.
 
 use crate::support::object_store::{
     OffsetClock, ReceivedHead, credential, discover, http, open_at, recording_session, refused, serve,
@@ -17,8 +17,8 @@ fn listing(bucket: &str, more: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_region_in_the_header_is_signed_for_and_moved_to() {
-    // The path stands for the host that follows the region.
+async fn a_region_in_the_header_is_used_for_the_signature_and_the_host() {
+    // In this test the region is in the path of the URL; at Amazon it is in the host name.
     let at = serve(|request: &ReceivedHead| {
         match (request.target().starts_with("/eu-central-1/acme"), request.signed_for("eu-central-1")) {
             (true, true) if request.is_head() => {
@@ -40,7 +40,7 @@ async fn a_region_in_the_header_is_signed_for_and_moved_to() {
 }
 
 #[tokio::test]
-async fn a_region_in_the_error_body_is_signed_for() {
+async fn a_region_in_the_error_body_is_used_for_the_signature() {
     let at = serve(|request: &ReceivedHead| match (request.signed_for("garage"), request.is_head()) {
         (false, true) => http("400 Bad Request", "", ""),
         (false, false) => http(
@@ -57,12 +57,12 @@ async fn a_region_in_the_error_body_is_signed_for() {
 
 #[tokio::test]
 async fn redirect_loops_and_redirects_to_other_hosts_are_not_followed() {
-    let around = serve(|request: &ReceivedHead| {
+    let looping = serve(|request: &ReceivedHead| {
         let other = if request.signed_for("a") { "b" } else { "a" };
         http("301 Moved Permanently", &format!("x-amz-bucket-region: {other}\r\n"), "")
     })
     .await;
-    assert_eq!(refused(&around, "acme", &credential(KEY)).await.class, Class::Misconfigured);
+    assert_eq!(refused(&looping, "acme", &credential(KEY)).await.class, Class::Misconfigured);
     let away = serve(|_: &ReceivedHead| {
         http("301 Moved Permanently", "x-amz-bucket-region: evil.example/\r\nlocation: http://evil.example/\r\n", "")
     })
@@ -73,7 +73,7 @@ async fn redirect_loops_and_redirects_to_other_hosts_are_not_followed() {
 }
 
 #[tokio::test]
-async fn truncated_and_foreign_answers_are_failures() {
+async fn truncated_and_foreign_responses_are_failures() {
     let cases: [(&str, String, Class); 8] = [
         (
             "cut XML",
@@ -113,7 +113,7 @@ async fn an_unreachable_and_a_silent_store_are_network_failures() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_list_and_not_head_is_enough() {
+async fn a_key_that_may_list_but_not_head_is_enough() {
     let at = serve(|request: &ReceivedHead| match (request.is_head(), request.target().contains("prefix=logs%2F")) {
         (false, true) => listing("acme", "<Contents><Key>logs/a</Key><Size>3</Size></Contents>"),
         _ => http("403 Forbidden", "", ""),
@@ -126,7 +126,7 @@ async fn a_key_that_may_list_and_not_head_is_enough() {
 }
 
 #[tokio::test]
-async fn a_right_that_is_taken_away_later_is_named_by_the_health_check() {
+async fn a_permission_that_is_revoked_later_is_named_by_the_health_check() {
     let revoked = Arc::new(AtomicBool::new(false));
     let now = Arc::clone(&revoked);
     let at = serve(move |request: &ReceivedHead| match (now.load(SeqCst), request.is_head()) {
@@ -147,7 +147,7 @@ async fn a_right_that_is_taken_away_later_is_named_by_the_health_check() {
 }
 
 #[tokio::test]
-async fn endless_and_greedy_listings_are_bounded() {
+async fn endless_and_oversized_listings_are_bounded() {
     let endless = serve(|request: &ReceivedHead| {
         let next = request.target().split("continuation-token=").nth(1).and_then(|text| text.split('&').next()).map_or(1, |token| token.len() + 1);
         let token = "t".repeat(next);
@@ -161,15 +161,15 @@ async fn endless_and_greedy_listings_are_bounded() {
     assert_eq!((catalog.streams.len(), catalog.truncated), (6, true));
     assert_eq!(session.sent.lock().expect("unpoisoned").len() - before, 5);
 
-    let greedy = serve(|_: &ReceivedHead| listing("acme", &"<Contents><Key>a</Key></Contents>".repeat(50))).await;
-    let (_, result) = open_at(&greedy, "acme", &credential(KEY)).await;
+    let oversized = serve(|_: &ReceivedHead| listing("acme", &"<Contents><Key>a</Key></Contents>".repeat(50))).await;
+    let (_, result) = open_at(&oversized, "acme", &credential(KEY)).await;
     let opened = result.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 20);
 }
 
 #[tokio::test]
 async fn no_secret_is_in_any_failure() {
-    // A store that repeats everything it was sent, as SignatureDoesNotMatch does.
+    // A store that sends back everything it received, as the error SignatureDoesNotMatch does.
     let echo = serve(|request: &ReceivedHead| {
         let body = format!(
             "<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message><CanonicalRequest>{}</CanonicalRequest></Error>",

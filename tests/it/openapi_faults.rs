@@ -1,6 +1,6 @@
 //! The `openapi` engine against services that misbehave.
 
-use crate::support::openapi::{MockResponse, OpenApiRun, failure, json, raw, serve};
+use crate::support::openapi::{MockResponse, OpenApiRun, failure, json_response, raw, serve};
 use crate::support::snapshot::assert_snapshot;
 use aam::model::Class;
 use aam::policy::FamilyPolicy;
@@ -23,7 +23,7 @@ const LIST: &str = r#"{"type":"array","items":{"type":"object","properties":{"id
 /// Serves `description`, and `page` at `/pets`.
 async fn service(description: String, page: MockResponse) -> String {
     serve(move |path, _| match path {
-        "/openapi.json" => json(description.clone()),
+        "/openapi.json" => json_response(description.clone()),
         "/pets" => page.clone(),
         _ => (404, Vec::new(), String::new()),
     })
@@ -34,7 +34,7 @@ async fn service(description: String, page: MockResponse) -> String {
 async fn every_failure_has_its_class_and_its_message() {
     let html = || (200, vec![("content-type", "text/html".to_string())], "<html>sign in</html>".to_string());
     let status = |code: u16| {
-        (code, vec![("content-type", "application/json".to_string())], r#"{"message":"in the words of the service"}"#.to_string())
+        (code, vec![("content-type", "application/json".to_string())], r#"{"message":"a message of the service"}"#.to_string())
     };
     let away = || (302, vec![("location", "https://login.example.net/sso".to_string())], String::new());
     let good = || pets("", LIST);
@@ -43,7 +43,7 @@ async fn every_failure_has_its_class_and_its_message() {
         format!("http://{}", listener.local_addr().unwrap())
     };
     let cases: Vec<(&str, Class, String, Option<&str>)> = vec![
-        ("no credential", Class::CredentialMissing, service(good(), json("[]")).await, None),
+        ("no credential", Class::CredentialMissing, service(good(), json_response("[]")).await, None),
         ("401", Class::CredentialRejected, service(good(), status(401)).await, Some("t")),
         ("403", Class::PermissionDenied, service(good(), status(403)).await, Some("t")),
         ("404", Class::NotFound, service(good(), status(404)).await, Some("t")),
@@ -57,32 +57,32 @@ async fn every_failure_has_its_class_and_its_message() {
             service(good(), (503, vec![("retry-after", "7".to_string())], String::new())).await,
             Some("t"),
         ),
-        ("too long", Class::Remote, service(good(), json(format!("[\"{}\"]", "x".repeat(5 << 20)))).await, Some("t")),
+        ("too long", Class::Remote, service(good(), json_response(format!("[\"{}\"]", "x".repeat(5 << 20)))).await, Some("t")),
         (
-            "redirects without end",
+            "too many redirects",
             Class::Remote,
             service(good(), (302, vec![("location", "/pets".to_string())], String::new())).await,
             Some("t"),
         ),
         ("sign-in page", Class::WrongService, service(good(), html()).await, Some("t")),
-        ("another answer", Class::WrongService, service(good(), json(r#"{"hello":"world"}"#)).await, Some("t")),
-        ("cut JSON", Class::Remote, service(good(), json("[{\"id\":1},{\"i")).await, Some("t")),
-        ("redirect off the host", Class::EgressRefused, service(good(), away()).await, Some("t")),
+        ("other JSON", Class::WrongService, service(good(), json_response(r#"{"hello":"world"}"#)).await, Some("t")),
+        ("truncated JSON", Class::Remote, service(good(), json_response("[{\"id\":1},{\"i")).await, Some("t")),
+        ("redirect to another host", Class::EgressRefused, service(good(), away()).await, Some("t")),
         (
-            "servers elsewhere",
+            "server on another host",
             Class::EgressRefused,
-            service(pets(r#","servers":[{"url":"https://b.example.net/v1"}]"#, LIST), json("[]")).await,
+            service(pets(r#","servers":[{"url":"https://b.example.net/v1"}]"#, LIST), json_response("[]")).await,
             Some("t"),
         ),
         ("any web server", Class::WrongService, serve(move |_, _| html()).await, None),
         ("no description", Class::NotFound, serve(|_, _| (404, vec![], String::new())).await, None),
-        ("Swagger 2.0", Class::Unsupported, service(r#"{"swagger":"2.0","paths":{}}"#.into(), json("[]")).await, None),
+        ("Swagger 2.0", Class::Unsupported, service(r#"{"swagger":"2.0","paths":{}}"#.into(), json_response("[]")).await, None),
         ("protected description", Class::CredentialMissing, serve(move |_, _| status(401)).await, None),
-        ("cut description", Class::Remote, service(r#"{"openapi":"3.0.3","inf"#.into(), json("[]")).await, None),
+        ("truncated description", Class::Remote, service(r#"{"openapi":"3.0.3","inf"#.into(), json_response("[]")).await, None),
         ("unreachable", Class::Network, dead, None),
         ("hanging", Class::Network, raw("", true).await, None),
         (
-            "hangs up in the answer",
+            "closes in the middle of the response",
             Class::Remote,
             raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{\"open", false).await,
             None,
@@ -92,7 +92,7 @@ async fn every_failure_has_its_class_and_its_message() {
     for (name, class, url, credential) in cases {
         let failure = failure(&url, credential, plain()).await;
         assert_eq!(failure.class, class, "{name}: {failure:?}");
-        if class != Class::Network && name != "hangs up in the answer" {
+        if class != Class::Network && name != "closes in the middle of the response" {
             text.push_str(&format!(
                 "{name} [{}]\n  {}\n  fix: {}\n  detail: {}\n",
                 class.as_str(),
@@ -106,7 +106,7 @@ async fn every_failure_has_its_class_and_its_message() {
 }
 
 #[tokio::test]
-async fn a_yaml_description_of_3_0_below_a_protected_path_works() {
+async fn a_protected_yaml_description_of_openapi_3_0_works() {
     let yaml = "openapi: 3.0.1\ninfo: {title: Pets, version: '1'}\nservers:\n- url: /v1\nx-aam-health: /pets\npaths:\n  /pets:\n    get:\n      parameters:\n      - {name: per_page, in: query, schema: {type: integer, maximum: 5}}\n      security: [{login: []}]\n      responses:\n        200:\n          content:\n            application/json:\n              schema: {type: object, properties: {data: {type: array, items: {$ref: '#/components/schemas/Pet'}}}}\ncomponents:\n  securitySchemes:\n    login: {type: http, scheme: basic}\n  schemas:\n    Pet: {type: object, properties: {name: {type: string, nullable: true}, mother: {$ref: '#/components/schemas/Pet'}}}\n";
     let base = serve(move |path, request| {
         let authorized = request.headers().get("authorization").is_some_and(|value| value == "Basic dTpw");
@@ -114,9 +114,9 @@ async fn a_yaml_description_of_3_0_below_a_protected_path_works() {
             _ if !authorized => (401, vec![("www-authenticate", "Basic realm=\"x\"".into())], String::new()),
             "/docs/openapi.yaml" => (200, vec![("content-type", "application/yaml".into())], yaml.into()),
             "/v1/pets" if request.uri().query() == Some("per_page=5") => {
-                json(r#"{"data":[{"name":"a"},{"name":"b"}],"next":"https://evil.example/next"}"#)
+                json_response(r#"{"data":[{"name":"a"},{"name":"b"}],"next":"https://evil.example/next"}"#)
             }
-            "/v1/pets" => json(r#"{"data":[]}"#),
+            "/v1/pets" => json_response(r#"{"data":[]}"#),
             _ => (404, vec![], String::new()),
         }
     })
@@ -139,7 +139,7 @@ async fn a_reference_to_another_host_is_never_fetched() {
     let counter = Arc::clone(&touched);
     let other = serve(move |_, _| {
         counter.fetch_add(1, Ordering::SeqCst);
-        json(r#"{"S":{"type":"object"}}"#)
+        json_response(r#"{"S":{"type":"object"}}"#)
     })
     .await;
     let far = format!(
@@ -148,11 +148,11 @@ async fn a_reference_to_another_host_is_never_fetched() {
     let near = r##"{"get":{"operationId":"near","responses":{"200":{"content":{"application/json":{"schema":{"$ref":"parts/s.yaml#/S"}}}}}}}"##;
     let root = format!(r#"{{"openapi":"3.1.0","info":{{"title":"T","version":"1"}},"paths":{{"/far":{far},"/near":{near}}}}}"#);
     let base = serve(move |path, _| match path {
-        "/openapi.json" => json(root.clone()),
+        "/openapi.json" => json_response(root.clone()),
         "/parts/s.yaml" => {
             (200, vec![], "S: {type: array, items: {$ref: '#/T'}}\nT: {type: object, properties: {id: {type: integer}}}\n".into())
         }
-        "/near" => json(r#"[{"id":1}]"#),
+        "/near" => json_response(r#"[{"id":1}]"#),
         _ => (404, vec![], String::new()),
     })
     .await;
@@ -167,10 +167,10 @@ async fn a_reference_to_another_host_is_never_fetched() {
 }
 
 #[tokio::test]
-async fn endless_parts_and_alias_bombs_are_bounded() {
+async fn endless_references_and_multiplying_aliases_are_bounded() {
     let base = serve(|path, _| match path.strip_prefix("/part").and_then(|rest| rest.parse::<u32>().ok()) {
-        Some(number) => json(format!(r##"{{"S":{{"type":"array","items":{{"$ref":"/part{}#/S"}}}}}}"##, number + 1)),
-        None => json(pets("", r##"{"$ref":"/part0#/S"}"##)),
+        Some(number) => json_response(format!(r##"{{"S":{{"type":"array","items":{{"$ref":"/part{}#/S"}}}}}}"##, number + 1)),
+        None => json_response(pets("", r##"{"$ref":"/part0#/S"}"##)),
     })
     .await;
     let run = OpenApiRun::open(&format!("{base}/openapi.json"), Some("t"), plain()).await;

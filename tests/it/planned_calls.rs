@@ -1,15 +1,17 @@
-//! Every call that an attempt makes is a call that `aam plan` prints: the families that this build connects, each against
-//! a source that records what it receives.
+//! Every call of an attempt is one that `aam plan` prints. Each family that this build connects runs against a source
+//! that records the requests it receives.
 
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, policy, rest, slack, with,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
+    slack,
 };
-use crate::support::openapi::{MockResponse, json};
+use crate::support::openapi::{MockResponse, json_response};
 use regex::Regex;
-use serde_json::json as object;
+use serde_json::json;
 use std::sync::{Arc, Mutex};
 
-/// `METHOD host path` of a plan as a pattern. A placeholder stands for what only an answer of the source tells.
+/// A line of a plan, `METHOD host path`, as a pattern. A placeholder stands for a part that AAM knows only from a
+/// response of the source.
 fn pattern(planned: &str) -> Regex {
     let mut text = String::new();
     let mut rest = planned;
@@ -22,17 +24,17 @@ fn pattern(planned: &str) -> Regex {
 }
 
 fn assert_planned(called: &[String], planned: &[String]) {
-    assert!(!called.is_empty(), "nothing was called");
+    assert!(!called.is_empty(), "no call was made");
     let patterns: Vec<Regex> = planned.iter().map(|line| pattern(line)).collect();
     for call in called {
         assert!(patterns.iter().any(|pattern| pattern.is_match(call)), "{call} was not planned: {planned:#?}");
     }
 }
 
-/// Runs every step on `id` and compares the requests of `vendor` with the plan.
+/// Runs every step on the resource `id` and compares the requests that `vendor` received with the plan.
 async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendor, family: &str, id: &str, secret: Option<&str>) {
     let opened = fixture.open(family, id, secret).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
-    rest(&opened).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
+    remaining_steps(&opened).await.unwrap_or_else(|failure| panic!("{family} {id}: {failure:?}"));
     let called: Vec<String> = vendor
         .requests()
         .iter()
@@ -42,7 +44,7 @@ async fn assert_vendor_calls_planned(fixture: &EngineFixture, vendor: &MockVendo
 }
 
 #[tokio::test]
-async fn families_with_a_manifest_call_what_is_planned() {
+async fn shipped_families_make_only_planned_calls() {
     for (id, secret) in [("acme", "gh-token-reads-1"), ("acme/widgets", "gh-token-reads-1")] {
         let vendor = MockVendor::start(github).await;
         let fixture = EngineFixture::at("github", &vendor.base);
@@ -54,7 +56,7 @@ async fn families_with_a_manifest_call_what_is_planned() {
 }
 
 #[tokio::test]
-async fn a_custom_manifest_calls_what_is_planned() {
+async fn a_custom_manifest_makes_only_planned_calls() {
     let vendor = MockVendor::start(crm).await;
     let post = format!(
         "posts: [{{url: \"{}/oauth/token\", why: \"a token\", idempotent: true, body: {{form: {{grant_type: any, client_id: any, \
@@ -66,7 +68,7 @@ async fn a_custom_manifest_calls_what_is_planned() {
     assert_vendor_calls_planned(&fixture, &vendor, "acme_crm", vendor.host(), Some(CRM_CREDENTIAL)).await;
 }
 
-/// A manifest whose paths come from answers: a stream below its parent, and links to the next page.
+/// A manifest whose paths come from responses: those of a stream below its parent, and links to the next page.
 const TRACKER: &str = r##"
 version: 6.44.0
 type: DeclarativeSource
@@ -109,11 +111,13 @@ streams:
 
 fn tracker(home: &str, request: &ReceivedRequest) -> MockResponse {
     match request.path() {
-        "/v1/projects" => json(r#"{"data":[{"id":7},{"id":8}]}"#),
-        "/v1/projects/7/issues" => with(200, &[], &object!({"data": [{"id": 1}], "next": format!("{home}/archive/7?page=2")})),
-        "/v1/projects/8/issues" => json(r#"{"data":[]}"#),
-        "/archive/7" => json(r#"{"data":[{"id":2}]}"#),
-        _ => with(404, &[], &object!({"message": "not found"})),
+        "/v1/projects" => json_response(r#"{"data":[{"id":7},{"id":8}]}"#),
+        "/v1/projects/7/issues" => {
+            json_response_with(200, &[], &json!({"data": [{"id": 1}], "next": format!("{home}/archive/7?page=2")}))
+        }
+        "/v1/projects/8/issues" => json_response(r#"{"data":[]}"#),
+        "/archive/7" => json_response(r#"{"data":[{"id":2}]}"#),
+        _ => json_response_with(404, &[], &json!({"message": "not found"})),
     }
 }
 
@@ -135,19 +139,19 @@ async fn parents_and_links_to_the_next_page_are_planned() {
 }
 
 #[tokio::test]
-async fn a_described_service_is_called_as_planned() {
+async fn an_openapi_service_receives_only_planned_calls() {
     let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| match request.path() {
-        "/openapi.json" => with(
+        "/openapi.json" => json_response_with(
             200,
             &[],
-            &object!({
+            &json!({
                 "openapi": "3.0.3", "info": {"title": "Pets", "version": "1"},
                 "paths": {"/pets": {"get": {"responses": {"200": {"description": "all", "content": {"application/json": {
                     "schema": {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "integer"}}}}}}}}}}}
             }),
         ),
-        "/pets" => json(r#"[{"id":1}]"#),
-        _ => with(404, &[], &object!({"message": "not found"})),
+        "/pets" => json_response(r#"[{"id":1}]"#),
+        _ => json_response_with(404, &[], &json!({"message": "not found"})),
     })
     .await;
     let fixture = EngineFixture::new(policy(""));
@@ -156,7 +160,7 @@ async fn a_described_service_is_called_as_planned() {
 }
 
 #[tokio::test]
-async fn a_bucket_is_called_as_planned() {
+async fn an_object_store_receives_only_planned_calls() {
     let vendor = MockVendor::start(|_: &str, request: &ReceivedRequest| {
         let listing = "<ListBucketResult><Name>acme</Name><Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>";
         let body = if request.call.starts_with("HEAD") { String::new() } else { listing.to_string() };
@@ -172,10 +176,10 @@ async fn a_bucket_is_called_as_planned() {
 async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
     let out: Arc<Mutex<Vec<u8>>> = Arc::default();
     let sink = Arc::clone(&out);
-    let writer = move || Sink(Arc::clone(&sink));
+    let writer = move || LogBuffer(Arc::clone(&sink));
     let subscriber = tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(writer).finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    // Another test may have cached that nothing listens to these events.
+    // Another test may have made tracing cache that no subscriber wants these events.
     tracing::callsite::rebuild_interest_cache();
     work.await;
     drop(guard);
@@ -185,9 +189,9 @@ async fn files_read(work: impl Future<Output = ()>) -> Vec<String> {
     reads.map(|event| format!("READ FILE local {}", event["fields"]["path"].as_str().unwrap_or_default())).collect()
 }
 
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl std::io::Write for Sink {
+impl std::io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -211,7 +215,7 @@ async fn files_and_local_databases_are_read_as_planned() {
     for (family, id) in [("filesource", csv), ("jdbc", format!("jdbc:sqlite:{}", database.display()))] {
         let called = files_read(async {
             let opened = fixture.open(family, &id, None).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
-            rest(&opened).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
+            remaining_steps(&opened).await.unwrap_or_else(|failure| panic!("{id}: {failure:?}"));
         })
         .await;
         assert_planned(&called, &fixture.planned(family, &id));

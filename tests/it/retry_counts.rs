@@ -1,6 +1,6 @@
-//! How many requests a source receives that fails every one of them. Each kind of failure has one owner of its retries:
-//! egress retries a connection that was cut, for every engine; a gateway error is retried by egress for the native
-//! engines and by the manifest's error handler for low-code sources. The two never multiply.
+//! The number of requests that a failing source receives. Each kind of failure is retried in one place only. Egress
+//! retries a closed connection, for every engine. A gateway error is retried by egress for the native engines, and by
+//! the manifest's error handler for low-code sources. So the two never multiply.
 
 use crate::support::lowcode_families::{EngineFixture, policy};
 use aam::policy::Policy;
@@ -53,7 +53,7 @@ async fn source(behaviour: Behaviour) -> (String, Arc<AtomicUsize>) {
     (base, received)
 }
 
-/// A policy whose steps are short where the source never answers.
+/// A policy whose steps are short if the source never answers.
 fn policy_for(behaviour: Behaviour, more: &str) -> Policy {
     let mut policy = policy(more);
     if matches!(behaviour, Behaviour::Hangs) {
@@ -62,7 +62,7 @@ fn policy_for(behaviour: Behaviour, more: &str) -> Policy {
     policy
 }
 
-/// A description is asked for once, by the native engine `openapi`.
+/// The request for the description by the native engine `openapi`.
 async fn native(behaviour: Behaviour) -> usize {
     let (base, received) = source(behaviour).await;
     let fixture = EngineFixture::new(policy_for(behaviour, ""));
@@ -107,23 +107,23 @@ async fn custom(behaviour: Behaviour) -> usize {
 #[tokio::test]
 async fn a_native_engine_leaves_all_retries_to_egress() {
     assert_eq!(native(Behaviour::Answers503).await, 3, "two retries of a gateway error");
-    assert_eq!(native(Behaviour::Answers429).await, 1, "the account waits");
+    assert_eq!(native(Behaviour::Answers429).await, 1, "a rate limit pauses the account");
     assert_eq!(native(Behaviour::Hangs).await, 1, "a timeout is not retried");
-    assert_eq!(native(Behaviour::Closes).await, 3, "two retries of a connection that was cut");
+    assert_eq!(native(Behaviour::Closes).await, 3, "two retries of a closed connection");
 }
 
 #[tokio::test]
-async fn the_error_handler_of_a_family_owns_the_retries_of_statuses() {
+async fn the_error_handler_of_a_family_decides_which_statuses_are_retried() {
     assert_eq!(family(Behaviour::Answers503).await, 1, "its error handler does not retry");
-    assert_eq!(family(Behaviour::Answers429).await, 1, "the account waits");
+    assert_eq!(family(Behaviour::Answers429).await, 1, "a rate limit pauses the account");
     assert_eq!(family(Behaviour::Hangs).await, 1, "a timeout is not retried");
-    assert_eq!(family(Behaviour::Closes).await, 3, "egress retries a connection that was cut");
+    assert_eq!(family(Behaviour::Closes).await, 3, "two retries of a closed connection, by egress");
 }
 
 #[tokio::test]
 async fn the_default_error_handler_of_a_custom_manifest_is_not_multiplied_by_egress() {
     assert_eq!(custom(Behaviour::Answers503).await, 3, "retries after 1 s and 2 s; the daemon does not wait 4 s in an attempt");
-    assert_eq!(custom(Behaviour::Answers429).await, 1, "the account waits");
+    assert_eq!(custom(Behaviour::Answers429).await, 1, "a rate limit pauses the account");
     assert_eq!(custom(Behaviour::Hangs).await, 1, "a timeout is not retried");
-    assert_eq!(custom(Behaviour::Closes).await, 3, "only egress retries a connection that was cut");
+    assert_eq!(custom(Behaviour::Closes).await, 3, "two retries of a closed connection, by egress only");
 }

@@ -1,4 +1,4 @@
-//! The `sql` engine where no database answers: a closed port, a silent one, and another service.
+//! The `sql` engine without a database: at a closed port, at a silent server, and at another service.
 
 use crate::support::network::{closed_port, silent_address};
 use crate::support::sql::{open_at, policy};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// The resource id schemes of PostgreSQL and MariaDB, which have a client of their own each.
+/// The resource id schemes of PostgreSQL and MariaDB. Each has its own client.
 const SCHEMES: [&str; 2] = ["postgresql", "jdbc:mariadb"];
 
-/// The failure of opening `database` on a port that cannot answer properly.
+/// The failure of opening `database` on a port where no database server listens.
 async fn refusal(scheme: &str, port: u16, database: &str) -> Failure {
     let credential = Credential::read(Secret::new("reader:no-real-password".to_string()));
     let id = format!("{scheme}://127.0.0.1:{port}/{database}");
@@ -28,9 +28,9 @@ async fn a_closed_port_is_a_network_failure() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up_within_the_connect_timeout() {
+async fn a_silent_server_fails_within_the_connect_timeout() {
     let (address, _) = silent_address().await;
-    // The drivers differ: PostgreSQL counts seconds, MariaDB milliseconds.
+    // PostgreSQL's connectTimeout is in seconds, that of MariaDB in milliseconds.
     for (scheme, database) in SCHEMES.into_iter().zip(["shop?connectTimeout=1", "shop?connectTimeout=500"]) {
         let started = Instant::now();
         let failure = refusal(scheme, address.port(), database).await;

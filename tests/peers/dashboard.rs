@@ -1,4 +1,4 @@
-//! The dashboard as Chromium shows it: the numbers and states are there, and no hostile text runs as a script.
+//! The dashboard in Chromium: it shows the numbers and states, and no hostile text runs as a script.
 
 use crate::harness::variable;
 use crate::support::daemon::{Workspace, intent};
@@ -8,7 +8,8 @@ peer_tests! {
     [Chromium]: the_page_shows_the_numbers_and_runs_no_hostile_text, a_blocked_script_appears_in_the_console;
 }
 
-/// Opens `url` in a new browser for twelve seconds of virtual time; stdout is the page's tree, stderr has its console.
+/// Opens `url` in a new browser for twelve seconds of virtual time. stdout is the DOM of the page as HTML, and stderr
+/// contains its console.
 fn browse(workspace: &Workspace, url: &str) -> Output {
     let profile = workspace.path("profile");
     Command::new(variable("CHROMIUM", "BIN"))
@@ -58,7 +59,7 @@ async fn the_page_shows_the_numbers_and_runs_no_hostile_text() {
     let url = format!("http://browser:{}@127.0.0.1:{}/", daemon.token.expose(), daemon.port);
     let before = times_served(&daemon.log());
     let output = browse(&workspace, &url);
-    let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
     for (name, field) in [
         ("Received", "received"),
         ("Eligible", "eligible"),
@@ -67,21 +68,21 @@ async fn the_page_shows_the_numbers_and_runs_no_hostile_text() {
         ("Unsupported Type", "unsupported_type"),
     ] {
         let number = format!("<dt>{name}</dt><dd>{}</dd>", funnel[field]);
-        assert!(tree.contains(&number), "{number} is on the page:\n{tree}");
+        assert!(dom.contains(&number), "{number} is not on the page:\n{dom}");
     }
     for line in funnel["summary"].as_array().into_iter().flatten().filter_map(|line| line.as_str()).take(2) {
-        assert!(tree.contains(line), "{line}");
+        assert!(dom.contains(line), "{line}");
     }
     for state in ["active", "error", "unsupported"] {
-        assert!(tree.contains(&format!("</span>{state}</span>")), "{state} is on the page:\n{tree}");
+        assert!(dom.contains(&format!("</span>{state}</span>")), "{state} is not on the page:\n{dom}");
     }
     assert!(
-        tree.contains("&lt;img src=x") && !tree.contains("<img") && !tree.contains("<b>acme") && !tree.contains("<i>bad"),
-        "hostile texts are escaped"
+        dom.contains("&lt;img src=x") && !dom.contains("<img") && !dom.contains("<b>acme") && !dom.contains("<i>bad"),
+        "a hostile text was not escaped"
     );
-    assert_eq!(tree.matches("<script").count(), 1, "only the page's own script");
-    assert_eq!(console(&output), Vec::<String>::new(), "the console stays empty");
-    assert!(times_served(&daemon.log()) > before + 1, "the page refreshed itself");
+    assert_eq!(dom.matches("<script").count(), 1, "there must be one script, that of the page itself");
+    assert_eq!(console(&output), Vec::<String>::new(), "the console is not empty");
+    assert!(times_served(&daemon.log()) > before + 1, "the page did not refresh itself");
 }
 
 /// The number of times that the page was served.

@@ -39,16 +39,16 @@ async fn every_step_passes_and_only_gets_are_sent() {
     assert_eq!((&health["operation"], &health["security"]), (&"listBooks".into(), &"HTTPBearer".into()));
     let sample = run.tiny(20).await.unwrap();
     assert_eq!((sample.rows, &sample.evidence["operation"]), (20, &"listBooks".into()));
-    assert_eq!(sample.evidence.get("more_available"), None, "the limit was sent");
+    assert_eq!(sample.evidence.get("more_available"), None, "the limit was not sent");
     let calls = run.calls();
     assert_eq!(
         calls,
         [format!("GET {url}/openapi.json"), format!("GET {url}/books?limit=1"), format!("GET {url}/books?limit=20")]
     );
     let counted = get_json(&format!("{url}/calls")).await;
-    assert_eq!(counted.get("POST"), None, "the service itself counts no POST: {counted}");
+    assert_eq!(counted.get("POST"), None, "the service counted a POST: {counted}");
     let texts = format!("{:?} {health:?} {:?} {calls:?}", opened.identity, sample.evidence);
-    assert!(!texts.contains(&token), "the token stays in the header");
+    assert!(!texts.contains(&token), "the token appears outside of the header");
 }
 
 async fn wrong_missing_and_weak_credentials_are_distinguished() {
@@ -59,7 +59,7 @@ async fn wrong_missing_and_weak_credentials_are_distinguished() {
     let weak = failure(&url, Some(&format!("{token}-unprivileged")), plain()).await;
     assert_eq!(weak.class, Class::PermissionDenied);
     assert!(weak.detail.contains("this token may not read books") && !format!("{weak:?}").contains(&token), "{weak:?}");
-    // Without a credential the open operation is what can be read.
+    // Without a credential only the operation that does not require one can be read.
     let open = OpenApiRun::open(&url, None, plain()).await.health().await.unwrap();
     assert_eq!(open["operation"], "countCalls");
     let denied = FamilyPolicy { deny_operations: vec!["countCalls".into()], ..plain() };
@@ -73,7 +73,7 @@ async fn an_api_key_is_chosen_by_the_name_of_its_scheme() {
     let key = format!("{{\"APIKeyHeader\": \"{}\"}}", variable("FASTAPI", "KEY"));
     let run = OpenApiRun::open(&url, Some(&key), plain()).await;
     assert_eq!(run.health().await.unwrap()["security"], "APIKeyHeader");
-    // This list has no limit: 300 come, 20 count.
+    // This operation does not have a limit: it returns 300 records, of which AAM counts 20.
     let sample = run.tiny(20).await.unwrap();
     assert_eq!((sample.rows, &sample.evidence["more_available"]), (20, &true.into()));
     let denied = FamilyPolicy { deny_operations: vec!["/authors".into()], ..plain() };

@@ -1,4 +1,4 @@
-//! Runs the tests whose peers are there, and says which tests it did not run.
+//! Runs the tests whose peers are present, and lists the tests that it did not run.
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::collections::BTreeMap;
@@ -76,8 +76,8 @@ impl PeerTest {
     }
 }
 
-/// Lists the tests of a module with the peers that each of them needs. A test that is in no list is dead code, which
-/// `make check-lints` refuses.
+/// Lists the tests of a module with the peers that each of them needs. A test that is not listed is dead code, which
+/// `make check-lints` reports.
 macro_rules! peer_tests {
     ($([$($peer:ident),+]: $($name:ident),+;)+) => {
         pub fn tests() -> Vec<$crate::harness::PeerTest> {
@@ -137,7 +137,7 @@ fn is_selected(arguments: &Arguments, name: &str) -> bool {
     arguments.filter.as_ref().is_none_or(matches) && !arguments.skip.iter().any(matches)
 }
 
-/// What was not run, by the peers that are missing.
+/// The tests that were not run, grouped by the peers that are missing.
 fn report(left_out: &BTreeMap<Vec<&'static str>, Vec<&'static str>>) -> String {
     let count: usize = left_out.values().map(Vec::len).sum();
     let mut text =
@@ -156,12 +156,12 @@ fn report(left_out: &BTreeMap<Vec<&'static str>, Vec<&'static str>>) -> String {
     text
 }
 
-/// The JSON that `url` answers.
+/// The JSON response of `url`.
 pub async fn get_json(url: &str) -> serde_json::Value {
     http_client().get(url).send().await.expect("a response").json().await.expect("JSON")
 }
 
-/// A client that ignores the proxies of the environment.
+/// A client that ignores the proxy settings of the environment.
 pub fn http_client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client")

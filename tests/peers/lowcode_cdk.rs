@@ -13,13 +13,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 peer_tests! {
-    [Cdk]: both_print_the_same_messages_and_send_the_same_requests;
+    [Cdk]: aam_and_the_cdk_print_the_same_messages_and_send_the_same_requests;
 }
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/lowcode/shop.yaml");
 const STREAMS: [&str; 3] = ["customers", "orders", "events"];
 
-/// One command line and how the shop behaves.
+/// One command line, and a config that selects the behaviour of the shop.
 struct Case {
     name: &'static str,
     command: &'static str,
@@ -27,11 +27,11 @@ struct Case {
     streams: &'static [&'static str],
 }
 
-/// What a run printed and sent.
+/// The messages that a run printed, and the requests that it sent.
 #[derive(Debug, PartialEq)]
 struct RunOutput {
     exit: i32,
-    /// All messages but logs, in comparable form.
+    /// All messages except logs, in a form that can be compared.
     messages: BTreeMap<String, Vec<String>>,
     requests: Vec<String>,
 }
@@ -72,13 +72,13 @@ fn cases(shop: &Shop) -> Vec<Case> {
         case("read, 500", "read", &shop.config("broken"), one),
         case("read, 404", "read", &shop.config("missing"), one),
         case("read, not JSON", "read", &shop.config("html"), one),
-        case("read, field elsewhere", "read", &shop.config("nofield"), one),
+        case("read, list in another field", "read", &shop.config("nofield"), one),
         case("read, no key", "read", &without, one),
         case("read, unknown stream", "read", &ok, &["customers", "unknown"]),
     ]
 }
 
-async fn both_print_the_same_messages_and_send_the_same_requests() {
+async fn aam_and_the_cdk_print_the_same_messages_and_send_the_same_requests() {
     let (workspace, shop) = (workspace(), Shop::start());
     let cases = cases(&shop);
     let files: Vec<(PathBuf, PathBuf)> = cases.iter().enumerate().map(|(n, case)| write(&workspace, n, case)).collect();
@@ -88,17 +88,17 @@ async fn both_print_the_same_messages_and_send_the_same_requests() {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("Python runs");
+        .expect("Python starts");
     let mut input = child.stdin.take().unwrap();
-    let mut answers = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut results = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     let mut differences = Vec::new();
     for (case, (config, catalog)) in cases.iter().zip(&files) {
         let (config, catalog) = (config.to_str().unwrap(), catalog.to_str().unwrap());
-        writeln!(input, "{}", theirs(case, config, catalog)).expect("Python listens");
-        let answer: Value = serde_json::from_str(&answers.next().expect("Python answers").unwrap()).unwrap();
+        writeln!(input, "{}", cdk_case(case, config, catalog)).expect("Python reads the case");
+        let result: Value = serde_json::from_str(&results.next().expect("a result from Python").unwrap()).unwrap();
         let theirs = RunOutput {
-            exit: i32::try_from(answer["exit"].as_i64().unwrap()).unwrap(),
-            messages: messages(answer["stdout"].as_str().unwrap()),
+            exit: i32::try_from(result["exit"].as_i64().unwrap()).unwrap(),
+            messages: messages(result["stdout"].as_str().unwrap()),
             requests: requests(&shop, case),
         };
         let mut arguments = vec!["lowcode", case.command, "--manifest", MANIFEST];
@@ -146,7 +146,7 @@ fn write(workspace: &Workspace, number: usize, case: &Case) -> (PathBuf, PathBuf
     (config, catalog)
 }
 
-fn theirs(case: &Case, config: &str, catalog: &str) -> Value {
+fn cdk_case(case: &Case, config: &str, catalog: &str) -> Value {
     match case.command {
         "spec" => json!({"arguments": ["spec"], "manifest": MANIFEST}),
         "read" => json!({"arguments": ["read", "--config", config, "--manifest-path", MANIFEST, "--catalog", catalog]}),
@@ -154,8 +154,8 @@ fn theirs(case: &Case, config: &str, catalog: &str) -> Value {
     }
 }
 
-/// The requests, sorted. When several streams read one parent, the threads of the CDK may send a request again before the
-/// first answer is in its cache, so each request counts once then.
+/// The requests, sorted. If several streams read the same parent, the threads of the CDK may repeat a request before the
+/// first response is in its cache. In that case each request is counted once.
 fn requests(shop: &Shop, case: &Case) -> Vec<String> {
     let mut requests = shop.take_requests();
     requests.sort();
@@ -165,7 +165,7 @@ fn requests(shop: &Shop, case: &Case) -> Vec<String> {
     requests
 }
 
-/// The messages by subject, each as one line.
+/// The messages, grouped by type and stream, each as one line.
 fn messages(stdout: &str) -> BTreeMap<String, Vec<String>> {
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut put = |key: String, value: String| all.entry(key).or_default().push(value);
@@ -208,7 +208,7 @@ fn messages(stdout: &str) -> BTreeMap<String, Vec<String>> {
     all
 }
 
-/// The number of state messages depends on threads, so the last state and the records of all are compared.
+/// The number of state messages depends on threads, so the last state and the sum of their record counts are compared.
 fn last_state(states: &[String]) -> String {
     let parsed: Vec<Value> = states.iter().map(|state| serde_json::from_str(state).unwrap()).collect();
     let records: f64 = parsed.iter().filter_map(|state| state["sourceStats"]["recordCount"].as_f64()).sum();
@@ -219,7 +219,7 @@ fn last_state(states: &[String]) -> String {
 fn difference(ours: &RunOutput, theirs: &RunOutput) -> String {
     let mut text = String::new();
     if ours.exit != theirs.exit {
-        text.push_str(&format!("exit {} and not {}\n", ours.exit, theirs.exit));
+        text.push_str(&format!("exit code {} instead of {}\n", ours.exit, theirs.exit));
     }
     let none = Vec::new();
     let keys: std::collections::BTreeSet<&String> = ours.messages.keys().chain(theirs.messages.keys()).collect();

@@ -1,8 +1,8 @@
-//! AAM against servers and programs that AAM's authors did not write: PostgreSQL, MariaDB, moto, nanio, FastAPI, prism,
+//! Tests against peers, which are real servers and programs of others: PostgreSQL, MariaDB, moto, nanio, FastAPI, prism,
 //! airbyte-cdk and Chromium.
 //!
-//! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; a peer that is missing is then a
-//! failure. Without it, `cargo test --test peers` runs the tests whose peers are there and lists the others by name.
+//! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
+//! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
 #[macro_use]

@@ -13,9 +13,9 @@ use std::sync::Arc;
 peer_tests! {
     [Moto]: the_least_privilege_opens_discovers_and_samples, both_families_open_the_same_bucket_through_the_policys_base_url,
         a_prefix_with_special_characters_is_signed_and_bounds_the_listing, temporary_keys_need_their_session_token,
-        a_wrong_secret_and_an_unknown_key_are_rejected, a_missing_right_is_named_with_its_fix,
-        missing_empty_dotted_and_large_buckets;
-    [Nanio]: a_second_independent_server_accepts_and_refuses_the_same, the_error_names_the_offset_of_a_wrong_clock;
+        a_wrong_secret_and_an_unknown_key_are_rejected, a_missing_permission_is_named_with_its_fix,
+        missing_empty_dotted_and_large_buckets_are_handled;
+    [Nanio]: a_second_independent_server_leads_to_the_same_results, the_error_names_the_offset_of_a_wrong_clock;
 }
 
 fn moto(name: &str) -> String {
@@ -51,7 +51,7 @@ async fn the_least_privilege_opens_discovers_and_samples() {
 
     let catalog = discover(&opened, Bounds::default()).await;
     assert_eq!(names(&catalog), ["events/", "objects", "orders/", "räume/"]);
-    let top = catalog.streams.iter().find(|stream| stream.name == "objects").expect("the top");
+    let top = catalog.streams.iter().find(|stream| stream.name == "objects").expect("the stream of the top folder");
     assert_eq!((top.row_estimate, top.namespace.as_deref()), (Some(2), Some("aam-landing")));
     assert!(top.json_schema["properties"].get("etag").is_some());
 
@@ -66,7 +66,7 @@ async fn the_least_privilege_opens_discovers_and_samples() {
     assert_eq!(opened.connector.traffic().calls, sent.len() as u64);
     for call in sent.iter() {
         let line = call.lines().next().unwrap_or_default();
-        assert!(line.starts_with("HEAD ") || line.contains("/aam-landing?list-type=2&"), "only listings: {line}");
+        assert!(line.starts_with("HEAD ") || line.contains("/aam-landing?list-type=2&"), "a call that is not a listing: {line}");
         assert!(!call.contains(&secret) && !line.contains("Signature"), "{line}");
     }
 }
@@ -92,8 +92,8 @@ async fn a_prefix_with_special_characters_is_signed_and_bounds_the_listing() {
     let catalog = discover(&orders, Bounds::default()).await;
     assert_eq!(names(&catalog), ["orders/2026/", "orders/objects"]);
     assert_eq!(orders.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 12);
-    let odd = opened("aam-landing/r%C3%A4ume", &key).await;
-    assert_eq!(odd.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 1);
+    let special = opened("aam-landing/r%C3%A4ume", &key).await;
+    assert_eq!(special.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 1);
     // A prefix matches whole folder names only.
     let order = opened("aam-landing/order", &key).await;
     assert_eq!(order.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 0);
@@ -113,14 +113,14 @@ async fn a_wrong_secret_and_an_unknown_key_are_rejected() {
     let wrong = credential(&format!("{}:not-the-secret", moto("LISTER_KEY_ID")));
     let failure = refused(&endpoint(), "aam-landing", &wrong).await;
     assert_eq!(failure.class, Class::CredentialRejected);
-    assert!(failure.detail.starts_with("SignatureDoesNotMatch"), "{failure:?}");
-    let failure = refused(&endpoint(), "aam-landing", &credential("nobody-knows-me:not-the-secret")).await;
+    assert!(failure.detail.starts_with("the store said: \"SignatureDoesNotMatch: "), "{failure:?}");
+    let failure = refused(&endpoint(), "aam-landing", &credential("unknown-key-id:not-the-secret")).await;
     assert_eq!(failure.class, Class::CredentialRejected);
-    assert!(failure.detail.starts_with("InvalidAccessKeyId"), "{failure:?}");
+    assert!(failure.detail.starts_with("the store said: \"InvalidAccessKeyId: "), "{failure:?}");
 }
 
-async fn a_missing_right_is_named_with_its_fix() {
-    for (user, bucket) in [("NOBODY", "aam-landing"), ("LISTER", "empty-bucket")] {
+async fn a_missing_permission_is_named_with_its_fix() {
+    for (user, bucket) in [("UNPRIVILEGED", "aam-landing"), ("LISTER", "empty-bucket")] {
         let failure = refused(&endpoint(), bucket, &key_of(user)).await;
         assert_eq!(failure.class, Class::PermissionDenied, "{failure:?}");
         assert!(
@@ -128,13 +128,14 @@ async fn a_missing_right_is_named_with_its_fix() {
             "{failure:?}"
         );
         assert!(
-            failure.fix.contains(r#""Action":["s3:ListBucket"]"#) && failure.detail.starts_with("AccessDenied"),
+            failure.fix.contains(r#""Action":["s3:ListBucket"]"#)
+                && failure.detail.starts_with("the store said: \"AccessDenied: "),
             "{failure:?}"
         );
     }
 }
 
-async fn missing_empty_dotted_and_large_buckets() {
+async fn missing_empty_dotted_and_large_buckets_are_handled() {
     let key = key_of("AUDITOR");
     let failure = refused(&endpoint(), "no-such-bucket", &key).await;
     assert_eq!(failure.class, Class::NotFound, "{failure:?}");
@@ -147,10 +148,10 @@ async fn missing_empty_dotted_and_large_buckets() {
     let dotted = opened("dotted.bucket.name", &key).await;
     assert_eq!(dotted.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 1);
 
-    let abroad = opened("aam-frankfurt", &key).await;
-    assert_eq!(abroad.identity["head_status"], 200);
-    assert_eq!(abroad.identity["bucket_region"], "eu-central-1");
-    let health = abroad.connector.health().await.expect("healthy");
+    let other_region = opened("aam-frankfurt", &key).await;
+    assert_eq!(other_region.identity["head_status"], 200);
+    assert_eq!(other_region.identity["bucket_region"], "eu-central-1");
+    let health = other_region.connector.health().await.expect("healthy");
     assert_eq!(health["probe"], "HEAD bucket");
 
     let many = opened("many-folders", &key).await;
@@ -160,7 +161,7 @@ async fn missing_empty_dotted_and_large_buckets() {
     assert_eq!((bounded.streams.len(), bounded.truncated), (100, true));
 }
 
-async fn a_second_independent_server_accepts_and_refuses_the_same() {
+async fn a_second_independent_server_leads_to_the_same_results() {
     let (at, id) = (variable("NANIO", "ENDPOINT"), variable("NANIO", "KEY_ID"));
     let key = credential(&format!("{id}:{}", variable("NANIO", "SECRET")));
     let opened = open_at(&at, "landing", &key).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
@@ -168,21 +169,21 @@ async fn a_second_independent_server_accepts_and_refuses_the_same() {
     assert_eq!(names(&catalog), ["events/", "objects", "orders/"]);
     assert_eq!(opened.connector.health().await.expect("healthy")["status"], 200);
     assert_eq!(opened.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 20);
-    // Its HEAD response has no header that only an object store sends, so the listing is the probe.
+    // The HEAD response of nanio does not contain a header that only object stores send, so the health check lists.
     let health = opened.connector.health().await.expect("healthy");
     assert_eq!(health["probe"], "ListObjectsV2 max-keys=1");
-    let odd = open_at(&at, "landing/events/a%20b", &key).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert_eq!(odd.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 1);
+    let special = open_at(&at, "landing/events/a%20b", &key).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(special.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 1);
 
     let refusals = [
         ("no-such-bucket", key, Class::NotFound, "NoSuchBucket"),
         ("landing", credential(&format!("{id}:not-the-secret")), Class::CredentialRejected, "SignatureDoesNotMatch"),
-        ("landing", credential("nobody-knows-me:not-the-secret"), Class::CredentialRejected, "InvalidAccessKeyId"),
+        ("landing", credential("unknown-key-id:not-the-secret"), Class::CredentialRejected, "InvalidAccessKeyId"),
     ];
     for (bucket, key, class, code) in refusals {
         let failure = refused(&at, bucket, &key).await;
         assert_eq!(failure.class, class, "{failure:?}");
-        assert!(failure.detail.starts_with(code), "{failure:?}");
+        assert!(failure.detail.starts_with(&format!("the store said: \"{code}: ")), "{failure:?}");
     }
 }
 
@@ -195,5 +196,5 @@ async fn the_error_names_the_offset_of_a_wrong_clock() {
     let failure = result.err().expect("refused");
     assert_eq!(failure.class, Class::Remote, "{failure:?}");
     assert!(failure.title.contains("clock is 36") && failure.title.contains("behind"), "{failure:?}");
-    assert!(failure.detail.starts_with("RequestTimeTooSkewed"), "{failure:?}");
+    assert!(failure.detail.starts_with("the store said: \"RequestTimeTooSkewed: "), "{failure:?}");
 }

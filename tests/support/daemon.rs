@@ -32,7 +32,7 @@ pub struct ApiResponse {
 }
 
 impl Workspace {
-    /// A workspace whose policy lists the families that need no vendor and allows loopback and its own data.
+    /// A workspace whose policy allows the families that work without a vendor, calls to loopback, and its data folder.
     pub fn new() -> Workspace {
         let dir = tempfile::tempdir().expect("a temporary folder");
         for folder in ["intents", "data", "policy"] {
@@ -98,7 +98,7 @@ impl Workspace {
         self.env.push((name.to_string(), value.to_string()));
     }
 
-    /// The binary with this folder's flags.
+    /// The binary, with the paths of this workspace in its environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_aam"));
         command
@@ -121,7 +121,7 @@ impl Workspace {
     /// Starts `aam serve` on a free port and waits until it is ready.
     pub async fn serve(&self) -> Daemon {
         let mut daemon = self.start();
-        assert_ne!(daemon.port, 0, "no port was response; log:\n{}", daemon.log());
+        assert_ne!(daemon.port, 0, "the daemon printed no port; log:\n{}", daemon.log());
         let ready = daemon.url("/readyz");
         until("the daemon is ready", || async {
             match daemon.client.get(&ready).send().await {
@@ -139,7 +139,7 @@ impl Workspace {
         Secret::new(token.trim().to_string())
     }
 
-    /// Starts `aam serve`; the port is 0 if the process ended before it printed one.
+    /// Starts `aam serve` on a free port. `port` is 0 if the process ended before it printed one.
     pub fn start(&self) -> Daemon {
         // The client needs a crypto provider although it only uses plain HTTP here.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -165,7 +165,7 @@ impl Workspace {
         daemon
     }
 
-    /// The number of rows in the ledger, once `aam verify` found its chain whole.
+    /// The number of rows in the ledger. Fails unless `aam verify` finds the hash chain intact.
     pub fn rows(&self) -> u64 {
         let output = self.run(&["verify", "--format", "json"]);
         let verdict: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -173,7 +173,7 @@ impl Workspace {
         verdict["rows"].as_u64().expect("rows")
     }
 
-    /// Every file in the workspace with its bytes: registry, logs, token file, and the test's own input.
+    /// Every file in the workspace with its content: registry, logs, token file, and the files that the test wrote.
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         collect_files(self.dir.path(), &mut files);
@@ -193,7 +193,8 @@ fn collect_files(folder: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) {
 }
 
 impl Daemon {
-    /// Reads the port from the first line of stdout, 0 if there is none; the other lines go to the log.
+    /// Reads the port from the first line of stdout, or returns 0 if the line does not contain one. Appends the other
+    /// lines to the log.
     fn read_port(&mut self, mut log: std::fs::File) -> u16 {
         use std::io::{BufRead, BufReader, Write};
         let mut lines = BufReader::new(self.child.stdout.take().expect("stdout")).lines();
@@ -331,17 +332,17 @@ async fn send(request: reqwest::RequestBuilder) -> ApiResponse {
     ApiResponse { status, headers, body }
 }
 
-/// Calls `probe` until it returns true; fails with its last observation after [`MAX_WAIT`].
+/// Calls `probe` every 15 ms until it returns true. Fails after [`MAX_WAIT`] with the last observation of `probe`.
 pub async fn until<F: Future<Output = (bool, String)>>(what: &str, mut probe: impl FnMut() -> F) {
     let started = Instant::now();
-    let mut pulse = tokio::time::interval(Duration::from_millis(15));
+    let mut ticks = tokio::time::interval(Duration::from_millis(15));
     loop {
         let (done, observed) = probe().await;
         if done {
             return;
         }
         assert!(started.elapsed() < MAX_WAIT, "timed out waiting until {what}; last observation: {observed}");
-        pulse.tick().await;
+        ticks.tick().await;
     }
 }
 

@@ -17,7 +17,7 @@ pub enum ServiceMode {
     Silent,
 }
 
-/// The service. It lives as long as the test's runtime.
+/// The service, which runs until the runtime of the test ends.
 pub struct DescribedService {
     pub url: String,
     hits: Arc<AtomicUsize>,
@@ -38,7 +38,7 @@ impl DescribedService {
         DescribedService { url: format!("{base}/openapi.json"), hits, mode }
     }
 
-    /// Calls so far.
+    /// The number of requests so far.
     pub fn hits(&self) -> usize {
         self.hits.load(Ordering::SeqCst)
     }
@@ -61,7 +61,7 @@ async fn answer(path: String, mut modes: watch::Receiver<ServiceMode>) -> Respon
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Wide enough that its catalog does not fit into the rest of a database page.
+/// A description with 300 properties, so that its catalog needs new pages in the registry.
 fn description() -> serde_json::Value {
     let properties: serde_json::Map<_, _> = (0..300).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
     let schema = json!({"type": "array", "items": {"type": "object", "properties": properties}});

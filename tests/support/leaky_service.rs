@@ -7,12 +7,13 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// A planted secret: an alphanumeric core among characters that every encoder escapes.
+/// A planted secret, called a canary because it shows a leak wherever it appears. It is an alphanumeric core among
+/// characters that every encoder escapes.
 #[derive(Clone, Debug)]
 pub struct Canary {
-    /// What the credential holds.
+    /// The secret value of the credential.
     pub value: String,
-    /// Found even when only a piece of the value leaks.
+    /// The alphanumeric part, which is found even if only a part of the value leaks.
     core: String,
 }
 
@@ -23,8 +24,8 @@ impl Canary {
         Canary { value: format!("q/+&=\"\\%<{core}>?#'~"), core }
     }
 
-    /// Made of letters and digits only.
-    pub fn tame(name: &str) -> Canary {
+    /// A canary that consists of letters and digits only.
+    pub fn alphanumeric(name: &str) -> Canary {
         let core = fresh(name);
         Canary { value: core.clone(), core }
     }
@@ -54,27 +55,27 @@ impl Canary {
         forms
     }
 
-    /// What the search tries: every encoding, and the core in every alignment of base64.
+    /// The texts that the search looks for: every encoding, and the core in every alignment of base64.
     fn needles(&self) -> Vec<String> {
         let mut needles = self.forms();
         needles.extend([self.core.clone(), hex(&self.core), hex(&self.core).to_uppercase()]);
         for before in 0..3 {
             for engine in [&STANDARD, &URL_SAFE] {
                 let text = engine.encode(format!("{}{}", "x".repeat(before), self.core));
-                // The first and the last group also hold bits of the neighbours.
+                // The first and the last group of four characters also contain bits of the neighbouring bytes.
                 needles.push(text[4..text.len() - 4].to_string());
             }
         }
         needles
     }
 
-    /// The first form that is in `bytes`.
+    /// The first encoding of the secret that is in `bytes`.
     pub fn found_in(&self, bytes: &[u8]) -> Option<String> {
         let text = String::from_utf8_lossy(bytes);
         self.needles().into_iter().find(|needle| text.contains(needle.as_str()))
     }
 
-    /// The text with which the service answers.
+    /// The text that the service puts into its responses: the secret in every encoding.
     pub fn leak(&self) -> String {
         format!("you sent: {}", self.forms().join(" "))
     }
@@ -191,7 +192,7 @@ impl LeakyService {
             let (status, body) = answer(&request, now);
             let kind = if body.starts_with("<?xml") { "application/xml" } else { "application/json" };
             let builder = Response::builder().status(status).header("content-type", kind);
-            // The headers in which vendors put names and reasons, and which clients read.
+            // Headers that clients read, because vendors put ids, names and reasons into them.
             let builder = [
                 "x-request-id",
                 "x-amz-request-id",
@@ -235,7 +236,7 @@ pub async fn postgres(canary: &Canary) -> String {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut head = [0; 1024];
             let read = socket.read(&mut head).await.unwrap_or(0);
-            // SSLRequest: no TLS here; then the startup message comes.
+            // The client asks for TLS with an SSLRequest of 8 bytes. It is refused, and the startup message follows.
             if read == 8 {
                 let _ = socket.write_all(b"N").await;
                 let _ = socket.read(&mut head).await;

@@ -1,6 +1,6 @@
 //! Mock vendors for the low-code engine on loopback: GitHub, Slack and a system with a custom manifest.
 
-use crate::support::openapi::{MockResponse, json};
+use crate::support::openapi::{MockResponse, json_response};
 use crate::support::session::UnlimitedBudget;
 use aam::clock::SystemClock;
 use aam::connectors::{BindRequest, BoundResource, Bounds, Discovery, Engines, Opened, Sample};
@@ -13,7 +13,7 @@ use aam::policy::{LoadedPolicy, Policy};
 use aam::policy_loader;
 use axum::body::Body;
 use axum::http::{Request, Response};
-use serde_json::{Value, json as object};
+use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -96,13 +96,14 @@ async fn read(request: Request<Body>) -> ReceivedRequest {
 }
 
 /// A JSON response with headers.
-pub fn with(status: u16, headers: &[(&'static str, &str)], body: &Value) -> MockResponse {
+pub fn json_response_with(status: u16, headers: &[(&'static str, &str)], body: &Value) -> MockResponse {
     let mut all: Vec<(&'static str, String)> = vec![("content-type", "application/json".into())];
     all.extend(headers.iter().map(|(name, value)| (*name, (*value).to_string())));
     (status, all, body.to_string())
 }
 
-/// GitHub with one organization of 25 repositories, as its documentation describes it. The token selects the caller.
+/// A mock of GitHub, written from its documentation: one organization with 25 repositories. The token decides what the
+/// caller may read.
 pub fn github(home: &str, request: &ReceivedRequest) -> MockResponse {
     let scopes = match request.token.as_str() {
         "gh-token-reads-1" => Some("read:org, read:user"),
@@ -110,40 +111,42 @@ pub fn github(home: &str, request: &ReceivedRequest) -> MockResponse {
         "gh-token-fine-3" | "gh-token-narrow-4" | "gh-token-blind-5" => None,
         "gh-token-sso-6" => {
             let sso = ("x-github-sso", "required; url=https://github.com/orgs/acme/sso?authorization_request=A1");
-            return with(403, &[sso], &object!({"message": "Resource protected by organization SAML enforcement."}));
+            return json_response_with(403, &[sso], &json!({"message": "Resource protected by organization SAML enforcement."}));
         }
-        _ => return with(401, &[], &object!({"message": "Bad credentials"})),
+        _ => return json_response_with(401, &[], &json!({"message": "Bad credentials"})),
     };
     let mut headers: Vec<(&'static str, &str)> = scopes.map(|scopes| ("x-oauth-scopes", scopes)).into_iter().collect();
     let denied = |headers: &[(&'static str, &str)], needs: &str| {
         let mut headers = headers.to_vec();
         headers.push(("x-accepted-github-permissions", needs));
-        with(403, &headers, &object!({"message": "Resource not accessible by personal access token"}))
+        json_response_with(403, &headers, &json!({"message": "Resource not accessible by personal access token"}))
     };
     let path = request.path();
     let (narrow, blind) = (request.token == "gh-token-narrow-4", request.token == "gh-token-blind-5");
     match path {
-        "/user" => with(200, &headers, &object!({"login": "robot", "id": 7})),
-        "/orgs/acme" => with(200, &headers, &object!({"login": "Acme", "id": 1})),
+        "/user" => json_response_with(200, &headers, &json!({"login": "robot", "id": 7})),
+        "/orgs/acme" => json_response_with(200, &headers, &json!({"login": "Acme", "id": 1})),
         "/orgs/acme/repos" | "/orgs/acme/teams" | "/orgs/acme/members" if blind => denied(&headers, "metadata=read"),
         "/orgs/acme/teams" | "/orgs/acme/members" if narrow => denied(&headers, "members=read"),
-        "/orgs/acme/teams" => with(200, &headers, &object!([{"id": 5, "name": "core", "slug": "core"}])),
-        "/orgs/acme/members" => with(200, &headers, &object!([{"id": 7, "login": "robot"}])),
+        "/orgs/acme/teams" => json_response_with(200, &headers, &json!([{"id": 5, "name": "core", "slug": "core"}])),
+        "/orgs/acme/members" => json_response_with(200, &headers, &json!([{"id": 7, "login": "robot"}])),
         "/orgs/acme/repos" => {
             let second = request.call.contains("&page=2");
             let range = if second { 15..25 } else { 0..15 };
             let list: Vec<Value> =
-                range.map(|id| object!({"id": id, "name": format!("r{id}"), "full_name": format!("acme/r{id}")})).collect();
+                range.map(|id| json!({"id": id, "name": format!("r{id}"), "full_name": format!("acme/r{id}")})).collect();
             let next = format!("<{home}/orgs/acme/repos?sort=updated&per_page=20&page=2>; rel=\"next\"");
             if !second {
                 headers.push(("link", &next));
             }
-            with(200, &headers, &Value::Array(list))
+            json_response_with(200, &headers, &Value::Array(list))
         }
-        "/repos/acme/widgets" => with(200, &headers, &object!({"id": 9, "full_name": "acme/Widgets", "visibility": "private"})),
-        "/repos/acme/widgets/contributors" => with(200, &headers, &object!([{"id": 7, "login": "robot"}])),
-        "/repos/acme/widgets/tags" => with(200, &headers, &object!([])),
-        _ => with(404, &headers, &object!({"message": "Not Found"})),
+        "/repos/acme/widgets" => {
+            json_response_with(200, &headers, &json!({"id": 9, "full_name": "acme/Widgets", "visibility": "private"}))
+        }
+        "/repos/acme/widgets/contributors" => json_response_with(200, &headers, &json!([{"id": 7, "login": "robot"}])),
+        "/repos/acme/widgets/tags" => json_response_with(200, &headers, &json!([])),
+        _ => json_response_with(404, &headers, &json!({"message": "Not Found"})),
     }
 }
 
@@ -153,30 +156,29 @@ pub fn slack(_home: &str, request: &ReceivedRequest) -> MockResponse {
         "xoxb-reads-1" => "team:read,channels:read,users:read",
         "xoxb-writes-2" => "channels:read,users:read,team:read,chat:write,channels:history",
         "xoxb-narrow-3" => "channels:read",
-        "xoxb-limited-4" => return json(r#"{"ok":false,"error":"ratelimited"}"#),
-        "xoxb-login-5" => return json(r#"{"ok":false,"error":"org_login_required"}"#),
-        _ => return json(r#"{"ok":false,"error":"invalid_auth"}"#),
+        "xoxb-limited-4" => return json_response(r#"{"ok":false,"error":"ratelimited"}"#),
+        "xoxb-login-5" => return json_response(r#"{"ok":false,"error":"org_login_required"}"#),
+        _ => return json_response(r#"{"ok":false,"error":"invalid_auth"}"#),
     };
-    let ok = |body: Value| with(200, &[("x-oauth-scopes", scopes)], &body);
+    let ok = |body: Value| json_response_with(200, &[("x-oauth-scopes", scopes)], &body);
     let lacks = |scope: &str| {
-        (!scopes.contains(scope))
-            .then(|| ok(object!({"ok": false, "error": "missing_scope", "needed": scope, "provided": scopes})))
+        (!scopes.contains(scope)).then(|| ok(json!({"ok": false, "error": "missing_scope", "needed": scope, "provided": scopes})))
     };
     match (request.call.split(' ').next(), request.path()) {
         (Some("POST"), "/api/auth.test") => {
-            ok(object!({"ok": true, "url": "https://acme.slack.example/", "team": "Acme", "team_id": "T0ACME", "user_id": "U1"}))
+            ok(json!({"ok": true, "url": "https://acme.slack.example/", "team": "Acme", "team_id": "T0ACME", "user_id": "U1"}))
         }
         (Some("GET"), "/api/team.info") => {
-            lacks("team:read").unwrap_or_else(|| ok(object!({"ok": true, "team": {"id": "T0ACME", "name": "Acme"}})))
+            lacks("team:read").unwrap_or_else(|| ok(json!({"ok": true, "team": {"id": "T0ACME", "name": "Acme"}})))
         }
         (Some("GET"), "/api/users.list") => lacks("users:read")
-            .unwrap_or_else(|| ok(object!({"ok": true, "members": [{"id": "U1"}], "response_metadata": {"next_cursor": ""}}))),
+            .unwrap_or_else(|| ok(json!({"ok": true, "members": [{"id": "U1"}], "response_metadata": {"next_cursor": ""}}))),
         (Some("GET"), "/api/conversations.list") => lacks("channels:read").unwrap_or_else(|| {
             // A short page with a cursor is normal.
             let (id, next) = if request.call.contains("cursor=") { ("C2", "") } else { ("C1", "dGVhbTpDMg==") };
-            ok(object!({"ok": true, "channels": [{"id": id, "name": "general"}], "response_metadata": {"next_cursor": next}}))
+            ok(json!({"ok": true, "channels": [{"id": id, "name": "general"}], "response_metadata": {"next_cursor": next}}))
         }),
-        _ => ok(object!({"ok": false, "error": "unknown_method"})),
+        _ => ok(json!({"ok": false, "error": "unknown_method"})),
     }
 }
 
@@ -230,17 +232,17 @@ pub const CRM_CREDENTIAL: &str = r#"{"client_id": "aam", "client_secret": "crm-s
 pub fn crm(_home: &str, request: &ReceivedRequest) -> MockResponse {
     if request.call == "POST /oauth/token" {
         return match request.body.contains("client_secret=crm-secret-of-the-test-77") {
-            true => json(r#"{"access_token":"crm-access-token-1234567890","expires_in":3600}"#),
-            false => with(401, &[], &object!({"error": "invalid_client"})),
+            true => json_response(r#"{"access_token":"crm-access-token-1234567890","expires_in":3600}"#),
+            false => json_response_with(401, &[], &json!({"error": "invalid_client"})),
         };
     }
     if request.token != "crm-access-token-1234567890" {
-        return with(401, &[], &object!({"error": "unauthorized"}));
+        return json_response_with(401, &[], &json!({"error": "unauthorized"}));
     }
     match request.path() {
-        "/v1/account" => json(r#"{"login":"acme"}"#),
-        "/v1/contacts" => json(r#"{"data":[{"id":1,"name":"a"},{"id":2,"name":"b"}]}"#),
-        _ => with(404, &[], &object!({"message": "no such thing"})),
+        "/v1/account" => json_response(r#"{"login":"acme"}"#),
+        "/v1/contacts" => json_response(r#"{"data":[{"id":1,"name":"a"},{"id":2,"name":"b"}]}"#),
+        _ => json_response_with(404, &[], &json!({"message": "no such thing"})),
     }
 }
 
@@ -253,7 +255,7 @@ pub fn policy(more: &str) -> Policy {
     aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-/// The engines and an egress, as the daemon has them.
+/// The engines and the egress of the daemon, under a policy of the test.
 pub struct EngineFixture {
     engines: Engines,
     egress: Arc<Egress>,
@@ -317,8 +319,8 @@ impl EngineFixture {
     }
 }
 
-/// Discover, health and tiny sync.
-pub async fn rest(opened: &Opened) -> Result<(Discovery, Sample), Failure> {
+/// Runs the steps after opening: discover, health and tiny sync.
+pub async fn remaining_steps(opened: &Opened) -> Result<(Discovery, Sample), Failure> {
     let discovery = opened.connector.discover(Bounds::default()).await?;
     opened.connector.health().await?;
     let sample = opened.connector.tiny_sync(&discovery.catalog, 20).await?;
@@ -326,6 +328,6 @@ pub async fn rest(opened: &Opened) -> Result<(Discovery, Sample), Failure> {
 }
 
 /// The names of the streams.
-pub fn names(discovery: &Discovery) -> Vec<&str> {
+pub fn stream_names(discovery: &Discovery) -> Vec<&str> {
     discovery.catalog.streams.iter().map(|stream| stream.name.as_str()).collect()
 }

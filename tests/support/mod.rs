@@ -1,5 +1,5 @@
-//! What the scenarios (`tests/it`) and the tests against real servers (`tests/peers`) share: the built binary in a
-//! workspace of its own, sessions and engines as the daemon has them, and servers that behave as a test wants.
+//! Helpers for the integration tests (`tests/it`) and the tests against real servers (`tests/peers`): the built binary in
+//! its own workspace, sessions and engines as the daemon has them, and servers whose behaviour a test chooses.
 #![allow(dead_code, reason = "compiled into both test targets, and each uses a part of it")]
 
 pub mod daemon;

@@ -1,4 +1,4 @@
-//! Ports and connections that misbehave on purpose.
+//! Ports and connections that fail on purpose: closed, silent, and closed in the middle of a response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-/// A port on which no program listens; no other program can take it while the socket lives.
+/// A port on which no program listens. No other program can use it until the socket is dropped.
 pub fn closed_port() -> (TcpSocket, u16) {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
@@ -30,7 +30,7 @@ pub async fn silent_address() -> (SocketAddr, Arc<AtomicUsize>) {
     (address, accepted)
 }
 
-/// A proxy to the server on port `to` that closes the connection after `limit` bytes of the server's answer.
+/// A proxy to the server on port `to` that closes the connection after `limit` bytes of the server's response.
 /// Returns the port of the proxy.
 pub async fn cutting_proxy(to: u16, limit: usize) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

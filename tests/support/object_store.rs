@@ -22,7 +22,7 @@ impl Clock for OffsetClock {
     }
 }
 
-/// A session whose calls end after a little more than a second.
+/// A session whose calls time out after less than two seconds.
 pub fn recording_session(family: &'static str) -> Arc<RecordingSession> {
     RecordingSession::new(family, Arc::new(policy(Duration::from_secs(2), None)))
 }
@@ -40,13 +40,13 @@ impl ReceivedHead {
         self.0.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// Whether it is signed for `region`.
+    /// Whether the request is signed for `region`.
     pub fn signed_for(&self, region: &str) -> bool {
         self.0.contains(&format!("/{region}/s3/aws4_request"))
     }
 }
 
-/// Starts a server that answers every request with the bytes from `answer`; an empty answer keeps the client waiting.
+/// Starts a server that sends the text from `answer` for every request. If the text is empty, the client gets no response.
 pub async fn serve(answer: impl Fn(&ReceivedHead) -> String + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

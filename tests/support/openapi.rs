@@ -1,4 +1,4 @@
-//! The `openapi` engine on a real session, and servers that behave as a test wants.
+//! The `openapi` engine on a real session, and servers whose responses a test chooses.
 
 use crate::support::session::{self, RecordingSession};
 use aam::connectors::openapi::OpenApiEngine;
@@ -48,12 +48,12 @@ impl OpenApiRun {
     }
 }
 
-/// Opens a connection and checks its health; returns the failure of whichever fails first.
+/// Opens a connection and checks its health; returns the first failure.
 pub async fn failure(url: &str, credential: Option<&str>, family: FamilyPolicy) -> Failure {
     OpenApiRun::open(url, credential, family).await.health().await.expect_err("this must fail")
 }
 
-/// A policy under which a call ends after a little more than two seconds.
+/// A policy whose steps time out after three seconds.
 fn policy(family: FamilyPolicy) -> Policy {
     let mut policy = session::policy(Duration::from_secs(3), None);
     policy.families.insert("openapi".to_string(), family);
@@ -63,7 +63,7 @@ fn policy(family: FamilyPolicy) -> Policy {
 /// A response: status, headers, body.
 pub type MockResponse = (u16, Vec<(&'static str, String)>, String);
 
-pub fn json(body: impl Into<String>) -> MockResponse {
+pub fn json_response(body: impl Into<String>) -> MockResponse {
     (200, vec![("content-type", "application/json".into())], body.into())
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Grants every call; the daemon's tests prove the durable budget.
+/// Grants every call. Tests of the daemon cover the durable budget.
 pub struct UnlimitedBudget;
 
 impl DayBudget for UnlimitedBudget {
@@ -22,7 +22,7 @@ impl DayBudget for UnlimitedBudget {
     }
 }
 
-/// A policy that allows loopback, with caps that no test reaches. `step` is the timeout of a step.
+/// A policy that allows loopback and has caps that are too large for a test to reach. `step` is the timeout of a step.
 pub fn policy(step: Duration, ca_file: Option<&Path>) -> Policy {
     let authority = ca_file.map_or("null".to_string(), |file| format!("\"{}\"", file.display()));
     let text = format!(
@@ -35,7 +35,7 @@ pub fn policy(step: Duration, ca_file: Option<&Path>) -> Policy {
     aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-/// A session with an egress of its own, so that no test meets the circuit breaker of another one.
+/// A session with its own egress, so that an open circuit breaker of one test does not affect another test.
 pub fn session(family: &'static str, policy: Arc<Policy>) -> Session {
     let egress = Egress::with(Arc::new(UnlimitedBudget), Arc::new(SystemClock), Arc::new(SystemLookup));
     egress.session(Caller {
@@ -48,12 +48,12 @@ pub fn session(family: &'static str, policy: Arc<Policy>) -> Session {
     })
 }
 
-/// A session that records what goes through it.
+/// A session that records the requests and connections that go through it.
 pub struct RecordingSession {
     session: Session,
-    /// For each request `METHOD URL`, then one line for each header with its value.
+    /// One entry for each request: `METHOD URL`, then one line for each header with its value.
     pub sent: Mutex<Vec<String>>,
-    /// For each admitted connection its bytes and the class of its failure.
+    /// One entry for each admitted connection: the number of bytes and the class of its failure.
     pub settled: Mutex<Vec<(u64, Option<Class>)>>,
 }
 

@@ -1,4 +1,5 @@
-//! The shop that `tests/data/lowcode/shop.yaml` describes, served on loopback by plain threads.
+//! A mock of the invented vendor that the manifest `tests/data/lowcode/shop.yaml` describes: an online shop with
+//! customers, orders and events, served on loopback by threads.
 //!
 //! The first segment of the path selects its behaviour: `ok`, `retry` (the first two calls of a path end in 500),
 //! `broken` (always 500), `missing` (404), `html` (not JSON), `nulls` (a record without a name, and 403 for the orders
@@ -16,7 +17,7 @@ pub const TOKEN: &str = "shop-token-1";
 /// The number of customers.
 const CUSTOMERS: usize = 7;
 
-/// A running shop.
+/// The running mock of the shop.
 pub struct Shop {
     pub url: String,
     state: Arc<Mutex<State>>,
@@ -51,7 +52,7 @@ impl Shop {
         json!({"base_url": format!("{}/{mode}", self.url), "api_key": TOKEN, "start_date": "2024-01-01T00:00:00Z", "shop": "north"})
     }
 
-    /// The port on which it listens.
+    /// The port on which the shop listens.
     pub fn port(&self) -> &str {
         self.url.rsplit(':').next().unwrap_or_default()
     }

@@ -21,7 +21,7 @@ pub fn policy(ca_file: Option<PathBuf>) -> Policy {
     session::policy(Duration::from_secs(20), ca_file.as_deref())
 }
 
-/// A session under `policy` that records what goes through it.
+/// A session under `policy` that records the connections that go through it.
 pub fn recording_session(policy: &Arc<Policy>) -> Arc<RecordingSession> {
     RecordingSession::new("jdbc", Arc::clone(policy))
 }

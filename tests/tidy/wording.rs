@@ -1,11 +1,11 @@
-//! Phrases that readers stumble over, with the number that is left of each.
+//! Phrases that are hard to understand, and how often each may still occur.
 
 use std::path::{Path, PathBuf};
 
-/// Where the phrases are counted.
+/// The folders and files in which the phrases are counted.
 const PLACES: [&str; 4] = ["src", "crates", "docs", "README.md"];
 
-/// Copies of texts that are not AAM's own.
+/// Copies of files that other projects wrote.
 const FOREIGN: [&str; 1] = ["crates/lowcode/src/components.yaml"];
 
 /// How a phrase is found in a line.
@@ -21,20 +21,20 @@ enum Match {
 /// A phrase, how it is found, and how often it may occur. The numbers only ever go down: lower them when you reword.
 const BUDGETS: [(&str, Match, usize); 10] = [
     // Write "is not a …", "is not valid …", "does not have …".
-    ("is no ", Match::Anywhere, 151),
-    ("is none", Match::Anywhere, 28),
-    // Write "text" or "message", and what is meant for a word of a grammar.
-    ("words", Match::Word, 418),
-    ("told", Match::Word, 89),
+    ("is no ", Match::Anywhere, 20),
+    ("is none", Match::Anywhere, 7),
+    // Write "text", "message" or "names"; for the parts of a grammar, write what they are.
+    ("words", Match::Word, 27),
+    ("told", Match::Word, 11),
     // Write "is".
-    ("lies", Match::Word, 19),
-    ("nobody", Match::Word, 52),
+    ("lies", Match::Word, 2),
+    ("nobody", Match::Word, 1),
     // Write "fix".
-    ("mend", Match::Word, 7),
-    ("mended", Match::Word, 2),
-    ("whoever", Match::Word, 10),
+    ("mend", Match::Word, 0),
+    ("mended", Match::Word, 0),
+    ("whoever", Match::Word, 0),
     // Write real plurals.
-    ("(s)", Match::PluralEnding, 20),
+    ("(s)", Match::PluralEnding, 5),
 ];
 
 #[test]

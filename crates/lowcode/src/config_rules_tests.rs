@@ -44,7 +44,7 @@ fn migrations_come_before_transformations_and_are_told() {
     assert_eq!(done.migrated.unwrap().repr(), "{'a': {'kind': 'new'}, 'x': 1}");
     assert_eq!(done.config.repr(), "{'a': {'kind': 'new'}, 'b': {'c': 'new'}}");
     let same = normalise(&manifest, &value(r#"{"a": {"kind": "new"}}"#), &Nobody, &Bounds::default()).unwrap();
-    assert!(same.migrated.is_none(), "an unchanged config is no news");
+    assert!(same.migrated.is_none(), "an unchanged config is not reported");
     assert_eq!(normalise(&manifest, &value("{}"), &Nobody, &Bounds::default()).unwrap().config.repr(), "{}");
 }
 

@@ -47,9 +47,9 @@ fn all_problems_are_told_with_their_places() {
         .replace("name: users", "name: [users]")
         .replace("field_path: [data]", "feild_path: [data]");
     let problems = refused(&text);
-    let told: Vec<_> = problems.iter().map(|problem| (problem.place, problem.nearest.as_deref())).collect();
+    let reported: Vec<_> = problems.iter().map(|problem| (problem.place, problem.nearest.as_deref())).collect();
     assert_eq!(
-        told,
+        reported,
         [(place(9, 5), Some("BearerAuthenticator")), (place(12, 5), None), (place(16, 47), Some("field_path"))],
         "{}",
         crate::problem::render(&problems)
@@ -74,12 +74,12 @@ fn a_custom_class_is_named_and_does_not_hide_the_spec() {
     assert_eq!(problems[0].class.as_deref(), Some("source_x.components.Own"));
     assert_eq!((problems[0].severity, problems[0].place), (Severity::Unsupported, place(16, 47)));
     let unused = GOOD.replace("definitions:", "definitions:\n  own: {type: CustomRetriever, class_name: a.B}");
-    assert!(load(&unused, "m.yaml", &Bounds::default()).unwrap().runnable().is_ok(), "nobody refers to it");
+    assert!(load(&unused, "m.yaml", &Bounds::default()).unwrap().runnable().is_ok(), "it is not referenced");
 }
 
 #[test]
 fn what_is_no_manifest_is_refused() {
-    for (text, words) in [
+    for (text, expected) in [
         ("", "empty"),
         ("# nothing", "empty"),
         ("[1]", "not an object"),
@@ -91,7 +91,7 @@ fn what_is_no_manifest_is_refused() {
         ("{1: {[a]: b}}", "cannot be a key"),
     ] {
         let problems = refused(text);
-        assert!(problems[0].message.contains(words), "{text}: {}", problems[0].message);
+        assert!(problems[0].message.contains(expected), "{text}: {}", problems[0].message);
     }
 }
 
@@ -133,7 +133,7 @@ fn hostile_manifests_cost_a_bounded_error() {
     let stream =
         "  - {type: DeclarativeStream, name: x, retriever: {type: X, requester: {type: X}, paginator: {type: X}}}\n".repeat(500);
     let parameters = format!("version: 1\n$parameters: {{{many}}}\nstreams:\n{stream}");
-    for (name, text, words) in [
+    for (name, text, expected) in [
         ("aliases", laughs, "once aliases are followed"),
         ("references", bomb, "once references are followed"),
         ("parameters", parameters, "once parameters are passed down"),
@@ -142,7 +142,7 @@ fn hostile_manifests_cost_a_bounded_error() {
         ("nested objects", "{a: ".repeat(50_000), "recursion limit"),
         ("nested blocks", (0..500).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect(), "nested deeper"),
         ("a cycle", GOOD.replace("path: users", "path: '#/streams/0'"), "leads to itself"),
-        ("a cycle nobody uses", GOOD.replace("definitions:", "definitions:\n  a: {$ref: '#/definitions/a'}"), "leads to itself"),
+        ("an unused cycle", GOOD.replace("definitions:", "definitions:\n  a: {$ref: '#/definitions/a'}"), "leads to itself"),
         (
             "a longer cycle",
             GOOD.replace("definitions:", "definitions:\n  a: '#/definitions/b'\n  b: {c: '#/definitions/a'}"),
@@ -153,7 +153,7 @@ fn hostile_manifests_cost_a_bounded_error() {
         ("many bytes", format!("a: {}", "x".repeat(9 << 20)), "bytes"),
     ] {
         let problems = refused(&text);
-        assert!(problems[0].message.contains(words), "{name}: {}", problems[0].message);
+        assert!(problems[0].message.contains(expected), "{name}: {}", problems[0].message);
     }
 }
 

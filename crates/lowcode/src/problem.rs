@@ -213,7 +213,7 @@ mod tests {
         let names = ["DpathExtractor", "CustomRecordExtractor", "CombinedExtractor"];
         assert_eq!(nearest("DpathExtracter", names.into_iter()), Some("DpathExtractor"));
         assert_eq!(nearest("Banana", names.into_iter()), None);
-        assert_eq!(nearest("DpathExtractor", names.into_iter()), None, "the name itself is no advice");
+        assert_eq!(nearest("DpathExtractor", names.into_iter()), None, "the name itself is not a suggestion");
     }
 
     #[test]

@@ -50,9 +50,9 @@ fn manifest(text: &str) -> Manifest {
 fn streams_are_refused_one_by_one_at_load() {
     let manifest = manifest(TEXT);
     assert!(manifest.runnable().is_ok());
-    let told: Vec<String> = manifest.refused_streams().iter().map(|it| it.warning().to_string()).collect();
+    let warnings: Vec<String> = manifest.refused_streams().iter().map(|it| it.warning().to_string()).collect();
     assert_eq!(
-        told,
+        warnings,
         [
             "m.yaml:18:56: warning: the stream `report` cannot be read: `AsyncRetriever` is not supported",
             "m.yaml:18:56: warning: the stream `child` cannot be read: `AsyncRetriever` is not supported",

@@ -43,7 +43,7 @@ fn endless_pages_meet_a_bound() {
     assert_eq!((records.len(), result), (20, Err("Bound".to_owned())));
     let limits = Limits { pages: Some(2), ..Limits::default() };
     let (records, result) = read(&[stream("s", "/a", cursor, "")], "s", &host, &Bounds::default(), limits);
-    assert!(records.len() == 2 && result.is_ok(), "a limit is no failure");
+    assert!(records.len() == 2 && result.is_ok(), "a limit is not a failure");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::error::Failed;
 use super::host::Host;
 use super::interpolation::InterpolatedBoolean;
 use super::load::Manifest;
-use super::node::{field, items, kind, text};
+use super::node::{field, flag, items, kind, set_field, text, walk};
 use super::recording::RecordingHost;
 use super::shared::SharedStreams;
 use super::stream::{Stream, StreamOptions};
@@ -56,6 +56,49 @@ impl SharedManifest {
     #[must_use]
     pub fn builder<'a>(&'a self, context: Context<'a>) -> SourceBuilder<'a> {
         SourceBuilder { ctx: context, shared: Some(&self.streams) }
+    }
+
+    /// Whether reading the static streams called `names` side by side makes the same requests as reading them one after
+    /// the other. It does not if one of them is not static, if a request is made for more than one stream (of a parent, a
+    /// schema or a token), or if the manifest limits the rate of its calls.
+    #[must_use]
+    pub fn reads_are_independent<'n>(&self, config: &Value, names: impl IntoIterator<Item = &'n str>) -> bool {
+        let root = &self.manifest.root;
+        let independent = |name: &str| {
+            let mut nodes = items(root, "streams").iter().filter(|node| text(node, "name") == Some(name)).peekable();
+            nodes.peek().is_some() && nodes.all(|node| !shares_requests(node, config))
+        };
+        set_field(root, "api_budget").is_none() && names.into_iter().all(independent)
+    }
+}
+
+/// Components whose requests are not those of one stream alone.
+const SHARED_REQUESTS: [&str; 8] = [
+    "AsyncRetriever",
+    "DynamicSchemaLoader",
+    "LegacySessionTokenAuthenticator",
+    "OAuthAuthenticator",
+    "ParentStreamConfig",
+    "PropertiesFromEndpoint",
+    "RateLimitedMultipleTokenAuthenticator",
+    "SessionTokenAuthenticator",
+];
+
+/// Whether `node` has one of these components, apart from the authenticators that `config` does not select.
+fn shares_requests(node: &Value, config: &Value) -> bool {
+    match node {
+        Value::List(list) => list.iter().any(|item| shares_requests(item, config)),
+        Value::Dict(dict) => match kind(node) {
+            kind if SHARED_REQUESTS.contains(&kind) => true,
+            "HttpRequester" if flag(node, "use_cache") => true,
+            "SelectiveAuthenticator" => {
+                let path = items(node, "authenticator_selection_path").iter().map(Value::to_str);
+                let selected = walk(config, path).map(Value::to_str).unwrap_or_default();
+                field(node, "authenticators").get(&selected).is_none_or(|chosen| shares_requests(chosen, config))
+            }
+            _ => dict.values().any(|value| shares_requests(value, config)),
+        },
+        _ => false,
     }
 }
 

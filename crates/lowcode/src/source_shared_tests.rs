@@ -171,5 +171,34 @@ fn a_stream_with_children_is_another_one() {
     assert_eq!((with.len(), without.len()), (2, 1));
     assert!(!Arc::ptr_eq(&with[0], &without[0]));
     assert!(Arc::ptr_eq(&with[0], &built(r#"{"c": true}"#)[0]));
-    assert!(!Arc::ptr_eq(&with[1], &built(r#"{"c": true}"#)[1]), "what stands there under a condition is nobody else's");
+    assert!(!Arc::ptr_eq(&with[1], &built(r#"{"c": true}"#)[1]), "a conditional stream is not shared");
+}
+
+#[test]
+fn reads_are_independent_unless_streams_share_requests() {
+    let plain = r#""url_base": "https://h.example", "path": "/a""#;
+    let with = |more: &str| format!("{plain}, {more}");
+    let login = r#"{"type": "SessionTokenAuthenticator", "login_requester": {"type": "HttpRequester", "url_base": "https://h.example"},
+        "session_token_path": ["t"], "request_authentication": {"type": "Bearer"}}"#;
+    let bearer = r#"{"type": "BearerAuthenticator", "api_token": "x"}"#;
+    let selective = with(&format!(
+        r#""authenticator": {{"type": "SelectiveAuthenticator", "authenticator_selection_path": ["by"],
+            "authenticators": {{"token": {bearer}, "login": {login}}}}}"#
+    ));
+    let router = r#""partition_router": {"type": "SubstreamPartitionRouter", "parent_stream_configs": [{"type": "ParentStreamConfig",
+        "parent_key": "id", "partition_field": "p", "stream": {"type": "DeclarativeStream", "name": "parent", "retriever":
+        {"type": "SimpleRetriever", "requester": {"type": "HttpRequester", "url_base": "https://h.example", "path": "/p"},
+        "record_selector": {"type": "RecordSelector", "extractor": {"type": "DpathExtractor", "field_path": ["r"]}}}}}]},"#;
+    let independent = |requester: &str, retriever: &str, config: &str, names: &[&str]| {
+        manifest(requester, retriever, "").reads_are_independent(&json(config), names.iter().copied())
+    };
+    assert!(independent(plain, "", "{}", &["s"]));
+    assert!(independent(&with(&format!(r#""authenticator": {bearer}"#)), "", "{}", &["s"]));
+    assert!(!independent(plain, "", "{}", &["s", "made_by_a_dynamic_stream"]));
+    assert!(!independent(&with(&format!(r#""authenticator": {login}"#)), "", "{}", &["s"]));
+    assert!(!independent(&with(r#""use_cache": true"#), "", "{}", &["s"]));
+    assert!(!independent(plain, router, "{}", &["s"]));
+    assert!(independent(&selective, "", r#"{"by": "token"}"#, &["s"]));
+    assert!(!independent(&selective, "", r#"{"by": "login"}"#, &["s"]));
+    assert!(!independent(&selective, "", "{}", &["s"]), "no authenticator is selected");
 }

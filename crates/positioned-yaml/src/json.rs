@@ -356,7 +356,7 @@ mod tests {
             text.push_str(&format!("a{level}: &a{level} [{names}]\n"));
         }
         assert!(read(&text).unwrap_err().contains("more than 1000 values"));
-        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 19), vec!["*a"; 5].join(","));
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 19), ["*a"; 5].join(","));
         assert!(read(&long).unwrap_err().contains("more than 1 MiB of text"));
         // The parser refuses deep flow collections by itself, before their events are seen.
         assert!(read(&"[".repeat(5000)).unwrap_err().contains("recursion limit"));

@@ -77,7 +77,7 @@ pub struct ReadOptions {
 
 /// Exits with 0, with 1 after a TRACE message, and with 78 for a policy or a manifest (`explain`) that is not valid.
 pub fn run(common: &CommonOptions, command: &LowcodeCommand) -> CommandResult {
-    let clock = clock::of_process();
+    let clock = clock::from_env();
     let limit = match command {
         LowcodeCommand::Explain(options) => return explain::run(common, options),
         LowcodeCommand::Read(read) => Some(read.limit),

@@ -85,7 +85,7 @@ mod tests {
             }
         }}}]});
         let config = serde_json::json!({"site": "login.example.com"});
-        let host = OfflineHost(crate::clock::of_process());
+        let host = OfflineHost(crate::clock::from_env());
         let posts = of(&manifest.into(), &config.into(), &host, &Bounds::default(), ("shop", &SourcePolicy::default()));
         assert!(posts.rules.iter().all(|rule| rule.url == "https://login.example.com/token"));
         let BodyRule::Form(shape) = &posts.rules[0].body else { panic!("no form") };

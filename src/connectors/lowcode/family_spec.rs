@@ -1,4 +1,4 @@
-//! The form of a family that the low-code engine serves: everything about a vendor that is no protocol.
+//! The keys of a family file that only the low-code engine reads: what a manifest does not say about a vendor.
 //!
 //! Strict: what is not known here is refused when the file is read. Every text is data. `{name}` in a text
 //! stands for a part of the address; in `fix` and `title` also for `missing` and `granted`.
@@ -30,7 +30,7 @@ pub struct FamilySpec {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
-    /// Where the API lies, unless the policy's `base_url` of the family says otherwise.
+    /// The base address of the API, unless the policy's `base_url` of the family says otherwise.
     pub base_url: String,
     /// The first that fits is taken.
     pub kinds: Vec<ResourceKind>,
@@ -58,7 +58,7 @@ pub struct ResourceKind {
 pub struct AuthMethod {
     /// The value of the config field `auth`, which the manifest selects its authenticator by.
     pub name: String,
-    /// Fields of the JSON credential. A credential that is no JSON is the only field of such a way.
+    /// Fields of the JSON credential. A credential that is not JSON is used as the only field of such a method.
     pub needs: Vec<String>,
     /// The stream of `source`, no data, whose reading proves that the credential works.
     pub health: String,
@@ -70,7 +70,7 @@ pub struct AuthMethod {
 pub struct Identity {
     /// The kind of resource that it is for.
     pub kind: String,
-    /// A stream of `source` that is no data: its first record is the answer.
+    /// A stream of `source` that shows no data: its first record is the answer.
     pub stream: String,
     /// Fields of the record that must equal a part, both in normal form.
     #[serde(rename = "match")]
@@ -132,7 +132,7 @@ pub struct Privilege {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// Pointers of the vendor's own words in a body.
+    /// JSON pointers to the vendor's own text in a body.
     pub words: Vec<String>,
     /// The first that fits wins; then the rules of HTTP.
     pub rules: Vec<Rule>,

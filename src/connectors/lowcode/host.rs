@@ -104,6 +104,12 @@ impl SessionHost {
         self.session.traffic()
     }
 
+    /// How many calls that do not depend on each other may run at the same time.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.session.concurrency()
+    }
+
     /// The source said in its own way that it is rate limited: no call of the account is sent before `wait` is over.
     #[must_use]
     pub fn throttled(&self, wait: Duration, reason: &str) -> Failure {

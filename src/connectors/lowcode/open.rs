@@ -6,6 +6,7 @@ use super::host::{CallerMode, Rules, SessionHost, failure_of};
 use super::limits::Windows;
 use super::{identity, privilege};
 use crate::clock::Clock;
+use crate::connectors::concurrent::{self, Limits as Concurrency};
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::redact;
 use crate::egress::{Session, Traffic};
@@ -22,6 +23,7 @@ use ::lowcode::source::{Source, SourceBuilder};
 use ::lowcode::spec;
 use ::lowcode::stream::Stream as Reader;
 use ::lowcode::value::Value;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -97,11 +99,7 @@ impl Resource {
             return Ok(known);
         }
         let built = self.sources().named_streams(names).map_err(|failed| self.failure("", failed))?;
-        let built = built.ok_or_else(|| {
-            let title = format!("the manifest of {} does not have the stream {}", self.binding.title, names.join(", "));
-            Failure::new(Class::Misconfigured, title, "name a stream of the manifest")
-        })?;
-        Ok(self.keep(names, built))
+        Ok(self.keep(names, built.ok_or_else(|| self.empty(&names.join(", ")))?))
     }
 
     fn known(&self, names: &[String]) -> Option<Arc<Source>> {
@@ -180,10 +178,20 @@ impl Resource {
         }
         evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
         let privilege = match binding.privilege {
-            Some(rules) => privilege::verdict(rules, grants(rules, kept.as_deref(), &record).as_deref()),
+            Some(rules) => privilege::verdict(rules, privilege::grants(rules, kept.as_deref(), &record).as_deref()),
             None => Privilege::Unknown { reason: "a custom manifest does not say how to read the grants".to_string() },
         };
         Ok((evidence, privilege))
+    }
+
+    /// How many of `streams` are read at the same time. Streams that share a token, a parent or a rate are read one after
+    /// the other: read side by side, they would make more calls.
+    fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
+        let Binding { manifest, config, .. } = &self.binding;
+        let names = streams.iter().map(|stream| stream.name.as_str());
+        let several = streams.len() > 1 && self.host.concurrency() > 1;
+        let calls = if several && manifest.reads_are_independent(config, names) { self.host.concurrency() } else { 1 };
+        Concurrency::in_step(calls, self.bounds.time)
     }
 
     /// Reads the streams of `check`, one record each.
@@ -193,22 +201,29 @@ impl Resource {
             true => Arc::new(self.sources().first_streams(&self.run(), 1, &[]).await.map_err(|failed| self.failure("", failed))?),
             false => self.named(names)?,
         };
-        let run = self.run();
-        let mut read = Vec::new();
-        let mut records = 0;
-        for stream in source.streams.iter().take(MAX_STREAMS) {
-            records += self.read(&run, stream, 1).await?.len();
-            if let Some(kept) = self.host.last_response(&stream.name) {
-                if let Some(failure) = self.classified(&kept) {
-                    return Err(failure);
-                }
-                read.push(format!("{} ({})", stream.name, kept.status));
-            }
-        }
+        let run = &self.run();
+        let streams: Vec<&Reader> = source.streams.iter().take(MAX_STREAMS).map(|stream| &**stream).collect();
+        let reads = streams.iter().map(|stream| self.check(run, stream)).collect();
+        let found = concurrent::all(self.concurrency(&streams), reads).await?;
+        let records: usize = found.iter().map(|(records, _)| records).sum();
+        let read: Vec<String> = found.into_iter().filter_map(|(_, read)| read).collect();
         let mut evidence = Evidence::new();
         evidence.insert("read".into(), read.join(", ").into());
         evidence.insert("records".into(), records.into());
         Ok(evidence)
+    }
+
+    /// Reads at most one record of `stream`. Returns the number of records, and the stream's name with the status of its
+    /// response.
+    fn check<'s>(&'s self, run: &'s Run<'_>, stream: &'s Reader) -> BoxFuture<'s, Result<(usize, Option<String>), Failure>> {
+        Box::pin(async move {
+            let records = self.read(run, stream, 1).await?.len();
+            let kept = self.host.last_response(&stream.name);
+            match kept.as_ref().and_then(|kept| self.classified(kept)) {
+                Some(failure) => Err(failure),
+                None => Ok((records, kept.map(|kept| format!("{} ({})", stream.name, kept.status)))),
+            }
+        })
     }
 
     /// The failure that ended a command: that of egress unchanged, that of the vendor by its error shapes, or else the
@@ -273,24 +288,32 @@ impl Resource {
 
     async fn discovered(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let source = self.streams().await?;
-        let run = self.run();
+        let run = &self.run();
         let mut catalog = Catalog::default();
         let mut denied = None;
-        for stream in source.streams.iter().filter(|stream| self.is_data(&stream.name)) {
-            if catalog.streams.len() >= bounds.streams {
-                catalog.truncated = true;
+        let streams: Vec<&Reader> =
+            source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
+        let mut streams = streams.into_iter();
+        // A skipped stream makes room for another one.
+        while catalog.streams.len() < bounds.streams {
+            let next: Vec<&Reader> = streams.by_ref().take(bounds.streams - catalog.streams.len()).collect();
+            if next.is_empty() {
                 break;
             }
-            match self.described(&run, stream, bounds).await {
-                Ok(described) => catalog.streams.push(described),
-                Err(failure) if skippable(&failure) => {
-                    let why = reason(&failure);
-                    catalog.skipped.push(SkippedStream::new(stream.name.as_str(), why));
-                    denied = denied.or(Some(failure));
+            // Without probes, a description that makes calls may share them with the other streams.
+            let limits = self.concurrency(if self.binding.probes { &next } else { &[] });
+            let describe = next.iter().map(|stream| self.described(run, stream, bounds).map(or_skipped).boxed()).collect();
+            for (stream, described) in next.iter().zip(concurrent::all(limits, describe).await?) {
+                match described {
+                    Ok(described) => catalog.streams.push(described),
+                    Err(failure) => {
+                        catalog.skipped.push(SkippedStream::new(stream.name.as_str(), reason(&failure)));
+                        denied = denied.or(Some(failure));
+                    }
                 }
-                Err(failure) => return Err(failure),
             }
         }
+        catalog.truncated |= streams.next().is_some();
         if let (true, Some(failure)) = (catalog.streams.is_empty(), denied) {
             return Err(failure);
         }
@@ -386,25 +409,18 @@ fn skippable(failure: &Failure) -> bool {
     matches!(failure.class, Class::PermissionDenied | Class::NotFound)
 }
 
+/// The description of a stream, or the failure that skips it.
+fn or_skipped(described: Result<Stream, Failure>) -> Result<Result<Stream, Failure>, Failure> {
+    match described {
+        Err(failure) if !skippable(&failure) => Err(failure),
+        described => Ok(described),
+    }
+}
+
 fn reason(failure: &Failure) -> String {
     match failure.detail.is_empty() {
         true => failure.title.clone(),
         false => format!("{}; {}", failure.title, failure.detail),
-    }
-}
-
-/// The grants that the vendor names, in a header or in the record.
-fn grants(rules: &super::family_spec::Privilege, kept: Option<&HostResponse>, record: &Json) -> Option<String> {
-    if !rules.header.is_empty() {
-        return kept?.header(&rules.header).map(str::to_string);
-    }
-    match record.pointer(&rules.field)? {
-        Json::String(text) => Some(text.clone()),
-        Json::Array(items) => {
-            let separator = if rules.separator.is_empty() { "," } else { &rules.separator };
-            Some(items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(separator))
-        }
-        _ => None,
     }
 }
 

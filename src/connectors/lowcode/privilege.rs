@@ -2,6 +2,24 @@
 
 use super::family_spec;
 use crate::model::Privilege;
+use ::lowcode::host::HostResponse;
+use serde_json::Value as Json;
+
+/// The grants that the vendor names, in a header or in the record.
+#[must_use]
+pub fn grants(rules: &family_spec::Privilege, kept: Option<&HostResponse>, record: &Json) -> Option<String> {
+    if !rules.header.is_empty() {
+        return kept?.header(&rules.header).map(str::to_string);
+    }
+    match record.pointer(&rules.field)? {
+        Json::String(text) => Some(text.clone()),
+        Json::Array(items) => {
+            let separator = if rules.separator.is_empty() { "," } else { &rules.separator };
+            Some(items.iter().filter_map(Json::as_str).collect::<Vec<_>>().join(separator))
+        }
+        _ => None,
+    }
+}
 
 /// The verdict for `grants`, as the vendor wrote them; `None` if it named none.
 #[must_use]

@@ -69,8 +69,8 @@ impl Spec {
             let runs = read.and_then(|read| read.runnable().map(|()| Arc::new(SharedManifest::new(read))));
             runs.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         };
-        self.loaded.get_or_init(load).clone().map_err(|words| {
-            Failure::new(Class::Bug, "the manifest of a family cannot be used", "report this as a defect of AAM").detail(words)
+        self.loaded.get_or_init(load).clone().map_err(|error| {
+            Failure::new(Class::Bug, "the manifest of a family cannot be used", "report this as a defect of AAM").detail(error)
         })
     }
 }

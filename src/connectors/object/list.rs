@@ -86,7 +86,7 @@ fn known(name: &str) -> bool {
     matches!(name, "ListBucketResult" | "Error")
 }
 
-/// The first words of a body, on one line, for a person to recognise it.
+/// The beginning of a body, on one line, for a person to recognise it.
 fn opening(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..body.len().min(400)).unwrap_or_default());
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -26,7 +26,7 @@ fn every_postgres_code_has_its_class_and_its_fix() {
     let server = server("postgresql://db.example/shop");
     let work = Stage::Work("read \"sales\".\"t\"");
     let mut all = String::new();
-    for (code, stage, words, class) in [
+    for (code, stage, message, class) in [
         ("28P01", Stage::Open, "", Class::CredentialRejected),
         ("28000", Stage::Open, "", Class::CredentialRejected),
         ("28000", Stage::Open, "no pg_hba.conf entry for host, no encryption", Class::CredentialRejected),
@@ -41,7 +41,7 @@ fn every_postgres_code_has_its_class_and_its_fix() {
         ("57P01", work, "", Class::Remote),
         ("XX000", work, "", Class::Remote),
     ] {
-        let failure = classify_code(&server, "reader", stage, code, words);
+        let failure = classify_code(&server, "reader", stage, code, message);
         assert_eq!(failure.class, class, "{code}");
         all.push_str(&text(code, &failure));
     }

@@ -121,7 +121,7 @@ async fn calls_go_on_while_the_next_block_of_a_large_day_is_written() {
     drop(disk);
     ahead.await.unwrap().unwrap();
     assert_eq!((*world.budget.writes.lock().unwrap(), world.budget.total()), (2, 200));
-    // What cannot be taken ahead stops nobody before it is needed.
+    // A reservation that cannot be made ahead of time delays no call that does not need it yet.
     for _ in 0..49 {
         world.session().local("data.csv").await.unwrap();
     }

@@ -43,7 +43,7 @@ const FORM: &str = "grant_type=client_credentials&client_id=i&client_secret=of-t
 async fn a_post_off_the_list_never_opens_a_socket() {
     let server = Server::start(vec![answer(200, &[], b"done")]).await;
     let listed = world(&server);
-    for (path, body, words) in [
+    for (path, body, expected) in [
         ("/delete", None, "no entry names this address"),
         ("/who/", None, "no entry names this address"),
         ("/who", Some("{}"), "the entry allows no body"),
@@ -66,7 +66,7 @@ async fn a_post_off_the_list_never_opens_a_socket() {
         ("/aws", Some("{}"), "the entry requires the header content-type: application/x-amz-json-1.1"),
     ] {
         let failure = refused(&listed, &server, path, &[], body).await;
-        assert!(failure.detail.contains(words), "{path} {body:?}: {failure:?}");
+        assert!(failure.detail.contains(expected), "{path} {body:?}: {failure:?}");
         assert!(failure.fix.contains("posts in families/test.yaml"), "{failure:?}");
     }
     let twice = [("x-amz-target", "Org.List"), ("X-Amz-Target", "Org.Close")];

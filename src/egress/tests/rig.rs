@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 /// 2026-11-08T18:00:00Z
 pub const START: i64 = 1_794_160_800_000;
 
-/// A clock that moves when it is told to.
+/// A clock that moves only when a test moves it.
 pub struct FakeClock(AtomicI64);
 
 impl FakeClock {

@@ -193,7 +193,7 @@ async fn a_proxy_that_opens_no_way_is_named() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = mute.local_addr().unwrap().port();
     let foreign = Authority::new().serve("proxy.acme.example", 2100).await;
-    for (scheme, port, target, words) in [
+    for (scheme, port, target, expected) in [
         ("http", gone, "http", "Connection refused"),
         ("http", gone, "https", "Connection refused"),
         ("http", strict, "https", "proxy authorization required"),
@@ -206,7 +206,7 @@ async fn a_proxy_that_opens_no_way_is_named() {
         let failure = world.session().http(get(&format!("{target}://far.example/"))).await.unwrap_err();
         let title = "the proxy of the policy did not connect to far.example";
         assert_eq!((failure.class, failure.title.as_str()), (Class::Network, title), "{failure:?}");
-        assert!(failure.detail.contains(words), "{failure:?}");
+        assert!(failure.detail.contains(expected), "{failure:?}");
     }
     // Without a tunnel its answer is an answer like any other.
     let world = behind(&authority, &folder, format!("http://proxy.acme.example:{strict}"));

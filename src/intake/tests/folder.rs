@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Long after every file time of the tests, so that all files count as settled.
+/// Long after the modification time of every file in the tests, so that all times can be trusted.
 pub(super) const LATER: Timestamp = Timestamp(i64::MAX / 2);
 
 pub(super) fn intent(resource: &str) -> String {
@@ -64,7 +64,7 @@ fn single_objects_arrays_and_sub_folders_are_read_once() {
     assert_eq!(changed(&first), vec!["a.json: a | 0", "team/deep/b.json: b1,b2 | 0"]);
     assert_eq!((first.files, first.problems.len(), first.folder.is_none(), first.more), (2, 0, true, false));
     let second = scan(&mut scanner);
-    assert!(second.is_empty() && !second.look_again && second.files == 2);
+    assert!(second.is_empty() && !second.needs_scan && second.files == 2);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn nothing_is_known_before_it_is_accepted() {
 }
 
 #[test]
-fn a_file_renamed_over_is_read_anew_and_an_equal_one_is_not_reported() {
+fn a_replaced_file_is_read_again_and_an_equal_one_is_not_reported() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &intent("a"));
     scan(&mut scanner);
@@ -136,14 +136,14 @@ fn a_bad_file_costs_no_other_stays_visible_and_is_picked_up_once_fixed() {
     assert_eq!(third.problems.len(), 5);
     put(&root, "good.json", "broken now");
     let fourth = scan(&mut scanner);
-    assert!(fourth.gone.is_empty() && !fourth.changed[0].complete(), "held, not gone");
+    assert!(fourth.gone.is_empty() && !fourth.changed[0].complete(), "kept, not gone");
     fs::remove_file(root.join("mixed.json")).expect("removed");
     let fifth = scan(&mut scanner);
     assert_eq!((gone(&fifth), fifth.problems.len()), (vec!["mixed.json"], 1));
 }
 
 #[test]
-fn what_cannot_be_read_is_held_and_told_once() {
+fn what_cannot_be_read_is_kept_and_reported_once() {
     let (_home, root, _) = folder();
     let mut scanner = Scanner::new(&root, Limits { bytes: 1000, ..Limits::default() });
     for name in ["folder.json", "link.json", "large.json"] {
@@ -176,9 +176,9 @@ fn pipes_are_never_opened() {
     let path = root.join("pipe.json");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a pipe");
     symlink("pipe.json", root.join("link.json")).expect("a link");
-    // An open would wait for a writer for ever; the guard of `read` holds even behind the listing.
+    // A blocking open would wait for a writer forever. `read` refuses a pipe even if the listing did not.
     assert_eq!(changed(&scan(&mut scanner)), vec!["link.json:  | 1", "pipe.json:  | 1"]);
-    assert!(crate::intake::read::read(&path, &Limits::default()).is_err_and(|why| why.contains("no regular file")));
+    assert!(crate::intake::read::read(&path, &Limits::default()).is_err_and(|why| why.contains("not a regular file")));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_sub_folder_that_goes_takes_its_files_and_one_that_cannot_be_listed_does_not
     fs::remove_dir_all(root.join("plain")).expect("removed");
     let broken = scan(&mut scanner);
     assert_eq!(gone(&broken), vec!["plain/b.json"]);
-    assert!(broken.problems[0].message.contains("leads nowhere"), "{:?}", broken.problems);
+    assert!(broken.problems[0].message.contains("link to a folder that does not exist"), "{:?}", broken.problems);
     fs::rename(home.path().join("away"), home.path().join("elsewhere")).expect("a rename");
     let back = scan(&mut scanner);
     assert!(back.changed.is_empty() && back.gone.is_empty() && back.problems.is_empty());
@@ -236,7 +236,7 @@ fn circles_of_links_end_and_real_folders_win() {
 }
 
 #[test]
-fn a_fresh_file_is_looked_at_again_until_its_time_can_be_trusted() {
+fn a_fresh_file_is_read_again_until_its_time_can_be_trusted() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &intent("a"));
     let saved = fs::metadata(root.join("a.json")).and_then(|meta| meta.modified()).expect("a time");
@@ -246,12 +246,12 @@ fn a_fresh_file_is_looked_at_again_until_its_time_can_be_trusted() {
         .expect("after 1970");
     let first = scanner.scan(Timestamp(ms + 10));
     scanner.accept(&first);
-    assert!(first.look_again && first.changed.len() == 1);
-    // The same size and the same time: only the content tells.
+    assert!(first.needs_scan && first.changed.len() == 1);
+    // The size and the time are the same; only the content differs.
     put(&root, "a.json", &intent("b"));
     fs::File::options().write(true).open(root.join("a.json")).and_then(|file| file.set_modified(saved)).expect("a time");
     let second = scanner.scan(Timestamp(ms + 30));
     scanner.accept(&second);
-    assert_eq!((changed(&second), second.look_again), (vec!["a.json: b | 0".to_string()], false));
+    assert_eq!((changed(&second), second.needs_scan), (vec!["a.json: b | 0".to_string()], false));
     assert!(scanner.scan(Timestamp(ms + 30)).is_empty());
 }

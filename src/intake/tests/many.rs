@@ -1,4 +1,4 @@
-//! Scans over a restart and over many files, and `check`.
+//! Scans across a restart and of many files, and `check`.
 
 use super::folder::{LATER, changed, folder, gone, intent, put, scan};
 use crate::intake::check::check;
@@ -69,7 +69,7 @@ fn check_finds_everything_that_is_wrong() {
 }
 
 #[test]
-fn the_same_mistake_many_times_is_told_a_bounded_number_of_times() {
+fn the_same_mistake_many_times_is_reported_a_bounded_number_of_times() {
     let (_home, root, mut scanner) = folder();
     put(&root, "a.json", &format!("[{}]", vec!["7"; 5000].join(",")));
     let first = scan(&mut scanner);

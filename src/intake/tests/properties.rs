@@ -1,4 +1,4 @@
-//! The parser over texts drawn by chance.
+//! Property tests of the parser.
 
 use super::wire::{good, one, with};
 use crate::intake::wire::{Limits, parse, parse_batch};
@@ -69,7 +69,7 @@ proptest! {
     }
 }
 
-/// The JSON text of `value` with the keys of every object in an order drawn by chance.
+/// The JSON text of `value` with the keys of every object in random order.
 fn shuffled(value: &Value, random: &mut fastrand::Rng) -> String {
     let Value::Object(map) = value else {
         return value.to_string();

@@ -5,7 +5,7 @@ use crate::intake::document::REMOVED;
 use serde_json::json;
 
 #[test]
-fn unknown_fields_are_kept_with_a_warning_and_secrets_are_taken_out_of_them() {
+fn unknown_fields_are_kept_with_a_warning_and_secrets_are_removed_from_them() {
     let canary = ["CANARY", "VALUE"].concat();
     let mut document = with("/tags", json!(["a"]));
     document["owner"]["team"] = json!({"z": 1, "a": 2});

@@ -1,4 +1,4 @@
-//! The parser over whole texts.
+//! Tests of the parser with whole texts.
 
 use crate::intake::wire::{Fault, Limits, Parsed, Refusal, parse, parse_batch};
 use crate::model::{FilePlace, Intent, Locator, Problem, Risk};
@@ -60,7 +60,7 @@ fn repetition_and_order_of_resource_ids_do_not_matter() {
 }
 
 #[test]
-fn a_bad_item_does_not_cost_the_others() {
+fn an_invalid_item_does_not_affect_the_others() {
     let parsed = read(&json!([good(), with("/risk_level", json!("medium")), 7, with("/resource_ids", json!(["other"]))]))
         .expect("an array");
     let ok: Vec<bool> = parsed.items.iter().map(|item| item.outcome.is_ok()).collect();
@@ -81,12 +81,12 @@ fn a_batch_is_read_like_an_array() {
 }
 
 #[test]
-fn an_unsafe_scopes_mode_is_told_apart_whatever_else_is_wrong() {
+fn an_unsafe_scopes_mode_is_reported_as_such_even_with_other_problems() {
     assert_eq!(one(&with("/scopes_mode", json!("read_write"))).expect_err("unsafe").fault, Fault::UnsafeScopes);
     let mut worse = with("/scopes_mode", json!("admin"));
     worse["owner"] = json!(3);
     assert_eq!(one(&worse).expect_err("unsafe and invalid").fault, Fault::UnsafeScopes);
-    assert_eq!(one(&with("/scopes_mode", json!(1))).expect_err("no string").fault, Fault::Invalid);
+    assert_eq!(one(&with("/scopes_mode", json!(1))).expect_err("not a string").fault, Fault::Invalid);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn locators_that_pass_the_schema_pass_the_model_and_the_other_way_round() {
 }
 
 #[test]
-fn a_field_that_is_there_twice_is_refused() {
+fn a_duplicate_field_is_refused() {
     let twice = good().to_string().replacen("\"risk_level\":\"low\"", "\"risk_level\":\"low\",\n\"risk_level\":\"high\"", 1);
     let parsed = parse(twice.as_bytes(), &Limits::default()).expect("JSON");
     let problem = parsed.problems().next().expect("a duplicate");
@@ -160,7 +160,7 @@ fn a_field_that_is_there_twice_is_refused() {
 }
 
 #[test]
-fn limits_are_told_apart() {
+fn each_limit_has_its_own_fault() {
     let limits = Limits { bytes: 2000, depth: 4, items: 2 };
     let fault = |text: &[u8]| parse(text, &limits).expect_err("over a limit").fault;
     assert_eq!(fault(&[b' '; 2001]), Fault::TooLarge);
@@ -214,7 +214,7 @@ fn the_problems_of_a_badly_broken_document_read_well() {
 }
 
 #[test]
-fn texts_that_are_no_document_read_well() {
+fn messages_for_texts_that_are_not_documents_read_well() {
     let limits = Limits { bytes: 60, depth: 3, items: 2 };
     let cases: [&[u8]; 9] = [
         b"",
@@ -227,6 +227,6 @@ fn texts_that_are_no_document_read_well() {
         b"{\"x\":[[[1]]]}",
         &[b' '; 61],
     ];
-    let all = cases.iter().map(|case| text(parse(case, &limits).expect_err("no document").problems));
+    let all = cases.iter().map(|case| text(parse(case, &limits).expect_err("not a document").problems));
     snapshot("intake_no_document", &all.collect::<String>());
 }

@@ -1,10 +1,10 @@
-//! No text makes `parse` panic.
+//! Checks that no text makes `parse` panic.
 
 use super::parse;
 use super::tests::DESIGN;
 use proptest::prelude::*;
 
-/// Pieces that reach deeper than random characters do.
+/// Texts from pieces of YAML, which get further into the parser than random characters do.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = proptest::sample::select(vec![
         "version",

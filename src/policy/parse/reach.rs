@@ -1,6 +1,7 @@
 //! The sections network, files, caps and families.
 
-use super::super::read::{Fields, Reader, Spot, shown};
+use super::super::read::{Fields, Reader, Spot};
+use super::super::yaml::shown;
 use super::super::{Cap, Caps, FamilyPolicy, Files, Network};
 use super::section;
 use ipnet::IpNet;

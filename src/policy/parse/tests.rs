@@ -1,7 +1,7 @@
 use super::*;
 use crate::policy::{Cap, Network};
 
-/// The form of the documentation, every section filled.
+/// A policy as in the documentation, with every section.
 pub const DESIGN: &str = r#"
 version: 1
 namespace: autonomy
@@ -26,7 +26,7 @@ fn problems(text: &str) -> Vec<Problem> {
     parse(text, "policy.yaml").expect_err(text)
 }
 
-/// The problems of a policy that is good but for `section`.
+/// The problems of a policy that is valid except for `section`.
 fn with(section: &str) -> Vec<Problem> {
     problems(&format!("version: 1\nallowlist: [slack]\n{section}\n"))
 }
@@ -44,7 +44,7 @@ fn the_documented_form_is_read() {
 }
 
 #[test]
-fn two_keys_are_enough_and_the_network_is_shut() {
+fn two_keys_are_enough_and_the_network_is_closed() {
     let policy = parse("version: 1\nallowlist: [slack]\n", "policy.yaml").unwrap();
     assert_eq!(policy.network, Network { allow_private: Vec::new(), proxy: None, ca_file: None });
     assert!(policy.files.roots.is_empty() && policy.api.tokens.is_empty() && policy.families.is_empty());
@@ -54,7 +54,7 @@ fn two_keys_are_enough_and_the_network_is_shut() {
 }
 
 #[test]
-fn all_problems_come_at_once_with_place_and_hint() {
+fn all_problems_are_reported_at_once_with_position_and_hint() {
     let text = include_str!("broken.yaml");
     let shown: Vec<String> = problems(text).iter().map(ToString::to_string).collect();
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
@@ -114,7 +114,7 @@ fn each_of_these_is_exactly_one_problem() {
         ("backoff: {initial: 1h, max: 1s}", "/backoff"),
         ("breaker: {failures: 0}", "/breaker/failures"),
         ("reconcile: {concurrency: 0}", "/reconcile/concurrency"),
-        ("families: {nobody: {}}", "/families/nobody"),
+        ("families: {unknown: {}}", "/families/unknown"),
         ("families: {openapi: {health_path: //evil.example}}", "/families/openapi/health_path"),
         ("families: {github: {base_url: ftp://x.example}}", "/families/github/base_url"),
         ("api: {tokens: [{}]}", "/api/tokens/0"),
@@ -128,7 +128,7 @@ fn each_of_these_is_exactly_one_problem() {
 }
 
 #[test]
-fn tokens_are_told_apart() {
+fn tokens_must_be_distinct() {
     let token = |name: &str, digit: char| {
         let sha256 = digit.to_string().repeat(64);
         format!("{{name: {name}, sha256: \"{sha256}\", scopes: [ops:heal], namespaces: [autonomy]}}")
@@ -171,10 +171,10 @@ fn no_message_repeats_a_long_value() {
 }
 
 #[test]
-fn what_is_no_policy_at_all_is_said_in_one_problem() {
+fn a_text_that_is_not_a_policy_is_one_problem() {
     for text in [
         "[1, 2]",
-        "just words",
+        "plain text",
         "version: [",
         "a: 1\n\tb: 2\n",
         "a: b: c",
@@ -195,7 +195,7 @@ fn what_is_no_policy_at_all_is_said_in_one_problem() {
 }
 
 #[test]
-fn what_a_reviewer_cannot_see_is_refused() {
+fn invisible_characters_are_refused() {
     for hidden in ['\0', '\u{7f}', '\u{202e}', '\u{2066}', '\u{feff}'] {
         let found = problems(&format!("version: 1\nallowlist: [slack]\n# {hidden}\n"));
         assert_eq!((found.len(), found[0].place), (1, Some(crate::model::FilePlace { line: 3, column: 3 })), "{hidden:?}");

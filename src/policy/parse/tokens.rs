@@ -1,6 +1,7 @@
 //! Who may call the HTTP API.
 
-use super::super::read::{Reader, Spot, shown};
+use super::super::read::{Reader, Spot};
+use super::super::yaml::shown;
 use super::super::{Api, Token, TokenScope};
 use crate::model::Digest;
 
@@ -54,7 +55,7 @@ fn filled<'a, T: PartialEq>(
     r.unique(spot, of, read)
 }
 
-/// Messages do not repeat the value, because somebody may have pasted the token itself.
+/// Messages do not repeat the value, because it may be the token itself, pasted by mistake.
 fn sha256(r: &mut Reader, spot: &Spot<'_>) -> Option<Digest> {
     let digest = Digest::parse(r.text(spot, "a SHA-256 in hex")?);
     if digest.is_none() {

@@ -1,7 +1,7 @@
 //! Numbers, durations, names and other scalar values.
 
-use super::super::yaml::{Kind, Node};
-use super::{Reader, Spot, found, near, shown};
+use super::super::yaml::{Node, NodeKind};
+use super::{Reader, Spot, describe, near, shown};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ impl Reader {
             return None;
         };
         if !range.contains(&value) || (above_zero && value <= 0.0) {
-            self.report(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
+            self.report(spot, format!("{} is out of range", describe(spot.node)), format!("write {allowed}"));
             return None;
         }
         // Turns -0.0, which is in range, into 0.0.
@@ -34,7 +34,7 @@ impl Reader {
         match value.map(str::parse::<u64>) {
             Some(Ok(value)) if range.contains(&value) => Some(value),
             Some(_) => {
-                self.report(spot, format!("{} is out of range", found(spot.node)), format!("write {allowed}"));
+                self.report(spot, format!("{} is out of range", describe(spot.node)), format!("write {allowed}"));
                 None
             }
             None => {
@@ -53,7 +53,7 @@ impl Reader {
     /// Reads a duration from 1 ms to 30 days, written as a number and a unit.
     pub fn duration(&mut self, spot: &Spot<'_>) -> Option<Duration> {
         const FORM: &str = "write a whole number and a unit (ms, s, m, h or d), for example 20s";
-        let Kind::Scalar { text, .. } = &spot.node.kind else {
+        let NodeKind::Scalar { text, .. } = &spot.node.kind else {
             self.wrong_type(spot, "a duration", FORM);
             return None;
         };
@@ -62,7 +62,7 @@ impl Reader {
         if !digits.is_empty() && unit.is_empty() {
             self.report(
                 spot,
-                format!("{} has no unit", found(spot.node)),
+                format!("{} has no unit", describe(spot.node)),
                 format!("write {digits}s for seconds; units are ms, s, m, h and d"),
             );
             return None;
@@ -82,7 +82,7 @@ impl Reader {
         match number.checked_mul(size).filter(|ms| (1..=30 * 86_400_000).contains(ms)) {
             Some(ms) => Some(Duration::from_millis(ms)),
             None => {
-                self.report(spot, format!("{} is out of range", found(spot.node)), "write a duration from 1ms to 30d");
+                self.report(spot, format!("{} is out of range", describe(spot.node)), "write a duration from 1ms to 30d");
                 None
             }
         }
@@ -91,7 +91,7 @@ impl Reader {
     /// Reads a text; `what` names it in messages.
     pub fn text<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Option<&'a str> {
         match &spot.node.kind {
-            Kind::Scalar { text, .. } if !spot.node.is_null() && !text.is_empty() && !text.chars().any(char::is_control) => {
+            NodeKind::Scalar { text, .. } if !spot.node.is_null() && !text.is_empty() && !text.chars().any(char::is_control) => {
                 Some(text)
             }
             _ => {
@@ -139,7 +139,7 @@ fn either(values: &[&str]) -> String {
 
 fn plain(node: &Node) -> Option<&str> {
     match &node.kind {
-        Kind::Scalar { text, plain: true } => Some(text),
+        NodeKind::Scalar { text, plain: true } => Some(text),
         _ => None,
     }
 }
@@ -152,7 +152,7 @@ fn as_number(text: &str) -> Option<f64> {
 
 fn unquote(node: &Node) -> &'static str {
     match &node.kind {
-        Kind::Scalar { text, plain: false } if as_number(text).is_some() => "remove the quotes",
+        NodeKind::Scalar { text, plain: false } if as_number(text).is_some() => "remove the quotes",
         _ => "",
     }
 }

@@ -1,4 +1,4 @@
-use super::super::{How, Registry};
+use super::super::{IntentChange, Registry};
 use super::rig::{Rig, accepted, attempt, document, intent, outcome};
 use crate::model::ledger::Why;
 use crate::model::{Class, ConnectionId, Digest, Origin, Scope, State, Timestamp};
@@ -11,9 +11,9 @@ async fn two_hundred_pushes_at_once_of_one_intent_make_one_entry() {
     let rig = Rig::new();
     let registry = rig.open();
     let pushes = (0..200).map(|_| registry.accept(vec![document("db", "")]));
-    let hows: Vec<How> = join_all(pushes).await.into_iter().map(|answer| answer.unwrap()[0].how).collect();
-    assert_eq!(hows.iter().filter(|how| **how == How::Created).count(), 1);
-    assert_eq!(hows.iter().filter(|how| **how == How::Unchanged).count(), 199);
+    let changes: Vec<IntentChange> = join_all(pushes).await.into_iter().map(|answer| answer.unwrap()[0].change).collect();
+    assert_eq!(changes.iter().filter(|change| **change == IntentChange::Created).count(), 1);
+    assert_eq!(changes.iter().filter(|change| **change == IntentChange::Unchanged).count(), 199);
     assert_eq!(rig.rows(), 1);
     assert_eq!(registry.snapshot().connections.values().next().unwrap().generation, 1);
 }
@@ -25,7 +25,7 @@ async fn a_burst_of_documents_shares_few_transactions() {
     let before = registry.transactions();
     let names: Vec<String> = (0..2000).map(|number| format!("db{number}")).collect();
     let pushes = names.iter().map(|name| registry.accept(vec![document(name, "")]));
-    assert!(join_all(pushes).await.into_iter().all(|answer| answer.unwrap()[0].how == How::Created));
+    assert!(join_all(pushes).await.into_iter().all(|answer| answer.unwrap()[0].change == IntentChange::Created));
     assert_eq!(rig.rows(), 2000);
     let transactions = registry.transactions() - before;
     assert!(transactions < 200, "{transactions} transactions for 2000 commands");
@@ -37,14 +37,17 @@ async fn documents_of_one_connection_in_one_command_are_taken_in_order() {
     let rig = Rig::new();
     let registry = rig.open();
     let in_force = |registry: &Registry| registry.snapshot().connections.values().next().unwrap().spec;
-    let hows = |notes: &'static [&'static str]| {
+    let changes = |notes: &'static [&'static str]| {
         let documents = notes.iter().map(|note| document("db", note)).collect();
         let registry = &registry;
-        async move { registry.accept(documents).await.unwrap().into_iter().map(|one| one.how).collect::<Vec<_>>() }
+        async move { registry.accept(documents).await.unwrap().into_iter().map(|one| one.change).collect::<Vec<_>>() }
     };
-    assert_eq!(hows(&["a", "b", "a", "a"]).await, [How::Created, How::Changed, How::Changed, How::Unchanged]);
+    assert_eq!(
+        changes(&["a", "b", "a", "a"]).await,
+        [IntentChange::Created, IntentChange::Changed, IntentChange::Changed, IntentChange::Unchanged]
+    );
     assert_eq!(in_force(&registry), document("db", "a").0.digest());
-    assert_eq!(hows(&["b", "a"]).await, [How::Changed, How::Changed]);
+    assert_eq!(changes(&["b", "a"]).await, [IntentChange::Changed, IntentChange::Changed]);
     assert_eq!(in_force(&registry), document("db", "a").0.digest());
     assert_eq!(registry.snapshot().connections.values().next().unwrap().generation, 5);
     assert_eq!(rig.rows(), 5);
@@ -57,13 +60,13 @@ async fn what_two_files_desired_is_retired_when_one_command_withdraws_both() {
     let id = accepted(&registry, "db").await;
     let other = Origin::folder("b.json");
     registry.accept(vec![(document("db", "").0, other.clone())]).await.unwrap();
-    let wishes = vec![(id, Origin::folder("a.json")), (id, other.clone()), (id, other)];
-    registry.withdraw(wishes.clone(), "the file is gone").await.unwrap();
+    let withdrawn = vec![(id, Origin::folder("a.json")), (id, other.clone()), (id, other)];
+    registry.withdraw(withdrawn.clone(), "the file was removed").await.unwrap();
     assert_eq!(registry.snapshot().connections[&id].state(), State::Retired);
     assert_eq!(rig.rows(), 5, "two accepted, two withdrawn, one retired");
-    registry.withdraw(wishes, "the file is gone").await.unwrap();
-    assert_eq!(rig.rows(), 5, "a withdrawal by nobody appends nothing");
-    assert_eq!(registry.accept(vec![document("db", "")]).await.unwrap()[0].how, How::Created);
+    registry.withdraw(withdrawn, "the file was removed").await.unwrap();
+    assert_eq!(rig.rows(), 5, "repeated withdrawals append nothing");
+    assert_eq!(registry.accept(vec![document("db", "")]).await.unwrap()[0].change, IntentChange::Created);
 }
 
 #[tokio::test]
@@ -79,7 +82,7 @@ async fn the_same_policy_again_appends_nothing() {
     }
 }
 
-/// One thing that a process may do.
+/// One action of a process.
 #[derive(Clone, Debug)]
 enum Act {
     Accept(u8, u8, u8),
@@ -108,7 +111,7 @@ fn name(db: u8) -> (&'static str, String) {
     (if db == 2 { "demo" } else { "autonomy" }, format!("db{db}"))
 }
 
-/// Does it; what a sealed namespace refuses is part of the game.
+/// Performs one action. A sealed namespace may refuse it.
 async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
     let Some(open) = registry.as_ref() else {
         return;
@@ -135,7 +138,7 @@ async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
         Act::Lost(db, heal) => {
             let generation = open.snapshot().connections.get(&id(db)).map_or(0, |known| known.generation);
             if generation > 0 {
-                let _ = open.begin(id(db), super::rig::under(why(heal), Scope::Full, generation)).await;
+                let _ = open.begin(id(db), super::rig::context(why(heal), Scope::Full, generation)).await;
             }
         }
         Act::Policy(policy) => open.accept_policy(Digest([policy; 32]), String::new()).await.unwrap(),
@@ -150,10 +153,10 @@ async fn run(rig: &Rig, registry: &mut Option<Registry>, act: Act) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// What the daemon believes is what a reader folds from the file, at every moment and after every restart;
-    /// and the snapshot of any instant is the fold of the rows up to it.
+    /// The writer's snapshot equals what a reader folds from the file, after every action and every restart. The snapshot
+    /// of a past instant is the fold of the rows up to it.
     #[test]
-    fn the_world_of_the_writer_is_the_world_of_a_reader(acts in proptest::collection::vec(act(), 1..40)) {
+    fn the_snapshot_of_the_writer_is_the_snapshot_of_a_reader(acts in proptest::collection::vec(act(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let rig = Rig::new();
@@ -161,8 +164,8 @@ proptest! {
             for act in acts {
                 run(&rig, &mut registry, act.clone()).await;
                 let open = registry.as_ref().unwrap();
-                let (read, believed) = (open.reader().snapshot().unwrap(), open.snapshot().clone());
-                assert_eq!(read, believed, "after {act:?}");
+                let (read, shared) = (open.reader().snapshot().unwrap(), open.snapshot().clone());
+                assert_eq!(read, shared, "after {act:?}");
             }
             let open = registry.unwrap();
             rig.rows();

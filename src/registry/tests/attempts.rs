@@ -1,9 +1,9 @@
-use super::rig::{Rig, accepted, attempt, document, outcome, under};
+use super::rig::{Rig, accepted, attempt, context, document, outcome};
 use crate::model::ledger::{Fact, Why};
 use crate::model::{Class, Origin, Scope, State};
 
 #[tokio::test]
-async fn an_attempt_that_a_crash_cut_off_counts_as_a_failure_and_changes_no_state() {
+async fn an_attempt_that_a_crash_interrupted_counts_as_a_failure_and_changes_no_state() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
@@ -13,7 +13,7 @@ async fn an_attempt_that_a_crash_cut_off_counts_as_a_failure_and_changes_no_stat
             registry.close().await;
             rig.open()
         };
-        let ticket = registry.begin(id, under(why, Scope::Full, 1)).await.unwrap();
+        let ticket = registry.begin(id, context(why, Scope::Full, 1)).await.unwrap();
         assert_eq!(registry.snapshot().connections[&id].begun.is_some(), why == Why::Heal);
         drop(ticket);
         registry.close().await;
@@ -31,8 +31,8 @@ async fn a_ticket_that_was_never_finished_is_interrupted_by_the_next_one() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    let _ = registry.begin(id, under(Why::New, Scope::Full, 1)).await.unwrap();
-    let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
+    let _ = registry.begin(id, context(Why::New, Scope::Full, 1)).await.unwrap();
+    let ticket = registry.begin(id, context(Why::Retry, Scope::Full, 1)).await.unwrap();
     let class =
         |registry: &super::super::Registry| registry.snapshot().connections[&id].last.as_ref().and_then(|last| last.facts.class);
     assert_eq!(class(&registry), Some(Class::Interrupted));
@@ -54,22 +54,22 @@ async fn a_recheck_that_finds_nothing_new_appends_nothing_and_is_remembered() {
     let failed = outcome(Some(Class::Network), Scope::Full, &[]);
     assert!(attempt(&registry, id, Why::New, &failed).await);
     let rows = rig.rows();
-    let mut looked_at = registry.snapshot().connections[&id].looked_at();
+    let mut last_checked = registry.snapshot().connections[&id].last_checked();
     for failures in 2..=5 {
         assert!(!attempt(&registry, id, Why::Retry, &failed).await);
         let known = registry.snapshot().connections[&id].clone();
         assert_eq!(known.failures, failures);
-        assert!(known.looked_at() > looked_at);
-        looked_at = known.looked_at();
+        assert!(known.last_checked() > last_checked);
+        last_checked = known.last_checked();
     }
     assert_eq!(rig.rows(), rows);
     registry.close().await;
     let registry = rig.open();
     let known = registry.snapshot().connections[&id].clone();
-    assert_eq!((known.failures, known.looked_at()), (5, looked_at), "a restart neither shortens nor inflates a backoff");
+    assert_eq!((known.failures, known.last_checked()), (5, last_checked), "a restart neither shortens nor inflates a backoff");
 }
 
-/// The count of unchanged failures lives beside the ledger; another failure must not lose it.
+/// The number of repeated failures is not part of the ledger. A different failure must not reset it.
 #[tokio::test]
 async fn another_failure_goes_on_counting_also_after_a_restart() {
     let rig = Rig::new();
@@ -80,7 +80,7 @@ async fn another_failure_goes_on_counting_also_after_a_restart() {
     }
     assert!(attempt(&registry, id, Why::Retry, &outcome(Some(Class::Remote), Scope::Full, &[])).await);
     assert_eq!(registry.snapshot().connections[&id].failures, 5);
-    let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
+    let ticket = registry.begin(id, context(Why::Retry, Scope::Full, 1)).await.unwrap();
     drop(ticket);
     registry.close().await;
     let registry = rig.open();
@@ -88,11 +88,11 @@ async fn another_failure_goes_on_counting_also_after_a_restart() {
     registry.accept(vec![document("db", "another")]).await.unwrap();
     assert_eq!(registry.snapshot().connections[&id].failures, 0);
     registry.close().await;
-    assert_eq!(rig.open().snapshot().connections[&id].failures, 0, "a new document starts anew");
+    assert_eq!(rig.open().snapshot().connections[&id].failures, 0, "a new document starts from zero");
 }
 
 #[tokio::test]
-async fn a_full_look_is_remembered_when_a_health_look_follows() {
+async fn a_full_check_is_remembered_when_a_health_check_follows() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
@@ -126,7 +126,7 @@ async fn an_outcome_for_a_connection_that_was_retired_meanwhile_is_dropped() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
-    let ticket = registry.begin(id, under(Why::Retry, Scope::Full, 1)).await.unwrap();
+    let ticket = registry.begin(id, context(Why::Retry, Scope::Full, 1)).await.unwrap();
     registry.withdraw(vec![(id, Origin::folder("a.json"))], "gone").await.unwrap();
     let rows = rig.rows();
     let recorded = registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap();

@@ -1,17 +1,17 @@
 use super::super::{RegistryError, lock};
-use super::rig::{Rig, accepted, document, intent, outcome, under};
+use super::rig::{Rig, accepted, context, document, intent, outcome};
 use crate::egress::{BudgetReservation, DayBudget};
 use crate::model::ledger::Why;
 use crate::model::{Origin, Scope};
 use futures_util::future::join_all;
 
 #[tokio::test]
-async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_goes_on() {
+async fn with_a_full_disk_nothing_begins_and_nothing_is_recorded_until_there_is_space() {
     let rig = Rig::new();
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
     let before = registry.snapshot().clone();
-    // The least limit there is: SQLite takes the present size for it.
+    // SQLite does not accept a limit below the current size, so this limits the file to its current size.
     std::fs::write(rig.limit(), "1").unwrap();
     let mut full = 0;
     for number in 0..50 {
@@ -23,7 +23,7 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
     let mut begun = Vec::new();
     // Small rows may still fit into the last page.
     while begun.len() < 100 {
-        match registry.begin(id, under(Why::Heal, Scope::Full, 1)).await {
+        match registry.begin(id, context(Why::Heal, Scope::Full, 1)).await {
             Ok(ticket) => begun.push(ticket),
             Err(error) => {
                 assert!(matches!(error, RegistryError::Full), "{error}");
@@ -39,7 +39,7 @@ async fn with_a_full_disk_nothing_begins_and_nothing_is_believed_and_later_it_go
     std::fs::write(rig.limit(), "1000000").unwrap();
     registry.probe().await.unwrap();
     accepted(&registry, "later").await;
-    let ticket = registry.begin(id, under(Why::Heal, Scope::Full, 1)).await.unwrap();
+    let ticket = registry.begin(id, context(Why::Heal, Scope::Full, 1)).await.unwrap();
     assert!(registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap().appended);
     assert_eq!(registry.reader().snapshot().unwrap(), *registry.snapshot());
     rig.rows();
@@ -82,7 +82,7 @@ async fn nothing_writes_to_a_sealed_namespace() {
     let sealed = |error: RegistryError| assert!(matches!(&error, RegistryError::Sealed(name) if name == "demo"), "{error}");
     sealed(registry.accept(vec![(intent("demo", "db", ""), Origin::api("aod"))]).await.unwrap_err());
     sealed(registry.withdraw(vec![(id, seed.1)], "gone").await.unwrap_err());
-    sealed(registry.begin(id, under(Why::Heal, Scope::Full, 1)).await.unwrap_err());
+    sealed(registry.begin(id, context(Why::Heal, Scope::Full, 1)).await.unwrap_err());
     assert_eq!(rig.rows(), 2);
     let sql =
         "INSERT INTO ledger SELECT seq + 2, at, kind, namespace, connection, facts, body, prev, hash FROM ledger WHERE seq = 1";
@@ -107,7 +107,7 @@ async fn takers_at_once_never_get_more_than_the_day_allows() {
     assert_eq!(registry.take("api.acme.example", 20_000, 5, 72).await, Ok(2), "a raised limit gives the rest");
     assert_eq!(registry.take("api.acme.example", 20_000, 5, 10).await, Ok(0), "a lowered limit takes nothing back");
     assert_eq!(registry.take("other.acme.example", 20_000, 5, 70).await, Ok(5));
-    assert_eq!(registry.take("api.acme.example", 20_001, 80, 70).await, Ok(70), "the next day starts anew");
+    assert_eq!(registry.take("api.acme.example", 20_001, 80, 70).await, Ok(70), "the next day starts from zero");
     assert_eq!(registry.take("api.acme.example", 20_001, u64::MAX, u64::MAX).await, Ok(i64::MAX as u64 - 70));
 }
 
@@ -117,9 +117,9 @@ async fn beginnings_at_once_are_never_granted_more_than_the_day_allows() {
     let registry = rig.open();
     let names: Vec<String> = (0..20).map(|number| format!("db{number}")).collect();
     let ids = join_all(names.iter().map(|name| accepted(&registry, name))).await;
-    let fund = |account: &str| BudgetReservation { account: account.to_string(), day: 20_000, wanted: 10, limit: 55 };
-    let budget_reservations = || vec![fund("api.acme.example"), fund("other.acme.example")];
-    let begin = |id| registry.begin_funded(id, under(Why::New, Scope::Full, 1), budget_reservations());
+    let reservation = |account: &str| BudgetReservation { account: account.to_string(), day: 20_000, wanted: 10, limit: 55 };
+    let budget_reservations = || vec![reservation("api.acme.example"), reservation("other.acme.example")];
+    let begin = |id| registry.begin_with_budget(id, context(Why::New, Scope::Full, 1), budget_reservations());
     let granted: Vec<Vec<u64>> = join_all(ids.iter().map(|id| begin(*id))).await.into_iter().map(|one| one.unwrap().1).collect();
     for account in 0..2 {
         assert_eq!(granted.iter().map(|one| one[account]).sum::<u64>(), 55);
@@ -130,9 +130,9 @@ async fn beginnings_at_once_are_never_granted_more_than_the_day_allows() {
     assert_eq!(registry.take("other.acme.example", 20_000, 1, 55).await, Ok(0), "also after a restart");
 }
 
-/// A reader of the file alone sees what was merged into it.
+/// A connection that ignores the write-ahead log sees only what was copied into the file.
 #[tokio::test]
-async fn a_log_that_nobody_adds_to_is_merged_into_the_file() {
+async fn an_idle_log_is_merged_into_the_file() {
     let rig = Rig::new();
     let registry = rig.open();
     let documents = (0..400).map(|number| document(&format!("db{number}"), "")).collect();
@@ -144,7 +144,7 @@ async fn a_log_that_nobody_adds_to_is_merged_into_the_file() {
             .and_then(|db| db.query_row("SELECT count(*) FROM ledger", [], |row| row.get::<_, u64>(0)));
         rows.unwrap_or(0)
     };
-    assert!(merged() < 400, "the rows stand in the log first");
+    assert!(merged() < 400, "the rows are in the log at first");
     let since = std::time::Instant::now();
     while merged() < 400 {
         assert!(since.elapsed() < std::time::Duration::from_secs(30), "{} rows were merged", merged());
@@ -154,17 +154,17 @@ async fn a_log_that_nobody_adds_to_is_merged_into_the_file() {
 }
 
 #[tokio::test]
-async fn a_second_writer_is_told_who_holds_it_and_gets_it_afterwards() {
+async fn a_second_writer_learns_who_holds_the_registry_and_gets_it_afterwards() {
     let rig = Rig::new();
     let registry = rig.open();
-    let told = rig.try_open().err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(told.contains(&format!("process {}", std::process::id())) && told.contains("test"), "{told}");
+    let error = rig.try_open().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains(&format!("process {}", std::process::id())) && error.contains("test"), "{error}");
     assert!(super::super::Reader::open(&rig.path()).unwrap().snapshot().is_ok(), "readers need no lock");
     registry.close().await;
     let registry = rig.open();
     assert!(matches!(registry.accept(Vec::new()).await, Ok(answers) if answers.is_empty()));
     drop(registry);
-    // The writer's thread sees that nobody can ask any more, and ends.
+    // The writer thread notices that all senders are dropped, and ends.
     let freed = (0..5000).any(|_| {
         std::thread::yield_now();
         let probe = rusqlite::Connection::open(rig.path())

@@ -4,15 +4,15 @@ use crate::model::Scope;
 use crate::model::ledger::Why;
 use rusqlite::Connection;
 
-/// Tables and triggers as they are called; the text of an altered table differs from a new one's.
+/// The names of all tables and triggers. Their SQL is not compared, because an altered table keeps its old text.
 fn objects(db: &Connection) -> Vec<String> {
     let mut statement = db.prepare("SELECT type || ' ' || name FROM sqlite_schema ORDER BY 1").unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
-async fn each_earlier_version_with_data_in_it_is_brought_up() {
-    // Real rows, written by this build.
+async fn each_earlier_version_is_migrated_with_its_data() {
+    // Real rows that this build wrote.
     let source = Rig::new();
     let registry = source.open();
     let id = accepted(&registry, "db").await;
@@ -29,8 +29,8 @@ async fn each_earlier_version_with_data_in_it_is_brought_up() {
         db.execute("INSERT INTO checked (connection, at, full, failures) VALUES (?1, ?2, 1, 7)", (id.to_string(), at + 5))
             .unwrap();
         drop(db);
-        let told = Reader::open(&rig.path()).err().map(|error| error.to_string()).unwrap_or_default();
-        assert!(told.contains("start aam serve"), "a reader cannot migrate: {told}");
+        let error = Reader::open(&rig.path()).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains("start aam serve"), "a reader cannot migrate: {error}");
         let registry = rig.open();
         let known = registry.snapshot().connections[&id].clone();
         assert_eq!(known.last, expected[&id].last);
@@ -42,7 +42,7 @@ async fn each_earlier_version_with_data_in_it_is_brought_up() {
 }
 
 #[test]
-fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
+fn the_database_of_another_program_is_refused_and_not_changed() {
     let rig = Rig::new();
     rig.raw().execute_batch("CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)").unwrap();
     let before = std::fs::read(rig.path()).unwrap();
@@ -54,7 +54,7 @@ fn a_database_of_somebody_else_is_refused_and_left_as_it_is() {
     assert!(matches!(text.try_open().err(), Some(RegistryError::Foreign)));
     let none = Rig::new();
     assert!(matches!(Reader::open(&none.path()).err(), Some(RegistryError::Missing(_))));
-    assert!(!none.path().exists(), "a reader makes no file");
+    assert!(!none.path().exists(), "a reader does not create a file");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The registry over real files.
+//! Tests of the registry with real files.
 
 mod appends;
 mod attempts;

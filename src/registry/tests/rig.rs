@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Shared helpers for the tests in this folder.
 
 use super::super::{Registry, RegistryError};
 use crate::clock::Clock;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// Moves one millisecond with every look, and as far as it is told.
+/// Advances by one millisecond with every reading. Tests can advance it further.
 pub struct TestClock(pub AtomicI64);
 
 impl Clock for TestClock {
@@ -35,7 +35,7 @@ impl Rig {
         self.dir.path().join("aam.db")
     }
 
-    /// The file that stands for a full disk.
+    /// The file with the page limit that simulates a full disk.
     pub fn limit(&self) -> PathBuf {
         self.dir.path().join("pages")
     }
@@ -48,12 +48,12 @@ impl Rig {
         self.try_open().unwrap()
     }
 
-    /// A second, writable connection, as somebody with an SQL prompt has it.
+    /// A second, writable connection, as an SQL prompt would open.
     pub fn raw(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path()).unwrap()
     }
 
-    /// Whether the chain of the ledger is whole, and how many rows it has.
+    /// Asserts that the hash chain is intact, and returns the number of rows.
     pub fn rows(&self) -> u64 {
         let verdict = super::super::Reader::open(&self.path()).unwrap().verify().unwrap();
         assert_eq!(verdict.broken, None);
@@ -61,7 +61,7 @@ impl Rig {
     }
 }
 
-/// A document; `note` makes another one of the same connection.
+/// A document. A different `note` makes a different document of the same connection.
 pub fn intent(namespace: &str, resource: &str, note: &str) -> Intent {
     serde_json::from_value(json!({
         "source_type": "jdbc", "resource_ids": [resource], "scopes_mode": "safe_readonly",
@@ -77,14 +77,14 @@ pub fn document(resource: &str, note: &str) -> (Intent, Origin) {
     (intent("autonomy", resource, note), Origin::folder("a.json"))
 }
 
-pub fn under(why: Why, scope: Scope, generation: u32) -> AttemptContext {
+pub fn context(why: Why, scope: Scope, generation: u32) -> AttemptContext {
     AttemptContext { begun_at: Timestamp(0), generation, scope, why, policy: Digest::default(), slice: Digest::default() }
 }
 
-/// What an attempt found. `class`: it failed at the upsert. `streams`: what discovery saw.
+/// The outcome of an attempt. With `class`, it failed in the step `upsert`. `streams` are the discovered streams.
 pub fn outcome(class: Option<Class>, scope: Scope, streams: &[&str]) -> Outcome {
     let status = |step| match class {
-        Some(class) if step == Step::Upsert => StepStatus::Failed { failure: Failure::new(class, "it failed", "mend it") },
+        Some(class) if step == Step::Upsert => StepStatus::Failed { failure: Failure::new(class, "it failed", "fix it") },
         Some(_) if step > Step::Upsert && step != Step::Registry => StepStatus::Skipped { reason: "not run".to_string() },
         _ => StepStatus::Passed,
     };
@@ -115,6 +115,6 @@ pub async fn accepted(registry: &Registry, resource: &str) -> ConnectionId {
 /// One whole attempt.
 pub async fn attempt(registry: &Registry, id: ConnectionId, why: Why, outcome: &Outcome) -> bool {
     let generation = registry.snapshot().connections[&id].generation;
-    let ticket = registry.begin(id, under(why, outcome.scope, generation)).await.unwrap();
+    let ticket = registry.begin(id, context(why, outcome.scope, generation)).await.unwrap();
     registry.finish(&ticket, outcome).await.unwrap().appended
 }

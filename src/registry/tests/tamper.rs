@@ -1,4 +1,4 @@
-use super::super::chain::{self, GENESIS, Row};
+use super::super::chain::{self, GENESIS, LedgerRow};
 use super::super::{Reader, schema};
 use super::rig::{Rig, accepted, attempt, document, outcome};
 use crate::model::ledger::Why;
@@ -21,7 +21,7 @@ async fn no_sql_changes_deletes_or_replaces_a_row() {
     let rig = filled().await;
     let db = rig.raw();
     let columns = "at, kind, namespace, connection, facts, body, prev, hash";
-    for (sql, words) in [
+    for (sql, text) in [
         ("UPDATE ledger SET body = 'x' WHERE seq = 1".to_string(), "never changes"),
         ("UPDATE OR REPLACE ledger SET seq = 2 WHERE seq = 1".to_string(), "never changes"),
         ("DELETE FROM ledger WHERE seq = 5".to_string(), "never deleted"),
@@ -36,7 +36,7 @@ async fn no_sql_changes_deletes_or_replaces_a_row() {
         ),
     ] {
         let error = db.execute(&sql, []).map(|rows| rows.to_string()).unwrap_err().to_string();
-        assert!(error.contains("append-only") && error.contains(words), "{sql}: {error}");
+        assert!(error.contains("append-only") && error.contains(text), "{sql}: {error}");
     }
     drop(db);
     assert_eq!(rig.rows(), 5);
@@ -44,7 +44,7 @@ async fn no_sql_changes_deletes_or_replaces_a_row() {
 
 #[tokio::test]
 async fn verify_names_the_first_row_that_was_tampered_with() {
-    for (sql, seq, words) in [
+    for (sql, seq, text) in [
         ("UPDATE ledger SET facts = replace(facts, 'a.json', 'b.json') WHERE seq = 1", 1, "changed after it was written"),
         ("UPDATE ledger SET body = body || ' ' WHERE seq = 3", 3, "changed after it was written"),
         ("UPDATE ledger SET body = NULL WHERE seq = 4", 4, "changed after it was written"),
@@ -71,13 +71,13 @@ async fn verify_names_the_first_row_that_was_tampered_with() {
         drop(db);
         let verdict = Reader::open(&rig.path()).unwrap().verify().unwrap();
         let (found, why) = verdict.broken.unwrap();
-        assert!(found == seq && why.contains(words), "{sql}: row {found}: {why}");
+        assert!(found == seq && why.contains(text), "{sql}: row {found}: {why}");
     }
 }
 
-/// A tail that was cut off leaves a chain that fits; the head, kept elsewhere, tells.
+/// Without its last rows, the chain still matches. A copy of the head that is kept elsewhere reveals the removal.
 #[tokio::test]
-async fn a_cut_tail_shows_in_the_head() {
+async fn removed_last_rows_change_the_head() {
     let rig = filled().await;
     let reader = Reader::open(&rig.path()).unwrap();
     let before = reader.verify().unwrap().head;
@@ -90,12 +90,12 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Two rows with one hash are the same row: no text can flow from one column into the next.
+    /// Different rows have different hashes, even if text moves from one column to the next.
     #[test]
     fn another_row_has_another_hash(a in (text(), text(), proptest::option::of(text()), text(), proptest::option::of(text()), 0..3_u64, 0..3_i64),
                                     b in (text(), text(), proptest::option::of(text()), text(), proptest::option::of(text()), 0..3_u64, 0..3_i64)) {
         let hash = |(kind, namespace, connection, facts, body, seq, at): &(String, String, Option<String>, String, Option<String>, u64, i64)| {
-            let row = Row { seq: *seq, at: *at, kind, namespace, connection: connection.as_deref(), facts, body: body.as_deref() };
+            let row = LedgerRow { seq: *seq, at: *at, kind, namespace, connection: connection.as_deref(), facts, body: body.as_deref() };
             (chain::hash(&GENESIS, &row), chain::hash(&Digest([1; 32]), &row))
         };
         prop_assert_eq!(hash(&a).0 == hash(&b).0, a == b);

@@ -97,7 +97,7 @@ async fn the_probe_knows_an_aam_from_anything_else() {
     });
     assert_eq!(probe::running(port).await, None);
     talk.await.expect("talked");
-    assert_eq!(probe::running(port).await, None, "nobody listens");
+    assert_eq!(probe::running(port).await, None, "the port is free");
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
-//! Sources that cannot become ACTIVE, and what the failure of each must say.
+//! Sources that cannot become ACTIVE, and the texts that the failure of each must contain.
 
 use super::sources::*;
 use crate::harness::variable;
 use crate::support::daemon::Workspace;
 
-/// A source that cannot become ACTIVE, and what its failure must say.
+/// A source that cannot become ACTIVE, with the state and the failure that it must have.
 pub struct Case {
     pub source: Source,
     pub state: &'static str,
     pub class: &'static str,
-    /// Texts that the failure or its fix must contain: the vendor's code, the permission, the remedy.
+    /// Texts that the failure or its fix must contain: the vendor's code, the permission, what to type.
     pub mentions: &'static [&'static str],
 }
 
@@ -17,8 +17,9 @@ pub fn case(source: Source, state: &'static str, class: &'static str, mentions: 
     Case { source, state, class, mentions }
 }
 
-/// Cases of the databases, at working and at broken addresses.
-pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
+/// The cases of the databases. `closed` is a port on which no program listens, `silent` one whose server never answers,
+/// and `cut` are the ports of proxies that close the connection in the middle of a response.
+pub fn databases(closed: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
     let (pg, maria) = (address("POSTGRES"), address("MARIADB"));
     let wrong = || login("reader", "not-the-password");
     let (postgres, mariadb) = (|| role("POSTGRES", "reader"), || role("MARIADB", "reader"));
@@ -71,7 +72,7 @@ pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
         let id = |port: u16| format!("{scheme}://127.0.0.1:{port}/shop");
         let cut = if name == "PostgreSQL" { [cut[0], cut[1]] } else { [cut[2], cut[3]] };
         all.push(case(
-            source("unreachable", family, id(dead), secret.clone()),
+            source("unreachable", family, id(closed), secret.clone()),
             "NETWORK_BLOCKED",
             "network",
             &["connection refused"],
@@ -88,8 +89,8 @@ pub fn databases(dead: u16, silent: u16, cut: [u16; 4]) -> Vec<Case> {
     all
 }
 
-/// Cases of the object stores and the service, at working and at broken addresses.
-pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
+/// The cases of the object stores and the OpenAPI service; the ports are those of [`databases`].
+pub fn services(closed: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
     let (moto, nanio, fastapi) = (variable("MOTO", "ENDPOINT"), variable("NANIO", "ENDPOINT"), variable("FASTAPI", "URL"));
     let (lister, token) = (|| key("MOTO", "LISTER"), || variable("FASTAPI", "TOKEN"));
     let wrong = |peer: &str, user: &str| format!("{}:not-the-secret", variable(peer, &format!("{user}KEY_ID")));
@@ -108,13 +109,13 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
             &["SignatureDoesNotMatch", "secret_access_key"],
         ),
         case(
-            source("unknown key", "s3_compat", format!("{nanio}/landing/orders"), "nobody-knows-me:not-the-secret".to_string()),
+            source("unknown key", "s3_compat", format!("{nanio}/landing/orders"), "unknown-key-id:not-the-secret".to_string()),
             "AWAITING_CREDENTIALS",
             "credential_rejected",
             &["InvalidAccessKeyId"],
         ),
         case(
-            source("no permission", "s3_compat", format!("{moto}/aam-landing"), key("MOTO", "NOBODY")),
+            source("no permission", "s3_compat", format!("{moto}/aam-landing"), key("MOTO", "UNPRIVILEGED")),
             "AWAITING_CREDENTIALS",
             "permission_denied",
             &["AccessDenied", "s3:ListBucket", "\"Action\""],
@@ -126,7 +127,7 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
             &["NoSuchBucket"],
         ),
         case(
-            source("unreachable", "s3_compat", local(dead, "/aam-landing"), lister()),
+            source("unreachable", "s3_compat", local(closed, "/aam-landing"), lister()),
             "NETWORK_BLOCKED",
             "network",
             &["connection refused"],
@@ -150,7 +151,7 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
             "permission_denied",
             &["403", "this token may not read books", "GET /books"],
         ),
-        case(source("unreachable", "openapi", local(dead, ""), token()), "NETWORK_BLOCKED", "network", &["connection refused"]),
+        case(source("unreachable", "openapi", local(closed, ""), token()), "NETWORK_BLOCKED", "network", &["connection refused"]),
         case(source("hanging", "openapi", local(silent, ""), token()), "NETWORK_BLOCKED", "network", &["did not answer within"]),
         case(source("cut in an answer", "openapi", local(cut[1], ""), token()), "ERROR", "remote", &["127.0.0.1"]),
     ]
@@ -158,8 +159,8 @@ pub fn services(dead: u16, silent: u16, cut: [u16; 2]) -> Vec<Case> {
 
 /// Cases of files, which have neither a password nor a server.
 pub fn files(workspace: &Workspace) -> Vec<Case> {
-    let whole = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/data/orders.parquet")).expect("the seed");
-    std::fs::write(workspace.path("data/cut.parquet"), &whole[..whole.len() / 2]).expect("write");
+    let intact = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/data/orders.parquet")).expect("the seed file");
+    std::fs::write(workspace.path("data/cut.parquet"), &intact[..intact.len() / 2]).expect("write");
     let path = |name: &str| workspace.path(name).display().to_string();
     vec![
         case(source("no permission", "filesource", path("policy/policy.yaml"), None), "ERROR", "misconfigured", &["files.roots"]),

@@ -5,9 +5,9 @@ use crate::support::daemon::{Daemon, Workspace};
 use serde_json::{Value, json};
 
 peer_tests! {
-    [Postgres]: a_password_changed_in_the_database_is_healing_until_it_fits_again,
-        a_right_that_is_revoked_is_healing_and_named_with_its_grant,
-        a_dropped_table_is_breaking_drift_and_proven_again_by_the_next_attempt;
+    [Postgres]: a_changed_password_leads_to_healing_until_the_credential_is_valid_again,
+        a_revoked_permission_leads_to_healing_and_is_named_with_its_grant,
+        a_dropped_table_is_a_breaking_schema_change_that_the_next_attempt_verifies;
 }
 
 /// A daemon with one ACTIVE connection to the database `name`.
@@ -27,9 +27,9 @@ fn error_text(one: &Value) -> String {
     one["error"].to_string()
 }
 
-async fn a_password_changed_in_the_database_is_healing_until_it_fits_again() {
-    let (name, admin) = own_postgres("rotated").await;
-    let (_place, daemon, one) = active("rotated", &name, "1h").await;
+async fn a_changed_password_leads_to_healing_until_the_credential_is_valid_again() {
+    let (name, admin) = create_database("rotated").await;
+    let (_workspace, daemon, one) = active("rotated", &name, "1h").await;
     admin.batch_execute(&format!("ALTER ROLE {name} PASSWORD 'another'")).await.expect("rotated");
     let response = heal(&daemon, &one).await;
     assert_eq!(
@@ -38,7 +38,7 @@ async fn a_password_changed_in_the_database_is_healing_until_it_fits_again() {
         "{response}"
     );
     assert!(error_text(&response).contains("28P01") && error_text(&response).contains("ALTER ROLE"), "{response}");
-    // ReceivedRequest again with nothing changed, nothing is promoted.
+    // A second check without a change leaves the connection in HEALING.
     assert_eq!(heal(&daemon, &one).await["status"], "HEALING");
     assert_eq!(daemon.funnel().await["healing"], 1);
     admin.batch_execute(&format!("ALTER ROLE {name} PASSWORD '{}'", password_of(&name))).await.expect("rotated back");
@@ -46,18 +46,21 @@ async fn a_password_changed_in_the_database_is_healing_until_it_fits_again() {
     assert_eq!((&response["status"], &response["error"]), (&json!("ACTIVE"), &Value::Null), "{response}");
 }
 
-async fn a_right_that_is_revoked_is_healing_and_named_with_its_grant() {
-    let (name, admin) = own_postgres("revoked").await;
-    let (_place, daemon, one) = active("revoked", &name, "1h").await;
+async fn a_revoked_permission_leads_to_healing_and_is_named_with_its_grant() {
+    let (name, admin) = create_database("revoked").await;
+    let (_workspace, daemon, one) = active("revoked", &name, "1h").await;
     let id = one["connection_id"].as_str().expect("an id");
-    // One table of two is skipped and keeps its schema; the connection stays ACTIVE.
+    // One of the two tables cannot be read any more. It is skipped and keeps its schema, and the connection stays ACTIVE.
     admin.batch_execute(&format!("REVOKE SELECT ON people FROM {name}")).await.expect("revoked");
     let response = heal(&daemon, &one).await;
     assert_eq!(response["status"], "ACTIVE", "{response}");
     let catalog = daemon.get(&format!("/connections/{id}/catalog")).await.body;
     let streams = catalog["catalog"]["streams"].as_array().expect("streams");
-    assert!(streams.iter().any(|stream| stream["name"] == "people"), "unreadable is not absent: {catalog}");
-    // Without the last table there is nothing left to read.
+    assert!(
+        streams.iter().any(|stream| stream["name"] == "people"),
+        "a table that cannot be read must stay in the catalog: {catalog}"
+    );
+    // Now no table can be read.
     admin.batch_execute(&format!("REVOKE SELECT ON orders FROM {name}")).await.expect("revoked");
     let response = heal(&daemon, &one).await;
     assert_eq!(
@@ -71,23 +74,23 @@ async fn a_right_that_is_revoked_is_healing_and_named_with_its_grant() {
     assert_eq!(heal(&daemon, &one).await["status"], "ACTIVE");
 }
 
-async fn a_dropped_table_is_breaking_drift_and_proven_again_by_the_next_attempt() {
-    let (name, admin) = own_postgres("dropped").await;
-    let (_place, daemon, one) = active("dropped", &name, "3s").await;
+async fn a_dropped_table_is_a_breaking_schema_change_that_the_next_attempt_verifies() {
+    let (name, admin) = create_database("dropped").await;
+    let (_workspace, daemon, one) = active("dropped", &name, "3s").await;
     assert_eq!(one["catalog_version"], 1);
     admin.batch_execute("ALTER TABLE orders ADD COLUMN note text").await.expect("widened");
     let response = heal(&daemon, &one).await;
     assert_eq!(
         (&response["status"], &response["catalog_version"]),
         (&json!("ACTIVE"), &json!(2)),
-        "a new column breaks no reader: {response}"
+        "a new column is not a breaking change: {response}"
     );
     admin.batch_execute("DROP TABLE people").await.expect("dropped");
     let response = heal(&daemon, &one).await;
     assert_eq!((&response["status"], &response["error"]["class"]), (&json!("HEALING"), &json!("drift")), "{response}");
     assert!(error_text(&response).contains("people"), "{response}");
-    // Without a heal, the attempt after the backoff verifies the new structure.
+    // Without a heal, the next attempt, after the backoff, verifies against the new schema.
     let id = one["resource_ids"][0].as_str().expect("an id");
-    let again = daemon.until_state(id, "ACTIVE").await;
-    assert_eq!(again["catalog_version"], 3, "{again}");
+    let verified = daemon.until_state(id, "ACTIVE").await;
+    assert_eq!(verified["catalog_version"], 3, "{verified}");
 }

@@ -1,4 +1,4 @@
-//! What a person reads when a source does not work, for every family and every kind of failure.
+//! The message that a person reads when a source fails, for every family and every kind of failure.
 
 use super::cases::{Case, case, databases, files, services};
 use super::sources::*;
@@ -12,7 +12,7 @@ peer_tests! {
     [Postgres, Mariadb, Moto, Nanio, Fastapi]: every_failure_has_its_state_its_message_and_its_fix;
 }
 
-/// The failure as it is shown, without the parts that differ from run to run.
+/// The failure as text, without the parts that differ from run to run.
 fn shown(workspace: &Workspace, case: &Case, one: &Value) -> String {
     let error = &one["error"];
     let field = |name: &str| error[name].as_str().unwrap_or_default().to_string();
@@ -50,7 +50,7 @@ fn secret_part(secret: &str) -> String {
     password.unwrap_or(secret).to_string()
 }
 
-/// Waits until every case was tried, checks each failure, and returns the text of all of them.
+/// Waits until every source was tried, checks each failure, and returns the text of all failures.
 async fn checked_failures(workspace: &Workspace, daemon: &Daemon, cases: &[Case]) -> String {
     let mut text = String::new();
     let mut connections = Vec::new();
@@ -69,7 +69,7 @@ async fn checked_failures(workspace: &Workspace, daemon: &Daemon, cases: &[Case]
 
 async fn every_failure_has_its_state_its_message_and_its_fix() {
     let mut workspace = Workspace::new();
-    let (_socket, dead) = closed_port();
+    let (_socket, closed) = closed_port();
     let silent = silent_address().await.0.port();
     let (pg, maria) =
         (variable("POSTGRES", "PORT").parse().expect("a port"), variable("MARIADB", "PORT").parse().expect("a port"));
@@ -80,8 +80,8 @@ async fn every_failure_has_its_state_its_message_and_its_fix() {
         cutting_proxy(maria, 1400).await,
     ];
     let (moto, fastapi) = (port_of(&variable("MOTO", "ENDPOINT")), port_of(&variable("FASTAPI", "URL")));
-    let mut cases = databases(dead, silent, cuts);
-    cases.extend(services(dead, silent, [cutting_proxy(moto, 700).await, cutting_proxy(fastapi, 2000).await]));
+    let mut cases = databases(closed, silent, cuts);
+    cases.extend(services(closed, silent, [cutting_proxy(moto, 700).await, cutting_proxy(fastapi, 2000).await]));
     cases.extend(files(&workspace));
     let sources: Vec<Value> = cases.iter().map(|case| case.source.intent()).collect();
     for case in &cases {
@@ -93,7 +93,7 @@ async fn every_failure_has_its_state_its_message_and_its_fix() {
     let mut text = checked_failures(&workspace, &daemon, &cases).await;
     let funnel = daemon.funnel().await;
     assert_eq!((&funnel["received"], &funnel["active"]), (&json!(cases.len()), &json!(0)), "{funnel}");
-    text.push_str(&amazon(dead, silent).await);
+    text.push_str(&amazon(closed, silent).await);
     let filters = [
         (r"(127\.0\.0\.1|localhost):\d+", "HOST:PORT"),
         (r"127\.0\.0\.1 \d+", "HOST PORT"),
@@ -104,8 +104,8 @@ async fn every_failure_has_its_state_its_message_and_its_fix() {
     assert_snapshot("daemon_peer_failures", &text, &filters);
 }
 
-/// `s3` has one endpoint for the whole family, so each broken endpoint needs a daemon of its own.
-async fn amazon(dead: u16, silent: u16) -> String {
+/// The cases of the family `s3`. It has one endpoint for all connections, so each failing endpoint needs its own daemon.
+async fn amazon(closed: u16, silent: u16) -> String {
     let moto = variable("MOTO", "ENDPOINT");
     let cut = cutting_proxy(port_of(&moto), 700).await;
     let local = |port: u16| format!("http://127.0.0.1:{port}");
@@ -123,7 +123,7 @@ async fn amazon(dead: u16, silent: u16) -> String {
                     &["SignatureDoesNotMatch", "secret_access_key"],
                 ),
                 case(
-                    bucket("no permission", "s3://aam-landing", key("MOTO", "NOBODY")),
+                    bucket("no permission", "s3://aam-landing", key("MOTO", "UNPRIVILEGED")),
                     "AWAITING_CREDENTIALS",
                     "permission_denied",
                     &["AccessDenied", "s3:ListBucket", "\"Action\""],
@@ -131,7 +131,7 @@ async fn amazon(dead: u16, silent: u16) -> String {
             ],
         ),
         (
-            local(dead),
+            local(closed),
             vec![case(bucket("unreachable", "aam-landing", lister()), "NETWORK_BLOCKED", "network", &["connection refused"])],
         ),
         (

@@ -13,7 +13,7 @@ use sources::*;
 
 peer_tests! {
     [Postgres, Mariadb, Moto, Nanio, Fastapi]: every_family_goes_from_pending_to_active_with_catalog_and_rows;
-    [Postgres, Mariadb]: a_login_that_may_write_is_active_with_a_warning_that_names_its_grants;
+    [Postgres, Mariadb]: an_account_with_write_privileges_is_active_with_a_warning_that_names_them;
 }
 
 async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
@@ -36,7 +36,7 @@ async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
     workspace.write_policy(&policy("1h", &format!("families: {{s3: {{base_url: \"{moto}\"}}}}\n")));
     let daemon = workspace.serve().await;
 
-    // One is pushed and answered before its first attempt; the others arrive as one file.
+    // One intent is pushed, and the response comes before its first attempt. The others arrive in one file.
     let pushed = daemon.post_with("/connections/onboard", &all[0].intent(), "respond-async").await;
     assert_eq!((pushed.status, &pushed.body["status"]), (202, &json!("PENDING")), "{}", pushed.body);
     let mut rest: Vec<_> = all[1..].iter().map(Source::intent).collect();
@@ -62,7 +62,7 @@ async fn every_family_goes_from_pending_to_active_with_catalog_and_rows() {
     assert_eq!((&funnel["active"], &funnel["eligible"], &funnel["slo_met"]), (&json!(9), &json!(9), &json!(true)), "{funnel}");
 }
 
-async fn a_login_that_may_write_is_active_with_a_warning_that_names_its_grants() {
+async fn an_account_with_write_privileges_is_active_with_a_warning_that_names_them() {
     let mut workspace = Workspace::new();
     let all = [
         source("writer", "postgres", format!("postgresql://{}/shop", address("POSTGRES")), role("POSTGRES", "writer")),

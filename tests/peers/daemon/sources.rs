@@ -1,4 +1,4 @@
-//! The peers as sources of a daemon: their addresses, credentials and administrators.
+//! The peers as sources of a daemon: their addresses, their credentials, and connections as their administrators.
 
 use crate::harness::variable;
 use crate::support::daemon::{Daemon, Workspace, intent};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// The port of an address such as `http://127.0.0.1:1234`.
 pub fn port_of(address: &str) -> u16 {
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
-    port.unwrap_or_else(|| panic!("no port in {address}"))
+    port.unwrap_or_else(|| panic!("{address} does not contain a port"))
 }
 
 /// `127.0.0.1:PORT` of a database server.
@@ -31,8 +31,8 @@ pub fn key(peer: &str, user: &str) -> String {
     format!("{}:{}", variable(peer, &format!("{user}KEY_ID")), variable(peer, &format!("{user}SECRET")))
 }
 
-/// Caps and limits for these tests: no cap is reached, a hanging peer costs seconds, and a failed connection is retried
-/// only when a test asks for it. `retry` is the first wait of the backoff.
+/// The policy of these tests. Its caps are too large to be reached, its timeouts are short, and `retry` is the first wait
+/// of the backoff, so a test can prevent retries with a long one. `more` is appended.
 pub fn policy(retry: &str, more: &str) -> String {
     let cap = "{per_second: 1000, burst: 1000, per_day: 100000, concurrency: 8}";
     let families: Vec<String> = ["jdbc", "postgres", "s3", "s3_compat", "openapi", "filesource"]
@@ -95,7 +95,7 @@ pub async fn details(daemon: &Daemon, one: &Value) -> Value {
 /// A step of a connection by name.
 pub fn step<'a>(details: &'a Value, name: &str) -> &'a Value {
     let steps = details["steps"].as_array().expect("steps");
-    steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no step {name}: {details}"))
+    steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("step {name} was not found: {details}"))
 }
 
 /// Heals the connection now; returns it as it is afterwards.
@@ -106,17 +106,17 @@ pub async fn heal(daemon: &Daemon, one: &Value) -> Value {
     response.body
 }
 
-/// PostgreSQL as its administrator.
+/// Connects to PostgreSQL as the administrator.
 pub async fn postgres(database: &str) -> tokio_postgres::Client {
     let mut config = tokio_postgres::Config::new();
     config.host("127.0.0.1").port(variable("POSTGRES", "PORT").parse().expect("a port"));
     config.user("super").password(variable("POSTGRES", "SUPER_PASSWORD")).dbname(database);
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("the administrator is admitted");
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await.expect("a connection as the administrator");
     tokio::spawn(connection);
     client
 }
 
-/// MariaDB as its administrator.
+/// Connects to MariaDB as the administrator.
 pub async fn mariadb() -> mysql_async::Conn {
     let opts = mysql_async::OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
@@ -124,7 +124,7 @@ pub async fn mariadb() -> mysql_async::Conn {
         .user(Some("super"))
         .pass(Some(variable("MARIADB", "SUPER_PASSWORD")))
         .prefer_socket(Some(false));
-    mysql_async::Conn::new(opts).await.expect("the administrator is admitted")
+    mysql_async::Conn::new(opts).await.expect("a connection as the administrator")
 }
 
 /// The password of a role that a test created.
@@ -132,10 +132,10 @@ pub fn password_of(name: &str) -> String {
     format!("password-of-{name}")
 }
 
-/// A new database with the tables `orders` and `people`, and a role that may read both.
-/// Returns the name of the database and of the role, whose password is [`password_of`] the name, and a connection as
-/// the administrator.
-pub async fn own_postgres(what: &str) -> (String, tokio_postgres::Client) {
+/// Creates a PostgreSQL database with the tables `orders` and `people`, and a role that may read both.
+/// Returns the name, which is that of the database and of the role, and a connection as the administrator. The password
+/// of the role is [`password_of`] the name.
+pub async fn create_database(what: &str) -> (String, tokio_postgres::Client) {
     let name = format!("{what}_{}", std::process::id());
     let admin = postgres("postgres").await;
     admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");

@@ -1,4 +1,4 @@
-//! Servers and connections that misbehave.
+//! Servers and connections that fail: TLS, cut connections, another service, and no free connection.
 
 use super::server::*;
 use crate::support::network::cutting_proxy;
@@ -10,7 +10,7 @@ use serde_json::json;
 use std::path::PathBuf;
 
 peer_tests! {
-    [Postgres, Mariadb]: tls_is_verified_by_chain_and_by_name, a_truncated_answer_is_a_failure_wherever_it_ends,
+    [Postgres, Mariadb]: tls_is_verified_by_chain_and_by_name, a_truncated_response_is_a_failure_wherever_it_ends,
         mariadb_behind_a_postgresql_address_is_the_wrong_service;
     [Postgres]: a_server_without_a_free_slot_is_throttled;
 }
@@ -36,7 +36,7 @@ async fn tls_is_verified_by_chain_and_by_name() {
             open_at(&id("localhost", "shop?sslMode=verify-full"), &database.credential("reader"), trusting()).await.unwrap();
         assert_eq!(opened.identity["encrypted"], json!(true));
         assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.unwrap().rows, 20);
-        // The certificate names localhost alone.
+        // The certificate is valid for localhost only.
         let other = open_at(&id("127.0.0.1", "shop?sslMode=verify-full"), &database.credential("reader"), trusting())
             .await
             .err()
@@ -57,8 +57,9 @@ async fn mariadb_behind_a_postgresql_address_is_the_wrong_service() {
     assert_eq!(failure.class, Class::WrongService, "{failure:?}");
 }
 
-/// Wherever the answer is cut, the source is to blame for the failure, and the attempt neither hangs nor succeeds.
-async fn a_truncated_answer_is_a_failure_wherever_it_ends() {
+/// Wherever the response is cut, the failure is one of the source or the network, and the attempt neither hangs nor
+/// succeeds.
+async fn a_truncated_response_is_a_failure_wherever_it_ends() {
     for database in [Postgres, Mariadb] {
         let mut reached = [0; 4];
         for limit in [1, 3, 20, 90, 140, 250, 400, 600, 900, 1400, 2200, 3400, 6000, 12_000] {
@@ -73,11 +74,11 @@ async fn a_truncated_answer_is_a_failure_wherever_it_ends() {
                 }
             }
         }
-        assert!(reached[0] >= 3 && reached[1] + reached[2] >= 1, "cuts did not reach every step: {reached:?}");
+        assert!(reached[0] >= 3 && reached[1] + reached[2] >= 1, "the cuts did not reach every step: {reached:?}");
     }
 }
 
-/// The step that was reached: 0 open, 1 discover, 2 tiny sync, 3 the end.
+/// Runs all steps. Returns the step that was reached (0 open, 1 discover, 2 tiny sync, 3 all of them) and its result.
 async fn all_steps(id: &str, credential: &Credential) -> (usize, Result<(), Failure>) {
     let opened = match open_at(id, credential, policy(None)).await {
         Ok(opened) => opened,

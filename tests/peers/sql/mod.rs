@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 peer_tests! {
-    [Postgres, Mariadb]: a_reader_passes_every_step, bounds_are_kept_and_reported, refusals_have_their_class_and_their_fix,
+    [Postgres, Mariadb]: a_reader_passes_every_step, bounds_are_respected_and_reported, every_failure_has_its_class_and_its_fix,
         an_empty_database_is_distinguished_from_an_unreadable_one, excess_privileges_are_named,
-        nothing_is_written_even_by_an_account_that_may;
-    [Postgres]: a_database_behind_a_pooler_is_read, the_server_logs_read_only_transactions_alone;
+        nothing_is_written_even_with_an_account_that_may_write;
+    [Postgres]: a_database_behind_a_pooler_is_read, the_server_logs_only_read_only_transactions;
 }
 
 async fn a_reader_passes_every_step() {
@@ -62,7 +62,7 @@ async fn a_database_behind_a_pooler_is_read() {
         (open_at(&id, &credential, policy(None)).await.unwrap(), open_at(&id, &credential, policy(None)).await.unwrap());
     for opened in [&first, &second, &first] {
         assert_eq!(opened.identity["read_only"], json!(true));
-        assert!(opened.identity["pooler"].is_string(), "the start options were not refused");
+        assert!(opened.identity["pooler"].is_string(), "the pooler accepted the startup options");
         let found = opened.connector.discover(Bounds::default()).await.unwrap();
         assert_eq!(found.catalog.streams.len(), 4);
         let sample = opened.connector.tiny_sync(&found.catalog, 20).await.unwrap();
@@ -70,7 +70,7 @@ async fn a_database_behind_a_pooler_is_read() {
     }
 }
 
-async fn bounds_are_kept_and_reported() {
+async fn bounds_are_respected_and_reported() {
     for database in [Postgres, Mariadb] {
         let opened = open(database, "reader", "shop").await.unwrap();
         let few = opened.connector.discover(Bounds { streams: 2, ..Bounds::default() }).await.unwrap().catalog;
@@ -80,8 +80,8 @@ async fn bounds_are_kept_and_reported() {
     }
 }
 
-/// Every refusal that a person reads, with the message of the server.
-async fn refusals_have_their_class_and_their_fix() {
+/// Every failure with its message, and with the message of the server in its detail.
+async fn every_failure_has_its_class_and_its_fix() {
     for (database, name) in [(Postgres, "sql_postgres_failures"), (Mariadb, "sql_mariadb_failures")] {
         let wrong = Credential::read(Secret::new("reader:not-the-password".to_string()));
         let mut all = vec![(
@@ -100,7 +100,7 @@ async fn refusals_have_their_class_and_their_fix() {
             let found = narrow.connector.discover(Bounds::default()).await.unwrap();
             assert_eq!(found.evidence["unreadable"], json!(["`payroll` (lacks SELECT)"]));
             all.push((
-                "sees, may not read",
+                "visible, but not readable",
                 narrow.connector.tiny_sync(&found.catalog, 20).await.err().unwrap(),
                 Class::PermissionDenied,
             ));
@@ -120,8 +120,8 @@ async fn refusals_have_their_class_and_their_fix() {
     }
 }
 
-/// The schema or database that contains one awkward object, as the rest of a resource id.
-fn awkward(database: Database, what: &str) -> String {
+/// The end of a resource id that selects the schema or database with the object `what`, for example a view that writes.
+fn trap(database: Database, what: &str) -> String {
     match (database, what) {
         (Postgres, schema) => format!("trap?currentSchema={schema}"),
         (Mariadb, "writes") => "trap".to_string(),
@@ -130,7 +130,7 @@ fn awkward(database: Database, what: &str) -> String {
 }
 
 async fn sample_of(database: Database, what: &str) -> Result<Sample, Failure> {
-    let opened = open(database, "writer", &awkward(database, what)).await.unwrap();
+    let opened = open(database, "writer", &trap(database, what)).await.unwrap();
     opened.connector.tiny_sync(&Catalog::default(), 20).await
 }
 
@@ -162,12 +162,12 @@ async fn excess_privileges_are_named() {
     );
 }
 
-/// An account that may insert reads a view that inserts a row when it is read: the server refuses, and an independent
-/// connection counts the same number of rows as before.
-async fn nothing_is_written_even_by_an_account_that_may() {
+/// A view inserts a row when it is read. AAM reads it with an account that may insert: the server refuses, and an
+/// independent connection counts the same number of rows as before.
+async fn nothing_is_written_even_with_an_account_that_may_write() {
     let before = (rows_in_postgres_log().await, rows_in_mariadb_log().await);
     for database in [Postgres, Mariadb] {
-        let opened = open(database, "writer", &awkward(database, "writes")).await.unwrap();
+        let opened = open(database, "writer", &trap(database, "writes")).await.unwrap();
         assert!(matches!(opened.privilege, Privilege::Over { .. }));
         let failure = opened.connector.tiny_sync(&Catalog::default(), 20).await.err().unwrap();
         assert!(failure.title.contains("would write"), "{failure:?}");
@@ -194,8 +194,8 @@ async fn rows_in_mariadb_log() -> i64 {
     conn.query_first("SELECT count(*) FROM trap.log").await.unwrap().unwrap()
 }
 
-/// The server's own log of the session: every statement is inside a read-only transaction.
-async fn the_server_logs_read_only_transactions_alone() {
+/// In the server's own log of the session, every statement is inside a read-only transaction.
+async fn the_server_logs_only_read_only_transactions() {
     let opened =
         open_at(&Postgres.id("shop?ApplicationName=aam-log-test"), &Postgres.credential("reader"), policy(None)).await.unwrap();
     let pid_of = "SELECT pid FROM pg_stat_activity WHERE application_name = 'aam-log-test'";

@@ -45,7 +45,7 @@ pub async fn open(database: Database, role: &str, rest: &str) -> Result<Opened, 
 }
 
 pub async fn refused(database: Database, role: &str, rest: &str) -> Failure {
-    open(database, role, rest).await.err().unwrap_or_else(|| panic!("{role} was let in to {rest}"))
+    open(database, role, rest).await.err().unwrap_or_else(|| panic!("{role} could open {rest}"))
 }
 
 /// The failure as text, without the port, which differs from run to run.

@@ -149,7 +149,7 @@ impl HeaderWait {
 fn compile(pattern: &str) -> Result<Regex, Failed> {
     let mut builder = fancy_regex::RegexBuilder::new(&format!("\\A(?:{pattern})"));
     builder.backtrack_limit(100_000);
-    builder.build().map_err(|error| Failed::system("error", format!("{pattern:?} is no regular expression: {error}")))
+    builder.build().map_err(|error| Failed::system("error", format!("{pattern:?} is not a valid regular expression: {error}")))
 }
 
 /// The longest wait that the manifest allows.

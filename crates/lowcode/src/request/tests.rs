@@ -52,8 +52,8 @@ fn prepares_as_requests() {
         (ours != text(theirs)).then(|| format!("{:?}: {ours:?}, not {theirs:?}", row[0]))
     });
     let failed = prepare("/roles", "").unwrap_err();
-    let words = "Invalid URL '/roles': No scheme supplied. Perhaps you meant https:///roles?";
-    assert_eq!((failed.class, failed.message.as_str()), ("MissingSchema", words));
+    let message = "Invalid URL '/roles': No scheme supplied. Perhaps you meant https:///roles?";
+    assert_eq!((failed.class, failed.message.as_str()), ("MissingSchema", message));
     assert!(matches!(prepare("ftp://x/a", "").unwrap(), Prepared::NoAdapter(_)));
 }
 

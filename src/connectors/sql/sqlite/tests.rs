@@ -231,7 +231,7 @@ fn nothing_but_reading_is_authorised() {
         let failure = file.within("write", |base| base.prepare(sql).and_then(|mut statement| statement.raw_execute())).err();
         let detail = failure.map(|failure| failure.detail);
         // VACUUM is refused when its inner ATTACH is prepared, everything else at once.
-        let denied = |words: &String| words.contains("not authorized") || words.contains("authorization denied");
+        let denied = |reason: &String| reason.contains("not authorized") || reason.contains("authorization denied");
         assert!(detail.as_ref().is_some_and(denied), "{sql}: {detail:?}");
     }
 }

@@ -125,7 +125,7 @@ fn plain<'a>(name: &str, text: &str, value: &Object<'a>, args: Args<'a>) -> Resu
                 "upper" => Object::str(text.to_uppercase()),
                 "capitalize" => Object::str(methods::capitalized(text)),
                 "title" => Object::str(title(text)),
-                "wordcount" => Object::Int(words(text)),
+                "wordcount" => Object::Int(word_count(text)),
                 _ => Object::str(strip_tags(text)),
             }
         }
@@ -134,7 +134,7 @@ fn plain<'a>(name: &str, text: &str, value: &Object<'a>, args: Args<'a>) -> Resu
 }
 
 /// Counts the runs of letters, digits and underscores.
-fn words(text: &str) -> i128 {
+fn word_count(text: &str) -> i128 {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.split(|c| !is_word(c)).filter(|word| !word.is_empty()).count() as i128
 }
