@@ -180,7 +180,7 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
         folder.problems.push(Problem::new("", message).in_file(file.clone()).hint(hint));
         None
     };
-    if families::find(&name).is_some() {
+    if families::exists(&name) {
         return refuse(format!("{name} is a built-in family"), "give the manifest another name");
     }
     if !is_source_name(&name) {

@@ -66,8 +66,8 @@ struct Built {
 type Authorities = Option<(PathBuf, Option<(u64, Option<SystemTime>)>)>;
 
 impl Clients {
-    /// The client for the network part of `policy`. A client for `http:` alone (`tls` is false) does not read the
-    /// authorities.
+    /// The client for the network part of `policy`. A client for `http:` alone (`tls` is false) reads no authorities and
+    /// sets up no TLS.
     ///
     /// # Errors
     /// `Misconfigured` if the proxy or the file of authorities cannot be used.
@@ -83,8 +83,8 @@ impl Clients {
         if let Some((_, client)) = built.clients.iter().find(|(known, _)| same(known)) {
             return Ok(client.clone());
         }
-        let trust = if tls { built.trust(&authorities)? } else { Arc::new(tls::without_authorities()?) };
-        let client = build(network, connect, lookup, &trust)?;
+        let trust = tls.then(|| built.trust(&authorities)).transpose()?;
+        let client = build(network, connect, lookup, trust.as_ref())?;
         if built.clients.len() >= MAX_CLIENTS {
             built.clients.remove(0);
         }
@@ -113,12 +113,24 @@ fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {
     Some((meta.len(), meta.modified().ok()))
 }
 
-fn build(network: &Network, connect: Duration, lookup: &Arc<dyn Lookup>, trust: &Arc<ClientConfig>) -> Result<Client, Failure> {
+/// Without `trust` the client calls `http:` alone, and no proxy.
+fn build(
+    network: &Network,
+    connect: Duration,
+    lookup: &Arc<dyn Lookup>,
+    trust: Option<&Arc<ClientConfig>>,
+) -> Result<Client, Failure> {
     let guarded = Guarded { lookup: Arc::clone(lookup), allowed: network.allow_private.clone().into() };
-    let mut dialler = Dialler::new(guarded, trust, connect);
-    if let Some(text) = &network.proxy {
-        dialler = dialler.through(proxy(text)?, Guarded::open(lookup), trust, network.allow_private.clone());
-    }
+    let dialler = match (trust, &network.proxy) {
+        (None, _) => Dialler::plain(guarded, connect),
+        (Some(trust), None) => Dialler::new(guarded, trust, connect),
+        (Some(trust), Some(text)) => Dialler::new(guarded, trust, connect).through(
+            proxy(text)?,
+            Guarded::open(lookup),
+            trust,
+            network.allow_private.clone(),
+        ),
+    };
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())

@@ -38,10 +38,27 @@ pub struct ToProxy(#[source] Anything);
 #[error("through network.proxy")]
 pub struct Beyond(#[source] Anything);
 
+/// The way to a host without the proxy.
+#[derive(Clone)]
+enum Straight {
+    /// For `http:` alone; it refuses any other scheme.
+    Plain(HttpConnector<Guarded>),
+    Tls(Wire),
+}
+
+impl Straight {
+    async fn open(self, to: Uri) -> Result<Line, Anything> {
+        match self {
+            Straight::Plain(mut tcp) => Ok(Line::over(tcp.call(to).await?, false)),
+            Straight::Tls(mut wire) => Ok(Line::over(wire.call(to).await?, false)),
+        }
+    }
+}
+
 /// Opens connections for the HTTP client.
 #[derive(Clone)]
 pub struct Dialler {
-    straight: Wire,
+    straight: Straight,
     proxy: Option<Arc<Proxy>>,
     within: Duration,
 }
@@ -59,7 +76,12 @@ struct Proxy {
 impl Dialler {
     /// One whose connections trust what `tls` trusts and stand after `within` at most.
     pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Dialler {
-        Dialler { straight: wire(guarded, tls, within), proxy: None, within }
+        Dialler { straight: Straight::Tls(wire(guarded, tls, within)), proxy: None, within }
+    }
+
+    /// A dialler for `http:` alone. It needs no TLS configuration.
+    pub fn plain(guarded: Guarded, within: Duration) -> Dialler {
+        Dialler { straight: Straight::Plain(tcp(guarded, within)), proxy: None, within }
     }
 
     /// The same, by the proxy at `address`, but for what lies `inside`.
@@ -74,12 +96,17 @@ impl Dialler {
     }
 }
 
-fn wire(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Wire {
+fn tcp(guarded: Guarded, within: Duration) -> HttpConnector<Guarded> {
     let mut tcp = HttpConnector::new_with_resolver(guarded);
-    tcp.enforce_http(false);
     tcp.set_nodelay(true);
     // Shared out between the addresses of a name: one that drops packets leaves time for the next.
     tcp.set_connect_timeout(Some(within));
+    tcp
+}
+
+fn wire(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Wire {
+    let mut tcp = tcp(guarded, within);
+    tcp.enforce_http(false);
     HttpsConnector::from((tcp, Arc::clone(tls)))
 }
 
@@ -125,7 +152,7 @@ impl Service<Uri> for Dialler {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Dialler { mut straight, proxy, within } = self.clone();
+        let Dialler { straight, proxy, within } = self.clone();
         Box::pin(async move {
             match proxy.filter(|proxy| proxy.serves(&to)) {
                 Some(proxy) => {
@@ -133,8 +160,8 @@ impl Service<Uri> for Dialler {
                     opened.unwrap_or_else(|_| Err(ToProxy(TooSlow.into()).into()))
                 }
                 None => {
-                    let opened = tokio::time::timeout(within, straight.call(to)).await;
-                    opened.unwrap_or_else(|_| Err(TooSlow.into())).map(|io| Line::over(io, false))
+                    let opened = tokio::time::timeout(within, straight.open(to)).await;
+                    opened.unwrap_or_else(|_| Err(TooSlow.into()))
                 }
             }
         })

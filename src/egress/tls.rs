@@ -17,14 +17,6 @@ pub fn config(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
     trusting(own).map_err(unusable)
 }
 
-/// A configuration for a client that only uses `http:`. It trusts no authority.
-///
-/// # Errors
-/// `Misconfigured`, never in practice.
-pub fn without_authorities() -> Result<ClientConfig, Failure> {
-    Ok(builder().map_err(unusable)?.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
-}
-
 fn unusable(error: rustls::Error) -> Failure {
     let fix = "check network.ca_file in the policy";
     Failure::new(Class::Misconfigured, "could not set up TLS", fix).detail(error.to_string())

@@ -12,6 +12,7 @@ use crate::model::Cap;
 pub use custom::{CustomSources, ManifestFile, is_source_name};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 /// One family.
@@ -85,9 +86,15 @@ pub fn all() -> &'static [Arc<Family>] {
     &FAMILIES
 }
 
-/// The ids of all families, in order.
+/// The ids of all families, ordered. They are the names of the files, so this parses no family.
 pub fn ids() -> impl Iterator<Item = &'static str> {
-    all().iter().map(|family| &*family.id)
+    TEXTS.iter().chain(TEST_TEXTS).map(|(id, _)| *id).collect::<BTreeSet<_>>().into_iter()
+}
+
+/// Whether there is a family called `id`. Like [`ids`], this parses no family.
+#[must_use]
+pub fn exists(id: &str) -> bool {
+    TEXTS.iter().chain(TEST_TEXTS).any(|(name, _)| *name == id)
 }
 
 /// The default budget of each family, for `policy::effective`.

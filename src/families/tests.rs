@@ -23,7 +23,8 @@ fn every_file_parses_and_has_the_name_of_its_family() {
         Spec::from_family(&family).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     assert_eq!(all().len(), TEXTS.len() + TEST_TEXTS.len(), "a family that was left out, or that two files describe");
-    assert!(ids().is_sorted());
+    assert!(ids().eq(all().iter().map(|family| &*family.id)));
+    assert!(ids().all(exists) && !exists("Slack") && !exists(""));
     assert!(find("slack").is_some() && find("Slack").is_none());
 }
 

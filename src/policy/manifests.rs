@@ -70,7 +70,7 @@ pub(super) fn manifests(r: &mut Reader, spot: &Spot<'_>) -> Option<Manifests> {
 fn named<'a>(r: &mut Reader, spot: &Spot<'a>) -> Vec<(String, Spot<'a>)> {
     let mut entries = Vec::new();
     for (name, spot) in r.entries(spot, "a mapping of sources") {
-        if crate::families::find(name).is_some() {
+        if crate::families::exists(name) {
             r.report(&spot, format!("{name} is a built-in family"), "give the manifest another name");
         } else if !crate::families::is_source_name(name) {
             let hint =

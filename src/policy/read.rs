@@ -125,7 +125,7 @@ impl Reader {
 
     /// Whether `name` is a family or a custom source; if not, that is a problem.
     pub fn known_family(&mut self, name: &str, pointer: &str, place: FilePlace) -> bool {
-        if crate::families::find(name).is_some() || self.custom_sources.contains(name) {
+        if crate::families::exists(name) || self.custom_sources.contains(name) {
             return true;
         }
         let near = near(name, crate::families::ids());
