@@ -1,7 +1,7 @@
 //! The HTTP clients, which the whole process shares: one for each distinct `network` part of the policy, with TLS
 //! and without.
 
-use super::dial::Dialler;
+use super::dial::Dialer;
 use super::resolve::{Guarded, Lookup};
 use super::{locked, tls};
 use crate::model::{Class, Failure};
@@ -47,7 +47,7 @@ struct ClientKey {
 }
 
 /// An HTTP client that keeps its connections open between calls.
-pub type Client = legacy::Client<Dialler, Full<Bytes>>;
+pub type Client = legacy::Client<Dialer, Full<Bytes>>;
 
 /// The clients of the process.
 #[derive(Default)]
@@ -121,10 +121,10 @@ fn build(
     trust: Option<&Arc<ClientConfig>>,
 ) -> Result<Client, Failure> {
     let guarded = Guarded { lookup: Arc::clone(lookup), allowed: network.allow_private.clone().into() };
-    let dialler = match (trust, &network.proxy) {
-        (None, _) => Dialler::plain(guarded, connect),
-        (Some(trust), None) => Dialler::new(guarded, trust, connect),
-        (Some(trust), Some(text)) => Dialler::new(guarded, trust, connect).through(
+    let dialer = match (trust, &network.proxy) {
+        (None, _) => Dialer::plain(guarded, connect),
+        (Some(trust), None) => Dialer::new(guarded, trust, connect),
+        (Some(trust), Some(text)) => Dialer::new(guarded, trust, connect).through(
             proxy(text)?,
             Guarded::open(lookup),
             trust,
@@ -136,7 +136,7 @@ fn build(
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
-        .build(dialler))
+        .build(dialer))
 }
 
 fn proxy(text: &str) -> Result<Uri, Failure> {

@@ -1,4 +1,4 @@
-//! From an address to an open connection: straight or through the policy's proxy, with TLS where the address says so.
+//! Opens connections to sources: directly or through the policy's proxy, with TLS for `https:`.
 
 use super::guard;
 use super::resolve::Guarded;
@@ -20,92 +20,92 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower_service::Service;
 
-type Anything = Box<dyn Error + Send + Sync>;
-type Wire = HttpsConnector<HttpConnector<Guarded>>;
+type BoxError = Box<dyn Error + Send + Sync>;
+type DirectConnector = HttpsConnector<HttpConnector<Guarded>>;
 
-/// Name, connection and TLS took too long.
+/// Resolving, connecting and the TLS handshake together took too long.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no connection in time")]
-pub struct TooSlow;
+pub struct DialTimeout;
 
-/// What went wrong on the way to the policy's proxy.
+/// The connection to the policy's proxy failed.
 #[derive(Debug, thiserror::Error)]
 #[error("to network.proxy")]
-pub struct ToProxy(#[source] Anything);
+pub struct ProxyConnectError(#[source] BoxError);
 
-/// What went wrong behind the proxy: it refused, or TLS with the source failed.
+/// The proxy refused the tunnel, or the TLS handshake with the source failed.
 #[derive(Debug, thiserror::Error)]
 #[error("through network.proxy")]
-pub struct Beyond(#[source] Anything);
+pub struct ProxyTunnelError(#[source] BoxError);
 
-/// The way to a host without the proxy.
+/// How a host is reached without the proxy.
 #[derive(Clone)]
-enum Straight {
-    /// For `http:` alone; it refuses any other scheme.
+enum DirectRoute {
+    /// For `http:` only; it refuses any other scheme.
     Plain(HttpConnector<Guarded>),
-    Tls(Wire),
+    Tls(DirectConnector),
 }
 
-impl Straight {
-    async fn open(self, to: Uri) -> Result<Line, Anything> {
+impl DirectRoute {
+    async fn open(self, to: Uri) -> Result<OpenConnection, BoxError> {
         match self {
-            Straight::Plain(mut tcp) => Ok(Line::over(tcp.call(to).await?, false)),
-            Straight::Tls(mut wire) => Ok(Line::over(wire.call(to).await?, false)),
+            DirectRoute::Plain(mut tcp) => Ok(OpenConnection::over(tcp.call(to).await?, false)),
+            DirectRoute::Tls(mut connector) => Ok(OpenConnection::over(connector.call(to).await?, false)),
         }
     }
 }
 
 /// Opens connections for the HTTP client.
 #[derive(Clone)]
-pub struct Dialler {
-    straight: Straight,
+pub struct Dialer {
+    direct: DirectRoute,
     proxy: Option<Arc<Proxy>>,
-    within: Duration,
+    timeout: Duration,
 }
 
 struct Proxy {
     address: Uri,
-    /// To the proxy itself, for `http:`.
-    forward: Forward,
-    /// Through it, for `https:`.
-    tunnel: HttpsConnector<Tunnel<Forward>>,
-    /// What the policy opens inside is reached from inside.
-    inside: Vec<IpNet>,
+    /// Connects to the proxy itself; used for `http:` sources.
+    forward: ProxyConnector,
+    /// Connects through the proxy; used for `https:` sources.
+    tunnel: HttpsConnector<Tunnel<ProxyConnector>>,
+    /// Private networks that the policy allows. They are reached without the proxy.
+    direct_networks: Vec<IpNet>,
 }
 
-impl Dialler {
-    /// One whose connections trust what `tls` trusts and stand after `within` at most.
-    pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Dialler {
-        Dialler { straight: Straight::Tls(wire(guarded, tls, within)), proxy: None, within }
+impl Dialer {
+    /// Creates a dialer that trusts what `tls` trusts and gives up after `timeout`.
+    pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, timeout: Duration) -> Dialer {
+        Dialer { direct: DirectRoute::Tls(tls_connector(guarded, tls, timeout)), proxy: None, timeout }
     }
 
-    /// A dialler for `http:` alone. It needs no TLS configuration.
-    pub fn plain(guarded: Guarded, within: Duration) -> Dialler {
-        Dialler { straight: Straight::Plain(tcp(guarded, within)), proxy: None, within }
+    /// Creates a dialer for `http:` only. It needs no TLS configuration.
+    pub fn plain(guarded: Guarded, timeout: Duration) -> Dialer {
+        Dialer { direct: DirectRoute::Plain(tcp(guarded, timeout)), proxy: None, timeout }
     }
 
-    /// The same, by the proxy at `address`, but for what lies `inside`.
+    /// Sends everything through the proxy at `address`, except for hosts in `direct_networks`.
     #[must_use]
-    pub fn through(self, address: Uri, guarded: Guarded, tls: &Arc<ClientConfig>, inside: Vec<IpNet>) -> Dialler {
-        // CONNECT and absolute addresses are spoken in HTTP/1.
+    pub fn through(self, address: Uri, guarded: Guarded, tls: &Arc<ClientConfig>, direct_networks: Vec<IpNet>) -> Dialer {
+        // CONNECT and absolute-form targets are HTTP/1 features.
         let mut older = ClientConfig::clone(tls);
         older.alpn_protocols.clear();
-        let forward = Forward(wire(guarded, &Arc::new(older), self.within));
+        let forward = ProxyConnector(tls_connector(guarded, &Arc::new(older), self.timeout));
         let tunnel = HttpsConnector::from((Tunnel::new(address.clone(), forward.clone()), Arc::clone(tls)));
-        Dialler { proxy: Some(Arc::new(Proxy { address, forward, tunnel, inside })), ..self }
+        Dialer { proxy: Some(Arc::new(Proxy { address, forward, tunnel, direct_networks })), ..self }
     }
 }
 
-fn tcp(guarded: Guarded, within: Duration) -> HttpConnector<Guarded> {
+fn tcp(guarded: Guarded, timeout: Duration) -> HttpConnector<Guarded> {
     let mut tcp = HttpConnector::new_with_resolver(guarded);
     tcp.set_nodelay(true);
-    // Shared out between the addresses of a name: one that drops packets leaves time for the next.
-    tcp.set_connect_timeout(Some(within));
+    // hyper divides the timeout between the addresses of a name, so an address that drops packets leaves time for the next.
+    tcp.set_connect_timeout(Some(timeout));
     tcp
 }
 
-fn wire(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Wire {
-    let mut tcp = tcp(guarded, within);
+fn tls_connector(guarded: Guarded, tls: &Arc<ClientConfig>, timeout: Duration) -> DirectConnector {
+    let mut tcp = tcp(guarded, timeout);
     tcp.enforce_http(false);
     HttpsConnector::from((tcp, Arc::clone(tls)))
 }
@@ -113,92 +113,92 @@ fn wire(guarded: Guarded, tls: &Arc<ClientConfig>, within: Duration) -> Wire {
 impl Proxy {
     fn serves(&self, to: &Uri) -> bool {
         let host = to.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        !host.parse::<IpAddr>().is_ok_and(|address| guard::listed(address, &self.inside))
+        !host.parse::<IpAddr>().is_ok_and(|address| guard::listed(address, &self.direct_networks))
     }
 
-    async fn open(&self, to: Uri) -> Result<Line, Anything> {
+    async fn open(&self, to: Uri) -> Result<OpenConnection, BoxError> {
         match to.scheme_str() == Some("https") {
-            true => Ok(Line::over(self.tunnel.clone().call(to).await.map_err(Beyond)?, false)),
-            false => Ok(Line::over(self.forward.clone().call(self.address.clone()).await?, true)),
+            true => Ok(OpenConnection::over(self.tunnel.clone().call(to).await.map_err(ProxyTunnelError)?, false)),
+            false => Ok(OpenConnection::over(self.forward.clone().call(self.address.clone()).await?, true)),
         }
     }
 }
 
-/// The way to the proxy itself. Whatever fails on it is about the proxy and not about the source.
+/// Connects to the proxy itself. Its errors are about the proxy and not about the source.
 #[derive(Clone)]
-struct Forward(Wire);
+struct ProxyConnector(DirectConnector);
 
-impl Service<Uri> for Forward {
-    type Response = <Wire as Service<Uri>>::Response;
-    type Error = ToProxy;
-    type Future = BoxFuture<'static, Result<Self::Response, ToProxy>>;
+impl Service<Uri> for ProxyConnector {
+    type Response = <DirectConnector as Service<Uri>>::Response;
+    type Error = ProxyConnectError;
+    type Future = BoxFuture<'static, Result<Self::Response, ProxyConnectError>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ToProxy>> {
-        self.0.poll_ready(cx).map_err(ToProxy)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyConnectError>> {
+        self.0.poll_ready(cx).map_err(ProxyConnectError)
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        Box::pin(self.0.call(to).map_err(ToProxy))
+        Box::pin(self.0.call(to).map_err(ProxyConnectError))
     }
 }
 
-impl Service<Uri> for Dialler {
-    type Response = Line;
-    type Error = Anything;
-    type Future = BoxFuture<'static, Result<Line, Anything>>;
+impl Service<Uri> for Dialer {
+    type Response = OpenConnection;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<OpenConnection, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Anything>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let Dialler { straight, proxy, within } = self.clone();
+        let Dialer { direct, proxy, timeout } = self.clone();
         Box::pin(async move {
             match proxy.filter(|proxy| proxy.serves(&to)) {
                 Some(proxy) => {
-                    let opened = tokio::time::timeout(within, proxy.open(to)).await;
-                    opened.unwrap_or_else(|_| Err(ToProxy(TooSlow.into()).into()))
+                    let opened = tokio::time::timeout(timeout, proxy.open(to)).await;
+                    opened.unwrap_or_else(|_| Err(ProxyConnectError(DialTimeout.into()).into()))
                 }
                 None => {
-                    let opened = tokio::time::timeout(within, straight.open(to)).await;
-                    opened.unwrap_or_else(|_| Err(TooSlow.into()))
+                    let opened = tokio::time::timeout(timeout, direct.open(to)).await;
+                    opened.unwrap_or_else(|_| Err(DialTimeout.into()))
                 }
             }
         })
     }
 }
 
-trait Duplex: Read + Write + Send + Unpin {}
-impl<T: Read + Write + Send + Unpin> Duplex for T {}
+trait Stream: Read + Write + Send + Unpin {}
+impl<T: Read + Write + Send + Unpin> Stream for T {}
 
 /// An open connection.
-pub struct Line {
-    io: Box<dyn Duplex>,
+pub struct OpenConnection {
+    io: Box<dyn Stream>,
     http2: bool,
-    /// It ends at the proxy, which wants the whole address in each request.
-    forwarded: bool,
+    /// The connection ends at the proxy, which needs the absolute form of the URL in each request.
+    absolute_form: bool,
 }
 
-impl Line {
-    fn over(io: impl Duplex + Connection + 'static, forwarded: bool) -> Line {
-        Line { http2: io.connected().is_negotiated_h2(), io: Box::new(io), forwarded }
+impl OpenConnection {
+    fn over(io: impl Stream + Connection + 'static, absolute_form: bool) -> OpenConnection {
+        OpenConnection { http2: io.connected().is_negotiated_h2(), io: Box::new(io), absolute_form }
     }
 }
 
-impl Connection for Line {
+impl Connection for OpenConnection {
     fn connected(&self) -> Connected {
-        let connected = Connected::new().proxy(self.forwarded);
+        let connected = Connected::new().proxy(self.absolute_form);
         if self.http2 { connected.negotiated_h2() } else { connected }
     }
 }
 
-impl Read for Line {
+impl Read for OpenConnection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, into)
     }
 }
 
-impl Write for Line {
+impl Write for OpenConnection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }

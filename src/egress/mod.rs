@@ -9,7 +9,7 @@
 //!   that throttles is left alone for as long as it asks, for the whole account
 //! - circuit breaker: per host, with one probe while it is half open
 //! - retries: a connection that was cut, and a gateway error for engines without an error handler of their own
-//! - one dialler for HTTP: direct or through the policy's proxy, never through one of the environment
+//! - one dialer for HTTP: direct or through the policy's proxy, never through one of the environment
 //! - call log: method, host, path, status and bytes; never a credential, never a query
 //!
 //! A connector never opens a socket of its own: it uses a [`Session`].

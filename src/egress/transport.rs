@@ -1,6 +1,6 @@
 //! Says precisely what went wrong below HTTP: name resolution, port, route, TLS, timeout.
 
-use super::dial::{Beyond, ToProxy, TooSlow};
+use super::dial::{DialTimeout, ProxyConnectError, ProxyTunnelError};
 use super::guard::Refusal;
 use super::resolve::{NoAddress, Unresolved};
 use crate::credentials::redact;
@@ -134,14 +134,14 @@ pub enum NoResponse {
 #[must_use]
 pub fn diagnose(error: &NoResponse, connect: Duration, timeout: Duration) -> Cause {
     let NoResponse::Client(error) = error else { return Cause::ResponseTimeout(timeout) };
-    if chain(error).any(|error| error.is::<ToProxy>()) {
+    if chain(error).any(|error| error.is::<ProxyConnectError>()) {
         return Cause::Proxy;
     }
-    let beyond = chain(error).any(|error| error.is::<Beyond>());
+    let behind_proxy = chain(error).any(|error| error.is::<ProxyTunnelError>());
     match chain(error).find_map(known) {
         // The certificate is that of the source, behind the proxy. Any other error is the proxy's.
-        Some(cause) if !beyond || cause.certificate() => cause,
-        _ if beyond => Cause::Proxy,
+        Some(cause) if !behind_proxy || cause.certificate() => cause,
+        _ if behind_proxy => Cause::Proxy,
         _ if chain(error).any(timed_out) => Cause::ConnectTimeout(connect.min(timeout)),
         _ => Cause::Other,
     }
@@ -158,7 +158,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 }
 
 fn timed_out(error: &(dyn Error + 'static)) -> bool {
-    error.is::<TooSlow>() || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut)
+    error.is::<DialTimeout>() || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut)
 }
 
 /// The message of an error and of its causes.
