@@ -1,4 +1,5 @@
-//! What every call must pass first: a throttled account, the breaker, a slot, the rate, and the budget of the day.
+//! The checks that every call must pass before it is sent: whether the account is throttled, the circuit breaker, a
+//! concurrency slot, the rate limit, and the budget of the day.
 
 use super::breaker::{HealthSignal, Pass};
 use super::{Egress, Session};
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The breaker's permission for one call. Dropped without an outcome, it is given back as unused.
+/// The breaker's permission for one call. If it is dropped without an outcome, it is returned to the breaker as unused.
 pub struct Admission {
     egress: Arc<Egress>,
     policy: Arc<Policy>,
@@ -19,7 +20,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Reports to the breaker how the call ended. Only the first report counts.
+    /// Reports the outcome of the call to the breaker. Only the first report counts.
     pub fn leave(&mut self, signal: HealthSignal, reason: &str) {
         if !std::mem::replace(&mut self.reported, true) {
             let now = self.egress.clock.now();
@@ -35,10 +36,10 @@ impl Drop for Admission {
 }
 
 impl Session {
-    /// Waits until a call to `host` is allowed. The budget of the day is not charged yet.
+    /// Waits until a call to `host` is allowed. This does not charge the budget of the day.
     ///
     /// # Errors
-    /// `Throttled` or `BreakerOpen`; then nothing was sent.
+    /// Returns `Throttled` or `BreakerOpen`. Nothing was sent in either case.
     pub(super) async fn request_admission(&self, host: &str, port: u16) -> Result<(Admission, OwnedSemaphorePermit), Failure> {
         let egress = &self.egress;
         let rules = &self.caller.policy.breaker;
@@ -49,7 +50,7 @@ impl Session {
             return Err(breaker_open(host, now, rest, &reason));
         }
         let slot = self.account.enter(&self.caller).await?;
-        // The account or the breaker may have changed while this call waited.
+        // The account may have been throttled, or the breaker may have opened, while this call waited.
         let now = egress.clock.now();
         self.account.free(&self.caller, now)?;
         let pass = egress.breakers.enter(&key, now, rules).map_err(|(rest, reason)| breaker_open(host, now, rest, &reason))?;
@@ -59,7 +60,7 @@ impl Session {
     /// Takes one call from the budget of the day.
     ///
     /// # Errors
-    /// `Throttled` if the budget is used up or the registry cannot record the call.
+    /// Returns `Throttled` if the budget is used up or the registry cannot record the call.
     pub(super) async fn charge(&self) -> Result<(), Failure> {
         let egress = &self.egress;
         self.account.charge(&self.caller, egress.budget.as_ref(), egress.clock.now()).await
@@ -76,7 +77,8 @@ fn key(family: &str, host: &str, port: u16) -> String {
     key
 }
 
-/// The title does not name the time, because blockers with the same title are counted together.
+/// Returns the failure for an open breaker. The title does not contain the time, because blockers with the same title
+/// are counted together.
 fn breaker_open(host: &str, now: Timestamp, rest: Duration, reason: &str) -> Failure {
     let title = format!("circuit breaker open for {host}");
     let fix = format!("fix the cause in the detail; next try at {}, and a success closes the circuit breaker", now.plus(rest));

@@ -1,4 +1,4 @@
-//! Reads the body of a response, bounded, and says precisely how it ended.
+//! Reads a response body up to a size limit and reports precisely how it ended.
 
 use super::transport;
 use crate::credentials::redact;
@@ -13,16 +13,16 @@ use tokio::time::Instant;
 
 /// Why a body was not read to its end.
 pub enum BodyError {
-    /// With the number of bytes that may be read.
+    /// The body is longer than this number of bytes, which is the limit.
     TooLong(u64),
-    /// With the length that the header announced, and the error.
+    /// The body ended too early. Holds the announced length, if there was one, and the message of the error.
     Cut(Option<u64>, String),
     Timeout,
     Other(String),
 }
 
 impl BodyError {
-    /// The failure for people, after `bytes` bytes were received within `timeout`.
+    /// Returns the failure to report. `bytes` is the number of bytes received, and `timeout` is the response timeout.
     pub fn failure(&self, at: &str, bytes: u64, timeout: Duration) -> Failure {
         match self {
             BodyError::TooLong(max_bytes) => {
@@ -50,14 +50,14 @@ impl BodyError {
     }
 }
 
-/// How much is read of a throttled response, for the detail of the failure.
+/// The maximum number of bytes that are read from a throttled response for the detail of the failure.
 pub const MAX_THROTTLE_BODY_BYTES: u64 = 64 << 10;
 
-/// Reads at max_bytes `max_bytes` bytes until `deadline`. Decompressed bytes are counted, so that a small response cannot
-/// expand into a large one. `announced` is the `Content-Length`, if the body is not compressed.
+/// Reads at most `max_bytes` bytes until `deadline`. The limit applies to decompressed bytes, so that a small response
+/// cannot expand into a large one. `announced` is the `Content-Length`, if the body is not compressed.
 ///
 /// # Errors
-/// The number of bytes that were received, and why there are no more.
+/// Returns the number of bytes received and the reason why reading stopped.
 pub async fn read(
     mut body: Incoming,
     gzip: bool,
@@ -88,12 +88,13 @@ pub async fn read(
     }
 }
 
-/// Bytes that are allocated for a body before it is received.
+/// The maximum number of bytes allocated for a body before any of it is received.
 const INITIAL_CAPACITY: usize = 64 << 10;
 
 enum ReceivedBody {
     Plain(Vec<u8>),
-    /// `None` until a byte is received: responses to HEAD, and those with 204 and 304, have no body to decompress.
+    /// The decoder is created with the first byte, because responses to HEAD and responses with 204 or 304 have no body
+    /// to decompress.
     Gzip(Option<Box<MultiGzDecoder<Bounded>>>),
 }
 
@@ -135,7 +136,7 @@ impl ReceivedBody {
     }
 }
 
-/// Collects what a decompressor writes, up to a bound.
+/// Collects the output of a decompressor up to a size limit.
 #[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
@@ -167,10 +168,10 @@ fn decompression_error(out: &Bounded, error: &io::Error) -> (u64, BodyError) {
     (out.bytes.len() as u64, error)
 }
 
-/// The beginning of a body, short enough for one line of a report.
+/// Returns the beginning of a body, short enough for one line of a report.
 pub fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    // It is scrubbed before it is shortened, because a part of a secret would not be recognised.
+    // Scrub before shortening, because a part of a secret would not be recognized.
     let text = redact::scrub(&text);
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }

@@ -1,7 +1,8 @@
-//! The circuit breaker: a host that fails repeatedly is not called for a while. Then one probe is sent, and a success
-//! closes the breaker.
+//! The circuit breaker. Calls to a host that fails repeatedly are refused for a while. Then one probe is allowed, and
+//! the breaker closes if it succeeds.
 //!
-//! Only outages count as failures: no response, or 5xx. A host that answers 401, 403, 404 or 429 is alive.
+//! Only outages count as failures: no response, or a 5xx status. A host that responds with 401, 403, 404 or 429 is
+//! alive.
 
 use super::locked;
 use crate::model::Timestamp;
@@ -10,19 +11,20 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// What the outcome of a call says about the health of its host.
+/// What the outcome of a call indicates about the health of its host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthSignal {
-    /// It responded.
+    /// The host responded.
     Alive,
-    /// It did not respond, or responded with a server error.
+    /// The host did not respond, or it responded with a server error.
     Failing,
-    /// Nothing is known: the call was not sent, was throttled, or was abandoned by its caller.
+    /// The outcome says nothing about the host: the call was not sent, was throttled, or was abandoned by its caller.
     Unknown,
 }
 
-/// The permission for one call. Its outcome counts only in the epoch in which it was given, so that a response to a
-/// call from before the breaker opened neither closes nor opens it again.
+/// The permission to make one call. A new epoch begins whenever the breaker opens, closes or becomes half open, and the
+/// outcome of a call counts only in the epoch of its pass. So a late response to a call that began before the breaker
+/// opened cannot change its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pass {
     epoch: u64,
@@ -36,7 +38,7 @@ enum State {
     Open {
         since: Timestamp,
     },
-    /// One probe was sent.
+    /// One probe was allowed, and its outcome is not known yet.
     HalfOpen {
         since: Timestamp,
     },
@@ -56,10 +58,10 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// Asks for permission to make a call.
+    /// Requests permission to make a call.
     ///
     /// # Errors
-    /// How long the breaker stays open.
+    /// Returns how long the breaker stays open.
     pub fn enter(&mut self, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, Duration> {
         match self.state {
             State::Closed { .. } => {}
@@ -78,13 +80,13 @@ impl Breaker {
         Ok(Pass { epoch: self.epoch })
     }
 
-    /// How long the breaker stays open; `None` if a call is allowed. Does not take the probe.
+    /// Returns how long the breaker stays open, or `None` if a call is allowed. This does not use up the probe.
     #[must_use]
     pub fn resting(&self, now: Timestamp, rules: &policy::Breaker) -> Option<Duration> {
         self.clone().enter(now, rules).err()
     }
 
-    /// Reports how the call of `pass` ended.
+    /// Reports the outcome of the call that was made with `pass`.
     pub fn leave(&mut self, pass: Pass, signal: HealthSignal, now: Timestamp, rules: &policy::Breaker) {
         if pass.epoch != self.epoch {
             return;
@@ -97,7 +99,7 @@ impl Breaker {
             (State::Closed { .. }, HealthSignal::Alive) => self.state = State::Closed { failures: 0 },
             (State::HalfOpen { .. }, HealthSignal::Alive) => self.turn(State::Closed { failures: 0 }),
             (State::HalfOpen { .. }, HealthSignal::Failing) => self.turn(State::Open { since: now }),
-            // The probe was not sent, so the next call may be the probe.
+            // The probe gave no result, so the next call may be the probe.
             (State::HalfOpen { since }, HealthSignal::Unknown) => self.turn(State::Open { since }),
             (State::Closed { .. }, HealthSignal::Unknown) | (State::Open { .. }, _) => {}
         }
@@ -109,7 +111,7 @@ impl Breaker {
     }
 }
 
-/// The breakers of the process and the last failure of each, by `family|host:port`.
+/// The breakers of the process, each with the reason of its last failure. The key is `family|host:port`.
 #[derive(Default)]
 pub struct Breakers(Mutex<HashMap<String, (Breaker, String)>>);
 
@@ -124,22 +126,22 @@ impl Breakers {
         act(breaker, last)
     }
 
-    /// As [`Breaker::enter`].
+    /// See [`Breaker::enter`].
     ///
     /// # Errors
-    /// How long the breaker stays open, and the reason of the last failure.
+    /// Returns how long the breaker stays open, and the reason of the last failure.
     pub fn enter(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Result<Pass, (Duration, String)> {
         self.with(key, |breaker, last| breaker.enter(now, rules).map_err(|rest| (rest, last.clone())))
     }
 
-    /// As [`Breaker::resting`].
+    /// See [`Breaker::resting`]. The result includes the reason of the last failure.
     pub fn resting(&self, key: &str, now: Timestamp, rules: &policy::Breaker) -> Option<(Duration, String)> {
         let all = locked(&self.0);
         let (breaker, last) = all.get(key)?;
         breaker.resting(now, rules).map(|rest| (rest, last.clone()))
     }
 
-    /// As [`Breaker::leave`]; `reason` says what failed.
+    /// See [`Breaker::leave`]. `reason` describes what failed.
     pub fn leave(&self, key: &str, pass: Pass, signal: HealthSignal, reason: &str, now: Timestamp, rules: &policy::Breaker) {
         self.with(key, |breaker, last| {
             if signal == HealthSignal::Failing {
@@ -215,8 +217,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens in whatever order: never two probes, never a refusal longer than the rest,
-        /// and never closed without an answer after having been open.
+        /// For any sequence of events: there are never two probes at once, a refusal never names a wait longer than
+        /// `open_for`, and an open breaker never closes without a successful call.
         #[test]
         fn holds_for_any_history(steps in proptest::collection::vec((0_i64..20_000, 0_u8..4, any::<proptest::sample::Index>()), 1..200)) {
             let mut breaker = Breaker::default();

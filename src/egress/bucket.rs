@@ -1,8 +1,10 @@
-//! A token bucket with reservations: calls are served in the order in which they ask. Pure; the time is a parameter.
+//! A token bucket with reservations. Calls are served in the order in which they reserve. This module is pure; the time
+//! is a parameter.
 
 use std::time::Duration;
 
-/// Tokens are added at `per_second` up to `burst`. A reservation may make the number negative and then has to wait.
+/// Tokens are added at the rate `per_second`, up to `burst`. A reservation may make the number of tokens negative; the
+/// call then waits until the bucket has refilled.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     per_second: f64,
@@ -11,18 +13,19 @@ pub struct Bucket {
     at: Duration,
 }
 
-/// Longer waits are shortened to this.
+/// The maximum wait. Longer waits are shortened to it.
 const MAX_WAIT: Duration = Duration::from_secs(86_400);
 
 impl Bucket {
-    /// A full bucket at `now`, any monotonic time.
+    /// Creates a full bucket. `now` is the current time of any monotonic clock.
     #[must_use]
     pub fn new(per_second: f64, burst: u32, now: Duration) -> Bucket {
         let burst = f64::from(burst.max(1));
         Bucket { per_second: positive(per_second), burst, tokens: burst, at: now }
     }
 
-    /// Changes rate and burst. The tokens stay, so that changing a policy back and forth grants no extra calls.
+    /// Changes rate and burst. The bucket keeps its tokens, so that changing a policy back and forth does not grant
+    /// extra calls.
     pub fn reshape(&mut self, per_second: f64, burst: u32, now: Duration) {
         self.refill(now);
         self.per_second = positive(per_second);
@@ -30,10 +33,10 @@ impl Bucket {
         self.tokens = self.tokens.min(self.burst);
     }
 
-    /// Reserves one call and returns how long to wait before it.
+    /// Reserves one call and returns how long the caller must wait before making it.
     ///
     /// # Errors
-    /// The wait if it is longer than `patience`. Then nothing is reserved.
+    /// Returns the wait if it is longer than `patience`. Nothing is reserved in that case.
     pub fn reserve(&mut self, now: Duration, patience: Duration) -> Result<Duration, Duration> {
         self.refill(now);
         let after = self.tokens - 1.0;

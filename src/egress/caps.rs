@@ -1,4 +1,5 @@
-//! Call budgets per family and vendor account: concurrent calls, calls a second, calls a day, and throttled accounts.
+//! Call budgets for each family and vendor account: concurrent calls, calls per second and calls per day. Throttled
+//! accounts are tracked here too.
 
 use super::bucket::Bucket;
 use super::{BudgetReservation, Caller, DayBudget, locked};
@@ -9,25 +10,25 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Calls of a day that are recorded as used but not made yet. Recording blocks of calls needs few writes and never
-/// allows too many calls.
+/// Calls of one day that are recorded as used but have not been made yet. Recording calls in blocks needs few writes.
+/// Because a block is recorded before its calls are made, a crash can waste calls but never exceeds the limit.
 #[derive(Debug, Default)]
 struct Block {
     day: i64,
-    /// The limit under which it was taken. Under a lower limit it is dropped.
+    /// The limit that was in force when the block was taken. The block is dropped if the limit is lowered.
     limit: u64,
     left: u64,
 }
 
 impl Block {
-    /// Drops what was taken for another day or under a higher limit.
+    /// Drops the block if it was taken for another day or under a higher limit.
     fn turn(&mut self, day: i64, limit: u64) {
         if self.day != day || limit < self.limit {
             *self = Block { day, limit, left: 0 };
         }
     }
 
-    /// Adds calls of `day` that were recorded. Those of a day that is over are lost.
+    /// Adds recorded calls of `day`. Calls of a day that has already ended are discarded.
     fn add(&mut self, day: i64, limit: u64, granted: u64) {
         if self.day <= day {
             self.turn(day, limit);
@@ -37,7 +38,7 @@ impl Block {
     }
 }
 
-/// The source throttles this account.
+/// An account that its source throttles: no calls are made until the given time.
 #[derive(Clone, Debug)]
 struct Parked {
     until: Timestamp,
@@ -48,28 +49,29 @@ struct Parked {
 struct Slots {
     semaphore: Arc<Semaphore>,
     size: usize,
-    /// Slots that a lowered cap removes as soon as they are free.
+    /// The number of slots still to be removed after the cap was lowered. A slot in use is removed when it becomes
+    /// free.
     surplus: usize,
 }
 
 /// The budgets that all connections of one vendor account share.
 pub struct Account {
-    /// The zero of the times of slots and rate.
+    /// The start of the monotonic time that the rate limit uses.
     started: Instant,
     slots: Mutex<Slots>,
     bucket: Mutex<(Bucket, f64, u32)>,
     block: Mutex<Block>,
-    /// Held while the next block is taken.
+    /// Locked while the next block is being taken.
     taking: tokio::sync::Mutex<()>,
     parked: Mutex<Option<Parked>>,
 }
 
-/// By family, then by the name of the account.
+/// Accounts by family, then by account name.
 type AccountsByFamily = HashMap<Arc<str>, HashMap<String, Arc<Account>>>;
 
-/// The accounts of the process.
+/// All accounts of the process.
 pub struct Accounts {
-    /// Accounts come from documents: there are at most as many as connections.
+    /// The number of accounts is bounded by the number of connections, because accounts come from intents.
     all: Mutex<AccountsByFamily>,
     started: Instant,
 }
@@ -80,25 +82,26 @@ impl Default for Accounts {
     }
 }
 
-/// The key of an account's budgets, also in the registry.
+/// Returns the key of an account's budget, which the registry uses too.
 #[must_use]
 pub fn key(caller: &Caller) -> String {
     format!("{}|{}", caller.family, caller.account)
 }
 
-/// How many calls are recorded at once. For a small limit it is a fiftieth and for a usual one ten, so that a crash
-/// wastes little. For a large limit it is a thousandth, up to a hundred, so that few calls wait for a disk sync.
+/// Returns how many calls are recorded at once. A small limit uses blocks of a fiftieth of the limit, and a typical
+/// limit uses blocks of 10, so that a crash wastes few calls. A large limit uses blocks of a thousandth, up to 100, so
+/// that few calls wait for a disk sync.
 #[must_use]
 pub fn block_size(limit: u64) -> u64 {
     (limit / 50).clamp(1, 10).max((limit / 1000).min(100))
 }
 
-/// Blocks of at least this many calls are taken ahead. Smaller blocks belong to small limits, of which two blocks would
-/// be a large part.
+/// The smallest block size for which the next block is taken before the current one is used up. Smaller blocks belong
+/// to smaller limits, where a second block would be too large a share of the limit.
 const AHEAD: u64 = 50;
 
 impl Accounts {
-    /// See [`super::Egress::lacking`]. `None` while another caller is taking a block.
+    /// See [`super::Egress::lacking`]. Returns `None` while another caller is taking a block.
     pub fn lacking(&self, caller: &Caller, now: Timestamp) -> Option<BudgetReservation> {
         let (account, day, limit) = (self.account(caller), now.day(), caller.cap.per_day);
         let _taking = account.taking.try_lock().ok()?;
@@ -112,7 +115,7 @@ impl Accounts {
         locked(&self.account(caller).block).add(reservation.day, reservation.limit, granted);
     }
 
-    /// The account of `caller`, for as long as anybody likes.
+    /// Returns the account of `caller`, and creates it on first use.
     pub fn account(&self, caller: &Caller) -> Arc<Account> {
         let mut all = locked(&self.all);
         if let Some(account) = all.get(&caller.family).and_then(|family| family.get(caller.account.as_str())) {
@@ -134,14 +137,14 @@ impl Accounts {
 }
 
 impl Account {
-    /// Checks that the source does not throttle the account now.
+    /// Checks that the source is not throttling the account now.
     ///
     /// # Errors
-    /// `Throttled` while it does.
+    /// Returns `Throttled` while the source throttles the account.
     pub fn free(&self, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
         let mut parked = locked(&self.parked);
         match parked.as_ref() {
-            // No wait is longer than a day, so a longer one means that the clock was set back.
+            // No wait is longer than a day, so a longer remaining time means that the clock was set back.
             Some(Parked { until, reason }) if *until > now && until.since(now) <= super::retry::MAX_WAIT => {
                 Err(throttled(caller, until.since(now), *until, reason))
             }
@@ -164,17 +167,17 @@ impl Account {
         throttled(caller, wait, until, reason)
     }
 
-    /// Waits for a slot and then for the rate, for at most half the timeout of a step.
+    /// Waits for a slot and then for the rate limit. The wait is at most half the step timeout.
     ///
     /// # Errors
-    /// `Throttled` if it would take longer.
+    /// Returns `Throttled` if the wait would be longer.
     pub async fn enter(&self, caller: &Caller) -> Result<OwnedSemaphorePermit, Failure> {
         let patience = caller.policy.safe_mode.step_timeout / 2;
         let asked = self.started.elapsed();
         let semaphore = self.shape(&caller.cap, asked);
         let slot = match tokio::time::timeout(patience, semaphore.acquire_owned()).await {
             Ok(Ok(slot)) => slot,
-            // The semaphore is never closed, so only the timeout can occur.
+            // The semaphore is never closed, so the only possible error is the timeout.
             Ok(Err(_)) | Err(_) => return Err(busy(caller)),
         };
         let now = self.started.elapsed();
@@ -186,21 +189,22 @@ impl Account {
         Ok(slot)
     }
 
-    /// Takes one call from the budget of the day. It is recorded before this returns.
+    /// Takes one call from the budget of the day. The call is recorded as used before this returns.
     ///
     /// # Errors
-    /// `Throttled` if the budget is used up or the registry cannot write.
+    /// Returns `Throttled` if the budget is used up or the registry cannot write.
     pub async fn charge(&self, caller: &Caller, budget: &dyn DayBudget, now: Timestamp) -> Result<(), Failure> {
         let (day, limit) = (now.day(), caller.cap.per_day);
         let size = block_size(limit);
         let next = || async { budget.take(&key(caller), day, size, limit).await };
         if let Some(left) = self.draw(day, limit) {
-            // One call takes the next block while there are still calls for the others, so that they do not wait for the disk.
+            // One call takes the next block while the current one still has calls left, so that the others do not wait
+            // for the disk.
             if size >= AHEAD
                 && left == size / 2
                 && let Ok(_taking) = self.taking.try_lock()
             {
-                // An error here occurs again, and is reported, when no call is left.
+                // Ignore an error here: if it persists, it occurs again and is reported when the block is used up.
                 let granted = next().await.unwrap_or_default();
                 locked(&self.block).add(day, limit, granted);
             }
@@ -215,7 +219,7 @@ impl Account {
         self.draw(day, limit).map(|_| ()).ok_or_else(|| spent(caller, now))
     }
 
-    /// Takes one call of the block and returns how many are left; `None` if it has none.
+    /// Takes one call from the block and returns how many are left, or `None` if the block is empty.
     fn draw(&self, day: i64, limit: u64) -> Option<u64> {
         let mut block = locked(&self.block);
         block.turn(day, limit);
@@ -223,7 +227,7 @@ impl Account {
         Some(block.left)
     }
 
-    /// Applies the figures of `cap` to slots and rate, so that a changed policy holds from the next call.
+    /// Applies `cap` to the slots and the rate limit, so that a changed policy takes effect with the next call.
     fn shape(&self, cap: &Cap, now: Duration) -> Arc<Semaphore> {
         let mut bucket = locked(&self.bucket);
         if bucket.1 != cap.per_second || bucket.2 != cap.burst {

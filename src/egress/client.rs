@@ -1,5 +1,5 @@
-//! The HTTP clients, which the whole process shares: one for each distinct `network` part of the policy, with TLS
-//! and without.
+//! The HTTP clients that the whole process shares. Each distinct `network` section of the policy has one client with
+//! TLS and one without.
 
 use super::dial::Dialer;
 use super::resolve::{Guarded, Lookup};
@@ -16,28 +16,30 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-/// The longest time for name resolution, connection and TLS handshake together.
+/// The maximum time for name resolution, connection and TLS handshake together.
 const MAX_CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// The time for name resolution, connection and TLS handshake. It is shorter than a step, so that the failure tells a
-/// port that drops packets from a service that is slow.
+/// Returns the timeout for name resolution, connection and TLS handshake together. It is shorter than the step timeout,
+/// so that the failure distinguishes a port that drops packets from a slow service.
 #[must_use]
 pub fn connect_timeout(safe_mode: &SafeMode) -> Duration {
     MAX_CONNECT_TIME.min(safe_mode.step_timeout / 2)
 }
 
-/// Clients that are kept. Those of policies that are no longer in force are the first to be dropped.
+/// The maximum number of clients. The oldest ones are dropped first, because they usually belong to policies that are
+/// no longer in force.
 const MAX_CLIENTS: usize = 8;
 
-/// Idle connections to one host that are kept open, so that a host that serves many accounts is not dialled anew for
-/// each call.
+/// The maximum number of idle connections to one host. It is large enough that a host that serves many accounts does
+/// not need a new connection for each call.
 const MAX_IDLE_PER_HOST: usize = 256;
 
-/// How long an idle connection is kept. The calls of one attempt follow each other closely. A fleet of thousands of
-/// hosts must not hold a socket for each of them much longer than its attempt runs.
+/// How long an idle connection is kept open. The calls of one attempt follow each other closely, so a short time is
+/// enough. With thousands of hosts, a longer time would keep a socket open for each host long after its attempt has
+/// ended.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a client was built from.
+/// The settings that a client was built from.
 #[derive(PartialEq)]
 struct ClientKey {
     network: Network,
@@ -55,25 +57,26 @@ pub struct Clients(Mutex<Built>);
 
 #[derive(Default)]
 struct Built {
-    /// The newest last.
+    /// The clients with their keys, oldest first.
     clients: Vec<(ClientKey, Client)>,
-    /// The TLS configuration of the newest policy: reading the authorities takes longer than many a call.
+    /// The TLS configuration of the newest policy. It is cached because loading the certificate authorities often takes
+    /// longer than a call.
     tls: Option<(Authorities, Arc<ClientConfig>)>,
 }
 
-/// The policy's file of certificate authorities with its size and modification time, so that a changed file is read
-/// again without a restart.
+/// The path of the policy's `ca_file` with the file's size and modification time, so that a changed file is read again
+/// without a restart.
 type Authorities = Option<(PathBuf, Option<(u64, Option<SystemTime>)>)>;
 
 impl Clients {
-    /// The client for the network part of `policy`. A client for `http:` alone (`tls` is false) reads no authorities and
-    /// sets up no TLS.
+    /// Returns the client for the `network` section of `policy`. If `tls` is false, the client supports only `http:`,
+    /// and certificate authorities are not loaded.
     ///
     /// # Errors
-    /// `Misconfigured` if the proxy or the file of authorities cannot be used.
+    /// Returns `Misconfigured` if the proxy or `ca_file` cannot be used.
     pub fn get(&self, policy: &Policy, lookup: &Arc<dyn Lookup>, tls: bool) -> Result<Client, Failure> {
         let (network, connect) = (&policy.network, connect_timeout(&policy.safe_mode));
-        // The connection to the proxy may itself use TLS.
+        // The connection to the proxy may use TLS even if the source does not.
         let tls = tls || network.proxy.is_some();
         let authorities = network.ca_file.as_ref().map(|file| (file.clone(), version(file)));
         let same = |known: &ClientKey| {
@@ -113,7 +116,7 @@ fn version(file: &Path) -> Option<(u64, Option<SystemTime>)> {
     Some((meta.len(), meta.modified().ok()))
 }
 
-/// Without `trust` the client calls `http:` alone, and no proxy.
+/// Builds a client. Without `trust`, the client supports only `http:` and does not use a proxy.
 fn build(
     network: &Network,
     connect: Duration,

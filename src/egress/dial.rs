@@ -1,4 +1,4 @@
-//! Opens connections to sources: directly or through the policy's proxy, with TLS for `https:`.
+//! Opens connections to sources, either directly or through the policy's proxy. `https:` uses TLS.
 
 use super::guard;
 use super::resolve::Guarded;
@@ -23,7 +23,7 @@ use tower_service::Service;
 type BoxError = Box<dyn Error + Send + Sync>;
 type DirectConnector = HttpsConnector<HttpConnector<Guarded>>;
 
-/// Resolving, connecting and the TLS handshake together took too long.
+/// Name resolution, connection and TLS handshake together took longer than the timeout.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("no connection in time")]
 pub struct DialTimeout;
@@ -38,10 +38,10 @@ pub struct ProxyConnectError(#[source] BoxError);
 #[error("through network.proxy")]
 pub struct ProxyTunnelError(#[source] BoxError);
 
-/// How a host is reached without the proxy.
+/// The connector for hosts that are reached without the proxy.
 #[derive(Clone)]
 enum DirectRoute {
-    /// For `http:` only; it refuses any other scheme.
+    /// A connector for `http:` only. It refuses any other scheme.
     Plain(HttpConnector<Guarded>),
     Tls(DirectConnector),
 }
@@ -74,7 +74,7 @@ struct Proxy {
 }
 
 impl Dialer {
-    /// Creates a dialer that trusts what `tls` trusts and gives up after `timeout`.
+    /// Creates a dialer that uses the TLS configuration `tls` and gives up after `timeout`.
     pub fn new(guarded: Guarded, tls: &Arc<ClientConfig>, timeout: Duration) -> Dialer {
         Dialer { direct: DirectRoute::Tls(tls_connector(guarded, tls, timeout)), proxy: None, timeout }
     }
@@ -87,7 +87,8 @@ impl Dialer {
     /// Sends everything through the proxy at `address`, except for hosts in `direct_networks`.
     #[must_use]
     pub fn through(self, address: Uri, guarded: Guarded, tls: &Arc<ClientConfig>, direct_networks: Vec<IpNet>) -> Dialer {
-        // CONNECT and absolute-form targets are HTTP/1 features.
+        // The connection to the proxy must not negotiate HTTP/2, because AAM uses the HTTP/1 forms of CONNECT and of
+        // absolute-form targets.
         let mut older = ClientConfig::clone(tls);
         older.alpn_protocols.clear();
         let forward = ProxyConnector(tls_connector(guarded, &Arc::new(older), self.timeout));
@@ -99,7 +100,8 @@ impl Dialer {
 fn tcp(guarded: Guarded, timeout: Duration) -> HttpConnector<Guarded> {
     let mut tcp = HttpConnector::new_with_resolver(guarded);
     tcp.set_nodelay(true);
-    // hyper divides the timeout between the addresses of a name, so an address that drops packets leaves time for the next.
+    // hyper divides the timeout among the addresses of a name, so an address that drops packets leaves time for the
+    // next one.
     tcp.set_connect_timeout(Some(timeout));
     tcp
 }
@@ -124,7 +126,7 @@ impl Proxy {
     }
 }
 
-/// Connects to the proxy itself. Its errors are about the proxy and not about the source.
+/// Connects to the proxy itself. Its errors concern the proxy, not the source.
 #[derive(Clone)]
 struct ProxyConnector(DirectConnector);
 
@@ -175,7 +177,7 @@ impl<T: Read + Write + Send + Unpin> Stream for T {}
 pub struct OpenConnection {
     io: Box<dyn Stream>,
     http2: bool,
-    /// The connection ends at the proxy, which needs the absolute form of the URL in each request.
+    /// Whether the connection ends at the proxy, which requires the absolute form of the URL in each request.
     absolute_form: bool,
 }
 

@@ -1,25 +1,26 @@
-//! The SSRF guard: which addresses may be called.
+//! The SSRF guard, which decides which addresses may be called.
 //!
-//! Every address that is not public is refused unless `network.allow_private` lists it. Pure. The resolver checks the
-//! addresses of names and `send` checks literals, both again after each redirect.
+//! The guard refuses every address that is not public, unless `network.allow_private` lists it. The resolver uses it
+//! for the addresses of host names and `send` uses it for IP literals. Both check again after each redirect. This
+//! module is pure.
 
 use crate::model::{Class, Failure};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
-/// Why an address may not be called. The HTTP client passes it on as an error.
+/// Why an address may not be called. The HTTP client returns this as an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{host} is {address}, {kind}")]
 pub struct Refusal {
     pub host: String,
     pub address: IpAddr,
-    /// For example `a private address`.
+    /// The kind of address with its article, for example `a private address`.
     pub kind: &'static str,
 }
 
 impl Refusal {
-    /// The failure for people, with the line of the policy that would allow the address.
+    /// Returns the failure to report, with the policy line that would allow the address.
     #[must_use]
     pub fn failure(&self) -> Failure {
         let Refusal { host, address, kind } = self;
@@ -36,7 +37,7 @@ impl Refusal {
     }
 }
 
-/// What kind of address this is; `None` for a public one.
+/// Returns the kind of a non-public address, or `None` if the address is public.
 #[must_use]
 pub fn kind(address: IpAddr) -> Option<&'static str> {
     match address {
@@ -45,10 +46,10 @@ pub fn kind(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Lets public addresses pass, and those that `allowed` lists.
+/// Checks that `address` is public or listed in `allowed`.
 ///
 /// # Errors
-/// A refusal that names `host` and the address.
+/// Returns a refusal that names `host` and the address.
 pub fn check(host: &str, address: IpAddr, allowed: &[IpNet]) -> Result<(), Refusal> {
     match kind(address) {
         Some(kind) if !listed(address, allowed) => Err(Refusal { host: host.to_string(), address, kind }),
@@ -56,11 +57,11 @@ pub fn check(host: &str, address: IpAddr, allowed: &[IpNet]) -> Result<(), Refus
     }
 }
 
-/// The addresses of `host` that may be called. A refused address does not affect the others, because only the
-/// returned ones are called.
+/// Returns the addresses of `host` that may be called. A refused address does not block the others, because the caller
+/// connects only to the returned addresses.
 ///
 /// # Errors
-/// The first refusal if no address is left.
+/// Returns the first refusal if no address is left.
 pub fn passing(host: &str, addresses: &[IpAddr], allowed: &[IpNet]) -> Result<Vec<IpAddr>, Refusal> {
     let mut first = None;
     let mut passed = Vec::new();
@@ -76,11 +77,11 @@ pub fn passing(host: &str, addresses: &[IpAddr], allowed: &[IpNet]) -> Result<Ve
     }
 }
 
-/// Checks what needs no resolver: scheme, user info and a host that is an address.
-/// The `url` crate has already turned `0x7f000001` and `2130706433` into `127.0.0.1`.
+/// Checks the parts of a URL that need no name resolution: the scheme, the user info and an IP literal as the host. The
+/// `url` crate has already normalized `0x7f000001` and `2130706433` to `127.0.0.1`.
 ///
 /// # Errors
-/// `EgressRefused`.
+/// Returns `EgressRefused` if the URL is not allowed.
 pub fn check_url(url: &Url, allowed: &[IpNet]) -> Result<(), Failure> {
     let refuse = |title: String, fix: &str| Err(Failure::new(Class::EgressRefused, title, fix));
     let host = url.host_str().unwrap_or_default();
@@ -108,7 +109,8 @@ pub fn check_url(url: &Url, allowed: &[IpNet]) -> Result<(), Failure> {
     check(host, address, allowed).map_err(|refusal| refusal.failure())
 }
 
-/// Names of the internal network. They are not sent to a proxy, because it resolves them without this guard.
+/// Returns whether `host` is a name of the internal network. Such names are not sent to a proxy, because the proxy
+/// resolves them without this guard.
 #[must_use]
 pub fn local_name(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
@@ -116,7 +118,7 @@ pub fn local_name(host: &str) -> bool {
     ["localhost", "internal", "local", "localdomain"].into_iter().any(under) || host == "metadata" || host == "instance-data"
 }
 
-/// Whether `allowed` lists `address`.
+/// Returns whether `allowed` lists `address`.
 #[must_use]
 pub fn listed(address: IpAddr, allowed: &[IpNet]) -> bool {
     let contains = |address: IpAddr| allowed.iter().any(|net| net.contains(&address));
@@ -131,7 +133,8 @@ fn single(address: IpAddr) -> String {
     }
 }
 
-/// RFC 6890 and its registry, plus the cloud metadata addresses of AWS, GCP, Azure and Alibaba.
+/// The ranges come from RFC 6890 and its IANA registry. The cloud metadata addresses are those of AWS, GCP, Azure and
+/// Alibaba.
 fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, d] = address.octets();
     Some(match (a, b, c, d) {
@@ -155,7 +158,7 @@ fn kind_v4(address: Ipv4Addr) -> Option<&'static str> {
 
 fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
     if let Some(inner) = embedded(address) {
-        // The IPv6 address itself is public, so the IPv4 address inside it decides.
+        // The IPv6 address itself counts as public, so the embedded IPv4 address decides.
         return kind_v4(inner);
     }
     let [s0, s1, ..] = address.segments();
@@ -180,7 +183,7 @@ fn kind_v6(address: Ipv6Addr) -> Option<&'static str> {
     })
 }
 
-/// The IPv4 address inside an IPv6 one: mapped, compatible, translated, NAT64, 6to4, ISATAP.
+/// Returns the IPv4 address that is embedded in an IPv6 address: mapped, compatible, translated, NAT64, 6to4 or ISATAP.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = address.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));

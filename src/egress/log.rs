@@ -1,14 +1,14 @@
-//! The log event of each call, and the counters of a session.
+//! The log event for each call, and the counters of a session.
 //!
-//! An event holds method, host, path, status and size. It never holds a header or a query. The path is scrubbed,
-//! because some services put keys there.
+//! An event contains method, host, path, status and size. It never contains a header or a query string. The path is
+//! scrubbed, because some services put keys into paths.
 
 use super::{Caller, Traffic};
 use crate::credentials::redact;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Calls and bytes of one session.
+/// Counts the calls and bytes of one session.
 #[derive(Debug, Default)]
 pub struct Counters {
     calls: AtomicU64,
@@ -26,29 +26,29 @@ impl Counters {
         self.bytes.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Both numbers.
+    /// Returns both counters.
     #[must_use]
     pub fn read(&self) -> Traffic {
         Traffic { calls: self.calls.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 
-/// The event of one call.
+/// The log event for one call.
 pub struct CallEvent<'a> {
-    /// For example `GET`, `postgres` or `READ FILE`.
+    /// The HTTP method, protocol or operation, for example `GET`, `postgres` or `READ FILE`.
     pub method: &'a str,
     pub host: &'a str,
-    /// Without query.
+    /// The path without the query string.
     pub path: &'a str,
-    /// 0 if there was no response.
+    /// The HTTP status, or 0 if there was no response.
     pub status: u16,
     pub bytes: u64,
     pub took: Duration,
-    /// The class of the failure; empty for none.
+    /// The class of the failure, or an empty string if the call succeeded.
     pub error: &'a str,
 }
 
-/// Writes the event.
+/// Writes the event to the log.
 pub fn write(caller: &Caller, event: &CallEvent<'_>) {
     let ms = u64::try_from(event.took.as_millis()).unwrap_or(u64::MAX);
     tracing::info!(

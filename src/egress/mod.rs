@@ -1,18 +1,19 @@
-//! The only way out: everything that AAM sends to a source passes here.
+//! The only way out of AAM: every request to a source goes through this module.
 //!
-//! - read-only guard: GET and HEAD, and a POST that is on the exact list of its source; anything else
-//!   is refused before a socket opens
-//! - SSRF guard: private, loopback, link-local and metadata addresses are refused unless the policy
-//!   lists them; the resolved address is checked, also for literals and after every redirect
-//! - redirects are followed only to the same origin; bodies are bounded after decompression
-//! - caps: per family and vendor account: rate, burst, concurrency, calls a day (durable); a source
-//!   that throttles is left alone for as long as it asks, for the whole account
-//! - circuit breaker: per host, with one probe while it is half open
-//! - retries: a connection that was cut, and a gateway error for engines without an error handler of their own
-//! - one dialer for HTTP: direct or through the policy's proxy, never through one of the environment
-//! - call log: method, host, path, status and bytes; never a credential, never a query
+//! - read-only guard: allows GET, HEAD and the POSTs that the source's list names exactly; refuses everything else
+//!   before a socket opens
+//! - SSRF guard: refuses private, loopback, link-local and metadata addresses unless the policy lists them; checks
+//!   resolved addresses and IP literals, and checks again after every redirect
+//! - redirects and bodies: follows redirects only to the same origin; limits the size of a body after decompression
+//! - caps: limit rate, burst, concurrency and calls per day (durable) for each family and vendor account; when a source
+//!   throttles, calls to the whole account stop for as long as the source asks
+//! - circuit breaker: one for each host, with a single probe while it is half open
+//! - retries: repeats a call after a dropped connection, and after a gateway error for engines that do not handle
+//!   errors themselves
+//! - one dialer for HTTP: connects directly or through the policy's proxy; ignores proxy settings in the environment
+//! - call log: records method, host, path, status and bytes, but never a credential or a query string
 //!
-//! A connector never opens a socket of its own: it uses a [`Session`].
+//! A connector does not open sockets itself; it uses a [`Session`].
 
 mod admission;
 mod body;
@@ -44,17 +45,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The call budget of one UTC day, kept where a restart cannot lose it. The registry implements it.
+/// The call budget of one UTC day. The registry implements it, so the budget survives a restart.
 pub trait DayBudget: Send + Sync {
-    /// Takes up to `wanted` calls from what is left of `limit` for `key` on `day`, and returns how many
-    /// were granted. They are durable before this returns.
+    /// Takes up to `wanted` calls from what is left of `limit` for `key` on `day`, and returns how many were granted.
+    /// The grant is durable before this returns.
     ///
     /// # Errors
-    /// If the registry cannot write. Then no call may be made.
+    /// Returns an error if the registry cannot write. The caller must not make the call in that case.
     fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>>;
 }
 
-/// Calls of a day that are reserved together, before the first of them is made.
+/// A block of calls from one day's budget, reserved before the first of them is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetReservation {
     /// The key of the account's budget.
@@ -64,16 +65,16 @@ pub struct BudgetReservation {
     pub limit: u64,
 }
 
-/// On whose behalf calls are made.
+/// The connection and the vendor account that calls are made for, with the limits that apply to them.
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub connection: ConnectionId,
     pub family: Arc<str>,
-    /// The vendor account that shares one quota: a host, a file, a tenant.
+    /// The vendor account that shares one quota, such as a host, a file or a tenant.
     pub account: String,
     pub cap: Cap,
     pub policy: Arc<Policy>,
-    /// The POSTs that only read. Most sources have none.
+    /// The POSTs that are allowed because they only read. This is empty for most sources.
     pub posts: Arc<Posts>,
 }
 
@@ -82,9 +83,9 @@ pub struct Caller {
 pub enum Method {
     Get,
     Head,
-    /// A POST that only reads, with its body. It is refused before a socket opens unless the list of the caller names
-    /// exactly this address and body. Redirects are not followed, and it is sent again only if its rule is idempotent.
-    /// The body may hold a secret, as token requests do.
+    /// A POST that only reads, with its body. It is refused before a socket opens unless the caller's list names
+    /// exactly this address and body. Its redirects are not followed, and it is retried only if its rule is idempotent.
+    /// The body may hold a secret, as in a token request.
     ListedPost(Option<crate::credentials::Secret>),
 }
 
@@ -103,53 +104,53 @@ impl Method {
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
     pub method: Method,
-    /// Without user info. It never holds a secret.
+    /// The URL has no user info and never holds a secret.
     pub url: url::Url,
     /// Values may be secret; they are never logged.
     pub headers: Vec<(String, crate::credentials::Secret)>,
-    /// A longer body makes the call fail.
+    /// The maximum size of the response body in bytes. The call fails if the body is longer.
     pub max_bytes: u64,
-    /// Follow redirects that stay on the same origin (scheme, host, port), each checked again.
+    /// Whether to follow redirects to the same origin (scheme, host, port). Each target is checked again.
     pub follow_redirects: bool,
 }
 
-/// One HTTP response, also for 4xx and 5xx: the connector decides what a status means.
+/// One HTTP response. 4xx and 5xx are responses too, because the connector decides what a status means.
 #[derive(Clone, Debug)]
 pub struct HttpResponse {
     pub status: u16,
-    /// Names in lower case.
+    /// Header names are in lower case.
     pub headers: Vec<(String, String)>,
     pub body: bytes::Bytes,
-    /// The URL after redirects.
+    /// The URL that sent this response, after any redirects.
     pub url: url::Url,
 }
 
 impl HttpResponse {
-    /// The first header called `name` (lower case).
+    /// Returns the value of the first header called `name`, which must be in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// An address that passed the guard, and the permission to connect to it, for drivers that connect by themselves.
-/// The concurrency slot is held until this is dropped.
+/// An address that passed the guard, with permission to connect to it. It is for drivers that open their own
+/// connections. Dropping it frees the concurrency slot.
 pub struct AdmittedConnection {
     pub address: SocketAddr,
-    /// Held for its `Drop`.
+    /// The concurrency slot, which is freed on drop.
     pub slot: Option<tokio::sync::OwnedSemaphorePermit>,
-    /// Gives the breaker's probe back if the call was never settled.
+    /// Returns the probe to the breaker on drop if the call was never settled.
     _admission: Option<admission::Admission>,
 }
 
-/// Calls and received bytes so far, for the evidence of a step.
+/// The number of calls and received bytes so far, for the evidence of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Traffic {
     pub calls: u64,
     pub bytes: u64,
 }
 
-/// Shared by all attempts of a process.
+/// The egress state that all attempts in the process share.
 pub struct Egress {
     pub budget: Arc<dyn DayBudget>,
     clock: Arc<dyn Clock>,
@@ -159,47 +160,47 @@ pub struct Egress {
     clients: client::Clients,
 }
 
-/// The egress of one attempt.
+/// Makes the calls of one attempt on one resource.
 pub struct Session {
     pub egress: Arc<Egress>,
     pub caller: Caller,
     account: Arc<caps::Account>,
     counters: log::Counters,
-    /// See [`Session::without_status_retries`].
+    /// Whether 502, 503 and 504 are retried. See [`Session::without_status_retries`].
     retries_statuses: bool,
-    /// See [`Session::concurrency`].
+    /// The maximum number of concurrent calls. See [`Session::concurrency`].
     concurrency: usize,
-    /// The breaker's pass of the last admission of each host, for [`Session::settle`].
+    /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
 
 impl Egress {
-    /// An egress with the clock and the resolver of the machine.
+    /// Creates an egress that uses the system clock and the system resolver.
     #[must_use]
     pub fn new(budget: Arc<dyn DayBudget>) -> Arc<Egress> {
         Egress::with(budget, Arc::new(SystemClock), Arc::new(resolve::SystemLookup))
     }
 
-    /// An egress with another clock and resolver.
+    /// Creates an egress with the given clock and resolver.
     #[must_use]
     pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
         let (accounts, breakers, clients) = Default::default();
         Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients })
     }
 
-    /// What must be recorded before `caller` can make a call today; `None` if enough calls are recorded. It can be
-    /// recorded in the same transaction as the beginning of an attempt.
+    /// Returns the reservation that must be recorded before `caller` can make a call today, or `None` if enough calls
+    /// are already recorded. The reservation can be recorded in the transaction that begins an attempt.
     #[must_use]
     pub fn lacking(&self, caller: &Caller) -> Option<BudgetReservation> {
         self.accounts.lacking(caller, self.clock.now())
     }
 
-    /// Tells that `granted` calls of `reservation` were recorded.
+    /// Reports that `granted` calls of `reservation` have been recorded.
     pub fn funded(&self, caller: &Caller, reservation: &BudgetReservation, granted: u64) {
         self.accounts.funded(caller, reservation, granted);
     }
 
-    /// A session for one attempt on one resource.
+    /// Creates a session for one attempt on one resource.
     #[must_use]
     pub fn session(self: &Arc<Egress>, caller: Caller) -> Session {
         let account = self.accounts.account(&caller);
@@ -210,44 +211,45 @@ impl Egress {
 }
 
 impl Session {
-    /// The same session without retries of 502, 503 and 504: they are returned as they are, for a caller that has an
-    /// error handler of its own. A connection that was cut is still retried, and a throttled account is still left alone.
+    /// Turns off retries of 502, 503 and 504, so that a caller with its own error handler receives those responses.
+    /// Dropped connections are still retried, and calls to a throttled account are still stopped.
     #[must_use]
     pub fn without_status_retries(self) -> Session {
         Session { retries_statuses: false, ..self }
     }
 
-    /// The same session for a connector that makes at most `concurrency` calls at the same time, because connectors of
-    /// the same attempt run beside it.
+    /// Limits the connector to `concurrency` calls at the same time, because other connectors of the same attempt run
+    /// concurrently.
     #[must_use]
     pub fn with_concurrency(self, concurrency: usize) -> Session {
         Session { concurrency, ..self }
     }
 
-    /// How many calls that do not depend on each other the connector makes at the same time. Unless it was lowered, this
-    /// is the cap of the account.
+    /// Returns how many independent calls the connector may make at the same time. This is the account's cap unless it
+    /// was lowered.
     #[must_use]
     pub fn concurrency(&self) -> usize {
         self.concurrency
     }
 
-    /// Sends one request: guard, breaker, budget, send, log. It is retried up to twice after a connection that was cut
-    /// and, unless this session leaves statuses to its caller, after 502, 503 and 504; never after a timeout. Each try
-    /// uses a call of the budget.
+    /// Checks one request against the guard, the breaker and the budget, sends it, and logs it. A dropped connection is
+    /// retried up to twice. So are 502, 503 and 504, unless this session leaves status codes to its caller. A timeout
+    /// is never retried. Each try uses one call of the budget.
     ///
     /// # Errors
-    /// `Network`; `EgressRefused`, also for a POST that is not on the list; `BreakerOpen`; `Throttled`, also for 429,
-    /// for 503 with `Retry-After` and for 403 with `Retry-After` or a used-up quota; `Remote` for a body that is cut off
-    /// or too long and for a URL that is not valid in HTTP; `CredentialMissing` for a header value that is not valid;
-    /// `Misconfigured` for the proxy or `ca_file`.
+    /// Returns `Network` if no response arrived; `EgressRefused` if the guard refuses the address or the POST is not on
+    /// the list; `BreakerOpen`; `Throttled` if a budget is used up, or for 429, for 503 with `Retry-After`, and for 403
+    /// with `Retry-After` or a used-up quota; `Remote` for a body that is cut off or too long and for a URL that is not
+    /// valid in HTTP; `CredentialMissing` for a header value that is not valid; `Misconfigured` if the proxy or
+    /// `ca_file` cannot be used.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         send::http(self, request).await
     }
 
-    /// Takes one call from the budgets, resolves `host` and checks the address, for a SQL driver.
+    /// Admits one connection of a SQL driver. Takes one call from the budgets, resolves `host` and checks the address.
     ///
     /// # Errors
-    /// As [`Session::http`].
+    /// Returns the same errors as [`Session::http`].
     pub async fn admit(&self, host: &str, port: u16) -> Result<AdmittedConnection, Failure> {
         let (mut admission, slot) = self.request_admission(host, port).await?;
         let allowed = &self.caller.policy.network.allow_private;
@@ -271,7 +273,7 @@ impl Session {
         self.charge().await?;
         self.counters.call();
         locked(&self.passes).insert(host.to_string(), (admission.key.clone(), admission.pass));
-        // The drivers try one address only, and IPv4 is routed everywhere.
+        // The drivers try only one address. Prefer IPv4, because some networks do not route IPv6.
         match found.iter().find(|ip| ip.is_ipv4()).or(found.first()) {
             Some(ip) => {
                 Ok(AdmittedConnection { address: SocketAddr::new(*ip, port), slot: Some(slot), _admission: Some(admission) })
@@ -280,7 +282,7 @@ impl Session {
         }
     }
 
-    /// Tells breaker and log how an admitted call ended; `protocol` is for example `postgres`.
+    /// Reports the outcome of an admitted call to the breaker and the call log. `protocol` is, for example, `postgres`.
     pub fn settle(&self, protocol: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>) {
         let now = self.egress.clock.now();
         let pass = locked(&self.passes).get(host).cloned();
@@ -296,7 +298,7 @@ impl Session {
     /// Takes one call from the budgets for a local file and logs it.
     ///
     /// # Errors
-    /// `Throttled` if the budget of the day for this file is used up.
+    /// Returns `Throttled` if the file's budget for the day is used up or the registry cannot record the call.
     pub async fn local(&self, path: &str) -> Result<(), Failure> {
         self.account.free(&self.caller, self.egress.clock.now())?;
         let slot = self.account.enter(&self.caller).await?;
@@ -310,21 +312,21 @@ impl Session {
         Ok(())
     }
 
-    /// Tells that the source throttles, in a form that only its connector understands: no call goes to this account
-    /// before `wait` (1 s to 24 h) has passed. Returns the failure to report, with `reason` as its detail.
+    /// Reports throttling that only the connector can recognize. No call is made to this account until `wait` (1 s to
+    /// 24 h) has passed. Returns the failure to report, with `reason` as its detail.
     #[must_use]
     pub fn throttled(&self, wait: Duration, reason: &str) -> Failure {
         self.account.park(&self.caller, wait, self.egress.clock.now(), reason)
     }
 
-    /// Calls and bytes of this session so far.
+    /// Returns the calls and bytes of this session so far.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         self.counters.read()
     }
 }
 
-/// What a failure says about the health of the host.
+/// Returns what a failure says about the health of the host.
 fn health_signal(failure: Option<&Failure>) -> breaker::HealthSignal {
     match failure.map(|failure| failure.class) {
         Some(Class::Network | Class::Remote) => breaker::HealthSignal::Failing,
@@ -335,7 +337,8 @@ fn health_signal(failure: Option<&Failure>) -> breaker::HealthSignal {
     }
 }
 
-/// Locks `mutex`, also after a panic of another holder: no statement here leaves its value inconsistent.
+/// Locks `mutex` even if another holder panicked. This is safe because no critical section in this module leaves the
+/// value inconsistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,9 @@
-//! Read-only POSTs: a POST is sent if the exact list of the source names it, and refused before a socket opens if not.
+//! Read-only POSTs. A POST is sent only if the source's list names it exactly; otherwise it is refused before a socket
+//! opens.
 //!
-//! The body that was judged is the body that is sent: it is parsed, compared with its rule and serialized again.
-//! Otherwise the server could read the same bytes in another way (a key twice, another encoding) than the rule did.
+//! The body is parsed, compared with its rule, and serialized again, so that the body that was checked is the body that
+//! is sent. If the original bytes were sent, the server could interpret them differently from the rule, for example if
+//! a key is repeated or the encoding is unusual.
 
 use super::{HttpRequest, Method};
 use crate::credentials::{Secret, redact};
@@ -11,19 +13,20 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use url::Url;
 
-/// What may be sent.
+/// The request body and headers that a matching rule allows.
 #[derive(Debug)]
 pub struct Permit {
     pub body: Bytes,
-    /// `None` if there is no body, or if the headers of the request already name the type that the rule asks for.
+    /// The `Content-Type` to add. It is `None` if there is no body, or if the request already has the type that the
+    /// rule requires.
     pub content_type: Option<&'static str>,
     pub idempotent: bool,
 }
 
-/// Compares the POST `request` with the list.
+/// Checks the POST `request` against the list.
 ///
 /// # Errors
-/// `EgressRefused`, which names the request, what does not match and the list that would allow it.
+/// Returns `EgressRefused`, which names the request, what does not match, and the list that would allow it.
 pub fn permit(posts: &Posts, request: &HttpRequest) -> Result<Permit, Failure> {
     let near: Vec<&PostRule> = posts.rules.iter().filter(|rule| address_matches(rule, &request.url)).collect();
     let mut reasons = Vec::new();
@@ -44,20 +47,21 @@ pub fn permit(posts: &Posts, request: &HttpRequest) -> Result<Permit, Failure> {
     Err(Failure::new(Class::EgressRefused, title, fix).detail(redact::scrub(&detail)))
 }
 
-/// The failure for a POST that is redirected. Following it would send the body to another address, or the headers with
-/// another method.
+/// Returns the failure for a POST that is redirected. Following the redirect would send the body to another address, or
+/// repeat the request with another method.
 pub fn redirected(url: &Url, status: u16) -> Failure {
     let title = format!("POST {} is redirected; AAM does not follow redirects of a POST", shown_url(url));
     Failure::new(Class::EgressRefused, title, "write the final address into the resource id or into the list of read-only POSTs")
         .detail(format!("status {status}"))
 }
 
-/// Scheme, host, port and path, scrubbed because some services put keys into paths.
+/// Returns scheme, host, port and path. They are scrubbed, because some services put keys into paths.
 fn shown_url(url: &Url) -> String {
     redact::scrub(&format!("{}{}", url.origin().ascii_serialization(), url.path())).into_owned()
 }
 
-/// Whether scheme, host, port and path are equal, byte by byte after the `url` crate normalized both.
+/// Returns whether scheme, host, port and path are equal. The `url` crate has normalized both, so the comparison is
+/// byte by byte.
 fn address_matches(rule: &PostRule, url: &Url) -> bool {
     let Ok(listed) = Url::parse(&rule.url) else { return false };
     let plain = |url: &Url| url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
@@ -101,7 +105,7 @@ fn media_type(value: &str) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// The body as it is sent, and its media type.
+/// Returns the body to send and its media type.
 fn body(rule: &PostRule, sent: Option<&Secret>) -> Result<(Bytes, Option<&'static str>), String> {
     let text = sent.map(|body| body.expose().trim()).filter(|text| !text.is_empty());
     match (&rule.body, text) {
@@ -123,7 +127,8 @@ fn body(rule: &PostRule, sent: Option<&Secret>) -> Result<(Bytes, Option<&'stati
     }
 }
 
-/// The decoded pairs of a query or form. A repeated key is refused, because servers differ in which value they take.
+/// Decodes the pairs of a query or a form. A repeated key is refused, because servers differ in which of its values
+/// they use.
 fn pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, String> {
     let mut seen = BTreeSet::new();
     let mut out = Vec::new();
@@ -140,8 +145,8 @@ fn texts(pairs: &[(String, String)]) -> Map<String, Value> {
     pairs.iter().map(|(key, value)| (key.clone(), Value::String(value.clone()))).collect()
 }
 
-/// Checks that every key is allowed and that every key with a fixed value is present. With `as_text`, numbers and
-/// booleans of the rule are compared as a form writes them.
+/// Checks that every key is allowed and that every key with a fixed value is present. If `as_text` is true, numbers and
+/// booleans of the rule are compared in their text form, because a form contains only text.
 fn check_shape(shape: &Shape, object: &Map<String, Value>, what: &str, as_text: bool) -> Result<(), String> {
     for (key, value) in object {
         let Some(allowed) = shape.get(key) else {
@@ -159,7 +164,7 @@ fn check_shape(shape: &Shape, object: &Map<String, Value>, what: &str, as_text: 
             Allowed::OneOf(list) => list.iter().any(equals),
             Allowed::Object(inner) => match value {
                 Value::Object(object) if !as_text => {
-                    // The nesting of the rule bounds this recursion.
+                    // The nesting depth of the rule limits this recursion.
                     check_shape(inner, object, key, false)?;
                     true
                 }
@@ -184,7 +189,7 @@ fn flat(value: &Value) -> bool {
     }
 }
 
-/// A key of an untrusted body, short enough for one line.
+/// Shortens a key of an untrusted body so that it fits on one line.
 fn shown(key: &str) -> String {
     key.chars().filter(|c| !c.is_control()).take(40).collect()
 }

@@ -1,18 +1,19 @@
-//! Redirects are followed only to the same scheme, host and port. Pure.
+//! Redirects are followed only to the same scheme, host and port. This module is pure.
 //!
-//! A credential is meant for one origin. Another origin may be a login page, a CDN or an attacker, and not what the
-//! resource id names.
+//! A credential is meant for one origin. Another origin may be a login page, a CDN or an attacker rather than the
+//! source that the resource id names.
 
 use crate::model::{Class, Failure};
 use url::Url;
 
-/// Redirects that one call follows.
+/// The maximum number of redirects that one call follows.
 pub const MAX_REDIRECTS: usize = 5;
 
-/// Where a response with `status` and `location` redirects a request for `from`; `None` if it is not a redirect.
+/// Returns the URL to which a response with `status` and `location` redirects a request for `from`, or `None` if the
+/// response is not a redirect.
 ///
 /// # Errors
-/// `EgressRefused` for another origin, `Remote` for a `Location` that is not a valid URL.
+/// Returns `EgressRefused` for another origin, and `Remote` for a `Location` that is not a valid URL.
 pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<Url>, Failure> {
     let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else {
         return Ok(None);
@@ -39,7 +40,7 @@ pub fn target(status: u16, location: Option<&str>, from: &Url) -> Result<Option<
     Err(Failure::new(Class::EgressRefused, title, fix).detail(format!("status {status}")))
 }
 
-/// The failure after [`MAX_REDIRECTS`] redirects.
+/// Returns the failure for a call that was redirected more than [`MAX_REDIRECTS`] times.
 #[must_use]
 pub fn too_many(from: &Url) -> Failure {
     let host = from.host_str().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Resolves names to addresses that passed the guard. The HTTP client connects to these addresses and to no other, so a
-//! name that changes its address between the check and the connection cannot get around the guard.
+//! Resolves host names to addresses that passed the guard. The HTTP client connects only to these addresses, so a name
+//! whose address changes between the check and the connection cannot bypass the guard.
 
 use super::guard::{self, Refusal};
 use futures_util::future::BoxFuture;
@@ -20,13 +20,13 @@ pub struct Unresolved {
     pub message: String,
 }
 
-/// Resolves host names: the resolver of the machine, or one of a test.
+/// Resolves host names. Tests use their own implementation instead of the system resolver.
 pub trait Lookup: Send + Sync {
     /// Returns every address of `host`.
     fn lookup<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of the machine.
+/// The system resolver.
 pub struct SystemLookup;
 
 impl Lookup for SystemLookup {
@@ -43,17 +43,17 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Why a name has no address that may be called.
+/// Why a host name has no allowed address.
 #[derive(Clone, Debug)]
 pub enum NoAddress {
     Refused(Refusal),
     Unresolved(Unresolved),
 }
 
-/// The addresses of `host`, a name or a literal, that may be called. There is at least one.
+/// Returns the allowed addresses of `host`, which is a name or an IP literal. The result is never empty.
 ///
 /// # Errors
-/// If it has no address, or none that the guard lets pass.
+/// Returns an error if the host has no address, or if the guard refuses all of its addresses.
 pub async fn resolve(lookup: &dyn Lookup, host: &str, allowed: &[IpNet]) -> Result<Vec<IpAddr>, NoAddress> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = match bare.parse::<IpAddr>() {
@@ -70,7 +70,7 @@ fn unresolved(host: &str, message: &str) -> NoAddress {
     NoAddress::Unresolved(Unresolved { host: host.to_string(), message: message.to_string() })
 }
 
-/// The resolver of the HTTP client, with the guard.
+/// The resolver that the HTTP client uses. It applies the guard.
 #[derive(Clone)]
 pub struct Guarded {
     pub lookup: Arc<dyn Lookup>,
@@ -78,7 +78,8 @@ pub struct Guarded {
 }
 
 impl Guarded {
-    /// A resolver that lets every address pass, for the policy's proxy: its address is allowed because the policy names it.
+    /// Creates a resolver that allows every address. It is used only for the policy's proxy, which is allowed because
+    /// the policy names it.
     pub fn open(lookup: &Arc<dyn Lookup>) -> Guarded {
         let everything = [IpNet::V4(ipnet::Ipv4Net::default()), IpNet::V6(ipnet::Ipv6Net::default())];
         Guarded { lookup: Arc::clone(lookup), allowed: Arc::new(everything) }

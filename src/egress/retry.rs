@@ -1,31 +1,32 @@
-//! What a throttled response asks for, and the retries within one call. Pure.
+//! Determines how long to wait after a throttled response, and when to retry within one call. This module is pure.
 //!
-//! Egress retries what happens below HTTP: a connection that was cut. It retries a gateway error only for engines that
-//! have no error handling of their own, see [`super::Session::without_status_retries`].
+//! Egress retries after a failure below HTTP, namely a dropped connection. It retries gateway errors only for engines
+//! that do not handle errors themselves; see [`super::Session::without_status_retries`].
 //!
-//! `Retry-After` is seconds or an HTTP date (RFC 9110, 10.2.3). Reset headers come as epoch seconds
-//! (GitHub, Okta, ServiceNow), as seconds from now (Datadog, PagerDuty) or as ISO 8601 (Jira).
+//! `Retry-After` is a number of seconds or an HTTP date (RFC 9110, section 10.2.3). Reset headers contain epoch seconds
+//! (GitHub, Okta, ServiceNow), seconds from now (Datadog, PagerDuty) or an ISO 8601 time (Jira).
 
 use crate::model::Timestamp;
 use std::time::Duration;
 
-/// A source that asks for less is left alone for this long.
+/// The minimum wait after a throttled response, even if the source asks for less.
 pub const MIN_WAIT: Duration = Duration::from_secs(1);
-/// A source that asks for more is called again after this.
+/// The maximum wait after a throttled response, even if the source asks for more.
 pub const MAX_WAIT: Duration = Duration::from_secs(86_400);
-/// Retries within one call.
+/// The maximum number of retries within one call.
 pub const MAX_RETRIES: u32 = 2;
-/// The wait after a 429 that names none.
+/// The wait after a 429 that does not say how long to wait.
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
-/// The longest wait before the first retry.
+/// The maximum wait before the first retry. It doubles with each further retry.
 const BASE_WAIT: Duration = Duration::from_millis(200);
 
-/// Headers that say when a used-up quota is renewed.
+/// Headers that give the time when a used-up quota is reset.
 const RESETS: [&str; 4] = ["x-ratelimit-reset", "x-rate-limit-reset", "ratelimit-reset", "x-ratelimit-requests-reset"];
 const REMAINING: [&str; 3] = ["x-ratelimit-remaining", "x-rate-limit-remaining", "ratelimit-remaining"];
 
-/// The wait that a throttled response asks for; `None` if it is not throttled. Throttled are 429, 503 with
-/// `Retry-After`, and 403 with `Retry-After` or a used-up quota, which is what GitHub sends.
+/// Returns how long to wait after a throttled response, or `None` if the response is not throttled. A response is
+/// throttled if it is a 429, a 503 with `Retry-After`, or a 403 with `Retry-After` or a used-up quota. GitHub sends
+/// such 403 responses.
 #[must_use]
 pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> Option<Duration> {
     let find = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.trim());
@@ -41,14 +42,14 @@ pub fn throttled(status: u16, headers: &[(String, String)], now: Timestamp) -> O
     Some(wait.clamp(MIN_WAIT, MAX_WAIT))
 }
 
-/// How long to wait before retry number `turn` (0 is the first), with full jitter. `draw` is a random number from 0 up
-/// to 1.
+/// Returns how long to wait before retry number `turn` (the first is 0), with full jitter. `draw` is a random number
+/// from 0 to 1.
 #[must_use]
 pub fn wait_before(turn: u32, draw: f64) -> Duration {
     BASE_WAIT.saturating_mul(1 << turn.min(6)).mul_f64(draw.clamp(0.0, 1.0))
 }
 
-/// Whether the status comes from a gateway that got no response at this moment, so that a retry may help.
+/// Returns whether the status is a temporary gateway error (502, 503 or 504), so that a retry may help.
 #[must_use]
 pub fn is_gateway_error(status: u16) -> bool {
     matches!(status, 502..=504)
@@ -63,7 +64,8 @@ fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
 }
 
 fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
-    // A billion seconds are 31 years, so such a number is a date and not a wait.
+    // A billion seconds is 31 years, so a number this large is a point in time and not a wait. A number of 100 billion
+    // or more is in milliseconds.
     match whole_seconds(value) {
         Some(number) if number.as_secs() >= 100_000_000_000 => Some(Timestamp(i64::try_from(number.as_secs()).ok()?).since(now)),
         Some(number) if number.as_secs() >= 1_000_000_000 => {
@@ -74,7 +76,7 @@ fn reset_after(value: &str, now: Timestamp) -> Option<Duration> {
     }
 }
 
-/// A number of seconds, with an optional fraction that is rounded up.
+/// Parses a number of seconds. A fraction is rounded up.
 fn whole_seconds(value: &str) -> Option<Duration> {
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -82,7 +84,7 @@ fn whole_seconds(value: &str) -> Option<Duration> {
         return None;
     }
     let more = u64::from(fraction.bytes().any(|byte| byte != b'0'));
-    // A number with too many digits means a very long wait.
+    // A number that is too large to parse means a very long wait, so use the maximum.
     Some(Duration::from_secs(whole.parse::<u64>().unwrap_or(MAX_WAIT.as_secs()).saturating_add(more)))
 }
 
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// 2026-11-08T18:00:00Z
+    /// The time 2026-11-08T18:00:00Z.
     const NOW: Timestamp = Timestamp(1_794_160_800_000);
 
     fn wait(status: u16, headers: &[(&str, &str)]) -> Option<u64> {

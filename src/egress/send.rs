@@ -1,4 +1,4 @@
-//! One HTTP request from the guard to the response. Every try is admitted, charged, sent and logged anew.
+//! Sends one HTTP request, from the guard to the response. Each try is admitted, charged, sent and logged separately.
 
 use super::admission::Admission;
 use super::body::{self, BodyError};
@@ -20,24 +20,24 @@ enum Try {
     /// Nothing was sent.
     NotSent(Failure),
     Done(Result<HttpResponse, Failure>),
-    /// The same request may succeed a moment later.
+    /// The try failed in a way that a retry may fix. Holds the result to return if no retry follows.
     Retryable(Result<HttpResponse, Failure>),
 }
 
-/// A request that passed the read-only guard, as it is sent.
+/// A request that passed the read-only guard, in the form in which it is sent.
 struct JudgedRequest {
     method: hyper::Method,
     headers: HeaderMap,
     body: Bytes,
     max_bytes: u64,
-    /// It may be sent again although the first one may have arrived.
+    /// Whether the request may be sent again even though the server may have received it already.
     repeatable: bool,
 }
 
-/// Sends `request`, retries and follows redirects.
+/// Sends `request` with retries, and follows redirects.
 ///
 /// # Errors
-/// Those of [`Session::http`].
+/// Returns the errors of [`Session::http`].
 pub async fn http(session: &Session, request: HttpRequest) -> Result<HttpResponse, Failure> {
     let method = match &request.method {
         Method::Get => hyper::Method::GET,
@@ -59,7 +59,7 @@ pub async fn http(session: &Session, request: HttpRequest) -> Result<HttpRespons
     Err(redirect::too_many(&url))
 }
 
-/// Sends a POST of the list. It is sent again only if its rule says that a repetition changes nothing.
+/// Sends a POST that is on the list. It is retried only if its rule declares it idempotent.
 async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpResponse, Failure> {
     let permit = post::permit(&session.caller.posts, request)?;
     let mut headers = headers(&request.headers)?;
@@ -67,7 +67,7 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     }
     if permit.body.is_empty() {
-        // Many servers answer 411 without this header, and the HTTP client does not send it for an empty body.
+        // Many servers return 411 if this header is missing, and the HTTP client does not send it for an empty body.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     let (body, max_bytes, repeatable) = (permit.body, request.max_bytes, permit.idempotent);
@@ -81,8 +81,8 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
     }
 }
 
-/// Sends, and again after a connection that was cut. A gateway error is retried too, unless the caller of the session
-/// retries statuses itself: two layers of retries would multiply.
+/// Sends the request and retries it after a dropped connection. Gateway errors are retried too, unless the session's
+/// caller retries status codes itself, because two layers of retries would multiply.
 async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) -> Result<HttpResponse, Failure> {
     let mut last = None;
     let retries = if request.repeatable { retry::MAX_RETRIES } else { 0 };
@@ -91,7 +91,7 @@ async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) 
             tokio::time::sleep(retry::wait_before(turn - 1, fastrand::f64())).await;
         }
         match send_once(session, request, url).await {
-            // The source's own answer says more than the reason why it was not called again.
+            // The result of the previous try says more than the reason why there was no further try.
             Try::NotSent(failure) => return last.unwrap_or(Err(failure)),
             Try::Done(result) => return result,
             Try::Retryable(result) => last = Some(result),
@@ -137,20 +137,21 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url) -> Try 
     }
 }
 
-/// Some URLs that the URL standard allows are not valid in HTTP.
+/// The failure for a URL that the URL standard allows but HTTP does not.
 fn invalid_uri(url: &Url, error: &hyper::http::uri::InvalidUri) -> Failure {
     let title = format!("a URL of {} is not valid in HTTP", url.host_str().unwrap_or_default());
     let fix = "the URL is too long or holds a character that HTTP does not allow; most often it is a link in the response before";
     Failure::new(Class::Remote, title, fix).detail(error.to_string())
 }
 
-/// How long head and body of a response may take: a little less than the step, so that the failure names the host and
-/// not the step.
+/// The timeout for the head and body of a response. It is slightly shorter than the step timeout, so that the failure
+/// names the host and not the step.
 fn response_timeout(session: &Session) -> Duration {
     session.caller.policy.safe_mode.step_timeout.mul_f64(0.75)
 }
 
-/// A proxy resolves names itself, where no guard checks the address, so names of the internal network are refused.
+/// Refuses internal names when a proxy is used. The proxy resolves names itself, so the guard cannot check the
+/// addresses.
 fn check_proxied_name(session: &Session, url: &Url) -> Result<(), Failure> {
     match url.host() {
         Some(url::Host::Domain(name)) if session.caller.policy.network.proxy.is_some() && guard::local_name(name) => {
@@ -166,7 +167,7 @@ fn check_proxied_name(session: &Session, url: &Url) -> Result<(), Failure> {
     }
 }
 
-/// Headers that could turn the request that was judged into another one.
+/// Headers that could change the meaning of a request after the guard has checked it.
 const FORBIDDEN_HEADERS: [&str; 9] = [
     "x-http-method-override",
     "x-http-method",
@@ -201,20 +202,20 @@ fn headers(pairs: &[(String, crate::credentials::Secret)]) -> Result<HeaderMap, 
     map.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(concat!("AAM/", env!("CARGO_PKG_VERSION"))));
     map.entry(header::ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     if !map.contains_key(header::RANGE) {
-        // A part of a compressed body cannot be decompressed.
+        // A range request must not ask for compression: a part of a compressed body cannot be decompressed.
         map.entry(header::ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
     }
     Ok(map)
 }
 
-/// A request that was sent. It ends exactly once: with its outcome, or when it is dropped because the caller gave up.
+/// A request that was sent. Its outcome is reported exactly once: when it ends, or on drop if the caller gave up.
 struct CallInFlight<'a> {
     session: &'a Session,
     admission: Admission,
     method: &'a str,
     url: &'a Url,
     started: Instant,
-    /// How long head and body may take, from the start.
+    /// The timeout for head and body together, measured from the start of the call.
     timeout: Duration,
     deadline: tokio::time::Instant,
     head_received: bool,
@@ -240,7 +241,8 @@ impl<'a> CallInFlight<'a> {
         }
     }
 
-    /// `reason` is what the breaker shows while it is open; `error` is the class for the call log.
+    /// Reports the outcome. The breaker shows `reason` while it is open; the call log records `error`, the class of the
+    /// failure.
     fn end(&mut self, signal: HealthSignal, reason: &str, status: u16, bytes: u64, error: &str) {
         self.ended = true;
         self.admission.leave(signal, reason);
@@ -267,7 +269,8 @@ impl<'a> CallInFlight<'a> {
         let status = head.status.as_u16();
         let gzip = gzip(&head.headers);
         if gzip {
-            // They describe the compressed body, and the connector gets the decompressed one.
+            // Remove the headers that describe the compressed body, because the connector receives the decompressed
+            // one.
             head.headers.remove(header::CONTENT_ENCODING);
             head.headers.remove(header::CONTENT_LENGTH);
         }
@@ -314,7 +317,7 @@ fn gzip(headers: &HeaderMap) -> bool {
 impl Drop for CallInFlight<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            // A host that sends no response until its caller gives up is failing; a slow body says less.
+            // A host that sent no response head before the caller gave up is failing. A slow body does not prove that.
             let signal = if self.head_received { HealthSignal::Unknown } else { HealthSignal::Failing };
             let reason = format!("{} did not answer before the step ended", self.host_and_port());
             self.end(signal, &reason, 0, 0, "abandoned");

@@ -1,4 +1,4 @@
-//! Which authorities TLS trusts: those of the machine and those of the policy's file.
+//! Sets up TLS to trust the certificate authorities of the machine and those in the policy's `ca_file`.
 
 use crate::model::{Class, Failure};
 use rustls::pki_types::CertificateDer;
@@ -8,10 +8,10 @@ use rustls_platform_verifier::Verifier;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A client configuration that trusts the authorities of the machine and those of `ca_file`.
+/// Returns a client configuration that trusts the authorities of the machine and those in `ca_file`.
 ///
 /// # Errors
-/// `Misconfigured` if the file cannot be used.
+/// Returns `Misconfigured` if the file cannot be used or TLS cannot be set up.
 pub fn config(ca_file: Option<&Path>) -> Result<ClientConfig, Failure> {
     let own = ca_file.map(authorities).transpose()?.unwrap_or_default();
     trusting(own).map_err(unusable)
@@ -35,7 +35,8 @@ fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::E
         let verified = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
         return Ok(verified.with_no_client_auth());
     }
-    // A machine without authorities of its own can still use http, and https with the authorities of the file.
+    // On a machine without certificate authorities, `http:` still works, and `https:` works with the authorities in
+    // `ca_file`.
     let mut roots = RootCertStore::empty();
     own.into_iter().try_for_each(|certificate| roots.add(certificate))?;
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())

@@ -1,4 +1,4 @@
-//! Says precisely what went wrong below HTTP: name resolution, port, route, TLS, timeout.
+//! Reports precisely what went wrong below HTTP: name resolution, port, route, TLS or timeout.
 
 use super::dial::{DialTimeout, ProxyConnectError, ProxyTunnelError};
 use super::guard::Refusal;
@@ -13,33 +13,33 @@ use std::time::Duration;
 /// Why there was no response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
-    /// AAM's own guard refused the address.
+    /// AAM's SSRF guard refused the address.
     Guard(Refusal),
     NoSuchName,
     Refused,
-    /// The server closed the connection before it answered.
+    /// The server closed the connection before it sent a response.
     Closed,
     Unreachable,
-    /// No connection within this time.
+    /// No connection was established within this time.
     ConnectTimeout(Duration),
-    /// A connection, but no response within this time.
+    /// The connection was established, but no response arrived within this time.
     ResponseTimeout(Duration),
-    /// The certificate is for another name.
+    /// The certificate is for another host name.
     CertificateName,
-    /// The certificate was issued by an authority that is not trusted here.
+    /// The certificate was issued by an authority that this machine and the policy do not trust.
     CertificateIssuer,
     CertificateExpired,
-    /// Any other TLS error, also a server that does not speak TLS.
+    /// Any other TLS error, including a server that does not use TLS.
     Tls,
     /// The response is not HTTP.
     NotHttp,
-    /// The policy's proxy did not connect.
+    /// The policy's proxy did not connect to the source.
     Proxy,
     Other,
 }
 
 impl Cause {
-    /// Whether the same request may succeed a moment later.
+    /// Returns whether the same request may succeed if it is sent again a moment later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         *self == Cause::Closed
@@ -49,7 +49,8 @@ impl Cause {
         matches!(self, Cause::CertificateName | Cause::CertificateIssuer | Cause::CertificateExpired)
     }
 
-    /// The failure for people. `at` is `host` or `host:port`, `message` that of the underlying error.
+    /// Returns the failure to report. `at` is `host` or `host:port`, and `message` is the message of the underlying
+    /// error.
     #[must_use]
     pub fn failure(&self, at: &str, message: &str) -> Failure {
         let host = at.rsplit_once(':').map_or(at, |(host, _)| host);
@@ -112,7 +113,7 @@ impl Cause {
     }
 }
 
-/// The failure for a name without an address that may be called.
+/// Returns the failure for a host name that has no allowed address.
 #[must_use]
 pub fn no_address(error: &NoAddress) -> Failure {
     match error {
@@ -121,7 +122,7 @@ pub fn no_address(error: &NoAddress) -> Failure {
     }
 }
 
-/// A request without a response.
+/// A request that received no response.
 #[derive(Debug, thiserror::Error)]
 pub enum NoResponse {
     #[error("operation timed out")]
@@ -130,7 +131,7 @@ pub enum NoResponse {
     Client(#[from] hyper_util::client::legacy::Error),
 }
 
-/// Reads the error of the HTTP client. `connect` is the timeout of the connection, `timeout` that of the response.
+/// Classifies an error of the HTTP client. `connect` is the connect timeout and `timeout` is the response timeout.
 #[must_use]
 pub fn diagnose(error: &NoResponse, connect: Duration, timeout: Duration) -> Cause {
     let NoResponse::Client(error) = error else { return Cause::ResponseTimeout(timeout) };
@@ -139,7 +140,7 @@ pub fn diagnose(error: &NoResponse, connect: Duration, timeout: Duration) -> Cau
     }
     let behind_proxy = chain(error).any(|error| error.is::<ProxyTunnelError>());
     match chain(error).find_map(known) {
-        // The certificate is that of the source, behind the proxy. Any other error is the proxy's.
+        // Behind a proxy, a certificate error concerns the source's certificate. Any other error is the proxy's.
         Some(cause) if !behind_proxy || cause.certificate() => cause,
         _ if behind_proxy => Cause::Proxy,
         _ if chain(error).any(timed_out) => Cause::ConnectTimeout(connect.min(timeout)),
@@ -147,7 +148,7 @@ pub fn diagnose(error: &NoResponse, connect: Duration, timeout: Duration) -> Cau
     }
 }
 
-/// An error and its causes, the outermost first.
+/// Returns an error and its causes, outermost first.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
@@ -161,7 +162,7 @@ fn timed_out(error: &(dyn Error + 'static)) -> bool {
     error.is::<DialTimeout>() || error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::TimedOut)
 }
 
-/// The message of an error and of its causes.
+/// Returns the messages of an error and of its causes.
 #[must_use]
 pub fn message(error: &(dyn Error + 'static)) -> String {
     chain(error).map(ToString::to_string).fold(String::new(), |message, more| match message.is_empty() {
@@ -171,7 +172,7 @@ pub fn message(error: &(dyn Error + 'static)) -> String {
     })
 }
 
-/// Whether a body ended before the announced length.
+/// Returns whether a body ended before its announced length.
 #[must_use]
 pub fn cut(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| {
@@ -207,7 +208,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Cause> {
 }
 
 fn io_cause(error: &std::io::Error) -> Option<Cause> {
-    // `source` of a wrapped error skips the wrapped one itself.
+    // `source` of an `io::Error` skips the error that it wraps, so look at the wrapped error first.
     if let Some(inner) = error.get_ref() {
         let inner: &(dyn Error + 'static) = inner;
         if let Some(cause) = known(inner) {
@@ -230,13 +231,14 @@ fn tls_cause(error: &rustls::Error) -> Cause {
     match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::CertificateName,
-            // A bad signature means an authority of the same name with another key, as after a renewal.
+            // A bad signature usually means an authority with the same name and another key, for example after a
+            // renewal.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::CertificateIssuer,
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => Cause::CertificateExpired,
-            // A self-signed certificate gives an error of its own.
+            // rustls reports a self-signed certificate with a separate error.
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => Cause::CertificateIssuer,
             _ => Cause::Tls,
         },

@@ -1,4 +1,4 @@
-//! Caps, throttling and the circuit breaker.
+//! Tests of caps, throttling and the circuit breaker.
 
 use super::rig::{Reply, Server, World, answer, get};
 use crate::egress::caps::block_size;
@@ -73,7 +73,7 @@ async fn the_day_ends_at_its_limit_also_across_restarts() {
     world.restart();
     assert!(world.session().http(get(&server.url("/"))).await.is_err());
     assert_eq!(server.count(), 3);
-    // A raised cap holds at once, and a new day starts anew.
+    // A raised cap takes effect at once, and the count starts again on a new day.
     world.cap.per_day = 4;
     world.session().http(get(&server.url("/"))).await.unwrap();
     assert!(world.session().http(get(&server.url("/"))).await.is_err());
@@ -90,7 +90,7 @@ async fn days_are_written_in_blocks_and_never_exceeded() {
         world.session().local("data.csv").await.unwrap();
     }
     assert_eq!((*world.budget.writes.lock().unwrap(), world.budget.total()), (3, 30));
-    // A lowered cap holds for what is left of the block, too.
+    // A lowered cap also applies to the calls that are left in the block.
     world.cap.per_day = 25;
     assert_eq!(world.session().local("data.csv").await.unwrap_err().class, Class::Throttled);
     assert_eq!([0, 1, 49, 100, 500, 2000, 50_000, 1_000_000].map(block_size), [1, 1, 1, 2, 10, 10, 50, 100]);
@@ -121,7 +121,7 @@ async fn calls_go_on_while_the_next_block_of_a_large_day_is_written() {
     drop(disk);
     ahead.await.unwrap().unwrap();
     assert_eq!((*world.budget.writes.lock().unwrap(), world.budget.total()), (2, 200));
-    // A reservation that cannot be made ahead of time delays no call that does not need it yet.
+    // If the next block cannot be recorded ahead of time, the calls that are left in the current block are not delayed.
     for _ in 0..49 {
         world.session().local("data.csv").await.unwrap();
     }
@@ -249,7 +249,7 @@ async fn settled_calls_move_the_breaker() {
 async fn a_source_that_echoes_the_secret_is_not_quoted() {
     let world = World::new();
     crate::credentials::redact::learn_value("echoed-canary-3141");
-    // Longer than what is quoted: the cut must not leave half a secret.
+    // The body is longer than the quoted excerpt, and shortening it must not leave half a secret.
     let body = format!("{} echoed-canary-3141", "x".repeat(290));
     let headers = [("retry-after", "echoed-canary-3141")];
     let server = Server::start(vec![answer(429, &headers, body.as_bytes())]).await;

@@ -1,4 +1,4 @@
-//! Redirects, bodies, times and retries.
+//! Tests of redirects, bodies, timeouts and retries.
 
 use super::rig::Captured;
 use super::rig::{Reply, Server, World, answer, get};
@@ -189,7 +189,7 @@ async fn packed_answers_are_asked_for_but_never_a_part_of_one() {
 #[tokio::test]
 async fn a_connection_that_the_server_dropped_is_dialled_anew() {
     let world = World::new();
-    // It promises to keep the connection and closes it.
+    // The response implies that the connection stays open, but the server closes it.
     let server = Server::start(vec![Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nwell".to_vec())]).await;
     for _ in 0..5 {
         assert_eq!(&world.session().http(get(&server.url("/"))).await.unwrap().body[..], b"well");

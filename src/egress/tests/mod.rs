@@ -1,5 +1,5 @@
-//! Egress over real sockets: servers on 127.0.0.1 that answer from a script, a clock and a resolver of
-//! the test's own.
+//! Tests of egress over real sockets. Servers on 127.0.0.1 respond from a script, and the clock and the resolver are
+//! fakes.
 
 mod budgets;
 mod http;

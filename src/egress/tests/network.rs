@@ -1,4 +1,4 @@
-//! Addresses, names, proxy and TLS.
+//! Tests of addresses, host names, the proxy and TLS.
 
 use super::rig::{Reply, Server, World, answer, get};
 use crate::model::Class;
@@ -32,7 +32,7 @@ async fn a_name_is_judged_by_its_address_and_dialled_there() {
     assert_eq!(failure.fix, "if this address is intended, add it to the policy: network.allow_private: [10.1.2.3/32]");
     let failure = world.session().http(get("http://meta.acme.example/")).await.unwrap_err();
     assert!(failure.title.contains("169.254.169.254, a cloud metadata address"), "{failure:?}");
-    // Only the address that passed is dialled; the port is that of the URL.
+    // The client connects only to the allowed address, and uses the port of the URL.
     let got = world.session().http(get(&format!("http://mixed.acme.example:{}/", server.port))).await.unwrap();
     assert_eq!(&got.body[..], b"well");
     assert!(server.heads.lock().unwrap()[0].contains(&format!("host: mixed.acme.example:{}", server.port)));
@@ -58,7 +58,7 @@ async fn trouble_below_http_is_named() {
         (failure.class, failure.title),
         (Class::WrongService, format!("the response of 127.0.0.1:{} is not HTTP", ssh.port))
     );
-    // A plain server on the port of an https address.
+    // A server without TLS listens on the port of an `https:` URL.
     let tls = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = tls.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -87,7 +87,7 @@ async fn a_proxy_is_used_but_opens_no_hole() {
         assert_eq!(world.session().http(get(url)).await.unwrap_err().class, Class::EgressRefused, "{url}");
     }
     assert_eq!(proxy.count(), 1);
-    // What the policy opens inside is reached directly.
+    // Private addresses that the policy allows are reached without the proxy.
     let inside = Server::start(vec![answer(200, &[], b"inside")]).await;
     world.policy.network.allow_private.push("127.0.0.1/32".parse().unwrap());
     assert_eq!(&world.session().http(get(&inside.url("/"))).await.unwrap().body[..], b"inside");
@@ -136,7 +136,7 @@ async fn a_driver_gets_the_address_that_is_routed_everywhere() {
 async fn a_port_that_drops_packets_is_not_called_slow() {
     let mut world = World::new();
     world.policy.safe_mode.step_timeout = std::time::Duration::from_secs(2);
-    // The kernel drops what comes after the queue of a socket that accepts nothing is full.
+    // The socket never accepts connections. When its queue is full, the kernel drops further connection requests.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
@@ -154,7 +154,7 @@ async fn a_port_that_drops_packets_is_not_called_slow() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(5000))]
 
-    /// The guard reads addresses as `Url`, the client dials them as `Uri`.
+    /// The guard parses addresses as `Url`, and the client connects to them as `Uri`. Both must agree.
     #[test]
     fn what_is_judged_is_what_is_dialled(text in "https?:[/\\\\]{0,3}([a-c0-9.:@%?#/\\\\\\[\\]ß_-]|127\\.0\\.0\\.1|\\[::1\\]|%2e|a\\.b){0,9}") {
         let Ok(url) = url::Url::parse(&text) else { return Ok(()) };

@@ -1,4 +1,5 @@
-//! Read-only POSTs over real sockets: what is on the list is sent as it was judged, and nothing else is sent.
+//! Tests of read-only POSTs over real sockets. A listed POST is sent in the form that was checked, and any other POST
+//! is not sent.
 
 use super::rig::{Captured, Reply, Server, World, answer};
 use crate::credentials::Secret;
@@ -101,7 +102,8 @@ async fn a_listed_post_is_sent_as_it_was_judged() {
     let heads = server.heads.lock().unwrap().clone();
     for (head, parts) in heads.iter().zip([
         ["POST /token HTTP/1.1", "content-type: application/x-www-form-urlencoded", FORM],
-        // The body that was judged is sent: one of the two values, serialized again.
+        // The key is repeated in the original body. The server receives the body that was checked, with only one of the
+        // two values.
         ["POST /query?limit=1 HTTP/1.1", "content-type: application/json; charset=utf-8", r#"{"timeout":6}"#],
         ["POST /aws HTTP/1.1", "content-type: application/x-amz-json-1.1", "\r\n\r\n{}"],
         ["POST /who HTTP/1.1", "content-length: 0", "\r\n\r\n"],
@@ -167,7 +169,8 @@ async fn the_log_names_the_post_and_nothing_of_its_body() {
     let writer = Captured(Arc::clone(&out));
     let subscriber =
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    // Whether an event is of interest is remembered for the process: ask again, now that somebody listens here.
+    // `tracing` caches for the whole process whether an event is enabled. Make a first call without a subscriber, then
+    // rebuild the cache once the subscriber is set.
     world.session().http(post(&server.url("/token"), &[], Some(FORM))).await.unwrap();
     let _guard = tracing::subscriber::set_default(subscriber);
     tracing::callsite::rebuild_interest_cache();

@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! Fakes and helpers that the tests in this folder share.
 
 use crate::clock::Clock;
 use crate::credentials::Secret;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
-/// 2026-11-08T18:00:00Z
+/// The time 2026-11-08T18:00:00Z, in milliseconds since the epoch.
 pub const START: i64 = 1_794_160_800_000;
 
 /// A clock that moves only when a test moves it.
@@ -42,7 +42,7 @@ pub struct FakeBudget {
     pub asked: Mutex<u64>,
     pub writes: Mutex<u64>,
     pub full: AtomicBool,
-    /// Whoever holds this lets the registry hang.
+    /// While a test holds this lock, writes to the registry block.
     pub disk: tokio::sync::Mutex<()>,
 }
 
@@ -70,7 +70,7 @@ impl FakeBudget {
     }
 }
 
-/// Names of the test, and how often they were asked for.
+/// The host names that the test defines, and a record of each lookup.
 #[derive(Default)]
 pub struct FakeLookup {
     pub names: HashMap<String, Vec<IpAddr>>,
@@ -86,7 +86,7 @@ impl Lookup for FakeLookup {
     }
 }
 
-/// A world with one egress.
+/// An egress with the fakes and the policy that it uses.
 pub struct World {
     pub clock: Arc<FakeClock>,
     pub budget: Arc<FakeBudget>,
@@ -112,7 +112,7 @@ impl World {
         World { clock, budget, lookup, egress, policy: policy(), cap: cap(), posts: Posts::default() }
     }
 
-    /// A new process over the same registry.
+    /// Simulates a restart of the process with the same registry.
     pub fn restart(&mut self) {
         self.egress = Egress::with(self.budget.clone(), self.clock.clone(), self.lookup.clone());
     }
@@ -166,20 +166,20 @@ fn policy() -> Policy {
     }
 }
 
-/// What a server does with one request.
+/// How a server responds to one request.
 #[derive(Clone)]
 pub enum Reply {
-    /// Writes the bytes and closes.
+    /// Writes the bytes and closes the connection.
     Bytes(Vec<u8>),
-    /// Closes at once.
+    /// Closes the connection without a response.
     Close,
-    /// Never answers.
+    /// Never responds and keeps the connection open.
     Hang,
-    /// Waits, then as `Bytes`.
+    /// Waits for the notification, then behaves like `Bytes`.
     When(Arc<Notify>, Vec<u8>),
 }
 
-/// An HTTP answer with its true length.
+/// An HTTP response with a correct `Content-Length`.
 pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let mut text = format!("HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
@@ -188,7 +188,7 @@ pub fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     Reply::Bytes([text.as_bytes(), b"\r\n", body].concat())
 }
 
-/// A server that plays a script; its last reply is repeated.
+/// A server that replies from a script. The last reply is repeated.
 pub struct Server {
     pub port: u16,
     pub heads: Arc<Mutex<Vec<String>>>,
@@ -215,18 +215,18 @@ impl Server {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Requests so far.
+    /// Returns the number of requests so far.
     pub fn count(&self) -> usize {
         self.heads.lock().unwrap().len()
     }
 
-    /// Waits until `count` requests came.
+    /// Waits until the server has received `count` requests.
     pub async fn seen(&self, count: usize) {
         self.seen.clone().wait_for(|seen| *seen >= count).await.unwrap();
     }
 }
 
-/// Whether head and body are there.
+/// Returns whether head and body are complete.
 fn whole(bytes: &[u8]) -> bool {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
@@ -262,7 +262,7 @@ async fn serve(mut stream: TcpStream, script: Vec<Reply>, log: Arc<Mutex<Vec<Str
     let _ = stream.shutdown().await;
 }
 
-/// Log output, kept as it is written: nothing scrubs it.
+/// Captured log output. It is not scrubbed, so that a test can see what was logged.
 #[derive(Clone)]
 pub struct Captured(pub Arc<Mutex<Vec<u8>>>);
 

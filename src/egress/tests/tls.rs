@@ -1,4 +1,4 @@
-//! Certificates: real handshakes with authorities made on the spot.
+//! Tests of certificates, with real TLS handshakes and authorities that each test generates.
 
 use super::rig::{World, get};
 use crate::model::{Class, Failure};
@@ -29,7 +29,8 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// What speaks TLS as `name` until the end of `last_year`, and offers `protocols` inside.
+    /// Returns an acceptor whose certificate is for `name` and expires at the start of `last_year`. It offers
+    /// `protocols` through ALPN.
     fn acceptor(&self, name: &str, last_year: i32, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_string()]).unwrap();
@@ -39,12 +40,12 @@ impl Authority {
         acceptor(certificate.der().clone(), &key, protocols)
     }
 
-    /// A server of `name` on 127.0.0.1 that answers everything with `well`; its port.
+    /// Starts a server for `name` on 127.0.0.1 that responds to every request with `well`. Returns its port.
     async fn serve(&self, name: &str, last_year: i32) -> u16 {
         start(self.acceptor(name, last_year, &[])).await
     }
 
-    /// Its certificate as a file of `folder`.
+    /// Writes the certificate of this authority to a file in `folder`.
     fn file(&self, folder: &tempfile::TempDir) -> PathBuf {
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, self.0.pem()).unwrap();
@@ -102,7 +103,7 @@ async fn certificates_are_judged_and_the_file_of_authorities_counts() {
     let other = failure(&world, good).await;
     assert!(other.title.ends_with("is not trusted here"), "another authority does not help: {other:?}");
 
-    // A changed file holds without a restart.
+    // A changed file takes effect without a restart.
     std::fs::write(&file, format!("{}\n# ours\n", authority.0.pem())).unwrap();
     let got = world.session().http(get(&format!("https://127.0.0.1:{good}/"))).await.unwrap();
     assert_eq!(&got.body[..], b"well");
@@ -126,7 +127,8 @@ async fn a_self_signed_certificate_is_from_an_unknown_authority() {
     }
 }
 
-/// A proxy that says `answer` to CONNECT and then carries bytes to `port`; what it was asked.
+/// Starts a proxy that responds to CONNECT with `answer`, and forwards bytes to `port` if that is a 200. Returns the
+/// proxy's port and the requests that it received.
 async fn proxy(answer: &'static str, port: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = listener.local_addr().unwrap().port();
@@ -152,7 +154,7 @@ async fn proxy(answer: &'static str, port: u16) -> (u16, Arc<Mutex<Vec<String>>>
     (own, heads)
 }
 
-/// A world that trusts `authority` and goes through the proxy at `address`.
+/// A `World` that trusts `authority` and uses the proxy at `address`.
 fn behind(authority: &Authority, folder: &tempfile::TempDir, address: String) -> World {
     let mut world = World::with_names(&[("proxy.acme.example", &["127.0.0.1"])]);
     world.policy.network.allow_private.clear();
@@ -172,7 +174,7 @@ async fn a_proxy_carries_tls_and_sees_no_credential() {
     let head = heads.lock().unwrap().join("");
     assert!(head.starts_with("CONNECT far.example:443 HTTP/1.1\r\n"), "{head}");
     assert!(!head.contains("canary") && !head.contains("of-the-query"), "{head}");
-    // The certificate is the source's, not the proxy's.
+    // The certificate that does not match is the source's, not the proxy's.
     let other = world.session().http(get("https://other.example/")).await.unwrap_err();
     assert_eq!(other.title, "the certificate of other.example is for another host name");
 }
@@ -208,12 +210,13 @@ async fn a_proxy_that_opens_no_way_is_named() {
         assert_eq!((failure.class, failure.title.as_str()), (Class::Network, title), "{failure:?}");
         assert!(failure.detail.contains(expected), "{failure:?}");
     }
-    // Without a tunnel its answer is an answer like any other.
+    // For `http:` there is no tunnel, so the proxy's response is returned like any other response.
     let world = behind(&authority, &folder, format!("http://proxy.acme.example:{strict}"));
     assert_eq!(world.session().http(get("http://far.example/")).await.unwrap().status, 407);
 }
 
-/// A server that answers with the version of HTTP in which it was asked, and how many connections it took.
+/// Starts a server that responds with the HTTP version of the request. Returns its port and a counter of accepted
+/// connections.
 async fn telling(acceptor: TlsAcceptor) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
