@@ -1,4 +1,4 @@
-//! Steps that work on several resources at the same time.
+//! Tests of steps that work on several resources at the same time.
 
 use super::doubles::{Act, Script, env, fail, job, policy};
 use super::*;
@@ -13,7 +13,7 @@ async fn ran(script: &Script, job: &Job) -> Outcome {
 #[tokio::test]
 async fn two_resources_are_opened_discovered_and_checked_at_the_same_time() {
     let mut job = job(&["a", "b"]);
-    // Without concurrency the first resource waits for the second one until this time is over.
+    // If the steps are not concurrent, the first resource waits for the second one until this timeout.
     let mut policy = (*policy("")).clone();
     policy.safe_mode.step_timeout = Duration::from_secs(5);
     job.policy = Arc::new(policy);
@@ -53,10 +53,10 @@ async fn the_cap_of_the_account_limits_how_many_are_worked_on_at_the_same_time()
     }
 }
 
-/// Puts what a step does into a script.
+/// Sets what one step of a script does.
 type Put = fn(&mut Script, Act);
 
-/// Ends after `turns`, and then fails with `class`.
+/// An act that fails with `class` after `turns` turns of the executor.
 fn late(turns: usize, class: Class) -> Act {
     Act::Slow(turns, Box::new(fail(class)))
 }

@@ -1,4 +1,4 @@
-//! Step 4: the structure of all resources, and how it differs from the version before.
+//! Step 4: discovers the schema of all resources and how it differs from the previous version.
 
 use super::run::{self, StepOutput};
 use super::{AttemptOutput, Job, OpenResource};
@@ -8,13 +8,14 @@ use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
 use crate::policy::SafeMode;
 
-/// Discovery ends before the timeout of the step, so that a slow source gives a truncated catalog and not none.
+/// Returns the limits of discovery. Its time limit is shorter than the step timeout, so that a slow source yields a
+/// truncated catalog instead of no catalog.
 pub(super) fn bounds(safe_mode: &SafeMode) -> Bounds {
     let time = safe_mode.step_timeout.mul_f64(0.75);
     Bounds { time, ..Bounds::default() }
 }
 
-/// Discovers the resources side by side. The catalog is kept in `output` also when its changes are breaking.
+/// Discovers the resources concurrently. The catalog is stored in `output` even if its changes are breaking.
 pub(super) async fn discover(
     resources: &mut [OpenResource],
     job: &Job,
@@ -52,8 +53,8 @@ pub(super) async fn discover(
     if output.drift.breaking.is_empty() { Ok(StepOutput::new((), evidence)) } else { Err(broken(&output.drift)) }
 }
 
-/// Adds the streams of one resource. With several resources the resource id is part of the namespace, so that names
-/// do not collide.
+/// Adds the streams of one resource to `whole`. If the connection has several resources, the resource id becomes part
+/// of the namespace, so that names do not collide.
 fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
     whole.truncated |= part.truncated;
     for skipped in &part.skipped {
@@ -71,7 +72,7 @@ fn join(whole: &mut Catalog, part: &Catalog, resource_id: Option<&str>) {
     }
 }
 
-/// A stream that cannot be read now keeps its last known description, because unreadable does not mean absent.
+/// Keeps the last known description of a stream that cannot be read now, because an unreadable stream may still exist.
 fn keep_unreadable(mut whole: Catalog, known: &Catalog) -> Catalog {
     for stream in &known.streams {
         let present = whole.streams.iter().any(|now| now.name == stream.name && now.namespace == stream.namespace);

@@ -1,4 +1,4 @@
-//! An engine and a connector that do what a test says.
+//! A fake engine and a fake connector whose behavior a test scripts.
 
 use super::{Env, Job};
 use crate::clock::SystemClock;
@@ -17,22 +17,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::Barrier;
 
-/// What one call of the double does.
+/// What one call of the fake does.
 #[derive(Clone, Debug)]
 pub enum Act {
     Pass,
     Fail(Failure),
     Panic,
     Hang,
-    /// Waits until as many calls as the barrier counts wait at the same time.
+    /// Waits until the number of calls that the barrier expects are waiting at the same time.
     Meet(Arc<Barrier>),
-    /// Ends after this many turns of the executor, and notes that it ended.
+    /// Yields to the executor this many times, records that it ended, and then acts.
     Slow(usize, Box<Act>),
-    /// By resource id; the others pass.
+    /// Acts by resource id. All other resources pass.
     Each(Vec<(&'static str, Act)>),
 }
 
-/// The whole script, and what was called.
+/// What each call does, and a record of the calls.
 #[derive(Clone)]
 pub struct Script {
     pub accepts: Act,
@@ -42,9 +42,9 @@ pub struct Script {
     pub tiny: Act,
     pub need: CredentialNeed,
     pub privilege: Privilege,
-    /// By resource id; others have one stream `t`.
+    /// Returns the catalog for a resource id. By default, every resource has one stream `t`.
     pub catalog: Arc<dyn Fn(&str) -> Catalog + Send + Sync>,
-    /// Rows that the connector says it read, whatever was asked for.
+    /// The number of rows that the connector reports, regardless of the requested maximum.
     pub rows: u64,
     pub evidence: Evidence,
     pub calls: Arc<Mutex<Vec<String>>>,
@@ -108,7 +108,7 @@ pub fn fail(class: Class) -> Act {
     Act::Fail(Failure::new(class, "it failed", "fix it").detail("42501: no"))
 }
 
-/// Streams with their columns.
+/// A catalog of streams with the given columns.
 pub fn catalog(streams: &[(&str, &[&str])]) -> Catalog {
     let stream = |(name, columns): &(&str, &[&str])| {
         let properties: serde_json::Map<String, serde_json::Value> =
@@ -220,7 +220,7 @@ pub fn env(script: &Script) -> Env {
     }
 }
 
-/// What `env:PLANTED` resolves to: values that are also words of the reports themselves.
+/// The value of `env:PLANTED`. Some of these secrets are also texts that occur in every report, such as `passed`.
 pub const PLANTED: &str = r#"{"password": "planted-canary-77", "token": "passed", "api_key": "31337"}"#;
 
 pub fn policy(lines: &str) -> Arc<Policy> {

@@ -1,4 +1,4 @@
-//! Connectors that lie, and sources that echo secrets.
+//! Tests of connectors that report false numbers and of sources that echo secrets.
 
 use super::doubles::{Act, Script, catalog, env, job, policy, skipped};
 use super::*;
@@ -15,7 +15,8 @@ async fn no_more_items_than_the_policy_allows_are_counted_whatever_a_connector_s
     assert_eq!(outcome.steps[5].evidence["rows"], 7);
 }
 
-/// The secrets are also words and numbers of the report itself: cleaning must not depend on its JSON.
+/// Some of the secrets also occur as texts and numbers in the report itself, so scrubbing must not damage the JSON of
+/// the report.
 #[tokio::test]
 async fn planted_secrets_are_in_no_part_of_an_outcome() {
     let text = "it said planted-canary-77, passed and 31337";

@@ -1,15 +1,15 @@
-//! The Safe Mode pipeline: seven steps, in this order.
+//! The Safe Mode pipeline. It runs seven steps in this order:
 //!
-//! 1. allowlist   the policy lists the family and finds the document eligible; its resource ids are bound
-//! 2. credential  the locator resolves, or the source needs no credential
-//! 3. upsert      the connector opens, and the source is the one that the resource id names
-//! 4. discover    metadata only: Catalog v1, and drift against the version before
-//! 5. health      an authenticated probe
-//! 6. tiny sync   at most `safe_mode.max_items` items are read and counted
-//! 7. registry    the outcome is appended
+//! 1. allowlist: the policy lists the family and accepts the intent; the resource ids are bound
+//! 2. credential: the locator is resolved, unless the source does not need a credential
+//! 3. upsert: the connector opens the source and checks that it is the one that the resource id names
+//! 4. discover: reads only metadata, which gives Catalog v1 and its drift from the previous version
+//! 5. health: sends an authenticated probe
+//! 6. tiny sync: reads at most `safe_mode.max_items` items and counts them
+//! 7. registry: the outcome is appended
 //!
-//! A step that fails ends the attempt; the later steps are reported as skipped, with the reason. Each step runs
-//! under a timeout, and a panic in it becomes a failure. A failure is a report, never an `Err`.
+//! A failed step ends the attempt, and the later steps are reported as skipped, with the reason. Each step runs under a
+//! timeout, and a panic in a step becomes a failure. A failure is part of the report, never an `Err`.
 
 mod discover;
 mod preflight;
@@ -29,35 +29,35 @@ use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-/// What every attempt of a process shares.
+/// What all attempts in the process share.
 pub struct Env {
     pub engines: Engines,
     pub egress: Arc<Egress>,
     pub resolver: Resolver,
 }
 
-/// One attempt's input.
+/// The input of one attempt.
 pub struct Job {
     pub connection: ConnectionId,
     pub intent: Intent,
     pub scope: Scope,
     pub policy: Arc<Policy>,
-    /// The custom sources of the policy.
+    /// The custom sources that the policy defines.
     pub sources: Arc<CustomSources>,
-    /// The catalog in force, for drift; `None` on the first attempt.
+    /// The catalog in force, which drift is measured against. It is `None` on the first attempt.
     pub known: Option<Catalog>,
 }
 
-/// An attempt whose resource ids are bound. Binding is pure: nothing was called or written.
+/// An attempt whose resource ids are bound. Binding is pure, so nothing has been called or written yet.
 pub struct Attempt<'a> {
     env: &'a Env,
     job: &'a Job,
-    /// Or the failure that ends the attempt at its first step.
+    /// The bound resources, or the failure that ends the attempt at its first step.
     bound: Result<BoundConnection, Failure>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Judges the intent of `job` and binds its resource ids.
+    /// Checks the intent of `job` against the policy and binds its resource ids.
     #[must_use]
     pub fn new(env: &'a Env, job: &'a Job) -> Attempt<'a> {
         let bind = AssertUnwindSafe(|| preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent));
@@ -65,8 +65,8 @@ impl<'a> Attempt<'a> {
         Attempt { env, job, bound }
     }
 
-    /// The calls of the day's budgets that this attempt needs and that are not recorded yet. Recorded together with
-    /// the beginning of the attempt, they cost no disk sync of their own.
+    /// Returns the daily budget reservations that this attempt needs and that are not recorded yet. The caller can
+    /// record them in the transaction that begins the attempt, which saves a separate disk sync.
     #[must_use]
     pub fn budget_reservations(&self) -> Vec<(Caller, BudgetReservation)> {
         let Ok(bound) = &self.bound else { return Vec::new() };
@@ -74,7 +74,7 @@ impl<'a> Attempt<'a> {
         callers.filter_map(|caller| self.env.egress.lacking(&caller).map(|reservation| (caller, reservation))).collect()
     }
 
-    /// Runs the pipeline. The outcome has one report for each step and holds no secret.
+    /// Runs the pipeline. The outcome has one report for each step and does not contain secrets.
     pub async fn run(self) -> Outcome {
         let Attempt { env, job, bound } = self;
         let mut runner = Runner::new(&job.policy.safe_mode);
@@ -98,7 +98,7 @@ struct OpenResource {
     discovery: Option<Discovery>,
 }
 
-/// What the steps leave behind, also when a later one fails.
+/// The results of the steps. They are kept even if a later step fails.
 #[derive(Default)]
 struct AttemptOutput {
     catalog: Option<Catalog>,
@@ -107,7 +107,7 @@ struct AttemptOutput {
     latency_ms: Option<u64>,
 }
 
-/// The seven steps. `None` means that a step failed; its report says why.
+/// Runs the seven steps. Returns `None` if a step failed; its report gives the reason.
 async fn steps(
     env: &Env,
     job: &Job,
@@ -134,7 +134,8 @@ async fn steps(
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
 }
 
-/// Opens the resources side by side. All must open, because the connection is all of them.
+/// Opens the resources concurrently. The step fails unless all of them open, because the connection consists of all its
+/// resources.
 async fn upsert(
     env: &Env,
     job: &Job,
@@ -172,8 +173,8 @@ async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput
     Ok(StepOutput::new((), run::flat(evidence)))
 }
 
-/// Reads at most `max_items` items over all resources together. The resources are read one after the other, because how
-/// much of the next one may be read depends on what the previous ones had.
+/// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the
+/// items read from one reduce the number that may be read from the next.
 async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOutput<u64>, Failure> {
     let mut evidence = Evidence::new();
     let mut rows = 0;

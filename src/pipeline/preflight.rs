@@ -1,5 +1,5 @@
-//! What happens before the first call: the policy judges the intent, its resource ids are bound, the credential is
-//! resolved.
+//! The steps before the first call. The intent is checked against the policy, its resource ids are bound, and the
+//! credential is resolved.
 
 use super::run::StepOutput;
 use super::{Env, Job};
@@ -13,23 +13,24 @@ use crate::model::{Class, Evidence, Failure, Intent, Posts, Privilege};
 use crate::policy::Policy;
 use std::sync::Arc;
 
-/// The resources of an eligible intent, each bound once. Nothing after this parses a resource id.
+/// The resources of an eligible intent, each bound once. Resource ids are parsed only here.
 pub struct BoundConnection {
     pub family: Arc<Family>,
-    /// In the order of `resource_ids`; `None` if this version has no connector for the family.
+    /// The bound resources in the order of `resource_ids`, or `None` if this version does not have a connector for the
+    /// family.
     resources: Option<Vec<Box<dyn BoundResource>>>,
 }
 
 impl BoundConnection {
-    /// The bound resources, in the order of `resource_ids`.
+    /// Returns the bound resources in the order of `resource_ids`.
     ///
     /// # Errors
-    /// `Unsupported` if this version has no connector for the family.
+    /// Returns `Unsupported` if this version does not have a connector for the family.
     pub fn resources(&self) -> Result<&[Box<dyn BoundResource>], Failure> {
         self.resources.as_deref().ok_or_else(|| no_connector(&self.family))
     }
 
-    /// As [`BoundConnection::resources`], to be opened.
+    /// Like [`BoundConnection::resources`], but returns the resources by value, because opening consumes them.
     pub(super) fn into_resources(self) -> Result<Vec<Box<dyn BoundResource>>, Failure> {
         self.resources.ok_or_else(|| no_connector(&self.family))
     }
@@ -40,7 +41,8 @@ impl BoundConnection {
     }
 }
 
-/// Step 1: the family is known and listed, the document is eligible, and the engine accepts the resource ids.
+/// Step 1: checks that the family is known and on the allowlist, that the intent is eligible, and that the engine
+/// accepts the resource ids.
 pub(super) fn allowlist(job: &Job, bound: Result<BoundConnection, Failure>) -> Result<StepOutput<BoundConnection>, Failure> {
     let bound = bound?;
     let mut evidence = Evidence::new();
@@ -49,10 +51,10 @@ pub(super) fn allowlist(job: &Job, bound: Result<BoundConnection, Failure>) -> R
     Ok(StepOutput::new(bound, evidence))
 }
 
-/// The pure part of step 1: judges the intent and binds its resource ids.
+/// The pure part of step 1: checks the intent against the policy and binds its resource ids.
 ///
 /// # Errors
-/// The failure that ends the attempt at step 1.
+/// Returns the failure that ends the attempt at step 1.
 pub fn bind(
     engines: &Engines,
     policy: &Arc<Policy>,
@@ -122,7 +124,8 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Step 2: the locator resolves, or the source needs no credential. The secret is read anew in every attempt.
+/// Step 2: resolves the locator, or checks that the source does not need a credential. The secret is read again in
+/// every attempt, so that a rotated secret is used.
 pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
     let mut evidence = Evidence::new();
     if let Some(locator) = &job.intent.credential_locator {
@@ -154,12 +157,12 @@ fn no_connector(family: &Family) -> Failure {
     )
 }
 
-/// How an attempt divides the concurrent calls that the cap of the account allows.
+/// How an attempt divides the concurrent calls that the account's cap allows.
 #[derive(Clone, Copy)]
 pub(super) struct Concurrency {
-    /// Resources that a step works on at the same time.
+    /// Limits the resources that a step works on at the same time.
     pub resources: Limits,
-    /// Calls of one resource at the same time.
+    /// The number of concurrent calls for one resource.
     pub calls: usize,
 }
 
@@ -182,7 +185,8 @@ fn caller(job: &Job, family: &Family, account: &str, posts: Posts) -> Caller {
     }
 }
 
-/// Who makes calls in an attempt for certain: the resources that need no credential, if the intent names none.
+/// Returns the callers that are certain to make calls. If the intent does not name a credential, these are the
+/// resources that can be used without one. If it does, none is certain, because the credential may fail to resolve.
 pub(super) fn certain_callers(job: &Job, bound: &BoundConnection) -> Vec<Caller> {
     if job.intent.credential_locator.is_some() {
         return Vec::new();
@@ -192,7 +196,7 @@ pub(super) fn certain_callers(job: &Job, bound: &BoundConnection) -> Vec<Caller>
     free.map(|resource| caller(job, &bound.family, resource.account(), Posts::default())).collect()
 }
 
-/// Puts the credential into a resource and gives it a caller for its session.
+/// Gives the credential to a resource and creates the caller for its session.
 pub(super) fn authorize(
     job: &Job,
     family: &Family,
@@ -205,10 +209,10 @@ pub(super) fn authorize(
     Ok((authorized, caller))
 }
 
-/// The warning for a credential that can do more than read.
+/// Returns a warning if the credential can do more than read.
 pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege, credential: bool) -> Option<Failure> {
     let Privilege::Over { grants } = privilege else { return None };
-    // Without a credential, as for a local file, the rights are those of the process.
+    // Without a credential, for example for a local file, the permissions are those of the AAM process.
     let (title, fix) = match credential {
         true => (
             format!("the credential of {resource_id} can do more than read"),

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub(super) struct StepOutput<T> {
     pub value: T,
     pub evidence: Evidence,
-    /// Something that a person should fix although the step passed.
+    /// A problem that a person should fix even though the step passed.
     pub warning: Option<Failure>,
 }
 
@@ -44,14 +44,14 @@ impl Runner {
         }
     }
 
-    /// Runs one step. `None` means that it failed; its report says why.
+    /// Runs one step. Returns `None` if it failed; its report gives the reason.
     pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<StepOutput<T>, Failure>>) -> Option<T> {
         crate::fault::boundary(step.as_str());
         let started = Instant::now();
         let left = self.deadline.saturating_duration_since(started);
         let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
         let guarded = AssertUnwindSafe(work).catch_unwind();
-        // Without time left the step does not begin: its first poll could already make a call.
+        // Do not start the step if no time is left, because its first poll could already make a call.
         let ended = if limit.is_zero() { None } else { tokio::time::timeout(limit, guarded).await.ok() };
         let took = started.elapsed();
         let result = match ended {
@@ -60,7 +60,7 @@ impl Runner {
             Some(Err(panic)) => Err(panicked(step, &*panic)),
             Some(Ok(result)) => result,
         };
-        // Rounded up, so that no measured step shows 0 ms.
+        // Round up, so that a step that ran never shows 0 ms.
         self.latencies.push((step, u64::try_from(took.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)));
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let (status, evidence, value) = match result {
@@ -72,19 +72,19 @@ impl Runner {
         value
     }
 
-    /// Reports that a step is not run, and why.
+    /// Reports that a step was skipped, and the reason.
     pub(super) fn skip(&mut self, step: Step, reason: &str) {
         let status = StepStatus::Skipped { reason: reason.to_string() };
         self.reports.push(StepReport { step, status, duration_ms: 0, evidence: Evidence::new() });
     }
 
-    /// Milliseconds that `step` took, rounded up.
+    /// Returns how long `step` took in milliseconds, rounded up.
     pub(super) fn latency_ms(&self, step: Step) -> Option<u64> {
         self.latencies.iter().find(|(ran, _)| *ran == step).map(|(_, ms)| *ms)
     }
 
-    /// All seven reports. A step that did not run is reported as skipped, with the reason. The registry step is the
-    /// row that holds these reports, so it passes also after a failure.
+    /// Returns all seven reports. A step that did not run is reported as skipped, with the reason. The registry step
+    /// writes the row that contains these reports, so it is reported as passed even after a failure.
     pub(super) fn finish(mut self) -> Vec<StepReport> {
         let failed = self.reports.iter().find(|report| report.failure().is_some()).map(|report| report.step);
         for step in Step::ALL {
@@ -123,12 +123,13 @@ pub(super) fn panicked(step: Step, panic: &(dyn std::any::Any + Send)) -> Failur
     .detail(message.unwrap_or_else(|| "no message".to_string()))
 }
 
-/// Adds calls and bytes so far.
+/// Adds the number of calls and bytes so far to `evidence`.
 pub(super) fn note_traffic(evidence: &mut Evidence, traffic: Traffic) {
     evidence.insert("traffic".to_string(), serde_json::json!(traffic));
 }
 
-/// The evidence of a single resource as it is; that of several by resource id.
+/// Returns the evidence itself if there is only one resource, or the evidence keyed by resource id if there are
+/// several.
 pub(super) fn flat(evidence: Evidence) -> Evidence {
     if evidence.len() == 1
         && let Some((_, serde_json::Value::Object(only))) = evidence.iter().next()
@@ -138,10 +139,11 @@ pub(super) fn flat(evidence: Evidence) -> Evidence {
     evidence
 }
 
-/// The outcome without the value of any known secret. This is the last check before it is logged, stored or sent.
+/// Removes the values of all known secrets from the outcome. This is the last step before the outcome is logged, stored
+/// or sent.
 ///
-/// Each text is scrubbed in place and not the JSON around it: replacing a secret such as `1234` or `passed` there
-/// could make the JSON invalid.
+/// Each text is scrubbed on its own instead of scrubbing the serialized JSON, because replacing a secret such as `1234`
+/// or `passed` in the JSON could make it invalid.
 pub(super) fn scrubbed(mut outcome: Outcome) -> Outcome {
     for report in &mut outcome.steps {
         report.status = match std::mem::replace(&mut report.status, StepStatus::Passed) {

@@ -4,11 +4,11 @@ use crate::connectors::CredentialNeed;
 use crate::model::{Class, Locator, Privilege, StepStatus};
 use std::time::Duration;
 
-/// Puts a failure into a script, or a flaw into a job.
+/// Plants a failure in a script.
 type Plant = fn(&mut Script);
 type Change = fn(&mut Job);
 
-/// The word of each step's status, in order.
+/// Returns the status of each step as text, in order.
 fn statuses(outcome: &Outcome) -> Vec<&'static str> {
     assert_eq!(
         outcome.steps.iter().map(|report| report.step).collect::<Vec<_>>(),
@@ -168,7 +168,8 @@ async fn a_source_that_hangs_meets_the_timeout_of_step_or_attempt() {
         [(short, long, "safe_mode.step_timeout"), (long, short, "safe_mode.attempt_timeout")]
     {
         let mut job = job(&["a"]);
-        // Shorter than a policy may say, so that the test is short.
+        // Set the timeouts directly, because the policy parser refuses an attempt timeout that is shorter than the step
+        // timeout.
         let mut policy = (*policy("")).clone();
         policy.safe_mode.step_timeout = step_timeout;
         policy.safe_mode.attempt_timeout = attempt_timeout;
@@ -247,7 +248,7 @@ async fn too_many_rights_warn_and_stop_nothing() {
     assert_eq!(statuses(&outcome), ["passed", "passed", "warned", "passed", "passed", "passed", "passed"]);
     assert_eq!(outcome.class(), None);
     let StepStatus::Warned { failure } = &outcome.steps[2].status else { panic!("{:?}", outcome.steps[2]) };
-    // This source needs no credential: the rights are those of the process.
+    // This source does not need a credential, so the permissions are those of the process.
     assert!(failure.detail.contains("INSERT ON shop.orders") && failure.fix.contains("without write permission"), "{failure:?}");
     let family = crate::families::find("postgres").expect("a family");
     let over = Privilege::Over { grants: vec!["INSERT".to_string()] };
