@@ -1,4 +1,5 @@
-//! Which parts of a credential are secret, and the encodings in which a secret may appear in a text. Pure.
+//! Determines which parts of a credential are secret, and in which encodings a secret may appear in a text. This module
+//! is pure.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -9,10 +10,10 @@ use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
 
-/// Shorter values are not learned.
+/// The minimum length of a secret in bytes. Shorter values are not learned, because they occur in every text.
 pub const MIN_SECRET_BYTES: usize = 4;
 
-/// Fields of a JSON credential that are names and not secrets. Every other field is secret.
+/// Fields of a JSON credential whose values are identifiers or settings. Every other field is treated as secret.
 const NAMES: &str = "\
     access_key_id account account_id algorithm alias api_version app_id auth_provider_x509_cert_url \
     auth_type auth_uri authority aws_access_key_id base_url bucket client_email client_id \
@@ -23,15 +24,15 @@ const NAMES: &str = "\
     tenant tenant_id timeout tls token_type token_uri token_url type universe_domain url user \
     user_id user_name username version warehouse workspace";
 static HARMLESS: LazyLock<BTreeSet<&str>> = LazyLock::new(|| NAMES.split_whitespace().collect());
-/// Words in the name of a field that make even a short number secret.
+/// If the name of a field contains one of these, even a short number in it is treated as secret.
 const SECRET_WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
 
-/// The secret values of one field.
+/// Returns the secret values of one field.
 #[must_use]
 pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
     let name = name.to_ascii_lowercase().replace('-', "_");
     if HARMLESS.contains(name.as_str()) {
-        // An address among them may still carry a password.
+        // A URL in such a field may still contain a password.
         return password_of(value.trim()).into_iter().collect();
     }
     let number = value.len() < 8 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -41,10 +42,10 @@ pub fn field_values(name: &str, value: &str) -> Vec<Zeroizing<String>> {
     values(value)
 }
 
-/// The value itself and the parts of it that are secret alone.
+/// Returns the value itself and the parts of it that are secret on their own.
 #[must_use]
 pub fn values(value: &str) -> Vec<Zeroizing<String>> {
-    // Literals of JSON. Removing them would make every document unreadable.
+    // JSON literals are never secret, because removing them would make every document unreadable.
     if matches!(value.trim(), "true" | "false" | "null" | "none") {
         return Vec::new();
     }
@@ -56,7 +57,7 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
     };
     add(value);
     add(value.trim());
-    // The lines of a PEM key may appear one by one.
+    // The lines of a PEM key may appear separately.
     if value.trim().contains('\n') {
         value.lines().map(str::trim).filter(|line| line.len() >= 16 && !line.starts_with("-----")).for_each(&mut add);
     }
@@ -66,10 +67,10 @@ pub fn values(value: &str) -> Vec<Zeroizing<String>> {
         && !value.trim().contains(char::is_whitespace)
         && !after.starts_with("//")
     {
-        // `user:password`, as Basic authentication writes it.
+        // The value has the form `user:password`, as in Basic authentication.
         add(after);
     }
-    // Numbers inside are ids and counts. Strings without a field name are treated as secret.
+    // Numbers in a nested JSON document are ids and counts. Strings without a field name are treated as secret.
     if value.trim_start().starts_with(['{', '['])
         && let Ok(json) = serde_json::from_str::<serde_json::Value>(value)
     {
@@ -89,7 +90,7 @@ fn leaves(name: &str, json: &serde_json::Value, out: &mut Vec<Zeroizing<String>>
     }
 }
 
-/// The password within an address of the form `scheme://user:password@host`, decoded.
+/// Returns the decoded password of a URL such as `scheme://user:password@host`.
 fn password_of(text: &str) -> Option<Zeroizing<String>> {
     let url = url::Url::parse(text).ok()?;
     let password = url.password().filter(|password| !password.is_empty())?;
@@ -99,17 +100,17 @@ fn password_of(text: &str) -> Option<Zeroizing<String>> {
 /// The characters that `encodeURIComponent` and form encoders do not escape.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const COMPONENT: &AsciiSet = &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
-/// What URL writers escape in a query, a path and user info.
+/// The characters that URL libraries escape in a query, a path and user info.
 const QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 const SPECIAL_QUERY: &AsciiSet = &QUERY.add(b'\'');
 const PATH: &AsciiSet = &QUERY.add(b'?').add(b'`').add(b'{').add(b'}').add(b'^');
 const SEGMENT: &AsciiSet = &PATH.add(b'/').add(b'%');
 const USER_INFO: &AsciiSet = &PATH.add(b'/').add(b':').add(b';').add(b'=').add(b'@').add(b'[').add(b'\\').add(b']').add(b'|');
 
-/// A shorter run of base64 would match too many other texts.
+/// The minimum length of a base64 run. A shorter run would match too many other texts.
 const SHORTEST_RUN: usize = 6;
 
-/// Every form of `value` that is looked for. Not empty strings, at least `value` itself.
+/// Returns every form of `value` to search for. It contains at least `value` itself and never an empty string.
 #[must_use]
 pub fn all(value: &str) -> BTreeSet<String> {
     let mut forms = BTreeSet::from([value.to_string()]);
@@ -123,7 +124,8 @@ pub fn all(value: &str) -> BTreeSet<String> {
     for quoted in [serde_json::to_string(value).unwrap_or_default(), format!("{value:?}"), ascii_json(value)] {
         if let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             forms.insert(inner.replace('/', "\\/"));
-            // JSON inside JSON strings, as gateways pass on the messages of others.
+            // Gateways pass on the messages of other services as JSON inside JSON strings, so each level is escaped
+            // again.
             let mut deeper = inner.to_string();
             for _ in 0..3 {
                 deeper = deeper.replace('\\', "\\\\").replace('"', "\\\"");
@@ -145,13 +147,13 @@ pub fn all(value: &str) -> BTreeSet<String> {
     forms
 }
 
-/// The base64 characters of `value` that do not depend on its neighbours, if it starts `before` bytes after a group of
-/// three. With them `secret` is found in the base64 of `user:secret`.
+/// Returns the base64 characters that depend only on `value` and not on the bytes around it, if `value` starts `before`
+/// bytes after a group of three bytes. They make it possible to find `secret` in the base64 form of `user:secret`.
 fn run(engine: &GeneralPurpose, value: &str, before: usize) -> Option<String> {
     let mut bytes = vec![0; before];
     bytes.extend_from_slice(value.as_bytes());
     let text = engine.encode(&bytes);
-    // A character holds six bits. Those that also hold bits of a neighbour are left out.
+    // A base64 character holds six bits. Leave out the characters that share bits with a neighboring byte.
     let first = (before * 8).div_ceil(6);
     let last = bytes.len() * 8 / 6;
     text.get(first..last).filter(|run| run.len() >= SHORTEST_RUN).map(str::to_string)
@@ -173,7 +175,7 @@ fn lower_escapes(text: &str) -> String {
     text.chars().map(lower).collect()
 }
 
-/// JSON as ASCII-only writers produce it, with every other character as `\u` and four digits.
+/// Returns `value` as an ASCII-only JSON string. Every other character is written as `\u` and four digits.
 fn ascii_json(value: &str) -> String {
     let json = serde_json::to_string(value).unwrap_or_default();
     let mut text = String::with_capacity(json.len());

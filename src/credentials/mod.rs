@@ -1,7 +1,7 @@
-//! Resolves locators to secrets, and removes secrets from every text.
+//! Resolves locators to secrets, and removes secrets from all output.
 //!
-//! A secret is kept in memory only, in [`Secret`], which prints as `[redacted]` and is wiped when dropped.
-//! [`redact`] knows every resolved secret and removes it by value from logs, rows and API responses.
+//! A secret is kept only in memory, in a [`Secret`], which prints as `[redacted]` and is wiped when it is dropped.
+//! [`redact`] knows every resolved secret and removes it by value from logs, registry rows and API responses.
 
 mod forms;
 pub mod redact;

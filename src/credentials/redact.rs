@@ -1,8 +1,8 @@
-//! Removes known secrets from any text, by value, in every form in which they are likely to appear.
+//! Removes known secrets from any text, by value and in every form in which they are likely to appear.
 //!
-//! A value that was learned stays known for the life of the process, because a rotated secret may still be
-//! echoed. Values shorter than `MIN_SECRET_BYTES` are not learned, because they occur in every text.
-//! Scrub a text before you shorten it: a part of a secret is not recognized.
+//! A learned value stays known for the life of the process, because a source may still echo a secret that has been
+//! rotated. Values shorter than `MIN_SECRET_BYTES` are not learned, because they occur in every text. Scrub a text
+//! before you shorten it, because a part of a secret is not recognized.
 
 use super::forms::{self, MIN_SECRET_BYTES};
 use super::secret::Credential;
@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tracing_subscriber::fmt::MakeWriter;
 use zeroize::Zeroizing;
 
-/// Replaces a secret.
+/// The text that replaces a secret.
 pub const MARK: &str = "[redacted]";
 
 static STORE: LazyLock<Store> = LazyLock::new(Store::default);
@@ -39,13 +39,13 @@ pub fn learn_value(value: &str) {
     }
 }
 
-/// `text` without any learned secret, in whatever encoding it appears.
+/// Returns `text` without any learned secret, in any known encoding.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     STORE.scrub(text)
 }
 
-/// Scrubs every string and every key of `value`.
+/// Scrubs every string and every key in `value`.
 pub fn scrub_json(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::String(text) => {
@@ -64,7 +64,7 @@ pub fn scrub_json(value: &mut serde_json::Value) {
     }
 }
 
-/// Scrubs every text of `failure`.
+/// Scrubs every text in `failure`.
 #[must_use]
 pub fn scrub_failure(mut failure: Failure) -> Failure {
     for text in [&mut failure.title, &mut failure.fix, &mut failure.detail] {
@@ -75,18 +75,19 @@ pub fn scrub_failure(mut failure: Failure) -> Failure {
     failure
 }
 
-/// Some learned values and the automaton that finds them.
+/// A group of learned values and the automaton that finds them.
 struct Tier {
     values: Vec<Zeroizing<String>>,
     finder: AhoCorasick,
 }
 
-/// The values are kept in tiers of growing size. A new value makes a small tier, and tiers of equal size are merged. So
-/// learning n values takes n log n steps and not n², and a text is searched log n times.
+/// The learned values, in tiers of decreasing size. A new value starts a tier of size 1, which absorbs the tiers before
+/// it as long as they are not larger. So learning n values takes n log n steps instead of n², and a text is searched
+/// log n times.
 #[derive(Default)]
 struct Store {
     tiers: arc_swap::ArcSwap<Vec<Arc<Tier>>>,
-    /// SHA-256 of each learned value. Its lock is held while a value is learned.
+    /// The SHA-256 digest of each learned value. The lock is held while a value is learned.
     known: Mutex<BTreeSet<[u8; 32]>>,
 }
 
@@ -115,7 +116,8 @@ impl Store {
                 tiers.truncate(kept);
                 tiers.push(Arc::new(merged));
             }
-            // Too large to be merged. The known values stay as they are, and the new value gets a tier of its own.
+            // The merged automaton would be too large. The existing tiers stay as they are, and the new value gets a
+            // separate tier.
             None => tiers.extend(Tier::of(fresh).map(Arc::new)),
         }
         self.tiers.store(Arc::new(tiers));
@@ -134,13 +136,13 @@ impl Store {
 impl Tier {
     fn of(values: Vec<Zeroizing<String>>) -> Option<Tier> {
         let patterns: BTreeSet<String> = values.iter().flat_map(|value| forms::all(value)).collect();
-        // Building the automaton fails only beyond four billion states.
+        // Building the automaton fails only if it needs more than four billion states.
         let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok()?;
         Some(Tier { values, finder })
     }
 }
 
-/// Replaces the union of `found`, so that overlapping secrets leave nothing behind.
+/// Replaces the union of the ranges in `found`, so that no part of overlapping secrets remains.
 fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     found.sort_unstable_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<usize>> = Vec::new();
@@ -153,7 +155,7 @@ fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut at = 0;
     for range in merged {
-        // Every form is valid UTF-8, so its ends are character boundaries.
+        // Every form is valid UTF-8, so the ends of its range are character boundaries.
         clean.push_str(text.get(at..range.start).unwrap_or_default());
         clean.push_str(MARK);
         at = range.end;
@@ -162,7 +164,7 @@ fn replace(text: &str, mut found: Vec<Range<usize>>) -> String {
     clean
 }
 
-/// A writer, or a maker of writers for `tracing_subscriber`, that scrubs what it writes. Text is held back until its
+/// Scrubs what is written to `W`, which is a maker of writers for `tracing_subscriber`. Text is held back until its
 /// line is complete, so that a secret that is written in two pieces is recognized.
 pub struct ScrubbingWriter<W>(pub W);
 
@@ -178,17 +180,17 @@ impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for ScrubbingWriter<M> {
     }
 }
 
-/// Writes whole lines, scrubbed.
+/// A writer that scrubs each line before writing it.
 pub struct ScrubbedLines<W: Write> {
     inner: W,
     held: Vec<u8>,
 }
 
-/// A longer line is written in pieces.
+/// The maximum length of a line in bytes. A longer line is written in pieces.
 const LONGEST_LINE: usize = 1 << 20;
 
 impl<W: Write> ScrubbedLines<W> {
-    /// Scrubs what is written to `inner`.
+    /// Creates a writer that scrubs what is written to `inner`.
     pub fn new(inner: W) -> ScrubbedLines<W> {
         ScrubbedLines { inner, held: Vec::new() }
     }
@@ -211,7 +213,7 @@ impl<W: Write> Write for ScrubbedLines<W> {
         Ok(bytes.len())
     }
 
-    /// Flushes complete lines. An incomplete line stays held back.
+    /// Flushes the complete lines. An incomplete line is still held back.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }

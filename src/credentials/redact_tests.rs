@@ -116,7 +116,7 @@ fn events_are_scrubbed_on_their_way_out() {
     assert!(text.contains("Bearer [redacted]") && !text.contains("canary"), "{text}");
 }
 
-/// A shared buffer as a maker of writers.
+/// Turns a shared buffer into a maker of writers.
 trait Maker {
     fn maker(self) -> Box<dyn Fn() -> Shared + Send + Sync>;
 }
@@ -140,7 +140,7 @@ impl Write for Shared {
 }
 
 proptest! {
-    // Building the finder is slow without optimisation.
+    // Building the automaton is slow in a debug build, so run only a few cases.
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
@@ -152,7 +152,7 @@ proptest! {
             prop_assert!(clean.contains(MARK));
             prop_assert!(!clean.contains(&form) && !clean.contains(&secret), "{} in {}", form, clean);
         }
-        // Inside a longer base64 text, at any alignment, nothing longer than the two edges survives.
+        // The secret is inside a longer base64 text, at any alignment. Only the characters at its two edges may remain.
         let basic = STANDARD.encode(format!("{user}:{secret}:{after}"));
         let clean = store.scrub(&basic).into_owned();
         prop_assert!(clean.contains(MARK), "{} in {}", secret, basic);

@@ -1,36 +1,37 @@
-//! Resolves locators. This version reads `env:NAME`; for the other schemes it says what to do instead.
+//! Resolves locators. This version reads `env:NAME`; for other schemes, the failure says what to do instead.
 
 use super::redact;
 use super::secret::{Credential, Secret};
 use crate::model::{Class, Failure, Locator};
 use std::sync::Arc;
 
-/// Reads an environment variable. Tests pass their own function, so that they need not change the process.
+/// Reads an environment variable. Tests pass their own function, so that they do not change the environment of the
+/// process.
 pub type ReadEnv = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// Resolves locators. Nothing is cached, so the next attempt uses a rotated secret.
+/// Resolves locators. Secrets are not cached, so the next attempt uses a rotated secret.
 #[derive(Clone)]
 pub struct Resolver {
     read_env: ReadEnv,
 }
 
 impl Resolver {
-    /// A resolver that reads the environment of this process.
+    /// Creates a resolver that reads the environment of this process.
     #[must_use]
     pub fn from_process_env() -> Resolver {
         Resolver { read_env: Arc::new(|name| std::env::var(name).ok()) }
     }
 
-    /// A resolver that reads variables through `read_env`.
+    /// Creates a resolver that reads variables through `read_env`.
     #[must_use]
     pub fn new(read_env: ReadEnv) -> Resolver {
         Resolver { read_env }
     }
 
-    /// Returns the credential behind `locator`. From then on the redactor knows its values.
+    /// Returns the credential that `locator` names, and teaches the redactor its secret values.
     ///
     /// # Errors
-    /// [`Class::CredentialMissing`], which names the locator and what to do.
+    /// Returns [`Class::CredentialMissing`], which names the locator and says what to do.
     pub fn resolve(&self, locator: &Locator) -> Result<Credential, Failure> {
         let missing = |title: String, fix: String| Err(Failure::new(Class::CredentialMissing, title, fix));
         match locator {

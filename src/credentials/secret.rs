@@ -1,10 +1,10 @@
-//! A string that is never printed and whose memory is wiped.
+//! Secrets: strings that are never printed and whose memory is wiped on drop.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// One secret value. `Debug` prints `[redacted]`; there is no `Display`.
+/// One secret value. `Debug` prints `[redacted]`, and `Display` is not implemented.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
@@ -15,7 +15,7 @@ impl Secret {
         Secret(Zeroizing::new(value))
     }
 
-    /// The value, for the call that needs it.
+    /// Returns the value. Use it only where a call needs the secret.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -28,7 +28,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a locator resolved to: one plain value, or named fields from a JSON object.
+/// The secret that a locator resolved to. It is one plain value, or the named fields of a JSON object.
 #[derive(Clone, Debug, Default)]
 pub struct Credential {
     plain: Option<Secret>,
@@ -36,8 +36,8 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Parses the raw value: a JSON object gives fields, anything else is one plain value.
-    /// Numbers and booleans of the object become text.
+    /// Parses the raw value. A JSON object becomes named fields, and anything else is one plain value. Numbers and
+    /// booleans in the object become text.
     #[must_use]
     pub fn read(raw: Secret) -> Credential {
         let parsed: Option<serde_json::Map<String, serde_json::Value>> =
@@ -55,31 +55,31 @@ impl Credential {
         }
     }
 
-    /// The plain value; `None` if the secret is a JSON object.
+    /// Returns the plain value, or `None` if the secret is a JSON object.
     #[must_use]
     pub fn plain(&self) -> Option<&Secret> {
         self.plain.as_ref()
     }
 
-    /// A field of the JSON object.
+    /// Returns a field of the JSON object.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Secret> {
         self.fields.get(name)
     }
 
-    /// The first of `names` that the object has.
+    /// Returns the value of the first of `names` that the object has.
     #[must_use]
     pub fn any(&self, names: &[&str]) -> Option<&Secret> {
         names.iter().find_map(|name| self.field(name))
     }
 
-    /// The names of the fields. They are not secret.
+    /// Returns the names of the fields. The names are not secret.
     #[must_use]
     pub fn field_names(&self) -> Vec<&str> {
         self.fields.keys().map(String::as_str).collect()
     }
 
-    /// Every secret value, for the redactor.
+    /// Returns all values: the plain value, or the value of each field.
     pub fn values(&self) -> impl Iterator<Item = &Secret> {
         self.plain.iter().chain(self.fields.values())
     }
