@@ -21,7 +21,7 @@ pub fn grants(rules: &family_spec::Privilege, kept: Option<&HostResponse>, recor
     }
 }
 
-/// Returns the verdict for `grants`, which are the vendor's own text, or `None` if the vendor did not list them.
+/// Returns the verdict for `grants`, the vendor's own text. `grants` is `None` if the vendor did not list any.
 #[must_use]
 pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privilege {
     let unknown = |reason: String| Privilege::Unknown { reason };
