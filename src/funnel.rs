@@ -1,7 +1,7 @@
-//! The funnel: how far the connections of a namespace have come.
+//! The funnel: how many connections of a namespace have reached each stage.
 //!
-//! It is computed from the snapshot each time and never incremented, so a repeated push, a retry or a restart
-//! cannot change a number. Property tests check for arbitrary histories:
+//! The funnel is computed from the snapshot each time and never incremented, so a repeated push, a retry or a restart
+//! cannot change a number. Property tests check the following for arbitrary histories:
 //! - received = rejected + unsupported_type + awaiting_credentials + pending + eligible
 //! - eligible = active + network_blocked + healing + error
 //! - active <= reachable <= eligible
@@ -131,7 +131,7 @@ fn is_healthy(connection: &Connection) -> bool {
     connection.conclusive.as_ref().is_some_and(|attempt| attempt.facts.healthy)
 }
 
-/// The furthest stage that a connection has reached; `retired` for one that is in no stage.
+/// Returns the furthest stage that a connection has reached, or `retired` for a connection that is not in any stage.
 #[must_use]
 pub fn furthest_stage(connection: &Connection) -> &'static str {
     let Some(stage) = Stage::from_state(connection.state()) else {
@@ -146,13 +146,14 @@ pub fn furthest_stage(connection: &Connection) -> &'static str {
     furthest.as_str()
 }
 
-/// The attempt that says what blocks the connection. A PENDING connection is blocked only if its latest attempt
-/// was throttled or interrupted.
+/// Returns the attempt that shows what blocks the connection. A PENDING connection is blocked only if its latest
+/// attempt was throttled or interrupted.
 fn blocker(state: State, connection: &Connection) -> Option<&Attempt> {
     if state == State::Pending { connection.last.as_deref() } else { connection.conclusive.as_deref() }
 }
 
-/// The most frequent first; equally frequent ones in the order of the key, so the most urgent state first.
+/// Returns the blockers, most frequent first. Equally frequent ones are in the order of the key, which starts with the
+/// most urgent state.
 fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> {
     let mut list: Vec<Blocker> = blockers
         .into_iter()
@@ -162,12 +163,12 @@ fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> 
             fix: fix.to_string(),
         })
         .collect();
-    // Stable, so blockers with equal counts keep the order of the map.
+    // The sort is stable, so blockers with equal counts keep the order of the map.
     list.sort_by_key(|blocker| std::cmp::Reverse(blocker.count));
     list
 }
 
-/// Nearest-rank p95; 0 without values.
+/// Returns the nearest-rank p95 of `values`, or 0 if there are no values.
 fn p95(values: &mut [u64]) -> u64 {
     if values.is_empty() {
         return 0;

@@ -17,7 +17,7 @@ pub struct CheckOptions {
     effective: bool,
 }
 
-/// Exits with 0 if there are no problems, and with 78 otherwise.
+/// Exits with 0 if there are no problems and with 78 otherwise.
 pub fn run(common: &CommonOptions, options: &CheckOptions) -> CommandResult {
     let loaded = policy_loader::load(&common.policy).loaded;
     let policy = loaded.as_ref().map(|loaded| &loaded.policy);

@@ -13,7 +13,7 @@ pub fn run(common: &CommonOptions) -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One line and one value for each family.
+/// Returns the list as text, with one line per family, and as one JSON value per family.
 pub fn list() -> (String, Vec<Value>) {
     let mut text = String::new();
     let mut values = Vec::new();

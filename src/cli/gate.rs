@@ -19,10 +19,10 @@ pub struct GateOptions {
 
 /// Folders and files that are scanned for undeclared debt.
 const SCANNED: [&str; 9] = ["src", "tests", "benches", "scripts", "policy", "seeds", "intents", "Makefile", ".ci"];
-/// Larger files are taken for data and are not scanned.
+/// The maximum size of a scanned file. Larger files are assumed to be data.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Exits with 0 if nothing stops the run or if it is approved, and with 1 otherwise.
+/// Exits with 0 if the gate does not find anything or if the run is approved, and with 1 otherwise.
 pub fn run(common: &CommonOptions, options: &GateOptions) -> CommandResult {
     let path = options.root.join("DEBT.md");
     let debt = std::fs::read_to_string(&path).map_err(|error| {
@@ -62,14 +62,14 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<UndeclaredDebt>) {
             search(root, &below.join(name), findings);
         }
     } else if meta.is_file() && meta.len() <= MAX_BYTES {
-        // A file that is not UTF-8 text is skipped.
+        // Files that are not UTF-8 text are skipped.
         if let Ok(text) = std::fs::read_to_string(&path) {
             findings.extend(scan(&below.display().to_string(), &text));
         }
     }
 }
 
-/// Families on the policy's allowlist that do not have a cap.
+/// Returns the families on the policy's allowlist that do not have a cap.
 fn uncapped(common: &CommonOptions) -> Vec<UndeclaredDebt> {
     let Ok(loaded) = policy_loader::load(&common.policy).loaded else {
         return vec![UndeclaredDebt { file: common.policy.display().to_string(), line: 1, kind: "policy that is not valid" }];

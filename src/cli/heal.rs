@@ -22,10 +22,10 @@ pub struct HealOptions {
     namespace: Option<String>,
 }
 
-/// Longer than the daemon waits for the checks (`Prefer: wait=300`).
+/// The timeout of the request. It is longer than the time that the daemon waits for the checks (`Prefer: wait=300`).
 const TIMEOUT: Duration = Duration::from_secs(330);
 
-/// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the daemon could not be asked.
+/// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the request to the daemon failed.
 pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult {
     let Some(running) = probe::running(common.port).await else {
         return Err(CommandError::new(format!(
@@ -83,7 +83,7 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
     Ok(if active { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }
 
-/// Sends the request and returns the status and the body, `null` if it is not JSON.
+/// Sends the request. Returns the status and the body, which is `null` if it is not valid JSON.
 async fn post(
     client: &Client<HttpConnector, Full<Bytes>>,
     url: &str,
@@ -101,7 +101,7 @@ async fn post(
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// `AAM_TOKEN`, or the admin token next to the daemon's registry.
+/// Returns `AAM_TOKEN` if it is set, or the admin token next to the daemon's registry.
 fn token(registry: &str) -> Result<Secret, CommandError> {
     let token = match std::env::var("AAM_TOKEN") {
         Ok(token) if !token.is_empty() => Secret::new(token),

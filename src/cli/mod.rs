@@ -25,9 +25,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A file of the user is not valid (EX_CONFIG of sysexits.h).
+/// The exit code for a file of the user that is not valid (EX_CONFIG in sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
-/// The command ran, but the SLO is not met or there is something to do.
+/// The exit code of a command that ran, but found that the SLO is not met or that there is something to do.
 pub const EXIT_NOT_YET: u8 = 2;
 
 /// Turns connection_intent documents into live, read-only, proven connections.
@@ -109,7 +109,7 @@ enum Command {
 }
 
 impl CommonOptions {
-    /// The paths that the daemon works with.
+    /// Returns the paths that the daemon works with.
     #[must_use]
     pub fn paths(&self) -> Paths {
         Paths {
@@ -128,7 +128,7 @@ impl CommonOptions {
             Format::Json => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
         };
         let out = crate::credentials::redact::scrub(&out).into_owned();
-        // If the reader closed the pipe (`| head`), that is not an error.
+        // It is not an error if the reader has closed the pipe (`| head`).
         let _ = std::io::stdout().lock().write_all(out.as_bytes());
     }
 }
@@ -143,13 +143,13 @@ pub struct CommandError {
 pub type CommandResult = Result<ExitCode, CommandError>;
 
 impl CommandError {
-    /// Exit code 1 with a message.
+    /// Creates an error with exit code 1 and a message.
     #[must_use]
     pub fn new(message: impl Into<String>) -> CommandError {
         CommandError { code: 1, message: message.into() }
     }
 
-    /// Exit code 78: the user's files are not valid.
+    /// Creates an error with exit code 78, for files of the user that are not valid.
     #[must_use]
     pub fn config(problems: &[Problem]) -> CommandError {
         let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -178,12 +178,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::start(match cli.command {
         Command::Serve | Command::Once => "info",
-        // The log of `aam lowcode` shows each call.
+        // `aam lowcode` logs each call.
         Command::Lowcode(_) => "warn,aam::egress=info",
         _ => "warn",
     });
     let result = match &cli.command {
-        // It takes a few milliseconds, so it does not start a thread pool.
+        // This command takes only a few milliseconds, so it runs without a thread pool.
         Command::Lowcode(command) => lowcode::run(&cli.common, command),
         _ => run_on_thread_pool(cli),
     };
@@ -197,7 +197,7 @@ fn run_on_thread_pool(cli: Cli) -> CommandResult {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let result = runtime.block_on(run(cli));
-            // Does not wait for a read of a hanging mount, which may never return.
+            // Does not wait for blocking reads, because a read from a hanging mount may never return.
             runtime.shutdown_background();
             result
         }

@@ -1,4 +1,4 @@
-//! `aam once`: reconciles until nothing is due any more and prints the exec summary.
+//! `aam once`: reconciles until nothing else is due and prints the exec summary.
 
 use super::{CommandResult, CommonOptions, EXIT_NOT_YET, report};
 use crate::daemon;

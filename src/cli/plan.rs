@@ -47,7 +47,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
 /// The snapshot as it would be after the next scan of the folder.
 struct Draft {
     snapshot: Snapshot,
-    /// Intents that are only in the folder, by the ledger entry that they would get.
+    /// Intents that are only in the folder, by the sequence number of the ledger entry that they would get.
     documents: BTreeMap<u64, Intent>,
     retire: Vec<ConnectionId>,
     problems: Vec<Problem>,
@@ -79,7 +79,7 @@ impl Draft {
                 break scan.folder.is_none();
             }
         };
-        // The intents of files that do not exist any more would be withdrawn.
+        // Withdraws the intents of files that no longer exist, as the next scan would.
         if whole {
             let files: Vec<Origin> =
                 self.snapshot.origins().into_iter().filter(|origin| origin.folder_path().is_some()).cloned().collect();
@@ -135,7 +135,7 @@ impl Draft {
         }
     }
 
-    /// The intent in force, from the folder or from the registry.
+    /// Returns the intent in force, from the folder or from the registry.
     fn document(&self, id: ConnectionId, reader: Option<&Reader>) -> Option<Intent> {
         let seq = self.snapshot.connections.get(&id).map_or(0, |known| known.document);
         let stored = || serde_json::from_str::<Intent>(&reader?.body(seq).ok()??).ok();

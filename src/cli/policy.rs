@@ -34,7 +34,7 @@ fn read(path: &Path) -> Result<LoadedPolicy, CommandError> {
     policy_loader::load(path).loaded.map_err(|problems| CommandError::config(&problems))
 }
 
-/// The connections of the registry; `None` if the registry cannot be read, for example because there is none here.
+/// Returns the connections of the registry, or `None` if it cannot be read, for example because it does not exist.
 fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
     let reader = Reader::open(&common.registry).ok()?;
     let snapshot = reader.snapshot().ok()?;

@@ -42,7 +42,7 @@ pub fn print(common: &CommonOptions, funnel: &Funnel) {
     common.print(&(funnel.summary.join("\n") + "\n"), funnel);
 }
 
-/// The policy of the file if it is valid, otherwise the last accepted policy.
+/// Returns the policy of the file if it is valid, and otherwise the last accepted policy.
 pub fn policy_in_force(common: &CommonOptions, reader: &Reader) -> Result<LoadedPolicy, CommandError> {
     let mut loader = PolicyLoader::new(&common.policy);
     match loader.load().loaded {

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// The exit code that shells report for a process that SIGTERM ended.
+/// The exit code that shells report for a process that was ended by SIGTERM.
 const EXIT_SIGTERM: i32 = 128 + 15;
 
-/// Exits with 0 after a graceful stop, with 143 after a second signal, and with 0 if an AAM already runs on the port.
+/// Exits with 0 after a graceful stop or if an AAM already runs on the port, and with 143 after a second signal.
 pub async fn run(common: &CommonOptions) -> CommandResult {
     let Some(listener) = bind(common).await? else { return Ok(ExitCode::SUCCESS) };
     let handle = daemon::open(&common.paths(), "serve", crate::clock::from_env()).await?;
@@ -26,7 +26,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
     let server = tokio::spawn(server::serve(Arc::clone(&handle), listener, info));
     let summary = tokio::spawn(print_when_settled(Arc::clone(&handle)));
     reconcile::run(Arc::clone(&handle), env, folder_sync, Until::Stopped).await;
-    // If the loop ends by itself, because of a defect, the server must stop too.
+    // If the loop has ended without a request to stop, which would be a defect, the server must stop too.
     handle.stopping.send_replace(true);
     let _ = server.await;
     summary.abort();
@@ -119,7 +119,7 @@ async fn stop_signal(terminate: &mut tokio::signal::unix::Signal) {
     }
 }
 
-/// Prints the exec summary once no connection is PENDING any more.
+/// Prints the exec summary as soon as none of the connections is PENDING.
 async fn print_when_settled(handle: Arc<Handle>) {
     let mut ready = handle.ready.subscribe();
     if ready.wait_for(|ready| *ready).await.is_err() {
@@ -127,7 +127,7 @@ async fn print_when_settled(handle: Arc<Handle>) {
     }
     let mut finishes = handle.finishes();
     loop {
-        // The funnel visits every connection, so it is computed only when no attempt runs.
+        // Computing the funnel visits every connection, so this is done only while no attempt is running.
         if handle.attempts_in_flight() == 0 && current_funnel(&handle, handle.clock.now()).pending == 0 {
             print_summary(&handle);
             return;

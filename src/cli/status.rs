@@ -16,7 +16,7 @@ pub struct StatusOptions {
     namespace: Option<String>,
 }
 
-/// Exits with 0, or with 1 if there is no such connection.
+/// Exits with 0, or with 1 if the connection does not exist.
 pub fn run(common: &CommonOptions, options: &StatusOptions) -> CommandResult {
     let reader = Reader::open(&common.registry)?;
     let snapshot = reader.snapshot()?;

@@ -10,16 +10,16 @@ use tokio::time::Instant;
 /// How many calls run at the same time, and how long a failure waits for the other calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Calls in flight, at most the concurrency of the account's cap: more calls would only wait for a slot of the
-    /// account, and a long wait for a slot counts as throttled. Zero counts as one.
+    /// The number of calls in flight; zero counts as one. It should not exceed the concurrency of the account's cap:
+    /// further calls would only wait for a slot of the account, and a long wait for a slot counts as throttled.
     pub calls: usize,
-    /// How long after its start [`all`] waits for calls in flight once one of them has failed. Then they are cancelled.
+    /// Once a call has failed, the calls still in flight are cancelled this long after [`all`] started.
     pub time: Duration,
 }
 
 impl Limits {
-    /// `calls` at the same time in a step that may take `step_timeout`. A failure is returned before that time is over,
-    /// so that the step reports this failure and not its timeout.
+    /// Returns the limits for `calls` simultaneous calls in a step that may take `step_timeout`. A failure is returned
+    /// before the step times out, so that the step reports this failure and not its timeout.
     #[must_use]
     pub fn in_step(calls: usize, step_timeout: Duration) -> Limits {
         Limits { calls, time: step_timeout.mul_f64(0.9) }
@@ -29,8 +29,8 @@ impl Limits {
 /// Runs `calls` within `limits` and returns their results in the order of `calls`.
 ///
 /// # Errors
-/// The first failure in the order of `calls`. After a failure nothing new is started. What already runs may end until
-/// the time of `limits` is over, because a call that is cancelled half-way counts against the health of its host.
+/// Returns the first failure in the order of `calls`. No call is started after a failure. Calls that are already
+/// running may finish within `limits.time`, because a call cancelled half-way counts against the health of its host.
 pub async fn all<T, F>(limits: Limits, calls: Vec<F>) -> Result<Vec<T>, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
@@ -48,7 +48,7 @@ where
         match running.next().await {
             Some(Ok(result)) => results.push(result),
             Some(Err(failure)) => {
-                // The calls before this one have passed, so no result of those that still run can change the outcome.
+                // All calls before this one passed, so the calls that are still running cannot change the outcome.
                 let rest = running.for_each(|_| std::future::ready(()));
                 let _ = tokio::time::timeout_at(deadline, rest).await;
                 return Err(failure);
@@ -68,7 +68,7 @@ mod tests {
         Failure::new(Class::Remote, title, "try again")
     }
 
-    /// Calls that end in turns of the executor: call `n` needs `turns[n]` of them.
+    /// Runs test calls. Call `n` takes `turns[n]` turns of the executor to complete.
     async fn run(calls: usize, turns: &[usize], failing: &[usize]) -> (Result<Vec<usize>, Failure>, usize, Vec<usize>) {
         let limits = Limits { calls, time: Duration::from_secs(60) };
         let (now, most, started) = (Cell::new(0), Cell::new(0), RefCell::new(Vec::new()));

@@ -1,9 +1,9 @@
-//! Reads of local files and databases, on the runtime's threads for work that blocks.
+//! Reads of local files and databases, on the runtime's pool of blocking threads.
 //!
-//! A read of a mount whose server is gone never returns, and it keeps its thread. The runtime has 512 such threads
-//! for the whole process, so the reads below one root of the policy use at most `READS_PER_ROOT` of them. When a
-//! root hangs, further reads below it wait until their step times out; other roots, the API and the folder scans
-//! go on.
+//! A read from a mount whose server is gone never returns and never releases its thread. The runtime has 512 blocking
+//! threads for the whole process, so the reads below one root of the policy use at most `READS_PER_ROOT` of them. When
+//! a root hangs, further reads below it wait until their step times out; other roots, the API and the folder scans
+//! are not affected.
 
 use crate::model::{Class, Failure};
 use std::collections::HashMap;
@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
-/// Reads below one root at the same time.
+/// The number of simultaneous reads below one root.
 const READS_PER_ROOT: usize = 32;
 
-/// One for each root that any policy has named since the process started. The threads belong to the process, and so
-/// do their bounds.
+/// One entry for each root that any policy has named since the process started. The threads belong to the process, so
+/// their limits do too and survive a change of the policy.
 static ROOTS: LazyLock<Mutex<HashMap<PathBuf, LocalReads>>> = LazyLock::new(Mutex::default);
 
 /// The reads below one root.
@@ -23,8 +23,8 @@ static ROOTS: LazyLock<Mutex<HashMap<PathBuf, LocalReads>>> = LazyLock::new(Mute
 pub struct LocalReads(Arc<Semaphore>);
 
 impl LocalReads {
-    /// The reads below that root of `roots` which `path` starts with. Paths that are below none of them, as they are
-    /// written, share one bound: most of them are about to be refused.
+    /// Returns the limiter for the root in `roots` that is a prefix of `path`. `path` is compared as written, without
+    /// resolving it. All paths outside `roots` share one limiter, because most of them are refused later anyway.
     #[must_use]
     pub fn for_path(path: &Path, roots: &[PathBuf]) -> LocalReads {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
@@ -39,16 +39,15 @@ impl LocalReads {
         LocalReads(Arc::new(Semaphore::new(reads)))
     }
 
-    /// Runs `work` on a thread that may block. A read that does not get its turn before the caller gives up is never
-    /// started.
+    /// Runs `work` on a blocking thread. If the caller gives up while it waits for a permit, `work` is never started.
     ///
     /// # Errors
-    /// Those of `work`; `Bug` if it panics.
+    /// Returns the error of `work`, or `Bug` if it panics.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
         // The semaphore is never closed, so there is always a permit to wait for.
         let permit = Arc::clone(&self.0).acquire_owned().await.ok();
         let read = tokio::task::spawn_blocking(move || {
-            // Held until the read returns, also when nothing waits for it any more.
+            // The permit is held until the read returns, even if the caller has stopped waiting for it.
             let _permit = permit;
             work()
         });

@@ -1,9 +1,9 @@
-//! What a source looks like to the pipeline, and which engine serves which family.
+//! The interface between the pipeline and the sources, and the mapping from families to engines.
 //!
 //! A family is data ([`crate::families`]); an engine is the code that speaks a protocol. The pipeline asks an
-//! [`Engine`] to bind a resource id once. The [`BoundResource`] knows the account, the planned calls and the
-//! need for a credential; with a credential and a [`Session`] it becomes a [`Connector`]. All network goes
-//! through the session; a connector never opens a socket of its own.
+//! [`Engine`] to bind a resource id once. The [`BoundResource`] knows the account, the planned calls and whether a
+//! credential is needed; with a credential and a [`Session`] it becomes a [`Connector`]. All network traffic goes
+//! through the session; a connector never opens a socket itself.
 
 pub mod concurrent;
 pub mod file;
@@ -25,9 +25,9 @@ use std::time::Duration;
 /// Whether a resource needs a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CredentialNeed {
-    /// The intent may name no credential. If it names one, the credential must resolve.
+    /// The intent may leave out the credential. If it names one, the credential must resolve.
     Optional,
-    /// Without a credential the attempt ends AWAITING_CREDENTIALS.
+    /// Without a credential, the attempt ends in the state AWAITING_CREDENTIALS.
     Required,
 }
 
@@ -44,45 +44,45 @@ pub trait Engine: Send + Sync {
     /// no network, no file and no credential, so that `aam plan` and the allowlist step use it too.
     ///
     /// # Errors
-    /// `Unsupported` (it names the dialect and what would serve) or `Misconfigured`.
+    /// Returns `Misconfigured`, or `Unsupported` with the name of the dialect and an alternative.
     fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure>;
 }
 
-/// A resource id that was parsed once, with everything that follows from it, its family and the policy.
+/// A parsed resource id, with everything that follows from it, its family and the policy.
 pub trait BoundResource: Send + Sync {
     fn credential_need(&self) -> CredentialNeed;
 
-    /// The vendor account whose quota the calls use, for example the host.
+    /// Returns the vendor account whose quota the calls use, for example the host.
     fn account(&self) -> &str;
 
-    /// Every call that an attempt may make, for `aam plan`. What only an answer of the source tells is written as
-    /// `{placeholder}`.
+    /// Returns every call that an attempt may make, for `aam plan`. A value that is only known from a response of the
+    /// source is written as `{placeholder}`.
     fn planned_calls(&self) -> Vec<PlannedCall>;
 
-    /// Adds the credential. Nothing is called yet.
+    /// Adds the credential. This does not make any call yet.
     ///
     /// # Errors
-    /// `CredentialMissing`, which names the missing fields, or `Misconfigured`.
+    /// Returns `CredentialMissing`, which names the missing fields, or `Misconfigured`.
     fn authorize(self: Box<Self>, credential: Option<Credential>) -> Result<AuthorizedResource, Failure>;
 }
 
 type OpenFn = Box<dyn FnOnce(Session) -> BoxFuture<'static, Result<Opened, Failure>> + Send>;
 
-/// A bound resource with its credential. A session is all that it needs to be opened.
+/// A bound resource with its credential. It needs only a session to be opened.
 pub struct AuthorizedResource {
-    /// The POSTs that only read. Most sources have none.
+    /// The POST requests that only read. Most sources do not have any.
     pub posts: Posts,
     open: OpenFn,
 }
 
 impl AuthorizedResource {
-    /// A resource that is opened by `open` and sends no POST.
+    /// Creates a resource that is opened by `open` and does not send POST requests.
     #[must_use]
     pub fn new(open: impl FnOnce(Session) -> BoxFuture<'static, Result<Opened, Failure>> + Send + 'static) -> AuthorizedResource {
         AuthorizedResource { posts: Posts::default(), open: Box::new(open) }
     }
 
-    /// The same resource with the list of its read-only POSTs.
+    /// Sets the list of the resource's read-only POST requests.
     #[must_use]
     pub fn with_posts(self, posts: Posts) -> AuthorizedResource {
         AuthorizedResource { posts, ..self }
@@ -91,7 +91,7 @@ impl AuthorizedResource {
     /// Opens the resource over `session` and proves that it is the one the resource id names.
     ///
     /// # Errors
-    /// What the source or the egress layer answers.
+    /// Returns the failure of the source or of the egress layer.
     pub async fn open(self, session: Session) -> Result<Opened, Failure> {
         (self.open)(session).await
     }
@@ -100,7 +100,7 @@ impl AuthorizedResource {
 /// An open resource with its proof of identity.
 pub struct Opened {
     pub connector: Box<dyn Connector>,
-    /// What the source says it is: server version, database, user, bucket, title.
+    /// How the source identifies itself: server version, database, user, bucket, title.
     pub identity: Evidence,
     pub privilege: Privilege,
 }
@@ -116,41 +116,41 @@ pub trait Connector: Send + Sync {
     /// Reads at most `max_items` items of one stream and counts them.
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>>;
 
-    /// Calls and bytes so far, for the evidence of the steps.
+    /// Returns the number of calls and bytes so far, for the evidence of the steps.
     fn traffic(&self) -> crate::egress::Traffic;
 }
 
-/// The engines of this build, by the name that family files use.
+/// The engines of this build, by the name that family files refer to them with.
 #[derive(Default)]
 pub struct Engines {
     by_name: Vec<(&'static str, Box<dyn Engine>)>,
 }
 
 impl Engines {
-    /// These engines and no others.
+    /// Creates a set of exactly these engines.
     #[must_use]
     pub fn from_list(by_name: Vec<(&'static str, Box<dyn Engine>)>) -> Engines {
         Engines { by_name }
     }
 
-    /// The names that a family file may give as its engine.
+    /// Returns the names that a family file may give as its engine.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.by_name.iter().map(|(name, _)| *name)
     }
 
-    /// The engine that serves `family`; `None` if this build has none.
+    /// Returns the engine that serves `family`, or `None` if this build does not have it.
     #[must_use]
     pub fn find(&self, family: &Family) -> Option<&dyn Engine> {
         self.by_name.iter().find(|(name, _)| *name == family.engine).map(|(_, engine)| &**engine)
     }
 }
 
-/// How far discovery may go. Discovery that reaches a bound sets `Catalog::truncated`.
+/// The limits of discovery. When discovery reaches one, it sets `Catalog::truncated`.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     pub time: Duration,
     pub streams: usize,
-    /// The number of columns of one stream.
+    /// The maximum number of columns of one stream.
     pub columns: usize,
     pub bytes: u64,
 }
@@ -169,7 +169,7 @@ pub struct Discovery {
 
 /// What the tiny sync read.
 pub struct Sample {
-    /// Items that were read, at most `max_items`. Zero is a valid result; the evidence notes it.
+    /// The number of items that were read, at most `max_items`. Zero is a valid result, which the evidence mentions.
     pub rows: u64,
     pub evidence: Evidence,
 }

@@ -1,4 +1,4 @@
-//! The stages of the funnel: one table for the summary, the metrics, the dashboard and `GET /metrics/funnel`.
+//! The stages of the funnel. The summary, the metrics, the dashboard and `GET /metrics/funnel` all use this table.
 
 use super::Funnel;
 use crate::model::State;
@@ -22,11 +22,11 @@ pub enum Stage {
 /// One row of the table.
 struct Row {
     stage: Stage,
-    /// The JSON field, the value of the Prometheus label `stage`, and `funnel_stage` of a connection.
+    /// The name as a JSON field, as a value of the Prometheus label `stage`, and as the `funnel_stage` of a connection.
     name: &'static str,
     /// The label in the summary and on the dashboard.
     label: &'static str,
-    /// The state whose connections are counted here, for the stages that do not add up others.
+    /// The state whose connections are counted in this stage. `None` for a stage that is the sum of others.
     state: Option<State>,
     /// The stage that includes this one.
     part_of: Option<Stage>,
@@ -36,7 +36,7 @@ const fn row(stage: Stage, name: &'static str, label: &'static str, state: Optio
     Row { stage, name, label, state, part_of }
 }
 
-/// In the order of the dashboard. RETIRED connections are in no stage.
+/// All stages in the order of the dashboard. RETIRED connections are not in any stage.
 const TABLE: [Row; 11] = [
     row(Stage::Received, "received", "Received", None, None),
     row(Stage::Eligible, "eligible", "Eligible", None, Some(Stage::Received)),
@@ -69,26 +69,26 @@ impl Stage {
         all
     };
 
-    /// The way from an accepted intent to a live connection.
+    /// The stages on the way from an accepted intent to a live connection.
     pub const MAIN: [Stage; 4] = [Stage::Received, Stage::Eligible, Stage::Reachable, Stage::Active];
 
     fn row(self) -> &'static Row {
         TABLE.iter().find(|row| row.stage == self).unwrap_or(&TABLE[0])
     }
 
-    /// The stage that counts the connections in `state`; `None` for RETIRED.
+    /// Returns the stage that counts the connections in `state`, or `None` for RETIRED.
     #[must_use]
     pub fn from_state(state: State) -> Option<Stage> {
         TABLE.iter().find(|row| row.state == Some(state)).map(|row| row.stage)
     }
 
-    /// The name of the stage in JSON and in metrics.
+    /// Returns the name of the stage in JSON and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.row().name
     }
 
-    /// The label of the stage in the summary and on the dashboard.
+    /// Returns the label of the stage in the summary and on the dashboard.
     #[must_use]
     pub fn label(self) -> &'static str {
         self.row().label
@@ -102,7 +102,7 @@ impl Stage {
 }
 
 impl Funnel {
-    /// The number of connections in `stage`.
+    /// Returns the number of connections in `stage`.
     #[must_use]
     pub fn count(&self, stage: Stage) -> u64 {
         match stage {

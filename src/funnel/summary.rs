@@ -1,8 +1,8 @@
-//! The lines of the exec summary. They are part of the funnel's JSON, where `scripts/exec_summary.py` takes them from.
+//! The lines of the exec summary. They are part of the funnel's JSON, from which `scripts/exec_summary.py` reads them.
 
 use super::{Funnel, Stage};
 
-/// The number of blockers that are listed; the rest is only counted.
+/// The maximum number of blockers to list. Further ones are only counted.
 const MAX_LISTED: usize = 10;
 
 /// The stages of the first line.
@@ -11,7 +11,7 @@ const REACHED: [Stage; 3] = [Stage::Eligible, Stage::Reachable, Stage::Active];
 const BLOCKED: [Stage; 5] =
     [Stage::AwaitingCredentials, Stage::NetworkBlocked, Stage::UnsupportedType, Stage::Healing, Stage::Error];
 
-/// Four lines, and below the target a block that lists each blocker with its count and its fix.
+/// Returns four lines. If the coverage is below the target, a list of the blockers with their counts and fixes follows.
 #[must_use]
 pub fn lines(funnel: &Funnel) -> Vec<String> {
     let mut lines = vec![
@@ -29,14 +29,14 @@ pub fn lines(funnel: &Funnel) -> Vec<String> {
     lines
 }
 
-/// `Eligible: 5 | Reachable: 5`.
+/// Formats the counts of `stages` as `Eligible: 5 | Reachable: 5`.
 fn counts(funnel: &Funnel, stages: &[Stage]) -> String {
     let parts: Vec<String> = stages.iter().map(|stage| format!("{}: {}", stage.label(), funnel.count(*stage))).collect();
     parts.join(" | ")
 }
 
 fn slo(funnel: &Funnel) -> String {
-    // Truncated, not rounded: a coverage of 0.896 must not be printed as 0.90 next to "not met".
+    // The coverage is truncated, not rounded, so that 0.896 is not printed as 0.90 next to "not met".
     let coverage = (funnel.coverage * 100.0 + 1e-9).floor() / 100.0;
     if funnel.slo_met {
         format!("SLO: met ({coverage:.2} ≥ {:.2})", funnel.target)

@@ -18,7 +18,7 @@ proptest! {
         }
     }
 
-    /// Each connection that is not retired is counted in exactly one of the numbers that stand for a state.
+    /// Each connection that is not retired is counted in exactly one of the stages that correspond to a state.
     #[test]
     fn every_connection_is_counted_once_and_retired_ones_never(entries in history()) {
         let snapshot = Snapshot::fold(&entries);

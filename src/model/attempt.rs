@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum Scope {
     /// All seven steps.
     Full,
-    /// A re-check of the health only: discovery and tiny sync are skipped.
+    /// A re-check of the health only. Discovery and tiny sync are skipped.
     Health,
 }
 
@@ -33,31 +33,32 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The first failed step and its failure.
+    /// Returns the first failed step and its failure.
     #[must_use]
     pub fn failure(&self) -> Option<(Step, &Failure)> {
         self.steps.iter().find_map(|report| report.failure().map(|failure| (report.step, failure)))
     }
 
-    /// The class of the failure; `None` if the attempt passed.
+    /// Returns the class of the failure, or `None` if the attempt passed.
     #[must_use]
     pub fn class(&self) -> Option<Class> {
         self.failure().map(|(_, failure)| failure.class)
     }
 
-    /// Whether `step` passed, with or without a warning.
+    /// Returns true if `step` passed, with or without a warning.
     #[must_use]
     pub fn did(&self, step: Step) -> bool {
         self.steps.iter().any(|report| report.step == step && report.done())
     }
 
-    /// A digest without times and evidence. A re-check with the same digest found nothing new.
+    /// Returns a digest of the outcome that leaves out times and evidence. If a re-check has the same digest as the attempt
+    /// before it, it found nothing new.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest_with(self.catalog.as_ref().map(Catalog::digest))
     }
 
-    /// As [`Outcome::digest`], if the digest of the catalog is known already.
+    /// Like [`Outcome::digest`], for a caller that already knows the digest of the catalog.
     #[must_use]
     pub fn digest_with(&self, catalog: Option<Digest>) -> Digest {
         let mut text = String::new();
@@ -76,8 +77,8 @@ impl Outcome {
     }
 }
 
-/// The part of a failure that does not change from attempt to attempt. It leaves out request ids and times, which
-/// sources put into their messages; otherwise every retry would count as new and append to the ledger.
+/// Returns the part of a failure that does not change from attempt to attempt. It leaves out request ids and times,
+/// which sources put into their messages. With them, every retry would count as new and append to the ledger.
 fn stable_text(failure: &Failure, failed: bool) -> String {
     let detail: Vec<&str> = failure
         .detail

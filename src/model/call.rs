@@ -3,7 +3,7 @@
 /// A call that an attempt may make.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PlannedCall {
-    /// For example `GET`, `HEAD`, `SQL READ ONLY` or `READ FILE`.
+    /// The kind of call, for example `GET`, `HEAD`, `SQL READ ONLY` or `READ FILE`.
     pub method: String,
     pub host: String,
     pub path: String,

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cap {
-    /// Calls a second, on average.
+    /// The average number of calls per second.
     pub per_second: f64,
-    /// Calls at once after a pause.
+    /// The number of calls that may be made at once after a pause.
     pub burst: u32,
-    /// Calls in one UTC day.
+    /// The number of calls per UTC day.
     pub per_day: u64,
-    /// Calls at the same time.
+    /// The number of simultaneous calls.
     pub concurrency: u32,
 }

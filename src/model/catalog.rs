@@ -30,7 +30,8 @@ pub struct Stream {
     /// The primary key as paths; empty if the source does not have one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_defined_primary_key: Vec<Vec<String>>,
-    /// Only if the source provides it without an extra query. Not part of the digest, because it changes constantly.
+    /// The estimated number of rows, if the source provides it without an extra query. It is not part of the digest,
+    /// because it changes constantly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row_estimate: Option<u64>,
 }
@@ -40,7 +41,7 @@ pub struct Stream {
 pub struct SkippedStream {
     pub name: String,
     pub reason: String,
-    /// The resource id, for a connection with several of them.
+    /// The resource id, if the connection has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
 }
@@ -51,8 +52,8 @@ impl SkippedStream {
         SkippedStream { name: name.into(), reason: reason.into(), resource: None }
     }
 
-    /// Whether `stream` of an earlier catalog may be this one. If a connection has several resources, the namespace of
-    /// a stream begins with the resource id.
+    /// Returns true if `stream`, from an earlier catalog, may be this skipped stream. If a connection has several resources,
+    /// the namespace of a stream begins with the resource id.
     fn may_be(&self, stream: &Stream) -> bool {
         let of_resource = |resource: &str| {
             let rest = stream.namespace.as_deref().and_then(|namespace| namespace.strip_prefix(resource));
@@ -80,7 +81,7 @@ pub struct Drift {
 }
 
 impl Catalog {
-    /// Sorts the streams. Every connector calls it before it returns a catalog.
+    /// Sorts the streams. Every connector calls this before it returns a catalog.
     #[must_use]
     pub fn sorted(mut self) -> Catalog {
         self.streams.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -88,13 +89,13 @@ impl Catalog {
         self
     }
 
-    /// Whether `stream` of an earlier catalog may be among those that could not be described.
+    /// Returns true if `stream`, from an earlier catalog, may be one of the skipped streams of this one.
     #[must_use]
     pub fn skips(&self, stream: &Stream) -> bool {
         self.skipped.iter().any(|skipped| skipped.may_be(stream))
     }
 
-    /// The catalog as JSON, and its digest. The digest does not cover row estimates and skipped streams.
+    /// Returns the catalog as JSON, and its digest. The digest does not cover row estimates and skipped streams.
     #[must_use]
     pub fn written(&self) -> (String, Digest) {
         let text = serde_json::to_string(self).unwrap_or_default();
@@ -102,7 +103,7 @@ impl Catalog {
         (text, digest)
     }
 
-    /// The digest of the structure, without row estimates and skipped streams.
+    /// Returns the digest of the structure, which does not cover row estimates and skipped streams.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.written().1
@@ -117,14 +118,14 @@ impl Catalog {
         Digest::from_bytes(serde_json::to_string(&bare).unwrap_or_default().as_bytes())
     }
 
-    /// Whether the catalog is sorted and contains nothing that the digest leaves out.
+    /// Returns true if the catalog is sorted and does not contain anything that the digest leaves out.
     fn is_bare(&self) -> bool {
         self.skipped.is_empty()
             && self.streams.iter().all(|stream| stream.row_estimate.is_none())
             && self.streams.is_sorted_by(|a, b| (&a.namespace, &a.name) < (&b.namespace, &b.name))
     }
 
-    /// The differences from `earlier` to `self`.
+    /// Returns the differences from `earlier` to `self`.
     ///
     /// A missing stream does not count as removed if it was skipped or if this catalog is truncated, because it may
     /// still exist.
@@ -153,7 +154,8 @@ impl Catalog {
     }
 }
 
-/// Streams by namespace and name. A joined name would be ambiguous: `a.b` + `c` is the same text as `a` + `b.c`.
+/// Returns the streams by namespace and name. A joined name would be ambiguous: `a.b` + `c` is the same text as
+/// `a` + `b.c`.
 fn by_name(catalog: &Catalog) -> BTreeMap<(Option<&str>, &str), &Stream> {
     catalog.streams.iter().map(|stream| ((stream.namespace.as_deref(), stream.name.as_str()), stream)).collect()
 }
@@ -264,7 +266,7 @@ mod tests {
     }
 
     proptest! {
-        /// No drift exactly where the digest is the same; what is new one way is gone the other way.
+        /// There is no drift if and only if the digests are equal. What is new in one direction is gone in the other.
         #[test]
         fn drift_and_digest_agree(a in streams(), b in streams(), estimate in 0..9_u64) {
             let (before, after) = (of(a.clone()), of(b));

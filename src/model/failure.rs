@@ -1,9 +1,9 @@
-//! Why an attempt failed, as a value that is stored and shown.
+//! The reason why an attempt failed, as a value that is stored and shown.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The class of a failure, which determines the retry ([`Class::retry`]) and the state (`State::derive`).
+/// The class of a failure. It determines the retry ([`Class::retry`]) and the state (`State::derive`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -17,13 +17,13 @@ pub enum Class {
     CredentialRejected,
     /// The credential is valid but lacks a permission (403, 42501, 1142, AccessDenied).
     PermissionDenied,
-    /// DNS, routing, the connection, TLS or a timeout.
+    /// A failure of DNS, routing, the connection or TLS, or a timeout.
     Network,
     /// AAM refused the address or the call, because the policy does not allow it.
     EgressRefused,
     /// The circuit breaker of this host is open; nothing was sent.
     BreakerOpen,
-    /// The source or AAM's own budget limits the rate. Says nothing about the connection.
+    /// The source or AAM's own budget limits the rate. This says nothing about the connection.
     Throttled,
     /// The tenant, database, bucket or file of the resource id does not exist.
     NotFound,
@@ -41,7 +41,7 @@ pub enum Class {
     Bug,
 }
 
-/// When to try again automatically.
+/// When a failed attempt is retried automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     /// When the document or the policy changes.
@@ -75,7 +75,7 @@ impl Class {
         Class::Bug,
     ];
 
-    /// The name in the API, in reports and in the database.
+    /// Returns the name in the API, in reports and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -98,7 +98,7 @@ impl Class {
         }
     }
 
-    /// When a failure of this class is retried.
+    /// Returns when a failure of this class is retried.
     #[must_use]
     pub fn retry(self) -> Retry {
         match self {
@@ -116,8 +116,8 @@ impl Class {
         }
     }
 
-    /// Whether a failure of this class says anything about the connection. A throttled or interrupted attempt does
-    /// not, so the connection keeps its state.
+    /// Returns true if a failure of this class says anything about the connection. A throttled or interrupted attempt
+    /// does not, so the connection keeps its state.
     #[must_use]
     pub fn conclusive(self) -> bool {
         !matches!(self, Class::Throttled | Class::Interrupted)

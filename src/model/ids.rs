@@ -1,4 +1,4 @@
-//! Identities that are derived from content, so they are the same for every push and on every replica.
+//! Identities that are derived from content, so that they are the same for every push and on every replica.
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ impl ConnectionId {
     /// Parses the hyphenated form.
     ///
     /// # Errors
-    /// If `text` is not a UUID.
+    /// Returns the parser's message if `text` is not a UUID.
     pub fn parse(text: &str) -> Result<ConnectionId, String> {
         Uuid::parse_str(text).map(ConnectionId).map_err(|error| error.to_string())
     }
@@ -58,18 +58,18 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// SHA-256 of some bytes, written as 64 hex digits.
+/// A SHA-256 digest, written as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Computes the digest of `bytes`.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Digest {
         Digest::from_parts(&[bytes])
     }
 
-    /// The digest of the concatenation of several byte strings.
+    /// Computes the digest of the concatenation of `parts`.
     #[must_use]
     pub fn from_parts(parts: &[&[u8]]) -> Digest {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
@@ -88,7 +88,7 @@ impl Digest {
         bytes.try_into().ok().map(Digest)
     }
 
-    /// The first 12 hex digits, which are enough to tell two policies apart.
+    /// Returns the first 12 hex digits, which are enough to tell two policies apart.
     #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..12].to_string()
@@ -122,25 +122,25 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// Where an intent comes from: `folder:<path below the intents folder>`, `api:<token name>` or `seed:<file>`.
 ///
-/// A file with several intents is one origin for all of them.
+/// All intents of one file have the same origin.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Origin(pub Arc<str>);
 
 impl Origin {
-    /// The origin of the file at `path`, relative to the intents folder, with `/` between parts.
+    /// Returns the origin of the file at `path`, which is relative to the intents folder and uses `/` as the separator.
     #[must_use]
     pub fn folder(path: &str) -> Origin {
         Origin(format!("folder:{path}").into())
     }
 
-    /// The origin of everything that is pushed with the token `name`.
+    /// Returns the origin of everything that is pushed with the token `name`.
     #[must_use]
     pub fn api(name: &str) -> Origin {
         Origin(format!("api:{name}").into())
     }
 
-    /// The path, if this is the origin of a file.
+    /// Returns the path if this is the origin of a file.
     #[must_use]
     pub fn folder_path(&self) -> Option<&str> {
         self.0.strip_prefix("folder:")

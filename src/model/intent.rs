@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The only allowed scopes mode.
+/// The only allowed value of `scopes_mode`.
 pub const SAFE_READONLY: &str = "safe_readonly";
 
 /// A validated intent. Only `intake::wire` creates one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
     pub source_type: String,
-    /// Tenants, orgs, sites, repos, buckets or database URIs; sorted, unique, at least one.
+    /// Tenants, orgs, sites, repos, buckets or database URIs. There is at least one; they are sorted and unique.
     pub resource_ids: Vec<String>,
     pub scopes_mode: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,14 +26,14 @@ pub struct Intent {
     pub extra: Map<String, Value>,
 }
 
-/// Why the system is believed to be in use and allowed.
+/// The evidence that the system is in use and allowed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IntentEvidence {
-    /// For example `Sanctioned`; the policy lists the eligible values.
+    /// The status of the system, for example `Sanctioned`. The policy lists the eligible values.
     pub status: String,
-    /// IdP, CMDB, Procurement or CASB.
+    /// The kind of system that the evidence comes from: IdP, CMDB, Procurement or CASB.
     pub source: String,
-    /// RFC 3339.
+    /// The time of the evidence in RFC 3339.
     pub ts: String,
     /// Unknown fields, as in [`Intent`].
     #[serde(flatten)]
@@ -44,9 +44,9 @@ pub struct IntentEvidence {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Owner {
     pub user: String,
-    /// 0 to 1.
+    /// The confidence that this is the owner, from 0 to 1.
     pub confidence: f64,
-    /// oauth_consenter, admin, usage, expense or idp_owner.
+    /// The reason to assume this owner: oauth_consenter, admin, usage, expense or idp_owner.
     pub why: String,
     /// Unknown fields, as in [`Intent`].
     #[serde(flatten)]
@@ -89,7 +89,7 @@ impl Locator {
     /// Parses `scheme:rest`.
     ///
     /// # Errors
-    /// A message that lists the schemes. It does not repeat the text, because somebody may have pasted a secret.
+    /// Returns a message that lists the schemes. It does not repeat `text`, which may be a secret pasted by mistake.
     pub fn parse(text: &str) -> Result<Locator, String> {
         let (scheme, rest) = text.split_once(':').unwrap_or(("", ""));
         if rest.is_empty() || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
@@ -140,20 +140,20 @@ impl<'de> Deserialize<'de> for Locator {
 }
 
 impl Intent {
-    /// The id of the connection that the intent asks for.
+    /// Returns the id of the connection that the intent asks for.
     #[must_use]
     pub fn connection_id(&self) -> ConnectionId {
         ConnectionId::derive(&self.namespace, &self.source_type, &self.resource_ids)
     }
 
-    /// The canonical JSON, with fields in declaration order and extra fields in key order, so that equal intents have
-    /// equal bytes.
+    /// Returns the canonical JSON. Fields are in declaration order and extra fields in key order, so that equal intents
+    /// have equal bytes.
     #[must_use]
     pub fn canonical(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The digest of the canonical JSON. A new digest is a new generation of the connection.
+    /// Returns the digest of the canonical JSON. A new digest starts a new generation of the connection.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::from_bytes(self.canonical().as_bytes())

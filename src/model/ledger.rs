@@ -1,7 +1,7 @@
 //! The entries of the ledger, which are appended and never changed.
 //!
-//! An entry has *facts*, which are small and sufficient for the snapshot, and a *body*, the full text behind them
-//! (intent, step reports, catalog, policy), which is read only on demand.
+//! An entry has *facts* and a *body*. The facts are small, and the snapshot is built from them alone. The body is the
+//! full text behind them (intent, step reports, catalog, policy) and is read only on demand.
 
 use super::attempt::{Outcome, Scope};
 use super::failure::Class;
@@ -29,7 +29,7 @@ pub struct Entry {
 pub enum Fact {
     /// An intent was accepted. Body: its canonical JSON.
     IntentAccepted { origin: Origin, spec: Digest, source_type: String },
-    /// An origin does not ask for the connection any more.
+    /// An origin no longer asks for the connection.
     IntentWithdrawn { origin: Origin, reason: String },
     /// An attempt is about to begin.
     AttemptBegun { generation: u32, scope: Scope, why: Why, policy: Digest },
@@ -37,7 +37,7 @@ pub enum Fact {
     AttemptFinished(Finished),
     /// The schema of the source is new or changed. Body: the catalog.
     CatalogRegistered { version: u32, digest: Digest, streams: u32, breaking: Vec<String>, additive: Vec<String> },
-    /// No origin asks for the connection any more.
+    /// No origin asks for the connection any longer.
     ConnectionRetired,
     /// A policy came into force. Body: its text.
     PolicyAccepted { policy: Digest },
@@ -51,11 +51,11 @@ pub struct Finished {
     pub begun_at: Timestamp,
     pub generation: u32,
     pub scope: Scope,
-    /// The digest of the policy that the attempt ran context.
+    /// The digest of the policy that was in force during the attempt.
     pub policy: Digest,
     /// The digest of the part of the policy that concerns this family.
     pub slice: Digest,
-    /// The class of the failure; `None` if the attempt passed.
+    /// The class of the failure, or `None` if the attempt passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +66,7 @@ pub struct Finished {
     pub upserted: bool,
     /// The health step passed.
     pub healthy: bool,
-    /// The number of items that the tiny sync read; only for a full attempt.
+    /// The number of items that the tiny sync read. Only a full attempt has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +87,7 @@ fn is_empty(text: &Arc<str>) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// Never attempted.
+    /// The connection was never attempted.
     New,
     /// The intent changed.
     SpecChanged,
@@ -99,12 +99,12 @@ pub enum Why {
     Health,
     /// The schema check of a settled connection is due.
     Drift,
-    /// Requested over the API or with `aam heal`.
+    /// A check was requested over the API or with `aam heal`.
     Heal,
 }
 
 impl Why {
-    /// The reason as people read it.
+    /// Returns the reason as people read it.
     #[must_use]
     pub fn message(self) -> &'static str {
         match self {
@@ -119,8 +119,8 @@ impl Why {
     }
 }
 
-/// These structs hold the facts of the most frequent kinds. They are parsed directly, without serde's search for the
-/// tag, because every start reads all rows.
+/// This struct and the ones below hold the facts of the most frequent kinds. They are parsed directly, without serde's
+/// search for the tag, because every start of AAM reads all rows.
 #[derive(Deserialize)]
 struct Accepted {
     origin: Origin,
@@ -149,7 +149,7 @@ impl Fact {
     /// Parses the stored text of a fact of `kind`.
     ///
     /// # Errors
-    /// If the text is not valid for this version of AAM.
+    /// Returns the parser's error if the text is not valid for this version of AAM.
     pub fn read(kind: &str, facts: &str) -> Result<Fact, serde_json::Error> {
         Ok(match kind {
             "attempt_finished" => Fact::AttemptFinished(serde_json::from_str(facts)?),
@@ -169,7 +169,7 @@ impl Fact {
         })
     }
 
-    /// The kind, as stored in the column `kind`.
+    /// Returns the kind as it is stored in the column `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -184,14 +184,14 @@ impl Fact {
         }
     }
 
-    /// The fact that `intent` was accepted from `origin`.
+    /// Creates the fact that `intent` was accepted from `origin`.
     #[must_use]
     pub fn accepted(intent: &Intent, origin: Origin) -> Fact {
         Fact::IntentAccepted { origin, spec: intent.digest(), source_type: intent.source_type.clone() }
     }
 }
 
-/// The circumstances of an attempt, which are fixed when it begins.
+/// The circumstances of an attempt, which do not change after it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttemptContext {
     pub begun_at: Timestamp,
@@ -203,7 +203,7 @@ pub struct AttemptContext {
 }
 
 impl Finished {
-    /// The facts of `outcome`; `catalog` is the digest of its catalog.
+    /// Creates the facts of `outcome`. `catalog` is the digest of its catalog.
     #[must_use]
     pub fn new(outcome: &Outcome, catalog: Option<Digest>, context: &AttemptContext) -> Finished {
         let failure = outcome.failure();

@@ -29,27 +29,27 @@ pub use problem::{FilePlace, Problem};
 pub use state::State;
 pub use step::{Evidence, Privilege, Step, StepReport, StepStatus};
 
-/// Milliseconds since the Unix epoch, UTC. The only time the registry stores.
+/// A point in time in milliseconds since the Unix epoch (UTC). The registry stores all times in this form.
 ///
-/// Pure code takes a `Timestamp` as an argument; only `clock.rs` makes one.
+/// Pure code takes a `Timestamp` as an argument; only `clock.rs` reads the current time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The instant `duration` later, saturating.
+    /// Returns the instant that is `duration` later. Saturates instead of overflowing.
     #[must_use]
     pub fn plus(self, duration: std::time::Duration) -> Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    /// Returns the time from `earlier` to `self`, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {
         std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// RFC 3339 in UTC with milliseconds, as in all responses and logs.
+    /// Formats the timestamp as RFC 3339 in UTC with milliseconds, as in all responses and logs.
     #[must_use]
     pub fn rfc3339(self) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
@@ -58,21 +58,21 @@ impl Timestamp {
         }
     }
 
-    /// Parses RFC 3339.
+    /// Parses an RFC 3339 timestamp.
     ///
     /// # Errors
-    /// The message of the parser if `text` is not an RFC 3339 timestamp.
+    /// Returns the parser's message if `text` is not valid.
     pub fn parse(text: &str) -> Result<Timestamp, String> {
         text.parse::<jiff::Timestamp>().map(|at| Timestamp(at.as_millisecond())).map_err(|error| error.to_string())
     }
 
-    /// The UTC day as the number of days since 1970-01-01, for day budgets.
+    /// Returns the UTC day as the number of days since 1970-01-01. Day budgets are counted by it.
     #[must_use]
     pub fn day(self) -> i64 {
         self.0.div_euclid(86_400_000)
     }
 
-    /// The first instant of the next UTC day, when day budgets are reset.
+    /// Returns the first instant of the next UTC day, when day budgets are reset.
     #[must_use]
     pub fn next_day(self) -> Timestamp {
         Timestamp((self.day() + 1).saturating_mul(86_400_000))

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A POST request that only reads. There are no wildcards: what the rule does not mention is not allowed.
+/// A POST request that only reads. There are no wildcards: anything that the rule does not mention is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostRule {
-    /// Scheme, host, port and path, without a query. `{name}` is replaced by a value of the connection.
+    /// The scheme, host, port and path, without a query. `{name}` is replaced by a value of the connection.
     pub url: String,
     /// Why the request changes nothing, for the reviewers of the list.
     pub why: String,
@@ -19,7 +19,7 @@ pub struct PostRule {
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     pub body: BodyRule,
-    /// Whether the request may be repeated even if the first one may have arrived.
+    /// True if the request may be repeated even though the first one may have arrived.
     #[serde(default)]
     pub idempotent: bool,
 }
@@ -31,16 +31,16 @@ pub type Shape = BTreeMap<String, Allowed>;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BodyRule {
-    /// An empty body.
+    /// The body must be empty.
     None,
-    /// `application/x-www-form-urlencoded`.
+    /// A form (`application/x-www-form-urlencoded`).
     Form(Shape),
     /// A JSON object.
     Json(Shape),
 }
 
 impl BodyRule {
-    /// `none`, `form` or `json`.
+    /// Returns `none`, `form` or `json`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl BodyRule {
 pub enum Allowed {
     /// Any string, number or boolean, or a list of them, but no object.
     Any,
-    /// Exactly this value; the key is required.
+    /// Exactly this value. The key is required.
     Is(Value),
     /// One of these values.
     OneOf(Vec<Value>),
@@ -68,17 +68,17 @@ pub enum Allowed {
 /// The rules of one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Posts {
-    /// Where the rules are configured, for the message of a refusal. Empty if the source does not have rules.
+    /// Where the rules are configured, for the message when a request is refused. Empty if the source does not have rules.
     pub list: String,
     pub rules: Vec<PostRule>,
 }
 
 impl PostRule {
-    /// Returns the rule with each text passed through `fill`, which replaces `{name}` by values of the connection. The
-    /// first argument of `fill` is true for the URL.
+    /// Returns the rule with every text passed through `fill`, which replaces `{name}` with values of the connection. The
+    /// first argument of `fill` is true if the text is the URL.
     ///
     /// # Errors
-    /// The first error of `fill`.
+    /// Returns the first error of `fill`.
     pub fn filled<E>(&self, fill: &dyn Fn(bool, &str) -> Result<String, E>) -> Result<PostRule, E> {
         let mut headers = BTreeMap::new();
         for (name, value) in &self.headers {

@@ -11,7 +11,7 @@ pub struct FilePlace {
 }
 
 impl FilePlace {
-    /// The position of byte `offset` in `text`.
+    /// Returns the position of byte `offset` in `text`.
     #[must_use]
     pub fn from_offset(text: &str, offset: usize) -> FilePlace {
         let mut end = offset.min(text.len());
@@ -71,7 +71,7 @@ impl Problem {
     }
 }
 
-/// `file:line:column: /pointer: message`, and the hint on a separate line.
+/// Formats as `file:line:column: /pointer: message`, with the hint on a separate line.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.file.is_empty() {
@@ -92,7 +92,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Returns the name of `allowed` that is nearest to `found`, if it is near enough to be a typing error.
+/// Returns the name in `allowed` that is closest to `found`, if it is close enough for `found` to be a typo.
 #[must_use]
 pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     allowed
@@ -103,7 +103,7 @@ pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> O
         .map(|(_, name)| name)
 }
 
-/// The Levenshtein distance in characters.
+/// Returns the Levenshtein distance in characters.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -4,7 +4,8 @@ use super::failure::Class;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The state of a connection, the most urgent first: every list that is ordered by state has this order.
+/// The state of a connection. The variants are ordered from the most to the least urgent, and so is every list that
+/// is ordered by state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum State {
@@ -20,7 +21,7 @@ pub enum State {
 }
 
 impl State {
-    /// All states, the most urgent first.
+    /// All states, from the most to the least urgent.
     pub const ALL: [State; 9] = [
         State::Healing,
         State::Error,
@@ -33,7 +34,7 @@ impl State {
         State::Retired,
     ];
 
-    /// The name of the state in the API, in reports and in filters.
+    /// Returns the name of the state in the API, in reports and in filters.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -55,12 +56,13 @@ impl State {
         State::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(text))
     }
 
-    /// Maps the failure of the latest attempt to a state; `None` means that the attempt passed. `was_active` is true if
-    /// an earlier attempt passed.
+    /// Maps the failure of the latest attempt to a state. `failure` is `None` if the attempt passed. `was_active` is true
+    /// if an earlier attempt passed.
     ///
-    /// A secret that does not resolve is AWAITING_CREDENTIALS even if the connection was active before, because
-    /// the funnel counts only connections with a credential as eligible. A secret that the source rejects, a missing
-    /// permission and a breaking schema change are HEALING in that case.
+    /// If the secret does not resolve, the state is AWAITING_CREDENTIALS even if the connection was active before, because
+    /// the funnel counts only connections with a credential as eligible. If the source rejects the secret or a permission
+    /// is missing, the state is HEALING for a connection that was active before. It is always HEALING after a breaking
+    /// schema change.
     #[must_use]
     pub fn derive(failure: Option<Class>, was_active: bool) -> State {
         let Some(class) = failure else {

@@ -8,19 +8,19 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// The policy lists the family, and the intent is eligible.
+    /// Checks that the policy lists the family and that the intent is eligible.
     Allowlist,
-    /// The locator resolves to a secret, or the source does not need one.
+    /// Resolves the locator to a secret, unless the source does not need one.
     Credential,
-    /// The connector opens, and the identity that it finds matches the resource id.
+    /// Opens the connector and checks that the identity that it finds matches the resource id.
     Upsert,
-    /// The catalog is read; metadata only.
+    /// Reads the catalog, which is metadata only.
     Discover,
-    /// An authenticated request is answered as only the expected system can answer it.
+    /// Makes an authenticated request and checks that the response can only come from the expected system.
     Health,
-    /// At most `safe_mode.max_items` items are read and counted.
+    /// Reads at most `safe_mode.max_items` items and counts them.
     TinySync,
-    /// The outcome is appended to the registry.
+    /// Appends the outcome to the registry.
     Registry,
 }
 
@@ -29,7 +29,7 @@ impl Step {
     pub const ALL: [Step; 7] =
         [Step::Allowlist, Step::Credential, Step::Upsert, Step::Discover, Step::Health, Step::TinySync, Step::Registry];
 
-    /// The name in the API, in reports and in the database.
+    /// Returns the name in the API, in reports and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Step {
     }
 }
 
-/// What a step found, as small facts. It never contains a secret or a row of data.
+/// What a step found, as short facts. It never contains a secret or a row of data.
 pub type Evidence = Map<String, Value>;
 
 /// How a step ended.
@@ -70,20 +70,20 @@ pub struct StepReport {
     pub step: Step,
     #[serde(flatten)]
     pub status: StepStatus,
-    /// Milliseconds.
+    /// The duration of the step in milliseconds.
     pub duration_ms: u64,
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub evidence: Evidence,
 }
 
 impl StepReport {
-    /// Whether the step passed, with or without a warning.
+    /// Returns true if the step passed, with or without a warning.
     #[must_use]
     pub fn done(&self) -> bool {
         matches!(self.status, StepStatus::Passed | StepStatus::Warned { .. })
     }
 
-    /// The failure of a failed step.
+    /// Returns the failure if the step failed.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         match &self.status {
@@ -93,7 +93,7 @@ impl StepReport {
     }
 }
 
-/// Whether the credential may do more than read. It is `Ok` only if the source was asked.
+/// Whether the credential has more than read access. The verdict is `Ok` only after the source was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "lowercase")]
 pub enum Privilege {
@@ -102,7 +102,7 @@ pub enum Privilege {
     Over {
         grants: Vec<String>,
     },
-    /// The source was not asked; `reason` says why.
+    /// AAM could not find out; `reason` says why.
     Unknown {
         reason: String,
     },

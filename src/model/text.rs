@@ -1,6 +1,6 @@
-//! Helpers for the texts that people read.
+//! Helpers for texts that people read.
 
-/// A count with its noun: `1 connection`, `2 connections`. For nouns whose plural ends in `s`.
+/// Returns a count with its noun: `1 connection`, `2 connections`. The plural is formed by appending `s`.
 #[must_use]
 pub fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }

@@ -1,11 +1,11 @@
-//! The step report of one attempt, as text.
+//! Renders the step reports of one attempt as text.
 
 use crate::model::text::counted;
 use crate::model::{Evidence, StepReport, StepStatus};
 use serde_json::Value;
 use std::fmt::Write;
 
-/// One line for each step, followed by the problem and its fix where a step failed or warned.
+/// Returns one line per step. The line of a step that failed or warned is followed by the problem and its fix.
 #[must_use]
 pub fn steps(reports: &[StepReport]) -> String {
     let mut text = String::new();
@@ -23,7 +23,7 @@ pub fn steps(reports: &[StepReport]) -> String {
         let duration = if status == "-" { String::new() } else { format!("{} ms", report.duration_ms) };
         let _ = writeln!(text, "{}", format!("  {status:<5}{:<11}{duration:>8}  {details}", report.step.as_str()).trim_end());
         if let Some(failure) = failure {
-            // The class is left out of a warning, because it names a failure.
+            // The class is not shown for a warning, because classes are named after failures.
             let class = if status == "FAIL" { format!(" ({})", failure.class.as_str()) } else { String::new() };
             let _ = writeln!(text, "       problem: {}{class}", failure.title);
             if !failure.detail.is_empty() {
@@ -37,7 +37,8 @@ pub fn steps(reports: &[StepReport]) -> String {
     text
 }
 
-/// The evidence on one line: `version 15.3, database shop`. Most nested values are only in the JSON output.
+/// Formats the evidence on one line, for example `version 15.3, database shop`. Most nested values are left out; the
+/// JSON output has them.
 fn evidence(evidence: &Evidence) -> String {
     let mut parts = Vec::new();
     for (key, value) in evidence {

@@ -1,4 +1,4 @@
-//! The text for Prometheus, from the same funnels as the API and the dashboard. Pure.
+//! Renders the metrics for Prometheus, from the same funnels as the API and the dashboard. Pure.
 
 use crate::funnel::{Funnel, Stage};
 use prometheus_client::metrics::family::Family;
@@ -7,7 +7,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
 
-/// The number of namespaces that get their own series. Without a limit, the author of an intent could create any
+/// The maximum number of namespaces with their own series. Without a limit, the authors of intents could create any
 /// number of series in Prometheus.
 pub const MAX_NAMESPACES: usize = 32;
 
@@ -15,16 +15,16 @@ pub const MAX_NAMESPACES: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub struct Scrape {
     pub version: String,
-    /// One for each namespace; only the first [`MAX_NAMESPACES`] are exported.
+    /// One funnel per namespace. Only the first [`MAX_NAMESPACES`] are exported.
     pub funnels: Vec<Funnel>,
     pub attempts_in_flight: usize,
-    /// The number of problems of the intents folder right now.
+    /// The current number of problems in the intents folder.
     pub intake_problems: usize,
     /// True while the registry cannot write.
     pub trouble: bool,
     /// True while the policy file is not valid and an earlier policy is in force.
     pub policy_rejected: bool,
-    /// The number of the last entry of the ledger.
+    /// The sequence number of the last ledger entry.
     pub ledger_seq: u64,
     /// Seconds since the process started.
     pub uptime_seconds: f64,

@@ -1,4 +1,4 @@
-//! The output of `aam plan`: what would be done, why, and every call that would be made.
+//! The output of `aam plan`: what AAM would do, why, and every call that it would make.
 
 use crate::model::text::counted;
 use crate::model::{ConnectionId, PlannedCall, Problem, Timestamp};
@@ -13,18 +13,18 @@ pub struct PlannedAttempt {
     pub item: PlanItem,
     pub source_type: String,
     pub resource_ids: Vec<String>,
-    /// Every call that the attempt may make. Empty if `blocked` says why it would not make any.
+    /// Every call that the attempt may make. Empty if the attempt would not make any, in which case `blocked` says why.
     pub calls: Vec<PlannedCall>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
 }
 
-/// A connection that no intent asks for any more.
+/// A connection that no intent asks for any longer.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Retirement {
     pub connection: ConnectionId,
     pub source_type: String,
-    /// Empty if its document cannot be read.
+    /// The resource ids of the connection. Empty if its intent cannot be read.
     pub resource_ids: Vec<String>,
 }
 
@@ -33,25 +33,25 @@ pub struct Retirement {
 pub struct PlanReport {
     /// Attempts that are due now.
     pub now: Vec<PlannedAttempt>,
-    /// Connections that no file asks for any more.
+    /// Connections that no intent asks for any longer.
     pub retire: Vec<Retirement>,
     /// The number of attempts that are due later.
     pub waiting: usize,
-    /// When the next of them is due.
+    /// When the next of the waiting attempts is due.
     pub next_due: Option<Timestamp>,
-    /// Problems of files. The connections of a file that cannot be read keep their state.
+    /// Problems in files. The connections of a file that cannot be read keep their state.
     pub problems: Vec<Problem>,
 }
 
 impl PlanReport {
-    /// Whether anything would be done.
+    /// Returns true if nothing would be done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.now.is_empty() && self.retire.is_empty()
     }
 }
 
-/// The plan as text.
+/// Formats the plan as text.
 #[must_use]
 pub fn text(planned: &PlanReport) -> String {
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The body of every response about one connection. Pure.
+//! The body of each response about one connection. Pure.
 
 use crate::model::text::counted;
 use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
@@ -133,19 +133,19 @@ impl From<StepReport> for StepBody {
     }
 }
 
-/// Bodies of ledger entries that belong to a connection.
+/// The bodies of the ledger entries from which a result is built.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LedgerBodies<'a> {
     /// The intent in force, as canonical JSON.
     pub document: Option<&'a str>,
-    /// The step reports of the latest attempt; `None` leaves `steps` out of the result.
+    /// The step reports of the latest attempt. If `None`, the result does not have `steps`.
     pub steps: Option<&'a str>,
     /// The step reports of the attempt that `error` describes.
     pub error_steps: Option<&'a str>,
 }
 
 impl ConnectionResult {
-    /// Builds the result from the snapshot and the bodies. `checking` says whether an attempt runs right now.
+    /// Builds the result from the snapshot and the bodies. `checking` is true while an attempt is running.
     #[must_use]
     pub fn new(id: ConnectionId, connection: &Connection, bodies: LedgerBodies<'_>, checking: bool) -> ConnectionResult {
         let state = connection.state();
@@ -182,7 +182,8 @@ impl ConnectionResult {
     }
 }
 
-/// Returns the attempt that says why the connection is not ACTIVE.
+/// Returns the attempt that shows why the connection is not ACTIVE. Returns `None` if it is ACTIVE or RETIRED, or if no
+/// attempt has failed.
 #[must_use]
 pub fn error_attempt(connection: &Connection) -> Option<&Attempt> {
     if matches!(connection.state(), State::Active | State::Retired) {
@@ -192,7 +193,8 @@ pub fn error_attempt(connection: &Connection) -> Option<&Attempt> {
     conclusive.or(connection.last.as_deref().filter(|attempt| attempt.facts.class.is_some()))
 }
 
-/// Title and fix are part of the facts; the message of the source is only in the body of the attempt.
+/// Returns the error of the connection. Its title and fix come from the facts; the message of the source is only in the
+/// body of the attempt.
 fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
     let facts = &error_attempt(connection)?.facts;
     let detail = steps
@@ -260,7 +262,8 @@ fn connected(connection: &Connection) -> String {
     }
 }
 
-/// The title of a failure with a full stop. Its first letter stays as it is, because it may begin with a name.
+/// Returns the title of a failure as a sentence with a full stop. The first letter is not capitalized, because it may
+/// belong to a name.
 fn sentence(title: &str) -> String {
     format!("{}.", title.trim_end_matches('.'))
 }

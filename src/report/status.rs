@@ -1,11 +1,11 @@
-//! The output of `aam status`: the list of connections, and the details of one.
+//! The output of `aam status`: the list of connections, or the details of one connection.
 
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
 use crate::snapshot::{Connection, Snapshot};
 use std::fmt::Write;
 
-/// One connection of the list.
+/// A connection in the list.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct StatusLine {
     pub connection_id: ConnectionId,
@@ -19,8 +19,8 @@ pub struct StatusLine {
     pub fix: String,
 }
 
-/// The connections of `namespace`, ordered by state, type and resource. `document` returns the intent that ledger
-/// entry `seq` holds.
+/// Returns the connections of `namespace`, ordered by state, type and resource. `document` returns the intent in the
+/// ledger entry with the given sequence number.
 #[must_use]
 pub fn lines(snapshot: &Snapshot, namespace: &str, document: impl Fn(u64) -> Option<Intent>) -> Vec<StatusLine> {
     let mut lines: Vec<StatusLine> = snapshot
@@ -43,7 +43,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, document: impl Fn(u64) -> Opt
     lines
 }
 
-/// Title and fix of the attempt that the state is derived from.
+/// Returns the title and the fix of the attempt that the state is derived from.
 #[must_use]
 pub fn reason(connection: &Connection) -> (String, String) {
     let attempt = match connection.state() {
@@ -54,7 +54,7 @@ pub fn reason(connection: &Connection) -> (String, String) {
     attempt.map(|attempt| (attempt.facts.title.to_string(), attempt.facts.fix.to_string())).unwrap_or_default()
 }
 
-/// A symbol for each group of states, for terminals without colour.
+/// Returns the symbol of the state's group, for terminals without colour.
 #[must_use]
 pub fn symbol(state: State) -> &'static str {
     match state {
@@ -67,7 +67,7 @@ pub fn symbol(state: State) -> &'static str {
     }
 }
 
-/// The list as text.
+/// Formats the list as text.
 #[must_use]
 pub fn list(lines: &[StatusLine]) -> String {
     if lines.is_empty() {
@@ -97,7 +97,7 @@ pub fn list(lines: &[StatusLine]) -> String {
     text
 }
 
-/// The details of one connection, with the steps of its latest attempt.
+/// Formats the details of one connection, with the steps of its latest attempt.
 #[must_use]
 pub fn details(id: ConnectionId, connection: &Connection, intent: Option<&Intent>, steps: &[StepReport]) -> String {
     let mut text = String::new();

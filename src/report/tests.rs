@@ -1,4 +1,4 @@
-//! What people read, as they read it.
+//! Tests of the rendered reports, mostly as snapshots.
 
 use super::plan::{PlanReport, PlannedAttempt};
 use super::{attempt, plan, status};
@@ -60,7 +60,7 @@ fn intent(source_type: &str, resource: &str) -> Intent {
     .unwrap()
 }
 
-/// A snapshot with one connection for each failure of `classes`, `None` for a pass.
+/// Returns a snapshot with one connection for each item of `classes`. `None` stands for an attempt that passed.
 fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
     let (mut snapshot, mut intents) = (Snapshot::default(), Vec::new());
     let mut seq = 0;
@@ -133,7 +133,7 @@ fn the_exec_summary_in_each_case() {
     shown("report_summary", &text);
 }
 
-/// 0.896 is cut, not rounded: no line reads as met that is not.
+/// A coverage of 0.896 is truncated and not rounded, so that it does not look like a target of 0.90 that was met.
 #[test]
 fn a_coverage_just_below_the_target_does_not_read_as_the_target() {
     let mut classes = vec![None; 896];
@@ -262,7 +262,7 @@ fn the_verdicts_of_the_gate() {
     shown("report_gate", &text);
 }
 
-/// The one table of the state machine, as the README shows it.
+/// The table of the state machine, as the README shows it.
 #[test]
 fn what_each_class_means() {
     let mut text = format!("{:<20} {:<10} {:<22} {:<22} state stands\n", "class", "retry", "never active", "was active");

@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// Each fold as of a past instant reads the whole ledger, so few may run at the same time.
+/// The number of simultaneous folds as of a past instant. Each of them reads the whole ledger.
 const MAX_HISTORICAL_FOLDS: usize = 2;
 
-/// The state of one server.
+/// The state that all handlers of one server share.
 pub struct App {
     pub handle: Arc<Handle>,
     pub info: ServerInfo,
     pub limits: ServerLimits,
     pub cache: AnswerCache,
-    /// Limits the folds as of a past instant.
+    /// Limits the number of simultaneous folds as of a past instant.
     pub historical_folds: Semaphore,
     admin: OnceLock<AdminToken>,
 }
@@ -41,10 +41,11 @@ impl App {
         })
     }
 
-    /// Returns the admin token while the policy configures no token, and `None` otherwise.
+    /// Returns the admin token if the policy does not configure any tokens. Returns `None` if it does, or if the token can
+    /// be neither read nor created.
     ///
-    /// The token is created on first use and not at startup only, because a new policy may remove all tokens
-    /// while the process runs.
+    /// The token is created when it is first needed. This may be long after startup, because a new policy may remove all
+    /// tokens while the process runs.
     pub fn admin(&self, policy: &Policy) -> Option<&AdminToken> {
         if !policy.api.tokens.is_empty() {
             return None;
@@ -65,7 +66,7 @@ impl App {
         }
     }
 
-    /// Returns the current value of everything that a response from the registry depends on.
+    /// Returns the current values of everything that a response from the registry depends on.
     pub fn version(&self) -> CacheVersion {
         let active = self.handle.policy.load();
         CacheVersion {
@@ -82,7 +83,7 @@ impl App {
     /// Runs `work`, which reads rows or folds the ledger, on the blocking pool.
     ///
     /// # Errors
-    /// Those of `work`, and 500 if `work` panics.
+    /// Returns the error of `work`, or 500 if `work` panics.
     pub async fn blocking<T: Send + 'static>(
         self: &Arc<App>,
         work: impl FnOnce(&App) -> Result<T, ApiProblem> + Send + 'static,
@@ -95,10 +96,10 @@ impl App {
     }
 }
 
-/// A cached response is valid as long as this value is unchanged.
+/// The version that a response was rendered for. A cached response is valid as long as this value does not change.
 ///
-/// An unchanged re-check moves a connection's `checked_at` without appending to the ledger. The `second`
-/// bounds how long a cached response can miss that.
+/// A re-check that finds nothing new updates a connection's `checked_at` without appending to the ledger. `second` is
+/// part of the version so that a cached response misses such an update for one second at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheVersion {
     seq: u64,
@@ -110,10 +111,10 @@ pub struct CacheVersion {
     trouble: bool,
 }
 
-/// Rendered responses by path and query. Callers check access before they read from it.
+/// A cache of rendered responses by path and query. Callers check access before they read from it.
 pub struct AnswerCache {
     entries: Mutex<CacheEntries>,
-    /// Only one task renders a given response at a time; the tasks that wait for it reuse the result.
+    /// Only one task at a time renders a given response. The tasks that wait for it reuse the result.
     render_locks: [tokio::sync::Mutex<()>; RENDER_LOCKS],
     hasher: RandomState,
 }
@@ -127,7 +128,7 @@ struct CacheEntries {
 /// One rendered response.
 pub struct CachedAnswer {
     pub version: CacheVersion,
-    /// When rendering began. The response shows everything that was committed before.
+    /// When rendering began. The response shows everything that was committed before this instant.
     pub begun: Instant,
     pub body: Bytes,
 }
@@ -155,20 +156,20 @@ impl AnswerCache {
         (rendered.version == *version).then(|| rendered.body.clone())
     }
 
-    /// Returns the response for `key` if its rendering began at `arrived` or later.
+    /// Returns the response for `key` if its rendering began at or after `arrived`.
     pub fn rendered_since(&self, key: &str, arrived: Instant) -> Option<Bytes> {
         let entries = self.lock();
         let rendered = entries.answers.get(key)?;
         (rendered.begun >= arrived).then(|| rendered.body.clone())
     }
 
-    /// Waits until no other task renders the response for `key`. The lock may be shared with other keys.
+    /// Waits until no other task is rendering the response for `key`. Several keys may share a lock.
     pub async fn lock_render(&self, key: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         let index = usize::try_from(self.hasher.hash_one(key) % RENDER_LOCKS as u64).unwrap_or(0);
         Some(self.render_locks.get(index)?.lock().await)
     }
 
-    /// Stores a response. When the cache is full, all earlier ones are dropped first.
+    /// Stores a response. If the cache is full, all earlier responses are removed first.
     pub fn put(&self, key: &str, rendered: CachedAnswer) {
         let body = &rendered.body;
         if key.len() > MAX_KEY_BYTES || body.len() > MAX_CACHE_BYTES / 4 {

@@ -20,19 +20,19 @@ pub const DEMO: &str = "demo";
 /// The name of the admin token in origins (`api:admin`).
 pub const ADMIN: &str = "admin";
 
-/// AAM's tokens are shorter; a longer credential is refused without hashing it.
+/// The maximum length of a token. AAM's tokens are much shorter, and a longer credential is refused without hashing it.
 const MAX_TOKEN_BYTES: usize = 1024;
 
 /// The owner of an accepted token. It refers to the token in the policy, so it is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
     policy: Arc<Policy>,
-    /// Index into `policy.api.tokens`; `None` is the admin, who has all scopes in all namespaces.
+    /// The index into `policy.api.tokens`, or `None` for the admin, who has all scopes in all namespaces.
     token: Option<usize>,
 }
 
 impl Caller {
-    /// Whether the token fulfils `condition`. The admin always does.
+    /// Returns true if the token satisfies `condition`. The admin satisfies every condition.
     fn may(&self, condition: impl Fn(&Token) -> bool) -> bool {
         match self.token {
             None => true,
@@ -40,14 +40,14 @@ impl Caller {
         }
     }
 
-    /// The token's name, which also names the origin of what it pushes (`api:<name>`).
+    /// Returns the name of the token. Intents that are pushed with it have the origin `api:<name>`.
     #[must_use]
     pub fn name(&self) -> &str {
         let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
         token.map_or(ADMIN, |token| &token.name)
     }
 
-    /// Whether the token has access to `namespace`.
+    /// Returns true if the token has access to `namespace`.
     #[must_use]
     pub fn may_see(&self, namespace: &str) -> bool {
         self.may(|token| token.namespaces.contains(namespace))
@@ -56,7 +56,7 @@ impl Caller {
     /// Checks that the token has access to `namespace`.
     ///
     /// # Errors
-    /// 403 otherwise.
+    /// Returns 403 otherwise.
     pub fn require_namespace(&self, namespace: &str) -> Result<(), ApiProblem> {
         if self.may_see(namespace) {
             return Ok(());
@@ -75,7 +75,7 @@ impl Caller {
     /// Checks that the token has `scope`.
     ///
     /// # Errors
-    /// 403 with the name of the scope otherwise.
+    /// Returns 403 with the name of the scope otherwise.
     pub fn require_scope(&self, scope: TokenScope) -> Result<(), ApiProblem> {
         if self.may(|token| token.scopes.contains(&scope)) {
             return Ok(());
@@ -93,10 +93,10 @@ impl Caller {
     }
 }
 
-/// Authenticates the request. `admin` is accepted only while the policy configures no token.
+/// Authenticates the request. `admin` is accepted only if the policy does not configure any tokens.
 ///
 /// # Errors
-/// 401. With `browser`, the response carries a Basic challenge, so that a browser asks for the token.
+/// Returns 401. If `browser` is true, the response has a Basic challenge, so that the browser asks for the token.
 pub fn caller(
     policy: &Arc<Policy>,
     admin: Option<&AdminToken>,
@@ -125,7 +125,7 @@ pub fn caller(
         .ok_or_else(|| unauthorized("TOKEN_UNKNOWN", "This token is not in the policy in force.", browser))
 }
 
-/// Compares with every token in constant time, so that the duration does not reveal a near match.
+/// Compares the digest with that of every token in constant time, so that the duration does not reveal a near match.
 fn find_caller(policy: &Arc<Policy>, admin: Option<&AdminToken>, digest: &Digest) -> Option<Caller> {
     let tokens = &policy.api.tokens;
     let caller = |token: Option<usize>| Caller { policy: Arc::clone(policy), token };
@@ -169,7 +169,7 @@ fn unauthorized(code: &str, detail: &str, browser: bool) -> ApiProblem {
     problem.header(header::WWW_AUTHENTICATE, HeaderValue::from_static(value))
 }
 
-/// The token of a registry whose policy configures no tokens.
+/// The token that gives access while the policy does not configure any tokens.
 #[derive(Clone, Debug)]
 pub struct AdminToken {
     /// The file that holds the token.
@@ -181,14 +181,14 @@ pub struct AdminToken {
 }
 
 impl AdminToken {
-    /// The secret value, for a client on this machine.
+    /// Returns the secret value, for a client on this machine.
     #[must_use]
     pub fn token(&self) -> &Secret {
         &self.token
     }
 }
 
-/// The path of the admin token file that belongs to the registry file `registry`.
+/// Returns the path of the admin token file that belongs to the registry file `registry`.
 #[must_use]
 pub fn admin_path(registry: &Path) -> PathBuf {
     let mut name = registry.as_os_str().to_owned();
@@ -196,17 +196,17 @@ pub fn admin_path(registry: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Reads the admin token, or creates it: 256 random bits in a file of mode 0600.
+/// Reads the admin token. If it does not exist, creates it from 256 random bits in a file with mode 0600.
 ///
 /// # Errors
-/// When the file can be neither read nor created, or does not hold a token.
+/// Fails if the file can neither be read nor created, or if it does not contain a token.
 pub fn admin_token(registry: &Path) -> std::io::Result<AdminToken> {
     let path = admin_path(registry);
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
             let token = random_token()?;
             file.write_all(format!("{}\n", token.expose()).as_bytes()).and_then(|()| file.sync_all()).inspect_err(|_| {
-                // A half-written token would lock out every caller at the next start.
+                // A partly written token would lock out every caller at the next start.
                 let _ = std::fs::remove_file(&path);
             })?;
             Ok(AdminToken { digest: Digest::from_bytes(token.expose().as_bytes()), created: true, token, path })
@@ -216,10 +216,10 @@ pub fn admin_token(registry: &Path) -> std::io::Result<AdminToken> {
     }
 }
 
-/// Reads the admin token that an earlier start created.
+/// Reads the admin token that AAM created at an earlier start.
 ///
 /// # Errors
-/// When the file does not exist or does not hold a token.
+/// Fails if the file does not exist or does not contain a token.
 pub fn read_admin(registry: &Path) -> std::io::Result<AdminToken> {
     let path = admin_path(registry);
     let mut text = String::new();
@@ -237,7 +237,7 @@ pub fn read_admin(registry: &Path) -> std::io::Result<AdminToken> {
 /// Generates a token: `aam_` and 256 random bits in base64url.
 ///
 /// # Errors
-/// When the operating system does not provide random bytes.
+/// Fails if the operating system does not provide random bytes.
 pub fn random_token() -> std::io::Result<Secret> {
     let mut bytes = [0_u8; 32];
     SystemRandom::new()

@@ -1,4 +1,4 @@
-//! The dashboard: its data, which comes from the registry only, and the page.
+//! The dashboard: its data, which comes only from the registry, and its page.
 
 use super::app::App;
 use super::page;
@@ -16,9 +16,9 @@ use utoipa::ToSchema;
 /// The media type of the page.
 pub const HTML: &str = "text/html; charset=utf-8";
 
-/// The number of connections on the page; `GET /connections` returns all of them.
+/// The maximum number of connections on the page. `GET /connections` returns all of them.
 const MAX_CONNECTIONS: usize = 200;
-/// The number of problems on the page.
+/// The maximum number of problems on the page.
 const MAX_PROBLEMS: usize = 100;
 
 /// The data of the dashboard.
@@ -159,7 +159,7 @@ fn file_problems(problems: &[crate::model::Problem]) -> Vec<FileProblem> {
     problems.iter().take(MAX_PROBLEMS).map(FileProblem::from).collect()
 }
 
-/// Returns when entry `seq` was appended.
+/// Returns the time at which entry `seq` was appended.
 fn accepted_at(app: &App, seq: Option<u64>) -> Result<Option<String>, ApiProblem> {
     match seq {
         Some(seq) => Ok(app.handle.registry.reader().entry_at(seq)?.map(Timestamp::rfc3339)),
@@ -167,7 +167,8 @@ fn accepted_at(app: &App, seq: Option<u64>) -> Result<Option<String>, ApiProblem
     }
 }
 
-/// Returns the number of connections in `namespace`, and the [`MAX_CONNECTIONS`] most urgent of them, by state and id.
+/// Returns the number of connections in `namespace`, and the [`MAX_CONNECTIONS`] most urgent ones, ordered by state
+/// and id.
 fn most_urgent(snapshot: &Snapshot, namespace: &str) -> (usize, Vec<(ConnectionId, Connection)>) {
     let mut all: Vec<(State, ConnectionId)> =
         snapshot.of_namespace(namespace).map(|(id, connection)| (connection.state(), id)).collect();

@@ -1,4 +1,4 @@
-//! Checks connections again at once. A connection becomes ACTIVE only through an attempt that passes.
+//! Checks connections again immediately. A connection becomes ACTIVE only through an attempt that passes.
 
 use super::onboard::{self, add_preference_applied, current_funnel, deadline, require_writable, wait_until_settled};
 use super::problem::ApiProblem;
@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The number of results in one response.
+/// The maximum number of results in one response.
 const MAX_RESULTS: usize = 1000;
 
 /// Which connections to check. All fields are optional, and so is the body.

@@ -1,4 +1,4 @@
-//! Sockets: a cap on open connections, bounded headers, timeouts, and a graceful stop.
+//! The listening socket: limits on open connections and header sizes, timeouts, and a graceful stop.
 
 use super::app::App;
 use super::{ServerInfo, ServerLimits, routes};
@@ -13,11 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// The number of header fields of one request.
+/// The maximum number of header fields in one request.
 const MAX_HEADERS: usize = 64;
-/// The size of a request line with its headers.
+/// The maximum size of a request line and its headers together.
 const MAX_HEAD_BYTES: usize = 32 << 10;
-/// The pause after a failed accept, for example because the process has no file descriptors left.
+/// The pause after `accept` fails, for example because the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `handle.stopping` is set, then waits for the requests in flight.
@@ -25,7 +25,7 @@ pub async fn serve(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo)
     serve_with(handle, listener, info, ServerLimits::default()).await;
 }
 
-/// As [`serve`], with other limits.
+/// Like [`serve`], but with the given limits.
 pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo, limits: ServerLimits) {
     let app = App::new(Arc::clone(&handle), info, limits);
     // Creates the admin token at the first start and logs its path.
@@ -38,7 +38,7 @@ pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: Server
         let accepted = tokio::select! {
             biased;
             () = stop_requested(&mut stopping) => break,
-            // Removes closed connections, so that the set does not grow.
+            // Removes connections that are closed, so that the set does not grow.
             Some(_) = open.join_next(), if !open.is_empty() => continue,
             accepted = accept(&listener, &slots) => accepted,
         };
@@ -53,7 +53,7 @@ pub async fn serve_with(handle: Arc<Handle>, listener: TcpListener, info: Server
     }
 }
 
-/// Accepts the next connection as soon as fewer than `limits.connections` are open.
+/// Waits until fewer than `limits.connections` connections are open and accepts the next one.
 async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
@@ -73,7 +73,7 @@ async fn connection(
     mut stopping: watch::Receiver<bool>,
     _slot: OwnedSemaphorePermit,
 ) {
-    // Small responses must not wait for further data.
+    // Sends small responses without waiting for more data.
     let _ = stream.set_nodelay(true);
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(limits.header_read).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD_BYTES);
@@ -91,7 +91,7 @@ async fn connection(
     }
 }
 
-/// Completes when the process was asked to stop.
+/// Completes when the process is asked to stop.
 pub(super) async fn stop_requested(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }

@@ -1,4 +1,4 @@
-//! Endpoints about the server: liveness, readiness, version, OpenAPI document, intent schema and metrics.
+//! Endpoints about the server itself: liveness, readiness, version, OpenAPI document, intent schema and metrics.
 
 use super::ServerInfo;
 use super::problem::ApiProblem;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use utoipa::ToSchema;
 
-/// The published schema is the one that the parser validates with.
+/// The published schema, which is the same one that the parser validates with.
 const SCHEMA: &str = crate::intake::schema::TEXT;
 
 /// The media type of OpenMetrics.
@@ -24,18 +24,18 @@ pub struct StatusAnswer {
     pub status: String,
 }
 
-/// `GET /healthz`: the process runs.
+/// `GET /healthz`: reports that the process is running.
 ///
 /// # Errors
-/// None.
+/// This never fails.
 pub async fn healthz(_: ApiRequest) -> ApiResult {
     json(StatusCode::OK, &StatusAnswer { status: "ok".to_string() })
 }
 
-/// `GET /readyz`: the intents folder was read once and the registry can write.
+/// `GET /readyz`: reports whether the intents folder has been read once and the registry can write.
 ///
 /// # Errors
-/// 503 with the reason.
+/// Returns 503 with the reason.
 pub async fn readyz(request: ApiRequest) -> ApiResult {
     let handle = &request.app.handle;
     let trouble = handle.trouble.load();
@@ -54,7 +54,7 @@ pub async fn readyz(request: ApiRequest) -> ApiResult {
 /// `GET /version`
 ///
 /// # Errors
-/// None.
+/// This never fails.
 pub async fn version(request: ApiRequest) -> ApiResult {
     json::<ServerInfo>(StatusCode::OK, &request.app.info)
 }
@@ -62,7 +62,7 @@ pub async fn version(request: ApiRequest) -> ApiResult {
 /// `GET /openapi.json`
 ///
 /// # Errors
-/// None.
+/// This never fails.
 pub async fn document(_: ApiRequest) -> ApiResult {
     Ok(response(StatusCode::OK, JSON, openapi::text()))
 }
@@ -70,7 +70,7 @@ pub async fn document(_: ApiRequest) -> ApiResult {
 /// `GET /schemas/connection_intent.json`
 ///
 /// # Errors
-/// None.
+/// This never fails.
 pub async fn intent_schema(_: ApiRequest) -> ApiResult {
     let body = Bytes::from_static(SCHEMA.as_bytes());
     Ok(response(StatusCode::OK, "application/schema+json", body))

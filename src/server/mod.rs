@@ -1,8 +1,8 @@
 //! The HTTP API. The router, the request checks and the OpenAPI document are all built from one route table.
 //!
-//! - [`routes`]: the table; start reading here
-//! - [`listen`]: sockets, their limits, the graceful stop
-//! - [`auth`], [`prefer`], [`request`], [`problem`]: what every request goes through
+//! - [`routes`]: the route table; start reading here
+//! - [`listen`]: the sockets, their limits and the graceful stop
+//! - [`auth`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
 //! - [`onboard`], [`heal`], [`read`], [`meta`], [`dashboard`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`probe`]: checks whether an AAM already listens on a port
@@ -49,15 +49,15 @@ pub struct ServerInfo {
 /// Limits of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// The number of open connections; further ones wait in the backlog of the socket.
+    /// The maximum number of open connections. Further ones wait in the backlog of the socket.
     pub connections: usize,
-    /// The time to receive the headers of a request, and the time after which an idle connection is closed.
+    /// The timeout for receiving the headers of a request, after which an idle connection is closed too.
     pub header_read: Duration,
-    /// The time to receive a body.
+    /// The timeout for receiving a request body.
     pub body_read: Duration,
-    /// The time to make a response, on top of the time that the caller asked to wait.
+    /// The timeout for producing a response, in addition to the time that the caller asked to wait.
     pub request: Duration,
-    /// The time that requests in flight get when the process stops.
+    /// How long requests in flight may continue when the process stops.
     pub drain: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Intents that are pushed over the API. They go through the same parser and into the same ledger as the folder's.
+//! Intents that are pushed over the API. They use the same parser and the same ledger as intents from the folder.
 
 use super::auth::{Caller, DEMO};
 use super::listen::stop_requested;
@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-/// The size of a single push.
+/// The maximum size of a single push.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
-/// The size of a batch.
+/// The maximum size of a batch.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
 /// The answer to a batch, with one result for each item, in the order of the batch.
@@ -103,7 +103,7 @@ pub async fn onboard(mut request: ApiRequest) -> ApiResult {
     single(&request, change, settled, result)
 }
 
-/// The response to a single push. A 409 includes the result, because the intent was recorded.
+/// Builds the response to a single push. A 409 includes the result, because the intent was recorded.
 fn single(request: &ApiRequest, change: IntentChange, settled: bool, result: ConnectionResult) -> ApiResult {
     let status = status_of(change, settled, &result);
     if status == StatusCode::CONFLICT {
@@ -136,7 +136,7 @@ fn status_of(change: IntentChange, settled: bool, result: &ConnectionResult) -> 
 /// `POST /connections/onboard/batch`
 ///
 /// # Errors
-/// 400, 408, 413, 415 and 422 for the batch as a whole, and 503.
+/// 503, and for the batch as a whole 400, 408, 413, 415 and 422.
 pub async fn batch(mut request: ApiRequest) -> ApiResult {
     let body = request.json(MAX_BATCH_BYTES, false).await?.unwrap_or_default();
     let limits = Limits { bytes: MAX_BATCH_BYTES, ..Limits::default() };
@@ -210,7 +210,7 @@ fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem]
     })
 }
 
-/// The current funnel of the policy's namespace.
+/// Returns the current funnel of the policy's namespace.
 ///
 /// # Errors
 /// 500.
@@ -228,7 +228,7 @@ pub async fn current_funnel(request: &ApiRequest) -> Result<Funnel, ApiProblem> 
 /// Checks that the caller has access to `namespace` and that the namespace is not sealed.
 ///
 /// # Errors
-/// 403 otherwise.
+/// Returns 403 otherwise.
 pub fn require_writable(request: &ApiRequest, namespace: &str) -> Result<(), ApiProblem> {
     let caller: &Caller = request.caller()?;
     caller.require_namespace(namespace)?;
@@ -255,14 +255,14 @@ async fn accept(request: &ApiRequest, intents: Vec<Intent>) -> Result<Vec<Accept
     Ok(accepted)
 }
 
-/// The time at which the response is sent, whether the pipeline has finished or not.
+/// Returns the time at which the response is sent even if the pipeline has not finished.
 #[must_use]
 pub fn deadline(request: &ApiRequest) -> Instant {
     Instant::now() + request.wait.limit
 }
 
-/// Waits until an attempt for `id` that began after `since` has finished, until the deadline, or until the process
-/// stops. Returns whether the attempt has finished.
+/// Waits until an attempt for `id` that began after `since` has finished, until the deadline `until`, or until the
+/// process stops. Returns true if the attempt has finished.
 pub async fn wait_until_settled(request: &ApiRequest, id: ConnectionId, since: Timestamp, until: Instant) -> bool {
     let handle = &request.app.handle;
     let left: Duration = until.saturating_duration_since(Instant::now());
@@ -274,21 +274,21 @@ pub async fn wait_until_settled(request: &ApiRequest, id: ConnectionId, since: T
     }
 }
 
-/// The result body for one connection.
+/// Returns the result body for one connection.
 ///
 /// # Errors
-/// 503 if the registry cannot be read.
+/// Returns 503 if the registry cannot be read.
 pub async fn result(request: &ApiRequest, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
     request.app.blocking(move |app| connection_result(app, id)).await
 }
 
-/// Replaces the warnings about unknown fields by those of the parser, which have better hints.
+/// Replaces the warnings about unknown fields with those of the parser, which have better hints.
 fn add_warnings(result: &mut ConnectionResult, warnings: Vec<crate::model::Problem>) {
     result.warnings.retain(|warning| warning.pointer.starts_with("/steps/"));
     result.warnings.splice(0..0, warnings.iter().map(WarningBody::from));
 }
 
-/// Adds the header Preference-Applied.
+/// Adds the Preference-Applied header.
 pub fn add_preference_applied(request: &ApiRequest, response: &mut axum::response::Response) {
     if let Some(applied) = &request.wait.applied {
         insert_header(response, PREFERENCE_APPLIED, applied.clone());

@@ -51,7 +51,7 @@ pub fn document() -> Value {
     })
 }
 
-/// The key of the route's method in the document.
+/// Returns the key of the route's method in the document.
 #[must_use]
 pub fn method_name(route: &Route) -> &'static str {
     match route.method {
@@ -189,7 +189,7 @@ fn schemas() -> Map<String, Value> {
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);
     add::<dashboard::Dashboard>(&mut all);
-    // The schema that the parser validates with, without the keywords that are only allowed at the root of a document.
+    // This is the schema that the parser validates with, minus the keywords that only the root of a document may have.
     let mut intent: Value = serde_json::from_str(crate::intake::schema::TEXT).unwrap_or_default();
     if let Some(intent) = intent.as_object_mut() {
         intent.remove("$schema");

@@ -1,4 +1,4 @@
-//! The HTML of the dashboard. Pure; maud escapes all texts.
+//! Renders the HTML of the dashboard. Pure; maud escapes all texts.
 
 use super::dashboard::{Dashboard, FileProblem, PolicyInForce};
 use crate::funnel::Stage;
@@ -22,7 +22,7 @@ static POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Allows the page's own style and script by their hashes, and requests to its own origin.
+/// Returns a policy that allows only the page's own style and script (by their hashes) and requests to its own origin.
 #[must_use]
 pub fn content_security_policy() -> &'static str {
     &POLICY
@@ -88,7 +88,7 @@ fn banners(data: &Dashboard) -> Markup {
 fn numbers(data: &Dashboard) -> Markup {
     let funnel = &data.funnel;
     let (main, rest): (Vec<Stage>, Vec<Stage>) = Stage::ALL.into_iter().partition(|stage| Stage::MAIN.contains(stage));
-    // The blockers, which follow the first four lines, have their own section.
+    // Takes only the first four lines. The blockers, which follow them, have their own section.
     let lines = funnel.summary.iter().take(4);
     html! {
         section aria-labelledby="summary" {
@@ -224,13 +224,13 @@ fn policy(policy: &PolicyInForce) -> Markup {
     }
 }
 
-/// A `time` element: the full timestamp for machines, to the second for people.
+/// Renders a `time` element with the full timestamp in its attribute and a text to the second for people.
 fn time(rfc3339: &str) -> Markup {
     let plain = rfc3339.split('.').next().unwrap_or(rfc3339).replacen('T', " ", 1);
     html! { time datetime=(rfc3339) { (plain) @if rfc3339.contains('.') { " UTC" } } }
 }
 
-/// `AWAITING_CREDENTIALS` as `awaiting credentials`.
+/// Formats a name for people: `AWAITING_CREDENTIALS` becomes `awaiting credentials`.
 fn readable(name: &str) -> String {
     name.to_lowercase().replace('_', " ")
 }

@@ -26,8 +26,8 @@ impl Default for WaitPreference {
 }
 
 impl WaitPreference {
-    /// Reads the header. `respond-async` alone means not to wait; together with `wait=N` it means to wait N seconds.
-    /// A preference that is not valid is ignored, as RFC 7240 demands.
+    /// Parses the header. `respond-async` alone means that the response does not wait; together with `wait=N` it waits
+    /// N seconds. A preference that is not valid is ignored, as RFC 7240 requires.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> WaitPreference {
         let (mut seconds, mut asynchronous) = (None, false);

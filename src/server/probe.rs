@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// Asks the process on `127.0.0.1:port` for its version. Returns `None` unless it is an AAM.
+/// Asks the process that listens on `127.0.0.1:port` for its version. Returns `None` if it does not answer as an AAM.
 ///
-/// It connects to the socket directly, because an HTTP client could use a proxy from the environment.
+/// Connects to the socket directly, because an HTTP client might use a proxy from the environment.
 pub async fn running(port: u16) -> Option<ServerInfo> {
     tokio::time::timeout(TIMEOUT, ask(port)).await.ok()?
 }

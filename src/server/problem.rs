@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 use utoipa::ToSchema;
 
-/// Value of the Retry-After header while the registry cannot write.
+/// The value of the Retry-After header while the registry cannot write.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// The media type of every error.
+/// The media type of every error response.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A problem document as in RFC 9457.
@@ -46,7 +46,7 @@ pub struct ProblemDocument {
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// An error response. Boxed, so that a `Result` with it as the error stays small.
+/// An error response. The document is boxed to keep `Result<_, ApiProblem>` small.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiProblem(Box<ProblemDocument>);
 
@@ -139,13 +139,13 @@ impl ApiProblem {
         ApiProblem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Invalid request", detail)
     }
 
-    /// 404: it does not exist, or the token has no access to it.
+    /// 404: the resource does not exist, or the token does not have access to it.
     #[must_use]
     pub fn not_found(detail: impl Into<String>) -> ApiProblem {
         ApiProblem::new(StatusCode::NOT_FOUND, "NOT_FOUND", "Not found", detail)
     }
 
-    /// 413.
+    /// 413: the request body is longer than `limit` bytes.
     #[must_use]
     pub fn too_large(limit: usize) -> ApiProblem {
         ApiProblem::new(
@@ -181,7 +181,7 @@ impl ApiProblem {
         )
     }
 
-    /// The problem for a request body or a document that the parser refused.
+    /// Converts the parser's refusal of a request body or a document to a problem.
     #[must_use]
     pub fn refused(refusal: &Refusal, limit: usize) -> ApiProblem {
         let problem = match refusal.fault {

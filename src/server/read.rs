@@ -96,7 +96,7 @@ pub struct CatalogAnswer {
     pub catalog: Value,
 }
 
-/// The filters and the page of a list.
+/// The filters of a list, and the position and size of the page.
 pub struct ConnectionFilter {
     pub namespace: String,
     pub state: Option<State>,
@@ -120,10 +120,10 @@ pub async fn list(request: ApiRequest) -> ApiResult {
     request.cached(JSON, move |app| encode(&page(app, &filter)?)).await
 }
 
-/// Reads one page. States come from the snapshot, intents from the ledger.
+/// Reads one page. States come from the snapshot, and intents from the ledger.
 ///
 /// # Errors
-/// 503 if the registry cannot be read.
+/// Returns 503 if the registry cannot be read.
 pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiProblem> {
     let (total, mut found) = select(&app.handle.registry.snapshot(), filter);
     let more = found.len() > filter.limit;
@@ -138,16 +138,16 @@ pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiP
     })
 }
 
-/// Builds the results for `found`; `steps` adds the steps of the latest attempts.
+/// Builds the results for `found`. If `steps` is true, they include the steps of the latest attempts.
 ///
 /// # Errors
-/// 503 if the registry cannot be read.
+/// Returns 503 if the registry cannot be read.
 pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, ApiProblem> {
     let seqs: Vec<u64> = found
         .iter()
         .flat_map(|(_, connection)| {
-            // Title and fix are part of the facts; only the message of the source needs the body of the attempt.
-            // No entry has the number 0.
+            // The title and the fix are part of the facts. The body of the attempt is read only for the message of the
+            // source. Entries are numbered from 1, so no body is read for 0.
             let error = error_attempt(connection).map_or(0, |attempt| attempt.seq);
             let last = connection.last.as_ref().filter(|_| steps);
             [connection.document, error, last.map_or(0, |attempt| attempt.seq)]
@@ -166,7 +166,7 @@ pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) ->
     Ok(results.collect())
 }
 
-/// Counts all matches and returns those of the page, and one more if there is another page.
+/// Counts all matches and returns those on the page, plus one more if there is another page.
 fn select(snapshot: &Snapshot, filter: &ConnectionFilter) -> (usize, Vec<(ConnectionId, Connection)>) {
     let matches = |connection: &Connection| {
         *connection.namespace == *filter.namespace
@@ -202,10 +202,10 @@ fn invalid_cursor() -> ApiProblem {
     ApiProblem::bad_request("cursor must be the next_cursor of an earlier page, unchanged.")
 }
 
-/// The result body for one connection, with the steps of its latest attempt.
+/// Returns the result body for one connection, with the steps of its latest attempt.
 ///
 /// # Errors
-/// 404 if it does not exist, 503 if the registry cannot be read.
+/// Returns 404 if the connection does not exist, and 503 if the registry cannot be read.
 pub fn connection_result(app: &App, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
     let found = [(id, find_connection(app, id)?)];
     describe(app, &found, true)?.pop().ok_or_else(|| ApiProblem::defect("The connection has no result body."))

@@ -1,4 +1,4 @@
-//! A request that was checked against the route table, and the helpers that handlers build responses with.
+//! A request that has been checked against the route table, and helpers with which handlers build responses.
 
 use super::app::{App, CachedAnswer};
 use super::auth::Caller;
@@ -25,19 +25,19 @@ pub const JSON: &str = "application/json";
 /// A request with a known route, a valid token and a valid query.
 pub struct ApiRequest {
     pub app: Arc<App>,
-    /// `None` on routes that do not need a token.
+    /// The authenticated caller, or `None` on routes that do not need a token.
     pub caller: Option<Caller>,
     pub path: String,
-    /// Path and query as they were sent.
+    /// The path and the query as the client sent them.
     pub target: String,
     pub query: QueryParams,
     pub headers: HeaderMap,
-    /// Behind a lock only because `Body` is not `Sync`.
+    /// The request body. It is behind a lock only because `Body` is not `Sync`.
     pub body: Mutex<Body>,
     pub wait: WaitPreference,
 }
 
-/// The query parameters; all of them are declared by the route.
+/// The query parameters, all of which the route declares.
 #[derive(Debug, Default)]
 pub struct QueryParams(Vec<(String, String)>);
 
@@ -45,7 +45,7 @@ impl QueryParams {
     /// Parses the query string `text`.
     ///
     /// # Errors
-    /// 400 for a parameter that `allowed` does not contain and for one that is repeated.
+    /// Returns 400 for a parameter that is repeated or that `allowed` does not contain.
     pub fn read(text: Option<&str>, allowed: &[QueryParam]) -> Result<QueryParams, ApiProblem> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         let text = text.unwrap_or_default();
@@ -56,7 +56,7 @@ impl QueryParams {
                     true => "This endpoint does not take query parameters.".to_string(),
                     false => format!("This endpoint accepts {}.", names.join(", ")),
                 };
-                // The name itself is not repeated: a caller may have pasted a token there.
+                // The message does not repeat the name, because the caller may have pasted a token there.
                 return Err(ApiProblem::bad_request(format!("Unknown query parameter. {known}")));
             }
             if pairs.iter().any(|(known, _)| *known == name) {
@@ -76,7 +76,7 @@ impl QueryParams {
     /// Returns the value of `name` as a whole number from 1 to `max`, or `default` if it is missing.
     ///
     /// # Errors
-    /// 400 for any other value.
+    /// Returns 400 for any other value.
     pub fn number(&self, name: &str, default: usize, max: usize) -> Result<usize, ApiProblem> {
         let Some(text) = self.get(name) else {
             return Ok(default);
@@ -90,7 +90,7 @@ impl QueryParams {
     /// Returns the parameter `state`.
     ///
     /// # Errors
-    /// 400 with the list of states.
+    /// Returns 400 with the list of states if the value is not a state.
     pub fn state(&self) -> Result<Option<State>, ApiProblem> {
         let Some(text) = self.get("state") else {
             return Ok(None);
@@ -106,7 +106,7 @@ impl ApiRequest {
     /// Returns the authenticated caller.
     ///
     /// # Errors
-    /// 500 if the route table does not demand a token for this route, which is a defect.
+    /// Returns 500 if the route table does not require a token for this route, which is a defect.
     pub fn caller(&self) -> Result<&Caller, ApiProblem> {
         self.caller.as_ref().ok_or_else(|| ApiProblem::defect("The request was admitted without a token."))
     }
@@ -114,7 +114,7 @@ impl ApiRequest {
     /// Returns the parameter `namespace`, or the policy's namespace if it is missing.
     ///
     /// # Errors
-    /// 403 if the token has no access to it.
+    /// Returns 403 if the token does not have access to the namespace.
     pub fn namespace(&self) -> Result<String, ApiProblem> {
         let namespace = match self.query.get("namespace") {
             Some(name) => name.to_string(),
@@ -127,8 +127,8 @@ impl ApiRequest {
     /// Returns the id of the connection in the path.
     ///
     /// # Errors
-    /// 404 if there is no such connection. A caller without access to its namespace gets the same 404 and
-    /// does not learn that it exists.
+    /// Returns 404 if the connection does not exist. A caller without access to its namespace gets the same 404, which
+    /// does not reveal that the connection exists.
     pub fn connection(&self) -> Result<ConnectionId, ApiProblem> {
         let text = self.path.split('/').nth(2).unwrap_or_default();
         let missing = || {
@@ -194,11 +194,11 @@ impl ApiRequest {
         ))
     }
 
-    /// Responds from the cache, or with the result of `render` if nothing valid is cached. The caller's access was
-    /// checked before.
+    /// Responds from the cache, or with the result of `render` if the cache does not have a valid response. Handlers must
+    /// check the caller's access before they call this.
     ///
     /// # Errors
-    /// Those of `render`.
+    /// Returns the error of `render`.
     pub async fn cached(
         &self,
         media_type: &'static str,
@@ -223,21 +223,21 @@ impl ApiRequest {
 /// Serializes `value` as JSON.
 ///
 /// # Errors
-/// 500 if that fails, which is a defect.
+/// Returns 500 if serialization fails, which is a defect.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, ApiProblem> {
     serde_json::to_vec(value)
         .map_err(|error| ApiProblem::defect(format!("The response could not be serialized as JSON: {error}.")))
 }
 
-/// Makes a JSON response from `value`.
+/// Builds a JSON response from `value`.
 ///
 /// # Errors
-/// Those of [`encode`].
+/// Returns the error of [`encode`].
 pub fn json<T: Serialize>(status: StatusCode, value: &T) -> ApiResult {
     Ok(response(status, JSON, encode(value)?.into()))
 }
 
-/// Makes a response with a body.
+/// Builds a response with a body.
 #[must_use]
 pub fn response(status: StatusCode, media_type: &'static str, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
@@ -246,7 +246,7 @@ pub fn response(status: StatusCode, media_type: &'static str, body: Bytes) -> Re
     response
 }
 
-/// Adds a header. A value that is not a valid header value is left out.
+/// Adds a header. If `value` is not a valid header value, the header is left out.
 pub fn insert_header(response: &mut Response, name: header::HeaderName, value: impl Into<Cow<'static, str>>) {
     if let Ok(value) = HeaderValue::from_str(&value.into()) {
         response.headers_mut().insert(name, value);

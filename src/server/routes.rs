@@ -21,16 +21,16 @@ use std::time::Instant;
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// No token needed.
+    /// Everybody; no token is needed.
     Open,
-    /// A token with this scope.
+    /// Callers whose token has this scope.
     Scope(TokenScope),
 }
 
 /// The HTTP method of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// The same routes answer HEAD.
+    /// GET. The same routes also answer HEAD.
     Get,
     Post,
 }
@@ -51,13 +51,13 @@ pub struct Route {
     pub access: Access,
     pub summary: &'static str,
     pub query: &'static [QueryParam],
-    /// Whether the route supports `Prefer: wait=N` and `respond-async`.
+    /// True if the route supports `Prefer: wait=N` and `respond-async`.
     pub waits: bool,
-    /// The schema of the body, and whether the body is optional.
+    /// The schema of the request body, and true if the body is optional.
     pub body: Option<(&'static str, bool)>,
-    /// Status, media type and schema of each success response.
+    /// The status, media type and schema of each success response.
     pub answers: &'static [(u16, &'static str, &'static str)],
-    /// The statuses of error responses, besides 400, 401 and 403, which follow from the other fields.
+    /// The statuses of error responses, except 400, 401 and 403, which follow from the other fields.
     pub problems: &'static [u16],
     pub handler: fn(ApiRequest) -> BoxFuture<'static, ApiResult>,
 }
@@ -80,7 +80,7 @@ const HEAL: Access = Access::Scope(TokenScope::OpsHeal);
 const JSON: &str = "application/json";
 const RESULT: &str = "ConnectionResult";
 
-/// A GET route without query parameters.
+/// Returns a GET route without query parameters.
 const fn get(
     path: &'static str,
     access: Access,
@@ -91,7 +91,7 @@ const fn get(
     Route { method: Method::Get, path, access, summary, query: &[], waits: false, body: None, answers, problems: &[503], handler }
 }
 
-/// A POST route, which may wait for the pipeline.
+/// Returns a POST route that may wait for the pipeline.
 const fn post(
     path: &'static str,
     access: Access,
@@ -285,7 +285,7 @@ pub fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-/// Checks a request against its row of the table and runs the handler, with a time limit and a panic guard.
+/// Checks a request against its row of the table and runs the handler with a timeout and a guard against panics.
 async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let path = request.uri().path().to_string();
     let limit = app.limits.request;
@@ -343,7 +343,7 @@ pub const SECURITY: [(HeaderName, &str); 5] = [
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
 ];
 
-/// Adds the security headers to every response and logs the request without its query, which may hold a token.
+/// Adds the security headers to the response and logs the request without its query, which may contain a token.
 async fn finish_response(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_string());

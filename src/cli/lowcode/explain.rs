@@ -26,7 +26,7 @@ pub fn run(common: &CommonOptions, options: &ExplainOptions) -> CommandResult {
         Ok(manifest) => {
             let explained = explain::explain(&manifest);
             common.print(&explained.render(), &explained);
-            // Unsupported parts are shown on stderr, as a compiler shows warnings.
+            // Unsupported parts are reported on stderr, like the warnings of a compiler.
             eprint!("{}", redact::scrub(&problem::render(&manifest.unsupported)));
             Ok(ExitCode::SUCCESS)
         }

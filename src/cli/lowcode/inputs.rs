@@ -1,4 +1,4 @@
-//! The input files of a command: manifest and config, and the bounds that follow from its limit.
+//! Reads the input files of a command (manifest and config) and derives the bounds from its limit.
 
 use super::{InputFiles, secrets};
 use ::lowcode::bounds::Bounds;
@@ -13,9 +13,9 @@ use ::lowcode::value::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The key of a config that holds a manifest.
+/// The config key under which a config may contain a manifest.
 const INJECTED: &str = "__injected_declarative_manifest";
-/// The size of a config or a catalog.
+/// The maximum size of a config or a catalog.
 const MAX_JSON_BYTES: u64 = 64 << 20;
 
 /// The inputs of a command.
@@ -31,7 +31,7 @@ pub struct Inputs {
 /// A problem with the input files.
 pub struct Trouble {
     pub failed: Failed,
-    /// The problems for a person, on several lines; may be empty.
+    /// The problems as people read them, on several lines. May be empty.
     pub report: String,
 }
 
@@ -39,7 +39,7 @@ impl Inputs {
     /// Reads the files and registers the secrets of the config with the redactor.
     ///
     /// # Errors
-    /// If a file cannot be read or is not valid, or if the engine does not support the manifest.
+    /// Fails if a file cannot be read or is not valid, or if the engine does not support the manifest.
     pub fn read(files: &InputFiles, needs_config: bool, limit: Option<usize>, host: &dyn Host) -> Result<Inputs, Trouble> {
         let bounds = bounds(limit);
         let mut config = match &files.config {
@@ -72,27 +72,27 @@ impl Inputs {
         })
     }
 
-    /// The name of the manifest's file without its extension, which is its source type in the policy.
+    /// Returns the file name of the manifest without its extension, which is its source type in the policy.
     pub fn source_type(&self) -> String {
         Path::new(self.manifest.file()).file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// The limits of a read.
+    /// Returns the limits of a read.
     pub fn limits(&self) -> Limits {
         let bounds = &self.bounds;
         Limits { slices: Some(bounds.slices), pages: Some(bounds.pages), records: Some(bounds.records) }
     }
 
-    /// Prints the config if migrations of the manifest changed it. Airbyte's CDK overwrites the user's file; AAM does
-    /// not, because the next run migrates it again.
+    /// Prints the config if migrations of the manifest changed it. Unlike Airbyte's CDK, AAM does not overwrite the user's
+    /// file, because the next run migrates the config again.
     pub fn tell_migrated(&self, host: &dyn Host, out: &mut Out<'_>) {
         if let Some(config) = &self.migrated {
             out(Message::Control(Control { config: config.clone(), emitted_at: host.now().as_millisecond() }));
         }
     }
 
-    /// Writes a config whose refresh token was replaced back to its file, because the old token is not valid any more
-    /// and the message on stdout does not contain the tokens.
+    /// Writes a config with a new refresh token back to its file. Without this the new token would be lost, because the
+    /// message on stdout does not contain the tokens and the old token is no longer valid.
     pub fn keep(&self, config: &Value, host: &dyn Host, out: &mut Out<'_>) {
         secrets::learn(self.manifest.root.get("spec").and_then(|spec| spec.get("connection_specification")), config);
         let Some(path) = &self.config_file else { return };
@@ -126,7 +126,7 @@ impl From<Failed> for Trouble {
     }
 }
 
-/// The default bounds, raised if `limit` asks for more records.
+/// Returns the default bounds, raised if `limit` asks for more records.
 fn bounds(limit: Option<usize>) -> Bounds {
     let mut bounds = Bounds::default();
     if let Some(limit) = limit {
@@ -142,7 +142,7 @@ fn bounds(limit: Option<usize>) -> Bounds {
 /// Reads a UTF-8 file of at most `max_bytes` bytes.
 ///
 /// # Errors
-/// If it cannot be read, is longer, or is not UTF-8.
+/// Fails if the file cannot be read, is too long, or is not UTF-8.
 pub fn text(path: &Path, max_bytes: u64, what: &str) -> Result<String, Trouble> {
     let wrong = |reason: String| trouble(format!("the {what} {} {reason}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
@@ -157,10 +157,10 @@ pub fn text(path: &Path, max_bytes: u64, what: &str) -> Result<String, Trouble> 
 /// Reads a JSON file.
 ///
 /// # Errors
-/// If it cannot be read or is not valid JSON.
+/// Fails if the file cannot be read or is not valid JSON.
 pub fn json(path: &Path, what: &str) -> Result<Value, Trouble> {
     let text = text(path, MAX_JSON_BYTES, what)?;
-    // The message of the parser contains line and column, and no text of the file.
+    // The parser's message contains the line and the column but no text of the file.
     serde_json::from_str(&text).map_err(|error| trouble(format!("the {what} {} is not valid JSON: {error}", path.display())))
 }
 

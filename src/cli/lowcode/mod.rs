@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The family under which calls are logged and counted.
+/// The family name under which calls are logged and counted.
 const FAMILY: &str = "lowcode";
 
 #[derive(clap::Subcommand)]
@@ -113,7 +113,7 @@ pub fn run(common: &CommonOptions, command: &LowcodeCommand) -> CommandResult {
     Ok(code(runtime.block_on(online(command, &inputs, &selection, policy, clock))))
 }
 
-/// A command that may call the source.
+/// Runs a command that may call the source.
 async fn online(
     command: &LowcodeCommand,
     inputs: &Inputs,
@@ -124,7 +124,7 @@ async fn online(
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let calm = OfflineHost(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
-    // In the daemon, the name of the file is the source type.
+    // The source type is the name of the file, as in the daemon.
     let source = inputs.source_type();
     let listed = policy.manifests.source(&source);
     let origins = match listed.hosts.is_empty() {
@@ -168,7 +168,7 @@ async fn online(
     ended
 }
 
-/// The streams of the configured catalog, and those given by name.
+/// Returns the selected streams: those of the configured catalog and those given by name.
 fn selection(read: &ReadOptions) -> Result<Selection, inputs::Trouble> {
     let catalog = read.catalog.as_ref().map(|path| inputs::json(path, "catalog")).transpose()?;
     let names = |catalog: &Value| {
@@ -185,10 +185,10 @@ fn code(ended: commands::CommandResult) -> ExitCode {
     }
 }
 
-/// Prints one message. It is scrubbed, because a source may send a credential back.
+/// Prints one message. Secrets are removed from it first, because a source may echo a credential.
 fn print(message: Message<'_>) {
     let mut line = redact::scrub(&message.line()).into_owned();
     line.push('\n');
-    // If the reader closed the pipe (`| head`), that is not an error.
+    // It is not an error if the reader has closed the pipe (`| head`).
     let _ = std::io::stdout().lock().write_all(line.as_bytes());
 }

@@ -1,8 +1,8 @@
 //! The POST requests that a manifest on the command line may send: the token requests of its OAuth components, and
 //! those that the policy lists for the source of this name.
 //!
-//! A token request changes nothing at the source except the token. Its URL and its fields come from the manifest; all
-//! other POST requests must be in the reviewed list of the policy.
+//! A token request does not change anything at the source except the token, so it is enough that the manifest defines
+//! its URL and its fields. All other POST requests must be in the reviewed list of the policy.
 
 use crate::model::{Allowed, BodyRule, PostRule, Posts, Shape};
 use crate::policy::SourcePolicy;
@@ -14,10 +14,10 @@ use ::lowcode::value::Value;
 use std::collections::BTreeMap;
 use url::Url;
 
-/// The default names of the fields, which a component may rename.
+/// The default names of the fields of a token request. A component may rename them.
 const FIELDS: [&str; 4] = ["grant_type", "client_id", "client_secret", "refresh_token"];
 
-/// The rules of `manifest` with `config`; `listed` is the policy's entry for the source `name`.
+/// Returns the rules for `manifest` with `config`. `listed` is the policy's entry for the source `name`.
 pub fn of(manifest: &Value, config: &Value, host: &dyn Host, bounds: &Bounds, (name, listed): (&str, &SourcePolicy)) -> Posts {
     let mut rules = listed.posts.clone();
     let mut open = vec![manifest];
@@ -39,7 +39,8 @@ pub fn of(manifest: &Value, config: &Value, host: &dyn Host, bounds: &Bounds, (n
     Posts { list, rules }
 }
 
-/// The rules for a token request that sends its fields as a form, as JSON, or in the query.
+/// Returns the rules for a token request. There is one rule for each way to send the fields: as a form, as JSON, or in
+/// the query.
 fn token_calls(component: &Value, scope: &Scope<'_>) -> Vec<PostRule> {
     let text = |value: &Value| InterpolatedString::new(&value.to_str(), scope.parameters).eval_str(scope).ok();
     let Some(mut url) = component.get("token_refresh_endpoint").and_then(text).and_then(|text| Url::parse(text.trim()).ok())

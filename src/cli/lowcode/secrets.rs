@@ -3,18 +3,18 @@
 use crate::credentials::redact;
 use ::lowcode::value::Value;
 
-/// Words in the name of a field that the spec does not describe.
+/// Parts of a field name that indicate a secret, for fields that the spec does not describe.
 const WORDS: [&str; 8] = ["pass", "secret", "token", "key", "pin", "pwd", "credential", "auth"];
-/// Names that hold such a word and hide nothing.
+/// Names that contain such a part although the field is not a secret.
 const HARMLESS: [&str; 6] = ["auth_type", "auth_method", "credentials_title", "token_type", "primary_key", "keywords"];
 
-/// Teaches the redactor the values of `config` that `spec` (a JSON schema) marks with `airbyte_secret`, and those of
-/// fields that it says nothing about and whose name sounds secret.
+/// Registers secrets of `config` with the redactor: the values that `spec` (a JSON schema) marks with `airbyte_secret`,
+/// and those of fields that `spec` does not describe and whose name indicates a secret.
 pub fn learn(spec: Option<&Value>, config: &Value) {
     of(spec, config, false);
 }
 
-/// The recursion is as deep as the config, which was read with a bound.
+/// Recursive implementation of [`learn`]. Its depth is bounded, because the config was read with a depth limit.
 fn of(schema: Option<&Value>, value: &Value, secret: bool) {
     let secret = secret || schema.and_then(|schema| schema.get("airbyte_secret")).is_some_and(Value::truthy);
     match value {
@@ -40,7 +40,7 @@ fn of(schema: Option<&Value>, value: &Value, secret: bool) {
     }
 }
 
-/// What the schema says of the field, also in its variants.
+/// Returns all schemas of the field `name`, including those in variants of the schema.
 fn described<'a>(schema: Option<&'a Value>, name: &str) -> Vec<&'a Value> {
     let Some(schema) = schema else { return Vec::new() };
     let variants = ["oneOf", "anyOf", "allOf"].into_iter().filter_map(|word| schema.get(word)?.as_list()).flatten();

@@ -1,4 +1,4 @@
-//! From a resource id to the URL of an API, and the parts of the id that other texts of the family use. Pure.
+//! Maps a resource id to the URL of an API, and extracts the parts of the id that the family's templates use. Pure.
 
 use super::family_spec::{FamilySpec, ResourceKind};
 use crate::model::{Class, Failure};
@@ -11,34 +11,35 @@ use url::Url;
 #[derive(Debug)]
 pub struct Patterns(Vec<Vec<Regex>>);
 
-/// Where the API of a resource is.
+/// The API that serves a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResourceLocation {
-    /// Without a slash at its end.
+    /// The base URL, without a trailing slash.
     pub base_url: String,
-    /// The host, with the port if it is not the default of the scheme.
+    /// The host, followed by the port if it is not the default port of the scheme.
     pub host: String,
-    /// What the resource id says, by the names of the pattern's parts, and `host` and `base_url`.
+    /// The parts of the resource id by name, plus `host` and `base_url`.
     pub parts: BTreeMap<String, String>,
 }
 
-/// The characters that are not encoded in a path segment (RFC 3986, unreserved).
+/// The characters to percent-encode in a path segment: everything except the unreserved characters of RFC 3986.
 const SEGMENT: &percent_encoding::AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 impl Patterns {
     /// Compiles the patterns of `form`.
     ///
     /// # Errors
-    /// The id whose part has no pattern, or whose pattern is not valid.
+    /// Returns a message that names the id if one of its parts does not have a pattern, or if the pattern is not valid.
     pub fn compile(form: &FamilySpec) -> Result<Patterns, String> {
         let one = |kind: &ResourceKind| kind.ids.iter().map(|id| pattern(id, &kind.parts)).collect::<Result<Vec<_>, _>>();
         form.address.kinds.iter().map(one).collect::<Result<Vec<_>, _>>().map(Patterns)
     }
 
-    /// Finds the kind and the parts of `id`. `base_url` is what the policy sets for this family.
+    /// Finds the kind and the parts of `id`. `base_url` is the value that the policy sets for this family, if any.
     ///
     /// # Errors
-    /// `Misconfigured` with the accepted forms, or for a base URL that is not valid.
+    /// Returns `Misconfigured` if the base URL is not valid or if `id` does not have one of the accepted forms, which the
+    /// failure lists.
     pub fn locate<'f>(
         &self,
         form: &'f FamilySpec,
@@ -80,14 +81,14 @@ impl Patterns {
     }
 }
 
-/// `host` or `host:port`.
+/// Returns `host` or `host:port`.
 #[must_use]
 pub fn host_of(url: &Url) -> Option<String> {
     let host = url.host_str().filter(|host| !host.is_empty())?;
     Some(url.port().map_or(host.to_string(), |port| format!("{host}:{port}")))
 }
 
-/// The failure for a family file whose text names a part that does not exist: a defect of the file.
+/// Returns the failure for a template that names a part that does not exist, which is a defect in the family file.
 #[must_use]
 pub fn unknown_part(part: &str) -> Failure {
     Failure::new(
@@ -97,18 +98,18 @@ pub fn unknown_part(part: &str) -> Failure {
     )
 }
 
-/// `text` with every `{part}` replaced.
+/// Replaces every `{part}` in `text`.
 ///
 /// # Errors
-/// The name of a part that does not exist.
+/// Returns the name of the first part that does not exist.
 pub fn fill(text: &str, parts: &BTreeMap<String, String>) -> Result<String, String> {
     replaced(text, &|name| parts.get(name).cloned())
 }
 
-/// As [`fill`], for a URL: every part except `base_url` is encoded as one path segment.
+/// Like [`fill`], but for a URL: every part except `base_url` is percent-encoded as one path segment.
 ///
 /// # Errors
-/// The name of a part that does not exist.
+/// Returns the name of the first part that does not exist.
 pub fn fill_address(text: &str, parts: &BTreeMap<String, String>) -> Result<String, String> {
     replaced(text, &|name| {
         let value = parts.get(name)?;
@@ -140,7 +141,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'))
 }
 
-/// Compiles the pattern of one id: its text is matched literally, each part by its own pattern, from start to end.
+/// Compiles one id template to an anchored pattern: fixed text matches literally, and each part matches its own pattern.
 fn pattern(id: &str, parts: &BTreeMap<String, String>) -> Result<Regex, String> {
     let mut text = "^(?:".to_string();
     let mut rest = id;
@@ -154,7 +155,7 @@ fn pattern(id: &str, parts: &BTreeMap<String, String>) -> Result<Regex, String> 
     Regex::new(&format!("{text})$")).map_err(|error| format!("{id}: {error}"))
 }
 
-/// `{owner}/{repo}` for people: `OWNER/REPO`.
+/// Formats an id template for people: `{owner}/{repo}` becomes `OWNER/REPO`.
 fn readable(id: &str) -> String {
     id.split('{')
         .enumerate()
@@ -165,7 +166,7 @@ fn readable(id: &str) -> String {
         .collect()
 }
 
-/// A resource id in quotes, short enough for one line.
+/// Returns the resource id in quotes, cut so that it fits on one line.
 fn quoted(id: &str) -> String {
     let text: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
     if text.is_empty() { "an empty text".to_string() } else { format!("\"{text}\"") }

@@ -1,4 +1,4 @@
-//! One resource, bound to its manifest: config, hosts, POST rules, probes. No network.
+//! Binds one resource to its manifest: the config, the hosts, the POST rules and the probes. Does not use the network.
 
 use super::address::{self, ResourceLocation};
 use super::calls::{self, OfflineHost, Reading};
@@ -18,22 +18,22 @@ use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What is known of the credential.
+/// What is known about the credential.
 #[derive(Clone, Copy)]
 pub enum Authorization<'a> {
-    /// Nothing, because this is for a plan: its fields are written as `{name}`.
+    /// The credential is not resolved, because only a plan is made. Its fields are written as `{name}`.
     Unknown,
     /// The credential of the intent, if it names one.
     Known(Option<&'a Credential>),
 }
 
-/// A resource id that a family or a custom source accepted, parsed.
+/// A parsed resource id of a family or of a custom source.
 pub enum ParsedResource {
     Family(FamilyResource),
     Custom(CustomResource),
 }
 
-/// A resource of one of the families that AAM brings.
+/// A resource of one of AAM's built-in families.
 pub struct FamilyResource {
     family: Arc<Family>,
     spec: &'static Spec,
@@ -43,7 +43,7 @@ pub struct FamilyResource {
     account: String,
 }
 
-/// Everything that opening a resource needs.
+/// Everything needed to open a resource.
 pub struct Binding {
     pub title: String,
     pub resource: String,
@@ -54,20 +54,20 @@ pub struct Binding {
     pub account: String,
     pub posts: Posts,
     pub limits: Vec<Limit>,
-    /// The data streams, in the order in which the tiny sync reads them. Empty means all streams of the manifest.
+    /// The data streams in the order in which the tiny sync reads them; empty means all streams of the manifest.
     pub streams: Vec<String>,
-    /// The streams whose reading proves health.
+    /// The streams that the health step reads.
     pub health: Vec<String>,
-    /// The name of the authentication method, for the evidence.
+    /// The name of the authentication method, which the evidence shows.
     pub auth: String,
     pub parts: BTreeMap<String, String>,
     pub identity: Option<Identity>,
     pub privilege: Option<&'static Privilege>,
     pub errors: Option<&'static Errors>,
-    /// Discovery reads one record of each stream to learn whether it may be read. Only for families, whose streams
-    /// are few.
+    /// True if discovery reads one record of each stream to find out whether the credential may read it. Only families
+    /// do this, because they have few streams.
     pub probes: bool,
-    /// The manifest's spec marks its secrets, so other fields of the credential may be part of a URL.
+    /// True if the manifest's spec marks its secrets, so that other fields of the credential may be part of a URL.
     pub secrets_by_spec: bool,
 }
 
@@ -75,7 +75,7 @@ impl ParsedResource {
     /// Parses `id` for `family` under `policy`.
     ///
     /// # Errors
-    /// `Misconfigured` with the accepted forms, or with what is wrong with the manifest.
+    /// Returns `Misconfigured`, with the accepted forms of the id or with the problem of the manifest.
     pub fn parse(family: &Arc<Family>, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
         let Some(spec) = spec::find(&family.id) else {
             return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);
@@ -109,10 +109,10 @@ impl ParsedResource {
         }
     }
 
-    /// Puts the credential in.
+    /// Adds the credential to the config.
     ///
     /// # Errors
-    /// `CredentialMissing` and `Misconfigured`, which name the fields.
+    /// Returns `CredentialMissing` or `Misconfigured`, with the names of the fields.
     pub fn bind(&self, authorization: Authorization<'_>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
         match self {
             ParsedResource::Family(resource) => resource.bind(authorization),
@@ -120,7 +120,8 @@ impl ParsedResource {
         }
     }
 
-    /// Every call of an attempt. A value that comes from the credential or from an answer is written as `{name}`.
+    /// Returns every call that an attempt may make. A value that comes from the credential or from a response is written
+    /// as `{name}`.
     #[must_use]
     pub fn planned_calls(&self, clock: &Arc<dyn Clock>) -> Vec<PlannedCall> {
         let Ok(binding) = self.bind(Authorization::Unknown, clock) else { return Vec::new() };
@@ -166,7 +167,7 @@ impl FamilyResource {
                     config.insert(name.as_str().into(), Value::str(value.unwrap_or_default()));
                 }
             }
-            // A plan names what every method would call.
+            // The authentication method is not known yet, so the plan lists the health calls of all methods.
             Authorization::Unknown => {
                 health = form.auth.iter().map(|method| method.health.clone()).collect();
                 for name in form.auth.iter().flat_map(|method| &method.needs) {
@@ -199,7 +200,7 @@ impl FamilyResource {
     }
 }
 
-/// The first method whose fields the credential has.
+/// Returns the first method whose fields the credential has.
 fn auth_method<'f>(
     methods: &'f [AuthMethod],
     credential: Option<&Credential>,
@@ -221,14 +222,14 @@ fn auth_method<'f>(
     })
 }
 
-/// A field of the credential. A credential that is not JSON is the only field of its method.
+/// Returns a field of the credential. A credential that is not JSON is used as the only field of its method.
 fn field(credential: &Credential, name: &str) -> Option<String> {
     let secret = credential.plain().or_else(|| credential.field(name))?;
     Some(secret.expose().trim().to_string())
 }
 
-/// The list with its parts filled in. A rule of another authentication method names a part that this one does not
-/// have, and is left out.
+/// Returns the POST rules with the parts filled in. A rule that names a missing part belongs to another authentication
+/// method and is left out.
 fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) -> Posts {
     let fill = |is_address: bool, text: &str| match is_address {
         true => address::fill_address(text, parts),
@@ -238,7 +239,7 @@ fn posts(family: &Family, rules: &[PostRule], parts: &BTreeMap<String, String>) 
     Posts { list: format!("posts in families/{}.yaml", family.id), rules }
 }
 
-/// The identity of a custom source, from the policy.
+/// Builds the identity rule of a custom source from the policy's settings.
 #[must_use]
 pub fn custom_identity(stream: &str, field: &str, wanted: &str) -> Identity {
     let matches =

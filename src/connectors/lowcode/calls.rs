@@ -1,4 +1,4 @@
-//! Which calls a manifest makes and which hosts it names, as far as its text and the config tell.
+//! The calls that a manifest makes and the hosts that it names, as far as the manifest and the config determine them.
 
 use crate::clock::Clock;
 use crate::egress::PlannedCall;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// A host that knows the time and never sends anything.
+/// A host that provides the time and never sends anything.
 pub struct OfflineHost(pub Arc<dyn Clock>);
 
 fn nothing() -> HostError {
@@ -39,7 +39,7 @@ impl Host for OfflineHost {
     }
 }
 
-/// Reads the manifest with a config.
+/// Evaluates the URLs of a manifest with a config.
 pub struct Reading<'a> {
     pub manifest: &'a Value,
     pub config: &'a Value,
@@ -47,13 +47,13 @@ pub struct Reading<'a> {
     pub bounds: &'a Bounds,
 }
 
-/// Scheme, host and port.
+/// Returns the scheme, host and port of a URL.
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text.trim()).ok().filter(|url| url.origin().is_tuple())?;
     Some(url.origin().ascii_serialization())
 }
 
-/// The origin of a template whose path needs more than the config but whose host does not.
+/// Returns the origin of a template whose path cannot be evaluated with the config alone, if its host is literal.
 fn literal(text: &str) -> Option<String> {
     let (scheme, rest) = text.trim().split_once("://")?;
     let (host, _) = rest.split_once('/')?;
@@ -63,21 +63,21 @@ fn literal(text: &str) -> Option<String> {
 /// Keys of a manifest whose value is a URL.
 const URL_KEYS: [&str; 3] = ["url_base", "url", "token_refresh_endpoint"];
 
-/// A URL as a manifest writes it, with the parameters that its templates may use.
+/// A URL as written in a manifest, with the parameters that its templates may use.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Address {
     text: Arc<str>,
     parameters: Value,
 }
 
-/// How many of the last addresses are compared to find duplicates.
+/// The number of most recent addresses that a new one is compared with to find duplicates.
 const DUPLICATE_WINDOW: usize = 32;
 
-/// All addresses that a manifest names. Most duplicates are removed.
+/// Returns all addresses that a manifest names. Most duplicates are removed.
 #[must_use]
 pub fn addresses(manifest: &Value) -> Vec<Address> {
     let mut found: Vec<Address> = Vec::new();
-    // A manifest's values are bounded in number and depth by its loader.
+    // The loader bounds the number and the depth of a manifest's values, so this walk terminates soon.
     let mut open: Vec<&Value> = vec![manifest];
     while let Some(value) = open.pop() {
         match value {
@@ -88,7 +88,7 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
                     match value {
                         Value::Str(text) if URL_KEYS.contains(&&**key) => {
                             let address = Address { text: Arc::clone(text), parameters: parameters.clone() };
-                            // Streams of one API repeat their address. Comparing all of them would be quadratic.
+                            // The streams of one API often share an address. Comparing all of them would be quadratic.
                             if !found.iter().rev().take(DUPLICATE_WINDOW).any(|known| *known == address) {
                                 found.push(address);
                             }
@@ -105,14 +105,14 @@ pub fn addresses(manifest: &Value) -> Vec<Address> {
 }
 
 impl Reading<'_> {
-    /// The text with the config filled in; `None` if it needs more than the config.
+    /// Evaluates `text` with the config. Returns `None` if it depends on anything else.
     fn text(&self, text: &str, parameters: &Value) -> Option<String> {
         let scope =
             Scope { config: Config::new(self.config), parameters, vars: Vec::new(), host: self.host, bounds: self.bounds };
         InterpolatedString::new(text, parameters).eval_str(&scope).ok()
     }
 
-    /// The origins of `addresses`, with the config filled in.
+    /// Returns the origins of `addresses`, evaluated with the config.
     #[must_use]
     pub fn origins(&self, addresses: &[Address]) -> BTreeSet<String> {
         let origin = |address: &Address| {
@@ -122,14 +122,14 @@ impl Reading<'_> {
         addresses.iter().filter_map(origin).collect()
     }
 
-    /// The calls of the streams that `called` names, and of the dynamic streams: those of their own requesters, of
-    /// their parent streams and of their token requests.
+    /// Returns the calls of the dynamic streams and of the streams for whose name `called` returns true. This includes
+    /// the calls of their parent streams and their token requests.
     #[must_use]
     pub fn planned(&self, called: &dyn Fn(&str) -> bool) -> Vec<PlannedCall> {
         let list = |key: &str| self.manifest.get(key).and_then(Value::as_list).unwrap_or_default().iter();
         let is_called = |stream: &&Value| stream.get("name").and_then(Value::as_str).is_none_or(called);
         let mut calls = Vec::new();
-        // The loader bounds the number and the depth of the values of a manifest.
+        // The loader bounds the number and the depth of a manifest's values, so this walk terminates soon.
         let mut open: Vec<&Value> = list("dynamic_streams").rev().chain(list("streams").rev().filter(is_called)).collect();
         while let Some(value) = open.pop() {
             match value {
@@ -149,21 +149,22 @@ impl Reading<'_> {
         calls
     }
 
-    /// The call of a requester, joined as the interpreter joins it.
+    /// Returns the call of a requester. The URL is joined in the same way as by the interpreter.
     fn request(&self, requester: &Dict) -> Option<PlannedCall> {
         let text = |key: &str| self.placeholders(requester, key);
         let url = join_url(&text("url"), &text("url_base"), text("path").trim_start_matches('/')).ok()?;
         planned(&method_of(requester), &url)
     }
 
-    /// The call of a page whose whole URL comes from the answer before. It stays on the hosts of the source.
+    /// Returns the call for a further page whose whole URL comes from the previous response. At run time such a URL may
+    /// only point to the hosts of the source.
     fn next_page(&self, requester: &Dict) -> Option<PlannedCall> {
         let base = [self.placeholders(requester, "url"), self.placeholders(requester, "url_base")];
         let PlannedCall { method, host, .. } = planned(&method_of(requester), base.iter().find(|text| !text.is_empty())?)?;
         Some(PlannedCall { method, host, path: "/{link to the next page}".to_string() })
     }
 
-    /// The text under `key`. A template that needs more than the config is written as `{template}`.
+    /// Returns the text under `key`. A template that cannot be evaluated with the config alone is written as `{template}`.
     fn placeholders(&self, requester: &Dict, key: &str) -> String {
         let parameters = requester.get("$parameters").unwrap_or(&Value::None);
         let Some(text) = requester.get(key).and_then(Value::as_str) else { return String::new() };
@@ -187,13 +188,13 @@ fn method_of(requester: &Dict) -> String {
     requester.get("http_method").and_then(Value::as_str).filter(|text| !text.is_empty()).unwrap_or("GET").to_uppercase()
 }
 
-/// Whether the paginator takes the whole URL of the next page from an answer.
+/// Returns true if the paginator takes the whole URL of the next page from a response.
 fn follows_links(retriever: &Dict) -> bool {
     let option = retriever.get("paginator").and_then(|paginator| paginator.get("page_token_option"));
     option.and_then(|option| option.get("type")).and_then(Value::as_str) == Some("RequestPath")
 }
 
-/// The line of a plan for `url`, which may hold placeholders.
+/// Returns the planned call for `url`, which may contain placeholders.
 #[must_use]
 pub fn planned(method: &str, url: &str) -> Option<PlannedCall> {
     let (host, path) = match Url::parse(url.trim()) {
@@ -201,7 +202,7 @@ pub fn planned(method: &str, url: &str) -> Option<PlannedCall> {
             let path = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy().into_owned();
             (super::address::host_of(&url).unwrap_or_default(), path)
         }
-        // A placeholder in the host is not valid in a URL.
+        // A URL with a placeholder in its host cannot be parsed.
         Err(_) => {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));

@@ -1,8 +1,9 @@
 //! A custom source: a manifest from the policy's folder, bound to a resource id and a credential.
 //!
-//! AAM knows nothing about the vendor, so little can be proven. Calls go to the hosts that the manifest names with
-//! this config, or to those that the policy lists. A resource id without `=` fills one key of the config, or must be
-//! such a host. Only a call that the policy names as identity proves whose data it is.
+//! AAM knows nothing about the vendor of a custom source, so it can prove little about it. Calls may go only to the
+//! hosts that the manifest names with this config and to those that the policy lists. A resource id without `=` sets
+//! one key of the config; if the config does not have such a key, the id must be one of these hosts. Whose data the
+//! source returns is proven only if the policy names an identity call.
 
 use super::binding::{Authorization, Binding, custom_identity};
 use super::calls::{self, Address, OfflineHost, Reading};
@@ -19,7 +20,8 @@ use ::lowcode::value::{Dict, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Keys of a config that a resource id without `=` may fill, the most likely first.
+/// The config keys that a resource id without `=` sets, unless the policy names a key: the first of these that the
+/// config has.
 const RESOURCE_KEYS: [&str; 16] = [
     "base_url",
     "api_url",
@@ -38,13 +40,13 @@ const RESOURCE_KEYS: [&str; 16] = [
     "account_name",
     "tenant",
 ];
-/// A manifest, and what every resource of it uses.
+/// A loaded manifest, with the values that all of its resources share.
 struct PreparedManifest {
     manifest: Arc<SharedManifest>,
     addresses: Vec<Address>,
-    /// The streams that its `check` reads.
+    /// The streams that the manifest's `check` reads.
     check: Vec<String>,
-    /// Its spec marks fields as secret.
+    /// True if the manifest's spec marks fields as secret.
     secrets: bool,
 }
 
@@ -67,14 +69,14 @@ pub struct CustomSource {
     folder: String,
 }
 
-/// A resource id of a custom source, parsed.
+/// A parsed resource id of a custom source.
 pub struct CustomResource {
     source: CustomSource,
     prepared: PreparedManifest,
     id: String,
-    /// What the resource id says of the config.
+    /// The part of the config that the resource id sets.
     config: Dict,
-    /// The resource id fills no key of the config, so it must be a host that the manifest calls.
+    /// True if the resource id does not set any key of the config and so must be a host that the manifest calls.
     bare: bool,
     pub account: String,
 }
@@ -92,7 +94,8 @@ impl CustomSource {
     /// Parses the resource id `id`.
     ///
     /// # Errors
-    /// `Unsupported` without a manifest; `Misconfigured` for the manifest, or for keys that its config does not have.
+    /// Returns `Unsupported` if there is no manifest, and `Misconfigured` if the manifest is not valid or if `id` sets keys
+    /// that its config does not have.
     pub fn parse(self, id: &str, clock: &Arc<dyn Clock>) -> Result<CustomResource, Failure> {
         let prepared = self.prepare()?;
         let (config, bare) = self.config_of(&prepared.manifest, id)?;
@@ -112,7 +115,7 @@ impl CustomSource {
         Ok(PreparedManifest::new(&manifest.manifest))
     }
 
-    /// The POSTs that the policy lists.
+    /// Returns the POST rules that the policy lists for this source.
     fn posts(&self) -> Posts {
         Posts { list: format!("manifests.sources.{}.posts in the policy", self.family.id), rules: self.rules.posts.clone() }
     }
@@ -126,7 +129,7 @@ impl CustomSource {
         reading.origins(&prepared.addresses)
     }
 
-    /// The keys of the config that the resource id sets; true if it sets none and must be a host.
+    /// Returns the config keys that the resource id sets, and true if it does not set any and so must be a host.
     fn config_of(&self, manifest: &Manifest, id: &str) -> Result<(Dict, bool), Failure> {
         let empty = Dict::default();
         let known = properties(manifest).unwrap_or(&empty);
@@ -143,7 +146,7 @@ impl CustomSource {
             let invalid = |title: String, fix: String| Err(Failure::new(Class::Misconfigured, title, fix));
             let names = || known.keys().map(|key| &**key).collect::<Vec<_>>().join(", ");
             match known.get(key) {
-                // A manifest without a spec does not say which keys its config has.
+                // Without a spec, the keys of the config are not known, so every key is accepted.
                 None if known.is_empty() => config.insert(key.into(), Value::str(value)),
                 None => {
                     return invalid(
@@ -163,7 +166,7 @@ impl CustomSource {
         Ok((config, false))
     }
 
-    /// Checks that every required key is present.
+    /// Checks that the config has every required key.
     fn complete(&self, config: &Dict, manifest: &Manifest) -> Result<(), Failure> {
         let required = specification(manifest).and_then(|spec| spec.get("required")).and_then(Value::as_list).unwrap_or_default();
         let missing: Vec<&str> = required.iter().filter_map(Value::as_str).filter(|key| !config.contains_key(*key)).collect();
@@ -195,7 +198,7 @@ impl CustomResource {
     /// Puts the credential into the config.
     ///
     /// # Errors
-    /// `Misconfigured` and `CredentialMissing`, which name the keys of the config.
+    /// Returns `Misconfigured` or `CredentialMissing`, with the names of the config keys.
     pub fn bind(&self, authorization: Authorization<'_>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
         let CustomResource { source, prepared, id, .. } = self;
         let manifest = &prepared.manifest;
@@ -242,7 +245,8 @@ impl CustomResource {
     }
 }
 
-/// Puts the fields of the credential into the config. A value that is not JSON fills the only secret key.
+/// Puts the fields of the credential into the config. A credential that is not JSON becomes the value of the only
+/// secret key.
 fn add_credential(config: &mut Dict, credential: &Credential, manifest: &Manifest, name: &str) -> Result<(), Failure> {
     let empty = Dict::default();
     let known = properties(manifest).unwrap_or(&empty);
@@ -281,7 +285,7 @@ fn defaults(config: &mut Dict, manifest: &Manifest) {
     }
 }
 
-/// The text as a value of the type of `property`.
+/// Converts `text` to the type that `property` declares.
 fn typed(property: &Value, text: &str) -> Value {
     let kind = property.get("type").and_then(Value::as_str).unwrap_or("string");
     match kind {
@@ -302,7 +306,7 @@ fn is_secret(property: &Value) -> bool {
     property.get("airbyte_secret").is_some_and(Value::truthy)
 }
 
-/// The property or one below it is a secret.
+/// Returns true if the property or a nested one is a secret.
 fn has_secret(property: &Value) -> bool {
     // The loader bounds the depth of a manifest, and with it this recursion.
     is_secret(property)
@@ -310,7 +314,7 @@ fn has_secret(property: &Value) -> bool {
         || property.get("oneOf").and_then(Value::as_list).is_some_and(|all| all.iter().any(has_secret))
 }
 
-/// An untrusted text, short enough for one line.
+/// Cuts an untrusted text so that it fits on one line.
 #[must_use]
 pub fn short(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(80).collect()

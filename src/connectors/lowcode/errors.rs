@@ -1,4 +1,4 @@
-//! Turns an error response into a failure: by the family's error shapes first, then by the HTTP status. Pure.
+//! Turns an error response into a failure, by the family's error rules first and then by the HTTP status. Pure.
 
 use super::family_spec::{Errors, Rule};
 use crate::credentials::redact;
@@ -7,16 +7,16 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The parts of a response that the verdict needs.
+/// The parts of a response that classification uses.
 pub struct ResponseView<'a> {
     pub status: u16,
-    /// Names in any case, as the server sent them.
+    /// Header names and values as the server sent them; names may be in any case.
     pub headers: &'a [(String, String)],
     pub body: &'a [u8],
     pub url: &'a str,
 }
 
-/// What was called, for the text of the failure.
+/// What was called, for the messages of the failure.
 pub struct ErrorContext<'a> {
     /// The family's title.
     pub title: &'a str,
@@ -24,10 +24,10 @@ pub struct ErrorContext<'a> {
     pub least_privilege: &'a str,
 }
 
-/// A longer message of a vendor is cut to this many characters.
+/// The maximum number of characters of a vendor's message; longer messages are cut.
 const MAX_MESSAGE_CHARS: usize = 400;
 
-/// The failure that `response` means; `None` if it is data.
+/// Returns the failure that `response` stands for, or `None` if the response is data.
 #[must_use]
 pub fn classify(errors: Option<&Errors>, response: &ResponseView<'_>, context: &ErrorContext<'_>) -> Option<Failure> {
     let rules = errors.map(|errors| errors.rules.as_slice()).unwrap_or_default();
@@ -86,7 +86,7 @@ fn by_rule(
     }
 }
 
-/// The first of `places` that has a value.
+/// Returns the first value found at one of `places`.
 fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option<String> {
     places.iter().find_map(|place| {
         let text = match place.strip_prefix("header:") {
@@ -102,7 +102,7 @@ fn named(places: &[String], response: &ResponseView<'_>, body: &Value) -> Option
     })
 }
 
-/// What the HTTP status means, for a response that no rule of the family matches.
+/// Returns the failure for a response that no rule of the family matches, judged by its HTTP status.
 fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, context: &ErrorContext<'_>) -> Failure {
     let ErrorContext { title, resource, least_privilege } = context;
     let detail = vendor_message(errors, response, body);
@@ -145,7 +145,7 @@ fn by_status(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value,
     failure.detail(redact::scrub(&detail))
 }
 
-/// Status and path, and the vendor's own message.
+/// Returns the status, the path and the vendor's own message.
 fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> String {
     let path = url::Url::parse(response.url).map(|url| url.path().to_string()).unwrap_or_default();
     let places = errors.map(|errors| errors.words.as_slice()).unwrap_or_default();
@@ -171,7 +171,8 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// The beginning of a body. It is scrubbed before it is cut, because a part of a secret would not be recognized.
+/// Returns the beginning of a body. Secrets are removed before the text is cut, because a partial secret would not be
+/// recognized.
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body));
     redact::scrub(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
@@ -181,7 +182,7 @@ fn header<'a>(response: &ResponseView<'a>, name: &str) -> Option<&'a str> {
     response.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
-/// The class that a family file names.
+/// Parses the name of a failure class in a family file.
 #[must_use]
 pub fn class(word: &str) -> Option<Class> {
     Class::ALL.into_iter().find(|class| class.as_str() == word)

@@ -1,19 +1,19 @@
-//! The keys of a family file that only the low-code engine reads: what a manifest does not say about a vendor.
+//! The keys of a family file that only the low-code engine reads. They describe what a manifest cannot express.
 //!
-//! Strict: what is not known here is refused when the file is read. Every text is data. `{name}` in a text
-//! stands for a part of the address; in `fix` and `title` also for `missing` and `granted`.
+//! Unknown keys are refused when the file is read. `{name}` in a text is replaced by the part of the address with that
+//! name; `fix` and `title` may also contain `{missing}` and `{granted}`.
 
 use crate::model::PostRule;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The part of `families/*.yaml` that only families of this engine have.
+/// The part of a `families/*.yaml` file that only families of this engine have.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FamilySpec {
     pub address: Address,
-    /// The ways in, the most narrow first. The first whose fields the credential has is taken.
+    /// The authentication methods, least privileged first. AAM uses the first one whose fields the credential has.
     pub auth: Vec<AuthMethod>,
     pub identity: Vec<Identity>,
     pub privilege: Privilege,
@@ -26,15 +26,15 @@ pub struct FamilySpec {
     pub source: Value,
 }
 
-/// From a resource id to an address.
+/// How a resource id maps to the address of an API.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
-    /// The base address of the API, unless the policy's `base_url` of the family says otherwise.
+    /// The base URL of the API. The policy can override it with the family's `base_url`.
     pub base_url: String,
-    /// The first that fits is taken.
+    /// The kinds of resources. The first kind that matches the resource id is used.
     pub kinds: Vec<ResourceKind>,
-    /// Whose quota the calls use.
+    /// The account whose quota the calls use.
     pub account: String,
 }
 
@@ -42,13 +42,13 @@ pub struct Address {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceKind {
-    /// For example `organization`.
+    /// The name of the kind, for example `organization`.
     pub name: String,
-    /// What such an id looks like: texts with `{part}`; the first that fits is taken.
+    /// Templates of the resource ids of this kind, with `{part}` placeholders. The first template that matches is used.
     pub ids: Vec<String>,
-    /// The pattern of each part, anchored at both ends.
+    /// The regular expression for each part, anchored at both ends.
     pub parts: BTreeMap<String, String>,
-    /// The streams of `source` that this kind has; the tiny sync reads them in this order.
+    /// The streams of `source` that exist for this kind, in the order in which the tiny sync reads them.
     pub streams: Vec<String>,
 }
 
@@ -56,132 +56,133 @@ pub struct ResourceKind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthMethod {
-    /// The value of the config field `auth`, which the manifest selects its authenticator by.
+    /// The value of the config field `auth`, by which the manifest selects its authenticator.
     pub name: String,
-    /// Fields of the JSON credential. A credential that is not JSON is used as the only field of such a method.
+    /// The required fields of the JSON credential. If a method needs only one field, the credential may also be plain text.
     pub needs: Vec<String>,
-    /// The stream of `source`, no data, whose reading proves that the credential works.
+    /// The stream of `source` that is read to prove that the credential works. It is not listed as data.
     pub health: String,
 }
 
-/// The call that proves whom the credential and the address belong to.
+/// The call that proves which account the credential and the address belong to.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The kind of resource that it is for.
+    /// The name of the kind of resource that this call is for.
     pub kind: String,
-    /// A stream of `source` that shows no data: its first record is the answer.
+    /// The stream of `source` to read; its first record identifies the account. It is not listed as data.
     pub stream: String,
-    /// Fields of the record that must equal a part, both in normal form.
+    /// Fields of the record that must equal a part of the resource id after both are normalized.
     #[serde(rename = "match")]
     pub matches: Vec<Match>,
-    /// Fields that go into the evidence.
+    /// Fields of the record to copy into the evidence.
     #[serde(default)]
     pub show: Vec<String>,
 }
 
-/// One field that must match.
+/// One field that must match the resource id.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Match {
-    /// JSON pointer in the record.
+    /// JSON pointer to a value of the record.
     pub field: String,
-    /// Text with parts.
+    /// The expected value, with `{part}` placeholders.
     pub equals: String,
     #[serde(default)]
     pub normal: Normal,
 }
 
-/// How two texts are made comparable.
+/// How two texts are normalized before they are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normal {
     #[default]
     Exact,
-    /// Upper and lower case are one.
+    /// Ignores case.
     Caseless,
-    /// Salesforce writes one id with 15 and with 18 characters.
+    /// Compares the first 15 characters: Salesforce writes the same id with 15 or with 18 characters.
     First15,
-    /// Only letters and digits, in lower case.
+    /// Compares only letters and digits, and ignores case.
     Alphanumeric,
 }
 
-/// What the credential may do.
+/// How to find out what the credential may do.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Privilege {
-    /// Where the grants are named: a header of the identity answer, or a pointer into its record.
+    /// The header of the identity response that lists the grants. Alternatively, `field` is a JSON pointer into its record.
     #[serde(default)]
     pub header: String,
     #[serde(default)]
     pub field: String,
-    /// Between two grants; blanks around them are dropped.
+    /// The separator between two grants. Whitespace around a grant is removed.
     #[serde(default)]
     pub separator: String,
-    /// Grants that only read. `*` stands for any text.
+    /// Grants that only allow reading. `*` matches any text.
     #[serde(default)]
     pub ok: Vec<String>,
-    /// Grants that do more, or see content. They win.
+    /// Grants that allow more than reading metadata. They take precedence over `ok`.
     #[serde(default)]
     pub over: Vec<String>,
-    /// Why nothing can be said when the vendor names no grants.
+    /// The reason to show when the vendor does not list the grants.
     pub absent: String,
 }
 
-/// The vendor's error shapes.
+/// How to recognize the vendor's error responses.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
-    /// JSON pointers to the vendor's own text in a body.
+    /// JSON pointers to the vendor's own message in a response body.
     pub words: Vec<String>,
-    /// The first that fits wins; then the rules of HTTP.
+    /// The rules in order; the first match wins. If no rule matches, the HTTP status decides.
     pub rules: Vec<Rule>,
 }
 
-/// One error shape.
+/// A rule for one kind of error response. All conditions must match.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Any of these; empty: any status.
+    /// The statuses that the rule matches; empty means any status.
     #[serde(default)]
     pub status: Vec<u16>,
-    /// Headers (lower case) whose value has one of these texts in it; an empty list: is there.
+    /// For each header name (in lower case), texts of which the value must contain one. With an empty list, the header
+    /// must only be present.
     #[serde(default)]
     pub header: BTreeMap<String, Vec<String>>,
-    /// Pointers whose value is one of these.
+    /// For each JSON pointer into the body, the values of which one must match.
     #[serde(default)]
     pub body: BTreeMap<String, Vec<Value>>,
-    /// One of these texts stands in the body, in any case.
+    /// Texts of which the body must contain one, ignoring case.
     #[serde(default)]
     pub text: Vec<String>,
-    /// A word of `model::Class`.
+    /// The name of a `model::Class`.
     pub class: String,
     pub title: String,
     pub fix: String,
-    /// Where the missing permission is named: pointers, or `header:NAME`.
+    /// Where the response names the missing permission: JSON pointers, or `header:NAME`.
     #[serde(default)]
     pub missing: Vec<String>,
-    /// Where the permissions that are there are named.
+    /// Where the response names the granted permissions, in the same form as `missing`.
     #[serde(default)]
     pub granted: Vec<String>,
-    /// For `throttled`: seconds to wait where the answer names none.
+    /// For `throttled`, the seconds to wait if the response does not say how long.
     #[serde(default)]
     pub wait: Option<u64>,
 }
 
-/// A budget that the vendor tells, of which AAM uses a share.
+/// A rate limit that the vendor reports in response headers. AAM uses only a share of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
-    /// For people: `hour`, `day`.
+    /// The length of the window as shown to people, for example `hour` or `day`.
     pub window: String,
-    /// Headers of any answer.
+    /// The header that gives the limit. `remaining` and `reset` are also names of response headers.
     pub limit: String,
     pub remaining: String,
     pub reset: String,
-    /// The header that names the bucket, where there are several.
+    /// The header that names the bucket, if the vendor has several.
     #[serde(default)]
     pub bucket: String,
-    /// The share that AAM may use, 0 to 1.
+    /// The share of the limit that AAM may use, from 0 to 1.
     pub share: f64,
 }

@@ -1,7 +1,7 @@
-//! The outside of the interpreter: the egress of one attempt of the daemon, or of one command of a person.
+//! Connects the interpreter to egress, for one attempt of the daemon or for one command on the command line.
 //!
-//! A failure of egress travels through the interpreter as [`HostFailure`] and comes back unchanged. The last response
-//! of each stream is kept: grants are in headers, and errors have shapes that no manifest describes.
+//! A failure of egress passes through the interpreter as a [`HostFailure`] and comes back unchanged. The last response
+//! of each stream is kept, because grants are in headers and because manifests do not describe all error responses.
 
 use super::family_spec::Limit;
 use super::limits::Windows;
@@ -17,24 +17,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use url::{Position, Url};
 
-/// How often one call of a person is sent while the source answers that it is rate limited.
+/// The number of times that a call in [`CallerMode::Person`] is sent while the source rate-limits it.
 const MAX_THROTTLED_SENDS: u32 = 5;
-/// How much of the body of the last response of a stream is kept.
+/// The maximum number of bytes to keep of the body of a stream's last response.
 const MAX_KEPT_BODY_BYTES: usize = 256 << 10;
-/// Headers that the HTTP client writes itself.
+/// Headers that the HTTP client sets itself.
 const CLIENT_HEADERS: [&str; 5] = ["user-agent", "accept-encoding", "content-length", "host", "connection"];
 
 /// Who waits for the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallerMode {
-    /// The daemon: it ends the attempt instead of waiting, and retries it later.
+    /// The daemon. It ends the attempt instead of waiting, and retries it later.
     Daemon,
-    /// A person at a terminal: waits for the source, and may send a secret that the manifest puts into a URL.
+    /// A person at a terminal. The command waits for the source, and may send a secret that the manifest puts into a URL.
     Person,
 }
 
 impl CallerMode {
-    /// A longer wait ends the command.
+    /// The longest wait that the source may ask for; a longer one ends the command.
     fn max_pause(self) -> Duration {
         match self {
             CallerMode::Daemon => Duration::from_secs(3),
@@ -46,13 +46,14 @@ impl CallerMode {
 /// What a host needs besides the session.
 pub struct Rules {
     pub mode: CallerMode,
-    /// Origins that data may come from. POSTs have a list of their own.
+    /// The origins that data may be read from. POST requests have a separate list.
     pub origins: BTreeSet<String>,
     pub limits: Vec<Limit>,
     pub windows: Arc<Windows>,
     /// The account whose quota the calls use.
     pub account: String,
-    /// Whether the manifest's spec says what is secret. If not, every text of the credential is, except for known names.
+    /// True if the manifest's spec marks the secrets. Otherwise, every text of the credential is treated as a secret unless
+    /// its field is known to be harmless.
     pub secrets_by_spec: bool,
     /// The largest body that is read, in bytes.
     pub max_bytes: u64,
@@ -68,7 +69,7 @@ pub struct SessionHost {
     last: Mutex<LastResponses>,
 }
 
-/// The last response of each stream, and the last of all.
+/// The last response of each stream, and the last response overall.
 #[derive(Default)]
 struct LastResponses {
     by_stream: BTreeMap<String, Arc<HostResponse>>,
@@ -76,21 +77,22 @@ struct LastResponses {
 }
 
 impl SessionHost {
-    /// A host over `session`. The manifest's error handler retries statuses, so egress does not.
+    /// Creates a host that sends through `session`. Egress does not retry by status, because the manifest's error handler
+    /// does.
     #[must_use]
     pub fn new(session: Session, clock: Arc<dyn Clock>, rules: Rules) -> SessionHost {
         let origin_urls = rules.origins.iter().filter_map(|origin| Url::parse(origin).ok()).collect();
         SessionHost { session: session.without_status_retries(), clock, rules, origin_urls, last: Mutex::default() }
     }
 
-    /// The last response of `stream`.
+    /// Returns the last response of `stream`.
     #[must_use]
     pub fn last_response(&self, stream: &str) -> Option<Arc<HostResponse>> {
         self.locked().by_stream.get(stream).cloned()
     }
 
-    /// The response that made `stream` fail with `status`: its own last one, or the last of all, where a token call
-    /// failed.
+    /// Returns the response that made `stream` fail with `status`: the last one of the stream, or the last one overall if
+    /// a token call failed.
     #[must_use]
     pub fn failed_response(&self, stream: &str, status: Option<u16>) -> Option<Arc<HostResponse>> {
         let last = self.locked();
@@ -98,19 +100,19 @@ impl SessionHost {
         last.by_stream.get(stream).filter(fits).or_else(|| last.overall.as_ref().filter(fits)).cloned()
     }
 
-    /// Calls and bytes so far.
+    /// Returns the number of calls and bytes so far.
     #[must_use]
     pub fn traffic(&self) -> crate::egress::Traffic {
         self.session.traffic()
     }
 
-    /// How many calls that do not depend on each other may run at the same time.
+    /// Returns the number of independent calls that may run at the same time.
     #[must_use]
     pub fn concurrency(&self) -> usize {
         self.session.concurrency()
     }
 
-    /// The source said in its own way that it is rate limited: no call of the account is sent before `wait` is over.
+    /// Records that the source rate-limits the account. No call of the account is sent until `wait` is over.
     #[must_use]
     pub fn throttled(&self, wait: Duration, reason: &str) -> Failure {
         self.session.throttled(wait, reason)
@@ -120,8 +122,8 @@ impl SessionHost {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends the request. For a person it is sent again after the wait that the source asked for: egress does not pass
-    /// such a response on, so the manifest's error handler cannot do it.
+    /// Sends the request. In [`CallerMode::Person`], a rate-limited request is sent again after the wait that the source
+    /// asked for. The manifest's error handler cannot do this, because egress does not pass such a response on.
     async fn send_with_retry(&self, request: HostRequest) -> Result<HttpResponse, Failure> {
         if self.rules.mode == CallerMode::Daemon {
             return self.send_once(request).await;
@@ -133,7 +135,7 @@ impl SessionHost {
                     if wait > self.rules.mode.max_pause() {
                         return Err(failure);
                     }
-                    // A little longer than asked, so that the account is free by then.
+                    // Waits slightly longer than asked, so that the account is free by then.
                     tokio::time::sleep(wait + Duration::from_millis(5)).await;
                 }
                 other => return other,
@@ -142,14 +144,15 @@ impl SessionHost {
         self.send_once(request).await
     }
 
-    /// The error for the interpreter. A person reads the fix at once; the daemon shows it beside the title.
+    /// Converts `failure` to an error for the interpreter. For a person, the message includes the fix; the daemon shows
+    /// the fix next to the title.
     fn host_error(&self, failure: Failure) -> HostError {
         let detail = if failure.detail.is_empty() { String::new() } else { format!(" ({})", failure.detail) };
         let message = match self.rules.mode {
             CallerMode::Daemon => failure.title.clone(),
             CallerMode::Person => format!("{}{detail}; {}", failure.title, failure.fix),
         };
-        // Egress has made every retry that can help, so the error ends the command.
+        // Egress has already made every retry that could help, so this error ends the command.
         HostError::refused(message).with_failure(failure.into())
     }
 
@@ -193,26 +196,26 @@ impl SessionHost {
         self.session.http(HttpRequest { method, url, headers, max_bytes, follow_redirects: true }).await
     }
 
-    /// Whether data may come from this URL.
+    /// Returns true if data may be read from `url`.
     fn is_allowed_origin(&self, url: &Url) -> bool {
         let origins = &self.rules.origins;
-        // Without user info, everything before the path is the origin.
+        // If the URL has neither user name nor password, everything before the path is the origin.
         let plain = url.username().is_empty() && url.password().is_none();
         (plain && origins.contains(&url[..Position::BeforePath])) || origins.contains(&url.origin().ascii_serialization())
     }
 
-    /// Counts the call against the vendor's own budget. Once AAM's share is spent, the next call of the account waits.
+    /// Counts the call against the vendor's own rate limit. Once AAM's share is used up, the next call of the account waits.
     fn count(&self, response: &HttpResponse) {
         for limit in &self.rules.limits {
             if let Some(spent) = self.rules.windows.count(limit, &self.rules.account, &response.headers, self.clock.now()) {
-                // This response is good; the failure is for the next call.
+                // This response is still valid, so only the next call fails.
                 let _ = self.session.throttled(spent.wait, &spent.reason);
             }
         }
     }
 
     fn keep(&self, stream: String, response: &HostResponse) {
-        // A copy of the beginning: a slice would keep the whole body in memory.
+        // Copies the beginning of the body, because a slice would keep the whole body in memory.
         let body = response.body.get(..MAX_KEPT_BODY_BYTES).map_or_else(|| response.body.clone(), Bytes::copy_from_slice);
         let kept = Arc::new(HostResponse { body, ..response.clone() });
         let mut last = self.locked();
@@ -259,12 +262,12 @@ impl Host for SessionHost {
     }
 }
 
-/// Parses `url` without parsing its host again, which is that of `origin`. Returns `None` if the result might differ
-/// from what `Url::parse` returns.
+/// Parses a `url` that starts with `origin` without parsing its host again. Returns `None` if the result might differ
+/// from the result of `Url::parse`.
 fn parse_below(origin: &Url, url: &str) -> Option<Url> {
     let path = url.strip_prefix(&origin[..Position::BeforePath])?;
     let mut bytes = path.bytes();
-    // `//`, and what the parser reads as `//`, begins another host.
+    // A path that starts with `//`, or with characters that the parser treats as `//`, could name another host.
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b'\\';
     let is_path = bytes.next() == Some(b'/') && bytes.next().is_none_or(plain);
     if is_path { origin.join(path).ok() } else { None }
@@ -278,7 +281,7 @@ impl From<Failure> for HostFailure {
     }
 }
 
-/// The failure of egress behind the error. Returns `None` if the error does not come from egress.
+/// Returns the failure of egress that caused `error`, or `None` if the error does not come from egress.
 #[must_use]
 pub fn failure_of(error: &HostError) -> Option<Failure> {
     let HostFailure { class, title, fix, detail, retry_after } = error.failure.as_deref()?;
@@ -289,11 +292,11 @@ pub fn failure_of(error: &HostError) -> Option<Failure> {
     })
 }
 
-/// Every text in the response to a token call is a secret, whatever its key is called.
+/// Registers the texts in the response to a token call as secrets, whatever their keys are called.
 fn learn_secrets(body: &[u8]) {
     let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice(body) else { return };
     for value in fields.values().filter_map(serde_json::Value::as_str) {
-        // Texts such as `bearer` or a list of scopes are not secret.
+        // Texts such as `bearer` or a list of scopes are not secrets.
         if value.len() >= 16 && !value.contains(char::is_whitespace) && value.bytes().any(|byte| byte.is_ascii_digit()) {
             redact::learn_value(value);
         }
@@ -337,7 +340,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// The short way returns what `Url::parse` returns.
+        /// `parse_below` returns the same result as `Url::parse`.
         #[test]
         fn a_url_below_an_origin_is_parsed_as_a_whole_one(
             origin in "https?://(a\\.b|127\\.0\\.0\\.1|\\[::1\\])(:[0-9]{2})?",

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// Compares `record` with the parts of the resource id and returns the fields to show.
 ///
 /// # Errors
-/// `WrongService`, which names what was found and what was expected.
+/// Returns `WrongService`, which names the value that was found and the expected one.
 pub fn prove(rule: &Identity, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<Evidence, Failure> {
     let mut evidence = Evidence::new();
     for field in &rule.matches {
@@ -38,7 +38,7 @@ fn other(field: &str, met: Option<&str>, wanted: &str, title: &str) -> Failure {
     )
 }
 
-/// The text in the form in which two values are compared.
+/// Normalizes `text` for a comparison.
 fn normal(form: Normal, text: &str) -> String {
     match form {
         Normal::Exact => text.to_string(),
@@ -48,7 +48,7 @@ fn normal(form: Normal, text: &str) -> String {
     }
 }
 
-/// A string or number, short enough for evidence.
+/// Returns a string or number as text, cut so that it is short enough for evidence.
 fn text(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() => Some(text.chars().take(200).collect()),

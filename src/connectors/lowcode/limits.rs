@@ -1,4 +1,5 @@
-//! The vendor's own rate limit, as its headers give it: AAM uses a share and leaves the rest to people.
+//! The vendor's own rate limit, as reported in its response headers. AAM uses a share of it and leaves the rest to
+//! the account's other clients.
 
 use super::family_spec::Limit;
 use crate::model::Timestamp;
@@ -6,33 +7,33 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// An onboarding needs about this many calls. With a smaller share it could never finish.
+/// The smallest share, in calls. Onboarding a connection needs about this many calls and could not finish with fewer.
 const MIN_SHARE: u64 = 12;
-/// Two responses of one window may give ends that differ by this much.
+/// The reset times in two responses of the same window may differ by this much.
 const END_TOLERANCE: Duration = Duration::from_secs(3);
-/// Accounts and buckets that are kept. Beyond this, those whose windows are over are dropped.
+/// The number of accounts and buckets above which those whose windows have ended are removed.
 const MAX_KEYS: usize = 4096;
 
-/// One window of one budget.
+/// One window of one rate limit.
 struct Window {
     ends: Timestamp,
     used: u64,
 }
 
-/// What AAM used of the windows that are open now, by account and bucket.
+/// The calls that AAM has made in the current windows, by account and bucket.
 #[derive(Default)]
 pub struct Windows(Mutex<HashMap<String, Vec<Window>>>);
 
-/// AAM's share of the window is used up.
+/// The verdict that AAM's share of the window is used up.
 #[derive(Debug, PartialEq)]
 pub struct Spent {
     pub wait: Duration,
-    /// For people.
+    /// The reason as people read it.
     pub reason: String,
 }
 
 impl Windows {
-    /// Counts one call of `account` whose answer had `headers` (names in lower case).
+    /// Counts one call of `account` by the `headers` of its response. Returns `Some` once AAM's share is used up.
     pub fn count(&self, limit: &Limit, account: &str, headers: &[(String, String)], now: Timestamp) -> Option<Spent> {
         let find = |name: &str| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
         let most: u64 = find(&limit.limit)?.parse().ok()?;
@@ -69,7 +70,7 @@ impl Windows {
     }
 }
 
-/// How many of `limit` calls AAM may make.
+/// Returns how many of the vendor's `most` calls AAM may make.
 fn share(most: u64, share: f64) -> u64 {
     // A limit is far below 2^53, and the share is between 0 and 1, so the casts are exact enough.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
@@ -77,7 +78,7 @@ fn share(most: u64, share: f64) -> u64 {
     part.max(MIN_SHARE)
 }
 
-/// Seconds since 1970, or from now.
+/// Parses a reset time, which is given in seconds since 1970 or in seconds from now.
 fn ends(text: &str, now: Timestamp) -> Option<Timestamp> {
     let seconds: i64 = text.parse().ok()?;
     let at = if seconds >= 1_000_000_000 {

@@ -1,10 +1,10 @@
 //! The `lowcode` engine: sources that are described by an Airbyte low-code manifest.
 //!
-//! The file of a family holds its manifest and what a manifest cannot say about a vendor: [`family_spec`], parsed
-//! once into a [`spec`]. A custom source has the manifest alone: [`custom_source`]. Both become one [`binding`]:
-//! the config, the hosts and the list of POSTs. [`open`] then runs the interpreter over [`host`]: [`identity`],
-//! [`privilege`], discover, health and tiny sync. [`errors`] says what an error response means, and [`limits`]
-//! how much of the vendor's own rate limit is left.
+//! A family file contains a manifest and the settings that a manifest cannot express ([`family_spec`]). It is parsed
+//! once into a [`spec`]. A custom source ([`custom_source`]) has only a manifest. Both are turned into a [`binding`],
+//! which holds the config, the hosts and the list of POSTs. [`open`] then runs the interpreter, which sends its calls
+//! through [`host`], for the checks of [`identity`] and [`privilege`], discovery, health and the tiny sync. [`errors`]
+//! classifies error responses, and [`limits`] tracks the vendor's own rate limit.
 
 pub mod address;
 pub mod binding;

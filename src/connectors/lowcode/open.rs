@@ -1,4 +1,4 @@
-//! An open resource: identity, privilege, discover, health, tiny sync, all by the interpreter.
+//! An open resource. The interpreter performs all of its steps: identity, privilege, discovery, health and tiny sync.
 
 use super::binding::Binding;
 use super::errors::{self, ErrorContext, ResponseView};
@@ -29,9 +29,9 @@ use serde_json::Value as Json;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Streams that one tiny sync reads at most.
+/// The maximum number of streams that one tiny sync reads.
 const MAX_STREAMS: usize = 3;
-/// Slices and pages of one stream that are read at most. A sample needs no more, and short pages are normal.
+/// The maximum number of slices and of pages of one stream to read: enough for a sample even if the pages are short.
 const MAX_SLICES: usize = 5;
 const MAX_PAGES: usize = 12;
 
@@ -41,15 +41,15 @@ struct Resource {
     host: SessionHost,
     bounds: Limits,
     secrets: Secrets,
-    /// What was built of the manifest, by the names of its streams (no name means all). The steps share it, and with it
-    /// the access tokens that it holds.
+    /// The sources built from the manifest so far, by the names of their streams; an empty list of names stands for all
+    /// streams. The steps share them, and with them the access tokens that they hold.
     built: Mutex<Vec<(Vec<String>, Arc<Source>)>>,
 }
 
-/// Opens the resource. The response of the identity call must be for what the resource id names.
+/// Opens the resource and checks that the response of the identity call is for the resource that the id names.
 ///
 /// # Errors
-/// See `Resource::failure` and [`identity::prove`].
+/// Returns the errors of `Resource::failure` and [`identity::prove`].
 pub async fn open(
     binding: Binding,
     session: Session,
@@ -93,7 +93,7 @@ impl Resource {
         run
     }
 
-    /// The streams called `names`.
+    /// Returns a source with the streams `names`, building it if necessary.
     fn named(&self, names: &[String]) -> Result<Arc<Source>, Failure> {
         if let Some(known) = self.known(names) {
             return Ok(known);
@@ -107,7 +107,7 @@ impl Resource {
         built.iter().find(|(of, _)| of == names).map(|(_, source)| Arc::clone(source))
     }
 
-    /// The streams that were built so far.
+    /// Returns the streams that have been built so far.
     fn built(&self) -> Vec<Arc<Reader>> {
         let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         built.iter().flat_map(|(_, source)| source.streams.iter().cloned()).collect()
@@ -119,7 +119,7 @@ impl Resource {
         source
     }
 
-    /// At most `most` records of `stream`, slice after slice.
+    /// Reads at most `most` records of `stream`, one slice after the other.
     async fn read(&self, run: &Run<'_>, stream: &Reader, most: usize) -> Result<Vec<Value>, Failure> {
         let failed = |failed| self.failure(&stream.name, failed);
         let mut found = Vec::new();
@@ -137,7 +137,7 @@ impl Resource {
         Ok(found)
     }
 
-    /// The first record of the stream `name`, and its response.
+    /// Reads the first record of the stream `name` and returns it with its response.
     async fn probe(&self, name: &str) -> Result<(Json, Option<Arc<HostResponse>>), Failure> {
         let source = self.named(&[name.to_string()])?;
         let stream = source.streams.first().ok_or_else(|| self.empty(name))?;
@@ -184,8 +184,8 @@ impl Resource {
         Ok((evidence, privilege))
     }
 
-    /// How many of `streams` are read at the same time. Streams that share a token, a parent or a rate are read one after
-    /// the other: read side by side, they would make more calls.
+    /// Returns how many of `streams` may be read at the same time: only one if they share a token, a parent or a rate
+    /// limit, because concurrent reads would then make more calls.
     fn concurrency(&self, streams: &[&Reader]) -> Concurrency {
         let Binding { manifest, config, .. } = &self.binding;
         let names = streams.iter().map(|stream| stream.name.as_str());
@@ -194,7 +194,7 @@ impl Resource {
         Concurrency::in_step(calls, self.bounds.time)
     }
 
-    /// Reads the streams of `check`, one record each.
+    /// Reads one record of each stream of the health step.
     async fn checked(&self) -> Result<Evidence, Failure> {
         let names = &self.binding.health;
         let source = match names.is_empty() {
@@ -213,8 +213,8 @@ impl Resource {
         Ok(evidence)
     }
 
-    /// Reads at most one record of `stream`. Returns the number of records, and the stream's name with the status of its
-    /// response.
+    /// Reads at most one record of `stream`. Returns the number of records, and a text with the stream's name and the
+    /// status of its response.
     fn check<'s>(&'s self, run: &'s Run<'_>, stream: &'s Reader) -> BoxFuture<'s, Result<(usize, Option<String>), Failure>> {
         Box::pin(async move {
             let records = self.read(run, stream, 1).await?.len();
@@ -226,8 +226,8 @@ impl Resource {
         })
     }
 
-    /// The failure that ended a command: that of egress unchanged, that of the vendor by its error shapes, or else the
-    /// message of the interpreter.
+    /// Converts the interpreter's error to a failure. A failure of egress is returned unchanged, and an error response of
+    /// the vendor is classified. For anything else, the failure has the message of the interpreter.
     fn failure(&self, stream: &str, failed: Failed) -> Failure {
         if let Some(failure) = failed.host_error.as_ref().and_then(failure_of) {
             return failure;
@@ -260,7 +260,7 @@ impl Resource {
         failure.detail(format!("{of}{message}"))
     }
 
-    /// What a response means; `None` if it is data.
+    /// Classifies a response. Returns `None` if it is data.
     fn classified(&self, kept: &HostResponse) -> Option<Failure> {
         let heard = ResponseView { status: kept.status, headers: &kept.headers, body: &kept.body, url: &kept.url };
         let Binding { title, resource, least_privilege, errors, .. } = &self.binding;
@@ -268,7 +268,8 @@ impl Resource {
         if failure.class != Class::Throttled {
             return Some(failure);
         }
-        // The source reports its rate limit in its own form: no call to this account before the wait is over.
+        // Only the family's rules recognize this rate limit, so egress must be informed: no call of this account is sent
+        // until the wait is over.
         let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(60_000));
         Some(self.host.throttled(wait, &failure.detail))
     }
@@ -294,13 +295,13 @@ impl Resource {
         let streams: Vec<&Reader> =
             source.streams.iter().map(|stream| &**stream).filter(|stream| self.is_data(&stream.name)).collect();
         let mut streams = streams.into_iter();
-        // A skipped stream makes room for another one.
+        // A skipped stream does not count towards the bound, so another one takes its place.
         while catalog.streams.len() < bounds.streams {
             let next: Vec<&Reader> = streams.by_ref().take(bounds.streams - catalog.streams.len()).collect();
             if next.is_empty() {
                 break;
             }
-            // Without probes, a description that makes calls may share them with the other streams.
+            // Without probes, streams are described one after the other, because they may share the calls that this makes.
             let limits = self.concurrency(if self.binding.probes { &next } else { &[] });
             let describe = next.iter().map(|stream| self.described(run, stream, bounds).map(or_skipped).boxed()).collect();
             for (stream, described) in next.iter().zip(concurrent::all(limits, describe).await?) {
@@ -322,7 +323,7 @@ impl Resource {
         Ok(Discovery { catalog: catalog.sorted(), evidence })
     }
 
-    /// Whether the stream is data and not the identity call.
+    /// Returns false for the identity stream of a custom manifest. The streams that a family lists are all data.
     fn is_data(&self, name: &str) -> bool {
         let probe = self.binding.identity.as_ref().is_some_and(|rule| rule.stream == name);
         !self.binding.streams.is_empty() || !probe
@@ -394,7 +395,7 @@ impl Resource {
         Ok(Sample { rows: rows as u64, evidence })
     }
 
-    /// The order of the family. For a custom manifest, the streams that `check` reads come first.
+    /// Returns the streams in the order of the family. For a custom manifest, the streams that `check` reads come first.
     fn in_order<'s>(&self, source: &'s Source) -> Vec<&'s Reader> {
         let wanted = if self.binding.streams.is_empty() { &self.binding.health } else { &self.binding.streams };
         let mut streams: Vec<&Reader> =
@@ -404,12 +405,12 @@ impl Resource {
     }
 }
 
-/// Whether the other streams are still read after this failure.
+/// Returns true if the other streams are still read after this failure.
 fn skippable(failure: &Failure) -> bool {
     matches!(failure.class, Class::PermissionDenied | Class::NotFound)
 }
 
-/// The description of a stream, or the failure that skips it.
+/// Returns the description of a stream, or the failure for which it is skipped. Other failures stay errors.
 fn or_skipped(described: Result<Stream, Failure>) -> Result<Result<Stream, Failure>, Failure> {
     match described {
         Err(failure) if !skippable(&failure) => Err(failure),

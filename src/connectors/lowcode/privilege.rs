@@ -5,7 +5,7 @@ use crate::model::Privilege;
 use ::lowcode::host::HostResponse;
 use serde_json::Value as Json;
 
-/// The grants that the vendor names, in a header or in the record.
+/// Returns the grants that the vendor lists in a header or in the record.
 #[must_use]
 pub fn grants(rules: &family_spec::Privilege, kept: Option<&HostResponse>, record: &Json) -> Option<String> {
     if !rules.header.is_empty() {
@@ -21,7 +21,7 @@ pub fn grants(rules: &family_spec::Privilege, kept: Option<&HostResponse>, recor
     }
 }
 
-/// The verdict for `grants`, as the vendor wrote them; `None` if it named none.
+/// Returns the verdict for `grants`, the vendor's own text. `grants` is `None` if the vendor did not list any.
 #[must_use]
 pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privilege {
     let unknown = |reason: String| Privilege::Unknown { reason };
@@ -35,13 +35,13 @@ pub fn verdict(rules: &family_spec::Privilege, grants: Option<&str>) -> Privileg
     }
     let strange: Vec<String> = grants.iter().filter(|grant| !any(&rules.ok, grant)).map(|grant| short(grant)).collect();
     match strange.is_empty() {
-        // A credential without any grant can do less than read.
+        // A credential without any grants cannot have excess permissions.
         true => Privilege::Ok,
         false => unknown(format!("aam does not know what the grant {} allows", strange.join(", "))),
     }
 }
 
-/// Whether `text` matches `glob`: `*` matches any text, everything else is compared literally.
+/// Returns true if `text` matches `glob`. `*` matches any text; everything else is compared literally.
 #[must_use]
 pub fn fits(glob: &str, text: &str) -> bool {
     let mut pieces = glob.split('*');
@@ -57,7 +57,7 @@ pub fn fits(glob: &str, text: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// A grant, short enough for one line.
+/// Cuts a grant so that it fits on one line.
 fn short(grant: &str) -> String {
     grant.chars().filter(|c| !c.is_control()).take(60).collect()
 }

@@ -1,4 +1,4 @@
-//! The families of this engine, parsed once: specification, patterns and the manifest's text.
+//! The families of this engine, each parsed once into its specification, its patterns and the manifest's text.
 
 use super::address::Patterns;
 use super::family_spec::FamilySpec;
@@ -15,16 +15,16 @@ use std::sync::{Arc, LazyLock, OnceLock};
 pub struct Spec {
     pub form: FamilySpec,
     pub patterns: Patterns,
-    /// The manifest as text, for the interpreter's loader. JSON is YAML.
+    /// The manifest as JSON text for the interpreter's loader, which accepts it because JSON is valid YAML.
     pub manifest: String,
     loaded: OnceLock<Result<Arc<SharedManifest>, String>>,
 }
 
 impl Spec {
-    /// Parses what the file of `family` says for this engine; `None` if it says nothing.
+    /// Parses the part of the family file that this engine reads. Returns `None` if the file does not have such a part.
     ///
     /// # Errors
-    /// What is wrong with the file. A test reads all of them.
+    /// Returns a message that describes the defect of the file. A test parses all family files.
     pub fn from_family(family: &Family) -> Result<Option<Spec>, String> {
         let Some(value) = &family.lowcode else { return Ok(None) };
         let form = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
@@ -34,7 +34,7 @@ impl Spec {
     /// Compiles a family's specification.
     ///
     /// # Errors
-    /// What is inconsistent in it.
+    /// Returns a message that describes the inconsistency.
     pub fn read(form: FamilySpec) -> Result<Spec, String> {
         let patterns = Patterns::compile(&form)?;
         let names: Vec<&str> = form.source["streams"]
@@ -59,10 +59,10 @@ impl Spec {
         Ok(Spec { form, patterns, manifest, loaded: OnceLock::new() })
     }
 
-    /// The manifest, loaded once.
+    /// Returns the manifest, which is loaded on first use.
     ///
     /// # Errors
-    /// A defect of the family file; a test loads all of them.
+    /// Fails only if the family file has a defect. A test loads all of them.
     pub fn loaded(&self) -> Result<Arc<SharedManifest>, Failure> {
         let load = || {
             let read = load::load(&self.manifest, "source", &Bounds::default());
@@ -75,13 +75,13 @@ impl Spec {
     }
 }
 
-/// The parsed part of each family of this engine.
+/// The parsed specification of each family of this engine.
 static SPECS: LazyLock<BTreeMap<&'static str, Spec>> = LazyLock::new(|| {
     let spec = |family: &'static Arc<Family>| Some((&*family.id, Spec::from_family(family).ok()??));
     families::all().iter().filter_map(spec).collect()
 });
 
-/// What this engine knows of the family called `id`; `None` if another engine serves it, and for custom sources.
+/// Returns the specification of the family `id`, or `None` if another engine serves it or if it is a custom source.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Spec> {
     SPECS.get(id)

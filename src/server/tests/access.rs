@@ -1,4 +1,4 @@
-//! Tokens, scopes, namespaces.
+//! Tests of tokens, scopes and namespaces.
 
 use super::*;
 use crate::server::auth;
@@ -91,7 +91,7 @@ async fn a_token_sees_its_namespaces_only() {
 #[tokio::test]
 async fn without_tokens_the_admin_token_opens_everything_but_demo() {
     let server = TestServer::with("version: 1\nallowlist: [jdbc]\n", ServerLimits::default()).await;
-    // Answered means that the server is past its start.
+    // Once the server answers, it has created the admin token.
     assert_eq!(server.get("/healthz").await.status, 200);
     let registry = server.handle.registry.path().to_path_buf();
     let admin = auth::read_admin(&registry).expect("the first start made it");

@@ -1,4 +1,4 @@
-//! The table, the router and the document say the same.
+//! Tests that the route table, the router and the OpenAPI document agree.
 
 use super::*;
 use crate::server::routes::{Method, ROUTES};
@@ -16,7 +16,7 @@ async fn the_router_and_the_document_hold_the_same_routes() {
         .flat_map(|(path, item)| item.as_object().unwrap_or(&empty).keys().map(move |verb| (path.clone(), verb.clone())))
         .collect();
     assert_eq!(documented.len(), ROUTES.len());
-    // The router is asked over the wire which methods it knows, for every path of the document.
+    // Asks the running server which methods it allows, for every path of the document.
     for path in paths.keys() {
         let target = path.replace("{id}", "8d5b2ab0-3a0f-5d2c-9d5c-3f0f3b1c2d4e");
         let reply = server.send("OPTIONS", &target, &[], None).await;
@@ -54,7 +54,7 @@ fn every_reference_of_the_document_leads_somewhere() {
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ROUTES.len(), "operation ids are unique: {ids:?}");
 }
 
-/// Every answer of success is held against the schema that the document gives for it.
+/// Every success response matches the schema that the document gives for it.
 #[tokio::test]
 async fn answers_have_the_documented_form() {
     let server = TestServer::new().await;

@@ -1,4 +1,4 @@
-//! Sockets: slow clients, the cap, the stop, the probe.
+//! Tests of the listening socket: slow clients, the connection limit, the graceful stop and the probe.
 
 use super::*;
 use crate::server::probe;
@@ -125,7 +125,7 @@ async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
     assert_eq!(server.raw(chunked.as_bytes()).await.code(), "TOO_LARGE");
 }
 
-/// What the log holds is collected here.
+/// Collects the log output.
 #[derive(Clone, Default)]
 struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
 

@@ -1,5 +1,5 @@
-//! The contract over a real socket and a real registry. Outcomes of attempts are fixtures here; the
-//! pipeline that makes them has tests of its own.
+//! Tests of the API contract over a real socket and a real registry. The outcomes of attempts are fixtures here,
+//! because the pipeline that produces them has its own tests.
 
 mod access;
 mod contract;
@@ -33,7 +33,7 @@ pub const FULL: &str = "token-of-aod-for-autonomy";
 pub const READER: &str = "token-of-a-reader";
 pub const OTHER: &str = "token-for-another-namespace";
 
-/// Time that moves when a test says so.
+/// A clock that only a test moves.
 pub struct ManualClock(AtomicI64);
 
 impl Clock for ManualClock {
@@ -42,7 +42,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A served registry.
+/// A running server with its registry.
 pub struct TestServer {
     pub handle: Arc<Handle>,
     pub clock: Arc<ManualClock>,
@@ -95,12 +95,12 @@ impl TestServer {
         TestServer { handle, clock: manual_clock, port, served, _folder: folder }
     }
 
-    /// Moves the clock.
+    /// Moves the clock forward by `ms` milliseconds.
     pub fn later(&self, ms: i64) {
         self.clock.0.fetch_add(ms, Ordering::SeqCst);
     }
 
-    /// Accepts documents as if a file had held them.
+    /// Accepts documents as if they came from a file.
     pub async fn accept(&self, documents: &[Value]) -> Vec<ConnectionId> {
         let documents = documents.iter().map(|document| (intent_of(document), Origin::folder("a.json"))).collect();
         let taken = self.handle.registry.accept(documents).await.expect("accepted");
@@ -112,7 +112,8 @@ impl TestServer {
         record(&self.handle, id, &outcome).await;
     }
 
-    /// Records an outcome for every connection that is woken up for: what the loop does, without sources.
+    /// Records an outcome for every connection that the server wakes the reconcile loop for. It stands in for the loop, so
+    /// that no source is needed.
     pub fn answer_wakes(&self, outcome: fn(&str) -> Outcome) -> tokio::task::JoinHandle<()> {
         let handle = Arc::clone(&self.handle);
         tokio::spawn(async move {
@@ -161,10 +162,10 @@ impl TestServer {
         self.raw(text.as_bytes()).await
     }
 
-    /// Sends bytes and reads until the server closes.
+    /// Sends bytes and reads until the server closes the connection.
     pub async fn raw(&self, bytes: &[u8]) -> HttpReply {
         let mut stream = self.connect().await;
-        // A server that refuses early may close before everything was sent.
+        // A server that refuses a request early may close the connection before all bytes are sent.
         let _ = stream.write_all(bytes).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -192,7 +193,7 @@ async fn record(handle: &Handle, id: ConnectionId, outcome: &Outcome) {
     drop(running);
 }
 
-/// An answer off the wire.
+/// A parsed HTTP response.
 #[derive(Debug)]
 pub struct HttpReply {
     pub status: u16,
@@ -222,7 +223,7 @@ impl HttpReply {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    /// The code of a problem; holds its form on the way.
+    /// Returns the code of a problem response, and asserts that the response is a valid problem document.
     pub fn code(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let body = self.json();
@@ -237,7 +238,7 @@ pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A good document.
+/// Returns a valid intent document.
 pub fn document(source_type: &str, resource: &str) -> Value {
     json!({
         "source_type": source_type, "resource_ids": [resource], "risk_level": "low",
@@ -272,7 +273,7 @@ pub fn passed(_: &str) -> Outcome {
     }
 }
 
-/// All steps before `at` passed, those after it were skipped.
+/// Returns an outcome that failed at step `at`: earlier steps passed, and later ones were skipped.
 pub fn failed(at: Step, failure: Failure) -> Outcome {
     let mut outcome = passed("");
     for report in &mut outcome.steps {
@@ -288,7 +289,7 @@ pub fn failed(at: Step, failure: Failure) -> Outcome {
     outcome
 }
 
-/// What the pipeline says of a type it has no connector for; everything else passes.
+/// Returns a passed outcome for `jdbc` and `s3`, and for other types the outcome for an unsupported type.
 pub fn by_type(source_type: &str) -> Outcome {
     match source_type {
         "jdbc" | "s3" => passed(source_type),
@@ -303,5 +304,5 @@ pub fn by_type(source_type: &str) -> Outcome {
     }
 }
 
-/// Long enough for a loaded machine, and never waited for in full by a test that passes.
+/// A timeout that is long enough for a loaded machine. A test that passes never waits for all of it.
 pub const TIMEOUT: Duration = Duration::from_secs(20);

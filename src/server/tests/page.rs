@@ -1,4 +1,4 @@
-//! The dashboard: true, escaped, and nothing from elsewhere.
+//! Tests that the dashboard shows correct data, escapes it, and does not load anything from other origins.
 
 use super::*;
 use crate::model::{FilePlace, Problem};

@@ -1,4 +1,4 @@
-//! Onboarding and healing.
+//! Tests of onboarding and healing.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Lists, single connections, the funnel now and then.
+//! Tests of lists, single connections, and the current and past funnel.
 
 use super::*;
 use crate::funnel::funnel;
