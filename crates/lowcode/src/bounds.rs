@@ -27,8 +27,7 @@ pub struct Bounds {
     pub body_bytes: usize,
     /// The maximum size of all bodies of one command together, in bytes.
     pub total_bytes: usize,
-    /// The maximum number of steps of one template evaluation. Each visited node and each produced item counts as a
-    /// step.
+    /// The maximum number of steps of one template evaluation. Each visited node and each produced item counts as a step.
     pub template_steps: u64,
     /// The maximum size of what one template evaluation may produce, in bytes.
     pub template_bytes: usize,

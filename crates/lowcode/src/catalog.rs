@@ -60,8 +60,7 @@ pub fn describe<'m>(
     })
 }
 
-/// Returns the cursor field that the `incremental_sync` of a stream names, or `None` if the stream has no
-/// `incremental_sync`.
+/// Returns the cursor field that the `incremental_sync` of a stream names, or `None` if the stream has no `incremental_sync`.
 ///
 /// # Errors
 /// Fails if the template of the field fails.

@@ -13,8 +13,7 @@ const NAMES_KEY: &str = "__airbyte_check_stream_names";
 /// Checks whether the source can be reached. The inner error is the CDK's message that explains why it cannot.
 ///
 /// # Errors
-/// Fails with the errors that the CDK does not catch: a stream that is not in the catalog, or a manifest without
-/// `check`.
+/// Fails with the errors that the CDK does not catch: a stream that is not in the catalog, or a manifest without `check`.
 pub async fn check(ctx: &Context<'_>, run: &Run<'_>) -> Result<Result<(), String>, Failed> {
     let Some(node) = set_field(ctx.manifest, "check").filter(|it| it.truthy()) else {
         return Err(Failed::system("ValueError", "Missing 'check' component definition within the manifest."));
@@ -195,8 +194,7 @@ pub async fn available(stream: &Stream, run: &Run<'_>) -> Result<Option<String>,
     }
 }
 
-/// Whether the failure has a message for users: the CDK's traced exceptions, and the failures that only this engine
-/// has.
+/// Whether the failure has a message for users: the CDK's traced exceptions, and the failures that only this engine has.
 fn traced(failed: &Failed) -> bool {
     let ours = matches!(failed.class, "Bound" | "Refused" | "UnsupportedComponent");
     ours || failed.host_error.is_some()

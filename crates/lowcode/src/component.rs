@@ -1,5 +1,4 @@
-//! The table of component types, read from `components.yaml`: which fields a component has and which values they
-//! accept.
+//! The table of component types, read from `components.yaml`: which fields a component has and which values they accept.
 
 use super::bounds::Bounds;
 use super::value::Value;
@@ -109,7 +108,7 @@ fn types(rows: Option<&Value>) -> HashMap<Arc<str>, HashMap<Arc<str>, Arc<str>>>
     all
 }
 
-/// What a name in the table can mean.
+/// The possible meanings of a name in the table.
 struct Names<'t> {
     index: &'t HashMap<Arc<str>, usize>,
     aliases: &'t Value,
@@ -256,7 +255,7 @@ mod tests {
         assert_eq!(list, &Kind::Either(vec![Kind::String, text]));
     }
 
-    /// A name that the table does not know would silently allow anything.
+    /// Every name in the table must be defined, because an unknown name would silently allow any value.
     #[test]
     fn every_name_in_the_table_is_known() {
         let text = include_str!("components.yaml");

@@ -1,5 +1,4 @@
-//! The state of a command: [`Context`] while the source is built, [`Run`] while it reads, and what templates can see
-//! of both.
+//! The state of a command: [`Context`] while the source is built, [`Run`] while it reads, and what templates can see of both.
 
 use super::bounds::Bounds;
 use super::config::Config;
@@ -47,8 +46,7 @@ impl<'a> Context<'a> {
         Context { config: Config::new(config), ..*self }
     }
 
-    /// Returns this context with `recording`, which then records whether the config, the clock or random values were
-    /// used.
+    /// Returns this context with `recording`, which then records whether the config, the clock or random values were used.
     #[must_use]
     pub fn recorded<'b>(&self, recording: &'b RecordingHost<'b>) -> Context<'b>
     where

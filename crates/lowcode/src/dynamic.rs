@@ -110,8 +110,7 @@ impl Mapping {
         items(resolver, "components_mapping").iter().map(one).collect()
     }
 
-    /// Inserts the value into `node`. With `as_yaml`, the value is parsed as YAML and missing keys of the path may be
-    /// created.
+    /// Inserts the value into `node`. With `as_yaml`, the value is parsed as YAML and missing keys of the path may be created.
     fn apply(
         &self,
         node: &mut Value,

@@ -84,7 +84,7 @@ impl Failed {
         Failed::new(FailureType::SystemError, class, message)
     }
 
-    /// The command reached one of its [bounds](super::bounds).
+    /// A failure because the command reached one of its [bounds](super::bounds).
     #[must_use]
     pub fn bound(what: &str, bound: usize) -> Failed {
         Failed::system("Bound", format!("the bound of {bound} {what} is met"))
@@ -102,8 +102,7 @@ impl Failed {
         failed
     }
 
-    /// Returns the failure as a trace shows it. An exception whose message is not meant for users shows only its
-    /// class.
+    /// Returns the failure as a trace shows it. An exception whose message is not meant for users shows only its class.
     #[must_use]
     pub fn for_users(&self, stream: Option<&str>) -> Failed {
         if self.is_made_for_users() {

@@ -16,8 +16,7 @@ pub struct Explained {
     pub methods: BTreeSet<String>,
     pub authenticators: BTreeSet<String>,
     pub streams: Vec<ExplainedStream>,
-    /// Streams that are generated at run time, described by the kind of their resolver and by the request of their
-    /// template.
+    /// Streams that are generated at run time, described by the kind of their resolver and by the request of their template.
     pub dynamic_streams: Vec<ExplainedStream>,
     /// The streams that `check` reads.
     pub checked: Vec<String>,

@@ -1,5 +1,4 @@
-//! What the interpreter needs from its environment. In the daemon the host is the egress layer; in a test it is a
-//! script.
+//! What the interpreter needs from its environment. In the daemon the host is the egress layer; in a test it is a script.
 //!
 //! Everything that crosses this interface is plain data: one request type, one response type, one error type.
 

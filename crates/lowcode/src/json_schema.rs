@@ -55,8 +55,7 @@ fn compare_paths(a: &[Step], b: &[Step]) -> Ordering {
         let order = match pair {
             (Step::Key(a), Step::Key(b)) => a.cmp(b),
             (Step::Index(a), Step::Index(b)) => a.cmp(b),
-            // Python cannot compare a key with an index. This case does not occur, because one position of an instance
-            // has only one of them.
+            // Python cannot compare a key with an index. One position of an instance never has both.
             _ => Ordering::Equal,
         };
         if order != Ordering::Equal {
@@ -288,8 +287,7 @@ fn quoted(text: &str) -> String {
     Value::str(text).repr()
 }
 
-/// The maximum number of compiled patterns that each thread caches. Compiling a pattern takes longer than the rest of
-/// a validation.
+/// The number of compiled patterns that each thread caches, because compiling is the slowest part of a validation.
 const CACHE_CAPACITY: usize = 64;
 /// The maximum size of a cached compiled pattern. Some patterns in manifests compile to megabytes.
 const MAX_CACHED_BYTES: usize = 128 << 10;

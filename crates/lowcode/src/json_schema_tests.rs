@@ -123,8 +123,7 @@ fn a_schema_that_refers_to_itself_ends() {
     assert_eq!(best_error(&wide, &Value::Int(1)), None);
 }
 
-/// The compiled form of `\w{50}` is too large for the cache. The pattern `(` does not compile and therefore matches
-/// everything.
+/// The compiled form of `\w{50}` is too large for the cache. The pattern `(` does not compile and therefore matches everything.
 #[test]
 fn a_pattern_says_the_same_again_whether_it_is_kept_or_not() {
     let long = "a".repeat(50);

@@ -8,7 +8,7 @@
 //! # From a manifest to records
 //!
 //! 1. [`load`] turns text into a [`load::Manifest`]: `yaml` and `scalar` read the text, `refs` resolves `$ref`,
-//!    `parameters` spreads `$parameters`, `validate` checks the result against the table of `component`, and `refused`
+//!    `parameters` propagates `$parameters`, `validate` checks the result against the table of `component`, and `refused`
 //!    marks what this interpreter does not run. Every [`problem`] has a line and a column.
 //! 2. [`config_rules`] and [`spec`] prepare and check the user's config.
 //! 3. [`source`] builds the streams, including those that `dynamic` generates. Connections of one manifest share the
@@ -17,7 +17,7 @@
 //!    `requester` (`request`, `url`, `auth`, `errors`), `decode` and `extraction` turn a `response` into records, and
 //!    `pagination` finds the next page.
 //! 5. [`commands`] runs `spec`, `check`, `discover` and `read` and emits the messages of [`protocol`];
-//!    [`mod@explain`] lists what a manifest would call, for people.
+//!    [`mod@explain`] describes which requests a manifest would make.
 //!
 //! Templates ([`interpolation`]) and values ([`value`], `literal`, `datetime`) follow Python.
 //!

@@ -1,5 +1,4 @@
-//! Turns text into a [`Manifest`]: YAML or JSON, references, parameters and validation. Every problem has its place in
-//! the text.
+//! Turns text into a [`Manifest`]: YAML or JSON, references, parameters and validation. Every problem has its place in the text.
 
 #![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
 
@@ -21,8 +20,7 @@ const BY_REFERENCE: [&str; 3] = ["definitions", "schemas", "metadata"];
 pub struct Manifest {
     /// The manifest with references and parameters resolved. `definitions`, `schemas` and `metadata` are emptied.
     pub root: Value,
-    /// What this engine does not run: custom classes and unsupported components. The `spec` command works despite
-    /// them.
+    /// What this engine does not run: custom classes and unsupported components. The `spec` command works despite them.
     pub unsupported: Vec<Problem>,
     /// Irregularities of the text that do not prevent the manifest from running.
     pub warnings: Vec<Problem>,
@@ -35,8 +33,7 @@ impl Manifest {
     /// Checks whether this engine can run the manifest. It may still be unable to read some of the streams.
     ///
     /// # Errors
-    /// Fails with the custom classes, and with the unsupported components outside of streams, each with its name and
-    /// place.
+    /// Fails with the custom classes, and with the unsupported components outside of streams, each with its name and place.
     pub fn runnable(&self) -> Result<(), Vec<Problem>> {
         let whole: Vec<Problem> = self.unsupported.iter().filter(|it| refused::whole_manifest(it)).cloned().collect();
         if whole.is_empty() { Ok(()) } else { Err(whole) }

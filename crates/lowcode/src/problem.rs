@@ -176,8 +176,7 @@ pub fn cut(text: &str, limit: usize) -> String {
     }
 }
 
-/// Returns the name with the smallest edit distance to the given one, if that distance is at most a third of its
-/// length.
+/// Returns the name with the smallest edit distance to the given one, if that distance is at most a third of its length.
 #[must_use]
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.chars().count() > 64 {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A host that records whether it was used. Together with a config that [is recorded
-/// too](super::config::Config::recorded), it shows whether a stream depends on the config, the clock or random values.
+/// A host that records whether it was used. It shows whether a stream depends on the config, the clock or random
+/// values when the config is recorded as well (see [`Config::recorded`](super::config::Config::recorded)).
 pub struct RecordingHost<'a> {
     host: &'a dyn Host,
     used: AtomicBool,

@@ -114,8 +114,7 @@ fn stream_of(path: &str) -> Option<String> {
     Some(parts.iter().take(count).fold(String::new(), |path, part| format!("{path}/{part}")))
 }
 
-/// Whether the problem is in the part of a stream that is used only for reads with a state, which this engine never
-/// makes.
+/// Whether the problem is in the part of a stream that is used only for reads with a state, which this engine never makes.
 fn never_read(problem: &str, stream: &str) -> bool {
     problem.strip_prefix(stream).is_some_and(|rest| rest.starts_with("/incremental_stream/"))
 }

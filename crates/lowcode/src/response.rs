@@ -46,7 +46,7 @@ impl Response {
         self.0.response.status
     }
 
-    /// Python's `bool(response)`: a status below 400.
+    /// Implements Python's `bool(response)`: true if the status is below 400.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.status() < 400
@@ -126,7 +126,7 @@ impl Response {
     }
 }
 
-/// `parse_header_links` of requests.
+/// Implements `parse_header_links` of the package `requests`.
 fn link_header(header: &str) -> Vec<Dict> {
     let quotes: &[char] = &[' ', '\'', '"'];
     let header = header.trim_matches(quotes);
@@ -136,7 +136,7 @@ fn link_header(header: &str) -> Vec<Dict> {
     split_links(header).into_iter().map(|part| link(part, quotes)).collect()
 }
 
-/// `re.split(", *<", header)`.
+/// Implements `re.split(", *<", header)`.
 fn split_links(header: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut from) = (0, 0);

@@ -48,8 +48,7 @@ pub struct RetrieverOptions {
 
 impl Retriever {
     /// # Errors
-    /// Fails with the error that the CDK raises when it builds the component, or if this engine does not know the
-    /// component.
+    /// Fails with the error that the CDK raises when it builds the component, or if this engine does not know the component.
     pub fn build(node: &Value, name: &str, options: RetrieverOptions, ctx: &Context<'_>) -> Result<Retriever, Failed> {
         if kind(node) != "SimpleRetriever" {
             return Err(Failed::config("UnsupportedComponent", format!("retriever {} is not supported", kind(node))));

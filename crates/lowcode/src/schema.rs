@@ -1,13 +1,11 @@
-//! The static schema loaders: inline, file, and a list of them. What a `DynamicSchemaLoader` requests is in
-//! `stream_schema`.
+//! The static schema loaders: inline, file, and a list of them. What a `DynamicSchemaLoader` requests is in `stream_schema`.
 
 use super::error::Failed;
 use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Returns the schema of a stream if no request is needed for it, or `None` if a `DynamicSchemaLoader` has to request
-/// it.
+/// Returns the schema of a stream if no request is needed for it, or `None` if a `DynamicSchemaLoader` has to request it.
 ///
 /// Schemas are borrowed from the manifest, because some of them are a megabyte in size.
 ///

@@ -6,8 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Secrets shorter than this many bytes count only as a whole value, because a text like `abc` occurs in many URLs by
-/// chance.
+/// Secrets shorter than this many bytes count only as a whole value, because a text like `abc` occurs in many URLs by chance.
 const LONG: usize = 8;
 /// The text that replaces a secret.
 const MASK: &str = "****";
@@ -45,8 +44,7 @@ impl Secrets {
         Secrets(Arc::new(secrets))
     }
 
-    /// Whether `url` contains a secret. A long secret counts anywhere; a short one only as a whole query value or path
-    /// segment.
+    /// Whether `url` contains a secret. A long secret counts anywhere; a short one only as a whole query value or path segment.
     #[must_use]
     pub fn in_url(&self, url: &str) -> bool {
         if self.0.all.is_empty() {
@@ -79,8 +77,7 @@ impl Secrets {
     }
 }
 
-/// Returns the parts of a path after the host. It splits at bytes, which is several times faster than splitting at
-/// characters.
+/// Returns the parts of a path after the host. It splits at bytes, which is several times faster than splitting at characters.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.as_bytes().split(|byte| *byte == b'/').skip(3).filter_map(|part| std::str::from_utf8(part).ok())
 }

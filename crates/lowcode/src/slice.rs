@@ -54,7 +54,7 @@ impl Slice {
         vars.push(("stream_slice.extra_fields", &self.extra_fields));
     }
 
-    /// Python's `bool(slice)`.
+    /// Implements Python's `bool(slice)`.
     #[must_use]
     pub fn truthy(&self) -> bool {
         self.value.truthy() || self.extra_fields.truthy()

@@ -19,8 +19,7 @@ use std::sync::Arc;
 
 /// The streams of a manifest.
 pub struct Source {
-    /// The streams. All sources that one command builds share them, and therefore also the tokens that they have
-    /// fetched.
+    /// The streams. All sources that one command builds share them, and therefore also the tokens that they have fetched.
     pub streams: Vec<Arc<Stream>>,
     /// The generated streams: for each, its name and the name of its dynamic stream.
     pub generated: Vec<(String, String)>,
@@ -34,8 +33,7 @@ impl Source {
     }
 }
 
-/// A manifest that many connections read. They share the streams that cannot contain anything that belongs to one
-/// connection.
+/// A manifest that many connections read. They share the streams that cannot contain anything that belongs to one connection.
 #[derive(Debug)]
 pub struct SharedManifest {
     manifest: Manifest,

@@ -151,8 +151,7 @@ fn what_was_built_with_a_look_at_a_config_is_not_shared() {
 const LIST: &str = r#"{"type": "ListPartitionRouter", "cursor_field": "p", "values": ["x"]}"#;
 const CONFIG: &str = r#"{"kind": "a", "key": "k", "n": 7, "l": ["y"], "start": "2024-12-01"}"#;
 
-/// Whether responses are cached for child streams depends on which other streams exist, and that depends on the
-/// config.
+/// Whether responses are cached for child streams depends on which other streams exist, and that depends on the config.
 #[test]
 fn a_stream_with_children_is_another_one() {
     let child = r##"{"type": "ConditionalStreams", "condition": "{{ config['c'] }}", "streams": [{"type": "DeclarativeStream",

@@ -44,8 +44,7 @@ pub struct StreamOptions {
 
 impl Stream {
     /// # Errors
-    /// Fails with the error that the CDK raises when it builds the stream, or if this engine does not know a
-    /// component.
+    /// Fails with the error that the CDK raises when it builds the stream, or if this engine does not know a component.
     pub fn build(node: &Value, options: StreamOptions, ctx: &Context<'_>) -> Result<Stream, Failed> {
         if options.depth > ctx.bounds.depth {
             return Err(Failed::bound("parents of a stream", ctx.bounds.depth));
@@ -264,8 +263,7 @@ enum Origin<'r> {
     Both(Box<PerPartition<'r>>),
 }
 
-/// The cursor's slices for each partition (`concurrent_partition_cursor.py`). It reads one partition and one slice
-/// ahead.
+/// The cursor's slices for each partition (`concurrent_partition_cursor.py`). It reads one partition and one slice ahead.
 struct PerPartition<'r> {
     cursor: &'r Cursor,
     partitions: Partitions<'r>,

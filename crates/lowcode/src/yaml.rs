@@ -280,8 +280,7 @@ fn key_name(value: Value, names: &mut HashMap<String, Arc<str>>) -> Result<Arc<s
     Ok(text.into())
 }
 
-/// Adds the value of a `<<` key: an object, or a list of objects. If several objects have a key, the first one takes
-/// precedence.
+/// Adds the value of a `<<` key: an object, or a list of objects. If several objects have a key, the first one takes precedence.
 fn merge_into(merged: &mut Vec<Value>, value: Value) -> Result<(), Problem> {
     match value {
         Value::Dict(_) => merged.push(value),
