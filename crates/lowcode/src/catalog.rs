@@ -41,7 +41,7 @@ pub struct CursorField {
 /// Describes one stream. `stream` is its component, for example a `DeclarativeStream`.
 ///
 /// # Errors
-/// Fails if the primary key has more than one level, or if the template of the cursor field fails.
+/// Fails if the primary key has more than one level.
 pub fn describe<'m>(
     stream: &'m Value,
     json_schema: Cow<'m, Value>,

@@ -38,7 +38,7 @@ const KEPT_FIELDS: [&str; 5] = ["type", "name", "primary_key", "incremental_sync
 pub struct StreamOptions {
     /// Whether responses are cached, because the stream is the parent of another one.
     pub use_cache: bool,
-    /// The nesting depth: 0 for a stream of its own, 1 for its parent, 2 for the parent of its parent.
+    /// The nesting depth below the stream that is read: 0 for that stream itself, at least 1 for its parents.
     pub depth: usize,
 }
 

@@ -23,7 +23,7 @@ pub enum StreamSchema {
     Dynamic(Box<Dynamic>),
 }
 
-/// Several loaders, at least one of which makes a request. Their schemas are merged.
+/// The loaders of a schema, at least one of which makes a request. The schemas of several loaders are merged.
 pub struct Dynamic {
     parts: Vec<Part>,
     /// Whether the manifest has more than one loader.

@@ -145,7 +145,7 @@ impl LegacySession {
         self.login(run, user, password).await
     }
 
-    /// Logs in. The token is stored for the duration of the command.
+    /// Logs in, unless this command already has a token for the same credentials. The token is stored until the command ends.
     async fn login(&self, run: &Run<'_>, user: Value, password: Value) -> Result<String, Failed> {
         let scope = run.scope();
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.login_url.eval_str(&scope)?);

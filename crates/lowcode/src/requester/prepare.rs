@@ -78,7 +78,7 @@ impl Requester {
     }
 }
 
-/// Whether the package `requests` has an adapter for the URL. [`prepare`] does not change a URL with another scheme.
+/// Whether the package `requests` has an adapter for the URL. [`prepare`] returns other URLs as [`Prepared::NoAdapter`].
 pub(super) fn has_adapter(url: &str) -> bool {
     url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
 }
