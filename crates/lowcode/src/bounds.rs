@@ -1,37 +1,37 @@
-//! What a command may cost. Everything that a manifest or a server can make large has a bound.
+//! The limits on what one command may use. Everything that a manifest or a server can make large is bounded.
 
 use std::time::Duration;
 
-/// The bounds of one command. A command that reaches one ends with an error, never with a wrong result.
+/// The limits of one command. A command that reaches a limit ends with an error, never with an incomplete result.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Bytes of the manifest's text.
+    /// The maximum size of the manifest's text, in bytes.
     pub manifest_bytes: usize,
-    /// Values of the manifest after `$ref` was resolved.
+    /// The maximum number of values in the manifest after `$ref` is resolved.
     pub manifest_values: usize,
-    /// Nesting of the manifest, of a template's expression and of a response.
+    /// The maximum nesting depth of the manifest, of an expression in a template, and of a response.
     pub depth: usize,
-    /// Streams after dynamic streams were made.
+    /// The maximum number of streams, including those that dynamic streams generate.
     pub streams: usize,
-    /// Records of one stream.
+    /// The maximum number of records of one stream.
     pub records: usize,
-    /// Slices of one stream.
+    /// The maximum number of slices of one stream.
     pub slices: usize,
-    /// Records of a parent stream that become slices.
+    /// The maximum number of records of a parent stream that become slices.
     pub parent_records: usize,
-    /// Pages of one slice.
+    /// The maximum number of pages of one slice.
     pub pages: usize,
-    /// Calls of one command, token calls and parents included.
+    /// The maximum number of HTTP requests of one command, including those for tokens and parent streams.
     pub calls: usize,
-    /// Bytes of one decoded body (after gzip or zip).
+    /// The maximum size of one decoded body (after gzip or zip), in bytes.
     pub body_bytes: usize,
-    /// Bytes of all bodies of one command.
+    /// The maximum size of all bodies of one command together, in bytes.
     pub total_bytes: usize,
-    /// Steps of one template evaluation: one for each node visited and each item made.
+    /// The maximum number of steps of one template evaluation. Each visited node and each produced item counts as a step.
     pub template_steps: u64,
-    /// Bytes of what one template evaluation may make.
+    /// The maximum size of what one template evaluation may produce, in bytes.
     pub template_bytes: usize,
-    /// The whole command.
+    /// The maximum duration of the whole command.
     pub time: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! CATALOG: what `discover` says about each stream.
+//! The CATALOG message: how `discover` describes each stream.
 
 use super::context::Context;
 use super::error::Failed;
@@ -7,11 +7,11 @@ use super::value::Value;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// One stream as the protocol has it; absent fields are not written.
+/// One stream as the Airbyte protocol describes it. Absent fields are not written.
 #[derive(Clone, Debug, Serialize)]
 pub struct AirbyteStream<'m> {
     pub name: Cow<'m, str>,
-    /// Lent from the manifest where it stands there.
+    /// Borrowed from the manifest if the manifest contains it.
     pub json_schema: Cow<'m, Value>,
     pub supported_sync_modes: &'static [&'static str],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,18 +30,18 @@ pub struct AirbyteCatalog<'m> {
     pub streams: Vec<AirbyteStream<'m>>,
 }
 
-/// The cursor of a stream, after its name was rendered.
+/// The cursor of a stream, after its name has been rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CursorField {
     pub name: String,
-    /// `allow_catalog_defined_cursor_field`: the user may choose another one.
+    /// `allow_catalog_defined_cursor_field`: whether the user may choose a different cursor field.
     pub user_may_choose: bool,
 }
 
 /// Describes one stream. `stream` is its component, for example a `DeclarativeStream`.
 ///
 /// # Errors
-/// A primary key of more than one level.
+/// Fails if the primary key has more than one level.
 pub fn describe<'m>(
     stream: &'m Value,
     json_schema: Cow<'m, Value>,
@@ -60,10 +60,10 @@ pub fn describe<'m>(
     })
 }
 
-/// The cursor field that the `incremental_sync` of a stream names; `None` for a stream without one.
+/// Returns the cursor field that the `incremental_sync` of a stream names, or `None` if the stream has no `incremental_sync`.
 ///
 /// # Errors
-/// What its template raises.
+/// Fails if the template of the field fails.
 pub fn cursor_field(stream: &Value, context: &Context<'_>) -> Result<Option<CursorField>, Failed> {
     let Some(sync) = stream.get("incremental_sync").filter(|sync| sync.truthy()) else { return Ok(None) };
     let parameters = sync.get("$parameters").unwrap_or(&Value::None);
@@ -71,14 +71,14 @@ pub fn cursor_field(stream: &Value, context: &Context<'_>) -> Result<Option<Curs
     let scope = Scope { config: context.config, parameters, vars: Vec::new(), host: context.host, bounds: context.bounds };
     let name = InterpolatedString::new(text, parameters).eval_str(&scope)?;
     let user_may_choose = sync.get("allow_catalog_defined_cursor_field").is_some_and(Value::truthy);
-    // An empty name is a cursor all the same: the CDK keeps an object around it.
+    // An empty name still counts as a cursor, because the CDK creates a cursor object for it.
     Ok(Some(CursorField { name, user_may_choose }))
 }
 
-/// The names of the fields of a primary key.
+/// Returns the names of the fields of a primary key.
 ///
 /// # Errors
-/// A key of more than one level, which the CDK does not support.
+/// Fails if the key has more than one level, which the CDK does not support.
 pub fn primary_key(key: Option<&Value>) -> Result<Vec<String>, Failed> {
     match key {
         None | Some(Value::None) => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! `check`: whether the streams that the manifest names can be read (`declarative/checks`).
+//! `check`: verifies that the streams that the manifest names can be read (`declarative/checks`).
 
 use super::context::{Context, Run};
 use super::error::Failed;
@@ -7,13 +7,13 @@ use super::source::{Source, SourceBuilder};
 use super::stream::Stream;
 use super::value::Value;
 
-/// The key of the config by which a caller chooses the streams.
+/// The config key with which a caller selects the streams to check.
 const NAMES_KEY: &str = "__airbyte_check_stream_names";
 
-/// Whether the source can be reached, or the CDK's message about why not.
+/// Checks whether the source can be reached. The inner error is the CDK's message that explains why it cannot.
 ///
 /// # Errors
-/// What the CDK does not catch: a stream that is not in the catalog, a manifest without `check`.
+/// Fails with the errors that the CDK does not catch: a stream that is not in the catalog, or a manifest without `check`.
 pub async fn check(ctx: &Context<'_>, run: &Run<'_>) -> Result<Result<(), String>, Failed> {
     let Some(node) = set_field(ctx.manifest, "check").filter(|it| it.truthy()) else {
         return Err(Failed::system("ValueError", "Missing 'check' component definition within the manifest."));
@@ -32,7 +32,8 @@ pub async fn check(ctx: &Context<'_>, run: &Run<'_>) -> Result<Result<(), String
 }
 
 /// # Errors
-/// Overrides of the platform's own keys, or beside rotated tokens, with which they would be stored.
+/// Fails if the overrides set keys that are reserved for the platform. Also fails if the manifest rotates refresh
+/// tokens, because the overrides would then be stored together with the new tokens.
 fn refuse_overrides<'k>(keys: impl Iterator<Item = &'k str>, manifest: &Value) -> Result<(), Failed> {
     let reserved: Vec<Value> = keys.filter(|key| key.starts_with("__airbyte")).map(Value::from).collect();
     if !reserved.is_empty() {
@@ -85,7 +86,7 @@ async fn named_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
         Ok(source) => source,
         Err(failed) => return caught("discovering streams", failed),
     };
-    // Before the first call: such a check cannot succeed.
+    // Checked before the first request, because a check of a refused stream cannot succeed.
     let refused = names.iter().filter_map(|name| source.stream(name)).find_map(|it| Some((&it.name, it.refused()?)));
     if let Some((name, failed)) = refused {
         return Ok(Err(format!("Stream {name} is not available: {failed}")));
@@ -115,7 +116,7 @@ fn names(node: &Value, ctx: &Context<'_>) -> Result<Vec<String>, Failed> {
     }
 }
 
-/// `dynamic_streams_check_configs`.
+/// Implements `dynamic_streams_check_configs`.
 async fn generated_streams(
     configs: &[Value],
     source: &Source,
@@ -170,10 +171,11 @@ async fn first_streams(node: &Value, ctx: &Context<'_>, run: &Run<'_>) -> Result
     Ok(Ok(()))
 }
 
-/// Reads the first record of the first slice. No record is well; why not, where the CDK has a sentence for users.
+/// Reads the first record of the first slice. Returns `None` if that succeeds, even if there is no record. Otherwise
+/// returns the reason, if the failure has a message that is meant for users.
 ///
 /// # Errors
-/// All other failures.
+/// Fails with every failure that has no such message.
 pub async fn available(stream: &Stream, run: &Run<'_>) -> Result<Option<String>, Failed> {
     let first = async {
         match stream.slices(run)?.next().await? {
@@ -192,7 +194,7 @@ pub async fn available(stream: &Stream, run: &Run<'_>) -> Result<Option<String>,
     }
 }
 
-/// The CDK's traced exceptions, and the failures that only this engine has.
+/// Whether the failure has a message for users: the CDK's traced exceptions, and the failures that only this engine has.
 fn traced(failed: &Failed) -> bool {
     let ours = matches!(failed.class, "Bound" | "Refused" | "UnsupportedComponent");
     ours || failed.host_error.is_some()
@@ -207,7 +209,6 @@ fn traced(failed: &Failed) -> bool {
         )
 }
 
-/// A failure of the host ends the command; all others become the reason.
 fn caught(action: &str, failed: Failed) -> Result<Result<(), String>, Failed> {
     Ok(Err(format!("Encountered an error while {action}. Error: {failed}")))
 }

@@ -1,4 +1,4 @@
-//! The commands of a connector: the messages of each, in order, and whether it succeeded.
+//! The commands of a connector. Each command emits its messages in order and returns whether it succeeded.
 //!
 //! The messages are those of the CDK (entrypoint.py, abstract_source.py, concurrent_read_processor.py), except that
 //! streams are read one after the other.
@@ -18,33 +18,33 @@ use super::spec;
 use super::value::Value;
 use std::borrow::Cow;
 
-/// A manifest, the user's config, and the outside.
+/// A manifest and the user's config, with the host and the bounds to run them with.
 #[derive(Clone, Copy)]
 pub struct Commands<'a> {
     pub manifest: &'a Manifest,
-    /// After migrations and transformations.
+    /// The config after migrations and transformations.
     pub config: &'a Value,
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
 }
 
-/// How a command ended. The exit code of a process follows from it.
+/// How a command ended. It determines the exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandResult {
     Succeeded,
     Failed,
 }
 
-/// Which part of the source `read` reads.
+/// Which streams `read` reads.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// The streams of a configured catalog, in its order; `None`: all.
+    /// The streams of a configured catalog, in its order. `None` selects all streams.
     pub catalog: Option<Vec<String>>,
-    /// Only these.
+    /// If this is not empty, only these streams are read.
     pub only: Vec<String>,
 }
 
-/// `spec`.
+/// Runs `spec`.
 pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> CommandResult {
     match spec::message(manifest) {
         Ok(spec) => {
@@ -56,13 +56,13 @@ pub fn spec(manifest: &Manifest, host: &dyn Host, out: &mut Out<'_>) -> CommandR
 }
 
 impl<'a> Commands<'a> {
-    /// The context from which the source is built.
+    /// Returns the context from which the source is built.
     #[must_use]
     pub fn context(&self) -> Context<'a> {
         Context::new(&self.manifest.root, self.config, self.host, self.bounds)
     }
 
-    /// `check`. A source that cannot be reached is a result, not a failure.
+    /// Runs `check`. A source that cannot be reached is a result of the check, not a failure of the command.
     pub async fn check(&self, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         if let Err(failed) = spec::validate_config(self.manifest, self.config) {
             return match failed.class {
@@ -87,7 +87,7 @@ impl<'a> Commands<'a> {
         }
     }
 
-    /// `discover`.
+    /// Runs `discover`.
     pub async fn discover(&self, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         let described = async {
             spec::validate_config(self.manifest, self.config)?;
@@ -115,7 +115,7 @@ impl<'a> Commands<'a> {
         Ok(())
     }
 
-    /// `read`: a sample of each stream, within the limits of `run`.
+    /// Runs `read`: reads a sample of each stream, within the limits of `run`.
     pub async fn read(&self, selection: &Selection, run: &Run<'_>, out: &mut Out<'_>) -> CommandResult {
         let valid = spec::validate_config(self.manifest, self.config);
         let valid = valid.and_then(|()| config_rules::validate(self.manifest, self.config, self.host, self.bounds));
@@ -150,7 +150,7 @@ impl Selection {
         let mut names: Vec<String> = self.catalog.clone().unwrap_or_else(all);
         if !self.only.is_empty() {
             names.retain(|name| self.only.contains(name));
-            // It was requested by name, so its absence is reported.
+            // These streams were requested by name, so missing ones are reported.
             names.extend(self.only.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         }
         names
@@ -162,7 +162,7 @@ fn report(status: ConnectionStatus, out: &mut Out<'_>) -> CommandResult {
     CommandResult::Succeeded
 }
 
-/// An error that nothing caught ends the command with a trace (exception_handler.py).
+/// Ends the command with a trace, because no caller handled the error (exception_handler.py).
 pub fn uncaught(failed: &Failed, host: &dyn Host, out: &mut Out<'_>) -> CommandResult {
     out(Message::log(Level::Fatal, failed.internal.clone().unwrap_or_else(|| failed.message.clone())));
     out(Message::error(&failed.for_users(None), None, host.now().as_millisecond()));

@@ -1,4 +1,4 @@
-//! What is allowed where: the table of component types, read from `components.yaml`.
+//! The table of component types, read from `components.yaml`: which fields a component has and which values they accept.
 
 use super::bounds::Bounds;
 use super::value::Value;
@@ -8,13 +8,13 @@ use std::sync::{Arc, LazyLock};
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(include_str!("components.yaml")));
 
-/// The table of this engine.
+/// Returns the table of this engine.
 #[must_use]
 pub fn table() -> &'static Table {
     &TABLE
 }
 
-/// What may stand somewhere.
+/// The kind of value that is accepted at some position.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     Any,
@@ -27,16 +27,16 @@ pub enum Kind {
         at_least: Option<f64>,
         above: Option<f64>,
     },
-    /// That very text.
+    /// Exactly this text.
     Word(Arc<str>),
     List {
         item: Box<Kind>,
         at_least: usize,
         unique: bool,
     },
-    /// An object whose values are all of a kind.
+    /// An object whose values are all of the same kind.
     Map(Box<Kind>),
-    /// Index into [`Table::components`].
+    /// A component, given as an index into [`Table::components`].
     Component(usize),
     Either(Vec<Kind>),
 }
@@ -45,19 +45,19 @@ pub enum Kind {
 #[derive(Clone, Debug, Default)]
 pub struct Component {
     pub name: Arc<str>,
-    /// What `type` may be; empty where the component has no such field.
+    /// The accepted values of `type`. Empty if the component has no such field.
     pub types: Vec<Arc<str>>,
     pub fields: HashMap<Arc<str>, Kind>,
     pub required: Vec<Arc<str>>,
-    /// A value that is not an object is accepted too.
+    /// Whether a value that is not an object is accepted too.
     pub any_value: bool,
-    /// No other fields are allowed.
+    /// Whether fields that are not in `fields` are forbidden.
     pub closed: bool,
-    /// Its behaviour is code of the manifest's author.
+    /// Whether its behaviour is code that the manifest's author wrote.
     pub custom: bool,
     /// Whether this engine runs it.
     pub supported: bool,
-    /// Fields that this engine does not run, or does not with that value.
+    /// Fields that this engine does not run. With a value, the field is refused only if it has that value.
     pub refused: Vec<(Arc<str>, Option<Arc<str>>)>,
 }
 
@@ -66,20 +66,20 @@ pub struct Component {
 pub struct Table {
     pub components: Vec<Component>,
     index: HashMap<Arc<str>, usize>,
-    /// Parent type -> field -> type.
+    /// Maps the type of the parent to a field and to the default type of the component in that field.
     defaults: HashMap<Arc<str>, HashMap<Arc<str>, Arc<str>>>,
     customs: HashMap<Arc<str>, HashMap<Arc<str>, Arc<str>>>,
 }
 
 impl Table {
-    /// The type of a component that stands in `field` of a `parent` and names none.
+    /// Returns the type of a component in `field` of a `parent`, for a component that does not state its type.
     #[must_use]
     pub fn default_type(&self, parent: &str, field: &str, has_class: bool) -> Option<Arc<str>> {
         let types = if has_class { &self.customs } else { &self.defaults };
         types.get(parent)?.get(field).cloned()
     }
 
-    /// The component called `name`.
+    /// Returns the component called `name`.
     #[must_use]
     pub fn component(&self, name: &str) -> Option<&Component> {
         self.components.get(*self.index.get(name)?)
@@ -108,7 +108,7 @@ fn types(rows: Option<&Value>) -> HashMap<Arc<str>, HashMap<Arc<str>, Arc<str>>>
     all
 }
 
-/// What a name in the table can mean.
+/// The possible meanings of a name in the table.
 struct Names<'t> {
     index: &'t HashMap<Arc<str>, usize>,
     aliases: &'t Value,
@@ -190,7 +190,7 @@ impl Names<'_> {
     }
 }
 
-/// Splits at the `|` that stand in no brackets.
+/// Splits the text at each `|` that is not inside brackets.
 fn split(text: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut from) = (Vec::new(), 0_usize, 0);
     for (at, char) in text.char_indices() {
@@ -209,7 +209,7 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 impl Kind {
-    /// The names of what the kind accepts, for a problem.
+    /// The names of what the kind accepts, to be listed in a problem.
     #[must_use]
     pub fn names(&self, table: &Table) -> Vec<String> {
         match self {
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(list, &Kind::Either(vec![Kind::String, text]));
     }
 
-    /// A name that the table does not know would silently allow anything.
+    /// Every name in the table must be defined, because an unknown name would silently allow any value.
     #[test]
     fn every_name_in_the_table_is_known() {
         let text = include_str!("components.yaml");

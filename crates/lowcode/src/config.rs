@@ -1,10 +1,10 @@
-//! The user's config, and whether it was read.
+//! The user's config, and a record of whether it was read.
 
 use super::value::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The user's config, after config migrations. It can record that it was read: a stream that was built without
-/// reading it is the same for every config.
+/// The user's config, after config migrations. It can record whether it was read: a stream that was built without
+/// reading the config is the same for every config.
 #[derive(Clone, Copy)]
 pub struct Config<'a> {
     value: &'a Value,
@@ -17,7 +17,7 @@ impl<'a> Config<'a> {
         Config { value, used: None }
     }
 
-    /// The same config. Reading it sets `used`.
+    /// Returns the same config, which sets `used` when it is read.
     #[must_use]
     pub fn recorded<'b>(self, used: &'b AtomicBool) -> Config<'b>
     where
@@ -26,7 +26,7 @@ impl<'a> Config<'a> {
         Config { value: self.value, used: Some(used) }
     }
 
-    /// The config itself.
+    /// Returns the value of the config, and records that it was read.
     #[must_use]
     pub fn value(self) -> &'a Value {
         if let Some(used) = self.used {

@@ -1,7 +1,7 @@
-//! `config_normalization_rules` of a spec: what happens to a config before it is used.
+//! The `config_normalization_rules` of a spec, which change and validate a config before it is used.
 //!
-//! Order of the CDK: migrations (a changed config is reported to the platform), then transformations, both once at the
-//! start; validations each time when streams are built.
+//! The order is that of the CDK. Migrations come first (a changed config is reported to the platform), then
+//! transformations; both run once at startup. Validations run each time streams are built.
 
 use super::bounds::Bounds;
 use super::config::Config;
@@ -17,16 +17,17 @@ use super::value::{Dict, Value};
 /// A config after migrations and transformations.
 #[derive(Clone, Debug)]
 pub struct Normalised {
-    /// What the source works with.
+    /// The config that the source works with.
     pub config: Value,
-    /// The config after migrations alone, where they changed it: the content of a CONTROL message. May be secret.
+    /// The config after migrations but before transformations, if the migrations changed it. It is the content of a
+    /// CONTROL message and may contain secrets.
     pub migrated: Option<Value>,
 }
 
 /// Applies migrations and transformations. An empty config stays as it is.
 ///
 /// # Errors
-/// What a rule fails with.
+/// Fails if a rule fails.
 pub fn normalise(manifest: &Manifest, config: &Value, host: &dyn Host, bounds: &Bounds) -> Result<Normalised, Failed> {
     let mut changed = config.clone();
     let mut migrated = None;
@@ -46,7 +47,7 @@ pub fn normalise(manifest: &Manifest, config: &Value, host: &dyn Host, bounds: &
 /// Runs the validations on a normalised config.
 ///
 /// # Errors
-/// The first that fails.
+/// Fails with the first validation that fails.
 pub fn validate(manifest: &Manifest, config: &Value, host: &dyn Host, bounds: &Bounds) -> Result<(), Failed> {
     let Some(rules) = rules(manifest) else { return Ok(()) };
     items(rules.get("validations")).try_for_each(|rule| check(rule, config, host, bounds))
@@ -157,7 +158,7 @@ fn remove(rule: &Value, config: &mut Value, host: &dyn Host, bounds: &Bounds) ->
 
 fn check(rule: &Value, config: &Value, host: &dyn Host, bounds: &Bounds) -> Result<(), Failed> {
     if kind(rule) == "PredicateValidator" {
-        // The CDK passes the config to a method that takes none, so this rule fails whatever it says.
+        // The CDK passes the config to a method that takes no argument, so this rule always fails.
         let message = "PredicateValidator.validate() takes 1 positional argument but 2 were given";
         return Err(Failed::system("TypeError", message));
     }

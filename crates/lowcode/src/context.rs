@@ -1,5 +1,4 @@
-//! What a command carries along: [`Context`] while the source is built, [`Run`] while it reads, and what templates
-//! see of both.
+//! The state of a command: [`Context`] while the source is built, [`Run`] while it reads, and what templates can see of both.
 
 use super::bounds::Bounds;
 use super::config::Config;
@@ -17,16 +16,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The parameters of a template that has none: an empty dict.
+/// The parameters of a template that has no parameters: an empty dict.
 pub static EMPTY: LazyLock<Value> = LazyLock::new(|| Value::Dict(Dict::default()));
 
-/// What every component may see when it is built.
+/// What every component can access while it is built.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The whole manifest: references resolved, parameters spread, validated.
+    /// The whole manifest, with references resolved and parameters propagated, after validation.
     pub manifest: &'a Value,
     pub config: Config<'a>,
-    /// For `now_utc()`: the CDK evaluates some templates when it builds a component.
+    /// Needed for `now_utc()`, because the CDK evaluates some templates when it builds a component.
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
 }
@@ -37,7 +36,8 @@ impl<'a> Context<'a> {
         Context { manifest, config: Config::new(config), host, bounds }
     }
 
-    /// The same for a command with another config, which records nothing: not for use while a stream is built.
+    /// Returns this context with another config, for a command of its own. Reads of that config are not recorded, so
+    /// do not use it while a stream is built.
     #[must_use]
     pub fn with<'b>(&self, config: &'b Value) -> Context<'b>
     where
@@ -46,7 +46,7 @@ impl<'a> Context<'a> {
         Context { config: Config::new(config), ..*self }
     }
 
-    /// The same; afterwards `recording` knows whether config, clock or chance were used.
+    /// Returns this context with `recording`, which then records whether the config, the clock or random values were used.
     #[must_use]
     pub fn recorded<'b>(&self, recording: &'b RecordingHost<'b>) -> Context<'b>
     where
@@ -55,20 +55,20 @@ impl<'a> Context<'a> {
         Context { config: self.config.recorded(recording.flag()), host: recording, ..*self }
     }
 
-    /// What a template sees that needs nothing but the config.
+    /// The scope of a template that needs only the config.
     #[must_use]
     pub fn scope(&self) -> Scope<'a> {
         Scope { config: self.config, parameters: &EMPTY, vars: Vec::new(), host: self.host, bounds: self.bounds }
     }
 
-    /// What a template of a stream sees while the stream is built.
+    /// The evaluation context of a stream's templates while the stream is built.
     #[must_use]
     pub fn eval_context(&self) -> EvalContext<'a> {
         EvalContext { config: self.config, host: self.host, bounds: self.bounds, slice: None }
     }
 }
 
-/// One command at work: the outside, the config and what was used up so far.
+/// A running command: the host, the config, and how much of the budgets has been used so far.
 pub struct Run<'a> {
     pub host: &'a dyn Host,
     pub config: Config<'a>,
@@ -76,22 +76,22 @@ pub struct Run<'a> {
     pub secrets: Secrets,
     pub counters: Counters,
     pub limits: Limits,
-    /// Answers of requesters with `use_cache`, which parent streams have (http_client.py).
+    /// Cached responses of requesters with `use_cache`, which the requesters of parent streams have (http_client.py).
     pub cache: ResponseCache,
-    /// Tokens that authenticators share; after the command, the config with rotated refresh tokens.
+    /// Tokens that authenticators share. After the command, it also contains the config with rotated refresh tokens.
     pub tokens: Tokens,
-    /// The times of calls, for the call rates of the manifest.
+    /// The times of requests, for the call rates of the manifest.
     pub rates: Rates,
 }
 
 impl<'a> Run<'a> {
-    /// A command that starts now, with what sources are built from in `ctx`.
+    /// Starts a command now, with the host, config and bounds of `ctx`.
     #[must_use]
     pub fn new(ctx: &Context<'a>) -> Run<'a> {
         Run::keeping(ctx, Secrets::of(ctx.manifest, ctx.config.value()))
     }
 
-    /// The same, where the secrets of the config are known already.
+    /// Like [`Run::new`], for a caller that already knows the secrets of the config.
     #[must_use]
     pub fn keeping(ctx: &Context<'a>, secrets: Secrets) -> Run<'a> {
         let Context { config, host, bounds, .. } = *ctx;
@@ -108,13 +108,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What a template sees that needs nothing but the config.
+    /// The scope of a template that needs only the config.
     #[must_use]
     pub fn scope(&self) -> Scope<'a> {
         Scope { config: self.config, parameters: &EMPTY, vars: Vec::new(), host: self.host, bounds: self.bounds }
     }
 
-    /// What a template of a stream sees while `slice` is read.
+    /// The evaluation context of a stream's templates while `slice` is read.
     #[must_use]
     pub fn eval_context<'s>(&self, slice: Option<&'s Slice>) -> EvalContext<'s>
     where
@@ -123,10 +123,10 @@ impl<'a> Run<'a> {
         EvalContext { config: self.config, host: self.host, bounds: self.bounds, slice }
     }
 
-    /// Sends one request within the budgets of the command.
+    /// Sends one request within the budgets of the command. The inner error is a failure of the network.
     ///
     /// # Errors
-    /// A budget is used up, or the host refused. The inner error is a network that failed.
+    /// Fails if a budget is used up or if the host refuses to send the request.
     pub async fn send(&self, request: HostRequest) -> Result<Result<Arc<HostResponse>, HostError>, Failed> {
         self.take_call()?;
         match self.host.send(request).await {
@@ -139,10 +139,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Takes one call from the budget.
+    /// Takes one request from the budget.
     ///
     /// # Errors
-    /// The command has made its calls, or its time is over.
+    /// Fails if the command has used up its requests or its time.
     fn take_call(&self) -> Result<(), Failed> {
         self.take_time()?;
         self.counters.take(&self.counters.calls, 1, self.bounds.calls, "calls")
@@ -151,13 +151,13 @@ impl<'a> Run<'a> {
     /// Takes the bytes of a response from the budget.
     ///
     /// # Errors
-    /// The responses of the command are larger than the bound.
+    /// Fails if the responses of the command together exceed the bound.
     fn take_bytes(&self, bytes: usize) -> Result<(), Failed> {
         self.counters.take(&self.counters.bytes, bytes, self.bounds.total_bytes, "bytes of answers")
     }
 
     /// # Errors
-    /// The command took longer than the bound.
+    /// Fails if the command has taken longer than the bound.
     fn take_time(&self) -> Result<(), Failed> {
         let spent = self.host.now().duration_since(self.counters.started);
         if spent.unsigned_abs() > self.bounds.time && spent.is_positive() {
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What a template of a stream sees: the config, the host and the slice that is read.
+/// What the templates of a stream can see: the config, the host and the slice that is being read.
 #[derive(Clone, Copy)]
 pub struct EvalContext<'a> {
     pub config: Config<'a>,
@@ -179,13 +179,13 @@ pub struct EvalContext<'a> {
 static NO_PARAMETERS: Value = Value::None;
 
 impl<'a> EvalContext<'a> {
-    /// The config and `vars`, without the slice.
+    /// A scope with the config and `vars`, without the slice.
     #[must_use]
     pub fn scope(&self, vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
         Scope { config: self.config, parameters: &NO_PARAMETERS, vars, host: self.host, bounds: self.bounds }
     }
 
-    /// The config, `vars` and the slice.
+    /// A scope with the config, `vars` and the slice.
     #[must_use]
     pub fn scope_of_slice(&self, mut vars: Vec<(&'a str, &'a Value)>) -> Scope<'a> {
         match self.slice {
@@ -196,18 +196,18 @@ impl<'a> EvalContext<'a> {
     }
 }
 
-/// Where a command stops by itself, without an error. None is as far as [`Bounds`] let it.
+/// Limits at which a command stops without an error. With `None`, only [`Bounds`] limits the command.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Slices of a stream, of parents too (`limit_slices_fetched` of the CDK).
+    /// The maximum number of slices of a stream, including parent streams (`limit_slices_fetched` of the CDK).
     pub slices: Option<usize>,
-    /// Pages of a slice, of parents too (`limit_pages_fetched_per_slice`).
+    /// The maximum number of pages of a slice, including those of parent streams (`limit_pages_fetched_per_slice`).
     pub pages: Option<usize>,
-    /// Records of a stream, not of its parents.
+    /// The maximum number of records of a stream, not counting its parents.
     pub records: Option<usize>,
 }
 
-/// What a command used up.
+/// How much of its budgets a command has used.
 pub struct Counters {
     started: Timestamp,
     calls: AtomicUsize,
@@ -219,7 +219,7 @@ impl Counters {
         Counters { started, calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
-    /// Calls made so far.
+    /// The number of requests made so far.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
@@ -231,7 +231,7 @@ impl Counters {
     }
 }
 
-/// Answers by request; its size is bounded by the bytes of the command.
+/// Responses by request. Its size is bounded because the bytes of a command are bounded.
 #[derive(Default)]
 pub struct ResponseCache {
     responses: Mutex<HashMap<String, Arc<HostResponse>>>,
@@ -239,7 +239,7 @@ pub struct ResponseCache {
 }
 
 impl ResponseCache {
-    /// Keeps nothing (`disable_cache` of the CDK).
+    /// Returns a cache that stores nothing (`disable_cache` of the CDK).
     #[must_use]
     pub fn off() -> ResponseCache {
         ResponseCache { off: true, ..ResponseCache::default() }
@@ -250,7 +250,7 @@ impl ResponseCache {
         self.responses.lock().unwrap_or_else(PoisonError::into_inner).get(request).cloned()
     }
 
-    /// Keeps the answer to `request`: its method, URL and body in one string.
+    /// Stores the response to `request`, which is the cache key of the request as one string.
     pub fn put(&self, request: String, response: Arc<HostResponse>) {
         if !self.off {
             self.responses.lock().unwrap_or_else(PoisonError::into_inner).insert(request, response);

@@ -1,4 +1,4 @@
-//! Streams that a resolver makes of a template (`dynamic_streams`).
+//! Streams that a resolver generates from a template (`dynamic_streams`).
 
 use super::context::{Context, EvalContext, Run};
 use super::error::Failed;
@@ -16,17 +16,17 @@ use super::yaml;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A stream that was made.
+/// A generated stream.
 pub struct Made {
     pub node: Value,
-    /// The name of its dynamic stream.
+    /// The name of the dynamic stream that generated it.
     pub of: String,
 }
 
-/// All streams that the dynamic streams of the manifest make.
+/// Returns all streams that the dynamic streams of the manifest generate.
 ///
 /// # Errors
-/// What a resolver's request or template fails with; a name that comes twice.
+/// Fails if a request or a template of a resolver fails, or if two streams have the same name.
 pub async fn nodes(ctx: &Context<'_>, run: &Run<'_>) -> Result<Vec<Made>, Failed> {
     let mut all: Vec<Made> = Vec::new();
     let mut names = HashSet::new();
@@ -74,7 +74,7 @@ fn twice(name: &str, resolver: &str) -> Failed {
     failed
 }
 
-/// Types and parameters spread once more: the resolver may have put components in.
+/// Propagates types and parameters again, because the resolver may have inserted components.
 fn complete(node: Value, parent_wins: bool, ctx: &Context<'_>) -> Result<Value, Failed> {
     let Value::Dict(dict) = node else {
         return Err(Failed::system("AttributeError", format!("'{}' object has no attribute 'get'", node.type_name())));
@@ -85,7 +85,7 @@ fn complete(node: Value, parent_wins: bool, ctx: &Context<'_>) -> Result<Value, 
     Ok(Value::Dict(dict))
 }
 
-/// `ComponentMappingDefinition`: one value put into one place of the template.
+/// `ComponentMappingDefinition`: inserts one value at one path of the template.
 struct Mapping {
     path: Vec<InterpolatedString>,
     value: InterpolatedString,
@@ -110,7 +110,7 @@ impl Mapping {
         items(resolver, "components_mapping").iter().map(one).collect()
     }
 
-    /// `as_yaml`: the value is read as YAML, and may make its place.
+    /// Inserts the value into `node`. With `as_yaml`, the value is parsed as YAML and missing keys of the path may be created.
     fn apply(
         &self,
         node: &mut Value,
@@ -154,7 +154,7 @@ fn over_values(resolver: &Value, template: &Value, values: Vec<Value>, ctx: &Con
     values.into_iter().map(one).collect()
 }
 
-/// The combinations of what the pointers into the config give (`config_components_resolver.py`).
+/// Returns the combinations of the values that the pointers into the config select (`config_components_resolver.py`).
 fn config_values(resolver: &Value, ctx: &Context<'_>) -> Result<Vec<Value>, Failed> {
     let configs = match field(resolver, "stream_config") {
         Value::List(list) => list.clone(),

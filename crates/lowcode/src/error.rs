@@ -1,4 +1,4 @@
-//! What can go wrong: [`EvalError`] in a template or a date, [`Failed`] in a command.
+//! The error types: [`EvalError`] for a template or a date, [`Failed`] for a command.
 
 use super::host::{HostError, HostErrorKind};
 use std::fmt;
@@ -13,7 +13,7 @@ pub enum FailureType {
 }
 
 impl FailureType {
-    /// The name in the protocol.
+    /// Returns the name that the protocol uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,7 +24,8 @@ impl FailureType {
     }
 }
 
-/// A failure of a command after the manifest was loaded. Boxed: most results hold none.
+/// A failure of a command after the manifest was loaded. The details are boxed to keep results small, because most
+/// results are not failures.
 #[derive(Clone, Debug)]
 pub struct Failed(Box<Details>);
 
@@ -38,18 +39,18 @@ pub struct Details {
     pub message: String,
     /// Details for the author of the manifest.
     pub internal: Option<String>,
-    /// Set if an HTTP response was the cause.
+    /// The status of the HTTP response that caused the failure, if there was one.
     pub status: Option<u16>,
-    /// The body of that response, cut to 2,000 bytes.
+    /// The body of that response, truncated to 2,000 bytes.
     pub body: Option<String>,
     /// The headers of that response.
     pub headers: Vec<(String, String)>,
-    /// Set if the host sent no request or got no response.
+    /// Set if the host did not send the request or did not get a response.
     pub host_error: Option<HostError>,
 }
 
 impl Failed {
-    /// A failure without an HTTP response behind it.
+    /// Creates a failure that was not caused by an HTTP response.
     #[must_use]
     pub fn new(failure_type: FailureType, class: &'static str, message: impl Into<String>) -> Failed {
         Failed(Box::new(Details {
@@ -64,32 +65,32 @@ impl Failed {
         }))
     }
 
-    /// The same failure with some details changed.
+    /// Returns the same failure with some details changed.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Details)) -> Failed {
         change(&mut self.0);
         self
     }
 
-    /// The manifest or the config is wrong.
+    /// A failure because the manifest or the config is wrong.
     #[must_use]
     pub fn config(class: &'static str, message: impl Into<String>) -> Failed {
         Failed::new(FailureType::ConfigError, class, message)
     }
 
-    /// Anything else.
+    /// A failure for any other reason.
     #[must_use]
     pub fn system(class: &'static str, message: impl Into<String>) -> Failed {
         Failed::new(FailureType::SystemError, class, message)
     }
 
-    /// The command reached one of its [bounds](super::bounds).
+    /// A failure because the command reached one of its [bounds](super::bounds).
     #[must_use]
     pub fn bound(what: &str, bound: usize) -> Failed {
         Failed::system("Bound", format!("the bound of {bound} {what} is met"))
     }
 
-    /// The host does not send the request, or the network failed for good.
+    /// A failure because the host refused to send the request, or because the network failed and no retry is left.
     #[must_use]
     pub fn host(error: HostError) -> Failed {
         let failure_type = match error.kind {
@@ -101,7 +102,7 @@ impl Failed {
         failed
     }
 
-    /// The failure as a trace shows it: an exception that was not made for users shows its class alone.
+    /// Returns the failure as a trace shows it. An exception whose message is not meant for users shows only its class.
     #[must_use]
     pub fn for_users(&self, stream: Option<&str>) -> Failed {
         if self.is_made_for_users() {
@@ -145,10 +146,10 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
-/// The exception that Python would raise in a template or a date.
+/// The exception that Python would raise while it evaluates a template or parses a date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EvalError {
-    /// Python's name of the class: `TypeError`, `UndefinedError`, `ValueError`...
+    /// Python's name of the exception class, for example `TypeError`, `UndefinedError` or `ValueError`.
     pub class: &'static str,
     pub message: String,
 }
@@ -159,13 +160,13 @@ impl EvalError {
         EvalError { class, message: message.into() }
     }
 
-    /// Python's `TypeError`: the CDK answers it with the template's text.
+    /// Creates Python's `TypeError`. When a template raises it, the CDK uses the text of the template as the result.
     #[must_use]
     pub fn type_error(message: impl Into<String>) -> EvalError {
         EvalError::new("TypeError", message)
     }
 
-    /// Python's `ValueError`.
+    /// Creates Python's `ValueError`.
     #[must_use]
     pub fn value_error(message: impl Into<String>) -> EvalError {
         EvalError::new("ValueError", message)

@@ -1,4 +1,5 @@
-//! What a manifest would call, for people who think about running it: read from the manifest alone, nothing is sent.
+//! Describes what a manifest would request, for people who are deciding whether to run it. It reads only the manifest
+//! and sends nothing.
 
 use super::load::Manifest;
 use super::problem::{Problem, cut};
@@ -7,42 +8,42 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What a manifest would do. Templates are shown as they stand: no config is read, so no secret is in it.
+/// What a manifest would do. Templates are shown unevaluated. The config is not read, so this contains no secrets.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Explained {
-    /// Hosts, or templates of hosts, that requests go to.
+    /// The hosts that requests go to, or the templates of their names.
     pub hosts: BTreeSet<String>,
     pub methods: BTreeSet<String>,
     pub authenticators: BTreeSet<String>,
     pub streams: Vec<ExplainedStream>,
-    /// Streams that are made while the source runs: the kind of their resolver and the template's request.
+    /// Streams that are generated at run time, described by the kind of their resolver and by the request of their template.
     pub dynamic_streams: Vec<ExplainedStream>,
-    /// Streams that `check` reads.
+    /// The streams that `check` reads.
     pub checked: Vec<String>,
-    /// Fields of the config that the spec marks as secret.
+    /// The config fields that the spec marks as secret.
     pub secrets: Vec<String>,
-    /// What this engine does not run, one line each.
+    /// The features of the manifest that this engine does not run, one line each.
     pub unsupported: Vec<String>,
     pub warnings: Vec<String>,
 }
 
-/// One stream.
+/// What one stream would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExplainedStream {
     pub name: String,
     pub method: String,
-    /// Host and path as the manifest writes them, templates included.
+    /// The host and path as the manifest writes them, including templates.
     pub url: String,
     pub auth: String,
     pub pagination: String,
     pub slices: Vec<String>,
     pub cursor: Option<String>,
-    /// Why this engine cannot read it, one line each.
+    /// The reasons why this engine cannot read the stream, one line each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }
 
-/// Reads a manifest for people.
+/// Describes a manifest.
 #[must_use]
 pub fn explain(manifest: &Manifest) -> Explained {
     let root = &manifest.root;
@@ -114,7 +115,7 @@ fn stream_of(stream: &Value, out: &mut Explained) -> ExplainedStream {
     }
 }
 
-/// Method, URL and authenticator of a requester; its host is noted.
+/// Returns the method, URL and authenticator of a requester, and adds its host to `out`.
 fn request(requester: &Value, out: &mut Explained) -> (String, String, String) {
     let method = match text_of(requester, "http_method") {
         empty if empty.is_empty() => "GET".to_owned(),
@@ -142,7 +143,7 @@ fn request(requester: &Value, out: &mut Explained) -> (String, String, String) {
     (method, url, auth)
 }
 
-/// The host of a URL; of a template the part before the path, as it stands.
+/// Returns the host of a URL. In a template, that is everything before the path, unevaluated.
 fn host(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let mut depth = 0_usize;
@@ -157,7 +158,7 @@ fn host(url: &str) -> String {
     rest.to_owned()
 }
 
-/// Finds every other request: of token endpoints, parents, schemas and resolvers.
+/// Finds all other requests: those of token endpoints, parents, schemas and resolvers.
 fn requests(node: &Value, out: &mut Explained, depth: usize) {
     if depth > 200 {
         return;
@@ -179,7 +180,7 @@ fn requests(node: &Value, out: &mut Explained, depth: usize) {
                 "LegacySessionTokenAuthenticator" => {
                     out.methods.insert("POST".to_owned());
                 }
-                // Schemas are data.
+                // Schemas are data and do not contain requests.
                 "InlineSchemaLoader" | "object" | "Spec" => return,
                 _ => {}
             }
@@ -226,7 +227,7 @@ fn secrets(schema: &Value, path: &str, out: &mut Vec<String>, depth: usize) {
 }
 
 impl Explained {
-    /// The same as a text for a terminal.
+    /// Formats the description as text for a terminal.
     #[must_use]
     pub fn render(&self) -> String {
         let mut out = String::new();

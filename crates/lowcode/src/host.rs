@@ -1,6 +1,6 @@
-//! What the interpreter needs from outside. In the daemon the host is the egress layer; in a test it is a script.
+//! What the interpreter needs from its environment. In the daemon the host is the egress layer; in a test it is a script.
 //!
-//! Everything that crosses this seam is plain data: one request type, one response type, one error type.
+//! Everything that crosses this interface is plain data: one request type, one response type, one error type.
 
 use super::value::Value;
 use bytes::Bytes;
@@ -9,61 +9,61 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why a request is made. The host decides by it which POSTs it allows.
+/// Why a request is made. The host uses it to decide which POST requests it allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Reads data.
+    /// The request reads data.
     Data,
-    /// Gets an access token.
+    /// The request gets an access token.
     Token,
 }
 
-/// One HTTP request as it goes out.
+/// One HTTP request as it is sent.
 #[derive(Clone, Debug)]
 pub struct HostRequest {
     pub purpose: Purpose,
-    /// The manifest's method in upper case: GET, HEAD, POST, …
+    /// The manifest's method in upper case, for example GET, HEAD or POST.
     pub method: String,
-    /// Complete and encoded, query included.
+    /// The complete, encoded URL, including the query.
     pub url: String,
-    /// In order; names as the manifest writes them. Values may be secret.
+    /// Headers in the order in which they are sent, with names as the manifest writes them. Values may be secret.
     pub headers: Vec<(String, String)>,
     pub body: Option<Vec<u8>>,
-    /// The stream that the request is made for; for the log. Empty if there is none.
+    /// The stream for which the request is made, used in the log. Empty if there is no such stream.
     pub stream: String,
-    /// The manifest puts a secret into the URL, where logs of servers and proxies show it.
-    /// A host may refuse such a request.
+    /// Whether the manifest puts a secret into the URL, where the logs of servers and proxies would show it. A host
+    /// may refuse such a request.
     pub secret_in_url: bool,
 }
 
 impl HostRequest {
-    /// The first header called `name`, in any case.
+    /// Returns the first header called `name`, ignoring case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
     }
 }
 
-/// One HTTP response. What its status means is decided by the manifest's error handler.
+/// One HTTP response. The manifest's error handler decides what its status means.
 #[derive(Clone, Debug)]
 pub struct HostResponse {
     pub status: u16,
-    /// In order; names as the server sent them.
+    /// Headers in the order and spelling in which the server sent them.
     pub headers: Arc<[(String, String)]>,
     pub body: Bytes,
-    /// The URL that answered, after redirects.
+    /// The URL that returned the response, after redirects.
     pub url: String,
 }
 
 impl HostResponse {
-    /// The first header called `name`, in any case.
+    /// Returns the first header called `name`, ignoring case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
     }
 }
 
-/// The first header called `name`, in any case.
+/// Returns the first header called `name`, ignoring case.
 pub(crate) fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
@@ -74,8 +74,8 @@ pub struct HostError {
     pub kind: HostErrorKind,
     /// One sentence for people.
     pub message: String,
-    /// What the host itself knows about the failure. The interpreter hands it back unchanged, in
-    /// [`Failed`](super::error::Failed), when the error ends the command.
+    /// What the host itself knows about the failure. If the error ends the command, the interpreter returns it
+    /// unchanged in [`Failed`](super::error::Failed).
     pub failure: Option<Box<HostFailure>>,
 }
 
@@ -83,8 +83,8 @@ pub struct HostError {
 pub enum HostErrorKind {
     /// The network failed. The manifest's error handler decides whether the request is sent again.
     Network,
-    /// The host does not send this: a read-only guard, an address guard, a budget or a bound forbids it.
-    /// Ends the command.
+    /// The host does not send this request because a read-only guard, an address guard, a budget or a bound forbids
+    /// it. This ends the command.
     Refused,
 }
 
@@ -95,22 +95,22 @@ pub struct HostFailure {
     pub class: String,
     /// One line: what happened and to what.
     pub title: String,
-    /// What a person does about it.
+    /// What a person can do about it.
     pub fix: String,
-    /// The message of the source, quoted. May be empty.
+    /// The message of the source, verbatim. May be empty.
     pub detail: String,
-    /// How long to wait before the next try, where that is known.
+    /// How long to wait before the next try, if that is known.
     pub retry_after: Option<Duration>,
 }
 
 impl HostError {
-    /// The network failed.
+    /// Creates an error for a network failure.
     #[must_use]
     pub fn network(message: impl Into<String>) -> HostError {
         HostError { kind: HostErrorKind::Network, message: message.into(), failure: None }
     }
 
-    /// The host does not send the request.
+    /// Creates an error for a request that the host does not send.
     #[must_use]
     pub fn refused(message: impl Into<String>) -> HostError {
         HostError { kind: HostErrorKind::Refused, message: message.into(), failure: None }
@@ -124,22 +124,24 @@ impl HostError {
     }
 }
 
-/// The outside of the interpreter.
+/// The environment in which the interpreter runs.
 pub trait Host: Send + Sync {
     /// Sends one request.
     fn send(&self, request: HostRequest) -> BoxFuture<'_, Result<HostResponse, HostError>>;
 
-    /// The current wall time, for `now_utc()` and the expiry of tokens.
+    /// Returns the current wall-clock time, for `now_utc()` and for the expiry of tokens.
     fn now(&self) -> Timestamp;
 
-    /// Waits, or refuses to wait that long: the daemon ends the attempt and retries later instead of sleeping.
+    /// Waits for the given time. A host may refuse a long wait: the daemon ends the attempt and retries later instead
+    /// of sleeping.
     fn pause(&self, wait: Duration) -> BoxFuture<'_, Result<(), HostError>>;
 
-    /// A random UUID, for `generate_uuid()`.
+    /// Returns a random UUID, for `generate_uuid()`.
     fn uuid(&self) -> String;
 
-    /// A single-use refresh token was replaced; `config` is the config with the new tokens in it. If it is lost, the
-    /// account is locked out, so a host with a vault overrides this. The run keeps it too: see `Run::tokens`.
+    /// Called when a single-use refresh token was replaced. `config` is the config with the new tokens in it. Losing
+    /// it would lock the user out of the account, so a host with a vault overrides this method. The run stores it too:
+    /// see `Run::tokens`.
     fn rotated(&self, config: &Value) {
         let _ = config;
     }

@@ -4,7 +4,7 @@ use crate::error::Failed;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use std::io::Read;
 
-/// Whether the bytes begin with the signature of gzip.
+/// Whether the bytes begin with the gzip signature.
 #[must_use]
 pub fn is_gzip(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x1f\x8b")
@@ -13,7 +13,7 @@ pub fn is_gzip(bytes: &[u8]) -> bool {
 /// Decompresses all members of a gzip file to at most `bound` bytes.
 ///
 /// # Errors
-/// Python's `BadGzipFile` or `EOFError`, or more than `bound` bytes.
+/// Fails with Python's `BadGzipFile` or `EOFError`, or if the output exceeds `bound` bytes.
 pub fn gunzip(bytes: &[u8], bound: usize) -> Result<Vec<u8>, Failed> {
     read_all(MultiGzDecoder::new(bytes), bound)?.map_err(|error| match error.kind() {
         std::io::ErrorKind::UnexpectedEof => {
@@ -23,11 +23,11 @@ pub fn gunzip(bytes: &[u8], bound: usize) -> Result<Vec<u8>, Failed> {
     })
 }
 
-/// Decompresses a body with `Content-Encoding: deflate`: zlib, or raw deflate as some servers send it. `None` if it is
-/// neither.
+/// Decompresses a body with `Content-Encoding: deflate`. Some servers send raw deflate instead of zlib, so both are
+/// accepted. Returns `None` if the body is neither.
 ///
 /// # Errors
-/// The bound.
+/// Fails if the output exceeds `bound` bytes.
 pub fn deflate(bytes: &[u8], bound: usize) -> Result<Option<Vec<u8>>, Failed> {
     if let Ok(plain) = read_all(ZlibDecoder::new(bytes), bound)? {
         return Ok(Some(plain));
@@ -35,10 +35,10 @@ pub fn deflate(bytes: &[u8], bound: usize) -> Result<Option<Vec<u8>>, Failed> {
     Ok(read_all(DeflateDecoder::new(bytes), bound)?.ok())
 }
 
-/// Reads at most `bound` bytes. The outer error is an exceeded bound, the inner one an error of the reader.
+/// Reads at most `bound` bytes. The inner error is a failure of the reader.
 ///
 /// # Errors
-/// More than `bound` bytes.
+/// Fails if there are more than `bound` bytes.
 pub fn read_all(reader: impl Read, bound: usize) -> Result<std::io::Result<Vec<u8>>, Failed> {
     let mut out = Vec::new();
     let limit = u64::try_from(bound).unwrap_or(u64::MAX).saturating_add(1);

@@ -1,30 +1,31 @@
 //! JSON as Python's `json.loads` reads it.
 //!
-//! `serde_json` cannot take its place: Python accepts NaN and the infinities, keeps integers of any size, and replaces
-//! half a surrogate pair where `serde_json` fails. Records and templates see the difference, and parity compares them.
+//! `serde_json` cannot replace this parser. Python accepts NaN and the infinities, keeps integers of any size, and
+//! tolerates half a surrogate pair, for which `serde_json` fails. Records and templates can contain such values, and
+//! the parity tests compare them.
 
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// Why a text is not valid JSON, and at which byte.
+/// Why a text is not valid JSON, and the byte offset of the problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonError {
     pub at: usize,
     pub what: &'static str,
 }
 
-/// Reads a document of at most `depth` levels. Of equal keys, the last one counts.
+/// Reads a document of at most `depth` levels. If a key occurs more than once, the last value wins.
 ///
 /// # Errors
-/// The position of the first invalid byte.
+/// Fails with the position of the first invalid byte.
 pub fn parse(text: &str, depth: usize) -> Result<Value, JsonError> {
     document(text, depth, false)
 }
 
-/// As [`parse`], but an integer that does not fit into 64 bits becomes a float, as orjson reads it.
+/// Like [`parse`], but an integer that does not fit into 64 bits becomes a float, as in orjson.
 ///
 /// # Errors
-/// As [`parse`].
+/// Fails like [`parse`].
 pub fn parse_orjson(text: &str, depth: usize) -> Result<Value, JsonError> {
     document(text, depth, true)
 }
@@ -58,7 +59,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Consumes `token` if it is next.
+    /// Consumes `token` if it comes next.
     fn take(&mut self, token: &str) -> bool {
         let found = self.bytes.get(self.at..).is_some_and(|rest| rest.starts_with(token.as_bytes()));
         if found {
@@ -230,8 +231,8 @@ impl Reader<'_> {
         Ok(char)
     }
 
-    /// Reads `\u` and four digits, or a surrogate pair of two such escapes. Python keeps half a pair; a Rust string cannot,
-    /// so it becomes U+FFFD.
+    /// Reads `\u` and four digits, or a surrogate pair of two such escapes. Python keeps an unpaired surrogate. A Rust
+    /// string cannot contain one, so it becomes U+FFFD.
     fn unicode(&mut self) -> Result<char, JsonError> {
         let Some(high) = self.unit(self.at + 1) else { return self.error("escape without four digits") };
         self.at += 5;

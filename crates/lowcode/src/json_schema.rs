@@ -1,9 +1,9 @@
-//! JSON Schema with the messages of Python's `jsonschema` 4.26, and its choice of the one error to show.
+//! JSON Schema validation with the messages of Python's `jsonschema` 4.26, which also selects the same error to show.
 //!
-//! The crate `jsonschema` cannot take its place: it formats values as JSON where Python writes `repr`, and it has no
-//! equivalent of Python's `best_match`. The verdict on a config contains exactly one such message, and parity with the
-//! CDK compares it. Formats are not checked, because the CDK passes no format checker, and references are followed only
-//! within the schema.
+//! The crate `jsonschema` cannot replace this module: it formats values as JSON where Python writes `repr`, and it has
+//! no equivalent of Python's `best_match`. The result for an invalid config contains exactly one such message, and the
+//! parity tests compare it with the CDK's. Formats are not checked, because the CDK does not pass a format checker.
+//! References are followed only within the schema.
 
 use super::problem::Step;
 use super::value::{Dict, Value, float_repr};
@@ -12,11 +12,11 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// Limit for the steps of one validation, because a schema may refer to itself.
+/// The maximum number of steps of one validation. A limit is needed because a schema may refer to itself.
 const MAX_STEPS: usize = 200_000;
 const MAX_DEPTH: usize = 100;
 
-/// The message of the error that Python's `best_match` selects; `None` if the instance is valid.
+/// Returns the message of the error that Python's `best_match` selects, or `None` if the instance is valid.
 #[must_use]
 pub fn best_error(schema: &Value, instance: &Value) -> Option<String> {
     let mut check = Check { root: schema, steps: 0, depth: 0, old: is_old(schema) };
@@ -24,7 +24,7 @@ pub fn best_error(schema: &Value, instance: &Value) -> Option<String> {
     best(errors).map(|error| error.message)
 }
 
-/// Whether the schema is of a draft up to 7, in which the siblings of `$ref` are ignored.
+/// Whether the schema uses draft 7 or earlier, where keywords next to `$ref` are ignored.
 fn is_old(schema: &Value) -> bool {
     let named = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
     named.contains("draft-07") || named.contains("draft-06") || named.contains("draft-04") || named.contains("draft-03")
@@ -35,7 +35,7 @@ struct Error {
     message: String,
     path: Vec<Step>,
     keyword: &'static str,
-    /// Whether the instance has the type that the schema around the keyword demands.
+    /// Whether the instance has the type that the schema with this keyword requires.
     fits_type: Option<bool>,
     context: Vec<Error>,
 }
@@ -55,7 +55,7 @@ fn compare_paths(a: &[Step], b: &[Step]) -> Ordering {
         let order = match pair {
             (Step::Key(a), Step::Key(b)) => a.cmp(b),
             (Step::Index(a), Step::Index(b)) => a.cmp(b),
-            // Python cannot compare these. Both kinds of step never occur at the same place of an instance.
+            // Python cannot compare a key with an index. One position of an instance never has both.
             _ => Ordering::Equal,
         };
         if order != Ordering::Equal {
@@ -274,7 +274,7 @@ impl<'s> Check<'s> {
     }
 }
 
-/// Prefixes the path of the error only: the paths in its context are relative to its instance.
+/// Prefixes only the path of the error. The paths in its context are relative to its instance.
 fn prefix(error: &mut Error, step: &Step) {
     error.path.insert(0, step.clone());
 }
@@ -287,16 +287,16 @@ fn quoted(text: &str) -> String {
     Value::str(text).repr()
 }
 
-/// Compiled patterns that a thread caches; compiling a pattern takes longer than the rest of a validation.
+/// The number of compiled patterns that each thread caches, because compiling is the slowest part of a validation.
 const CACHE_CAPACITY: usize = 64;
-/// Limit for the size of a compiled pattern in the cache: some patterns of manifests grow to megabytes.
+/// The maximum size of a cached compiled pattern. Some patterns in manifests compile to megabytes.
 const MAX_CACHED_BYTES: usize = 128 << 10;
 
 thread_local! {
     static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::new(HashMap::new());
 }
 
-/// Python's `re.search`; a pattern that does not compile matches everything.
+/// Implements Python's `re.search`. A pattern that does not compile matches everything.
 fn search(pattern: &str, text: &str) -> bool {
     let finds = |regex: &Regex| regex.is_match(text).unwrap_or(true);
     COMPILED.with_borrow_mut(|cache| {
@@ -335,7 +335,7 @@ fn is_type(instance: &Value, types: &Value) -> bool {
     }
 }
 
-/// Equality in JSON, in which a boolean never equals a number.
+/// Compares two values as JSON Schema does. A boolean never equals a number.
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -352,7 +352,7 @@ fn is_number(value: &Value) -> bool {
     matches!(value, Value::Int(_) | Value::Big(_) | Value::Float(_))
 }
 
-/// Checks the keywords that concern only the instance itself; `None` for all others.
+/// Checks the keywords that concern only the instance itself. Returns `None` for all other keywords.
 fn simple(keyword: &str, value: &Value, instance: &Value) -> Option<Vec<Error>> {
     let size = match instance {
         Value::Str(text) => text.chars().count(),
@@ -403,7 +403,7 @@ fn simple(keyword: &str, value: &Value, instance: &Value) -> Option<Vec<Error>> 
         _ => return None,
     };
     Some(wrong.map(|(keyword, message)| error(keyword, message)).into_iter().collect()).filter(|found: &Vec<Error>| {
-        // Keywords that apply to numbers too (allOf, $ref ...) must still be seen by the caller.
+        // Returns `None` so that the caller still checks keywords that apply to numbers too (allOf, $ref and others).
         !found.is_empty() || SIMPLE.contains(&keyword)
     })
 }

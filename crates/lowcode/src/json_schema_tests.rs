@@ -1,6 +1,6 @@
 use super::*;
 
-/// Schema, instance, and what Python's `jsonschema.validate` of 4.26 says.
+/// A schema, an instance, and the message of `jsonschema.validate` in Python's `jsonschema` 4.26.
 #[test]
 fn the_sentences_are_those_of_python() {
     for (schema, instance, expected) in [
@@ -123,7 +123,7 @@ fn a_schema_that_refers_to_itself_ends() {
     assert_eq!(best_error(&wide, &Value::Int(1)), None);
 }
 
-/// `\w{50}` is too large to be kept; `(` does not compile and finds everything.
+/// The compiled form of `\w{50}` is too large for the cache. The pattern `(` does not compile and therefore matches everything.
 #[test]
 fn a_pattern_says_the_same_again_whether_it_is_kept_or_not() {
     let long = "a".repeat(50);

@@ -1,31 +1,32 @@
 //! The low-code interpreter: runs manifests in the format of Airbyte's declarative sources.
 //!
-//! It opens no socket and no file and reads no clock: everything outside comes from a [`host::Host`], which the program
-//! that uses the crate implements. Whatever a manifest or a server says, a command stays within its [`bounds`].
-//! Behaviour follows the Python package airbyte-cdk 7.39.1; where a rule is surprising, the comment names its place there.
+//! It does not open sockets or files and does not read the clock: everything external comes from a [`host::Host`],
+//! which the program that uses the crate implements. Whatever a manifest or a server contains, a command stays within
+//! its [`bounds`]. Behaviour follows the Python package airbyte-cdk 7.39.1. Where a rule is surprising, the comment
+//! names the place in the CDK.
 //!
 //! # From a manifest to records
 //!
 //! 1. [`load`] turns text into a [`load::Manifest`]: `yaml` and `scalar` read the text, `refs` resolves `$ref`,
-//!    `parameters` spreads `$parameters`, `validate` checks the result against the table of `component`, and `refused`
+//!    `parameters` propagates `$parameters`, `validate` checks the result against the table of `component`, and `refused`
 //!    marks what this interpreter does not run. Every [`problem`] has a line and a column.
 //! 2. [`config_rules`] and [`spec`] prepare and check the user's config.
-//! 3. [`source`] builds the streams, those of `dynamic` streams included. Connections of one manifest share the
-//!    streams that cannot hold anything of a customer (`shared`).
+//! 3. [`source`] builds the streams, including those that `dynamic` generates. Connections of one manifest share the
+//!    streams that cannot contain anything that belongs to a customer (`shared`).
 //! 4. A [`stream`] is read slice by slice: `slicing` and `cursor` make the slices, `retriever` reads their pages with
 //!    `requester` (`request`, `url`, `auth`, `errors`), `decode` and `extraction` turn a `response` into records, and
 //!    `pagination` finds the next page.
 //! 5. [`commands`] runs `spec`, `check`, `discover` and `read` and emits the messages of [`protocol`];
-//!    [`mod@explain`] lists what a manifest would call, for people.
+//!    [`mod@explain`] describes which requests a manifest would make.
 //!
 //! Templates ([`interpolation`]) and values ([`value`], `literal`, `datetime`) follow Python.
 //!
 //! # Layers
 //!
-//! A module imports only modules of earlier lines; `LOWCODE_LAYERS` in `tests/tidy.rs` lists all of them and holds this.
+//! A module imports only modules of earlier lines. `LOWCODE_LAYERS` in `tests/tidy.rs` lists all modules and enforces this.
 //!
 //! - values and bounds: [`value`], [`bounds`], [`problem`]
-//! - the outside: [`host`], [`config`], [`error`]
+//! - the environment: [`host`], [`config`], [`error`]
 //! - Python's values: `literal`, `datetime`, [`interpolation`]
 //! - manifests: `yaml`, `refs`, `parameters`, `component`, `validate`, [`load`]
 //! - one command: [`context`]

@@ -1,4 +1,4 @@
-//! Text -> [`Manifest`]: YAML or JSON, references, parameters, validation; every problem with its place.
+//! Turns text into a [`Manifest`]: YAML or JSON, references, parameters and validation. Every problem has its place in the text.
 
 #![expect(clippy::result_large_err, reason = "one problem ends the load; none is made where it would cost")]
 
@@ -12,17 +12,17 @@ use super::value::{Dict, Value};
 use super::yaml::{self, ChildPlaces, NodePlaces};
 use std::sync::Arc;
 
-/// Parts of a manifest that are read by reference alone.
+/// Parts of a manifest that the engine reads only through references.
 const BY_REFERENCE: [&str; 3] = ["definitions", "schemas", "metadata"];
 
 /// A manifest that the CDK would accept.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// References and parameters resolved. `definitions`, `schemas` and `metadata` are emptied.
+    /// The manifest with references and parameters resolved. `definitions`, `schemas` and `metadata` are emptied.
     pub root: Value,
-    /// What this engine does not run: custom classes and unsupported components. `spec` works all the same.
+    /// What this engine does not run: custom classes and unsupported components. The `spec` command works despite them.
     pub unsupported: Vec<Problem>,
-    /// Oddities of the text that do not keep the manifest from running.
+    /// Irregularities of the text that do not prevent the manifest from running.
     pub warnings: Vec<Problem>,
     refused: Vec<RefusedStream>,
     text: Arc<str>,
@@ -30,28 +30,28 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Whether this engine can run the manifest; some of its streams it may refuse all the same.
+    /// Checks whether this engine can run the manifest. It may still be unable to read some of the streams.
     ///
     /// # Errors
-    /// Custom classes, and components outside of streams that it cannot run, with names and places.
+    /// Fails with the custom classes, and with the unsupported components outside of streams, each with its name and place.
     pub fn runnable(&self) -> Result<(), Vec<Problem>> {
         let whole: Vec<Problem> = self.unsupported.iter().filter(|it| refused::whole_manifest(it)).cloned().collect();
         if whole.is_empty() { Ok(()) } else { Err(whole) }
     }
 
-    /// The streams that are listed and cannot be read, each with what it would need.
+    /// Returns the streams that are listed but cannot be read, each with the features that it would need.
     #[must_use]
     pub fn refused_streams(&self) -> &[RefusedStream] {
         &self.refused
     }
 
-    /// The text as it was given, for a digest.
+    /// Returns the text as it was given, for a digest.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The file as the user named it.
+    /// Returns the file name as the user gave it.
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
@@ -69,7 +69,7 @@ impl Manifest {
 /// Loads a manifest.
 ///
 /// # Errors
-/// All problems for which the CDK refuses it, in the order of the text.
+/// Fails with all problems for which the CDK refuses the manifest, in the order of the text.
 pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Problem>> {
     let (root, mut warnings) = match parse(text, bounds) {
         Ok(parsed) => parsed,
@@ -104,7 +104,7 @@ pub fn load(text: &str, file: &str, bounds: &Bounds) -> Result<Manifest, Vec<Pro
 fn parse(text: &str, bounds: &Bounds) -> Result<(Dict, Vec<Problem>), Problem> {
     let parsed = match yaml::parse(text, bounds, false) {
         Ok(parsed) => parsed,
-        // Some JSON is not YAML, for example with tabs before a key.
+        // Some JSON is not valid YAML, for example with tabs before a key.
         Err(problem) => match serde_json::from_str::<Value>(text) {
             Ok(value) if text.len() <= bounds.manifest_bytes => yaml::Parsed { value, ..yaml::Parsed::default() },
             _ => return Err(problem),
@@ -128,14 +128,15 @@ fn placed(mut problems: Vec<Problem>, text: &str, file: &str, bounds: &Bounds) -
     ordered(problems)
 }
 
-/// In the order of the text. A problem in a part that is referenced many times is reported once.
+/// Sorts the problems by their place in the text. A problem in a part that is referenced many times is reported once.
 fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by_key(|problem| problem.place);
     problems.dedup_by(|next, first| next.place.is_some() && next.place == first.place && next.message == first.message);
     problems
 }
 
-/// Adds the places. This parses the text again, because a manifest without problems does not need them.
+/// Adds the places to the problems. The text is parsed a second time for this, so that a manifest without problems
+/// does not pay for recording places.
 fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
     let parsed = yaml::parse(text, bounds, true).unwrap_or_default();
     for problem in problems {
@@ -144,15 +145,15 @@ fn locate(problems: &mut [Problem], text: &str, file: &str, bounds: &Bounds) {
     }
 }
 
-/// A node of the text: its value, and where it stands.
+/// A node of the text: its value and its place.
 #[derive(Clone, Copy)]
 struct Node<'m> {
     value: &'m Value,
     places: &'m NodePlaces,
 }
 
-/// The place of a path of the resolved manifest: references are followed on the way, and what came from a parameter
-/// has the place of the component that it came to.
+/// Finds the place in the text for a path of the resolved manifest. References are followed on the way. A value that
+/// came from a parameter gets the place of the component that received it.
 fn find(root: &Value, places: &NodePlaces, path: &str) -> Option<Place> {
     let top = Node { value: root, places };
     let mut node = top;
@@ -166,7 +167,7 @@ fn find(root: &Value, places: &NodePlaces, path: &str) -> Option<Place> {
     place
 }
 
-/// One step down from a node of the text; in a reference, from what it stands for.
+/// Goes one step down from a node of the text. If the node is a reference, goes down from its target.
 fn step<'m>(top: Node<'m>, node: Node<'m>, part: &str, hops: usize) -> Option<(Node<'m>, Option<Place>)> {
     if hops > 50 {
         return None;
@@ -174,7 +175,7 @@ fn step<'m>(top: Node<'m>, node: Node<'m>, part: &str, hops: usize) -> Option<(N
     match (node.value, &node.places.children) {
         (Value::Dict(dict), ChildPlaces::Dict(child_places)) => {
             if let (Some(value), Some((key, places))) = (dict.get(part), child_places.get(part)) {
-                // An object has no better place than its key; a scalar has its own.
+                // An object is shown at its key; a scalar has a place of its own.
                 let place =
                     if matches!(value, Value::Dict(_) | Value::List(_)) { Some(*key) } else { places.place.or(Some(*key)) };
                 return Some((Node { value, places }, place));

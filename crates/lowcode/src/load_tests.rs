@@ -117,7 +117,7 @@ fn yaml_is_that_of_pyyaml() {
     assert_eq!(parsed.warnings.iter().map(|warning| warning.place).collect::<Vec<_>>(), [place(3, 11), place(4, 4)]);
 }
 
-/// Each of these costs a sentence, not memory or the stack.
+/// Each of these texts must cause an error message instead of exhausting memory or the stack.
 #[test]
 fn hostile_manifests_cost_a_bounded_error() {
     let laughs = (1..12).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, level| {

@@ -1,4 +1,4 @@
-//! How a stream goes from page to page (`requesters/paginators`).
+//! How a stream moves from page to page (`requesters/paginators`).
 
 use super::context::{Context, EvalContext};
 use super::cursor::Cursor;
@@ -13,11 +13,11 @@ use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What the token of the next page changes in a request.
+/// Where the token of the next page goes in a request.
 #[derive(Debug)]
 enum TokenOption {
     None,
-    /// The token is the whole path or URL.
+    /// The token replaces the whole path or URL.
     Path,
     Option(RequestOption),
 }
@@ -32,7 +32,7 @@ enum Strategy {
 #[derive(Debug)]
 enum PageSize {
     Number(i64),
-    /// Evaluated anew for each page, with `response`.
+    /// Evaluated again for each page, with `response` as a variable.
     Template(InterpolatedString),
 }
 
@@ -47,26 +47,27 @@ struct Paged {
     strategy: Strategy,
     size_option: Option<RequestOption>,
     token_option: TokenOption,
-    /// `is_data_feed`: a page whose last record is older than the cursor's start is the last one.
+    /// `is_data_feed`: the cursor that decides whether to stop. Paging stops after a page whose last record is older
+    /// than the start of the cursor.
     stop_at: Option<Arc<Cursor>>,
 }
 
-/// What one page was.
+/// What was read from one page.
 pub struct Page<'a> {
     pub response: &'a Response,
     pub decoder: &'a Decoder,
-    /// Records that came out of the page.
+    /// The number of records that passed the filters.
     pub records: usize,
-    /// Records before any filter.
+    /// The number of records before any filter.
     pub extracted: usize,
     pub last_record: Option<&'a Value>,
-    /// The token that asked for this page.
+    /// The token with which this page was requested.
     pub token: Option<&'a Value>,
 }
 
 impl Paginator {
     /// # Errors
-    /// What the CDK raises when it builds the component.
+    /// Fails with the error that the CDK raises when it builds the component.
     pub fn build(node: &Value, stop_at: Option<Arc<Cursor>>, ctx: &Context<'_>) -> Result<Paginator, Failed> {
         match kind(node) {
             "" | "NoPagination" => return Ok(Paginator::default()),
@@ -93,7 +94,7 @@ impl Paginator {
         Ok(Paginator { paged: Some(paged) })
     }
 
-    /// The token of the first page.
+    /// Returns the token of the first page, if it has one.
     #[must_use]
     pub fn initial_token(&self) -> Option<Value> {
         match self.paged.as_ref().map(|paged| &paged.strategy) {
@@ -103,7 +104,7 @@ impl Paginator {
         }
     }
 
-    /// The path that stands in the token, for `RequestPath`.
+    /// Returns the path that the token contains, if the manifest uses `RequestPath`.
     #[must_use]
     pub fn path(&self, token: Option<&Value>) -> Option<String> {
         match (&self.paged.as_ref()?.token_option, token) {
@@ -112,10 +113,10 @@ impl Paginator {
         }
     }
 
-    /// Token and page size as options for `place`.
+    /// Returns the token and the page size as request options for `place`.
     ///
     /// # Errors
-    /// What a template fails with; a page size that is not an integer.
+    /// Fails if a template fails, or if the page size is not an integer.
     pub fn options(&self, place: OptionPlace, token: Option<&Value>, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = Dict::default();
         let Some(paged) = &self.paged else { return Ok(options) };
@@ -133,10 +134,10 @@ impl Paginator {
         Ok(options)
     }
 
-    /// The token of the page after `page`; None ends the slice.
+    /// Returns the token of the page after `page`, or `None` if the slice has no more pages.
     ///
     /// # Errors
-    /// What a template fails with.
+    /// Fails if a template fails.
     pub fn next_token(&self, page: &Page<'_>, at: &EvalContext<'_>) -> Result<Option<Value>, Failed> {
         let Some(paged) = &self.paged else { return Ok(None) };
         if let (Some(cursor), Some(record)) = (&paged.stop_at, page.last_record)
@@ -148,7 +149,7 @@ impl Paginator {
         Ok(paged.strategy.next(page, at)?.filter(Value::truthy))
     }
 
-    /// Whether the last record of a page is asked for.
+    /// Whether the paginator needs the last record of each page.
     #[must_use]
     pub fn needs_last_record(&self) -> bool {
         self.paged.as_ref().is_some_and(|it| it.stop_at.is_some() || matches!(it.strategy, Strategy::Cursor { .. }))
@@ -157,7 +158,7 @@ impl Paginator {
 
 impl Paged {
     /// # Errors
-    /// ValueError where token and page size go to the same place.
+    /// Fails with ValueError if the token and the page size go to the same place.
     fn refuse_one_place_twice(&self, at: &EvalContext<'_>) -> Result<(), Failed> {
         let (Some(size), TokenOption::Option(token)) = (&self.size_option, &self.token_option) else { return Ok(()) };
         if size.place != token.place {
@@ -172,7 +173,7 @@ impl Paged {
     }
 }
 
-/// `page_size` as the model reads it: digits are a number.
+/// Returns `page_size` as the CDK's model reads it: a string of digits counts as a number.
 fn number(node: &Value) -> Option<i64> {
     match field(node, "page_size") {
         Value::Int(int) => Some(*int),
@@ -194,7 +195,7 @@ fn int_of(value: &Value) -> Result<i64, Failed> {
     }
 }
 
-/// A page size that is evaluated once.
+/// Returns the page size of a strategy that evaluates it only once.
 fn fixed_size(node: &Value, at: &EvalContext<'_>) -> Result<Option<i64>, Failed> {
     match (number(node), text(node, "page_size")) {
         (Some(number), _) => Ok(Some(number)),
@@ -295,7 +296,7 @@ fn offset_size(template: &InterpolatedString, page: &Page<'_>, at: &EvalContext<
 }
 
 fn first_body<'p>(page: &Page<'p>, at: &EvalContext<'_>) -> Result<Cow<'p, Value>, Failed> {
-    // `next()` of an empty generator.
+    // In Python, this is `next()` of an empty generator.
     page.decoder.first(page.response, at.bounds)?.ok_or_else(|| Failed::system("StopIteration", "the answer has no body"))
 }
 
@@ -328,7 +329,7 @@ fn next_cursor(
     Ok(Some(value.eval(&scope, &[])?))
 }
 
-/// Whether a template reads the variable `page_size` (not a field of that name).
+/// Whether a template reads the variable `page_size`, as opposed to a field with that name.
 fn reads_page_size(text: &str) -> bool {
     if !text.contains("{{") && !text.contains("{%") {
         return false;

@@ -1,7 +1,7 @@
-//! `$parameters`, and the types of components that a manifest may leave out.
+//! `$parameters`, and the default types of components that do not state their type.
 //!
-//! The rules are those of manifest_component_transformer.py, including its pitfalls: a parameter replaces a field that
-//! is falsy, and is passed to every component below, whether it has such a field or not.
+//! The rules are those of manifest_component_transformer.py, including its pitfalls: a parameter replaces a field
+//! whose value is falsy, and it is passed to every nested component, whether or not that component has such a field.
 
 #![expect(clippy::result_large_err, reason = "a problem ends the load, so its size does not matter")]
 
@@ -12,13 +12,13 @@ use super::value::{Dict, Value};
 
 const PARAMETERS: &str = "$parameters";
 
-/// Sets the types and parameters of a component and of all components below it.
+/// Sets the types and parameters of a component and of all components nested in it.
 ///
-/// `parent` and `field` are the position of the component, which decides its default type; `parent_wins` is the
+/// `parent` and `field` are the position of the component, which determines its default type. `parent_wins` is the
 /// `use_parent_parameters` of dynamic streams.
 ///
 /// # Errors
-/// `$parameters` that are not an object, or a manifest that exceeds its bounds.
+/// Fails if `$parameters` is not an object, or if the manifest exceeds its bounds.
 pub fn propagate(
     component: Dict,
     (parent, field): (&str, &str),
@@ -85,7 +85,7 @@ impl Propagator<'_> {
         Ok(component)
     }
 
-    /// The parameters of a component: its own win over the inherited ones, or the other way round.
+    /// Returns the parameters of a component. Its own take precedence over the inherited ones, unless `parent_wins`.
     fn parameters(&mut self, inherited: &Dict, own: Option<Dict>) -> Result<Dict, Problem> {
         let mut all = match own {
             None => inherited.clone(),
@@ -100,7 +100,7 @@ impl Propagator<'_> {
             }
         };
         if !all.is_empty() {
-            // Parameters are set twice: as fields and under `$parameters`.
+            // Parameters are written twice: as fields and under `$parameters`.
             let size = all.values().map(size).fold(0_usize, usize::saturating_add).saturating_mul(2);
             self.added = self.added.saturating_add(size);
             if self.added > self.bounds.manifest_values {
@@ -127,7 +127,8 @@ impl Propagator<'_> {
             if !matches!(value, Value::Dict(_) | Value::List(_)) {
                 continue;
             }
-            // A field is not passed the parameter of its own name. If it is falsy, the fields after it lose it as well.
+            // The parameter with the field's own name is not passed to the field. If that parameter is falsy, the
+            // fields after it do not get it either.
             let excluded = parameters.shift_remove(key);
             self.path.push(Step::Key(key.clone()));
             match value {
@@ -168,7 +169,7 @@ fn nested(value: &Value) -> bool {
     value.get("type").is_some_and(Value::truthy)
 }
 
-/// The number of values in a value, itself included.
+/// Counts the values in a value, including the value itself.
 fn size(value: &Value) -> usize {
     match value {
         Value::List(list) => list.iter().map(size).fold(1, usize::saturating_add),

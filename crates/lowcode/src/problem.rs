@@ -1,16 +1,16 @@
-//! What is wrong with a manifest, shown the way a compiler shows it.
+//! Problems of a manifest, displayed the way a compiler displays them.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// How bad a problem is.
+/// How severe a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The manifest runs all the same.
+    /// The manifest can run despite the problem.
     Warning,
-    /// The manifest is right, but this engine does not run it.
+    /// The manifest is valid, but this engine does not run it.
     Unsupported,
-    /// The manifest is wrong.
+    /// The manifest is not valid.
     Error,
 }
 
@@ -26,14 +26,14 @@ impl Severity {
 
 pub use positioned_yaml::Place;
 
-/// One step from a node to one below it.
+/// One step from a node to one of its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     Key(Arc<str>),
     Index(usize),
 }
 
-/// The JSON pointer of a path.
+/// Returns the JSON pointer of a path.
 #[must_use]
 pub fn pointer(path: &[Step]) -> String {
     path.iter().fold(String::new(), |mut all, step| {
@@ -49,28 +49,28 @@ pub fn pointer(path: &[Step]) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub severity: Severity,
-    /// One sentence.
+    /// One sentence that describes the problem.
     pub message: String,
-    /// The file as the user named it.
+    /// The file name as the user gave it.
     pub file: String,
-    /// Absent where the text has no such place, for example for an empty file.
+    /// The place in the text. Absent if the problem has no place, for example in an empty file.
     pub place: Option<Place>,
-    /// The line of the text at that place, cut to 160 characters.
+    /// The line of the text at that place, truncated to 160 characters.
     pub line: String,
     /// JSON pointer into the manifest after references were resolved, for example `/streams/0/retriever`.
     pub path: String,
-    /// What stands there, shortened.
+    /// The value that was found, shortened.
     pub found: Option<String>,
-    /// What may stand there.
+    /// The values that would be accepted.
     pub allowed: Vec<String>,
-    /// The allowed name that is nearest to the one found.
+    /// The accepted name that is most similar to the one found.
     pub nearest: Option<String>,
     /// The class of a custom component.
     pub class: Option<String>,
 }
 
 impl Problem {
-    /// A problem that is not yet placed in a file.
+    /// Creates a problem that does not have a place in a file yet.
     #[must_use]
     pub fn new(severity: Severity, path: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem {
@@ -87,20 +87,20 @@ impl Problem {
         }
     }
 
-    /// An error that is not yet placed in a file.
+    /// Creates an error that does not have a place in a file yet.
     #[must_use]
     pub fn error(path: impl Into<String>, message: impl Into<String>) -> Problem {
         Problem::new(Severity::Error, path, message)
     }
 
-    /// The same with what stands there.
+    /// Returns the same problem with the value that was found.
     #[must_use]
     pub fn found(mut self, found: impl Into<String>) -> Problem {
         self.found = Some(cut(&found.into(), 80));
         self
     }
 
-    /// The same with what may stand there, and the nearest of it to `name`.
+    /// Returns the same problem with the accepted values and with the one that is most similar to `name`.
     #[must_use]
     pub fn allowed(mut self, allowed: Vec<String>, name: Option<&str>) -> Problem {
         self.nearest = name.and_then(|name| nearest(name, allowed.iter().map(String::as_str)).map(str::to_owned));
@@ -108,7 +108,7 @@ impl Problem {
         self
     }
 
-    /// Names the file and the place, and keeps the line of `text` for people.
+    /// Sets the file and the place, and stores the line of `text` for display.
     pub fn locate(&mut self, file: &str, text: &str, place: Option<Place>) {
         file.clone_into(&mut self.file);
         self.place = place.or(self.place);
@@ -117,7 +117,7 @@ impl Problem {
         }
     }
 
-    /// The problem as a compiler shows it, in several lines.
+    /// Formats the problem in several lines, the way a compiler does.
     #[must_use]
     pub fn render(&self) -> String {
         let mut out = format!("{}: {}\n", self.severity.as_str(), self.message);
@@ -148,7 +148,7 @@ impl Problem {
 }
 
 impl std::fmt::Display for Problem {
-    /// One line: `file:line:column: message`.
+    /// Formats the problem in one line: `file:line:column: message`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.file)?;
         if let Some(place) = self.place {
@@ -158,7 +158,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// All problems as a compiler shows them, worst first and then in the order of the text.
+/// Formats all problems the way a compiler does, most severe first and then in the order of the text.
 #[must_use]
 pub fn render(problems: &[Problem]) -> String {
     let mut sorted: Vec<&Problem> = problems.iter().collect();
@@ -166,7 +166,7 @@ pub fn render(problems: &[Problem]) -> String {
     sorted.iter().map(|problem| problem.render()).collect::<Vec<_>>().join("\n")
 }
 
-/// The first `limit` characters of a text, on one line.
+/// Returns the first `limit` characters of a text, on one line.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> String {
     let text: String = text.chars().take(limit + 1).map(|char| if char.is_control() { ' ' } else { char }).collect();
@@ -176,7 +176,7 @@ pub fn cut(text: &str, limit: usize) -> String {
     }
 }
 
-/// The name that takes the fewest edits, when those are no more than a third of its length.
+/// Returns the name with the smallest edit distance to the given one, if that distance is at most a third of its length.
 #[must_use]
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.chars().count() > 64 {
@@ -186,7 +186,7 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
     (best.0 > 0 && best.0 <= best.1.chars().count().max(3) / 3).then_some(best.1)
 }
 
-/// Levenshtein's distance, in characters, case ignored.
+/// Returns the Levenshtein distance in characters, ignoring case.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

@@ -1,8 +1,8 @@
-//! The messages of the Airbyte protocol: typed values that become one line of JSON each.
+//! The messages of the Airbyte protocol: typed values that are serialized as one line of JSON each.
 //!
-//! Form and omissions are those of airbyte_protocol_dataclasses 0.17.1 as the CDK prints them
-//! (models/airbyte_protocol_serializers.py): no field that is None, which holds for the first level of a
-//! record and of a JSON schema, too.
+//! The format is that of airbyte_protocol_dataclasses 0.17.1 as the CDK prints it
+//! (models/airbyte_protocol_serializers.py). Fields that are None are omitted. The same applies to the top level of a
+//! record and of a JSON schema.
 
 use super::catalog::AirbyteCatalog;
 use super::error::{Failed, FailureType};
@@ -16,7 +16,7 @@ pub enum Message<'m> {
     Record(Record),
     State(State),
     Log(Log),
-    /// The specification as `spec` says it: `connectionSpecification`, `documentationUrl` and so on.
+    /// The specification that `spec` prints: `connectionSpecification`, `documentationUrl` and so on.
     Spec(Value),
     ConnectionStatus(ConnectionStatus),
     Catalog(AirbyteCatalog<'m>),
@@ -24,7 +24,7 @@ pub enum Message<'m> {
     Control(Control),
 }
 
-/// Takes each message as soon as there is one.
+/// A callback that receives each message as soon as it is created.
 pub type Out<'o> = dyn FnMut(Message<'_>) + 'o;
 
 /// One record of a stream.
@@ -36,23 +36,23 @@ pub struct Record {
     pub emitted_at: i64,
 }
 
-/// How far a stream was read.
+/// How far a stream has been read.
 #[derive(Clone, Debug)]
 pub struct State {
     pub stream: String,
     pub state: Value,
-    /// Records since the last state of this stream.
+    /// The number of records since the last state of this stream.
     pub records: u64,
 }
 
-/// A line for people.
+/// A log line for people.
 #[derive(Clone, Debug)]
 pub struct Log {
     pub level: Level,
     pub message: String,
 }
 
-/// How much a line matters.
+/// The level of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     Fatal,
@@ -65,11 +65,11 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionStatus {
     Succeeded,
-    /// With the message as the CDK writes it.
+    /// The source cannot be reached. The message is the one that the CDK writes.
     Failed(String),
 }
 
-/// What happens to a stream or to the command.
+/// A status of a stream, or a failure of a stream or of the command.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// Milliseconds since 1970.
@@ -77,14 +77,14 @@ pub struct Trace {
     pub what: TraceKind,
 }
 
-/// The kinds of trace that a source without estimates and analytics has.
+/// The kinds of trace that this interpreter emits. It emits no estimates and no analytics.
 #[derive(Clone, Debug)]
 pub enum TraceKind {
     StreamStatus { stream: String, status: StreamStatus },
     Error(TraceError),
 }
 
-/// Where a stream stands.
+/// The status of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamStatus {
     Started,
@@ -93,7 +93,7 @@ pub enum StreamStatus {
     Incomplete,
 }
 
-/// A failure as a platform reads it.
+/// A failure, in the form that platforms read.
 #[derive(Clone, Debug)]
 pub struct TraceError {
     pub message: String,
@@ -102,7 +102,7 @@ pub struct TraceError {
     pub stream: Option<String>,
 }
 
-/// The config that a source changed, for the platform to keep. It holds secrets.
+/// A config that the source changed and that the platform must store. It contains secrets.
 #[derive(Clone, Debug)]
 pub struct Control {
     pub config: Value,
@@ -111,19 +111,19 @@ pub struct Control {
 }
 
 impl Message<'_> {
-    /// A line for people.
+    /// Creates a log line for people.
     #[must_use]
     pub fn log(level: Level, message: impl Into<String>) -> Message<'static> {
         Message::Log(Log { level, message: message.into() })
     }
 
-    /// The status of a stream at `emitted_at` (milliseconds since 1970).
+    /// Creates the status of a stream at `emitted_at` (milliseconds since 1970).
     #[must_use]
     pub fn status(stream: &str, status: StreamStatus, emitted_at: i64) -> Message<'static> {
         Message::Trace(Trace { emitted_at, what: TraceKind::StreamStatus { stream: stream.to_string(), status } })
     }
 
-    /// The trace of `failed` at `emitted_at` (milliseconds since 1970).
+    /// Creates the trace of `failed` at `emitted_at` (milliseconds since 1970).
     #[must_use]
     pub fn error(failed: &Failed, stream: Option<&str>, emitted_at: i64) -> Message<'static> {
         let error = TraceError {
@@ -135,14 +135,14 @@ impl Message<'_> {
         Message::Trace(Trace { emitted_at, what: TraceKind::Error(error) })
     }
 
-    /// One line of JSON without its end.
+    /// Returns the message as one line of JSON, without the line break.
     #[must_use]
     pub fn line(&self) -> String {
-        // This fails only for a map with keys that are not strings, and there is no such map here.
+        // Serialization fails only for a map whose keys are not strings, and there is no such map here.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The word of the protocol.
+    /// Returns the name that the protocol uses.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -198,7 +198,7 @@ impl Serialize for Message<'_> {
     }
 }
 
-/// A value without the None of its first level.
+/// Serializes a value without the None fields of its top level.
 struct Shallow<'a>(&'a Value);
 
 impl Serialize for Shallow<'_> {
@@ -235,7 +235,7 @@ impl Serialize for State {
         map.serialize_entry("type", "STREAM")?;
         let stream = Stream { stream_descriptor: Descriptor { name: &self.stream }, stream_state: &self.state };
         map.serialize_entry("stream", &stream)?;
-        // The protocol counts in floats.
+        // The protocol writes counts as floats.
         #[expect(clippy::cast_precision_loss, reason = "a tiny read has few records")]
         map.serialize_entry(
             "sourceStats",

@@ -1,4 +1,4 @@
-//! `read`, message by message: the statuses, records and states of one stream after the other.
+//! Implements `read`: emits the statuses, records and states of one stream after the other.
 
 use super::context::Run;
 use super::error::Failed;
@@ -7,25 +7,25 @@ use super::slice::Slice;
 use super::stream::Stream;
 use super::value::{Dict, Value};
 
-/// A read under way.
+/// A read in progress.
 pub struct Reading<'a, 'o> {
     run: &'a Run<'a>,
     out: &'a mut Out<'o>,
-    /// Streams that failed, each with its failures.
+    /// The streams that failed, each with its failures.
     failures: Vec<(String, Failed)>,
 }
 
-/// How far one stream is.
+/// How far one stream has been read.
 struct Progress<'s> {
     stream: &'s Stream,
     records: usize,
-    /// Records since the last state.
+    /// The number of records since the last state.
     unreported: u64,
-    /// The latest cursor value of the slices that were read to their end.
+    /// The latest cursor value of the slices that were read completely.
     latest: Option<(i64, Value)>,
-    /// The latest of the slice that is being read.
+    /// The latest cursor value of the slice that is being read.
     current: Option<(i64, Value)>,
-    /// Where the first slice starts, for a stream without records.
+    /// The start of the first slice, for a stream without records.
     start: Option<Value>,
     failed: bool,
     cut: bool,
@@ -36,12 +36,12 @@ impl<'a, 'o> Reading<'a, 'o> {
         Reading { run, out, failures: Vec::new() }
     }
 
-    /// A stream that the source does not have (`_select_streams`).
+    /// Reports a stream that was requested but that the source does not have (`_select_streams`).
     pub fn missing(&mut self, name: &str) {
         self.status(name, StreamStatus::Incomplete);
     }
 
-    /// Reads one stream. A slice that fails does not keep the others from being read; a bound does.
+    /// Reads one stream. If a slice fails, the remaining slices are still read, unless the failure is a reached bound.
     pub async fn stream(&mut self, stream: &Stream) {
         self.log(Level::Info, format!("Marking stream {} as STARTED", stream.name));
         self.status(&stream.name, StreamStatus::Started);
@@ -66,7 +66,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         self.finish(&mut progress);
     }
 
-    /// Reads one slice; whether the stream ends with it.
+    /// Reads one slice. Returns whether the stream ends with it.
     async fn slice(&mut self, progress: &mut Progress<'_>, slice: Slice) -> bool {
         let run = self.run;
         progress.begin(&slice, run);
@@ -102,7 +102,7 @@ impl<'a, 'o> Reading<'a, 'o> {
     }
 
     fn slice_failed(&mut self, progress: &mut Progress<'_>, failed: Failed) -> bool {
-        // What a bound or the host refused would be refused again.
+        // A request that was refused because of a bound or by the host would be refused again.
         let over = failed.class == "Bound" || failed.host_error.is_some();
         self.failed(progress, failed);
         over
@@ -149,7 +149,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         self.run.host.now().as_millisecond()
     }
 
-    /// The failure of the whole read, if a stream failed.
+    /// Returns the failure of the whole read, if a stream failed.
     #[must_use]
     pub fn end(self) -> Option<Failed> {
         if self.failures.is_empty() {
@@ -163,7 +163,7 @@ impl<'a, 'o> Reading<'a, 'o> {
     }
 }
 
-/// Python's `repr` of the exception.
+/// Returns Python's `repr` of the exception.
 fn exception(failed: &Failed) -> String {
     let text = match failed.class {
         "AirbyteTracedException" => failed.internal.as_ref(),
@@ -199,7 +199,7 @@ impl<'s> Progress<'s> {
         }
     }
 
-    /// The slice was read to its end; whether that is worth a state.
+    /// Records that the slice was read completely. Returns whether a state should be emitted.
     fn close(&mut self) -> bool {
         if let Some(position) = self.current.take()
             && self.latest.as_ref().is_none_or(|latest| latest.0 < position.0)
@@ -209,8 +209,8 @@ impl<'s> Progress<'s> {
         self.stream.cursor.is_some() && self.stream.router.is_single()
     }
 
-    /// The state from which a later run could continue. There is none for cursors per partition: this interpreter reads
-    /// samples, and it does not know which partition of a sample is complete.
+    /// Returns the state from which a later run could continue. A cursor per partition has no such state: this
+    /// interpreter reads samples, and it does not know which partitions of a sample are complete.
     fn state(&self) -> Option<Value> {
         let Some(cursor) = &self.stream.cursor else {
             return Some(Value::Dict(Dict::from_iter([("__ab_no_cursor_state_message".into(), Value::Bool(true))])));

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A host that records whether it was used. Together with a config that
-/// [records the same](super::config::Config::recorded) it shows whether a stream depends on config, clock or chance.
+/// A host that records whether it was used. It shows whether a stream depends on the config, the clock or random
+/// values when the config is recorded as well (see [`Config::recorded`](super::config::Config::recorded)).
 pub struct RecordingHost<'a> {
     host: &'a dyn Host,
     used: AtomicBool,
@@ -20,13 +20,13 @@ impl<'a> RecordingHost<'a> {
         RecordingHost { host, used: AtomicBool::new(false) }
     }
 
-    /// Whether the host, or a config that records into it, was used.
+    /// Whether this host was used, or a config that records into it.
     #[must_use]
     pub fn was_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// The flag that a config sets when it is read.
+    /// Returns the flag that a config sets when it is read.
     #[must_use]
     pub fn flag(&self) -> &AtomicBool {
         &self.used

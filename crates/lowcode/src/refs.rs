@@ -1,7 +1,7 @@
 //! References: any text that starts with `#/` refers to another part of the manifest.
 //!
-//! The rules are those of manifest_reference_resolver.py: the rest of a path is first tried as a single key, the keys
-//! of an object win over those of its `$ref`, and `config_overrides` is not resolved.
+//! The rules are those of manifest_reference_resolver.py: the remainder of a path is first tried as a single key, the
+//! keys of an object take precedence over those of its `$ref`, and `config_overrides` is not resolved.
 
 #![expect(clippy::result_large_err, reason = "a problem ends the load, so its size does not matter")]
 
@@ -11,7 +11,7 @@ use super::value::{Dict, Value};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The only field whose content belongs to the config and not to the manifest.
+/// The only field whose content belongs to the config instead of the manifest.
 const CONFIG_VALUES: &str = "config_overrides";
 
 /// Whether the text is a reference.
@@ -22,11 +22,11 @@ pub fn is_ref(text: &str) -> bool {
 
 /// Resolves all references of `root`.
 ///
-/// The values of the keys in `unused` are checked for invalid references but not part of the result: the engine reads
-/// them only by reference, and they are often most of the manifest.
+/// The values of the keys in `unused` are checked for invalid references but left out of the result. The engine reads
+/// them only through references, and they often make up most of the manifest.
 ///
 /// # Errors
-/// An unknown target, a cycle, or a manifest that grows beyond its bounds.
+/// Fails if a target is unknown, if references form a cycle, or if the manifest grows beyond its bounds.
 pub fn resolve(root: &Dict, unused: &[&str], bounds: &Bounds) -> Result<Dict, Problem> {
     let mut resolver = Resolver { root, bounds, values: 0, depth: 0, open: Vec::new(), path: Vec::new(), fine: HashSet::new() };
     let mut resolved = Dict::with_capacity(root.len());
@@ -66,7 +66,7 @@ struct Resolver<'m> {
     open: Vec<&'m str>,
     /// The current position in the manifest.
     path: Vec<Step>,
-    /// References that are checked already.
+    /// The references that have already been checked.
     fine: HashSet<&'m str>,
 }
 
@@ -161,14 +161,14 @@ impl<'m> Resolver<'m> {
         Ok(target)
     }
 
-    /// References that differ from `text` only in their last part.
+    /// Returns the valid references that differ from `text` only in their last part.
     fn neighbours(&self, text: &str) -> Vec<String> {
         let Some((parent, _)) = text.rsplit_once('/') else { return Vec::new() };
         let dict = if parent == "#" { Some(self.root) } else { lookup(self.root, parent).and_then(Value::as_dict) };
         dict.into_iter().flat_map(Dict::keys).take(1_000).map(|key| format!("{parent}/{key}")).collect()
     }
 
-    /// Checks a part that is not in the result. Each reference is followed once.
+    /// Checks a part that is not included in the result. Each reference is followed once.
     fn check(&mut self, node: &'m Value) -> Result<(), Problem> {
         self.enter()?;
         match node {
@@ -201,13 +201,13 @@ impl<'m> Resolver<'m> {
     }
 }
 
-/// The target of a reference.
+/// Returns the target of a reference.
 #[must_use]
 pub fn lookup<'m>(root: &'m Dict, text: &str) -> Option<&'m Value> {
     lookup_path(root, text).map(|(value, _)| value)
 }
 
-/// The target of a reference with the keys that lead to it.
+/// Returns the target of a reference, together with the keys that lead to it.
 #[must_use]
 pub fn lookup_path<'m>(root: &'m Dict, text: &str) -> Option<(&'m Value, Vec<String>)> {
     let mut rest = text.strip_prefix("#/")?.split('\n').next()?;
@@ -218,7 +218,8 @@ pub fn lookup_path<'m>(root: &'m Dict, text: &str) -> Option<(&'m Value, Vec<Str
             let (head, tail) = rest.split_once('/').unwrap_or((rest, ""));
             rest = tail;
             path.push(head.to_owned());
-            // A part of digits is an index. A manifest has only text as keys, so it cannot be a key.
+            // A part that consists of digits is an index. It never matches a key of a dict, because the CDK converts
+            // it to an integer and all keys of a manifest are text.
             root.get(head).filter(|_| head.parse::<i64>().is_err())?
         }
     };

@@ -11,11 +11,11 @@ fn references_follow_the_rules_of_the_cdk() {
     for (text, expected) in [
         ("a: 1\nb: '#/a'", "{'a': 1, 'b': 1}"),
         ("a: {x: 1, y: 2}\nb: {y: 3, $ref: '#/a', z: 4}", "{'a': {'x': 1, 'y': 2}, 'b': {'x': 1, 'y': 3, 'z': 4}}"),
-        // The whole rest is tried as one key before it is split.
+        // The whole remainder is tried as one key before it is split.
         ("n: {p: first}\nn/p: whole\nv: '#/n/p'", "{'n': {'p': 'first'}, 'n/p': 'whole', 'v': 'whole'}"),
         ("n: {'p/q': deep}\nv: '#/n/p/q'", "{'n': {'p/q': 'deep'}, 'v': 'deep'}"),
         ("l: [a, {b: c}]\nv: '#/l/1/b'\nw: '#/l/-2'", "{'l': ['a', {'b': 'c'}], 'v': 'c', 'w': 'a'}"),
-        // A target that is not an object takes the place of the object.
+        // A target that is not an object replaces the object that contains the reference.
         ("a: 1\nb: {$ref: '#/a', c: 2}", "{'a': 1, 'b': 1}"),
         ("a: {$ref: 'other.json', c: 2}", "{'a': 'other.json'}"),
         ("a: {config_overrides: {u: '#/nowhere'}}", "{'a': {'config_overrides': {'u': '#/nowhere'}}}"),
@@ -30,6 +30,6 @@ fn unknown_targets_are_told_with_the_nearest() {
     assert_eq!((problem.path.as_str(), problem.nearest.as_deref()), ("/a/b", Some("#/definitions/requester")));
     assert!(resolved("l: [1]\nv: '#/l/1'").is_err());
     assert!(resolved("l: [1]\nv: '#/l/x'").is_err());
-    // The same reference twice, one after the other, is not a cycle.
+    // Using the same reference twice in a row is not a cycle.
     assert!(resolved("a: 1\nb: ['#/a', '#/a']").is_ok());
 }

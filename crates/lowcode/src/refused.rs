@@ -1,17 +1,17 @@
-//! Streams of which this engine does not run a component: listed by `discover`, never read.
+//! Streams that use a component that this engine does not run. `discover` lists them, but they are never read.
 //!
-//! Loading marks their components, so that building one knows it wherever it is met: as a stream, as the parent of
-//! another, as the template of a dynamic stream.
+//! Loading the manifest marks the components of these streams. The build code then recognizes them wherever they are
+//! used: as a stream, as the parent of another stream, or as the template of a dynamic stream.
 
 use super::error::Failed;
 use super::node::text;
 use super::problem::{Place, Problem, Severity, cut};
 use super::value::Value;
 
-/// The mark. Nothing of the CDK begins so, apart from `$ref` and `$parameters`.
+/// The field that marks a component. Apart from `$ref` and `$parameters`, no field of the CDK begins with `$`.
 const MARK: &str = "$refused";
 
-/// The class of the failure.
+/// The error class of the failure.
 const UNSUPPORTED: &str = "UnsupportedComponent";
 
 /// A stream that cannot be read.
@@ -20,12 +20,12 @@ pub struct RefusedStream {
     pub name: String,
     /// JSON pointer of the stream.
     pub path: String,
-    /// What it would need, with names and places.
+    /// What the stream would need, with names and places.
     pub problems: Vec<Problem>,
 }
 
 impl RefusedStream {
-    /// The same as a warning at the first place.
+    /// Returns the same information as a warning at the first place.
     #[must_use]
     pub fn warning(&self) -> Problem {
         let reasons: Vec<&str> = self.problems.iter().take(3).map(|it| it.message.as_str()).collect();
@@ -39,19 +39,19 @@ impl RefusedStream {
     }
 }
 
-/// Whether the manifest as a whole cannot run: a class of its author's, which the CDK cannot do without either, or
-/// a component outside of streams.
+/// Whether the problem prevents the whole manifest from running. That is the case for a custom class, without which
+/// the CDK cannot run the manifest either, and for a component outside of streams.
 #[must_use]
 pub fn whole_manifest(problem: &Problem) -> bool {
     problem.class.is_some() || stream_of(&problem.path).is_none()
 }
 
-/// Marks the streams of `root` that have a problem, and lists them.
+/// Marks the streams of `root` that have a problem, and returns them.
 pub fn mark(root: &mut Value, problems: &[Problem]) -> Vec<RefusedStream> {
     let mut all: Vec<RefusedStream> = Vec::new();
     for problem in problems.iter().filter(|it| !whole_manifest(it)) {
         let Some(path) = stream_of(&problem.path).filter(|path| !never_read(&problem.path, path)) else { continue };
-        // The problems come stream by stream.
+        // The problems are grouped by stream.
         match all.last_mut().filter(|last| last.path == path) {
             Some(last) => last.problems.push(problem.clone()),
             None => all.push(RefusedStream { name: String::new(), path, problems: vec![problem.clone()] }),
@@ -66,16 +66,17 @@ pub fn mark(root: &mut Value, problems: &[Problem]) -> Vec<RefusedStream> {
     all
 }
 
-/// Why the stream of this component cannot be read.
+/// Returns why the stream of this component cannot be read, or `None` if it can be.
 #[must_use]
 pub fn reason(stream: &Value) -> Option<Failed> {
     text(stream, MARK).map(|message| Failed::config(UNSUPPORTED, message))
 }
 
-/// None where building a part failed for a component that this engine does not run: `refused` has why from then on.
+/// Returns `None` if the part could not be built because it uses a component that this engine does not run. In that
+/// case, `refused` contains the reason.
 ///
 /// # Errors
-/// All other failures.
+/// Fails with every other failure.
 pub fn part<T>(built: Result<T, Failed>, refused: &mut Option<Failed>) -> Result<Option<T>, Failed> {
     match built {
         Ok(part) => Ok(Some(part)),
@@ -101,7 +102,7 @@ fn set(stream: &mut Value, problems: &[Problem]) {
     }
 }
 
-/// The stream, or template of streams, that a path leads into.
+/// Returns the path of the stream, or of the stream template, that `path` leads into.
 fn stream_of(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     let count = match parts.as_slice() {
@@ -113,7 +114,7 @@ fn stream_of(path: &str) -> Option<String> {
     Some(parts.iter().take(count).fold(String::new(), |path, part| format!("{path}/{part}")))
 }
 
-/// What a stream has for reads with a state alone.
+/// Whether the problem is in the part of a stream that is used only for reads with a state, which this engine never makes.
 fn never_read(problem: &str, stream: &str) -> bool {
     problem.strip_prefix(stream).is_some_and(|rest| rest.starts_with("/incremental_stream/"))
 }

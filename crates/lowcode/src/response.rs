@@ -1,4 +1,4 @@
-//! An answer as `requests.Response` shows it: content without its transport encoding, text, JSON and links.
+//! A response as `requests.Response` presents it: content without its transport encoding, text, JSON and links.
 
 use super::bounds::Bounds;
 use super::error::Failed;
@@ -8,30 +8,31 @@ use super::{inflate, json};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
-/// An answer. Cheap to clone; its JSON is read once, when it is asked for.
+/// A response. It is cheap to clone, and its JSON is parsed once, on first use.
 #[derive(Clone, Debug)]
 pub struct Response(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     response: Arc<HostResponse>,
-    /// The body without `Content-Encoding`, where it has one.
+    /// The decoded body, if the body has a `Content-Encoding`.
     plain: Option<Vec<u8>>,
     json: OnceLock<Option<Value>>,
     depth: usize,
 }
 
 impl Response {
-    /// Takes the answer; undoes gzip or deflate of the transport.
+    /// Creates a response from what the host returned, and undoes gzip or deflate.
     ///
     /// # Errors
-    /// The body is larger than `bounds.body_bytes`, before or after decompression.
+    /// Fails if the body is larger than `bounds.body_bytes`, before or after decompression.
     pub fn new(response: Arc<HostResponse>, bounds: &Bounds) -> Result<Response, Failed> {
         if response.body.len() > bounds.body_bytes {
             return Err(Failed::bound("bytes of a body", bounds.body_bytes));
         }
         let encoding = response.header("content-encoding").unwrap_or_default().to_ascii_lowercase();
-        // A host that has undone the encoding may leave the header: only what looks compressed is.
+        // A host that has already decompressed the body may leave the header in place, so only a body that looks
+        // compressed is decompressed.
         let plain = match encoding.trim() {
             "gzip" | "x-gzip" if inflate::is_gzip(&response.body) => Some(inflate::gunzip(&response.body, bounds.body_bytes)?),
             "deflate" if !response.body.is_empty() => inflate::deflate(&response.body, bounds.body_bytes)?,
@@ -45,25 +46,25 @@ impl Response {
         self.0.response.status
     }
 
-    /// Python's `bool(response)`: a status below 400.
+    /// Implements Python's `bool(response)`: true if the status is below 400.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.status() < 400
     }
 
-    /// The URL that answered.
+    /// Returns the URL that sent the response.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.0.response.url
     }
 
-    /// As they came.
+    /// Returns the headers as they were received.
     #[must_use]
     pub fn headers(&self) -> &[(String, String)] {
         &self.0.response.headers
     }
 
-    /// A header by its name in any case; repeated ones are joined by `", "`.
+    /// Returns a header by name, ignoring case. Repeated headers are joined by `", "`.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut values = self.headers().iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
@@ -71,7 +72,7 @@ impl Response {
         Some(values.fold(Cow::Borrowed(first.as_str()), |joined, value| Cow::Owned(format!("{joined}, {value}"))))
     }
 
-    /// `dict(response.headers)`: for templates.
+    /// Returns `dict(response.headers)`, for templates.
     #[must_use]
     pub fn headers_value(&self) -> Value {
         let mut dict = Dict::with_capacity(self.headers().len());
@@ -84,13 +85,14 @@ impl Response {
         Value::Dict(dict)
     }
 
-    /// The body.
+    /// Returns the body.
     #[must_use]
     pub fn content(&self) -> &[u8] {
         self.0.plain.as_deref().unwrap_or(&self.0.response.body)
     }
 
-    /// The body as text; bytes that are not UTF-8 become U+FFFD, and Latin-1 is read where the server says so.
+    /// Returns the body as text. It is read as Latin-1 if the server says so, and as UTF-8 otherwise, where invalid
+    /// bytes become U+FFFD.
     #[must_use]
     pub fn text(&self) -> String {
         let kind = self.header("content-type").unwrap_or_default().to_ascii_lowercase();
@@ -100,7 +102,7 @@ impl Response {
         String::from_utf8_lossy(self.content()).into_owned()
     }
 
-    /// `response.json()`; `None` if the body is not valid JSON.
+    /// Implements `response.json()`. Returns `None` if the body is not valid JSON.
     #[must_use]
     pub fn json(&self) -> Option<&Value> {
         let read = || {
@@ -110,7 +112,7 @@ impl Response {
         self.0.json.get_or_init(read).as_ref()
     }
 
-    /// `response.links`: the Link header, by `rel` or else by URL.
+    /// Implements `response.links`: the entries of the Link header by `rel`, or by URL if they have no `rel`.
     #[must_use]
     pub fn links(&self) -> Value {
         let mut links = Dict::default();
@@ -124,7 +126,7 @@ impl Response {
     }
 }
 
-/// `parse_header_links` of requests.
+/// Implements `parse_header_links` of the package `requests`.
 fn link_header(header: &str) -> Vec<Dict> {
     let quotes: &[char] = &[' ', '\'', '"'];
     let header = header.trim_matches(quotes);
@@ -134,7 +136,7 @@ fn link_header(header: &str) -> Vec<Dict> {
     split_links(header).into_iter().map(|part| link(part, quotes)).collect()
 }
 
-/// `re.split(", *<", header)`.
+/// Implements `re.split(", *<", header)`.
 fn split_links(header: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut from) = (0, 0);
@@ -157,7 +159,7 @@ fn link(part: &str, quotes: &[char]) -> Dict {
     let mut link = Dict::default();
     link.insert("url".into(), Value::str(url.trim_matches(&['<', '>', ' ', '\'', '"'][..])));
     for param in params.split(';') {
-        // More than one `=` ends the list, as the unpacking there fails.
+        // An entry with more than one `=` ends the list, because Python's tuple unpacking fails at this point.
         let mut pieces = param.split('=');
         let (Some(key), Some(value), None) = (pieces.next(), pieces.next(), pieces.next()) else { break };
         link.insert(key.trim_matches(quotes).into(), Value::str(value.trim_matches(quotes)));

@@ -1,4 +1,4 @@
-//! `SimpleRetriever`: the records of one slice, page by page, no page before it is needed.
+//! `SimpleRetriever`: reads the records of one slice page by page, and requests each page only when it is needed.
 
 use super::context::{Context, EvalContext, Run};
 use super::cursor::Cursor;
@@ -26,17 +26,17 @@ pub struct Retriever {
     paginator: Paginator,
     slicer: SlicerOptions,
     ignore_slicer_on_pages: bool,
-    /// `pagination_reset`: begin again after so many records.
+    /// `pagination_reset`: the number of records after which pagination starts over.
     reset_after: Option<usize>,
-    /// Its action is SPLIT_USING_CURSOR.
+    /// Set if the action of `pagination_reset` is SPLIT_USING_CURSOR.
     reset_by_cursor: Option<Arc<Cursor>>,
-    /// `is_data_feed`: records outside the cursor's interval are dropped after the pages were counted.
+    /// `is_data_feed`: records outside the cursor's interval are dropped, but only after the page has been counted.
     data_feed: Option<Arc<Cursor>>,
-    /// The first page of a slice is inside the parent's record.
+    /// Whether the first page of a slice is contained in the parent's record.
     lazy: bool,
 }
 
-/// What the stream gives its retriever.
+/// What the stream passes to its retriever.
 #[derive(Default)]
 pub struct RetrieverOptions {
     pub selector: SelectorOptions,
@@ -48,7 +48,7 @@ pub struct RetrieverOptions {
 
 impl Retriever {
     /// # Errors
-    /// What the CDK raises when it builds the component; a component that this engine does not know.
+    /// Fails with the error that the CDK raises when it builds the component, or if this engine does not know the component.
     pub fn build(node: &Value, name: &str, options: RetrieverOptions, ctx: &Context<'_>) -> Result<Retriever, Failed> {
         if kind(node) != "SimpleRetriever" {
             return Err(Failed::config("UnsupportedComponent", format!("retriever {} is not supported", kind(node))));
@@ -79,13 +79,13 @@ impl Retriever {
         })
     }
 
-    /// Whether a call leaves nothing behind in it.
+    /// Whether the retriever stores nothing between requests.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
         self.requester.is_fixed()
     }
 
-    /// The records of `slice`.
+    /// Returns the records of `slice`.
     #[must_use]
     pub fn read<'r>(&'r self, run: &'r Run<'r>, slice: Slice, schema: Arc<Value>) -> Records<'r> {
         let token = self.paginator.initial_token();
@@ -119,7 +119,7 @@ impl Retriever {
             Ok(combine([paged, by_slice], place == OptionPlace::BodyJson)?.into_value())
         };
         let path = self.paginator.path(token);
-        // In this order, as their errors come in it (`_fetch_next_page`).
+        // The options are evaluated in the order of `_fetch_next_page`, so that the same error comes first.
         let mut parts =
             RequestParts { slice: Some(slice), next_page_token: next.as_ref(), path: path.as_deref(), ..RequestParts::default() };
         parts.headers = texts(options(OptionPlace::Header)?);
@@ -131,7 +131,7 @@ impl Retriever {
 }
 
 /// # Errors
-/// Features that this engine does not have.
+/// Fails if the manifest uses a feature that this engine does not have.
 fn refuse_unsupported(node: &Value, requester: &Value) -> Result<(), Failed> {
     let refuse = |what: &str| Err(Failed::config("UnsupportedComponent", format!("{what} is not supported")));
     if kind(requester) != "HttpRequester" {
@@ -152,7 +152,7 @@ fn refuse_unsupported(node: &Value, requester: &Value) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Header values are texts.
+/// Converts header values to text.
 fn texts(headers: Value) -> Value {
     match headers {
         Value::Dict(dict) => Value::Dict(dict.into_iter().map(|(key, item)| (key, Value::from(item.to_str()))).collect()),
@@ -160,7 +160,7 @@ fn texts(headers: Value) -> Value {
     }
 }
 
-/// The records of one slice that are still to come.
+/// The remaining records of one slice.
 pub struct Records<'r> {
     retriever: &'r Retriever,
     run: &'r Run<'r>,
@@ -172,7 +172,7 @@ pub struct Records<'r> {
     /// The page that is being read.
     open: Option<Open>,
     pages: usize,
-    /// Records since the last reset, and the latest of them by the cursor.
+    /// The number of records since the last reset, and below it the latest of them according to the cursor.
     observed: usize,
     most_recent: Option<(i64, Value)>,
     tries: usize,
@@ -187,10 +187,10 @@ struct Open {
 }
 
 impl<'r> Records<'r> {
-    /// The next record. Returns `None` at the end and after an error.
+    /// Returns the next record, or `None` at the end and after an error.
     ///
     /// # Errors
-    /// What a request, a template or a path fails with, and a bound that was met.
+    /// Fails if a request, a template or a path fails, or if a bound is reached.
     pub async fn next(&mut self) -> Result<Option<Value>, Failed> {
         loop {
             if self.done {
@@ -207,7 +207,7 @@ impl<'r> Records<'r> {
         }
     }
 
-    /// One record of the open page, or the end of the page, or a new page.
+    /// Makes one step: returns one record of the open page, ends the page, or fetches a new page.
     async fn step(&mut self) -> Result<Option<Value>, Failed> {
         if let Some(raw) = self.pending.pop_front() {
             return self.select(raw);
@@ -240,7 +240,7 @@ impl<'r> Records<'r> {
         Ok(wanted.then_some(record))
     }
 
-    /// Fetches a page. If no response comes, the slice ends.
+    /// Fetches a page. The slice ends if there is no response.
     async fn fetch(&mut self) -> Result<(), Failed> {
         if self.pages > 0 && self.pages >= self.run.bounds.pages {
             return Err(Failed::bound("pages of a slice", self.run.bounds.pages));
@@ -265,7 +265,7 @@ impl<'r> Records<'r> {
         Ok(())
     }
 
-    /// Ends a page: the token of the next one, or the end of the slice.
+    /// Ends a page. Stores the token of the next page, or ends the slice.
     fn turn(&mut self, open: &Open) -> Result<(), Failed> {
         if self.retriever.reset_after.is_some_and(|limit| self.observed >= limit) {
             return self.reset();
@@ -298,7 +298,7 @@ impl<'r> Records<'r> {
         Ok(())
     }
 
-    /// Begins the slice again, from the latest record where a cursor says which (`pagination_tracker.py`).
+    /// Starts the slice again. If a cursor is given, it starts from the latest record (`pagination_tracker.py`).
     fn reset(&mut self) -> Result<(), Failed> {
         let by_cursor = self.retriever.reset_by_cursor.as_ref();
         let fields = match by_cursor {
@@ -327,7 +327,7 @@ impl<'r> Records<'r> {
     }
 }
 
-/// The response that a lazy parent's record carries.
+/// Returns the response that is embedded in the record of a lazy parent.
 fn embedded(body: &Value, run: &Run<'_>) -> Result<Response, Failed> {
     let body = serde_json::to_vec(body).map_err(|error| Failed::system("TypeError", error.to_string()))?;
     let response = HostResponse { status: 200, headers: [].into(), body: body.into(), url: String::new() };

@@ -1,21 +1,21 @@
-//! Plain scalars of YAML 1.1, as PyYAML's safe loader reads them: `yes` is true, `010` is eight, `1:30` is ninety.
+//! Plain scalars of YAML 1.1 as PyYAML's safe loader reads them: `yes` is true, `010` is eight, `1:30` is ninety.
 
 use super::value::Value;
 
-/// Python's limit for the digits of a decimal integer.
+/// Python's limit on the number of digits of a decimal integer.
 const MAX_DIGITS: usize = 4_300;
 
 /// The meaning of a plain scalar.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plain {
     Value(Value),
-    /// A date or time, which PyYAML reads as an object. Here it stays text, and the loader warns.
+    /// A date or time, which PyYAML reads as an object. Here it remains text, and the loader emits a warning.
     Timestamp,
-    /// PyYAML fails on it.
+    /// A scalar for which PyYAML fails.
     Wrong(&'static str),
 }
 
-/// Reads a plain scalar, that is, one without quotes and tag.
+/// Reads a plain scalar, that is, one without quotes and without a tag.
 #[must_use]
 pub fn plain(text: &str) -> Plain {
     let Some(first) = text.bytes().next() else { return Plain::Value(Value::None) };
@@ -45,7 +45,7 @@ fn number(text: &str) -> Plain {
     if timestamp(text) { Plain::Timestamp } else { Plain::Value(Value::str(text)) }
 }
 
-/// Reads a float; `None` if the text is not a float.
+/// Reads a float. Returns `None` if the text is not a float.
 #[must_use]
 pub fn float(text: &str) -> Option<Plain> {
     let (negative, body) = sign(text);
@@ -65,7 +65,7 @@ pub fn float(text: &str) -> Option<Plain> {
         None => (rest, None),
     };
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
-    // YAML 1.1 demands a sign in the exponent: `1.0e5` is a string.
+    // YAML 1.1 requires a sign in the exponent, so `1.0e5` is a string.
     if let Some(exponent) = exponent
         && !exponent.strip_prefix(['+', '-']).is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
     {
@@ -86,7 +86,7 @@ pub fn float(text: &str) -> Option<Plain> {
     Some(Plain::Value(Value::Float(sign * text.parse::<f64>().ok()?)))
 }
 
-/// Reads an integer; `None` if the text is not an integer.
+/// Reads an integer. Returns `None` if the text is not an integer.
 #[must_use]
 pub fn integer(text: &str) -> Option<Plain> {
     let (negative, body) = sign(text);
@@ -144,7 +144,8 @@ fn radix(digits: &str, radix: u32, negative: bool) -> Option<Plain> {
     Some(Plain::Value(i64::try_from(int).map_or_else(|_| Value::Big(int.to_string().into()), Value::Int)))
 }
 
-/// Reads a number in base 60, in which `1:30` is ninety; `None` if the text is not one, or is implausibly large.
+/// Reads a number in base 60, in which `1:30` is ninety. Returns `None` if the text is not such a number, or is
+/// implausibly large.
 fn sixty(text: &str) -> Option<i64> {
     let mut parts = text.split(':');
     let first = parts.next()?;
@@ -184,7 +185,7 @@ fn timestamp(text: &str) -> bool {
         && second.is_some_and(|second| second.get(..2).is_some_and(two) && tail(second.get(2..).unwrap_or_default()))
 }
 
-/// Whether the text is an optional fraction of a second and an optional zone.
+/// Whether the text consists of an optional fraction of a second and an optional time zone.
 fn tail(text: &str) -> bool {
     let text = text.strip_prefix('.').map_or(text, |rest| rest.trim_start_matches(|char: char| char.is_ascii_digit()));
     let text = text.trim_start_matches([' ', '\t']);

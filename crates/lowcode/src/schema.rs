@@ -1,16 +1,16 @@
-//! The static schema loaders: inline, file, and a list of them. What `DynamicSchemaLoader` asks for is not here.
+//! The static schema loaders: inline, file, and a list of them. What a `DynamicSchemaLoader` requests is in `stream_schema`.
 
 use super::error::Failed;
 use super::value::{Dict, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The schema of a stream, when no call is needed for it; `None` where a `DynamicSchemaLoader` has to ask.
+/// Returns the schema of a stream if no request is needed for it, or `None` if a `DynamicSchemaLoader` has to request it.
 ///
-/// Schemas are lent from the manifest: some are a megabyte.
+/// Schemas are borrowed from the manifest, because some of them are a megabyte in size.
 ///
 /// # Errors
-/// A loader of another kind, or a list of loaders of which one has no `properties`.
+/// Fails if a loader is of an unknown kind, or if one of several schemas does not have `properties`.
 pub fn of_stream(stream: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
     match stream.get("schema_loader") {
         None | Some(Value::None) => Ok(Some(Cow::Owned(Value::Dict(Dict::default())))),
@@ -29,10 +29,10 @@ pub fn of_stream(stream: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
     }
 }
 
-/// The schema that one loader gives; `None` for a `DynamicSchemaLoader`.
+/// Returns the schema that one loader provides, or `None` for a `DynamicSchemaLoader`.
 ///
 /// # Errors
-/// A loader of another kind.
+/// Fails if the loader is of an unknown kind.
 pub fn of_loader(loader: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
     match loader.get("type").and_then(Value::as_str) {
         Some("InlineSchemaLoader") => Ok(Some(match loader.get("schema").filter(|schema| schema.truthy()) {
@@ -40,24 +40,24 @@ pub fn of_loader(loader: &Value) -> Result<Option<Cow<'_, Value>>, Failed> {
             None => Cow::Owned(Value::Dict(Dict::default())),
         })),
         Some("DynamicSchemaLoader") => Ok(None),
-        // The file stood beside the connector's code, not beside its manifest. The CDK fails without it; a stream
-        // that can be read without its schema is worth more.
+        // The file belongs to the connector's code and is not available here. The CDK fails without it. This engine
+        // uses an empty schema instead, so that the stream can still be read.
         Some("JsonFileSchemaLoader") => Ok(Some(Cow::Owned(Value::Dict(Dict::default())))),
         other => Err(Failed::system("ValueError", format!("the schema loader `{}` is not supported", other.unwrap_or("none")))),
     }
 }
 
-/// Merges the properties of several schemas; the first one wins.
+/// Merges the properties of several schemas. If a property occurs more than once, the first schema takes precedence.
 ///
 /// # Errors
-/// A schema without `properties`.
+/// Fails if a schema does not have `properties`.
 pub fn merge<'s>(schemas: impl Iterator<Item = &'s Value>) -> Result<Value, Failed> {
     let mut properties = Dict::default();
     for schema in schemas {
         let Some(own) = schema.get("properties") else {
             return Err(Failed::system("KeyError", "'properties'"));
         };
-        // The CDK puts the later properties in front; a name of an earlier schema keeps its value.
+        // The CDK puts the later properties in front, but a name that an earlier schema has keeps its value.
         let mut all = own.as_dict().cloned().unwrap_or_default();
         all.extend(properties);
         properties = all;
@@ -69,10 +69,10 @@ pub fn merge<'s>(schemas: impl Iterator<Item = &'s Value>) -> Result<Value, Fail
     Ok(Value::Dict(out))
 }
 
-/// The JSON schema of one of the types that a `DynamicSchemaLoader` may name.
+/// Returns the JSON schema of one of the types that a `DynamicSchemaLoader` may name.
 ///
 /// # Errors
-/// A type that the CDK does not know.
+/// Fails if the CDK does not know the type.
 pub fn airbyte_type(name: &str) -> Result<Value, Failed> {
     let rows: &[(&str, &[&str])] = match name {
         "string" => &[("type", &["null", "string"])],

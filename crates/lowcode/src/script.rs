@@ -1,4 +1,4 @@
-//! A host for tests: it answers from a script and records the requests.
+//! A host for tests: it responds from a script and records the requests.
 
 use super::bounds::Bounds;
 use super::context::{Context, Limits, Run};
@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Answers each URL with the first body whose key it contains; a key ends with `$` where the URL must end.
+/// Answers each URL with the body of the first key that the URL contains. A key that ends with `$` matches only the
+/// end of the URL.
 pub struct Script {
     pub bodies: Vec<(&'static str, &'static str)>,
     pub calls: Mutex<Vec<HostRequest>>,
@@ -22,7 +23,7 @@ impl Script {
         Script { bodies: bodies.to_vec(), calls: Mutex::new(Vec::new()) }
     }
 
-    /// Method and URL of each call so far.
+    /// The URL of each request so far.
     pub fn urls(&self) -> Vec<String> {
         self.calls.lock().unwrap().iter().map(|call| call.url.clone()).collect()
     }
@@ -57,12 +58,12 @@ impl Host for Script {
     }
 }
 
-/// A value of JSON text.
+/// Parses JSON text into a value.
 pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// A stream over `https://h.example` with `more` fields of its retriever and of itself.
+/// Returns the JSON of a stream on `https://h.example`, with additional fields for its retriever and for the stream.
 pub fn stream(name: &str, path: &str, retriever: &str, more: &str) -> String {
     format!(
         r#"{{"type": "DeclarativeStream", "name": "{name}", "retriever": {{"type": "SimpleRetriever",

@@ -1,4 +1,4 @@
-//! Which texts are secret: the values of the config that the spec marks `airbyte_secret`.
+//! Determines which texts are secret: the config values that the spec marks with `airbyte_secret`.
 
 use super::url::{parse_qs, quote_plus, unquote};
 use super::value::Value;
@@ -6,21 +6,21 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Shorter secrets count only where they are a whole value: `abc` stands in half of all URLs.
+/// Secrets shorter than this many bytes count only as a whole value, because a text like `abc` occurs in many URLs by chance.
 const LONG: usize = 8;
-/// What takes the place of a secret.
+/// The text that replaces a secret.
 const MASK: &str = "****";
 
-/// The secrets of a config. Never printed.
+/// The secrets of a config. They are never printed.
 #[derive(Clone, Default)]
 pub struct Secrets(Arc<Found>);
 
 #[derive(Default)]
 struct Found {
     all: BTreeSet<String>,
-    /// The long ones in order, with how they stand in a query.
+    /// The long secrets in order, each with its form in a query.
     long: Vec<(String, String)>,
-    /// The length of the shortest one in bytes, escaped. Shorter texts hold no secret.
+    /// The length of the shortest secret in bytes. Texts that are shorter than this cannot be secrets.
     shortest: usize,
 }
 
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// The secrets of `config` by the spec of `manifest`.
+    /// Returns the values of `config` that the spec of `manifest` marks as secret.
     #[must_use]
     pub fn of(manifest: &Value, config: &Value) -> Secrets {
         let mut secrets = Found::default();
@@ -44,7 +44,7 @@ impl Secrets {
         Secrets(Arc::new(secrets))
     }
 
-    /// Whether a secret stands in `url`: anywhere where it is long, else as a whole value or segment.
+    /// Whether `url` contains a secret. A long secret counts anywhere; a short one only as a whole query value or path segment.
     #[must_use]
     pub fn in_url(&self, url: &str) -> bool {
         if self.0.all.is_empty() {
@@ -53,7 +53,7 @@ impl Secrets {
         let plain = unquote(url);
         let (path, query) = url.split_once('?').unwrap_or((url, ""));
         let stands = |(secret, quoted): &(String, String)| {
-            // Where nothing is escaped, what was unescaped is the same text.
+            // If nothing is escaped, the unescaped and the escaped text are the same.
             plain.contains(secret) || ((quoted != secret || matches!(plain, Cow::Owned(_))) && url.contains(quoted))
         };
         let whole = |text: &str| text.len() >= self.0.shortest && self.0.all.contains(text);
@@ -62,7 +62,7 @@ impl Secrets {
             || segments(path).filter(|segment| segment.len() >= self.0.shortest).any(|segment| whole(&unquote(segment)))
     }
 
-    /// `text` with long secrets masked, as `filter_secrets` of the CDK does it.
+    /// Returns `text` with the long secrets masked, like `filter_secrets` of the CDK.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
         let mut out = text.to_owned();
@@ -77,13 +77,13 @@ impl Secrets {
     }
 }
 
-/// The parts of a path after the host. Cut at a byte: that is several times quicker than at a character.
+/// Returns the parts of a path after the host. It splits at bytes, which is several times faster than splitting at characters.
 fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.as_bytes().split(|byte| *byte == b'/').skip(3).filter_map(|part| std::str::from_utf8(part).ok())
 }
 
 impl Found {
-    /// The depth of recursion is that of the manifest's values, which is bounded when they are read.
+    /// The recursion is as deep as the manifest's values, whose depth is bounded when they are read.
     fn collect(&mut self, schema: &Value, config: &Value) {
         if schema.get("airbyte_secret").is_some_and(Value::truthy) {
             self.add(config);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is passed over because it is short was none.
+        /// Checks that skipping short texts does not miss a secret.
         #[test]
         fn a_whole_segment_or_value_is_always_found(
             secret in "[a-cäß%/ ]{1,9}", before in "([a-c]{0,3}/){0,2}", after in "(/[a-c]{0,3}){0,2}", query in any::<bool>(),

@@ -1,16 +1,17 @@
 //! Streams that the connections of one manifest share.
 //!
-//! A stream is shared only if it cannot hold anything of a customer, and that is observed, not assumed: while it was
-//! built, neither config nor clock nor chance was used ([`RecordingHost`]), and it has no part that keeps something while
-//! it reads: no token of a login, no cursor, no schema that a request returns ([`Stream::keeps_nothing`]). What belongs
-//! to a customer comes in with each call, from the run.
+//! A stream is shared only if it cannot contain anything that belongs to a customer. This is observed instead of
+//! assumed. First, neither the config nor the clock nor random values were used while the stream was built
+//! ([`RecordingHost`]). Second, no part of the stream stores anything while it reads: no login token, no cursor, and
+//! no schema from a response ([`Stream::keeps_nothing`]). Everything that belongs to a customer is passed in by the
+//! run, with each call.
 
 use super::recording::RecordingHost;
 use super::stream::Stream;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The index of a static stream in the manifest, and whether its responses are cached for its children.
+/// The index of a static stream in the manifest, and whether its responses are cached for its child streams.
 pub type Key = (usize, bool);
 
 /// The shared streams of a manifest.
@@ -27,7 +28,7 @@ impl SharedStreams {
         self.locked().get(&key).cloned()
     }
 
-    /// Keeps `stream` if it may be shared. It was built with `recording`.
+    /// Stores `stream` if it may be shared. `recording` is the host with which the stream was built.
     pub fn offer(&self, key: Key, stream: &Arc<Stream>, recording: &RecordingHost<'_>) {
         if !recording.was_used() && stream.keeps_nothing() {
             self.locked().insert(key, Arc::clone(stream));

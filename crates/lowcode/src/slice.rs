@@ -1,25 +1,25 @@
-//! One slice of a stream: what a request is made for.
+//! One slice of a stream: the part of the stream for which a request is made.
 
 use crate::error::Failed;
 use crate::value::{Dict, Value};
 
-/// A slice: the partition of a router and the interval of a cursor.
+/// A slice: the partition of a router, combined with the interval of a cursor.
 #[derive(Clone, Debug, Default)]
 pub struct Slice {
-    /// From a partition router, for example `{"id": 3, "parent_slice": {}}`.
+    /// The partition from a router, for example `{"id": 3, "parent_slice": {}}`.
     pub partition: Value,
-    /// From a cursor, for example `{"start_time": ..., "end_time": ...}`.
+    /// The interval from a cursor, for example `{"start_time": ..., "end_time": ...}`.
     pub cursor_slice: Value,
-    /// Fields of the parent record, reached by `stream_slice.extra_fields`.
+    /// Fields of the parent record, available to templates as `stream_slice.extra_fields`.
     pub extra_fields: Value,
-    /// Partition and cursor slice in one dict: `stream_slice` of templates.
+    /// The partition and the cursor slice in one dict, available to templates as `stream_slice`.
     pub value: Value,
-    /// The answer that a lazy parent carries: its record's list stands for the first page.
+    /// The response that is embedded in the record of a lazy parent. It replaces the response to the first request.
     pub child_response: Option<Value>,
 }
 
 impl Slice {
-    /// The slice of a stream without slices.
+    /// Returns the slice of a stream that is not divided into slices.
     #[must_use]
     pub fn empty() -> Slice {
         let none = || Value::Dict(Dict::default());
@@ -27,7 +27,7 @@ impl Slice {
     }
 
     /// # Errors
-    /// A key stands in both dicts.
+    /// Fails if a key occurs in both the partition and the cursor slice.
     pub fn new(partition: Dict, cursor_slice: Dict, extra_fields: Dict) -> Result<Slice, Failed> {
         let mut value = partition.clone();
         for (key, item) in &cursor_slice {
@@ -46,7 +46,7 @@ impl Slice {
 
     /// Adds `stream_slice` and its attributes to the variables of a template.
     pub fn add_to<'a>(&'a self, vars: &mut Vec<(&'a str, &'a Value)>) {
-        // These, and what most callers add.
+        // Enough for these four and for those that most callers add.
         vars.reserve(6);
         vars.push(("stream_slice", &self.value));
         vars.push(("stream_slice.partition", &self.partition));
@@ -54,7 +54,7 @@ impl Slice {
         vars.push(("stream_slice.extra_fields", &self.extra_fields));
     }
 
-    /// Python's `bool(slice)`.
+    /// Implements Python's `bool(slice)`.
     #[must_use]
     pub fn truthy(&self) -> bool {
         self.value.truthy() || self.extra_fields.truthy()

@@ -1,4 +1,4 @@
-//! The typed source of a manifest: its streams, built as the CDK builds them.
+//! The streams of a manifest, built in the same way as in the CDK.
 
 use super::bounds::Bounds;
 use super::context::{Context, Run};
@@ -19,21 +19,21 @@ use std::sync::Arc;
 
 /// The streams of a manifest.
 pub struct Source {
-    /// Shared by the sources that one command builds, and with them the tokens that they got.
+    /// The streams. All sources that one command builds share them, and therefore also the tokens that they have fetched.
     pub streams: Vec<Arc<Stream>>,
-    /// For each stream that a dynamic stream made: its name and the dynamic stream's.
+    /// The generated streams: for each, its name and the name of its dynamic stream.
     pub generated: Vec<(String, String)>,
 }
 
 impl Source {
-    /// The stream called `name`; of several the last, as in the dict of the CDK.
+    /// Returns the stream called `name`. If there are several, the last one is returned, as in the CDK's dict.
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<&Stream> {
         self.streams.iter().rev().find(|stream| stream.name == name).map(|stream| &**stream)
     }
 }
 
-/// A manifest that many connections read. They share the streams that cannot hold anything of one of them.
+/// A manifest that many connections read. They share the streams that cannot contain anything that belongs to one connection.
 #[derive(Debug)]
 pub struct SharedManifest {
     manifest: Manifest,
@@ -46,21 +46,21 @@ impl SharedManifest {
         SharedManifest { manifest, streams: SharedStreams::default() }
     }
 
-    /// What the source of one connection is built from.
+    /// Returns the context from which the source of one connection is built.
     #[must_use]
     pub fn context<'a>(&'a self, config: &'a Value, host: &'a dyn Host, bounds: &'a Bounds) -> Context<'a> {
         Context::new(&self.manifest.root, config, host, bounds)
     }
 
-    /// Builds sources with a `context` of this manifest.
+    /// Returns a builder of sources. Its `context` must have been created for this manifest.
     #[must_use]
     pub fn builder<'a>(&'a self, context: Context<'a>) -> SourceBuilder<'a> {
         SourceBuilder { ctx: context, shared: Some(&self.streams) }
     }
 
-    /// Whether reading the static streams called `names` side by side makes the same requests as reading them one after
-    /// the other. It does not if one of them is not static, if a request is made for more than one stream (of a parent, a
-    /// schema or a token), or if the manifest limits the rate of its calls.
+    /// Whether reading the static streams called `names` concurrently makes the same requests as reading them one
+    /// after the other. That is not the case if one of them is not static, if a request is made for more than one
+    /// stream (to read a parent, a schema or a token), or if the manifest limits the rate of its requests.
     #[must_use]
     pub fn reads_are_independent<'n>(&self, config: &Value, names: impl IntoIterator<Item = &'n str>) -> bool {
         let root = &self.manifest.root;
@@ -72,7 +72,7 @@ impl SharedManifest {
     }
 }
 
-/// Components whose requests are not those of one stream alone.
+/// Components whose requests may be made for more than one stream.
 const SHARED_REQUESTS: [&str; 8] = [
     "AsyncRetriever",
     "DynamicSchemaLoader",
@@ -84,7 +84,7 @@ const SHARED_REQUESTS: [&str; 8] = [
     "SessionTokenAuthenticator",
 ];
 
-/// Whether `node` has one of these components, apart from the authenticators that `config` does not select.
+/// Whether `node` contains one of these components, ignoring the authenticators that `config` does not select.
 fn shares_requests(node: &Value, config: &Value) -> bool {
     match node {
         Value::List(list) => list.iter().any(|item| shares_requests(item, config)),
@@ -118,34 +118,33 @@ pub struct SourceBuilder<'a> {
 }
 
 impl<'a> SourceBuilder<'a> {
-    /// A builder of sources that share nothing with those of other builders.
+    /// Returns a builder whose sources share nothing with those of other builders.
     #[must_use]
     pub fn new(ctx: Context<'a>) -> SourceBuilder<'a> {
         SourceBuilder { ctx, shared: None }
     }
 
-    /// The static streams alone. No request is made.
+    /// Builds only the static streams. This makes no requests.
     ///
     /// # Errors
-    /// What the CDK raises when it builds a stream.
+    /// Fails with the error that the CDK raises when it builds a stream.
     pub fn static_streams(&self) -> Result<Source, Failed> {
         let nodes = self.static_nodes()?;
         Ok(Source { streams: self.build_all(&nodes, &nodes, &[])?, generated: Vec::new() })
     }
 
-    /// All streams: the static ones and those that dynamic streams make, which may take requests.
+    /// Builds all streams: the static ones, and those that dynamic streams generate. The latter may require requests.
     ///
     /// # Errors
-    /// What the CDK raises, and what a request fails with.
+    /// Fails with the error that the CDK raises when it builds a stream, or if a request fails.
     pub async fn all_streams(&self, run: &Run<'_>) -> Result<Source, Failed> {
         self.first_streams(run, usize::MAX, &[]).await
     }
 
-    /// The first `count` of all streams; the others are not built. Static streams that the same command has `built` are
-    /// taken as they are.
+    /// Builds the first `count` of all streams. Static streams that the same command has already `built` are reused.
     ///
     /// # Errors
-    /// As [`SourceBuilder::all_streams`].
+    /// Fails like [`SourceBuilder::all_streams`].
     pub async fn first_streams(&self, run: &Run<'_>, count: usize, built: &[Arc<Stream>]) -> Result<Source, Failed> {
         let made = dynamic::nodes(&self.ctx, run).await?;
         let mut nodes = self.static_nodes()?;
@@ -155,15 +154,15 @@ impl<'a> SourceBuilder<'a> {
         }
         let generated = made.iter().map(|it| (text(&it.node, "name").unwrap_or_default().to_owned(), it.of.clone())).collect();
         let chosen = nodes.get(..count.min(nodes.len())).unwrap_or_default();
-        // Dynamic streams may be children, and which streams have children decides whose responses are cached.
+        // Generated streams may be children, and responses are cached only for streams that have children.
         let built = if made.is_empty() { built } else { &[] };
         Ok(Source { streams: self.build_all(chosen, &nodes, built)?, generated })
     }
 
-    /// The static streams called by `names`. Returns `None` if one of them is not a static stream.
+    /// Builds the static streams called by `names`. Returns `None` if one of them is not a static stream.
     ///
     /// # Errors
-    /// As [`SourceBuilder::static_streams`].
+    /// Fails like [`SourceBuilder::static_streams`].
     pub fn named_streams(&self, names: &[String]) -> Result<Option<Source>, Failed> {
         let nodes = self.static_nodes()?;
         let known: HashSet<&str> = nodes.iter().filter_map(|it| text(&it.value, "name")).collect();
@@ -175,7 +174,7 @@ impl<'a> SourceBuilder<'a> {
         Ok(Some(Source { streams: self.build_all(&chosen, &nodes, &[])?, generated: Vec::new() }))
     }
 
-    /// The components of the static streams, including those of ConditionalStreams whose condition holds.
+    /// Returns the components of the static streams, including those of ConditionalStreams whose condition is true.
     fn static_nodes(&self) -> Result<Vec<Node<'a>>, Failed> {
         let mut nodes = Vec::new();
         for (index, node) in items(self.ctx.manifest, "streams").iter().enumerate() {
@@ -211,7 +210,7 @@ impl<'a> SourceBuilder<'a> {
         chosen.iter().map(build).collect()
     }
 
-    /// Takes the stream that another source of the manifest built, if that one is shared.
+    /// Reuses the stream that another source of this manifest built, if that stream is shared.
     fn build_one(&self, node: &Node<'_>, use_cache: bool) -> Result<Arc<Stream>, Failed> {
         let options = StreamOptions { use_cache, depth: 0 };
         let (Some(shared), Some(index)) = (self.shared, node.index) else {
@@ -231,11 +230,12 @@ impl<'a> SourceBuilder<'a> {
 #[derive(Clone)]
 struct Node<'a> {
     value: Cow<'a, Value>,
-    /// Its index among the static streams of the manifest, if it has the same one for every config.
+    /// Its index among the static streams of the manifest, if that index is the same for every config.
     index: Option<usize>,
 }
 
-/// The names of the streams that a partition router reads. Their responses are cached (`_initialize_cache_for_parent_streams`).
+/// Returns the names of the streams that a partition router reads. Their responses are cached
+/// (`_initialize_cache_for_parent_streams`).
 fn collect_parents<'v>(router: &'v Value, names: &mut HashSet<&'v str>, depth: usize) {
     if depth > 20 {
         return;

@@ -3,7 +3,8 @@ use crate::load::load;
 use crate::script::{Script, json};
 use futures_util::FutureExt;
 
-/// A manifest with the streams `s` and, where given, others; `{}` in `stream` are fields of its retriever, `more` its own.
+/// Returns a manifest with the stream `s`. `requester` and `retriever` are additional fields of these components,
+/// `more` is additional fields of the stream.
 fn manifest(requester: &str, retriever: &str, more: &str) -> SharedManifest {
     let text = format!(
         r#"{{"version": "6.0.0", "type": "DeclarativeSource", "check": {{"type": "CheckStream", "stream_names": ["s"]}},
@@ -16,7 +17,7 @@ fn manifest(requester: &str, retriever: &str, more: &str) -> SharedManifest {
     SharedManifest::new(load(&text, "m.yaml", &Bounds::default()).unwrap_or_else(|problems| panic!("{problems:?}")))
 }
 
-/// What a connection of `manifest` with `config` sends and gets, and the stream that it reads.
+/// Reads as one connection of `manifest` with `config`. Returns the stream, the URLs of its requests, and the result.
 fn read(manifest: &SharedManifest, config: &str, body: &'static str) -> (Arc<Stream>, Vec<String>, Result<String, Failed>) {
     let (config, bounds, host) = (json(config), Bounds::default(), Script::new(&[("https", body)]));
     let ctx = manifest.context(&config, &host, &bounds);
@@ -50,7 +51,7 @@ fn a_shared_stream_holds_nothing_of_who_used_it_first() {
     let manifest = manifest(OWN, "", LABEL);
     let config = |name: &str| format!(r#"{{"url": "https://{name}.example", "shop": "shop-{name}", "key": "key-of-{name}-1"}}"#);
     let mut streams: Vec<Arc<Stream>> = Vec::new();
-    // The template's own text as a value must not make a text of the template for those who follow.
+    // A config value that looks like a template must not be evaluated as a template for other connections.
     let odd = r#"{"url": "https://{{ config['url'] }}", "shop": "{{ config['shop'] }}", "key": "{{ config['key'] }}"}"#;
     let _ = read(&manifest, odd, r#"{"r": []}"#);
     for name in ["ada", "bob", "ada"] {
@@ -150,7 +151,7 @@ fn what_was_built_with_a_look_at_a_config_is_not_shared() {
 const LIST: &str = r#"{"type": "ListPartitionRouter", "cursor_field": "p", "values": ["x"]}"#;
 const CONFIG: &str = r#"{"kind": "a", "key": "k", "n": 7, "l": ["y"], "start": "2024-12-01"}"#;
 
-/// Whether answers are kept for children depends on the other streams, and those on the config.
+/// Whether responses are cached for child streams depends on which other streams exist, and that depends on the config.
 #[test]
 fn a_stream_with_children_is_another_one() {
     let child = r##"{"type": "ConditionalStreams", "condition": "{{ config['c'] }}", "streams": [{"type": "DeclarativeStream",

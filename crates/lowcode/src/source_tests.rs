@@ -1,4 +1,4 @@
-//! Whole manifests, against what airbyte-cdk 7.39.1 printed for them with its sockets scripted.
+//! Whole manifests, compared with what airbyte-cdk 7.39.1 printed for them over scripted sockets.
 
 use crate::bounds::Bounds;
 use crate::context::{Context, Run};
@@ -19,7 +19,7 @@ definitions:
   sel: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: [r]}}
 "#;
 
-/// Reads the stream `name`: schemas of all streams, records, and the calls without their host.
+/// Reads the stream `name`. Returns the schemas of all streams, the records, and the requests without their host.
 fn read(
     streams: &str,
     name: &str,
@@ -254,8 +254,8 @@ streams:
     assert_eq!(problems[0].message, "the reference `#/streams/0` leads to itself");
 }
 
-/// A second source of the same command takes over what the first one built, and its tokens; of two streams with one
-/// name neither.
+/// A second source of the same command reuses the streams that the first one built, together with their tokens. If two
+/// streams have the same name, neither is reused.
 #[test]
 fn what_is_built_is_not_built_again() {
     let streams: Vec<String> = ["a", "b", "b"].iter().map(|name| stream(name, "/a", "", "")).collect();

@@ -1,11 +1,11 @@
-//! The `spec` of a manifest: what a user has to configure, and whether a config does.
+//! The `spec` of a manifest: what a user has to configure, and whether a given config satisfies it.
 
 use super::error::Failed;
 use super::json_schema;
 use super::load::Manifest;
 use super::value::{Dict, Value};
 
-/// Fields of `oauth_connector_input_specification` that the protocol knows; others are dropped.
+/// The fields of `oauth_connector_input_specification` that the protocol defines. Other fields are dropped.
 const OAUTH_INPUT: [&str; 14] = [
     "consent_url",
     "access_token_url",
@@ -30,10 +30,10 @@ const OAUTH_CONFIG: [&str; 4] = [
     "complete_oauth_server_output_specification",
 ];
 
-/// The content of a SPEC message.
+/// Returns the content of a SPEC message.
 ///
 /// # Errors
-/// The manifest has no `spec`, or one from which the CDK cannot make a message.
+/// Fails if the manifest has no `spec`, or has one from which the CDK cannot create a message.
 pub fn message(manifest: &Manifest) -> Result<Value, Failed> {
     let spec = manifest.root.get("spec").filter(|spec| spec.truthy());
     let Some(spec) = spec else {
@@ -76,7 +76,7 @@ fn advanced_auth(flow: &Value) -> Result<Value, Failed> {
     Ok(Value::Dict(out))
 }
 
-/// Copies the fields that are there and not null.
+/// Copies the fields that are present and not null.
 fn keep(from: &Value, names: &[&str], to: &mut Dict) {
     for name in names {
         if let Some(value) = from.get(name).filter(|value| !value.is_none()) {
@@ -85,17 +85,17 @@ fn keep(from: &Value, names: &[&str], to: &mut Dict) {
     }
 }
 
-/// Holds a config against the spec, as the commands `check`, `discover` and `read` do first.
+/// Validates a config against the spec, which is the first step of the commands `check`, `discover` and `read`.
 ///
 /// # Errors
-/// The message of the CDK, for example `Config validation error: 'api_key' is a required property`. A manifest
-/// without `spec` fails as [`message`] does.
+/// Fails with the message of the CDK, for example `Config validation error: 'api_key' is a required property`. Fails
+/// like [`message`] if the manifest has no `spec`.
 pub fn validate_config(manifest: &Manifest, config: &Value) -> Result<(), Failed> {
     let Some(spec) = manifest.root.get("spec").filter(|spec| spec.truthy()) else {
         return message(manifest).map(|_| ());
     };
     let schema = spec.get("connection_specification").cloned().unwrap_or_default();
-    // Two keys of the CDK's own acceptance tests are no part of the config.
+    // The CDK's own acceptance tests use these two keys. They are not part of the config.
     let shorter = config.as_dict().filter(|dict| dict.contains_key("_limit") || dict.contains_key("_page_size")).map(|dict| {
         let rest = dict.iter().filter(|(key, _)| !matches!(&***key, "_limit" | "_page_size"));
         Value::Dict(rest.map(|(key, value)| (key.clone(), value.clone())).collect())

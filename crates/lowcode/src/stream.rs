@@ -1,4 +1,4 @@
-//! A stream: its slices, its retriever, its schema.
+//! A stream with its slices, its retriever and its schema.
 
 use super::context::{Context, EvalContext, Run};
 use super::cursor::{Cursor, CursorSlices};
@@ -15,36 +15,36 @@ use futures_util::future::BoxFuture;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A stream that can be read.
+/// A stream of the manifest.
 pub struct Stream {
     pub name: String,
-    /// As the manifest writes it: a string, a list, a list of lists.
+    /// The primary key as the manifest writes it: a string, a list, or a list of lists.
     pub primary_key: Value,
-    /// The fields of the component that its catalog entry needs. Of a StateDelegatingStream, those of the stream that is
-    /// read without a state.
+    /// The fields of the component that the catalog entry needs. For a StateDelegatingStream, they are those of the
+    /// stream that is used for reads without a state.
     pub node: Value,
     pub cursor: Option<Arc<Cursor>>,
     pub router: Arc<Router>,
     pub schema: StreamSchema,
-    /// Or why it cannot be read.
+    /// The retriever, or the reason why the stream cannot be read.
     retriever: Result<Retriever, Failed>,
 }
 
-/// The fields that [`Stream::node`] keeps: schemas are large.
+/// The fields that [`Stream::node`] keeps. Others are dropped because schemas are large.
 const KEPT_FIELDS: [&str; 5] = ["type", "name", "primary_key", "incremental_sync", "file_uploader"];
 
-/// Why a stream is built.
+/// The purpose for which a stream is built.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StreamOptions {
-    /// It is the parent of another.
+    /// Whether responses are cached, because the stream is the parent of another one.
     pub use_cache: bool,
-    /// Parents above it.
+    /// The nesting depth below the stream that is read: 0 for that stream itself, at least 1 for its parents.
     pub depth: usize,
 }
 
 impl Stream {
     /// # Errors
-    /// What the CDK raises when it builds the stream; a component that this engine does not know.
+    /// Fails with the error that the CDK raises when it builds the stream, or if this engine does not know a component.
     pub fn build(node: &Value, options: StreamOptions, ctx: &Context<'_>) -> Result<Stream, Failed> {
         if options.depth > ctx.bounds.depth {
             return Err(Failed::bound("parents of a stream", ctx.bounds.depth));
@@ -82,23 +82,23 @@ impl Stream {
         })
     }
 
-    /// Why the stream cannot be read: a component that this engine does not run.
+    /// Returns why the stream cannot be read, if it uses a component that this engine does not run.
     #[must_use]
     pub fn refused(&self) -> Option<&Failed> {
         self.retriever.as_ref().err()
     }
 
-    /// Whether reading leaves nothing in the stream: no token, no state of a cursor, no schema that was asked for.
+    /// Whether reading leaves nothing behind in the stream: no token, no cursor state, and no schema from a response.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
         let retriever = self.retriever.as_ref().is_ok_and(Retriever::keeps_nothing);
         retriever && self.cursor.is_none() && self.router.keeps_nothing() && matches!(self.schema, StreamSchema::Static(_))
     }
 
-    /// The slices of the stream.
+    /// Returns the slices of the stream.
     ///
     /// # Errors
-    /// What the cursor or the router fails with; a stream that this engine cannot read.
+    /// Fails if the cursor or the router fails, or if this engine cannot read the stream.
     pub fn slices<'r>(&'r self, run: &'r Run<'r>) -> Result<StreamSlices<'r>, Failed> {
         if let Some(refused) = self.refused() {
             return Err(refused.clone());
@@ -119,10 +119,10 @@ impl Stream {
         Ok(StreamSlices { run, source, count: 0 })
     }
 
-    /// The records of a slice.
+    /// Returns the records of a slice.
     ///
     /// # Errors
-    /// What loading the schema fails with.
+    /// Fails if loading the schema fails.
     pub async fn records<'r>(&'r self, run: &'r Run<'r>, slice: Slice) -> Result<Records<'r>, Failed> {
         let retriever = self.retriever.as_ref().map_err(Clone::clone)?;
         Ok(retriever.read(run, slice, self.schema.get(run).await?))
@@ -158,7 +158,7 @@ fn reader_options(
 /// Builds a stream that is the parent of others, for the routers that read it.
 ///
 /// # Errors
-/// As [`Stream::build`].
+/// Fails like [`Stream::build`].
 pub fn parent(node: &Value, depth: usize, ctx: &Context<'_>) -> Result<Box<dyn ParentStream>, Failed> {
     Ok(Box::new(Stream::build(node, StreamOptions { use_cache: true, depth }, ctx)?))
 }
@@ -174,16 +174,16 @@ impl ParentStream for Stream {
     }
 }
 
-/// The records of a parent stream, slice after slice.
+/// The records of a parent stream, slice by slice.
 ///
-/// Like `iterate_with_last_flag` of the CDK it stays one slice and one record ahead: the second page of a parent is
-/// requested before the last record of its first page becomes a partition.
+/// Like `iterate_with_last_flag` of the CDK, it reads one slice and one record ahead. Therefore the second page of a
+/// parent is requested before the last record of its first page becomes a partition.
 struct RecordsOfStream<'r> {
     stream: &'r Stream,
     slices: StreamSlices<'r>,
     begun: bool,
     next_slice: Option<Slice>,
-    /// The slice that is read, its records, and the next record.
+    /// The slice that is being read, its records, and the next record.
     open: Option<(Slice, Records<'r>, Option<Value>)>,
 }
 
@@ -212,7 +212,7 @@ impl ParentRecords for RecordsOfStream<'_> {
     }
 }
 
-/// Of a StateDelegatingStream the one for a read without a state.
+/// Returns the stream to build. For a StateDelegatingStream, this is the one that is used for reads without a state.
 fn delegate(node: &Value) -> Result<&Value, Failed> {
     if kind(node) != "StateDelegatingStream" {
         return Ok(node);
@@ -250,7 +250,7 @@ fn cursor_of(sync: &Value, router: &Router, name: &str, at: &EvalContext<'_>) ->
     Ok(Some(Arc::new(Cursor::build(sync, !router.is_single(), at)?)))
 }
 
-/// The slices of a stream that are still to come.
+/// The remaining slices of a stream.
 pub struct StreamSlices<'r> {
     run: &'r Run<'r>,
     source: Origin<'r>,
@@ -263,25 +263,25 @@ enum Origin<'r> {
     Both(Box<PerPartition<'r>>),
 }
 
-/// The cursor's slices for each partition (`concurrent_partition_cursor.py`). One partition and one slice are taken ahead.
+/// The cursor's slices for each partition (`concurrent_partition_cursor.py`). It reads one partition and one slice ahead.
 struct PerPartition<'r> {
     cursor: &'r Cursor,
     partitions: Partitions<'r>,
     ahead: Option<Slice>,
     begun: bool,
-    /// Partitions that were there before are left out.
+    /// The keys of the partitions so far. A partition that occurs again is skipped.
     seen: HashSet<String>,
     open: Option<(Slice, CursorSlices, Option<Dict>)>,
 }
 
 impl StreamSlices<'_> {
-    /// The next slice.
+    /// Returns the next slice.
     ///
     /// # Errors
-    /// What reading a parent fails with, and a bound that was met.
+    /// Fails if reading a parent fails, or if a bound is reached.
     #[expect(clippy::should_implement_trait, reason = "it waits for answers and may fail, as no Iterator can")]
     pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
-        // Boxed: parents have slices, too.
+        // The future is boxed because parents have slices too.
         Box::pin(async move {
             if self.run.limits.slices.is_some_and(|most| self.count >= most) {
                 return Ok(None);
@@ -335,7 +335,7 @@ impl PerPartition<'_> {
     }
 }
 
-/// One text for equal partitions, whatever the order of their keys.
+/// Returns a text that is the same for equal partitions, regardless of the order of their keys.
 #[must_use]
 pub fn partition_key(partition: &Value) -> String {
     match partition {

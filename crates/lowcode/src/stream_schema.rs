@@ -1,4 +1,4 @@
-//! The schema of a stream: written in the manifest, or made of an answer (`dynamic_schema_loader.py`).
+//! The schema of a stream: written in the manifest, or derived from a response (`dynamic_schema_loader.py`).
 
 use crate::context::{Context, Run};
 use crate::error::Failed;
@@ -15,17 +15,18 @@ use futures_util::future::BoxFuture;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A schema, or how to get it.
+/// A schema, or the loaders that request it.
 pub enum StreamSchema {
-    /// A loader that fails does so when the schema is asked for, not when the stream is built.
+    /// A schema that needs no request. A failure of the loader is reported when the schema is needed, not when the
+    /// stream is built.
     Static(Result<Arc<Value>, Failed>),
     Dynamic(Box<Dynamic>),
 }
 
-/// Loaders of which one asks; their schemas are merged.
+/// The loaders of a schema, at least one of which makes a request. The schemas of several loaders are merged.
 pub struct Dynamic {
     parts: Vec<Part>,
-    /// More than one loader stands in the manifest.
+    /// Whether the manifest has more than one loader.
     merged: bool,
     known: Mutex<Option<Arc<Value>>>,
 }
@@ -42,10 +43,10 @@ impl Default for StreamSchema {
 }
 
 impl StreamSchema {
-    /// `parent` builds the parent streams of a schema's retriever.
+    /// Builds the loaders. `parent` builds the parent streams that the retriever of a schema may have.
     ///
     /// # Errors
-    /// What building the retriever of a schema fails with.
+    /// Fails if the retriever of a schema cannot be built.
     pub fn build(stream: &Value, ctx: &Context<'_>, parent: BuildParent) -> Result<StreamSchema, Failed> {
         match schema::of_stream(stream) {
             Err(failed) => return Ok(StreamSchema::Static(Err(failed))),
@@ -67,12 +68,12 @@ impl StreamSchema {
         Ok(StreamSchema::Dynamic(Box::new(Dynamic { parts, merged, known: Mutex::new(None) })))
     }
 
-    /// The schema; it is asked for once.
+    /// Returns the schema. It is requested only once.
     ///
     /// # Errors
-    /// What its request fails with.
+    /// Fails if the request for the schema fails.
     pub fn get<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Arc<Value>, Failed>> {
-        // Boxed: a schema has a retriever, which may have parents with schemas.
+        // The future is boxed because a schema has a retriever, which may have parents with schemas of their own.
         Box::pin(async move {
             match self {
                 StreamSchema::Static(schema) => schema.clone(),
@@ -104,7 +105,7 @@ impl Dynamic {
     }
 }
 
-/// `DynamicSchemaLoader`.
+/// A `DynamicSchemaLoader`.
 struct Loader {
     retriever: Retriever,
     schema_pointer: Vec<InterpolatedString>,
@@ -115,7 +116,7 @@ struct Loader {
     transformations: Vec<Transformation>,
 }
 
-/// `TypesMap`: another type for a type, under a condition.
+/// A `TypesMap`: replaces one type with another if a condition is true.
 struct TypesMap {
     current: Value,
     target: Value,
@@ -125,7 +126,7 @@ struct TypesMap {
 impl Loader {
     fn build(node: &Value, ctx: &Context<'_>, parent: BuildParent) -> Result<Loader, Failed> {
         let identifier = field(node, "schema_type_identifier");
-        // The loader's parameters stand for those of the identifier (create_dynamic_schema_loader).
+        // The identifier uses the loader's parameters instead of its own (create_dynamic_schema_loader).
         let path = |key: &str| path_of(identifier, key, parameters(node));
         let reader = field(node, "retriever");
         let router = Arc::new(Router::build(field(reader, "partition_router"), ctx, 0, parent)?);
@@ -221,7 +222,7 @@ impl Loader {
     }
 }
 
-/// A name, two names (`oneOf`), or a `ComplexFieldType`.
+/// Returns the schema of a mapped type: one name, two names (`oneOf`), or a `ComplexFieldType`.
 fn mapped_type(found: &Value) -> Result<Value, Failed> {
     match found {
         Value::Str(name) => schema::airbyte_type(name),

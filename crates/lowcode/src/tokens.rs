@@ -5,7 +5,7 @@ use super::value::{Dict, Value};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What the CDK keeps in its config and in a cache of the process. Never printed.
+/// The tokens that the CDK would store in its config and in a cache of its process. They are never printed.
 #[derive(Default)]
 pub struct Tokens {
     config: Mutex<Option<Value>>,
@@ -17,20 +17,20 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Tokens {
-    /// The config with new tokens in it, where a single-use refresh token was replaced. Whoever runs the command must
-    /// keep it: the old token is used up.
+    /// Returns the config with the new tokens if a single-use refresh token was replaced. The caller of the command
+    /// must store this config, because the old token is no longer valid.
     #[must_use]
     pub fn rotated_config(&self) -> Option<Value> {
         locked(&self.config).clone()
     }
 
-    /// The value at `path` of the config as it is now.
+    /// Returns the value at `path` of the config, including tokens that were replaced.
     pub(crate) fn config_at(&self, config: &Value, path: &[String]) -> Option<Value> {
         let rotated = locked(&self.config);
         walk(rotated.as_ref().unwrap_or(config), path.iter().cloned()).cloned()
     }
 
-    /// Sets values at paths of the config (`dpath.new`: missing dicts are made); gives the new config.
+    /// Sets values at paths of the config and returns the new config. Missing dicts are created, as by `dpath.new`.
     pub(crate) fn rotate(&self, config: &Value, changes: Vec<(&[String], Value)>) -> Value {
         let mut rotated = locked(&self.config);
         let mut root = rotated.clone().unwrap_or_else(|| config.clone());

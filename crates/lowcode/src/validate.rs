@@ -1,25 +1,26 @@
-//! Holds a manifest against the table of components. What the CDK's JSON schema refuses is refused, and nothing else.
+//! Validates a manifest against the table of components. It refuses exactly what the CDK's JSON schema refuses.
 
 use super::component::{Component, Kind, Table, table};
 use super::problem::{Problem, Severity, Step, cut, pointer};
 use super::value::{Dict, Value};
 
-/// More problems than anybody reads.
+/// The maximum number of errors that are reported. A longer list would not be read.
 const PROBLEMS: usize = 200;
 
-/// Each refuses a stream, so that far more of them count.
+/// The maximum number of unsupported components that are collected. It is much larger, because each of them makes a
+/// stream unreadable.
 const UNSUPPORTED: usize = 20_000;
 
-/// What was found in a manifest.
+/// The problems that were found in a manifest.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// The CDK refuses the manifest for these.
+    /// The problems for which the CDK refuses the manifest.
     pub errors: Vec<Problem>,
-    /// The CDK takes these, this engine does not: custom classes and components that it does not run.
+    /// What the CDK accepts but this engine does not run: custom classes and unsupported components.
     pub unsupported: Vec<Problem>,
 }
 
-/// Validates a manifest whose references and parameters were resolved.
+/// Validates a manifest whose references and parameters have been resolved.
 #[must_use]
 pub fn validate(root: &Value) -> Findings {
     let mut check = Check { table: table(), path: Vec::new(), found: Findings::default() };
@@ -137,7 +138,8 @@ impl Check {
         }
     }
 
-    /// Takes the first kind that fits. If none does, reports the problems of the kind that was probably meant.
+    /// Validates the value against the first kind that fits. If none fits, reports the problems of the kind that was
+    /// probably intended.
     fn either(&mut self, kind: &Kind, kinds: &[Kind], value: &Value) {
         let mut meant: Option<Findings> = None;
         for one in kinds {
@@ -151,7 +153,7 @@ impl Check {
                 self.found.unsupported.extend(found.unsupported);
                 return;
             }
-            // An error deeper inside says more than one at the top.
+            // An error deeper inside is more informative than one at the top.
             if meant.as_ref().is_none_or(|meant| depth(&found) > depth(meant)) {
                 meant = Some(found);
             }
@@ -164,7 +166,7 @@ impl Check {
         }
     }
 
-    /// Whether the value can be of the kind at all. It cannot when its `type` is that of another component.
+    /// Whether the value can be of this kind at all. It cannot if its `type` is that of another component.
     fn likely(&self, kind: &Kind, value: &Value) -> bool {
         let Kind::Component(index) = kind else { return true };
         let (Some(component), Value::Dict(dict)) = (self.table.components.get(*index), value) else { return true };
@@ -223,7 +225,7 @@ impl Check {
     }
 
     fn missing(&self, component: &Component, dict: &Dict, name: &str) -> Problem {
-        // A field that is not known and looks like the missing one is probably a slip of the pen.
+        // An unknown field with a similar name is probably a typo of the missing field.
         let slip = dict.keys().filter(|key| !component.fields.contains_key(&***key)).map(|key| &**key);
         let slip = super::problem::nearest(name, slip);
         let mut problem = self.problem(format!("`{}` needs the field `{name}`", component.name));
@@ -263,7 +265,7 @@ impl Check {
     }
 }
 
-/// The depth of the deepest error of a trial.
+/// Returns the depth of the deepest error.
 fn depth(findings: &Findings) -> usize {
     findings.errors.iter().map(|problem| problem.path.len()).max().unwrap_or_default()
 }
@@ -287,7 +289,7 @@ fn type_words(value: &Value) -> &'static str {
     }
 }
 
-/// The value on a line. Objects show their keys alone: what stands deeper is not what is wrong here.
+/// Returns the value on one line. An object shows only its keys, because its content is not the problem here.
 fn short(value: &Value) -> String {
     match value {
         Value::Dict(dict) => {

@@ -12,7 +12,7 @@ fn kinds_are_those_of_json_schema() {
     for (text, fine) in [
         ("{type: PageIncrement, page_size: 100}", true),
         ("{type: PageIncrement, page_size: '{{ config.size }}'}", true),
-        // An integer may be written as a float without a fraction; a boolean is not an integer.
+        // An integer may be written as a float without a fraction. A boolean is not an integer.
         ("{type: PageIncrement, start_from_page: 1.0}", true),
         ("{type: PageIncrement, start_from_page: 1.5}", false),
         ("{type: PageIncrement, start_from_page: true}", false),

@@ -1,7 +1,7 @@
-//! Values with Python's semantics, as they come from YAML, JSON and templates.
+//! Values with Python's semantics, as they occur in YAML, JSON and templates.
 //!
-//! The CDK is written in Python, so `1`, `1.0` and `"1"` are three values, `True == 1`, and a list prints
-//! as `['a', None]`. Rules of this kind are implemented here and in `literal`.
+//! The CDK is written in Python, so `1`, `1.0` and `"1"` are three different values, `True == 1`, and a list is
+//! printed as `['a', None]`. Such rules are implemented here and in `literal`.
 
 use indexmap::IndexMap;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -80,13 +80,13 @@ impl Value {
         matches!(self, Value::None)
     }
 
-    /// The value of `key`; `None` if this is not a dict or does not have the key.
+    /// Returns the value of `key`, or `None` if this is not a dict or does not have the key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_dict()?.get(key)
     }
 
-    /// Python's `bool(x)`.
+    /// Returns Python's `bool(x)`.
     #[must_use]
     pub fn truthy(&self) -> bool {
         match self {
@@ -101,7 +101,7 @@ impl Value {
         }
     }
 
-    /// Python's name of the type, for messages.
+    /// Returns Python's name of the type, for messages.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -115,7 +115,7 @@ impl Value {
         }
     }
 
-    /// Python's `str(x)`.
+    /// Returns Python's `str(x)`.
     #[must_use]
     pub fn to_str(&self) -> String {
         match self {
@@ -124,7 +124,7 @@ impl Value {
         }
     }
 
-    /// Python's `repr(x)`.
+    /// Returns Python's `repr(x)`.
     #[must_use]
     pub fn repr(&self) -> String {
         let mut out = String::new();
@@ -166,7 +166,8 @@ impl Value {
     }
 }
 
-/// Python's `repr` of a float: the shortest digits that read back, with an exponent from 1e16 and below 1e-4.
+/// Returns Python's `repr` of a float: the shortest digits that read back as the same number, with an exponent from
+/// 1e16 on and below 1e-4.
 #[must_use]
 pub fn float_repr(float: f64) -> String {
     if float.is_nan() {
@@ -230,7 +231,7 @@ pub fn str_json(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Python's `==`: numbers compare by value, `True == 1`; dicts regardless of order.
+/// Compares like Python's `==`: numbers by value, with `True == 1`, and dicts regardless of their order.
 impl PartialEq for Value {
     fn eq(&self, other: &Value) -> bool {
         match (self, other) {
@@ -257,7 +258,7 @@ impl Value {
         }
     }
 
-    /// The value as a number; booleans count as 0 and 1.
+    /// Returns the value as a number; booleans count as 0 and 1.
     #[must_use]
     pub fn number(&self) -> Option<f64> {
         match self {

@@ -1,4 +1,4 @@
-//! YAML 1.1 as PyYAML's safe loader reads it, bounded, with the place of each value on demand.
+//! Reads YAML 1.1 like PyYAML's safe loader, within bounds, and on request with the place of each value.
 
 #![expect(clippy::result_large_err, reason = "a problem ends the load, so its size does not matter")]
 
@@ -10,10 +10,10 @@ use positioned_yaml::{Error, Event, Properties, Reader, Tag, is_non_specific};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The place of a value and of the values in it.
+/// The place of a value, and the places of the values that it contains.
 #[derive(Clone, Debug, Default)]
 pub struct NodePlaces {
-    /// `None` unless places were asked for.
+    /// `None` unless the caller requested places.
     pub place: Option<Place>,
     pub children: ChildPlaces,
 }
@@ -24,23 +24,23 @@ pub enum ChildPlaces {
     #[default]
     None,
     List(Vec<NodePlaces>),
-    /// By key: the place of the key, and those of its value.
+    /// By key: the place of the key, and the places of its value.
     Dict(HashMap<Arc<str>, (Place, NodePlaces)>),
 }
 
-/// A document that was read.
+/// A parsed document.
 #[derive(Debug, Default)]
 pub struct Parsed {
     pub value: Value,
-    /// Empty unless places were asked for.
+    /// Empty unless the caller requested places.
     pub places: NodePlaces,
     pub warnings: Vec<Problem>,
 }
 
-/// Reads one document; `places` asks for the place of each value.
+/// Reads one document. With `places`, the place of each value is recorded.
 ///
 /// # Errors
-/// The text is not a YAML document that PyYAML's safe loader reads, or it exceeds a bound.
+/// Fails if PyYAML's safe loader would not read the text, or if the document exceeds a bound.
 pub fn parse(text: &str, bounds: &Bounds, places: bool) -> Result<Parsed, Problem> {
     if text.len() > bounds.manifest_bytes {
         return Err(Problem::error("", format!("the manifest has more than {} bytes", bounds.manifest_bytes)));
@@ -67,14 +67,14 @@ fn at(mut problem: Problem, place: Place) -> Problem {
     problem
 }
 
-/// A finished value and what it costs to repeat it.
+/// A complete value and the cost of repeating it through an alias.
 #[derive(Clone, Default)]
 struct Node {
     value: Value,
     places: NodePlaces,
-    /// Values in it, itself included.
+    /// The number of values that it contains, including itself.
     values: usize,
-    /// Levels of lists and dicts, itself included.
+    /// The number of levels of lists and dicts, including itself.
     depth: usize,
 }
 
@@ -139,7 +139,7 @@ impl<'b> Builder<'b> {
         }
     }
 
-    /// Whether the next value is the key of a dict.
+    /// Whether the next value is a key of a dict.
     fn expects_key(&self) -> bool {
         matches!(self.stack.last(), Some(Frame { partial: Partial::Dict { key: None, .. }, .. }))
     }
@@ -186,7 +186,7 @@ impl<'b> Builder<'b> {
         let is_plain = plain && properties.tag.is_none();
         let value = match properties.tag.as_deref() {
             Some(tag) => tagged(text, tag).map_err(|problem| at(problem, place))?,
-            // Only a plain `=` as a value fails in PyYAML; as a key it is text.
+            // PyYAML fails only for a plain `=` that is a value; as a key, it is text.
             None if is_plain && !(text == "=" && self.expects_key()) => match scalar::plain(text) {
                 Plain::Value(value) => value,
                 Plain::Wrong(why) => return Err(at(Problem::error("", why), place)),
@@ -219,7 +219,7 @@ impl<'b> Builder<'b> {
         self.put(node, frame.start, false)
     }
 
-    /// Puts a finished value where it belongs: into the list, as a key, or as the value of the key before it.
+    /// Puts a complete value where it belongs: into the list, as a key, or as the value of the preceding key.
     fn put(&mut self, node: Node, place: Place, is_plain: bool) -> Result<(), Problem> {
         let Some(frame) = self.stack.last_mut() else {
             self.root = Some(node);
@@ -280,7 +280,7 @@ fn key_name(value: Value, names: &mut HashMap<String, Arc<str>>) -> Result<Arc<s
     Ok(text.into())
 }
 
-/// Takes the value of a `<<` key: an object, or a list of objects of which the first that has a key wins.
+/// Adds the value of a `<<` key: an object, or a list of objects. If several objects have a key, the first one takes precedence.
 fn merge_into(merged: &mut Vec<Value>, value: Value) -> Result<(), Problem> {
     match value {
         Value::Dict(_) => merged.push(value),
@@ -290,7 +290,7 @@ fn merge_into(merged: &mut Vec<Value>, value: Value) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The merged keys come first, and the keys of the dict itself win.
+/// The merged keys come first, but the keys of the dict itself take precedence.
 fn merge(own: Dict, merged: Vec<Value>) -> Dict {
     if merged.is_empty() {
         return own;

@@ -1,37 +1,37 @@
-//! YAML under the core schema of version 1.2, as a JSON value of bounded size.
+//! Reads YAML under the core schema of version 1.2, as a JSON value of bounded size.
 //!
-//! Stricter than YAML where JSON has no answer: duplicate keys, application tags, NaN and infinities are errors. The
-//! merge key `<<` of YAML 1.1 is followed, because OpenAPI documents use it.
+//! It is stricter than YAML where JSON has no equivalent: duplicate keys, application tags, NaN and the infinities are
+//! errors. The merge key `<<` of YAML 1.1 is supported, because OpenAPI documents use it.
 
 use crate::{Error, Event, Place, Properties, Reader, Tag, is_non_specific};
 use serde_json::{Map, Number, Value};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// What one document may hold. Values that aliases repeat count each time.
+/// The limits of one document. Values that aliases repeat are counted each time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub values: usize,
-    /// Bytes of the keys and strings.
+    /// The maximum total size of the keys and strings, in bytes.
     pub text_bytes: usize,
-    /// Levels of lists and mappings.
+    /// The maximum number of nested lists and mappings.
     pub depth: usize,
 }
 
-/// Reads one document; an empty text is `null`.
+/// Reads one document. An empty text is read as `null`.
 ///
 /// # Errors
-/// The text is not valid YAML, holds something that JSON does not have, or exceeds a limit.
+/// Fails if the text is not valid YAML, contains something that JSON does not have, or exceeds a limit.
 pub fn parse(text: &str, limits: Limits) -> Result<Value, Error> {
     let mut builder = Builder { reader: Reader::new(text), limits, values: 0, text_bytes: 0, anchors: HashMap::new() };
     let Some((event, place)) = builder.reader.next_event()? else { return Ok(Value::Null) };
     let root = builder.value(event, place, 0)?.value;
-    // What follows can only be the end or a second document.
+    // The next event can only be the end of the text or a second document.
     builder.reader.next_event()?;
     Ok(root)
 }
 
-/// A finished value and what it costs to repeat it.
+/// A complete value and the cost of repeating it through an alias.
 #[derive(Clone)]
 struct Node {
     value: Value,
@@ -79,7 +79,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    /// The value that begins with `event`, below `depth` lists and mappings.
+    /// Reads the value that begins with `event`, inside `depth` lists and mappings.
     fn value(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Error> {
         let (value, properties) = match event {
             Event::Alias(anchor) => return self.alias(anchor, place, depth),
@@ -140,7 +140,7 @@ impl<'t> Builder<'t> {
                     all.value = Value::Object(map);
                     return Ok(self.finish(all, properties.anchor));
                 }
-                // A key is its text as written: OpenAPI writes status codes as numbers.
+                // A key is the text as it is written, because OpenAPI documents write status codes as numbers.
                 Event::Scalar { text, properties, .. } => {
                     if properties.anchor > 0 {
                         let node = Node { value: text.as_ref().into(), values: 1, text_bytes: text.len(), depth: 0 };
@@ -168,7 +168,7 @@ impl<'t> Builder<'t> {
 }
 
 impl Node {
-    /// Counts `child` as part of this value.
+    /// Adds the cost of `child` to that of this value.
     fn add(&mut self, child: Node) -> Value {
         self.values = self.values.saturating_add(child.values);
         self.text_bytes = self.text_bytes.saturating_add(child.text_bytes);
@@ -177,7 +177,8 @@ impl Node {
     }
 }
 
-/// Adds the fields of the mappings under `<<` that the mapping itself does not have; the first of several wins.
+/// Adds the fields of the mappings under `<<` that the mapping itself does not have. If several mappings have a field,
+/// the first one takes precedence.
 fn merge(map: &mut Map<String, Value>) {
     let Some(merged) = map.remove("<<") else { return };
     let sources = match merged {
@@ -232,7 +233,7 @@ fn scalar(text: &str, plain: bool, tag: Option<&Tag>, place: Place) -> Result<Va
     if fits { Ok(value) } else { error(format!("{text:?} does not fit its tag {tag}"), place) }
 }
 
-/// The value of a plain scalar under the core schema.
+/// Returns the value of a plain scalar under the core schema.
 fn resolve(text: &str, place: Place) -> Result<Value, Error> {
     Ok(match text {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
@@ -251,7 +252,7 @@ fn unsigned(text: &str) -> &str {
 
 fn number(text: &str) -> Option<Number> {
     let digits = unsigned(text);
-    // With leading zeros it is text, for example a postal code.
+    // A number with leading zeros is text, for example a postal code.
     let is_padded = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
     // Rust's parser also accepts `inf`, `infinity` and `nan`.
     let is_numeric = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.');
@@ -358,7 +359,7 @@ mod tests {
         assert!(read(&text).unwrap_err().contains("more than 1000 values"));
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 19), ["*a"; 5].join(","));
         assert!(read(&long).unwrap_err().contains("more than 1 MiB of text"));
-        // The parser refuses deep flow collections by itself, before their events are seen.
+        // The parser itself refuses deeply nested flow collections, before it returns their events.
         assert!(read(&"[".repeat(5000)).unwrap_err().contains("recursion limit"));
         assert!(read(&"- ".repeat(5000)).unwrap_err().contains("nested deeper than 20"));
         let deep = format!("a: &a {}1{}\nb: {}*a{}\n", "[".repeat(15), "]".repeat(15), "[".repeat(10), "]".repeat(10));

@@ -1,9 +1,8 @@
 //! Reads one YAML document as a stream of events, each with the line and column where it begins.
 //!
-//! Every YAML text of this workspace goes through [`Reader`]. What the scalars mean is up to the caller, because the
-//! callers need three different answers: a policy takes scalars as text and refuses anchors and tags, a declarative
-//! manifest follows YAML 1.1 as Python's PyYAML does, and everything else is read by [`json::parse`] under the core
-//! schema of YAML 1.2.
+//! All YAML in this workspace is read through [`Reader`]. The caller interprets the scalars, because the callers have
+//! three different needs: a policy reads scalars as text and refuses anchors and tags, a declarative manifest follows
+//! YAML 1.1 like Python's PyYAML, and everything else is read by [`json::parse`] under the core schema of YAML 1.2.
 
 pub mod json;
 
@@ -13,7 +12,7 @@ use std::fmt;
 
 pub use saphyr_parser::Tag;
 
-/// A place in the text. Lines and columns count from 1, columns in characters.
+/// A position in the text. Lines and columns count from 1, and columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub line: usize,
@@ -23,15 +22,15 @@ pub struct Place {
 /// The anchor and the tag of a value.
 #[derive(Debug, Default)]
 pub struct Properties<'t> {
-    /// The number of the anchor, from 1; 0 where the value has no anchor.
+    /// The number of the anchor, counted from 1, or 0 if the value has no anchor.
     pub anchor: usize,
     pub tag: Option<Cow<'t, Tag>>,
 }
 
-/// One step through the document.
+/// One event in the document.
 #[derive(Debug)]
 pub enum Event<'t> {
-    /// `plain` says that the scalar is written without quotes and not as a block.
+    /// `plain` is true if the scalar is written without quotes and not as a block.
     Scalar {
         text: Cow<'t, str>,
         plain: bool,
@@ -41,11 +40,11 @@ pub enum Event<'t> {
     ListEnd,
     MapStart(Properties<'t>),
     MapEnd,
-    /// A reference to the value with this anchor. The value may not be complete yet: `&a [*a]`.
+    /// A reference to the value with this anchor. The value may still be incomplete, as in `&a [*a]`.
     Alias(usize),
 }
 
-/// Why a text cannot be read.
+/// The reason why a text cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     Syntax {
@@ -54,7 +53,7 @@ pub enum Error {
     },
     /// A second document begins here.
     SecondDocument(Place),
-    /// [`json::parse`] met a value that JSON does not have, or one of its limits.
+    /// [`json::parse`] found a value that JSON does not have, or reached one of its limits.
     Value {
         message: String,
         place: Place,
@@ -90,16 +89,16 @@ pub struct Reader<'t> {
 }
 
 impl<'t> Reader<'t> {
-    /// Reads `text`; a byte order mark before it is skipped.
+    /// Creates a reader of `text`. A byte order mark at the start is skipped.
     #[must_use]
     pub fn new(text: &'t str) -> Reader<'t> {
         Reader { parser: Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)), documents: 0 }
     }
 
-    /// The next event and where it begins; `None` after the end of the document.
+    /// Returns the next event and the place where it begins, or `None` after the end of the document.
     ///
     /// # Errors
-    /// The text is not valid YAML, or a second document begins.
+    /// Fails if the text is not valid YAML, or if a second document begins.
     pub fn next_event(&mut self) -> Result<Option<(Event<'t>, Place)>, Error> {
         while let Some(next) = self.parser.next_event() {
             let (event, span) = next.map_err(|error| syntax_error(&error))?;
@@ -129,7 +128,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// Whether the tag is the `!` that makes any scalar a string.
+/// Whether the tag is `!`, which makes any scalar a string.
 #[must_use]
 pub fn is_non_specific(tag: &Tag) -> bool {
     matches!((tag.handle.as_str(), tag.suffix.as_str()), ("", "!") | ("!", ""))

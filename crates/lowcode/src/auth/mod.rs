@@ -1,4 +1,4 @@
-//! Authenticators: what they put into a request, and the calls they make for it (`declarative/auth/`).
+//! Authenticators: what they add to a request, and the requests that they make to get it (`declarative/auth/`).
 
 pub mod jwt;
 pub mod oauth;
@@ -22,12 +22,12 @@ use session::{LegacySession, Session};
 use std::sync::Arc;
 use token::{TokenProvider, authorization};
 
-/// The requester that an authenticator is built for.
+/// The requester for which an authenticator is built.
 #[derive(Clone, Copy)]
 pub struct RequesterInfo<'a> {
-    /// Its name, from which the name of a login requester is made.
+    /// The name of the requester. The name of its login requester is derived from it.
     pub name: &'a str,
-    /// The text of its base URL.
+    /// The text of the requester's base URL.
     pub url_base: &'a str,
     /// Builds the requester of a login.
     pub build_login: BuildLogin,
@@ -45,10 +45,10 @@ pub enum Authenticator {
 }
 
 impl Authenticator {
-    /// Reads an authenticator; one that selects is replaced by the one it selects.
+    /// Builds an authenticator. A selective authenticator is replaced by the one that it selects.
     ///
     /// # Errors
-    /// ValueError as the CDK raises it when it builds them, and where a key cannot sign.
+    /// Fails with ValueError in the same cases as the CDK, and if a key cannot be used for signing.
     pub fn build(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |key: &str| InterpolatedString::new(node.get(key).and_then(Value::as_str).unwrap_or_default(), parameters);
@@ -71,7 +71,7 @@ impl Authenticator {
         })
     }
 
-    /// Whether the header comes from the config alone: asked again, it is the same.
+    /// Whether the header depends only on the config, so that it is the same each time.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         match self {
@@ -83,15 +83,15 @@ impl Authenticator {
         }
     }
 
-    /// `get_auth_header`: at most one header.
+    /// Implements `get_auth_header`. Returns at most one header.
     ///
     /// # Errors
-    /// What the templates raise and the calls for a token come to.
+    /// Fails if a template fails, or if a request for a token fails.
     pub async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
         match self {
             Authenticator::None => Ok(Dict::default()),
             Authenticator::ApiKey { option, provider } if option.place == OptionPlace::Header => {
-                // The CDK asks for the token three times: whether there is a header, its name, and its value.
+                // The CDK fetches the token three times: to see whether there is a header, for its name, and for its value.
                 let mut header = Dict::default();
                 provider.token(run).await?;
                 let name = provider.token(run).await?;
@@ -118,10 +118,10 @@ impl Authenticator {
         }
     }
 
-    /// The token alone, as an OAuth client takes it for its assertion.
+    /// Returns only the token, which an OAuth client uses as its assertion.
     ///
     /// # Errors
-    /// As [`Authenticator::header`].
+    /// Fails like [`Authenticator::header`].
     pub fn token<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>> {
         Box::pin(async move {
             match self {
@@ -132,7 +132,7 @@ impl Authenticator {
         })
     }
 
-    /// The OAuth client, which alone can fetch another token on demand.
+    /// Returns the OAuth client, if this is one. No other authenticator can fetch another token on demand.
     #[must_use]
     pub fn oauth(&self) -> Option<&OAuth> {
         match self {
@@ -141,10 +141,10 @@ impl Authenticator {
         }
     }
 
-    /// The option that the authenticator puts at `place`.
+    /// Returns the option that the authenticator adds at `place`.
     ///
     /// # Errors
-    /// As [`Authenticator::header`].
+    /// Fails like [`Authenticator::header`].
     pub async fn option(&self, place: OptionPlace, run: &Run<'_>) -> Result<Dict, Failed> {
         let mut target = Dict::default();
         match self {
@@ -159,7 +159,7 @@ impl Authenticator {
         Ok(target)
     }
 
-    /// Whether the secret goes into the URL, by the manifest's own choice.
+    /// Whether the manifest puts the secret into the URL.
     #[must_use]
     pub fn in_url(&self) -> bool {
         match self {
@@ -184,7 +184,7 @@ fn assertion(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<O
     }
 }
 
-/// A SessionTokenAuthenticator is a bearer or an API key whose token comes from a login.
+/// Builds a SessionTokenAuthenticator: a bearer token or an API key that comes from a login.
 fn session_token(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Result<Authenticator, Failed> {
     let session = Arc::new(Session::build(node, of.name, of.build_login, ctx)?);
     let request = node.get("request_authentication").unwrap_or(&EMPTY);
@@ -198,7 +198,7 @@ fn session_token(node: &Value, of: RequesterInfo<'_>, ctx: &Context<'_>) -> Resu
     Ok(Authenticator::ApiKey { option: token::api_key_option(request, &EMPTY)?, provider })
 }
 
-/// The authenticator that the config selects (`selective_authenticator.py`).
+/// Returns the authenticator that the config selects (`selective_authenticator.py`).
 fn selected<'a>(node: &'a Value, ctx: &Context<'_>) -> Result<&'a Value, Failed> {
     let error = |message: String| Failed::system("ValueError", message);
     let path = node.get("authenticator_selection_path").and_then(Value::as_list).unwrap_or_default();

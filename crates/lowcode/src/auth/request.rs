@@ -1,4 +1,4 @@
-//! Requests that authenticators make without a requester, as those of the CDK call the package `requests` directly.
+//! Requests that authenticators make without a requester. The CDK makes them by calling the package `requests` directly.
 
 use crate::context::Run;
 use crate::error::Failed;
@@ -10,10 +10,10 @@ use crate::response::Response;
 use crate::url::{Prepared, encode_params, prepare};
 use crate::value::Dict;
 
-/// Prepares a request for a token, made for the stream `name`.
+/// Prepares a request for a token, on behalf of the stream `name`.
 ///
 /// # Errors
-/// A URL or a header that cannot be sent.
+/// Fails if the URL or a header cannot be sent.
 pub(super) fn token_request(
     method: &str,
     url: &str,
@@ -32,7 +32,7 @@ pub(super) fn token_request(
     let mut headers = Vec::new();
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_none()) {
         let Some(text) = value.as_str() else {
-            // requests, which takes these headers as they are, refuses a number.
+            // The package `requests` receives these headers unchanged, and it refuses a number.
             let message = format!("Header part of {name} must be of type str or bytes, not {}", value.type_name());
             return Err(Failed::system("InvalidHeader", message));
         };
@@ -50,10 +50,10 @@ pub(super) fn token_request(
     })
 }
 
-/// Sends the request once. The inner error is a network that failed.
+/// Sends the request once. The inner error is a failure of the network.
 ///
 /// # Errors
-/// The host refused, or a bound was met.
+/// Fails if the host refuses the request, or if a bound is reached.
 pub(super) async fn send_once(run: &Run<'_>, request: HostRequest) -> Result<Result<Response, HostError>, Failed> {
     Ok(match run.send(request).await? {
         Ok(response) => Ok(Response::new(response, run.bounds)?),

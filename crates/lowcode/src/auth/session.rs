@@ -1,4 +1,4 @@
-//! Session tokens: from a login requester (`token_provider.py`), and the older kind of Metabase (`token.py`).
+//! Session tokens: from a login requester (`token_provider.py`), or from the older mechanism of Metabase (`token.py`).
 
 use super::request::{send_once, token_request};
 use crate::context::{Context, EMPTY, Run};
@@ -17,22 +17,23 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use std::sync::{Mutex, PoisonError};
 
-/// The request of a login. It is sent by a requester, which has an authenticator of its own; this trait lets the
-/// authenticators stand below the requester.
+/// Sends the request of a login. The implementation is a requester, which has an authenticator of its own. Because of
+/// this trait, the authenticators do not depend on the requester.
 pub trait Login: Send + Sync {
-    /// Sends the request. Returns `None` if no response came and the error handler ignores that.
+    /// Sends the request. Returns `None` if there was no response and the error handler ignores that.
     fn send<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<Option<Response>, Failed>>;
 }
 
-/// Builds the login from its component and its name.
+/// Builds a login from its component and its name.
 pub type BuildLogin = fn(&Value, &str, &Context<'_>) -> Result<Box<dyn Login>, Failed>;
 
-/// A token that a login gives.
+/// A token that a login returns.
 pub struct Session {
     login: Box<dyn Login>,
     decoder: Decoder,
     path: Vec<String>,
-    /// Without a lifetime, every request logs in again; the CDK takes a token twice for each request.
+    /// How long a token is used. Without a lifetime, the client logs in each time the CDK takes the token, which is
+    /// twice per request.
     lifetime: Option<Span>,
     state: Mutex<Option<(Value, Timestamp)>>,
 }
@@ -41,7 +42,7 @@ impl Session {
     /// Reads a SessionTokenAuthenticator.
     ///
     /// # Errors
-    /// What building the login requester raises; an invalid duration.
+    /// Fails if the login requester cannot be built, or if the duration is not valid.
     pub(super) fn build(node: &Value, requester: &str, build_login: BuildLogin, ctx: &Context<'_>) -> Result<Session, Failed> {
         let name = format!("{requester}_login_requester");
         let lifetime = node.get("expiration_duration").and_then(Value::as_str).filter(|it| !it.is_empty());
@@ -55,10 +56,10 @@ impl Session {
         })
     }
 
-    /// The token. Logs in if there is none or if it has expired.
+    /// Returns the token. Logs in if there is no token or if it has expired.
     ///
     /// # Errors
-    /// The login fails, or its response has no token.
+    /// Fails if the login fails, or if its response does not contain a token.
     pub(super) async fn token(&self, run: &Run<'_>) -> Result<Value, Failed> {
         let now = run.host.now();
         let kept = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -95,7 +96,7 @@ fn ends(now: Timestamp, span: Span) -> Result<Timestamp, Failed> {
     Timestamp::from_microsecond(until.epoch_micros()).map_err(|_| Failed::system("OverflowError", "date value out of range"))
 }
 
-/// `LegacySessionTokenAuthenticator`: a token of the config, or a login with user and password.
+/// `LegacySessionTokenAuthenticator`: uses a token from the config, or logs in with user name and password.
 pub struct LegacySession {
     name: String,
     api_url: InterpolatedString,
@@ -144,7 +145,7 @@ impl LegacySession {
         self.login(run, user, password).await
     }
 
-    /// Logs in. The token is kept for the command.
+    /// Logs in, unless this command already has a token for the same credentials. The token is stored until the command ends.
     async fn login(&self, run: &Run<'_>, user: Value, password: Value) -> Result<String, Failed> {
         let scope = run.scope();
         let url = format!("{}{}", self.api_url.eval_str(&scope)?, self.login_url.eval_str(&scope)?);

@@ -1,4 +1,4 @@
-//! Where a token comes from (`token_provider.py`), and the API key (`token.py`).
+//! The sources of a token (`token_provider.py`), and the API key (`token.py`).
 
 use super::session::Session;
 use crate::context::Run;
@@ -10,19 +10,19 @@ use std::sync::Arc;
 
 /// A source of tokens.
 pub enum TokenProvider {
-    /// A template over the config.
+    /// A template that is evaluated with the config.
     Text(InterpolatedString),
-    /// The token of a login.
+    /// The token that a login returns.
     Session(Arc<Session>),
-    /// A template over the token of a login.
+    /// A template that is evaluated with the token that a login returns.
     Templated { template: InterpolatedString, session: Arc<Session> },
 }
 
 impl TokenProvider {
-    /// The token.
+    /// Returns the token.
     ///
     /// # Errors
-    /// What the template raises, or the call for a session came to.
+    /// Fails if the template fails, or if the login request fails.
     pub async fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
         match self {
             TokenProvider::Text(text) => Ok(text.eval_str(&run.scope())?),
@@ -36,7 +36,7 @@ impl TokenProvider {
     }
 }
 
-/// Where an API key goes: `inject_into`, or the deprecated `header`.
+/// Returns where an API key goes: `inject_into`, or the deprecated `header`.
 pub(super) fn api_key_option(node: &Value, parameters: &Value) -> Result<RequestOption, Failed> {
     let error = |message: &str| Err(Failed::system("ValueError", message));
     let given = |key: &str| node.get(key).filter(|it| !it.is_none());
@@ -50,7 +50,7 @@ pub(super) fn api_key_option(node: &Value, parameters: &Value) -> Result<Request
     }
 }
 
-/// The header `Authorization`.
+/// Returns the header `Authorization`.
 pub(super) fn authorization(value: String) -> Dict {
     Dict::from_iter([("Authorization".into(), value.into())])
 }

@@ -1,4 +1,4 @@
-//! Slice boundaries moved to whole days, weeks or months (`streams/concurrent/clamping.py`).
+//! Clamping: moves slice boundaries to whole days, weeks or months (`streams/concurrent/clamping.py`).
 
 use crate::datetime::iso::Span;
 use crate::datetime::{Date, DateTime, Delta};
@@ -13,22 +13,22 @@ const DAY: i128 = 86_400_000_000;
 enum Unit {
     None,
     Day,
-    /// The first day of the week, 0 for Monday.
+    /// The first day of the week, where 0 is Monday.
     Week(i64),
     Month,
 }
 
-/// Where boundaries may lie.
+/// The positions that clamping allows for boundaries.
 #[derive(Debug)]
 pub struct Clamping {
     unit: Unit,
-    /// Taken off the clamped end.
+    /// The granularity, which is subtracted from the clamped end.
     granularity: Span,
 }
 
 impl Clamping {
     /// # Errors
-    /// ValueError for an unknown target, and a week without its first day.
+    /// Fails with ValueError if the target is unknown, or if it is a week whose first day is not set.
     pub fn build(node: &Value, granularity: Option<Span>, scope: &Scope<'_>, parameters: &Value) -> Result<Clamping, Failed> {
         let default = |seconds: i128| granularity.unwrap_or(Span::Delta(Delta { micros: seconds * 1_000_000 }));
         if node.is_none() {
@@ -47,18 +47,18 @@ impl Clamping {
         Ok(Clamping { unit, granularity })
     }
 
-    /// The boundary at or after `time`.
+    /// Returns the first boundary at or after `time`.
     ///
     /// # Errors
-    /// OverflowError after the year 9999.
+    /// Fails with OverflowError if the result is after the year 9999.
     pub fn clamp(&self, time: &DateTime) -> Result<DateTime, EvalError> {
         self.moved(time, true)
     }
 
-    /// The end of an interval: the boundary at or before `time`, less one granularity.
+    /// Returns the end of an interval: the last boundary at or before `time`, minus one granularity.
     ///
     /// # Errors
-    /// OverflowError before the year 1.
+    /// Fails with OverflowError if the result is before the year 1.
     pub fn end(&self, time: DateTime) -> Result<DateTime, EvalError> {
         match self.unit {
             Unit::None => Ok(time),
@@ -91,7 +91,7 @@ impl Clamping {
     }
 }
 
-/// `time + sign * span`.
+/// Returns `time + sign * span`.
 pub(super) fn add(time: &DateTime, span: Span, sign: i128) -> Result<DateTime, EvalError> {
     match span {
         Span::Delta(delta) => time.plus(Delta { micros: sign * delta.micros }),

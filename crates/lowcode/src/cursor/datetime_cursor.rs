@@ -1,4 +1,4 @@
-//! `DatetimeBasedCursor` without an earlier state: an interval cut into slices
+//! `DatetimeBasedCursor` without a previous state: an interval that is divided into slices
 //! (`streams/concurrent/cursor.py`, `create_concurrent_cursor_from_datetime_based_cursor`).
 
 use super::clamping::{Clamping, add};
@@ -11,7 +11,7 @@ use crate::node::{field, flag, items, kind, pair, parameters, set_field, text};
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// A `MinMaxDatetime`, or a plain string in its place.
+/// A `MinMaxDatetime`, or a plain string instead of it.
 #[derive(Debug)]
 pub struct MinMaxDatetime {
     datetime: InterpolatedString,
@@ -21,7 +21,7 @@ pub struct MinMaxDatetime {
 }
 
 impl MinMaxDatetime {
-    /// `format` is the cursor's, for one that has none.
+    /// `format` is the format of the cursor. It is used if the date does not define its own.
     fn build(node: &Value, of_cursor: &Value, format: &str) -> MinMaxDatetime {
         if kind(node) != "MinMaxDatetime" {
             let datetime = InterpolatedString::new(&node.to_str(), parameters(of_cursor));
@@ -39,7 +39,7 @@ impl MinMaxDatetime {
     }
 
     /// # Errors
-    /// ValueError where a date is not of the format.
+    /// Fails with ValueError if a date does not match the format.
     fn eval(&self, scope: &Scope<'_>) -> Result<DateTime, EvalError> {
         let mut time = datetime::parse(&self.datetime.eval_str(scope)?, &self.format)?;
         for (bound, is_min) in [(&self.min, true), (&self.max, false)] {
@@ -59,7 +59,7 @@ fn after(a: &DateTime, b: &DateTime) -> bool {
     a.epoch_micros() > b.epoch_micros()
 }
 
-/// A cursor over time.
+/// A cursor over a time field.
 #[derive(Debug)]
 pub struct DatetimeCursor {
     pub field: Arc<str>,
@@ -79,7 +79,7 @@ fn duration(text: Option<&str>) -> Result<Option<Span>, EvalError> {
     text.filter(|it| !it.is_empty()).map(parse_duration).transpose()
 }
 
-/// A templated duration. Returns `None` for an empty one.
+/// Evaluates a templated duration. Returns `None` if the text is empty.
 fn template_duration(node: &Value, key: &str, scope: &Scope<'_>) -> Result<Option<Span>, Failed> {
     let Some(text) = text(node, key).filter(|it| !it.is_empty()) else { return Ok(None) };
     match InterpolatedString::new(text, parameters(node)).eval(scope, &[])? {
@@ -91,7 +91,7 @@ fn template_duration(node: &Value, key: &str, scope: &Scope<'_>) -> Result<Optio
 
 impl DatetimeCursor {
     /// # Errors
-    /// What the CDK refuses: a start date of another format, a step without a granularity, a bad duration.
+    /// Fails if the CDK refuses the cursor: a start date in another format, a step without a granularity, or an invalid duration.
     pub fn build(node: &Value, at: &EvalContext<'_>) -> Result<DatetimeCursor, Failed> {
         let scope = at.scope(Vec::new());
         let name = |key: &str, default: &str| {
@@ -132,10 +132,10 @@ impl DatetimeCursor {
         })
     }
 
-    /// The end of the interval: now, or `end_datetime`.
+    /// Returns the end of the interval: `end_datetime`, or the current time if it is not set.
     ///
     /// # Errors
-    /// ValueError where a date is not of the format.
+    /// Fails with ValueError if a date does not match the format.
     fn end(&self, at: &EvalContext<'_>) -> Result<DateTime, Failed> {
         let end = match &self.end {
             Some(end) => end.eval(&at.scope(Vec::new()))?,
@@ -144,10 +144,10 @@ impl DatetimeCursor {
         Ok(self.clamping.end(end)?)
     }
 
-    /// The slices, one at a time.
+    /// Returns the slices, which are produced one at a time.
     ///
     /// # Errors
-    /// As `DatetimeCursor::end`.
+    /// Fails like `DatetimeCursor::end`.
     pub fn intervals(&self, at: &EvalContext<'_>) -> Result<Intervals, Failed> {
         let upper = self.end(at)?;
         let lower = self.clamping.clamp(&self.start)?;
@@ -158,7 +158,7 @@ impl DatetimeCursor {
         Ok(Intervals { lower, upper, whole, done: none })
     }
 
-    /// `lower + step`; beyond the year 9999 it is the end (`_evaluate_upper_safely`).
+    /// Returns `lower + step`, or the end of the interval if that is beyond the year 9999 (`_evaluate_upper_safely`).
     fn later(&self, lower: &DateTime, upper: &DateTime) -> Result<DateTime, Failed> {
         match self.step.map(|step| add(lower, step, 1)) {
             Some(Ok(time)) => Ok(time),
@@ -180,10 +180,10 @@ impl DatetimeCursor {
         dict
     }
 
-    /// The time of a cursor value; nothing where no format fits.
+    /// Parses a cursor value. Returns `None` if no format matches.
     ///
     /// # Errors
-    /// An exception that is not a ValueError in Python.
+    /// Fails with the exceptions of Python other than ValueError.
     pub fn parse(&self, value: &Value) -> Result<Option<DateTime>, Failed> {
         for format in &self.input_formats {
             let whole = matches!(format.as_str(), "%s" | "%ms" | "%epoch_microseconds");
@@ -205,20 +205,20 @@ impl DatetimeCursor {
         Ok(None)
     }
 
-    /// Whether the record is in the cursor's interval. A record without a readable cursor value is.
+    /// Whether the record is in the cursor's interval. A record without a readable cursor value counts as being in it.
     ///
     /// # Errors
-    /// As `DatetimeCursor::end`; a record that is not a dict.
+    /// Fails like `DatetimeCursor::end`, or if the record is not a dict.
     pub fn should_be_synced(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         let Some(time) = self.value_of(record)? else { return Ok(true) };
         let time = time.epoch_micros();
         Ok(self.start.epoch_micros() <= time && time <= self.end(at)?.epoch_micros())
     }
 
-    /// The time in the cursor field of a record.
+    /// Returns the time in the cursor field of a record.
     ///
     /// # Errors
-    /// A record that is not a dict.
+    /// Fails if the record is not a dict.
     pub fn value_of(&self, record: &Value) -> Result<Option<DateTime>, Failed> {
         let Value::Dict(dict) = record else {
             return Err(Failed::system("AttributeError", format!("'{}' object has no attribute 'get'", record.type_name())));
@@ -229,19 +229,19 @@ impl DatetimeCursor {
         }
     }
 
-    /// A time in the cursor's own format.
+    /// Formats a time in the cursor's own format.
     #[must_use]
     pub fn text(&self, time: &DateTime) -> Value {
         Value::from(datetime::format(time, &self.format))
     }
 
-    /// Where the interval starts.
+    /// Returns the start of the interval.
     #[must_use]
     pub fn start(&self) -> &DateTime {
         &self.start
     }
 
-    /// The instant after `time`: by the granularity, else by a millisecond.
+    /// Returns the next instant after `time`: one granularity later, or one millisecond later if there is no granularity.
     #[must_use]
     pub fn increment(&self, time: &DateTime) -> i64 {
         let span = self.granularity.unwrap_or(Span::Delta(Delta { micros: 1000 }));
@@ -249,21 +249,22 @@ impl DatetimeCursor {
     }
 }
 
-/// The slices of one interval that are still to come.
+/// The remaining slices of one interval.
 #[derive(Debug)]
 pub struct Intervals {
     lower: DateTime,
     upper: DateTime,
-    /// The interval is no longer than one step.
+    /// Whether the interval is no longer than one step.
     whole: bool,
     done: bool,
 }
 
 impl Intervals {
-    /// The next cursor slice. The last one ends at the interval's end, the others one granularity before the next.
+    /// Returns the next cursor slice. The last slice ends at the end of the interval. The others end one granularity
+    /// before the next slice starts.
     ///
     /// # Errors
-    /// A date beyond the year 9999.
+    /// Fails if a date is beyond the year 9999.
     pub fn next(&mut self, cursor: &DatetimeCursor) -> Result<Option<Dict>, Failed> {
         if self.done {
             return Ok(None);

@@ -26,7 +26,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
 }
 
-// Expected slices were printed by create_concurrent_cursor_from_datetime_based_cursor of airbyte-cdk 7.39.1.
+// The expected slices were printed by create_concurrent_cursor_from_datetime_based_cursor of airbyte-cdk 7.39.1.
 #[test]
 fn cuts_as_the_cdk_does() {
     let within = |more: &str| days(&format!(r#""start_datetime": "2024-01-01", "end_datetime": "2024-03-10" {more}"#));

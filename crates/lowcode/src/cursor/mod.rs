@@ -1,4 +1,4 @@
-//! Cursors: over time, and over a count.
+//! Cursors: over a time field, and over a counter.
 
 mod clamping;
 mod datetime_cursor;
@@ -11,31 +11,32 @@ use crate::value::{Dict, Value};
 use datetime_cursor::{DatetimeCursor, Intervals};
 use std::sync::{Arc, OnceLock};
 
-/// The names of a slice's start and end.
+/// The names of the start and the end of a slice.
 pub type Boundary = (Arc<str>, Arc<str>);
 
 /// The cursor of a stream.
 #[derive(Debug)]
 pub struct Cursor {
-    /// The name of the record's field.
+    /// The name of the cursor field in a record.
     pub field: Arc<str>,
     node: Value,
-    /// Beside a partition router the cursor is built with the first slice, so that a wrong start date fails then.
+    /// Set when the cursor has been built. With a partition router, that happens at the first slice, so an invalid
+    /// start date fails only then.
     made: OnceLock<Result<Made, Failed>>,
 }
 
 #[derive(Debug)]
 pub enum Made {
     Datetime(Box<DatetimeCursor>),
-    /// `IncrementingCountCursor` with its start value.
+    /// An `IncrementingCountCursor`, with its start value.
     Count(i64),
 }
 
 impl Cursor {
-    /// Builds a cursor now, or (`lazily`) with its first slice.
+    /// Builds a cursor now or, with `lazily`, when its first slice is requested.
     ///
     /// # Errors
-    /// What the CDK refuses when it builds the cursor.
+    /// Fails if the CDK refuses the cursor.
     pub fn build(node: &Value, lazily: bool, at: &EvalContext<'_>) -> Result<Cursor, Failed> {
         let name = InterpolatedString::new(text(node, "cursor_field").unwrap_or_default(), parameters(node));
         let field: Arc<str> = name.eval_str(&at.scope(Vec::new()))?.into();
@@ -47,7 +48,7 @@ impl Cursor {
     }
 
     /// # Errors
-    /// As [`Cursor::build`].
+    /// Fails like [`Cursor::build`].
     pub fn made(&self, at: &EvalContext<'_>) -> Result<&Made, Failed> {
         let make = || match kind(&self.node) {
             "DatetimeBasedCursor" => Ok(Made::Datetime(Box::new(DatetimeCursor::build(&self.node, at)?))),
@@ -57,10 +58,10 @@ impl Cursor {
         self.made.get_or_init(make).as_ref().map_err(Clone::clone)
     }
 
-    /// The slices of the cursor.
+    /// Returns the slices of the cursor.
     ///
     /// # Errors
-    /// As [`Cursor::build`].
+    /// Fails like [`Cursor::build`].
     pub fn slices(&self, at: &EvalContext<'_>) -> Result<CursorSlices, Failed> {
         Ok(match self.made(at)? {
             Made::Datetime(cursor) => CursorSlices::Datetime(cursor.intervals(at)?),
@@ -68,10 +69,10 @@ impl Cursor {
         })
     }
 
-    /// The next slice of `slices`.
+    /// Returns the next slice of `slices`.
     ///
     /// # Errors
-    /// As [`Cursor::build`].
+    /// Fails like [`Cursor::build`].
     pub fn next(&self, slices: &mut CursorSlices, at: &EvalContext<'_>) -> Result<Option<Dict>, Failed> {
         match (slices, self.made(at)?) {
             (CursorSlices::Datetime(intervals), Made::Datetime(cursor)) => intervals.next(cursor),
@@ -87,7 +88,7 @@ impl Cursor {
     /// Whether the record is in the cursor's interval.
     ///
     /// # Errors
-    /// A record that is not a dict.
+    /// Fails if the record is not a dict.
     pub fn should_be_synced(&self, record: &Value, at: &EvalContext<'_>) -> Result<bool, Failed> {
         match self.made(at)? {
             Made::Datetime(cursor) => cursor.should_be_synced(record, at),
@@ -100,10 +101,10 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// The cursor value of a record: to compare, and as the cursor writes it.
+    /// Returns the cursor value of a record, as a number for comparisons and in the format of the cursor.
     ///
     /// # Errors
-    /// A record that is not a dict.
+    /// Fails if the record is not a dict.
     pub fn position(&self, record: &Value, at: &EvalContext<'_>) -> Result<Option<(i64, Value)>, Failed> {
         match self.made(at)? {
             Made::Datetime(cursor) => Ok(cursor.value_of(record)?.map(|time| (time.epoch_micros(), cursor.text(&time)))),
@@ -114,10 +115,10 @@ impl Cursor {
         }
     }
 
-    /// The names of a slice's start and end, where the cursor makes slices of time.
+    /// Returns the names of the start and the end of a slice, if the slices of this cursor are time intervals.
     ///
     /// # Errors
-    /// As [`Cursor::build`].
+    /// Fails like [`Cursor::build`].
     pub fn boundary_fields(&self, at: &EvalContext<'_>) -> Result<Option<Boundary>, Failed> {
         Ok(match self.made(at)? {
             Made::Datetime(cursor) => Some((cursor.start_field.clone(), cursor.end_field.clone())),
@@ -126,7 +127,7 @@ impl Cursor {
     }
 }
 
-/// Slices still to come.
+/// The remaining slices of a cursor.
 #[derive(Debug)]
 pub enum CursorSlices {
     Datetime(Intervals),

@@ -1,4 +1,4 @@
-//! How long a retry waits: the strategies of `error_handlers/backoff_strategies/`.
+//! How long to wait before a retry: the strategies of `error_handlers/backoff_strategies/`.
 
 use super::resolution::Outcome;
 use crate::context::{Context, EMPTY};
@@ -7,7 +7,7 @@ use crate::interpolation::{InterpolatedAny, InterpolatedString, Scope};
 use crate::value::{Dict, Value, float_repr};
 use fancy_regex::Regex;
 
-/// One strategy.
+/// One backoff strategy.
 #[derive(Clone, Debug)]
 pub enum Backoff {
     Constant { seconds: InterpolatedString, jitter: Option<f64> },
@@ -17,7 +17,7 @@ pub enum Backoff {
     FromResponse { seconds: InterpolatedAny, text: String, max: Option<InterpolatedString> },
 }
 
-/// A number in a header.
+/// A waiting time that the server sends in a header.
 #[derive(Clone, Debug)]
 pub struct HeaderWait {
     header: InterpolatedString,
@@ -26,10 +26,10 @@ pub struct HeaderWait {
 }
 
 impl Backoff {
-    /// Reads a backoff strategy.
+    /// Builds a backoff strategy.
     ///
     /// # Errors
-    /// A strategy that does not exist, or a longest wait that is not a number.
+    /// Fails if the strategy is unknown, or if the longest wait is not a number.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<Backoff, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
@@ -60,10 +60,10 @@ impl Backoff {
         })
     }
 
-    /// Seconds to wait before the retry; nothing where the next strategy is to decide. `attempt` counts from 1.
+    /// Returns the seconds to wait before the retry, or `None` if the next strategy is to decide. `attempt` counts from 1.
     ///
     /// # Errors
-    /// What the templates raise, and the longest wait where the server asks for more.
+    /// Fails if a template fails, or if the server requests a longer wait than the manifest allows.
     pub fn seconds(&self, outcome: Outcome<'_>, attempt: u32, scope: &Scope<'_>) -> Result<Option<f64>, Failed> {
         let seconds = match self {
             Backoff::Constant { seconds, jitter } => Some(jittered(float(&seconds.eval(scope, &[])?)?, *jitter)),
@@ -131,11 +131,11 @@ fn from_response(seconds: &InterpolatedAny, text: &str, outcome: Outcome<'_>, sc
 }
 
 impl HeaderWait {
-    /// The number in the header.
+    /// Returns the number in the header.
     fn number(&self, outcome: Outcome<'_>, scope: &Scope<'_>) -> Result<Option<f64>, Failed> {
         let name = self.header.eval_str(scope)?;
         let regex = match &self.regex {
-            // `re.match`: at the start.
+            // Python's `re.match` matches only at the start.
             Some(regex) => Some(compile(&regex.eval_str(scope)?)?),
             None => None,
         };
@@ -166,7 +166,7 @@ fn longest(max: Option<&InterpolatedString>, scope: &Scope<'_>) -> Result<Option
     }
 }
 
-/// `seconds`, unless they reach the longest wait.
+/// Returns `seconds`. Fails if they reach the longest wait.
 fn capped(seconds: f64, max: Option<&InterpolatedString>, scope: &Scope<'_>) -> Result<f64, Failed> {
     match longest(max, scope)? {
         Some(max) if seconds >= max => {
@@ -184,7 +184,7 @@ fn capped(seconds: f64, max: Option<&InterpolatedString>, scope: &Scope<'_>) -> 
     }
 }
 
-/// Python's `float(text)`, where it gives a number.
+/// Implements Python's `float(text)`. Returns `None` if the text is not a number.
 #[must_use]
 pub fn parse_float(text: &str) -> Option<f64> {
     let text = text.trim();
@@ -197,7 +197,7 @@ pub fn parse_float(text: &str) -> Option<f64> {
     text.replace('_', "").parse().ok()
 }
 
-/// Python's `float(value)`.
+/// Implements Python's `float(value)`.
 fn float(value: &Value) -> Result<f64, Failed> {
     match value {
         Value::Str(text) => parse_float(text).ok_or_else(|| {

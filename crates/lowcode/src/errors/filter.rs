@@ -9,10 +9,10 @@ use crate::interpolation::{InterpolatedBoolean, InterpolatedString, Scope};
 use crate::response::Response;
 use crate::value::{Dict, Value};
 
-/// One filter: status codes, a condition, or a text in the error message.
+/// One filter, which matches by status code, by a condition, or by a text in the error message.
 #[derive(Clone, Debug)]
 pub struct Filter {
-    /// Without an action a filter never matches.
+    /// A filter without an action never matches.
     action: Option<Action>,
     failure_type: Option<FailureType>,
     codes: Vec<i64>,
@@ -25,7 +25,7 @@ impl Filter {
     /// Reads the component.
     ///
     /// # Errors
-    /// ValueError for an action or a failure type that does not exist.
+    /// Fails with ValueError if the action or the failure type is unknown.
     pub(super) fn build(node: &Value) -> Result<Filter, Failed> {
         let text = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
@@ -44,10 +44,10 @@ impl Filter {
         })
     }
 
-    /// The decision, where the filter matches. It never does where no answer came.
+    /// Returns the decision if the filter matches. A filter never matches if there was no response.
     ///
     /// # Errors
-    /// What the templates raise.
+    /// Fails if a template fails.
     pub(super) fn matches(&self, outcome: Outcome<'_>, scope: &Scope<'_>) -> Result<Option<Resolution>, Failed> {
         let (Outcome::Response(response), Some(action)) = (outcome, self.action) else { return Ok(None) };
         let view = View::of(response);
@@ -69,7 +69,7 @@ impl Filter {
         if self.codes.contains(&i64::from(response.status())) {
             return Ok(true);
         }
-        // A predicate sees no config: the CDK gives None.
+        // A predicate cannot see the config, because the CDK passes None instead.
         if let Some(predicate) = &self.predicate
             && predicate.eval(&view.scope(scope, Config::new(&Value::None)))?
         {
@@ -89,7 +89,7 @@ fn failure_type(word: &str) -> Option<FailureType> {
     })
 }
 
-/// What the templates of a filter see of an answer.
+/// The parts of a response that are visible to the templates of a filter.
 struct View {
     response: Value,
     headers: Value,
@@ -118,7 +118,7 @@ impl View {
     }
 }
 
-/// The URL without user info, query and fragment.
+/// Returns the URL without user info, query and fragment.
 fn request_url(url: &str) -> String {
     let end = url.find(['?', '#']).unwrap_or(url.len());
     let url = url.get(..end).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a status means where the manifest does not say: `DEFAULT_ERROR_MAPPING` of
+//! The meaning of a status that the manifest does not define: `DEFAULT_ERROR_MAPPING` of
 //! `streams/http/error_handlers/default_error_mapping.py`, and the fallback of `response_models.py`.
 
 use super::message;
@@ -22,7 +22,7 @@ const ROWS: &[Row] = &[
     (504, Action::Retry, TransientError, "Gateway timeout."),
 ];
 
-/// The decision of the mapping about a status.
+/// Returns the decision that the mapping contains for a status.
 pub(super) fn by_status(status: u16) -> Option<Resolution> {
     let (_, action, kind, text) = ROWS.iter().find(|(code, ..)| *code == status)?;
     let message = format!("HTTP Status Code: {status}. Error: {text}");
@@ -48,7 +48,7 @@ fn by_class(class: &str) -> Option<Resolution> {
     Some(Resolution { action, failure_type: Some(kind), message: Some(message) })
 }
 
-/// The decision where no filter of the manifest made one.
+/// Returns the decision if no filter of the manifest made one.
 pub(super) fn by_default(outcome: Outcome<'_>) -> Resolution {
     let mapped = match outcome {
         Outcome::Response(response) => by_status(response.status()),
@@ -70,8 +70,8 @@ pub(super) fn by_default(outcome: Outcome<'_>) -> Resolution {
     })
 }
 
-/// The message of `raise_for_status` of requests. The reason is the standard one, because a host does not pass the
-/// server's on.
+/// Returns the message of `raise_for_status` in the package `requests`. It contains the standard reason phrase,
+/// because a host does not pass on the one that the server sent.
 #[must_use]
 pub fn http_error(response: &Response) -> String {
     let status = response.status();

@@ -1,12 +1,12 @@
-//! The error message of a failed response, as the CDK's `JsonErrorMessageParser` and `HttpClient` find and show them.
+//! The error message of a failed response, extracted and formatted like the CDK's `JsonErrorMessageParser` and `HttpClient`.
 
 use crate::response::Response;
 use crate::value::Value;
 
-/// Characters of a body that a message may carry.
+/// The maximum number of characters of a body that a message contains.
 pub const MAX_SHOWN_CHARS: usize = 2_000;
 
-/// The keys of an error message, in the order of `json_error_message_parser.py`.
+/// The keys that may contain an error message, in the order of `json_error_message_parser.py`.
 const KEYS: &[&str] = &[
     "message",
     "messages",
@@ -22,7 +22,7 @@ const KEYS: &[&str] = &[
     "status_message",
 ];
 
-/// The error message of an answer; nothing where a JSON body has none.
+/// Returns the error message of a response, or `None` if the body does not contain one.
 #[must_use]
 pub fn error_message(response: &Response) -> Option<String> {
     match response.json() {
@@ -31,13 +31,13 @@ pub fn error_message(response: &Response) -> Option<String> {
     }
 }
 
-/// The depth of recursion is that of the answer, which is bounded when it is read.
+/// The recursion is as deep as the response, whose depth is bounded when it is read.
 fn message_in(value: &Value) -> Option<String> {
     match value {
         Value::Str(text) => Some(text.to_string()),
         Value::List(items) => Some(items.iter().filter_map(message_in).collect::<Vec<_>>().join(", ")),
         Value::Dict(dict) => {
-            // The last key counts even where its value is falsy.
+            // The last key is used even if its value is falsy.
             let found = KEYS.iter().filter_map(|key| dict.get(*key)).find(|it| it.truthy());
             found.or_else(|| dict.get("status_message")).and_then(message_in)
         }
@@ -45,7 +45,7 @@ fn message_in(value: &Value) -> Option<String> {
     }
 }
 
-/// The body as a message shows it: `str(response.json())`, else the text.
+/// Returns the body as messages show it: `str(response.json())`, or the text if the body is not JSON.
 #[must_use]
 pub fn body(response: &Response) -> String {
     let text = match response.json() {
@@ -56,7 +56,7 @@ pub fn body(response: &Response) -> String {
     cut(&text)
 }
 
-/// The first [`MAX_SHOWN_CHARS`] characters.
+/// Returns the first [`MAX_SHOWN_CHARS`] characters.
 #[must_use]
 pub fn cut(text: &str) -> String {
     text.chars().take(MAX_SHOWN_CHARS).collect()

@@ -1,4 +1,4 @@
-//! What a response means: filters of the manifest first, then the mapping of the CDK
+//! Decides what a response means. The filters of the manifest come first, then the mapping of the CDK
 //! (`error_handlers/default_error_handler.py`, `composite_error_handler.py`).
 
 pub mod backoff;
@@ -23,20 +23,20 @@ pub enum ErrorHandler {
     Composite(Vec<ErrorHandler>),
 }
 
-/// Retries where the manifest says nothing (`HttpClient._DEFAULT_MAX_RETRY`).
+/// The number of retries if the manifest does not specify it (`HttpClient._DEFAULT_MAX_RETRY`).
 const MAX_RETRIES: i64 = 5;
 
 impl ErrorHandler {
-    /// The handler of a requester without one.
+    /// Returns the handler of a requester that does not define one.
     #[must_use]
     pub fn plain() -> ErrorHandler {
         ErrorHandler::Default { filters: Vec::new(), max_retries: Some(MAX_RETRIES), backoffs: Vec::new() }
     }
 
-    /// Reads a DefaultErrorHandler or a CompositeErrorHandler.
+    /// Builds a DefaultErrorHandler or a CompositeErrorHandler.
     ///
     /// # Errors
-    /// ValueError as the CDK raises it when it builds them.
+    /// Fails with ValueError in the same cases as the CDK.
     pub fn build(node: &Value, ctx: &Context<'_>) -> Result<ErrorHandler, Failed> {
         let list = |key: &str| node.get(key).and_then(Value::as_list).unwrap_or_default();
         match node.get("type").and_then(Value::as_str) {
@@ -58,10 +58,10 @@ impl ErrorHandler {
         }
     }
 
-    /// Decides about `outcome`.
+    /// Decides what to do about `outcome`.
     ///
     /// # Errors
-    /// What the templates of a filter raise.
+    /// Fails if a template of a filter fails.
     pub fn interpret(&self, outcome: Outcome<'_>, scope: &Scope<'_>) -> Result<Resolution, Failed> {
         match self {
             ErrorHandler::Default { filters, .. } => {
@@ -77,7 +77,7 @@ impl ErrorHandler {
                     other => mapping::by_default(other),
                 })
             }
-            // The first that says more than "fail" wins, else the last.
+            // The first decision other than "fail" is used. If there is none, the last decision is used.
             ErrorHandler::Composite(handlers) => {
                 let mut last = None;
                 for handler in handlers {
@@ -93,7 +93,7 @@ impl ErrorHandler {
         }
     }
 
-    /// How often a request is retried.
+    /// Returns how often a request is retried.
     #[must_use]
     pub fn max_retries(&self) -> i64 {
         match self {
@@ -102,7 +102,7 @@ impl ErrorHandler {
         }
     }
 
-    /// All strategies in order.
+    /// Returns all backoff strategies in order.
     pub fn backoffs(&self, out: &mut Vec<Backoff>) {
         match self {
             ErrorHandler::Default { backoffs, .. } => out.extend(backoffs.iter().cloned()),

@@ -1,9 +1,9 @@
-//! What came of a send, and what is done about it.
+//! The outcome of sending a request, and the decision about what to do next.
 
 use crate::error::FailureType;
 use crate::response::Response;
 
-/// What is done about a response.
+/// What to do about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Success,
@@ -35,7 +35,7 @@ impl Action {
         })
     }
 
-    /// Python's name of the member, for messages.
+    /// Returns Python's name of the enum member, for messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -60,11 +60,11 @@ pub struct Resolution {
     pub message: Option<String>,
 }
 
-/// What came of a send.
+/// The outcome of sending a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
     Response(&'a Response),
-    /// No response: the class that requests would raise, and its message.
+    /// There was no response. Contains the class of the exception that the package `requests` would raise, and its message.
     Exception {
         class: &'static str,
         message: &'a str,

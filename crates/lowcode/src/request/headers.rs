@@ -1,9 +1,9 @@
-//! Headers of a request: case-insensitive, in order, and safe to send.
+//! Headers of a request: case-insensitive, in order, and validated before they are sent.
 
 use crate::error::Failed;
 use crate::value::Value;
 
-/// The bytes of a token of RFC 9110.
+/// The bytes that RFC 9110 allows in a token.
 const TOKEN: [bool; 256] = {
     let (mut table, signs, mut at) = ([false; 256], b"!#$%&'*+-.^_`|~", 0);
     while at < 256 {
@@ -18,11 +18,12 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-/// Sets a header as the `CaseInsensitiveDict` of requests does: a later one of the same name wins, its spelling included.
+/// Sets a header like the `CaseInsensitiveDict` of the package `requests`: a later header of the same name replaces an
+/// earlier one, including its spelling.
 ///
 /// # Errors
-/// `InvalidHeader` of requests: a line break anywhere, a blank at the start, a colon in the name. Stricter than there:
-/// no control character at all, and no name that is not a token of RFC 9110.
+/// Fails with the `InvalidHeader` of `requests` if there is a line break anywhere, a blank at the start, or a colon in
+/// the name. It is stricter than `requests`: control characters and names that are not a token of RFC 9110 are refused too.
 pub fn set(headers: &mut Vec<(String, String)>, name: &str, value: &str) -> Result<(), Failed> {
     if name.is_empty() || !name.bytes().all(|byte| TOKEN[usize::from(byte)]) {
         return Err(invalid("name", name));

@@ -1,14 +1,14 @@
-//! The inputs of a requester: query, headers and body of the manifest
+//! The inputs of a requester: the query, headers and body that the manifest defines
 //! (`requesters/request_options/interpolated_request_options_provider.py`).
 
 use crate::error::Failed;
 use crate::interpolation::{EvalError, InterpolatedMapping, InterpolatedNestedMapping, InterpolatedString, PyType, Scope};
 use crate::value::{Dict, Value};
 
-/// Literals of these types are read back in query and form values; all other values stay text.
+/// In query and form values, only literals of these types are converted; all other values remain text.
 const FORM_TYPES: &[PyType] = &[PyType::Str, PyType::List];
 
-/// One input: a dict of templates, or one template that becomes a dict or a text.
+/// One input: a dict of templates, or one template that evaluates to a dict or a text.
 #[derive(Clone, Debug)]
 enum Input {
     Map(InterpolatedMapping),
@@ -33,7 +33,7 @@ impl Input {
         }
     }
 
-    /// The value; None values of a dict are dropped.
+    /// Evaluates the input. None values of a dict are dropped.
     fn eval(&self, scope: &Scope<'_>, types: &[PyType]) -> Result<Value, EvalError> {
         let value = match self {
             Input::Map(map) => Value::Dict(map.eval(scope, types)?),
@@ -50,14 +50,14 @@ impl Input {
     }
 }
 
-/// What the manifest's requester adds to a request by itself.
+/// What the requester itself adds to a request, according to the manifest.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     query: Input,
     headers: Input,
     body_data: Input,
     body_json: Input,
-    /// The query parameter that carries the chosen properties of a `QueryProperties` component.
+    /// The query parameter that carries the selected properties of a `QueryProperties` component.
     query_properties_key: Option<String>,
 }
 
@@ -65,7 +65,7 @@ impl Inputs {
     /// Reads the fields of an HttpRequester.
     ///
     /// # Errors
-    /// ValueError where both kinds of a body are set, or a kind that does not exist.
+    /// Fails with ValueError if both kinds of body are set, or if the kind is unknown.
     pub fn build(node: &Value, parameters: &Value, query_properties_key: Option<String>) -> Result<Inputs, Failed> {
         let mut data = node.get("request_body_data").cloned();
         let mut json = node.get("request_body_json").cloned();
@@ -97,10 +97,10 @@ impl Inputs {
         })
     }
 
-    /// Query parameters. A value that is not a dict is left out without an error.
+    /// Returns the query parameters. A value that is not a dict is ignored without an error.
     ///
     /// # Errors
-    /// What the templates raise.
+    /// Fails if a template fails.
     pub fn query(&self, scope: &Scope<'_>, extra_fields: &Value) -> Result<Value, Failed> {
         let Value::Dict(mut dict) = self.query.eval(scope, FORM_TYPES)? else { return Ok(Value::Dict(Dict::default())) };
         if let Some(key) = &self.query_properties_key {
@@ -117,33 +117,33 @@ impl Inputs {
         Ok(Value::Dict(dict))
     }
 
-    /// Headers.
+    /// Returns the headers.
     ///
     /// # Errors
-    /// What the templates raise.
+    /// Fails if a template fails.
     pub fn headers(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
         Ok(self.headers.eval(scope, &[])?)
     }
 
-    /// A form, or a body of text.
+    /// Returns the form, or a text body.
     ///
     /// # Errors
-    /// What the templates raise.
+    /// Fails if a template fails.
     pub fn body_data(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
         let value = self.body_data.eval(scope, FORM_TYPES)?;
         Ok(if value.truthy() { value } else { Value::Dict(Dict::default()) })
     }
 
-    /// A JSON body.
+    /// Returns the JSON body.
     ///
     /// # Errors
-    /// What the templates raise.
+    /// Fails if a template fails.
     pub fn body_json(&self, scope: &Scope<'_>) -> Result<Value, Failed> {
         Ok(self.body_json.eval(scope, &[])?)
     }
 }
 
-/// `dict(exclude_none=True)` of a GraphQL body.
+/// Implements `dict(exclude_none=True)` for a GraphQL body.
 fn without_none(value: Value) -> Value {
     match value {
         Value::Dict(mut dict) => {

@@ -3,7 +3,7 @@
 use crate::error::Failed;
 use crate::value::{Value, float_repr, str_json};
 
-/// The separators of a text.
+/// The separators between items and after keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {
     comma: &'static str,
@@ -11,16 +11,16 @@ pub struct Style {
 }
 
 impl Style {
-    /// `json.dumps` without arguments.
+    /// The separators of `json.dumps` without arguments.
     pub const SPACED: Style = Style { comma: ", ", colon: ": " };
-    /// `separators=(",", ":")`, as PyJWT writes its parts.
+    /// `separators=(",", ":")`, which PyJWT uses for the parts of a token.
     pub const COMPACT: Style = Style { comma: ",", colon: ":" };
 }
 
-/// Writes `value`.
+/// Writes `value` as JSON.
 ///
 /// # Errors
-/// `InvalidJSONError` of requests for NaN and the infinities.
+/// Fails with the `InvalidJSONError` of the package `requests` for NaN and the infinities.
 pub fn dumps(value: &Value, style: Style) -> Result<String, Failed> {
     let mut out = String::new();
     write(value, style, &mut out)?;

@@ -1,27 +1,27 @@
-//! How options of several components become one: `combine_mappings` of `utils/mapping_helpers.py`.
+//! Merges the options of several components: `combine_mappings` of `utils/mapping_helpers.py`.
 
 use crate::error::Failed;
 use crate::value::{Dict, Value};
 
-/// The options of a request for one place: query, headers or body.
+/// The options for one part of a request: query, headers or body.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Options {
     Map(Dict),
-    /// A body given as one text.
+    /// A body that is given as one text.
     Text(String),
 }
 
 impl Options {
-    /// Nothing.
+    /// Returns options that contain nothing.
     #[must_use]
     pub fn none() -> Options {
         Options::Map(Dict::default())
     }
 
-    /// The dict, or the error of the CDK for a text.
+    /// Returns the dict, or the error of the CDK if this is a text.
     ///
     /// # Errors
-    /// ValueError `Request {what} cannot be a string`.
+    /// Fails with ValueError `Request {what} cannot be a string`.
     pub fn into_map(self, what: &str) -> Result<Dict, Failed> {
         match self {
             Options::Map(dict) => Ok(dict),
@@ -29,7 +29,7 @@ impl Options {
         }
     }
 
-    /// As a value, to be merged again.
+    /// Converts the options to a value, so that they can be merged again.
     #[must_use]
     pub fn into_value(self) -> Value {
         match self {
@@ -39,11 +39,11 @@ impl Options {
     }
 }
 
-/// Merges options. A key that stands twice is an error, but for equal values where `same_values` (a JSON body) allows it.
-/// What is neither dict nor text is left out, as there.
+/// Merges options. A key that occurs twice is an error, unless `same_values` is set (for a JSON body) and the values
+/// are equal. Anything that is neither a dict nor a text is ignored, as in the CDK.
 ///
 /// # Errors
-/// ValueError for a duplicate key, for two texts and for a text beside a dict.
+/// Fails with ValueError for a duplicate key, for two texts, and for a text combined with a dict.
 pub fn combine(options: impl AsRef<[Value]> + IntoIterator<Item = Value>, same_values: bool) -> Result<Options, Failed> {
     let error = |message: &str| Err(Failed::system("ValueError", message));
     let all = options.as_ref();
@@ -70,7 +70,7 @@ pub fn combine(options: impl AsRef<[Value]> + IntoIterator<Item = Value>, same_v
     Ok(Options::Map(result))
 }
 
-/// The depth of recursion is that of the manifest's values, which is bounded when they are read.
+/// The recursion is as deep as the manifest's values, whose depth is bounded when they are read.
 fn merge<'a>(target: &mut Dict, source: &'a Dict, path: &mut Vec<&'a str>, same_values: bool) -> Result<(), Failed> {
     for (key, value) in source {
         path.push(key);

@@ -1,5 +1,5 @@
-//! What a request is made of: [`inputs`] of the manifest, [`option`]s that other components put in, how they
-//! [`merge`], and the body as it goes out.
+//! The parts of a request: the [`inputs`] from the manifest, the [`option`]s that other components add, how they are
+//! merged ([`merge`]), and the encoded body.
 
 pub mod headers;
 pub mod inputs;
@@ -20,10 +20,10 @@ pub fn carries_body(method: &str) -> bool {
     matches!(method, "GET" | "POST" | "PUT" | "PATCH")
 }
 
-/// The body of a request; sets `Content-Type` where the manifest does not.
+/// Encodes the body of a request. Sets `Content-Type` if the manifest does not.
 ///
 /// # Errors
-/// Both kinds of a body, or a JSON body with a NaN.
+/// Fails if both kinds of body are set, or if a JSON body contains NaN.
 pub fn body(data: &Options, json: &Dict, headers: &mut Vec<(String, String)>) -> Result<Option<Vec<u8>>, Failed> {
     let data_set = match data {
         Options::Map(dict) => !dict.is_empty(),

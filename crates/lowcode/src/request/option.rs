@@ -1,10 +1,10 @@
-//! `RequestOption`: one value put into one place of a request (`request_option.py`).
+//! `RequestOption`: inserts one value at one place of a request (`request_option.py`).
 
 use crate::error::Failed;
 use crate::interpolation::{InterpolatedString, Scope};
 use crate::value::{Dict, Value};
 
-/// Where an option goes.
+/// The part of a request that an option goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionPlace {
     Query,
@@ -27,7 +27,7 @@ impl OptionPlace {
     }
 }
 
-/// A place, and the name or the path in it.
+/// A part of the request, and the name or the path within it.
 #[derive(Clone, Debug)]
 pub struct RequestOption {
     pub place: OptionPlace,
@@ -38,7 +38,8 @@ impl RequestOption {
     /// Reads the component.
     ///
     /// # Errors
-    /// ValueError as the CDK raises it: neither or both of `field_name` and `field_path`, a path outside of a JSON body.
+    /// Fails with ValueError in the same cases as the CDK: if neither or both of `field_name` and `field_path` are
+    /// set, or if a path is used outside of a JSON body.
     pub fn build(node: &Value, parameters: &Value) -> Result<RequestOption, Failed> {
         let error = |message: &str| Failed::system("ValueError", message);
         let word = node.get("inject_into").and_then(Value::as_str).unwrap_or_default();
@@ -61,16 +62,16 @@ impl RequestOption {
         Ok(RequestOption { place, path })
     }
 
-    /// An option by name.
+    /// Creates an option that is addressed by name.
     #[must_use]
     pub fn named(place: OptionPlace, name: &str, parameters: &Value) -> RequestOption {
         RequestOption { place, path: vec![InterpolatedString::new(name, parameters)] }
     }
 
-    /// Puts `value` into `target`. Names are interpolated with the config alone.
+    /// Inserts `value` into `target`. Names are interpolated with the config only.
     ///
     /// # Errors
-    /// What the templates raise; TypeError where a step of the path is not a dict.
+    /// Fails if a template fails, or with TypeError if a step of the path is not a dict.
     pub fn inject(&self, target: &mut Dict, value: Value, scope: &Scope<'_>) -> Result<(), Failed> {
         let mut current = target;
         let Some((last, steps)) = self.path.split_last() else { return Ok(()) };

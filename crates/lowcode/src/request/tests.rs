@@ -1,4 +1,4 @@
-//! Requests against what airbyte-cdk 7.39.1 and requests 2.34.2 made of the same inputs (`cdk.json`).
+//! Requests, compared with what airbyte-cdk 7.39.1 and requests 2.34.2 produced from the same inputs (`cdk.json`).
 
 use super::headers::set;
 use super::json::{Style, dumps};
@@ -27,7 +27,7 @@ fn dict(value: &Value) -> &Dict {
     value.as_dict().unwrap()
 }
 
-/// All rows that differ, so that one run shows them all.
+/// Collects all rows that differ, so that one run reports them all.
 fn differing(name: &str, ours: impl Fn(&[Value]) -> Option<String>) {
     let wrong: Vec<String> = rows(name).iter().filter_map(|row| ours(row)).collect();
     assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
@@ -139,7 +139,7 @@ fn no_header_carries_a_line_break() {
 }
 
 proptest! {
-    /// What is encoded is read back, whatever it is.
+    /// Decoding returns what was encoded, for any text.
     #[test]
     fn query_round_trip(pairs in prop::collection::vec((".{1,8}", ".{1,8}"), 0..5)) {
         let encoded = crate::url::encode_pairs(pairs.iter().map(|(a, b)| (a.as_str(), b.as_str())));
@@ -149,7 +149,7 @@ proptest! {
         prop_assert_eq!(read, pairs);
     }
 
-    /// No text makes the URL code fail other than by its errors, and what is prepared is stable.
+    /// For any text, the URL code either succeeds or returns an error, and preparing a URL again does not change it.
     #[test]
     fn any_url_is_prepared_or_refused(base in ".{0,30}", path in ".{0,30}") {
         if let Ok(Prepared::Url(url)) = urljoin(&base, &path).and_then(|url| prepare(&url, "a=b")) {

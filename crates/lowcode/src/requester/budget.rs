@@ -1,7 +1,7 @@
-//! `HTTPAPIBudget`: call rates of the manifest (`streams/call_rate.py`).
+//! `HTTPAPIBudget`: the call rates of the manifest (`streams/call_rate.py`).
 //!
-//! To keep a rate, the host is asked to wait. Rate-limit headers of responses are not used: the error handler's backoff
-//! and the host's own limits react to a server that is rate limiting, and they are stricter.
+//! The host is asked to wait so that a rate is not exceeded. Rate-limit headers of responses are not used. The error
+//! handler's backoff and the host's own limits already react to a server that limits the rate, and they are stricter.
 
 use crate::context::{Context, EMPTY, Run};
 use crate::datetime::iso::{Span, parse_duration};
@@ -13,17 +13,18 @@ use crate::value::{Dict, Value};
 use fancy_regex::Regex;
 use jiff::SignedDuration;
 
-/// Days after which the CDK lets a fixed window end, whatever its period is (`create_fixed_window_call_rate_policy`).
+/// The length of a fixed window. The CDK lets it end after ten days, whatever its period is
+/// (`create_fixed_window_call_rate_policy`).
 const FIXED_WINDOW: SignedDuration = SignedDuration::from_hours(240);
 
-/// The policies of a manifest; the first that matches a call counts.
+/// The policies of a manifest. The first policy that matches a request applies.
 #[derive(Debug, Default)]
 pub(super) struct Budget(Vec<Policy>);
 
 #[derive(Debug)]
 struct Policy {
     matchers: Vec<Matcher>,
-    /// Calls within a time; none for an unlimited policy.
+    /// The number of requests allowed within each period. Empty for an unlimited policy.
     rates: Vec<(usize, SignedDuration)>,
 }
 
@@ -41,16 +42,16 @@ impl Budget {
     /// Reads `api_budget` of the manifest.
     ///
     /// # Errors
-    /// An invalid duration, limit or pattern.
+    /// Fails if a duration, a limit or a pattern is not valid.
     pub(super) fn build(ctx: &Context<'_>) -> Result<Budget, Failed> {
         let policies = ctx.manifest.get("api_budget").and_then(|it| it.get("policies")).and_then(Value::as_list);
         policies.unwrap_or_default().iter().map(|node| Policy::build(node, ctx)).collect::<Result<_, _>>().map(Budget)
     }
 
-    /// Waits until the call is within the rate of its policy.
+    /// Waits until the request does not exceed the rate of its policy.
     ///
     /// # Errors
-    /// The host does not wait that long, or the call alone is more than the rate.
+    /// Fails if the host refuses to wait that long, or if the request alone exceeds the rate.
     pub(super) async fn acquire(&self, run: &Run<'_>, request: &HostRequest) -> Result<(), Failed> {
         let Some((index, policy, weight)) =
             self.0.iter().enumerate().find_map(|(index, policy)| policy.weight(request).map(|weight| (index, policy, weight)))
@@ -81,7 +82,7 @@ impl Policy {
         Ok(Policy { matchers, rates })
     }
 
-    /// How much the call counts, where this policy is for it.
+    /// Returns the weight of the request, or `None` if this policy does not apply to it.
     fn weight(&self, request: &HostRequest) -> Option<usize> {
         if self.matchers.is_empty() {
             return Some(1);
@@ -99,7 +100,7 @@ fn rate_of(rate: &Value, ctx: &Context<'_>) -> Result<(usize, SignedDuration), F
     Ok((count(rate.get("limit"), ctx)?, SignedDuration::from_micros(micros)))
 }
 
-/// A number, or a template of one.
+/// Reads a number, or a template that evaluates to one.
 fn count(value: Option<&Value>, ctx: &Context<'_>) -> Result<usize, Failed> {
     let text = value.unwrap_or(&Value::None).to_str();
     let value = InterpolatedString::new(&text, &EMPTY).eval(&ctx.scope(), &[])?;

@@ -1,4 +1,4 @@
-//! The errors of a request that failed, with the messages of `HttpClient`.
+//! The errors of a failed request, with the messages of `HttpClient`.
 
 use super::Requester;
 use crate::context::Run;
@@ -11,7 +11,7 @@ use crate::value::Value;
 const TRACED: &str = "AirbyteTracedException";
 
 impl Requester {
-    /// The error handler decided FAIL.
+    /// The failure for a response for which the error handler decided FAIL.
     pub(super) fn failed(&self, run: &Run<'_>, request: &HostRequest, outcome: Outcome<'_>, resolution: &Resolution) -> Failed {
         let (method, url) = (&self.method, &request.url);
         let internal = match outcome {
@@ -38,7 +38,7 @@ impl Requester {
         self.with_outcome(run, failed, outcome)
     }
 
-    /// No try is left, or the host does not wait for another one.
+    /// The failure if no try is left, or if the host refuses to wait for another one.
     pub(super) fn exhausted(
         &self,
         run: &Run<'_>,
@@ -72,14 +72,14 @@ impl Requester {
         failed
     }
 
-    /// A control action that the retriever answers.
+    /// The failure for a control action, which the retriever handles.
     pub(super) fn signal(&self, run: &Run<'_>, class: &'static str, resolution: &Resolution, outcome: Outcome<'_>) -> Failed {
         let text = resolution.message.clone().unwrap_or_else(|| format!("Stream '{}': {class}", self.name));
         let failed = Failed::new(resolution.failure_type.unwrap_or(FailureType::SystemError), class, run.secrets.mask(&text));
         self.with_outcome(run, failed, outcome)
     }
 
-    /// Keeps the response beside the message, so that the caller can classify the failure.
+    /// Stores the response next to the message, so that the caller can classify the failure.
     pub(super) fn with_outcome(&self, run: &Run<'_>, mut failed: Failed, outcome: Outcome<'_>) -> Failed {
         if let Outcome::Response(response) = outcome {
             let (body, headers) = shown(response);
@@ -91,14 +91,14 @@ impl Requester {
     }
 }
 
-/// At most 2,000 bytes of the body, and the headers.
+/// Returns at most 2,000 bytes of the body, and the headers.
 fn shown(response: &Response) -> (String, Vec<(String, String)>) {
     let bytes = response.content();
     let cut = bytes.get(..bytes.len().min(message::MAX_SHOWN_CHARS)).unwrap_or_default();
     (String::from_utf8_lossy(cut).into_owned(), response.headers().to_vec())
 }
 
-/// The exception of requests for a URL without http.
+/// Returns the exception that the package `requests` raises for a URL whose scheme is not http.
 pub(super) fn no_adapter(url: &str) -> String {
     format!("No connection adapters were found for {}", Value::str(url).repr())
 }

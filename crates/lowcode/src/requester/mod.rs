@@ -1,5 +1,5 @@
-//! `HttpRequester`: a request from the manifest's fields and what paginator and slicer add, sent until it is answered
-//! (`requesters/http_requester.py`, `streams/http/http_client.py`).
+//! `HttpRequester`: builds a request from the fields of the manifest and from what the paginator and the slicer add,
+//! and sends it until it succeeds or fails for good (`requesters/http_requester.py`, `streams/http/http_client.py`).
 
 mod budget;
 mod failure;
@@ -22,12 +22,12 @@ use super::value::Value;
 use budget::Budget;
 use futures_util::future::BoxFuture;
 
-/// Why a requester is built, beyond its own fields.
+/// Settings of a requester that are not fields of its component.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
     /// The query parameter that carries the properties of a `QueryProperties` component.
     pub query_properties_key: Option<String>,
-    /// Answers are kept for the command, as those of parent streams are.
+    /// Whether responses are cached for the duration of the command, as they are for parent streams.
     pub use_cache: bool,
     pub purpose: Purpose,
 }
@@ -38,15 +38,15 @@ impl Default for BuildOptions {
     }
 }
 
-/// One request to make.
+/// The parts of one request that differ from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct RequestParts<'a> {
     pub slice: Option<&'a Slice>,
-    /// `next_page_token` of templates; None on the first page.
+    /// The variable `next_page_token` of templates. `None` on the first page.
     pub next_page_token: Option<&'a Value>,
-    /// Takes the place of the requester's path, unless empty.
+    /// Replaces the requester's path, unless it is empty.
     pub path: Option<&'a str>,
-    /// What paginator and slicer add: dicts, a text for a body of text, None for nothing.
+    /// What the paginator and the slicer add: each is a dict, a text (only for a text body), or Python's `None`.
     pub query: Value,
     pub headers: Value,
     pub body_data: Value,
@@ -69,10 +69,10 @@ pub struct Requester {
 }
 
 impl Requester {
-    /// Reads an HttpRequester for the stream `name`.
+    /// Builds an HttpRequester for the stream `name`.
     ///
     /// # Errors
-    /// What the CDK raises when it builds the component.
+    /// Fails with the error that the CDK raises when it builds the component.
     pub fn build(node: &Value, name: &str, ctx: &Context<'_>, mut options: BuildOptions) -> Result<Requester, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let raw = |key: &str| node.get(key).and_then(Value::as_str).filter(|it| !it.is_empty());
@@ -105,27 +105,27 @@ impl Requester {
         })
     }
 
-    /// Whether it authenticates by the config alone, and keeps no token.
+    /// Whether authentication depends only on the config, so that the requester stores no token.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         self.auth.is_fixed()
     }
 
-    /// Sends one request, again where the error handler says so. None where the answer is to be ignored.
+    /// Sends one request, and retries it if the error handler says so. Returns `None` if the response is to be ignored.
     ///
     /// # Errors
-    /// What Python would have raised; `host_error` is set where the host refused.
+    /// Fails with what Python would have raised. `host_error` is set if the host refused.
     pub async fn send(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
         Ok(self.send_raw(run, parts).await?.filter(Response::ok))
     }
 
-    /// As [`Requester::send`], but returns an ignored response as it is.
+    /// Like [`Requester::send`], but returns an ignored response instead of `None`.
     async fn send_raw(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<Option<Response>, Failed> {
         let mut request = self.prepare(run, parts).await?;
         self.deliver(run, &mut request).await
     }
 
-    /// `_get_url`: the path joined to the base.
+    /// Implements `_get_url`: joins the path to the base URL.
     fn full_url(&self, scope: &Scope<'_>, path: Option<&str>) -> Result<String, Failed> {
         let url = self.url.eval_str(scope)?;
         let base = self.url_base.eval_str(scope)?;
@@ -137,10 +137,10 @@ impl Requester {
     }
 }
 
-/// Joins `url`, `url_base` and `path` of a requester into the URL that is called, as `_get_url` of the CDK does.
+/// Joins the `url`, `url_base` and `path` of a requester into the URL of the request, like `_get_url` of the CDK.
 ///
 /// # Errors
-/// What Python's `urljoin` raises.
+/// Fails with the error that Python's `urljoin` raises.
 pub fn join_url(url: &str, base: &str, path: &str) -> Result<String, Failed> {
     match (base.is_empty(), path.is_empty()) {
         (false, true) => Ok(base.to_owned()),

@@ -1,4 +1,4 @@
-//! A request before it is sent: `_create_prepared_request` of http_client.py and what it is given.
+//! Prepares a request before it is sent, like `_create_prepared_request` of http_client.py, and evaluates its parts.
 
 use super::{RequestParts, Requester};
 use crate::context::{EMPTY, Run};
@@ -14,7 +14,8 @@ use crate::value::{Dict, Value};
 use std::borrow::Cow;
 
 impl Requester {
-    /// Evaluates everything in the order of the CDK: URL, headers, query, JSON body, form, and authentication again.
+    /// Evaluates everything in the order of the CDK: URL, headers, query, JSON body and form, then authentication for
+    /// a second time.
     pub(super) async fn prepare(&self, run: &Run<'_>, parts: &RequestParts<'_>) -> Result<HostRequest, Failed> {
         let nothing = Value::None;
         let extra_fields = parts.slice.map_or(&nothing, |slice| &slice.extra_fields);
@@ -38,7 +39,7 @@ impl Requester {
         let mut request = self.build_request(&url, &headers, &query, (&json, &data))?;
         match &auth {
             Value::Dict(auth) if self.auth.is_fixed() => set_all(&mut request.headers, auth)?,
-            // As there, and a session may log in again for it.
+            // The CDK authenticates a second time too. A session without a lifetime logs in again for it.
             _ => self.authenticate(run, &mut request).await?,
         }
         request.secret_in_url = self.auth.in_url() || user_info(&request.url) || run.secrets.in_url(&request.url);
@@ -71,13 +72,13 @@ impl Requester {
         })
     }
 
-    /// Authenticates the request anew. The header of the authenticator replaces one of the manifest.
+    /// Authenticates the request again. The authenticator's header replaces a header of the manifest with the same name.
     pub(super) async fn authenticate(&self, run: &Run<'_>, request: &mut HostRequest) -> Result<(), Failed> {
         set_all(&mut request.headers, &self.auth.header(run).await?)
     }
 }
 
-/// Whether requests has an adapter for the URL; [`prepare`] sets apart what does not begin so.
+/// Whether the package `requests` has an adapter for the URL. [`prepare`] returns other URLs as [`Prepared::NoAdapter`].
 pub(super) fn has_adapter(url: &str) -> bool {
     url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"))
 }
@@ -86,7 +87,7 @@ fn set_all(headers: &mut Vec<(String, String)>, fields: &Dict) -> Result<(), Fai
     fields.iter().try_for_each(|(name, value)| headers::set(headers, name, &value.to_str()))
 }
 
-/// The variables of a request (`get_interpolation_context`): extra fields of the slice are variables too.
+/// Returns the variables of a request's templates (`get_interpolation_context`). They include the extra fields of the slice.
 fn scope<'a>(run: &Run<'a>, parts: &RequestParts<'a>, nothing: &'a Value) -> Scope<'a> {
     let mut vars = Vec::new();
     match parts.slice {
@@ -100,7 +101,7 @@ fn scope<'a>(run: &Run<'a>, parts: &RequestParts<'a>, nothing: &'a Value) -> Sco
     Scope { config: run.config, parameters: &EMPTY, vars, host: run.host, bounds: run.bounds }
 }
 
-/// `_dedupe_query_params`: what the URL has already with an equal value is not sent twice.
+/// Implements `_dedupe_query_params`: a parameter that the URL already has with the same value is not added again.
 fn without_duplicates<'q>(url: &str, query: &'q Dict) -> Cow<'q, Dict> {
     let end = url.find('#').unwrap_or(url.len());
     let there: Vec<_> = match url.get(..end).and_then(|it| it.split_once('?')) {
@@ -115,7 +116,7 @@ fn without_duplicates<'q>(url: &str, query: &'q Dict) -> Cow<'q, Dict> {
     Cow::Owned(query)
 }
 
-/// Whether the URL carries a user name or a password.
+/// Whether the URL contains a user name or a password.
 fn user_info(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! `REFRESH_TOKEN_THEN_RETRY`: another token, once a request (`_handle_error_resolution` of http_client.py).
+//! `REFRESH_TOKEN_THEN_RETRY`: fetches another token, at most once per request (`_handle_error_resolution` of http_client.py).
 
 use super::Requester;
 use crate::context::Run;
@@ -7,12 +7,12 @@ use crate::errors::{Outcome, Resolution};
 use crate::host::HostRequest;
 
 impl Requester {
-    /// Fetches another token if the authenticator can. `refreshed` is `None` before the first refresh for this request,
-    /// then whether it succeeded. A refresh that fails for a passing reason is not an error: the request is retried as it
-    /// is.
+    /// Fetches another token if the authenticator can. `refreshed` is `None` before the first refresh for this
+    /// request, and afterwards states whether the refresh succeeded. A refresh that fails temporarily is not an error:
+    /// the request is retried with the same token.
     ///
     /// # Errors
-    /// The answer came again after a refresh, the endpoint refuses the refresh, or the host does.
+    /// Fails if the response is the same after a refresh, or if the endpoint or the host refuses the refresh.
     pub(super) async fn refresh(
         &self,
         run: &Run<'_>,
@@ -55,7 +55,7 @@ impl Requester {
         Ok(())
     }
 
-    /// Another stream may have replaced the token since the request was sent.
+    /// Another stream may have replaced the token since this request was sent.
     async fn refresh_unless_replaced(
         &self,
         run: &Run<'_>,

@@ -1,4 +1,4 @@
-//! The send loop: three layers of retries around one send, as `_send_with_retry` of http_client.py nests them.
+//! The send loop: three nested layers of retries around one request, as in `_send_with_retry` of http_client.py.
 
 use super::Requester;
 use super::failure::no_adapter;
@@ -11,12 +11,12 @@ use crate::response::Response;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// Seconds after which nothing is tried again (`HttpClient._DEFAULT_MAX_TIME`).
+/// The time after which no further try is made, in seconds (`HttpClient._DEFAULT_MAX_TIME`).
 const MAX_TIME: f64 = 600.0;
 /// The longest wait that is requested from a host, in seconds.
 const MAX_PAUSE: f64 = 86_400.0 * 365.0;
 
-/// Which layer waits: `UserDefinedBackoffException`, `RateLimitBackoffException`, `DefaultBackoffException`.
+/// The layer that waits: `UserDefinedBackoffException`, `RateLimitBackoffException` or `DefaultBackoffException`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Wait {
     Asked(f64),
@@ -24,7 +24,7 @@ pub(super) enum Wait {
     Default,
 }
 
-/// One layer of the package `backoff`: how often its target was called, and since when.
+/// One layer of the Python package `backoff`: how often its target was called, and when the first call began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Layer {
     tries: i64,
@@ -32,14 +32,14 @@ struct Layer {
 }
 
 impl Layer {
-    /// Counts a call that began at `now`; gives the seconds since the first.
+    /// Counts a call that began at `now`. Returns the seconds since the first call.
     fn count(&mut self, now: Timestamp) -> f64 {
         self.tries += 1;
         now.duration_since(*self.started.get_or_insert(now)).as_secs_f64()
     }
 }
 
-/// The three layers. What an outer one catches starts the inner ones anew.
+/// The three layers. When an outer layer handles an exception, the inner layers start over.
 #[derive(Debug)]
 pub(super) struct Layers {
     max_tries: i64,
@@ -54,7 +54,7 @@ impl Layers {
         Layers { max_tries: max_retries.max(0).saturating_add(1), asked: fresh, limited: fresh, default: fresh }
     }
 
-    /// Seconds to wait before the next try, or nothing where no try is left. The failed one began at `now`.
+    /// Returns the seconds to wait before the next try, or `None` if no try is left. The failed try began at `now`.
     pub(super) fn next(&mut self, wait: Wait, now: Timestamp) -> Option<f64> {
         for layer in [&mut self.asked, &mut self.limited, &mut self.default] {
             layer.started.get_or_insert(now);
@@ -62,7 +62,7 @@ impl Layers {
         match wait {
             Wait::Asked(seconds) => {
                 let elapsed = self.asked.count(now);
-                // The CDK waits a second more than was asked for.
+                // The CDK waits one second longer than requested.
                 (self.asked.tries < self.max_tries && elapsed < MAX_TIME).then_some(seconds + 1.0)
             }
             Wait::RateLimited => {
@@ -81,13 +81,13 @@ impl Layers {
     }
 }
 
-/// 1, 2, 4, 8 ... seconds.
+/// Returns 1, 2, 4, 8 … seconds.
 fn doubled(tries: i64) -> f64 {
     2_f64.powf((tries - 1) as f64)
 }
 
 impl Requester {
-    /// Sends `request` until it is answered or given up.
+    /// Sends `request` until it succeeds or no try is left.
     pub(super) async fn deliver(&self, run: &Run<'_>, request: &mut HostRequest) -> Result<Option<Response>, Failed> {
         let mut layers = Layers::new(self.handler.max_retries());
         let mut refreshed = None;
@@ -140,7 +140,7 @@ impl Requester {
         Ok(if resolution.action == Action::RateLimited { Wait::RateLimited } else { Wait::Default })
     }
 
-    /// Sends once, out of the cache where the requester has one.
+    /// Sends the request once. If the requester uses the cache, the response may come from there.
     async fn send_once(&self, run: &Run<'_>, request: &HostRequest) -> Result<Sent, Failed> {
         if !has_adapter(&request.url) {
             return Ok(Sent::Exception { class: "InvalidSchema", message: no_adapter(&request.url) });
@@ -162,7 +162,7 @@ impl Requester {
     }
 }
 
-/// Method, URL, body and all headers but those that requests_cache leaves out.
+/// Returns the method, URL, body and headers, without the headers that requests_cache ignores.
 fn cache_key(request: &HostRequest) -> String {
     let mut key = format!("{} {}", request.method, request.url);
     for (name, value) in &request.headers {
@@ -175,7 +175,7 @@ fn cache_key(request: &HostRequest) -> String {
     key
 }
 
-/// What one send came to.
+/// The result of sending a request once.
 enum Sent {
     Response(Response),
     Exception { class: &'static str, message: String },

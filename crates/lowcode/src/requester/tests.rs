@@ -1,4 +1,4 @@
-//! Requesters against what airbyte-cdk 7.39.1 did with the same component, config and answers (`cdk.json`).
+//! Requesters, compared with what airbyte-cdk 7.39.1 did with the same component, config and responses (`cdk.json`).
 
 use super::retry::Wait;
 use super::*;
@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A host that answers from a script; its clock moves when it is asked to wait.
+/// A host that responds from a script. Its clock advances when it is asked to wait.
 #[derive(Default)]
 pub(crate) struct Script {
     replies: Mutex<VecDeque<Value>>,
@@ -25,7 +25,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Answers `[status, headers, body]` in order, the last one again and again.
+    /// The responses `[status, headers, body]` in order. The last one is repeated.
     pub(crate) fn new(replies: &[Value]) -> Script {
         let clock = Mutex::new(SignedDuration::from_secs(1_750_000_000));
         Script { replies: Mutex::new(replies.iter().cloned().collect()), clock, ..Script::default() }
@@ -76,12 +76,12 @@ impl Host for Script {
     }
 }
 
-/// Runs what needs no reactor.
+/// Runs a future that never has to wait for a reactor.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// `type` and names as `parameters.rs` would have put them.
+/// Adds the `type` and the names that `parameters.rs` would have added.
 fn typed(node: &Value) -> Value {
     let mut node = node.clone();
     if let Value::Dict(dict) = &mut node {
@@ -107,7 +107,7 @@ fn ask_of<'a>(parts: &'a Value, slice: Option<&'a Slice>) -> RequestParts<'a> {
     }
 }
 
-/// What came of a case, in the form of the table.
+/// The result of a case, in the format of the table.
 fn outcome(case: &Value, bounds: &Bounds) -> Value {
     let empty = Value::Dict(Dict::default());
     let config = case.get("config").unwrap_or(&empty).clone();
@@ -166,8 +166,8 @@ fn shown(request: HostRequest) -> Value {
     Value::List(vec![request.method.into(), request.url.into(), Value::Dict(headers), body])
 }
 
-/// What may differ: jitter of the token retries, the second pause of zero seconds that the CDK takes, messages of
-/// the JSON parser, the class of the control actions, the header of a body that does not belong to a request.
+/// Removes what may differ from the CDK: the jitter of token retries, the CDK's second pause of zero seconds, messages
+/// of the JSON parser, the error class of control actions, and the part of a message from `Request (body)` on.
 fn comparable(value: &Value) -> String {
     let list = |key: &str| value.get(key).and_then(Value::as_list).unwrap_or_default();
     let sleeps: Vec<String> =
@@ -255,7 +255,7 @@ fn a_secret_in_the_url_is_marked() {
     };
     assert!(marked(&key("request_parameter")));
     assert!(!marked(&key("header")));
-    // Whatever the manifest calls it: the value of a secret field is one.
+    // The value of a secret field is a secret, whatever parameter the manifest puts it in.
     assert!(marked(r#""request_parameters":{"q":"{{ config['key'] }}"}"#));
     assert!(marked(r#""path":"users-{{ config['key'] }}""#));
     assert!(marked(r#""path":"{{ config['login']['pin'] }}/x""#));
@@ -299,7 +299,7 @@ fn a_host_that_does_not_wait_ends_the_request() {
     assert_eq!((failed.status, failed.message.as_str()), (Some(429), "API rate limit exceeded."));
     assert!(failed.host_error.is_some());
     assert_eq!(*script.pauses.lock().unwrap(), [3601.0]);
-    // What the host refuses to send is not tried again.
+    // A request that the host refuses to send is not retried.
     let script = replies(r#"["refused"]"#);
     let failed = sent(&script, r#"{"url_base":"https://api.x.com"}"#, "{}", "{}", &Bounds::default()).unwrap_err();
     assert_eq!(failed.class, "Refused");
@@ -361,7 +361,7 @@ fn a_cached_answer_is_not_asked_for_again() {
 }
 
 proptest::proptest! {
-    /// Any order of waits ends, and no layer is tried more often than it may.
+    /// Any sequence of waits ends, and no layer makes more tries than allowed.
     #[test]
     fn layers_end(kinds in proptest::collection::vec(0..3_u8, 0..400), retries in 0..4_i64) {
         let mut layers = super::retry::Layers::new(retries);

@@ -1,4 +1,4 @@
-//! Partition routers: what the slices of a stream are, and what they put into requests.
+//! Partition routers: how a stream is divided into slices, and what the slices add to requests.
 
 mod options;
 pub mod router;

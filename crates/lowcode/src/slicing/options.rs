@@ -1,4 +1,4 @@
-//! What a slicer puts into the requests of its slices (`requesters/request_options`, the routers' `get_request_*`).
+//! What a slicer adds to the requests of its slices (`requesters/request_options`, and `get_request_*` of the routers).
 
 use super::router::Router;
 use crate::context::EvalContext;
@@ -10,7 +10,7 @@ use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// The options of a stream's slices.
+/// The request options that the slices of a stream add.
 #[derive(Clone, Default)]
 pub struct SlicerOptions {
     pub router: Option<Arc<Router>>,
@@ -18,10 +18,10 @@ pub struct SlicerOptions {
 }
 
 impl SlicerOptions {
-    /// The options for `place`: the router's, then the cursor's.
+    /// Returns the options for `place`: first those of the router, then those of the cursor.
     ///
     /// # Errors
-    /// What a template fails with.
+    /// Fails if a template fails.
     pub fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         let mut options = match &self.router {
             Some(router) => router.options(place, slice, at)?,
@@ -34,7 +34,7 @@ impl SlicerOptions {
     }
 }
 
-/// Start and end of a slice as request options (`datetime_based_request_options_provider.py`).
+/// The start and the end of a slice as request options (`datetime_based_request_options_provider.py`).
 pub struct IntervalOptions {
     start: Option<RequestOption>,
     end: Option<RequestOption>,
@@ -43,10 +43,11 @@ pub struct IntervalOptions {
 }
 
 impl IntervalOptions {
-    /// `stream` gives the parameters of the field names, the cursor those of the options, as there.
+    /// Builds the options. As in the CDK, the field names use the parameters of `stream`, and the options use those of
+    /// the cursor.
     ///
     /// # Errors
-    /// ValueError for an option without a name.
+    /// Fails with ValueError if an option has no name.
     pub fn build(cursor: &Value, stream: &Value) -> Result<IntervalOptions, Failed> {
         let option = |key: &str| set_field(cursor, key).map(|it| RequestOption::build(it, parameters(cursor))).transpose();
         let name = |key: &str, default: &str| {

@@ -1,4 +1,4 @@
-//! Partition routers: which partitions a stream has.
+//! Partition routers, which determine the partitions of a stream.
 
 use super::substream::{BuildParent, ParentSlices, Substream};
 use crate::context::{Context, EvalContext, Run};
@@ -15,7 +15,7 @@ pub enum Router {
     Single,
     List(ListRouter),
     Substream(Substream),
-    /// Every combination.
+    /// All combinations of the routers' partitions.
     Product(Vec<Router>),
     Grouping(Grouping),
     Union {
@@ -24,15 +24,15 @@ pub enum Router {
     },
 }
 
-/// `ListPartitionRouter`: the given values.
+/// `ListPartitionRouter`: one partition for each given value.
 pub struct ListRouter {
-    /// A list, or whatever a template gave.
+    /// A list, or any other value that a template evaluated to.
     values: Value,
     field: InterpolatedString,
     option: Option<RequestOption>,
 }
 
-/// `GroupingPartitionRouter`: several partitions of another router in one.
+/// `GroupingPartitionRouter`: combines several partitions of another router into one.
 pub struct Grouping {
     router: Box<Router>,
     size: usize,
@@ -40,7 +40,7 @@ pub struct Grouping {
 }
 
 impl Router {
-    /// Whether reading leaves nothing in it, as it must be in a stream that connections share.
+    /// Whether reading stores nothing in the router. This is required in a stream that connections share.
     #[must_use]
     pub fn keeps_nothing(&self) -> bool {
         match self {
@@ -51,10 +51,10 @@ impl Router {
         }
     }
 
-    /// Reads `partition_router` of a retriever: none, one, or a list of them. `parent` builds the parent streams.
+    /// Builds the `partition_router` of a retriever: none, one, or a list of them. `parent` builds the parent streams.
     ///
     /// # Errors
-    /// What the CDK raises when it builds the component; a component that this engine does not know.
+    /// Fails with the error that the CDK raises when it builds the component, or if this engine does not know the component.
     pub fn build(node: &Value, ctx: &Context<'_>, depth: usize, parent: BuildParent) -> Result<Router, Failed> {
         let build = |node: &Value| Router::build(node, ctx, depth + 1, parent);
         if depth > ctx.bounds.depth {
@@ -117,23 +117,23 @@ impl Router {
         }
     }
 
-    /// Whether the stream has no partitions of its own.
+    /// Whether the stream is not divided into partitions.
     #[must_use]
     pub fn is_single(&self) -> bool {
         matches!(self, Router::Single)
     }
 
-    /// What the partition puts into a request.
+    /// Returns what the partition adds to a request.
     ///
     /// # Errors
-    /// What a template fails with.
+    /// Fails if a template fails.
     pub fn options(&self, place: OptionPlace, slice: &Slice, at: &EvalContext<'_>) -> Result<Dict, Failed> {
         match self {
             Router::Single | Router::Grouping(_) | Router::Union { .. } => Ok(Dict::default()),
             Router::List(list) => list.options(place, slice, at),
             Router::Substream(substream) => substream.options(place, slice, at),
             Router::Product(routers) => {
-                // The first router wins (ChainMap).
+                // The first router takes precedence (ChainMap).
                 let mut options = Dict::default();
                 for router in routers.iter().rev() {
                     options.extend(router.options(place, slice, at)?);
@@ -143,10 +143,10 @@ impl Router {
         }
     }
 
-    /// The partitions, one at a time.
+    /// Returns the partitions, which are produced one at a time.
     ///
     /// # Errors
-    /// Values of a list router that are no list.
+    /// Fails if the values of a list router cannot be iterated over.
     pub fn slices<'r>(&'r self, run: &'r Run<'r>) -> Result<Partitions<'r>, Failed> {
         Ok(match self {
             Router::Single => Partitions::Ready(vec![Slice::empty()].into_iter()),
@@ -193,7 +193,7 @@ impl ListRouter {
         let at = run.eval_context(None);
         let values: Vec<Value> = match &self.values {
             Value::List(list) => list.clone(),
-            // Python iterates over whatever the template gave.
+            // Python iterates over whatever value the template evaluated to.
             Value::Str(text) => text.chars().map(|char| Value::from(char.to_string())).collect(),
             Value::Dict(dict) => dict.keys().map(|key| Value::Str(key.clone())).collect(),
             other => return Err(Failed::system("TypeError", format!("'{}' object is not iterable", other.type_name()))),
@@ -233,7 +233,7 @@ impl Grouping {
     }
 }
 
-/// Partitions that are still to come.
+/// The remaining partitions.
 pub enum Partitions<'r> {
     Ready(std::vec::IntoIter<Slice>),
     Parents(Box<ParentSlices<'r>>),
@@ -257,19 +257,19 @@ pub enum Partitions<'r> {
     },
 }
 
-/// The slices of each router, and which combination is next.
+/// The slices of each router, and the position of the next combination.
 pub struct Product {
     slices: Vec<Vec<Slice>>,
     at: Option<Vec<usize>>,
 }
 
 impl<'r> Partitions<'r> {
-    /// The next partition.
+    /// Returns the next partition.
     ///
     /// # Errors
-    /// What reading a parent fails with, and a bound that was met.
+    /// Fails if reading a parent fails, or if a bound is reached.
     pub fn next(&mut self) -> BoxFuture<'_, Result<Option<Slice>, Failed>> {
-        // Boxed: routers stand in routers.
+        // The future is boxed because routers can contain routers.
         Box::pin(async move {
             match self {
                 Partitions::Ready(slices) => Ok(slices.next()),
@@ -303,7 +303,7 @@ impl<'r> Partitions<'r> {
     }
 }
 
-/// The partition with one field; the others become extra fields. None where its value was there before.
+/// Returns a partition with only `field`; the other fields become extra fields. Returns `None` if its value occurred before.
 fn united(slice: Slice, field: &str, seen: &mut Vec<Value>) -> Result<Option<Slice>, Failed> {
     let mut rest = slice.partition.as_dict().cloned().unwrap_or_default();
     let Some(value) = rest.shift_remove(field) else {
@@ -357,7 +357,7 @@ async fn next_group(
 }
 
 impl Product {
-    /// `itertools.product` reads all routers to their end before its first combination.
+    /// `itertools.product` reads all routers to the end before it returns its first combination.
     async fn collect(routers: &[Router], run: &Run<'_>) -> Result<Product, Failed> {
         let mut slices = Vec::with_capacity(routers.len());
         for router in routers {
@@ -378,7 +378,7 @@ impl Product {
     fn next(&mut self) -> Result<Option<Slice>, Failed> {
         let Some(at) = &mut self.at else { return Ok(None) };
         let (mut partition, mut extra) = (Dict::default(), Dict::default());
-        // From the last to the first, so that the first router wins (ChainMap).
+        // Iterates from the last router to the first, so that the first takes precedence (ChainMap).
         for (slices, index) in self.slices.iter().zip(at.iter()).rev() {
             let Some(slice) = slices.get(*index) else { return Ok(None) };
             partition.extend(slice.partition.as_dict().cloned().unwrap_or_default());

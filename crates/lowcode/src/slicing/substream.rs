@@ -1,4 +1,4 @@
-//! `SubstreamPartitionRouter`: one partition for each record of a parent stream.
+//! `SubstreamPartitionRouter`: creates one partition for each record of a parent stream.
 
 use crate::context::{Context, EvalContext, Run};
 use crate::error::Failed;
@@ -11,29 +11,29 @@ use crate::slice::Slice;
 use crate::value::{Dict, Value};
 use futures_util::future::BoxFuture;
 
-/// A stream whose records become the partitions of another. A stream has a router and a router has parent streams;
-/// this trait lets the router stand below the stream.
+/// A stream whose records become the partitions of another stream. A stream has a router, and a router has parent
+/// streams. Because of this trait, the router does not depend on the stream.
 pub trait ParentStream: Send + Sync {
-    /// All records of the stream.
+    /// Returns all records of the stream.
     ///
     /// # Errors
-    /// What the stream's slices fail with.
+    /// Fails if the slices of the stream cannot be created.
     fn read<'r>(&'r self, run: &'r Run<'r>) -> Result<Box<dyn ParentRecords + 'r>, Failed>;
 
-    /// Whether reading leaves nothing in the stream, as it must be in a stream that connections share.
+    /// Whether reading stores nothing in the stream. This is required in a stream that connections share.
     fn keeps_nothing(&self) -> bool;
 }
 
-/// The records of a parent stream that are still to come.
+/// The remaining records of a parent stream.
 pub trait ParentRecords: Send {
-    /// The next record, with the slice that it belongs to.
+    /// Returns the next record, together with its slice.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<(Slice, Value)>, Failed>>;
 }
 
-/// Builds a parent stream from its component; the number is how many parents are above it.
+/// Builds a parent stream from its component. The number is the nesting depth of parent streams.
 pub type BuildParent = fn(&Value, usize, &Context<'_>) -> Result<Box<dyn ParentStream>, Failed>;
 
-/// A router over parent streams.
+/// A router over the records of parent streams.
 pub struct Substream {
     parents: Vec<Parent>,
 }
@@ -50,7 +50,7 @@ struct Parent {
 
 impl Substream {
     /// # Errors
-    /// What building a parent fails with.
+    /// Fails if a parent cannot be built.
     pub(super) fn build(node: &Value, ctx: &Context<'_>, depth: usize, build: BuildParent) -> Result<Substream, Failed> {
         let parents = items(node, "parent_stream_configs");
         if parents.is_empty() {
@@ -60,7 +60,7 @@ impl Substream {
         Ok(Substream { parents })
     }
 
-    /// Whether reading leaves nothing in the parents.
+    /// Whether reading stores nothing in the parents.
     pub(super) fn keeps_nothing(&self) -> bool {
         self.parents.iter().all(|parent| parent.stream.keeps_nothing())
     }
@@ -112,7 +112,7 @@ impl Parent {
         })
     }
 
-    /// The partition of a record of the parent; None where the key is missing or null.
+    /// Returns the partition for a record of the parent, or `None` if the key is missing or null.
     fn slice(&self, record: &Value, of: &Slice, run: &Run<'_>) -> Result<Option<Slice>, Failed> {
         let scope = run.eval_context(None).scope(Vec::new());
         let key = self.key.eval(&scope, &[])?;
@@ -141,18 +141,18 @@ impl Parent {
     }
 }
 
-/// The partitions of all parents that are still to come.
+/// The remaining partitions of all parents.
 pub struct ParentSlices<'r> {
     rest: std::slice::Iter<'r, Parent>,
     run: &'r Run<'r>,
     current: Option<(&'r Parent, Box<dyn ParentRecords + 'r>)>,
-    /// Records of parents so far.
+    /// The number of parent records that were read so far.
     records: usize,
 }
 
 impl ParentSlices<'_> {
     /// # Errors
-    /// What reading the parent fails with, and a bound that was met.
+    /// Fails if reading the parent fails, or if a bound is reached.
     pub async fn next(&mut self) -> Result<Option<Slice>, Failed> {
         loop {
             let Some((parent, records)) = &mut self.current else {

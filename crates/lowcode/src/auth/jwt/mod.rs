@@ -1,4 +1,4 @@
-//! `JwtAuthenticator` (`auth/jwt.py`): a token that is signed here, as PyJWT writes it.
+//! `JwtAuthenticator` (`auth/jwt.py`): a token that is signed locally, in the format of PyJWT.
 
 mod pem;
 mod sign;
@@ -19,16 +19,16 @@ pub struct Jwt {
     algorithm: Algorithm,
     secret_key: InterpolatedString,
     passphrase: Option<InterpolatedString>,
-    /// The key that signs is the Base64 of the secret.
+    /// Whether the signing key is the Base64 encoding of the secret.
     encode_key: bool,
-    /// Seconds; None for a token that is over at once.
+    /// The lifetime in seconds. With `None`, the token expires immediately.
     duration: Option<i64>,
     prefix: Option<InterpolatedString>,
     headers: Part,
     payload: Part,
 }
 
-/// Header or payload: fields of the component, and those that the manifest adds.
+/// The header or the payload: the fields of the component, and additional ones from the manifest.
 struct Part {
     fields: Vec<(&'static str, InterpolatedString)>,
     more: InterpolatedMapping,
@@ -65,7 +65,7 @@ impl Jwt {
     /// Reads the component.
     ///
     /// # Errors
-    /// An algorithm that this engine cannot sign with.
+    /// Fails if this engine cannot sign with the algorithm.
     pub(super) fn build(node: &Value, _ctx: &Context<'_>) -> Result<Jwt, Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let text = |key: &str| {
@@ -81,7 +81,7 @@ impl Jwt {
             algorithm: Algorithm::of(node.get("algorithm").and_then(Value::as_str).unwrap_or_default())?,
             secret_key: text("secret_key").unwrap_or_else(|| InterpolatedString::new("", parameters)),
             passphrase: text("passphrase"),
-            // A template that says "false" counts as true: the CDK tests the object, not its value.
+            // A template that evaluates to "false" counts as true, because the CDK tests the object instead of its value.
             encode_key: node.get("base64_encode_secret_key").is_some_and(Value::truthy),
             duration: match node.get("token_duration") {
                 None => Some(1200),
@@ -93,10 +93,10 @@ impl Jwt {
         })
     }
 
-    /// The token with its prefix.
+    /// Returns the token with its prefix.
     ///
     /// # Errors
-    /// ValueError `Failed to sign token: ...`, without the key in it.
+    /// Fails with ValueError `Failed to sign token: ...`. The message does not contain the key.
     pub(super) fn token(&self, run: &Run<'_>) -> Result<String, Failed> {
         let scope = run.scope();
         let token = self.signed(&scope).map_err(|error| value_error(format!("Failed to sign token: {}", error.message)))?;

@@ -1,7 +1,7 @@
-//! Private keys in PEM: PKCS#8, PKCS#1 of RSA and SEC 1 of elliptic curves.
+//! Private keys in PEM: PKCS#8, PKCS#1 for RSA, and SEC 1 for elliptic curves.
 //!
-//! Sections are read by the crate `pem`, which Python's `cryptography` uses for the same purpose, so both accept the
-//! same texts, for instance a key that was pasted on a single line.
+//! The crate `pem` reads the sections. Python's `cryptography` uses the same crate, so both accept the same texts, for
+//! example a key that was pasted on a single line.
 
 use crate::error::Failed;
 
@@ -15,7 +15,7 @@ pub(super) enum Der {
 /// Reads the first private key of a PEM text.
 ///
 /// # Errors
-/// The text holds no private key, or the key is encrypted.
+/// Fails if the text does not contain a private key, or if the key is encrypted.
 pub(super) fn private_key(text: &[u8]) -> Result<Der, Failed> {
     let mut encrypted = false;
     for section in pem::parse_many(text).map_err(|_| unreadable())? {
@@ -28,7 +28,7 @@ pub(super) fn private_key(text: &[u8]) -> Result<Der, Failed> {
                 continue;
             }
         };
-        // OpenSSL's older form names the encryption in headers above the body (RFC 1421).
+        // OpenSSL's older format names the encryption in headers above the body (RFC 1421).
         encrypted |= section.headers().get("Proc-Type").is_some_and(|kind| kind.contains("ENCRYPTED"));
         if !encrypted {
             return Ok(wrap(section.into_contents()));
@@ -41,7 +41,7 @@ pub(super) fn private_key(text: &[u8]) -> Result<Der, Failed> {
     })
 }
 
-/// PyJWT's sentence for a private key that cannot be read.
+/// Returns PyJWT's message for a private key that cannot be read.
 fn unreadable() -> Failed {
     invalid("Could not parse the provided public key.")
 }
@@ -50,7 +50,7 @@ fn invalid(message: &str) -> Failed {
     Failed::system("InvalidKeyError", message)
 }
 
-/// Wraps a SEC 1 key into PKCS#8 for the curve with this object identifier, because ring reads no other form.
+/// Wraps a SEC 1 key in PKCS#8 for the curve with this object identifier, because ring cannot read SEC 1.
 pub(super) fn sec1_to_pkcs8(sec1: &[u8], curve: &[u8]) -> Vec<u8> {
     const EC_PUBLIC_KEY: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     let algorithm = element(0x30, &[EC_PUBLIC_KEY, curve].concat());

@@ -1,4 +1,4 @@
-//! Signatures of JSON Web Tokens with ring.
+//! Signs JSON Web Tokens with ring.
 
 use super::pem::{Der, private_key, sec1_to_pkcs8};
 use crate::error::Failed;
@@ -6,12 +6,12 @@ use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RsaEncoding, RsaKeyPair};
 use ring::{hmac, rand};
 
-/// An algorithm of a token.
+/// A signature algorithm.
 #[derive(Clone, Copy)]
 pub(super) enum Algorithm {
     Hmac(&'static str, hmac::Algorithm),
     Rsa(&'static str, &'static dyn RsaEncoding),
-    /// With the object identifier of its curve.
+    /// An elliptic curve, with its object identifier.
     Ecdsa(&'static str, &'static EcdsaSigningAlgorithm, &'static [u8]),
     EdDsa,
 }
@@ -20,10 +20,10 @@ const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07
 const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
 
 impl Algorithm {
-    /// By its name in the header of a token.
+    /// Returns the algorithm with this name, as it appears in the header of a token.
     ///
     /// # Errors
-    /// ES512 and ES256K, whose curves ring does not have, and names that do not exist.
+    /// Fails for ES512 and ES256K, whose curves ring does not support, and for unknown names.
     pub(super) fn of(name: &str) -> Result<Algorithm, Failed> {
         Ok(match name {
             "HS256" => Algorithm::Hmac("HS256", hmac::HMAC_SHA256),
@@ -49,10 +49,10 @@ impl Algorithm {
         }
     }
 
-    /// The signature of `input`; `key` is the secret, or a private key in PEM.
+    /// Returns the signature of `input`. `key` is the shared secret, or a private key in PEM.
     ///
     /// # Errors
-    /// The key does not fit the algorithm.
+    /// Fails if the key is not suitable for the algorithm.
     pub(super) fn sign(self, key: &[u8], input: &[u8]) -> Result<Vec<u8>, Failed> {
         let unfit = |_| invalid("Could not parse the provided public key.");
         match self {

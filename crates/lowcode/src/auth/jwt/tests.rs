@@ -1,4 +1,4 @@
-//! Signatures against vectors and verifiers that are not ours.
+//! Signatures, compared with published vectors and checked with independent verifiers.
 
 use super::pem::sec1_to_pkcs8;
 use super::sign::Algorithm;
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, UnparsedPublicKey, VerificationAlgorithm};
 
-/// The public example key of RFC 7515, appendix A.2, by its numbers.
+/// The public example key of RFC 7515, appendix A.2, given by its numbers.
 const RFC7515_A2: [&str; 8] = [
     // n
     "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yR\
@@ -41,7 +41,7 @@ const RFC7515_A2: [&str; 8] = [
 const INPUT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt\
                      cGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
-/// The signature of that appendix.
+/// The signature in that appendix.
 const SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2F\
         p5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQB\
         MHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeY\
@@ -119,7 +119,7 @@ fn curves_sign_what_is_verified() {
     let key = EcdsaKeyPair::generate_pkcs8(p256, &random).unwrap();
     let pair = EcdsaKeyPair::from_pkcs8(p256, key.as_ref(), &random).unwrap();
     let public = pair.public_key().as_ref();
-    // The key of PKCS#8 is a SEC 1 key behind 29 bytes.
+    // A PKCS#8 key is a SEC 1 key after a prefix of 29 bytes.
     let sec1 = &key.as_ref()[29..];
     assert_eq!(sec1_to_pkcs8(sec1, &key.as_ref()[17..27]), key.as_ref());
     for key in [pem("PRIVATE KEY", key.as_ref()), pem("EC PRIVATE KEY", sec1)] {

@@ -1,4 +1,4 @@
-//! What the answer of a token endpoint says.
+//! Reads the fields of a token endpoint's response.
 
 use crate::datetime::iso::isoparse;
 use crate::error::Failed;
@@ -6,13 +6,13 @@ use crate::errors::backoff::parse_float;
 use crate::value::Value;
 use jiff::{SignedDuration, Timestamp};
 
-/// How many levels deep a field is searched (`max_depth` of abstract_oauth.py).
+/// The maximum depth at which a field is searched (`max_depth` of abstract_oauth.py).
 const MAX_DEPTH: usize = 5;
 
-/// The first value called `key`, in depth-first order.
+/// Returns the first value called `key`, in depth-first order.
 ///
 /// # Errors
-/// The answer is nested more deeply than the CDK looks.
+/// Fails if the response is nested more deeply than the CDK searches.
 pub(super) fn find(value: &Value, key: &str) -> Result<Option<Value>, Failed> {
     find_below(value, key, 0)
 }
@@ -33,10 +33,10 @@ fn find_below(value: &Value, key: &str, depth: usize) -> Result<Option<Value>, F
     items.find_map(|item| find_below(item, key, depth + 1).transpose()).transpose()
 }
 
-/// When the token expires: seconds from `now`, or a time where a format is given.
+/// Returns when the token expires. The value is a number of seconds from `now`, or a time if a format is given.
 ///
 /// # Errors
-/// ValueError as the CDK raises it.
+/// Fails with ValueError in the same cases as the CDK.
 pub(super) fn expiry(value: &Value, format: Option<&str>, now: Timestamp) -> Result<Timestamp, Failed> {
     if format.is_some() {
         return parse_moment(&Value::from(value.to_str()))
@@ -50,18 +50,18 @@ pub(super) fn expiry(value: &Value, format: Option<&str>, now: Timestamp) -> Res
     after(now, SignedDuration::from_secs(seconds as i64))
 }
 
-/// `now` and `more`.
+/// Returns `now` plus `more`.
 ///
 /// # Errors
-/// OverflowError.
+/// Fails with OverflowError if the result is out of range.
 pub(super) fn after(now: Timestamp, more: SignedDuration) -> Result<Timestamp, Failed> {
     now.checked_add(more).map_err(|_| Failed::system("OverflowError", "date value out of range"))
 }
 
-/// `ab_datetime_parse`: seconds since 1970, a date, or a time; without a zone it is UTC.
+/// Implements `ab_datetime_parse`: reads seconds since 1970, a date, or a time. A time without a zone is UTC.
 ///
 /// # Errors
-/// ValueError.
+/// Fails with ValueError if the text is none of these.
 pub(super) fn parse_moment(value: &Value) -> Result<Timestamp, Failed> {
     let text = value.to_str();
     let unread = || invalid(format!("Could not parse datetime string: {text}"));
@@ -83,7 +83,7 @@ pub(super) fn parse_moment(value: &Value) -> Result<Timestamp, Failed> {
     Timestamp::from_microsecond(time.epoch_micros()).map_err(|_| unread())
 }
 
-/// As the CDK writes a time into the config.
+/// Formats a time as the CDK writes it into the config.
 pub(super) fn timestamp(moment: Timestamp) -> String {
     let micros = moment.subsec_microsecond();
     let second = moment.strftime("%Y-%m-%dT%H:%M:%S");

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// An OAuth client: an access token that is fetched anew when it expires.
+/// An OAuth client, whose access token is fetched again when it expires.
 pub struct OAuth {
     name: String,
     endpoint: Option<InterpolatedString>,
@@ -28,10 +28,10 @@ pub struct OAuth {
     scopes: Vec<Value>,
     body: InterpolatedMapping,
     headers: InterpolatedMapping,
-    /// The arguments of the refresh go into the query instead of the body.
+    /// Whether the arguments of the refresh request go into the query instead of the body.
     as_query: bool,
     assertion: Option<Box<dyn Assertion>>,
-    /// If set, the expiry in the response is a time in this format, not a number of seconds.
+    /// If set, the expiry in the response is a time in this format instead of a number of seconds.
     expiry_format: Option<String>,
     rejected: Rejected,
     single_use: Option<SingleUse>,
@@ -39,13 +39,13 @@ pub struct OAuth {
     secrets: Secrets,
 }
 
-/// A token that stands for the client: any authenticator makes one.
+/// An assertion: a token that authenticates the client. Any authenticator can produce one.
 pub trait Assertion: Send + Sync {
-    /// The token alone.
+    /// Returns the token without a prefix.
     fn token<'s>(&'s self, run: &'s Run<'_>) -> BoxFuture<'s, Result<String, Failed>>;
 }
 
-/// The names of the fields in the request and in its response.
+/// The names of the fields in the request and in the response.
 struct Names {
     grant_type: InterpolatedString,
     client_id: InterpolatedString,
@@ -55,7 +55,7 @@ struct Names {
     expires_in: InterpolatedString,
 }
 
-/// Which response means that the refresh token is not valid any more.
+/// Determines which responses mean that the refresh token is no longer valid.
 #[derive(Clone, Debug)]
 struct Rejected {
     codes: Vec<i64>,
@@ -63,7 +63,7 @@ struct Rejected {
     values: Vec<Value>,
 }
 
-/// The places of the tokens in the config. Each refresh token can be used once.
+/// The paths of the tokens in the config, for refresh tokens that can be used only once.
 struct SingleUse {
     access: Vec<String>,
     refresh: Vec<String>,
@@ -80,7 +80,7 @@ impl OAuth {
     /// Reads the component.
     ///
     /// # Errors
-    /// ValueError as the CDK raises it.
+    /// Fails with ValueError in the same cases as the CDK.
     pub(super) fn build(
         node: &Value,
         requester: &str,
@@ -91,7 +91,7 @@ impl OAuth {
         let field = |key: &str| node.get(key).filter(|it| !it.is_none());
         let text = |value: &Value| InterpolatedString::new(&value.to_str(), parameters);
         let named = |key: &str| {
-            // An updater names the refresh token of request and answer by itself.
+            // With a refresh token updater, the updater names the refresh token field of the request and of the response.
             let from = updater(node).filter(|_| key == "refresh_token_name").unwrap_or(node);
             let own = from.get(key).filter(|it| it.truthy());
             own.map_or_else(|| InterpolatedString::new(key.strip_suffix("_name").unwrap_or(key), parameters), text)
@@ -135,7 +135,7 @@ impl OAuth {
         Ok(oauth)
     }
 
-    /// Verifies what the CDK verifies when it builds the authenticator.
+    /// Makes the checks that the CDK makes when it builds the authenticator.
     fn verify(&self, node: &Value, asserted: bool, ctx: &Context<'_>) -> Result<(), Failed> {
         let error = |what: &str| Err(Failed::system("ValueError", format!("OAuthAuthenticator configuration error: {what}")));
         let missing = |key: &str| node.get(key).is_none_or(Value::is_none);
@@ -151,7 +151,7 @@ impl OAuth {
         Ok(())
     }
 
-    /// Takes the token of the config, and its expiry.
+    /// Reads the token and its expiry from the config.
     fn start(&mut self, node: &Value, ctx: &Context<'_>) -> Result<(), Failed> {
         let parameters = node.get("$parameters").unwrap_or(&EMPTY);
         let scope = ctx.scope();
@@ -176,10 +176,10 @@ impl OAuth {
         read(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// `Authorization: Bearer ...`.
+    /// Returns the header `Authorization: Bearer ...`.
     ///
     /// # Errors
-    /// The refresh failed.
+    /// Fails if the refresh fails.
     pub(super) async fn header(&self, run: &Run<'_>) -> Result<Dict, Failed> {
         let unset = || Failed::system("ValueError", "access_token is not set");
         if self.endpoint(run)?.is_none() {
@@ -193,7 +193,7 @@ impl OAuth {
         Ok(authorization(format!("Bearer {}", token.to_str())))
     }
 
-    /// The access token as it is now.
+    /// Returns the current access token.
     fn current(&self, run: &Run<'_>) -> Option<Value> {
         match &self.single_use {
             Some(single) => Some(run.tokens.config_at(run.config.value(), &single.access).unwrap_or_else(|| Value::str(""))),
@@ -211,7 +211,7 @@ impl OAuth {
         Ok(Some(endpoint.to_str()))
     }
 
-    /// Whether the token has expired. A token that is missing or whose expiry is unknown counts as expired.
+    /// Whether the token has expired. A token that is missing or has an unknown expiry counts as expired.
     fn expired(&self, run: &Run<'_>) -> Result<bool, Failed> {
         Ok(self.expires(run)?.is_none_or(|moment| run.host.now() > moment))
     }
@@ -226,7 +226,7 @@ impl OAuth {
         }
     }
 
-    /// Keeps the new tokens, and reports to the host if the refresh token was replaced.
+    /// Stores the new tokens. Tells the host if the refresh token was replaced.
     fn keep(&self, run: &Run<'_>, token: Value, expires: Timestamp, refresh: Option<Value>) {
         let Some(single) = &self.single_use else {
             self.state(|state| *state = State { token: Some(token), expires: Some(expires) });
@@ -242,7 +242,7 @@ impl OAuth {
     }
 }
 
-/// The component of the authenticator whose token is the assertion, where the client uses one.
+/// Returns the component of the authenticator that produces the assertion, if the client uses one.
 pub(super) fn assertion(node: &Value) -> Option<&Value> {
     node.get("profile_assertion").filter(|it| !it.is_none() && is_asserted(node))
 }
@@ -267,7 +267,7 @@ fn single_use(updater: &Value) -> SingleUse {
     }
 }
 
-/// `_get_refresh_token_error_information` of the factory.
+/// Implements `_get_refresh_token_error_information` of the factory.
 fn rejected(node: &Value) -> Result<Rejected, Failed> {
     const FIELDS: [&str; 3] = ["refresh_token_error_status_codes", "refresh_token_error_key", "refresh_token_error_values"];
     let defined = |node: &Value| FIELDS.iter().any(|key| node.get(key).is_some_and(Value::truthy));

@@ -15,18 +15,18 @@ use crate::value::{Dict, Value};
 use jiff::SignedDuration;
 use std::time::Duration;
 
-/// How long the request is retried, in seconds.
+/// The maximum time for which the request is retried, in seconds.
 const MAX_TIME: f64 = 300.0;
 const REFUSED: &str = "Refresh token was rejected by the OAuth provider (invalid, expired, or already used). \
                        Re-authenticate this source's credentials in its connection settings.";
-/// The longest error message of a provider that is quoted, in characters.
+/// The maximum length of a provider's error message when it is quoted, in characters.
 const MAX_DETAIL_CHARS: usize = 64;
 
 impl OAuth {
-    /// Fetches a new token, whether or not the old one is still valid.
+    /// Fetches a new token, even if the current one is still valid.
     ///
     /// # Errors
-    /// The endpoint refuses, or its response has no token.
+    /// Fails if the endpoint refuses, or if its response does not contain a token.
     pub(crate) async fn refresh(&self, run: &Run<'_>) -> Result<(), Failed> {
         let answer = self.fetch(run).await?;
         let scope = run.scope();
@@ -52,7 +52,7 @@ impl OAuth {
         Ok(())
     }
 
-    /// The response of the endpoint. The request is sent again after 429, 5xx and a network that failed.
+    /// Returns the response of the endpoint. The request is retried after 429, after 5xx and after a network failure.
     async fn fetch(&self, run: &Run<'_>) -> Result<Value, Failed> {
         let request = self.request(run).await?;
         let began = run.host.now();
@@ -73,7 +73,7 @@ impl OAuth {
             if elapsed >= MAX_TIME {
                 return Err(failed);
             }
-            // Exponential with full jitter, as the package `backoff` waits by default.
+            // Exponential backoff with full jitter, the default of the Python package `backoff`.
             let wait = (fastrand::f64() * 2_f64.powi(attempt.min(30))).min(MAX_TIME - elapsed);
             waited += wait;
             if let Err(host_error) = run.host.pause(Duration::from_secs_f64(wait)).await {
@@ -84,7 +84,7 @@ impl OAuth {
     }
 
     async fn request(&self, run: &Run<'_>) -> Result<HostRequest, Failed> {
-        // The CDK wraps every exception that is raised while the request is made.
+        // The CDK wraps every exception that occurs while the request is made.
         let wrapped = |failed: Failed| match failed.class {
             "MissingSchema" | "InvalidURL" | "InvalidHeader" | "AirbyteTracedException" | "Bound" | "Refused" => failed,
             _ => {
@@ -110,7 +110,7 @@ impl OAuth {
             }
             None => self.standard_args(run, headers.contains_key("Authorization"))?,
         };
-        // The body of an assertion is sent even where the arguments are to go into the query.
+        // The body of an assertion is sent even if the arguments are configured to go into the query.
         let query = if self.as_query { self.standard_args(run, headers.contains_key("Authorization"))? } else { Dict::default() };
         let form = if self.as_query && self.assertion.is_none() { Dict::default() } else { args };
         let url = self.endpoint(run)?.unwrap_or_default();
@@ -119,7 +119,7 @@ impl OAuth {
         Ok(request)
     }
 
-    /// `_build_standard_refresh_args`.
+    /// Implements `_build_standard_refresh_args`.
     fn standard_args(&self, run: &Run<'_>, credentials_in_header: bool) -> Result<Dict, Failed> {
         let scope = run.scope();
         let text = |text: &Option<InterpolatedString>| match text {
@@ -158,7 +158,7 @@ impl OAuth {
         response.json().cloned().ok_or_else(|| Failed::system("JSONDecodeError", "The token endpoint's answer is no JSON"))
     }
 
-    /// Without secrets, also where the spec does not mark those of the client.
+    /// Removes secrets from a text, including the client's own even if the spec does not mark them as secret.
     fn mask(&self, run: &Run<'_>, text: &str) -> String {
         let args = self.standard_args(run, false).unwrap_or_default();
         let names = [&self.names.client_secret, &self.names.refresh_token];
@@ -167,7 +167,7 @@ impl OAuth {
         secrets.filter(|it| !it.is_empty()).fold(self.secrets.mask(text), |text, secret| text.replace(&secret, "****"))
     }
 
-    /// `raise_for_status`.
+    /// Implements `raise_for_status`.
     fn http_error(&self, run: &Run<'_>, response: &Response) -> Failed {
         let mut failed = Failed::system("HTTPError", self.mask(run, &mapping::http_error(response)));
         let body = String::from_utf8_lossy(response.content());
@@ -180,7 +180,7 @@ impl OAuth {
         failed
     }
 
-    /// The endpoint refused. If it rejected the refresh token, the message is that of the CDK.
+    /// Returns the failure for a refused request. If the endpoint rejected the refresh token, the message is that of the CDK.
     fn refused(&self, run: &Run<'_>, response: &Response) -> Failed {
         let failed = self.http_error(run, response);
         let Some(content) = response.json().and_then(Value::as_dict) else { return failed };
@@ -202,7 +202,7 @@ impl OAuth {
         })
     }
 
-    /// The provider's `error`, and a code such as `AADSTS700082` from its description.
+    /// Returns the provider's `error`, together with a code such as `AADSTS700082` from its description.
     fn detail(&self, run: &Run<'_>, content: &Dict) -> Option<String> {
         let text = |key: &str| content.get(key).and_then(Value::as_str).map(str::trim).filter(|it| !it.is_empty());
         let error = text("error").map(|it| it.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -213,7 +213,7 @@ impl OAuth {
     }
 }
 
-/// `[A-Za-z]{3,}\d{4,}\b` at the start.
+/// Matches `[A-Za-z]{3,}\d{4,}\b` at the start of the text.
 fn code(text: &str) -> Option<String> {
     let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
     let digits = text.bytes().skip(letters).take_while(u8::is_ascii_digit).count();
@@ -222,7 +222,7 @@ fn code(text: &str) -> Option<String> {
     (letters >= 3 && digits >= 4 && !word).then(|| text.get(..end).unwrap_or_default().to_owned())
 }
 
-/// `credentials.client_id` of the config wins over the field of the manifest (oauth.py).
+/// The config's `credentials.client_id` takes precedence over the field of the manifest (oauth.py).
 fn credential(run: &Run<'_>, key: &str) -> Option<Value> {
     run.tokens.config_at(run.config.value(), &["credentials".to_owned(), key.to_owned()])
 }
