@@ -1,4 +1,4 @@
-//! CSV and TSV: delimiter, header and types from the first rows.
+//! CSV and TSV files. Delimiter, header and types are derived from the first rows.
 
 use super::describe::{ColumnNames, Description};
 use super::format::{Format, without_bom};
@@ -7,7 +7,7 @@ use crate::model::Evidence;
 use csv::{ByteRecord, ReaderBuilder};
 use serde_json::json;
 
-/// Rows that column types are inferred from.
+/// Number of rows from which column types are inferred.
 const MAX_INFERENCE_ROWS: usize = 1000;
 
 /// The first rows of a table.
@@ -31,7 +31,7 @@ pub fn rows(bytes: &[u8], whole: bool, format: Format, limit: usize) -> Table {
     while rows.len() <= limit {
         match reader.read_byte_record(&mut record) {
             Ok(true) => rows.push(record.clone()),
-            // Reading from memory into a flexible record does not fail; if it did, the rows so far are kept.
+            // Reading from memory into a flexible record does not fail. If it did, the rows read so far would be kept.
             Ok(false) | Err(_) => break,
         }
     }
@@ -44,7 +44,7 @@ pub fn rows(bytes: &[u8], whole: bool, format: Format, limit: usize) -> Table {
     Table { delimiter, rows, cut }
 }
 
-/// The delimiter that splits the first lines most evenly; a comma if no candidate occurs.
+/// The delimiter that splits the first lines most evenly, or a comma if no candidate occurs.
 fn sniff(text: &[u8]) -> u8 {
     let mut counts: [Vec<usize>; 4] = Default::default();
     const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
@@ -130,8 +130,8 @@ pub fn describe(table: &Table, columns: usize) -> Description {
     }
 }
 
-/// Whether the first row names the columns. Numbers, dates and booleans in it mean that it does not,
-/// except years, which are column names in many tables.
+/// Whether the first row names the columns. It does not if it contains numbers, dates or booleans. Years are an exception,
+/// because they are column names in many tables.
 #[must_use]
 pub fn has_header(first: &ByteRecord) -> bool {
     let kind = |cell: &[u8]| ValueKind::from_text(&String::from_utf8_lossy(cell));

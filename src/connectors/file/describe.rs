@@ -9,7 +9,7 @@ use std::collections::HashSet;
 pub struct Description {
     /// Column name to JSON schema.
     pub properties: Map<String, Value>,
-    /// Columns that can never be empty.
+    /// The columns that can never be empty.
     pub required: Vec<String>,
     /// The number of columns, including those beyond the limit.
     pub columns: usize,
@@ -17,7 +17,7 @@ pub struct Description {
     /// The number of rows that the types were inferred from.
     pub rows_seen: usize,
     pub row_estimate: Option<u64>,
-    /// Facts for the evidence; never data.
+    /// Facts for the evidence. They never contain data.
     pub notes: Evidence,
 }
 

@@ -1,11 +1,11 @@
-//! Which format the name of a file claims, and whether its content agrees.
+//! Determines which format the name of a file claims, and whether its content matches.
 
 use crate::model::{Class, Failure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// The formats that are read.
+/// The supported formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Csv,
@@ -18,7 +18,7 @@ pub enum Format {
 /// The supported formats, for messages.
 pub const SUPPORTED_FORMATS: &str = "csv, tsv, json, jsonl (ndjson) and parquet";
 
-/// Extensions that always mean a file, and one in a format that is not supported.
+/// Extensions that always belong to a file in a format that is not supported.
 const REFUSED_EXTENSIONS: [&str; 20] = [
     "gz", "zip", "bz2", "xz", "zst", "7z", "tar", "tgz", "xls", "xlsx", "ods", "avro", "orc", "xml", "html", "pdf", "txt", "db",
     "sqlite", "arrow",
@@ -55,8 +55,8 @@ fn extension(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
 
-/// Returns the failure if the name alone shows that the file cannot be read. An unknown extension is
-/// not refused here, because it may be the name of a directory.
+/// Returns a failure if the name alone shows that the file cannot be read. An unknown extension is not refused here,
+/// because it may be part of the name of a directory.
 #[must_use]
 pub fn refused(path: &Path) -> Option<Failure> {
     let extension = extension(path)?;
@@ -92,11 +92,10 @@ pub struct Head {
     pub whole: bool,
 }
 
-/// Reads the first bytes, at most `limit`. `size` is only a hint, because a file may grow or shrink in
-/// the meantime.
+/// Reads at most `limit` bytes from the start. `size` is only a hint, because a file may grow or shrink in the meantime.
 ///
 /// # Errors
-/// Those of the file system.
+/// The errors of the file system.
 pub fn head(file: &File, size: u64, limit: usize) -> std::io::Result<Head> {
     let first = usize::try_from(size.saturating_add(1)).unwrap_or(limit).min(limit);
     let mut bytes = vec![0; first];
@@ -253,7 +252,7 @@ mod tests {
         file.write_all_at(b"0123456789", 0).unwrap();
         let truncated = head(&file, 10, 4).unwrap();
         assert_eq!((truncated.bytes.as_slice(), truncated.whole), (b"0123".as_slice(), false));
-        // The size is a hint: grown and shrunk files are read as they are.
+        // The size is only a hint. Files that have grown or shrunk are read as they are now.
         for size in [0, 3, 10, 500] {
             let all = head(&file, size, 4096).unwrap();
             assert_eq!((all.bytes.as_slice(), all.whole), (b"0123456789".as_slice(), true));

@@ -1,7 +1,7 @@
 //! The first records of JSON and JSON Lines files.
 //!
-//! `serde_json` parses each record. The loop around it is needed because only the beginning of a file is read: an array
-//! or a record that ends with these bytes is cut off and not invalid.
+//! `serde_json` parses each record. The loop around it is needed because only the beginning of a file is read. If these bytes
+//! end inside an array or a record, it is only cut off and not invalid.
 
 use super::describe::Description;
 use super::format::{Format, without_bom};
@@ -9,11 +9,11 @@ use super::types::{ColumnKinds, ValueKind};
 use crate::model::Evidence;
 use serde_json::{Map, Value, json};
 
-/// How far a scan got.
+/// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JsonScan {
     pub records: usize,
-    /// Values that are not objects, or lines that are not JSON; they are not counted as records.
+    /// Values that are not objects, or lines that are not JSON. They are not counted as records.
     pub odd: usize,
     /// Whether the bytes end inside a record.
     pub cut: bool,
@@ -42,7 +42,7 @@ fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Strin
     let mut rest = text.split_inclusive(|byte| *byte == b'\n').enumerate();
     while scan.records < limit {
         let Some((number, line)) = rest.next() else { return Ok(scan) };
-        // A line without its newline may still be being written.
+        // A line without its newline may still be in the process of being written.
         let ended = line.ends_with(b"\n");
         if line.trim_ascii().is_empty() {
             continue;
@@ -100,7 +100,7 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Stri
             Some(Err(error)) => return Err(format!("record {}: {error}", scan.records + scan.odd + 1)),
             None => return Ok(scan),
         }
-        // After a thousand values without one object, the file is not a table.
+        // A file whose first thousand values do not include an object is not a table.
         if scan.records == 0 && scan.odd >= 1000 {
             return Ok(scan);
         }
@@ -145,7 +145,7 @@ impl FieldKinds {
             } else if self.kinds.len() < self.columns {
                 self.kinds.entry(name.clone()).or_default().add(kind);
             } else if self.beyond.len() < 100_000 {
-                // Fields beyond the limit are only counted, up to a limit of their own: every record may
+                // Fields beyond the limit are only counted. The count has its own limit, because every record may
                 // have different fields.
                 self.beyond.insert(name.clone());
             }

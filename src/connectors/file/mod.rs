@@ -1,8 +1,8 @@
 //! The `file` engine: CSV, TSV, JSON, JSON Lines and Parquet files below the policy's `files.roots`.
 //!
-//! Reading order: `place` (from a path to an open file), `format` (whether the content is what the name
-//! claims), `source` (one file), `resource` (a file or directory). This file connects them to the
-//! pipeline. The engine only opens files for reading and does not open archives.
+//! Reading order: `place` (from a path to an open file), `format` (whether the content matches the name), `source` (one
+//! file), `resource` (a file or directory). This file connects them to the pipeline. The engine opens files only for
+//! reading, and it does not open archives.
 
 mod delimited;
 mod describe;
@@ -30,7 +30,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Serves family `filesource`.
+/// The engine of the family `filesource`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FileEngine;
 
@@ -45,7 +45,7 @@ impl Engine for FileEngine {
     }
 }
 
-/// A path that has the form of a local file or directory. Nothing was read yet.
+/// A path that has the form of a local file or directory. The file system has not been read yet.
 struct BoundFile {
     resource_id: String,
     /// Absolute, for the log, the plan and the account.
@@ -150,7 +150,7 @@ impl FileConnector {
         let (begun, before) = (Instant::now(), self.resource.bytes());
         let resource = Arc::clone(&self.resource);
         let done = self.reads.run(move || work(&resource)).await;
-        // Failures are not reported to the circuit breaker: all local files share one host, and one bad file
+        // Failures are not reported to the circuit breaker, because all local files share one host and one bad file
         // says nothing about the others.
         self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
         done

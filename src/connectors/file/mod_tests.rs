@@ -1,6 +1,6 @@
 use super::*;
 
-/// The verdict on each resource id from its text alone, as people read it.
+/// The verdict on each resource id, based only on its text, in the form in which people read it.
 #[test]
 fn resource_ids_are_checked_by_their_form() {
     let ids = [
@@ -42,7 +42,7 @@ fn the_account_is_the_absolute_path() {
     );
 }
 
-/// A day budget in memory that grants what is left, as the registry does.
+/// A day budget in memory. Like the registry, it grants what is left.
 struct Budget(std::sync::atomic::AtomicU64);
 
 impl crate::egress::DayBudget for Budget {
@@ -87,7 +87,7 @@ async fn an_attempt_over_a_real_session_counts_its_calls_and_bytes() {
     let sample = opened.connector.tiny_sync(&found.catalog, 20).await.unwrap_or_else(|failure| panic!("{failure:?}"));
     assert_eq!(sample.rows, 20);
     let size = std::fs::metadata("seeds/data/customers.csv").unwrap().len();
-    // The file is read when it is opened, by the health check and by the sample; discovery reuses the first read.
+    // The file is read on opening, by the health check and by the sample. Discovery reuses the first read.
     assert_eq!(opened.connector.traffic(), Traffic { calls: 4, bytes: 3 * size });
 }
 

@@ -1,4 +1,4 @@
-//! Parquet: types and row count from the footer; rows through the library, with every size checked first.
+//! Parquet files. Types and row count come from the footer. The library reads the rows, after every size has been checked.
 
 use super::describe::{ColumnNames, Description};
 use super::thrift;
@@ -16,17 +16,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Limit on the footer in bytes. A larger footer has many thousand columns or row groups.
+/// Limit on the bytes of the footer. A larger footer has many thousands of columns or row groups.
 const MAX_FOOTER_BYTES: u64 = 16 << 20;
-/// Columns that a sample reads; each costs reading a page of about a megabyte.
+/// Limit on the columns that a sample reads. Each column requires reading a page of about a megabyte.
 const MAX_SAMPLE_COLUMNS: usize = 16;
 /// Limit on the bytes that one sample reads from the file.
 const MAX_SAMPLE_BYTES: u64 = 128 << 20;
-/// Bytes that hold most page headers.
+/// Number of bytes that suffices for most page headers.
 const PAGE_HEADER_BYTES: usize = 256;
-/// Limit on the bytes of a page header; long statistics make a header large.
+/// Limit on the bytes of a page header. Long statistics make a header large.
 const MAX_PAGE_HEADER_BYTES: usize = 64 << 10;
-/// Levels of nested types that a schema describes.
+/// Limit on the levels of nested types that a schema describes.
 const MAX_TYPE_LEVELS: usize = 4;
 
 /// An open Parquet file. Reads are positional, so several readers can share one descriptor.
@@ -73,7 +73,7 @@ pub fn describe(chunks: &ParquetFile, columns: usize) -> Result<Description, Str
 /// Reads at most `limit` rows and returns how many rows and columns were read.
 ///
 /// # Errors
-/// Those of [`describe`].
+/// The errors of [`describe`].
 pub fn count(chunks: &ParquetFile, limit: usize) -> Result<(usize, usize), String> {
     footer(chunks)?;
     let begun = chunks.read.load(Ordering::Relaxed);
@@ -98,8 +98,8 @@ pub fn count(chunks: &ParquetFile, limit: usize) -> Result<(usize, usize), Strin
     })
 }
 
-/// Turns a panic of the Parquet library into an error: it panics on some malformed files, which is a
-/// defect of the file and not of AAM.
+/// Turns a panic of the Parquet library into an error. The library panics on some malformed files; this is a defect of the
+/// file and not of AAM.
 fn catch_panics<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| {
         let message = cause.downcast_ref::<String>().cloned();
@@ -136,7 +136,7 @@ impl ParquetFile {
     }
 }
 
-/// The file as the library reads it: the total is bounded and every page header is checked first.
+/// The file as the library reads it. The total number of bytes is limited, and every page header is checked first.
 struct BoundedFile {
     chunks: ParquetFile,
     max_total_bytes: u64,
@@ -163,7 +163,7 @@ impl ChunkReader for BoundedFile {
     type T = BoundedReader;
 
     fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
-        // A read of the last eight bytes is the library looking for the footer, not for a page header.
+        // If the last eight bytes are read, the library is looking for the footer and not for a page header.
         let tail = start.saturating_add(8) == self.chunks.size;
         Ok(BoundedReader { chunks: self.chunks.clone(), at: start, ahead: Vec::new(), used: 0, checked: tail })
     }
@@ -179,7 +179,7 @@ impl ChunkReader for BoundedFile {
 impl Read for BoundedReader {
     fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
         if !self.checked {
-            // The library only reads page headers from here; page bodies go through `get_bytes`.
+            // The library reads only page headers from here. It reads page bodies with `get_bytes`.
             self.load(PAGE_HEADER_BYTES)?;
             if thrift::check_page(&self.ahead).is_err() {
                 self.load(MAX_PAGE_HEADER_BYTES)?;

@@ -84,7 +84,7 @@ fn a_schema_of_a_hundred_thousand_levels_does_not_end_the_process() {
     // FileMetaData: version 1, then the schema as a list of structures with a long size.
     let mut footer = vec![0x15, 0x02, 0x19, 0xFC];
     footer.extend([(depth & 0x7F) as u8 | 0x80, (depth >> 7 & 0x7F) as u8 | 0x80, (depth >> 14) as u8]);
-    // Every element: repetition required, name "g", one child.
+    // Every element has repetition "required", the name "g" and one child.
     (0..depth).for_each(|_| footer.extend([0x35, 0x00, 0x18, 0x01, b'g', 0x15, 0x02, 0x00]));
     footer.extend([0x16, 0x00, 0x19, 0x0C, 0x00]);
     let length = u32::try_from(footer.len()).unwrap().to_le_bytes();
@@ -95,10 +95,10 @@ fn a_schema_of_a_hundred_thousand_levels_does_not_end_the_process() {
 
 #[test]
 fn a_page_that_would_unpack_to_gigabytes_is_refused() {
-    // The first page header of the file: type, then the unpacked size as a number of several bytes.
+    // The first page header of the file contains the type, then the unpacked size as a number of several bytes.
     let mut bytes = fixture("orders_snappy");
     assert_eq!(bytes[4..7], [0x15, 0x04, 0x15], "a dictionary page comes first");
-    // 0xFF… makes a number far beyond every bound of what were two bytes and the fields behind.
+    // These bytes turn a two-byte number and the fields after it into one number that exceeds every limit.
     bytes[7..11].fill(0xFF);
     bytes[11] = 0x07;
     let message = count(&chunks(&bytes), 20).unwrap_err();

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-/// One root of the policy, opened for lookups only (`O_PATH`).
+/// One root of the policy, opened only for lookups (`O_PATH`).
 #[derive(Debug)]
 pub struct Root {
     /// The root as the policy writes it, for messages.
@@ -83,7 +83,7 @@ pub fn absolute(text: &Path) -> Result<PathBuf, String> {
 /// Opens the file or directory that `id` names if it is below one of the roots.
 ///
 /// # Errors
-/// `Misconfigured` if it is outside every root, also if only a link leads there; `NotFound`;
+/// `Misconfigured` if it is outside every root, even if a link inside a root leads there; `NotFound`;
 /// `PermissionDenied`; `Remote` if the file system fails.
 pub fn open_in_roots(id: &str, files: &Files) -> Result<FilePlace, Failure> {
     open_in_roots_with(id, files, true)
@@ -121,7 +121,7 @@ fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<File
 /// The absolute path of a root, the root as configured, and the path of the entry relative to it.
 type RootCandidate = (PathBuf, String, PathBuf);
 
-/// The roots that contain `path` according to its text alone.
+/// The roots that contain `path`, judging only by its text.
 fn lexical_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     let below = |root: &PathBuf| {
         let whole = absolute(root).ok()?;
@@ -131,12 +131,12 @@ fn lexical_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     files.roots.iter().filter_map(below).collect()
 }
 
-/// The roots that contain `path` after every symbolic link is resolved. Slower than
-/// [`lexical_candidates`], and only needed for paths that reach a root by another name.
+/// The roots that contain `path` after every symbolic link is resolved. This is slower than [`lexical_candidates`] and is
+/// needed only for paths that reach a root by another name.
 fn resolved_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     let real = match (path.canonicalize(), path.parent(), path.file_name()) {
         (Ok(real), _, _) => real,
-        // The file does not exist. The caller may only learn that if its directory is below a root.
+        // The file does not exist. The caller may learn this only if its directory is below a root.
         (Err(_), Some(parent), Some(name)) => match parent.canonicalize() {
             Ok(parent) => parent.join(name),
             Err(_) => return Vec::new(),
@@ -151,13 +151,13 @@ fn resolved_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     files.roots.iter().filter_map(below).collect()
 }
 
-/// The failure for a path outside every root; its fix names the directory to add to `files.roots`.
+/// The failure for a path outside every root. Its fix names the directory to add to `files.roots`.
 fn outside_roots(id: &str, why: &str) -> Failure {
     let path = Path::new(id);
     let directory = match (path.extension(), path.parent()) {
         (Some(_), Some(parent)) if parent != Path::new("") => parent,
         (Some(_), _) => Path::new("."),
-        // A file without an extension, such as /etc/hosts: the fix names its directory.
+        // This is a file without an extension, such as /etc/hosts, so the fix names its directory.
         (None, Some(parent)) if path.is_file() && parent != Path::new("") => parent,
         (None, _) => path,
     };
@@ -185,11 +185,11 @@ impl Root {
     /// Opens `relative` for reading if it stays below this root and is a regular file or directory.
     ///
     /// # Errors
-    /// Those of [`open_in_roots`].
+    /// The errors of [`open_in_roots`].
     pub fn open_below(&self, relative: &Path) -> Result<OpenEntry, Failure> {
         let shown = self.display_path(relative);
         let failed = |errno: Errno| self.failure(errno, &shown);
-        // The type is checked before the open for reading: merely opening a device can have effects.
+        // The type is checked before the file is opened for reading, because merely opening a device can have effects.
         let probe = self.resolve(relative, OFlags::PATH | OFlags::CLOEXEC).map_err(failed)?;
         stat(probe.as_fd(), &shown)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -226,19 +226,19 @@ impl Root {
             false => Err(Errno::NOSYS),
         };
         match first {
-            // `openat2` also refuses an absolute link whose target is below the root: resolve the link, then
+            // `openat2` also refuses an absolute link whose target is below the root. Resolve the link, then
             // try once more without following links.
             Err(Errno::XDEV) => match self.resolved(relative)? {
                 real if real == relative => Err(Errno::XDEV),
                 real => open_beneath(self.dir.as_fd(), or_dot(&real), flags | OFlags::NOFOLLOW),
             },
-            // An old kernel, or a seccomp filter that does not know the call.
+            // The kernel is old, or a seccomp filter does not know the call.
             Err(Errno::NOSYS | Errno::PERM) => self.open_without_links(&self.resolved(relative)?, flags),
             other => other,
         }
     }
 
-    /// `relative` without links, still relative to the root.
+    /// Resolves the links in `relative`. The result is still relative to the root.
     fn resolved(&self, relative: &Path) -> Result<PathBuf, Errno> {
         let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         let root = self.path.canonicalize().map_err(errno)?;
@@ -295,7 +295,7 @@ impl Root {
     }
 }
 
-/// `openat` wants `.` where the relative path is empty.
+/// `openat` needs `.` if the relative path is empty.
 fn or_dot(relative: &Path) -> &Path {
     if relative == Path::new("") { Path::new(".") } else { relative }
 }

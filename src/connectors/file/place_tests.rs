@@ -7,7 +7,7 @@ struct TestRoots {
     files: Files,
 }
 
-/// `in/` is a root, `out/` is not; both hold `a.csv`.
+/// `in/` is a root and `out/` is not. Both contain `a.csv`.
 fn test_roots() -> TestRoots {
     let dir = tempfile::tempdir().unwrap();
     for name in ["in/sub", "out"] {
@@ -57,7 +57,7 @@ fn outside_is_refused_and_missing_is_not_found() {
     assert_eq!(test_roots.class("in/a.csv/b.csv"), Some(Class::NotFound));
     let sly = test_roots.at("in").join("..").join("out/a.csv");
     assert_eq!(open_in_roots(sly.to_str().unwrap(), &test_roots.files).unwrap_err().class, Class::Misconfigured);
-    // A root that is the prefix of a name only.
+    // The text of the root is a prefix of the path, but the path is not below the root.
     std::fs::create_dir(test_roots.at("inner")).unwrap();
     std::fs::write(test_roots.at("inner/a.csv"), "").unwrap();
     assert_eq!(test_roots.class("inner/a.csv"), Some(Class::Misconfigured));
@@ -92,7 +92,7 @@ fn links_that_stay_below_the_root_are_followed() {
     for name in ["in/relative.csv", "in/absolute.csv", "in/back.csv"] {
         assert_eq!(test_roots.class(name), None, "{name}");
     }
-    // A root, and a path, that are reached by another name.
+    // The root and the path are each reached by another name.
     symlink(test_roots.at("in"), test_roots.at("alias")).unwrap();
     assert_eq!(test_roots.class("alias/a.csv"), None);
     let files = Files { roots: vec![test_roots.at("alias")] };
@@ -153,7 +153,7 @@ fn absolute_does_not_touch_the_file_system() {
     assert!(absolute(Path::new("a/../b")).is_err());
 }
 
-/// Every failure that opening a path can produce, as people read it.
+/// Every failure that opening a path can produce, in the form in which people read it.
 #[test]
 fn every_failure_has_a_remedy() {
     let test_roots = test_roots();

@@ -1,4 +1,4 @@
-//! An open file or directory: identity, discovery, health and sample. Synchronous and without egress.
+//! An open file or directory: identity, discovery, health check and sample. Everything is synchronous and without egress.
 
 use super::format::{self, Format};
 use super::place::{self, FilePlace, FileStat, OpenEntry, Root};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Files that one piece of evidence names at most.
+/// Limit on the number of files that one piece of evidence names.
 const MAX_NAMED_FILES: usize = 5;
 
 /// The open file or directory that a resource id names.
@@ -36,7 +36,7 @@ impl Resource {
     /// Opens `id` below one of the roots and checks that its content fits its format.
     ///
     /// # Errors
-    /// Those of [`place::open_in_roots`] and [`Source::new`].
+    /// The errors of [`place::open_in_roots`] and [`Source::new`].
     pub fn open(id: &str, files: &Files) -> Result<Resource, Failure> {
         let FilePlace { root, relative, entry } = place::open_in_roots(id, files)?;
         let read = Arc::new(AtomicU64::new(0));
@@ -80,8 +80,8 @@ impl Resource {
         evidence
     }
 
-    /// Whether the process could write what it only reads. The kernel decides, because it knows mode bits,
-    /// access control lists, read-only mounts and the privileges of root.
+    /// Whether the process could write the file that it only reads. The kernel is asked, because it takes mode bits, access
+    /// control lists, read-only mounts and the privileges of root into account.
     #[must_use]
     pub fn privilege(&self) -> Privilege {
         let mut paths = vec![self.relative.clone()];
@@ -108,8 +108,8 @@ impl Resource {
     /// Streams, columns and types.
     ///
     /// # Errors
-    /// Those of [`Source::describe`] for a file. For a directory, the first of these if it has files but
-    /// none of them could be described.
+    /// For a file, the errors of [`Source::describe`]. For a directory that has files, the first of these errors if no file
+    /// could be described.
     pub fn discover(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let before = self.bytes();
         let (catalog, mut evidence) = match &self.content {
@@ -179,7 +179,7 @@ impl Resource {
     /// Opens the path again, reads its first bytes, and reports whether it is still the same file.
     ///
     /// # Errors
-    /// Those of [`Resource::open`]; `WrongService` if a directory replaced a file, or the reverse.
+    /// The errors of [`Resource::open`]; `WrongService` if a directory replaced a file, or the reverse.
     pub fn health(&self) -> Result<Evidence, Failure> {
         let before = self.bytes();
         let entry = self.root.open_below(&self.relative)?;
@@ -224,8 +224,8 @@ impl Resource {
     /// Reads at most `max_items` rows from as many files as needed and counts them.
     ///
     /// # Errors
-    /// Those of [`Source::count`]. In a directory, files that cannot be read are noted and passed over;
-    /// it is an error only if no file can be read.
+    /// The errors of [`Source::count`]. In a directory, files that cannot be read are recorded and skipped. It is an error only
+    /// if no file can be read.
     pub fn sample(&self, names: &[String], max_items: u32) -> Result<Sample, Failure> {
         let before = self.bytes();
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);

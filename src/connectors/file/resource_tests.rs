@@ -33,7 +33,7 @@ fn seed(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/seeds/data/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// Discover, health and sample, as the pipeline does.
+/// Runs discovery, health check and sample as the pipeline does.
 fn run_steps(resource: &Resource) -> Result<(Catalog, Sample), Failure> {
     let found = resource.discover(Bounds::default())?;
     resource.health()?;

@@ -1,4 +1,4 @@
-//! One open file in one format: what it holds, and its first rows.
+//! One open file of a known format: its description and its first rows.
 
 use super::describe::Description;
 use super::format::{self, Format, Head};
@@ -12,13 +12,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes of the first read; most small files fit.
+/// Number of bytes in the first read. Most small files fit in it.
 pub const FIRST_READ_BYTES: usize = 64 << 10;
-/// Bytes that suffice to recognise what a file is.
+/// Number of bytes that suffices to recognise what a file is.
 pub const SIGNATURE_BYTES: usize = 4 << 10;
 /// Limit on the bytes of one record.
 const MAX_RECORD_BYTES: usize = 16 << 20;
-/// Rows that column types are inferred from.
+/// Number of rows from which column types are inferred.
 const MAX_INFERENCE_ROWS: usize = 1000;
 
 /// An open file and what is needed to read it. Reads are positional, so sharing it between threads is safe.
@@ -35,7 +35,7 @@ pub struct Source {
     pub head: Option<Head>,
 }
 
-/// How much a sample read.
+/// The amount of data that a sample has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SampleCount {
     pub rows: usize,
@@ -43,11 +43,11 @@ pub struct SampleCount {
 }
 
 impl Source {
-    /// Takes an open file and checks that its first and last bytes fit the format. `first` is how many
-    /// bytes to read: [`FIRST_READ_BYTES`] if the file will be described, else [`SIGNATURE_BYTES`].
+    /// Takes an open file and checks that its first and last bytes match the format. `first` is the number of bytes to read:
+    /// [`FIRST_READ_BYTES`] if the file will be described, otherwise [`SIGNATURE_BYTES`].
     ///
     /// # Errors
-    /// Those of [`format::check_content`]; `Remote` if the file cannot be read.
+    /// The errors of [`format::check_content`]; `Remote` if the file cannot be read.
     pub fn new(entry: OpenEntry, format: Format, shown: String, read: Arc<AtomicU64>, first: usize) -> Result<Source, Failure> {
         let mut source = Source { file: Arc::new(entry.file), size: entry.stat.size, format, shown, read, head: None };
         let limit = if format == Format::Parquet { 12 } else { first };
@@ -81,11 +81,11 @@ impl Source {
     /// Reads at most `limit` rows from the file again and counts them.
     ///
     /// # Errors
-    /// Those of [`Source::describe`].
+    /// The errors of [`Source::describe`].
     pub fn count(&self, limit: usize) -> Result<SampleCount, Failure> {
         match self.format {
             Format::Csv | Format::Tsv => {
-                // The table includes the header row, hence one more.
+                // One more row is requested, because the table includes the header row.
                 let table = self.table(limit.saturating_add(1), MAX_RECORD_BYTES, limit.saturating_add(1))?;
                 let Some(first) = table.rows.first() else { return Ok(SampleCount::default()) };
                 let header = usize::from(delimited::has_header(first));

@@ -2,11 +2,12 @@
 //!
 //! The library builds the schema recursively and reserves memory for the lists and pages that the
 //! footer announces, so a file of one kilobyte could exhaust the stack or the memory of the process.
-//! The Thrift compact protocol is small enough to be parsed here first: <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>.
+//! The Thrift compact protocol is small, so this module parses it before the library does:
+//! <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>.
 
-/// Levels of nested groups that a schema may have.
+/// Limit on the levels of nested groups in a schema.
 const MAX_SCHEMA_DEPTH: usize = 64;
-/// Levels of nested structures that the footer may have.
+/// Limit on the levels of nested structures in the footer.
 const MAX_STRUCT_DEPTH: usize = 32;
 /// Limit on the uncompressed bytes of one page. Writers make pages of about a megabyte.
 const MAX_PAGE_BYTES: i64 = 64 << 20;
@@ -127,7 +128,7 @@ impl CompactReader<'_> {
 /// Checks that all lists of a footer (`FileMetaData`) fit in it and that the schema is not nested too deeply.
 ///
 /// # Errors
-/// What is wrong, for the detail of a failure.
+/// A text for the detail of a failure that says what is wrong.
 pub fn check_footer(bytes: &[u8]) -> Result<(), String> {
     let mut reader = CompactReader { rest: bytes };
     let mut last = 0;
@@ -145,7 +146,7 @@ fn schema(reader: &mut CompactReader<'_>) -> Result<(), String> {
     if kind != STRUCT {
         return Err("the schema is not a list of structures".to_owned());
     }
-    // For every open group, how many of its children are still to come.
+    // For every open group, the number of its children that have not been read yet.
     let mut open: Vec<i64> = Vec::new();
     for _ in 0..size {
         if let Some(left) = open.last_mut() {
@@ -171,7 +172,7 @@ fn schema(reader: &mut CompactReader<'_>) -> Result<(), String> {
 /// Checks a page header before the page is decompressed.
 ///
 /// # Errors
-/// What is wrong, for the detail of a failure.
+/// A text for the detail of a failure that says what is wrong.
 pub fn check_page(bytes: &[u8]) -> Result<(), String> {
     let mut reader = CompactReader { rest: bytes };
     let mut last = 0;
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A schema of `depth` groups in each other, as the compact protocol writes it.
+    /// A schema of `depth` nested groups in the compact protocol.
     pub fn deep_footer(depth: u8) -> Vec<u8> {
         let mut bytes = vec![0x15, 0x02, 0x19, 0xFC];
         bytes.push(depth);
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn announced_sizes_are_checked_against_the_bytes() {
-        // A list of 2^31 structures in no bytes.
+        // A list that announces 2^31 structures and has no bytes for them.
         let list = [0x15, 0x02, 0x19, 0xFC, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0x00];
         assert!(check_footer(&list).unwrap_err().contains("announces"));
         assert!(check_footer(&[0x15]).unwrap_err().contains("truncated"));

@@ -1,4 +1,4 @@
-//! The files of a directory, down to a depth, in a fixed order.
+//! Lists the files of a directory in a fixed order, down to a maximum depth.
 
 use super::format::{self, Format};
 use super::place::{OpenEntry, Root};
@@ -7,18 +7,18 @@ use crate::model::catalog::SkippedStream;
 use rustix::fs::{Dir, FileType};
 use std::path::{Path, PathBuf};
 
-/// Levels of nested directories that are listed.
+/// Limit on the levels of nested directories that are listed.
 const MAX_DEPTH: usize = 8;
-/// Directory entries that one listing examines.
+/// Limit on the directory entries that one listing examines.
 const MAX_ENTRIES: usize = 20_000;
 
-/// What a directory holds.
+/// The content of a directory.
 #[derive(Debug, Default)]
 pub struct DirectoryListing {
     /// Names relative to the directory, with their formats, sorted.
     pub files: Vec<(String, Format)>,
     pub skipped: Vec<SkippedStream>,
-    /// Entries whose name begins with a dot; they are not read.
+    /// Entries whose names begin with a dot. They are not read.
     pub hidden: usize,
     pub truncated: bool,
 }
@@ -72,7 +72,7 @@ impl DirectoryWalk<'_> {
                 Err(_) => self.skip(&inside.join(String::from_utf8_lossy(name).as_ref()), "its name is not UTF-8"),
             }
         }
-        // The order in which a file system lists entries changes with every write; the catalog must not.
+        // The entries are sorted, because the order of a file system can change with every write and the catalog must not change.
         names.sort_by(|a, b| a.0.cmp(&b.0));
         for (name, kind) in names {
             if self.listing.files.len() >= self.max_files {
@@ -117,7 +117,7 @@ impl DirectoryWalk<'_> {
         let below: PathBuf = self.base.join(inside);
         let listed = self.root.open_below(&below).and_then(|entry| self.directory(&entry, inside, depth + 1));
         if let Err(failure) = listed {
-            // The files in it are unknown, which is not the same as gone.
+            // The files in this directory are unknown, which does not mean that they are gone.
             self.listing.truncated = true;
             self.skip(inside, &failure.title);
         }

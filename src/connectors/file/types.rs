@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// What one value looks like.
+/// The kind of value that a text or a JSON value looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum ValueKind {
@@ -63,7 +63,7 @@ fn numeric(text: &str) -> Option<ValueKind> {
     if text.parse::<i64>().is_ok() {
         return Some(ValueKind::Integer);
     }
-    // A run of digits too long for an i64 is an identifier: a float would not preserve it.
+    // A run of digits that is too long for an i64 is treated as an identifier, because a float would not preserve it.
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -102,8 +102,8 @@ impl ColumnKinds {
         self.0 & !(ValueKind::Empty as u16) == kind as u16
     }
 
-    /// The JSON schema of a column in a text file. Mixed kinds become text. Every column is nullable,
-    /// because the format does not promise values: a first gap in row 5000 must not count as a schema change.
+    /// The JSON schema of a column in a text file. Mixed kinds become text. Every column is nullable, because the format does
+    /// not promise values. A first empty cell in row 5000 must not count as a schema change.
     #[must_use]
     pub fn text_schema(self) -> Value {
         let numbers = ValueKind::Integer as u16 | ValueKind::Number as u16;
@@ -117,7 +117,7 @@ impl ColumnKinds {
         self.string_schema()
     }
 
-    /// The JSON schema of a JSON field: a union if the values have different types.
+    /// The JSON schema of a JSON field. It is a union if the values have different types.
     #[must_use]
     pub fn json_schema(self) -> Value {
         let strings = ValueKind::Date as u16 | ValueKind::Local as u16 | ValueKind::Zoned as u16 | ValueKind::Text as u16;

@@ -4,10 +4,10 @@ use crate::model::{Class, Failure};
 use crate::policy::FamilyPolicy;
 use url::Url;
 
-/// The region that every store accepts until it names another.
+/// The region that is used until the store names another. Every store accepts it.
 pub const DEFAULT_REGION: &str = "us-east-1";
 
-/// Stands in a URL for a region that is not known yet.
+/// The placeholder in a URL for a region that is not known yet.
 pub const UNKNOWN_REGION: &str = "region-that-the-store-names";
 
 /// The family of object storage.
@@ -15,7 +15,7 @@ pub const UNKNOWN_REGION: &str = "region-that-the-store-names";
 pub enum Flavor {
     /// `s3`: Amazon's own service.
     Aws,
-    /// `s3_compat`: MinIO, Ceph, R2, Wasabi and others at their own endpoints.
+    /// `s3_compat`: MinIO, Ceph, R2, Wasabi and other stores at their own endpoints.
     Compatible,
 }
 
@@ -38,19 +38,19 @@ pub struct ObjectLocation {
     /// The folder that the resource id names, ending in `/`; empty if it names the whole bucket.
     pub prefix: String,
     pub region: String,
-    /// Whether the region is a default, because neither the policy nor the credential names one.
+    /// Whether the region is only the default, because neither the policy nor the credential names one.
     pub guessed: bool,
-    /// The endpoint as the policy or the resource id gives it, with `{bucket}` and `{region}`;
-    /// absent for Amazon's own.
+    /// The endpoint as it is written in the policy or the resource id, with `{bucket}` and `{region}`.
+    /// Absent if the store is Amazon's.
     endpoint: Option<String>,
-    /// The partition in the ARN of the bucket, for the policy in the fix.
+    /// The partition in the bucket's ARN, for the IAM policy that a fix contains.
     partition: &'static str,
 }
 
 /// Parses a resource id. The region of the policy takes precedence over that of the credential.
 ///
 /// # Errors
-/// `Misconfigured` if it does not name a bucket, `Unsupported` for access points and directory buckets.
+/// `Misconfigured` if it does not name a bucket; `Unsupported` for access points and directory buckets.
 pub fn place(
     flavor: Flavor,
     resource_id: &str,
@@ -85,14 +85,14 @@ pub fn place(
     place.url().map(|_| place)
 }
 
-/// A resource id names a folder, so `logs` must not include `logs-old`.
+/// Adds the final `/` to a prefix. A resource id names a folder, so `logs` must not include `logs-old`.
 fn folder(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') { prefix.to_string() } else { format!("{prefix}/") }
 }
 
 type Split = (Option<String>, &'static str, String);
 
-/// Endpoint, partition and `bucket[/prefix]`.
+/// Splits a resource id into endpoint, partition and `bucket[/prefix]`.
 fn split(flavor: Flavor, id: &str, base: Option<&str>) -> Result<Split, Failure> {
     let partition = if id.starts_with("arn:") { arn_partition(flavor, id)? } else { "aws" };
     if id.starts_with("https://") || id.starts_with("http://") {
@@ -127,7 +127,7 @@ fn arn_partition(flavor: Flavor, id: &str) -> Result<&'static str, Failure> {
     }
 }
 
-/// Parses `https://endpoint/bucket[/prefix]`. An endpoint that has a path must be the `base_url` of the policy.
+/// Parses `https://endpoint/bucket[/prefix]`. If an endpoint has a path, it must be the `base_url` of the policy.
 fn url_form(flavor: Flavor, id: &str, base: Option<&str>) -> Result<(String, String), Failure> {
     if flavor == Flavor::Aws {
         return Err(unusable(
@@ -183,8 +183,8 @@ impl ObjectLocation {
         format!("s3.{}.{suffix}", self.region)
     }
 
-    /// Whether the bucket is in the path of the URL. A name with dots requires this, because the wildcard of the
-    /// certificate covers only one label.
+    /// Whether the bucket is in the path of the URL instead of the host. A name with dots must be in the path, because the
+    /// wildcard of the certificate covers only one label.
     #[must_use]
     pub fn path_style(&self) -> bool {
         match &self.endpoint {
@@ -193,7 +193,7 @@ impl ObjectLocation {
         }
     }
 
-    /// The same bucket with the region of the credential, which counts less than the policy's.
+    /// The same bucket with the region of the credential, unless the policy names a region, which takes precedence.
     ///
     /// # Errors
     /// `Misconfigured` if `region` is not a region name.
@@ -214,7 +214,7 @@ impl ObjectLocation {
         other.then(|| ObjectLocation { region: region.to_string(), ..self.clone() })
     }
 
-    /// The same bucket in a region that only the store can name, for a plan.
+    /// The same bucket with a placeholder for a region that only the store can name. A plan shows this.
     #[must_use]
     pub fn in_unknown_region(&self) -> ObjectLocation {
         ObjectLocation { region: UNKNOWN_REGION.to_string(), ..self.clone() }
@@ -226,7 +226,7 @@ impl ObjectLocation {
         self.url().map(|url| host_of(&url)).unwrap_or_default()
     }
 
-    /// Whether the region is part of the host name, so that another region means another host.
+    /// Whether the region is part of the host name. If so, another region means another host.
     #[must_use]
     pub fn host_follows_region(&self) -> bool {
         self.endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("{region}"))
@@ -243,7 +243,7 @@ impl ObjectLocation {
         format!("arn:{partition}:s3:::{}", self.bucket)
     }
 
-    /// `bucket` or `bucket/prefix`, for messages.
+    /// The bucket or `bucket/prefix`, for messages.
     #[must_use]
     pub fn name(&self) -> String {
         if self.prefix.is_empty() { self.bucket.clone() } else { format!("{}/{}", self.bucket, self.prefix) }
@@ -269,7 +269,7 @@ pub fn valid_region(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// Checks the naming rules of Amazon for `s3`. Other stores allow more, but every name must stay one part of the URL.
+/// Checks Amazon's naming rules for `s3`. Other stores allow more names, but every name must stay a single part of the URL.
 /// Source: AWS, "General purpose bucket naming rules".
 fn bucket_name(flavor: Flavor, name: &str) -> Result<(), Failure> {
     let bytes = name.as_bytes();

@@ -1,6 +1,6 @@
-//! Classifies a response of the store: a listing, or a failure that quotes the store. Pure.
+//! Classifies a response of the store as a listing or as a failure that quotes the store. Pure.
 //!
-//! Codes: AWS, "Amazon S3 API error responses"; MinIO and Ceph use the same ones.
+//! The codes are from AWS, "Amazon S3 API error responses". MinIO and Ceph use the same codes.
 
 use super::address::{Flavor, ObjectLocation};
 use super::list::{self, Document, ObjectListing, StoreError, UnreadableBody};
@@ -9,13 +9,13 @@ use crate::egress::HttpResponse;
 use crate::model::{Class, Failure, Timestamp};
 use std::time::Duration;
 
-/// The wait after `SlowDown`, for which S3 does not name one.
+/// The wait after `SlowDown`. S3 does not say how long to wait.
 const SLOW_DOWN_WAIT: Duration = Duration::from_secs(30);
 
 /// A call that did not return a listing.
 #[derive(Clone, Debug)]
 pub struct RefusedCall {
-    /// The region that the store named, for another attempt.
+    /// The region that the store named, with which the call can be tried again.
     pub region: Option<String>,
     pub failure: Failure,
 }
@@ -29,7 +29,7 @@ impl From<Failure> for RefusedCall {
 /// Classifies the response to a `ListObjectsV2` request that was signed at `signed_at`.
 ///
 /// # Errors
-/// Everything but the listing of the requested bucket.
+/// A failure for everything except the listing of the requested bucket.
 pub fn listing(place: &ObjectLocation, answer: &HttpResponse, signed_at: Timestamp) -> Result<ObjectListing, RefusedCall> {
     let header_region = answer.header("x-amz-bucket-region").map(str::to_string);
     let (failure, region) = match (answer.status, list::read(&answer.body)) {
@@ -40,7 +40,7 @@ pub fn listing(place: &ObjectLocation, answer: &HttpResponse, signed_at: Timesta
             let title = format!("{} listed bucket {:?} instead of {:?}", place.host(), printable(&listing.bucket), place.bucket);
             (Failure::new(Class::WrongService, title, wrong_fix(place)), None)
         }
-        // A truncated error has no code, and without it a 403 may concern the key, the permission or the clock.
+        // A truncated error does not have a code. Without it, a 403 may be about the key, the permission or the clock.
         (status, Err(UnreadableBody::Broken(why))) if status == 200 || !answer.body.is_empty() => {
             let title = format!("the response for bucket {} is truncated or not valid", place.bucket);
             let fix = "nothing to do if it does not repeat; if it does, a proxy between AAM and the store truncates responses";
@@ -114,7 +114,7 @@ fn by_code(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, si
     failure.detail(detail)
 }
 
-/// Classifies by status. `begin` is the beginning of the body if it is not from a store.
+/// Classifies a response by its status. If the body is not from a store, `begin` is the beginning of the body.
 fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Failure {
     let host = place.host();
     let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
@@ -197,7 +197,7 @@ fn throttled(place: &ObjectLocation, answer: &HttpResponse) -> Failure {
         .after(wait)
 }
 
-/// The failure for a bucket in a region that the store named but that did not help.
+/// The failure for a bucket in another region, if following the region that the store named did not help.
 pub fn region_needed(place: &ObjectLocation, region: &str) -> Failure {
     Failure::new(
         Class::Misconfigured,
@@ -206,7 +206,7 @@ pub fn region_needed(place: &ObjectLocation, region: &str) -> Failure {
     )
 }
 
-/// The failure for a wrong clock of this machine. AAM recovers automatically once the clock is set.
+/// The failure if the clock of this machine is wrong. AAM recovers automatically once the clock is set.
 fn skewed(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
@@ -225,8 +225,8 @@ fn http_date(text: &str) -> Option<Timestamp> {
     jiff::fmt::rfc2822::parse(text).ok().map(|at| Timestamp(at.timestamp().as_millisecond()))
 }
 
-/// Foreign text on one line, at most 300 characters. Secrets are scrubbed before it is cut, because the scrubber would
-/// not recognise half a secret.
+/// Puts text from the store on one line of at most 300 characters. Secrets are scrubbed before the text is cut, because the
+/// scrubber would not recognise half of a secret.
 pub fn printable(text: &str) -> String {
     redact::scrub(text).split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -1,4 +1,4 @@
-//! An open bucket: discovery, health and tiny sync, all from listings.
+//! An open bucket. Discovery, health check and tiny sync all use listings.
 
 use super::classify::printable;
 use super::store::{ListingPage, Store};
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// Limit on the pages of discovery. Listings are billed, and five thousand keys or folders show the structure.
+/// Limit on the pages that discovery requests. Listings are billed, and five thousand keys or folders suffice to show the
+/// structure.
 const MAX_PAGES: usize = 5;
 /// Keys per page, the maximum of ListObjectsV2.
 const KEYS_PER_PAGE: u32 = 1000;
@@ -18,7 +19,7 @@ const KEYS_PER_PAGE: u32 = 1000;
 /// An open bucket.
 pub struct Bucket {
     pub store: Store,
-    /// Whether `HEAD` worked when the bucket was opened.
+    /// Whether `HEAD` succeeded when the bucket was opened.
     pub head_works: bool,
 }
 
@@ -41,7 +42,7 @@ impl Connector for Bucket {
 }
 
 impl Bucket {
-    /// Discovers the folders below the prefix, each a stream, and one stream for the objects beside them.
+    /// Discovers one stream for each folder below the prefix, and one stream for the objects beside the folders.
     async fn folders(&self, bounds: Bounds) -> Result<Discovery, Failure> {
         let started = Instant::now();
         let mut listed = ListedFolders::default();
@@ -60,7 +61,7 @@ impl Bucket {
             listed.bytes = listed.bytes.saturating_add(length);
             listed.objects += u64::try_from(listing.objects.len()).unwrap_or(0);
             listed.folders.extend(listing.prefixes);
-            // A store that reports more keys but repeats its token would otherwise be requested forever.
+            // A store may report more keys but repeat its token. Without this check it would be requested forever.
             let next = listing.next.filter(|_| listing.truncated).filter(|next| Some(next) != after.as_ref());
             // The next page is about as large as this one and must not exceed the bound.
             let room = bounds.bytes.saturating_sub(listed.bytes) / 2 >= length;
@@ -86,7 +87,7 @@ impl Bucket {
             source_defined_primary_key: vec![vec!["key".to_string()]],
             row_estimate,
         };
-        // The names of folders end in `/`, so this name is not taken.
+        // The names of folders end in `/`, so this name cannot collide with them.
         let top = stream(format!("{}objects", place.prefix), (!listed.truncated).then_some(listed.objects));
         let room = bounds.streams.saturating_sub(1);
         listed.truncated |= listed.folders.len() > room;
@@ -101,7 +102,7 @@ impl Bucket {
         Discovery { catalog: Catalog { streams, truncated: listed.truncated, skipped: Vec::new() }.sorted(), evidence }
     }
 
-    /// Uses `HEAD` if it worked when the bucket was opened, else a listing: some keys may only list a prefix.
+    /// Uses `HEAD` if it succeeded when the bucket was opened, otherwise a listing, because some keys may only list a prefix.
     async fn probe(&self) -> Result<Evidence, Failure> {
         let mut evidence = Evidence::new();
         let head = if self.head_works { Some(self.store.head().await?) } else { None };
@@ -155,14 +156,15 @@ struct ListedFolders {
     truncated: bool,
 }
 
-/// Whether the response is a 200 with a header that only object stores send. Any web server may return 200.
+/// Whether the response is a 200 with a header that only object stores send. The status alone is not enough, because any web
+/// server may return 200.
 #[must_use]
 pub fn speaks_s3(answer: &HttpResponse) -> bool {
     let marks = ["x-amz-request-id", "x-amz-bucket-region"];
     answer.status == 200 && marks.iter().any(|name| answer.header(name).is_some())
 }
 
-/// Adds the request id, with which the operator of the store can find the call.
+/// Adds the request id. The operator of the store can find the call by it.
 pub fn note_request_id(evidence: &mut Evidence, answer: &HttpResponse) {
     if let Some(id) = answer.header("x-amz-request-id") {
         evidence.insert("request_id".into(), json!(printable(id)));

@@ -12,7 +12,7 @@ const REGION: &[&str] = &["region", "AWS_REGION", "AWS_DEFAULT_REGION"];
 
 const FORM: &str = r#"store {"access_key_id":"...","secret_access_key":"..."} (session_token and region may be added) or ACCESS_KEY_ID:SECRET_ACCESS_KEY where the credential_locator points"#;
 
-/// The access key and, if the credential names one, the region.
+/// Reads the access key and, if the credential names one, the region.
 ///
 /// # Errors
 /// `CredentialMissing`, naming the field that is missing or not usable, but never a value.
@@ -58,7 +58,8 @@ fn need(credential: &Credential, names: &[&str]) -> Result<Secret, Failure> {
     })
 }
 
-/// The first of `names` that exists and is not blank, trimmed: a secret from a file often ends in a newline.
+/// The value of the first of `names` that exists and is not blank. It is trimmed, because a secret from a file often ends in
+/// a newline.
 fn filled(credential: &Credential, names: &[&str]) -> Option<Secret> {
     let found = names.iter().filter_map(|name| credential.field(name)).map(|secret| secret.expose().trim());
     found.filter(|text| !text.is_empty() && *text != "null").map(|text| Secret::new(text.to_string())).next()

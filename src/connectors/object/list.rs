@@ -1,12 +1,13 @@
-//! Parses the responses of an object store: ListObjectsV2 and error bodies. Pure, and bounded by the size of the body.
+//! Parses the responses of an object store: ListObjectsV2 and error bodies. Pure, and limited by the size of the body.
 //!
 //! The XML is parsed into a small tree first, because stores differ in the order of elements, in prefixes and in extra
-//! elements. Where parsing stops tells a truncated response of a store from a response of something else.
+//! elements. The point at which parsing stops distinguishes a truncated response of a store from a response of another
+//! service.
 
 use percent_encoding::percent_decode_str;
 use quick_xml::events::Event;
 
-/// Limit on nested elements; stores send fewer levels.
+/// Limit on nested elements. Stores send fewer levels.
 const MAX_DEPTH: usize = 16;
 
 /// One response.
@@ -19,9 +20,9 @@ pub enum Document {
 /// Why a body is not a response of an object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UnreadableBody {
-    /// Something else: HTML, JSON, another XML document. Contains the beginning of the body.
+    /// The body is something else, for example HTML, JSON or another XML document. Contains the beginning of the body.
     Foreign(String),
-    /// A truncated or malformed response of a store. Contains the message of the parser.
+    /// The body is a truncated or malformed response of a store. Contains the message of the parser.
     Broken(String),
 }
 
@@ -37,7 +38,7 @@ pub struct ObjectListing {
     pub next: Option<String>,
 }
 
-/// The metadata of one object, as far as it is needed.
+/// The metadata of one object that AAM uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Object {
     pub key: String,
@@ -49,16 +50,16 @@ pub struct Object {
 pub struct StoreError {
     pub code: String,
     pub message: String,
-    /// With `AuthorizationHeaderMalformed` and some redirects: the bucket's region.
+    /// The bucket's region, sent with `AuthorizationHeaderMalformed` and some redirects.
     pub region: Option<String>,
-    /// With `PermanentRedirect`: where the bucket is served.
+    /// The host that serves the bucket, sent with `PermanentRedirect`.
     pub endpoint: Option<String>,
-    /// With `RequestTimeTooSkewed`: the time of the store, RFC 3339.
+    /// The time of the store in RFC 3339, sent with `RequestTimeTooSkewed`.
     pub server_time: Option<String>,
     pub request_id: Option<String>,
 }
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
 /// [`UnreadableBody`] says whether the body is foreign or broken.
@@ -69,7 +70,7 @@ pub fn read(body: &[u8]) -> Result<Document, UnreadableBody> {
         Err(Stopped { why, .. }) if body.trim_ascii().is_empty() => {
             return Err(UnreadableBody::Broken(why));
         }
-        // An XML declaration followed by nothing is a truncated response too.
+        // An XML declaration that is not followed by anything is a truncated response as well.
         Err(Stopped { root: None, why }) if body.trim_ascii_start().starts_with(b"<?xml") => {
             return Err(UnreadableBody::Broken(why));
         }
@@ -86,7 +87,7 @@ fn known(name: &str) -> bool {
     matches!(name, "ListBucketResult" | "Error")
 }
 
-/// The beginning of a body, on one line, for a person to recognise it.
+/// The beginning of a body on one line, by which a person can recognise the response.
 fn opening(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..body.len().min(400)).unwrap_or_default());
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -127,7 +128,7 @@ fn error(root: &Node) -> StoreError {
     }
 }
 
-/// `encoding-type=url` is form encoding, in which a space is `+`.
+/// Decodes a key. `encoding-type=url` is form encoding, in which a space is `+`.
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
@@ -151,9 +152,9 @@ struct Stopped {
     why: String,
 }
 
-/// Parses one document. Entities other than the five of XML are refused, so nothing can expand.
+/// Parses one document. Entities other than the five predefined ones are refused, so nothing can expand.
 fn tree(body: &[u8]) -> Result<Node, Stopped> {
-    // A body that is truncated inside a character is parsed up to that character.
+    // A body that ends inside a character is parsed up to that character.
     let text = match std::str::from_utf8(body) {
         Ok(text) => text,
         Err(error) => std::str::from_utf8(body.get(..error.valid_up_to()).unwrap_or_default()).unwrap_or_default(),

@@ -1,9 +1,9 @@
 //! Object storage: `s3` and `s3_compat`.
 //!
-//! The least privilege is `s3:ListBucket` and `s3:GetBucketLocation`: the only calls are `HEAD` on the bucket and
-//! `ListObjectsV2`. An attempt runs through [`address`] (resource id -> bucket and endpoint), [`keys`]
-//! (credential -> access key), [`sigv4`] (signature), [`store`] (signed calls, region discovery),
-//! [`list`] (XML), [`classify`] (response -> failure), [`connector`] (the open bucket).
+//! The least privilege is `s3:ListBucket` and `s3:GetBucketLocation`, because the only calls are `HEAD` on the bucket and
+//! `ListObjectsV2`. An attempt passes through [`address`] (from the resource id to bucket and endpoint), [`keys`] (from the
+//! credential to the access key), [`sigv4`] (the signature), [`store`] (signed calls, region discovery), [`list`] (XML),
+//! [`classify`] (from a response to a failure) and [`connector`] (the open bucket).
 
 pub mod address;
 pub mod classify;
@@ -50,12 +50,12 @@ impl ObjectEngine {
     /// Parses `resource_id`, as [`Engine::bind`] does.
     ///
     /// # Errors
-    /// `Misconfigured` and `Unsupported`, if no endpoint could make the resource id usable.
+    /// `Misconfigured` or `Unsupported` if the resource id would not be usable with any endpoint.
     pub fn bind_bucket(&self, resource_id: &str, policy: &FamilyPolicy) -> Result<BoundBucket, Failure> {
         let place = address::place(self.flavor, resource_id, policy, None);
         if place.is_err() {
-            // The policy's endpoint or region may be at fault, and not the resource id. Then the resource id is
-            // accepted, and opening the bucket reports the failure.
+            // The fault may be in the policy's endpoint or region instead of the resource id. The resource id is then accepted,
+            // and opening the bucket reports the failure.
             let any_endpoint = FamilyPolicy { base_url: Some("https://endpoint.invalid".to_string()), ..FamilyPolicy::default() };
             address::place(self.flavor, resource_id, &any_endpoint, None)?;
         }
@@ -63,10 +63,10 @@ impl ObjectEngine {
         Ok(BoundBucket { place, account, clock: Arc::clone(&self.clock) })
     }
 
-    /// Binds and opens `resource_id` over any transport.
+    /// Binds `resource_id` and opens it over any transport.
     ///
     /// # Errors
-    /// `CredentialMissing` and `Misconfigured` before anything is sent, then what the store says.
+    /// `CredentialMissing` or `Misconfigured` before anything is sent; afterwards the failures that the store reports.
     pub async fn open_on(
         &self,
         wire: Arc<dyn HttpTransport>,
@@ -86,7 +86,7 @@ impl Engine for ObjectEngine {
 
 /// A parsed resource id: a bucket and its endpoint.
 pub struct BoundBucket {
-    /// Where the bucket is, or what is wrong with the policy's endpoint or region.
+    /// The location of the bucket, or what is wrong with the policy's endpoint or region.
     place: Result<ObjectLocation, Failure>,
     account: String,
     clock: Arc<dyn Clock>,
@@ -127,7 +127,8 @@ impl BoundResource for BoundBucket {
     }
 }
 
-/// Two methods on the bucket's URL, and on its URL in another region if the store may name one that decides the host.
+/// The planned calls: two methods on the bucket's URL. If the store may name another region and the region is part of the
+/// host, the same methods on that URL are planned too.
 fn planned(place: &ObjectLocation) -> Vec<PlannedCall> {
     let elsewhere = (place.guessed && place.host_follows_region()).then(|| place.in_unknown_region());
     let urls = [place.url().ok(), elsewhere.and_then(|place| place.url().ok())];

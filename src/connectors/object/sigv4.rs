@@ -1,7 +1,7 @@
 //! AWS Signature Version 4 in the `Authorization` header. Pure: the time is an argument.
 //!
-//! Serves every AWS service: the service, the region, further headers and the payload's hash are
-//! arguments. A presigned query is not offered: a signature in a URL ends up in logs.
+//! Works for every AWS service, because the service, the region, further headers and the payload's hash are arguments.
+//! Presigned queries are not supported, because a signature in a URL ends up in logs.
 //! Source: AWS, "Create a signed AWS API request", and for S3 "Authenticating Requests: Using the
 //! Authorization Header".
 
@@ -14,7 +14,7 @@ use std::fmt::Write;
 use url::Url;
 use zeroize::Zeroizing;
 
-/// SHA-256 of an empty body: every GET and HEAD.
+/// SHA-256 of an empty body, used for every GET and HEAD.
 pub const EMPTY_BODY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -23,7 +23,7 @@ const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
-/// An access key. The session token comes with temporary keys.
+/// An access key. Temporary keys have a session token.
 #[derive(Clone, Debug)]
 pub struct Keys {
     pub access_key_id: Secret,
@@ -34,12 +34,12 @@ pub struct Keys {
 /// The service and region that a signature is valid for.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope<'a> {
-    /// `s3`, `sts`, `organizations`.
+    /// For example `s3`, `sts` or `organizations`.
     pub service: &'a str,
     pub region: &'a str,
 }
 
-/// The request to sign. Query and path are taken from `url` as they are sent.
+/// The request to sign. Query and path are taken from `url` exactly as they are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsigned<'a> {
     pub method: &'a str,
@@ -80,7 +80,7 @@ pub fn encode_query(text: &str) -> String {
     utf8_percent_encode(text, QUERY).to_string()
 }
 
-/// The names of the signed headers, and the canonical request, which contains the session token.
+/// Returns the names of the signed headers and the canonical request. The canonical request contains the session token.
 fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service: &str) -> (String, Zeroizing<String>) {
     let host = host(unsigned.url);
     let mut headers: Vec<(&str, &str)> = vec![("host", &host)];
@@ -90,7 +90,7 @@ fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let mut text = Zeroizing::new(format!("{}\n{}\n{}\n", unsigned.method, path(unsigned.url, service), query(unsigned.url)));
     for (name, value) in headers {
-        // The specification collapses consecutive spaces into one.
+        // The specification requires that consecutive spaces are collapsed into one.
         let value = Zeroizing::new(value.split_whitespace().collect::<Vec<_>>().join(" "));
         let _ = writeln!(text, "{name}:{}", value.as_str());
     }
@@ -98,7 +98,7 @@ fn canonical_request(unsigned: Unsigned<'_>, added: &[(String, Secret)], service
     (names, text)
 }
 
-/// The `Host` header that a client sends for `url`: with the port unless it is the default of the scheme.
+/// The `Host` header that a client sends for `url`. It contains the port unless this is the default of the scheme.
 fn host(url: &Url) -> String {
     match (url.host_str(), url.port()) {
         (Some(host), Some(port)) => format!("{host}:{port}"),
@@ -107,7 +107,7 @@ fn host(url: &Url) -> String {
     }
 }
 
-/// S3 encodes each byte of the path once; the other services encode the encoded path again.
+/// The path in the canonical request. S3 encodes each byte of the path once; other services encode the encoded path again.
 fn path(url: &Url, service: &str) -> String {
     if service == "s3" {
         let plain: Vec<u8> = percent_decode_str(url.path()).collect();
@@ -134,8 +134,8 @@ fn query(url: &Url) -> String {
     pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-/// Formats as `20130524T000000Z`. A time outside the calendar becomes the epoch, so the service reports that the clock is
-/// wrong, which is true.
+/// Formats a time as `20130524T000000Z`. A time outside the calendar becomes the epoch, and the service then reports
+/// correctly that the clock is wrong.
 fn stamp(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y%m%dT%H%M%SZ").to_string()
 }
@@ -173,10 +173,10 @@ mod tests {
 
     type Headers = &'static [(&'static str, &'static str)];
 
-    /// Call, service and region, session token, further headers, signature.
+    /// One test case: call, service and region, session token, further headers and signature.
     type Case = (&'static str, (&'static str, &'static str), Option<&'static str>, Headers, &'static str);
 
-    /// AWS's published key of the examples, in parts: scanners take it for a real one.
+    /// The key that AWS published for its examples. It is written in parts, because secret scanners take it for a real key.
     fn example() -> Keys {
         keys(concat!("AKIA", "IOSFODNN7", "EXAMPLE"), concat!("wJalrXUtnFEMI", "/K7MDENG/", "bPxRfiCYEXAMPLEKEY"), None)
     }

@@ -1,4 +1,4 @@
-//! Signed calls on one bucket. Only `HEAD` and `ListObjectsV2`: no object is ever read.
+//! Signed calls on one bucket. The calls are `HEAD` and `ListObjectsV2`; objects themselves are never read.
 
 use super::address::ObjectLocation;
 use super::classify::{self, RefusedCall};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Limit on the bytes of a response. A page of 1000 URL-encoded keys of 1024 bytes each stays below it.
 const MAX_BODY_BYTES: u64 = 8 << 20;
 
-/// Limit on following the region that the store names. A store that keeps naming other regions is not followed.
+/// Limit on how often AAM follows the region that the store names, because a store might keep naming other regions.
 const MAX_REGION_CHANGES: usize = 2;
 
 /// Sends requests. In production this is the [`Session`] of the attempt; tests record the requests.
@@ -21,10 +21,10 @@ pub trait HttpTransport: Send + Sync {
     /// Sends one request.
     ///
     /// # Errors
-    /// Those of [`Session::http`].
+    /// The errors of [`Session::http`].
     fn send(&self, request: HttpRequest) -> BoxFuture<'_, Result<HttpResponse, Failure>>;
 
-    /// Calls and bytes so far.
+    /// The calls and bytes so far.
     fn traffic(&self) -> Traffic;
 }
 
@@ -42,14 +42,14 @@ impl HttpTransport for Session {
 #[derive(Clone, Copy, Debug)]
 pub struct ListingPage<'a> {
     pub max_keys: u32,
-    /// Whether to group keys by `/`.
+    /// Whether to group the keys by `/`.
     pub folders: bool,
     pub after: Option<&'a str>,
     pub max_bytes: u64,
 }
 
 impl ListingPage<'_> {
-    /// A page of at most `max_keys` keys, from the start, not grouped.
+    /// The first page of a listing, with at most `max_keys` keys that are not grouped.
     #[must_use]
     pub fn flat(max_keys: u32) -> ListingPage<'static> {
         ListingPage { max_keys, folders: false, after: None, max_bytes: MAX_BODY_BYTES }
@@ -66,7 +66,7 @@ pub struct Store {
 
 /// The responses that found the region of the bucket and proved its name.
 pub struct BucketProof {
-    /// The response to `HEAD`. It may be an error, because some keys may list a prefix but not access the bucket.
+    /// The response to `HEAD`. It may be an error, because some keys may list a prefix but may not access the bucket.
     pub head: HttpResponse,
     pub listed: HttpResponse,
     /// Whether the store named the region.
@@ -84,7 +84,7 @@ impl Store {
     /// bucket.
     ///
     /// # Errors
-    /// Those of the store and of the transport.
+    /// The errors of the store and of the transport.
     pub async fn meet(&mut self) -> Result<BucketProof, Failure> {
         let mut discovered = false;
         for _ in 0..=MAX_REGION_CHANGES {
@@ -93,7 +93,7 @@ impl Store {
                 discovered = true;
                 continue;
             }
-            // A failed HEAD does not report the reason, and any web server may return 200, so a listing follows.
+            // A listing always follows, because a failed HEAD does not report the reason and any web server may return 200.
             match self.list(ListingPage::flat(1)).await {
                 Ok((_, listed)) => {
                     return Ok(BucketProof { head, listed, discovered });
@@ -107,7 +107,7 @@ impl Store {
         Err(Failure::new(Class::Misconfigured, title, fix))
     }
 
-    /// Changes to `region`. Returns `false` if there is none or it is the current one.
+    /// Switches to `region`. Returns `false` if no region is given or it is the current one.
     fn follow(&mut self, region: Option<&str>) -> bool {
         match region.and_then(|region| self.place.moved(region)) {
             Some(place) => {
@@ -121,7 +121,7 @@ impl Store {
     /// `HEAD` on the bucket.
     ///
     /// # Errors
-    /// Those of the transport. An HTTP error status is not an error here.
+    /// The errors of the transport. An HTTP error status is not an error here.
     pub async fn head(&self) -> Result<HttpResponse, Failure> {
         self.call(Method::Head, &[], MAX_BODY_BYTES).await
     }
@@ -129,7 +129,7 @@ impl Store {
     /// One page of the bucket's listing below the prefix.
     ///
     /// # Errors
-    /// Those of the store and of the transport.
+    /// The errors of the store and of the transport.
     pub async fn list(&self, page: ListingPage<'_>) -> Result<(ObjectListing, HttpResponse), RefusedCall> {
         let max_keys = page.max_keys.to_string();
         let mut query = vec![("list-type", "2"), ("encoding-type", "url"), ("max-keys", &max_keys)];
@@ -157,7 +157,7 @@ impl Store {
         let unsigned = Unsigned { method: method.as_str(), url: &url, headers: &[], payload_sha256: EMPTY_BODY };
         let scope = Scope { service: "s3", region: &self.place.region };
         let headers = sigv4::sign(unsigned, &self.keys, scope, self.clock.now());
-        // The signature is valid for this URL only, so redirects are not followed; the region is followed instead.
+        // The signature is valid only for this URL, so AAM does not follow redirects. It follows the region that the store names.
         self.wire.send(HttpRequest { method, url, headers, max_bytes, follow_redirects: false }).await
     }
 }

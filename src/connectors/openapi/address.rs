@@ -1,9 +1,9 @@
-//! Where the description of a service can be, derived from a resource id.
+//! Derives from a resource id where the description of a service can be.
 
 use crate::model::{Class, Failure};
 use url::Url;
 
-/// Names under which web frameworks serve their description below a base URL.
+/// Paths below a base URL at which web frameworks serve their description.
 const WELL_KNOWN: [&str; 3] = ["openapi.json", "openapi.yaml", "swagger.json"];
 
 /// Parts of a name that suggest that a query parameter carries a secret.
@@ -79,8 +79,8 @@ fn parse_url(resource_id: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// The name of the first query parameter that looks like a secret. A very long name may itself be the
-/// secret, so it is not shown.
+/// The name of the first query parameter that looks like it carries a secret. A very long name is not shown, because it may
+/// be the secret itself.
 fn secret_parameter(url: &Url) -> Option<String> {
     url.query_pairs()
         .map(|(name, _)| name.into_owned())

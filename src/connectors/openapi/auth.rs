@@ -27,13 +27,13 @@ enum Scheme {
     Header(String),
     Bearer,
     Basic,
-    /// oauth2 or openIdConnect, served with an access token that is already issued.
+    /// oauth2 or openIdConnect. AAM uses an access token that has already been issued.
     Token,
-    /// A scheme that AAM does not support, and why.
+    /// A scheme that AAM does not support, with the reason.
     Unsupported(String),
 }
 
-/// The headers for an operation with these security requirements, using the first that the credential satisfies.
+/// Builds the headers for an operation with these security requirements. Uses the first that the credential satisfies.
 ///
 /// # Errors
 /// `CredentialMissing`, naming the scheme; `Unsupported` if every requirement has a scheme that AAM does not support.
@@ -176,8 +176,8 @@ fn scheme(documents: &DocumentSet, name: &str) -> Scheme {
 const TOKEN_FIELDS: [&str; 4] = ["token", "access_token", "bearer_token", "bearer"];
 const KEY_FIELDS: [&str; 3] = ["api_key", "apikey", "key"];
 
-/// The header of one scheme. A field with the name of the scheme comes first. A plain value and the common
-/// field names are used only if the scheme is the only one, because two schemes need two secrets.
+/// Builds the header of one scheme. A field with the name of the scheme takes precedence. A plain value and the common
+/// field names are used only if there is a single scheme, because two schemes need two secrets.
 fn header(scheme: &Scheme, name: &str, credential: &Credential, alone: bool) -> Option<(String, Secret)> {
     let common = |fields: &[&str]| {
         if alone { credential.plain().or_else(|| credential.any(fields)) } else { None }

@@ -1,4 +1,4 @@
-//! Classifies an HTTP response: a success, or a failure that quotes the message of the service.
+//! Classifies an HTTP response as a success or as a failure that quotes the message of the service.
 
 use super::address::{host_of, same_origin};
 use super::operations::is_json;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use std::time::Duration;
 use url::Url;
 
-/// Limit on the characters that are kept of a message of the service.
+/// Limit on the number of characters that are kept from a message of the service.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// What was requested, for the messages of a failure.
+/// Describes what was requested, for the messages of a failure.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorContext<'a> {
     /// The requested URL, before redirects.
@@ -29,8 +29,7 @@ pub struct ErrorContext<'a> {
 /// Returns the JSON body of a successful response.
 ///
 /// # Errors
-/// A failure of the fitting class for every other status, for a web page instead of data and for JSON that is
-/// not valid.
+/// A failure of the matching class for every other status, for a web page instead of data, and for JSON that is not valid.
 pub fn parse_json(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<Value, Failure> {
     check_status(answer, context)?;
     let (host, what) = (host_of(context.url), context.what);
@@ -62,10 +61,10 @@ pub fn parse_json(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<Va
     })
 }
 
-/// Checks the status alone.
+/// Checks only the status.
 ///
 /// # Errors
-/// A failure of the fitting class for every status but 2xx.
+/// A failure of the matching class for every status except 2xx.
 pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<(), Failure> {
     let ErrorContext { url, what, scopes, schemes } = context;
     let host = host_of(url);
@@ -131,7 +130,8 @@ fn retry_after(answer: &HttpResponse) -> Duration {
     Duration::from_secs(seconds.clamp(1, 86_400))
 }
 
-/// Status, challenge and message of the response for the detail of a failure: scrubbed of secrets and bounded.
+/// The status, challenge and message of the response, for the detail of a failure. Secrets are scrubbed, and the length is
+/// limited.
 #[must_use]
 pub fn response_detail(answer: &HttpResponse) -> String {
     let mut text = format!("HTTP {}", answer.status);
@@ -145,7 +145,7 @@ pub fn response_detail(answer: &HttpResponse) -> String {
     redact::scrub(&text).into_owned()
 }
 
-/// The message of an error body, from the fields in which services put it.
+/// The message in an error body, read from the fields in which services usually put it.
 fn message(body: &Value) -> Option<String> {
     let names = ["detail", "error_description", "message", "error", "title", "errors", "code"];
     let found = names.iter().find_map(|name| body.get(name).filter(|value| !value.is_null()))?;
@@ -156,13 +156,13 @@ fn message(body: &Value) -> Option<String> {
     }
 }
 
-/// Scrubs secrets, then cuts: the scrubber would not recognise half a secret.
+/// Scrubs secrets, then cuts the text. The order matters, because the scrubber would not recognise half of a secret.
 fn scrub_and_cut(text: &str) -> String {
     redact::scrub(text).chars().filter(|c| !c.is_control()).take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// Checks that a successful response has the type and fields that the description promises, so that not
-/// just any web server passes.
+/// Checks that a successful response has the type and fields that the description promises. Without this check any web
+/// server would pass.
 ///
 /// # Errors
 /// `WrongService`, naming what was expected and what was returned.

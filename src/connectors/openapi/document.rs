@@ -11,7 +11,7 @@ use url::Url;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Description {
     pub root: Value,
-    /// The URL that returned it, after redirects.
+    /// The URL that returned the description, after redirects.
     pub url: Url,
     pub title: String,
     /// `info.version`: the version of the API.
@@ -27,7 +27,7 @@ pub struct Description {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unusable {
     pub failure: Failure,
-    /// Whether to request the next candidate, because these bytes are not an API description at all.
+    /// Whether to request the next candidate URL, because these bytes are not an API description at all.
     pub try_next: bool,
 }
 
@@ -35,7 +35,7 @@ impl Description {
     /// Reads the bytes that `url` returned.
     ///
     /// # Errors
-    /// `WrongService` for a web page or other JSON, `Unsupported` for Swagger 2.0, `Remote` for truncated text.
+    /// `WrongService` for a web page or other JSON; `Unsupported` for Swagger 2.0; `Remote` for truncated text.
     pub fn read(bytes: &[u8], url: Url) -> Result<Description, Unusable> {
         let host = host_of(&url);
         let path = url.path().to_string();

@@ -1,4 +1,4 @@
-//! Random and hostile descriptions: processing always ends, quickly and without a panic.
+//! Tests with random and hostile descriptions. Processing must always end quickly and without a panic.
 
 use super::document::Description;
 use super::operations;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
 use url::Url;
 
-/// Field names that the engine reacts to, so that random input reaches its branches.
+/// Field names that have a meaning for the engine, so that random input reaches its branches.
 const NAMES: [&str; 44] = [
     "openapi",
     "info",
@@ -102,7 +102,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Everything that the engine computes from a description.
+/// Runs everything that the engine computes from a description.
 fn work(root: &Value) -> usize {
     let url = Url::parse("https://a.example/openapi.json").unwrap();
     let _ = Description::read(root.to_string().as_bytes(), url.clone());
@@ -181,6 +181,6 @@ fn a_web_of_references_is_not_expanded() {
     let operations = operations::read(&documents, &servers);
     let catalog = streams::catalog(&operations, &OperationRules::default(), Bounds::default());
     assert_eq!((catalog.streams.len(), catalog.truncated), (1000, false));
-    // Fully expanded, each schema would have ten to the power of its depth values.
+    // If a schema were fully expanded, its number of values would be ten to the power of its depth.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

@@ -13,10 +13,10 @@ use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
 
-/// Limit on the bytes of a description and its parts; beyond it, no further part is requested.
+/// Limit on the bytes of a description and its parts. When it is reached, no further part is requested.
 const MAX_TOTAL_BYTES: usize = 12 << 20;
 
-/// A description and the documents it refers to that could be read.
+/// A description and those of its referenced documents that could be read.
 pub struct Loaded {
     pub description: Description,
     pub documents: DocumentSet,
@@ -24,10 +24,10 @@ pub struct Loaded {
     pub protected: bool,
 }
 
-/// Requests the candidates in order and loads the first that is a description.
+/// Requests the candidate URLs in order and loads the first description.
 ///
 /// # Errors
-/// Those of the transport; `CredentialRejected` and similar if the description is protected;
+/// The errors of the transport; `CredentialRejected` and similar if the description is protected;
 /// `WrongService` or `NotFound` if no candidate is a description.
 pub async fn load(
     wire: &dyn HttpTransport,
@@ -154,8 +154,8 @@ async fn fetch_part(wire: &dyn HttpTransport, url: &Url, header: Option<&(String
     })
 }
 
-/// Requests `url` without the credential first, because most descriptions are public and a secret that is not
-/// needed must not be sent. The second value is the header that was needed.
+/// Requests `url`, at first without the credential: most descriptions are public, and a secret must not be sent unless it is
+/// needed. The second value is the header that was needed.
 async fn fetch(
     wire: &dyn HttpTransport,
     url: &Url,
@@ -172,7 +172,7 @@ async fn fetch(
     }
 }
 
-/// How the credential was sent, for messages: the scheme is unknown until the description is read.
+/// Describes for messages how the credential was sent, because the scheme is unknown until the description is read.
 fn header_name(header: Option<&(String, Secret)>) -> Vec<String> {
     header.map(|(name, _)| name.clone()).into_iter().collect()
 }

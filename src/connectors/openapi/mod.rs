@@ -1,9 +1,9 @@
 //! The `openapi` engine: any HTTP service that describes itself with OpenAPI 3.0 or 3.1.
 //!
-//! An attempt runs through the modules in this order: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
+//! An attempt passes through the modules in this order: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
 //! [`operations`] ([`schema`], [`records`], [`streams`]) -> [`select`] and [`auth`] -> one GET -> [`classify`].
-//! Only GET requests are sent. A description comes from outside and is not trusted: its size, depth and
-//! references are bounded, and it cannot direct AAM or a credential to another host.
+//! Only GET requests are sent. A description comes from outside and is not trusted. Its size, depth and references are
+//! limited, and it cannot direct AAM or a credential to another host.
 
 pub mod address;
 pub mod auth;
@@ -40,18 +40,18 @@ use wire::HttpTransport;
 /// The name of the family and of its entry in the policy.
 const FAMILY: &str = "openapi";
 
-/// How a plan writes the path of a call that only the description tells: an operation, or a document that the
-/// description refers to.
+/// How a plan writes a path that is known only after the description has been read: the path of an operation, or of a
+/// document that the description refers to.
 const OPERATION: &str = "/{path of the description}";
 
 /// Opens services by their OpenAPI description.
 pub struct OpenApiEngine;
 
 impl OpenApiEngine {
-    /// Binds and opens `resource_id` over any transport.
+    /// Binds `resource_id` and opens it over any transport.
     ///
     /// # Errors
-    /// Those of [`load::load`] and [`server::Servers::read`]; `CredentialMissing`, naming the scheme, if the
+    /// The errors of [`load::load`] and [`server::Servers::read`]; `CredentialMissing`, naming the scheme, if the
     /// readable operations need a credential.
     pub async fn open_over(
         wire: Arc<dyn HttpTransport>,
@@ -89,8 +89,8 @@ impl BoundService {
 }
 
 impl BoundResource for BoundService {
-    /// Only the description says what it needs, and it was not read yet: opening the service reports a missing
-    /// credential.
+    /// Only the description says which credential is needed, and it has not been read yet. Opening the service reports a
+    /// missing credential.
     fn credential_need(&self) -> CredentialNeed {
         CredentialNeed::Optional
     }

@@ -9,18 +9,18 @@ use super::server::Servers;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Limit on the operations that are read; more set `truncated`.
+/// Limit on the operations that are read. If there are more, `truncated` is set.
 const MAX_OPERATIONS: usize = 5000;
-/// Limit on the bytes of all schemas together; later operations are listed without a schema.
+/// Limit on the bytes of all schemas together. Operations beyond it are listed without a schema.
 const MAX_SCHEMA_BYTES: usize = 8 << 20;
 
 /// One GET operation.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// The operationId, else the path. Unique within the description.
+    /// The operationId, or the path if there is none. Unique within the description.
     pub name: String,
     pub path: String,
-    /// The request with the values of its required parameters and without a page limit, or why it cannot be called.
+    /// The request with the values of its required parameters and without a page limit, or the reason why it cannot be called.
     pub call: Result<GetRequest, String>,
     /// The parameter that limits the page size.
     pub limit: Option<PageLimit>,
@@ -36,7 +36,7 @@ pub struct Operation {
 /// One Security Requirement Object of OpenAPI: schemes that are needed together, each with its scopes.
 pub type SecurityRequirement = Vec<(String, Vec<String>)>;
 
-/// All GET operations, sorted by path, and what is known about the writing ones.
+/// All GET operations, sorted by path, and what is known about the writing operations.
 #[derive(Debug, Default)]
 pub struct Operations {
     pub list: Vec<Operation>,
@@ -80,7 +80,7 @@ pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
             continue;
         }
         let mut name = get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path).chars().take(200).collect::<String>();
-        // operationIds must be unique but often are not; paths always are.
+        // The specification requires unique operationIds, but they often are not unique. Paths always are.
         if !names.insert(name.clone()) {
             name = path.to_string();
         }
@@ -134,7 +134,7 @@ fn response_schema<'a>(documents: &'a DocumentSet, operation: Node<'a>) -> Resul
     Ok(None)
 }
 
-/// Whether the media type is JSON or unspecific: springdoc writes `*/*` for responses that are JSON.
+/// Whether the media type is JSON or unspecific. springdoc writes `*/*` for responses that are JSON.
 fn may_be_json(media: &str) -> bool {
     is_json(media) || matches!(media.trim(), "*/*" | "application/*")
 }
@@ -146,7 +146,7 @@ pub fn is_json(media: &str) -> bool {
     bare == "application/json" || bare == "text/json" || bare.ends_with("+json")
 }
 
-/// The security requirements of an operation: its own `security`, else that of the description.
+/// The security requirements of an operation: its own `security`, or that of the description if it does not have one.
 fn security(operation: Node<'_>, root: Node<'_>) -> Vec<SecurityRequirement> {
     let declared = operation.get("security").or_else(|| root.get("security"));
     let scopes = |node: Node<'_>| node.items().filter_map(|scope| scope.value.as_str().map(str::to_string)).collect();

@@ -1,4 +1,4 @@
-//! The parameters of an operation: those that must be sent, and the one that limits the page size.
+//! The parameters of an operation: the required ones, and the one that limits the page size.
 
 use super::address::{host_of, looks_secret, same_origin};
 use super::refs::{DocumentSet, Node};
@@ -33,7 +33,8 @@ pub struct PageLimit {
 }
 
 impl PageLimit {
-    /// The value to send to receive at most `wanted` items: the largest allowed value that does not exceed it.
+    /// The value to send in order to receive at most `wanted` items. This is the largest allowed value that does not exceed
+    /// `wanted`.
     #[must_use]
     pub fn value(&self, wanted: u64) -> u64 {
         if self.allowed.is_empty() {
@@ -113,7 +114,7 @@ fn primitive(value: &Value) -> Option<String> {
 /// Builds the request with the values that the description has for the required parameters.
 ///
 /// # Errors
-/// Why the operation cannot be called.
+/// The reason why the operation cannot be called.
 pub fn build_request(base: &Url, path: &str, parameters: &[Parameter]) -> Result<GetRequest, String> {
     let mut path = path.to_string();
     let mut query = Vec::new();
@@ -176,7 +177,7 @@ pub fn page_limit(parameters: &[Parameter]) -> Option<PageLimit> {
     let parameter = LIMIT_NAMES
         .iter()
         .find_map(|name| parameters.iter().find(|parameter| parameter.location == "query" && same(&parameter.name, name)))?;
-    // Pydantic describes "integer or null" with anyOf; the bounds are in the branches then.
+    // Pydantic describes "integer or null" with anyOf. The bounds are then in the branches.
     let branches = parameter.schema["anyOf"].as_array().cloned().unwrap_or_default();
     let number = |name: &str| std::iter::once(&parameter.schema).chain(&branches).find_map(|schema| schema[name].as_u64());
     let bound = |name: &str, exclusive: &str| match (number(name), &parameter.schema[exclusive]) {

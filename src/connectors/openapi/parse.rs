@@ -1,6 +1,6 @@
 //! Parses JSON or YAML, chosen by the content, with limits on bytes, values, depth and text.
 //!
-//! JSON has a reader of its own here, although JSON is YAML: descriptions of several megabytes are common, and
+//! JSON has a separate reader although every JSON text is also YAML. Descriptions of several megabytes are common, and
 //! `serde_json` reads them many times faster than a YAML parser can. The limits are the same for both.
 
 use positioned_yaml::json;
@@ -139,7 +139,7 @@ mod tests {
         assert!(text.len() > 1 << 20);
         let begun = Instant::now();
         assert!(parse(&text).is_ok());
-        // An optimised build needs less than 100 ms; this is unoptimised and runs beside other tests.
+        // An optimised build needs less than 100 ms. The test build is not optimised and runs beside other tests.
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 

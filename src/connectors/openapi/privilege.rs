@@ -1,4 +1,4 @@
-//! What the credential may do beyond reading, as far as this can be determined without trying it.
+//! Determines what the credential may do beyond reading, as far as this is possible without trying it.
 
 use super::auth::CallAuth;
 use super::operations::{Operations, SecurityRequirement};
@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 /// Determines the privilege of the credential that `auth` sends.
 ///
-/// This is possible only for a token that names its scopes (`scope` of RFC 9068, or `scp` as Microsoft Entra writes
-/// it). API keys and passwords do not reveal their rights.
+/// This is possible only for a token that names its scopes, in `scope` (RFC 9068) or in `scp` (Microsoft Entra). API keys
+/// and passwords do not reveal their permissions.
 #[must_use]
 pub fn assess(auth: &CallAuth, operations: &Operations) -> Privilege {
     if auth.schemes.is_empty() {
@@ -66,7 +66,7 @@ fn assess_scopes(granted: &BTreeSet<String>, auth: &CallAuth, operations: &Opera
     Privilege::Unknown { reason }
 }
 
-/// The scopes in the claims of a JWT. The signature is not verified here, because the service verifies it.
+/// The scopes in the claims of a JWT. AAM does not verify the signature, because the service does.
 fn token_scopes(auth: &CallAuth) -> Option<BTreeSet<String>> {
     let token = auth.headers.iter().find_map(|(_, value)| value.expose().strip_prefix("Bearer "))?;
     let payload = token.split('.').nth(1).filter(|_| token.matches('.').count() == 2)?;

@@ -1,4 +1,4 @@
-//! Where the records of a JSON response are.
+//! Finds where the records of a JSON response are.
 
 use serde_json::Value;
 
@@ -53,8 +53,8 @@ pub fn locate_records(schema: Value, path: &str) -> ResponseRecords {
     ResponseRecords { schema, path: location }
 }
 
-/// The property that is the list of records: a list of objects whose name is in [`WRAPPERS`] or is the last
-/// segment of the path, else the only property of the response. A user object with `roles` stays one record.
+/// The property that is the list of records. This is a list of objects whose name is in [`WRAPPERS`] or is the last segment
+/// of the path, or else the only property of the response. A user object with `roles` therefore stays one record.
 fn list_property(schema: &Value, path: &str) -> Option<String> {
     let properties = schema["properties"].as_object()?;
     let lists = || properties.iter().filter(|(_, schema)| has_type(schema, "array"));

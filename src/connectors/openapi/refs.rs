@@ -1,4 +1,5 @@
-//! Resolves `$ref`: local ones by JSON pointer, remote ones on the same origin only, over a bounded number of documents.
+//! Resolves `$ref`. Local references are JSON pointers. Remote references are followed only on the same origin, over a limited
+//! number of documents.
 
 use super::address::{host_of, same_origin};
 use percent_encoding::percent_decode_str;
@@ -9,7 +10,7 @@ use url::Url;
 
 /// Limit on the documents of one description, including the description itself.
 pub const MAX_DOCUMENTS: usize = 16;
-/// Limit on `$ref`s that lead to one another; more are treated as a cycle.
+/// Limit on the length of a chain of `$ref`s. A longer chain is treated as a cycle.
 const MAX_HOPS: usize = 16;
 /// Limit on the values that [`DocumentSet::missing`] visits. Real descriptions have fewer.
 const MAX_VISITS: usize = 2_000_000;
@@ -45,7 +46,7 @@ impl<'a> Node<'a> {
         self.value.get(name).and_then(Value::as_str)
     }
 
-    /// The address in memory, which identifies the value as long as its document set is alive.
+    /// The address in memory. It identifies the value as long as the document set is alive.
     #[must_use]
     pub fn identity(self) -> usize {
         std::ptr::from_ref(self.value) as usize
@@ -57,12 +58,12 @@ impl<'a> Node<'a> {
 pub struct DocumentSet {
     documents: Vec<(Url, Value)>,
     index: BTreeMap<String, usize>,
-    /// Documents that could not be loaded, and why.
+    /// Documents that could not be loaded, with the reason.
     refused: BTreeMap<String, String>,
 }
 
 impl DocumentSet {
-    /// A set with the description alone.
+    /// Creates a set that contains only the description.
     #[must_use]
     pub fn new(url: Url, root: Value) -> DocumentSet {
         let mut set = DocumentSet { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
@@ -99,7 +100,7 @@ impl DocumentSet {
     /// Returns the target of the `$ref`s of `node`, or `node` itself if it has none.
     ///
     /// # Errors
-    /// Why the reference cannot be resolved.
+    /// The reason why the reference cannot be resolved.
     pub fn follow<'a>(&'a self, node: Node<'a>) -> Result<Node<'a>, String> {
         let mut at = node;
         for _ in 0..MAX_HOPS {
@@ -139,7 +140,7 @@ impl DocumentSet {
         Ok(Node { document, value })
     }
 
-    /// The absolute URL of a remote reference, if reading it is allowed.
+    /// The absolute URL of a remote reference, if AAM is allowed to read it.
     fn target(&self, document: usize, text: &str) -> Result<Url, String> {
         let (base, _) = self.documents.get(document).ok_or("the document is not loaded")?;
         let target = base.join(text).map_err(|_| "a $ref is not a URL".to_string())?;
@@ -157,7 +158,7 @@ impl DocumentSet {
         Ok(target)
     }
 
-    /// The documents of the same origin that the GET operations reference and that are not loaded yet.
+    /// The documents on the same origin that the GET operations reference and that are not loaded yet.
     ///
     /// Every value is visited once, so the cost grows with the size of the description.
     #[must_use]
@@ -184,7 +185,7 @@ impl DocumentSet {
         found
     }
 
-    /// The document that a `$ref` needs, if requesting it is allowed and was not tried yet.
+    /// The document that a `$ref` needs, if AAM is allowed to request it and has not tried yet.
     fn wanted(&self, document: usize, text: &str) -> Option<Url> {
         if text.starts_with('#') {
             return None;
@@ -214,8 +215,8 @@ impl DocumentSet {
     }
 }
 
-/// The value at a JSON pointer (RFC 6901). A description has tens of thousands of pointers and almost none needs
-/// unescaping, so a copy is made only when one does.
+/// The value at a JSON pointer (RFC 6901). A description can have tens of thousands of pointers, and hardly any needs
+/// unescaping, so a copy is made only if one does.
 fn resolve_pointer<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
     pointer.split('/').skip(1).try_fold(root, |value, token| {
         let token =

@@ -1,7 +1,7 @@
-//! Turns OpenAPI 3.0 and 3.1 schemas into plain JSON Schema, bounded in size and with cycles cut.
+//! Turns OpenAPI 3.0 and 3.1 schemas into plain JSON Schema. The size is limited, and cycles are cut.
 //!
-//! Only the structure is kept: types, formats, properties, items. Descriptions, examples and defaults are left
-//! out, so that editing them does not count as a schema change.
+//! Only the structure is kept: types, formats, properties and items. Descriptions, examples and defaults are left out, so
+//! that an edit of them does not count as a schema change.
 
 use super::refs::{DocumentSet, Node};
 use serde_json::{Map, Value, json};
@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 /// Limit on the values in the schema of one stream. Deeper parts are cut and marked with `x-aam-truncated`.
 const MAX_NODES: usize = 500;
-/// Levels of objects that a schema describes, tried in this order until it fits [`MAX_NODES`]. Two levels are a
-/// wrapper and the columns of its records.
+/// Numbers of object levels that a schema may describe. They are tried in this order until the schema fits [`MAX_NODES`].
+/// Two levels cover a wrapper and the columns of its records.
 const DEPTHS_TO_TRY: [usize; 3] = [4, 3, 2];
-/// Limit on the recursion of the expansion, for `allOf` chains and other nesting that is not objects.
+/// Limit on the recursion of the expansion. It applies to `allOf` chains and other nesting that does not consist of objects.
 const MAX_RECURSION: usize = 48;
 /// Limit on the values of one `enum`.
 const MAX_ENUM: usize = 50;
@@ -20,8 +20,8 @@ const MAX_ENUM: usize = 50;
 /// Expands schemas and caches those that several operations share.
 pub struct Expander<'a> {
     documents: &'a DocumentSet,
-    /// For each target of an outermost `$ref`, the schema and its number of values. Below an outermost `$ref` the
-    /// result depends on the way to it (cycles, depth), so it is not cached.
+    /// For each target of an outermost `$ref`, the schema and its number of values. Results below an outermost `$ref` are
+    /// not cached, because they depend on the path that led there (cycles, depth).
     memo: HashMap<usize, (Value, usize)>,
     /// The targets that are being expanded now.
     stack: Vec<usize>,
@@ -32,7 +32,7 @@ pub struct Expander<'a> {
 }
 
 impl<'a> Expander<'a> {
-    /// An expander over `documents`.
+    /// Creates an expander over `documents`.
     #[must_use]
     pub fn new(documents: &'a DocumentSet) -> Expander<'a> {
         Expander { documents, memo: HashMap::new(), stack: Vec::new(), inside: false, left: 0 }
@@ -43,7 +43,7 @@ impl<'a> Expander<'a> {
         self.deepest(node).0
     }
 
-    /// The deepest expansion that fits [`MAX_NODES`], and its number of values.
+    /// Returns the deepest expansion that fits [`MAX_NODES`], and its number of values.
     fn deepest(&mut self, node: Node<'a>) -> (Value, usize) {
         let outer = (self.left, std::mem::take(&mut self.stack));
         let mut best = json!({});
@@ -59,7 +59,7 @@ impl<'a> Expander<'a> {
         (best, cost)
     }
 
-    /// Expands the target of an outermost `$ref` with a budget of its own, and caches it.
+    /// Expands the target of an outermost `$ref` with a separate budget, and caches the result.
     fn shared(&mut self, target: Node<'a>) -> Value {
         let key = target.identity();
         if !self.memo.contains_key(&key) {
@@ -153,8 +153,8 @@ impl<'a> Expander<'a> {
         }
     }
 
-    /// Merges `allOf` into the schema. The branches of `oneOf` and `anyOf` are kept, and the properties of several
-    /// object branches are merged as well, because each of them may occur in a record.
+    /// Merges `allOf` into the schema. The branches of `oneOf` and `anyOf` are kept. If several branches are objects, their
+    /// properties are merged too, because each of them may occur in a record.
     fn branches(&mut self, node: Node<'a>, depth: usize, level: usize, out: &mut Map<String, Value>) {
         for part in node.get("allOf").into_iter().flat_map(Node::items) {
             let part = self.schema(part, depth, level);
@@ -230,7 +230,7 @@ fn shallow(node: Node<'_>) -> Value {
     out.into()
 }
 
-/// The `type`, as one name or a sorted list, inferred from other keywords if it is missing.
+/// The `type` as one name or a sorted list. If it is missing, it is inferred from other keywords.
 fn schema_type(node: Node<'_>) -> Option<Value> {
     let names: Vec<&str> = match node.value.get("type") {
         Some(Value::String(name)) => vec![name],
@@ -267,7 +267,7 @@ fn nullable(mut schema: Value) -> Value {
     schema
 }
 
-/// The number of bytes of a value as JSON.
+/// The number of bytes that a value takes as JSON.
 #[must_use]
 pub fn json_bytes(value: &Value) -> usize {
     struct Count(usize);

@@ -16,7 +16,7 @@ pub struct OperationRules {
 }
 
 impl OperationRules {
-    /// Takes the rules for operations from the policy of the family.
+    /// Reads the rules for operations from the family's entry in the policy.
     #[must_use]
     pub fn from_policy(policy: &FamilyPolicy) -> OperationRules {
         OperationRules { deny: policy.deny_operations.clone(), health_path: policy.health_path.clone() }
@@ -25,7 +25,7 @@ impl OperationRules {
     /// Returns the request of an operation.
     ///
     /// # Errors
-    /// Why the operation is never called: the policy denies it, or a required parameter has no value.
+    /// The reason why the operation is never called: the policy denies it, or a required parameter does not have a value.
     pub fn callable<'a>(&self, operation: &'a Operation) -> Result<&'a GetRequest, String> {
         if let Some(pattern) = self.denies(&operation.name, &operation.path) {
             return Err(format!("the policy denies it (deny_operations: {pattern})"));
@@ -43,8 +43,8 @@ impl OperationRules {
     }
 }
 
-/// Whether `text` matches `pattern`, where `*` matches any characters. Takes at most time proportional to the
-/// product of both lengths.
+/// Whether `text` matches `pattern`, where `*` matches any characters. The time is at most proportional to the product of
+/// both lengths.
 fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
@@ -89,8 +89,8 @@ pub enum CredentialFit {
 
 /// Selects the operation of the health check.
 ///
-/// This is the policy's `health_path`, else the operation that the description marks with `x-aam-health`,
-/// else the first GET operation that needs no parameter and describes a JSON response.
+/// This is the policy's `health_path`. If the policy does not set it, it is the operation that the description marks with
+/// `x-aam-health`, otherwise the first GET operation that needs no parameter and describes a JSON response.
 ///
 /// # Errors
 /// `Misconfigured` if there is no such operation, or if the policy denies its own `health_path`.

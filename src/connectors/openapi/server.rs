@@ -1,5 +1,5 @@
-//! Chooses the base URL of the calls from `servers`. A host other than that of the description must be named in the
-//! policy.
+//! Chooses the base URL of the calls from `servers`. If its host is not the host of the description, the policy must name
+//! it.
 
 use super::address::{host_of, same_origin};
 use super::refs::Node;
@@ -10,7 +10,7 @@ use url::Url;
 /// Limit on the entries of one `servers` list that are read.
 const MAX_SERVERS: usize = 50;
 
-/// The origins that calls may go to: that of the description and the one that the policy names.
+/// The origins that calls may go to: the origin of the description and the one that the policy names.
 #[derive(Clone, Debug)]
 pub struct Servers {
     document: Url,
@@ -19,7 +19,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Reads the `servers` of the description. If there are none, the base is the root of its host.
+    /// Reads the `servers` of the description. If it does not list any, the base is the root of its host.
     ///
     /// # Errors
     /// `EgressRefused` if every server is on a host that the policy does not name, `Misconfigured`
@@ -44,10 +44,10 @@ impl Servers {
         Ok(servers)
     }
 
-    /// The base URL of operations without servers of their own.
+    /// The base URL of operations that do not set their own servers.
     ///
     /// # Errors
-    /// Why there is no base URL.
+    /// The reason why there is no base URL.
     pub fn base(&self) -> Result<Url, String> {
         self.base.clone()
     }
@@ -70,7 +70,8 @@ impl Servers {
         same_origin(url, &self.document) || self.allowed.as_ref().is_some_and(|allowed| same_origin(url, allowed))
     }
 
-    /// Chooses the first server on the origin of the description, else the first on the origin that the policy names.
+    /// Chooses the first server on the origin of the description. If there is none, chooses the first server on the origin that
+    /// the policy names.
     fn choose(&self, node: Node<'_>) -> Option<Result<Url, ServerProblem>> {
         let list = node.value.get("servers")?.as_array().filter(|list| !list.is_empty())?;
         let read: Vec<Result<Url, String>> = list.iter().take(MAX_SERVERS).map(|server| self.resolve(server)).collect();
@@ -112,13 +113,13 @@ impl Servers {
 }
 
 enum ServerProblem {
-    /// Valid servers, but only on origins that are not allowed.
+    /// There are valid servers, but only on origins that are not allowed.
     ForeignHosts(Vec<String>),
-    /// No server is valid, and why.
+    /// No server is valid. Contains the reason.
     Invalid(String),
 }
 
-/// Replaces the variables in a server url with their defaults. A default outside its `enum` is an error.
+/// Replaces the variables in a server URL with their defaults. A default that is not in its `enum` is an error.
 fn substitute_variables(text: &str, variables: &Value) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
@@ -144,7 +145,7 @@ fn substitute_variables(text: &str, variables: &Value) -> Result<String, String>
 /// The URL of `path` below `base`. The result stays on the origin of `base`.
 ///
 /// # Errors
-/// If the path leaves the base with `..`.
+/// A message if the path leaves the base with `..`.
 pub fn join(base: &Url, path: &str) -> Result<Url, String> {
     let prefix = base.path().trim_end_matches('/');
     let path = path.split('#').next().unwrap_or_default();

@@ -33,8 +33,8 @@ pub struct Service {
     servers: Servers,
     rules: OperationRules,
     credential: Option<Credential>,
-    /// The schemes for which most operations accept this credential. A plain value does not tell which scheme it
-    /// is for.
+    /// The schemes for which most operations accept this credential. They are needed because a plain value does not show
+    /// which scheme it is for.
     main_schemes: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ impl Service {
     /// Reads servers and operations, and checks that the credential satisfies the operation of the health check.
     ///
     /// # Errors
-    /// Those of [`Servers::read`], [`select::health_operation`] and [`auth::authorize`].
+    /// The errors of [`Servers::read`], [`select::health_operation`] and [`auth::authorize`].
     pub async fn open(
         wire: Arc<dyn HttpTransport>,
         loaded: Loaded,
@@ -124,7 +124,7 @@ impl Service {
         auth::authorize(&self.documents, &operation.security, self.credential.as_ref())
     }
 
-    /// Sends the GET request of `operation`, with the page size limited to `wanted` items if it can be.
+    /// Sends the GET request of `operation`. If the page size can be limited, it is limited to `wanted` items.
     async fn get(&self, operation: &Operation, wanted: Option<u32>) -> Result<JsonResponse, Failure> {
         let call = self.rules.callable(operation).map_err(|reason| {
             Failure::new(
@@ -141,7 +141,7 @@ impl Service {
         }
         let mut headers: Vec<(String, Secret)> =
             call.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), Secret::new(value.clone()))).collect();
-        // A header parameter may describe the same header as the security scheme; the secret takes precedence.
+        // A header parameter may describe the same header as the security scheme. The secret then takes precedence.
         headers.retain(|(name, _)| !auth.headers.iter().any(|(secret, _)| secret == name));
         headers.extend(auth.headers);
         headers.push(("accept".into(), Secret::new("application/json".into())));

@@ -10,7 +10,7 @@ use crate::model::{Catalog, Stream, SyncMode};
 use serde_json::{Map, Value, json};
 use std::time::Instant;
 
-/// The catalog of all operations within the bounds.
+/// Builds the catalog of all operations within the limits.
 #[must_use]
 pub fn catalog(operations: &Operations, rules: &OperationRules, bounds: Bounds) -> Catalog {
     let begun = Instant::now();
@@ -42,7 +42,7 @@ pub fn catalog(operations: &Operations, rules: &OperationRules, bounds: Bounds) 
     catalog.sorted()
 }
 
-/// The schema of one record with the note `x-aam`, and whether `columns` cut its properties.
+/// The schema of one record with the annotation `x-aam`, and whether the limit `columns` cut its properties.
 fn stream_schema(operation: &Operation, rules: &OperationRules, columns: usize) -> (Value, bool) {
     let mut note = Map::new();
     note.insert("path".into(), operation.path.clone().into());

@@ -1,8 +1,8 @@
-//! JDBC dialects that this engine does not support, and what could serve them.
+//! JDBC dialects that this engine does not support, and alternatives for them.
 
 use crate::model::{Class, Failure};
 
-/// The dialect, its name for people, and what could serve it.
+/// The dialect, its display name, and what could be used instead.
 const OTHERS: [(&str, &str, &str); 24] = [
     ("sqlserver", "Microsoft SQL Server", "a TDS driver, or Airbyte's source-mssql, run as a connector process"),
     ("jtds", "Microsoft SQL Server (jTDS)", "a TDS driver, or Airbyte's source-mssql, run as a connector process"),
@@ -53,7 +53,8 @@ pub fn unsupported(dialect: &str) -> Failure {
     }
 }
 
-/// A dialect is repeated only if it looks like one: by mistake a secret may be in its place.
+/// The dialect for messages. It is shown only if it looks like a dialect, because a user may have put a secret in its place
+/// by mistake.
 fn is_dialect_name(dialect: &str) -> bool {
     (1..=24).contains(&dialect.len()) && dialect.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }

@@ -1,4 +1,4 @@
-//! What the SQL drivers need of egress.
+//! The part of the egress layer that the SQL drivers use.
 //!
 //! In production this is the [`Session`] of the attempt. A test with its own server on loopback implements it with
 //! plain address resolution. A driver asks for an address and reports how the connection ended; the data itself
@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 
 /// The part of a [`Session`] that a driver uses.
 pub trait DriverSession: Send + Sync {
-    /// As [`Session::admit`].
+    /// See [`Session::admit`].
     fn admit<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<AdmittedConnection, Failure>>;
 
-    /// As [`Session::settle`].
+    /// See [`Session::settle`].
     fn settle(&self, wire: &str, host: &str, bytes: u64, took: Duration, failure: Option<&Failure>);
 
-    /// As [`Session::local`].
+    /// See [`Session::local`].
     fn local<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), Failure>>;
 
-    /// As [`Session::traffic`].
+    /// See [`Session::traffic`].
     fn traffic(&self) -> Traffic;
 }
 
@@ -46,8 +46,8 @@ impl DriverSession for Session {
     }
 }
 
-/// One admitted connection. Dropping it reports its bytes and its last failure, once, also if the attempt is cancelled
-/// during the login.
+/// One admitted connection. When it is dropped, it reports its bytes and its last failure exactly once, even if the attempt
+/// is cancelled during the login.
 pub struct Call {
     session: Arc<dyn DriverSession>,
     admitted: AdmittedConnection,
@@ -62,7 +62,7 @@ impl Call {
     /// Asks the session for the address of `server`.
     ///
     /// # Errors
-    /// As [`DriverSession::admit`].
+    /// Same as [`DriverSession::admit`].
     pub async fn admit(session: &Arc<dyn DriverSession>, server: &DatabaseServer) -> Result<Call, Failure> {
         let admitted = session.admit(&server.host, server.port).await?;
         let unfinished = Failure::new(Class::Network, format!("{server}: the attempt ended before the server answered"), "");
@@ -83,7 +83,7 @@ impl Call {
         self.admitted.address
     }
 
-    /// The counter of this connection.
+    /// The byte counter of this connection.
     #[must_use]
     pub fn bytes(&self) -> &Arc<AtomicU64> {
         &self.bytes
@@ -95,7 +95,7 @@ impl Call {
         outcome
     }
 
-    /// What the session counted, and the bytes of this connection that it does not know yet.
+    /// The traffic that the session has counted, plus the bytes of this connection that have not been reported to it yet.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
         let counted = self.session.traffic();

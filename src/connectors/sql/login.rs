@@ -16,7 +16,7 @@ pub struct Login {
 
 const FORMS: &str = "store {\"user\":\"NAME\",\"password\":\"...\"} or NAME:PASSWORD where credential_locator points";
 
-/// Reads the login for `server`. The redactor learns the password, so that it is scrubbed from every message.
+/// Reads the login for `server`. The password is registered with the redactor, so that it is removed from every message.
 ///
 /// # Errors
 /// `CredentialMissing`, naming the fields that exist but never a value.
@@ -45,7 +45,7 @@ pub fn from_credential(credential: Option<&Credential>, server: &DatabaseServer)
     if user.is_empty() || user.contains('\0') || password.expose().contains('\0') {
         return Err(missing("the user is empty, or the user or password contains a NUL byte"));
     }
-    // The resolver registered the text as a whole, but a server may echo the password alone.
+    // The resolver has registered the whole text with the redactor, but a server may echo only the password.
     if !password.expose().is_empty() {
         redact::learn(&Credential::read(password.clone()));
     }

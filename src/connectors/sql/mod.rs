@@ -1,8 +1,8 @@
 //! The `sql` engine: the families `jdbc` and `postgres`.
 //!
-//! Reading order: `uri` (what a resource id means), `login` (the credential), `driver_session` (the way out),
-//! then one folder per protocol: `postgres`, `mysql`, `sqlite`. Every statement is a constant of the
-//! code and runs in a session in which the database itself refuses writes.
+//! Reading order: `uri` (what a resource id means), `login` (the credential), `driver_session` (the interface to egress),
+//! then one folder per protocol: `postgres`, `mysql`, `sqlite`. Every statement is a constant in the code and runs in a
+//! session in which the database itself refuses writes.
 
 pub mod dialects;
 pub mod driver_session;
@@ -35,7 +35,7 @@ impl SqlEngine {
     /// Parses `resource_id`, as [`Engine::bind`] does.
     ///
     /// # Errors
-    /// As [`Engine::bind`].
+    /// Same as [`Engine::bind`].
     pub fn bind_database(&self, resource_id: &str, policy: Arc<Policy>) -> Result<BoundDatabase, Failure> {
         let place = uri::parse(resource_id)?;
         let account = match &place {
@@ -45,10 +45,10 @@ impl SqlEngine {
         Ok(BoundDatabase { place, account, policy })
     }
 
-    /// Binds and opens `resource_id` over any driver session.
+    /// Binds `resource_id` and opens it over any driver session.
     ///
     /// # Errors
-    /// As [`Engine::bind`] and [`AuthorizedResource::open`].
+    /// Same as [`Engine::bind`] and [`AuthorizedResource::open`].
     pub async fn open_through(
         &self,
         session: Arc<dyn DriverSession>,
@@ -69,7 +69,7 @@ impl Engine for SqlEngine {
 /// A parsed resource id: a SQLite file, or one database of a server.
 pub struct BoundDatabase {
     place: DatabaseLocation,
-    /// The path of the file, or host and port of the server.
+    /// The path of the file, or the host and port of the server.
     account: String,
     policy: Arc<Policy>,
 }
@@ -115,7 +115,7 @@ impl BoundResource for BoundDatabase {
     }
 }
 
-/// A policy with the defaults of the design, for the tests of this engine.
+/// A policy with the default values, for the tests of this engine.
 #[cfg(test)]
 fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
     use crate::policy::*;

@@ -1,14 +1,14 @@
 //! The allowlist for the properties of a database URL. Every other property is refused by name.
 //!
-//! Drivers have properties that load classes, read local files or run statements when they connect. These cannot
-//! take effect here, but they are refused with a reason instead of being ignored.
+//! Drivers have properties that load classes, read local files or run statements when they connect. Such properties have no
+//! effect here, but they are refused with a reason instead of being ignored.
 
 use super::server::{DatabaseServer, Protocol, Tls, holds_login, misconfigured};
 use crate::model::Failure;
 use percent_encoding::percent_decode_str;
 use std::time::Duration;
 
-/// Properties that make a driver unsafe; they are refused with a reason of their own.
+/// Properties that make a driver unsafe. They are refused with a specific reason.
 const DANGEROUS: [&str; 22] = [
     "allowloadlocalinfile",
     "allowloadlocalinfileinpath",
@@ -135,7 +135,7 @@ fn boolean(name: &str, value: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Zero is refused, because it means "no limit" to JDBC drivers and AAM always has limits.
+/// Parses a timeout. Zero is refused, because it means "no limit" to JDBC drivers and AAM always has limits.
 fn number(name: &str, value: &str) -> Result<u64, Failure> {
     match value.parse::<u64>() {
         Ok(number) if number > 0 => Ok(number),
@@ -162,7 +162,8 @@ fn application(value: &str) -> String {
     value.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(63).collect()
 }
 
-/// A property name for messages, if it looks like one: by mistake a secret may be in its place.
+/// The name of a property for messages. It is shown only if it looks like a name, because a user may have put a secret in
+/// its place by mistake.
 fn display_name(name: &str) -> String {
     if name.len() <= 40 && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-')) {
         return format!("`{name}`");

@@ -1,21 +1,21 @@
 //! Identifiers and literals inside SQL text.
 //!
-//! All statements are constants of the code. Only names that the database itself reported and the schema of the
-//! resource id are inserted into them, and only through these functions.
+//! All statements are constants in the code. The only texts inserted into them are names that the database itself reported
+//! and the schema of the resource id, and these functions are the only way to insert them.
 
-/// Quotes a PostgreSQL or SQLite identifier with double quotes, which are doubled inside.
+/// Quotes a PostgreSQL or SQLite identifier with double quotes. Double quotes inside it are doubled.
 #[must_use]
 pub fn double(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Quotes a MySQL or MariaDB identifier with backticks, which are doubled inside.
+/// Quotes a MySQL or MariaDB identifier with backticks. Backticks inside it are doubled.
 #[must_use]
 pub fn backtick(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
-/// A PostgreSQL string literal that is independent of `standard_conforming_strings`.
+/// Writes a PostgreSQL string literal that does not depend on `standard_conforming_strings`.
 #[must_use]
 pub fn literal(text: &str) -> String {
     if text.contains('\\') {
@@ -38,7 +38,7 @@ mod tests {
     }
 
     proptest! {
-        /// SQLite itself parses the result: every name stays one identifier.
+        /// SQLite itself parses the result and finds one identifier, whatever the name is.
         #[test]
         fn any_name_survives_as_one_identifier(name in "[^\\x00]{1,40}") {
             let base = rusqlite::Connection::open_in_memory().map_err(|e| TestCaseError::fail(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! A database server, and the failures about its address.
+//! A database server, and the failures that concern its address.
 
 use crate::model::{Class, Failure};
 use std::fmt;
@@ -15,13 +15,14 @@ pub enum Protocol {
 /// The encryption that the resource id requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// Not specified: full verification, except on loopback, where nothing leaves the machine.
+    /// The resource id does not specify it. The connection is fully verified, except on loopback, where nothing leaves the
+    /// machine.
     Unspecified,
-    /// `sslmode=prefer`: accepted on loopback only, because it may fall back to clear text.
+    /// `sslmode=prefer`. Accepted only on loopback, because it may fall back to clear text.
     Prefer,
-    /// Clear text, requested explicitly.
+    /// Clear text, which the resource id requests explicitly.
     Disable,
-    /// Encrypted; the certificate chain and the host name are verified.
+    /// Encrypted. The certificate chain and the host name are verified.
     Verify,
 }
 
@@ -29,23 +30,23 @@ pub enum Tls {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseServer {
     pub wire: Protocol,
-    /// In lower case; an IPv6 address without brackets.
+    /// The host in lower case. An IPv6 address has no brackets here.
     pub host: String,
     pub port: u16,
     pub database: String,
     pub tls: Tls,
-    /// PostgreSQL: limits discovery to this schema.
+    /// For PostgreSQL: the only schema that is discovered.
     pub schema: Option<String>,
     /// The application name that the server shows for the session.
     pub application: Option<String>,
-    /// Shortens the engine's own limit for connecting.
+    /// A limit for connecting. It can only shorten the limit of the engine.
     pub connect_timeout: Option<Duration>,
-    /// Shortens the engine's own limit for one answer.
+    /// A limit for one response. It can only shorten the limit of the engine.
     pub answer_timeout: Option<Duration>,
 }
 
 impl Protocol {
-    /// The name in logs and evidence.
+    /// The name that appears in logs and evidence.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +63,7 @@ impl Protocol {
     }
 }
 
-/// Formats as `postgres db.example:5432/shop`, which does not contain a secret.
+/// Formats as `postgres db.example:5432/shop`. The text never contains a secret.
 impl fmt::Display for DatabaseServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.wire.as_str(), self.authority(), self.database)
@@ -77,7 +78,7 @@ impl DatabaseServer {
     }
 }
 
-/// The failure for a user or password in the resource id.
+/// The failure for a resource id that contains a user or a password.
 pub(super) fn holds_login() -> Failure {
     misconfigured(
         "the resource id contains a user or a password",

@@ -1,4 +1,4 @@
-//! The texts that no real server gives on demand, and the engine's answers without network.
+//! Tests of error texts that no real server produces on demand, and of what the engine does without a network.
 
 use super::*;
 use crate::model::Class;

@@ -1,4 +1,4 @@
-//! TLS to a database server. Certificate chain and host name are always verified.
+//! TLS to a database server. The certificate chain and the host name are always verified.
 
 use super::server::{DatabaseServer, Tls, misconfigured};
 use crate::model::{Class, Failure};
@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 /// Decides whether a connection to `address` is encrypted.
 ///
-/// Clear text needs a loopback address or `sslmode=disable` in the resource id.
+/// Clear text requires a loopback address, or `sslmode=disable` in the resource id.
 ///
 /// # Errors
 /// `Misconfigured` for `sslmode=prefer` on an address that is not loopback.
@@ -24,7 +24,7 @@ pub fn encrypted(server: &DatabaseServer, address: SocketAddr) -> Result<bool, F
     }
 }
 
-/// The failure of a TLS handshake; the fix depends on the error message.
+/// The failure for a TLS handshake. Its fix depends on the error message.
 #[must_use]
 pub fn failure(server: &DatabaseServer, message: &str) -> Failure {
     let fix = if message.contains("UnknownIssuer") {

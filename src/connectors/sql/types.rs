@@ -1,4 +1,4 @@
-//! Maps native column types to JSON Schema and tables to streams of Catalog v1.
+//! Maps native column types to JSON Schema, and tables to streams of Catalog v1.
 
 use crate::model::{Stream, SyncMode};
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     pub name: String,
-    /// The type as the database writes it, shown as `x-native-type`.
+    /// The type as the database writes it. The catalog shows it as `x-native-type`.
     pub native: String,
     pub nullable: bool,
     /// The JSON Schema of a value that is not null.
@@ -19,14 +19,14 @@ pub struct Column {
 pub struct Table {
     pub namespace: Option<String>,
     pub name: String,
-    /// `table`, `view`, `materialized view`, `foreign table`, `virtual table`.
+    /// One of `table`, `view`, `materialized view`, `foreign table` and `virtual table`.
     pub kind: &'static str,
     pub columns: Vec<Column>,
     pub key: Vec<String>,
     pub rows: Option<u64>,
 }
 
-/// The stream of a table. Nullability becomes part of the type, as JSON Schema requires.
+/// Builds the stream of a table. Nullability becomes part of the type, as JSON Schema requires.
 #[must_use]
 pub fn stream(table: Table) -> Stream {
     let mut properties = Map::new();
@@ -73,7 +73,7 @@ fn formatted(format: &str) -> Value {
     json!({"type": "string", "format": format})
 }
 
-/// The schema of a PostgreSQL type as `format_type` prints it; domains come as their base type.
+/// The schema of a PostgreSQL type that is written as `format_type` prints it. A domain must be given as its base type.
 #[must_use]
 pub fn postgres(native: &str) -> Value {
     if let Some(item) = native.strip_suffix("[]") {
@@ -87,7 +87,7 @@ pub fn postgres(native: &str) -> Value {
         "uuid" => formatted("uuid"),
         "bytea" => binary(),
         "json" | "jsonb" => any(),
-        // `split` cuts at the precision in the middle of `timestamp(3) without time zone`.
+        // The precision can be in the middle of a type, as in `timestamp(3) without time zone`, and `split` cuts there.
         "timestamp" | "timestamp without time zone" | "timestamp with time zone" => formatted("date-time"),
         "time" | "time without time zone" | "time with time zone" => formatted("time"),
         _ => json!({"type": "string"}),
@@ -117,9 +117,8 @@ pub fn mysql(native: &str) -> Value {
     }
 }
 
-/// The schema of a declared type of SQLite. SQLite does not enforce declared types, so this is only what the table
-/// promises. The names that people use for dates and booleans come before the rules of affinity
-/// (sqlite.org/datatype3.html).
+/// The schema of a declared type of SQLite. SQLite does not enforce declared types, so the schema is only what the table
+/// promises. Common names for dates and booleans are checked before the rules of affinity (sqlite.org/datatype3.html).
 #[must_use]
 pub fn sqlite(native: &str) -> Value {
     let upper = native.to_ascii_uppercase();

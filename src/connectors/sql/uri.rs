@@ -1,7 +1,7 @@
 //! Parses the resource ids of the families `jdbc` and `postgres`, without network access.
 //!
-//! A failure repeats only the dialect and the *names* of the properties of a resource id, because a user may have
-//! written a password anywhere in it.
+//! A user may have written a password anywhere in a resource id. A failure therefore repeats only the dialect and the
+//! *names* of the properties.
 
 use super::dialects;
 pub use super::server::{DatabaseServer, Protocol, Tls};
@@ -13,7 +13,7 @@ use std::net::Ipv6Addr;
 /// The database that a resource id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseLocation {
-    /// The path as the resource id writes it.
+    /// The path as it is written in the resource id.
     Sqlite(String),
     Server(DatabaseServer),
 }
@@ -24,7 +24,7 @@ const MYSQL_FORM: &str = "write jdbc:mysql://HOST:PORT/DATABASE or jdbc:mariadb:
 /// Parses a resource id.
 ///
 /// # Errors
-/// `Unsupported` for another dialect, `Misconfigured` for everything else. Values are not repeated.
+/// `Unsupported` if the dialect is not supported, `Misconfigured` for everything else. Values are not repeated.
 pub fn parse(resource_id: &str) -> Result<DatabaseLocation, Failure> {
     let id = resource_id.trim();
     if id.contains(|c: char| c.is_control()) {
@@ -42,7 +42,7 @@ pub fn parse(resource_id: &str) -> Result<DatabaseLocation, Failure> {
     }
 }
 
-/// Parses the forms of the family `postgres`: a URL, or `host:port/database`.
+/// Parses the two forms of the family `postgres`: a URL, or `host:port/database`.
 fn bare(id: &str) -> Result<DatabaseLocation, Failure> {
     if let Some((scheme, _)) = id.split_once("://") {
         return match scheme.to_ascii_lowercase().as_str() {

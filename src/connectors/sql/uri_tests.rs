@@ -132,7 +132,7 @@ fn half_written_addresses_say_what_to_write() {
 }
 
 proptest! {
-    /// Whatever is written, the answer is a value; and what was written is not repeated.
+    /// Parsing any text returns a result, and a failure does not repeat the text.
     #[test]
     fn any_text_is_answered(id in "\\PC{0,80}") {
         let _ = parse(&id);
@@ -145,7 +145,7 @@ proptest! {
         prop_assert!(!format!("{failure:?}").contains(&secret), "{:?}", failure);
     }
 
-    /// Printing an address and reading it again gives the same server.
+    /// Formatting an address and parsing the result gives the same server.
     #[test]
     fn what_is_shown_can_be_read_again(host in "[a-z][a-z0-9.-]{0,20}", port in 1u16.., db in "[a-z_][a-z0-9_]{0,20}", mysql: bool) {
         let scheme = if mysql { "jdbc:mysql" } else { "postgresql" };

@@ -13,7 +13,7 @@ const MICROS_LIMIT: i128 = 1_000_000_000 * DAY as i128;
 
 impl Delta {
     /// # Errors
-    /// OverflowError beyond 999,999,999 days.
+    /// OverflowError if the result exceeds 999,999,999 days.
     pub fn new(micros: i128) -> Result<Delta, EvalError> {
         if micros.abs() < MICROS_LIMIT {
             return Ok(Delta { micros });
@@ -21,10 +21,10 @@ impl Delta {
         Err(EvalError::new("OverflowError", format!("days={}; must have magnitude <= 999999999", micros / i128::from(DAY))))
     }
 
-    /// The sum of `(amount, microseconds of its unit)`, rounded to microseconds.
+    /// Sums pairs of an amount and the microseconds in its unit, and rounds the sum to microseconds.
     ///
     /// # Errors
-    /// OverflowError beyond 999,999,999 days.
+    /// OverflowError if the result exceeds 999,999,999 days.
     pub fn from_parts(parts: &[(f64, i64)]) -> Result<Delta, EvalError> {
         let (mut whole, mut rest) = (0i128, 0f64);
         for (amount, unit) in parts {
@@ -42,7 +42,7 @@ impl Delta {
         self.micros.div_euclid(i128::from(DAY)) as i64
     }
 
-    /// Seconds of the last day, 0 to 86,399.
+    /// The seconds beyond full days, 0 to 86,399.
     #[must_use]
     pub fn seconds(self) -> i64 {
         (self.micros.rem_euclid(i128::from(DAY)) as i64) / SECOND
@@ -99,10 +99,10 @@ impl Duration {
         Duration { years: -self.years, months: -self.months, delta: Delta { micros: -self.delta.micros } }
     }
 
-    /// `date` moved by the years and months; the day is reduced to the last one of the month if necessary.
+    /// Moves `date` by the years and months. If the month does not have the day, the result is the last day of the month.
     ///
     /// # Errors
-    /// ValueError for fractions of years or months, and outside of the years 1 to 9999.
+    /// ValueError if the years or months have fractions, or if the result is outside the years 1 to 9999.
     pub fn shift(self, date: Date) -> Result<Date, EvalError> {
         if self.years.fract() != 0.0 || self.months.fract() != 0.0 || self.years.abs() > 1e6 || self.months.abs() > 1e7 {
             return Err(EvalError::value_error("fractional years or months not supported for date calculations"));
@@ -116,7 +116,7 @@ impl Duration {
     /// `time + self`.
     ///
     /// # Errors
-    /// As [`Self::shift`], and OverflowError.
+    /// Same as [`Self::shift`], and OverflowError if the result is outside the years 1 to 9999.
     pub fn add_to(self, time: &DateTime) -> Result<DateTime, EvalError> {
         let date = self.shift(time.date())?;
         DateTime::from_date(date, time.time(), time.zone.clone()).plus(self.delta)

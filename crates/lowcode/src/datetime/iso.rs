@@ -1,4 +1,4 @@
-//! ISO 8601 as dateutil's `isoparse` and isodate's `parse_duration` read it.
+//! Parses ISO 8601 as dateutil's `isoparse` and isodate's `parse_duration` do.
 
 use super::{DAY, Date, DateTime, Delta, Duration, SECOND, Zone, clock_micros};
 use crate::error::EvalError;
@@ -7,7 +7,7 @@ fn bad<T>(message: &str) -> Result<T, EvalError> {
     Err(EvalError::value_error(message))
 }
 
-/// Python's `int()` of a few bytes: spaces around the number, a sign and single underscores are allowed.
+/// Python's `int()` for a few bytes. Spaces around the number, a sign and single underscores are allowed.
 fn int(bytes: &[u8]) -> Result<i64, EvalError> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
     let digits = text.trim().strip_prefix(['+', '-']).unwrap_or(text.trim());
@@ -18,12 +18,12 @@ fn int(bytes: &[u8]) -> Result<i64, EvalError> {
     }
 }
 
-/// The bytes `from..to` as far as they exist.
+/// The bytes `from..to`, or fewer if the text ends before.
 fn part(bytes: &[u8], from: usize, to: usize) -> &[u8] {
     bytes.get(from.min(bytes.len())..to.min(bytes.len())).unwrap_or_default()
 }
 
-/// Reads a time. Missing parts of the date become 1, and a time without a zone is naive.
+/// Parses a time. Missing parts of the date become 1, and a time without a zone is naive.
 ///
 /// # Errors
 /// ValueError if the text is not ISO 8601.
@@ -32,7 +32,7 @@ pub fn isoparse(text: &str) -> Result<DateTime, EvalError> {
         return bad("ISO-8601 strings should contain only ASCII characters");
     }
     let bytes = text.as_bytes();
-    // Only a date that cannot be parsed is tried in the uncommon formats; one that does not exist fails below.
+    // The uncommon formats are tried only if the date cannot be parsed. A date that does not exist fails below.
     let ((year, month, day), at) = common_date(bytes).or_else(|_| uncommon_date(bytes))?;
     let (mut clock, mut zone) = ([0; 4], None);
     if bytes.len() > at {
@@ -158,7 +158,7 @@ fn time_parts(bytes: &[u8]) -> Result<([i64; 4], Option<Zone>), EvalError> {
     Ok((clock, zone))
 }
 
-/// Reads a fraction such as `.123456` and returns its length; digits after the sixth are dropped.
+/// Parses a fraction such as `.123456` and also returns its length. Digits after the sixth are dropped.
 fn fraction(bytes: &[u8], clock: &mut [i64; 4]) -> usize {
     if !matches!(bytes.first(), Some(b'.' | b',')) {
         return 0;
@@ -200,12 +200,12 @@ fn zone_part(bytes: &[u8]) -> Result<Zone, EvalError> {
 /// A parsed ISO 8601 duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Span {
-    /// Without years and months.
+    /// The part of the duration without years and months.
     Delta(Delta),
     Duration(Duration),
 }
 
-/// Reads a duration such as `P1Y2M3W4DT5H6M7.5S`, with an optional sign, and with a point or a comma in numbers.
+/// Parses a duration such as `P1Y2M3W4DT5H6M7.5S`. A sign is optional, and the decimal mark is a point or a comma.
 ///
 /// # Errors
 /// ISO8601Error if the text is not a duration.
@@ -215,7 +215,7 @@ pub fn parse_duration(text: &str) -> Result<Span, EvalError> {
     let body = unsigned.strip_prefix('P').ok_or_else(unreadable)?;
     let body = body.strip_suffix('\n').unwrap_or(body);
     if !body.starts_with(|c: char| c.is_alphanumeric()) {
-        // `P(?!\b)`: a letter or digit must follow.
+        // isodate's pattern has `P(?!\b)` here, so a letter or digit must follow.
         return Err(unreadable());
     }
     let (date, time) = body.split_once('T').map_or((body, None), |(date, time)| (date, Some(time)));
@@ -231,7 +231,7 @@ pub fn parse_duration(text: &str) -> Result<Span, EvalError> {
     Ok(Span::Duration(if negative { duration.negated() } else { duration }))
 }
 
-/// The amounts of up to four units, each at most once and in order; `None` if text remains.
+/// Reads the amounts of up to four units. Each unit occurs at most once, in order. Returns `None` if text remains.
 fn amounts(mut text: &str, units: [char; 4]) -> Option<[f64; 4]> {
     let mut amounts = [0.0; 4];
     for (slot, unit) in amounts.iter_mut().zip(units) {

@@ -1,8 +1,9 @@
-//! Dates and times as Python's `datetime` has them, and the formats of the CDK's `datetime_parser.py`.
+//! The date and time types of Python's `datetime`, and the formats of the CDK's `datetime_parser.py`.
 //!
-//! The calendar is jiff's. This module adds what Python does differently: years 1 to 9999 only, ordinals, microseconds,
-//! naive times, and Python's error messages. [`parse`] and [`format()`] are the CDK's parser: Python's `strptime` and
-//! `strftime` ([`strptime`], [`strftime`]) with a few formats of its own. [`iso`] reads what dateutil and isodate read.
+//! jiff provides the calendar. This module adds what Python does differently: years from 1 to 9999 only, ordinals,
+//! microseconds, naive times, and Python's error messages. [`parse`] and [`format()`] correspond to the CDK's parser, which
+//! adds a few formats to Python's `strptime` and `strftime` ([`strptime`], [`strftime`]). [`iso`] reads the formats of
+//! dateutil and isodate.
 
 pub mod delta;
 pub mod iso;
@@ -16,11 +17,11 @@ use jiff::{SignedDuration, Timestamp, civil};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// Microseconds of a second.
+/// Microseconds in a second.
 pub(crate) const SECOND: i64 = 1_000_000;
-/// Microseconds of a day.
+/// Microseconds in a day.
 pub(crate) const DAY: i64 = 86_400 * SECOND;
-/// The first day of Python's calendar; its ordinal is 1.
+/// The first day of Python's calendar. Its ordinal is 1.
 const FIRST_DAY: civil::Date = civil::date(1, 1, 1);
 /// The ordinal of 9999-12-31, the last day of Python's calendar.
 const MAX_ORDINAL: i64 = 3_652_059;
@@ -30,10 +31,10 @@ fn out_of_range() -> EvalError {
     EvalError::new("OverflowError", "date value out of range")
 }
 
-/// `time` moved by `micros` microseconds.
+/// Moves `time` by `micros` microseconds.
 ///
 /// # Errors
-/// OverflowError outside of the years 1 to 9999.
+/// OverflowError if the result is outside the years 1 to 9999.
 fn shift(time: civil::DateTime, micros: i128) -> Result<civil::DateTime, EvalError> {
     let second = i128::from(SECOND);
     let seconds = i64::try_from(micros.div_euclid(second)).map_err(|_| out_of_range())?;
@@ -42,16 +43,16 @@ fn shift(time: civil::DateTime, micros: i128) -> Result<civil::DateTime, EvalErr
     time.checked_add(span).ok().filter(|time| time.year() >= 1).ok_or_else(out_of_range)
 }
 
-/// A day of the proleptic Gregorian calendar, as Python's `date`.
+/// A day of the proleptic Gregorian calendar, like Python's `date`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(civil::Date);
 
 impl Date {
-    /// The date on which Python's `strftime` puts a time of day.
+    /// The date that Python's `strftime` uses for a time of day.
     pub(crate) const YEAR_1900: Date = Date(civil::date(1900, 1, 1));
 
     /// # Errors
-    /// ValueError if a part is out of range, as Python's `date(year, month, day)`.
+    /// ValueError if a part is out of range, as for Python's `date(year, month, day)`.
     pub fn new(year: i64, month: i64, day: i64) -> Result<Date, EvalError> {
         let year = i16::try_from(year)
             .ok()
@@ -66,10 +67,10 @@ impl Date {
         date.map(Date)
     }
 
-    /// The date with this ordinal: days since 0001-01-01, which is day 1.
+    /// The date with this ordinal. Ordinals count days, and 0001-01-01 is day 1.
     ///
     /// # Errors
-    /// OverflowError outside of the years 1 to 9999.
+    /// OverflowError if the result is outside the years 1 to 9999.
     pub fn from_ordinal(ordinal: i64) -> Result<Date, EvalError> {
         if !(1..=MAX_ORDINAL).contains(&ordinal) {
             return Err(out_of_range());
@@ -77,18 +78,18 @@ impl Date {
         FIRST_DAY.checked_add(SignedDuration::from_hours(24 * (ordinal - 1))).map(Date).map_err(|_| out_of_range())
     }
 
-    /// The date of an ISO week and a weekday (0 for Monday). A week that the year does not have is counted on into the
-    /// next year, as dateutil and `strptime` do.
+    /// The date of a weekday (0 for Monday) in an ISO week. A week number beyond the last week of the year continues into the
+    /// next year, as in dateutil and `strptime`.
     ///
     /// # Errors
-    /// ValueError for a year out of range, OverflowError for a date outside of the years 1 to 9999.
+    /// ValueError if the year is out of range; OverflowError if the date is outside the years 1 to 9999.
     pub(crate) fn from_iso_week(year: i64, week: i64, weekday: i64) -> Result<Date, EvalError> {
         // The fourth of January is in the first week of every ISO year.
         let first_week = Date::new(year, 1, 4)?;
         Date::from_ordinal(first_week.ordinal() - first_week.weekday() + (week - 1) * 7 + weekday)
     }
 
-    /// Days since 0001-01-01, which is day 1.
+    /// The number of the day, where 0001-01-01 is day 1.
     #[must_use]
     pub fn ordinal(self) -> i64 {
         self.0.duration_since(FIRST_DAY).as_hours() / 24 + 1
@@ -100,25 +101,25 @@ impl Date {
         (self.0.year().into(), self.0.month().into(), self.0.day().into())
     }
 
-    /// 0 for Monday.
+    /// The day of the week; 0 is Monday.
     #[must_use]
     pub fn weekday(self) -> i64 {
         self.0.weekday().to_monday_zero_offset().into()
     }
 
-    /// 1 for the first of January.
+    /// The day of the year; the first of January is 1.
     #[must_use]
     pub fn day_of_year(self) -> i64 {
         self.0.day_of_year().into()
     }
 
-    /// 28 to 31.
+    /// The number of days in the month, 28 to 31.
     #[must_use]
     pub fn days_in_month(self) -> i64 {
         self.0.days_in_month().into()
     }
 
-    /// 365 or 366.
+    /// The number of days in the year, 365 or 366.
     #[must_use]
     pub fn days_in_year(self) -> i64 {
         self.0.days_in_year().into()
@@ -138,12 +139,12 @@ impl Date {
     }
 }
 
-/// A fixed offset from UTC, as Python's `timezone`.
+/// A fixed offset from UTC, like Python's `timezone`.
 #[derive(Clone, Debug)]
 pub struct Zone {
     /// Microseconds east of UTC.
     pub offset: i64,
-    /// The name that `%Z` gives; `None` gives `UTC` or a name made from the offset.
+    /// The name that `%Z` writes. If it is `None`, `%Z` writes `UTC` or a name made from the offset.
     pub name: Option<Arc<str>>,
 }
 
@@ -176,7 +177,7 @@ pub(crate) fn offset_text(offset: i64, colon: &str) -> String {
     text
 }
 
-/// Python's `datetime`: a local time, with a zone or naive.
+/// Python's `datetime`: a local time that has a zone or is naive.
 #[derive(Clone, Debug)]
 pub struct DateTime {
     local: civil::DateTime,
@@ -185,7 +186,7 @@ pub struct DateTime {
 }
 
 impl DateTime {
-    /// `micros` microseconds after the midnight of `date`, less than a day.
+    /// The time `micros` microseconds after midnight of `date`. `micros` is less than a day.
     #[must_use]
     pub fn from_date(date: Date, micros: i64, zone: Option<Zone>) -> DateTime {
         let midnight = date.0.to_datetime(civil::Time::midnight());
@@ -201,15 +202,15 @@ impl DateTime {
     }
 
     /// # Errors
-    /// OverflowError outside of the years 1 to 9999.
+    /// OverflowError if the result is outside the years 1 to 9999.
     pub fn from_epoch_micros(micros: i128) -> Result<DateTime, EvalError> {
         Ok(DateTime { local: shift(EPOCH, micros)?, zone: Some(Zone::UTC) })
     }
 
-    /// Seconds since 1970, rounded to microseconds as Python's `fromtimestamp` does; in UTC.
+    /// Converts seconds since 1970 to a time in UTC, rounded to microseconds as Python's `fromtimestamp` does.
     ///
     /// # Errors
-    /// ValueError outside of the years 1 to 9999.
+    /// ValueError if the time is outside the years 1 to 9999.
     pub fn from_timestamp(seconds: f64) -> Result<DateTime, EvalError> {
         if !seconds.is_finite() || seconds.abs() > 1e12 {
             return Err(EvalError::value_error("year is out of range"));
@@ -219,7 +220,7 @@ impl DateTime {
         DateTime::from_epoch_micros(total).map_err(|_| EvalError::value_error("year is out of range"))
     }
 
-    /// The host's time, in UTC; the epoch where Python cannot represent it.
+    /// The time of the host in UTC, or the epoch if Python cannot represent that time.
     #[must_use]
     pub fn from_jiff(now: Timestamp) -> DateTime {
         let epoch = DateTime { local: EPOCH, zone: Some(Zone::UTC) };
@@ -251,7 +252,7 @@ impl DateTime {
         self.zone.as_ref().map_or(0, |zone| zone.offset)
     }
 
-    /// Microseconds since 1970 in UTC; a naive time is taken for UTC.
+    /// Microseconds since 1970 in UTC. A naive time is treated as UTC.
     #[must_use]
     pub fn epoch_micros(&self) -> i64 {
         let local = self.local.duration_since(EPOCH);
@@ -267,13 +268,13 @@ impl DateTime {
     /// The same instant in another zone.
     ///
     /// # Errors
-    /// OverflowError outside of the years 1 to 9999.
+    /// OverflowError if the result is outside the years 1 to 9999.
     pub fn in_zone(&self, zone: Zone) -> Result<DateTime, EvalError> {
         let local = shift(self.local, i128::from(zone.offset) - i128::from(self.offset()))?;
         Ok(DateTime { local, zone: Some(zone) })
     }
 
-    /// A naive time is taken for UTC, as the CDK does.
+    /// Keeps the zone of the time. As in the CDK, a naive time is treated as UTC.
     #[must_use]
     pub fn or_utc(self) -> DateTime {
         DateTime { zone: Some(self.zone.unwrap_or(Zone::UTC)), ..self }
@@ -288,7 +289,7 @@ impl DateTime {
     /// `self + delta`.
     ///
     /// # Errors
-    /// OverflowError outside of the years 1 to 9999.
+    /// OverflowError if the result is outside the years 1 to 9999.
     pub fn plus(&self, delta: Delta) -> Result<DateTime, EvalError> {
         Ok(DateTime { local: shift(self.local, delta.micros)?, zone: self.zone.clone() })
     }
@@ -300,15 +301,15 @@ impl DateTime {
         format!("{}{sep}{}{zone}", self.date().isoformat(), clock_text(self.time()))
     }
 
-    /// Python's `==` and `<` compare instants; `None` where only one of the two has a zone, because Python then
-    /// compares nothing.
+    /// Compares instants as Python's `==` and `<` do. Returns `None` if only one of the two times has a zone, because Python
+    /// cannot compare them.
     #[must_use]
     pub fn compare(&self, other: &DateTime) -> Option<Ordering> {
         (self.zone.is_some() == other.zone.is_some()).then(|| self.epoch_micros().cmp(&other.epoch_micros()))
     }
 }
 
-/// `HH:MM:SS[.ffffff]` of microseconds since midnight.
+/// Formats microseconds since midnight as `HH:MM:SS[.ffffff]`.
 #[must_use]
 pub fn clock_text(micros: i64) -> String {
     let (seconds, fraction) = (micros / SECOND, micros % SECOND);
@@ -319,7 +320,7 @@ pub fn clock_text(micros: i64) -> String {
     text
 }
 
-/// Microseconds since midnight of hour, minute, second and microsecond.
+/// Converts hour, minute, second and microsecond to microseconds since midnight.
 ///
 /// # Errors
 /// ValueError if a part is out of range.
@@ -345,10 +346,10 @@ fn python_float(text: &str) -> Result<f64, EvalError> {
     text.trim().parse().map_err(|_| EvalError::value_error(format!("could not convert string to float: '{text}'")))
 }
 
-/// Reads `text` by a format of the CDK, as its `DatetimeParser.parse` does. A naive time is taken for UTC.
+/// Parses `text` in a format of the CDK, as its `DatetimeParser.parse` does. A naive time is treated as UTC.
 ///
 /// # Errors
-/// ValueError if the text does not match, OverflowError outside of the years 1 to 9999.
+/// ValueError if the text does not match; OverflowError if the time is outside the years 1 to 9999.
 pub fn parse(text: &str, format: &str) -> Result<DateTime, EvalError> {
     match format {
         "%s" => {
@@ -363,7 +364,7 @@ pub fn parse(text: &str, format: &str) -> Result<DateTime, EvalError> {
     }
 }
 
-/// Writes `time` by a format of the CDK, as its `DatetimeParser.format` does.
+/// Writes `time` in a format of the CDK, as its `DatetimeParser.format` does.
 #[must_use]
 pub fn format(time: &DateTime, format: &str) -> String {
     match format {
@@ -372,7 +373,7 @@ pub fn format(time: &DateTime, format: &str) -> String {
         "%epoch_microseconds" => ((time.timestamp() * 1e6) as i64).to_string(),
         "%ms" => ((time.timestamp() * 1e3) as i64).to_string(),
         other if other.contains("%_ms") => {
-            // The CDK replaces the six digits wherever they occur in the text, not only those of `%f`.
+            // The CDK replaces the six digits wherever they occur in the text, not only where `%f` wrote them.
             let micros = time.microsecond();
             let text = strftime::strftime(time, &other.replace("%_ms", "%f"));
             text.replace(&format!("{micros:06}"), &format!("{:03}", micros / 1000))

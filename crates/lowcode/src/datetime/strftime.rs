@@ -1,13 +1,14 @@
-//! CPython's `strftime`: `%f`, `%z` and `%Z` as Python formats them, everything else as glibc does in the C locale,
-//! including its flags. jiff's `strftime` fails on directives that glibc copies, and pads some fields differently.
+//! CPython's `strftime`. It formats `%f`, `%z` and `%Z` as Python does, and everything else, including flags, as glibc does
+//! in the C locale. jiff's `strftime` is not used, because it fails on unknown directives, which glibc copies, and pads
+//! some fields differently.
 
 use super::strptime::{MONTHS, WEEKDAYS};
 use super::{Date, DateTime, SECOND, offset_text};
 
-/// Limit for the padding that a format requests.
+/// Limit for the padding that a format can request.
 const MAX_WIDTH: usize = 1000;
 
-/// Writes `time` by `format`.
+/// Formats `time` according to `format`.
 #[must_use]
 pub fn strftime(time: &DateTime, format: &str) -> String {
     let zoned = python_part(time, format);
@@ -59,14 +60,14 @@ fn python_part(time: &DateTime, format: &str) -> String {
     out
 }
 
-/// The flags, width and letter after a percent sign.
+/// The flags, the width and the letter that follow a percent sign.
 struct Spec {
     pad: Option<char>,
     upper: bool,
     swap: bool,
     width: usize,
     letter: char,
-    /// The length in bytes, without the percent sign.
+    /// The length of the directive in bytes, without the percent sign.
     length: usize,
 }
 
@@ -146,7 +147,7 @@ impl Parts {
         let date = time.date();
         let (year, month, day) = date.parts();
         let seconds = time.time() / SECOND;
-        // glibc interprets the fields in the time zone of the machine, which is UTC in the CDK's images.
+        // glibc interprets the fields in the time zone of the machine. In the CDK's container images this is UTC.
         let epoch = (time.epoch_micros() + time.offset()).div_euclid(SECOND);
         Parts { date, year, month, day, hour: seconds / 3600, minute: seconds / 60 % 60, second: seconds % 60, epoch }
     }
@@ -163,7 +164,7 @@ impl Parts {
         format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
     }
 
-    /// The week of the year, if weeks begin `start` days after Monday.
+    /// The week of the year. Weeks begin `start` days after Monday.
     fn week(&self, start: i64) -> i64 {
         let weekday = (self.date.weekday() - start).rem_euclid(7);
         (self.date.day_of_year() - 1 + 7 - weekday) / 7

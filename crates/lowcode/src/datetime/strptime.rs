@@ -1,7 +1,8 @@
-//! CPython's `datetime.strptime` in the C locale, with the regular expressions of `_strptime.py` and their leniency.
+//! CPython's `datetime.strptime` in the C locale. It uses the regular expressions of `_strptime.py`, so it accepts the same
+//! deviations from the format.
 //!
-//! jiff's `strptime` is stricter: it knows neither Python's whitespace rules nor `%c`, two-digit hours without padding,
-//! or Python's error messages, which a stream reports.
+//! jiff's `strptime` is stricter. It does not support Python's whitespace rules, `%c`, or hours without padding, and it does
+//! not produce Python's error messages, which a stream reports.
 
 use super::{Date, DateTime, SECOND, Zone, clock_micros};
 use crate::error::EvalError;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 pub(crate) const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 pub(crate) const MONTHS: [&str; 12] =
     ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
-/// Compiled formats that a thread caches.
+/// Limit on the compiled formats that a thread caches.
 const CACHE_CAPACITY: usize = 64;
 const MAX_FORMAT_BYTES: usize = 1000;
 
@@ -25,7 +26,8 @@ fn bad<T>(message: String) -> Result<T, EvalError> {
     Err(EvalError::value_error(message))
 }
 
-/// An alternation of names. Longer names come first, as in `_strptime.py`, so that a short one does not match first.
+/// A regular expression that matches any of the names. As in `_strptime.py`, longer names come first, so that a short name
+/// does not match in place of a longer one.
 fn names(group: char, names: &[&str], short: bool) -> String {
     let mut names: Vec<&str> = names.iter().map(|name| if short { name.get(..3).unwrap_or(name) } else { name }).collect();
     names.sort_by_key(|name| std::cmp::Reverse(name.len()));
@@ -97,7 +99,7 @@ fn compiled(format: &str) -> Result<Rc<Regex>, EvalError> {
     }
     let text = format!("^(?:{})", pattern(format)?);
     let regex = RegexBuilder::new(&text).case_insensitive(true).size_limit(1 << 22).build();
-    // A directive that occurs twice: Python's `re` rejects a second group of the same name.
+    // A directive occurs twice. Python's `re` rejects a second group of the same name.
     let regex = Rc::new(regex.map_err(|_| EvalError::new("error", "redefinition of group name"))?);
     COMPILED.with_borrow_mut(|cache| {
         if cache.len() >= CACHE_CAPACITY {
@@ -108,7 +110,7 @@ fn compiled(format: &str) -> Result<Rc<Regex>, EvalError> {
     Ok(regex)
 }
 
-/// Reads `text` by `format`. A time without a zone is naive.
+/// Parses `text` according to `format`. A time without a zone is naive.
 ///
 /// # Errors
 /// ValueError if the text does not match or is not a valid date.
@@ -135,7 +137,7 @@ impl Parts<'_> {
         self.text(name)?.trim().parse().ok()
     }
 
-    /// The index of a full or abbreviated name.
+    /// The index of a name that is given in full or abbreviated.
     fn index(&self, group: &str, names: &[&str]) -> Option<i64> {
         let text = self.text(group)?.to_lowercase();
         names.iter().position(|name| name.to_lowercase().starts_with(&text)).and_then(|at| i64::try_from(at).ok())
@@ -213,7 +215,8 @@ impl Parts<'_> {
     }
 }
 
-/// The day of the year of a weekday in a week by `%W` (`monday`) or `%U`, where `first` is the first of January.
+/// The day of the year for a weekday and a week number. Weeks are numbered as for `%W` if `monday` is set, otherwise as for
+/// `%U`. `first` is the first of January.
 fn day_of_year(first: Date, week: i64, weekday: i64, monday: bool) -> i64 {
     let shift = i64::from(!monday);
     let first_weekday = (first.weekday() + shift) % 7;

@@ -1,11 +1,11 @@
-//! CSV as Python's `csv.DictReader` reads it in the dialect `excel`.
+//! Reads CSV as Python's `csv.DictReader` does with the dialect `excel`.
 
 use super::text::Encoding;
 use crate::error::Failed;
 use crate::value::{Dict, Value};
 use std::sync::Arc;
 
-/// Python's `csv.field_size_limit()`.
+/// Limit on the size of a field, from Python's `csv.field_size_limit()`.
 const MAX_FIELD_LENGTH: usize = 131_072;
 
 /// The CDK's `CsvDecoder`.
@@ -32,8 +32,8 @@ impl CsvParser {
         Ok(CsvParser { encoding, delimiter, none: none.iter().map(Value::to_str).collect() })
     }
 
-    /// One dict for each row. Blank rows are left out, missing fields are None, and surplus fields are a list under the key
-    /// `null`.
+    /// Returns one dict for each row. Blank rows are left out, missing fields are None, and surplus fields become a list under
+    /// the key `null`.
     pub(super) fn parse(&self, bytes: &[u8]) -> Result<Vec<Value>, Failed> {
         let text = self.encoding.decode(bytes)?;
         let mut rows = Rows { chars: text.chars().peekable(), delimiter: self.delimiter };
@@ -92,7 +92,7 @@ enum State {
 }
 
 impl Rows<'_> {
-    /// The next row, which is empty for a blank line. Line breaks in quotes are kept.
+    /// Reads the next row. A blank line is an empty row. Line breaks inside quotes are kept.
     fn next_row(&mut self) -> Result<Option<Vec<String>>, Failed> {
         let (mut row, mut field, mut state) = (Vec::new(), String::new(), State::StartRecord);
         if self.chars.peek().is_none() {
@@ -138,7 +138,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Consumes a line break; `\r\n` counts as one.
+    /// Consumes one line break. `\r\n` counts as one line break.
     fn end_of_line(&mut self, char: Option<char>) {
         if char == Some('\r') && self.chars.peek() == Some(&'\n') {
             self.chars.next();

@@ -1,6 +1,6 @@
-//! Decoders, which read the elements of a response body (`declarative/decoders/` in the CDK).
+//! Decoders. They read the elements of a response body (`declarative/decoders/` in the CDK).
 //!
-//! Each works on the whole body, whose size is bounded before and after decompression.
+//! Each decoder works on the whole body. The size of the body is limited before and after decompression.
 
 mod csv;
 mod text;
@@ -23,7 +23,7 @@ pub enum Decoder {
     Iterable,
     Xml,
     Zip(Parser),
-    /// A parser that reads the body as it was received; the CDK reads it as a stream.
+    /// A parser that reads the body as it was received. The CDK reads such a body as a stream.
     Raw(Parser),
 }
 
@@ -38,10 +38,10 @@ pub enum Parser {
 }
 
 impl Decoder {
-    /// Builds the decoder of `node`; without one, the body is JSON.
+    /// Builds the decoder for `node`. If there is no decoder component, the body is JSON.
     ///
     /// # Errors
-    /// A nested decoder without a parser, or an unknown encoding.
+    /// A nested decoder that does not have a parser, or an unknown encoding.
     pub fn build(node: Option<&Value>) -> Result<Decoder, Failed> {
         let Some(node) = node.filter(|it| !it.is_none()) else { return Ok(Decoder::Json) };
         Ok(match kind(node) {
@@ -53,16 +53,16 @@ impl Decoder {
         })
     }
 
-    /// Whether the CDK reads the response as a stream, so that the paginator sees `{}` instead of the body.
+    /// Whether the CDK reads the response as a stream. The paginator then gets `{}` instead of the body.
     #[must_use]
     pub fn streams(&self) -> bool {
         matches!(self, Decoder::Iterable | Decoder::Raw(_))
     }
 
-    /// All elements of the body, in order.
+    /// Returns all elements of the body in order.
     ///
     /// # Errors
-    /// The exception that the CDK raises, or a bound that is exceeded.
+    /// The exception that the CDK raises, or an error for a limit that is exceeded.
     pub fn decode<'r>(&self, response: &'r Response, bounds: &Bounds) -> Result<Cow<'r, [Value]>, Failed> {
         let read = match self {
             Decoder::Json => return Ok(json_records(response)),
@@ -74,10 +74,10 @@ impl Decoder {
         Ok(Cow::Owned(read))
     }
 
-    /// The first element, which the paginator and the session token provider use; `{}` if the response is a stream.
+    /// Returns the first element, or `{}` if the response is a stream. The paginator and the session token provider use it.
     ///
     /// # Errors
-    /// As [`Decoder::decode`].
+    /// Same as [`Decoder::decode`].
     pub fn first<'r>(&self, response: &'r Response, bounds: &Bounds) -> Result<Option<Cow<'r, Value>>, Failed> {
         Ok(match self.decode(response, bounds)? {
             Cow::Borrowed(all) => all.first().map(Cow::Borrowed),
@@ -86,8 +86,8 @@ impl Decoder {
     }
 }
 
-/// `JsonDecoder` never fails. It yields an empty record for an empty list, and two for a body that it cannot read: one
-/// in its error handler, and one because it yielded nothing before (json_decoder.py).
+/// The CDK's `JsonDecoder`, which never fails. For an empty list it yields one empty record. For a body that it cannot read
+/// it yields two: one in its error handler, and one because it has not yielded anything before (json_decoder.py).
 fn json_records(response: &Response) -> Cow<'_, [Value]> {
     let empty = || Value::Dict(Dict::default());
     match response_json(response) {
@@ -98,7 +98,7 @@ fn json_records(response: &Response) -> Cow<'_, [Value]> {
     }
 }
 
-/// The JSON of a body. Unlike [`Response::json`], it fails on a byte order mark.
+/// Parses a body as JSON. Unlike [`Response::json`], this fails on a byte order mark.
 fn response_json(response: &Response) -> Option<&Value> {
     if response.content().starts_with(b"\xef\xbb\xbf") {
         return None;
@@ -133,7 +133,7 @@ impl Parser {
         })
     }
 
-    /// The recursion is bounded, because the nesting of the manifest is.
+    /// The depth of the recursion is limited, because the nesting of the manifest is limited.
     fn parse(&self, bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
         match self {
             Parser::Json => parse_json(bytes, bounds),
@@ -141,7 +141,7 @@ impl Parser {
             Parser::JsonItems { path, encoding } => json_items(bytes, path, *encoding, bounds),
             Parser::Csv(parser) => parser.parse(bytes),
             Parser::Gzip(inner) if inflate::is_gzip(bytes) => inner.parse(&inflate::gunzip(bytes, bounds.body_bytes)?, bounds),
-            // A body that is not compressed is passed on as it is.
+            // A body that is not compressed is passed on unchanged.
             Parser::Gzip(inner) => inner.parse(bytes, bounds),
         }
     }
@@ -159,7 +159,7 @@ fn parse_json(bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     }
 }
 
-/// One document per line; lines that are not valid JSON are skipped.
+/// Parses one document per line. Lines that are not valid JSON are skipped.
 fn json_lines(bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     let mut out = Vec::new();
     for line in bytes.split(|byte| *byte == b'\n') {
@@ -170,7 +170,7 @@ fn json_lines(bytes: &[u8], bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     Ok(out)
 }
 
-/// The items of the list at a dotted path.
+/// Returns the items of the list at a dotted path.
 fn json_items(bytes: &[u8], path: &str, encoding: Encoding, bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     if path.is_empty() {
         return Err(Failed::system("ValueError", "JsonItemsParser requires a non-empty items_path."));

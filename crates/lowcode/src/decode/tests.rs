@@ -1,4 +1,5 @@
-//! Decoders compared with the results of airbyte-cdk 7.39.1 for the same bytes (`cdk.json`), and decompression bombs.
+//! Compares the decoders with the results of airbyte-cdk 7.39.1 for the same bytes (`cdk.json`), and tests decompression
+//! bombs.
 
 use super::*;
 use crate::host::HostResponse;
@@ -20,7 +21,7 @@ fn bounds() -> Bounds {
     Bounds { body_bytes: 100_000, depth: 50, ..Bounds::default() }
 }
 
-/// JSON has no NaN, so the table holds it as text.
+/// JSON cannot represent NaN, so the table has it as text.
 fn shown(value: &Value) -> String {
     value.repr().replace("nan", "'NaN'").replace("inf", "'Infinity'")
 }
@@ -65,7 +66,7 @@ fn a_bomb_ends_with_an_error() {
     let none = Value::None;
     let raw = node(r#"{"type":"GzipDecoder","decoder":{"type":"JsonDecoder"}}"#);
     assert_eq!(raw.decode(&response(bomb.clone(), &none).unwrap(), &bounds()).unwrap_err().class, "Bound");
-    // The same body compressed by `Content-Encoding`, and compressed twice.
+    // The same body, once compressed according to `Content-Encoding` and once compressed twice.
     let transport = parse(r#"{"Content-Encoding":"gzip"}"#, 9).unwrap();
     assert_eq!(response(bomb.clone(), &transport).unwrap_err().class, "Bound");
     let twice = response(gzip(&bomb), &transport).unwrap();
@@ -76,7 +77,7 @@ fn a_bomb_ends_with_an_error() {
         archive.write_all(&vec![b' '; 60_000]).unwrap();
     }
     let archive = archive.finish().unwrap().into_inner();
-    // Each file is within the bound, but all files together are not.
+    // Each file is within the limit, but all files together exceed it.
     let zip = node(r#"{"type":"ZipfileDecoder","decoder":{"type":"JsonlDecoder"}}"#);
     assert_eq!(zip.decode(&response(archive, &none).unwrap(), &bounds()).unwrap_err().class, "Bound");
     assert_eq!(response(vec![0; 100_001], &none).unwrap_err().class, "Bound");
@@ -100,7 +101,7 @@ fn undoes_deflate_in_both_forms() {
     for body in [zlib.finish().unwrap(), bare.finish().unwrap()] {
         assert_eq!(response(body, &headers).unwrap().content(), b"[1]");
     }
-    // The host has decompressed the body and kept the header.
+    // The host has already decompressed the body and has kept the header.
     assert_eq!(response(b"[1]".to_vec(), &headers).unwrap().content(), b"[1]");
 }
 
@@ -123,7 +124,7 @@ fn an_unknown_decoder_is_refused() {
 }
 
 proptest::proptest! {
-    /// For any body, a decoder ends with records or an error.
+    /// For any body, a decoder returns records or an error.
     #[test]
     fn any_bytes(body in proptest::collection::vec(proptest::num::u8::ANY, 0..200), which in 0_usize..7) {
         let decoders = [

@@ -1,9 +1,9 @@
-//! Text encodings, by Python's names.
+//! Text encodings, found by the names that Python uses.
 
 use crate::error::Failed;
 use std::borrow::Cow;
 
-/// An encoding that a decoder may name.
+/// A text encoding that a decoder can use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Utf8,
@@ -11,14 +11,14 @@ pub enum Encoding {
     Utf8Sig,
     Latin1,
     Windows1252,
-    /// UTF-16 by its byte order mark, else little endian.
+    /// UTF-16 in the byte order of its byte order mark, or little endian if it has none.
     Utf16,
     Utf16Le,
     Utf16Be,
     Ascii,
 }
 
-/// The characters 0x80 to 0x9f of windows-1252; 0 where the code page has no character.
+/// The characters 0x80 to 0x9f of windows-1252. 0 means that the code page does not have a character at that position.
 const WINDOWS_1252: [u16; 32] = [
     0x20ac, 0, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0, 0x017d, 0, 0, 0x2018,
     0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0, 0x017e, 0x0178,
@@ -28,7 +28,7 @@ impl Encoding {
     /// Finds an encoding by any of its names.
     ///
     /// # Errors
-    /// LookupError, as in Python, also for encodings that this engine does not support.
+    /// LookupError, as in Python. Encodings that Python knows but this engine does not support are LookupErrors too.
     pub fn parse(name: &str) -> Result<Encoding, Failed> {
         let key: String = name.to_ascii_lowercase().chars().map(|c| if c == '-' || c == ' ' { '_' } else { c }).collect();
         Ok(match key.as_str() {
@@ -47,7 +47,7 @@ impl Encoding {
     /// Decodes `bytes`.
     ///
     /// # Errors
-    /// UnicodeDecodeError.
+    /// UnicodeDecodeError if the bytes are not valid in this encoding.
     pub fn decode(self, bytes: &[u8]) -> Result<Cow<'_, str>, Failed> {
         match self {
             Encoding::Utf8 => utf8(bytes).map(Cow::Borrowed),
@@ -87,7 +87,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Cow<'_, str>, Failed>
     text.map(Cow::Owned).map_err(|_| undecodable("utf-16", 0))
 }
 
-/// UTF-8, strictly.
+/// Decodes UTF-8 strictly: an invalid sequence is an error.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Failed> {
     std::str::from_utf8(bytes).map_err(|error| undecodable("utf-8", error.valid_up_to()))
 }
@@ -96,7 +96,7 @@ fn undecodable(codec: &str, at: usize) -> Failed {
     Failed::system("UnicodeDecodeError", format!("'{codec}' codec can't decode the byte in position {at}"))
 }
 
-/// `bytes.splitlines()`, which splits at `\n`, `\r` and `\r\n`.
+/// Python's `bytes.splitlines()`, which splits at `\n`, `\r` and `\r\n`.
 pub(super) fn lines(bytes: &[u8]) -> Result<Vec<&str>, Failed> {
     let mut out = Vec::new();
     let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! XML as `xmltodict.parse` converts it to dicts: attributes become `@name`, and text beside other content `#text`.
+//! Converts XML to dicts as `xmltodict.parse` does. Attributes become `@name`, and text beside other content becomes `#text`.
 
 use crate::bounds::Bounds;
 use crate::error::Failed;
@@ -6,7 +6,7 @@ use crate::value::{Dict, Value};
 use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
-/// The document as one dict; `{}` if it is not well-formed, as in `xml_decoder.py`.
+/// Converts the document to one dict. As in `xml_decoder.py`, the result is `{}` if the document is not well-formed.
 pub(super) fn parse(text: &str, bounds: &Bounds) -> Result<Value, Failed> {
     match Document::default().read(text, bounds.depth) {
         Ok(value) => Ok(value),
@@ -16,7 +16,7 @@ pub(super) fn parse(text: &str, bounds: &Bounds) -> Result<Value, Failed> {
 }
 
 enum ParseError {
-    /// Python's parser, Expat, would reject the document.
+    /// The error for a document that Expat, Python's parser, would reject.
     Malformed,
     Failed(Failed),
 }
@@ -33,7 +33,7 @@ struct OpenElement {
 struct Document {
     open: Vec<OpenElement>,
     root: Option<(String, Value)>,
-    /// The document has a document type declaration. Entities that it may define are left out, as in xmltodict.
+    /// Whether the document has a document type declaration. As in xmltodict, entities that it may define are left out.
     declared: bool,
 }
 
@@ -87,7 +87,7 @@ impl Document {
     fn text(&mut self, text: &str) -> Result<(), ParseError> {
         match self.open.last_mut() {
             Some(open) => {
-                // Expat reports each line break as "\n".
+                // Expat reports every line break as "\n".
                 open.text.push_str(&text.replace("\r\n", "\n").replace('\r', "\n"));
                 Ok(())
             }
@@ -137,7 +137,7 @@ impl Document {
     }
 }
 
-/// Adds a child; a name that occurs again becomes a list.
+/// Adds a child. If its name occurs again, the value becomes a list.
 fn push(item: &mut Dict, key: &str, value: Value) {
     match item.get_mut(key) {
         None => drop(item.insert(key.into(), value)),

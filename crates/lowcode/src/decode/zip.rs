@@ -1,4 +1,4 @@
-//! Zip archives, all files of which are read by the same parser (`zipfile_decoder.py`).
+//! Zip archives. The same parser reads all files of an archive (`zipfile_decoder.py`).
 
 use super::Parser;
 use crate::bounds::Bounds;
@@ -8,10 +8,10 @@ use crate::value::Value;
 use std::io::Cursor;
 use zip::ZipArchive;
 
-/// Limit for the files of one archive.
+/// Limit for the number of files in one archive.
 const MAX_FILES: usize = 1_000;
 
-/// The records of all files in order. The bound of one body holds for all files together.
+/// Returns the records of all files in order. All files together must stay within the size limit of one body.
 pub(super) fn parse(bytes: &[u8], parser: &Parser, bounds: &Bounds) -> Result<Vec<Value>, Failed> {
     let invalid = |_| traced("Received an invalid zip file in response.");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(invalid)?;

@@ -1,4 +1,4 @@
-//! Paths into values, as the Python package dpath 2 implements them: globs, list indexes, and its peculiarities.
+//! Paths into values, as implemented by the Python package dpath 2, with globs, list indexes and these peculiarities:
 //!
 //! - Empty keys are allowed: the CDK sets `ALLOW_EMPTY_STRING_KEYS` (sources/__init__.py).
 //! - A list index also matches the negative index of the same item (`ListIndex.__eq__`).
@@ -15,10 +15,10 @@ pub enum Step<'a> {
     Index(usize, usize),
 }
 
-/// A path of globs. Parts that are not strings match list indexes only.
+/// A path whose parts are globs. A part that is not a string matches only list indexes.
 pub type Glob = [Value];
 
-/// The parts of a path that is written as one string, separated by `/`.
+/// Splits a path that is written as one string with `/` between its parts.
 ///
 /// # Errors
 /// AttributeError if `path` is a scalar other than a string.
@@ -31,7 +31,7 @@ pub fn split(path: &Value) -> Result<Vec<Value>, Failed> {
     }
 }
 
-/// The value at `glob`, or `None` if nothing matches. The empty path is the value itself.
+/// Returns the value at `glob`, or `None` if nothing matches. The empty path stands for the value itself.
 ///
 /// # Errors
 /// ValueError if more than one value matches.
@@ -55,10 +55,10 @@ pub fn get<'v>(value: &'v Value, glob: &Glob) -> Result<Option<&'v Value>, Faile
     Ok(straight(value, glob))
 }
 
-/// As [`get`], for a path given as one value: a string with `/`, or a list.
+/// Like [`get`], for a path given as one value: a string with `/`, or a list.
 ///
 /// # Errors
-/// As [`get`].
+/// Same as [`get`].
 pub fn get_at<'v>(value: &'v Value, path: &Value) -> Result<Option<&'v Value>, Failed> {
     match path {
         Value::Str(text) if text.is_empty() || &**text == "/" => Ok(Some(value)),
@@ -67,10 +67,10 @@ pub fn get_at<'v>(value: &'v Value, path: &Value) -> Result<Option<&'v Value>, F
     }
 }
 
-/// All values at `glob`, parents before children.
+/// Returns all values that `glob` matches, parents before children.
 ///
 /// # Errors
-/// InvalidGlob for two `**`.
+/// InvalidGlob if the glob has more than one `**`.
 pub fn values<'v>(value: &'v Value, glob: &Glob) -> Result<Vec<&'v Value>, Failed> {
     let mut found = Vec::new();
     walk(value, &mut Vec::new(), &mut |path, item| {
@@ -86,7 +86,7 @@ fn is_wild(part: &Value) -> bool {
     matches!(part, Value::Str(text) if text.contains(['*', '?', '[']))
 }
 
-/// A path without globs is looked up directly, with the same result as walking over all values.
+/// Looks up a path without globs directly. The result is the same as that of a walk over all values.
 fn straight<'v>(value: &'v Value, path: &Glob) -> Option<&'v Value> {
     let mut current = value;
     for part in path {
@@ -166,7 +166,7 @@ pub fn fnmatch(text: &str, glob: &str) -> bool {
         return text == glob;
     }
     let (text, glob): (Vec<char>, Vec<char>) = (text.chars().collect(), glob.chars().collect());
-    // The usual matching algorithm, which only ever backtracks to the last star.
+    // The usual algorithm for matching globs. It only needs to backtrack to the last star.
     let (mut at, mut part, mut back) = (0, 0, None);
     loop {
         match (text.get(at), glob.get(part)) {
@@ -194,7 +194,7 @@ pub fn fnmatch(text: &str, glob: &str) -> bool {
     }
 }
 
-/// The position in the glob after it has matched `char` at `part`.
+/// Matches `char` against the glob at position `part`, and returns the position after the match.
 fn one_matches(char: char, glob: &[char], part: usize) -> Option<usize> {
     match glob.get(part)? {
         '?' => Some(part + 1),
@@ -231,20 +231,20 @@ fn set_has(set: &[char], char: char) -> bool {
     false
 }
 
-/// One step of an owned path.
+/// One step of a path that owns its keys.
 #[derive(Clone, Debug)]
 enum OwnStep {
     Key(std::sync::Arc<str>),
     Index(usize),
 }
 
-/// Selects values.
+/// A filter that selects values.
 pub type Filter<'f> = &'f mut dyn FnMut(&Value) -> Result<bool, Failed>;
 
-/// Deletes the values that `glob` matches; an item in the middle of a list becomes None. Returns their number.
+/// Deletes the values that `glob` matches and returns their number. An item in the middle of a list becomes None instead.
 ///
 /// # Errors
-/// As [`values`], or an error of the filter.
+/// Same as [`values`], or an error of the filter.
 pub fn delete(value: &mut Value, glob: &Glob, mut filter: Option<Filter<'_>>) -> Result<usize, Failed> {
     let mut found: Vec<(Vec<OwnStep>, bool)> = Vec::new();
     walk(value, &mut Vec::new(), &mut |path, item| {
@@ -291,10 +291,10 @@ fn delete_one(value: &mut Value, path: &[OwnStep]) -> bool {
     }
 }
 
-/// Replaces the values that `glob` matches. Returns their number.
+/// Replaces the values that `glob` matches and returns their number.
 ///
 /// # Errors
-/// As [`values`].
+/// Same as [`values`].
 pub fn set(value: &mut Value, glob: &Glob, new: &Value) -> Result<usize, Failed> {
     let mut found: Vec<Vec<OwnStep>> = Vec::new();
     walk(value, &mut Vec::new(), &mut |path, _| {
@@ -321,10 +321,11 @@ pub fn set(value: &mut Value, glob: &Glob, new: &Value) -> Result<usize, Failed>
     Ok(count)
 }
 
-/// Sets the value at `path` and creates missing containers on the way: a list if the next part is a number, else a dict.
+/// Sets the value at `path`. Missing containers on the way are created: a list if the next part is a number, otherwise a
+/// dict.
 ///
 /// # Errors
-/// PathNotFound if the path leads through a scalar; TypeError or ValueError if a list does not have the index.
+/// PathNotFound if the path leads through a scalar; TypeError or ValueError if a part is not an index of the list.
 pub fn new(value: &mut Value, path: &[Value], new: Value, most: usize) -> Result<(), Failed> {
     let Some((last, parents)) = path.split_last() else {
         return Err(Failed::system("IndexError", "tuple index out of range"));
@@ -383,7 +384,7 @@ fn key_of(part: &Value) -> std::sync::Arc<str> {
     }
 }
 
-/// A number that dpath accepts as the index of a list.
+/// Parses a number that dpath accepts as the index of a list.
 fn decimal(part: &Value) -> Option<i64> {
     match part {
         Value::Int(int) => Some(*int),
@@ -396,7 +397,7 @@ fn list_index(part: &Value, length: usize, most: usize) -> Result<usize, Failed>
     let index = decimal(part).ok_or_else(|| Failed::system("TypeError", "list indices must be integers or slices, not str"))?;
     let index = if index < 0 { index + length as i64 } else { index };
     let index = usize::try_from(index).map_err(|_| Failed::system("IndexError", "list assignment index out of range"))?;
-    // dpath extends the list up to the index, so that a manifest could request a billion items.
+    // The index is limited here, because dpath extends the list up to it and a manifest could request a billion items.
     if index >= length.max(most) { Err(Failed::bound("items of a list", most)) } else { Ok(index) }
 }
 

@@ -9,8 +9,8 @@ fn path(parts: &[&str]) -> Vec<Value> {
     parts.iter().map(|part| Value::from(*part)).collect()
 }
 
-// The expected values are the output of dpath 2.2.0 with ALLOW_EMPTY_STRING_KEYS, which
-// airbyte_cdk/sources/__init__.py sets.
+// The expected values are the output of dpath 2.2.0 with ALLOW_EMPTY_STRING_KEYS, as set in
+// airbyte_cdk/sources/__init__.py.
 #[test]
 fn gets_what_dpath_gets() {
     let value = json(r#"{"a": {"b": [1, {"c": null}, [3]]}, "x.y": 2, "10": {"n": 1}}"#);

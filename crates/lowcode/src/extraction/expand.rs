@@ -20,7 +20,7 @@ pub struct Expander {
 
 impl Expander {
     /// # Errors
-    /// A list that a separate retriever fetches.
+    /// A component whose list is fetched by a separate retriever, which this engine does not support.
     pub fn build(node: &Value, _ctx: &Context<'_>) -> Result<Expander, Failed> {
         if set_field(node, "truncated_list_retriever").is_some() {
             return Err(Failed::config("UnsupportedComponent", "truncated_list_retriever of RecordExpander is not supported"));
@@ -35,7 +35,7 @@ impl Expander {
         })
     }
 
-    /// Appends the records that `record` expands to.
+    /// Appends the records into which `record` expands.
     ///
     /// # Errors
     /// An error of a template or a path.
@@ -84,7 +84,7 @@ impl Expander {
     }
 }
 
-/// The record without the lists that `path` matches.
+/// Returns the record without the lists that `path` matches.
 fn without(record: &Value, path: &[Value]) -> Result<Dict, Failed> {
     let mut copy = record.clone();
     let mark = Value::str("\u{0}expanded");

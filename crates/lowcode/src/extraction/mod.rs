@@ -1,4 +1,4 @@
-//! From the body of a response to records: extractor, filter, transformations, schema normalization.
+//! Turns the body of a response into records: extractor, filter, transformations and schema normalization.
 
 pub mod dpath;
 pub mod expand;
@@ -19,17 +19,17 @@ use std::sync::Arc;
 
 /// Finds the records in the body of a response.
 pub enum Extractor {
-    /// A path; the empty path is the whole body.
+    /// A path to the records. The empty path stands for the whole body.
     Dpath { path: Vec<InterpolatedString>, expander: Option<Expander> },
     /// Several extractors that read the same response.
     Combined { extractors: Vec<Extractor>, first_match: bool, skip_empty: bool },
 }
 
-/// The records of one response, and the number of records for the paginator.
+/// The records of one response, and the record count that the paginator uses.
 #[derive(Default)]
 pub struct Extracted {
     pub records: VecDeque<Value>,
-    /// The number of records before any filter, including empty ones that were dropped.
+    /// The number of records before any filter, including empty records that were dropped.
     pub count: usize,
 }
 
@@ -120,11 +120,11 @@ pub struct Selector {
     normalise: bool,
 }
 
-/// Options of the stream that concern its records.
+/// Options of a stream that affect its records.
 #[derive(Default)]
 pub struct SelectorOptions {
     pub transformations: Vec<Transformation>,
-    /// The cursor of `is_client_side_incremental` without `is_data_feed`.
+    /// The cursor of a stream with `is_client_side_incremental` and without `is_data_feed`.
     pub client_side_cursor: Option<Arc<Cursor>>,
     pub is_client_side_incremental: bool,
 }
@@ -138,7 +138,7 @@ impl Selector {
             return Err(Failed::config("UnsupportedComponent", format!("record filter {} is not supported", kind(filter))));
         }
         let condition = filter.map(|it| text(it, "condition").unwrap_or_default());
-        // With a cursor, an empty condition keeps all records; without one, it drops all (record_filter.py).
+        // If there is a cursor, an empty condition keeps all records; otherwise it drops all of them (record_filter.py).
         let condition = condition.filter(|it| options.client_side_cursor.is_none() || !it.is_empty());
         let parameters = if options.client_side_cursor.is_some() { parameters(node) } else { parameters(filter.unwrap_or(node)) };
         let by_default = options.client_side_cursor.is_some() || options.is_client_side_incremental;
@@ -195,7 +195,7 @@ impl Selector {
     }
 }
 
-/// Python's `dict(x)`, which the selector applies to each record (`_normalize_by_schema` in record_selector.py).
+/// Python's `dict(x)`. The selector applies it to each record (`_normalize_by_schema` in record_selector.py).
 fn to_dict(record: Value) -> Result<Dict, Failed> {
     let pairs: Vec<Value> = match record {
         Value::Dict(dict) => return Ok(dict),

@@ -1,8 +1,8 @@
-//! `schema_normalization: Default`, which converts values to the type in the schema (`utils/transform.py`).
+//! `schema_normalization: Default`. It converts values to the type that the schema names (`utils/transform.py`).
 
 use crate::value::Value;
 
-/// Converts the fields of `record` for which the schema names one type and which can be converted to it.
+/// Converts the fields of `record` whose schema names a single type. A value that cannot be converted stays as it is.
 pub fn normalise(record: &mut Value, schema: &Value) {
     match record {
         Value::Dict(dict) => {
@@ -40,7 +40,7 @@ fn convert(item: &mut Value, schema: &Value) {
         }
         _ => return,
     };
-    // Python evaluates `'null' in type`, which is also true if `type` is the string `null`.
+    // Python evaluates `'null' in type`. This is also true if `type` is the string `null`.
     if item.is_none() && target.contains("null") {
         return;
     }
@@ -85,7 +85,7 @@ fn to_bool(item: &Value) -> Option<Value> {
     }
 }
 
-/// Wraps a scalar in a list if the schema of the items is scalar or does not name a type.
+/// Wraps a scalar in a list if the schema of the items has a scalar type or does not name a type.
 fn to_array(item: &Value, schema: &Value) -> Option<Value> {
     if matches!(item, Value::List(_) | Value::Dict(_)) {
         return None;
@@ -94,7 +94,7 @@ fn to_array(item: &Value, schema: &Value) -> Option<Value> {
     match schema.get("items").and_then(|items| items.get("type")) {
         None => Some(Value::List(vec![item.clone()])),
         Some(Value::List(types)) if types.iter().all(simple) => Some(Value::List(vec![item.clone()])),
-        // The CDK iterates over the letters of a single type name, none of which is a type.
+        // If the type is a single name, the CDK iterates over its letters, and no letter is the name of a type.
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The transformations of records.
+//! Transformations of records.
 
 use super::dpath;
 use crate::context::{Context, EvalContext};
@@ -37,7 +37,7 @@ pub struct DpathFlatten {
     suffix: String,
 }
 
-/// The Python type of `value_type`.
+/// The Python type that `value_type` names.
 #[must_use]
 pub fn value_types(node: &Value) -> Vec<PyType> {
     match text(node, "value_type") {
@@ -49,7 +49,7 @@ pub fn value_types(node: &Value) -> Vec<PyType> {
     }
 }
 
-/// The parts of a path as templates.
+/// Compiles the parts of a path as templates.
 #[must_use]
 pub fn path_of(node: &Value, key: &str, parameters: &Value) -> Vec<InterpolatedString> {
     items(node, key).iter().map(|part| InterpolatedString::new(&part.to_str(), parameters)).collect()
@@ -87,7 +87,7 @@ impl Transformation {
         })
     }
 
-    /// Changes `record`.
+    /// Applies the transformation to `record`.
     ///
     /// # Errors
     /// An error of a template or a path, or a record that is not a dict.
@@ -174,7 +174,8 @@ fn remove_fields(
         match condition {
             None => dpath::delete(record, pointer, None)?,
             Some(condition) => {
-                // The condition sees only `property`, and selects leaves at any place of the record (remove_fields.py).
+                // The condition can use only the variable `property`, and it selects leaves anywhere in the record
+                // (remove_fields.py).
                 let mut picks = |item: &Value| Ok(condition.eval(&at.scope(vec![("property", item)]))?);
                 dpath::delete(record, pointer, Some(&mut picks))?
             }
@@ -183,7 +184,7 @@ fn remove_fields(
     Ok(())
 }
 
-/// Renames the keys of a dict and of the dicts in it; lists are not changed.
+/// Renames the keys of a dict and of the dicts nested in it. Lists are not changed.
 fn map_keys(value: &mut Value, rename: &dyn Fn(&str) -> Arc<str>) {
     if let Value::Dict(dict) = value {
         let old = std::mem::take(dict);
@@ -194,7 +195,7 @@ fn map_keys(value: &mut Value, rename: &dyn Fn(&str) -> Arc<str>) {
     }
 }
 
-/// `KeysToSnakeCaseTransformation.process_key` for ASCII; other characters separate words.
+/// `KeysToSnakeCaseTransformation.process_key` for ASCII. All other characters separate words.
 fn snake_case(key: &str) -> String {
     let chars: Vec<char> = key.chars().collect();
     let mut tokens: Vec<String> = Vec::new();
@@ -230,8 +231,8 @@ fn snake_case(key: &str) -> String {
     tokens.join("_").to_lowercase()
 }
 
-/// `FlattenFields.flatten_record`: uses a stack, so that later fields come first. After the first list, all keys are
-/// prefixed with the name of their parent.
+/// `FlattenFields.flatten_record`. Like the original it uses a stack, so later fields come first. After the first list, all
+/// keys are prefixed with the name of their parent.
 fn flatten(record: Value, lists: bool) -> Dict {
     let mut stack = vec![(record, "_".to_owned())];
     let mut flat = Dict::default();

@@ -1,11 +1,11 @@
-//! `x.name` and `x[key]` as Jinja2's sandbox looks them up.
+//! Looks up `x.name` and `x[key]` as Jinja2's sandbox does.
 
 use super::object::{Object, undefined};
 use super::ops::{length, sequence};
 use super::{EvalError, methods};
 use crate::value::Value;
 
-/// The value of a dict's key.
+/// Returns the value for a key of a dict.
 ///
 /// # Errors
 /// TypeError for an unhashable key.
@@ -25,7 +25,7 @@ pub(super) fn dict_get<'a>(dict: &Object<'a>, key: &Object<'a>) -> Result<Option
     })
 }
 
-/// Python's `obj[key]`; `None` if Python raises LookupError or TypeError.
+/// Python's `obj[key]`. Returns `None` if Python raises LookupError or TypeError.
 ///
 /// # Errors
 /// UndefinedError if `obj` is undefined.
@@ -56,14 +56,14 @@ fn char_at(text: &str, index: i128) -> Option<String> {
     text.chars().nth(at).map(String::from)
 }
 
-/// The position of an index, which counts from the end if it is negative; `None` if it is out of range.
+/// Converts an index to a position. A negative index counts from the end. Returns `None` if it is out of range.
 pub(super) fn position(index: i128, length: usize) -> Option<usize> {
     let length = length as i128;
     let at = if index < 0 { index + length } else { index };
     usize::try_from(at).ok().filter(|at| (*at as i128) < length)
 }
 
-/// Jinja2's `environment.getitem`: the item, else the attribute, else undefined.
+/// Jinja2's `environment.getitem`. Tries the item first, then the attribute; the result is undefined if neither exists.
 pub(super) fn get_item<'a>(obj: &Object<'a>, key: &Object<'a>) -> Result<Object<'a>, EvalError> {
     if let Some(found) = item(obj, key)? {
         return Ok(found);
@@ -77,7 +77,7 @@ pub(super) fn get_item<'a>(obj: &Object<'a>, key: &Object<'a>) -> Result<Object<
     Ok(missing(obj, &shown))
 }
 
-/// Jinja2's `environment.getattr`: the attribute, else the item, else undefined.
+/// Jinja2's `environment.getattr`. Tries the attribute first, then the item; the result is undefined if neither exists.
 pub(super) fn get_attr<'a>(obj: &Object<'a>, name: &str) -> Result<Object<'a>, EvalError> {
     if let Object::Undefined(message) = obj {
         return Err(EvalError::new("UndefinedError", &**message));
@@ -111,7 +111,7 @@ fn bound(part: &Object<'_>, default: i128, length: i128, step: i128) -> Result<i
 /// `obj[start:stop:step]`.
 ///
 /// # Errors
-/// TypeError if `obj` cannot be sliced, ValueError for a step of 0.
+/// TypeError if `obj` cannot be sliced; ValueError for a step of 0.
 pub(super) fn slice<'a>(obj: &Object<'a>, parts: &[Object<'a>; 3]) -> Result<Object<'a>, EvalError> {
     let [start, stop, step] = parts;
     if let Object::Undefined(message) = obj {

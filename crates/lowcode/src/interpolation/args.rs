@@ -1,4 +1,4 @@
-//! The arguments of a call, and how Python binds them to parameters.
+//! The arguments of a call, and Python's rules for binding them to parameters.
 
 use super::EvalError;
 use super::object::Object;
@@ -15,7 +15,7 @@ impl<'a> Args<'a> {
         Args { positional, named: Vec::new() }
     }
 
-    /// Binds the arguments to the parameters `names`, of which the first `required` must be given.
+    /// Binds the arguments to the parameters `names`. The first `required` of them must be given.
     ///
     /// # Errors
     /// TypeError if the arguments do not fit the parameters.
@@ -49,7 +49,7 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// As [`Self::bind`], for a function that takes no keyword arguments.
+    /// Like [`Self::bind`], for a function that takes no keyword arguments.
     ///
     /// # Errors
     /// TypeError if the arguments do not fit the parameters.

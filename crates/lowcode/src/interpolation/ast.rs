@@ -87,9 +87,9 @@ pub(super) enum Expr {
     Compare(Box<Expr>, Vec<(Comparison, Expr)>),
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
-    /// `then if test else otherwise`: test, then, otherwise.
+    /// `then if test else otherwise`, stored in the order test, then, otherwise.
     Conditional(Box<Expr>, Box<Expr>, Option<Box<Expr>>),
-    /// The rendered body of the block to which the filter around this expression is applied.
+    /// The rendered body of a block. The expression around it applies a filter to this text.
     Captured,
 }
 
@@ -125,15 +125,15 @@ pub(super) enum Stmt {
     For(Box<For>),
     If(Vec<(Expr, Vec<Stmt>)>, Vec<Stmt>),
     Set(Target, Expr),
-    /// `{% set x %}...{% endset %}`; the filter is applied to `Captured`.
+    /// `{% set x %}...{% endset %}`. The filter is an expression that is applied to `Captured`.
     SetBlock(Target, Expr, Vec<Stmt>),
     With(Vec<(Target, Expr)>, Vec<Stmt>),
     FilterBlock(Expr, Vec<Stmt>),
     Macro(Arc<Macro>),
-    /// `{% call f(x) %}...{% endcall %}`: the callee with its arguments, and the block as a macro.
+    /// `{% call f(x) %}...{% endcall %}`: the called macro with its arguments, and the block, which becomes a macro itself.
     CallBlock(Expr, Arc<CallArgs>, Arc<Macro>),
     /// A body with its own scope of names.
     Block(Vec<Stmt>),
-    /// A statement that raises this error when it is reached.
+    /// A statement that raises this error when it is executed.
     Fail(EvalError),
 }

@@ -1,4 +1,4 @@
-//! Calls: their arguments, the template's own macros, and recursive loops.
+//! Evaluates calls: their arguments, macros that the template defines, and recursive loops.
 
 use super::args::Args;
 use super::ast::{CallArgs, Expr, Stmt};
@@ -104,7 +104,7 @@ impl<'a> Eval<'a> {
         }
         frame.insert("varargs".into(), Object::tuple(rest));
         frame.insert("kwargs".into(), Object::dict(kwargs));
-        // A macro sees the names of the template's top level, not those of its caller.
+        // A macro can read the names of the template's top level, but not those of its caller.
         let rest = self.frames.split_off(1);
         self.frames.push(frame);
         let mut out = String::new();
@@ -116,8 +116,8 @@ impl<'a> Eval<'a> {
     }
 }
 
-/// Whether `body` uses the variable `name`: Jinja2 gives a macro `varargs` and `kwargs` only if its body uses them. The
-/// debug output of the syntax tree is searched, which contains every name.
+/// Whether `body` uses the variable `name`. Jinja2 passes `varargs` and `kwargs` to a macro only if its body uses them.
+/// The check searches the debug output of the syntax tree, which contains every name.
 fn mentions(body: &[Stmt], name: &str) -> bool {
     format!("{body:?}").contains(&format!("Name({name:?})"))
 }

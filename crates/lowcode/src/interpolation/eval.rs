@@ -17,16 +17,16 @@ pub(super) struct Eval<'a> {
     pub(super) frames: Vec<HashMap<Arc<str>, Object<'a>>>,
     steps: u64,
     pub(super) depth: usize,
-    /// Copies of lists and dicts of the scope that the template changed, by the address of the original.
+    /// Lists and dicts of the scope that the template changed: the changed copies, keyed by the address of the original.
     changed_copies: Vec<(*const Value, Object<'a>)>,
-    /// The rendered bodies of the filter blocks that are being evaluated, outermost first.
+    /// The rendered bodies of the filter blocks that are currently evaluated, the outermost first.
     captured: Vec<Object<'a>>,
 }
 
 /// Renders `body`.
 ///
 /// # Errors
-/// The exception that Python raises; MemoryError if a bound is exceeded.
+/// The exception that Python raises, or MemoryError if a limit is exceeded.
 pub(super) fn run<'a>(body: &'a [Stmt], scope: &'a Scope<'a>) -> Result<String, EvalError> {
     let mut eval =
         Eval { scope, frames: vec![HashMap::new()], steps: 0, depth: 0, changed_copies: Vec::new(), captured: Vec::new() };
@@ -36,7 +36,7 @@ pub(super) fn run<'a>(body: &'a [Stmt], scope: &'a Scope<'a>) -> Result<String, 
 }
 
 impl<'a> Eval<'a> {
-    /// Counts `steps` of work, which bounds the time that a template can take.
+    /// Counts `steps` of work. The limit on the steps bounds the time that a template can take.
     pub(super) fn tick(&mut self, steps: usize) -> Result<(), EvalError> {
         self.steps = self.steps.saturating_add(steps as u64);
         if self.steps > self.scope.bounds.template_steps {
@@ -210,13 +210,13 @@ impl<'a> Eval<'a> {
             return Ok(self.current(Object::from_value(value)));
         }
         if &**name == "self" {
-            // In Jinja2, `self` refers to the blocks of the template; a template of a manifest has no blocks.
+            // In Jinja2, `self` refers to the blocks of the template. The templates of manifests have no blocks.
             return Ok(Object::Namespace(Rc::new(RefCell::new(Map::default()))));
         }
         Ok(macros::global(name).map_or_else(|| undefined(format!("'{name}' is undefined")), Object::Global))
     }
 
-    /// The changed copy of a list or dict of the scope, if the template has changed it.
+    /// Returns the changed copy of a list or dict of the scope if the template has changed it.
     pub(super) fn current(&self, obj: Object<'a>) -> Object<'a> {
         match obj {
             Object::Ref(value) => {
@@ -227,7 +227,8 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// A list or dict that may be changed: of one that belongs to the scope, a copy, which replaces it from here on.
+    /// Returns a list or dict that may be changed. If `obj` belongs to the scope, this is a copy that replaces the original for
+    /// the rest of the evaluation.
     pub(super) fn make_mutable(&mut self, obj: &Object<'a>) -> Result<Object<'a>, EvalError> {
         let Object::Ref(value) = self.current(obj.clone()) else { return Ok(self.current(obj.clone())) };
         let owned = match value {
@@ -293,7 +294,7 @@ impl<'a> Eval<'a> {
         }
     }
 
-    /// Lists, dicts, slices, concatenations and comparisons.
+    /// Evaluates lists, dicts, slices, concatenations and comparisons.
     fn composed(&mut self, expr: &'a Expr) -> Result<Object<'a>, EvalError> {
         match expr {
             Expr::List(items) => Ok(Object::list(self.exprs(items)?)),
@@ -345,7 +346,7 @@ impl<'a> Eval<'a> {
         items.iter().map(|item| self.expr(item)).collect()
     }
 
-    /// The attribute of an object. The attributes of the stream slice come from the variables `stream_slice.…`.
+    /// Evaluates the attribute of an object. The attributes of the stream slice come from the variables `stream_slice.…`.
     pub(super) fn attr(&mut self, obj: &Object<'a>, name: &str) -> Result<Object<'a>, EvalError> {
         if let (Object::Ref(value), "partition" | "cursor_slice" | "extra_fields") = (obj, name)
             && self.scope.lookup("stream_slice").is_some_and(|slice| std::ptr::eq(slice, *value))
@@ -367,7 +368,7 @@ impl<'a> Eval<'a> {
         Ok(self.current(found))
     }
 
-    /// The value of a response header, whose name matches in any case.
+    /// Returns the value of a response header. The case of its name is ignored.
     pub(super) fn insensitive(&self, value: &'a Value, name: &str) -> Option<&'a Value> {
         let headers = self.scope.lookup("headers").filter(|headers| std::ptr::eq(*headers, value))?;
         self.scope.lookup("headers.insensitive")?;
@@ -375,7 +376,7 @@ impl<'a> Eval<'a> {
     }
 }
 
-/// `map[key] = value`; an existing key keeps the form in which it was first written.
+/// Executes `map[key] = value`. An existing key keeps the form in which it was first written.
 ///
 /// # Errors
 /// TypeError for an unhashable key.

@@ -1,4 +1,4 @@
-//! Jinja2's grammar of expressions, including its precedences and quirks.
+//! Parses Jinja2's expressions, with the same precedence rules and quirks as Jinja2.
 
 use super::EvalError;
 use super::ast::{BinaryOp, CallArgs, Comparison, Constant, Expr, Sign};
@@ -12,7 +12,7 @@ const LEVEL_MUL: u8 = 3;
 const LEVEL_POW: u8 = 4;
 
 impl Parser {
-    /// Parses an expression that is not a tuple without brackets.
+    /// Parses a single expression. A comma does not make it a tuple.
     pub(super) fn expression(&mut self) -> Result<Expr, EvalError> {
         self.enter()?;
         let expr = self.conditional();
@@ -20,7 +20,7 @@ impl Parser {
         expr
     }
 
-    /// Parses a tuple if a comma follows, else a single expression. `with_if` allows `a if b else c` at the top.
+    /// Parses a tuple if a comma follows, otherwise a single expression. `with_if` allows `a if b else c` at the top level.
     pub(super) fn tuple(&mut self, explicit: bool, with_if: bool) -> Result<Expr, EvalError> {
         let mut items = Vec::new();
         let mut is_tuple = false;
@@ -126,7 +126,7 @@ impl Parser {
         Some(cmp)
     }
 
-    /// Parses sums, concatenations, products and powers. All of them, including powers, group to the left.
+    /// Parses sums, concatenations, products and powers. All of these operators, even the power, associate to the left.
     fn binary(&mut self, level: u8) -> Result<Expr, EvalError> {
         if level > LEVEL_POW {
             return self.unary(true);
@@ -386,7 +386,7 @@ impl Parser {
         Ok(Expr::Filter(Box::new(node), name, Box::new(args)))
     }
 
-    /// Parses further filters in the tag of a filter block.
+    /// Parses the remaining filters in the tag of a filter block.
     pub(super) fn more_filters(&mut self, mut node: Expr) -> Result<Expr, EvalError> {
         while self.skip_op("|") {
             node = self.filter(node)?;

@@ -1,4 +1,4 @@
-//! Compiled templates, with a fast path for plain text and for lookups by constant keys.
+//! Compiled templates. Plain text and lookups by constant keys take a fast path that skips the evaluator.
 
 use super::ast::{Constant, Expr, Stmt};
 use super::{EvalError, Scope, eval, filters, is_tests, lexer, macros, parser, symbols};
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Attributes of a dict that win over its keys: `x.items` is a method even if the dict has a key `items`.
+/// Attributes of a dict that take precedence over its keys: `x.items` is a method even if the dict has a key `items`.
 const DICT_ATTRIBUTES: [&str; 11] =
     ["clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"];
 
@@ -17,7 +17,7 @@ pub(super) struct Compiled(Arc<CompiledKind>);
 
 #[derive(Debug)]
 enum CompiledKind {
-    /// A text without tags, as it renders.
+    /// A text without tags, in the form in which it renders.
     Plain(String),
     Full(Program),
     Broken(EvalError),
@@ -27,7 +27,7 @@ enum CompiledKind {
 struct Program {
     body: Vec<Stmt>,
     undeclared: Vec<Arc<str>>,
-    /// Present if every tag is a lookup.
+    /// Present if every tag of the template is a lookup.
     pieces: Option<Vec<Segment>>,
 }
 
@@ -38,9 +38,10 @@ enum Segment {
     Path(Arc<str>, Vec<Arc<str>>),
 }
 
-/// Compiled templates that a thread caches: the same manifest is built for each of its connections.
+/// Limit on the compiled templates that a thread caches. Caching helps because the same manifest is built for each of
+/// its connections.
 const CACHE_CAPACITY: usize = 512;
-/// Templates longer than this, in bytes, are compiled each time.
+/// Templates that are longer than this many bytes are not cached.
 const MAX_CACHED_BYTES: usize = 1000;
 
 thread_local! {
@@ -95,7 +96,7 @@ fn piece(statement: &Stmt) -> Option<Segment> {
     }
 }
 
-/// The variable at the root; its keys are pushed to `keys` from the last to the first.
+/// Returns the variable at the root of the lookup. The keys are pushed to `keys`, the last one first.
 fn path(mut expr: &Expr, keys: &mut Vec<Arc<str>>) -> Option<Arc<str>> {
     loop {
         match expr {
@@ -114,7 +115,7 @@ fn path(mut expr: &Expr, keys: &mut Vec<Arc<str>>) -> Option<Arc<str>> {
     }
 }
 
-/// The value at the end of a path through dicts; `None` if the path needs the full evaluation.
+/// Returns the value at the end of a path through dicts, or `None` if the path needs the full evaluation.
 fn found<'a>(scope: &Scope<'a>, root: &str, keys: &[Arc<str>]) -> Option<&'a Value> {
     keys.iter().try_fold(scope.lookup(root)?, |value, key| value.as_dict()?.get(&**key))
 }
@@ -124,7 +125,8 @@ impl Compiled {
         matches!(&*self.0, CompiledKind::Plain(_))
     }
 
-    /// The value of a template that is a single lookup and finds a scalar, whose text need not be parsed as a literal.
+    /// The value of a template that is a single lookup of a scalar. For such a value, rendering it and parsing the text as a
+    /// literal can be skipped.
     pub(super) fn value<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
         let CompiledKind::Full(Program { pieces: Some(pieces), .. }) = &*self.0 else { return None };
         match pieces.as_slice() {

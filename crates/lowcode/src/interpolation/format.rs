@@ -1,4 +1,4 @@
-//! `str.format` and its format specifications.
+//! Python's `str.format` and its format specifications.
 
 use super::EvalError;
 use super::object::{Object, type_error};
@@ -60,7 +60,7 @@ impl Spec {
         if chars.is_empty() { Ok(spec) } else { value_error("Invalid format specifier") }
     }
 
-    /// Pads `sign` and `body` to the width.
+    /// Pads the text made of `sign` and `body` to the width of the specification.
     pub(super) fn pad(&self, sign: &str, body: &str, default: char) -> String {
         let fill = self.fill.unwrap_or(if self.zero { '0' } else { ' ' });
         let align = self.align.unwrap_or(if self.zero && default == '>' { '=' } else { default });
@@ -125,7 +125,7 @@ pub(super) fn float_text(float: f64, kind: char, precision: usize, alternate: bo
     }
 }
 
-/// Rewrites an exponent from Rust's form (`1e5`) to that of C (`1e+05`).
+/// Rewrites an exponent from Rust's notation (`1e5`) to that of C (`1e+05`).
 fn exponent(text: &str, kind: char) -> String {
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |it| ('-', it));
@@ -299,7 +299,7 @@ impl<'a> Formatter<'_, 'a> {
                 (body.get(..end).unwrap_or_default(), body.get(end..).unwrap_or_default(), false)
             };
             path = rest;
-            // Jinja2's sandbox resolves the fields of a format as it resolves expressions.
+            // Jinja2's sandbox looks up the fields of a format in the same way as attributes and items in an expression.
             value = match key.parse::<i128>() {
                 Ok(index) if subscript => super::access::get_item(&value, &Object::Int(index))?,
                 _ if subscript => super::access::get_item(&value, &Object::str(key))?,
@@ -310,7 +310,7 @@ impl<'a> Formatter<'_, 'a> {
     }
 }
 
-/// The end of the field that begins here; its format specification may contain further fields.
+/// Returns the end of the field that begins here. The field's format specification may contain further fields.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     for (at, char) in text.char_indices() {
@@ -324,7 +324,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether `obj` can be iterated; an iterator is not consumed.
+/// Whether `obj` can be iterated. The check does not consume an iterator.
 pub(super) fn iterable(obj: &Object<'_>) -> bool {
     matches!(obj, Object::Iter(_)) || items(obj).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The meaning of a rendered template: the rules of the CDK's `interpolation/jinja.py` and of the classes that use it.
+//! Interprets rendered templates by the rules of the CDK's `interpolation/jinja.py` and of the classes that use it.
 
 use super::{EvalError, Scope, Template};
 use crate::literal::{Literal, literal_eval};
@@ -6,7 +6,7 @@ use crate::value::{Dict, Value};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A type that a literal must have to be kept as a literal (`valid_types` in the CDK).
+/// A type of literal that is accepted (`valid_types` in the CDK). A literal of any other type stays text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PyType {
     Str,
@@ -18,7 +18,7 @@ pub enum PyType {
 }
 
 impl PyType {
-    /// Python's `isinstance`, by which a bool is an int.
+    /// Python's `isinstance`, for which a bool is also an int.
     fn holds(self, value: &Literal) -> bool {
         match value {
             Literal::Str(_) => self == PyType::Str,
@@ -32,7 +32,7 @@ impl PyType {
     }
 }
 
-/// Parses `text` as a literal. A text that is not a literal, or is a literal of a type that is not allowed, stays text.
+/// Parses `text` as a literal. If it is not a literal, or is a literal of a type that is not allowed, it stays text.
 #[must_use]
 pub fn literal_value(text: &str, valid_types: &[PyType]) -> Value {
     literal_of(text, valid_types).unwrap_or_else(|| Value::str(text))
@@ -47,14 +47,14 @@ fn literal_of(text: &str, valid_types: &[PyType]) -> Option<Value> {
 /// The value that replaces an empty or undefined result.
 #[derive(Clone, Debug)]
 enum Fallback {
-    /// The template itself, so that an undefined name raises.
+    /// The text of the template itself. An undefined name then raises an error.
     Same,
-    /// `None`.
+    /// Python's `None`.
     Null,
     Other(Template),
 }
 
-/// A template with the parameters of its component: `JinjaInterpolation.eval`.
+/// A template with the parameters of its component, evaluated as `JinjaInterpolation.eval` does.
 #[derive(Clone, Debug)]
 struct Interpolation {
     template: Template,
@@ -89,8 +89,8 @@ impl Interpolation {
     }
 }
 
-/// The value that rendering `value` and parsing the text would give, if that is known without doing so. The inner
-/// option is `None` if the text is empty.
+/// Returns the result of rendering `value` and parsing the text, if it is known without doing either. The inner option
+/// is `None` if the rendered text would be empty.
 fn read_scalar(value: &Value, valid_types: &[PyType]) -> Option<Option<Value>> {
     match value {
         Value::Str(text) if text.is_empty() => Some(None),
@@ -100,7 +100,7 @@ fn read_scalar(value: &Value, valid_types: &[PyType]) -> Option<Option<Value>> {
     }
 }
 
-/// The value of a template; `None` if it renders to the empty text.
+/// Evaluates a template. Returns `None` if it renders to an empty text.
 fn evaluated(template: &Template, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Option<Value>, EvalError> {
     if template.names_stream_state() {
         let message = "`stream_state` is no longer supported for interpolation. Use `stream_interval` instead.";
@@ -113,7 +113,7 @@ fn evaluated(template: &Template, scope: &Scope<'_>, valid_types: &[PyType]) -> 
     }
     let text = match template.render(scope) {
         Ok(text) => text,
-        // On a TypeError, `_eval` in jinja.py returns the template's text, as for a value that is not a template.
+        // On a TypeError, `_eval` in jinja.py returns the text of the template, as it does for a value that is not a template.
         Err(error) if error.class == "TypeError" => template.text().to_string(),
         Err(error) => return Err(error),
     };
@@ -127,13 +127,13 @@ const UNKNOWN: u8 = 0;
 const PLAIN: u8 = 1;
 const TEMPLATE: u8 = 2;
 
-/// A string of a manifest (`interpolated_string.py`).
+/// A string in a manifest (`interpolated_string.py`).
 #[derive(Debug)]
 pub struct InterpolatedString {
     inner: Interpolation,
-    /// Whether a text without tags is its own value, which the first evaluation decides. The CDK also stops evaluating
-    /// a template that once returned its own text because of a TypeError. Here such a template is evaluated each
-    /// time, because the config of one connection must not change what the template gives for another.
+    /// Whether the value of a text without tags is the text itself; the first evaluation decides this. The CDK also stops
+    /// evaluating a template that once returned its own text because of a TypeError. Here such a template is evaluated every
+    /// time, because the config of one connection must not change the value of the template for another connection.
     plain: AtomicU8,
 }
 
@@ -144,14 +144,14 @@ impl Clone for InterpolatedString {
 }
 
 impl InterpolatedString {
-    /// A string that falls back to its own text. `parameters` are the `$parameters` of its component; if they are None
-    /// or empty, those of the scope are used.
+    /// Creates a string that falls back to its own text. `parameters` are the `$parameters` of its component. If they are
+    /// None or empty, the parameters of the scope are used.
     #[must_use]
     pub fn new(text: &str, parameters: &Value) -> InterpolatedString {
         InterpolatedString { inner: Interpolation::new(text, parameters, Fallback::Same), plain: AtomicU8::new(UNKNOWN) }
     }
 
-    /// A string with another text to evaluate if the result is empty or undefined.
+    /// Creates a string with a second text, which is evaluated if the result of the first is empty or undefined.
     #[must_use]
     pub fn with_default(text: &str, parameters: &Value, default: &str) -> InterpolatedString {
         let fallback = if default.is_empty() { Fallback::Same } else { Fallback::Other(Template::new(default)) };
@@ -164,10 +164,10 @@ impl InterpolatedString {
         self.inner.template.text()
     }
 
-    /// The value. A literal is kept if its type is in `valid_types` or `valid_types` is empty, else it stays text.
+    /// Evaluates the string. A literal is kept if `valid_types` is empty or contains its type; otherwise the result is text.
     ///
     /// # Errors
-    /// The exception that Python raises, except TypeError, which gives the text of the template.
+    /// The exception that Python raises. TypeError is not an error here: the result is then the text of the template.
     pub fn eval(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
         let known = self.plain.load(Ordering::Relaxed);
         if known == PLAIN {
@@ -184,13 +184,14 @@ impl InterpolatedString {
     /// Python's `str()` of the value, which may have any type.
     ///
     /// # Errors
-    /// As [`Self::eval`].
+    /// Same as [`Self::eval`].
     pub fn eval_str(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
         Ok(self.eval(scope, &[])?.to_str())
     }
 }
 
-/// A template evaluated as `JinjaInterpolation.eval(text, config, default=None)`: an empty or undefined result is None.
+/// A template that is evaluated as `JinjaInterpolation.eval(text, config, default=None)`. An empty or undefined result
+/// becomes None.
 #[derive(Clone, Debug)]
 pub struct InterpolatedAny(Interpolation);
 
@@ -201,7 +202,7 @@ impl InterpolatedAny {
     }
 
     /// # Errors
-    /// As [`InterpolatedString::eval`].
+    /// Same as [`InterpolatedString::eval`].
     pub fn eval(&self, scope: &Scope<'_>, valid_types: &[PyType]) -> Result<Value, EvalError> {
         self.0.eval(scope, valid_types)
     }
@@ -217,17 +218,17 @@ impl InterpolatedBoolean {
         InterpolatedBoolean(Interpolation::new(text, parameters, Fallback::Other(Template::new("False"))))
     }
 
-    /// False for the values in the CDK's list, true for everything else, including the text of a template that failed
-    /// with a TypeError.
+    /// Returns false for the values in the CDK's list and true for everything else, including the text of a template that
+    /// failed with a TypeError.
     ///
     /// # Errors
-    /// As [`InterpolatedString::eval`].
+    /// Same as [`InterpolatedString::eval`].
     pub fn eval(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
         Ok(!is_false(&self.0.eval(scope, &[])?))
     }
 }
 
-/// `value in FALSE_VALUES` in `interpolated_boolean.py`; 0 and 0.0 are in it, because they equal False.
+/// Python's `value in FALSE_VALUES` (`interpolated_boolean.py`). 0 and 0.0 are in the list, because they equal False.
 fn is_false(value: &Value) -> bool {
     match value {
         Value::Str(text) => matches!(&**text, "False" | "false" | "{}" | "[]" | "()" | "" | "0" | "0.0"),
@@ -258,11 +259,11 @@ impl InterpolatedMapping {
         InterpolatedMapping { pairs }
     }
 
-    /// The evaluated dict. A key that renders to a quoted string loses its quotes; every other key stays as rendered.
-    /// Empty and undefined values are None.
+    /// Evaluates the dict. A key that renders to a quoted string loses its quotes; every other key stays as rendered.
+    /// Empty and undefined values become None.
     ///
     /// # Errors
-    /// As [`InterpolatedString::eval`].
+    /// Same as [`InterpolatedString::eval`].
     pub fn eval(&self, scope: &Scope<'_>, valid_value_types: &[PyType]) -> Result<Dict, EvalError> {
         let mut dict = Dict::with_capacity(self.pairs.len());
         for (key, value) in &self.pairs {
@@ -277,7 +278,7 @@ impl InterpolatedMapping {
     }
 }
 
-/// A key as JSON represents it.
+/// The key in the form that JSON gives it.
 fn key_text(key: Value) -> Arc<str> {
     match key {
         Value::Str(text) => text,
@@ -287,7 +288,7 @@ fn key_text(key: Value) -> Arc<str> {
     }
 }
 
-/// A value of any depth whose strings are templates (`interpolated_nested_mapping.py`).
+/// A value, nested to any depth, whose strings are templates (`interpolated_nested_mapping.py`).
 #[derive(Clone, Debug)]
 pub struct InterpolatedNestedMapping {
     root: Nested,
@@ -307,10 +308,10 @@ impl InterpolatedNestedMapping {
         InterpolatedNestedMapping { root: nested(mapping, parameters) }
     }
 
-    /// The evaluated value; None is dropped from dicts and kept in lists.
+    /// Evaluates the value. None is removed from dicts and kept in lists.
     ///
     /// # Errors
-    /// As [`InterpolatedString::eval`]; TypeError if a key becomes a list or a dict.
+    /// Same as [`InterpolatedString::eval`]; TypeError if a key becomes a list or a dict.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         eval_nested(&self.root, scope)
     }

@@ -1,4 +1,4 @@
-//! Jinja2's tests: `x is ...`.
+//! Jinja2's tests, the names after `is` in `x is defined`.
 
 use super::EvalError;
 use super::args::Args;
@@ -135,7 +135,7 @@ fn cased(text: &str, has: fn(char) -> bool, not: fn(char) -> bool) -> bool {
     text.chars().any(has) && !text.chars().any(not)
 }
 
-/// Python's `is`: equal small values are the same object, and a container is only the same as itself.
+/// Python's `is`. Equal small values count as the same object; a container is identical only to itself.
 fn same<'a>(a: &Object<'a>, b: &Object<'a>) -> Result<bool, EvalError> {
     Ok(match (a, b) {
         (Object::List(a), Object::List(b)) => std::rc::Rc::ptr_eq(a, b),

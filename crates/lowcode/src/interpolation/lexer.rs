@@ -1,12 +1,12 @@
-//! Jinja2's lexer with the settings of its default environment: whitespace control, raw blocks, comments, and one
-//! trailing line break removed.
+//! Jinja2's lexer with the settings of its default environment. It handles whitespace control, raw blocks and comments,
+//! and removes one trailing line break.
 
 use super::EvalError;
 use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
-    /// Text outside of tags.
+    /// Text outside tags.
     Data(String),
     VariableBegin,
     VariableEnd,
@@ -21,7 +21,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// The token as Jinja2 names it in error messages.
+    /// The name of the token in Jinja2's error messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Token::Data(_) => "template data / text".into(),
@@ -39,7 +39,7 @@ impl Token {
     }
 }
 
-/// The longest come first, so that `//` is not read as two `/`.
+/// The longest operators come first, so that `//` is not read as two `/`.
 const OPERATORS: [&str; 26] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|",
     ",", ";",
@@ -51,7 +51,7 @@ pub(super) fn syntax<T>(message: impl Into<String>) -> Result<T, EvalError> {
     Err(EvalError::new("TemplateSyntaxError", message))
 }
 
-/// Normalizes line breaks as Jinja2 does: all become `\n`, and one at the end is removed.
+/// Normalizes line breaks as Jinja2 does: every line break becomes `\n`, and one at the end of the text is removed.
 pub(super) fn normalized(text: &str) -> String {
     let mut text = if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text.to_owned() };
     if text.ends_with('\n') {
@@ -201,7 +201,7 @@ impl<'a> Lexer<'a> {
                 return if let Some(open) = brackets.last() {
                     syntax(format!("unexpected end of template, expected '{open}'"))
                 } else {
-                    // The parser reports what is missing.
+                    // The parser reports which token is missing.
                     Ok(())
                 };
             };
@@ -307,7 +307,7 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The end of the digits from `at`; single underscores between them are allowed.
+/// Returns the end of the run of digits that starts at `at`. Single underscores between digits are allowed.
 fn run(bytes: &[u8], mut at: usize, valid: fn(&u8) -> bool) -> usize {
     loop {
         while bytes.get(at).is_some_and(valid) {
@@ -341,7 +341,7 @@ fn integer_length(bytes: &[u8]) -> usize {
     run(bytes, 0, |b| *b == b'0')
 }
 
-/// Python's `unicode-escape` codec.
+/// Decodes escapes as Python's `unicode-escape` codec does.
 fn unescaped(text: &str) -> Result<String, EvalError> {
     if !text.contains('\\') {
         return Ok(text.to_owned());
@@ -380,7 +380,8 @@ fn unescaped(text: &str) -> Result<String, EvalError> {
     Ok(out)
 }
 
-/// A character escaped by its code point; `text` begins with the letter or the first octal digit of the escape.
+/// Decodes a character that is escaped by its code point. `text` begins with the letter or the first octal digit of the
+/// escape.
 fn coded(letter: char, text: &str) -> Result<(char, &str), EvalError> {
     let octal = letter.is_ascii_digit();
     let start = usize::from(!octal);
@@ -393,6 +394,6 @@ fn coded(letter: char, text: &str) -> Result<(char, &str), EvalError> {
     let digits = text.get(start..end).filter(|it| it.bytes().all(|b| b.is_ascii_hexdigit()));
     let code = digits.and_then(|it| u32::from_str_radix(it, if octal { 8 } else { 16 }).ok()).filter(|code| *code <= 0x10_ffff);
     let Some(code) = code else { return syntax(format!("truncated \\{letter} escape")) };
-    // Rust strings cannot hold a lone surrogate.
+    // A Rust string cannot contain a lone surrogate.
     Ok((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), text.get(end..).unwrap_or_default()))
 }

@@ -1,4 +1,4 @@
-//! The global functions: the CDK's macros (`macros.py`), and the functions of Jinja2 that the CDK does not remove.
+//! The global functions of templates: the CDK's macros (`macros.py`), and those of Jinja2's functions that the CDK keeps.
 
 use super::EvalError;
 use super::args::Args;
@@ -142,7 +142,8 @@ fn today<'a>(eval: &Eval<'a>, zone: &str) -> Result<Object<'a>, EvalError> {
     Ok(Object::Date(datetime::Date::new(day.year().into(), day.month().into(), day.day().into())?))
 }
 
-/// The error for a value that is not text: dateutil takes its length before it checks its type.
+/// The error for a value that is not text. dateutil reads the length of its argument before it checks the type, so
+/// the error is about the length.
 fn iso_text<'t>(function: &str, arg: &'t Option<Object<'_>>) -> Result<&'t str, EvalError> {
     match arg {
         Some(it) if it.text().is_none() && !it.is_undefined() && super::ops::length(it).is_ok_and(|length| length < 4) => {
@@ -215,7 +216,7 @@ fn format_datetime<'a>(args: Args<'a>) -> Result<Object<'a>, EvalError> {
     Ok(Object::str(datetime::format(&parsed.or_utc(), format)))
 }
 
-/// Inserts an underscore before each capital letter except at the start of the text.
+/// Inserts an underscore before every capital letter that is not at the start of the text.
 fn snake_case(value: &str) -> String {
     let mut out = String::with_capacity(value.len() + 8);
     for (index, char) in value.chars().enumerate() {

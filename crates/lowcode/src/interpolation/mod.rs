@@ -1,7 +1,7 @@
-//! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules for the meaning of a rendered text.
+//! Templates: a subset of Jinja2 with Python's semantics, and the CDK's rules for interpreting the rendered text.
 //!
-//! A template goes through `lexer`, `parser` and `eval`, and `literal` parses the rendered text. The CDK's
-//! classes around that are in `interpolated`. A template that only looks values up takes the fast path in `fast`.
+//! A template passes through `lexer`, `parser` and `eval`; then `literal` parses the rendered text. `interpolated` has the
+//! CDK's classes that use templates. A template that only looks up values takes the fast path in `fast`.
 
 mod access;
 mod args;
@@ -40,23 +40,23 @@ use super::host::Host;
 use super::value::Value;
 use std::sync::Arc;
 
-/// The variables of a template, and the bounds of its evaluation.
+/// The variables of a template, and the limits of its evaluation.
 #[derive(Clone)]
 pub struct Scope<'a> {
     pub config: Config<'a>,
-    /// `$parameters` of the component, for templates that were built without parameters.
+    /// The `$parameters` of the component, used by templates that were built without parameters.
     pub parameters: &'a Value,
     /// Further variables by name, for example `record`, `response` and `stream_slice`. `stream_interval` and
-    /// `stream_partition` are aliases of `stream_slice`. The variables `stream_slice.partition`,
-    /// `stream_slice.cursor_slice` and `stream_slice.extra_fields`, if given, are the attributes of that name.
-    /// `headers.insensitive` (with any value) makes the keys of `headers` match in any case.
+    /// `stream_partition` are aliases of `stream_slice`. If the variables `stream_slice.partition`,
+    /// `stream_slice.cursor_slice` and `stream_slice.extra_fields` are given, they are the attributes of those names.
+    /// If `headers.insensitive` is present with any value, the keys of `headers` match without regard to case.
     pub vars: Vec<(&'a str, &'a Value)>,
     pub host: &'a dyn Host,
     pub bounds: &'a Bounds,
 }
 
 impl<'a> Scope<'a> {
-    /// The variable or alias `name`.
+    /// Looks up the variable or alias `name`.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Option<&'a Value> {
         let name = match name {
@@ -71,7 +71,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// A compiled template. Compiling never fails: a syntax error is raised on rendering, as in the CDK.
+/// A compiled template. Compiling never fails. As in the CDK, a syntax error is raised when the template is rendered.
 #[derive(Clone, Debug)]
 pub struct Template {
     text: Arc<str>,
@@ -92,17 +92,17 @@ impl Template {
         &self.text
     }
 
-    /// Whether the text is not empty and has no tags.
+    /// Whether the text is non-empty and has no tags.
     fn is_text(&self) -> bool {
         !self.text.is_empty() && self.code.is_text()
     }
 
-    /// Whether the text contains `stream_state`, which the CDK refuses wherever it occurs.
+    /// Whether the text contains `stream_state`. The CDK rejects such a template wherever the name occurs in it.
     fn names_stream_state(&self) -> bool {
         self.stream_state
     }
 
-    /// The value of a template that is a single lookup of a scalar.
+    /// Returns the value if the template is a single lookup and finds a scalar.
     fn lookup<'a>(&self, scope: &Scope<'a>) -> Option<&'a Value> {
         self.code.value(scope)
     }
@@ -110,7 +110,7 @@ impl Template {
     /// Renders the template to text, as Jinja2 does.
     ///
     /// # Errors
-    /// The exception that Python raises; `MemoryError` if a bound is exceeded.
+    /// The exception that Python raises, or `MemoryError` if a limit is exceeded.
     pub fn render(&self, scope: &Scope<'_>) -> Result<String, EvalError> {
         self.code.render(scope)
     }

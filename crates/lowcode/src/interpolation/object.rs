@@ -1,4 +1,4 @@
-//! The objects of a running template: Python's types, of which [`Value`] holds only those that JSON has.
+//! The objects of a running template. They represent Python's types; [`Value`] has only the types that JSON has.
 
 use super::EvalError;
 use super::ast::{Constant, Macro};
@@ -10,12 +10,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A dict: the hashed key, then the key as it was first written and its value.
+/// A dict. It maps the hashable key to the key as it was first written and to its value.
 pub(super) type Map<'a> = IndexMap<Key, (Object<'a>, Object<'a>)>;
 
 #[derive(Clone)]
 pub(super) enum Object<'a> {
-    /// The message that using the undefined value raises.
+    /// The message of the error that is raised when the undefined value is used.
     Undefined(Rc<str>),
     None,
     Bool(bool),
@@ -26,15 +26,15 @@ pub(super) enum Object<'a> {
     /// A string that counts as safe HTML (`tojson`, `escape`, `safe`).
     Markup(Arc<str>),
     Bytes(Rc<[u8]>),
-    /// A list or dict of the scope, borrowed.
+    /// A list or dict that is borrowed from the scope.
     Ref(&'a Value),
     List(Rc<RefCell<Vec<Object<'a>>>>),
     Tuple(Rc<Vec<Object<'a>>>),
     Dict(Rc<RefCell<Map<'a>>>),
     Set(Rc<Map<'a>>),
-    /// A generator or another iterator, consumed by reading.
+    /// A generator or another iterator. Reading it consumes it.
     Iter(Rc<RefCell<VecDeque<Object<'a>>>>),
-    /// `dict.items()`, `dict.keys()` or `dict.values()`: the name of the class and the items.
+    /// The result of `dict.items()`, `dict.keys()` or `dict.values()`: the name of its Python class, and the items.
     View(&'static str, Rc<Vec<Object<'a>>>),
     Date(Date),
     /// Microseconds since midnight.
@@ -64,11 +64,11 @@ pub(super) struct Loop<'a> {
     pub(super) index: usize,
     pub(super) depth: i128,
     pub(super) changed: Option<Vec<Object<'a>>>,
-    /// The loop itself, where it is recursive.
+    /// The loop itself, present if the loop is recursive.
     pub(super) recursive: Option<&'a super::ast::For>,
 }
 
-/// A hashable form of a key, in which `1`, `1.0` and `True` are the same, as in Python.
+/// The hashable form of a dict key. As in Python, `1`, `1.0` and `True` are the same key.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     None,
@@ -131,7 +131,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// The text of a string, safe or not.
+    /// The text of a string, whether or not it is marked as safe HTML.
     pub(super) fn text(&self) -> Option<&Arc<str>> {
         match self {
             Object::Str(text) | Object::Markup(text) => Some(text),
@@ -271,7 +271,7 @@ impl<'a> Object<'a> {
 
     fn write_repr(&self, out: &mut String, depth: usize) -> Result<(), EvalError> {
         if depth > 100 {
-            // A list that contains itself would recurse without end.
+            // The depth is limited, because a list that contains itself would recurse forever.
             return Err(EvalError::new("RecursionError", "maximum recursion depth exceeded"));
         }
         if out.len() > 1 << 24 {

@@ -26,7 +26,7 @@ fn undefined_error<T>(message: &str) -> Result<T, EvalError> {
 /// `a op b`.
 pub(super) fn binary<'a>(op: BinaryOp, a: &Object<'a>, b: &Object<'a>) -> Result<Object<'a>, EvalError> {
     match (a, b) {
-        // `'%s' % undefined` is formatted; every other operation on an undefined operand raises.
+        // `'%s' % undefined` is formatted. Every other operation on an undefined operand raises an error.
         (Object::Str(template) | Object::Markup(template), _) if op == BinaryOp::Mod => {
             percent::percent(template, b).map(Object::str)
         }
@@ -60,7 +60,7 @@ pub(super) fn integers<'a>(op: BinaryOp, x: i128, y: i128) -> Result<Object<'a>,
         BinaryOp::Pow if y < 0 => return floats(op, x as f64, y as f64),
         BinaryOp::Pow => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
     };
-    // Python's integers are unbounded; results beyond 128 bits are an error here.
+    // Python's integers have no size limit. Here, a result that does not fit in 128 bits is an error.
     result.map_or_else(too_large, |int| Ok(Object::Int(int)))
 }
 
@@ -192,7 +192,7 @@ pub(super) fn sequence<'a>(obj: &Object<'a>) -> Result<Vec<Object<'a>>, EvalErro
     }
 }
 
-/// All items of Python's `iter(x)`.
+/// The items that Python's `iter(x)` yields.
 pub(super) fn items<'a>(obj: &Object<'a>) -> Result<Vec<Object<'a>>, EvalError> {
     Ok(match obj {
         Object::Undefined(_) => Vec::new(),
@@ -293,7 +293,7 @@ fn equal_dicts<'a>(a: &Object<'a>, b: &Object<'a>, depth: usize) -> Result<bool,
     Ok(true)
 }
 
-/// Python's order of `a` and `b`; `None` if one of them is NaN.
+/// Compares `a` and `b` as Python does. Returns `None` if one of them is NaN.
 pub(super) fn order<'a>(a: &Object<'a>, b: &Object<'a>, sign: &str) -> Result<Option<Ordering>, EvalError> {
     order_at(a, b, sign, 0)
 }
@@ -335,7 +335,7 @@ fn order_at<'a>(a: &Object<'a>, b: &Object<'a>, sign: &str, depth: usize) -> Res
     }
 }
 
-/// One comparison of a chain.
+/// One comparison of a chain such as `a < b <= c`.
 pub(super) fn compare<'a>(cmp: Comparison, a: &Object<'a>, b: &Object<'a>) -> Result<bool, EvalError> {
     Ok(match cmp {
         Comparison::Eq => equal(a, b)?,

@@ -1,11 +1,11 @@
-//! Jinja2's statements. Expressions are in [`super::expressions`].
+//! Parses Jinja2's statements. [`super::expressions`] parses expressions.
 
 use super::EvalError;
 use super::ast::{CallArgs, Constant, Expr, For, Macro, Stmt, Target};
 use super::lexer::{Token, syntax, tokens};
 use std::sync::Arc;
 
-/// The parameters of a macro with their defaults.
+/// The parameters of a macro and their default values.
 type Signature = Vec<(Arc<str>, Option<Expr>)>;
 
 /// Limit for the nesting of brackets, signs and blocks.
@@ -15,7 +15,7 @@ pub(super) struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
-    /// A name that ends a tuple without brackets, such as `in`.
+    /// A keyword that ends a tuple without brackets, such as `in`.
     pub(super) tuple_end: Option<&'static str>,
 }
 
@@ -129,14 +129,14 @@ impl Parser {
         Ok(body)
     }
 
-    /// Parses the body of a block; its opening tag may end with a colon, as in Python.
+    /// Parses the body of a block. As in Python, a colon may end its opening tag.
     fn block(&mut self, ends: &[&str]) -> Result<Vec<Stmt>, EvalError> {
         self.skip_op(":");
         self.expect_token(&Token::BlockEnd)?;
         self.body(ends)
     }
 
-    /// As [`Self::block`], and consumes the closing tag.
+    /// Like [`Self::block`], but also consumes the closing tag.
     fn whole_block(&mut self, end: &str) -> Result<Vec<Stmt>, EvalError> {
         let body = self.block(&[end])?;
         self.at += 1;
@@ -167,7 +167,7 @@ impl Parser {
                 while !matches!(self.peek(), Token::BlockEnd | Token::End) {
                     self.at += 1;
                 }
-                // The CDK's environment has no template loader.
+                // These statements load other templates, and the CDK's environment has no template loader.
                 Stmt::Fail(EvalError::type_error("no loader for this environment specified"))
             }
             other => return syntax(format!("Encountered unknown tag '{other}'.")),
@@ -343,7 +343,7 @@ impl Target {
 }
 
 impl CallArgs {
-    /// All expressions of the arguments.
+    /// All expressions that occur in the arguments.
     pub(super) fn each(&self) -> impl Iterator<Item = &Expr> {
         let stars = self.star.iter().chain(&self.double_star).map(|it| &**it);
         self.positional.iter().chain(self.named.iter().map(|(_, it)| it)).chain(stars)

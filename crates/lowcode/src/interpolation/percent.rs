@@ -44,7 +44,7 @@ pub(super) fn percent(text: &str, args: &Object<'_>) -> Result<String, EvalError
         out.push_str(&percent_value(&value, kind, spec)?);
     }
     out.push_str(rest);
-    // Python ignores a dict or list that the format does not use, and raises for every other unused argument.
+    // Python ignores a dict or list that the format does not use, and raises TypeError for any other unused argument.
     let mapping = single && (args.is_dict() || args.is_list());
     if !mapping && (next.next().is_some() || (single && !used)) && !args.is_undefined_tuple() {
         return type_error("not all arguments converted during string formatting");

@@ -1,4 +1,4 @@
-//! Python's `re` on top of fancy-regex, with a limit on its backtracking.
+//! Python's `re` on top of fancy-regex, with a limit on backtracking.
 
 use super::EvalError;
 use fancy_regex::{Captures, Regex, RegexBuilder};
@@ -15,11 +15,12 @@ thread_local! {
 }
 
 fn error(message: impl Into<String>) -> EvalError {
-    // Python's class is `re.error`.
+    // The Python class of this exception is `re.error`.
     EvalError::new("error", message)
 }
 
-/// Translates Python's syntax where it differs: `$` also matches before a final line break, `\Z`, `{,n}`.
+/// Translates the parts of Python's syntax that differ from fancy-regex: `$`, which in Python also matches before a final
+/// line break, `\Z` and `{,n}`.
 fn translated(pattern: &str) -> String {
     let mut out = String::with_capacity(pattern.len() + 8);
     let multiline = pattern.starts_with("(?m") || pattern.starts_with("(?sm") || pattern.starts_with("(?im");
@@ -90,8 +91,8 @@ fn too_long(failed: fancy_regex::Error) -> EvalError {
     EvalError::new("MemoryError", failed.to_string())
 }
 
-/// The CDK's filter `regex_search`: the first group, the empty text without a match, or None if the group did not
-/// take part in the match.
+/// The CDK's filter `regex_search`. Returns the first group, an empty string if there is no match, or None if the group did
+/// not take part in the match.
 pub(super) fn search(text: &str, pattern: &str) -> Result<Option<String>, EvalError> {
     let found = compiled(pattern)?.captures(text).map_err(too_long)?;
     let Some(found) = found.filter(|found| found.len() > 1) else { return Ok(Some(String::new())) };

@@ -1,5 +1,5 @@
-//! Checks a template before it runs: finds its undeclared variables (as `jinja2.meta` does), unknown filters and
-//! tests, and expressions that are nested too deeply.
+//! Checks a template before it runs. Finds undeclared variables (as `jinja2.meta` does), unknown filters and tests, and
+//! expressions that are nested too deeply.
 
 use super::EvalError;
 use super::ast::{Expr, Macro, Stmt, Target};
@@ -11,11 +11,11 @@ const MAX_DEPTH: usize = 150;
 
 type Names = BTreeSet<Arc<str>>;
 
-/// The names that the template reads without setting them first.
+/// Returns the names that the template reads without having set them.
 ///
 /// # Errors
-/// RecursionError if an expression is nested too deeply, TemplateAssertionError for an unknown filter or test outside
-/// a condition.
+/// RecursionError if an expression is nested too deeply; TemplateAssertionError for an unknown filter or test that is not
+/// inside a condition.
 pub(super) fn undeclared(body: &[Stmt], is_filter: fn(&str) -> bool, is_test: fn(&str) -> bool) -> Result<Names, EvalError> {
     let mut walk = SymbolVisitor { found: Names::new(), frames: vec![Names::new()], soft: 0, is_filter, is_test };
     walk.body(body)?;
@@ -25,7 +25,7 @@ pub(super) fn undeclared(body: &[Stmt], is_filter: fn(&str) -> bool, is_test: fn
 struct SymbolVisitor {
     found: Names,
     frames: Vec<Names>,
-    /// Inside a condition, where an unknown filter is an error only when it is reached.
+    /// Whether the visitor is inside a condition. There, an unknown filter is an error only if it is evaluated.
     soft: usize,
     is_filter: fn(&str) -> bool,
     is_test: fn(&str) -> bool,
@@ -36,7 +36,7 @@ impl SymbolVisitor {
         body.iter().try_for_each(|statement| self.statement(statement))
     }
 
-    /// Visits a body that has its own scope of names.
+    /// Visits a body that has its own scope for names.
     fn framed(&mut self, names: &[&Target], body: &[Stmt]) -> Result<(), EvalError> {
         self.frames.push(Names::new());
         for target in names {
@@ -124,8 +124,8 @@ impl SymbolVisitor {
         self.framed(&names.iter().collect::<Vec<_>>(), &it.body)
     }
 
-    /// A name that any branch sets is declared afterwards. A name that only some branches set also counts as undeclared,
-    /// because Jinja2 looks it up in the context in the other branches.
+    /// A name that any branch sets counts as declared after the `if`. If only some branches set it, it is also reported as
+    /// undeclared, because in the other branches Jinja2 looks it up in the context.
     fn branches(&mut self, branches: &[(Expr, Vec<Stmt>)], otherwise: &[Stmt]) -> Result<(), EvalError> {
         let before = self.frames.last().cloned().unwrap_or_default();
         let mut all = before.clone();
@@ -151,7 +151,7 @@ impl SymbolVisitor {
         Ok(())
     }
 
-    /// Visits an expression with an explicit stack, because recursion could overflow the stack of the thread.
+    /// Visits an expression. Uses an explicit stack, because recursion could overflow the stack of the thread.
     fn expr(&mut self, root: &Expr) -> Result<(), EvalError> {
         let mut stack = vec![(root, 0, self.soft > 0)];
         while let Some((expr, depth, soft)) = stack.pop() {

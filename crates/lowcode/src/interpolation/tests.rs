@@ -47,7 +47,7 @@ fn untupled(value: &Value) -> Value {
     }
 }
 
-/// The first line is the context; each other line holds a template and the result of airbyte-cdk 7.39.1.
+/// The first line is the context. Every other line contains a template and the result that airbyte-cdk 7.39.1 gives.
 #[test]
 fn agrees_with_the_cdk() {
     let mut lines = include_str!("verified.jsonl").lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

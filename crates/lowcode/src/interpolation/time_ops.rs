@@ -7,10 +7,10 @@ use super::ops::{floor_mod, integers, too_large, unsupported, zero_division};
 use crate::datetime::{DAY, Date, DateTime, Delta, Duration};
 use std::rc::Rc;
 
-/// `a op b`, where at least one of them is a date, a time or a duration.
+/// Evaluates `a op b`. At least one operand is a date, a time or a duration.
 ///
 /// # Errors
-/// TypeError for operands that Python does not combine; OverflowError and ZeroDivisionError.
+/// TypeError if Python does not support the operation for these types; OverflowError and ZeroDivisionError as in Python.
 pub(super) fn binary<'a>(op: BinaryOp, a: &Object<'a>, b: &Object<'a>) -> Result<Object<'a>, EvalError> {
     let minus = op == BinaryOp::Sub;
     let signed = |delta: &Delta| Delta { micros: if minus { -delta.micros } else { delta.micros } };
@@ -25,7 +25,7 @@ pub(super) fn binary<'a>(op: BinaryOp, a: &Object<'a>, b: &Object<'a>) -> Result
             Object::Delta(Delta { micros: i128::from(x.epoch_micros() - y.epoch_micros()) })
         }
         (BinaryOp::Add | BinaryOp::Sub, Object::Date(x), Object::Delta(y)) => {
-            // Python uses only the days of the `timedelta`.
+            // For a date plus or minus a `timedelta`, Python uses only the days of the `timedelta`.
             let days = if minus { -y.days() } else { y.days() };
             Object::Date(Date::from_ordinal(x.ordinal() + days)?)
         }

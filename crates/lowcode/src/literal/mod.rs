@@ -1,6 +1,6 @@
-//! Python's `ast.literal_eval`, with which the CDK parses the text of every interpolated string.
+//! Python's `ast.literal_eval`. The CDK uses it to parse the text of every interpolated string.
 //!
-//! This includes strings without tags (`interpolation/jinja.py`): `1` becomes a number and `None` becomes null. A text
+//! Strings without tags are parsed too (`interpolation/jinja.py`): `1` becomes a number and `None` becomes null. A text
 //! that is not a literal stays text.
 
 mod number;
@@ -35,7 +35,7 @@ impl Literal {
         }
     }
 
-    /// The value as JSON represents it: tuples and sets become lists, and keys become text.
+    /// Converts the literal to the types of JSON: tuples and sets become lists, and keys become text.
     #[must_use]
     pub fn into_value(self) -> Value {
         match self {
@@ -60,7 +60,7 @@ impl Literal {
         }
     }
 
-    /// A key as `json.dumps` writes it.
+    /// The text that Python's `json.dumps` writes for a key.
     fn into_key(self) -> Arc<str> {
         match self {
             Literal::None => "null".into(),
@@ -72,7 +72,7 @@ impl Literal {
     }
 }
 
-/// Parses `text` as a literal; `None` where Python raises.
+/// Parses `text` as a literal. Returns `None` if Python raises an error.
 #[must_use]
 pub fn literal_eval(text: &str) -> Option<Literal> {
     let text = text.trim_start_matches([' ', '\t']);
@@ -82,7 +82,7 @@ pub fn literal_eval(text: &str) -> Option<Literal> {
     reader::read(text)
 }
 
-/// Whether `text` may be a literal, judged by its first bytes; most plain texts are rejected here at low cost.
+/// Whether `text` may be a literal, judging by its first bytes. This check is cheap and rejects most plain texts.
 fn may_be_literal(text: &str) -> bool {
     let bytes = text.as_bytes();
     match bytes.first() {
@@ -106,7 +106,7 @@ mod tests {
         literal_eval(text).map(|it| it.into_value().repr())
     }
 
-    /// Each line was compared with `ast.literal_eval` in Python 3.11.
+    /// The expected values were checked against `ast.literal_eval` of Python 3.11.
     #[test]
     fn reads_what_python_reads() {
         for (text, expected) in [

@@ -1,14 +1,14 @@
-//! The numbers of literals.
+//! Parses the numbers in literals.
 
 use super::Literal;
 
-/// Python refuses to convert decimal integers with more digits.
+/// Python refuses to convert a decimal integer with more digits than this.
 const MAX_DIGITS: usize = 4300;
 
 pub(super) fn negate(number: Literal, negative: bool) -> Option<Literal> {
     Some(match number {
         Literal::Int(int) if negative => Literal::Int(-int),
-        // The only integer that fits into 64 bits with its sign but not without it is the smallest.
+        // The smallest 64-bit integer is the only one that fits into 64 bits with its sign but not without it.
         Literal::Big(digits) if negative => {
             format!("-{digits}").parse().map_or(Literal::Big(format!("-{digits}").into()), Literal::Int)
         }
@@ -17,7 +17,7 @@ pub(super) fn negate(number: Literal, negative: bool) -> Option<Literal> {
     })
 }
 
-/// The length of digits with single underscores between them.
+/// The length of a run of digits. Single underscores between digits are allowed.
 fn digits(text: &str, valid: fn(u8) -> bool) -> usize {
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -1,12 +1,12 @@
 //! The parser of Python literals.
 //!
-//! JSON's grammar does not fit: the CDK parses every rendered template with `ast.literal_eval`, and tuples, sets,
-//! single quotes, string prefixes, `None` and `1_000` change the result. The tests compare it with Python's.
+//! A JSON parser is not enough, because the CDK parses every rendered template with `ast.literal_eval`. That function also
+//! accepts tuples, sets, single quotes, string prefixes, `None` and `1_000`. The tests compare the results with Python's.
 
 use super::Literal;
 use super::number::{negate, number_length, read_number};
 
-/// Limit for the nesting of brackets; Python's tokenizer stops at 200.
+/// Limit for the nesting of brackets. Python's tokenizer stops at 200.
 const MAX_DEPTH: usize = 100;
 
 /// Parses `text`, which must be a single literal.
@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Skips blank lines and comment lines before the expression, whose line must not be indented.
+    /// Skips blank lines and comment lines before the expression. The line of the expression must not be indented.
     fn blank_lines(&mut self) -> Option<()> {
         loop {
             let start = self.at;
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Skips spaces and comments, and inside brackets also line breaks.
+    /// Skips spaces and comments. Inside brackets it also skips line breaks.
     fn space(&mut self) {
         while let Some(byte) = self.peek() {
             match byte {
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         (self.at == self.text.len()).then_some(())
     }
 
-    /// Parses `first, second, …`, which is a tuple with or without brackets.
+    /// Parses `first, second, …`, which is a tuple whether or not it is in brackets.
     fn rest_of_tuple(&mut self, first: Literal) -> Option<Literal> {
         self.space();
         if self.peek() != Some(b',') {
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         value
     }
 
-    /// Parses a number after a sign; it may be in brackets.
+    /// Parses the number after a sign. The number may be in brackets.
     fn expression_of_number(&mut self) -> Option<Literal> {
         self.space();
         match self.peek()? {
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
         self.strings()
     }
 
-    /// Parses one string or several adjacent ones, which Python concatenates.
+    /// Parses one string or several adjacent strings. Python concatenates adjacent strings.
     fn strings(&mut self) -> Option<Literal> {
         let (mut text, mut bytes, mut is_bytes) = (String::new(), Vec::new(), None);
         while let Some(prefix) = string_prefix(self.rest()) {
@@ -320,7 +320,7 @@ impl<'a> Reader<'a> {
         if is_bytes {
             bytes.push((code & 0xff) as u8);
         } else {
-            // Rust strings cannot hold a lone surrogate.
+            // A Rust string cannot contain a lone surrogate.
             text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         (code <= 0x10_ffff).then_some(())

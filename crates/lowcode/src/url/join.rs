@@ -1,15 +1,15 @@
-//! `urllib.parse.urljoin`, with the parts of a URL as `urlparse` finds them.
+//! Python's `urllib.parse.urljoin`, and the parts of a URL that `urlparse` returns.
 
 use crate::error::Failed;
 use std::borrow::Cow;
 
-/// Schemes that support relative references and have an authority: those of the lists in `urllib.parse` that
-/// manifests use.
+/// Schemes that support relative references and have an authority. Of the lists in `urllib.parse`, these are the schemes
+/// that manifests use.
 const HIERARCHICAL: &[&str] = &["", "http", "https", "ftp", "file", "sftp", "ws", "wss", "gopher", "nntp", "rtsp", "svn"];
 /// Schemes whose last path segment may carry `;parameters`.
 const WITH_PARAMS: &[&str] = &["", "http", "https", "ftp", "sftp", "rtsp"];
 
-/// The parts of `urlparse`.
+/// The parts of a URL that `urlparse` returns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parts<'u> {
     pub scheme: Cow<'u, str>,
@@ -21,10 +21,10 @@ pub struct Parts<'u> {
 }
 
 impl<'u> Parts<'u> {
-    /// `urlparse(url, scheme)` of a text that is [`cleaned`].
+    /// Python's `urlparse(url, scheme)`. The text must be [`cleaned`].
     ///
     /// # Errors
-    /// ValueError if the host has only one of two square brackets.
+    /// ValueError if the host has only one of the two square brackets.
     pub fn parse(url: &'u str, scheme: &'u str) -> Result<Parts<'u>, Failed> {
         let (mut parts, path) = split(url, scheme)?;
         let mut path = path;
@@ -39,7 +39,7 @@ impl<'u> Parts<'u> {
         Ok(parts)
     }
 
-    /// `urlunparse`.
+    /// Python's `urlunparse`.
     #[must_use]
     pub fn unparse(&self) -> String {
         let Parts { scheme, netloc, path, params, query, fragment } = self;
@@ -71,7 +71,7 @@ impl<'u> Parts<'u> {
     }
 }
 
-/// The text without the control characters and spaces that Python, like browsers, removes before parsing.
+/// Removes the control characters and spaces that Python, like browsers, removes before parsing.
 fn cleaned(url: &str) -> Cow<'_, str> {
     let url = url.trim_start_matches(|c: char| c <= ' ');
     match url.contains(['\t', '\r', '\n']) {
@@ -80,7 +80,7 @@ fn cleaned(url: &str) -> Cow<'_, str> {
     }
 }
 
-/// `urlsplit`: all parts except the path, and the path with its parameters.
+/// Python's `urlsplit`. Returns all parts except the path, and the path together with its parameters.
 fn split<'u>(url: &'u str, scheme: &'u str) -> Result<(Parts<'u>, &'u str), Failed> {
     let mut rest = url;
     let mut parts = Parts { scheme: Cow::Borrowed(scheme), ..Parts::default() };
@@ -114,10 +114,10 @@ fn split<'u>(url: &'u str, scheme: &'u str) -> Result<(Parts<'u>, &'u str), Fail
     Ok((parts, rest))
 }
 
-/// `urljoin(base, url)`: an absolute `url` wins.
+/// Python's `urljoin(base, url)`. If `url` is absolute, `base` is ignored.
 ///
 /// # Errors
-/// As `Parts::parse`.
+/// Same as `Parts::parse`.
 pub fn urljoin(base: &str, url: &str) -> Result<String, Failed> {
     if base.is_empty() {
         return Ok(url.to_owned());
@@ -154,7 +154,8 @@ fn resolved(base: &str, url: &str) -> Result<String, Failed> {
     Ok(to.unparse())
 }
 
-/// Whether joining is concatenation: `base` is a folder without dot segments and `url` a plain path below it. Most are.
+/// Whether joining is the same as concatenating, because `base` is a folder without dot segments and `url` is a plain path
+/// below it. This is so in most cases.
 fn is_below(base: &str, url: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~');
     let names = |path: &str| path.split('/').all(|name| !name.starts_with('.') && name.bytes().all(plain));
@@ -169,7 +170,7 @@ fn is_below(base: &str, url: &str) -> bool {
         && names(url)
 }
 
-/// `path` resolved against `base`, without dot segments.
+/// Resolves `path` against `base` and removes dot segments.
 fn joined(base: &str, path: &str) -> String {
     let mut segments: Vec<&str> = Vec::new();
     if path.starts_with('/') {
@@ -211,7 +212,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// The concatenation equals the result of the full algorithm.
+        /// Concatenation gives the same result as the full algorithm.
         #[test]
         fn what_lies_below_is_appended(
             base in "https?://[a-z.:0-9]{0,4}(/|/[a-z./;?]{0,5}/|[a-z/.]{0,4})",

@@ -1,4 +1,4 @@
-//! URLs as Python builds them: `urllib.parse`, `requests` and `urllib3`, in the order in which the CDK uses them.
+//! Builds URLs as `urllib.parse`, `requests` and `urllib3` do in Python, in the order in which the CDK calls them.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ pub use prepare::{Prepared, prepare};
 pub use query::encode_pairs;
 pub use query::{encode_params, parse_qs, quote_plus};
 
-/// Bytes that none of Python's encodings changes.
+/// Bytes that no URL encoding of Python changes.
 fn unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-' | b'~')
 }
 
-/// `urllib.parse.quote`: all bytes except the unreserved ones and `safe` become `%XX`.
+/// `urllib.parse.quote`. All bytes except the unreserved ones and those in `safe` become `%XX`.
 fn quote(text: &[u8], safe: &[u8], out: &mut String) {
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| !unreserved(*byte) && !safe.contains(byte)) {
@@ -30,7 +30,7 @@ fn quote(text: &[u8], safe: &[u8], out: &mut String) {
     push_plain(rest, out);
 }
 
-/// Text from bytes that are ASCII.
+/// Converts ASCII bytes to text.
 fn push_plain(bytes: &[u8], out: &mut String) {
     out.push_str(std::str::from_utf8(bytes).unwrap_or_default());
 }
@@ -43,7 +43,7 @@ fn push_escape(byte: u8, out: &mut String) {
     }
 }
 
-/// `urllib.parse.unquote`: escapes become bytes, and invalid UTF-8 becomes U+FFFD.
+/// `urllib.parse.unquote`. Escapes become bytes, and invalid UTF-8 becomes U+FFFD.
 #[must_use]
 pub fn unquote(text: &str) -> Cow<'_, str> {
     match text.contains('%') {
@@ -71,7 +71,7 @@ fn unquote_bytes(text: &str) -> Vec<u8> {
     out
 }
 
-/// The byte that an escape at `at` stands for.
+/// Decodes the escape at `at` to a byte.
 fn escape_at(bytes: &[u8], at: usize) -> Option<u8> {
     if bytes.get(at) != Some(&b'%') {
         return None;

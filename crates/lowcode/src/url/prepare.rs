@@ -1,4 +1,4 @@
-//! The URL that is sent: `PreparedRequest.prepare_url` of requests, which uses `parse_url` of urllib3.
+//! Prepares the URL that is sent, as `PreparedRequest.prepare_url` of requests does with `parse_url` of urllib3.
 
 use super::{escape_at, push_escape, quote, unreserved};
 use crate::error::Failed;
@@ -8,11 +8,11 @@ use crate::value::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {
     Url(String),
-    /// A scheme other than http and https, for which requests has no adapter.
+    /// A URL with a scheme other than http and https. requests has no adapter for it.
     NoAdapter(String),
 }
 
-/// Adds the encoded `params` to `url` and quotes both.
+/// Adds the encoded `params` to `url` and percent-encodes both.
 ///
 /// # Errors
 /// `MissingSchema` and `InvalidURL` of requests.
@@ -29,8 +29,8 @@ pub fn prepare(url: &str, params: &str) -> Result<Prepared, Failed> {
     rewritten(url, params)
 }
 
-/// Whether preparing would leave `url` unchanged: http or https, a plain host, and a path without dot segments, escapes
-/// and query. Most URLs are like that.
+/// Whether preparing would leave `url` unchanged. This is so for most URLs: http or https, a plain host, no query, and a
+/// path without dot segments and escapes.
 fn settled(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("https://").or(url.strip_prefix("http://")) else { return false };
     let Some((authority, path)) = rest.split_once('/') else { return false };
@@ -100,7 +100,7 @@ struct Parts {
     fragment: Option<String>,
 }
 
-/// `urllib3.util.parse_url`, for texts that begin with `http` or contain no colon.
+/// `urllib3.util.parse_url`, for a text that begins with `http` or does not contain a colon.
 fn parse(url: &str) -> Result<Parts, Failed> {
     let mut parts = Parts::default();
     let mut rest = url;
@@ -165,7 +165,7 @@ fn authority_of(authority: &str, parts: &mut Parts) -> Result<(), Failed> {
     if host.is_empty() && parts.port.is_none() {
         return Ok(());
     }
-    // The url crate normalizes a host as browsers do: lower case, IDNA, IPv6.
+    // The url crate normalizes a host as browsers do: it applies lower case and IDNA, and shortens IPv6 addresses.
     let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'{' | b'}' | b'$'));
     parts.host = if plain {
         host.to_ascii_lowercase()
@@ -202,7 +202,7 @@ fn without_dots(path: &str) -> String {
     out.join("/")
 }
 
-/// `_encode_invalid_chars` of urllib3: `%` is kept only if every `%` begins an escape.
+/// `_encode_invalid_chars` of urllib3. It keeps `%` only if every `%` in the text begins an escape.
 fn encoded(text: &str, allowed: &[u8]) -> String {
     let bytes = text.as_bytes();
     let percents = bytes.iter().filter(|byte| **byte == b'%').count();
@@ -216,7 +216,7 @@ fn encoded(text: &str, allowed: &[u8]) -> String {
                 at += 3;
                 continue;
             }
-            // The digits of an escape become upper case even where its `%` is escaped.
+            // The digits of an escape become upper case even if its `%` is itself escaped.
             Some(value) => {
                 let mut escape = String::new();
                 push_escape(value, &mut escape);
@@ -233,7 +233,7 @@ fn encoded(text: &str, allowed: &[u8]) -> String {
     out
 }
 
-/// `requote_uri`: escapes of unreserved characters are decoded, and characters that a URL may not contain are escaped.
+/// `requote_uri` of requests. It decodes escapes of unreserved characters and escapes characters that a URL may not contain.
 fn requote(url: &str) -> String {
     const SAFE: &[u8] = b"!#$%&'()*+,/:;=?@[]~";
     let bytes = url.as_bytes();
@@ -263,7 +263,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// The full algorithm leaves a URL unchanged that is taken as settled.
+        /// If a URL is considered settled, the full algorithm does not change it.
         #[test]
         fn a_settled_url_is_not_rewritten(
             url in "https?://[a-z0-9.-]{1,6}(:[0-9]{1,5})?/([a-z.~!;=@:/_]|\\.\\./|%2[0f]|[?#]x){0,8}",

@@ -1,10 +1,10 @@
-//! Query strings and form bodies: `urlencode` as `requests` calls it, and `parse_qs`.
+//! Query strings and form bodies: Python's `urlencode` as `requests` calls it, and `parse_qs`.
 
 use super::{quote, unquote};
 use crate::value::{Dict, Value};
 use std::borrow::Cow;
 
-/// `urllib.parse.quote_plus`: a space becomes `+`, `~` is kept and `*` is escaped.
+/// `urllib.parse.quote_plus`. A space becomes `+`, `~` is kept and `*` is escaped.
 #[must_use]
 pub fn quote_plus(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -21,7 +21,7 @@ fn push_quoted(text: &str, out: &mut String) {
     }
 }
 
-/// The pairs of a dict as `requests` sends them: a list repeats its key, None is left out, and a dict counts as the
+/// The pairs that `requests` sends for a dict. A list repeats its key, None is left out, and a nested dict is treated as the
 /// list of its keys.
 #[must_use]
 pub fn encode_params(params: &Dict) -> String {
@@ -36,7 +36,7 @@ pub fn encode_params(params: &Dict) -> String {
     encode_pairs(pairs.iter().map(|(key, value)| (*key, value.as_str())))
 }
 
-/// Adds one item of a list; `urlencode(doseq=True)` expands a list within it once more.
+/// Adds one item of a list. If the item is a list itself, `urlencode(doseq=True)` expands it as well.
 fn push_pairs<'a>(key: &'a str, item: &Value, pairs: &mut Vec<(&'a str, String)>) {
     match item {
         Value::None => {}
@@ -46,7 +46,7 @@ fn push_pairs<'a>(key: &'a str, item: &Value, pairs: &mut Vec<(&'a str, String)>
     }
 }
 
-/// `urlencode`, for pairs of text.
+/// Python's `urlencode` for pairs of text.
 #[must_use]
 pub fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = String::new();
@@ -61,7 +61,7 @@ pub fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Stri
     out
 }
 
-/// `urllib.parse.parse_qsl`: the pairs in order, without those that have no value.
+/// `urllib.parse.parse_qsl`. Returns the pairs in order and leaves out those without a value.
 pub fn parse_qs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(_, value)| !value.is_empty());
     pairs.map(|(key, value)| (unquote_plus(key), unquote_plus(value)))

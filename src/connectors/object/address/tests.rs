@@ -92,7 +92,7 @@ fn the_policys_region_counts_before_the_credentials() {
 }
 
 proptest! {
-    /// Whatever an intent says, the host is Amazon's and the bucket stays in its place.
+    /// For any resource id in an intent, the host is one of Amazon's and the bucket stays at its position in the URL.
     #[test]
     fn no_resource_id_leaves_the_service(id in "(s3://|arn:aws:s3:::|https://)?[a-zA-Z0-9./@:#?%_-]{0,30}") {
         if let Ok(place) = at(Flavor::Aws, &id, None, None) {

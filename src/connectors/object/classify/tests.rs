@@ -24,7 +24,7 @@ fn code(code: &str, message: &str, more: &str) -> String {
     format!("<Error><Code>{code}</Code><Message>{message}</Message>{more}<RequestId>R1</RequestId></Error>")
 }
 
-/// Every failure as people read it.
+/// Every failure in the form in which people read it.
 #[test]
 fn every_failure_has_a_title_and_a_fix() {
     let aws = place(Flavor::Aws, "s3://acme/logs");

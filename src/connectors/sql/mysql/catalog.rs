@@ -1,5 +1,5 @@
-//! Structure and a few rows, from `information_schema`. It shows an account only what the account has privileges for,
-//! so an empty list proves an empty database only if a grant covers the whole database.
+//! Reads the structure from `information_schema`, and a few rows. `information_schema` shows an account only the objects on
+//! which it has privileges, so an empty list proves that the database is empty only if a grant covers the whole database.
 
 use super::errors;
 use super::wire::{MysqlSession, Row};
@@ -39,10 +39,10 @@ fn relation(row: Row) -> Option<Relation> {
     Some(Relation { name: name.clone(), kind, rows: rows.as_deref().and_then(|rows| rows.parse().ok()) })
 }
 
-/// Catalog v1 of the database.
+/// Builds the Catalog v1 of the database.
 ///
 /// # Errors
-/// Those of [`MysqlSession::ask`].
+/// The errors of [`MysqlSession::ask`].
 pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let mut all = relations(wire, bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
@@ -119,7 +119,7 @@ fn may_select(rights: Option<&str>) -> bool {
     rights.is_some_and(|rights| rights.split(',').any(|right| right.trim().eq_ignore_ascii_case("select")))
 }
 
-/// Tables before views and tables with rows before empty ones, each with its columns and the privileges on them.
+/// Lists tables before views and tables with rows before empty ones, each with its columns and the privileges on them.
 const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM \
     (SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'SEQUENCE' \
      ORDER BY TABLE_TYPE <> 'BASE TABLE', COALESCE(TABLE_ROWS, 1) = 0, TABLE_NAME LIMIT 50) AS T \
@@ -146,7 +146,7 @@ pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Resu
         match column {
             Some(column) if may_select(rights.as_deref()) => columns.push(backtick(column)),
             Some(_) => {}
-            // The server cannot describe this view here; reading it returns the reason.
+            // The server cannot describe this view here. Reading the view returns the reason.
             None => columns.push("*".to_string()),
         }
     }

@@ -1,6 +1,6 @@
 //! Classifies MySQL and MariaDB errors.
 //!
-//! Source of the codes: MySQL Server Error Message Reference; MariaDB Error Code Reference.
+//! The codes are from the MySQL Server Error Message Reference and the MariaDB Error Code Reference.
 
 use crate::connectors::sql::quote::backtick;
 use crate::connectors::sql::server::unreachable;
@@ -16,7 +16,7 @@ use std::time::Duration;
 pub enum Stage<'a> {
     /// Before the login is complete.
     Open,
-    /// After the login; the text says what was attempted, for example `list the tables`.
+    /// After the login. The text names what was attempted, for example `list the tables`.
     Work(&'a str),
 }
 
@@ -42,7 +42,7 @@ pub fn classify(server: &DatabaseServer, user: &str, stage: Stage<'_>, error: &E
     }
 }
 
-/// Classifies an error code. `message` is the message of the server and becomes the detail.
+/// Classifies an error code. `message` is the server's message and becomes the detail of the failure.
 #[must_use]
 pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code: u16, message: &str) -> Failure {
     let doing = match stage {
@@ -121,7 +121,7 @@ pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code
     failure.detail(format!("the server said: {message}"))
 }
 
-/// Whether the failure concerns this table or view only, so that others may be readable.
+/// Whether the failure affects only this table or view. Others may then be readable.
 #[must_use]
 pub fn only_this_one(failure: &Failure) -> bool {
     failure.class == Class::PermissionDenied || failure.detail.contains("ERROR 1792 ")
@@ -138,7 +138,7 @@ fn classify_io(server: &DatabaseServer, stage: Stage<'_>, error: &std::io::Error
             format!("{server}: the connection was reset"),
             "check the firewalls and proxies between AAM and the server",
         ),
-        // Packet lengths and sequence numbers that only another protocol produces.
+        // The driver reports packet lengths or sequence numbers that occur only if the peer speaks another protocol.
         _ if opening && is_packet_error(error) => wrong_service(server),
         _ if is_packet_error(error) => too_long(server),
         _ => connection_closed(server),
@@ -169,7 +169,7 @@ fn classify_driver(server: &DatabaseServer, stage: Stage<'_>, error: &DriverErro
     failure.detail(error.to_string())
 }
 
-/// Whether the packet codec reported the error; it uses `std::io::Error`.
+/// Whether the packet codec reported the error. The codec reports its own errors as `std::io::Error`.
 fn is_packet_error(error: &std::io::Error) -> bool {
     let message = error.to_string();
     matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput)

@@ -1,19 +1,19 @@
-//! Parses `SHOW GRANTS`, which decides the privilege verdict and whether the account can see the whole database.
+//! Parses `SHOW GRANTS`. The result determines the privilege verdict and whether the account can see the whole database.
 //!
 //! A line may end in `IDENTIFIED BY PASSWORD '<hash>'`, so nothing after `TO` is kept.
 
 use crate::connectors::sql::limits;
 use crate::model::Privilege;
 
-/// Privileges that only read. REFERENCES and all others write, lock, run code or show other sessions.
+/// Privileges that only read. All others, including REFERENCES, can write, lock, run code or show other sessions.
 const READING: [&str; 4] = ["USAGE", "SELECT", "SHOW VIEW", "SHOW DATABASES"];
 
 /// One line of `SHOW GRANTS`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Privileges on an object, as printed: `*.*`, `` `shop`.* ``, `` `shop`.`orders` ``.
+    /// Privileges on an object. The object is kept as printed: `*.*`, `` `shop`.* `` or `` `shop`.`orders` ``.
     On { privileges: Vec<String>, object: String, grant_option: bool },
-    /// A role whose privileges may not be listed.
+    /// A role. Its privileges may be missing from the output.
     Role(String),
 }
 
@@ -86,7 +86,7 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
         match grant {
             Grant::Role(role) => roles.push(role),
             Grant::On { privileges, object, grant_option } => {
-                // PROXY is granted on accounts, not on data.
+                // PROXY is granted on accounts and not on data.
                 let mut over: Vec<&str> = privileges
                     .iter()
                     .map(String::as_str)
@@ -112,7 +112,7 @@ pub fn verdict(lines: &[String], mariadb: bool) -> Privilege {
     if parsed.is_empty() {
         return Privilege::Unknown { reason: "SHOW GRANTS did not return any grant".to_string() };
     }
-    // MariaDB lists the privileges of the active role, MySQL only its name.
+    // MariaDB lists the privileges of the active role; MySQL lists only its name.
     if !roles.is_empty() && !mariadb {
         return Privilege::Unknown {
             reason: format!("SHOW GRANTS does not list the privileges of the roles {}", roles.join(", ")),
@@ -133,8 +133,8 @@ pub fn sees_all(lines: &[String], database: &str) -> bool {
     })
 }
 
-/// Whether `` `pattern`.* `` is `database`. Unescaped wildcards are compared literally: a false negative only asks for
-/// a grant, whereas a false positive would report tables that cannot be seen as missing.
+/// Whether `` `pattern`.* `` stands for `database`. Unescaped wildcards are compared literally. A false negative only asks
+/// the user for a grant; a false positive would report tables as missing that the account merely cannot see.
 fn covers(object: &str, database: &str) -> bool {
     let Some(name) = object.strip_suffix(".*") else {
         return false;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every extra privilege on every object is reported, and no line makes the parser panic.
+        /// Every privilege beyond reading is reported for every object, and no line makes the parser panic.
         #[test]
         fn an_extra_privilege_is_never_missed(extra in "INSERT|UPDATE|DELETE|DROP|ALTER|EXECUTE|SUPER|CREATE USER", name in "[a-z ,()]{1,12}") {
             let line = format!("GRANT SELECT, {extra} ON `{name}`.* TO `x`@`%`");

@@ -17,7 +17,7 @@ use serde_json::json;
 use std::sync::Arc;
 use wire::{MysqlSession, Row};
 
-/// `tx_read_only` in MariaDB, `transaction_read_only` in MySQL 8.
+/// The variable is `tx_read_only` in MariaDB and `transaction_read_only` in MySQL 8.
 const IDENTITY: [&str; 2] = [
     "SELECT DATABASE(), CURRENT_USER(), VERSION(), @@tx_read_only",
     "SELECT DATABASE(), CURRENT_USER(), VERSION(), @@transaction_read_only",
@@ -33,7 +33,7 @@ struct Database {
 /// Logs in and proves that this is the database of the resource id, in a session that cannot write.
 ///
 /// # Errors
-/// Those of the session and the wire, and `WrongService` for another database.
+/// The errors of the session and of the connection, and `WrongService` if this is another database.
 pub async fn open(
     session: &Arc<dyn DriverSession>,
     server: &DatabaseServer,
@@ -65,7 +65,7 @@ async fn prove(wire: &MysqlSession) -> Result<Evidence, Failure> {
             "check host and port",
         ));
     };
-    // The server lowers the case of names if lower_case_table_names is set.
+    // If lower_case_table_names is set, the server converts names to lower case.
     if database.to_lowercase() != wire.server.database.to_lowercase() {
         return Err(Failure::new(
             Class::WrongService,

@@ -1,8 +1,7 @@
 //! One MySQL or MariaDB session in which nothing can be written.
 //!
-//! The session is set to READ ONLY once, and every batch is `START TRANSACTION READ ONLY`,
-//! constant statements, `ROLLBACK`. There is no handler for LOCAL INFILE, so a hostile server cannot read files of this
-//! machine.
+//! The session is set to READ ONLY once, and every batch consists of `START TRANSACTION READ ONLY`, constant statements and
+//! `ROLLBACK`. No handler for LOCAL INFILE is installed, so a hostile server cannot read files of this machine.
 
 use super::errors::{self, Stage};
 use crate::connectors::sql::driver_session::{Call, DriverSession};
@@ -19,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::Mutex;
 
-/// One row as text; `None` is NULL.
+/// One row as text. `None` stands for NULL.
 pub type Row = Vec<Option<String>>;
 
 /// Limit on the bytes of a packet, and therefore of a row.
@@ -39,7 +38,7 @@ impl MysqlSession {
     /// Connects, encrypts, logs in, and makes the session read-only.
     ///
     /// # Errors
-    /// Those of the session, and those of [`errors::classify`].
+    /// The errors of the session and those of [`errors::classify`].
     pub async fn open(
         session: &Arc<dyn DriverSession>,
         server: &DatabaseServer,
@@ -63,7 +62,7 @@ impl MysqlSession {
     /// Runs constant statements in one read-only transaction and returns their rows in order.
     ///
     /// # Errors
-    /// Those of [`errors::classify`]; `Network` if there is no response in time.
+    /// The errors of [`errors::classify`]; `Network` if there is no response in time.
     pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<Vec<Row>>, Failure> {
         let mut conn = self.conn.lock().await;
         let outcome = within(limits::batch_timeout(&self.server), &self.server, what, self.batch(&mut conn, statements)).await;
@@ -124,7 +123,7 @@ fn options(server: &DatabaseServer, login: &Login, network: &Network, address: S
         .user(Some(login.user.as_str()))
         .pass(Some(login.password.expose()))
         .db_name(Some(server.database.as_str()))
-        // Otherwise the driver would switch from TCP to a socket file that the server names.
+        // Without this setting, the driver would switch from TCP to a socket file that the server names.
         .prefer_socket(Some(false))
         .max_allowed_packet(Some(MAX_PACKET_BYTES))
         .wait_timeout(Some(28_800))
@@ -142,7 +141,7 @@ async fn restrict(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
     let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
     let mariadb = version.is_some_and(|version| version.to_ascii_lowercase().contains("mariadb"));
     conn.query_drop("SET SESSION lock_wait_timeout = 1").await?;
-    // MariaDB takes seconds, MySQL milliseconds.
+    // MariaDB expects the timeout in seconds, MySQL in milliseconds.
     conn.query_drop(if mariadb { "SET SESSION max_statement_time = 5" } else { "SET SESSION max_execution_time = 5000" }).await?;
     Ok(mariadb)
 }

@@ -1,4 +1,4 @@
-//! Structure from `pg_catalog`, which every role can read, even without SELECT on the tables.
+//! Reads the structure from `pg_catalog`. Every role can read it, even without SELECT on the tables.
 
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// Tables whose columns one query describes.
+/// The number of tables whose columns one query describes.
 const TABLES_PER_QUERY: usize = 200;
 
 /// One relation without its columns.
@@ -20,13 +20,13 @@ pub struct Relation {
     pub schema: String,
     pub name: String,
     pub kind: &'static str,
-    /// Estimated rows. `None` if the table was never analysed.
+    /// The estimated number of rows, or `None` if the table was never analysed.
     pub rows: Option<u64>,
     pub usage: bool,
     pub select: bool,
-    /// SELECT on at least one column, though not on the table.
+    /// Whether the role has SELECT on at least one column, but not on the table.
     pub some_columns: bool,
-    /// Row level security filters what this role reads.
+    /// Whether row level security filters the rows that this role reads.
     pub filtered: bool,
 }
 
@@ -37,13 +37,13 @@ impl Relation {
         self.usage && (self.select || self.some_columns)
     }
 
-    /// `"schema"."name"`.
+    /// The quoted name, `"schema"."name"`.
     #[must_use]
     pub fn quoted(&self) -> String {
         format!("{}.{}", quote::double(&self.schema), quote::double(&self.name))
     }
 
-    /// The missing privileges as GRANT names them, or an empty text if none is missing.
+    /// The missing privileges in the notation of GRANT, or an empty text if no privilege is missing.
     #[must_use]
     pub fn missing(&self) -> &'static str {
         match (self.usage, self.select || self.some_columns) {
@@ -55,7 +55,8 @@ impl Relation {
     }
 }
 
-/// Relations outside the system schemas and outside extensions. Partitions belong to their parent table.
+/// Selects relations outside the system schemas and outside extensions. Partitions are left out, because they belong to their
+/// parent table.
 const FROM: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r','p','v','m','f') AND NOT c.relispartition \
     AND n.nspname NOT IN ('pg_catalog','information_schema') AND n.nspname !~ '^pg_(toast|temp|toast_temp)' \
@@ -70,7 +71,7 @@ pub fn only_schema(wire: &PostgresSession) -> String {
     wire.server.schema.as_deref().map_or_else(String::new, |name| format!(" AND n.nspname = {}", quote::literal(name)))
 }
 
-/// Up to `limit` relations in the order of `order`, a constant of the caller.
+/// Lists up to `limit` relations. `order` is the sort order, a constant in the caller.
 pub async fn relations(wire: &PostgresSession, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
     let sql = format!("{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
     let sets = wire.ask("list the tables", &sql).await?;
@@ -90,7 +91,7 @@ fn relation(row: &Row) -> Option<Relation> {
             "f" => "foreign table",
             _ => "table",
         },
-        // -1 means that the table was never analysed; before PostgreSQL 14 this was 0.
+        // -1 means that the table was never analysed. Before PostgreSQL 14 this value was 0.
         rows: text(4).and_then(|rows| rows.parse::<u64>().ok()),
         usage: yes(5),
         select: yes(6),
@@ -99,10 +100,10 @@ fn relation(row: &Row) -> Option<Relation> {
     })
 }
 
-/// Catalog v1 of the database.
+/// Builds the Catalog v1 of the database.
 ///
 /// # Errors
-/// Those of [`PostgresSession::ask`].
+/// The errors of [`PostgresSession::ask`].
 pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
     let mut all = relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;

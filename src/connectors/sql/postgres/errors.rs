@@ -1,6 +1,6 @@
 //! Classifies PostgreSQL errors.
 //!
-//! Source of the codes: PostgreSQL manual, appendix A.
+//! The codes are from appendix A of the PostgreSQL manual.
 
 use super::meter::{NOT_POSTGRES, TOO_LONG};
 use crate::connectors::sql::tls;
@@ -16,11 +16,11 @@ use tokio_postgres::error::DbError;
 pub enum Stage<'a> {
     /// Before the login is complete.
     Open,
-    /// After the login; the text says what was attempted, for example `list the tables`.
+    /// After the login. The text names what was attempted, for example `list the tables`.
     Work(&'a str),
 }
 
-/// Classifies `error`. `connection_error` is the error that ended the connection, if it ended.
+/// Classifies `error`. If the connection has ended, `connection_error` is the error that ended it.
 #[must_use]
 pub fn classify(
     server: &DatabaseServer,
@@ -35,7 +35,7 @@ pub fn classify(
     }
 }
 
-/// The message of the server, with code, detail and hint.
+/// The server's message with code, detail and hint.
 fn server_message(db: &DbError) -> String {
     let mut message = format!("{} {}: {}", db.severity(), db.code().code(), db.message());
     for (name, more) in [("detail", db.detail()), ("hint", db.hint()), ("context", db.where_())] {
@@ -46,7 +46,7 @@ fn server_message(db: &DbError) -> String {
     message
 }
 
-/// Classifies an error code. `message` is the message of the server and becomes the detail.
+/// Classifies an error code. `message` is the server's message and becomes the detail of the failure.
 #[must_use]
 pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code: &str, message: &str) -> Failure {
     let doing = match stage {
@@ -130,13 +130,13 @@ pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code
     failure.detail(format!("the server said: {message}"))
 }
 
-/// Whether the failure concerns this relation only, so that others may be readable.
+/// Whether the failure affects only this relation. Others may then be readable.
 #[must_use]
 pub fn only_this_one(failure: &Failure) -> bool {
     failure.class == Class::PermissionDenied || failure.detail.contains(" 25006: ")
 }
 
-/// Classifies an error that the server did not report: one of the connection itself.
+/// Classifies an error of the connection itself, which the server did not report.
 fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, connection_error: Option<String>) -> Failure {
     let kind = error.to_string();
     let detail = connection_error.unwrap_or_else(|| error_chain(error));
@@ -194,7 +194,7 @@ fn source_io(error: &Error) -> Option<std::io::ErrorKind> {
     error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
 }
 
-/// The error and its sources, in one line.
+/// Formats the error and its sources on one line.
 #[must_use]
 pub fn error_chain(error: &Error) -> String {
     let mut message = error.to_string();

@@ -7,28 +7,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Counts the bytes in both directions. Reading more than `limit` is an error, and so is a first byte that no PostgreSQL
-/// server sends: without this check, an HTTP response would be read as the start of a message of a gigabyte.
+/// Counts the bytes in both directions. Reading more than `limit` bytes is an error, and so is a first byte that no
+/// PostgreSQL server sends. Without this check, an HTTP response would be read as the start of a message of one gigabyte.
 pub struct Meter<S> {
     inner: S,
     bytes: Arc<AtomicU64>,
     limit: u64,
-    /// The first bytes that are valid. `None` once the first byte was checked.
+    /// The values that are valid for the first byte, or `None` after it has been checked.
     first: Option<&'static [u8]>,
 }
 
-/// Valid first bytes after a startup message: authentication, error, notice, protocol negotiation.
+/// Valid first bytes after a startup message: authentication, error, notice or protocol negotiation.
 const FIRST_IN_CLEAR: &[u8] = b"RENv";
 /// Valid first bytes after a request for TLS.
 const FIRST_OF_TLS: &[u8] = b"SNE";
 
-/// The error message if the limit is exceeded; `errors` searches for it.
+/// The error message if the limit is exceeded. `errors` searches for this text.
 pub const TOO_LONG: &str = "the response exceeds the limit of AAM";
-/// The error message if the first byte belongs to another protocol; `errors` searches for it.
+/// The error message if the first byte belongs to another protocol. `errors` searches for this text.
 pub const NOT_POSTGRES: &str = "the first byte of the response is not valid in the PostgreSQL protocol";
 
 impl<S> Meter<S> {
-    /// Counts into `bytes`.
+    /// Creates a stream that adds its bytes to the counter `bytes`.
     pub fn new(inner: S, bytes: Arc<AtomicU64>, limit: u64, encrypted: bool) -> Meter<S> {
         Meter { inner, bytes, limit, first: Some(if encrypted { FIRST_OF_TLS } else { FIRST_IN_CLEAR }) }
     }

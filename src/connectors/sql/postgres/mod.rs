@@ -30,7 +30,7 @@ struct Database {
 /// Logs in and proves that this is the database of the resource id, in a transaction that cannot write.
 ///
 /// # Errors
-/// Those of the session and the wire, and `WrongService` for another database.
+/// The errors of the session and of the connection, and `WrongService` if this is another database.
 pub async fn open(
     session: &Arc<dyn DriverSession>,
     server: &DatabaseServer,

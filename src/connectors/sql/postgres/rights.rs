@@ -1,11 +1,11 @@
-//! What the role may do beyond reading, according to the catalog; nothing is tried out.
+//! Determines what the role may do beyond reading. The catalog is the only source; nothing is tried out.
 
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::{limits, quote};
 use crate::model::Privilege;
 
-/// Queries for four result sets: role attributes, memberships, CREATE privileges, and writable tables (one more than
-/// are named, and their total number).
+/// Queries for four result sets: role attributes, memberships, CREATE privileges, and writable tables. The last contains
+/// one table more than the verdict names, and the total number.
 fn statements() -> String {
     let more = limits::MAX_NAMED_GRANTS + 1;
     format!(
@@ -23,7 +23,7 @@ fn statements() -> String {
     )
 }
 
-/// Determines the privilege of the role. `Unknown` if the server does not answer.
+/// Determines the privilege of the role. Returns `Unknown` if the server does not answer.
 pub async fn verdict(wire: &PostgresSession) -> Privilege {
     match wire.ask("read the privileges of the role", &statements()).await {
         Ok(sets) => judge(&sets),
@@ -44,7 +44,7 @@ pub fn judge(sets: &[Vec<Row>]) -> Privilege {
     let attribute_names = ["SUPERUSER", "CREATEROLE", "CREATEDB", "REPLICATION", "BYPASSRLS"];
     grants
         .extend(own.iter().zip(attribute_names).filter(|(has, _)| has.as_deref() == Some("t")).map(|(_, name)| name.to_string()));
-    // A superuser has every privilege, so the list ends here.
+    // A superuser has every privilege, so listing more is not useful.
     if grants.first().is_some_and(|first| first == "SUPERUSER") {
         return Privilege::Over { grants };
     }

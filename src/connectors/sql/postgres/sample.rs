@@ -8,8 +8,8 @@ use crate::connectors::sql::{limits, quote};
 use crate::model::{Class, Evidence, Failure};
 use serde_json::json;
 
-/// Readable relations first, then tables before views (reading a view runs functions that users wrote), then those
-/// that are not known to be empty.
+/// The order of relations: readable ones first, then tables before views (because reading a view runs functions that users
+/// wrote), then those that are not known to be empty.
 const ORDER: &str = "(has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')) DESC, \
     (c.relkind IN ('r','p','m')) DESC, (c.reltuples <> 0) DESC, n.nspname, c.relname";
 

@@ -26,29 +26,29 @@ use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsConnect};
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Set when the session starts, so that a statement outside a batch cannot write either.
+/// Options that are set when the session starts, so that a statement outside a batch cannot write either.
 const STARTUP_OPTIONS: &str = "-c default_transaction_read_only=on -c statement_timeout=5000 -c lock_timeout=1000 \
     -c idle_in_transaction_session_timeout=15000";
 
-/// Repeated in every batch, because a pooler may not keep session settings. `search_path` prevents functions that
+/// Settings that every batch repeats, because a pooler may not keep session settings. `search_path` prevents functions that
 /// users created from replacing those of the catalog.
 const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 1000; \
     SET LOCAL idle_in_transaction_session_timeout = 15000; SET LOCAL search_path = pg_catalog; ";
 
-/// One row as text; `None` is NULL.
+/// One row as text. `None` stands for NULL.
 pub type Row = Vec<Option<String>>;
 
 /// An open session.
 pub struct PostgresSession {
     client: Client,
     driver: tokio::task::JoinHandle<()>,
-    /// The error that ended the connection. The client only learns that the connection is closed.
+    /// The error that ended the connection. It is kept here because the client reports only that the connection is closed.
     connection_error: Arc<Mutex<Option<String>>>,
     pub call: Call,
     pub server: DatabaseServer,
     pub user: String,
     pub encrypted: bool,
-    /// Whether a pooler refused the startup options, so that only the batches are read-only.
+    /// Whether a pooler refused the startup options. If so, only the batches are read-only.
     pub pooled: bool,
 }
 
@@ -62,7 +62,7 @@ impl PostgresSession {
     /// Connects, encrypts and logs in.
     ///
     /// # Errors
-    /// Those of the session, and those of [`errors::classify`].
+    /// The errors of the session and those of [`errors::classify`].
     pub async fn open(
         session: &Arc<dyn DriverSession>,
         server: &DatabaseServer,
@@ -102,7 +102,7 @@ impl PostgresSession {
         };
         let connected = within(limits::connect_timeout(server), server, "log in", connected).await.and_then(|outcome| outcome);
         let connected = match connected {
-            // The server works and only refuses the options, so this does not count for the circuit breaker.
+            // The server is healthy and merely refuses the options, so the circuit breaker does not count this failure.
             Err(failure) if refuses_options(&failure) => {
                 call.note(Ok(()))?;
                 return Err(failure);
@@ -125,7 +125,7 @@ impl PostgresSession {
     /// Runs constant statements in one read-only transaction and returns their result sets in order.
     ///
     /// # Errors
-    /// Those of [`errors::classify`]; `Network` if there is no response in time.
+    /// The errors of [`errors::classify`]; `Network` if there is no response in time.
     pub async fn ask(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, Failure> {
         let batch = format!("{BEGIN}{sql}; ROLLBACK");
         let outcome = within(limits::batch_timeout(&self.server), &self.server, what, self.collect(&batch)).await;
@@ -137,7 +137,7 @@ impl PostgresSession {
         self.call.note(outcome)
     }
 
-    /// Ends the transaction that may still be open on the server, and classifies the error.
+    /// Ends a transaction that may still be open on the server, and classifies the error.
     async fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Failure {
         if !error.is_closed() {
             let _ =
@@ -155,7 +155,7 @@ impl PostgresSession {
             match message? {
                 SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
                 SimpleQueryMessage::Row(row) => {
-                    // A value that is not UTF-8 (a database in SQL_ASCII) is counted as NULL.
+                    // A value that is not UTF-8, as can occur in a SQL_ASCII database, is treated as NULL.
                     let values = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
                     if let Some(set) = sets.last_mut() {
                         set.push(values);
@@ -174,8 +174,8 @@ impl PostgresSession {
     }
 }
 
-/// PgBouncer before 1.20 does not support the startup parameter `options`, and later versions do not support every
-/// setting in it (PgBouncer changelog, 1.20.0).
+/// Whether a pooler refused the startup parameter `options`. PgBouncer before 1.20 does not support it, and later versions
+/// do not support every setting in it (PgBouncer changelog, 1.20.0).
 fn refuses_options(failure: &Failure) -> bool {
     failure.detail.contains("08P01") && failure.detail.contains("options")
 }
@@ -200,7 +200,7 @@ async fn connect_tcp(server: &DatabaseServer, address: SocketAddr) -> Result<Tcp
     Ok(stream)
 }
 
-/// Logs in and runs the connection in a task until it ends or is aborted.
+/// Logs in, then runs the connection in a task until it ends or is aborted.
 async fn run<S, T>(
     config: &Config,
     stream: S,

@@ -1,4 +1,4 @@
-//! Structure and a few rows of a SQLite file.
+//! Reads the structure and a few rows of a SQLite file.
 
 use super::errors;
 use super::file::File;
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use std::time::Instant;
 
-/// User tables and views. Those of SQLite itself are called `sqlite_...`.
+/// Selects user tables and views. The names of SQLite's own tables begin with `sqlite_`.
 const OBJECTS: &str = "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table','view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
     ORDER BY type, name LIMIT ?1";
 
@@ -35,10 +35,10 @@ fn objects(base: &Connection, limit: usize) -> rusqlite::Result<Vec<Object>> {
     rows.collect()
 }
 
-/// Catalog v1 of the file.
+/// Builds the Catalog v1 of the file.
 ///
 /// # Errors
-/// Those of SQLite for the schema itself. A view that is not valid is skipped.
+/// The errors of SQLite when it reads the schema itself. A view that is not valid is skipped.
 pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
     file.reading("list the tables", |base| {
@@ -72,8 +72,8 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
     })
 }
 
-/// The columns in the order of the table, and the primary key. Uses the pragma itself, because its table-valued form
-/// takes several times as long to compile.
+/// Returns the columns in the order of the table, and the primary key. Uses the pragma statement, because its table-valued
+/// form takes several times as long to compile.
 fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
     let mut columns = Vec::new();
     let mut key: Vec<(i64, String)> = Vec::new();
@@ -82,7 +82,7 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
     while let Some(row) = rows.next()?.filter(|_| columns.len() < limit) {
         let (name, native, not_null, place, hidden): (String, Option<String>, bool, i64, i64) =
             (row.get(1)?, row.get(2)?, row.get(3)?, row.get(5)?, row.get(6)?);
-        // 1 is a column of a virtual table that `SELECT *` leaves out; 2 and 3 are generated columns
+        // 1 marks a column of a virtual table that `SELECT *` leaves out; 2 and 3 mark generated columns
         // (sqlite.org/pragma.html#pragma_table_xinfo).
         if hidden == 1 {
             continue;
@@ -91,7 +91,7 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
         if place > 0 {
             key.push((place, name.clone()));
         }
-        // `INTEGER PRIMARY KEY` is the rowid and is never null, regardless of the declaration.
+        // An `INTEGER PRIMARY KEY` is the rowid. It is never null, whatever the declaration says.
         let rowid = place > 0 && native.eq_ignore_ascii_case("INTEGER");
         columns.push(Column { name, schema: types::sqlite(&native), native, nullable: !not_null && !rowid });
     }
@@ -102,7 +102,7 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
 /// Reads at most `max_items` rows and counts them. The values are not kept.
 ///
 /// # Errors
-/// Those of SQLite if no table can be read.
+/// The errors of SQLite if no table can be read.
 pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
     let all = file.reading("list the tables", |base| objects(base, 200))?;
     let mut evidence = Evidence::new();
@@ -112,7 +112,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
     }
     let mut failed: Option<Failure> = None;
     let mut empty: Vec<&str> = Vec::new();
-    // Ordered by type: tables come before views.
+    // The order by type puts tables before views.
     for object in &all {
         if empty.len() >= limits::MAX_SAMPLED_TABLES {
             break;
@@ -125,7 +125,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
                 evidence.insert("rows".into(), json!(rows));
                 return Ok(Sample { rows, evidence });
             }
-            // A locked or damaged file is the same for every table.
+            // A locked or damaged file causes the same error for every table.
             Err(failure) if failure.class == Class::Remote && !failure.title.contains("could not") => {
                 return Err(failure);
             }
@@ -142,7 +142,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
     }
 }
 
-/// Counts the rows and fetches every value, so that a damaged row is noticed here.
+/// Counts the rows. Every value is fetched, so that a damaged row is noticed here.
 fn count(base: &Connection, sql: &str) -> rusqlite::Result<u64> {
     let mut statement = base.prepare(sql)?;
     let width = statement.column_count();

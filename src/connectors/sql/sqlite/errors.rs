@@ -1,9 +1,9 @@
-//! Classifies SQLite errors. Source of the codes: sqlite.org/rescode.html.
+//! Classifies SQLite errors. The codes are from sqlite.org/rescode.html.
 
 use crate::model::{Class, Failure};
 use rusqlite::ErrorCode;
 
-/// Classifies `error`. `path` is the path as the resource id writes it, and `doing` what was attempted.
+/// Classifies `error`. `path` is the path as it is written in the resource id, and `doing` names what was attempted.
 #[must_use]
 pub fn classify(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
     let (code, extended) = match error {

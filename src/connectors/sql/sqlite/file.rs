@@ -23,12 +23,12 @@ const STEPS_PER_CHECK: i32 = 10_000;
 
 const IN_URI: &AsciiSet = &CONTROLS.add(b'%').add(b'?').add(b'#').add(b' ');
 
-/// How the file was opened.
+/// The mode in which the file was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// With the locks of SQLite.
+    /// Opened with SQLite's locks.
     Shared,
-    /// A database in WAL mode that no program has open: without locks and without helper files.
+    /// A database in WAL mode that no program has open. It is opened without locks and without helper files.
     Immutable,
 }
 
@@ -36,7 +36,7 @@ pub enum Mode {
 pub struct File {
     pub base: Connection,
     pub mode: Mode,
-    /// The path as the resource id writes it.
+    /// The path as it is written in the resource id.
     pub written: String,
     /// Limit on the computation of one call into SQLite.
     pub limit: Duration,
@@ -67,7 +67,7 @@ impl Deadline {
 /// Opens `real`, an absolute path without symbolic links.
 ///
 /// # Errors
-/// The failure that [`errors::classify`] returns; `Remote` if reading would have to create a file.
+/// The failure that [`errors::classify`] returns; `Remote` if a file would have to be created for reading.
 pub fn open(real: &Path, written: &str) -> Result<File, Failure> {
     let mode = mode(real, written)?;
     let query = match mode {
@@ -85,7 +85,7 @@ fn mode(real: &Path, written: &str) -> Result<Mode, Failure> {
     let wal = size(&beside(real, "-wal"));
     let shm = size(&beside(real, "-shm")).is_some();
     match wal {
-        // A program has it open, or left all three files: an ordinary reader does not create new ones.
+        // A program has the database open, or has left all three files. An ordinary reader then does not create new files.
         Some(_) if shm => Ok(Mode::Shared),
         Some(1..) => Err(Failure::new(
             Class::Remote,
@@ -97,8 +97,8 @@ fn mode(real: &Path, written: &str) -> Result<Mode, Failure> {
     }
 }
 
-/// The connection to which files are attached to read their header. It is shared, because opening a connection per
-/// file costs as much as all the reading after it.
+/// The connection to which files are attached so that their header can be read. It is shared, because opening a connection
+/// for each file takes as long as all the reading that follows.
 static PROBE: Mutex<Option<Connection>> = Mutex::new(None);
 
 /// Whether the database is in WAL mode. Without locks SQLite cannot use a WAL, and it reports this before it creates any
@@ -112,7 +112,7 @@ fn in_wal_mode(real: &Path, written: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Attaches and detaches the file, which reads its header and schema.
+/// Attaches and detaches the file. This makes SQLite read its header and schema.
 fn attach(slot: &mut Option<Connection>, uri: &str) -> rusqlite::Result<()> {
     let probe = match slot.take() {
         Some(probe) => probe,
@@ -135,7 +135,7 @@ fn size(path: &Path) -> Option<u64> {
     std::fs::metadata(path).ok().map(|meta| meta.len())
 }
 
-/// `NO_MUTEX` is safe, because every connection is behind a mutex of this process.
+/// `NO_MUTEX` is safe, because every connection is protected by a mutex in this process.
 const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY
     .union(OpenFlags::SQLITE_OPEN_URI)
     .union(OpenFlags::SQLITE_OPEN_NO_MUTEX)
@@ -157,7 +157,7 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
     Ok(base)
 }
 
-/// Allows reading and nothing else. Denies the function `load_extension` and everything that names a file.
+/// Allows only reading. The function `load_extension` and everything that names a file are denied.
 fn allow(context: AuthContext<'_>) -> Authorization {
     match context.action {
         AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => Authorization::Allow,
@@ -174,11 +174,11 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 }
 
 impl File {
-    /// Runs `work` as [`File::within`] does, but in one transaction, so that it reads one consistent state and takes the
-    /// locks once.
+    /// Runs `work` like [`File::within`], but in one transaction. It therefore reads one consistent state and takes the locks
+    /// only once.
     ///
     /// # Errors
-    /// Those of `work`, classified.
+    /// The classified errors of `work`.
     pub fn reading<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
         self.within(doing, |base| {
             base.prepare_cached("BEGIN")?.execute([])?;
@@ -192,7 +192,7 @@ impl File {
     /// Runs `work` with a limit on its computation.
     ///
     /// # Errors
-    /// Those of `work`, classified.
+    /// The classified errors of `work`.
     pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
         self.deadline.set(self.limit);
         work(&self.base).map_err(|error| errors::classify(&self.written, doing, &error))

@@ -18,8 +18,8 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The identity of a database, as short statements in one transaction: one combined statement takes ten times as long to
-/// compile as these together. Counting the schema objects proves that the file is a database.
+/// Queries for the identity of a database. These are several short statements in one transaction, because one combined
+/// statement takes ten times as long to compile. Counting the schema objects proves that the file is a database.
 const IDENTITY: [&str; 4] =
     ["SELECT count(*) FROM sqlite_schema", "PRAGMA page_count", "PRAGMA application_id", "PRAGMA user_version"];
 
@@ -33,7 +33,7 @@ struct Database {
 /// Finds the file below the policy's roots, opens it read-only and proves that it is a database.
 ///
 /// # Errors
-/// `Misconfigured` outside the roots, `NotFound`, `WrongService` for any other kind of file.
+/// `Misconfigured` if the file is outside the roots; `NotFound`; `WrongService` if it is any other kind of file.
 pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Policy>) -> Result<Opened, Failure> {
     session.local(path).await?;
     let written = path.to_string();
@@ -78,7 +78,7 @@ fn prove(file: &File) -> Result<Evidence, Failure> {
     Ok(evidence)
 }
 
-/// SQLite has no users, so the privilege is whether the process may write the file.
+/// SQLite has no users, so the privilege depends on whether the process may write the file.
 fn privilege(real: &Path) -> Privilege {
     match access(real, Access::WRITE_OK) {
         Ok(()) => Privilege::Over { grants: vec!["the daemon's user can write the file".to_string()] },

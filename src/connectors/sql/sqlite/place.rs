@@ -9,10 +9,10 @@ use crate::model::{Class, Failure};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-/// Returns the path of a file below one of the roots, with all symbolic links resolved.
+/// Resolves all symbolic links in the path of a file and checks that the file is below one of the roots.
 ///
 /// # Errors
-/// `Misconfigured` outside the roots, `NotFound`, `WrongService` if it is not a regular file.
+/// `Misconfigured` if the file is outside the roots; `NotFound`; `WrongService` if it is not a regular file.
 pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     let outside = || {
         misconfigured(

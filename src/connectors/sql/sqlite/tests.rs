@@ -1,4 +1,4 @@
-//! Against real files, made by SQLite itself in a directory of the test's own.
+//! Tests with real files that SQLite itself creates in a directory of each test.
 
 use super::*;
 use crate::connectors::sql::SqlEngine;
@@ -166,7 +166,7 @@ async fn a_wal_database_in_use_is_read_with_the_writers_latest_rows() {
     let opened = place.open("wal.db").await.unwrap();
     assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.unwrap().rows, 1);
     assert_eq!(place.listing(), before);
-    // The reader neither blocks the writer nor has dropped its locks.
+    // The reader has neither blocked the writer nor released the writer's locks.
     writer.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2); COMMIT").unwrap();
     assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.unwrap().rows, 2);
     drop(opened);
@@ -230,7 +230,7 @@ fn nothing_but_reading_is_authorised() {
     ] {
         let failure = file.within("write", |base| base.prepare(sql).and_then(|mut statement| statement.raw_execute())).err();
         let detail = failure.map(|failure| failure.detail);
-        // VACUUM is refused when its inner ATTACH is prepared, everything else at once.
+        // VACUUM is refused when its inner ATTACH is prepared. Everything else is refused immediately.
         let denied = |reason: &String| reason.contains("not authorized") || reason.contains("authorization denied");
         assert!(detail.as_ref().is_some_and(denied), "{sql}: {detail:?}");
     }

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
 use ring::{digest, hmac};
 
-/// The text of a value on which a method of `str` is called; other types raise AttributeError.
+/// The text of a value on which a method of `str` is called. A value of another type raises AttributeError.
 fn text<'o>(value: &'o Object<'_>, method: &str) -> Result<&'o str, EvalError> {
     match value {
         Object::Str(text) | Object::Markup(text) => Ok(text),
@@ -45,7 +45,7 @@ pub(super) fn apply<'a>(name: &str, value: &Object<'a>, args: Args<'a>) -> Resul
             let text = text(value, "encode")?;
             match name {
                 "base64decode" => decode(text),
-                // The CDK's filter `base64binascii_decode` encodes, despite its name.
+                // Despite its name, the CDK's filter `base64binascii_decode` encodes.
                 "base64binascii_decode" if !text.is_ascii() => {
                     Err(EvalError::new("UnicodeEncodeError", "'ascii' codec can't encode character"))
                 }
@@ -55,7 +55,7 @@ pub(super) fn apply<'a>(name: &str, value: &Object<'a>, args: Args<'a>) -> Resul
     }
 }
 
-/// Python's `b64decode`: characters outside the alphabet and everything after the padding are skipped.
+/// Python's `b64decode`. It skips characters outside the alphabet and everything after the padding.
 fn decode<'a>(text: &str) -> Result<Object<'a>, EvalError> {
     let error = |message: &str| EvalError::new("Error", message);
     let data: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')).collect();

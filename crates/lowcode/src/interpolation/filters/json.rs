@@ -1,4 +1,4 @@
-//! `tojson`, `string` and `pprint`: values as JSON.
+//! The filters `tojson`, `string` and `pprint`, which write values as JSON.
 
 use super::super::args::Args;
 use super::super::object::{Key, Object, type_error};
@@ -20,7 +20,7 @@ pub(super) fn apply<'a>(name: &str, value: &Object<'a>, args: Args<'a>) -> Resul
             let [] = args.positional(name, 0)?;
             value.repr().map(Object::str)
         }
-        // The CDK's filter `string` writes JSON in triple quotes, which `literal_eval` removes again.
+        // The CDK's filter `string` puts JSON into triple quotes, and `literal_eval` removes them again.
         _ => {
             let [] = args.positional(name, 0)?;
             if value.text().is_some() {

@@ -1,4 +1,4 @@
-//! Filters: Jinja2's and the CDK's (`filters.py`), by name.
+//! The filters of Jinja2 and of the CDK (`filters.py`), found by name.
 
 mod encode;
 mod json;
@@ -81,7 +81,7 @@ pub(super) fn known(name: &str) -> bool {
 /// Applies the filter `name` to `value`.
 ///
 /// # Errors
-/// What Python raises.
+/// The exception that Python raises.
 pub(super) fn apply<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     eval.tick(1)?;
     match name {
@@ -197,7 +197,7 @@ fn to_int<'a>(value: &Object<'a>, default: Object<'a>, base: u32) -> Result<Obje
         return Ok(float.map_or(default, |float| Object::Int(float.trunc() as i128)));
     }
     match value {
-        // `int(inf)` raises OverflowError, which Jinja2's filter does not catch in its first attempt.
+        // `int(inf)` raises OverflowError. Jinja2's filter does not catch it in its first attempt.
         Object::Float(float) if float.is_infinite() => super::macros::number_to_int(value),
         Object::Float(float) if float.is_nan() => Ok(default),
         other if other.number().is_some() => super::macros::number_to_int(other),
@@ -236,7 +236,7 @@ fn round<'a>(value: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError
         let scale = 10f64.powi(-precision);
         return Ok(Object::Float((number / scale).round_ties_even() * scale));
     }
-    // Rust and Python both round the exact binary value, ties to even.
+    // Like Python, Rust rounds the exact binary value, with ties to even.
     Ok(Object::Float(format!("{number:.*}", precision as usize).parse().unwrap_or(number)))
 }
 

@@ -11,7 +11,7 @@ fn argument_error<T>(message: impl Into<String>) -> Result<T, EvalError> {
     Err(EvalError::new("FilterArgumentError", message))
 }
 
-/// Resolves a dotted attribute such as `a.b.0`, one part after the other.
+/// Resolves a dotted attribute such as `a.b.0` part by part.
 pub(super) fn by_path<'a>(eval: &mut Eval<'a>, item: &Object<'a>, path: &Object<'a>) -> Result<Object<'a>, EvalError> {
     let Some(text) = path.text() else { return eval.item(item, path) };
     let mut value = item.clone();
@@ -31,7 +31,7 @@ fn folded<'a>(value: Object<'a>, case_sensitive: bool) -> Object<'a> {
     }
 }
 
-/// The items of `value`, or the given attribute of each.
+/// The items of `value`, or the given attribute of each item.
 pub(super) fn mapped<'a>(
     eval: &mut Eval<'a>,
     value: &Object<'a>,
@@ -216,7 +216,7 @@ fn select<'a>(eval: &mut Eval<'a>, name: &str, value: Object<'a>, mut args: Args
     Ok(Object::from_items(selected))
 }
 
-/// The items with their sort keys; `attribute` may name several attributes, separated by commas.
+/// The items with their sort keys. `attribute` may name several attributes, separated by commas.
 fn keyed<'a>(
     eval: &mut Eval<'a>,
     value: &Object<'a>,

@@ -6,7 +6,7 @@ use super::super::object::{Object, type_error};
 use super::super::ops::{MAX_LENGTH, too_large};
 use super::super::{EvalError, methods, percent, regex};
 
-/// Percent-encodes everything except letters, digits, `_.-~` and `safe`; with `plus`, a space becomes `+`.
+/// Percent-encodes everything except letters, digits, `_.-~` and the characters in `safe`. With `plus`, a space becomes `+`.
 pub(in super::super) fn quoted(text: &str, safe: &str, plus: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -19,7 +19,7 @@ pub(in super::super) fn quoted(text: &str, safe: &str, plus: bool) -> String {
     out
 }
 
-/// HTML escaping as MarkupSafe does it.
+/// Escapes HTML as MarkupSafe does.
 pub(in super::super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -133,13 +133,13 @@ fn plain<'a>(name: &str, text: &str, value: &Object<'a>, args: Args<'a>) -> Resu
     })
 }
 
-/// Counts the runs of letters, digits and underscores.
+/// Counts words, which are runs of letters, digits and underscores.
 fn word_count(text: &str) -> i128 {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     text.split(|c| !is_word(c)).filter(|word| !word.is_empty()).count() as i128
 }
 
-/// Title case; a word begins after whitespace, a hyphen or one of `({[<`.
+/// Converts to title case. A word begins after whitespace, a hyphen or one of `({[<`.
 fn title(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut first = true;

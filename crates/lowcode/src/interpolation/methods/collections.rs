@@ -10,7 +10,7 @@ use crate::value::Value;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-/// Sorts the values by their keys; stable, as in Python.
+/// Sorts the values by their keys. The sort is stable, as in Python.
 ///
 /// # Errors
 /// TypeError if two keys cannot be compared.

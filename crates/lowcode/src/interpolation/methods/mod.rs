@@ -113,7 +113,7 @@ fn named(names: &[&'static str], name: &str) -> Option<&'static str> {
     names.iter().find(|it| **it == name).copied()
 }
 
-/// The method `name` of `obj`'s type.
+/// Finds the method `name` of the type of `obj`.
 fn method(obj: &Object<'_>, name: &str) -> Option<&'static str> {
     match obj {
         Object::Str(_) | Object::Markup(_) => named(&STR, name),
@@ -135,10 +135,10 @@ fn method(obj: &Object<'_>, name: &str) -> Option<&'static str> {
     }
 }
 
-/// `obj.name`: a field or a bound method.
+/// Evaluates `obj.name`, which is a field or a bound method.
 ///
 /// # Errors
-/// RecursionError.
+/// RecursionError if the objects are nested too deeply.
 pub(super) fn attribute<'a>(obj: &Object<'a>, name: &str) -> Result<Option<Object<'a>>, EvalError> {
     if name.starts_with('_') {
         return Ok(None);
@@ -173,14 +173,14 @@ pub(super) fn attribute<'a>(obj: &Object<'a>, name: &str) -> Result<Option<Objec
             _ => None,
         },
         Object::Tuple(items) if items.len() == 3 => match name {
-            // `isocalendar()`
+            // The fields of the result of `isocalendar()`.
             "year" => items.first().cloned(),
             "week" => items.get(1).cloned(),
             "weekday" => items.get(2).cloned(),
             _ => None,
         },
         Object::Tuple(items) if items.len() == 2 => match name {
-            // `groupby`
+            // The fields of a group that `groupby` yields.
             "grouper" => items.first().cloned(),
             "list" => items.get(1).cloned(),
             _ => None,
@@ -216,7 +216,7 @@ fn loop_field<'a>(obj: &Object<'a>, name: &str) -> Option<Object<'a>> {
 /// Calls `obj.name(args)`.
 ///
 /// # Errors
-/// What Python raises.
+/// The exception that Python raises.
 pub(super) fn call<'a>(
     eval: &mut Eval<'a>,
     obj: &Object<'a>,

@@ -6,7 +6,7 @@ use super::super::object::{Object, type_error};
 use super::super::ops::{items, too_large};
 use super::super::{EvalError, format};
 
-/// Strips `chars`, or whitespace without them, from the requested ends.
+/// Strips `chars` from the requested ends of the text, or whitespace if `chars` is not given.
 pub(in super::super) fn strip<'t>(text: &'t str, chars: Option<&str>, start: bool, end: bool) -> &'t str {
     let cut = |c: char| chars.map_or(c.is_whitespace(), |chars| chars.contains(c));
     let text = if start { text.trim_start_matches(cut) } else { text };
@@ -35,7 +35,7 @@ fn number(arg: &Option<Object<'_>>, default: i128) -> Result<i128, EvalError> {
     }
 }
 
-/// An argument that is a string or None.
+/// Reads an argument that must be a string or None.
 fn optional<'t>(name: &str, arg: &'t Option<Object<'_>>) -> Result<Option<&'t str>, EvalError> {
     match arg {
         None | Some(Object::None) => Ok(None),
@@ -156,7 +156,7 @@ fn title(text: &str) -> String {
     out
 }
 
-/// The lines as `str.splitlines` returns them.
+/// Splits the text into lines as Python's `str.splitlines` does.
 pub(in super::super) fn lines(text: &str, keep: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -214,7 +214,7 @@ fn split_blank(text: &str, forward: bool, max: usize) -> Vec<&str> {
         }
     }
     if !rest.is_empty() {
-        // Python keeps the whitespace at the far end of the part that it did not split.
+        // Python does not strip the whitespace at the far end of the part that is left unsplit.
         let whole = if parts.len() < max {
             rest
         } else if forward {
@@ -261,7 +261,7 @@ fn join<'a>(eval: &mut Eval<'a>, sep: &str, args: Args<'a>) -> Result<Object<'a>
     Ok(Object::str(out))
 }
 
-/// Python's `str.replace`; a negative count replaces all occurrences.
+/// Python's `str.replace`. A negative count replaces all occurrences.
 pub(in super::super) fn replaced(text: &str, old: &str, new: &str, count: i128) -> Result<String, EvalError> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let hits = if old.is_empty() { text.chars().count() + 1 } else { text.matches(old).count() };
@@ -343,7 +343,7 @@ fn padded<'a>(text: &str, name: &str, args: Args<'a>) -> Result<Object<'a>, Eval
     }))
 }
 
-/// Python's `str.center`: with an odd width, the extra space goes to the left.
+/// Python's `str.center`. With an odd width, the extra space goes to the left.
 pub(in super::super) fn center(text: &str, width: usize, fill: &str) -> String {
     let space = width.saturating_sub(text.chars().count());
     let left = space / 2 + (space & width & 1);

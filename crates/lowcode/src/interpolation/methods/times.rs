@@ -13,7 +13,8 @@ fn datetime_object<'a>(time: DateTime) -> Object<'a> {
     Object::DateTime(Rc::new(time))
 }
 
-/// The `datetime` that Python formats: the naive midnight of a date, and 1900-01-01 for a time of day.
+/// The `datetime` that Python uses to format a date or a time of day: naive midnight for a date, and the day 1900-01-01
+/// for a time of day.
 fn as_datetime(obj: &Object<'_>) -> DateTime {
     match obj {
         Object::DateTime(time) => (**time).clone(),
@@ -203,7 +204,7 @@ fn replace<'a>(obj: &Object<'a>, args: Args<'a>) -> Result<Object<'a>, EvalError
     DateTime::new(date, clock, zone).map(datetime_object)
 }
 
-/// Class methods, which Python also allows on instances.
+/// Class methods. Python also allows them to be called on instances.
 fn class_method<'a>(eval: &Eval<'a>, obj: &Object<'a>, name: &str, args: Args<'a>) -> Result<Object<'a>, EvalError> {
     let now = DateTime::from_jiff(eval.scope.host.now());
     let of_date = matches!(obj, Object::Date(_));
