@@ -10,8 +10,8 @@ const FOREIGN: [&str; 1] = ["crates/lowcode/src/components.yaml"];
 
 /// How a phrase is found in a line.
 enum Match {
-    /// Anywhere.
-    Anywhere,
+    /// Anywhere but after "there", as in "there is no header".
+    NotAfterThere,
     /// Where no letter stands before or after it.
     Word,
     /// As an ending of a word in a comment or a string: `connection(s)`.
@@ -21,13 +21,13 @@ enum Match {
 /// A phrase, how it is found, and how often it may occur. The numbers only ever go down: lower them when you reword.
 const BUDGETS: [(&str, Match, usize); 10] = [
     // Write "is not a …", "is not valid …", "does not have …".
-    ("is no ", Match::Anywhere, 20),
-    ("is none", Match::Anywhere, 7),
+    ("is no ", Match::NotAfterThere, 7),
+    ("is none", Match::NotAfterThere, 2),
     // Write "text", "message" or "names"; for the parts of a grammar, write what they are.
-    ("words", Match::Word, 27),
-    ("told", Match::Word, 11),
+    ("words", Match::Word, 26),
+    ("told", Match::Word, 10),
     // Write "is".
-    ("lies", Match::Word, 2),
+    ("lies", Match::Word, 1),
     ("nobody", Match::Word, 1),
     // Write "fix".
     ("mend", Match::Word, 0),
@@ -57,7 +57,8 @@ fn phrases_are_found() {
     let count = |line, phrase| occurrences(line, phrase, &Match::Word);
     assert_eq!(count("The families replied; it lies here, lies_there.", "lies"), 2);
     assert_eq!(count("recommended", "mend"), 0);
-    assert_eq!(occurrences("this is no JSON", "is no ", &Match::Anywhere), 1);
+    assert_eq!(occurrences("this is no JSON", "is no ", &Match::NotAfterThere), 1);
+    assert_eq!(occurrences("There is no JSON", "is no ", &Match::NotAfterThere), 0);
     let plural = |line| occurrences(line, "(s)", &Match::PluralEnding);
     assert_eq!(plural("let a = Some(s); // 2 connection(s)"), 1);
     assert_eq!(plural("format!(\"{n} connection(s)\", n(s))"), 1);
@@ -70,7 +71,7 @@ fn occurrences(line: &str, phrase: &str, how: &Match) -> usize {
         .filter(|(at, _)| {
             let (before, after) = (line[..*at].chars().next_back(), line[at + phrase.len()..].chars().next());
             match how {
-                Match::Anywhere => true,
+                Match::NotAfterThere => !line[..*at].to_lowercase().ends_with("there "),
                 Match::Word => !is_letter(before) && !is_letter(after),
                 Match::PluralEnding => is_letter(before) && is_prose(&line[..*at]),
             }
