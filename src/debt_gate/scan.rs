@@ -79,8 +79,8 @@ fn contains(line: &str, first: &str, second: &str) -> bool {
     line.match_indices(first).any(|(at, _)| line[at + first.len()..].starts_with(second))
 }
 
-/// Whether `line` contains `prefix` followed by at least `length` characters of a token. A placeholder such as `XXXXXX`,
-/// which has too few different characters, does not count.
+/// Whether `line` contains `prefix` followed by at least `length` characters of a token. A placeholder that repeats
+/// one letter has too few different characters and does not count.
 fn secret(line: &str, prefix: &str, length: usize) -> bool {
     line.match_indices(prefix).any(|(at, _)| {
         let rest: String =

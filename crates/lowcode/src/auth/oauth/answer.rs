@@ -61,7 +61,7 @@ pub(super) fn after(now: Timestamp, more: SignedDuration) -> Result<Timestamp, F
 /// Implements `ab_datetime_parse`: reads seconds since 1970, a date, or a time. A time without a zone is UTC.
 ///
 /// # Errors
-/// Fails with ValueError if the text is none of these.
+/// Fails with ValueError if the text has none of these forms.
 pub(super) fn parse_moment(value: &Value) -> Result<Timestamp, Failed> {
     let text = value.to_str();
     let unread = || invalid(format!("Could not parse datetime string: {text}"));
