@@ -23,6 +23,7 @@ mod lowcode_hostile;
 mod not_mappable;
 mod object_faults;
 mod openapi_faults;
+mod operator_files;
 mod planned_calls;
 mod retry_counts;
 mod sql_faults;
