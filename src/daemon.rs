@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
-use crate::credentials::Resolver;
+use crate::credentials::{Process, Resolver};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{Intent, Origin, Problem};
@@ -94,7 +94,7 @@ pub fn env(handle: &Handle) -> Env {
     Env {
         engines: engines(Arc::clone(&handle.clock)),
         egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
-        resolver: Resolver::from_process_env(),
+        resolver: Resolver::from_process_env(Process::Recording),
     }
 }
 

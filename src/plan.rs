@@ -41,8 +41,11 @@ impl PlanContext {
         self.loaded.is_same(loaded) && self.slices.len() == snapshot.families.len()
     }
 
-    fn slice(&self, family: &str) -> Digest {
-        self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family))
+    /// The digest of everything in the policy that can change the outcome for `known`.
+    fn inputs(&self, known: &Connection) -> Digest {
+        let family = &known.source_type;
+        let slice = self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family));
+        self.loaded.inputs(slice, known.origins_in_force())
     }
 }
 
@@ -82,7 +85,7 @@ pub fn next(id: ConnectionId, known: &Connection, context: &PlanContext, heal: b
     if last.facts.generation != known.generation {
         return full(Why::SpecChanged, now);
     }
-    if last.facts.slice != context.slice(&known.source_type) {
+    if last.facts.slice != context.inputs(known) {
         return full(Why::PolicyChanged, now);
     }
     match last.facts.class {

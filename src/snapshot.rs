@@ -349,6 +349,12 @@ impl Connection {
         }
     }
 
+    /// The origins that desire the document in force, the newest first.
+    pub fn origins_in_force(&self) -> impl Iterator<Item = &Origin> + Clone {
+        // `origins` is in the order of acceptance.
+        self.origins.iter().rev().filter(|desired| desired.spec == self.spec).map(|desired| &desired.origin)
+    }
+
     /// Whether no origin desires the connection although it is not retired yet.
     #[must_use]
     pub fn orphaned(&self) -> bool {

@@ -167,7 +167,12 @@ impl Draft {
             calls: Vec::new(),
             blocked: None,
         };
-        match crate::pipeline::bind(engines, &loaded.policy, &loaded.sources, &intent) {
+        let known = self.snapshot.connections.get(&item.connection);
+        let origins: Vec<Origin> = known.map(|known| known.origins_in_force().cloned().collect()).unwrap_or_default();
+        let bound = crate::pipeline::bind(engines, &loaded.policy, &loaded.sources, &intent).and_then(|bound| {
+            crate::pipeline::may_use_credential(&loaded.policy, &intent, &origins, &bound.free_hosts()).map(|()| bound)
+        });
+        match bound {
             Err(failure) => attempt.blocked = Some(format!("{}; {}", failure.title, failure.fix)),
             Ok(bound) => match bound.resources() {
                 Err(_) => attempt.blocked = Some(format!("this version has no connector for {}", bound.family.title)),

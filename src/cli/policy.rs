@@ -49,6 +49,8 @@ fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
             evidence_status: intent.evidence.status,
             confidence: intent.owner.confidence,
             state: known.state(),
+            origins: known.origins_in_force().cloned().collect(),
+            locator: intent.credential_locator,
         })
     };
     let lines = snapshot

@@ -3,11 +3,11 @@
 use super::budget::MemoryBudget;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
-use crate::credentials::Resolver;
+use crate::credentials::{Process, Resolver};
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
-use crate::model::{Scope, State, Step, StepStatus};
+use crate::model::{Origin, Scope, State, Step, StepStatus};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
 use crate::report;
@@ -37,7 +37,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     }
     let clock = clock::from_env();
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
-    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env() };
+    let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env(Process::Test) };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {
         let job = Job {
@@ -46,6 +46,8 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
             scope: Scope::Full,
             policy: Arc::clone(&loaded.policy),
             sources: Arc::clone(&loaded.sources),
+            // A file on this machine is reviewed like the intents folder.
+            origins: vec![Origin::folder(&name)],
             known: None,
         };
         let mut outcome = Attempt::new(&env, &job).run().await;

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session, Traffic};
-use crate::model::{Catalog, Class, Evidence, Failure};
+use crate::model::{Catalog, Class, Evidence, Failure, Recipient};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use resource::Resource;
@@ -60,6 +60,10 @@ impl BoundResource for BoundFile {
 
     fn account(&self) -> &str {
         &self.path
+    }
+
+    fn free_hosts(&self) -> Vec<Recipient> {
+        Vec::new()
     }
 
     fn planned_calls(&self) -> Vec<PlannedCall> {

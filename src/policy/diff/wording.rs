@@ -3,6 +3,7 @@
 use super::super::duration_text::format as duration;
 use super::super::{Policy, Token, TokenScope};
 use super::ConnectionLine;
+use super::credentials::{of_new, of_token};
 use crate::model::State;
 use crate::model::text::counted;
 use std::collections::BTreeSet;
@@ -97,7 +98,8 @@ pub fn tokens(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     }
     for is in new.api.tokens.iter().filter(|token| find(old, &token.name).is_none()) {
         let (scopes, namespaces) = (scopes(&is.scopes), joined(&is.namespaces));
-        out.push(format!("token {} added; scopes: {scopes}; namespaces: {namespaces}", is.name));
+        let credentials = of_new(is);
+        out.push(format!("token {} added; scopes: {scopes}; namespaces: {namespaces}; {credentials}", is.name));
     }
 }
 
@@ -118,6 +120,7 @@ fn one_token(was: &Token, is: &Token, out: &mut Vec<String>) {
             out.push(format!("token {name}: {change}: {set}"));
         }
     }
+    of_token(was, is, out);
 }
 
 fn scopes(scopes: &BTreeSet<TokenScope>) -> String {
