@@ -5,7 +5,7 @@ use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
 use crate::credentials::{Process, Resolver};
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
-use crate::model::{Intent, Origin, Problem};
+use crate::model::{DEMO_NAMESPACE, Intent, Origin, Problem};
 use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, LoadedPolicy, parse};
 use crate::policy_loader::PolicyLoader;
@@ -14,9 +14,6 @@ use crate::registry::{Registry, RegistryError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-
-/// The namespace whose seed is loaded once and never changes.
-pub const DEMO_NAMESPACE: &str = "demo";
 
 /// The files and folders that a process uses.
 #[derive(Clone, Debug)]
@@ -112,7 +109,7 @@ async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
     for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let bytes = std::fs::read(&path).map_err(|error| RegistryError::Io { path: path.clone(), error })?;
-        match wire::parse(&bytes, &Limits::default()) {
+        match wire::parse(&bytes, &Limits { demo: true, ..Limits::default() }) {
             Ok(parsed) => {
                 documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into()))))
             }

@@ -55,7 +55,7 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
     let mut items: Vec<PlanItem> = snapshot
         .connections
         .iter()
-        .filter(|(_, known)| !snapshot.sealed.contains(&*known.namespace))
+        .filter(|(_, known)| !snapshot.is_closed(&known.namespace))
         .filter_map(|(id, known)| next(*id, known, context, heals.contains(id), now))
         .collect();
     items.sort_by_key(|item| (item.due, item.connection));
@@ -65,7 +65,7 @@ pub fn plan(snapshot: &Snapshot, context: &PlanContext, heals: &BTreeSet<Connect
 /// The item of [`plan`] for one connection.
 #[must_use]
 pub fn plan_one(snapshot: &Snapshot, id: ConnectionId, context: &PlanContext, heal: bool, now: Timestamp) -> Option<PlanItem> {
-    let known = snapshot.connections.get(&id).filter(|known| !snapshot.sealed.contains(&*known.namespace))?;
+    let known = snapshot.connections.get(&id).filter(|known| !snapshot.is_closed(&known.namespace))?;
     next(id, known, context, heal, now)
 }
 

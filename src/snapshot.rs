@@ -5,7 +5,7 @@
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
 use crate::model::ledger::{AttemptContext, Entry, Fact, Finished};
-use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
+use crate::model::{ConnectionId, DEMO_NAMESPACE, Digest, Origin, Retry, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -240,6 +240,12 @@ impl Snapshot {
 
     fn pairs_of(origin: &Origin) -> std::ops::RangeInclusive<(Origin, ConnectionId)> {
         (origin.clone(), ConnectionId::FIRST)..=(origin.clone(), ConnectionId::LAST)
+    }
+
+    /// Whether `namespace` accepts no entries: the namespace `demo`, also before its seed was loaded, and sealed ones.
+    #[must_use]
+    pub fn is_closed(&self, namespace: &str) -> bool {
+        namespace == DEMO_NAMESPACE || self.sealed.contains(namespace)
     }
 
     /// The connections of `namespace`, in order of id.

@@ -56,7 +56,7 @@ fn connections(common: &CommonOptions) -> Option<Vec<ConnectionLine>> {
     let lines = snapshot
         .connections
         .iter()
-        .filter(|(_, known)| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
+        .filter(|(_, known)| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
         .filter_map(|(id, known)| line((id, &**known)))
         .collect();
     Some(lines)

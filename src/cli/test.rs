@@ -6,7 +6,7 @@ use crate::clock;
 use crate::credentials::{Process, Resolver};
 use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
-use crate::intake::{Limits, wire};
+use crate::intake::{Format, Limits, wire};
 use crate::model::{Origin, Scope, State, Step, StepStatus};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
@@ -28,7 +28,8 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     let bytes = std::fs::read(&options.file)
         .map_err(|error| CommandError::new(format!("cannot read {}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
-    let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {
+    let format = Format::from_path(&name).unwrap_or(Format::Json);
+    let parsed = wire::parse_as(format, &bytes, &Limits::default()).map_err(|refusal| {
         CommandError::config(&refusal.problems.into_iter().map(|problem| problem.in_file(&name)).collect::<Vec<_>>())
     })?;
     let problems: Vec<_> = parsed.problems().map(|problem| problem.clone().in_file(&name)).collect();
@@ -39,6 +40,9 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
     let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env(Process::Test) };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
+    for problem in policy_loader::root_problems(&loaded.policy) {
+        let _ = writeln!(text, "warning: {}", problem.in_file(common.policy.display().to_string()));
+    }
     for intent in parsed.intents() {
         let job = Job {
             connection: intent.connection_id(),

@@ -120,6 +120,9 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// The namespace of the sample data. It is loaded once from its seed and accepts no intents.
+pub const DEMO_NAMESPACE: &str = "demo";
+
 /// The name of the admin token in origins (`api:admin`). No token of the policy may have it.
 pub const ADMIN_TOKEN: &str = "admin";
 

@@ -23,7 +23,7 @@ pub use call::PlannedCall;
 pub use cap::Cap;
 pub use catalog::{Catalog, Drift, Stream, SyncMode};
 pub use failure::{Class, Failure, Retry};
-pub use ids::{ADMIN_TOKEN, ConnectionId, Digest, Origin};
+pub use ids::{ADMIN_TOKEN, ConnectionId, DEMO_NAMESPACE, Digest, Origin};
 pub use intent::{Intent, Locator, Risk};
 pub use post::{Allowed, BodyRule, PostRule, Posts, Shape};
 pub use problem::{FilePlace, Problem};

@@ -24,7 +24,7 @@ use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Orig
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use preflight::Concurrency;
-pub use preflight::{BoundConnection, bind, may_use_credential};
+pub use preflight::{BoundConnection, assess, bind};
 use run::{Runner, StepOutput};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

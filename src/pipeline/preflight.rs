@@ -134,25 +134,28 @@ fn eligible(policy: &Policy, intent: &Intent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that the policy lets `origins` send the credential of `intent` to `recipients`.
+/// The part of an attempt that makes no call and reads no credential: steps 1 and 2 without resolving the locator.
+/// `aam check` and `aam plan` use it, so that they agree with the daemon.
 ///
 /// # Errors
-/// Returns `CredentialMissing`, whose fix is the line to add to the policy.
-pub fn may_use_credential(policy: &Policy, intent: &Intent, origins: &[Origin], recipients: &[Recipient]) -> Result<(), Failure> {
-    let Some(locator) = &intent.credential_locator else { return Ok(()) };
-    let wanted = CredentialUse { origins, namespace: &intent.namespace, source_type: &intent.source_type, locator, recipients };
-    grants::judge(policy, &wanted)
+/// Returns the failure that ends the attempt.
+pub fn assess(
+    engines: &Engines,
+    policy: &Arc<Policy>,
+    sources: &CustomSources,
+    intent: &Intent,
+    origins: &[Origin],
+) -> Result<BoundConnection, Failure> {
+    let bound = bind(engines, policy, sources, intent)?;
+    check_credential(policy, intent, origins, &bound)?;
+    Ok(bound)
 }
 
-/// Step 2: checks that the origin of the document may use the credential and resolves it, or checks that the source does not need a credential. The secret is read again in
-/// every attempt, so that a rotated secret is used.
-pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
-    let mut evidence = Evidence::new();
-    if let Some(locator) = &job.intent.credential_locator {
-        may_use_credential(&job.policy, &job.intent, &job.origins, &bound.free_hosts())?;
-        let credential = env.resolver.resolve(locator)?;
-        evidence.insert("locator".to_string(), locator.to_string().into());
-        return Ok(StepOutput::new(Some(credential), evidence));
+/// Checks that the policy lets `origins` send the credential of the intent to the hosts that it chose, or that no
+/// credential is needed.
+fn check_credential(policy: &Policy, intent: &Intent, origins: &[Origin], bound: &BoundConnection) -> Result<(), Failure> {
+    if intent.credential_locator.is_some() {
+        return may_use_credential(policy, intent, origins, &bound.free_hosts());
     }
     if bound.needs_credential() {
         let family = &bound.family;
@@ -166,8 +169,27 @@ pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Resul
             ),
         ));
     }
-    evidence.insert("locator".to_string(), "none needed".into());
-    Ok(StepOutput::new(None, evidence))
+    Ok(())
+}
+
+fn may_use_credential(policy: &Policy, intent: &Intent, origins: &[Origin], recipients: &[Recipient]) -> Result<(), Failure> {
+    let Some(locator) = &intent.credential_locator else { return Ok(()) };
+    let wanted = CredentialUse { origins, namespace: &intent.namespace, source_type: &intent.source_type, locator, recipients };
+    grants::judge(policy, &wanted)
+}
+
+/// Step 2: checks that the credential may be used and resolves it, or checks that the source does not need a credential.
+/// The secret is read again in every attempt, so that a rotated secret is used.
+pub(super) fn credential(env: &Env, job: &Job, bound: &BoundConnection) -> Result<StepOutput<Option<Credential>>, Failure> {
+    check_credential(&job.policy, &job.intent, &job.origins, bound)?;
+    let mut evidence = Evidence::new();
+    let Some(locator) = &job.intent.credential_locator else {
+        evidence.insert("locator".to_string(), "none needed".into());
+        return Ok(StepOutput::new(None, evidence));
+    };
+    let credential = env.resolver.resolve(locator)?;
+    evidence.insert("locator".to_string(), locator.to_string().into());
+    Ok(StepOutput::new(Some(credential), evidence))
 }
 
 fn no_connector(family: &Family) -> Failure {

@@ -8,7 +8,7 @@ use super::grants::Credentials;
 use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
 use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
-use crate::model::{Digest, Problem, Risk};
+use crate::model::{DEMO_NAMESPACE, Digest, Problem, Risk};
 use reach::{caps, default_cap, families, files, network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn top(r: &mut Reader, root: &yaml::Node, digest: Digest) -> Option<Policy> {
 /// The namespace of new connections. `demo` is read-only once its seed is loaded.
 fn namespace(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
     let name = r.name(spot, "a namespace")?;
-    if name == "demo" {
+    if name == DEMO_NAMESPACE {
         r.report(spot, "the namespace demo is read-only", "write namespace: autonomy, or another name");
         return None;
     }

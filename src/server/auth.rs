@@ -14,9 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// The namespace of the seed data. It is read-only for every token.
-pub const DEMO: &str = "demo";
-
 /// The maximum length of a token. AAM's tokens are much shorter, and a longer credential is refused without hashing it.
 const MAX_TOKEN_BYTES: usize = 1024;
 
@@ -48,6 +45,12 @@ impl Caller {
     #[must_use]
     pub fn may_see(&self, namespace: &str) -> bool {
         self.may(|token| token.namespaces.contains(namespace))
+    }
+
+    /// Returns true if the token may read the registry of `namespace`.
+    #[must_use]
+    pub fn may_read(&self, namespace: &str) -> bool {
+        self.may_see(namespace) && self.may(|token| token.scopes.contains(&TokenScope::RegistryRead))
     }
 
     /// Checks that the token has access to `namespace`.

@@ -114,6 +114,9 @@ fn check_form(id: &str) -> Result<(), Failure> {
     if id.chars().any(char::is_control) {
         return wrong("contains control characters", "write the path without control characters");
     }
+    if id.starts_with("~/") || id == "~" || id.starts_with('$') {
+        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
+    }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {
             "file" => wrong("is a URL, not a path", &format!("write the path alone: {rest}")),

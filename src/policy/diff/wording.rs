@@ -4,8 +4,8 @@ use super::super::duration_text::format as duration;
 use super::super::{Policy, Token, TokenScope};
 use super::ConnectionLine;
 use super::credentials::{of_new, of_token};
-use crate::model::State;
 use crate::model::text::counted;
+use crate::model::{DEMO_NAMESPACE, State};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
@@ -22,7 +22,7 @@ pub struct Live<'a> {
 impl<'a> Live<'a> {
     /// Leaves out retired connections and the namespace `demo`. `None` means that the connections are unknown.
     pub fn new(connections: Option<&'a [ConnectionLine]>) -> Live<'a> {
-        let applies = |line: &&ConnectionLine| line.state != State::Retired && line.namespace != "demo";
+        let applies = |line: &&ConnectionLine| line.state != State::Retired && line.namespace != DEMO_NAMESPACE;
         let lines = connections.unwrap_or_default().iter().filter(applies).collect();
         Live { lines, known: connections.is_some() }
     }
