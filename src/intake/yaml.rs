@@ -146,7 +146,7 @@ mod tests {
         let text = "# one\n- a/b: {ä: 1}\n  c:\n    - x\n    - y\n- d: *z\n";
         let places = locate(text, ["/0/a~1b/ä", "/0/c/1", "/1/missing", "/7"]);
         let at = |pointer: &str| place_of(&places, pointer).map(|place| (place.line, place.column));
-        assert_eq!(at("/0/a~1b/ä"), Some((2, 13)));
+        assert_eq!(at("/0/a~1b/ä"), Some((2, 12)));
         assert_eq!(at("/0/c/1"), Some((5, 7)));
         assert_eq!((at("/1/missing"), at("/7")), (Some((6, 3)), Some((2, 1))));
     }
