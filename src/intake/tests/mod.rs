@@ -2,6 +2,7 @@
 
 mod folder;
 mod many;
+mod mounts;
 mod properties;
 mod reread;
 mod secrets;
