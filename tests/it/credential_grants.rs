@@ -90,7 +90,7 @@ async fn a_caller_cannot_have_any_variable_of_the_daemon_sent_to_its_own_host() 
     let before = evil.calls().len();
     put_in_force(&workspace, &mut daemon, &[(&token, "")], "").await;
     daemon.until_state(&url, "AWAITING_CREDENTIALS").await;
-    assert_eq!(evil.calls().len(), before, "losing the grant sends nothing");
+    assert_eq!(evil.calls()[before..], [""; 0], "losing the grant sends nothing");
 
     // A token that is renamed or removed has no grant, also for what it pushed before.
     put_in_force(&workspace, &mut daemon, &[(&token, &grant)], "").await;
