@@ -102,6 +102,7 @@ async fn a_caller_cannot_have_any_variable_of_the_daemon_sent_to_its_own_host() 
 
     // The variables of the process are never credentials, whoever names them.
     put_in_force(&workspace, &mut daemon, &[(&token, ", locators: [\"env:*\"], hosts: [\"*:*\"]")], "").await;
+    daemon.until_state(&url, "ACTIVE").await;
     let before = evil.calls().len();
     for name in ["HOME", "PATH", "AAM_REGISTRY"] {
         let home = daemon.push(&intent_with_locator("openapi", &format!("{url}?{name}"), &format!("env:{name}"))).await;
