@@ -239,3 +239,45 @@ fn a_changed_right_changes_the_inputs_of_the_connections_it_concerns() {
     let bound = policy("credentials: {namespaces: {autonomy: [\"env:A\"]}}");
     assert_ne!(of(&bound, "folder:a.json"), None);
 }
+
+#[test]
+fn the_hints_about_locators_and_hosts_are_accepted_when_they_are_followed() {
+    let problems = |grant: &str| {
+        let text = format!("version: 1\nallowlist: []\napi: {{tokens: [{}]}}\n", token_entry(grant));
+        parse(&text, "p").map_or_else(|problems| problems.iter().map(ToString::to_string).collect(), |_| String::new())
+    };
+    for (mistake, hint, followed) in [
+        (", locators: env:A", "write [env:A]", ", locators: [env:A]"),
+        (", locators: [\"env:SALES*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
+        (", locators: [\"*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:*\"]"),
+        (", locators: [\"env:*_TOKEN\"]", "write env:NAME, env:PREFIX_* or vault:path/*", ", locators: [\"env:A_TOKEN\"]"),
+        (", locators: [SALES]", "write env:NAME", ", locators: [\"env:SALES\"]"),
+        (", locators: [\"env:HOME\"]", "store the credential in a variable of its own", ", locators: [\"env:HOME_TOKEN\"]"),
+        (", locators: [\"env:A\", \"env:A\"]", "remove one of the two", ", locators: [\"env:A\"]"),
+        (", hosts: [a.example]", "locators: [env:NAME]", ", hosts: [a.example], locators: [env:NAME]"),
+        (
+            ", locators: [env:A], hosts: [\"ftp://a.example\"]",
+            "write api.acme.example",
+            ", locators: [env:A], hosts: [api.acme.example]",
+        ),
+        (
+            ", locators: [env:A], hosts: [a.example/x]",
+            "*.acme.example:8443",
+            ", locators: [env:A], hosts: [\"*.acme.example:8443\"]",
+        ),
+        (
+            ", locators: [env:A], hosts: [\"a.*\"]",
+            "write *.acme.example, or * for every host",
+            ", locators: [env:A], hosts: [\"*\"]",
+        ),
+        (
+            ", locators: [env:A], hosts: [\"*.10.0.0.1\"]",
+            "write the address itself",
+            ", locators: [env:A], hosts: [\"http://10.0.0.1:80\"]",
+        ),
+    ] {
+        let before = problems(mistake);
+        assert!(before.contains(hint), "{mistake}: {hint:?} is not in {before}");
+        assert_eq!(problems(followed), "", "{followed}");
+    }
+}
