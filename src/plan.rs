@@ -5,6 +5,7 @@
 
 use crate::model::ledger::Why;
 use crate::model::{ConnectionId, Digest, Retry, Scope, Timestamp};
+use crate::policy::grants::Rights;
 use crate::policy::{LoadedPolicy, Policy};
 use crate::snapshot::{Attempt, Connection, Snapshot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub struct PlanContext {
     pub policy: Arc<Policy>,
     loaded: LoadedPolicy,
     slices: BTreeMap<Arc<str>, Digest>,
+    rights: Rights,
 }
 
 impl PlanContext {
@@ -32,7 +34,7 @@ impl PlanContext {
     #[must_use]
     pub fn new(loaded: LoadedPolicy, snapshot: &Snapshot) -> PlanContext {
         let slices = snapshot.families.iter().map(|family| (Arc::clone(family), loaded.slice(family))).collect();
-        PlanContext { policy: Arc::clone(&loaded.policy), loaded, slices }
+        PlanContext { policy: Arc::clone(&loaded.policy), rights: Rights::new(&loaded.policy), loaded, slices }
     }
 
     /// Whether this is the context of `loaded` with the digest of every family of `snapshot`.
@@ -45,7 +47,7 @@ impl PlanContext {
     fn inputs(&self, known: &Connection) -> Digest {
         let family = &known.source_type;
         let slice = self.slices.get(family).copied().unwrap_or_else(|| self.loaded.slice(family));
-        self.loaded.inputs(slice, known.origins_in_force())
+        self.rights.add_to(slice, known.origins_in_force())
     }
 }
 

@@ -7,7 +7,7 @@ use url::Url;
 /// A host that the resource id of an intent chose and that the credential would be sent to.
 ///
 /// A host that the family's file, the policy or a literal address of a manifest names is not a `Recipient`: it was
-/// reviewed, and nobody who writes intents can change it.
+/// reviewed, and an intent cannot change it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Recipient {
     /// In lower case, without a final dot and without the brackets of an IPv6 address.

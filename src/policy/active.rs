@@ -3,7 +3,7 @@
 
 use super::Policy;
 use crate::families::{CustomSources, Family};
-use crate::model::{Digest, Origin, Problem, Timestamp};
+use crate::model::{Digest, Problem, Timestamp};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -28,16 +28,6 @@ impl LoadedPolicy {
     #[must_use]
     pub fn slice(&self, family: &str) -> Digest {
         self.policy.slice(family, self.sources.custom(family).map(|family| &**family))
-    }
-
-    /// The digest of everything in policy and manifests that can change the outcome for a connection: the slice of its
-    /// family and the rights of the origins that desire its document.
-    #[must_use]
-    pub fn inputs<'a>(&self, slice: Digest, origins: impl Iterator<Item = &'a Origin> + Clone) -> Digest {
-        match super::grants::rights(&self.policy, origins) {
-            None => slice,
-            Some(rights) => Digest::from_parts(&[&slice.0, &rights.0]),
-        }
     }
 
     /// The family called `id`: one that AAM ships, or a custom source of this policy.

@@ -6,6 +6,7 @@
 mod credentials;
 mod wording;
 
+use super::grants::Rights;
 use super::{LoadedPolicy, Policy};
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Locator, Origin, Risk, State};
@@ -253,10 +254,11 @@ fn caps(old: &Policy, new: &Policy, out: &mut Vec<String>) {
 
 /// The daemon checks connections again whose part of the policy changed and that are still allowed.
 fn rechecked(old: &LoadedPolicy, new: &LoadedPolicy, live: &Live<'_>, out: &mut Vec<String>) {
+    let (rights_before, rights_after) = (Rights::new(&old.policy), Rights::new(&new.policy));
     let affected = live.select(|line| {
         let family = line.source_type.as_str();
-        let inputs = |loaded: &LoadedPolicy| loaded.inputs(loaded.slice(family), line.origins.iter());
-        new.policy.allowlist.contains(family) && inputs(old) != inputs(new)
+        let was = rights_before.add_to(old.slice(family), line.origins.iter());
+        new.policy.allowlist.contains(family) && was != rights_after.add_to(new.slice(family), line.origins.iter())
     });
     let mut by_family: BTreeMap<&str, usize> = BTreeMap::new();
     for line in &affected {

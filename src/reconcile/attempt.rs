@@ -7,6 +7,7 @@ use crate::model::ledger::AttemptContext;
 use crate::model::{Catalog, ConnectionId, Intent, Origin, Timestamp};
 use crate::pipeline::{Attempt, Env, Job};
 use crate::plan::PlanItem;
+use crate::policy::grants::Rights;
 use crate::registry::{Registry, RegistryError, Ticket};
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ fn prepare(handle: &Handle, item: PlanItem) -> Result<Option<(Job, AttemptContex
         scope: item.scope,
         why: item.why,
         policy: loaded.policy.digest,
-        slice: loaded.inputs(handle.slice(&loaded, &intent.source_type), origins.iter()),
+        slice: Rights::new(&loaded.policy).add_to(handle.slice(&loaded, &intent.source_type), origins.iter()),
     };
     let (policy, sources) = (loaded.policy, loaded.sources);
     Ok(Some((Job { connection: item.connection, intent, scope: item.scope, policy, sources, origins, known }, context)))

@@ -90,7 +90,7 @@ async fn a_caller_cannot_have_any_variable_of_the_daemon_sent_to_its_own_host() 
     let before = evil.calls().len();
     put_in_force(&workspace, &mut daemon, &[(&token, "")], "").await;
     daemon.until_state(&url, "AWAITING_CREDENTIALS").await;
-    assert_eq!(evil.calls().len(), before, "losing the grant sends nothing");
+    assert_eq!(evil.calls()[before..], [""; 0], "losing the grant sends nothing");
 
     // A token that is renamed or removed has no grant, also for what it pushed before.
     put_in_force(&workspace, &mut daemon, &[(&token, &grant)], "").await;
@@ -102,6 +102,7 @@ async fn a_caller_cannot_have_any_variable_of_the_daemon_sent_to_its_own_host() 
 
     // The variables of the process are never credentials, whoever names them.
     put_in_force(&workspace, &mut daemon, &[(&token, ", locators: [\"env:*\"], hosts: [\"*:*\"]")], "").await;
+    daemon.until_state(&url, "ACTIVE").await;
     let before = evil.calls().len();
     for name in ["HOME", "PATH", "AAM_REGISTRY"] {
         let home = daemon.push(&intent_with_locator("openapi", &format!("{url}?{name}"), &format!("env:{name}"))).await;
@@ -212,15 +213,9 @@ async fn a_database_and_an_object_store_need_their_host_too() {
     .await;
 }
 
-#[tokio::test]
-async fn a_custom_source_whose_host_the_intent_chooses_needs_a_host_or_the_hosts_of_the_policy() {
-    let mut workspace = Workspace::new();
-    let canary = Canary::alphanumeric("custom");
-    workspace.set("CRM_TOKEN", &canary.value);
-    let service = LeakyService::bearer(&canary).await;
-    let host = service.base.trim_start_matches("http://").to_string();
-    std::fs::create_dir(workspace.path("manifests")).expect("a folder");
-    let manifest = r#"
+/// A custom source whose calls go to `authority`.
+fn manifest(authority: &str) -> String {
+    r#"
 version: 0.90.0
 type: DeclarativeSource
 check: {type: CheckStream, stream_names: [things]}
@@ -232,7 +227,7 @@ streams:
       type: SimpleRetriever
       requester:
         type: HttpRequester
-        url_base: "http://{{ config['domain'] }}"
+        url_base: "http://AUTHORITY"
         path: /things
         authenticator: {type: BearerAuthenticator, api_token: "{{ config['api_token'] }}"}
       record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}
@@ -241,9 +236,45 @@ spec:
   connection_specification:
     type: object
     required: [domain, api_token]
-    properties: {domain: {type: string}, api_token: {type: string, airbyte_secret: true}}
-"#;
-    std::fs::write(workspace.path("manifests/acme_crm.yaml"), manifest).expect("a manifest");
+    properties: {domain: {type: string}, port: {type: string}, api_token: {type: string, airbyte_secret: true}}
+"#
+    .replace("AUTHORITY", authority)
+}
+
+#[tokio::test]
+async fn a_host_that_only_the_credential_completes_is_judged_before_the_first_call() {
+    let mut workspace = Workspace::new();
+    let canary = Canary::alphanumeric("completed");
+    let service = LeakyService::bearer(&canary).await;
+    let port = service.base.rsplit(':').next().expect("a port").to_string();
+    workspace.set("CRM_TOKEN", &json!({ "api_token": canary.value, "port": port }).to_string());
+    std::fs::create_dir(workspace.path("manifests")).expect("a folder");
+    let text = manifest("{{ config['domain'] }}:{{ config['port'] }}");
+    std::fs::write(workspace.path("manifests/acme_crm.yaml"), text).expect("a manifest");
+    let policy = format!(
+        "allowlist: [acme_crm]\nmanifests: {{dir: {}, sources: {{acme_crm: {{resource: domain}}}}}}\n",
+        workspace.path("manifests").display()
+    );
+    let token = PushToken::new(&workspace, "aod", "autonomy");
+    let mut daemon = workspace.serve().await;
+    // Without the credential, the address has the default port, which is granted.
+    let granted = ", locators: [\"env:CRM_TOKEN\"], hosts: [\"127.0.0.1:80\"]";
+    put_in_force(&workspace, &mut daemon, &[(&token, granted)], &policy).await;
+    let pushed = daemon.push(&intent_with_locator("acme_crm", "127.0.0.1", "env:CRM_TOKEN")).await;
+    assert_eq!(pushed.body["status"], "AWAITING_CREDENTIALS", "{}", pushed.body);
+    let title = pushed.body["error"]["title"].as_str().unwrap_or_default();
+    assert!(title.contains(&format!("127.0.0.1:{port}")) && service.calls().is_empty(), "{title}");
+}
+
+#[tokio::test]
+async fn a_custom_source_whose_host_the_intent_chooses_needs_a_host_or_the_hosts_of_the_policy() {
+    let mut workspace = Workspace::new();
+    let canary = Canary::alphanumeric("custom");
+    workspace.set("CRM_TOKEN", &canary.value);
+    let service = LeakyService::bearer(&canary).await;
+    let host = service.base.trim_start_matches("http://").to_string();
+    std::fs::create_dir(workspace.path("manifests")).expect("a folder");
+    std::fs::write(workspace.path("manifests/acme_crm.yaml"), manifest("{{ config['domain'] }}")).expect("a manifest");
     let policy = |hosts: &str| {
         format!(
             "allowlist: [acme_crm, openapi, filesource]\nmanifests: {{dir: {}, sources: {{acme_crm: {{resource: domain{hosts}}}}}}}\n",

@@ -26,7 +26,7 @@ async fn yaml_and_suffixes_in_any_case_are_read_and_a_mistake_has_its_position()
     let check = workspace.run(&["check"]);
     let text = stdout(&check);
     assert_eq!(check.status.code(), Some(78), "{text}");
-    assert!(text.contains("bad.yaml:3:13 /risk_level"), "the position of the value: {text}");
+    assert!(text.contains("bad.yaml:3:13: /risk_level"), "the position of the value: {text}");
     assert!(text.contains("broken.yml:2:") && text.contains("is not valid YAML"), "{text}");
     assert!(text.contains("ignored 1 file: notes.txt"), "{text}");
     let daemon = workspace.serve().await;
@@ -89,9 +89,9 @@ async fn check_says_what_the_daemon_will_do() {
         ("unknown", change("unknown.csv", "/source_type", json!("no_such_system")), "UNSUPPORTED"),
         ("off", change("off.csv", "/source_type", json!("slack")), "UNSUPPORTED"),
         ("evidence", change("evidence.csv", "/evidence/status", json!("sanctioned")), "REJECTED"),
-        ("home", intent("filesource", "~/a.csv"), "ERROR"),
-        ("variable", intent("filesource", "$HOME/a.csv"), "ERROR"),
-        ("sqlite", intent("jdbc", "jdbc:sqlite:~/a.db"), "ERROR"),
+        ("home", intent("filesource", "~/a.csv"), "REJECTED"),
+        ("variable", intent("filesource", "$HOME/a.csv"), "REJECTED"),
+        ("sqlite", intent("jdbc", "jdbc:sqlite:~/a.db"), "REJECTED"),
         ("locator", intent("postgres", "postgresql://127.0.0.1:9/shop"), "AWAITING_CREDENTIALS"),
     ];
     for (name, document, _) in &documents {
@@ -168,4 +168,47 @@ async fn a_sub_folder_that_loses_its_mount_retires_nothing() {
     })
     .await;
     daemon.until_state(&inside, "ACTIVE").await;
+}
+
+/// A user namespace may set its own limit of inotify instances, so the limit is reached without changing the machine.
+const WITHOUT_INOTIFY: &str = r#"echo 0 > /proc/sys/user/max_inotify_instances && exec "$0" "$@""#;
+
+#[tokio::test]
+async fn without_inotify_the_folder_is_polled_and_a_warning_says_so() {
+    let unshare = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-Ur", "sh", "-c", WITHOUT_INOTIFY]).args(arguments);
+        command
+    };
+    if !unshare(&["true"]).status().is_ok_and(|status| status.success()) {
+        eprintln!("not run: this machine does not allow user namespaces");
+        return;
+    }
+    let workspace = Workspace::new();
+    workspace.write_policy("reconcile: {concurrency: 16, resync: 1h}\n");
+    let first = workspace.csv("first.csv", 1);
+    workspace.intent_file("first.json", &intent("filesource", &first));
+    let plain = workspace.command(&[]);
+    let log = std::fs::File::create(workspace.path("log")).expect("a log");
+    let mut daemon = unshare(&[env!("CARGO_BIN_EXE_aam"), "serve", "--port", "0"])
+        .current_dir(workspace.dir.path())
+        .env_clear()
+        .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the binary starts");
+    let active = |count: usize| {
+        let text = stdout(&workspace.run(&["status", "--format", "json"]));
+        (text.matches("\"ACTIVE\"").count() == count, text)
+    };
+    until("the first file is read", || async { active(1) }).await;
+    let second = workspace.csv("second.csv", 1);
+    workspace.intent_file("second.json", &intent("filesource", &second));
+    until("the second file is found by polling", || async { active(2) }).await;
+    let log = std::fs::read_to_string(workspace.path("log")).expect("the log");
+    assert!(log.contains("folders cannot be watched") && log.contains("max_user_instances"), "{log}");
+    daemon.kill().expect("killed");
+    daemon.wait().expect("ended");
 }

@@ -1,6 +1,7 @@
 //! Tests over whole texts and real files.
 
 mod folder;
+mod hints;
 mod many;
 mod mounts;
 mod properties;

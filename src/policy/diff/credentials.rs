@@ -42,7 +42,7 @@ pub fn credentials(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<St
                 out.push(format!("the namespace {namespace} may use only {}; no other namespace may use them", joined(list)));
             }
             (Some(list), None) => out.push(format!(
-                "the namespace {namespace} is no longer limited to {}, and namespaces that are not listed may use them{WIDER}",
+                "the limit of the namespace {namespace} to {} is removed, and namespaces that are not listed may use them{WIDER}",
                 joined(list)
             )),
             (Some(before), Some(after)) => {

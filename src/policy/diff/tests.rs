@@ -193,11 +193,9 @@ fn a_wider_right_to_send_credentials_is_marked() {
     assert!(!diff(&all, &within, None).join("\n").contains("wider"), "what a wider pattern covers is not wider");
     let bound = policy(&format!("{ALL}\ncredentials: {{namespaces: {{autonomy: [\"env:A_*\"]}}}}"));
     assert!(!diff(&policy(ALL), &bound, None).join("\n").contains("wider"));
-    assert!(
-        diff(&bound, &policy(ALL), None)
-            .join("\n")
-            .contains("no longer limited to env:A_*, and namespaces that are not listed may use them (wider)")
-    );
+    assert!(diff(&bound, &policy(ALL), None).join("\n").contains(
+        "limit of the namespace autonomy to env:A_* is removed, and namespaces that are not listed may use them (wider)"
+    ));
     let added = diff(&policy(ALL), &some, None).join("\n");
     assert!(added.contains("token aod added; scopes: intents:write; namespaces: autonomy; credentials: env:SLACK_TOKEN, to hosts that the policy or the family names and to a.example (wider)"), "{added}");
 }

@@ -166,20 +166,43 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// The digest of everything in the policy that [`judge`] decides by for these origins. Returns `None` if nothing limits
-/// them. A changed digest makes the next plan check the connection again.
-#[must_use]
-pub fn rights<'a>(policy: &Policy, origins: impl Iterator<Item = &'a Origin> + Clone) -> Option<Digest> {
-    let trusted = origins.clone().any(is_trusted);
-    if trusted && policy.credentials.namespaces.is_empty() {
-        return None;
+/// The digests of everything in one policy that [`judge`] decides by. A changed digest makes the next plan check the
+/// connection again.
+pub struct Rights {
+    /// For documents that may name every locator; `None` if nothing limits them.
+    trusted: Option<Digest>,
+    tokens: BTreeMap<String, Digest>,
+    /// For documents of a token that is not in the policy.
+    missing: Digest,
+}
+
+impl Rights {
+    /// Computes the digests of `policy`.
+    #[must_use]
+    pub fn new(policy: &Policy) -> Rights {
+        let namespaces = &policy.credentials.namespaces;
+        let digest = |grant: serde_json::Value| {
+            Digest::from_bytes(serde_json::json!({ "grant": grant, "namespaces": namespaces }).to_string().as_bytes())
+        };
+        let of_token = |token: &Token| (token.name.clone(), digest(serde_json::json!(token.grant)));
+        Rights {
+            trusted: (!namespaces.is_empty()).then(|| digest("trusted".into())),
+            tokens: policy.api.tokens.iter().map(of_token).collect(),
+            missing: digest(serde_json::Value::Null),
+        }
     }
-    let mut grants: Vec<Option<&CredentialGrant>> = Vec::new();
-    if !trusted {
-        grants.extend(origins.map(|origin| token(policy, origin.token().unwrap_or_default()).map(|token| &token.grant)));
+
+    /// Adds the rights of the origins that desire a document to the digest of its family's part of the policy.
+    #[must_use]
+    pub fn add_to<'a>(&self, slice: Digest, origins: impl Iterator<Item = &'a Origin> + Clone) -> Digest {
+        if origins.clone().any(is_trusted) {
+            return self.trusted.map_or(slice, |rights| Digest::from_parts(&[&slice.0, &rights.0]));
+        }
+        origins.fold(slice, |digest, origin| {
+            let rights = origin.token().and_then(|name| self.tokens.get(name)).unwrap_or(&self.missing);
+            Digest::from_parts(&[&digest.0, &rights.0])
+        })
     }
-    let text = serde_json::json!({ "trusted": trusted, "grants": grants, "namespaces": policy.credentials.namespaces });
-    Some(Digest::from_bytes(text.to_string().as_bytes()))
 }
 
 #[cfg(test)]

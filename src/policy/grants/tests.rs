@@ -226,16 +226,61 @@ fn a_locator_of_one_namespace_is_not_used_by_another() {
 
 #[test]
 fn a_changed_right_changes_the_inputs_of_the_connections_it_concerns() {
-    let origin = |text: &str| [Origin(text.into())];
-    let of = |policy: &Policy, text: &str| rights(policy, origin(text).iter());
+    let slice = Digest::from_bytes(b"slice");
+    let of = |policy: &Policy, texts: &[&str]| {
+        let origins: Vec<Origin> = texts.iter().map(|text| Origin((*text).into())).collect();
+        Rights::new(policy).add_to(slice, origins.iter())
+    };
     let (none, some) = (with_token(""), with_token(", locators: [\"env:A\"]"));
-    assert_eq!(of(&none, "folder:a.json"), None);
-    assert_eq!((of(&some, "folder:a.json"), of(&some, "api:admin")), (None, None));
-    assert_ne!(of(&none, "api:aod"), of(&some, "api:aod"));
-    assert_ne!(of(&none, "api:gone"), of(&none, "api:aod"), "a removed token is not a token without locators");
-    assert_eq!(of(&none, "api:gone"), of(&some, "api:gone"));
-    let both = [Origin("api:aod".into()), Origin("folder:a.json".into())];
-    assert_eq!(rights(&some, both.iter()), None, "the folder asks for the same document");
+    assert_eq!(of(&none, &["folder:a.json"]), slice);
+    assert_eq!((of(&some, &["folder:a.json"]), of(&some, &["api:admin"])), (slice, slice));
+    assert_ne!(of(&none, &["api:aod"]), of(&some, &["api:aod"]));
+    assert_ne!(of(&none, &["api:gone"]), of(&none, &["api:aod"]), "a removed token is not a token without locators");
+    assert_eq!(of(&none, &["api:gone"]), of(&some, &["api:gone"]));
+    assert_ne!(of(&some, &["api:aod", "api:gone"]), of(&some, &["api:gone"]));
+    assert_eq!(of(&some, &["api:aod", "folder:a.json"]), slice, "the folder asks for the same document");
     let bound = policy("credentials: {namespaces: {autonomy: [\"env:A\"]}}");
-    assert_ne!(of(&bound, "folder:a.json"), None);
+    assert_ne!(of(&bound, &["folder:a.json"]), slice);
+}
+
+#[test]
+fn the_hints_about_locators_and_hosts_are_accepted_when_they_are_followed() {
+    let problems = |grant: &str| {
+        let text = format!("version: 1\nallowlist: []\napi: {{tokens: [{}]}}\n", token_entry(grant));
+        parse(&text, "p").map_or_else(|problems| problems.iter().map(ToString::to_string).collect(), |_| String::new())
+    };
+    for (mistake, hint, followed) in [
+        (", locators: env:A", "write [env:A]", ", locators: [env:A]"),
+        (", locators: [\"env:SALES*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:SALES_*\"]"),
+        (", locators: [\"*\"]", "write env:PREFIX_* or vault:path/*", ", locators: [\"env:*\"]"),
+        (", locators: [\"env:*_TOKEN\"]", "write env:NAME, env:PREFIX_* or vault:path/*", ", locators: [\"env:A_TOKEN\"]"),
+        (", locators: [SALES]", "write env:NAME", ", locators: [\"env:SALES\"]"),
+        (", locators: [\"env:HOME\"]", "store the credential in a variable of its own", ", locators: [\"env:HOME_TOKEN\"]"),
+        (", locators: [\"env:A\", \"env:A\"]", "remove one of the two", ", locators: [\"env:A\"]"),
+        (", hosts: [a.example]", "locators: [env:NAME]", ", hosts: [a.example], locators: [env:NAME]"),
+        (
+            ", locators: [env:A], hosts: [\"ftp://a.example\"]",
+            "write api.acme.example",
+            ", locators: [env:A], hosts: [api.acme.example]",
+        ),
+        (
+            ", locators: [env:A], hosts: [a.example/x]",
+            "*.acme.example:8443",
+            ", locators: [env:A], hosts: [\"*.acme.example:8443\"]",
+        ),
+        (
+            ", locators: [env:A], hosts: [\"a.*\"]",
+            "write *.acme.example, or * for every host",
+            ", locators: [env:A], hosts: [\"*\"]",
+        ),
+        (
+            ", locators: [env:A], hosts: [\"*.10.0.0.1\"]",
+            "write the address itself",
+            ", locators: [env:A], hosts: [\"http://10.0.0.1:80\"]",
+        ),
+    ] {
+        let before = problems(mistake);
+        assert!(before.contains(hint), "{mistake}: {hint:?} is not in {before}");
+        assert_eq!(problems(followed), "", "{followed}");
+    }
 }
