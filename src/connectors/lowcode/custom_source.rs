@@ -5,7 +5,7 @@
 //! one key of the config; if the config does not have such a key, the id must be one of these hosts. Whose data the
 //! source returns is proven only if the policy names an identity call.
 
-use super::binding::{Authorization, Binding, custom_identity};
+use super::binding::{Authorization, Binding, custom_identity, list_of_streams};
 use super::calls::{self, Address, OfflineHost, Reading};
 use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
@@ -113,6 +113,11 @@ impl CustomSource {
             Failure::new(Class::Unsupported, title, format!("put it into {}/{name}.yaml", self.folder))
         })?;
         Ok(PreparedManifest::new(&manifest.manifest))
+    }
+
+    /// Returns the path of the manifest, for messages.
+    fn file(&self) -> &str {
+        self.family.manifest.as_ref().map_or("", |manifest| manifest.file.as_str())
     }
 
     /// Returns the POST rules that the policy lists for this source.
@@ -232,6 +237,10 @@ impl CustomResource {
             streams: Vec::new(),
             health: prepared.check.clone(),
             auth: String::new(),
+            first: None,
+            kind: String::new(),
+            base_url: format!("url_base in the manifest {}, or the config keys it uses (resource_ids)", source.file()),
+            list_of_streams: list_of_streams(manifest),
             parts: BTreeMap::new(),
             identity: source.rules.identity.as_ref().map(|rule| custom_identity(&rule.stream, &rule.field, &wanted)),
             privilege: None,
