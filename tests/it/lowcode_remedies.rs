@@ -106,6 +106,11 @@ async fn a_host_or_call_that_is_refused_can_be_allowed_as_the_message_says() {
     // A manifest whose host is fixed: the resource id has to be that host.
     let fixed = manifest("", &format!("url_base: \"{}\", path: /things", vendor.base));
     let failure = shop(&fixed, plain(), "elsewhere.example", None).await.err().unwrap();
+    assert_eq!(failure.class, Class::NotMappable);
+    assert!(
+        EngineFixture::with_manifest(plain(), "shop", &fixed).bind("shop", "elsewhere.example").is_err(),
+        "no credential is needed"
+    );
     assert_eq!(failure.fix, format!("write {}, or NAME=VALUE for a key of its config", vendor.host()));
     shop(&fixed, plain(), vendor.host(), None).await.unwrap();
     // A second host of the same API.

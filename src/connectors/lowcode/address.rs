@@ -38,7 +38,7 @@ impl Patterns {
     /// Finds the kind and the parts of `id`. `base_url` is the value that the policy sets for this family, if any.
     ///
     /// # Errors
-    /// Returns `Misconfigured` if the base URL is not valid or if `id` does not have one of the accepted forms, which the
+    /// Returns `Misconfigured` if the base URL is not valid, and `NotMappable` if `id` has none of the accepted forms, which the
     /// failure lists.
     pub fn locate<'f>(
         &self,
@@ -52,7 +52,7 @@ impl Patterns {
             kinds.filter_map(|(kind, patterns)| patterns.iter().find_map(|pattern| Some((kind, pattern.captures(id)?, pattern))));
         let Some((kind, captures, pattern)) = matches.next() else {
             let title = format!("{} is not a resource id of {title}", quoted(id));
-            return Err(Failure::new(Class::Misconfigured, title, format!("write it like {}", forms(form))));
+            return Err(Failure::new(Class::NotMappable, title, format!("write it like {}", forms(form))));
         };
         let mut parts: BTreeMap<String, String> = pattern
             .capture_names()
@@ -210,7 +210,7 @@ mod tests {
             ("slack", ""),
         ] {
             let failure = locate(family, id, None).unwrap_err();
-            assert_eq!(failure.class, Class::Misconfigured, "{family} {id:?}");
+            assert_eq!(failure.class, Class::NotMappable, "{family} {id:?}");
         }
         assert_eq!(
             locate("github", "a/b/c", None).unwrap_err().fix,

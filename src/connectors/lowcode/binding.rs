@@ -104,7 +104,8 @@ impl ParsedResource {
     /// Parses `id` for `family` under `policy`.
     ///
     /// # Errors
-    /// Returns `Misconfigured`, with the accepted forms of the id or with the problem of the manifest.
+    /// Returns `NotMappable` with the accepted forms of the id, `Misconfigured` if the base URL in the policy is not valid, or
+    /// `Unsupported` if a custom source has no manifest.
     pub fn parse(family: &Arc<Family>, policy: &Policy, id: &str, clock: &Arc<dyn Clock>) -> Result<ParsedResource, Failure> {
         let Some(spec) = spec::find(&family.id) else {
             return CustomSource::new(family, policy).parse(id, clock).map(ParsedResource::Custom);

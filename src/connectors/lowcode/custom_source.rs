@@ -94,8 +94,8 @@ impl CustomSource {
     /// Parses the resource id `id`.
     ///
     /// # Errors
-    /// Returns `Unsupported` if there is no manifest, and `Misconfigured` if the manifest is not valid or if `id` sets keys
-    /// that its config does not have.
+    /// Returns `Unsupported` if there is no manifest, and `NotMappable` if `id` sets keys that its config does not have, or
+    /// is not a host that the manifest calls.
     pub fn parse(self, id: &str, clock: &Arc<dyn Clock>) -> Result<CustomResource, Failure> {
         let prepared = self.prepare()?;
         let (config, bare) = self.config_of(&prepared.manifest, id)?;
@@ -148,7 +148,7 @@ impl CustomSource {
         }
         for pair in id.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let invalid = |title: String, fix: String| Err(Failure::new(Class::Misconfigured, title, fix));
+            let invalid = |title: String, fix: String| Err(Failure::new(Class::NotMappable, title, fix));
             let names = || known.keys().map(|key| &**key).collect::<Vec<_>>().join(", ");
             match known.get(key) {
                 // Without a spec, the keys of the config are not known, so every key is accepted.
@@ -203,7 +203,8 @@ impl CustomResource {
     /// Puts the credential into the config.
     ///
     /// # Errors
-    /// Returns `Misconfigured` or `CredentialMissing`, with the names of the config keys.
+    /// Returns `Misconfigured` or `CredentialMissing`, with the names of the config keys, or `NotMappable` if the resource
+    /// id is not a host that the manifest calls.
     pub fn bind(&self, authorization: Authorization<'_>, clock: &Arc<dyn Clock>) -> Result<Binding, Failure> {
         let CustomResource { source, prepared, id, .. } = self;
         let manifest = &prepared.manifest;
@@ -219,9 +220,11 @@ impl CustomResource {
         let config = Value::Dict(config);
         let origins = source.origins(prepared, &config, clock);
         let hosts: Vec<&str> = origins.iter().map(|origin| origin.split("://").last().unwrap_or_default()).collect();
-        if self.bare && is_attempt && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
+        // Without the credential, the hosts are certain only if they do not depend on the config.
+        let certain = is_attempt || !source.rules.hosts.is_empty() || !prepared.addresses.iter().any(Address::is_template);
+        if self.bare && certain && !hosts.iter().any(|host| host.eq_ignore_ascii_case(id)) {
             return Err(Failure::new(
-                Class::Misconfigured,
+                Class::NotMappable,
                 format!("the manifest of {} does not call the host {}", source.family.id, short(id)),
                 format!("write {}, or NAME=VALUE for a key of its config", hosts.join(" or ")),
             ));
