@@ -1,8 +1,9 @@
 //! What AAM says about the responses of a vendor: it claims a rate limit only if the vendor asked for one, names the call
 //! that was answered, and suspects the address if nothing of the vendor came back.
 
+use crate::support::github::github;
 use crate::support::lowcode_families::{
-    EngineFixture, MockVendor, ReceivedRequest, github, json_response_with, policy, remaining_steps, slack, stream_names,
+    EngineFixture, MockVendor, ReceivedRequest, json_response_with, policy, remaining_steps, slack, stream_names,
 };
 use crate::support::openapi::{MockResponse, json_response};
 use aam::model::{Class, Failure, State};

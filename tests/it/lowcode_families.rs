@@ -1,9 +1,9 @@
 //! GitHub, Slack and a custom source on the low-code engine, through the real egress, against mock vendors.
 
-use crate::support::github::{app_credential, with_app};
+use crate::support::github::{app_credential, github, with_app};
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
-    slack, stream_names,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, json_response_with, policy, remaining_steps, slack,
+    stream_names,
 };
 use crate::support::openapi::json_response;
 use aam::model::{Class, Failure, Privilege};

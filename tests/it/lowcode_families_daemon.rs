@@ -1,7 +1,8 @@
 //! GitHub, Slack and a custom manifest through the whole daemon, from a file in the intents folder to ACTIVE.
 
 use crate::support::daemon::{Workspace, intent_with_locator, stderr, stdout, until};
-use crate::support::lowcode_families::{CRM, CRM_CREDENTIAL, MockVendor, crm, github, slack};
+use crate::support::github::github;
+use crate::support::lowcode_families::{CRM, CRM_CREDENTIAL, MockVendor, crm, slack};
 use crate::support::shop::{Shop, TOKEN};
 use serde_json::json;
 

@@ -1,10 +1,9 @@
 //! Every call of an attempt is one that `aam plan` prints. Each family that this build connects runs against a source
 //! that records the requests it receives.
 
-use crate::support::github::app_credential;
+use crate::support::github::{app_credential, github};
 use crate::support::lowcode_families::{
-    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, github, json_response_with, policy, remaining_steps,
-    slack,
+    CRM, CRM_CREDENTIAL, EngineFixture, MockVendor, ReceivedRequest, crm, json_response_with, policy, remaining_steps, slack,
 };
 use crate::support::openapi::{MockResponse, json_response};
 use regex::Regex;

@@ -1,6 +1,5 @@
 //! Mock vendors for the low-code engine on loopback: GitHub, Slack and a system with a custom manifest.
 
-pub use crate::support::github::github;
 use crate::support::openapi::{MockResponse, json_response};
 use crate::support::session::UnlimitedBudget;
 use aam::clock::SystemClock;
