@@ -44,7 +44,7 @@ start() {
   node "$here/prism_slice.js" "$modules/@octokit/openapi/generated/api.github.com.json" "$dir/github.json" \
     /user '/orgs/{org}' '/orgs/{org}/repos' '/orgs/{org}/teams' '/orgs/{org}/members' '/repos/{owner}/{repo}' \
     '/repos/{owner}/{repo}/contributors' '/repos/{owner}/{repo}/tags' /installation/repositories \
-    '/app/installations/{installation_id}/access_tokens'
+    '/app/installations/{installation_id}' '/app/installations/{installation_id}/access_tokens'
   node "$here/prism_slice.js" "$directory/api/slack.com.json" "$dir/slack.json" \
     /auth.test /team.info /conversations.list /users.list
   mock github "$dir/github.json"
