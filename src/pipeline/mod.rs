@@ -11,6 +11,7 @@
 //! A failed step ends the attempt, and the later steps are reported as skipped, with the reason. Each step runs under a
 //! timeout, and a panic in a step becomes a failure. A failure is part of the report, never an `Err`.
 
+mod denied;
 mod discover;
 mod preflight;
 mod run;

@@ -70,6 +70,14 @@ pub struct Address {
     parameters: Value,
 }
 
+impl Address {
+    /// Returns true if the address depends on the config.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.text.contains("{{") || self.text.contains("{%")
+    }
+}
+
 /// The number of most recent addresses that a new one is compared with to find duplicates.
 const DUPLICATE_WINDOW: usize = 32;
 
