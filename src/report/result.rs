@@ -109,7 +109,6 @@ impl ConnectionResult {
         for step in self.steps.iter_mut().flatten() {
             step.evidence.clear();
         }
-        self.warnings.retain(|warning| !warning.pointer.starts_with("/steps/"));
         self
     }
 
