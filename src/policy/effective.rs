@@ -62,10 +62,11 @@ fn network(policy: &Policy) -> String {
     let network = &policy.network;
     let or_null = |text: Option<String>| text.map_or("null".to_string(), |text| quoted(&text));
     format!(
-        "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}",
+        "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}\n  allow_weak_login: {}",
         list(network.allow_private.iter().map(ToString::to_string)),
         or_null(network.proxy.clone()),
-        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned()))
+        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned())),
+        list(network.allow_weak_login.iter().map(ToString::to_string))
     )
 }
 

@@ -8,6 +8,7 @@
 pub mod active;
 pub mod diff;
 pub mod effective;
+mod login_host;
 pub mod manifests;
 pub mod parse;
 mod read;
@@ -18,6 +19,7 @@ pub use crate::model::Cap;
 use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 use ipnet::IpNet;
+pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +86,18 @@ pub struct Network {
     pub proxy: Option<String>,
     /// A PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// Database servers that may receive a password in a form that they, or a server that impersonates them, can use,
+    /// although TLS does not prove which server it is.
+    pub allow_weak_login: Vec<LoginHost>,
+}
+
+impl Network {
+    /// Whether the database server `host:port` may receive a password in clear text or as an MD5 digest without verified
+    /// TLS. `host` has no brackets.
+    #[must_use]
+    pub fn allows_weak_login(&self, host: &str, port: u16) -> bool {
+        self.allow_weak_login.iter().any(|entry| entry.matches(host, port))
+    }
 }
 
 /// Where files may be read.

@@ -1,7 +1,9 @@
 use super::*;
 use crate::model::{Digest, Risk};
 use crate::policy::parse::parse;
-use crate::policy::{Api, Backoff, Breaker, Caps, Eligibility, Files, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope};
+use crate::policy::{
+    Api, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
+};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -44,6 +46,15 @@ fn range() -> impl Strategy<Value = ipnet::IpNet> {
     prop_oneof![v4, v6]
 }
 
+fn login_host() -> impl Strategy<Value = LoginHost> {
+    let texts = prop_oneof![
+        "[a-z0-9_.-]{1,12}(:[1-9][0-9]{0,3})?",
+        any::<[u8; 16]>().prop_map(|ip| std::net::Ipv6Addr::from(ip).to_string()),
+        (any::<[u8; 16]>(), 1u16..).prop_map(|(ip, port)| format!("[{}]:{port}", std::net::Ipv6Addr::from(ip)))
+    ];
+    texts.prop_map(|text| LoginHost::parse(&text).unwrap_or_else(|| panic!("{text}")))
+}
+
 fn caps_entry() -> impl Strategy<Value = Cap> {
     let positive = (1u64..=1_000_000_000).prop_map(|n| n as f64 / 10_000.0);
     (positive, 1u32..=1_000_000, 1u64..=1_000_000_000_000, 1u32..=10_000)
@@ -75,16 +86,16 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
 
 prop_compose! {
     fn outer()(
-        network in (unique(range()), proptest::option::of(Just("http://proxy.example:3128".to_string())), proptest::option::of(text())),
+        network in (unique(range()), proptest::option::of(Just("http://proxy.example:3128".to_string())), proptest::option::of(text()), unique(login_host())),
         roots in unique(text().prop_map(PathBuf::from).prop_filter("not the whole file system", |path| path.parent().is_some())),
         evidence in vec(text(), 1).prop_map(|all| all),
         risk in proptest::sample::select(vec![Risk::Low, Risk::Med, Risk::High]),
         shares in (0.0f64..=1.0, 0.0f64..=1.0, 0.0f64..=1.0),
         tokens in tokens(),
     ) -> (Network, Files, Eligibility, Slo, f64, Api) {
-        let (allow_private, proxy, ca_file) = network;
+        let (allow_private, proxy, ca_file, allow_weak_login) = network;
         (
-            Network { allow_private, proxy, ca_file: ca_file.map(PathBuf::from) },
+            Network { allow_private, proxy, ca_file: ca_file.map(PathBuf::from), allow_weak_login },
             Files { roots },
             Eligibility { evidence, max_risk: risk, min_confidence: shares.0 },
             Slo { coverage: shares.1 },
