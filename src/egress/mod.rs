@@ -330,9 +330,9 @@ impl Session {
 fn health_signal(failure: Option<&Failure>) -> breaker::HealthSignal {
     match failure.map(|failure| failure.class) {
         Some(Class::Network | Class::Remote) => breaker::HealthSignal::Failing,
-        Some(Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::Bug) => {
-            breaker::HealthSignal::Unknown
-        }
+        Some(
+            Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::CrashLoop | Class::Bug,
+        ) => breaker::HealthSignal::Unknown,
         _ => breaker::HealthSignal::Alive,
     }
 }

@@ -37,6 +37,8 @@ pub enum Class {
     Drift,
     /// The process ended in the middle of the attempt.
     Interrupted,
+    /// The process ended in the middle of two attempts in a row, so that this connection may be the reason.
+    CrashLoop,
     /// A defect in AAM: a panic was caught.
     Bug,
 }
@@ -44,7 +46,7 @@ pub enum Class {
 /// When a failed attempt is retried automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// When the document or the policy changes.
+    /// When the document or the policy changes, or when a person heals the connection.
     OnChange,
     /// After the policy's `recheck.awaiting_credentials`, because a secret may be added at any time.
     Recheck,
@@ -56,7 +58,7 @@ pub enum Retry {
 
 impl Class {
     /// All classes, for tables and tests.
-    pub const ALL: [Class; 16] = [
+    pub const ALL: [Class; 17] = [
         Class::NotEligible,
         Class::Unsupported,
         Class::CredentialMissing,
@@ -72,6 +74,7 @@ impl Class {
         Class::Remote,
         Class::Drift,
         Class::Interrupted,
+        Class::CrashLoop,
         Class::Bug,
     ];
 
@@ -94,6 +97,7 @@ impl Class {
             Class::Remote => "remote",
             Class::Drift => "drift",
             Class::Interrupted => "interrupted",
+            Class::CrashLoop => "crash_loop",
             Class::Bug => "bug",
         }
     }
@@ -102,7 +106,7 @@ impl Class {
     #[must_use]
     pub fn retry(self) -> Retry {
         match self {
-            Class::NotEligible | Class::Unsupported | Class::Misconfigured => Retry::OnChange,
+            Class::NotEligible | Class::Unsupported | Class::Misconfigured | Class::CrashLoop => Retry::OnChange,
             Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied => Retry::Recheck,
             Class::Throttled | Class::BreakerOpen => Retry::After,
             Class::Network

@@ -77,7 +77,9 @@ impl State {
             Class::Drift => State::Healing,
             Class::Network | Class::EgressRefused | Class::BreakerOpen => State::NetworkBlocked,
             Class::Throttled | Class::Interrupted => State::Pending,
-            Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::Bug => State::Error,
+            Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::CrashLoop | Class::Bug => {
+                State::Error
+            }
         }
     }
 }
