@@ -7,6 +7,7 @@ mod support;
 
 mod cli_output;
 mod daemon_api;
+mod daemon_crash_loop;
 mod daemon_demo_namespace;
 mod daemon_folder;
 mod daemon_full_disk;
@@ -20,6 +21,7 @@ mod lowcode_families;
 mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
+mod mysql_rogue;
 mod object_faults;
 mod openapi_faults;
 mod planned_calls;

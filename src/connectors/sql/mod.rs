@@ -12,6 +12,7 @@ pub mod mysql;
 pub mod postgres;
 mod properties;
 pub mod quote;
+pub mod sampling;
 mod server;
 pub mod sqlite;
 pub mod tls;

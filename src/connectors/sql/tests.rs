@@ -59,6 +59,11 @@ fn every_mysql_code_has_its_class_and_its_fix() {
         (1045, work, Class::PermissionDenied),
         (1130, Stage::Open, Class::CredentialRejected),
         (1044, Stage::Open, Class::PermissionDenied),
+        (1820, Stage::Work("make the session read-only"), Class::CredentialRejected),
+        (1862, Stage::Open, Class::CredentialRejected),
+        (4151, Stage::Open, Class::CredentialRejected),
+        (1524, Stage::Open, Class::Unsupported),
+        (1064, Stage::Work("make the session read-only"), Class::Unsupported),
         (1142, work, Class::PermissionDenied),
         (1143, work, Class::PermissionDenied),
         (1049, Stage::Open, Class::NotFound),
@@ -67,16 +72,23 @@ fn every_mysql_code_has_its_class_and_its_fix() {
         (1129, Stage::Open, Class::Remote),
         (1205, work, Class::Remote),
         (1792, work, Class::Remote),
+        (1356, work, Class::Remote),
+        (1017, work, Class::Remote),
         (1969, work, Class::Remote),
         (3024, work, Class::Remote),
         (1053, work, Class::Remote),
         (3159, Stage::Open, Class::Misconfigured),
+        (9001, work, Class::Remote),
         (9999, work, Class::Remote),
     ] {
         let failure = classify_code(&server, "o'hara", stage, code, "");
         assert_eq!(failure.class, class, "{code}");
         all.push_str(&text(&code.to_string(), &failure));
     }
+    let pooler = "ERROR 1045 (28000): ProxySQL Error: Access denied for user 'o''hara'@'10.0.0.1' (using password: YES)";
+    let failure = classify_code(&server, "o'hara", Stage::Open, 1045, pooler);
+    assert_eq!(failure.class, Class::CredentialRejected);
+    all.push_str(&text("1045 of ProxySQL", &failure));
     snapshot("sql_mysql_codes", &all);
 }
 

@@ -14,6 +14,35 @@ fn refused(id: &str) -> Failure {
     parse(id).err().unwrap_or_else(|| panic!("{id} was accepted"))
 }
 
+/// The properties of MySQL Connector/J and MariaDB Connector/J mean here what they mean there, or something stronger.
+#[test]
+fn the_tls_properties_of_jdbc_keep_their_meaning() {
+    for (query, tls) in [
+        ("useSSL=false", Tls::Disable),
+        ("useSsl=FALSE", Tls::Disable),
+        ("useSSL=true", Tls::Verify),
+        ("useSSL=true&requireSSL=true&verifyServerCertificate=false", Tls::Verify),
+        ("verifyServerCertificate=false", Tls::Unspecified),
+        ("requireSSL=false", Tls::Unspecified),
+        ("requireSSL=true", Tls::Verify),
+        ("useSSL=false&requireSSL=true", Tls::Disable),
+        ("requireSSL=true&useSSL=false", Tls::Disable),
+        ("sslMode=DISABLED&useSSL=true", Tls::Disable),
+        ("useSSL=false&sslMode=REQUIRED", Tls::Verify),
+        ("sslMode=PREFERRED", Tls::Prefer),
+        ("sslMode=VERIFY_CA", Tls::Verify),
+        ("sslMode=VERIFY_IDENTITY", Tls::Verify),
+        ("sslMode=disable", Tls::Disable),
+        ("sslMode=trust", Tls::Verify),
+        ("sslMode=verify-ca", Tls::Verify),
+        ("sslMode=verify-full", Tls::Verify),
+    ] {
+        for scheme in ["jdbc:mysql", "jdbc:mariadb"] {
+            assert_eq!(ok(&format!("{scheme}://h/db?{query}")).tls, tls, "{query}");
+        }
+    }
+}
+
 #[test]
 fn the_forms_of_both_families_are_read() {
     for (id, shown) in [

@@ -1,37 +1,49 @@
 //! One MySQL or MariaDB session in which nothing can be written.
 //!
 //! The session is set to READ ONLY once, and every batch consists of `START TRANSACTION READ ONLY`, constant statements and
-//! `ROLLBACK`. No handler for LOCAL INFILE is installed, so a hostile server cannot read files of this machine.
+//! `ROLLBACK`.
 
+use super::client::{Client, ClientError, LoginPlan, ResultSet};
 use super::errors::{self, Stage};
+use super::packets::PacketError;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
+use crate::connectors::sql::server::{Tls, misconfigured, unreachable};
 use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
+use crate::egress::tls as trust;
 use crate::model::{Class, Failure};
 use crate::policy::Network;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, OptsBuilder, SslOpts, Value};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-
-/// One row as text. `None` stands for NULL.
-pub type Row = Vec<Option<String>>;
-
-/// Limit on the bytes of a packet, and therefore of a row.
-const MAX_PACKET_BYTES: usize = 16 << 20;
 
 /// An open session.
 pub struct MysqlSession {
-    conn: Mutex<Conn>,
+    client: Mutex<Client>,
     pub call: Call,
     pub server: DatabaseServer,
     pub user: String,
     pub encrypted: bool,
     pub mariadb: bool,
+    /// Limits that the server does not have, so that only AAM's own time limits apply.
+    pub missing_limits: Vec<&'static str>,
+}
+
+/// A failed login.
+struct LoginFailure {
+    failure: Failure,
+    /// Whether the server refused the login in a way that TLS could change.
+    may_need_tls: bool,
+}
+
+impl From<Failure> for LoginFailure {
+    fn from(failure: Failure) -> LoginFailure {
+        LoginFailure { failure, may_need_tls: false }
+    }
 }
 
 impl MysqlSession {
@@ -47,111 +59,189 @@ impl MysqlSession {
     ) -> Result<MysqlSession, Failure> {
         let call = Call::admit(session, server).await?;
         let encrypted = call.note(tls::encrypted(server, call.address()))?;
-        let opts = options(server, login, network, call.address(), encrypted);
-        let conn = within(limits::connect_timeout(server), server, "log in", Conn::new(opts)).await;
-        let conn = conn.and_then(|outcome| outcome.map_err(|error| errors::classify(server, &login.user, Stage::Open, &error)));
-        let mut conn = call.note(conn)?;
-        let what = "make the session read-only";
-        let mariadb = within(limits::batch_timeout(server), server, what, restrict(&mut conn)).await;
-        let mariadb =
-            mariadb.and_then(|outcome| outcome.map_err(|error| errors::classify(server, &login.user, Stage::Work(what), &error)));
-        let mariadb = call.note(mariadb)?;
-        Ok(MysqlSession { conn: Mutex::new(conn), call, server: server.clone(), user: login.user.clone(), encrypted, mariadb })
+        let first = match MysqlSession::log_in(call, server, login, network, encrypted).await {
+            Ok(session) => return Ok(session),
+            Err(refused) if refused.may_need_tls && !encrypted => refused.failure,
+            Err(refused) => return Err(refused.failure),
+        };
+        // A server does not say whether the account requires TLS, so it is tried once.
+        let call = Call::admit(session, server).await?;
+        match MysqlSession::log_in(call, server, login, network, true).await {
+            Ok(_) if server.tls == Tls::Disable => Err(needs_tls(server, &first)),
+            Ok(session) => Ok(session),
+            Err(second) => Err(errors::also_over_tls(first, &second.failure)),
+        }
     }
 
-    /// Runs constant statements in one read-only transaction and returns their rows in order.
+    async fn log_in(
+        call: Call,
+        server: &DatabaseServer,
+        login: &Login,
+        network: &Network,
+        encrypted: bool,
+    ) -> Result<MysqlSession, LoginFailure> {
+        let connect = async {
+            let stream = TcpStream::connect(call.address()).await.map_err(|error| unreachable(server, &error))?;
+            let _ = stream.set_nodelay(true);
+            let plan = LoginPlan {
+                login,
+                host: &server.host,
+                database: &server.database,
+                tls: if encrypted { Some(trust::config(network.ca_file.as_deref())?) } else { None },
+                weak_login: network.allows_weak_login(&server.host, server.port),
+                bytes: Arc::clone(call.bytes()),
+                limit: limits::MAX_BYTES,
+            };
+            Client::connect(Box::new(stream), plan).await.map_err(|error| LoginFailure {
+                failure: errors::classify(server, &login.user, Stage::Open, &error),
+                may_need_tls: matches!(&error, ClientError::Packet(PacketError::Server(error)) if matches!(error.code, 1045 | 3159)),
+            })
+        };
+        let connected =
+            within(limits::connect_timeout(server), server, "log in", connect).await.unwrap_or_else(|late| Err(late.into()));
+        let mut client = match connected {
+            Ok(client) => client,
+            Err(refused) => {
+                // The server is healthy: it refused this login only. The circuit breaker counts the second attempt.
+                let noted = if refused.may_need_tls && !encrypted { Ok(()) } else { Err(refused.failure.clone()) };
+                let _ = call.note(noted);
+                return Err(refused);
+            }
+        };
+        let restricted = within(limits::batch_timeout(server), server, errors::READ_ONLY, restrict(&mut client)).await;
+        let restricted = restricted.and_then(|outcome| {
+            outcome.map_err(|(what, error)| errors::classify(server, &login.user, Stage::Work(what), &error.into()))
+        });
+        let (mariadb, missing_limits) = call.note(restricted)?;
+        Ok(MysqlSession {
+            client: Mutex::new(client),
+            call,
+            server: server.clone(),
+            user: login.user.clone(),
+            encrypted,
+            mariadb,
+            missing_limits,
+        })
+    }
+
+    /// Runs constant statements in one read-only transaction and returns their results in order.
     ///
     /// # Errors
     /// The errors of [`errors::classify`]; `Network` if there is no response in time.
-    pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<Vec<Row>>, Failure> {
-        let mut conn = self.conn.lock().await;
-        let outcome = within(limits::batch_timeout(&self.server), &self.server, what, self.batch(&mut conn, statements)).await;
-        let outcome = match outcome {
-            Ok(Err(error)) => {
-                if !error.is_fatal() {
-                    let _ = within(limits::LOCK_TIMEOUT, &self.server, "end the transaction", conn.query_drop("ROLLBACK")).await;
-                }
-                Err(errors::classify(&self.server, &self.user, Stage::Work(what), &error))
+    pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<ResultSet>, Failure> {
+        let mut client = self.client.lock().await;
+        let batch = async {
+            client.query("START TRANSACTION READ ONLY", true).await?;
+            let mut sets = Vec::with_capacity(statements.len());
+            for statement in statements {
+                sets.push(client.query(statement, true).await?);
             }
-            Ok(Ok(sets)) => Ok(sets),
+            client.query("ROLLBACK", true).await?;
+            Ok(sets)
+        };
+        let outcome = within(limits::batch_timeout(&self.server), &self.server, what, batch).await;
+        self.ended(&mut client, what, outcome).await
+    }
+
+    /// Counts the rows of a constant statement without keeping them. The server stops the statement after `limit`.
+    ///
+    /// # Errors
+    /// As [`MysqlSession::ask`].
+    pub async fn count(&self, what: &str, statement: &str, limit: Duration) -> Result<u64, Failure> {
+        let mut client = self.client.lock().await;
+        let batch = async {
+            for sql in [self.statement_limit(limit).as_str(), "START TRANSACTION READ ONLY"] {
+                client.query(sql, true).await?;
+            }
+            let count = client.query(statement, false).await?.count;
+            client.query("ROLLBACK", true).await?;
+            Ok(count)
+        };
+        // The server gets time to report its own limit first.
+        let patience = (limit + limits::LOCK_TIMEOUT * 2).min(limits::batch_timeout(&self.server));
+        let outcome = within(patience, &self.server, what, batch).await;
+        self.ended(&mut client, what, outcome).await
+    }
+
+    /// The statement that limits the time of the following statements. Without such a limit it changes nothing.
+    fn statement_limit(&self, limit: Duration) -> String {
+        match self.mariadb {
+            _ if self.missing_limits.contains(&STATEMENT_LIMITS[usize::from(!self.mariadb)]) => "DO 0".to_string(),
+            true => format!("SET SESSION {} = {:.3}", STATEMENT_LIMITS[0], limit.as_secs_f64()),
+            false => format!("SET SESSION {} = {}", STATEMENT_LIMITS[1], limit.as_millis()),
+        }
+    }
+
+    /// Ends a transaction that may still be open after an error, and classifies the error.
+    async fn ended<T>(
+        &self,
+        client: &mut Client,
+        what: &str,
+        outcome: Result<Result<T, PacketError>, Failure>,
+    ) -> Result<T, Failure> {
+        let outcome = match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => {
+                if matches!(error, PacketError::Server(_)) {
+                    let _ =
+                        within(limits::LOCK_TIMEOUT, &self.server, "end the transaction", client.query("ROLLBACK", true)).await;
+                }
+                Err(errors::classify(&self.server, &self.user, Stage::Work(what), &error.into()))
+            }
             Err(late) => Err(late),
         };
         self.call.note(outcome)
     }
 
-    async fn batch(&self, conn: &mut Conn, statements: &[&str]) -> Result<Vec<Vec<Row>>, mysql_async::Error> {
-        conn.query_drop("START TRANSACTION READ ONLY").await?;
-        let mut sets = Vec::with_capacity(statements.len());
-        for statement in statements {
-            let mut result = conn.query_iter(*statement).await?;
-            let mut rows = Vec::new();
-            while let Some(row) = result.next().await? {
-                rows.push(self.text(row));
-                if self.bytes() > limits::MAX_BYTES {
-                    return Err(mysql_async::DriverError::PacketTooLarge.into());
-                }
-            }
-            sets.push(rows);
-        }
-        conn.query_drop("ROLLBACK").await?;
-        Ok(sets)
+    /// Whether the connection can run another statement. It cannot after a timeout or a broken response.
+    pub async fn is_usable(&self) -> bool {
+        !self.client.lock().await.is_busy()
     }
 
-    fn text(&self, row: mysql_async::Row) -> Row {
-        let values = row.unwrap_raw().into_iter().map(|value| match value {
-            Some(Value::Bytes(bytes)) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-            None | Some(Value::NULL) => None,
-            Some(other) => Some(other.as_sql(true).trim_matches('\'').to_string()),
-        });
-        let row: Row = values.collect();
-        let read: usize = row.iter().flatten().map(String::len).sum();
-        self.call.bytes().fetch_add(read as u64, Ordering::Relaxed);
-        row
-    }
-
-    /// Bytes of the values read so far. The driver does not report the bytes of the protocol.
+    /// Bytes in both directions so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.call.bytes().load(Ordering::Relaxed)
     }
 }
 
-fn options(server: &DatabaseServer, login: &Login, network: &Network, address: SocketAddr, encrypted: bool) -> OptsBuilder {
-    let opts = OptsBuilder::default()
-        .ip_or_hostname(address.ip().to_string())
-        .tcp_port(address.port())
-        .user(Some(login.user.as_str()))
-        .pass(Some(login.password.expose()))
-        .db_name(Some(server.database.as_str()))
-        // Without this setting, the driver would switch from TCP to a socket file that the server names.
-        .prefer_socket(Some(false))
-        .max_allowed_packet(Some(MAX_PACKET_BYTES))
-        .wait_timeout(Some(28_800))
-        .stmt_cache_size(Some(0));
-    if !encrypted {
-        return opts;
+/// The variables that limit the time of a statement: in seconds in MariaDB since 10.1, in milliseconds in MySQL since 5.7.8.
+const STATEMENT_LIMITS: [&str; 2] = ["max_statement_time", "max_execution_time"];
+
+/// The error for a system variable that the server does not have.
+const UNKNOWN_SYSTEM_VARIABLE: u16 = 1193;
+
+/// Makes the session read-only and sets its limits. Returns whether the server is MariaDB, and the limits that it does not
+/// have. An error comes with what was attempted.
+async fn restrict(client: &mut Client) -> Result<(bool, Vec<&'static str>), (&'static str, PacketError)> {
+    client.query("SET SESSION TRANSACTION READ ONLY", true).await.map_err(|error| (errors::READ_ONLY, error))?;
+    let version = client.query("SELECT VERSION()", true).await.map_err(|error| ("read the version of the server", error))?;
+    let version = version.rows.into_iter().flatten().flatten().next().unwrap_or_default();
+    // A proxy may send a greeting of its own, so the server behind it is asked too.
+    let mariadb = version.to_ascii_lowercase().contains("mariadb") || (client.mariadb && version.is_empty());
+    let statement_limit = STATEMENT_LIMITS[usize::from(!mariadb)];
+    let timeout = limits::STATEMENT_TIMEOUT.as_secs() * if mariadb { 1 } else { 1000 };
+    let mut missing = Vec::new();
+    for (name, value) in [("lock_wait_timeout", limits::LOCK_TIMEOUT.as_secs()), (statement_limit, timeout)] {
+        match client.query(&format!("SET SESSION {name} = {value}"), true).await {
+            Ok(_) => {}
+            Err(PacketError::Server(error)) if error.code == UNKNOWN_SYSTEM_VARIABLE => missing.push(name),
+            Err(error) => return Err(("limit the time of the session", error)),
+        }
     }
-    let roots = network.ca_file.iter().map(|path| path.clone().into()).collect();
-    opts.ssl_opts(Some(SslOpts::default().with_root_certs(roots).with_danger_tls_hostname_override(Some(server.host.clone()))))
+    Ok((mariadb, missing))
 }
 
-/// Makes the session read-only and sets its limits. Returns whether the server is MariaDB.
-async fn restrict(conn: &mut Conn) -> Result<bool, mysql_async::Error> {
-    conn.query_drop("SET SESSION TRANSACTION READ ONLY").await?;
-    let version: Option<String> = conn.query_first("SELECT VERSION()").await?;
-    let mariadb = version.is_some_and(|version| version.to_ascii_lowercase().contains("mariadb"));
-    conn.query_drop("SET SESSION lock_wait_timeout = 1").await?;
-    // MariaDB expects the timeout in seconds, MySQL in milliseconds.
-    conn.query_drop(if mariadb { "SET SESSION max_statement_time = 5" } else { "SET SESSION max_execution_time = 5000" }).await?;
-    Ok(mariadb)
+/// The failure for an account that was refused without TLS and accepted with TLS.
+fn needs_tls(server: &DatabaseServer, refused: &Failure) -> Failure {
+    misconfigured(
+        format!("{server}: the server accepts this login over TLS only, and the resource id disables TLS"),
+        "write sslMode=verify-full into the resource id instead of sslMode=disabled or useSSL=false",
+    )
+    .detail(refused.detail.clone())
 }
 
-async fn within<T>(
-    limit: std::time::Duration,
-    server: &DatabaseServer,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
+async fn within<T>(limit: Duration, server: &DatabaseServer, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
         Failure::new(
             Class::Network,
