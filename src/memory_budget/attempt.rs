@@ -81,9 +81,10 @@ impl AttemptMemory {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(reservation);
     }
 
-    /// Runs `work` with a meter of `first` bytes. If the work stops because it needs more, it runs again from its start
-    /// with a meter of the bytes that it asked for; in between, the attempt waits for them. `what` names the input for
-    /// the failure.
+    /// Runs `work` with a meter of `first` bytes. If the work was refused more, it runs again from its start with a meter
+    /// of the bytes that it asked for; in between, the attempt waits for them. What needs more than one attempt may hold
+    /// is not repeated: if the work failed for it, that is the failure, and if the work went on without it, its result
+    /// counts. `what` names the input for the failure.
     ///
     /// Use it for decoders on blocking threads, which cannot wait themselves.
     ///
@@ -96,14 +97,15 @@ impl AttemptMemory {
         let mut bytes = first;
         loop {
             let reservation = self.reserve(bytes).await.map_err(|bound| bound.failure(what))?;
-            let meter = MemoryMeter::new(bytes);
+            let meter = MemoryMeter::new(bytes, self.account.limit);
             let result = work(meter.clone()).await;
             drop(reservation);
-            match meter.refused() {
-                // Doubles at least, so that work that asks in small steps is repeated only a few times.
-                Some(needed) => bytes = needed.max(bytes.saturating_mul(2).min(self.account.limit)),
-                None => return result,
+            let Some(bound) = meter.refused() else { return result };
+            if bound.needed > self.account.limit {
+                return result.map_err(|_| bound.failure(what));
             }
+            // Doubles at least, so that work that asks in small steps is repeated only a few times.
+            bytes = bound.needed.max(bytes.saturating_mul(2).min(self.account.limit));
         }
     }
 
@@ -273,26 +275,38 @@ impl Drop for Reservation {
 /// A decoder asks before it allocates, and stops with an error of its own if the meter refuses. It need not tell this
 /// error from others: the meter remembers what was refused.
 #[derive(Clone)]
-pub struct MemoryMeter(Arc<Meter>);
-
-struct Meter {
+pub struct MemoryMeter {
     limit: u64,
-    used: AtomicU64,
-    /// The bytes that would have been in use at the first refusal; zero if nothing was refused.
-    refused: AtomicU64,
+    /// The bytes that one attempt may hold, for messages.
+    attempt_limit: u64,
+    used: Arc<AtomicU64>,
+    /// The smallest number of bytes that was refused; `u64::MAX` if nothing was.
+    refused: Arc<AtomicU64>,
 }
 
 impl MemoryMeter {
-    /// Creates a meter that allows `limit` bytes.
+    /// Creates a meter that allows `limit` bytes of the `attempt_limit` that the attempt may hold.
     #[must_use]
-    pub fn new(limit: u64) -> MemoryMeter {
-        MemoryMeter(Arc::new(Meter { limit, used: AtomicU64::new(0), refused: AtomicU64::new(0) }))
+    pub fn new(limit: u64, attempt_limit: u64) -> MemoryMeter {
+        MemoryMeter { limit, attempt_limit, used: Arc::default(), refused: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// Creates a meter for tests and for input that this process wrote itself.
+    #[must_use]
+    pub fn unlimited() -> MemoryMeter {
+        MemoryMeter::new(u64::MAX, u64::MAX)
+    }
+
+    /// A meter with the same limit that counts from zero, for the next of several inputs that are not held together.
+    #[must_use]
+    pub fn next_input(&self) -> MemoryMeter {
+        MemoryMeter { used: Arc::default(), ..self.clone() }
     }
 
     /// The bytes that this meter allows.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.0.limit
+        self.limit
     }
 
     /// Takes `bytes` before they are allocated.
@@ -300,24 +314,23 @@ impl MemoryMeter {
     /// # Errors
     /// If more than the limit would be in use. Nothing is taken then.
     pub fn take(&self, bytes: u64) -> Result<(), MemoryBound> {
-        let before = self.0.used.fetch_add(bytes, Ordering::AcqRel);
-        let needed = before.saturating_add(bytes);
-        if needed <= self.0.limit {
-            return Ok(());
-        }
-        self.0.used.fetch_sub(bytes, Ordering::AcqRel);
-        let _ = self.0.refused.compare_exchange(0, needed, Ordering::AcqRel, Ordering::Acquire);
-        Err(MemoryBound { needed, limit: self.0.limit })
+        let add = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).map(|_| ()).map_err(|used| {
+            let needed = used.saturating_add(bytes);
+            self.refused.fetch_min(needed, Ordering::AcqRel);
+            MemoryBound { needed, limit: self.attempt_limit }
+        })
     }
 
     /// Gives back `bytes` that were freed.
     pub fn give_back(&self, bytes: u64) {
-        let _ = self.0.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| Some(used.saturating_sub(bytes)));
+        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| Some(used.saturating_sub(bytes)));
     }
 
-    /// The bytes that would have been in use at the first refusal, or `None` if nothing was refused.
+    /// The smallest request that was refused, or `None` if none was.
     #[must_use]
-    pub fn refused(&self) -> Option<u64> {
-        Some(self.0.refused.load(Ordering::Acquire)).filter(|needed| *needed > 0)
+    pub fn refused(&self) -> Option<MemoryBound> {
+        let needed = self.refused.load(Ordering::Acquire);
+        (needed < u64::MAX).then_some(MemoryBound { needed, limit: self.attempt_limit })
     }
 }

@@ -185,15 +185,31 @@ async fn a_decoder_that_needs_more_runs_again_with_more() {
     assert_eq!((broken.await.unwrap_err().title, runs.into_inner()), ("damaged".to_string(), 1));
 }
 
+#[tokio::test]
+async fn work_that_goes_on_without_what_is_too_large_keeps_its_result() {
+    let (_, attempt) = budget(64 * MIB);
+    let runs = AtomicU64::new(0);
+    let memory = attempt();
+    let read = memory.metered("x", MIB, |meter| {
+        runs.fetch_add(1, Ordering::Relaxed);
+        let members = [1000 * MIB, 2 * MIB, 3 * MIB];
+        let read = members.into_iter().filter(|bytes| meter.next_input().take(*bytes).is_ok()).count();
+        async move { Ok(read) }
+    });
+    assert_eq!((read.await, runs.into_inner()), (Ok(2), 3), "all that one attempt may hold is read");
+}
+
 #[test]
 fn a_meter_counts_what_is_given_back() {
-    let meter = MemoryMeter::new(100);
+    let meter = MemoryMeter::new(100, 1000);
     let copy = meter.clone();
     assert!(meter.take(60).is_ok() && copy.take(40).is_ok() && meter.refused().is_none());
     copy.give_back(50);
     assert!(meter.take(50).is_ok());
-    assert_eq!(meter.take(1), Err(MemoryBound { needed: 101, limit: 100 }));
-    assert_eq!(copy.refused(), Some(101));
+    let bound = MemoryBound { needed: 101, limit: 1000 };
+    assert_eq!(meter.take(1), Err(bound));
+    assert!(meter.next_input().take(100).is_ok() && meter.next_input().take(101).is_err());
+    assert_eq!(copy.refused(), Some(bound));
 }
 
 #[test]
