@@ -9,6 +9,7 @@
 //! - [`clock`]: the source of wall time, which tests replace.
 //! - [`fault`]: fault injection for tests, only in debug builds.
 //! - [`memory`]: returns the memory that a burst of work has freed to the system.
+//! - [`memory_budget`]: one limit for the bytes that all attempts hold at the same time.
 //! - [`policy`]: parses the policy file into a policy or into all its problems. Pure.
 //! - [`credentials`]: resolves locators to secrets, and removes secrets from texts.
 //! - [`snapshot`]: the fold over the ledger: which connections are desired and what was observed. Pure.
@@ -59,6 +60,7 @@ pub mod fault;
 pub mod funnel;
 pub mod intake;
 pub mod memory;
+pub mod memory_budget;
 pub mod model;
 pub mod pipeline;
 pub mod plan;
