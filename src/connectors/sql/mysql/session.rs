@@ -8,7 +8,7 @@ use super::errors::{self, Stage};
 use super::packets::PacketError;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
-use crate::connectors::sql::server::{Tls, misconfigured, unreachable};
+use crate::connectors::sql::server::{Tls, unreachable};
 use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
 use crate::egress::tls as trust;
@@ -234,7 +234,8 @@ async fn restrict(client: &mut Client) -> Result<(bool, Vec<&'static str>), (&'s
 
 /// The failure for an account that was refused without TLS and accepted with TLS.
 fn needs_tls(server: &DatabaseServer, refused: &Failure) -> Failure {
-    misconfigured(
+    Failure::new(
+        Class::Misconfigured,
         format!("{server}: the server accepts this login over TLS only, and the resource id disables TLS"),
         "write sslMode=verify-full into the resource id instead of sslMode=disabled or useSSL=false",
     )
