@@ -31,5 +31,6 @@ fn main() -> std::process::ExitCode {
         object_store::tests(),
         sql::tests(),
         sql::faults::tests(),
+        sql::mariadb::tests(),
     ])
 }

@@ -93,6 +93,12 @@ impl Call {
         self.admitted.address
     }
 
+    /// The memory of the attempt.
+    #[must_use]
+    pub fn memory(&self) -> Arc<AttemptMemory> {
+        self.session.memory()
+    }
+
     /// The byte counter of this connection.
     #[must_use]
     pub fn bytes(&self) -> &Arc<AtomicU64> {

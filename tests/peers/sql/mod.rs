@@ -1,6 +1,7 @@
 //! The `sql` engine against a real PostgreSQL and a real MariaDB.
 
 pub mod faults;
+pub mod mariadb;
 mod server;
 
 use crate::support::snapshot::assert_snapshot;

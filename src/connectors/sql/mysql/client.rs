@@ -9,6 +9,7 @@ use super::fields::FieldReader;
 use super::greeting::{Greeting, capability};
 use super::packets::{PacketError, Packets, ResultPacket, Transport};
 use crate::connectors::sql::login::Login;
+use crate::memory_budget::{AttemptMemory, Reservation};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
@@ -22,12 +23,16 @@ pub type Row = Vec<Option<String>>;
 const MAX_LOGIN_BYTES: usize = 16 << 10;
 /// Limit on the number of packets of a login. A server that tries several plugins needs about ten.
 const MAX_LOGIN_PACKETS: usize = 16;
-/// Limit on the description of a column, in bytes. It holds six names and a default value.
-const MAX_COLUMN_BYTES: usize = 1 << 20;
+/// Limit on the description of a column, in bytes. It holds six names of at most 256 bytes.
+const MAX_COLUMN_BYTES: usize = 64 << 10;
 /// The number of columns that a table or view can have (MySQL Reference Manual, "Limits on Table Column Count").
 const MAX_COLUMNS: u64 = 4096;
-/// Limit on a row that is kept, in bytes. The definition of an `ENUM` column can have 1 MiB.
-const MAX_ROW_BYTES: usize = 4 << 20;
+/// Limit on a row that is kept, in bytes. The longest ones describe `ENUM` columns.
+const MAX_ROW_BYTES: usize = 1 << 20;
+/// What a value of a row takes besides its text, in bytes.
+const VALUE_OVERHEAD_BYTES: usize = size_of::<Option<String>>() + 16;
+/// The steps in which memory is reserved for rows, in bytes.
+const RESERVATION_BYTES: usize = 64 << 10;
 /// Limit on the rows of one statement that are kept, in bytes. Further rows are only counted.
 const MAX_RESULT_BYTES: usize = 24 << 20;
 
@@ -72,21 +77,26 @@ pub struct LoginPlan<'a> {
     pub bytes: Arc<AtomicU64>,
     /// Limit on the bytes of the connection.
     pub limit: u64,
+    /// The memory of the attempt, from which rows are reserved.
+    pub memory: Arc<AttemptMemory>,
 }
 
 /// The rows of a statement.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ResultSet {
     pub rows: Vec<Row>,
     /// The number of rows, including those that were not kept.
     pub count: u64,
     /// Whether rows that should be kept were only counted, because there were too many.
     pub truncated: bool,
+    /// The memory of the rows.
+    _memory: Option<Reservation>,
 }
 
 /// A connection after the login.
 pub struct Client {
     packets: Packets,
+    memory: Arc<AttemptMemory>,
     /// Whether a statement was not read to its end. The connection is then unusable.
     busy: bool,
     pub mariadb: bool,
@@ -113,7 +123,7 @@ impl Client {
         let login = greeting.login(encrypted, &plan.login.user, plan.database, password.plugin().as_str(), &response);
         packets.send(&login).await?;
         finish_login(&mut packets, &mut password).await?;
-        Ok(Client { packets, busy: false, mariadb: greeting.is_mariadb() })
+        Ok(Client { packets, memory: plan.memory, busy: false, mariadb: greeting.is_mariadb() })
     }
 
     /// Whether a statement was not read to its end, so that the connection is unusable.
@@ -165,15 +175,23 @@ impl Client {
 
     async fn rows(&mut self, columns: usize, keep: bool) -> Result<ResultSet, PacketError> {
         let (mut result, mut kept) = (ResultSet::default(), 0);
+        let mut memory = self.memory.reserve(0).await?;
         loop {
             let keep_this = keep && !result.truncated;
             match self.packets.result_packet(keep_this.then_some(MAX_ROW_BYTES)).await? {
-                ResultPacket::End(status) if status & MORE_RESULTS == 0 => return Ok(result),
+                ResultPacket::End(status) if status & MORE_RESULTS == 0 => {
+                    result._memory = Some(memory);
+                    return Ok(result);
+                }
                 ResultPacket::End(_) => return Err(PacketError::Malformed("the server sent several results for one statement")),
                 ResultPacket::Passed => {}
                 ResultPacket::Row(payload) => {
                     let row = parse_row(&payload, columns).ok_or(PacketError::Malformed("a row does not match its columns"))?;
-                    kept += payload.len() + columns * size_of::<Option<String>>();
+                    kept += payload.len() + columns * VALUE_OVERHEAD_BYTES;
+                    let missing = (kept as u64).saturating_sub(memory.bytes());
+                    if missing > 0 {
+                        memory.grow(missing.max(RESERVATION_BYTES as u64)).await?;
+                    }
                     result.rows.push(row);
                     result.truncated = kept > MAX_RESULT_BYTES;
                 }

@@ -43,6 +43,7 @@ async fn outcome(bytes: Vec<u8>) -> Result<ResultSet, ClientError> {
         weak_login: false,
         bytes: Arc::default(),
         limit: 1 << 20,
+        memory: AttemptMemory::alone(),
     };
     let work = async {
         let mut client = Client::connect(Box::new(near), plan).await?;
@@ -56,7 +57,8 @@ async fn outcome(bytes: Vec<u8>) -> Result<ResultSet, ClientError> {
 fn malformed(outcome: &Result<ResultSet, ClientError>) -> &str {
     match outcome {
         Err(ClientError::Packet(PacketError::Malformed(rule))) => rule,
-        other => panic!("{other:?}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(result) => panic!("{} rows", result.count),
     }
 }
 
@@ -162,7 +164,8 @@ async fn the_servers_own_error_keeps_its_code_and_text() {
                     (1045, "28000", "Access denied for user 'reader'")
                 );
             }
-            other => panic!("{other:?}"),
+            Err(other) => panic!("{other:?}"),
+            Ok(result) => panic!("{} rows", result.count),
         }
     }
     let busy = [&b"\xFF\x10\x04Too many connections"[..]].concat();

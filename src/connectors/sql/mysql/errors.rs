@@ -47,6 +47,7 @@ pub fn classify(server: &DatabaseServer, user: &str, stage: Stage<'_>, error: &C
             format!("check that {} is a MySQL or MariaDB server, and the proxies between AAM and it", server.authority()),
         )
         .detail(*rule),
+        ClientError::Packet(PacketError::Memory(bound)) => bound.failure(&format!("{server}: the answer")),
         ClientError::Packet(PacketError::TooLarge(what)) => Failure::new(
             Class::Unsupported,
             format!("{server}: a response exceeds a limit of AAM: {what}"),

@@ -4,6 +4,7 @@
 //! connection reads a limited number of bytes in total.
 
 use super::fields::FieldReader;
+use crate::memory_budget::MemoryBound;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,14 @@ pub enum PacketError {
     Malformed(&'static str),
     /// A packet, a row or the whole connection exceeds a limit of AAM. The text names what and the limit.
     TooLarge(String),
+    /// The rows need more memory than one attempt may hold.
+    Memory(MemoryBound),
+}
+
+impl From<MemoryBound> for PacketError {
+    fn from(bound: MemoryBound) -> PacketError {
+        PacketError::Memory(bound)
+    }
 }
 
 impl From<io::Error> for PacketError {

@@ -12,6 +12,7 @@ use crate::connectors::sql::server::{Tls, unreachable};
 use crate::connectors::sql::uri::DatabaseServer;
 use crate::connectors::sql::{limits, tls};
 use crate::egress::tls as trust;
+use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
 use crate::policy::Network;
 use std::future::Future;
@@ -29,6 +30,7 @@ pub struct MysqlSession {
     pub user: String,
     pub encrypted: bool,
     pub mariadb: bool,
+    memory: Arc<AttemptMemory>,
     /// Limits that the server does not have, so that only AAM's own time limits apply.
     pub missing_limits: Vec<&'static str>,
 }
@@ -80,6 +82,7 @@ impl MysqlSession {
         network: &Network,
         encrypted: bool,
     ) -> Result<MysqlSession, LoginFailure> {
+        let memory = call.memory();
         let connect = async {
             let stream = TcpStream::connect(call.address()).await.map_err(|error| unreachable(server, &error))?;
             let _ = stream.set_nodelay(true);
@@ -91,14 +94,16 @@ impl MysqlSession {
                 weak_login: network.allows_weak_login(&server.host, server.port),
                 bytes: Arc::clone(call.bytes()),
                 limit: limits::MAX_BYTES,
+                memory: Arc::clone(&memory),
             };
             Client::connect(Box::new(stream), plan).await.map_err(|error| LoginFailure {
                 failure: errors::classify(server, &login.user, Stage::Open, &error),
                 may_need_tls: matches!(&error, ClientError::Packet(PacketError::Server(error)) if matches!(error.code, 1045 | 3159)),
             })
         };
-        let connected =
-            within(limits::connect_timeout(server), server, "log in", connect).await.unwrap_or_else(|late| Err(late.into()));
+        let connected = within(&memory, limits::connect_timeout(server), server, "log in", connect)
+            .await
+            .unwrap_or_else(|late| Err(late.into()));
         let mut client = match connected {
             Ok(client) => client,
             Err(refused) => {
@@ -108,7 +113,7 @@ impl MysqlSession {
                 return Err(refused);
             }
         };
-        let restricted = within(limits::batch_timeout(server), server, errors::READ_ONLY, restrict(&mut client)).await;
+        let restricted = within(&memory, limits::batch_timeout(server), server, errors::READ_ONLY, restrict(&mut client)).await;
         let restricted = restricted.and_then(|outcome| {
             outcome.map_err(|(what, error)| errors::classify(server, &login.user, Stage::Work(what), &error.into()))
         });
@@ -120,6 +125,7 @@ impl MysqlSession {
             user: login.user.clone(),
             encrypted,
             mariadb,
+            memory,
             missing_limits,
         })
     }
@@ -139,7 +145,7 @@ impl MysqlSession {
             client.query("ROLLBACK", true).await?;
             Ok(sets)
         };
-        let outcome = within(limits::batch_timeout(&self.server), &self.server, what, batch).await;
+        let outcome = within(&self.memory, limits::batch_timeout(&self.server), &self.server, what, batch).await;
         self.ended(&mut client, what, outcome).await
     }
 
@@ -159,7 +165,7 @@ impl MysqlSession {
         };
         // The server gets time to report its own limit first.
         let patience = (limit + limits::LOCK_TIMEOUT * 2).min(limits::batch_timeout(&self.server));
-        let outcome = within(patience, &self.server, what, batch).await;
+        let outcome = within(&self.memory, patience, &self.server, what, batch).await;
         self.ended(&mut client, what, outcome).await
     }
 
@@ -183,8 +189,14 @@ impl MysqlSession {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
                 if matches!(error, PacketError::Server(_)) {
-                    let _ =
-                        within(limits::LOCK_TIMEOUT, &self.server, "end the transaction", client.query("ROLLBACK", true)).await;
+                    let _ = within(
+                        &self.memory,
+                        limits::LOCK_TIMEOUT,
+                        &self.server,
+                        "end the transaction",
+                        client.query("ROLLBACK", true),
+                    )
+                    .await;
                 }
                 Err(errors::classify(&self.server, &self.user, Stage::Work(what), &error.into()))
             }
@@ -242,8 +254,15 @@ fn needs_tls(server: &DatabaseServer, refused: &Failure) -> Failure {
     .detail(refused.detail.clone())
 }
 
-async fn within<T>(limit: Duration, server: &DatabaseServer, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(limit, work).await.map_err(|_| {
+/// Runs `work` for at most `limit`, not counting the time in which the attempt waits for memory.
+async fn within<T>(
+    memory: &AttemptMemory,
+    limit: Duration,
+    server: &DatabaseServer,
+    what: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    memory.timeout(limit, work).await.ok_or_else(|| {
         Failure::new(
             Class::Network,
             format!("{server}: no response within {} s while trying to {what}", limit.as_secs_f32()),
