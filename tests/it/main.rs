@@ -23,5 +23,6 @@ mod lowcode_hostile;
 mod object_faults;
 mod openapi_faults;
 mod planned_calls;
+mod postgres_logins;
 mod retry_counts;
 mod sql_faults;

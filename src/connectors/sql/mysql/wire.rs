@@ -46,7 +46,7 @@ impl MysqlSession {
         network: &Network,
     ) -> Result<MysqlSession, Failure> {
         let call = Call::admit(session, server).await?;
-        let encrypted = call.note(tls::encrypted(server, call.address()))?;
+        let encrypted = call.note_failure(tls::encrypted(server, call.address()))?;
         let opts = options(server, login, network, call.address(), encrypted);
         let conn = within(limits::connect_timeout(server), server, "log in", Conn::new(opts)).await;
         let conn = conn.and_then(|outcome| outcome.map_err(|error| errors::classify(server, &login.user, Stage::Open, &error)));
@@ -65,6 +65,7 @@ impl MysqlSession {
     /// The errors of [`errors::classify`]; `Network` if there is no response in time.
     pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<Vec<Row>>, Failure> {
         let mut conn = self.conn.lock().await;
+        self.call.begin();
         let outcome = within(limits::batch_timeout(&self.server), &self.server, what, self.batch(&mut conn, statements)).await;
         let outcome = match outcome {
             Ok(Err(error)) => {
