@@ -27,5 +27,6 @@ mod object_faults;
 mod openapi_faults;
 mod operator_files;
 mod planned_calls;
+mod postgres_logins;
 mod retry_counts;
 mod sql_faults;

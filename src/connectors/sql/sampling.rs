@@ -4,12 +4,13 @@
 //! is tried. Only a failure of the connection itself ends the search; the caller decides which one that is.
 
 use crate::connectors::Sample;
-use crate::model::{Evidence, Failure};
+use crate::model::text::counted;
+use crate::model::{Class, Evidence, Failure};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// The number of objects whose failures are named in the evidence. Further ones are only counted.
-const MAX_NAMED_FAILURES: usize = 10;
+/// Limit on the number of objects that the evidence names. Further ones are only counted.
+const MAX_NAMED: usize = 20;
 /// The share of the step's time that the search may use, so that the step can still report what was found.
 const SHARE_OF_STEP: f64 = 0.75;
 /// The number of objects for which there is time, even if each of them uses its whole time limit.
@@ -67,46 +68,74 @@ impl Sampling {
         Sample { rows, evidence }
     }
 
-    /// Ends the search without rows. `unread` is the number of objects that were not reached in time.
+    /// Ends the search without rows. `untried` is the number of objects for which there was no time.
     ///
     /// # Errors
-    /// The first failure, if no object could be read. Zero rows would then be a false claim.
-    pub fn without_rows(mut self, unread: usize) -> Result<Sample, Failure> {
+    /// A failure of an object, if none could be read. Zero rows would then be a false claim.
+    pub fn without_rows(self, untried: usize) -> Result<Sample, Failure> {
         if self.empty.is_empty() && !self.failed.is_empty() {
-            return Err(self.failed.swap_remove(0).1);
+            return Err(self.failure(untried));
         }
         let mut evidence = self.evidence();
-        let note = match (unread, self.failed.is_empty()) {
-            (0, true) => "empty: the tables that were read have no rows".to_string(),
-            (0, false) => "empty: the tables that could be read have no rows".to_string(),
-            (unread, _) => {
-                let plural = if unread == 1 { "1 more table was" } else { &format!("{unread} more tables were") };
-                format!("empty: the tables that were read have no rows; {plural} not read within the time limit")
-            }
-        };
-        evidence.insert("empty_streams".into(), json!(self.empty.into_iter().take(MAX_NAMED_FAILURES).collect::<Vec<_>>()));
+        let mut note = "empty: the tables that were read have no rows".to_string();
+        if !self.failed.is_empty() {
+            note.push_str(&format!("; {} could not be read", counted(self.failed.len(), "table")));
+        }
+        if untried > 0 {
+            evidence.insert("not_tried".into(), json!(untried));
+            note.push_str(&format!("; there was no time for {} more", counted(untried, "table")));
+        }
         evidence.insert("note".into(), json!(note));
         Ok(Sample { rows: 0, evidence })
     }
 
-    /// What was skipped, and why.
+    /// What was empty, and what was skipped and why.
     fn evidence(&self) -> Evidence {
         let mut evidence = Evidence::new();
+        if !self.empty.is_empty() {
+            let named: Vec<&String> = self.empty.iter().take(MAX_NAMED).collect();
+            evidence.insert("empty_streams".into(), json!(named));
+            evidence.insert("empty_count".into(), json!(self.empty.len()));
+        }
         if !self.failed.is_empty() {
-            let named = self.failed.iter().take(MAX_NAMED_FAILURES);
-            let named: Vec<_> =
-                named.map(|(name, failure)| json!({"stream": name, "reason": failure.title, "detail": failure.detail})).collect();
-            evidence.insert("skipped_streams".into(), json!(named));
+            let named = self.failed.iter().take(MAX_NAMED);
+            let named: Vec<_> = named.map(|(name, failure)| json!({"stream": name, "reason": reason(failure)})).collect();
+            evidence.insert("skipped".into(), json!(named));
             evidence.insert("skipped_count".into(), json!(self.failed.len()));
         }
         evidence
     }
+
+    /// The first failure that is not a missing privilege, with the reasons of the others in its detail.
+    fn failure(mut self, untried: usize) -> Failure {
+        let denied = |failure: &Failure| failure.class == Class::PermissionDenied;
+        let at = self.failed.iter().position(|(_, failure)| !denied(failure)).unwrap_or(0);
+        let (_, first) = self.failed.remove(at);
+        let mut detail = first.detail.clone();
+        if !self.failed.is_empty() {
+            let others = self.failed.iter().take(MAX_NAMED).map(|(name, failure)| format!("{name}: {}", reason(failure)));
+            let gap = if detail.is_empty() { "" } else { "; " };
+            detail.push_str(&format!("{gap}no other table could be read: {}", others.collect::<Vec<_>>().join("; ")));
+        }
+        if self.failed.len() > MAX_NAMED {
+            detail.push_str(&format!("; and {} more", self.failed.len() - MAX_NAMED));
+        }
+        if untried > 0 {
+            detail.push_str(&format!("; there was no time for {}", counted(untried, "table")));
+        }
+        first.detail(detail)
+    }
+}
+
+/// Why an object was skipped, on one line. The title names the source and the object, which are shown beside it.
+fn reason(failure: &Failure) -> String {
+    let title = failure.title.split_once("could not read ").and_then(|(_, rest)| rest.split_once(": ")).map(|(_, why)| why);
+    format!("{}; {}", title.unwrap_or(&failure.title), failure.detail).trim_end_matches("; ").to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Class;
 
     fn broken(title: &str) -> Failure {
         Failure::new(Class::Remote, title, "fix it")
@@ -119,7 +148,7 @@ mod tests {
         sampling.empty("bb");
         let sample = sampling.found("zz", 7);
         assert_eq!((sample.rows, &sample.evidence["stream"]), (7, &json!("zz")));
-        assert_eq!(sample.evidence["skipped_streams"][0]["reason"], json!("locked"));
+        assert_eq!(sample.evidence["skipped"], json!([{"stream": "aa", "reason": "locked"}]));
     }
 
     #[test]
@@ -127,12 +156,14 @@ mod tests {
         let mut sampling = Sampling::new(Duration::from_secs(20));
         sampling.failed("aa", broken("locked"));
         sampling.failed("bb", broken("damaged"));
-        assert_eq!(sampling.without_rows(0).err().unwrap().title, "locked");
+        let failure = sampling.without_rows(0).err().unwrap();
+        assert_eq!((failure.title.as_str(), failure.detail.as_str()), ("locked", "no other table could be read: bb: damaged"));
         let mut sampling = Sampling::new(Duration::from_secs(20));
         sampling.failed("aa", broken("locked"));
         sampling.empty("bb");
         let sample = sampling.without_rows(1).unwrap();
-        assert!(sample.evidence["note"].as_str().unwrap().ends_with("1 more table was not read within the time limit"));
+        let note = "empty: the tables that were read have no rows; 1 table could not be read; there was no time for 1 table more";
+        assert_eq!(sample.evidence["note"], json!(note));
         assert_eq!(sample.evidence["skipped_count"], json!(1));
     }
 

@@ -60,7 +60,7 @@ impl MysqlSession {
         network: &Network,
     ) -> Result<MysqlSession, Failure> {
         let call = Call::admit(session, server).await?;
-        let encrypted = call.note(tls::encrypted(server, call.address()))?;
+        let encrypted = call.note_failure(tls::encrypted(server, call.address()))?;
         let first = match MysqlSession::log_in(call, server, login, network, encrypted).await {
             Ok(session) => return Ok(session),
             Err(refused) if refused.may_need_tls && !encrypted => refused.failure,
@@ -136,6 +136,7 @@ impl MysqlSession {
     /// The errors of [`errors::classify`]; `Network` if there is no response in time.
     pub async fn ask(&self, what: &str, statements: &[&str]) -> Result<Vec<ResultSet>, Failure> {
         let mut client = self.client.lock().await;
+        self.call.begin();
         let batch = async {
             client.query("START TRANSACTION READ ONLY", true).await?;
             let mut sets = Vec::with_capacity(statements.len());
@@ -155,6 +156,7 @@ impl MysqlSession {
     /// As [`MysqlSession::ask`].
     pub async fn count(&self, what: &str, statement: &str, limit: Duration) -> Result<u64, Failure> {
         let mut client = self.client.lock().await;
+        self.call.begin();
         let batch = async {
             for sql in [self.statement_limit(limit).as_str(), "START TRANSACTION READ ONLY"] {
                 client.query(sql, true).await?;

@@ -348,7 +348,7 @@ async fn a_table_or_view_that_cannot_be_read_does_not_hide_the_next_one() {
     std::fs::write(place.path("page.db"), bytes).unwrap();
     let (_, sample) = place.sampled("page.db").await;
     assert_eq!(sample.evidence["stream"], json!("zz"));
-    assert!(sample.evidence["skipped_streams"][0]["reason"].as_str().unwrap().contains("damaged"), "{:?}", sample.evidence);
+    assert!(sample.evidence["skipped"][0]["reason"].as_str().unwrap().contains("damaged"), "{:?}", sample.evidence);
 }
 
 #[tokio::test]
