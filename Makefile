@@ -62,8 +62,9 @@ peers: needs-peers ## Start real servers and run the tests against them
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity
 
-fuzz: needs-build ## Feed random YAML, templates and bodies to the low-code engine for AAM_FUZZ_SECONDS
+fuzz: needs-build ## Feed random input to the low-code engine and to the database drivers, each for AAM_FUZZ_SECONDS
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
+	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked -p aam --test fuzz_sql -- --nocapture
 
 test: needs-peers check-scripts check-format check-lints unit peers parity fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"

@@ -32,5 +32,6 @@ fn main() -> std::process::ExitCode {
         sql::tests(),
         sql::faults::tests(),
         sql::mariadb::tests(),
+        sql::record::tests(),
     ])
 }

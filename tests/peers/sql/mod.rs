@@ -2,6 +2,7 @@
 
 pub mod faults;
 pub mod mariadb;
+pub mod record;
 mod server;
 
 use crate::support::snapshot::assert_snapshot;
