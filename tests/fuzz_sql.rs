@@ -19,7 +19,9 @@ use support::recorded_session::{Turns, parse, replay};
 use support::sql::{open_at, policy};
 
 /// Sessions of each target if `AAM_FUZZ_SECONDS` is not set.
-const SESSIONS: u64 = 150;
+const SESSIONS: u64 = 256;
+/// Sessions at the same time. Most of the time of a session is spent waiting for bytes that do not come.
+const CONCURRENCY: u64 = 32;
 /// The longest time that one session may take. The resource ids set timeouts of one second at most for each exchange.
 const MAX_TIME: Duration = Duration::from_secs(20);
 /// The most address space that the process may use. An allocation beyond it ends the test.
@@ -60,6 +62,14 @@ async fn attempt(id: &str) -> Result<u64, Failure> {
     let found = opened.connector.discover(Bounds::default()).await?;
     opened.connector.health().await?;
     Ok(opened.connector.tiny_sync(&found.catalog, 20).await?.rows)
+}
+
+/// Changes the session by `seed` and runs an attempt against it. Returns whether it passed, and how long it took.
+async fn one(target: &Target, seed: u64) -> (bool, Duration) {
+    let turns = changed(&target.turns, &mut Rng::with_seed(seed));
+    let begun = Instant::now();
+    let outcome = attempt(&(target.id)(replay(turns).await)).await;
+    (outcome.is_ok(), begun.elapsed())
 }
 
 /// Changes one to six places of the session.
@@ -135,13 +145,14 @@ fn a_recorded_session_passes_and_a_changed_one_is_harmless() {
             None => seed < first + SESSIONS,
         };
         while more(seed) {
-            let turns = changed(&target.turns, &mut Rng::with_seed(seed));
-            let begun = Instant::now();
-            let outcome = runtime.block_on(async { attempt(&(target.id)(replay(turns).await)).await });
-            assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{} with seed {seed} panicked", target.name);
-            assert!(begun.elapsed() < MAX_TIME, "{} with seed {seed} took {:?}", target.name, begun.elapsed());
-            passed += u64::from(outcome.is_ok());
-            seed += 1;
+            let batch = (seed..seed + CONCURRENCY).map(|seed| one(target, seed));
+            let outcomes = runtime.block_on(futures_util::future::join_all(batch));
+            assert_eq!(PANICS.load(Ordering::SeqCst), 0, "{}: a seed from {seed} on panicked", target.name);
+            for (seed, (_, took)) in (seed..).zip(&outcomes) {
+                assert!(*took < MAX_TIME, "{} with seed {seed} took {took:?}", target.name);
+            }
+            passed += outcomes.iter().filter(|(passed, _)| *passed).count();
+            seed += CONCURRENCY;
         }
         println!("{}: {} sessions, of which {passed} passed; peak memory {} MiB", target.name, seed - first, peak_memory() >> 20);
     }

@@ -1,7 +1,7 @@
 //! A MySQL server that lies: it announces what no server sends, and asks for what no server may have.
 
 use crate::support::daemon::{Workspace, intent};
-use crate::support::rogue_mysql::{Answer, RogueMysql, columns, ok, switch_to};
+use crate::support::rogue_mysql::{Answer, RogueMysql, columns, error, ok, row, switch_to};
 use crate::support::sql::{open_at, policy};
 use aam::credentials::{Credential, Secret};
 use aam::model::{Class, Failure};
@@ -60,6 +60,35 @@ async fn what_a_server_announces_is_refused_with_its_own_sentence() {
         assert!(failure.class == Class::Remote && failure.detail.contains(detail), "{failure:?}");
         assert!(failure.title.contains("breaks the MySQL protocol"), "{failure:?}");
     }
+}
+
+/// What an old server, or one that only speaks MySQL's protocol, answers to the statements that begin a session.
+fn opening(limits: [Vec<u8>; 2]) -> Vec<Answer> {
+    let [lock, statement] = limits;
+    let identity = row(&["shop", "reader@%", "8.0.0-other", "1"]);
+    let grants = row(&["GRANT SELECT ON `shop`.* TO `reader`@`%`"]);
+    let (one, ok) = (|packet| vec![packet], || vec![ok()]);
+    vec![ok(), ok(), row(&["8.0.0-other"]), one(lock), one(statement), ok(), identity, ok(), ok(), grants, ok()]
+}
+
+#[tokio::test]
+async fn a_server_without_a_time_limit_of_its_own_is_read_and_the_identity_says_so() {
+    let unknown = |name: &str| error(1193, &format!("Unknown system variable '{name}'"));
+    let answers = opening([unknown("lock_wait_timeout"), unknown("max_execution_time")]);
+    let server = RogueMysql::start("mysql_native_password", answers).await;
+    let credential = Credential::read(Secret::new(format!("reader:{PASSWORD}")));
+    let id = format!("jdbc:mysql://127.0.0.1:{}/shop", server.port);
+    let opened = open_at(&id, &credential, policy(None)).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(opened.identity["missing_limits"], json!(["lock_wait_timeout", "max_execution_time"]));
+    // Any other refusal names what was attempted.
+    let answers = opening([error(1231, "Variable 'lock_wait_timeout' can't be set to the value of '1'"), ok()]);
+    let server = RogueMysql::start("mysql_native_password", answers).await;
+    let failure = opened_at(server.port).await;
+    assert!(failure.title.contains("refused to limit the time of the session"), "{failure:?}");
+}
+
+async fn opened_at(port: u16) -> Failure {
+    opened(port, false).await.expect("a failure")
 }
 
 /// Nothing that arrived contains the password, in clear or encrypted: a response to a challenge has at most 64 bytes, and

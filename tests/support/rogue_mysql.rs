@@ -46,6 +46,23 @@ pub fn switch_to(plugin: &str) -> Vec<u8> {
     [&b"\xFE"[..], plugin.as_bytes(), b"\0ABCDEFGHIJKLMNOPQRST\0"].concat()
 }
 
+/// A result with one row.
+pub fn row(values: &[&str]) -> Answer {
+    let end = || b"\xFE\0\0\x02\0".to_vec();
+    let mut answer = vec![vec![u8::try_from(values.len()).expect("few values")]];
+    answer.extend(values.iter().map(|_| b"column".to_vec()));
+    answer.push(end());
+    let text = |value: &&str| [&[u8::try_from(value.len()).expect("a short value")][..], value.as_bytes()].concat();
+    answer.push(values.iter().flat_map(text).collect());
+    answer.push(end());
+    answer
+}
+
+/// An error of the server.
+pub fn error(code: u16, message: &str) -> Vec<u8> {
+    [&b"\xFF"[..], &code.to_le_bytes(), b"#HY000", message.as_bytes()].concat()
+}
+
 /// The number of columns of a result.
 pub fn columns(number: u64) -> Vec<u8> {
     [&b"\xFE"[..], &number.to_le_bytes()].concat()

@@ -57,6 +57,22 @@ fn an_unproven_server_gets_no_password() {
     }
 }
 
+/// A host of the policy gets the password encrypted with the key that it sends.
+#[test]
+fn the_key_of_a_server_encrypts_the_password() {
+    let password = Secret::new("hunter2hunter2".into());
+    let mut login = PasswordLogin::new(&greeting("caching_sha2_password", &SCRAMBLE), &password, false, true);
+    login.respond().unwrap();
+    assert_eq!(login.more(&[4]), Ok(LoginStep::Send(vec![2])));
+    // A key of 1024 bits: the head of a SubjectPublicKeyInfo, an odd modulus, and the exponent 65537.
+    let head = data_encoding::HEXLOWER.decode(b"30819f300d06092a864886f70d010101050003818d0030818902818100").unwrap();
+    let der = [&head[..], &[0xC3; 128], &[2, 3, 1, 0, 1]].concat();
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", data_encoding::BASE64.encode(&der));
+    assert!(matches!(login.more(pem.as_bytes()), Ok(LoginStep::Send(sent)) if sent.len() == 128));
+    // The key is accepted once, and only after it was asked for.
+    assert!(matches!(login.more(pem.as_bytes()), Err(LoginRefusal::Broken(_))));
+}
+
 #[test]
 fn a_plugin_that_is_not_supported_is_named() {
     let password = Secret::new("hunter2hunter2".into());
