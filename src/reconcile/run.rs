@@ -185,7 +185,7 @@ impl Loop {
         let snapshot = self.handle.registry.snapshot();
         let suspected = |id| snapshot.connections.get(&id).is_some_and(|known| known.ended_with_process());
         let (in_flight, isolated) = (&self.handle.in_flight, self.isolated.is_some());
-        let item = self.queue.pop(now, |id| !in_flight.contains(id) && !(isolated && suspected(id)))?;
+        let item = self.queue.pop(now, |id| !(in_flight.contains(id) || isolated && suspected(id)))?;
         if suspected(item.connection) {
             self.isolated = Some(item.connection);
         }

@@ -1,6 +1,6 @@
 //! A MySQL server that lies: it announces what no server sends, and asks for what no server may have.
 
-use crate::support::daemon::{Workspace, intent};
+use crate::support::daemon::{Workspace, intent, until};
 use crate::support::rogue_mysql::{Answer, RogueMysql, columns, error, ok, row, switch_to};
 use crate::support::sql::{open_at, policy};
 use aam::credentials::{Credential, Secret};
@@ -116,7 +116,14 @@ async fn an_unproven_server_receives_no_password_whatever_it_asks_for() {
         let failure = opened(rogue.port, false).await.expect("a rogue server");
         assert!(matches!(failure.class, Class::Misconfigured | Class::Remote), "{plugin}: {failure:?}");
         if failure.class == Class::Misconfigured {
-            assert!(failure.fix.contains(&format!("allow_weak_login: [\"127.0.0.1:{}\"]", rogue.port)), "{failure:?}");
+            // The printed line is a valid policy, and names this server.
+            let line = &failure.fix[failure.fix.find("network: {").expect("the key of the policy")..];
+            let text = format!("version: 1\nallowlist: [jdbc]\n{line}\n");
+            let policy =
+                aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+            assert!(
+                policy.network.allows_weak_login("127.0.0.1", rogue.port) && !policy.network.allows_weak_login("127.0.0.1", 1)
+            );
         }
         assert_nothing_revealed(&rogue, plugin);
     }
@@ -126,6 +133,29 @@ async fn an_unproven_server_receives_no_password_whatever_it_asks_for() {
         assert!(failure.class == Class::Unsupported && failure.title.contains(plugin), "{failure:?}");
         assert_nothing_revealed(&rogue, plugin);
     }
+}
+
+#[tokio::test]
+async fn the_daemon_sends_the_password_itself_only_after_the_policy_names_the_server() {
+    let mut workspace = Workspace::new();
+    workspace.set("DB_LOGIN", &format!("reader:{PASSWORD}"));
+    let rogue = RogueMysql::start("mysql_native_password", vec![vec![switch_to("mysql_clear_password")], vec![ok()]]).await;
+    let database = format!("jdbc:mysql://127.0.0.1:{}/shop", rogue.port);
+    let mut login = intent("jdbc", &database);
+    login["credential_locator"] = json!("env:DB_LOGIN");
+    workspace.intent_file("rogue.json", &login);
+    let daemon = workspace.serve().await;
+    let one = daemon.until_connection(&database, "it fails", |one| one["error"].is_object()).await;
+    assert_eq!((&one["status"], &one["error"]["class"]), (&json!("ERROR"), &json!("misconfigured")), "{one}");
+    assert_nothing_revealed(&rogue, "mysql_clear_password");
+    let entry = format!("127.0.0.1:{}", rogue.port);
+    assert!(one["error"]["fix"].as_str().is_some_and(|fix| fix.contains(&format!("allow_weak_login: [\"{entry}\"]"))), "{one}");
+    workspace.write_policy(&format!("network: {{allow_private: [127.0.0.0/8], allow_weak_login: [\"{entry}\"]}}\n"));
+    until("the password arrives", || async {
+        let arrived = rogue.received().iter().any(|packet| packet == format!("{PASSWORD}\0").as_bytes());
+        (arrived, format!("{:?}", rogue.received()))
+    })
+    .await;
 }
 
 /// The fix of the failure above: the policy names the host.

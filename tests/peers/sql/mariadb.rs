@@ -12,8 +12,9 @@ use std::path::PathBuf;
 peer_tests! {
     [Mariadb]: a_table_or_view_that_cannot_be_read_does_not_hide_the_next_one, every_empty_table_on_the_way_is_passed,
         a_row_of_20_mib_is_read_without_transferring_it, an_account_with_ed25519_logs_in,
-        an_account_that_requires_tls_is_told_from_a_wrong_password, an_expired_password_and_a_locked_account_say_so,
-        the_printed_grants_make_the_database_readable, a_damaged_table_alone_is_a_failure_with_a_remedy;
+        an_account_that_requires_tls_differs_from_a_wrong_password, an_expired_password_and_a_locked_account_say_so,
+        the_printed_grants_make_the_database_readable, a_damaged_table_alone_is_a_failure_with_a_remedy, the_remedies_for_views_and_locks_end_their_failures,
+        the_remedies_for_accounts_end_their_failures;
 }
 
 /// A connection as the administrator.
@@ -158,7 +159,7 @@ async fn an_account_with_ed25519_logs_in() {
     assert_eq!(failure.class, Class::CredentialRejected, "{failure:?}");
 }
 
-async fn an_account_that_requires_tls_is_told_from_a_wrong_password() {
+async fn an_account_that_requires_tls_differs_from_a_wrong_password() {
     let mut admin = admin().await;
     run(
         &mut admin,
@@ -217,6 +218,103 @@ async fn the_printed_grants_make_the_database_readable() {
     assert_eq!(failure.class, Class::PermissionDenied, "{failure:?}");
     run(&mut admin, &[&failure.fix.trim_end_matches(';').replace("'HOST'", "'%'")]).await;
     opened_as("stranger", "barePW", "shop", true).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+}
+
+/// The failure of the only object of a database.
+async fn alone(name: &str, class: Class, title: &str) -> Failure {
+    let failure = sample(name).await.0.err().unwrap_or_else(|| panic!("{name} was read"));
+    assert!(failure.class == class && failure.title.contains(title), "{failure:?}");
+    failure
+}
+
+async fn the_remedies_for_views_and_locks_end_their_failures() {
+    let (mut admin, mut other) = (admin().await, admin().await);
+    // A view on something that is gone: "change the view".
+    database(&mut admin, "r_broken").await;
+    run(&mut admin, &["CREATE TABLE gone (a INT)", "CREATE VIEW v AS SELECT * FROM gone", "DROP TABLE gone"]).await;
+    let failure = alone("r_broken", Class::Remote, "refers to something that is missing").await;
+    assert!(failure.fix.contains("change the view"), "{failure:?}");
+    run(&mut admin, &["CREATE OR REPLACE VIEW v AS SELECT 1 AS a"]).await;
+    assert_eq!(sampled("r_broken").await.rows, 1);
+    // A definer that is gone: "ALTER DEFINER = an existing account VIEW ...".
+    database(&mut admin, "r_definer").await;
+    run(
+        &mut admin,
+        &["CREATE OR REPLACE USER leaver@'%'", "CREATE DEFINER = leaver@'%' VIEW v AS SELECT 1 AS a", "DROP USER leaver@'%'"],
+    )
+    .await;
+    let failure = alone("r_definer", Class::PermissionDenied, "DEFINER").await;
+    assert!(failure.fix.starts_with("ALTER DEFINER = "), "{failure:?}");
+    run(&mut admin, &["ALTER DEFINER = super@'%' VIEW v AS SELECT 1 AS a"]).await;
+    assert_eq!(sampled("r_definer").await.rows, 1);
+    // A lock: "look for the session that holds the lock".
+    database(&mut admin, "r_locked").await;
+    run(&mut admin, &["CREATE TABLE t AS SELECT 1 AS a"]).await;
+    run(&mut other, &["LOCK TABLES r_locked.t WRITE"]).await;
+    alone("r_locked", Class::Remote, "another session has locked it").await;
+    run(&mut other, &["UNLOCK TABLES"]).await;
+    assert_eq!(sampled("r_locked").await.rows, 1);
+    // A view that writes, beside one that does not: "REVOKE SELECT on it FROM ...".
+    database(&mut admin, "r_writes").await;
+    run(
+        &mut admin,
+        &[
+            "CREATE TABLE log (a INT)",
+            "CREATE FUNCTION sneak() RETURNS INT MODIFIES SQL DATA BEGIN INSERT INTO log VALUES (1); RETURN 1; END",
+            "CREATE VIEW v AS SELECT sneak() AS a",
+            "DROP TABLE log",
+            "CREATE TABLE log (a INT)",
+            "REVOKE SELECT, SHOW VIEW ON r_writes.* FROM reader@'%'",
+            "GRANT SELECT ON r_writes.v TO reader@'%'",
+        ],
+    )
+    .await;
+    let failure = alone("r_writes", Class::Remote, "would write").await;
+    assert!(failure.fix.contains("REVOKE SELECT on it FROM 'reader'@'HOST';"), "{failure:?}");
+    run(
+        &mut admin,
+        &[
+            "REVOKE SELECT ON r_writes.v FROM 'reader'@'%'",
+            "CREATE VIEW w AS SELECT 1 AS a",
+            "GRANT SELECT ON r_writes.w TO reader@'%'",
+        ],
+    )
+    .await;
+    assert_eq!(sampled("r_writes").await.rows, 1);
+}
+
+async fn the_remedies_for_accounts_end_their_failures() {
+    let mut admin = admin().await;
+    // A plugin that AAM does not support: the statement for MariaDB.
+    run(
+        &mut admin,
+        &[
+            "CREATE OR REPLACE USER old@'%' IDENTIFIED VIA mysql_old_password USING '6f8c114b58f2ce9e'",
+            "CREATE OR REPLACE USER one@'%' IDENTIFIED BY 'onePW' WITH MAX_USER_CONNECTIONS 1",
+            "GRANT SELECT ON shop.* TO old@'%', one@'%'",
+        ],
+    )
+    .await;
+    let failure = opened_as("old", "oldPW", "shop", true).await.err().unwrap();
+    assert!(failure.class == Class::Unsupported && failure.detail.contains("ERROR 1275"), "{failure:?}");
+    run(&mut admin, &["SET GLOBAL secure_auth = OFF"]).await;
+    let failure = opened_as("old", "oldPW", "shop", true).await.err().unwrap();
+    assert!(failure.class == Class::Unsupported && failure.title.contains("mysql_old_password"), "{failure:?}");
+    let statement = failure.fix.split("in MariaDB: ").nth(1).unwrap().trim_end_matches(';');
+    run(&mut admin, &[&statement.replace("'HOST'", "'%'").replace("'...'", "'oldPW'")]).await;
+    opened_as("old", "oldPW", "shop", true).await.unwrap_or_else(|failure| panic!("{statement}: {failure:?}"));
+    // No free connection: "raise ... the account's MAX_USER_CONNECTIONS".
+    let first = opened_as("one", "onePW", "shop", true).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    let failure = opened_as("one", "onePW", "shop", true).await.err().unwrap();
+    assert!(failure.class == Class::Throttled && failure.fix.contains("MAX_USER_CONNECTIONS"), "{failure:?}");
+    run(&mut admin, &["ALTER USER one@'%' WITH MAX_USER_CONNECTIONS 2"]).await;
+    opened_as("one", "onePW", "shop", true).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    drop(first);
+    // No such database: "SHOW DATABASES lists those that exist".
+    let failure = refused(Mariadb, "super", "shopp").await;
+    assert!(failure.class == Class::NotFound && failure.fix.contains("SHOW DATABASES"), "{failure:?}");
+    let databases: Vec<String> = admin.query("SHOW DATABASES").await.unwrap();
+    assert!(databases.contains(&"shop".to_string()));
 }
 
 async fn a_damaged_table_alone_is_a_failure_with_a_remedy() {

@@ -69,7 +69,7 @@ fn length(value: u64) -> Vec<u8> {
 const END: [u8; 5] = [0xFE, 0, 0, 2, 0];
 
 #[tokio::test]
-async fn rows_are_read_and_null_is_told_from_the_empty_text() {
+async fn rows_are_read_and_null_differs_from_the_empty_text() {
     let mut bytes = accepted();
     for (sequence, payload) in (1..).zip([&[2][..], b"column", b"column", &END, b"\x01a\xFB", b"\x00\x03b\xFFc", &END]) {
         bytes.extend(packet(sequence, payload));

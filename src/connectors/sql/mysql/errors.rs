@@ -229,10 +229,11 @@ fn login_failure(server: &DatabaseServer, user: &str, code: u16, message: &str) 
             format!("{server}: the database does not exist"),
             "correct the name in the resource id; SHOW DATABASES lists those that exist",
         )),
-        1251 | 1524 => Some(Failure::new(
+        // 1275: the account has a password hash of MySQL 3.23, which the server no longer accepts.
+        1251 | 1275 | 1524 => Some(Failure::new(
             Class::Unsupported,
             format!("{server}: the server cannot use the authentication plugin of {user}"),
-            format!("give the account another one: ALTER USER {account} IDENTIFIED BY '...'; or load the plugin on the server"),
+            format!("ALTER USER {account} IDENTIFIED BY '...'; gives the account another one; or load the plugin on the server"),
         )),
         3159 => Some(Failure::new(
             Class::Misconfigured,
