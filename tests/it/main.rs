@@ -6,6 +6,7 @@
 mod support;
 
 mod cli_output;
+mod credential_grants;
 mod daemon_api;
 mod daemon_crash_loop;
 mod daemon_demo_namespace;
@@ -16,12 +17,17 @@ mod daemon_races;
 mod daemon_secrets;
 mod daemon_silent_sources;
 mod exec_summary;
+mod fix_texts;
+mod intake_files;
+mod lowcode_answers;
 mod lowcode_command;
 mod lowcode_families;
 mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
+mod lowcode_remedies;
 mod mysql_rogue;
+mod namespace_answers;
 mod not_mappable;
 mod object_faults;
 mod openapi_faults;
