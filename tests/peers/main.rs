@@ -31,5 +31,7 @@ fn main() -> std::process::ExitCode {
         object_store::tests(),
         sql::tests(),
         sql::faults::tests(),
+        sql::poolers::tests(),
+        sql::relations::tests(),
     ])
 }
