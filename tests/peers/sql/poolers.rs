@@ -13,8 +13,9 @@ use std::path::PathBuf;
 peer_tests! {
     [Postgres]: poolers_refuse_logins_with_the_state_that_they_mean, a_database_of_pgbouncer_may_be_an_alias,
         a_database_behind_pgpool_is_read, a_self_signed_certificate_is_accepted_if_it_is_listed_itself,
-        a_server_that_asks_for_the_password_in_clear_text_does_not_get_it, pg_hba_is_blamed_with_what_it_lacks;
-    [Postgres18]: postgresql_18_is_read;
+        a_server_that_asks_for_the_password_in_clear_text_does_not_get_it, pg_hba_is_blamed_with_what_it_lacks,
+        the_fix_of_a_refused_login_works;
+    [Postgres18]: postgresql_18_is_read, the_fix_for_scram_iterations_works, a_server_without_tls_says_how_to_connect;
 }
 
 /// Opens `database` through the pooler on the port in the variable `pooler`.
@@ -173,4 +174,88 @@ async fn pg_hba_is_blamed_with_what_it_lacks() {
         (outcome.is_none(), format!("{outcome:?}"))
     })
     .await;
+}
+
+/// The statements that a fix prints, from `start` to the last semicolon, with `password` for what they leave open.
+fn statements(fix: &str, start: &str, password: &str) -> String {
+    let from = &fix[fix.find(start).unwrap_or_else(|| panic!("no {start} in {fix}"))..];
+    from[..=from.rfind(';').map_or(from.len() - 1, |end| end)].replace("'...'", &format!("'{password}'"))
+}
+
+async fn the_fix_of_a_refused_login_works() {
+    let server = superuser("postgres").await;
+    let refusal = async |database: &str, user: &str| {
+        open_at(&Postgres.id(database), &login(user, "right"), policy(None))
+            .await
+            .err()
+            .unwrap_or_else(|| panic!("{user} was let in"))
+    };
+    for (user, create, database, start, class) in [
+        ("fix_nologin", "CREATE ROLE fix_nologin NOLOGIN PASSWORD 'right'", "postgres", "ALTER ROLE", Class::CredentialRejected),
+        ("fix_password", "CREATE ROLE fix_password LOGIN PASSWORD 'wrong'", "postgres", "ALTER ROLE", Class::CredentialRejected),
+        (
+            "fix_connect",
+            "CREATE ROLE fix_connect LOGIN PASSWORD 'right'",
+            "fix_connect",
+            "GRANT CONNECT",
+            Class::PermissionDenied,
+        ),
+        (
+            "fix_md5",
+            "SET password_encryption = 'md5'; CREATE ROLE fix_md5 LOGIN PASSWORD 'right'; RESET password_encryption",
+            "fix_md5",
+            "SET password_encryption",
+            Class::EgressRefused,
+        ),
+    ] {
+        server.batch_execute(&format!("DROP ROLE IF EXISTS {user}")).await.unwrap();
+        server.batch_execute(create).await.unwrap();
+        if database != "postgres" {
+            with_hba(database, &format!("host {database} {user} all md5")).await;
+            server.batch_execute(&format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")).await.unwrap();
+        }
+        if user == "fix_md5" {
+            server.batch_execute("GRANT CONNECT ON DATABASE fix_md5 TO fix_md5").await.unwrap();
+            crate::support::daemon::until("the server has read its configuration", || async {
+                let failure = refusal(database, user).await;
+                (failure.class == class, format!("{failure:?}"))
+            })
+            .await;
+        }
+        let failure = refusal(database, user).await;
+        assert_eq!(failure.class, class, "{user}: {failure:?}");
+        let fix = statements(&failure.fix, start, "right");
+        server.batch_execute(&fix).await.unwrap_or_else(|error| panic!("{user}: {fix}: {error:?}"));
+        let opened = open_at(&Postgres.id(database), &login(user, "right"), policy(None)).await;
+        assert!(opened.is_ok(), "{user}: {fix}: {:?}", opened.err());
+    }
+}
+
+/// PostgreSQL 16 and later can store a password with another number of iterations.
+async fn the_fix_for_scram_iterations_works() {
+    let id = Postgres.id_at("127.0.0.1", variable("POSTGRES18", "PORT").parse().unwrap(), "shop");
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(variable("POSTGRES18", "PORT").parse().unwrap()).dbname("shop");
+    config.user("super").password(variable("POSTGRES18", "SUPER_PASSWORD"));
+    let (server, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for (user, iterations, class) in [("few", 1000, Class::EgressRefused), ("many", 200_000, Class::Misconfigured)] {
+        server.batch_execute(&format!("DROP ROLE IF EXISTS {user}; SET scram_iterations = {iterations}")).await.unwrap();
+        server.batch_execute(&format!("CREATE ROLE {user} LOGIN PASSWORD 'right'; RESET scram_iterations")).await.unwrap();
+        let failure = open_at(&id, &login(user, "right"), policy(None)).await.err().unwrap();
+        assert_eq!(failure.class, class, "{failure:?}");
+        assert!(failure.title.contains(&format!("{iterations} SCRAM iterations")), "{failure:?}");
+        server.batch_execute(&statements(&failure.fix, "SET scram_iterations", "right")).await.unwrap();
+        let opened = open_at(&id, &login(user, "right"), policy(None)).await;
+        assert!(opened.is_ok(), "{:?}", opened.err());
+    }
+}
+
+/// This build of PostgreSQL has no TLS.
+async fn a_server_without_tls_says_how_to_connect() {
+    let id = |rest: &str| Postgres.id_at("127.0.0.1", variable("POSTGRES18", "PORT").parse().unwrap(), &format!("shop{rest}"));
+    let reader = login("reader", &variable("POSTGRES18", "READER_PASSWORD"));
+    let failure = open_at(&id("?sslmode=verify-full"), &reader, policy(None)).await.err().unwrap();
+    assert!(failure.class == Class::Network && failure.fix.contains("?sslmode=disable"), "{failure:?}");
+    every_step(&open_at(&id("?sslmode=disable"), &reader, policy(None)).await.unwrap()).await;
 }
