@@ -2,6 +2,7 @@
 
 use super::pinned::PinnedCertificates;
 use crate::model::{Class, Failure};
+use crate::operator_file;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
@@ -10,6 +11,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The maximum size of `network.ca_file` in bytes. The authorities of a whole operating system are about 250 KB.
+const MAX_CA_BYTES: u64 = 4 << 20;
 
 /// Returns a client configuration that trusts the authorities of the machine and those in `ca_file`.
 ///
@@ -62,7 +66,7 @@ fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
         )
         .detail(reason)
     };
-    let bytes = std::fs::read(file).map_err(|error| invalid(error.to_string()))?;
+    let bytes = operator_file::read(file, MAX_CA_BYTES).map_err(|error| invalid(error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|error| invalid(error.to_string()))?;
     if found.is_empty() { Err(invalid("it does not hold a certificate".to_string())) } else { Ok(found) }

@@ -56,7 +56,7 @@ pub fn unsupported(dialect: &str) -> Failure {
             format!("the JDBC dialect `{dialect}` is not known to this build"),
             format!("if it is a spelling mistake, write one of {SUPPORTED}; otherwise, {EXPORT}"),
         ),
-        None => Failure::new(Class::Misconfigured, "the resource id is not a JDBC URL", format!("write one of {SUPPORTED}")),
+        None => Failure::new(Class::NotMappable, "the resource id is not a JDBC URL", format!("write one of {SUPPORTED}")),
     }
 }
 
