@@ -24,6 +24,7 @@ mod client;
 mod dial;
 pub mod guard;
 mod log;
+mod pinned;
 mod post;
 mod redirect;
 pub mod resolve;

@@ -33,5 +33,7 @@ fn main() -> std::process::ExitCode {
         sql::faults::tests(),
         sql::mariadb::tests(),
         sql::record::tests(),
+        sql::poolers::tests(),
+        sql::relations::tests(),
     ])
 }

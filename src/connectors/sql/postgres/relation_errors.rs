@@ -51,15 +51,7 @@ pub fn classify(server: &DatabaseServer, user: &str, relation: &str, code: &str,
                 format!("ALTER ROLE {role} SET {setting} = '...';"),
             )
         }
-        "42P01" | "42883" | "42704" | "3F000" | "42P02" => remote(
-            &format!(
-                "a view, policy or function in it uses the name {} without its schema, and AAM reads with search_path = pg_catalog",
-                quoted_in(message).unwrap_or("in the detail")
-            ),
-            "write the schema before the name in the definition, or give the function that the detail names a path of its own: \
-             ALTER FUNCTION NAME(...) SET search_path = SCHEMA;"
-                .to_string(),
-        ),
+        "42P01" | "42883" | "42704" | "3F000" if message.contains("does not exist") => missing_object(&remote, message),
         "22021" | "22P05" => Failure::new(
             Class::Misconfigured,
             could_not(
@@ -82,7 +74,7 @@ pub fn classify(server: &DatabaseServer, user: &str, relation: &str, code: &str,
             "a function in it raises an error",
             "see the detail; the owner of the function knows what it needs".to_string(),
         ),
-        code if code.starts_with("08") || code.starts_with("HV") => remote(
+        code if code.starts_with("08") || code.starts_with("HV") || message.contains("user mapping") => remote(
             "it is on a foreign server that does not answer or refuses the connection",
             "check the foreign server and the user mapping: SELECT srvname, srvoptions FROM pg_foreign_server;".to_string(),
         ),
@@ -93,6 +85,26 @@ pub fn classify(server: &DatabaseServer, user: &str, relation: &str, code: &str,
         _ => remote(
             "the server refused it",
             "see the detail, which is the message of the server; AAM retries automatically".to_string(),
+        ),
+    }
+}
+
+/// A view, policy or function names something that was not found.
+fn missing_object(remote: &dyn Fn(&str, String) -> Failure, message: &str) -> Failure {
+    let name = quoted_in(message).or_else(|| message.split_once("function ").and_then(|(_, rest)| rest.split('(').next()));
+    match name {
+        // The server repeats the name as it is written, so a dot shows that the schema was named.
+        Some(name) if !name.contains('.') => remote(
+            &format!(
+                "a view, policy or function in it uses the name {name} without its schema, and AAM reads with search_path = pg_catalog"
+            ),
+            "write the schema before the name in the definition, or give the function that the detail names a path of its own: \
+             ALTER FUNCTION NAME(...) SET search_path = SCHEMA;"
+                .to_string(),
+        ),
+        _ => remote(
+            "a view, policy or function in it uses something that was not found",
+            "correct the definition that the detail names; names without a schema are looked up in pg_catalog only".to_string(),
         ),
     }
 }

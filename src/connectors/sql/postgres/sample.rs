@@ -50,6 +50,8 @@ struct Search<'a> {
     /// Whether row level security may have hidden rows of an empty relation.
     filtered: bool,
     skipped: Vec<Skipped>,
+    /// Relations that may be readable with more time or beyond their first row, with the failure of the first try.
+    again: Vec<(&'a Relation, Failure)>,
 }
 
 /// Reads at most `max_items` rows within `time` and counts them. The values are not kept.
@@ -70,6 +72,7 @@ pub async fn read(wire: &PostgresSession, max_items: u32, time: Duration) -> Res
         empty: Vec::new(),
         filtered: false,
         skipped: Vec::new(),
+        again: Vec::new(),
     };
     let first = ReadLimits {
         rows: max_items,
@@ -78,44 +81,29 @@ pub async fn read(wire: &PostgresSession, max_items: u32, time: Duration) -> Res
         lock: FIRST_LOCK_WAIT.min(time / 12).max(Duration::from_millis(20)),
     };
     let patient = ReadLimits { statement: limits::STATEMENT_TIMEOUT, lock: limits::LOCK_TIMEOUT, ..first };
-    let (mut slow, mut tried) = (Vec::new(), 0);
+    let mut tried = 0;
     for relation in &readable {
         if Instant::now() >= deadline {
             break;
         }
         tried += 1;
-        match search.one(relation, first).await? {
-            Tried::Rows(count) => return Ok(search.found(relation, count)),
-            Tried::NeedsTime(failure) => slow.push((*relation, failure)),
-            Tried::Other => {}
+        if let Some(count) = search.first_try(relation, first).await? {
+            return Ok(search.found(relation, count));
         }
     }
     let untried = readable.len() - tried;
-    for (relation, failure) in slow {
-        if search.time_left() < patient.lock {
+    for (relation, failure) in std::mem::take(&mut search.again) {
+        let statement = patient.statement.min(search.time_left());
+        if statement < patient.lock {
             search.skip(relation, failure);
-            continue;
-        }
-        let limits = ReadLimits { statement: patient.statement.min(search.time_left()), ..patient };
-        match search.one(relation, limits).await? {
-            Tried::Rows(count) => return Ok(search.found(relation, count)),
-            Tried::NeedsTime(failure) => search.skip(relation, failure),
-            Tried::Other => {}
+        } else if let Some(count) = search.second_try(relation, ReadLimits { statement, ..patient }).await? {
+            return Ok(search.found(relation, count));
         }
     }
     search.nothing_found(&candidates, untried)
 }
 
-/// The result of trying one relation.
-enum Tried {
-    Rows(RowCount),
-    /// A limit of time stopped it, so that a second try with more time may succeed.
-    NeedsTime(Failure),
-    /// It is empty or cannot be read, and `Search` has noted it.
-    Other,
-}
-
-impl Search<'_> {
+impl<'a> Search<'a> {
     fn session(&self) -> &PostgresSession {
         self.replacement.as_ref().unwrap_or(self.wire)
     }
@@ -128,30 +116,62 @@ impl Search<'_> {
         self.skipped.push(Skipped { name: relation.quoted(), failure });
     }
 
-    /// Reads `relation`. It is an error only if the connection ended and cannot be replaced.
-    async fn one(&mut self, relation: &Relation, limits: ReadLimits) -> Result<Tried, Failure> {
-        match rows_of(self.session(), relation, limits).await {
-            Ok(count) if count.read > 0 => Ok(Tried::Rows(count)),
+    /// Reads one row of `relation`, and then all of them, because a first row that is large or slow says enough. What may
+    /// succeed with more time is noted for the second try. It is an error only if the connection ended and cannot be replaced.
+    async fn first_try(&mut self, relation: &'a Relation, limits: ReadLimits) -> Result<Option<RowCount>, Failure> {
+        let mut result = rows_of(self.session(), relation, ReadLimits { rows: 1, ..limits }).await;
+        if matches!(result, Ok(count) if count.read > 0) && limits.rows > 1 {
+            result = rows_of(self.session(), relation, limits).await;
+        }
+        match result {
+            Ok(count) if count.read == 0 && count.too_large > 0 => {
+                let failure = self.too_large(relation, count);
+                self.again.push((relation, failure));
+                Ok(None)
+            }
+            Err(failed) if relation_errors::may_need_more_time(failed.code.as_deref()) => {
+                self.again.push((relation, failed.failure));
+                Ok(None)
+            }
+            result => self.settle(relation, result).await,
+        }
+    }
+
+    /// Reads all rows of `relation` with more time.
+    async fn second_try(&mut self, relation: &'a Relation, limits: ReadLimits) -> Result<Option<RowCount>, Failure> {
+        let result = rows_of(self.session(), relation, limits).await;
+        self.settle(relation, result).await
+    }
+
+    /// Notes why `relation` has no rows to count, or returns their number.
+    async fn settle(
+        &mut self,
+        relation: &Relation,
+        result: Result<RowCount, StatementFailure>,
+    ) -> Result<Option<RowCount>, Failure> {
+        match result {
+            Ok(count) if count.read > 0 => return Ok(Some(count)),
             Ok(count) if count.too_large > 0 => {
-                let why = format!("each of its rows has more than {MAX_ROW_BYTES} bytes, the largest {}", count.largest);
-                self.skip(relation, relation_errors::too_large(&self.wire.server, &relation.quoted(), &why));
-                Ok(Tried::Other)
+                let failure = self.too_large(relation, count);
+                self.skip(relation, failure);
             }
             Ok(_) => {
                 self.filtered |= relation.filtered;
                 self.empty.push(relation.quoted());
-                Ok(Tried::Other)
             }
-            Err(failed) if failed.ends_session => self.replace_session(failed).await.map(|failure| {
+            Err(failed) if failed.ends_session => {
+                let failure = self.replace_session(failed).await?;
                 self.skip(relation, failure);
-                Tried::Other
-            }),
-            Err(failed) if relation_errors::may_need_more_time(failed.code.as_deref()) => Ok(Tried::NeedsTime(failed.failure)),
-            Err(failed) => {
-                self.skip(relation, failed.failure);
-                Ok(Tried::Other)
             }
+            Err(failed) => self.skip(relation, failed.failure),
         }
+        Ok(None)
+    }
+
+    fn too_large(&self, relation: &Relation, count: RowCount) -> Failure {
+        let rows = if count.too_large == 1 { "a row".to_string() } else { counted_rows(count.too_large) };
+        let why = format!("{rows} with up to {} bytes; AAM reads rows of at most {MAX_ROW_BYTES} bytes", count.largest);
+        relation_errors::too_large(&self.wire.server, &relation.quoted(), &why)
     }
 
     /// Connects again after a relation for which the connection ended, for example because the server waits for another
@@ -186,7 +206,10 @@ impl Search<'_> {
         evidence
     }
 
-    fn found(&self, relation: &Relation, count: RowCount) -> Sample {
+    fn found(mut self, relation: &Relation, count: RowCount) -> Sample {
+        for (relation, failure) in std::mem::take(&mut self.again) {
+            self.skip(relation, failure);
+        }
         let mut evidence = self.evidence();
         evidence.insert("stream".into(), json!(format!("{}.{}", relation.schema, relation.name)));
         evidence.insert("rows".into(), json!(count.read));

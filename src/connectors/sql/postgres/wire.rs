@@ -279,9 +279,10 @@ impl PostgresSession {
 }
 
 /// Whether a pooler refused the startup parameter `options`. PgBouncer before 1.20 does not support it, and later versions
-/// do not support every setting in it (PgBouncer changelog, 1.20.0).
+/// do not support every setting in it (PgBouncer changelog, 1.20.0). RDS Proxy answers 0A000.
 fn refuses_options(failure: &Failure) -> bool {
-    failure.detail.contains("08P01") && failure.detail.contains("options")
+    let detail = &failure.detail;
+    detail.contains("08P01") && detail.contains("options") || detail.contains("0A000") && detail.contains("command-line options")
 }
 
 fn config(server: &DatabaseServer, login: &Login, options: bool, encrypted: bool) -> Config {
