@@ -12,6 +12,7 @@ const REQUIRE_PEERS: &str = "AAM_REQUIRE_PEERS";
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
     Postgres,
+    Postgres18,
     Mariadb,
     Moto,
     Nanio,
@@ -26,6 +27,7 @@ impl Peer {
     fn as_str(self) -> &'static str {
         match self {
             Peer::Postgres => "postgres",
+            Peer::Postgres18 => "postgres18",
             Peer::Mariadb => "mariadb",
             Peer::Moto => "moto",
             Peer::Nanio => "nanio",
@@ -39,7 +41,7 @@ impl Peer {
     /// A variable that the peer's script always sets.
     fn marker(self) -> &'static str {
         match self {
-            Peer::Postgres | Peer::Mariadb => "PORT",
+            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
             Peer::Fastapi => "URL",
             Peer::Prism => "GITHUB",

@@ -31,5 +31,9 @@ fn main() -> std::process::ExitCode {
         object_store::tests(),
         sql::tests(),
         sql::faults::tests(),
+        sql::mariadb::tests(),
+        sql::record::tests(),
+        sql::poolers::tests(),
+        sql::relations::tests(),
     ])
 }
