@@ -21,6 +21,8 @@ enum Asks {
     For(u32, &'static [u8]),
     /// SCRAM with this number of iterations.
     Scram(u32),
+    /// Nothing; every statement then gets rows with 10,000 empty values, which are larger in memory than on the network.
+    NothingAndFloods,
 }
 
 /// A message of the server.
@@ -60,12 +62,30 @@ async fn serve(mut stream: TcpStream, asks: Asks, record: &Mutex<Vec<u8>>) -> Op
             let first = format!("r={nonce}rogue,s=c2FsdHNhbHRzYWx0c2FsdA==,i={iterations}");
             stream.write_all(&request(11, first.as_bytes())).await.ok()?;
         }
+        Asks::NothingAndFloods => {}
+    }
+    if matches!(asks, Asks::NothingAndFloods) {
+        stream.write_all(&[request(0, b""), message(b'Z', b"I")].concat()).await.ok()?;
+        stream.read_exact(&mut [0; 5]).await.ok()?;
+        stream.write_all(&flood()).await.ok()?;
     }
     let mut buffer = [0; 1024];
     while let Ok(read @ 1..) = stream.read(&mut buffer).await {
         record.lock().expect("unpoisoned").extend_from_slice(&buffer[..read]);
     }
     Some(())
+}
+
+/// The answer to a statement: 300 rows of 10,000 empty values, 12 MB.
+fn flood() -> Vec<u8> {
+    const COLUMNS: u16 = 10_000;
+    let column = [&b"a\0"[..], &[0; 18]].concat();
+    let mut bytes = message(b'T', &[&COLUMNS.to_be_bytes()[..], &column.repeat(COLUMNS.into())].concat());
+    let row = message(b'D', &[&COLUMNS.to_be_bytes()[..], &[0; 4].repeat(COLUMNS.into())].concat());
+    bytes.extend(row.repeat(300));
+    bytes.extend(message(b'C', b"SELECT 300\0"));
+    bytes.extend(message(b'Z', b"I"));
+    bytes
 }
 
 /// The nonce of the first SCRAM message of a client.
@@ -157,6 +177,14 @@ async fn a_method_that_the_driver_does_not_support_is_named_as_such() {
         assert!(failure.title.contains(says) && failure.fix.contains("aam heal"), "{failure:?}");
         assert!(received.lock().expect("unpoisoned").is_empty(), "{says}");
     }
+}
+
+#[tokio::test]
+async fn rows_that_are_larger_in_memory_than_on_the_network_are_bounded() {
+    let (port, _) = rogue(Asks::NothingAndFloods).await;
+    let failure = login(port, "", policy(None)).await;
+    assert_eq!(failure.class, Class::Misconfigured, "{failure:?}");
+    assert!(failure.title.contains("larger than the limit of AAM"), "{failure:?}");
 }
 
 /// The built binary, with the credential in its environment.

@@ -104,6 +104,12 @@ async fn a_self_signed_certificate_is_accepted_if_it_is_listed_itself() {
         let unknown = open_at(&id("localhost"), &credential, trusting).await.err().unwrap();
         assert!(unknown.class == Class::Network && unknown.fix.contains("network.ca_file"), "{unknown:?}");
         assert!(unknown.fix.contains("openssl s_client -starttls postgres"), "{unknown:?}");
+        // The command of the fix writes the certificate that makes the login work.
+        let folder = tempfile::tempdir().unwrap();
+        let command = &unknown.fix[unknown.fix.find("openssl").unwrap()..];
+        let status = std::process::Command::new("sh").args(["-c", command]).current_dir(folder.path()).output().unwrap().status;
+        assert!(status.success(), "{command}");
+        open_at(&id("localhost"), &credential, policy(Some(folder.path().join("server.crt")))).await.unwrap();
     }
 }
 

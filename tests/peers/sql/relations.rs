@@ -58,7 +58,7 @@ fn unreadable() -> Vec<(&'static str, String, &'static str)> {
         ),
         ("p1_locked", format!("CREATE TABLE aa (a int); INSERT INTO aa VALUES (1); {ROWS}"), "holds a lock"),
         ("p1_broken", format!("CREATE VIEW aa AS SELECT 1/0 AS x; {ROWS_OF_VIEW}"), "division by zero"),
-        ("p1_sleeping", format!("CREATE VIEW aa AS SELECT 1 AS x FROM pg_sleep(100); {ROWS_OF_VIEW}"), "time limit"),
+        ("p1_sleeping", format!("CREATE VIEW aa AS SELECT 1 AS x FROM pg_sleep_for('100 s'); {ROWS_OF_VIEW}"), "time limit"),
         (
             "p1_foreign",
             format!(

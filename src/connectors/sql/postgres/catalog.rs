@@ -1,6 +1,7 @@
 //! Reads the structure from `pg_catalog`. Every role can read it, even without SELECT on the tables.
 
 use super::errors::StatementFailure;
+use super::relation_errors;
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
 use crate::connectors::sql::types::{self, Column, Table};
@@ -196,7 +197,7 @@ fn describe<'a>(
     Box::pin(async move {
         match wire.query("describe the columns", &describing(chunk)).await {
             Ok(sets) => Ok(add_streams(chunk, columns, catalog, sets)),
-            Err(failed) if failed.ends_session => Err(failed.failure),
+            Err(failed) if failed.ends_session || needs_more_time(&failed) => Err(failed.failure),
             Err(failed) if chunk.len() <= 1 => {
                 let name = chunk.first().map_or("", |relation| relation.name.as_str());
                 catalog
@@ -211,6 +212,11 @@ fn describe<'a>(
             }
         }
     })
+}
+
+/// Whether the halves of a chunk would run into the same limit of time.
+fn needs_more_time(failed: &StatementFailure) -> bool {
+    relation_errors::may_need_more_time(failed.code.as_deref())
 }
 
 /// The statements that read the columns and the keys of `chunk`.

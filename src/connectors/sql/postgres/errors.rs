@@ -181,12 +181,7 @@ fn classify_transport(
         return tls::failure(server, &detail);
     }
     if detail.contains(TOO_LONG) {
-        return Failure::new(
-            Class::Misconfigured,
-            format!("{server}: the response is larger than the limit of AAM while trying to {}", stage.action()),
-            "name one schema in the resource id with ?currentSchema=NAME",
-        )
-        .detail(detail);
+        return too_long(server, stage).failure;
     }
     let opening = matches!(stage, Stage::Open);
     if nonsense && opening {
@@ -227,6 +222,14 @@ fn classify_transport(
         )
     };
     Failure::new(Class::Remote, format!("{server}: {what}"), fix).detail(detail)
+}
+
+/// The failure for a response that is larger than a limit of AAM.
+#[must_use]
+pub fn too_long(server: &DatabaseServer, stage: Stage<'_>) -> StatementFailure {
+    let title = format!("{server}: the response is larger than the limit of AAM while trying to {}", stage.action());
+    let failure = Failure::new(Class::Misconfigured, title, "name one schema in the resource id with ?currentSchema=NAME");
+    StatementFailure { failure: failure.detail(TOO_LONG), ends_session: true, code: None }
 }
 
 fn source_io(error: &Error) -> Option<std::io::ErrorKind> {

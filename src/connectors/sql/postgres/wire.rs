@@ -40,6 +40,9 @@ const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 
 /// What is attempted while the session is opened, for messages.
 const LOG_IN: &str = "log in";
 
+/// Limit on the memory that the rows of one batch hold, in bytes.
+const MAX_HELD_BYTES: usize = 32 << 20;
+
 /// One row as text. `None` stands for NULL.
 pub type Row = Vec<Option<String>>;
 
@@ -185,12 +188,17 @@ impl PostgresSession {
     /// Same as [`PostgresSession::ask`].
     pub async fn query(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, StatementFailure> {
         let mut sets: Vec<Vec<Row>> = Vec::new();
+        let mut held = 0_usize;
         let limit = limits::batch_timeout(&self.server);
         self.run_batch(Stage::Work(what), sql, limit, |message| match message {
+            _ if held > MAX_HELD_BYTES => {}
             SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
             SimpleQueryMessage::Row(row) => {
                 // A value that is not UTF-8, as can occur in a SQL_ASCII database, is treated as NULL.
-                let values = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
+                let values: Row = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
+                // An empty value has 4 bytes on the network and more here.
+                held +=
+                    values.iter().map(|value| size_of::<Option<String>>() + value.as_ref().map_or(0, String::len)).sum::<usize>();
                 if let Some(set) = sets.last_mut() {
                     set.push(values);
                 }
@@ -198,6 +206,9 @@ impl PostgresSession {
             _ => {}
         })
         .await?;
+        if held > MAX_HELD_BYTES {
+            return Err(errors::too_long(&self.server, Stage::Work(what)));
+        }
         Ok(sets)
     }
 
