@@ -10,7 +10,7 @@ use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::families::Family;
-use crate::model::{Class, Failure, PostRule, Posts};
+use crate::model::{Class, Failure, PostRule, Posts, Recipient};
 use crate::policy::Policy;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::source::SharedManifest;
@@ -41,6 +41,8 @@ pub struct FamilyResource {
     location: ResourceLocation,
     kind: &'static ResourceKind,
     account: String,
+    /// True if the policy names the base URL.
+    reviewed_host: bool,
 }
 
 /// Everything needed to open a resource.
@@ -120,6 +122,7 @@ impl ParsedResource {
             location,
             kind,
             account,
+            reviewed_host: base_url.is_some(),
         }))
     }
 
@@ -136,6 +139,17 @@ impl ParsedResource {
         match self {
             ParsedResource::Family(resource) => &resource.account,
             ParsedResource::Custom(resource) => &resource.account,
+        }
+    }
+
+    /// Returns the hosts that the resource id chose.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing` if the credential does not fit the config.
+    pub fn free_hosts(&self, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Result<Vec<Recipient>, Failure> {
+        match self {
+            ParsedResource::Family(resource) => Ok(resource.free_hosts()),
+            ParsedResource::Custom(resource) => resource.free_hosts(credential, clock),
         }
     }
 
@@ -176,6 +190,13 @@ impl ParsedResource {
 }
 
 impl FamilyResource {
+    /// The host, unless the policy or the family's file names it.
+    fn free_hosts(&self) -> Vec<Recipient> {
+        let reviewed = self.reviewed_host || !self.spec.form.address.base_url.contains('{');
+        let url = Some(&self.location.base_url).filter(|_| !reviewed).and_then(|text| url::Url::parse(text).ok());
+        url.and_then(|url| Recipient::from_url(&url)).into_iter().collect()
+    }
+
     fn bind(&self, authorization: Authorization<'_>) -> Result<Binding, Failure> {
         let (family, form) = (&self.family, &self.spec.form);
         let method = match authorization {

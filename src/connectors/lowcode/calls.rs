@@ -130,6 +130,16 @@ impl Reading<'_> {
         addresses.iter().filter_map(origin).collect()
     }
 
+    /// Returns the origins of `addresses` whose host is not literal and differs from the one that `other` gives.
+    #[must_use]
+    pub fn origins_unlike(&self, other: &Reading<'_>, addresses: &[Address]) -> BTreeSet<String> {
+        let chosen = |address: &Address| {
+            let of = |reading: &Reading<'_>| reading.text(&address.text, &address.parameters).as_deref().and_then(origin);
+            of(self).filter(|_| literal(&address.text).is_none()).filter(|here| of(other).as_ref() != Some(here))
+        };
+        addresses.iter().filter_map(chosen).collect()
+    }
+
     /// Returns the calls of the dynamic streams and of the streams for whose name `called` returns true. This includes
     /// the calls of their parent streams and their token requests.
     #[must_use]

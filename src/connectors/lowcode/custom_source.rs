@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::connectors::CredentialNeed;
 use crate::credentials::Credential;
 use crate::families::Family;
-use crate::model::{Class, Failure, Posts};
+use crate::model::{Class, Failure, Posts, Recipient};
 use crate::policy::{Policy, SourcePolicy};
 use ::lowcode::bounds::Bounds;
 use ::lowcode::load::Manifest;
@@ -198,6 +198,30 @@ impl CustomResource {
     #[must_use]
     pub fn credential_need(&self) -> CredentialNeed {
         if self.prepared.secrets { CredentialNeed::Required } else { CredentialNeed::Optional }
+    }
+
+    /// Returns the hosts that the resource id chose: those of the manifest's addresses that are different without it. If
+    /// the policy lists the hosts of the source, there are none.
+    ///
+    /// # Errors
+    /// Returns `CredentialMissing` if the credential does not fit the config.
+    pub fn free_hosts(&self, credential: Option<&Credential>, clock: &Arc<dyn Clock>) -> Result<Vec<Recipient>, Failure> {
+        let CustomResource { source, prepared, .. } = self;
+        if !source.rules.hosts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (host, bounds) = (OfflineHost(Arc::clone(clock)), Bounds::default());
+        let filled = |mut config: Dict| -> Result<Value, Failure> {
+            if let Some(credential) = credential {
+                add_credential(&mut config, credential, &prepared.manifest, &source.family.id)?;
+            }
+            defaults(&mut config, &prepared.manifest);
+            Ok(Value::Dict(config))
+        };
+        let (with, without) = (filled(self.config.clone())?, filled(Dict::default())?);
+        let reading = |config| Reading { manifest: &prepared.manifest.root, config, host: &host, bounds: &bounds };
+        let origins = reading(&with).origins_unlike(&reading(&without), &prepared.addresses);
+        Ok(origins.iter().filter_map(|origin| Recipient::from_url(&url::Url::parse(origin).ok()?)).collect())
     }
 
     /// Puts the credential into the config.

@@ -24,7 +24,7 @@ use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engi
 use crate::clock::Clock;
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::Failure;
+use crate::model::{Failure, Recipient};
 use crate::policy::Policy;
 use binding::{Authorization, ParsedResource};
 use limits::Windows;
@@ -71,6 +71,11 @@ impl BoundResource for BoundSource {
         self.resource.account()
     }
 
+    fn free_hosts(&self) -> Vec<Recipient> {
+        // Without the credential, nothing that could fail is read.
+        self.resource.free_hosts(None, &self.clock).unwrap_or_default()
+    }
+
     fn planned_calls(&self) -> Vec<PlannedCall> {
         self.resource.planned_calls(&self.clock)
     }
@@ -79,9 +84,10 @@ impl BoundResource for BoundSource {
         let BoundSource { resource, policy, clock, windows } = *self;
         let binding = resource.bind(Authorization::Known(credential.as_ref()), &clock)?;
         let posts = binding.posts.clone();
+        let free_hosts = resource.free_hosts(credential.as_ref(), &clock)?;
         let open = move |session| -> futures_util::future::BoxFuture<'static, _> {
             Box::pin(open::open(binding, session, policy, clock, windows))
         };
-        Ok(AuthorizedResource::new(open).with_posts(posts))
+        Ok(AuthorizedResource::new(open).with_posts(posts).with_free_hosts(free_hosts))
     }
 }
