@@ -1,7 +1,7 @@
 //! Prints a policy with all defaults filled in. `parse` turns the text back into an equal policy.
 
 use super::duration_text::format as duration;
-use super::{Cap, FamilyPolicy, Policy, Token};
+use super::{ApiRate, Cap, FamilyPolicy, Policy, Token};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -142,15 +142,18 @@ fn manifests(policy: &Policy) -> String {
 }
 
 fn api(policy: &Policy) -> String {
+    let ApiRate { per_second, burst } = policy.api.rate;
+    let head =
+        format!("api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  tokens:", list(&policy.api.hosts));
     if policy.api.tokens.is_empty() {
-        return "api: {tokens: []}".to_string();
+        return head + " []";
     }
     let entry = |text: String, token: &Token| {
         let scopes = list(token.scopes.iter().map(|scope| scope.as_str()));
         let (name, namespaces) = (quoted(&token.name), list(&token.namespaces));
         format!("{text}\n    - {{name: {name}, sha256: \"{}\", scopes: {scopes}, namespaces: {namespaces}}}", token.sha256)
     };
-    policy.api.tokens.iter().fold("api:\n  tokens:".to_string(), entry)
+    policy.api.tokens.iter().fold(head, entry)
 }
 
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {

@@ -1,15 +1,19 @@
 //! Read endpoints: the list of connections, one connection, its health, history and catalog, and the funnel.
 
 use super::app::App;
+use super::bounded::{MAX_PAGE_BYTES, PageBytes, bounded_funnel, json_len};
+use super::past_funnels::past_funnel;
 use super::problem::ApiProblem;
 use super::request::{ApiRequest, ApiResult, JSON, encode, json, response};
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
+use crate::registry::Version;
 use crate::report::result::{ConnectionResult, LedgerBodies, StepBody, error_attempt};
 use crate::snapshot::{Connection, Snapshot};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::ops::Bound;
@@ -20,8 +24,17 @@ use uuid::Uuid;
 pub const DEFAULT_PAGE_SIZE: usize = 100;
 /// The maximum number of items on a page.
 pub const MAX_PAGE_SIZE: usize = 1000;
+/// The number of connections whose bodies are read together.
+const CHUNK: usize = 16;
+/// The maximum size of the bodies from which the results of a page are built. Intents are smaller. Steps that are larger
+/// are left out.
+const MAX_BODY_BYTES: usize = 2 << 20;
+/// The same for the result of a single connection.
+const MAX_SINGLE_BODY_BYTES: usize = 8 << 20;
+/// The maximum number of skipped streams in one response.
+const MAX_SKIPPED: usize = 1000;
 
-/// One page of connections, in order of their ids.
+/// One page of connections, in order of their ids. A page ends at 4 MiB, even if it holds fewer connections than asked for.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionPage {
     /// Always `database`.
@@ -62,7 +75,8 @@ pub struct TinySync {
     pub latency_ms: Option<u64>,
 }
 
-/// The append-only history of a connection, newest first.
+/// The append-only history of a connection, newest first. A page ends at 4 MiB, even if it holds fewer entries than asked
+/// for.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct VersionPage {
     pub connection_id: String,
@@ -81,16 +95,22 @@ pub struct VersionBody {
     /// The facts that states and funnels are computed from.
     #[schema(value_type = Object)]
     pub facts: Value,
-    /// The full intent, step reports or catalog.
+    /// The size of the body in bytes.
+    pub body_bytes: u64,
+    /// The full intent, step reports or catalog. Null if it is larger than 4 MiB; `/catalog` returns a catalog in pages.
     #[schema(value_type = Option<Value>)]
     pub body: Option<Value>,
 }
 
-/// A version of a connection's catalog.
+/// A version of a connection's catalog. A page ends at 4 MiB.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CatalogAnswer {
     pub connection_id: String,
     pub catalog_version: u32,
+    /// The number of streams, on all pages.
+    pub streams_total: usize,
+    /// Send it as `cursor` for further streams of the same version; null on the last page.
+    pub next_cursor: Option<String>,
     /// An Airbyte catalog: `streams` with name, json_schema, supported_sync_modes and keys.
     #[schema(value_type = Object)]
     pub catalog: Value,
@@ -128,21 +148,46 @@ pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiP
     let (total, mut found) = select(&app.handle.registry.snapshot(), filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
-    let connections = describe(app, &found, false)?;
+    let connections = page_of(app, &found, false)?;
+    let more = more || connections.len() < found.len();
+    let last = connections.len().checked_sub(1).and_then(|index| found.get(index)).filter(|_| more);
     Ok(ConnectionPage {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
         total,
-        next_cursor: found.last().filter(|_| more).map(|(id, _)| encode_cursor(*id)),
+        next_cursor: last.map(|(id, _)| encode_cursor(*id)),
         connections,
     })
 }
 
-/// Builds the results for `found`. If `steps` is true, they include the steps of the latest attempts.
+/// Builds the results for the first of `found`, as many as fit on one page.
 ///
 /// # Errors
 /// Returns 503 if the registry cannot be read.
-pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, ApiProblem> {
+pub fn page_of(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, ApiProblem> {
+    let (mut page, mut results) = (PageBytes::default(), Vec::new());
+    for chunk in found.chunks(CHUNK) {
+        for result in describe(app, chunk, steps, MAX_BODY_BYTES)? {
+            if !page.fits(json_len(&result)) {
+                return Ok(results);
+            }
+            results.push(result);
+        }
+    }
+    Ok(results)
+}
+
+/// Builds the results for `found`. If `steps` is true, they include the steps of the latest attempts. Bodies of more than
+/// `max_bytes` bytes are left out.
+///
+/// # Errors
+/// Returns 503 if the registry cannot be read.
+fn describe(
+    app: &App,
+    found: &[(ConnectionId, Connection)],
+    steps: bool,
+    max_bytes: usize,
+) -> Result<Vec<ConnectionResult>, ApiProblem> {
     let seqs: Vec<u64> = found
         .iter()
         .flat_map(|(_, connection)| {
@@ -153,7 +198,7 @@ pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) ->
             [connection.document, error, last.map_or(0, |attempt| attempt.seq)]
         })
         .collect();
-    let bodies = app.handle.registry.reader().bodies(&seqs)?;
+    let bodies = app.handle.registry.reader().bodies(&seqs, max_bytes)?;
     let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
     let results = found.iter().enumerate().map(|(index, (id, connection))| {
         let bodies = LedgerBodies {
@@ -208,7 +253,9 @@ fn invalid_cursor() -> ApiProblem {
 /// Returns 404 if the connection does not exist, and 503 if the registry cannot be read.
 pub fn connection_result(app: &App, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
     let found = [(id, find_connection(app, id)?)];
-    describe(app, &found, true)?.pop().ok_or_else(|| ApiProblem::defect("The connection has no result body."))
+    describe(app, &found, true, MAX_SINGLE_BODY_BYTES)?
+        .pop()
+        .ok_or_else(|| ApiProblem::defect("The connection has no result body."))
 }
 
 fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {
@@ -274,27 +321,58 @@ pub async fn versions(request: ApiRequest) -> ApiResult {
         Some(text) => Some(text.parse::<u64>().map_err(|_| invalid_cursor())?),
         None => None,
     };
-    let answer = request
+    let body = request
         .app
         .blocking(move |app| {
-            let mut found = app.handle.registry.reader().history(id, before, limit + 1)?;
-            let more = found.len() > limit;
-            found.truncate(limit);
-            let next_cursor = found.last().filter(|_| more).map(|last| last.entry.seq.to_string());
-            let versions = found
-                .into_iter()
-                .map(|version| VersionBody {
-                    seq: version.entry.seq,
-                    at: version.entry.at.rfc3339(),
-                    kind: version.entry.fact.kind().to_string(),
-                    facts: serde_json::to_value(&version.entry.fact).unwrap_or_default(),
-                    body: version.body,
-                })
-                .collect();
-            Ok(VersionPage { connection_id: id.to_string(), versions, next_cursor })
+            let (mut page, mut entries, mut next) = (PageBytes::default(), Vec::new(), None);
+            let (mut last, mut failed) = (None, None);
+            app.handle.registry.reader().history(id, before, MAX_PAGE_BYTES, |version| {
+                let seq = version.entry.seq;
+                match version_json(version) {
+                    Ok(entry) if entries.len() < limit && page.fits(entry.len()) => {
+                        entries.push(entry);
+                        last = Some(seq);
+                        return true;
+                    }
+                    Ok(_) => next = last,
+                    Err(problem) => failed = Some(problem),
+                }
+                false
+            })?;
+            failed.map_or(Ok(()), Err)?;
+            let head = encode(&serde_json::json!({ "connection_id": id, "next_cursor": next.map(|seq| seq.to_string()) }))?;
+            Ok(with_member(head, "versions", &[b"[".as_slice(), &entries.join(&b','), b"]"].concat()))
         })
         .await?;
-    json(StatusCode::OK, &answer)
+    Ok(response(StatusCode::OK, JSON, body.into()))
+}
+
+/// Returns one entry as JSON. The text of the body becomes part of it as it is stored, because parsing it would take many
+/// times its size in memory.
+fn version_json(version: Version) -> Result<Vec<u8>, ApiProblem> {
+    let body = version.body.filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
+    let mut head = serde_json::to_value(VersionBody {
+        seq: version.entry.seq,
+        at: version.entry.at.rfc3339(),
+        kind: version.entry.fact.kind().to_string(),
+        facts: serde_json::to_value(&version.entry.fact).unwrap_or_default(),
+        body_bytes: version.body_bytes,
+        body: None,
+    })
+    .unwrap_or_default();
+    if let Some(head) = head.as_object_mut() {
+        head.remove("body");
+    }
+    Ok(with_member(encode(&head)?, "body", body.as_deref().unwrap_or("null").as_bytes()))
+}
+
+/// Adds a member to the JSON object `head`, which has other members. `value` is JSON.
+fn with_member(mut head: Vec<u8>, name: &str, value: &[u8]) -> Vec<u8> {
+    head.pop();
+    head.extend_from_slice(format!(",\"{name}\":").as_bytes());
+    head.extend_from_slice(value);
+    head.push(b'}');
+    head
 }
 
 /// `GET /connections/{id}/catalog`
@@ -303,26 +381,62 @@ pub async fn versions(request: ApiRequest) -> ApiResult {
 /// 400, 404, 503.
 pub async fn catalog(request: ApiRequest) -> ApiResult {
     let id = request.connection()?;
-    let version = match request.query.get("version") {
-        Some(text) => Some(
-            text.parse::<u32>()
-                .map_err(|_| ApiProblem::bad_request("version must be a whole number, a catalog_version of the connection."))?,
-        ),
-        None => None,
-    };
-    let found = request.app.blocking(move |app| Ok(app.handle.registry.reader().catalog(id, version)?)).await?;
-    let Some((catalog_version, text)) = found else {
-        return Err(ApiProblem::not_found(match version {
-            Some(version) => format!("This connection does not have catalog version {version}."),
-            None => "This connection does not have a catalog yet, because discovery has not passed.".to_string(),
-        }));
-    };
-    let answer = CatalogAnswer {
+    let limit = request.query.number("limit", usize::MAX, 1_000_000)?;
+    let (version, start) =
+        match (request.query.get("version"), request.query.get("cursor")) {
+            (Some(_), Some(_)) => return Err(ApiProblem::bad_request("A cursor belongs to a version; leave out version.")),
+            (Some(text), None) => (
+                Some(text.parse::<u32>().map_err(|_| {
+                    ApiProblem::bad_request("version must be a whole number, a catalog_version of the connection.")
+                })?),
+                0,
+            ),
+            (None, Some(cursor)) => {
+                let (version, start) = cursor.split_once('.').ok_or_else(invalid_cursor)?;
+                (Some(version.parse().map_err(|_| invalid_cursor())?), start.parse().map_err(|_| invalid_cursor())?)
+            }
+            (None, None) => (None, 0),
+        };
+    let answer = request
+        .app
+        .blocking(move |app| match app.handle.registry.reader().catalog(id, version)? {
+            Some((version, text)) => encode(&catalog_page(id, version, &text, start, limit)),
+            None => Err(ApiProblem::not_found(match version {
+                Some(version) => format!("This connection does not have catalog version {version}."),
+                None => "This connection does not have a catalog yet, because discovery has not passed.".to_string(),
+            })),
+        })
+        .await?;
+    Ok(response(StatusCode::OK, JSON, answer.into()))
+}
+
+/// Returns the streams from `start` on, at most `limit` and as many as fit on one page.
+fn catalog_page(id: ConnectionId, version: u32, text: &str, start: usize, limit: usize) -> CatalogAnswer {
+    let mut catalog: Value = serde_json::from_str(text).unwrap_or_default();
+    let all = catalog.get_mut("streams").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    let (streams_total, mut page, mut streams) = (all.len(), PageBytes::default(), Vec::new());
+    for stream in all.into_iter().skip(start) {
+        if streams.len() >= limit || !page.fits(json_len(&stream)) {
+            break;
+        }
+        streams.push(stream);
+    }
+    let next = start.saturating_add(streams.len());
+    if let Some(object) = catalog.as_object_mut() {
+        object.insert("streams".to_string(), Value::Array(streams));
+        if start > 0 {
+            object.remove("skipped");
+        } else if let Some(skipped) = object.get_mut("skipped").and_then(Value::as_array_mut) {
+            skipped.truncate(MAX_SKIPPED);
+        }
+    }
+    CatalogAnswer {
         connection_id: id.to_string(),
-        catalog_version,
-        catalog: serde_json::from_str(&text).unwrap_or_default(),
-    };
-    json(StatusCode::OK, &answer)
+        catalog_version: version,
+        streams_total,
+        next_cursor: (next < streams_total).then(|| format!("{version}.{next}")),
+        catalog,
+    }
 }
 
 /// `GET /metrics/funnel`
@@ -336,7 +450,7 @@ pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
             .cached(JSON, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
-                encode(&funnel(&app.handle.registry.snapshot(), &namespace, target, now))
+                encode(&bounded_funnel(funnel(&app.handle.registry.snapshot(), &namespace, target, now)))
             })
             .await;
     };
@@ -345,16 +459,6 @@ pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
             "at must be an RFC 3339 timestamp, for example 2026-11-08T18:00:00Z (write + as %2B): {reason}."
         ))
     })?;
-    let app = std::sync::Arc::clone(&request.app);
-    let _permit = app.historical_folds.acquire().await;
-    let body = request
-        .app
-        .blocking(move |app| {
-            let at = at.min(app.handle.clock.now());
-            let snapshot = app.handle.registry.reader().snapshot_at(at)?;
-            let target = app.handle.policy().slo.coverage;
-            encode(&funnel(&snapshot, &namespace, target, at))
-        })
-        .await?;
-    Ok(response(StatusCode::OK, JSON, body.into()))
+    let at = at.min(request.app.handle.clock.now());
+    json(StatusCode::OK, &past_funnel(&request.app, namespace, at).await?)
 }

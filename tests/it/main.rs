@@ -10,6 +10,8 @@ mod daemon_api;
 mod daemon_demo_namespace;
 mod daemon_folder;
 mod daemon_full_disk;
+mod daemon_hostile_clients;
+mod daemon_listener_identity;
 mod daemon_process;
 mod daemon_races;
 mod daemon_secrets;
