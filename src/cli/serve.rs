@@ -41,7 +41,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
 /// Binds the port. Returns `None` if an AAM already runs on it.
 async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandError> {
     let address = SocketAddr::new(common.bind, common.port);
-    let error = match TcpListener::bind(address).await {
+    let error = match server::bind(address) {
         Ok(listener) => return Ok(Some(listener)),
         Err(error) => error,
     };

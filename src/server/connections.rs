@@ -173,13 +173,14 @@ impl ClientConnection {
                 let rank = match (authenticated, recent) {
                     (false, false) => 0,
                     (true, false) => 2,
-                    (false, true) => 3,
+                    // Its request may be on the way.
+                    (false, true) => 4,
                     (true, true) => 5,
                 };
                 Some((rank, since))
             }
             Phase::Answering(Some(stalled)) => {
-                let rank = if authenticated { 4 } else { 1 };
+                let rank = if authenticated { 3 } else { 1 };
                 (now.saturating_duration_since(stalled) >= GRACE).then_some((rank, stalled))
             }
         }
@@ -322,7 +323,7 @@ mod tests {
         assert!(only.eviction_rank(Instant::now()).is_none());
         assert_eq!(only.eviction_rank(Instant::now() + GRACE).map(|(rank, _)| rank), Some(1));
         only.set_authenticated();
-        assert_eq!(only.eviction_rank(Instant::now() + GRACE).map(|(rank, _)| rank), Some(4));
+        assert_eq!(only.eviction_rank(Instant::now() + GRACE).map(|(rank, _)| rank), Some(3));
         only.wrote();
         assert!(only.eviction_rank(Instant::now() + GRACE).is_none(), "it reads again");
     }

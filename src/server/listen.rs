@@ -13,9 +13,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::io::Errno;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -27,8 +28,25 @@ const MAX_HEAD_BYTES: usize = 32 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a failing `accept` is logged.
 const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// What the kernel holds for a client that does not read; by default it would be several MiB.
+const SEND_BUFFER_BYTES: u32 = 256 << 10;
+/// The number of connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// How long a connection may take to finish its response after its lifetime has ended.
 const LAST_RESPONSE: Duration = Duration::from_secs(5);
+
+/// Binds a listening socket.
+///
+/// # Errors
+/// As `bind(2)`, for example if the address is in use.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A port can be used again at once after a restart.
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `handle.stopping` is set, then waits for the requests in flight.
 pub async fn serve(handle: Arc<Handle>, listener: TcpListener, info: ServerInfo) {

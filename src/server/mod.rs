@@ -34,7 +34,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use listen::{serve, serve_with};
+pub use listen::{bind, serve, serve_with};
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

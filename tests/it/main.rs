@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_fixes;
 mod cli_output;
 mod daemon_api;
 mod daemon_demo_namespace;
