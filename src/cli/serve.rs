@@ -76,6 +76,7 @@ fn reuse(common: &CommonOptions, running: RunningAam) -> Result<(), CommandError
     let info = running.info;
     println!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, info.pid);
     println!("registry {}, version {}", info.registry, info.version);
+    println!("to restart it, for example with new environment variables: kill {}, then run this command again", info.pid);
     if theirs != ours {
         println!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port");
     }

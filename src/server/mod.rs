@@ -3,7 +3,7 @@
 //! - [`routes`]: the route table; start reading here
 //! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
 //! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`meta`], [`dashboard`]: the handlers
+//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`]: the handlers
 //! - [`openapi`]: the OpenAPI document
 //! - [`bounded`]: keeps the size of responses within bounds
 //! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
@@ -14,6 +14,7 @@ pub mod bounded;
 pub mod connections;
 pub mod dashboard;
 pub mod heal;
+pub mod history;
 pub mod listen;
 pub mod meta;
 pub mod onboard;

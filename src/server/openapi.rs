@@ -2,7 +2,7 @@
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
-use super::{ServerInfo, dashboard, heal, meta, onboard, read};
+use super::{ServerInfo, dashboard, heal, history, meta, onboard, read};
 use crate::funnel::Funnel;
 use crate::report::result::ConnectionResult;
 use bytes::Bytes;
@@ -188,8 +188,8 @@ fn schemas() -> Map<String, Value> {
     add::<meta::StatusAnswer>(&mut all);
     add::<read::ConnectionPage>(&mut all);
     add::<read::HealthAnswer>(&mut all);
-    add::<read::VersionPage>(&mut all);
-    add::<read::CatalogAnswer>(&mut all);
+    add::<history::VersionPage>(&mut all);
+    add::<history::CatalogAnswer>(&mut all);
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);

@@ -7,7 +7,7 @@ use super::problem::ApiProblem;
 use super::rate::{self, RateStatus};
 use super::request::{ApiRequest, ApiResult, QueryParams};
 use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
-use super::{auth, dashboard, heal, meta, onboard, read};
+use super::{auth, dashboard, heal, history, meta, onboard, read};
 use crate::policy::TokenScope;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -201,7 +201,7 @@ pub static ROUTES: [Route; 18] = [
             READ,
             "Get the append-only history of a connection, newest first",
             &[(200, JSON, "VersionPage")],
-            |request| Box::pin(read::versions(request)),
+            |request| Box::pin(history::versions(request)),
         )
     },
     Route {
@@ -212,7 +212,7 @@ pub static ROUTES: [Route; 18] = [
             READ,
             "Get the catalog of a connection, in any version, in pages",
             &[(200, JSON, "CatalogAnswer")],
-            |request| Box::pin(read::catalog(request)),
+            |request| Box::pin(history::catalog(request)),
         )
     },
     Route {
