@@ -2,7 +2,7 @@
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{Cap, FamilyPolicy, Policy, Token, size_text};
+use super::{ApiRate, Cap, FamilyPolicy, Policy, Token, size_text};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -158,8 +158,11 @@ fn credentials(policy: &Policy) -> String {
 }
 
 fn api(policy: &Policy) -> String {
+    let ApiRate { per_second, burst } = policy.api.rate;
+    let head =
+        format!("api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  tokens:", list(&policy.api.hosts));
     if policy.api.tokens.is_empty() {
-        return "api: {tokens: []}".to_string();
+        return head + " []";
     }
     let entry = |text: String, token: &Token| {
         let scopes = list(token.scopes.iter().map(|scope| scope.as_str()));
@@ -171,7 +174,7 @@ fn api(policy: &Policy) -> String {
             token.sha256
         )
     };
-    policy.api.tokens.iter().fold("api:\n  tokens:".to_string(), entry)
+    policy.api.tokens.iter().fold(head, entry)
 }
 
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {

@@ -24,6 +24,7 @@ use grants::{CredentialGrant, Credentials};
 use ipnet::IpNet;
 pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
+pub use parse::host_and_port;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -174,10 +175,29 @@ pub struct FamilyPolicy {
     pub deny_operations: Vec<String>,
 }
 
-/// Who may call the HTTP API.
+/// Who may call the HTTP API, under which names and how often.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Api {
+    /// Names under which clients reach the API, for example behind a proxy, each with an optional port. In lower case.
+    /// The address that AAM listens on and the names of loopback are always served.
+    pub hosts: Vec<String>,
+    /// The rate limit of each token.
+    pub rate: ApiRate,
     pub tokens: Vec<Token>,
+}
+
+/// How many requests one token may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ApiRate {
+    pub per_second: u32,
+    /// The number of requests that may come at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for ApiRate {
+    fn default() -> ApiRate {
+        ApiRate { per_second: 500, burst: 5000 }
+    }
 }
 
 /// One bearer token, of which only the digest is known.

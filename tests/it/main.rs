@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_fixes;
 mod cli_output;
 mod credential_grants;
 mod daemon_api;
@@ -12,6 +13,8 @@ mod daemon_crash_loop;
 mod daemon_demo_namespace;
 mod daemon_folder;
 mod daemon_full_disk;
+mod daemon_hostile_clients;
+mod daemon_listener_identity;
 mod daemon_process;
 mod daemon_races;
 mod daemon_secrets;

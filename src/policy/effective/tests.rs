@@ -3,7 +3,7 @@ use crate::model::{Digest, Risk};
 use crate::policy::grants::{CredentialGrant, Credentials, HostPattern, LocatorPattern};
 use crate::policy::parse::parse;
 use crate::policy::{
-    Api, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
+    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -110,6 +110,7 @@ prop_compose! {
         risk in proptest::sample::select(vec![Risk::Low, Risk::Med, Risk::High]),
         shares in (0.0f64..=1.0, 0.0f64..=1.0, 0.0f64..=1.0),
         tokens in tokens(),
+        api in (unique("[a-z][a-z0-9-]{0,5}(\\.[a-z]{1,4})?(:[1-9][0-9]{1,3})?"), 1u32..=1_000_000, 1u32..=10_000_000),
     ) -> (Network, Files, Eligibility, Slo, f64, Api) {
         let (allow_private, proxy, ca_file, allow_weak_login) = network;
         (
@@ -118,7 +119,7 @@ prop_compose! {
             Eligibility { evidence, max_risk: risk, min_confidence: shares.0 },
             Slo { coverage: shares.1 },
             shares.2,
-            Api { tokens },
+            Api { hosts: api.0, rate: ApiRate { per_second: api.1, burst: api.2 }, tokens },
         )
     }
 }

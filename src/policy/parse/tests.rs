@@ -137,10 +137,13 @@ fn each_of_these_is_exactly_one_problem() {
         ("families: {unknown: {}}", "/families/unknown"),
         ("families: {openapi: {health_path: //evil.example}}", "/families/openapi/health_path"),
         ("families: {github: {base_url: ftp://x.example}}", "/families/github/base_url"),
+        ("api: {hosts: [\"https://aam.example\"]}", "/api/hosts/0"),
+        ("api: {hosts: [a.example, A.example]}", "/api/hosts/1"),
+        ("api: {rate: {burst: 0}}", "/api/rate/burst"),
         ("api: {tokens: [{}]}", "/api/tokens/0"),
     ] {
         let found = with(section);
-        let expected = if section.starts_with("api") { 4 } else { 1 };
+        let expected = if section.starts_with("api: {tokens") { 4 } else { 1 };
         assert_eq!(found.len(), expected, "{section}: {found:#?}");
         assert_eq!(found[0].pointer, pointer, "{section}");
         assert!(found[0].place.is_some_and(|place| place.line >= 3), "{section}: {:?}", found[0].place);

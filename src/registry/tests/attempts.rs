@@ -1,4 +1,4 @@
-use super::rig::{Rig, accepted, attempt, context, document, outcome};
+use super::rig::{Rig, accepted, attempt, context, document, history, outcome};
 use crate::model::ledger::{Fact, Why};
 use crate::model::{Class, ConnectionId, Origin, Scope, State};
 
@@ -99,8 +99,7 @@ async fn a_ticket_that_was_never_finished_is_interrupted_by_the_next_one() {
     assert_eq!(class(&registry), Some(Class::Interrupted));
     registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap();
     assert_eq!(class(&registry), None);
-    let kinds: Vec<&str> =
-        registry.reader().history(id, None, 99).unwrap().iter().rev().map(|version| version.entry.fact.kind()).collect();
+    let kinds: Vec<&str> = history(&registry, id).iter().rev().map(|version| version.entry.fact.kind()).collect();
     assert_eq!(
         kinds,
         ["intent_accepted", "attempt_begun", "attempt_finished", "attempt_begun", "catalog_registered", "attempt_finished"]
@@ -193,6 +192,6 @@ async fn an_outcome_for_a_connection_that_was_retired_meanwhile_is_dropped() {
     let recorded = registry.finish(&ticket, &outcome(None, Scope::Full, &["t"])).await.unwrap();
     assert!(!recorded.appended);
     assert_eq!(rig.rows(), rows);
-    let last = registry.reader().history(id, None, 1).unwrap();
+    let last = history(&registry, id);
     assert!(matches!(last[0].entry.fact, Fact::ConnectionRetired));
 }
