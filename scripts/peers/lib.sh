@@ -64,6 +64,38 @@ venv() {
   echo "$cache/$name"
 }
 
+# modules NAME PACKAGE...: installs npm packages below AAM_PEERS_CACHE unless they exist; prints the folder node_modules.
+modules() {
+  local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers} name=$1
+  shift
+  command -v npm >/dev/null || install nodejs npm >&2
+  mkdir -p "$cache"
+  cache=$(cd "$cache" && pwd)/$name
+  (
+    flock 9
+    if [ ! -e "$cache/.complete" ]; then
+      rm -rf "$cache"
+      mkdir -p "$cache"
+      (cd "$cache" && npm install --no-audit --no-fund --ignore-scripts --silent "$@")
+      touch "$cache/.complete"
+    fi
+  ) 9>"$cache.lock" >&2
+  echo "$cache/node_modules"
+}
+
+# await_http PIDFILE URL LOG: waits until URL answers; prints the end of LOG and fails if the process ends or never answers.
+await_http() {
+  local n=0
+  while [ "$n" -lt 600 ]; do
+    if python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=1)' "$2" 2>/dev/null; then return 0; fi
+    kill -0 "$(cat "$1")" 2>/dev/null || break
+    n=$((n + 1))
+    sleep 0.1
+  done
+  tail -n 20 "$3" >&2
+  return 1
+}
+
 # end PIDFILE NAME: ends the process of PIDFILE if its command line contains NAME. Otherwise another process has that
 # pid by now.
 end() {

@@ -17,24 +17,6 @@ stop() {
   end "$dir/slack.pid" prism
 }
 
-# Installs the packages below AAM_PEERS_CACHE unless they exist; prints their folder.
-modules() {
-  local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}
-  command -v npm >/dev/null || install nodejs npm >&2
-  mkdir -p "$cache"
-  cache=$(cd "$cache" && pwd)/prism-5.16.0
-  (
-    flock 9
-    if [ ! -e "$cache/.complete" ]; then
-      rm -rf "$cache"
-      mkdir -p "$cache"
-      (cd "$cache" && npm install --no-audit --no-fund --ignore-scripts --silent "${PACKAGES[@]}")
-      touch "$cache/.complete"
-    fi
-  ) 9>"$cache.lock" >&2
-  echo "$cache/node_modules"
-}
-
 # mock NAME DESCRIPTION: starts a server for the description and waits until it answers.
 mock() {
   local port n=0
@@ -58,7 +40,7 @@ mock() {
 start() {
   mkdir -p "$dir"
   : >"$dir/env"
-  modules=$(modules)
+  modules=$(modules prism-5.16.0 "${PACKAGES[@]}")
   node "$here/prism_slice.js" "$modules/@octokit/openapi/generated/api.github.com.json" "$dir/github.json" \
     /user '/orgs/{org}' '/orgs/{org}/repos' '/orgs/{org}/teams' '/orgs/{org}/members' '/repos/{owner}/{repo}' \
     '/repos/{owner}/{repo}/contributors' '/repos/{owner}/{repo}/tags' /installation/repositories \

@@ -11,6 +11,7 @@ pub mod effective;
 pub mod manifests;
 pub mod parse;
 mod read;
+pub mod services;
 mod yaml;
 
 use crate::families::Family;
@@ -20,6 +21,7 @@ pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 use ipnet::IpNet;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 use serde::Serialize;
+pub use services::{ServiceAuth, ServicePolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -151,6 +153,8 @@ pub struct FamilyPolicy {
     pub health_path: Option<String>,
     /// Only for `openapi`: operations that are never called, for example GETs with side effects.
     pub deny_operations: Vec<String>,
+    /// Only for `openapi`: settings of single services. The first whose `match` fits the service applies.
+    pub services: Vec<ServicePolicy>,
 }
 
 /// Who may call the HTTP API.

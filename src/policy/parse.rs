@@ -1,6 +1,7 @@
 //! Parses the policy file into a [`Policy`], or reports all of its problems.
 
 mod reach;
+mod services;
 mod tokens;
 
 use super::manifests::{Manifests, manifests};
