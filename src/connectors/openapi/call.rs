@@ -59,7 +59,8 @@ impl Service {
         if let (401 | 403, true, Some(credential)) = (answer.status, auth.headers.is_empty(), &self.credential) {
             auth = self.answer_challenge(&answer, operation, credential)?;
             answer = self.send(&request, operation, &auth).await?;
-            if (200..300).contains(&answer.status) {
+            // Any other status than 401 means that the service took the credential, even if it does not allow the call.
+            if answer.status != 401 {
                 self.learn_auth(&auth);
             }
         }

@@ -49,11 +49,8 @@ pub fn parse_json(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<Va
         return Err(wrong("an empty response", fix).detail(format!("HTTP {}", answer.status)));
     }
     if page {
-        let fix = format!(
-            "a sign-in page, a proxy or a portal may be responding in place of the service: check the URL and that this machine reaches the service itself; if the service has another base URL, {}",
-            context.settings.fix("base_url: \"https://api.example.com/v1\"")
-        );
-        return Err(wrong("a web page", fix));
+        let fix = "a sign-in page, a proxy or a portal may be responding in place of the service: check the URL and that this machine reaches the service itself";
+        return Err(wrong("a web page", fix.to_string()));
     }
     let parsed = parse::parse_response(&text);
     // Some services send JSON as text/plain. A text that is not a list or an object is not taken for data.

@@ -108,8 +108,8 @@ impl<'s> Search<'s> {
 fn slow(operation: &Operation, limit: Duration) -> Failure {
     Failure::new(
         Class::Network,
-        format!("the service did not answer {} within {:.1} s", operation.name, limit.as_secs_f32()),
-        "check whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy",
+        format!("there was no response to {} within {:.1} s", operation.name, limit.as_secs_f32()),
+        "check whether the service is overloaded; if it is only slow, raise safe_mode.step_timeout in the policy; if the call waited for AAM's own limit, raise caps.families.openapi there",
     )
 }
 

@@ -228,12 +228,21 @@ pub fn assess(path: &str, operation_id: Option<&str>, summary: Option<&str>) -> 
         }
     }
     let id = operation_id.map(words).unwrap_or_default();
-    let verb = id.get(..1).and_then(|first| find(first, Meaning::AsVerb));
+    let verb = operation_id.map(verb_part).unwrap_or_default().get(..1).and_then(|first| find(first, Meaning::AsVerb));
     if let Some(name) = find(&id, Meaning::Anywhere).or(verb).or_else(|| summary.and_then(summary_action)) {
         return NameRisk::SideEffect(name);
     }
     let late = segments.iter().chain(std::iter::once(&id)).find_map(|words| find(words, Meaning::Last));
     late.map_or(NameRisk::Harmless, NameRisk::Sensitive)
+}
+
+/// The words of an operationId of which the first is the verb. Some generators put the class before the method:
+/// `BackupLocations_List`.
+fn verb_part(id: &str) -> Vec<String> {
+    match id.rsplit_once(['_', '.']) {
+        Some((_, method)) if id.starts_with(char::is_uppercase) => words(method),
+        _ => words(id),
+    }
 }
 
 /// Whether the names say that the operation returns a list. This is needed if the description does not describe its response.
@@ -352,6 +361,8 @@ mod tests {
             ("/accounts/{id}/close", "", ""),
             ("/sync", "", ""),
             ("/x", "updateIndex", ""),
+            ("/x", "update_index", ""),
+            ("/x", "BooksController_update", ""),
             ("/x", "", "Deletes the current user"),
             ("/x", "", "Log out"),
             ("/x", "", "Logs out the user."),
@@ -378,6 +389,7 @@ mod tests {
             ("/tokenizers", "", ""),
             ("/starters", "", ""),
             ("/import-jobs", "listImportJobs", ""),
+            ("/backup-locations", "BackupLocations_List", ""),
             ("/updates/{update}", "getUpdate", ""),
             ("/books/{book}", "getBook", "Get a book"),
             ("/customers", "", "List customers. Use the token to verify and delete them."),
