@@ -23,6 +23,8 @@ pub struct ServicePolicy {
 /// How a credential is sent: always in a header, because URLs are logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServiceAuth {
+    /// No credential is sent, although the description requires one.
+    None,
     Bearer,
     Basic,
     /// The value of the header with this name.
@@ -34,6 +36,7 @@ impl ServiceAuth {
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
+            ServiceAuth::None => "none",
             ServiceAuth::Bearer => "bearer",
             ServiceAuth::Basic => "basic",
             ServiceAuth::Header(_) => "header",

@@ -193,6 +193,19 @@ async fn o5_operations_with_side_effects_are_never_called() {
 }
 
 #[tokio::test]
+async fn the_description_is_not_taken_for_data() {
+    let mut description: Value = serde_json::from_str(&lists(&["/items"])).unwrap();
+    description["paths"]["/openapi.json"] = description["paths"]["/items"].clone();
+    description["paths"]["/openapi.json"]["get"]["responses"]["200"]["content"]["application/json"]["schema"] = json!({});
+    description["paths"]["/items"]["get"]["responses"] = json!({});
+    let base = serve_description(description.to_string(), |_, _| json_response(ROWS)).await;
+    let run = OpenApiRun::open(&base, None, plain()).await;
+    assert_eq!((rows(&run).await, run.paths().last().unwrap().as_str()), (Ok(2), "/items"));
+    let base = serve_description(description.to_string(), |_, _| status(500)).await;
+    assert_eq!(OpenApiRun::open(&base, None, plain()).await.health().await.unwrap_err().class, Class::Remote);
+}
+
+#[tokio::test]
 async fn o6_a_response_may_be_an_object_or_a_list() {
     for (body, expected) in [(ROWS, 2), (r#"{"e":1}"#, 1), ("[]", 0), ("null", 0)] {
         let base = serve_case("O6-oneof", move |_, _| json_response(body)).await;

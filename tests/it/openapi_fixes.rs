@@ -202,6 +202,9 @@ async fn a_credential_is_named_or_replaced() {
     .await;
     let missing = rows(&base, None, plain()).await.unwrap_err();
     assert!(missing.class == Class::CredentialMissing && missing.fix.contains("set credential_locator"), "{missing:?}");
+    let open = serve_with(case("O4-authorization-parameter"), |_, _| json_response(ROWS)).await;
+    let failure = rows(&open, None, plain()).await.unwrap_err();
+    assert_eq!(rows(&open, None, pasted(&failure.fix, "auth", "none", "none")).await, Ok(2), "the service does not need one");
     let unfit = rows(&base, Some(r#"{"client_id":"x"}"#), plain()).await.unwrap_err();
     assert!(unfit.class == Class::CredentialMissing && unfit.fix.starts_with("store where credential_locator"), "{unfit:?}");
     let wrong = rows(&base, Some("bad"), plain()).await.unwrap_err();

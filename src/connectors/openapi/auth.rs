@@ -47,7 +47,11 @@ pub fn authorize(
     settings: &ServiceSettings,
 ) -> Result<CallAuth, Failure> {
     if let Some(auth) = &settings.auth {
-        return credential.and_then(|credential| by_policy(auth, credential)).ok_or_else(|| unfit_for_policy(auth, credential));
+        if *auth == ServiceAuth::None {
+            return Ok(CallAuth::default());
+        }
+        let sent = credential.and_then(|credential| by_policy(auth, credential));
+        return sent.ok_or_else(|| unfit_for_policy(auth, credential, settings));
     }
     let mut missing = Vec::new();
     let mut unsupported = Vec::new();
@@ -73,16 +77,20 @@ pub fn authorize(
         .detail(unsupported.join("; ")));
     }
     let needed = missing.join("; or ");
-    Err(missing_secret(credential, &needed).detail(requirements.iter().map(scheme_names).collect::<Vec<_>>().join(" or ")))
+    Err(missing_secret(credential, &needed, settings)
+        .detail(requirements.iter().map(scheme_names).collect::<Vec<_>>().join(" or ")))
 }
 
 /// The failure for a credential that does not exist or does not have the secret `needed`.
-fn missing_secret(credential: Option<&Credential>, needed: &str) -> Failure {
+fn missing_secret(credential: Option<&Credential>, needed: &str, settings: &ServiceSettings) -> Failure {
     let unfit = "not satisfy any security requirement of the service";
     let (title, fix) = match credential {
         None => (
-            "the service requires a credential, but the intent does not name one".to_string(),
-            format!("set credential_locator, for example env:SERVICE_TOKEN, to {needed}"),
+            "the description requires a credential, but the intent does not name one".to_string(),
+            format!(
+                "set credential_locator, for example env:SERVICE_TOKEN, to {needed}; if the service does not need one, {}",
+                settings.fix("auth: none")
+            ),
         ),
         Some(credential) => {
             let title = match credential.plain() {
@@ -96,19 +104,21 @@ fn missing_secret(credential: Option<&Credential>, needed: &str) -> Failure {
 }
 
 /// The failure for a credential that cannot be sent in the way that the policy names.
-fn unfit_for_policy(auth: &ServiceAuth, credential: Option<&Credential>) -> Failure {
+fn unfit_for_policy(auth: &ServiceAuth, credential: Option<&Credential>, settings: &ServiceSettings) -> Failure {
     let needed = match auth {
         ServiceAuth::Basic => "user:password, or JSON with username and password".to_string(),
-        ServiceAuth::Bearer => "the bearer token, or JSON with the field token".to_string(),
+        ServiceAuth::Bearer | ServiceAuth::None => "the bearer token, or JSON with the field token".to_string(),
         ServiceAuth::Header(name) => format!("the value for the header {name}, or JSON with the field api_key"),
     };
-    missing_secret(credential, &needed).detail(format!("the policy sends the credential of this service as {}", auth.message()))
+    missing_secret(credential, &needed, settings)
+        .detail(format!("the policy sends the credential of this service as {}", auth.message()))
 }
 
 /// Builds the headers in the way that the policy names. Returns `None` if the credential does not have what it needs.
 #[must_use]
 pub fn by_policy(auth: &ServiceAuth, credential: &Credential) -> Option<CallAuth> {
     let scheme = match auth {
+        ServiceAuth::None => return None,
         ServiceAuth::Bearer => Scheme::Bearer,
         ServiceAuth::Basic => Scheme::Basic,
         ServiceAuth::Header(name) => Scheme::Header(name.clone()),

@@ -56,7 +56,8 @@ impl Service {
         let request = limited(call, operation, wanted);
         let mut auth = self.authorize(operation)?;
         let mut answer = self.send(&request, operation, &auth).await?;
-        if let (401 | 403, true, Some(credential)) = (answer.status, auth.headers.is_empty(), &self.credential) {
+        let may_send = auth.headers.is_empty() && self.settings.auth.is_none();
+        if let (401 | 403, true, Some(credential)) = (answer.status, may_send, &self.credential) {
             auth = self.answer_challenge(&answer, operation, credential)?;
             answer = self.send(&request, operation, &auth).await?;
             // Any other status than 401 means that the service took the credential, even if it does not allow the call.

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_aam_is_not_told_as_damage() {
+    fn a_limit_of_aam_is_not_reported_as_damage() {
         let deep = format!(r#"{{"openapi":"3.1.0","x":{}1{}}}"#, "[".repeat(120), "]".repeat(120));
         let failure = read(&deep).unwrap_err();
         assert_eq!(failure.class, Class::Unsupported);

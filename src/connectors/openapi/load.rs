@@ -227,6 +227,7 @@ async fn fetch(
     // A service that protects its description without naming a scheme mostly expects a bearer token.
     let bearer = || auth::by_policy(&ServiceAuth::Bearer, credential).filter(|_| challenge::named_schemes(&answer).is_empty());
     let known = match &settings.auth {
+        Some(ServiceAuth::None) => return Ok((answer, CallAuth::default())),
         Some(policy) => auth::by_policy(policy, credential),
         None => challenge::by_challenge(&answer, credential).or_else(bearer),
     };

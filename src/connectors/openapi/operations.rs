@@ -1,5 +1,6 @@
 //! The GET operations of a description: their URLs, parameters, security and responses.
 
+use super::address::same_origin;
 use super::parameters::{GetRequest, PageLimit, build_request, page_limit, parameters};
 use super::records::{ResponseRecords, locate_records};
 use super::refs::{DocumentSet, Node};
@@ -77,6 +78,8 @@ pub enum Obstacle {
     Server,
     Denied,
     SideEffect,
+    /// The operation returns the description, which proves nothing about data.
+    Description,
     NotJson,
     /// The description of the operation cannot be read.
     Unreadable,
@@ -95,6 +98,8 @@ impl Obstacle {
             (Obstacle::Denied, false) => "are denied by the policy",
             (Obstacle::SideEffect, true) => "has a name that suggests a side effect or a secret",
             (Obstacle::SideEffect, false) => "have names that suggest a side effect or a secret",
+            (Obstacle::Description, true) => "returns the description itself",
+            (Obstacle::Description, false) => "return the description itself",
             (Obstacle::NotJson, true) => "does not return JSON",
             (Obstacle::NotJson, false) => "do not return JSON",
             (Obstacle::Unreadable, true) => "cannot be read in the description",
@@ -175,6 +180,14 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
                 build_request(&base, path, &parameters).map_err(|message| Uncallable::new(Obstacle::Request, message))
             }),
         };
+        let call = call.and_then(|call| {
+            let is_description = same_origin(&call.url, documents.url()) && call.url.path() == documents.url().path();
+            if is_description {
+                Err(Uncallable::new(Obstacle::Description, "it returns the description itself"))
+            } else {
+                Ok(call)
+            }
+        });
         let id = get.text("operationId");
         found.list.push(Operation {
             call,

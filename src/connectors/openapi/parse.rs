@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_told_apart_from_mistakes() {
+    fn limits_are_distinguished_from_mistakes() {
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
         let many = format!("[{}]", vec!["1"; MAX_NODES + 1].join(","));
         for (text, limit) in [

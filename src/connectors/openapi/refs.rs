@@ -57,6 +57,7 @@ impl<'a> Node<'a> {
 /// The description and the documents that it refers to.
 #[derive(Debug)]
 pub struct DocumentSet {
+    home: Url,
     documents: Vec<(Url, Value)>,
     index: BTreeMap<String, usize>,
     /// Documents that could not be loaded, with the reason.
@@ -67,7 +68,7 @@ impl DocumentSet {
     /// Creates a set that contains only the description.
     #[must_use]
     pub fn new(url: Url, root: Value) -> DocumentSet {
-        let mut set = DocumentSet { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut set = DocumentSet { home: url.clone(), documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
         set.add(url, root);
         set
     }
@@ -83,6 +84,12 @@ impl DocumentSet {
     pub fn refuse(&mut self, mut url: Url, reason: impl Into<String>) {
         url.set_fragment(None);
         self.refused.insert(url.to_string(), reason.into());
+    }
+
+    /// The URL of the description.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.home
     }
 
     /// The number of loaded documents.

@@ -26,189 +26,51 @@ enum Meaning {
     Last,
 }
 
-/// The names, in lower case. Only whole words count, so `/exports` and `/cartoons` may be called. Two words stand for two
-/// adjacent ones, as in `sign-out` and `signOut`.
-const NAMES: &[(Meaning, &[&str])] = &[
+/// The names, in lower case and separated by spaces. Only whole parts of a name count, so `/exports` and `/cartoons` may be
+/// called. `sign-out` stands for the two parts of `sign_out` and `signOut`.
+const NAMES: &[(Meaning, &str)] = &[
     // Sessions.
     (
         Meaning::Anywhere,
-        &[
-            "login",
-            "logon",
-            "logout",
-            "logoff",
-            "signin",
-            "signon",
-            "signout",
-            "signoff",
-            "signup",
-            "log in",
-            "log on",
-            "log out",
-            "log off",
-            "sign in",
-            "sign on",
-            "sign out",
-            "sign off",
-            "sign up",
-            "authenticate",
-            "authorize",
-            "impersonate",
-            "unregister",
-            "callback",
-            "oauth",
-            "oauth2",
-            "saml",
-            "sso",
-        ],
+        "login logon logout logoff signin signon signout signoff signup log-in log-on log-out log-off sign-in sign-on \
+         sign-out sign-off sign-up authenticate authorize impersonate unregister callback oauth oauth2 saml sso",
     ),
     // Changes of data.
     (
         Meaning::Anywhere,
-        &[
-            "create",
-            "insert",
-            "upsert",
-            "modify",
-            "delete",
-            "destroy",
-            "remove",
-            "purge",
-            "erase",
-            "wipe",
-            "flush",
-            "truncate",
-            "undelete",
-            "unarchive",
-            "rename",
-            "assign",
-            "unassign",
-            "unset",
-            "unlink",
-        ],
+        "create insert upsert modify delete destroy remove purge erase wipe flush truncate undelete unarchive rename \
+         assign unassign unset unlink",
     ),
     // Secrets, and what creates or ends them.
     (
         Meaning::Anywhere,
-        &[
-            "token",
-            "secret",
-            "secrets",
-            "credential",
-            "credentials",
-            "password",
-            "passwords",
-            "passwd",
-            "passphrase",
-            "otp",
-            "totp",
-            "csrf",
-            "xsrf",
-            "jwt",
-            "captcha",
-            "api key",
-            "access key",
-            "private key",
-            "apikey",
-            "revoke",
-            "rotate",
-            "reset",
-            "regenerate",
-            "renew",
-            "invalidate",
-            "mint",
-            "unlock",
-            "enroll",
-        ],
+        "token secret secrets credential credentials password passwords passwd passphrase otp totp csrf xsrf jwt \
+         captcha api-key access-key private-key apikey revoke rotate reset regenerate renew invalidate mint unlock \
+         enroll",
     ),
     // Jobs, machines and files that are made on request.
     (
         Meaning::Anywhere,
-        &[
-            "send",
-            "resend",
-            "trigger",
-            "run",
-            "rerun",
-            "execute",
-            "exec",
-            "invoke",
-            "start",
-            "stop",
-            "restart",
-            "reboot",
-            "shutdown",
-            "shut down",
-            "kill",
-            "terminate",
-            "pause",
-            "resume",
-            "suspend",
-            "enable",
-            "disable",
-            "activate",
-            "deactivate",
-            "deploy",
-            "undeploy",
-            "rollback",
-            "roll back",
-            "unpublish",
-            "reindex",
-            "rebuild",
-            "reload",
-            "uninstall",
-            "export",
-            "download",
-            "turn on",
-            "turn off",
-            "switch on",
-            "switch off",
-        ],
+        "send resend trigger run rerun execute exec invoke start stop restart reboot shutdown shut-down kill terminate \
+         pause resume suspend enable disable activate deactivate deploy undeploy rollback roll-back unpublish reindex \
+         rebuild reload uninstall export download turn-on turn-off switch-on switch-off",
     ),
     // Decisions and purchases.
     (
         Meaning::Anywhere,
-        &[
-            "cancel",
-            "approve",
-            "disapprove",
-            "reject",
-            "decline",
-            "confirm",
-            "verify",
-            "submit",
-            "reopen",
-            "subscribe",
-            "unsubscribe",
-            "unfollow",
-            "opt in",
-            "opt out",
-            "cart",
-            "basket",
-            "checkout",
-            "check out",
-            "check in",
-            "purchase",
-            "refund",
-            "withdraw",
-            "redeem",
-        ],
+        "cancel approve disapprove reject decline confirm verify submit reopen subscribe unsubscribe unfollow opt-in \
+         opt-out cart basket checkout check-out check-in purchase refund withdraw redeem",
     ),
     (
         Meaning::AsVerb,
-        &[
-            "accept", "add", "archive", "backup", "buy", "capture", "charge", "claim", "clear", "clone", "close", "drop", "edit",
-            "fork", "generate", "grant", "import", "install", "invite", "join", "leave", "lock", "merge", "move", "notify",
-            "patch", "pay", "publish", "put", "refresh", "register", "restore", "retry", "save", "set", "sync", "transfer",
-            "update", "upload", "validate", "vote",
-        ],
+        "accept add archive backup buy capture charge claim clear clone close drop edit fork generate grant import \
+         install invite join leave lock merge move notify patch pay publish put refresh register restore retry save set \
+         sync transfer update upload validate vote",
     ),
     (
         Meaning::Last,
-        &[
-            "tokens", "keys", "apikeys", "jwks", "session", "sessions", "cookie", "cookies", "webhook", "logs", "audit", "debug",
-            "metrics", "admin", "internal", "private",
-        ],
+        "tokens keys apikeys jwks session sessions cookie cookies webhook logs audit debug metrics admin internal \
+         private",
     ),
 ];
 
@@ -218,30 +80,45 @@ const DETERMINERS: &[&str] = &["the", "a", "an", "all", "this", "that", "your", 
 /// Judges a GET operation by its path, its operationId and its summary.
 #[must_use]
 pub fn assess(path: &str, operation_id: Option<&str>, summary: Option<&str>) -> NameRisk {
-    let segments = path.split('/').filter(|segment| !segment.is_empty() && !segment.contains('{'));
-    let segments: Vec<Vec<String>> = segments.map(words).collect();
-    let ends_with_name = path.trim_end_matches('/').rsplit('/').next().is_some_and(|last| !last.contains('{'));
-    for (at, words) in segments.iter().enumerate() {
-        let whole = ends_with_name && at + 1 == segments.len() && words.len() == 1;
-        if let Some(name) = find(words, Meaning::Anywhere).or_else(|| find(words, Meaning::AsVerb).filter(|_| whole)) {
+    let bare = without_placeholders(path);
+    let segments: Vec<Vec<String>> = bare.split('/').map(split_name).filter(|parts| !parts.is_empty()).collect();
+    let ends_with_name = !path.trim_end_matches('/').ends_with('}');
+    for (at, parts) in segments.iter().enumerate() {
+        let whole = ends_with_name && at + 1 == segments.len() && parts.len() == 1;
+        if let Some(name) = find(parts, Meaning::Anywhere).or_else(|| find(parts, Meaning::AsVerb).filter(|_| whole)) {
             return NameRisk::SideEffect(name);
         }
     }
-    let id = operation_id.map(words).unwrap_or_default();
+    let id = operation_id.map(split_name).unwrap_or_default();
     let verb = operation_id.map(verb_part).unwrap_or_default().get(..1).and_then(|first| find(first, Meaning::AsVerb));
     if let Some(name) = find(&id, Meaning::Anywhere).or(verb).or_else(|| summary.and_then(summary_action)) {
         return NameRisk::SideEffect(name);
     }
-    let late = segments.iter().chain(std::iter::once(&id)).find_map(|words| find(words, Meaning::Last));
+    let late = segments.iter().chain(std::iter::once(&id)).find_map(|parts| find(parts, Meaning::Last));
     late.map_or(NameRisk::Harmless, NameRisk::Sensitive)
 }
 
-/// The words of an operationId of which the first is the verb. Some generators put the class before the method:
+/// The path without `{name}`. A placeholder may contain slashes, and names may follow it: `/{name=jobs/*}:cancel`.
+fn without_placeholders(path: &str) -> String {
+    let mut depth = 0_usize;
+    path.chars()
+        .filter(|c| {
+            match c {
+                '{' => depth += 1,
+                '}' => depth = depth.saturating_sub(1),
+                _ => return depth == 0,
+            }
+            false
+        })
+        .collect()
+}
+
+/// The parts of an operationId of which the first is the verb. Some generators put the class before the method:
 /// `BackupLocations_List`.
 fn verb_part(id: &str) -> Vec<String> {
     match id.rsplit_once(['_', '.']) {
-        Some((_, method)) if id.starts_with(char::is_uppercase) => words(method),
-        _ => words(id),
+        Some((_, method)) if id.starts_with(char::is_uppercase) => split_name(method),
+        _ => split_name(id),
     }
 }
 
@@ -249,27 +126,27 @@ fn verb_part(id: &str) -> Vec<String> {
 #[must_use]
 pub fn looks_like_a_list(path: &str, operation_id: Option<&str>) -> bool {
     let last = path.rsplit('/').find(|segment| !segment.is_empty()).unwrap_or_default();
-    let id = operation_id.map(words).unwrap_or_default();
+    let id = operation_id.map(split_name).unwrap_or_default();
     let plural = last.len() > 3 && last.ends_with('s') && !["ss", "us", "is"].iter().any(|end| last.ends_with(end));
     !last.contains('{') && (plural || id.iter().any(|word| matches!(word.as_str(), "list" | "search" | "all" | "index")))
 }
 
-/// The first name with this meaning that occurs in `words`.
-fn find(words: &[String], meaning: Meaning) -> Option<String> {
-    let names = || NAMES.iter().filter(|(of, _)| *of == meaning).flat_map(|(_, names)| names.iter());
-    let known = |text: &str| names().any(|name| *name == text);
-    let pairs = words.windows(2).map(|pair| pair.join(" "));
-    words.iter().cloned().chain(pairs).find(|text| known(text))
+/// The first name with this meaning that occurs in `parts`.
+fn find(parts: &[String], meaning: Meaning) -> Option<String> {
+    let names = || NAMES.iter().filter(|(of, _)| *of == meaning).flat_map(|(_, names)| names.split(' '));
+    let known = |text: &str| names().any(|name| name == text);
+    let pairs = parts.windows(2).map(|pair| pair.join("-"));
+    parts.iter().cloned().chain(pairs).find(|text| known(text))
 }
 
 /// The action or the sensitive thing in the first sentence of a summary. A sentence has verbs at its beginning and after
 /// "and"; elsewhere the same word is a noun ("List the runs that start today").
 fn summary_action(summary: &str) -> Option<String> {
     let sentence = summary.split(['.', ';', ':', '\n', '(']).next().unwrap_or_default();
-    let words = words(sentence);
-    let begins = |at: usize| at == 0 || matches!(words[at - 1].as_str(), "and" | "then" | "to");
-    for at in (0..words.len().min(8)).filter(|at| begins(*at)) {
-        let (word, next) = (words.get(at)?, words.get(at + 1).map_or("", String::as_str));
+    let parts = split_name(sentence);
+    let begins = |at: usize| at == 0 || matches!(parts[at - 1].as_str(), "and" | "then" | "to");
+    for at in (0..parts.len().min(8)).filter(|at| begins(*at)) {
+        let (word, next) = (parts.get(at)?, parts.get(at + 1).map_or("", String::as_str));
         let inflected = DETERMINERS.contains(&next) || matches!(next, "in" | "out" | "on" | "off");
         for verb in std::iter::once(word.clone()).chain(stems(word).into_iter().filter(|_| inflected)) {
             let here = [verb, next.to_string()];
@@ -284,7 +161,7 @@ fn summary_action(summary: &str) -> Option<String> {
     }
     // A long sentence may mention a token without returning it: "List the items that the owner of the token can see".
     let things = ["token", "secret", "secrets", "credentials", "password", "cart", "jwt", "otp"];
-    words.iter().filter(|_| words.len() <= 6).find(|word| things.contains(&word.as_str())).cloned()
+    parts.iter().filter(|_| parts.len() <= 6).find(|word| things.contains(&word.as_str())).cloned()
 }
 
 /// The verbs that the word may be a form of: `deletes` and `deleting` of `delete`.
@@ -300,26 +177,26 @@ fn stems(word: &str) -> Vec<String> {
     stems
 }
 
-/// Splits a name into lower-case words at punctuation and between lower and upper case: `resetAPIKey` is `reset api key`.
-fn words(name: &str) -> Vec<String> {
+/// Splits a name into lower-case parts at punctuation and between lower and upper case: `resetAPIKey` is `reset api key`.
+fn split_name(name: &str) -> Vec<String> {
     let chars: Vec<char> = name.chars().take(500).collect();
-    let mut words = Vec::new();
+    let mut parts = Vec::new();
     let mut word = String::new();
     for (at, c) in chars.iter().enumerate() {
         let (before, after) = (at.checked_sub(1).and_then(|at| chars.get(at)), chars.get(at + 1));
         let starts = c.is_uppercase()
             && before.is_some_and(|before| !before.is_uppercase() || after.is_some_and(|after| after.is_lowercase()));
         if (starts || !c.is_alphanumeric()) && !word.is_empty() {
-            words.push(std::mem::take(&mut word));
+            parts.push(std::mem::take(&mut word));
         }
         if c.is_alphanumeric() {
             word.extend(c.to_lowercase());
         }
     }
     if !word.is_empty() {
-        words.push(word);
+        parts.push(word);
     }
-    words
+    parts
 }
 
 #[cfg(test)]
@@ -333,9 +210,9 @@ mod tests {
 
     #[test]
     fn names_are_split_into_words() {
-        assert_eq!(words("resetAPIKey"), ["reset", "api", "key"]);
-        assert_eq!(words("sign-out_user.v2"), ["sign", "out", "user", "v2"]);
-        assert_eq!(words("AuthController_logout"), ["auth", "controller", "logout"]);
+        assert_eq!(split_name("resetAPIKey"), ["reset", "api", "key"]);
+        assert_eq!(split_name("sign-out_user.v2"), ["sign", "out", "user", "v2"]);
+        assert_eq!(split_name("AuthController_logout"), ["auth", "controller", "logout"]);
     }
 
     #[test]
@@ -371,6 +248,9 @@ mod tests {
             ("/x", "", "Cancel an order"),
             ("/verify-email", "", ""),
             ("/checkOut", "", ""),
+            ("/v1/{name=projects/*/jobs/*}:cancel", "", ""),
+            ("/users/{id}.export", "", ""),
+            ("/x?action=delete", "", ""),
         ] {
             assert!(never(path, id, summary), "{path} {id} {summary}");
         }
@@ -395,6 +275,8 @@ mod tests {
             ("/customers", "", "List customers. Use the token to verify and delete them."),
             ("/items", "", "List the items that the owner of the token may read"),
             ("/{delete}/items", "", ""),
+            ("/import/{id}", "", ""),
+            ("/v1/{export}:list", "", ""),
         ] {
             assert!(!never(path, id, summary), "{path} {id} {summary}");
         }

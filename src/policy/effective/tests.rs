@@ -75,6 +75,7 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
 
 fn services() -> impl Strategy<Value = Vec<ServicePolicy>> {
     let auth = prop_oneof![
+        Just(ServiceAuth::None),
         Just(ServiceAuth::Bearer),
         Just(ServiceAuth::Basic),
         "[A-Za-z][A-Za-z0-9-]{0,8}".prop_map(|name| ServiceAuth::Header(format!("X-{name}")))

@@ -64,9 +64,10 @@ fn pattern(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
 }
 
 fn auth(r: &mut Reader, spot: &Spot<'_>) -> Option<ServiceAuth> {
-    const HINT: &str = "write auth: bearer, auth: basic, or auth: {header: X-Api-Key}";
+    const HINT: &str = "write auth: bearer, auth: basic, auth: {header: X-Api-Key}, or auth: none";
     if !matches!(spot.node.kind, NodeKind::Map(_)) {
-        return match r.text(spot, "bearer, basic or {header: NAME}")? {
+        return match r.text(spot, "bearer, basic, {header: NAME} or none")? {
+            "none" => Some(ServiceAuth::None),
             "bearer" => Some(ServiceAuth::Bearer),
             "basic" => Some(ServiceAuth::Basic),
             other => {
