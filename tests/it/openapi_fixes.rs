@@ -64,6 +64,18 @@ async fn the_server_of_another_host_is_allowed_for_one_service() {
 }
 
 #[tokio::test]
+async fn the_server_of_an_operation_is_allowed_for_one_service() {
+    let api = serve(|path, _| if path == "/v1/items" { json_response(ROWS) } else { not_found() }).await;
+    let mut text: Value = serde_json::from_str(&description(&[("/items", json!([]))])).unwrap();
+    text["paths"]["/items"]["get"]["servers"] = json!([{"url": format!("{api}/v1")}]);
+    let base = serve_with(text.to_string(), |_, _| not_found()).await;
+    let failure = rows(&base, None, plain()).await.unwrap_err();
+    assert!(failure.detail.contains("1 operation has a server that AAM does not call"), "{failure:?}");
+    let policy = pasted(&failure.fix, "base_url", &format!("{api}/v1"), &format!("{api}/v1"));
+    assert_eq!(rows(&base, None, policy).await, Ok(2));
+}
+
+#[tokio::test]
 async fn servers_that_are_not_valid_are_replaced() {
     let text = case("O2-no-content").replace("\"./\"", "\"https://{tenant}.example.net\"");
     let base = serve_with(text, |path, _| if path == "/v2/items" { json_response(ROWS) } else { not_found() }).await;

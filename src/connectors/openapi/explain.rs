@@ -19,7 +19,12 @@ pub fn nothing_callable(operations: &Operations, settings: &ServiceSettings) -> 
         1 => "the only GET operation of the description cannot be called".to_string(),
         count => format!("none of the {count} GET operations of the description can be called"),
     };
-    let fix = format!("name a path that returns JSON: {}", settings.fix("health_path: /v1/status"));
+    let mut fix = format!("name a path that returns JSON: {}", settings.fix("health_path: /v1/status"));
+    let refused = operations.list.iter().filter_map(|operation| operation.call.as_ref().err()?.server.as_ref()).next();
+    if let Some(server) = refused {
+        let base = server.as_str().trim_end_matches('/');
+        fix = format!("to allow the server of these operations, {}", settings.fix(&format!("base_url: \"{base}\"")));
+    }
     Failure::new(Class::Misconfigured, title, fix).detail(reasons(operations, settings))
 }
 

@@ -11,6 +11,7 @@ use super::side_effects::{self, NameRisk};
 use crate::policy::ServiceAuth;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use url::Url;
 
 /// Limit on the operations that are read. If there are more, `truncated` is set.
 const MAX_OPERATIONS: usize = 5000;
@@ -61,12 +62,14 @@ impl Operation {
 pub struct Uncallable {
     pub kind: Obstacle,
     pub message: String,
+    /// The server of the operation, if the policy would have to allow it.
+    pub server: Option<Url>,
 }
 
 impl Uncallable {
     #[must_use]
     pub fn new(kind: Obstacle, message: impl Into<String>) -> Uncallable {
-        Uncallable { kind, message: message.into() }
+        Uncallable { kind, message: message.into(), server: None }
     }
 }
 
@@ -173,10 +176,11 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
         bytes += answer.as_ref().map_or(0, |records| json_bytes(&records.schema));
         found.truncated |= bytes >= MAX_SCHEMA_BYTES;
         let parameters = parameters(documents, item, get, credential_header);
-        let base = servers.base_of(get).or_else(|| servers.base_of(item)).unwrap_or_else(|| servers.base());
+        let own = servers.base_of(get).or_else(|| servers.base_of(item));
+        let base = own.unwrap_or_else(|| servers.base().map_err(|message| Uncallable::new(Obstacle::Server, message)));
         let call = match media {
             Some(media) => Err(Uncallable::new(Obstacle::NotJson, format!("the description promises {media}, not JSON"))),
-            None => base.map_err(|message| Uncallable::new(Obstacle::Server, message)).and_then(|base| {
+            None => base.and_then(|base| {
                 build_request(&base, path, &parameters).map_err(|message| Uncallable::new(Obstacle::Request, message))
             }),
         };

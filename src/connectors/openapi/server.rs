@@ -2,6 +2,7 @@
 //! it.
 
 use super::address::{host_of, same_origin};
+use super::operations::{Obstacle, Uncallable};
 use super::refs::Node;
 use super::settings::ServiceSettings;
 use crate::model::{Class, Failure};
@@ -56,13 +57,15 @@ impl Servers {
 
     /// The base URL that a path item or an operation sets for itself.
     #[must_use]
-    pub fn base_of(&self, node: Node<'_>) -> Option<Result<Url, String>> {
+    pub fn base_of(&self, node: Node<'_>) -> Option<Result<Url, Uncallable>> {
         let chosen = self.choose(node)?;
         Some(chosen.map_err(|problem| match problem {
             ServerProblem::ForeignHosts(urls) => {
-                format!("it is served by {}, which is not the host of the description", hosts_of(&urls).join(", "))
+                let hosts = hosts_of(&urls).join(", ");
+                let message = format!("it is served by {hosts}, which is not the host of the description");
+                Uncallable { server: urls.into_iter().next(), ..Uncallable::new(Obstacle::Server, message) }
             }
-            ServerProblem::Invalid(message) => message,
+            ServerProblem::Invalid(message) => Uncallable::new(Obstacle::Server, message),
         }))
     }
 
