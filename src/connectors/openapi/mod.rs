@@ -37,7 +37,7 @@ mod hostile;
 use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engine, Opened};
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
-use crate::model::Failure;
+use crate::model::{Failure, Recipient};
 use crate::policy::Policy;
 use address::{DescriptionLocation, host_of};
 use service::Service;
@@ -45,6 +45,7 @@ use settings::ServiceSettings;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use url::Url;
 use wire::HttpTransport;
 
 /// The name of the family and of its entry in the policy.
@@ -109,6 +110,15 @@ impl BoundResource for BoundService {
 
     fn account(&self) -> &str {
         &self.account
+    }
+
+    /// The host of the description, unless it is the one that the policy names.
+    fn free_hosts(&self) -> Vec<Recipient> {
+        let reviewed = || self.settings.base_url.iter().chain(&self.settings.allowed_url);
+        let free = |url: &&Url| !reviewed().any(|reviewed| address::same_origin(url, reviewed));
+        let mut hosts: Vec<Recipient> = self.address.candidates.iter().filter(free).filter_map(Recipient::from_url).collect();
+        hosts.dedup();
+        hosts
     }
 
     fn planned_calls(&self) -> Vec<PlannedCall> {
