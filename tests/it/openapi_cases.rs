@@ -286,6 +286,20 @@ async fn o9_a_refused_login_and_a_rate_limit_end_the_search() {
 }
 
 #[tokio::test]
+async fn o9_a_credential_without_permission_is_not_tried_in_another_scheme() {
+    let mut description: Value = serde_json::from_str(&lists(&["/a", "/b", "/c"])).unwrap();
+    description["security"] = json!([{"b": []}]);
+    description["paths"]["/c"]["get"]["security"] = json!([{"k": []}]);
+    description["components"] = json!({"securitySchemes": {
+        "b": {"type": "http", "scheme": "bearer"}, "k": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+    }});
+    let base = serve_description(description.to_string(), |path, _| status(if path == "/c" { 401 } else { 403 })).await;
+    let run = OpenApiRun::open(&base, Some("a-token-1"), plain()).await;
+    assert_eq!(run.health().await.unwrap_err().class, Class::PermissionDenied);
+    assert_eq!(run.paths(), ["/openapi.json", "/a", "/b"]);
+}
+
+#[tokio::test]
 async fn o9_an_operation_that_does_not_answer_leaves_time_for_others() {
     let description = lists(&["/a", "/b"]);
     let app = axum::Router::new()

@@ -102,11 +102,10 @@ pub fn sample_candidates<'a>(
 }
 
 /// The operations of the description that can be called and may return JSON, the best first: deprecated and sensitive ones
-/// come last, lists first, and among them those whose response is described, that fit the credential, and whose page size
-/// can be limited.
+/// come last, lists first, and among them those whose response is described and whose page size can be limited.
 ///
-/// If the credential can be sent to some operations, only these are candidates: a response of another one would not prove
-/// that the credential works.
+/// Only operations that the credential fits best are candidates. A response of an operation without security would not prove
+/// that the credential works, and another scheme would refuse it although the service accepts it.
 fn described_candidates<'a>(
     operations: &'a Operations,
     settings: &ServiceSettings,
@@ -116,11 +115,11 @@ fn described_candidates<'a>(
     let usable = operations.list.iter().filter(|operation| operation.answer.is_some() && callable(operation, settings).is_ok());
     let mut found: Vec<(CredentialFit, &Operation)> = usable.map(|operation| (fit(operation), operation)).collect();
     let best = found.iter().map(|(fit, _)| *fit).min().unwrap_or(CredentialFit::Unsatisfied);
-    found.retain(|(fit, _)| *fit <= best.max(CredentialFit::OtherScheme));
-    found.sort_by_key(|(fit, operation)| {
+    found.retain(|(fit, _)| *fit == best);
+    found.sort_by_key(|(_, operation)| {
         let last = operation.deprecated || operation.risk != NameRisk::Harmless;
         let limited = operation.limit.as_ref().is_some_and(|limit| limit.value(max_items.into()) <= max_items.into());
-        (last, !operation.is_list(), !operation.is_described(), *fit, !limited)
+        (last, !operation.is_list(), !operation.is_described(), !limited)
     });
     found.into_iter().map(|(_, operation)| Cow::Borrowed(operation)).collect()
 }
