@@ -36,6 +36,7 @@ pub mod tls;
 mod transport;
 
 pub use crate::model::PlannedCall;
+pub use body::is_too_long;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};

@@ -233,6 +233,14 @@ fn families(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) 
             let affected = live.of_family(family);
             out.push(format!("{family}: {}; {}", changes.join(", "), live.effect(&affected, "uses it", "use it")));
         }
+        let changes = super::services::diff(&was.services, &is.services);
+        if !changes.is_empty() {
+            let changed = |line: &ConnectionLine| {
+                line.source_type == *family && super::services::affects(&was.services, &is.services, &line.resource_ids)
+            };
+            let affected = live.select(changed);
+            out.push(format!("{family}: {}; {}", changes.join(", "), live.effect(&affected, "is concerned", "are concerned")));
+        }
     }
 }
 

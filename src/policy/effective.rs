@@ -2,7 +2,7 @@
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{ApiRate, Cap, FamilyPolicy, Policy, Token, size_text};
+use super::{ApiRate, Cap, FamilyPolicy, Policy, ServiceAuth, ServicePolicy, Token, size_text};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -105,16 +105,41 @@ fn families(policy: &Policy) -> String {
         return "families: {}".to_string();
     }
     let entry = |text: String, (family, set): (&String, &FamilyPolicy)| {
-        let or_null = |value: &Option<String>| value.as_ref().map_or("null".to_string(), |value| quoted(value));
+        let services: String = if family == "openapi" { services(&set.services) } else { String::new() };
         format!(
-            "{text}\n  {family}:\n    base_url: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}",
-            or_null(&set.base_url),
-            or_null(&set.region),
-            or_null(&set.health_path),
+            "{text}\n  {family}:\n    base_url: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}{services}",
+            or_null(set.base_url.as_ref()),
+            or_null(set.region.as_ref()),
+            or_null(set.health_path.as_ref()),
             list(&set.deny_operations)
         )
     };
     policy.families.iter().fold("families:".to_string(), entry)
+}
+
+fn services(services: &[ServicePolicy]) -> String {
+    if services.is_empty() {
+        return "\n    services: []".to_string();
+    }
+    let entry = |text: String, service: &ServicePolicy| {
+        let auth = match &service.auth {
+            None => "null".to_string(),
+            Some(ServiceAuth::Header(name)) => format!("{{header: {}}}", quoted(name)),
+            Some(auth) => auth.as_str().to_string(),
+        };
+        format!(
+            "{text}\n      - match: {}\n        base_url: {}\n        health_path: {}\n        deny_operations: {}\n        auth: {auth}",
+            quoted(&service.pattern),
+            or_null(service.base_url.as_ref()),
+            or_null(service.health_path.as_ref()),
+            list(&service.deny_operations)
+        )
+    };
+    services.iter().fold("\n    services:".to_string(), entry)
+}
+
+fn or_null(value: Option<&String>) -> String {
+    value.map_or("null".to_string(), |value| quoted(value))
 }
 
 fn manifests(policy: &Policy) -> String {

@@ -14,6 +14,7 @@ mod login_host;
 pub mod manifests;
 pub mod parse;
 mod read;
+pub mod services;
 mod yaml;
 
 use crate::families::Family;
@@ -26,6 +27,7 @@ pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 pub use parse::host_and_port;
 use serde::Serialize;
+pub use services::{ServiceAuth, ServicePolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -173,6 +175,8 @@ pub struct FamilyPolicy {
     pub health_path: Option<String>,
     /// Only for `openapi`: operations that are never called, for example GETs with side effects.
     pub deny_operations: Vec<String>,
+    /// Only for `openapi`: settings of single services. The first whose `match` fits the service applies.
+    pub services: Vec<ServicePolicy>,
 }
 
 /// Who may call the HTTP API, under which names and how often.

@@ -3,6 +3,7 @@
 mod grants;
 mod listener;
 mod reach;
+mod services;
 mod tokens;
 
 use super::grants::Credentials;

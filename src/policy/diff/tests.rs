@@ -188,6 +188,22 @@ fn a_change_of_everything_reads_well() {
 }
 
 #[test]
+fn a_service_names_what_changes_and_whom_it_concerns() {
+    let services = |list: &str| policy(&format!("allowlist: [openapi]\nfamilies: {{openapi: {{services: [{list}]}}}}"));
+    let lines = [line("openapi", "https://a.example/openapi.json"), line("openapi", "https://b.example/openapi.json")];
+    let was = services("{match: \"https://a.example/*\", health_path: /x}");
+    let is = services("{match: \"https://a.example/*\", health_path: /y, auth: {header: X-Key}}");
+    let found = diff(&was, &is, Some(&lines));
+    let expected = format!(
+        "openapi: service https://a.example/*: health_path changes from /x to /y, auth changes from (not set) to header X-Key; \
+         1 connection is concerned: {} (autonomy/openapi/https://a.example/openapi.json)",
+        lines[0].id
+    );
+    assert_eq!(found[0], expected);
+    assert!(diff(&was, &was, Some(&lines)).is_empty());
+}
+
+#[test]
 fn a_wider_right_to_send_credentials_is_marked() {
     let token = |more: &str| {
         let sha256 = "0".repeat(64);

@@ -98,7 +98,32 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
     );
     let path = proptest::option::of("/[a-z?=&%~]{0,8}");
     (url, proptest::option::of(name()), path, unique(text())).prop_map(|(base_url, region, health_path, deny_operations)| {
-        FamilyPolicy { base_url, region, health_path, deny_operations }
+        FamilyPolicy { base_url, region, health_path, deny_operations, services: Vec::new() }
+    })
+}
+
+fn services() -> impl Strategy<Value = Vec<ServicePolicy>> {
+    let auth = prop_oneof![
+        Just(ServiceAuth::None),
+        Just(ServiceAuth::Bearer),
+        Just(ServiceAuth::Basic),
+        "[A-Za-z][A-Za-z0-9-]{0,8}".prop_map(|name| ServiceAuth::Header(format!("X-{name}")))
+    ];
+    let one = ("https?://(\\*\\.)?[a-z]{1,8}(:[1-9][0-9]{1,3})?(/[a-z%0-9*?=]{0,6})?", set(), proptest::option::of(auth))
+        .prop_map(|(pattern, set, auth)| ServicePolicy {
+            pattern,
+            base_url: set.base_url,
+            health_path: set.health_path,
+            deny_operations: set.deny_operations,
+            auth,
+        });
+    vec(one, 0..3).prop_map(|services| {
+        services.into_iter().fold(Vec::new(), |mut kept: Vec<ServicePolicy>, service| {
+            if !kept.iter().any(|known| known.pattern == service.pattern) {
+                kept.push(service);
+            }
+            kept
+        })
     })
 }
 
@@ -132,10 +157,14 @@ prop_compose! {
         waits in (wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait()),
         numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000, (16u64 << 10)..=(1 << 30)),
         caps in (caps_entry(), btree_map(family(), caps_entry(), 0..3)),
-        families in btree_map(family(), set(), 0..3),
+        mut families in btree_map(family(), set(), 0..3),
+        services in services(),
         bound in btree_map(name(), locators(), 0..3),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
+        if let Some(openapi) = families.get_mut("openapi") {
+            openapi.services = services;
+        }
         Policy {
             version: 1,
             namespace,

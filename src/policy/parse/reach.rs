@@ -4,6 +4,7 @@ use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
 use super::super::{Cap, Caps, FamilyPolicy, Files, LoginHost, Network};
 use super::section;
+use super::services::services;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -148,26 +149,38 @@ fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
 
 pub fn families(r: &mut Reader, spot: &Spot<'_>) -> BTreeMap<String, FamilyPolicy> {
     let entries = r.by_family(spot);
-    let read = |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, &spot)?));
+    let read = |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, family, &spot)?));
     entries.into_iter().filter_map(read).collect()
 }
 
-fn family_policy(r: &mut Reader, spot: &Spot<'_>) -> Option<FamilyPolicy> {
-    let fields = r.fields(spot, &["base_url", "region", "health_path", "deny_operations"])?;
-    let path = |r: &mut Reader, spot: &Spot<'_>| {
-        let text = r.text(spot, "a path")?;
-        // `//host` would be another server.
-        if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
-            r.report(spot, "health_path is not a path on the server", "write a path such as /healthz");
-            return None;
-        }
-        Some(text.to_string())
-    };
-    let operation = |r: &mut Reader, item: &Spot<'_>| r.text(item, "an operationId").map(str::to_string);
+fn family_policy(r: &mut Reader, family: &str, spot: &Spot<'_>) -> Option<FamilyPolicy> {
+    const KEYS: [&str; 5] = ["base_url", "region", "health_path", "deny_operations", "services"];
+    // Other families do not have services.
+    let keys = if family == "openapi" { &KEYS[..] } else { &KEYS[..4] };
+    let fields = r.fields(spot, keys)?;
     Some(FamilyPolicy {
-        base_url: r.optional(&fields, "base_url", |r, spot| address(r, spot, "a URL, for example https://ghe.example/api/v3")),
+        base_url: r.optional(&fields, "base_url", base_url),
         region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),
-        health_path: r.optional(&fields, "health_path", path),
-        deny_operations: r.field(&fields, "deny_operations", Vec::new(), |r, spot| r.unique(spot, "operations", operation)),
+        health_path: r.optional(&fields, "health_path", health_path),
+        deny_operations: r.field(&fields, "deny_operations", Vec::new(), operations),
+        services: r.field(&fields, "services", Vec::new(), services),
     })
+}
+
+pub(super) fn base_url(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    address(r, spot, "a URL, for example https://ghe.example/api/v3")
+}
+
+pub(super) fn health_path(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    let text = r.text(spot, "a path")?;
+    // `//host` would be another server.
+    if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
+        r.report(spot, "health_path is not a path on the server", "write a path such as /healthz");
+        return None;
+    }
+    Some(text.to_string())
+}
+
+pub(super) fn operations(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+    r.unique(spot, "operations", |r, item| r.text(item, "an operationId or a path").map(str::to_string))
 }

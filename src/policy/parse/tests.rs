@@ -18,7 +18,7 @@ backoff: {initial: 5s, max: 15m, jitter: 0.2}
 breaker: {failures: 5, open_for: 30s}
 recheck: {health: 6h, drift: 24h, awaiting_credentials: 5m}
 reconcile: {concurrency: 64, resync: 30s}
-families: {github: {base_url: "https://ghe.acme.example/api/v3"}, openapi: {health_path: /healthz, deny_operations: [purge]}}
+families: {github: {base_url: "https://ghe.acme.example/api/v3"}, openapi: {health_path: /healthz, deny_operations: [purge], services: [{match: "https://a.acme.example/*", base_url: "https://api.acme.example/v1", auth: {header: X-Api-Key}}, {match: "https://b.acme.example/openapi.json", auth: bearer}]}}
 api: {tokens: [{name: aod, sha256: "ab00000000000000000000000000000000000000000000000000000000000000", scopes: [intents:write, registry:read], namespaces: [autonomy]}]}
 "#;
 
@@ -40,6 +40,10 @@ fn the_documented_form_is_read() {
     assert_eq!(policy.network.proxy.as_deref(), Some("http://proxy.example:3128"));
     assert_eq!(policy.network.allow_private[1].to_string(), "::1/128");
     assert_eq!(policy.families["openapi"].deny_operations, ["purge"]);
+    let services = &policy.families["openapi"].services;
+    assert_eq!(services[0].base_url.as_deref(), Some("https://api.acme.example/v1"));
+    assert_eq!(services[0].auth, Some(crate::policy::ServiceAuth::Header("X-Api-Key".to_string())));
+    assert_eq!((services[1].auth.clone(), services.len()), (Some(crate::policy::ServiceAuth::Bearer), 2));
     assert_eq!(policy.families["github"].base_url.as_deref(), Some("https://ghe.acme.example/api/v3"));
 }
 
@@ -140,6 +144,28 @@ fn each_of_these_is_exactly_one_problem() {
         ("api: {hosts: [\"https://aam.example\"]}", "/api/hosts/0"),
         ("api: {hosts: [a.example, A.example]}", "/api/hosts/1"),
         ("api: {rate: {burst: 0}}", "/api/rate/burst"),
+        ("families: {github: {services: []}}", "/families/github/services"),
+        ("families: {openapi: {services: [{health_path: /x}]}}", "/families/openapi/services/0"),
+        ("families: {openapi: {services: [{match: \"https://a.example*\"}]}}", "/families/openapi/services/0/match"),
+        ("families: {openapi: {services: [{match: \"https://*/x\"}]}}", "/families/openapi/services/0/match"),
+        ("families: {openapi: {services: [{match: \"a.example/x\"}]}}", "/families/openapi/services/0/match"),
+        ("families: {openapi: {services: [{match: \"https://u:p@a.example/x\"}]}}", "/families/openapi/services/0/match"),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\"}, {match: \"https://a.example/x\"}]}}",
+            "/families/openapi/services/1",
+        ),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\", auth: {query: key}}]}}",
+            "/families/openapi/services/0/auth/query",
+        ),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\", auth: {header: Host}}]}}",
+            "/families/openapi/services/0/auth/header",
+        ),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\", auth: digest}]}}",
+            "/families/openapi/services/0/auth",
+        ),
         ("api: {tokens: [{}]}", "/api/tokens/0"),
     ] {
         let found = with(section);
