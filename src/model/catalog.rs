@@ -46,7 +46,7 @@ pub struct SkippedStream {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// The class of the failure to read the stream, if the source refused it. Absent if AAM leaves the stream out for a
-    /// reason that is no failure, for example because a relation has no columns.
+    /// reason that is not a failure, for example because a relation has no columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
     /// The permission that is missing, as the source names it.
