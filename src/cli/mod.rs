@@ -127,7 +127,7 @@ impl CommonOptions {
             Format::Text => text.to_string(),
             Format::Json => serde_json::to_string_pretty(value).unwrap_or_default() + "\n",
         };
-        let out = crate::credentials::redact::scrub(&out).into_owned();
+        let out = crate::credentials::redact::scrub_all(&out).into_owned();
         // It is not an error if the reader has closed the pipe (`| head`).
         let _ = std::io::stdout().lock().write_all(out.as_bytes());
     }
@@ -188,7 +188,7 @@ pub fn main() -> ExitCode {
         _ => run_on_thread_pool(cli),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("aam: {}", crate::credentials::redact::scrub(&error.message));
+        eprintln!("aam: {}", crate::credentials::redact::scrub_all(&error.message));
         ExitCode::from(error.code)
     })
 }

@@ -159,7 +159,7 @@ fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &V
     if said.is_empty() {
         said.push(excerpt(response.body));
     }
-    let said: String = said.join(": ").chars().take(MAX_MESSAGE_CHARS).collect();
+    let said = redact::scrub_and_cut(&said.join(": "), MAX_MESSAGE_CHARS);
     format!("{} for {path}: {said}", response.status).trim_end_matches([':', ' ']).to_string()
 }
 
@@ -174,8 +174,7 @@ fn plain(value: &Value) -> Option<String> {
 /// Returns the beginning of a body. Secrets are removed before the text is cut, because a partial secret would not be
 /// recognized.
 fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body.get(..4096).unwrap_or(body));
-    redact::scrub(&text).split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    redact::scrub_and_cut(&String::from_utf8_lossy(body), 200)
 }
 
 fn header<'a>(response: &ResponseView<'a>, name: &str) -> Option<&'a str> {

@@ -6,8 +6,10 @@
 use super::family_spec::Limit;
 use super::limits::Windows;
 use crate::clock::Clock;
+use crate::connectors::json_memory;
 use crate::credentials::{Secret, redact};
 use crate::egress::{HttpRequest, HttpResponse, Method, Session};
+use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use ::lowcode::host::{Host, HostError, HostFailure, HostRequest, HostResponse, Purpose};
 use bytes::Bytes;
@@ -74,6 +76,8 @@ pub struct SessionHost {
 struct LastResponses {
     by_stream: BTreeMap<String, Arc<HostResponse>>,
     overall: Option<Arc<HostResponse>>,
+    /// The memory of the values of the last response, by stream. The interpreter decodes one page of a stream at a time.
+    memory: BTreeMap<String, Reservation>,
 }
 
 impl SessionHost {
@@ -214,12 +218,20 @@ impl SessionHost {
         }
     }
 
-    fn keep(&self, stream: String, response: &HostResponse) {
+    /// Reserves the memory of the values of a page, in place of the page before it.
+    async fn page_memory(&self, stream: &str, body: &[u8]) -> Result<Reservation, Failure> {
+        drop(self.locked().memory.remove(stream));
+        let reserved = self.session.memory().reserve(json_memory::of_text(body)).await;
+        reserved.map_err(|bound| bound.failure(&format!("a response of {stream}")))
+    }
+
+    fn keep(&self, stream: String, response: &HostResponse, memory: Reservation) {
         // Copies the beginning of the body, because a slice would keep the whole body in memory.
         let body = response.body.get(..MAX_KEPT_BODY_BYTES).map_or_else(|| response.body.clone(), Bytes::copy_from_slice);
         let kept = Arc::new(HostResponse { body, ..response.clone() });
         let mut last = self.locked();
         last.overall = Some(Arc::clone(&kept));
+        last.memory.insert(stream.clone(), memory);
         match last.by_stream.get_mut(&stream) {
             Some(before) => *before = kept,
             None => drop(last.by_stream.insert(stream, kept)),
@@ -238,7 +250,8 @@ impl Host for SessionHost {
             self.count(&response);
             let HttpResponse { status, headers, body, url } = response;
             let response = HostResponse { status, headers: headers.into(), body, url: url.into() };
-            self.keep(stream, &response);
+            let memory = self.page_memory(&stream, &response.body).await.map_err(|failure| self.host_error(failure))?;
+            self.keep(stream, &response, memory);
             Ok(response)
         })
     }
@@ -314,11 +327,7 @@ fn secret_in_url(url: &Url) -> Failure {
 fn not_read_only(url: &Url, what: &str) -> Failure {
     Failure::new(
         Class::EgressRefused,
-        format!(
-            "{} {} was not sent: AAM only reads",
-            what.chars().take(60).collect::<String>(),
-            url.host_str().unwrap_or_default()
-        ),
+        format!("{} {} was not sent: AAM only reads", redact::scrub_and_cut(what, 60), url.host_str().unwrap_or_default()),
         "remove the call from the manifest, or use GET",
     )
 }
