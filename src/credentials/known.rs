@@ -5,7 +5,7 @@
 //! of their secrets are forgotten.
 
 use super::{forms, views};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -100,7 +100,8 @@ impl Store {
             return Some(known);
         }
         let value = Zeroizing::new(value.to_string());
-        let finder = automaton([value.as_str()].into_iter());
+        // This automaton is small and lives only as long as the secret, so it should be quick to build.
+        let finder = automaton([value.as_str()].into_iter(), AhoCorasickKind::NoncontiguousNFA);
         let secret = Arc::new(KnownSecret { value, finder, digest, store: Arc::downgrade(self) });
         state.known.insert(digest, Arc::downgrade(&secret));
         let alive = self.add(&secret);
@@ -186,17 +187,19 @@ impl Store {
 
 impl Tier {
     fn new(secrets: &[Arc<KnownSecret>]) -> Option<Tier> {
-        let finder = automaton(secrets.iter().map(|secret| secret.value.as_str()))?;
+        let finder = automaton(secrets.iter().map(|secret| secret.value.as_str()), AhoCorasickKind::ContiguousNFA)?;
         Some(Tier { secrets: secrets.iter().map(Arc::downgrade).collect(), finder })
     }
 }
 
 /// Builds the automaton that finds every form of `values`. Case is ignored, because servers write hexadecimal digits,
 /// base32 and the names of headers in either case.
-fn automaton<'a>(values: impl Iterator<Item = &'a str>) -> Option<AhoCorasick> {
+fn automaton<'a>(values: impl Iterator<Item = &'a str>, kind: AhoCorasickKind) -> Option<AhoCorasick> {
     let mut patterns: Vec<String> = values.flat_map(forms::all).collect();
     // Building the automaton fails only if it needs more than four billion states.
-    let finder = AhoCorasick::builder().match_kind(MatchKind::Standard).ascii_case_insensitive(true).build(&patterns).ok();
+    let mut builder = AhoCorasick::builder();
+    builder.match_kind(MatchKind::Standard).ascii_case_insensitive(true).kind(Some(kind));
+    let finder = builder.build(&patterns).ok();
     patterns.iter_mut().for_each(Zeroize::zeroize);
     finder
 }

@@ -11,7 +11,7 @@
 use super::forms;
 use super::known::{self, KnownSecret, Store};
 use super::secret::Credential;
-use crate::model::Failure;
+use crate::model::{Failure, text};
 use aho_corasick::AhoCorasick;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -161,7 +161,7 @@ pub fn scrub_and_cut(text: &str, max_chars: usize) -> String {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.extend(word.chars().filter(|c| !crate::model::text::is_unprintable(*c)));
+        line.extend(word.chars().filter(|c| !text::is_unprintable(*c)));
     }
     line.chars().take(max_chars).collect()
 }
@@ -254,65 +254,81 @@ fn ceil(text: &str, at: usize) -> usize {
     (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
-/// Scrubs all secrets in use from what is written to `W`, which is a maker of writers for `tracing_subscriber`. Text is held back until its
-/// line is complete, so that a secret that is written in two pieces is recognized.
-pub struct ScrubbingWriter<W>(pub W);
+/// Scrubs all secrets in use from the events that are written to `W`, which is a maker of writers for `tracing_subscriber`,
+/// and escapes what would steer a terminal or look like another event.
+pub struct ScrubbingWriter<W> {
+    pub inner: W,
+    /// Whether the events contain the colour sequences of `tracing_subscriber`.
+    pub colour: bool,
+}
 
 impl<'a, M: MakeWriter<'a>> MakeWriter<'a> for ScrubbingWriter<M> {
-    type Writer = ScrubbedLines<M::Writer>;
+    type Writer = ScrubbedEvent<M::Writer>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        ScrubbedLines::new(self.0.make_writer())
+        ScrubbedEvent { inner: self.inner.make_writer(), colour: self.colour, held: Vec::new() }
     }
 
     fn make_writer_for(&'a self, meta: &tracing::Metadata<'_>) -> Self::Writer {
-        ScrubbedLines::new(self.0.make_writer_for(meta))
+        ScrubbedEvent { inner: self.inner.make_writer_for(meta), colour: self.colour, held: Vec::new() }
     }
 }
 
-/// A writer that scrubs each line before writing it.
-pub struct ScrubbedLines<W: Write> {
+/// A writer for one event. The text is held back until the event is complete, so that a secret which is written in two
+/// pieces is recognized.
+pub struct ScrubbedEvent<W: Write> {
     inner: W,
+    colour: bool,
     held: Vec<u8>,
 }
 
-/// The maximum length of a line in bytes. A longer line is written in pieces.
-const MAX_LINE_BYTES: usize = 1 << 20;
+/// The maximum length of an event in bytes. A longer one is written in pieces.
+const MAX_EVENT_BYTES: usize = 1 << 20;
 
-impl<W: Write> ScrubbedLines<W> {
-    /// Creates a writer that scrubs what is written to `inner`.
-    pub fn new(inner: W) -> ScrubbedLines<W> {
-        ScrubbedLines { inner, held: Vec::new() }
-    }
-
-    fn let_go(&mut self, end: usize) -> io::Result<()> {
-        let rest = self.held.split_off(end);
-        let lines = std::mem::replace(&mut self.held, rest);
-        self.inner.write_all(scrub_all(&String::from_utf8_lossy(&lines)).as_bytes())
+impl<W: Write> ScrubbedEvent<W> {
+    fn write_held(&mut self) -> io::Result<()> {
+        let held = std::mem::take(&mut self.held);
+        let text = String::from_utf8_lossy(&held);
+        let text = scrub_all(&text);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        let line = if self.colour { printable_styled(line) } else { text::printable(line, &[]).into_owned() };
+        self.inner.write_all(format!("{line}{end}").as_bytes())
     }
 }
 
-impl<W: Write> Write for ScrubbedLines<W> {
+/// As [`text::printable`], but keeps the sequences that set a colour or weight, which `tracing_subscriber` writes itself.
+fn printable_styled(line: &str) -> String {
+    const STYLES: [&str; 13] = ["0", "1", "2", "3", "4", "7", "31", "32", "33", "34", "35", "36", "37"];
+    let mut parts = line.split("\u{1b}[");
+    let mut out = text::printable(parts.next().unwrap_or_default(), &[]).into_owned();
+    for part in parts {
+        match part.split_once('m').filter(|(style, _)| STYLES.contains(style)) {
+            Some((style, rest)) => out.push_str(&format!("\u{1b}[{style}m{}", text::printable(rest, &[]))),
+            None => out.push_str(&format!("\\u{{1b}}[{}", text::printable(part, &[]))),
+        }
+    }
+    out
+}
+
+impl<W: Write> Write for ScrubbedEvent<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.held.extend_from_slice(bytes);
-        match self.held.iter().rposition(|byte| *byte == b'\n') {
-            Some(end) => self.let_go(end + 1)?,
-            None if self.held.len() > MAX_LINE_BYTES => self.let_go(self.held.len())?,
-            None => {}
+        if self.held.len() > MAX_EVENT_BYTES {
+            self.write_held()?;
         }
         Ok(bytes.len())
     }
 
-    /// Flushes the complete lines. An incomplete line is still held back.
+    /// Flushes what was written. An incomplete event is still held back.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
 }
 
-impl<W: Write> Drop for ScrubbedLines<W> {
+impl<W: Write> Drop for ScrubbedEvent<W> {
     fn drop(&mut self) {
         // A destructor cannot report an error.
-        let _ = self.let_go(self.held.len()).and_then(|()| self.inner.flush());
+        let _ = self.write_held().and_then(|()| self.inner.flush());
     }
 }
 

@@ -25,19 +25,36 @@ pub fn is_unprintable(c: char) -> bool {
         )
 }
 
-/// Returns `text` with every unprintable character escaped as `\u{…}`. With `keep_lines`, line feeds stay, for texts of
-/// several lines.
+/// Returns `text` with every unprintable character escaped as `\u{…}`, except for those in `keep`.
 #[must_use]
-pub fn printable(text: &str, keep_lines: bool) -> Cow<'_, str> {
-    let keep = |c: char| !is_unprintable(c) || (keep_lines && c == '\n');
-    if text.chars().all(keep) {
+pub fn printable<'a>(text: &'a str, keep: &[char]) -> Cow<'a, str> {
+    let shown = |c: char| !is_unprintable(c) || keep.contains(&c);
+    if text.chars().all(shown) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         match c {
-            c if keep(c) => out.push(c),
+            c if shown(c) => out.push(c),
             c => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Returns a JSON text in which every unprintable character is escaped as JSON does. Such characters occur only inside the
+/// strings of a valid JSON text, except for its line feeds.
+#[must_use]
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    let shown = |c: char| !is_unprintable(c) || c == '\n';
+    if json.chars().all(shown) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match c {
+            c if shown(c) => out.push(c),
+            c => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
         }
     }
     Cow::Owned(out)
@@ -45,16 +62,25 @@ pub fn printable(text: &str, keep_lines: bool) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, printable};
+    use super::{counted, printable, printable_json};
 
     #[test]
     fn what_steers_a_terminal_is_escaped() {
-        assert_eq!(printable("zwölf 漢字 ≥ →", false), "zwölf 漢字 ≥ →");
-        assert_eq!(printable("a\u{1b}[31mred\r\nb", false), "a\\u{1b}[31mred\\u{d}\\u{a}b");
-        assert_eq!(printable("a\nb\u{9b}2J", true), "a\nb\\u{9b}2J");
+        assert_eq!(printable("zwölf 漢字 ≥ →", &[]), "zwölf 漢字 ≥ →");
+        assert_eq!(printable("a\u{1b}[31mred\r\nb", &[]), "a\\u{1b}[31mred\\u{d}\\u{a}b");
+        assert_eq!(printable("a\nb\u{9b}2J", &['\n']), "a\nb\\u{9b}2J");
         for hidden in ['\u{202e}', '\u{2066}', '\u{200b}', '\u{200f}', '\u{feff}', '\u{e0041}', '\u{2028}'] {
-            assert!(!printable(&hidden.to_string(), false).contains(hidden), "{hidden:?}");
+            assert!(!printable(&hidden.to_string(), &[]).contains(hidden), "{hidden:?}");
         }
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let value = serde_json::json!({"a\u{202e}b": ["\u{e0041}", "\u{1b}[2J", "ü"]});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let escaped = printable_json(&text);
+        assert!(escaped.contains("a\\u202eb") && escaped.contains("\\udb40\\udc41") && escaped.contains('ü'), "{escaped}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
     }
 
     #[test]

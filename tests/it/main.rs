@@ -14,6 +14,7 @@ mod daemon_process;
 mod daemon_races;
 mod daemon_secrets;
 mod daemon_silent_sources;
+mod daemon_texts;
 mod exec_summary;
 mod lowcode_command;
 mod lowcode_families;
