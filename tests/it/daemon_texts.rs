@@ -43,7 +43,7 @@ async fn an_intent_with_characters_that_steer_a_terminal_is_refused() {
             }
             let answer = daemon.push(&document).await;
             assert_eq!(answer.status, 422, "{pointer} {text:?}: {}", answer.body);
-            let named = answer.body["errors"].as_array().unwrap().iter().any(|problem| problem["pointer"] == pointer);
+            let named = answer.body["problems"].as_array().unwrap().iter().any(|problem| problem["pointer"] == pointer);
             assert!(named, "{pointer}: {}", answer.body);
         }
     }
