@@ -59,6 +59,10 @@ async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandErro
         common.port, running.pid
     ));
     terminal::print_line(&format!("registry {}, version {}", running.registry, running.version));
+    terminal::print_line(&format!(
+        "to restart it, for example with new environment variables: kill {}, then run this command again",
+        running.pid
+    ));
     let ours = absolute(&common.registry);
     if running.registry != ours {
         terminal::print_line(&format!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port"));

@@ -10,5 +10,5 @@ pub mod resolve;
 pub mod secret;
 mod views;
 
-pub use resolve::Resolver;
+pub use resolve::{Process, Resolver};
 pub use secret::{Credential, Secret};

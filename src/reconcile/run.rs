@@ -101,6 +101,7 @@ impl Loop {
         if let Err(error) = self.folder_sync.sync(&self.handle).await {
             self.handle.report_error(&error);
         }
+        self.handle.passed();
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(target: "aam::sync", us, "read the policy and the folder, and planned");
@@ -121,10 +122,7 @@ impl Loop {
         let now = self.handle.clock.now();
         let snapshot = self.handle.registry.snapshot();
         in_flight.retain_heals(|id| {
-            snapshot
-                .connections
-                .get(&id)
-                .is_some_and(|known| known.retired.is_none() && !snapshot.sealed.contains(&*known.namespace))
+            snapshot.connections.get(&id).is_some_and(|known| known.retired.is_none() && !snapshot.is_closed(&known.namespace))
         });
         let same = self.context.covers(&loaded, &snapshot);
         let mut whole = false;

@@ -23,7 +23,7 @@ use super::{
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session, Traffic};
 use crate::memory_budget::MemoryMeter;
-use crate::model::{Catalog, Class, Evidence, Failure};
+use crate::model::{Catalog, Class, Evidence, Failure, Recipient};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use resource::Resource;
@@ -61,6 +61,10 @@ impl BoundResource for BoundFile {
 
     fn account(&self) -> &str {
         &self.path
+    }
+
+    fn free_hosts(&self) -> Vec<Recipient> {
+        Vec::new()
     }
 
     fn planned_calls(&self) -> Vec<PlannedCall> {
@@ -104,12 +108,15 @@ fn absolute_path(resource_id: &str) -> String {
 }
 
 fn check_form(id: &str) -> Result<(), Failure> {
-    let wrong = |what: &str, fix: &str| Err(Failure::new(Class::Misconfigured, format!("{id:?} {what}"), fix));
+    let wrong = |what: &str, fix: &str| Err(Failure::new(Class::NotMappable, format!("{id:?} {what}"), fix));
     if id.trim().is_empty() {
         return wrong("is not a path", "write the path of a file or directory below one of the policy's files.roots");
     }
     if id.chars().any(char::is_control) {
         return wrong("contains control characters", "write the path without control characters");
+    }
+    if id.starts_with("~/") || id == "~" || id.starts_with('$') {
+        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
     }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {

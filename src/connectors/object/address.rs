@@ -232,6 +232,13 @@ impl ObjectLocation {
         self.endpoint.as_ref().is_none_or(|endpoint| endpoint.contains("{region}"))
     }
 
+    /// Whether the resource id chose the endpoint, and not Amazon or `base_url` of the policy.
+    #[must_use]
+    pub fn is_chosen_by_intent(&self, base_url: Option<&str>) -> bool {
+        let reviewed = base_url.map(|text| text.trim_end_matches('/'));
+        self.endpoint.as_deref().is_some_and(|endpoint| Some(endpoint) != reviewed)
+    }
+
     /// The bucket's ARN.
     #[must_use]
     pub fn arn(&self) -> String {
@@ -318,7 +325,7 @@ fn unusable(flavor: Flavor, what: &str) -> Failure {
             "write resource_ids as https://ENDPOINT/BUCKET or https://ENDPOINT/BUCKET/PREFIX, or BUCKET with families.s3_compat.base_url in the policy"
         }
     };
-    Failure::new(Class::Misconfigured, what.to_string(), fix)
+    Failure::new(Class::NotMappable, what.to_string(), fix)
 }
 
 #[cfg(test)]

@@ -89,10 +89,10 @@ fn by_code(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, si
             "correct the bucket in resource_ids",
         ),
         "RequestTimeTooSkewed" => skewed(place, answer, error, signed_at),
-        "SlowDown" | "ServiceUnavailable" | "Busy" | "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" => {
-            throttled(place, answer)
-        }
-        code if code.starts_with("Throttl") => throttled(place, answer),
+        // The codes with which S3 and compatible stores ask to slow down. ServiceUnavailable and Busy only mean that the
+        // store failed. MinIO has SlowDownRead and SlowDownWrite.
+        "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" | "BandwidthLimitExceeded" => throttled(place, answer),
+        code if code.starts_with("Throttl") || code.starts_with("SlowDown") => throttled(place, answer),
         "PermanentRedirect" | "TemporaryRedirect" | "Redirect" | "IllegalLocationConstraintException" => {
             let other = error.endpoint.as_deref().map_or("another endpoint".to_string(), printable);
             Failure::new(
@@ -119,7 +119,8 @@ fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Fail
     let host = place.host();
     let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
     let failure = match answer.status {
-        429 | 503 => throttled(place, answer),
+        429 => throttled(place, answer),
+        503 if answer.header("retry-after").is_some() => throttled(place, answer),
         500.. => Failure::new(
             Class::Remote,
             format!("{host} failed with HTTP {}", answer.status),
