@@ -96,7 +96,7 @@ fn greet(common: &CommonOptions, handle: &Handle, info: &ServerInfo) {
         policy.policy.digest.short()
     ));
     if let Some(rejected) = &policy.rejected {
-        terminal::print_line(&format!("the policy file is not valid; the last accepted policy stays in force:"));
+        terminal::print_line("the policy file is not valid; the last accepted policy stays in force:");
         for problem in &rejected.problems {
             terminal::print_line(&format!("  {problem}"));
         }

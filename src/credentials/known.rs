@@ -1,7 +1,7 @@
 //! The secrets that are in use, and how they are found in a text.
 //!
-//! A secret is known as long as somebody holds its [`KnownSecret`]: an attempt, or the process for secrets that are not
-//! part of an attempt. Then its value is wiped. The automata that find it cannot be wiped; they are dropped when enough
+//! A secret is known as long as its [`KnownSecret`] is held: by an attempt, or by the process for secrets that are not part of
+//! an attempt. When the last holder drops it, its value is wiped. The automata that find it cannot be wiped; they are dropped when enough
 //! of their secrets are forgotten.
 
 use super::{forms, views};
@@ -135,7 +135,7 @@ impl Store {
         alive
     }
 
-    /// Forgets a secret that nobody holds any more.
+    /// Forgets a secret whose last holder is gone.
     fn forget(&self, digest: &[u8; 32]) {
         let mut state = self.lock();
         // The same value may have been learned again in the meantime.

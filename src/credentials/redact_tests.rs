@@ -60,7 +60,7 @@ fn short_values_are_not_learnt() {
 }
 
 #[test]
-fn a_secret_is_forgotten_when_nobody_holds_it() {
+fn a_secret_is_forgotten_with_its_last_holder() {
     let Known(store, mut secrets) = store(&[]);
     let learn = |value: &str| store.learn(value).unwrap();
     for i in 0..300 {
