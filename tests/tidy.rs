@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 17] = [
     &["model"],
     &["families"],
-    &["clock", "fault", "operator_file", "memory", "memory_budget", "policy", "credentials", "snapshot", "debt_gate", "intake"],
+    &["clock", "fault", "memory", "memory_budget", "operator_file", "policy", "credentials", "snapshot", "debt_gate", "intake"],
     &["funnel", "policy_loader"],
     &["plan"],
     &["report"],

@@ -32,7 +32,7 @@ impl BodyError {
         match self {
             BodyError::TooLong(max_bytes) => {
                 let fix = "check that the address is the right one; the response was discarded";
-                Failure::new(Class::Remote, format!("the response of {at} is longer than {max_bytes} bytes"), fix)
+                Failure::new(Class::Remote, format!("the response of {at}{LONGER_THAN}{max_bytes} bytes"), fix)
             }
             BodyError::TooMuchMemory(bound) => bound.failure(&format!("the response of {at}")),
             BodyError::NeedsMemory(needed) => {
@@ -59,6 +59,15 @@ impl BodyError {
         }
     }
 }
+
+/// Whether `failure` is that of [`BodyError::TooLong`], so that a connector can say what its limit is for.
+#[must_use]
+pub fn is_too_long(failure: &Failure) -> bool {
+    failure.class == Class::Remote && failure.title.contains(LONGER_THAN)
+}
+
+/// How the title of [`BodyError::TooLong`] says it.
+const LONGER_THAN: &str = " is longer than ";
 
 /// The maximum number of bytes that are read from a throttled response for the detail of the failure.
 pub const MAX_THROTTLE_BODY_BYTES: u64 = 64 << 10;

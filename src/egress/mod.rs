@@ -24,6 +24,7 @@ mod client;
 mod dial;
 pub mod guard;
 mod log;
+mod pinned;
 mod post;
 mod redirect;
 pub mod resolve;
@@ -35,6 +36,7 @@ pub mod tls;
 mod transport;
 
 pub use crate::model::PlannedCall;
+pub use body::is_too_long;
 
 use crate::clock::{Clock, SystemClock};
 use crate::memory_budget::{AttemptMemory, MemoryBudget};
@@ -356,9 +358,9 @@ impl Session {
 fn health_signal(failure: Option<&Failure>) -> breaker::HealthSignal {
     match failure.map(|failure| failure.class) {
         Some(Class::Network | Class::Remote) => breaker::HealthSignal::Failing,
-        Some(Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::Bug) => {
-            breaker::HealthSignal::Unknown
-        }
+        Some(
+            Class::Throttled | Class::BreakerOpen | Class::EgressRefused | Class::Interrupted | Class::CrashLoop | Class::Bug,
+        ) => breaker::HealthSignal::Unknown,
         _ => breaker::HealthSignal::Alive,
     }
 }

@@ -17,12 +17,13 @@ mod preflight;
 mod run;
 
 use crate::connectors::concurrent::{self, Limits};
-use crate::connectors::{Connector, Discovery, Engines};
+use crate::connectors::{Connector, DENIED, Discovery, Engines};
 use crate::credentials::redact::AttemptSecrets;
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
 use crate::memory_budget::AttemptMemory;
+use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -148,7 +149,7 @@ async fn steps(
         let bounds = discover::bounds(&job.policy.safe_mode);
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
-        output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job.policy.safe_mode.max_items)).await?);
+        output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job)).await?);
         output.latency_ms = runner.latency_ms(Step::TinySync);
     }
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
@@ -196,9 +197,11 @@ async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput
 
 /// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the
 /// items read from one reduce the number that may be read from the next.
-async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOutput<u64>, Failure> {
+async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u64>, Failure> {
+    let max_items = job.policy.safe_mode.max_items;
     let mut evidence = Evidence::new();
     let mut rows = 0;
+    let (mut denied, mut tried): (Vec<SkippedStream>, usize) = Default::default();
     for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
         let Some(discovery) = &resource.discovery else {
@@ -210,12 +213,20 @@ async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOut
         let sample = resource.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
         rows += sample.rows.min(left);
         let mut sampled = sample.evidence;
+        if let Some(streams) = sampled.remove(DENIED).and_then(|list| serde_json::from_value::<Vec<_>>(list).ok()) {
+            tried += streams.len() + sampled.get("streams").and_then(|read| read.as_object()).map_or(0, |read| read.len());
+            denied.extend(streams);
+        }
         run::note_traffic(&mut sampled, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), sampled.into());
     }
     let mut evidence = run::flat(evidence);
     evidence.insert("rows".to_string(), rows.into());
-    Ok(StepOutput::new(rows, evidence))
+    let warning = denied::warning(&denied, tried, job);
+    if warning.is_some() {
+        evidence.insert(DENIED.to_string(), denied::evidence(&denied));
+    }
+    Ok(StepOutput { value: rows, evidence, warning })
 }
 
 #[cfg(test)]

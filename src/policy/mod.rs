@@ -10,9 +10,11 @@ pub mod active;
 pub mod diff;
 pub mod effective;
 pub mod grants;
+mod login_host;
 pub mod manifests;
 pub mod parse;
 mod read;
+pub mod services;
 mod yaml;
 
 use crate::families::Family;
@@ -21,8 +23,11 @@ use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 use grants::{CredentialGrant, Credentials};
 use ipnet::IpNet;
+pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
+pub use parse::host_and_port;
 use serde::Serialize;
+pub use services::{ServiceAuth, ServicePolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,6 +93,18 @@ pub struct Network {
     pub proxy: Option<String>,
     /// A PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// Database servers that may receive a password in a form that they, or a server that impersonates them, can use,
+    /// although TLS does not prove which server it is.
+    pub allow_weak_login: Vec<LoginHost>,
+}
+
+impl Network {
+    /// Whether the database server `host:port` may receive a password in clear text or as an MD5 digest without verified
+    /// TLS. `host` has no brackets.
+    #[must_use]
+    pub fn allows_weak_login(&self, host: &str, port: u16) -> bool {
+        self.allow_weak_login.iter().any(|entry| entry.matches(host, port))
+    }
 }
 
 /// Where files may be read.
@@ -158,12 +175,33 @@ pub struct FamilyPolicy {
     pub health_path: Option<String>,
     /// Only for `openapi`: operations that are never called, for example GETs with side effects.
     pub deny_operations: Vec<String>,
+    /// Only for `openapi`: settings of single services. The first whose `match` fits the service applies.
+    pub services: Vec<ServicePolicy>,
 }
 
-/// Who may call the HTTP API.
+/// Who may call the HTTP API, under which names and how often.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Api {
+    /// Names under which clients reach the API, for example behind a proxy, each with an optional port. In lower case.
+    /// The address that AAM listens on and the names of loopback are always served.
+    pub hosts: Vec<String>,
+    /// The rate limit of each token.
+    pub rate: ApiRate,
     pub tokens: Vec<Token>,
+}
+
+/// How many requests one token may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ApiRate {
+    pub per_second: u32,
+    /// The number of requests that may come at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for ApiRate {
+    fn default() -> ApiRate {
+        ApiRate { per_second: 500, burst: 5000 }
+    }
 }
 
 /// One bearer token, of which only the digest is known.

@@ -1,7 +1,9 @@
 //! Parses the policy file into a [`Policy`], or reports all of its problems.
 
 mod grants;
+mod listener;
 mod reach;
+mod services;
 mod tokens;
 
 use super::grants::Credentials;
@@ -9,6 +11,7 @@ use super::manifests::{Manifests, manifests};
 use super::read::{Fields, Reader, Spot};
 use super::{Api, Backoff, Breaker, Caps, Eligibility, Files, Policy, Recheck, Reconcile, SafeMode, Slo, yaml};
 use crate::model::{DEMO_NAMESPACE, Digest, Problem, Risk};
+pub use listener::host_and_port;
 use reach::{caps, default_cap, families, files, network};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

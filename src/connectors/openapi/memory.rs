@@ -4,9 +4,9 @@ use crate::connectors::json_memory::{self, ARRAY_BYTES, ENTRY_BYTES, OBJECT_BYTE
 
 /// The memory of a YAML document that repeats values with aliases, which the limits of the parser bound.
 const ALIASED_YAML_BYTES: u64 = 100 << 20;
-/// The memory that a byte of a normalised schema takes: itself, and its share of a value in the catalog. Schemas consist
-/// of small objects such as `"id":{"type":"string"}`.
-const BYTES_PER_SCHEMA_BYTE: u64 = 28;
+/// The memory that a byte of a normalised schema takes: its share of a value in the operation, and of one in the catalog.
+/// Schemas consist of small objects such as `"id":{"type":"string"}`.
+const BYTES_PER_SCHEMA_BYTE: u64 = 54;
 
 /// Returns an upper estimate of the memory that the document `bytes` takes once it is decoded.
 #[must_use]

@@ -66,6 +66,8 @@ pub struct Call {
     started: Instant,
     bytes: Arc<AtomicU64>,
     last: Mutex<Option<Failure>>,
+    /// What is reported if the attempt ends while the server has not answered.
+    unfinished: Failure,
 }
 
 impl Call {
@@ -83,7 +85,8 @@ impl Call {
             host: server.host.clone(),
             started: Instant::now(),
             bytes: Arc::new(AtomicU64::new(0)),
-            last: Mutex::new(Some(unfinished)),
+            last: Mutex::new(Some(unfinished.clone())),
+            unfinished,
         })
     }
 
@@ -93,16 +96,30 @@ impl Call {
         self.admitted.address
     }
 
+    /// The memory of the attempt.
+    #[must_use]
+    pub fn memory(&self) -> Arc<AttemptMemory> {
+        self.session.memory()
+    }
+
     /// The byte counter of this connection.
     #[must_use]
     pub fn bytes(&self) -> &Arc<AtomicU64> {
         &self.bytes
     }
 
-    /// The bytes that the attempt holds.
-    #[must_use]
-    pub fn memory(&self) -> Arc<AttemptMemory> {
-        self.session.memory()
+    /// Begins an exchange with the server. If the attempt is cancelled before [`Call::note`], for example by the timeout of a
+    /// step, the exchange counts as one that the server did not answer.
+    pub fn begin(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.unfinished.clone());
+    }
+
+    /// Remembers a failure before the first exchange, and returns `outcome`. A success says nothing about the server yet.
+    ///
+    /// # Errors
+    /// The failure of `outcome`.
+    pub fn note_failure<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if outcome.is_err() { self.note(outcome) } else { outcome }
     }
 
     /// Remembers how the latest exchange ended, and returns it.

@@ -152,7 +152,12 @@ fn policy() -> Policy {
         eligibility: Eligibility { evidence: vec!["Sanctioned".to_string()], max_risk: Risk::High, min_confidence: 0.0 },
         safe_mode: SafeMode { max_items: 20, step_timeout: seconds(20), attempt_timeout: seconds(60) },
         allowlist: BTreeSet::new(),
-        network: Network { allow_private: vec!["127.0.0.0/8".parse().unwrap()], proxy: None, ca_file: None },
+        network: Network {
+            allow_private: vec!["127.0.0.0/8".parse().unwrap()],
+            proxy: None,
+            ca_file: None,
+            allow_weak_login: Vec::new(),
+        },
         files: Files { roots: Vec::new() },
         caps: Caps { default: cap(), families: BTreeMap::new() },
         backoff: Backoff { initial: seconds(5), max: seconds(900), jitter: 0.2 },

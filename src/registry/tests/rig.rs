@@ -1,6 +1,6 @@
 //! Shared helpers for the tests in this folder.
 
-use super::super::{Registry, RegistryError};
+use super::super::{Registry, RegistryError, Version};
 use crate::clock::Clock;
 use crate::model::ledger::{AttemptContext, Why};
 use crate::model::step::{StepReport, StepStatus};
@@ -19,11 +19,27 @@ impl Clock for TestClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.fetch_add(1, Ordering::SeqCst))
     }
+
+    /// Only a test advances this clock.
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
 }
 
 pub struct Rig {
     pub dir: tempfile::TempDir,
     pub clock: Arc<TestClock>,
+}
+
+/// The whole history of a connection, newest first.
+pub fn history(registry: &Registry, id: ConnectionId) -> Vec<Version> {
+    let mut versions = Vec::new();
+    let all = |version| {
+        versions.push(version);
+        true
+    };
+    registry.reader().history(id, None, 1 << 30, all).unwrap();
+    versions
 }
 
 impl Rig {

@@ -2,6 +2,7 @@
 //! because the pipeline that produces them has its own tests.
 
 mod access;
+mod bounds;
 mod contract;
 mod listener;
 mod page;
@@ -39,6 +40,11 @@ pub struct ManualClock(AtomicI64);
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    /// Only a test advances this clock.
+    fn monotonic(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
     }
 }
 

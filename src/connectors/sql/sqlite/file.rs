@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,6 +119,9 @@ fn in_wal_mode(real: &Path, written: &str) -> Result<bool, Failure> {
     match attach(&mut slot, &uri(real, "mode=ro&nolock=1")) {
         Ok(()) => Ok(false),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(true),
+        // SQLite refuses to attach a database in UTF-16 to one in UTF-8, after it has read the header. A database in WAL
+        // mode was refused before.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
         Err(error) => Err(errors::classify(written, "read its header", &error)),
     }
 }
@@ -163,9 +167,33 @@ fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Conn
     base.busy_timeout(BUSY_TIMEOUT)?;
     base.progress_handler(STEPS_PER_CHECK, Some(move || deadline.passed()))?;
     base.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -512")?;
-    base.authorizer(Some(allow))?;
+    let shadow_tables = shadow_tables(&base)?;
+    base.authorizer(Some(move |context: AuthContext<'_>| match context.action {
+        AuthAction::Insert { table_name } | AuthAction::Delete { table_name } | AuthAction::Update { table_name, .. }
+            if shadow_tables.contains(table_name) =>
+        {
+            Authorization::Allow
+        }
+        _ => allow(context),
+    }))?;
     base.set_limit(Limit::SQLITE_LIMIT_LENGTH, SMALL_VALUE_BYTES)?;
     Ok(base)
+}
+
+/// The tables in which the R*Tree tables of the file keep their nodes. When SQLite connects an R*Tree table, it prepares
+/// statements that write to them (`rtreeSqlInit`), and refusing those would make the table unreadable. They cannot be run,
+/// because the file is open for reading only and `query_only` is on.
+fn shadow_tables(base: &Connection) -> rusqlite::Result<HashSet<String>> {
+    let mut statement = base.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE%' AND sql LIKE '%rtree%'",
+    )?;
+    let mut tables = HashSet::new();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        tables.extend(["node", "rowid", "parent"].map(|part| format!("{name}_{part}")));
+    }
+    Ok(tables)
 }
 
 /// Allows only reading. The function `load_extension` and everything that names a file are denied.
@@ -176,7 +204,7 @@ fn allow(context: AuthContext<'_>) -> Authorization {
         AuthAction::Transaction { .. } => Authorization::Allow,
         AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
         AuthAction::Pragma { pragma_name, pragma_value } => {
-            let value_free = ["application_id", "user_version", "page_count", "data_version", "schema_version"];
+            let value_free = ["application_id", "user_version", "page_count", "page_size", "data_version", "schema_version"];
             let known = pragma_name == "table_xinfo" || (pragma_value.is_none() && value_free.contains(&pragma_name));
             if known { Authorization::Allow } else { Authorization::Deny }
         }
@@ -218,7 +246,20 @@ impl File {
     /// # Errors
     /// The classified errors of `work`.
     pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
-        self.deadline.set(self.limit);
+        self.within_limit(self.limit, doing, work)
+    }
+
+    /// Runs `work` like [`File::within`], with a limit that may be shorter.
+    ///
+    /// # Errors
+    /// The classified errors of `work`.
+    pub fn within_limit<T>(
+        &self,
+        limit: Duration,
+        doing: &str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.deadline.set(limit);
         work(&self.base).map_err(|error| errors::classify(&self.written, doing, &error))
     }
 }

@@ -18,6 +18,7 @@ use rustix::fs::{Access, access};
 use serde_json::json;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Queries for the identity of a database. These are several short statements in one transaction, because one combined
 /// statement takes ten times as long to compile. Counting the schema objects proves that the file is a database.
@@ -31,6 +32,8 @@ struct Database {
     session: Arc<dyn DriverSession>,
     /// The path as it is written in the resource id.
     path: String,
+    /// How long the step of the tiny sync may take.
+    step_timeout: Duration,
 }
 
 /// Finds the file below the policy's roots, opens it read-only and proves that it is a database.
@@ -54,7 +57,8 @@ pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Polic
     };
     let (file, identity, privilege) = memory.metered(path, SMALL_MEMORY_BYTES, work).await?;
     let file = Arc::new(Mutex::new(file));
-    let connector = Box::new(Database { file, reads, session, path: path.to_string() });
+    let connector =
+        Box::new(Database { file, reads, session, path: path.to_string(), step_timeout: policy.safe_mode.step_timeout });
     Ok(Opened { connector, identity, privilege })
 }
 
@@ -134,7 +138,8 @@ impl Connector for Database {
     }
 
     fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
-        Box::pin(self.run(move |file| catalog::sample(file, max_items)))
+        let step_timeout = self.step_timeout;
+        Box::pin(self.run(move |file| catalog::sample(file, step_timeout, max_items)))
     }
 
     fn traffic(&self) -> Traffic {
