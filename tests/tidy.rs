@@ -1,6 +1,8 @@
 //! The shape of the sources: layers, pure modules, sizes and wording.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test ends with a panic")]
 
+#[path = "tidy/output.rs"]
+mod output;
 #[path = "tidy/wording.rs"]
 mod wording;
 

@@ -90,7 +90,23 @@ impl AttemptMemory {
     ///
     /// # Errors
     /// The failure of `work`, or `Misconfigured` if the work needs more than one attempt may hold.
-    pub async fn metered<T, F>(&self, what: &str, first: u64, mut work: impl FnMut(MemoryMeter) -> F) -> Result<T, Failure>
+    pub async fn metered<T, F>(&self, what: &str, first: u64, work: impl FnMut(MemoryMeter) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.metered_held(what, first, work).await.map(|(value, _)| value)
+    }
+
+    /// As [`AttemptMemory::metered`], and returns the reservation too, for a result that is kept.
+    ///
+    /// # Errors
+    /// As [`AttemptMemory::metered`].
+    pub async fn metered_held<T, F>(
+        &self,
+        what: &str,
+        first: u64,
+        mut work: impl FnMut(MemoryMeter) -> F,
+    ) -> Result<(T, Reservation), Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -99,14 +115,19 @@ impl AttemptMemory {
             let reservation = self.reserve(bytes).await.map_err(|bound| bound.failure(what))?;
             let meter = MemoryMeter::new(bytes, self.account.limit);
             let result = work(meter.clone()).await;
-            drop(reservation);
-            let Some(bound) = meter.refused() else { return result };
-            if bound.needed > self.account.limit {
-                return result.map_err(|_| bound.failure(what));
+            let Some(bound) = meter.refused() else { return result.map(|value| (value, reservation)) };
+            // What the attempt holds besides this counts too.
+            if bound.needed > self.left().saturating_add(bytes) {
+                return result.map(|value| (value, reservation)).map_err(|_| bound.failure(what));
             }
             // Doubles at least, so that work that asks in small steps is repeated only a few times.
-            bytes = bound.needed.max(bytes.saturating_mul(2).min(self.account.limit));
+            bytes = bound.needed.max(bytes.saturating_mul(2)).min(self.left().saturating_add(bytes));
         }
+    }
+
+    /// The bytes that the attempt may still reserve.
+    fn left(&self) -> u64 {
+        self.account.limit.saturating_sub(self.account.lock().claimed)
     }
 
     /// Runs `work` for at most `limit`, not counting the time in which the attempt waits for memory. Returns `None` if

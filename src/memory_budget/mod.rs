@@ -98,8 +98,8 @@ impl MemoryBound {
             Class::Misconfigured,
             format!("{what} {self}"),
             format!(
-                "the input may be fine: AAM bounds the memory of each attempt to half of reconcile.memory; set reconcile.memory \
-                 to at least {total}MiB in the policy if this machine has that much to spare, or offer a smaller input"
+                "one attempt may use half of reconcile.memory: set it to at least {total}MiB in the policy if this machine has \
+                 that much to spare, or offer a smaller input"
             ),
         )
     }

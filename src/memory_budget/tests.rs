@@ -39,7 +39,7 @@ async fn one_attempt_may_hold_half_and_is_refused_at_once_above_it() {
     let failure = bound.failure("the description of a.example");
     assert_eq!(failure.class, Class::Misconfigured);
     assert_eq!(failure.title, "the description of a.example needs 33 MiB of memory, but one attempt may use 32 MiB");
-    assert!(failure.fix.contains("reconcile.memory to at least 66MiB"), "{}", failure.fix);
+    assert!(failure.fix.contains("half of reconcile.memory: set it to at least 66MiB"), "{}", failure.fix);
     assert!(memory.try_reserve(3 * MIB).is_err());
     drop(first);
     assert!(memory.reserve(31 * MIB).await.is_ok(), "a refused request claims nothing");

@@ -1,5 +1,6 @@
 //! The description of one file, independent of its format.
 
+use crate::credentials::redact;
 use crate::model::{Evidence, Stream, SyncMode};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -55,7 +56,7 @@ impl ColumnNames {
         let base = match given.trim() {
             "" => format!("column_{}", index + 1),
             // A header cell can be a megabyte long; the name keeps its first 200 characters.
-            name => name.chars().take(200).collect(),
+            name => redact::shortened(name, 200),
         };
         let mut name = base.clone();
         let mut number = 2;

@@ -2,6 +2,7 @@
 
 use super::describe::{ColumnNames, Description};
 use super::thrift;
+use crate::credentials::redact;
 use crate::memory_budget::MemoryMeter;
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
@@ -70,7 +71,7 @@ pub fn describe(chunks: &ParquetFile, columns: usize) -> Result<Description, Str
     let groups = metadata.num_row_groups();
     found.notes.insert("row_groups".to_owned(), json!(groups));
     if let Some(writer) = file.created_by() {
-        found.notes.insert("written_by".to_owned(), json!(writer.chars().take(80).collect::<String>()));
+        found.notes.insert("written_by".to_owned(), json!(redact::scrub_and_cut(writer, 80)));
     }
     Ok(found)
 }

@@ -5,8 +5,8 @@ use super::format::{self, Format, Head};
 use super::parquet::ParquetFile;
 use super::place::OpenEntry;
 use super::{delimited, json, parquet};
-use crate::connectors::Bounds;
-use crate::memory_budget::MemoryMeter;
+use crate::connectors::{Bounds, json_memory};
+use crate::memory_budget::{MemoryBound, MemoryMeter};
 use crate::model::{Class, Failure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,10 +19,15 @@ pub const FIRST_READ_BYTES: usize = 64 << 10;
 pub const SIGNATURE_BYTES: usize = 4 << 10;
 /// Limit on the bytes of one record.
 const MAX_RECORD_BYTES: usize = 16 << 20;
-/// The memory that a byte of a delimited file may take: itself, and the end of its cell in the list of a row.
-const TABLE_MEMORY_FACTOR: u64 = 6;
-/// The memory that a byte of a JSON file may take: itself, and its share of the value of one record.
-const RECORD_MEMORY_FACTOR: u64 = 6;
+/// The memory of a cell: the ends of cells in a row while it grows, and in its copy.
+const CELL_BYTES: u64 = 72;
+
+/// An upper estimate of the memory that the rows of a delimited text take.
+fn table_memory(text: &[u8]) -> u64 {
+    let ends = text.iter().filter(|byte| matches!(byte, b',' | b';' | b'\t' | b'|' | b'\n' | b'\r')).count();
+    (ends as u64).saturating_mul(CELL_BYTES).saturating_add(2 * text.len() as u64)
+}
+
 /// Number of rows from which column types are inferred.
 const MAX_INFERENCE_ROWS: usize = 1000;
 
@@ -115,8 +120,7 @@ impl Source {
     fn table(&self, limit: usize, max_bytes: usize, min_rows: usize, memory: &MemoryMeter) -> Result<delimited::Table, Failure> {
         let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
-            self.reserve(bytes, TABLE_MEMORY_FACTOR, &memory.next_input())?;
-            let head = self.first_bytes(bytes, min_rows == 1)?;
+            let head = self.metered_bytes(bytes, min_rows == 1, &memory.next_input(), table_memory)?;
             let table = delimited::rows(&head.bytes, head.whole, self.format, limit);
             if head.whole || bytes >= max_bytes || (!table.cut && table.rows.len() >= min_rows) {
                 return Ok(table);
@@ -135,8 +139,7 @@ impl Source {
     ) -> Result<(usize, Description), Failure> {
         let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
-            self.reserve(bytes, RECORD_MEMORY_FACTOR, &memory.next_input())?;
-            let head = self.first_bytes(bytes, min_rows == 1)?;
+            let head = self.metered_bytes(bytes, min_rows == 1, &memory.next_input(), json_memory::of_largest_record)?;
             let mut fields = json::FieldKinds::new(columns);
             let scan = json::scan(&head.bytes, head.whole, self.format, limit, &mut |record| fields.add(record));
             let scan = scan.map_err(|detail| self.damaged(&detail))?;
@@ -188,10 +191,19 @@ impl Source {
         Ok(tail)
     }
 
-    /// Takes the memory for reading and decoding the first `bytes` bytes of the file.
-    fn reserve(&self, bytes: usize, factor: u64, memory: &MemoryMeter) -> Result<(), Failure> {
-        let bytes = self.size.min(bytes as u64);
-        memory.take(bytes.saturating_mul(factor)).map_err(|bound| bound.failure(&self.shown))
+    /// Reads the first `bytes` bytes. Takes their memory before, and then the memory that decoding them needs.
+    fn metered_bytes(
+        &self,
+        bytes: usize,
+        reuse: bool,
+        memory: &MemoryMeter,
+        decoded: fn(&[u8]) -> u64,
+    ) -> Result<std::borrow::Cow<'_, Head>, Failure> {
+        let failed = |bound: MemoryBound| bound.failure(&self.shown);
+        memory.take(self.size.min(bytes as u64)).map_err(failed)?;
+        let head = self.first_bytes(bytes, reuse)?;
+        memory.take(decoded(&head.bytes)).map_err(failed)?;
+        Ok(head)
     }
 
     fn parquet_file(&self, memory: &MemoryMeter) -> ParquetFile {

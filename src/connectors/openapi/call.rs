@@ -8,8 +8,10 @@ use super::operations::Operation;
 use super::parameters::GetRequest;
 use super::select::callable;
 use super::service::Service;
+use crate::connectors::json_memory;
 use crate::credentials::{Credential, Secret};
 use crate::egress::{HttpRequest, HttpResponse, Method, is_too_long};
+use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 
@@ -23,6 +25,8 @@ pub struct JsonResponse {
     pub bytes: usize,
     /// How the credential was sent; empty for a call without one.
     pub schemes: Vec<String>,
+    /// The memory of `value`.
+    _memory: Reservation,
 }
 
 impl Service {
@@ -76,11 +80,14 @@ impl Service {
                 fix,
             ));
         }
+        let what = format!("the response of {}", operation.name);
+        let memory = self.wire.memory().reserve(json_memory::of_text(&answer.body)).await;
+        let memory = memory.map_err(|bound| bound.failure(&what))?;
         let value = classify::parse_json(&answer, context)?;
         if let Some(records) = &operation.answer {
             classify::check_shape(&value, &records.schema, context)?;
         }
-        Ok(JsonResponse { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes })
+        Ok(JsonResponse { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes, _memory: memory })
     }
 
     async fn send(&self, request: &GetRequest, operation: &Operation, auth: &CallAuth) -> Result<HttpResponse, Failure> {

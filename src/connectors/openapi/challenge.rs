@@ -5,6 +5,7 @@ use super::auth::{CallAuth, Scheme, for_scheme};
 use super::classify;
 use super::settings::ServiceSettings;
 use crate::credentials::Credential;
+use crate::credentials::redact;
 use crate::egress::HttpResponse;
 use crate::model::{Class, Failure};
 
@@ -30,7 +31,7 @@ pub fn by_challenge(answer: &HttpResponse, credential: &Credential) -> Option<Ca
 /// The failure for a service that refuses a call without a credential, if it is not known how to send one.
 #[must_use]
 pub fn unknown_way(answer: &HttpResponse, what: &str, settings: &ServiceSettings) -> Failure {
-    let named: Vec<String> = named_schemes(answer).iter().map(|name| name.chars().take(40).collect()).collect();
+    let named: Vec<String> = named_schemes(answer).iter().map(|name| redact::scrub_and_cut(name, 40)).collect();
     let reason = match named.as_slice() {
         [] => "neither its description nor its response says how to send one".to_string(),
         named => format!("it asks for {}, in which AAM cannot send this one", named.join(" or ")),

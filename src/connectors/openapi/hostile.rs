@@ -9,6 +9,7 @@ use super::settings::ServiceSettings;
 use super::{auth, classify, explain, records, streams};
 use crate::connectors::Bounds;
 use crate::credentials::{Credential, Secret};
+use crate::memory_budget::MemoryMeter;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ fn work(root: &Value) -> usize {
     let Ok(servers) = Servers::read(documents.root(), &url, &settings) else {
         return 0;
     };
-    let operations = operations::read(&documents, &servers, &settings);
+    let operations = operations::read(&documents, &servers, &settings, &MemoryMeter::unlimited());
     let credential = Credential::read(Secret::new("t".into()));
     for operation in &operations.list {
         let _ = auth::authorize(&documents, &operation.security, Some(&credential), &settings);
@@ -188,7 +189,7 @@ fn a_web_of_references_is_not_expanded() {
     assert!(documents.missing().is_empty());
     let settings = ServiceSettings::default();
     let servers = Servers::read(documents.root(), &url, &settings).unwrap();
-    let operations = operations::read(&documents, &servers, &settings);
+    let operations = operations::read(&documents, &servers, &settings, &MemoryMeter::unlimited());
     let catalog = streams::catalog(&operations, &settings, Bounds::default());
     assert_eq!((catalog.streams.len(), catalog.truncated), (1000, false));
     // If a schema were fully expanded, its number of values would be ten to the power of its depth.

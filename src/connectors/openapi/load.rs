@@ -5,12 +5,14 @@ use super::auth::{self, CallAuth};
 use super::challenge;
 use super::classify::{self, ErrorContext};
 use super::document::{Description, over_limit};
+use super::memory;
 use super::parse::{self, MAX_DOCUMENT_BYTES, ParseError};
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
 use super::settings::ServiceSettings;
 use super::wire::HttpTransport;
-use crate::credentials::{Credential, Secret};
+use crate::credentials::{Credential, Secret, redact};
 use crate::egress::{HttpRequest, HttpResponse, Method, is_too_long};
+use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use crate::policy::ServiceAuth;
 use serde_json::Value;
@@ -25,6 +27,8 @@ pub struct Loaded {
     pub documents: DocumentSet,
     /// Whether the description itself required the credential.
     pub protected: bool,
+    /// The memory of the documents.
+    pub memory: Reservation,
 }
 
 /// Limit on the candidates that may refuse access or fail. The others are then not requested, because they would too.
@@ -46,7 +50,7 @@ pub async fn load(
     let mut refusals = 0;
     for candidate in &address.candidates {
         match load_candidate(wire, candidate, credential, settings).await {
-            Ok((description, auth)) => return load_parts(wire, description, auth).await,
+            Ok((description, auth, memory)) => return load_parts(wire, description, auth, memory).await,
             Err(failure) if ends_search(failure.class) => return Err(failure),
             Err(failure) => {
                 refusals += usize::from(!matches!(failure.class, Class::NotFound | Class::WrongService | Class::Misconfigured));
@@ -82,13 +86,13 @@ fn rank(class: Class) -> usize {
     ORDER.iter().position(|known| *known == class).unwrap_or(0)
 }
 
-/// Requests one candidate URL. Returns the description and the credential that it needed.
+/// Requests one candidate URL. Returns the description, the credential that it needed, and its memory.
 async fn load_candidate(
     wire: &dyn HttpTransport,
     candidate: &Url,
     credential: Option<&Credential>,
     settings: &ServiceSettings,
-) -> Result<(Description, CallAuth), Failure> {
+) -> Result<(Description, CallAuth, Reservation), Failure> {
     let (answer, auth) = fetch(wire, candidate, credential, settings).await?;
     let context = ErrorContext { url: candidate, what: "the description", scopes: &[], schemes: &auth.schemes, settings };
     if let Err(failure) = classify::check_status(&answer, context) {
@@ -105,14 +109,21 @@ async fn load_candidate(
         ));
     }
     let HttpResponse { body, url, .. } = answer;
-    Ok((offload(move || Description::read(&body, url)).await??, auth))
+    let what = format!("the description of {}", host_of(&url));
+    let memory = wire.memory().reserve(memory::of_document(&body)).await.map_err(|bound| bound.failure(&what))?;
+    Ok((offload(move || Description::read(&body, url)).await??, auth, memory))
 }
 
-async fn load_parts(wire: &dyn HttpTransport, mut description: Description, auth: CallAuth) -> Result<Loaded, Failure> {
+async fn load_parts(
+    wire: &dyn HttpTransport,
+    mut description: Description,
+    auth: CallAuth,
+    mut memory: Reservation,
+) -> Result<Loaded, Failure> {
     let root = std::mem::take(&mut description.root);
     let documents = DocumentSet::new(description.url.clone(), root);
-    let documents = load_references(wire, documents, description.bytes, &auth).await?;
-    Ok(Loaded { description, documents, protected: !auth.headers.is_empty() })
+    let documents = load_references(wire, documents, (description.bytes, &mut memory), &auth).await?;
+    Ok(Loaded { description, documents, protected: !auth.headers.is_empty(), memory })
 }
 
 fn not_found(address: &DescriptionLocation) -> Failure {
@@ -138,7 +149,7 @@ fn not_found(address: &DescriptionLocation) -> Failure {
 async fn load_references(
     wire: &dyn HttpTransport,
     mut documents: DocumentSet,
-    mut bytes: usize,
+    (mut bytes, memory): (usize, &mut Reservation),
     auth: &CallAuth,
 ) -> Result<DocumentSet, Failure> {
     loop {
@@ -169,7 +180,7 @@ async fn load_references(
                 );
                 continue;
             }
-            match fetch_part(wire, &url, auth).await {
+            match fetch_part(wire, &url, auth, memory).await {
                 Ok((value, length)) => {
                     bytes += length;
                     documents.add(url, value);
@@ -184,13 +195,19 @@ async fn load_references(
     }
 }
 
-async fn fetch_part(wire: &dyn HttpTransport, url: &Url, auth: &CallAuth) -> Result<(Value, usize), Failure> {
+async fn fetch_part(
+    wire: &dyn HttpTransport,
+    url: &Url,
+    auth: &CallAuth,
+    memory: &mut Reservation,
+) -> Result<(Value, usize), Failure> {
     let answer = wire.http(request(url, auth.headers.clone())).await?;
     let settings = ServiceSettings::default();
     let context =
         ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &auth.schemes, settings: &settings };
     classify::check_status(&answer, context)?;
     let body = answer.body;
+    memory.grow(memory::of_document(&body)).await.map_err(|bound| bound.failure(&format!("the part {}", url.path())))?;
     let length = body.len();
     let path = url.path().to_string();
     let parsed = offload(move || {
@@ -247,7 +264,8 @@ fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> HttpRequest {
 /// # Errors
 /// `Bug` if it panics.
 pub async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
+    let attempt = redact::attempt();
+    tokio::task::spawn_blocking(move || redact::with_attempt(attempt, work)).await.map_err(|error| {
         Failure::new(Class::Bug, "reading the description caused a panic", "report this defect together with the description")
             .detail(error.to_string())
     })

@@ -14,6 +14,7 @@ pub mod classify;
 pub mod document;
 pub mod explain;
 pub mod load;
+mod memory;
 pub mod operations;
 pub mod parameters;
 pub mod parse;

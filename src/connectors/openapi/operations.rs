@@ -1,6 +1,7 @@
 //! The GET operations of a description: their URLs, parameters, security and responses.
 
 use super::address::same_origin;
+use super::memory;
 use super::parameters::{GetRequest, PageLimit, build_request, page_limit, parameters};
 use super::records::{ResponseRecords, locate_records};
 use super::refs::{DocumentSet, Node};
@@ -8,6 +9,8 @@ use super::schema::{Expander, json_bytes};
 use super::server::Servers;
 use super::settings::ServiceSettings;
 use super::side_effects::{self, NameRisk};
+use crate::credentials::redact;
+use crate::memory_budget::MemoryMeter;
 use crate::policy::ServiceAuth;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -128,9 +131,10 @@ pub struct Operations {
 }
 
 /// Reads all operations. An invalid one is skipped with its reason; the others are kept. A response whose schema cannot be
-/// resolved has an unknown structure, and its operation is kept.
+/// resolved has an unknown structure, and its operation is kept. What `memory` does not allow is left out, and `truncated` is
+/// set.
 #[must_use]
-pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettings) -> Operations {
+pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettings, memory: &MemoryMeter) -> Operations {
     let mut found = Operations::default();
     let mut expander = Expander::new(documents);
     let mut bytes = 0;
@@ -152,7 +156,12 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
             }
         };
         for method in ["post", "put", "patch", "delete"] {
-            found.writing.extend(item.get(method).map(|operation| security(operation, root)));
+            let requirements = item.get(method).map(|operation| security(operation, root));
+            match requirements.map(|requirements| memory.take(security_bytes(&requirements)).map(|()| requirements)) {
+                Some(Ok(requirements)) => found.writing.push(requirements),
+                Some(Err(_)) => found.truncated = true,
+                None => {}
+            }
         }
         let Some(get) = item.get("get").filter(|get| get.value.is_object()) else {
             continue;
@@ -162,7 +171,7 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
             found.truncated = true;
             continue;
         }
-        let mut name = get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path).chars().take(200).collect::<String>();
+        let mut name = redact::shortened(get.text("operationId").filter(|id| !id.is_empty()).unwrap_or(path), 200);
         // The specification requires unique operationIds, but they often are not unique. Paths always are.
         if !names.insert(name.clone()) {
             name = path.to_string();
@@ -173,7 +182,14 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
             Promised::Unknown => (Some(ResponseRecords::unknown()), None),
             Promised::Other(media) => (None, Some(media)),
         };
-        bytes += answer.as_ref().map_or(0, |records| json_bytes(&records.schema));
+        let length = answer.as_ref().map_or(0, |records| json_bytes(&records.schema));
+        let requirements = security(get, root);
+        let needed = memory::of_schema(length).saturating_add(security_bytes(&requirements)).saturating_add(OPERATION_BYTES);
+        if memory.take(needed).is_err() {
+            found.truncated = true;
+            break;
+        }
+        bytes += length;
         found.truncated |= bytes >= MAX_SCHEMA_BYTES;
         let parameters = parameters(documents, item, get, credential_header);
         let own = servers.base_of(get).or_else(|| servers.base_of(item));
@@ -196,7 +212,7 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
         found.list.push(Operation {
             call,
             limit: page_limit(&parameters),
-            security: security(get, root),
+            security: requirements,
             marked: get.value.get("x-aam-health") == Some(&Value::Bool(true)),
             deprecated: get.value.get("deprecated") == Some(&Value::Bool(true)),
             named_like_a_list: side_effects::looks_like_a_list(path, id),
@@ -207,6 +223,16 @@ pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettin
         });
     }
     found
+}
+
+/// The memory of an operation besides its schema and its security requirements.
+const OPERATION_BYTES: u64 = 4 << 10;
+
+/// The memory of security requirements.
+fn security_bytes(requirements: &[SecurityRequirement]) -> u64 {
+    let scopes = |scopes: &Vec<String>| scopes.iter().map(|scope| scope.len() + 40).sum::<usize>();
+    let bytes: usize = requirements.iter().flatten().map(|(name, list)| name.len() + 80 + scopes(list)).sum();
+    bytes as u64
 }
 
 /// The records of an expanded schema. If a `$ref` could not be resolved, the structure is unknown, and the schema says why.
@@ -240,7 +266,7 @@ fn promised_response<'a>(documents: &'a DocumentSet, operation: Node<'a>) -> Pro
         return media.get("schema").map_or(Promised::Unknown, Promised::Json);
     }
     match media().next() {
-        Some((kind, _)) => Promised::Other(kind.chars().filter(|c| !c.is_control()).take(80).collect()),
+        Some((kind, _)) => Promised::Other(redact::scrub_and_cut(kind, 80)),
         None => Promised::Unknown,
     }
 }

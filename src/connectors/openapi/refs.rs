@@ -3,6 +3,7 @@
 
 use super::address::{host_of, same_origin};
 use super::side_effects::{self, NameRisk};
+use crate::credentials::redact;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -86,6 +87,24 @@ impl DocumentSet {
         self.refused.insert(url.to_string(), reason.into());
     }
 
+    /// Drops what is not needed once the operations have been read: everything but the top level of the description and
+    /// its security schemes. Nothing is dropped if a security scheme refers to another place.
+    pub fn keep_security(&mut self) {
+        const SCHEMES: &str = "securitySchemes";
+        let Some((_, Value::Object(root))) = self.documents.first_mut() else { return };
+        let components = root.get_mut("components").and_then(Value::as_object_mut);
+        let elsewhere = |scheme: &Value| scheme.get("$ref").and_then(Value::as_str).is_some_and(|text| !text.contains(SCHEMES));
+        let schemes = components.as_ref().and_then(|components| components.get(SCHEMES)).and_then(Value::as_object);
+        if schemes.is_some_and(|schemes| schemes.values().any(|scheme| elsewhere(scheme) || is_remote(scheme))) {
+            return;
+        }
+        if let Some(components) = components {
+            components.retain(|name, _| name == SCHEMES);
+        }
+        root.remove("paths");
+        self.documents.iter_mut().skip(1).for_each(|(_, value)| *value = Value::Null);
+    }
+
     /// The URL of the description.
     #[must_use]
     pub fn url(&self) -> &Url {
@@ -121,7 +140,7 @@ impl DocumentSet {
     }
 
     fn resolve(&self, document: usize, text: &str) -> Result<Node<'_>, String> {
-        let short = || text.chars().take(120).collect::<String>();
+        let short = || redact::scrub_and_cut(text, 120);
         let (document, fragment) = match text.strip_prefix('#') {
             Some(fragment) => (document, fragment),
             None if is_bare_name(text) => {
@@ -239,6 +258,11 @@ impl DocumentSet {
     }
 }
 
+/// Whether the value refers to another document.
+fn is_remote(value: &Value) -> bool {
+    value.get("$ref").and_then(Value::as_str).is_some_and(|text| !text.starts_with('#'))
+}
+
 /// Whether a `$ref` is a name alone, without a path, an extension or a fragment: `Pet`.
 fn is_bare_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '))
@@ -280,6 +304,19 @@ mod tests {
         assert_eq!(follow(&documents, "#/with%20space"), Ok(json!(2)));
         assert!(follow(&documents, "#/nowhere").unwrap_err().contains("does not exist"));
         assert!(follow(&documents, "#anchor").unwrap_err().contains("anchor"));
+    }
+
+    #[test]
+    fn only_the_security_schemes_stay_once_the_operations_are_read() {
+        let root = |scheme: Value| json!({"security": [], "paths": {"/a": {}}, "components": {"schemas": {"S": {}}, "securitySchemes": {"k": scheme}}});
+        let mut plain = documents(root(json!({"type": "http"})));
+        plain.keep_security();
+        assert_eq!(plain.root().value, &json!({"security": [], "components": {"securitySchemes": {"k": {"type": "http"}}}}));
+        for reference in ["#/components/x-more/k", "other.json#/components/securitySchemes/k"] {
+            let mut whole = documents(root(json!({"$ref": reference})));
+            whole.keep_security();
+            assert_eq!(whole.root().value, &root(json!({"$ref": reference})));
+        }
     }
 
     #[test]

@@ -14,12 +14,20 @@ use super::wire::HttpTransport;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::Credential;
 use crate::egress::Traffic;
-use crate::model::{Catalog, Evidence, Failure};
+use crate::memory_budget::MemoryMeter;
+use crate::model::{Catalog, Class, Evidence, Failure};
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use url::Url;
+
+/// The memory that is reserved for the operations of a description at first.
+const FIRST_OPERATIONS_BYTES: u64 = 256 << 10;
+
+fn still_read() -> Failure {
+    Failure::new(Class::Bug, "the description is still being read", "report this as a defect of AAM")
+}
 
 /// A described service that can be called.
 pub struct Service {
@@ -60,14 +68,21 @@ impl Service {
         settings: ServiceSettings,
         step_timeout: Duration,
     ) -> Result<Opened, Failure> {
-        let Loaded { description, documents, protected } = loaded;
+        let Loaded { description, documents, protected, memory: documents_memory } = loaded;
         let servers = Servers::read(documents.root(), &description.url, &settings)?;
         let server = servers.base().unwrap_or_else(|_| description.url.clone());
-        let (documents, servers, operations, settings) = offload(move || {
-            let operations = operations::read(&documents, &servers, &settings);
-            (documents, servers, operations, settings)
-        })
-        .await?;
+        let read_from = Arc::new((documents, servers, settings));
+        let what = format!("the description of {}", host_of(&description.url));
+        let read = |memory: MemoryMeter| {
+            let read_from = Arc::clone(&read_from);
+            offload(move || operations::read(&read_from.0, &read_from.1, &read_from.2, &memory))
+        };
+        let (operations, memory) = wire.memory().metered_held(&what, FIRST_OPERATIONS_BYTES, read).await?;
+        wire.memory().keep(memory);
+        // No other task holds a copy, because `read` has ended.
+        let (mut documents, servers, settings) = Arc::try_unwrap(read_from).map_err(|_| still_read())?;
+        documents.keep_security();
+        drop(documents_memory);
         let mut service = Service {
             wire,
             documents,

@@ -4,7 +4,7 @@
 //! table or view in `relation_errors`.
 
 use super::login_errors;
-use super::meter::{NOT_POSTGRES, TOO_LONG};
+use super::meter::{NO_MEMORY, NOT_POSTGRES, TOO_LONG, TOO_MUCH_MEMORY};
 use super::relation_errors;
 use crate::connectors::sql::tls;
 use crate::connectors::sql::uri::DatabaseServer;
@@ -13,6 +13,9 @@ use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity};
+
+/// How long an attempt waits if there was no memory for its rows.
+const MEMORY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The phase in which an error occurred.
 #[derive(Clone, Copy)]
@@ -179,6 +182,17 @@ fn classify_transport(
     }
     if kind.starts_with("error performing TLS") && !nonsense {
         return tls::failure(server, &detail);
+    }
+    if detail.contains(NO_MEMORY) {
+        let fix = "AAM tries again; if this happens often, raise reconcile.memory in the policy";
+        return Failure::new(Class::Throttled, format!("{server}: the response was discarded: the memory of AAM is in use"), fix)
+            .after(MEMORY_RETRY_INTERVAL);
+    }
+    if let Some(at) = detail.find(TOO_MUCH_MEMORY) {
+        let bound = detail.get(at + TOO_MUCH_MEMORY.len()..).unwrap_or_default();
+        let fix =
+            "name one schema with ?currentSchema=NAME, or raise reconcile.memory in the policy; one attempt may use half of it";
+        return Failure::new(Class::Misconfigured, format!("{server}: the response{bound}"), fix);
     }
     if detail.contains(TOO_LONG) {
         return too_long(server, stage).failure;

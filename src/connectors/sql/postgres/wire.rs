@@ -129,7 +129,7 @@ impl PostgresSession {
         let process_id = check.process_id();
         let connected = async {
             let stream = connect_tcp(server, call.address()).await?;
-            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted);
+            let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted).with_memory(call.memory());
             let start = |error: tokio_postgres::Error| errors::classify(server, &login.user, Stage::Open, &error, None).failure;
             if encrypted {
                 let mut make = MakeRustlsConnect::new(trust::config(network.ca_file.as_deref())?);
