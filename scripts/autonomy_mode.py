@@ -37,9 +37,10 @@ def running(port):
 
 def start(aam, port):
     """Starts a daemon that outlives this script."""
-    for folder in (os.environ.get("AAM_INTENTS") or "intents", "var"):
-        (ROOT / folder).mkdir(parents=True, exist_ok=True)
-    with open(ROOT / LOG, "ab") as log:
+    (ROOT / (os.environ.get("AAM_INTENTS") or "intents")).mkdir(parents=True, exist_ok=True)
+    (ROOT / LOG).parent.mkdir(mode=0o700, exist_ok=True)
+    # The log names systems and owners, so only the user may read it.
+    with open(os.open(ROOT / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
         process = subprocess.Popen([aam, "serve", "--port", str(port)], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     until = time.monotonic() + READY
     while time.monotonic() < until:
@@ -77,8 +78,12 @@ def effective(aam):
 
 def show(aam, port):
     text, digest = effective(aam)
+    # The registry of this project, and not the one that the program on the port reports.
+    registry = ROOT / (os.environ.get("AAM_REGISTRY") or "var/aam.db")
     found = running(port)
     if found:
+        # Any program can claim to be an AAM.
+        call(port, "GET", "/version", proven_for=registry, timeout=5.0)
         print(f"reusing the AAM on port {port}")
     else:
         found = start(aam, port)
@@ -86,8 +91,8 @@ def show(aam, port):
     print(f"aam {found['version']} runs: http://127.0.0.1:{port}, pid {found['pid']}, registry {found['registry']}, log {LOG}")
     print(f"stop it with: kill {found['pid']}")
     print(text, end="")
-    token = exec_summary.read_token(f"{found['registry']}.admin-token")
-    status, dashboard = call(port, "GET", "/dashboard.json", token, timeout=30.0)
+    token = exec_summary.read_token(f"{registry}{exec_summary.ADMIN_TOKEN}")
+    status, dashboard = call(port, "GET", "/dashboard.json", token, timeout=30.0, proven_for=registry)
     if status != 200:
         raise Problem(f"/dashboard.json returned {status}: {dashboard.get('detail') or dashboard.get('title')}")
     if dashboard.get("data_source") != "database":

@@ -71,9 +71,10 @@ class Daemon:
         holder = taken_by(self.port)
         if holder:
             raise Problem(f"port {self.port} is taken by {holder}; stop it, or choose another port: SMOKE_PORT=N make smoke-90")
-        (ROOT / self.folder / "intents").mkdir(parents=True, exist_ok=True)
+        (ROOT / self.folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (ROOT / self.folder / "intents").mkdir(exist_ok=True)
         self.log_path = ROOT / self.folder / "aam.log"
-        with open(self.log_path, "ab") as log:
+        with open(os.open(self.log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
             command = [self.aam, "serve", "--port", str(self.port), *self.common]
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -123,7 +124,7 @@ def push(daemon, token, payload):
     """Pushes one payload and prints a line about the response."""
     text = payload.read_text(encoding="utf-8")
     text = text.replace(f"127.0.0.1:{PORT}/", f"127.0.0.1:{daemon.port}/").replace(f"jdbc:sqlite:{FOLDER}/", f"jdbc:sqlite:{daemon.folder}/")
-    status, answer = call(daemon.port, "POST", "/connections/onboard", token, text.encode())
+    status, answer = call(daemon.port, "POST", "/connections/onboard", token, text.encode(), proven_for=ROOT / daemon.registry)
     if status not in (200, 201, 202, 409):
         raise Problem(f"{payload.name} was refused: {status}: {answer.get('detail') or answer.get('title')}")
     print(f"{status} {answer['status']:<20} {answer['source_type']:<10} {answer['resource_ids'][0]}  ({answer['message']})", flush=True)
@@ -141,7 +142,7 @@ def once(aam, folder, port):
         done = subprocess.run(command, cwd=ROOT, env=daemon.environment, capture_output=True, text=True, encoding="utf-8", check=False)
         if done.returncode == 1:
             raise Problem(done.stderr.strip())
-        funnel = exec_summary.fetch(port, "autonomy", token)
+        funnel = exec_summary.fetch(port, "autonomy", token, ROOT / daemon.registry)
         # The script, the API and `aam report` must print the same summary.
         summaries = {"the API": "\n".join(funnel["summary"]) + "\n", "aam report": daemon.run("report")}
         for name, summary in summaries.items():

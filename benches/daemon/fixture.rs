@@ -89,7 +89,7 @@ impl Fixture {
         let policy = format!(
             "version: 1\n{}reconcile: {{{reconcile}}}\n\
              recheck: {{health: 24h, drift: 24h, awaiting_credentials: 24h}}\n\
-             api: {{tokens: [{{name: bench, sha256: \"{digest}\", scopes: [\"registry:read\"], namespaces: [autonomy]}}]}}\n",
+             api: {{rate: {{per_second: 1000000, burst: 1000000}}, tokens: [{{name: bench, sha256: \"{digest}\", scopes: [\"registry:read\"], namespaces: [autonomy]}}]}}\n",
             self.policy
         );
         fs::write(self.policy(), policy)?;

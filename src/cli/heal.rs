@@ -2,14 +2,10 @@
 
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::credentials::{Secret, redact};
-use crate::server::{auth, probe};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::{Request, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use std::error::Error;
+use crate::model::ConnectionId;
+use crate::server::auth;
+use crate::server::probe::{self, Listener, ProvenAam};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,23 +23,23 @@ const TIMEOUT: Duration = Duration::from_secs(330);
 
 /// Exits with 0 if all of the connections are ACTIVE, with 2 if not, and with 1 if the request to the daemon failed.
 pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult {
-    let Some(running) = probe::running(common.port).await else {
-        return Err(CommandError::new(format!(
-            "no AAM answers on port {}; start one with aam serve, or pass its port with --port",
-            common.port
-        )));
-    };
-    let token = token(&running.registry)?;
-    let client = Client::builder(TokioExecutor::new()).build_http();
-    let base = format!("http://127.0.0.1:{}", common.port);
     let (mut text, mut values, mut active) = (String::new(), Vec::new(), true);
     let calls: Vec<(String, serde_json::Value)> = if options.ids.is_empty() {
-        vec![(format!("{base}/connections/heal"), serde_json::json!({ "namespace": options.namespace }))]
+        vec![("/connections/heal".to_string(), serde_json::json!({ "namespace": options.namespace }))]
     } else {
-        options.ids.iter().map(|id| (format!("{base}/connections/{id}/heal"), serde_json::json!({}))).collect()
+        options
+            .ids
+            .iter()
+            .map(|id| Ok((format!("/connections/{}/heal", connection_id(id)?), serde_json::json!({}))))
+            .collect::<Result<_, CommandError>>()?
     };
-    for (url, body) in calls {
-        let response = tokio::time::timeout(TIMEOUT, post(&client, &url, &token, body.to_string())).await;
+    for (path, body) in calls {
+        // Each call proves its own connection, because the daemon may close one that is not used.
+        let mut daemon = daemon(common).await?;
+        let token = token(&common.registry)?;
+        let authorization = format!("Bearer {}", token.expose());
+        let headers = [("authorization", &*authorization), ("content-type", "application/json"), ("prefer", "wait=300")];
+        let response = tokio::time::timeout(TIMEOUT, daemon.post(&path, &headers, body.to_string())).await;
         let (status, value) =
             response.unwrap_or_else(|_| Err(format!("no response within {} s", TIMEOUT.as_secs()).into())).map_err(|error| {
                 let port = common.port;
@@ -83,30 +79,43 @@ pub async fn run(common: &CommonOptions, options: &HealOptions) -> CommandResult
     Ok(if active { ExitCode::SUCCESS } else { ExitCode::from(EXIT_NOT_YET) })
 }
 
-/// Sends the request. Returns the status and the body, which is `null` if it is not valid JSON.
-async fn post(
-    client: &Client<HttpConnector, Full<Bytes>>,
-    url: &str,
-    token: &Secret,
-    body: String,
-) -> Result<(StatusCode, serde_json::Value), Box<dyn Error + Send + Sync>> {
-    let request = Request::post(url)
-        .header("authorization", format!("Bearer {}", token.expose()))
-        .header("content-type", "application/json")
-        .header("prefer", "wait=300")
-        .body(Full::from(body))?;
-    let response = client.request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+/// Connects to the daemon, and checks that it holds the registry of the command line. Any program can listen on the port,
+/// so without this check a token could be sent to one that only pretends to be AAM.
+async fn daemon(common: &CommonOptions) -> Result<ProvenAam, CommandError> {
+    let address = common.listener();
+    let registry = common.registry.display();
+    match probe::listener(address).await {
+        Listener::Absent => {
+            Err(CommandError::new(format!("no AAM answers on {address}; start one with aam serve, or pass its port with --port")))
+        }
+        Listener::Other => Err(CommandError::new(format!(
+            "the program that listens on {address} is not an AAM; pass the port of the AAM with --port"
+        ))),
+        Listener::Aam(running) => {
+            let (pid, theirs) = (running.info.pid, running.info.registry.clone());
+            running.prove(&common.registry).map_err(|reason| {
+                CommandError::new(format!(
+                    "no token was sent: the program that listens on {address} (it reports pid {pid} and the registry {theirs:?}) did not prove that it holds the registry {registry}: {reason}; pass the registry of the running daemon with --registry and its port with --port, and run this command as the user of the daemon"
+                ))
+            })
+        }
+    }
 }
 
-/// Returns `AAM_TOKEN` if it is set, or the admin token next to the daemon's registry.
-fn token(registry: &str) -> Result<Secret, CommandError> {
+/// Checks an id of the command line, which becomes part of a path.
+fn connection_id(text: &str) -> Result<&str, CommandError> {
+    match ConnectionId::parse(text) {
+        Ok(_) => Ok(text),
+        Err(reason) => Err(CommandError::new(format!("invalid connection id: {reason}; aam status lists the connections"))),
+    }
+}
+
+/// Returns `AAM_TOKEN` if it is set, or the admin token next to the registry.
+fn token(registry: &Path) -> Result<Secret, CommandError> {
     let token = match std::env::var("AAM_TOKEN") {
         Ok(token) if !token.is_empty() => Secret::new(token),
         _ => {
-            let path = auth::admin_path(std::path::Path::new(registry));
+            let path = auth::admin_path(registry);
             let read = std::fs::read_to_string(&path).map_err(|error| {
                 CommandError::new(format!(
                     "no token: AAM_TOKEN is not set and {} cannot be read: {error}; set AAM_TOKEN to a token with the scope ops:heal",

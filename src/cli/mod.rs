@@ -21,7 +21,7 @@ mod verify;
 use crate::daemon::{Paths, StartError};
 use crate::model::Problem;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -109,6 +109,17 @@ enum Command {
 }
 
 impl CommonOptions {
+    /// Returns the address at which a daemon with these options is reached from this machine.
+    #[must_use]
+    pub fn listener(&self) -> SocketAddr {
+        let address = match self.bind {
+            IpAddr::V4(address) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            address => address,
+        };
+        SocketAddr::new(address, self.port)
+    }
+
     /// Returns the paths that the daemon works with.
     #[must_use]
     pub fn paths(&self) -> Paths {

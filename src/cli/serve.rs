@@ -5,8 +5,10 @@ use crate::daemon;
 use crate::funnel::funnel;
 use crate::model::Timestamp;
 use crate::reconcile::{self, FolderSync, Handle, Until};
+use crate::server::probe::{Listener, RunningAam};
 use crate::server::{self, ServerInfo};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -39,7 +41,7 @@ pub async fn run(common: &CommonOptions) -> CommandResult {
 /// Binds the port. Returns `None` if an AAM already runs on it.
 async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandError> {
     let address = SocketAddr::new(common.bind, common.port);
-    let error = match TcpListener::bind(address).await {
+    let error = match server::bind(address) {
         Ok(listener) => return Ok(Some(listener)),
         Err(error) => error,
     };
@@ -48,20 +50,37 @@ async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandErro
             "cannot listen on {address}: {error}; choose another address with --bind or another port with --port"
         )));
     }
-    let Some(running) = server::probe::running(common.port).await else {
-        return Err(CommandError::new(format!(
+    match server::probe::listener(common.listener()).await {
+        Listener::Aam(running) => {
+            reuse(common, running)?;
+            Ok(None)
+        }
+        Listener::Absent | Listener::Other => Err(CommandError::new(format!(
             "port {} is taken by another program; stop it, or choose another port with --port N or PORT=N (aam never switches ports by itself)",
             common.port
-        )));
-    };
-    println!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, running.pid);
-    println!("registry {}, version {}", running.registry, running.version);
-    println!("to restart it, for example with new environment variables: kill {}, then run this command again", running.pid);
-    let ours = absolute(&common.registry);
-    if running.registry != ours {
+        ))),
+    }
+}
+
+/// Reports the AAM that listens on the port. It must prove that it holds its registry, because any program could claim to
+/// be an AAM.
+fn reuse(common: &CommonOptions, running: RunningAam) -> Result<(), CommandError> {
+    let (ours, theirs) = (absolute(&common.registry), running.info.registry.clone());
+    let registry = if theirs == ours { common.registry.clone() } else { PathBuf::from(&theirs) };
+    let running = running.prove(&registry).map_err(|reason| {
+        CommandError::new(format!(
+            "port {} is taken by a program that reports to be an AAM, but did not prove that it holds the registry {theirs:?}: {reason}; stop it, or choose another port with --port N or PORT=N",
+            common.port
+        ))
+    })?;
+    let info = running.info;
+    println!("AAM already runs on port {} (pid {}); this command changed nothing", common.port, info.pid);
+    println!("registry {}, version {}", info.registry, info.version);
+    println!("to restart it, for example with new environment variables: kill {}, then run this command again", info.pid);
+    if theirs != ours {
         println!("note: you asked for the registry {ours}; to run a second AAM, give it its own --port");
     }
-    Ok(None)
+    Ok(())
 }
 
 fn info(common: &CommonOptions, handle: &Handle, port: u16) -> ServerInfo {
@@ -106,7 +125,12 @@ async fn stop_on_signal(handle: Arc<Handle>) {
         }
     };
     stop_signal(&mut terminate).await;
-    tracing::info!(target: "aam", "stopping: waiting for the attempts in flight; send a second signal to stop at once");
+    match handle.attempts_in_flight() {
+        0 => tracing::info!(target: "aam", "stopping: no attempt is in flight"),
+        attempts => {
+            tracing::info!(target: "aam", attempts, "stopping: waiting for the attempts in flight; send a second signal to stop at once");
+        }
+    }
     handle.stopping.send_replace(true);
     stop_signal(&mut terminate).await;
     tracing::warn!(target: "aam", "stopped at once; attempts in flight count as interrupted");

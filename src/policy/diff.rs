@@ -42,6 +42,7 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
     allowlist(old, new, &live, &mut out);
     eligibility(old, new, &live, &mut out);
     network(old, new, &mut out);
+    weak_logins(old, new, &mut out);
     roots(old, new, &live, &mut out);
     families(old, new, &live, &mut out);
     out.extend(super::manifests::diff(&old.manifests, &new.manifests));
@@ -152,6 +153,20 @@ fn network(old: &Policy, new: &Policy, out: &mut Vec<String>) {
         let name =
             |path: &Option<std::path::PathBuf>| path.as_ref().map_or("none".to_string(), |path| path.display().to_string());
         out.push(format!("network.ca_file changes from {} to {}", name(&was.ca_file), name(&is.ca_file)));
+    }
+}
+
+fn weak_logins(old: &Policy, new: &Policy, out: &mut Vec<String>) {
+    let (was, is) = (&old.network.allow_weak_login, &new.network.allow_weak_login);
+    for added in is.iter().filter(|host| !was.contains(host)) {
+        out.push(format!(
+            "{added} added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS"
+        ));
+    }
+    for gone in was.iter().filter(|host| !is.contains(host)) {
+        out.push(format!(
+            "{gone} removed from network.allow_weak_login; without verified TLS it no longer receives a password that it could use"
+        ));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{Cap, FamilyPolicy, Policy, ServiceAuth, ServicePolicy, Token};
+use super::{ApiRate, Cap, FamilyPolicy, Policy, ServiceAuth, ServicePolicy, Token, size_text};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -45,7 +45,9 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let [health, drift, awaiting] =
         [&recheck.health, &recheck.drift, &recheck.awaiting_credentials].map(|wait: &Duration| duration(wait));
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
-    line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, duration(&policy.reconcile.resync)));
+    let reconcile = &policy.reconcile;
+    let (resync, memory) = (duration(&reconcile.resync), size_text::format(&reconcile.memory));
+    line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
     line(families(policy));
     line(manifests(policy));
     line(credentials(policy));
@@ -64,10 +66,11 @@ fn network(policy: &Policy) -> String {
     let network = &policy.network;
     let or_null = |text: Option<String>| text.map_or("null".to_string(), |text| quoted(&text));
     format!(
-        "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}",
+        "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}\n  allow_weak_login: {}",
         list(network.allow_private.iter().map(ToString::to_string)),
         or_null(network.proxy.clone()),
-        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned()))
+        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned())),
+        list(network.allow_weak_login.iter().map(ToString::to_string))
     )
 }
 
@@ -180,8 +183,11 @@ fn credentials(policy: &Policy) -> String {
 }
 
 fn api(policy: &Policy) -> String {
+    let ApiRate { per_second, burst } = policy.api.rate;
+    let head =
+        format!("api:\n  hosts: {}\n  rate: {{per_second: {per_second}, burst: {burst}}}\n  tokens:", list(&policy.api.hosts));
     if policy.api.tokens.is_empty() {
-        return "api: {tokens: []}".to_string();
+        return head + " []";
     }
     let entry = |text: String, token: &Token| {
         let scopes = list(token.scopes.iter().map(|scope| scope.as_str()));
@@ -193,7 +199,7 @@ fn api(policy: &Policy) -> String {
             token.sha256
         )
     };
-    policy.api.tokens.iter().fold("api:\n  tokens:".to_string(), entry)
+    policy.api.tokens.iter().fold(head, entry)
 }
 
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {

@@ -1,10 +1,11 @@
 //! Ensures that only one process writes: an advisory lock on a file next to the registry, which contains the name of its
 //! holder.
 
-use super::RegistryError;
+use super::{RegistryError, private_files};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The process that has the registry open for writing. The kernel releases the lock when that process ends, even if it
@@ -28,7 +29,9 @@ pub struct WriterLock {
 pub fn take(registry: &Path, command: &str) -> Result<WriterLock, RegistryError> {
     let path = lock_path(registry);
     let io = |error| RegistryError::Io { path: path.clone(), error };
-    let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(private_files::FILE_MODE);
+    let mut file = options.open(&path).map_err(io)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

@@ -10,6 +10,7 @@ mod commands;
 mod error;
 mod files;
 mod lock;
+mod private_files;
 mod reader;
 pub mod schema;
 mod state;
@@ -70,9 +71,10 @@ impl Registry {
             |error| RegistryError::Io { path, error }
         };
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(io(folder))?;
+            private_files::create_folder(folder).map_err(io(folder))?;
         }
         let lock = lock::take(path, command)?;
+        private_files::create_database(path).map_err(io(path))?;
         let (announce, changes) = watch::channel(0);
         let shared = Shared { snapshot: Arc::default(), announce, transactions: Arc::default() };
         let writer = Writer::open(path, lock, clock, shared.clone(), page_limit)?;
@@ -206,6 +208,14 @@ impl Registry {
     /// If it cannot.
     pub async fn probe(&self) -> Result<(), RegistryError> {
         self.send(|reply| Command::Probe { reply }).await
+    }
+
+    /// Records every attempt that is still running as interrupted by a stop. Call it after the attempts were ended.
+    ///
+    /// # Errors
+    /// If the registry cannot write. The attempts then count as interrupted by a crash after the next start.
+    pub async fn record_stopped(&self) -> Result<(), RegistryError> {
+        self.send(|reply| Command::RecordStopped { reply }).await
     }
 
     /// Stops the writer after all commands that were sent before. The lock is released when this returns.

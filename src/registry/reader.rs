@@ -18,13 +18,14 @@ pub struct Reader {
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
-/// One entry of a history with its body.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+/// One entry of a history.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Version {
-    #[serde(flatten)]
     pub entry: Entry,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<serde_json::Value>,
+    /// The text of the body. `None` if the entry does not have one, or if it is longer than the reader wanted.
+    pub body: Option<String>,
+    /// The length of the body in bytes.
+    pub body_bytes: u64,
 }
 
 /// The columns of an [`Entry`], in the order in which `entry` reads them.
@@ -63,36 +64,70 @@ impl Reader {
         })
     }
 
-    /// The bodies of several entries, in the order of `seqs`.
+    /// The bodies of several entries, in the order of `seqs`. Bodies of more than `max_bytes` bytes are left out.
     ///
     /// # Errors
     /// If the registry cannot be read.
-    pub fn bodies(&self, seqs: &[u64]) -> Result<Vec<Option<String>>, RegistryError> {
+    pub fn bodies(&self, seqs: &[u64], max_bytes: usize) -> Result<Vec<Option<String>>, RegistryError> {
         self.with(|db| {
-            let mut statement = db.prepare_cached("SELECT body FROM ledger WHERE seq = ?1")?;
-            seqs.iter().map(|seq| Ok(statement.query_row([seq], |row| row.get(0)).optional()?.flatten())).collect()
+            let sql = "SELECT CASE WHEN octet_length(body) <= ?2 THEN body END FROM ledger WHERE seq = ?1";
+            let mut statement = db.prepare_cached(sql)?;
+            seqs.iter()
+                .map(|seq| Ok(statement.query_row(params![seq, max_bytes], |row| row.get(0)).optional()?.flatten()))
+                .collect()
         })
     }
 
-    /// The newest entries of `connection` with their bodies, newest first. With `before`, only entries with a smaller `seq`.
+    /// Passes the newest entries of `connection` to `take`, newest first, until it returns false. With `before`, only
+    /// entries with a smaller `seq`. Bodies of more than `max_bytes` bytes are left out.
     ///
     /// # Errors
     /// If the registry cannot be read.
-    pub fn history(&self, connection: ConnectionId, before: Option<u64>, limit: usize) -> Result<Vec<Version>, RegistryError> {
+    pub fn history(
+        &self,
+        connection: ConnectionId,
+        before: Option<u64>,
+        max_bytes: usize,
+        mut take: impl FnMut(Version) -> bool,
+    ) -> Result<(), RegistryError> {
         self.with(|db| {
-            let sql = format!("SELECT {COLUMNS}, body FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
+            let sql = format!(
+                "SELECT {COLUMNS}, CASE WHEN octet_length(body) <= ?3 THEN body END, octet_length(body)
+                 FROM ledger WHERE connection = ?1 AND seq < ?2 ORDER BY seq DESC"
+            );
             let mut statement = db.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![
-                connection.to_string(),
-                before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX)),
-                limit
-            ])?;
-            let mut versions = Vec::new();
+            let before = before.map_or(i64::MAX, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
+            let mut rows = statement.query(params![connection.to_string(), before, max_bytes])?;
             while let Some(row) = rows.next()? {
-                let body: Option<String> = row.get(6)?;
-                versions.push(Version { entry: entry(row)?, body: body.and_then(|text| serde_json::from_str(&text).ok()) });
+                let body_bytes = row.get::<_, Option<u64>>(7)?.unwrap_or_default();
+                if !take(Version { entry: entry(row)?, body: row.get(6)?, body_bytes }) {
+                    break;
+                }
             }
-            Ok(versions)
+            Ok(())
+        })
+    }
+
+    /// The number of the last entry that was appended up to `at`, or 0.
+    ///
+    /// # Errors
+    /// If the registry cannot be read.
+    pub fn last_seq_at(&self, at: Timestamp) -> Result<u64, RegistryError> {
+        self.with(|db| {
+            // A binary search, because `at` never decreases and has no index.
+            let mut low: u64 = 0;
+            let mut high: u64 = db.query_row("SELECT coalesce(max(seq), 0) FROM ledger", [], |row| row.get(0))?;
+            let mut statement = db.prepare_cached("SELECT at FROM ledger WHERE seq >= ?1 ORDER BY seq LIMIT 1")?;
+            while low < high {
+                let middle = low + (high - low).div_ceil(2);
+                let appended: i64 = statement.query_row([middle], |row| row.get(0))?;
+                if appended <= at.0 {
+                    low = middle;
+                } else {
+                    high = middle - 1;
+                }
+            }
+            Ok(low)
         })
     }
 

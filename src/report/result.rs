@@ -1,5 +1,7 @@
 //! The body of each response about one connection. Pure.
 
+mod bounds;
+
 use crate::model::ledger::Warning;
 use crate::model::text::counted;
 use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
@@ -106,9 +108,9 @@ impl ConnectionResult {
     /// source.
     #[must_use]
     pub fn for_writer(mut self) -> ConnectionResult {
-        self.steps = None;
-        self.warnings.retain(|warning| !warning.pointer.starts_with("/steps/"));
-        (self.first_sync_rows, self.latency_ms, self.catalog_version) = (None, None, None);
+        for step in self.steps.iter_mut().flatten() {
+            step.evidence.clear();
+        }
         self
     }
 
@@ -125,7 +127,11 @@ impl ConnectionResult {
             credential_locator: None,
             risk_level: None,
             warnings: Vec::new(),
-            ..self.for_writer()
+            steps: None,
+            first_sync_rows: None,
+            latency_ms: None,
+            catalog_version: None,
+            ..self
         }
     }
 }
@@ -134,9 +140,9 @@ impl From<&Failure> for ErrorBody {
     fn from(failure: &Failure) -> ErrorBody {
         ErrorBody {
             class: failure.class.as_str().to_string(),
-            title: failure.title.clone(),
-            fix: failure.fix.clone(),
-            detail: failure.detail.clone(),
+            title: bounds::text(&failure.title),
+            fix: bounds::text(&failure.fix),
+            detail: bounds::text(&failure.detail),
         }
     }
 }
@@ -144,9 +150,9 @@ impl From<&Failure> for ErrorBody {
 impl From<&Problem> for WarningBody {
     fn from(problem: &Problem) -> WarningBody {
         WarningBody {
-            pointer: problem.pointer.clone(),
-            message: problem.message.clone(),
-            hint: problem.hint.clone(),
+            pointer: bounds::text(&problem.pointer),
+            message: bounds::text(&problem.message),
+            hint: bounds::text(&problem.hint),
             class: None,
         }
     }
@@ -156,8 +162,8 @@ impl From<&Warning> for WarningBody {
     fn from(warning: &Warning) -> WarningBody {
         WarningBody {
             pointer: format!("/steps/{}", warning.step.as_str()),
-            message: warning.title.to_string(),
-            hint: warning.fix.to_string(),
+            message: bounds::text(&warning.title),
+            hint: bounds::text(&warning.fix),
             class: Some(warning.class.as_str().to_string()),
         }
     }
@@ -169,7 +175,7 @@ impl From<StepReport> for StepBody {
             StepStatus::Passed => ("passed", None, None),
             StepStatus::Warned { failure } => ("warned", None, Some(failure.into())),
             StepStatus::Failed { failure } => ("failed", None, Some(failure.into())),
-            StepStatus::Skipped { reason } => ("skipped", Some(reason.clone()), None),
+            StepStatus::Skipped { reason } => ("skipped", Some(bounds::text(reason)), None),
         };
         StepBody {
             step: report.step.as_str().to_string(),
@@ -177,7 +183,7 @@ impl From<StepReport> for StepBody {
             duration_ms: report.duration_ms,
             reason,
             failure,
-            evidence: report.evidence,
+            evidence: bounds::map(report.evidence),
         }
     }
 }
@@ -226,7 +232,7 @@ impl ConnectionResult {
             risk_level: document.as_ref().map(|intent| intent.risk_level.to_string()),
             resource_ids: document.map(|intent| intent.resource_ids).unwrap_or_default(),
             updated_at: updated(connection),
-            warnings,
+            warnings: bounds::warnings(warnings),
         }
     }
 }
@@ -255,8 +261,8 @@ fn error(connection: &Connection, steps: Option<&str>) -> Option<ErrorBody> {
         .map(|failure| failure.detail);
     Some(ErrorBody {
         class: facts.class?.as_str().to_string(),
-        title: facts.title.to_string(),
-        fix: facts.fix.to_string(),
+        title: bounds::text(&facts.title),
+        fix: bounds::text(&facts.fix),
         detail: detail.unwrap_or_default(),
     })
 }
@@ -272,8 +278,10 @@ fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
     intent
         .extra
         .keys()
+        // One more than are shown, so that it is visible that there are more.
+        .take(bounds::MAX_WARNINGS + 1)
         .map(|name| WarningBody {
-            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            pointer: bounds::text(&format!("/{}", name.replace('~', "~0").replace('/', "~1"))),
             message: "unknown field".to_string(),
             hint: "it is stored with the intent and has no effect".to_string(),
             class: None,
@@ -298,7 +306,8 @@ fn message(state: State, connection: &Connection) -> String {
 
 /// Returns the state line of an ACTIVE connection: what was read, and what could not be.
 fn connected(connection: &Connection) -> String {
-    let warnings: String = connection.warnings().map(|warning| format!(" Warning: {}", sentence(&warning.title))).collect();
+    let warnings = connection.warnings().take(bounds::MAX_WARNINGS);
+    let warnings: String = warnings.map(|warning| format!(" Warning: {}", sentence(&warning.title))).collect();
     format!("{}{warnings}", first_sync(connection))
 }
 
@@ -316,5 +325,5 @@ fn first_sync(connection: &Connection) -> String {
 /// Returns the title of a failure as a sentence with a full stop. The first letter is not capitalized, because it may
 /// belong to a name.
 fn sentence(title: &str) -> String {
-    format!("{}.", title.trim_end_matches('.'))
+    format!("{}.", bounds::text(title).trim_end_matches('.'))
 }

@@ -1,7 +1,10 @@
 //! The state that all handlers share, and the cache of rendered responses.
 
 use super::auth::{self, AdminToken};
+use super::past_funnels::PastFunnels;
 use super::problem::ApiProblem;
+use super::proof::ListenerKey;
+use super::rate::RateLimiter;
 use super::{ServerInfo, ServerLimits};
 use crate::model::Digest;
 use crate::policy::Policy;
@@ -9,12 +12,18 @@ use crate::reconcile::Handle;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// The number of simultaneous folds as of a past instant. Each of them reads the whole ledger.
-const MAX_HISTORICAL_FOLDS: usize = 2;
+/// The number of requests that read rows or fold the ledger at the same time. Further ones wait. Each of them may hold a
+/// few MiB of rows, so this bounds the memory that any number of requests can use.
+const MAX_BLOCKING_READS: usize = 8;
+
+/// The number of bytes that the bodies of all requests of one kind may occupy while they arrive and are parsed. Further
+/// bodies wait until there is room.
+const MAX_BODY_MEMORY: usize = 32 << 20;
 
 /// The state that all handlers of one server share.
 pub struct App {
@@ -22,21 +31,47 @@ pub struct App {
     pub info: ServerInfo,
     pub limits: ServerLimits,
     pub cache: AnswerCache,
-    /// Limits the number of simultaneous folds as of a past instant.
-    pub historical_folds: Semaphore,
+    /// Funnels as of past instants.
+    pub past_funnels: PastFunnels,
+    /// The requests of each token.
+    pub rate: RateLimiter<Digest>,
+    /// The invalid credentials that each address sent.
+    pub failed_authentications: RateLimiter<IpAddr>,
+    /// The address that the server listens on, which may be the unspecified address.
+    pub bound: Option<SocketAddr>,
+    /// Proves to clients on this machine that this process holds the registry.
+    pub listener_key: Option<ListenerKey>,
+    /// The bytes that small request bodies may still occupy.
+    pub small_bodies: Arc<Semaphore>,
+    /// The bytes that large request bodies may still occupy. Small bodies do not have to wait for large ones.
+    pub large_bodies: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     admin: OnceLock<AdminToken>,
 }
 
 impl App {
     /// Creates the state of one server.
     #[must_use]
-    pub fn new(handle: Arc<Handle>, info: ServerInfo, limits: ServerLimits) -> Arc<App> {
+    pub fn new(
+        handle: Arc<Handle>,
+        info: ServerInfo,
+        limits: ServerLimits,
+        listener_key: Option<ListenerKey>,
+        bound: Option<SocketAddr>,
+    ) -> Arc<App> {
         Arc::new(App {
             handle,
             info,
             limits,
             cache: AnswerCache::default(),
-            historical_folds: Semaphore::new(MAX_HISTORICAL_FOLDS),
+            past_funnels: PastFunnels::default(),
+            rate: RateLimiter::default(),
+            failed_authentications: RateLimiter::default(),
+            bound,
+            listener_key,
+            small_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),
+            large_bodies: Arc::new(Semaphore::new(MAX_BODY_MEMORY)),
+            reads: Arc::new(Semaphore::new(MAX_BLOCKING_READS)),
             admin: OnceLock::new(),
         })
     }
@@ -80,7 +115,7 @@ impl App {
         }
     }
 
-    /// Runs `work`, which reads rows or folds the ledger, on the blocking pool.
+    /// Runs `work`, which reads rows or folds the ledger, on the blocking pool. Waits while too many others do so.
     ///
     /// # Errors
     /// Returns the error of `work`, or 500 if `work` panics.
@@ -89,7 +124,13 @@ impl App {
         work: impl FnOnce(&App) -> Result<T, ApiProblem> + Send + 'static,
     ) -> Result<T, ApiProblem> {
         let app = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || work(&app)).await {
+        let permit = Arc::clone(&self.reads).acquire_owned().await;
+        let work = move || {
+            // Held by the work itself, because it goes on if the caller stops waiting.
+            let _permit = permit;
+            work(&app)
+        };
+        match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(_) => Err(ApiProblem::defect("The request failed with an internal error; see the log of aam serve.")),
         }

@@ -41,6 +41,13 @@ impl Caller {
         token.map_or(ADMIN_TOKEN, |token| &token.name)
     }
 
+    /// Returns what the rate limit of this caller is counted under.
+    #[must_use]
+    pub fn rate_key(&self) -> Digest {
+        let token = self.token.and_then(|index| self.policy.api.tokens.get(index));
+        token.map_or_else(Digest::default, |token| token.sha256)
+    }
+
     /// Returns true if the token has access to `namespace`.
     #[must_use]
     pub fn may_see(&self, namespace: &str) -> bool {
@@ -66,7 +73,7 @@ impl Caller {
             "NAMESPACE_NOT_ALLOWED",
             "Namespace not allowed",
             format!(
-                "Token {} is not allowed in namespace {namespace}. The policy lists a token's namespaces under api.tokens.",
+                "Token {} is not allowed in namespace {namespace}. To allow it, add {namespace} to the namespaces of this token under api.tokens in the policy.",
                 self.name()
             ),
         ))
@@ -86,7 +93,7 @@ impl Caller {
             "SCOPE_MISSING",
             "Scope missing",
             format!(
-                "This request needs the scope {scope}; token {} does not have it. The policy lists a token's scopes under api.tokens.",
+                "This request needs the scope {scope}; token {} does not have it. To allow it, add {scope} to the scopes of this token under api.tokens in the policy.",
                 self.name()
             ),
         ))
@@ -104,11 +111,8 @@ pub fn caller(
     browser: bool,
 ) -> Result<Caller, ApiProblem> {
     let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Err(unauthorized(
-            "TOKEN_MISSING",
-            "Send a token: Authorization: Bearer <token>. `aam serve` prints the path of the admin token at startup; other tokens are configured in the policy under api.tokens.",
-            browser,
-        ));
+        let detail = format!("Send a token: Authorization: Bearer <token>. {}", source_of_tokens(policy, admin));
+        return Err(unauthorized("TOKEN_MISSING", &detail, browser));
     };
     if headers.get_all(header::AUTHORIZATION).iter().count() > 1 {
         return Err(unauthorized("TOKEN_MALFORMED", "The request has more than one Authorization header.", browser));
@@ -121,8 +125,24 @@ pub fn caller(
         ));
     };
     let digest = Digest::from_bytes(token.expose().as_bytes());
-    find_caller(policy, admin, &digest)
-        .ok_or_else(|| unauthorized("TOKEN_UNKNOWN", "This token is not in the policy in force.", browser))
+    find_caller(policy, admin, &digest).ok_or_else(|| {
+        let detail = match policy.api.tokens.is_empty() {
+            true => "This is not the admin token.",
+            false => "This token is not in the policy in force.",
+        };
+        unauthorized("TOKEN_UNKNOWN", &format!("{detail} {}", source_of_tokens(policy, admin)), browser)
+    })
+}
+
+/// Where the caller gets a valid token.
+fn source_of_tokens(policy: &Policy, admin: Option<&AdminToken>) -> String {
+    match admin {
+        _ if !policy.api.tokens.is_empty() => {
+            "aam token new --name NAME creates a token and prints the entry to add under api.tokens in the policy.".to_string()
+        }
+        Some(admin) => format!("The admin token is in {}, which only the user of the daemon can read.", admin.path.display()),
+        None => "The admin token can be neither read nor created; the log of aam serve says why.".to_string(),
+    }
 }
 
 /// Compares the digest with that of every token in constant time, so that the duration does not reveal a near match.
@@ -227,7 +247,7 @@ pub fn read_admin(registry: &Path) -> std::io::Result<AdminToken> {
     let token = Secret::new(text.trim().to_string());
     if token.expose().len() < 32 {
         return Err(std::io::Error::other(format!(
-            "{} does not hold a token; remove the file and restart aam serve, which writes a new one",
+            "{} does not hold a token; remove the file, and aam serve writes a new one",
             path.display()
         )));
     }

@@ -1,6 +1,7 @@
 //! The dashboard: its data, which comes only from the registry, and its page.
 
 use super::app::App;
+use super::bounded::bounded_funnel;
 use super::page;
 use super::problem::ApiProblem;
 use super::read;
@@ -44,7 +45,7 @@ pub struct Dashboard {
     pub attempts_in_flight: usize,
     /// The number of connections in the namespace.
     pub total: usize,
-    /// The 200 most urgent connections, with the steps of the latest attempt.
+    /// The 200 most urgent connections, with the steps of the latest attempt; fewer if they are larger than 4 MiB together.
     pub connections: Vec<ConnectionResult>,
 }
 
@@ -137,10 +138,10 @@ fn collect(app: &App, namespace: String, files: bool) -> Result<Dashboard, ApiPr
         let snapshot = handle.registry.snapshot();
         let target = active.policy.slo.coverage;
         let accepted = snapshot.policy.filter(|(digest, _)| *digest == active.policy.digest);
-        (funnel(&snapshot, &namespace, target, now), accepted.map(|(_, seq)| seq))
+        (bounded_funnel(funnel(&snapshot, &namespace, target, now)), accepted.map(|(_, seq)| seq))
     };
     let (total, found) = most_urgent(&handle.registry.snapshot(), &namespace);
-    let connections = read::describe(app, &found, true)?;
+    let connections = read::page_of(app, &found, true)?;
     Ok(Dashboard {
         data_source: "database".to_string(),
         namespace,

@@ -36,7 +36,8 @@ pub struct HealAnswer {
     pub settled: usize,
     /// How many of them are ACTIVE now.
     pub active: usize,
-    /// The first 1000 of them, without steps. For a token without registry:read, only their ids and states.
+    /// The first 1000 of them, without steps; fewer if they are larger than 4 MiB together. For a token without
+    /// registry:read, only their ids and states.
     pub results: Vec<ConnectionResult>,
     /// The funnel of the policy's namespace; null if the token may not read it.
     pub funnel: Option<Funnel>,
@@ -163,19 +164,14 @@ async fn outcome(request: &ApiRequest, ids: Vec<ConnectionId>) -> Result<(usize,
     request
         .app
         .blocking(move |app| {
-            let active = {
+            let (active, found) = {
                 let snapshot = app.handle.registry.snapshot();
-                let is_active =
-                    |id: &&ConnectionId| snapshot.connections.get(id).is_some_and(|found| found.state() == State::Active);
-                ids.iter().filter(is_active).count()
+                let find = |id: &ConnectionId| Some((*id, snapshot.connections.get(id)?));
+                let active = ids.iter().filter_map(find).filter(|(_, found)| found.state() == State::Active).count();
+                let first = ids.iter().take(MAX_RESULTS).filter_map(find);
+                (active, first.map(|(id, found)| (id, found.as_ref().clone())).collect::<Vec<_>>())
             };
-            let mut results = Vec::new();
-            for id in ids.iter().take(MAX_RESULTS) {
-                let mut result = connection_result(app, *id)?;
-                result.steps = None;
-                results.push(result);
-            }
-            Ok((active, results))
+            Ok((active, super::read::page_of(app, &found, false)?))
         })
         .await
 }

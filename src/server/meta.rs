@@ -2,7 +2,8 @@
 
 use super::ServerInfo;
 use super::problem::ApiProblem;
-use super::request::{ApiRequest, ApiResult, JSON, json, response};
+use super::proof;
+use super::request::{ApiRequest, ApiResult, JSON, insert_header, json, response};
 use super::{auth::Caller, openapi};
 use crate::funnel::funnel;
 use crate::report::metrics::{self, MAX_NAMESPACES, Scrape};
@@ -60,12 +61,18 @@ pub async fn readyz(request: ApiRequest) -> ApiResult {
     Err(ApiProblem::unavailable("NOT_READY", "Not ready", reason))
 }
 
-/// `GET /version`
+/// `GET /version`. With a challenge in a header, the response proves that this process holds its registry.
 ///
 /// # Errors
 /// This never fails.
 pub async fn version(request: ApiRequest) -> ApiResult {
-    json::<ServerInfo>(StatusCode::OK, &request.app.info)
+    let mut response = json::<ServerInfo>(StatusCode::OK, &request.app.info)?;
+    let challenge = request.headers.get(proof::CHALLENGE).and_then(|value| value.to_str().ok());
+    let key = request.app.listener_key.as_ref();
+    if let Some(proof) = key.zip(challenge).and_then(|(key, challenge)| key.prove(challenge, request.client.local)) {
+        insert_header(&mut response, proof::PROOF, proof);
+    }
+    Ok(response)
 }
 
 /// `GET /openapi.json`
@@ -101,10 +108,12 @@ fn scrape(app: &super::app::App, caller: &Caller) -> Scrape {
     let now = handle.clock.now();
     let snapshot = handle.registry.snapshot();
     let mut namespaces: BTreeSet<&str> = snapshot.connections.values().map(|connection| &*connection.namespace).collect();
-    namespaces.insert(&active.policy.namespace);
+    // First, so that no number of other namespaces pushes it out.
+    let main = &*active.policy.namespace;
+    namespaces.remove(main);
     let target = active.policy.slo.coverage;
-    let funnels = namespaces
-        .into_iter()
+    let funnels = std::iter::once(main)
+        .chain(namespaces)
         .filter(|namespace| caller.may_see(namespace))
         .take(MAX_NAMESPACES)
         .map(|namespace| funnel(&snapshot, namespace, target, now))

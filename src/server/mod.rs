@@ -1,32 +1,41 @@
 //! The HTTP API. The router, the request checks and the OpenAPI document are all built from one route table.
 //!
 //! - [`routes`]: the route table; start reading here
-//! - [`listen`]: the sockets, their limits and the graceful stop
-//! - [`auth`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
-//! - [`onboard`], [`heal`], [`read`], [`meta`], [`dashboard`]: the handlers
+//! - [`listen`], [`connections`], [`stream`]: the sockets, their limits and the graceful stop
+//! - [`served_hosts`], [`auth`], [`rate`], [`prefer`], [`request`], [`problem`]: the parts that all requests have in common
+//! - [`onboard`], [`heal`], [`read`], [`history`], [`meta`], [`dashboard`]: the handlers
 //! - [`openapi`]: the OpenAPI document
-//! - [`probe`]: checks whether an AAM already listens on a port
+//! - [`bounded`]: keeps the size of responses within bounds
+//! - [`proof`], [`probe`]: find out which process listens on a port before it gets a token
 
 pub mod app;
 pub mod auth;
+pub mod bounded;
+pub mod connections;
 pub mod dashboard;
 pub mod heal;
+pub mod history;
 pub mod listen;
 pub mod meta;
 pub mod onboard;
 pub mod openapi;
 mod page;
+pub mod past_funnels;
 pub mod prefer;
 pub mod probe;
 pub mod problem;
+pub mod proof;
+pub mod rate;
 pub mod read;
 pub mod request;
 pub mod routes;
+pub mod served_hosts;
+pub mod stream;
 
 #[cfg(test)]
 mod tests;
 
-pub use listen::{serve, serve_with};
+pub use listen::{bind, serve, serve_with};
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -46,13 +55,23 @@ pub struct ServerInfo {
     pub port: u16,
 }
 
+/// The number of connections that are served even if very few files may be open.
+const MIN_CONNECTIONS: usize = 16;
+
 /// Limits of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// The maximum number of open connections. Further ones wait in the backlog of the socket.
+    /// The maximum number of open connections. For a further one, a connection that is not being served is closed.
     pub connections: usize,
+    /// The number of additional connections that are accepted for health checks and for callers with a token while all
+    /// others are being served.
+    pub reserve: usize,
     /// The timeout for receiving the headers of a request, after which an idle connection is closed too.
     pub header_read: Duration,
+    /// How long a client may leave a response unread.
+    pub write: Duration,
+    /// The lifetime of a connection on which no valid token was sent.
+    pub life_without_token: Duration,
     /// The timeout for receiving a request body.
     pub body_read: Duration,
     /// The timeout for producing a response, in addition to the time that the caller asked to wait.
@@ -61,11 +80,27 @@ pub struct ServerLimits {
     pub drain: Duration,
 }
 
+impl ServerLimits {
+    /// Lowers the number of connections so that they use at most about half of `descriptors`, the limit of open files. The
+    /// registry and the calls to the sources need the others.
+    #[must_use]
+    pub fn within(mut self, descriptors: Option<usize>) -> ServerLimits {
+        if let Some(descriptors) = descriptors {
+            self.connections = self.connections.min(descriptors / 2).max(MIN_CONNECTIONS);
+            self.reserve = self.reserve.min(self.connections / 4);
+        }
+        self
+    }
+}
+
 impl Default for ServerLimits {
     fn default() -> ServerLimits {
         ServerLimits {
             connections: 512,
+            reserve: 32,
             header_read: Duration::from_secs(10),
+            write: Duration::from_secs(10),
+            life_without_token: Duration::from_secs(30),
             body_read: Duration::from_secs(30),
             request: Duration::from_secs(60),
             drain: Duration::from_secs(10),

@@ -1,6 +1,7 @@
 //! Intents that are pushed over the API. They use the same parser and the same ledger as intents from the folder.
 
 use super::auth::Caller;
+use super::bounded::{PageBytes, bounded_funnel, json_len, shorten};
 use super::listen::stop_requested;
 use super::prefer::PREFERENCE_APPLIED;
 use super::problem::{ApiProblem, ProblemItem};
@@ -22,7 +23,8 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 /// The maximum size of a batch.
 pub const MAX_BATCH_BYTES: usize = 16 << 20;
 
-/// The answer to a batch, with one result for each item, in the order of the batch.
+/// The answer to a batch, with one result for each item, in the order of the batch. After the first 4 MiB, results do not
+/// contain steps and warnings.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BatchAnswer {
     pub total: usize,
@@ -145,19 +147,21 @@ pub async fn batch(mut request: ApiRequest) -> ApiResult {
         .blocking(move |_| wire::parse_batch(&body, &limits).map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)))
         .await?;
     let mut results: Vec<Option<BatchItem>> = Vec::with_capacity(parsed.items.len());
-    let (mut intents, mut indices) = (Vec::new(), Vec::new());
+    let (mut intents, mut indices, mut page) = (Vec::new(), Vec::new(), PageBytes::default());
     for (index, item) in parsed.items.into_iter().enumerate() {
-        let checked = item
-            .outcome
-            .map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES))
-            .and_then(|intent| require_writable(&request, &intent.namespace).map(|()| intent));
+        let checked = item.outcome.map_err(|refusal| ApiProblem::refused(&refusal, MAX_BATCH_BYTES)).and_then(|intent| {
+            match json_len(&intent) > MAX_BODY_BYTES {
+                true => Err(ApiProblem::too_large(MAX_BODY_BYTES)),
+                false => require_writable(&request, &intent.namespace).map(|()| intent),
+            }
+        });
         match checked {
             Ok(intent) => {
                 intents.push(intent);
                 indices.push((index, item.warnings));
                 results.push(None);
             }
-            Err(problem) => results.push(Some(refused(index, problem, &item.warnings))),
+            Err(problem) => results.push(Some(refused(index, problem, &item.warnings, &mut page))),
         }
     }
     let accepted = match intents.is_empty() {
@@ -169,6 +173,7 @@ pub async fn batch(mut request: ApiRequest) -> ApiResult {
         let settled = wait_until_settled(&request, accepted.connection, Timestamp(0), until).await;
         let mut result = result(&request, accepted.connection).await?;
         add_warnings(&mut result, warnings);
+        shorten(&mut page, &mut result);
         let http_status = status_of(accepted.change, settled, &result).as_u16();
         if let Some(slot) = results.get_mut(index) {
             *slot = Some(BatchItem::Accepted(Box::new(AcceptedItem { index, http_status, result })));
@@ -197,9 +202,9 @@ impl BatchItem {
     }
 }
 
-fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem]) -> BatchItem {
+fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem], page: &mut PageBytes) -> BatchItem {
     let problem = problem.into_document();
-    BatchItem::Refused(RefusedItem {
+    let mut item = RefusedItem {
         index,
         http_status: problem.status,
         status: "INVALID".to_string(),
@@ -207,7 +212,12 @@ fn refused(index: usize, problem: ApiProblem, warnings: &[crate::model::Problem]
         message: problem.detail,
         problems: problem.problems,
         warnings: warnings.iter().map(WarningBody::from).collect(),
-    })
+    };
+    if !page.fits(json_len(&item)) {
+        item.problems.truncate(1);
+        item.warnings.clear();
+    }
+    BatchItem::Refused(item)
 }
 
 /// Returns the current funnel of the policy's namespace, or `None` if the token may not read it.
@@ -222,7 +232,8 @@ pub async fn current_funnel(request: &ApiRequest) -> Result<Option<Funnel>, ApiP
             let policy = app.handle.policy();
             let snapshot = app.handle.registry.snapshot();
             let may_read = caller.may_read(&policy.namespace);
-            Ok(may_read.then(|| funnel(&snapshot, &policy.namespace, policy.slo.coverage, app.handle.clock.now())))
+            let now = app.handle.clock.now();
+            Ok(may_read.then(|| bounded_funnel(funnel(&snapshot, &policy.namespace, policy.slo.coverage, now))))
         })
         .await
 }

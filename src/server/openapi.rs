@@ -2,7 +2,7 @@
 
 use super::problem::{MEDIA_TYPE, ProblemDocument};
 use super::routes::{Access, Method, ROUTES, Route};
-use super::{ServerInfo, dashboard, heal, meta, onboard, read};
+use super::{ServerInfo, dashboard, heal, history, meta, onboard, read};
 use crate::funnel::Funnel;
 use crate::report::result::ConnectionResult;
 use bytes::Bytes;
@@ -123,8 +123,8 @@ fn responses(route: &Route) -> Map<String, Value> {
         all.insert(status.to_string(), response);
     }
     let guarded: &[u16] = match route.access {
-        Access::Open => &[],
-        Access::Scope(_) => &[401, 403],
+        Access::Open => &[403],
+        Access::Scope(_) => &[401, 403, 429],
     };
     let takes_query: &[u16] = &[400];
     for status in guarded.iter().chain(takes_query).chain(route.problems) {
@@ -144,14 +144,19 @@ fn status_description(status: u16) -> &'static str {
         202 => "Accepted; the attempt did not finish within the time that the caller asked to wait",
         400 => "Invalid request, or the body is not valid JSON",
         401 => "The token is missing, malformed or unknown",
-        403 => "The token is not allowed to do this or not in this namespace, or it is never allowed",
+        403 => {
+            "The token is not allowed to do this or not in this namespace, or it is never allowed; or the request names a host that AAM does not serve, or comes from a web page of another site"
+        }
         404 => "Not found, or the token has no access to it",
         408 => "The body did not arrive in time",
         409 => "The connection cannot be connected (UNSUPPORTED, although its intent was recorded) or is RETIRED",
         413 => "The body is too large",
         415 => "Content-Type must be application/json",
         422 => "The document is not valid; `problems` lists every invalid value with a JSON pointer and a hint",
-        503 => "The registry cannot write, or the process is starting or stopping; try again later",
+        429 => "The token has sent too many requests; Retry-After says when to repeat the request",
+        503 => {
+            "The registry cannot write, the process is starting or stopping, or too many requests are being served; try again later"
+        }
         _ => "See RFC 9110",
     }
 }
@@ -183,8 +188,8 @@ fn schemas() -> Map<String, Value> {
     add::<meta::StatusAnswer>(&mut all);
     add::<read::ConnectionPage>(&mut all);
     add::<read::HealthAnswer>(&mut all);
-    add::<read::VersionPage>(&mut all);
-    add::<read::CatalogAnswer>(&mut all);
+    add::<history::VersionPage>(&mut all);
+    add::<history::CatalogAnswer>(&mut all);
     add::<heal::HealRequest>(&mut all);
     add::<heal::HealAnswer>(&mut all);
     add::<onboard::BatchAnswer>(&mut all);

@@ -1,52 +1,126 @@
-//! Checks whether an AAM already listens on a port, for `aam serve` and `aam heal`.
+//! Finds out which program listens on a port, and whether it is the AAM of a registry. Used by `aam serve` and
+//! `aam heal`.
 
 use super::ServerInfo;
+use super::proof::{self, ListenerKey};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
-const MAX_ANSWER_BYTES: u64 = 64 << 10;
+const MAX_VERSION_BYTES: usize = 64 << 10;
+/// The maximum size of any other response. AAM keeps its responses far below.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// Asks the process that listens on `127.0.0.1:port` for its version. Returns `None` if it does not answer as an AAM.
+/// An error of a connection, for a message.
+type CallError = Box<dyn Error + Send + Sync>;
+
+/// The program that listens on a port.
+pub enum Listener {
+    /// Nothing listens there.
+    Absent,
+    /// Something listens that does not answer as an AAM.
+    Other,
+    /// Something that answers as an AAM.
+    Aam(RunningAam),
+}
+
+/// A connection to a program that answers as an AAM, which it may not be.
+pub struct RunningAam {
+    /// What the program says about itself.
+    pub info: ServerInfo,
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    challenge: String,
+    proof: Option<String>,
+}
+
+/// A connection to the AAM that holds a registry.
+pub struct ProvenAam {
+    pub info: ServerInfo,
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+/// Connects to `address` and asks for the version, with a challenge.
 ///
 /// Connects to the socket directly, because an HTTP client might use a proxy from the environment.
-pub async fn running(port: u16) -> Option<ServerInfo> {
-    tokio::time::timeout(TIMEOUT, ask(port)).await.ok()?
-}
-
-async fn ask(port: u16) -> Option<ServerInfo> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    let request =
-        format!("GET /version HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = Vec::new();
-    stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await.ok()?;
-    read(&answer)
-}
-
-fn read(answer: &[u8]) -> Option<ServerInfo> {
-    let text = std::str::from_utf8(answer).ok()?;
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    if head.split_whitespace().nth(1) != Some("200") {
-        return None;
+pub async fn listener(address: SocketAddr) -> Listener {
+    let Ok(Ok(stream)) = tokio::time::timeout(TIMEOUT, TcpStream::connect(address)).await else {
+        return Listener::Absent;
+    };
+    match tokio::time::timeout(TIMEOUT, ask(stream, address)).await {
+        Ok(Ok(running)) => Listener::Aam(running),
+        Ok(Err(_)) | Err(_) => Listener::Other,
     }
-    serde_json::from_str::<ServerInfo>(body).ok().filter(|info| info.service == "aam")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+async fn ask(stream: TcpStream, address: SocketAddr) -> Result<RunningAam, CallError> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let challenge = proof::random_hex()?;
+    let request = Request::get("/version")
+        .header("host", address.to_string())
+        .header("accept", "application/json")
+        .header(proof::CHALLENGE, &challenge)
+        .body(Full::default())?;
+    let response = sender.send_request(request).await?;
+    let proof = response.headers().get(proof::PROOF).and_then(|value| value.to_str().ok()).map(str::to_string);
+    let (status, body) = body(response, MAX_VERSION_BYTES).await?;
+    let info = serde_json::from_slice::<ServerInfo>(&body)?;
+    if status != StatusCode::OK || info.service != "aam" {
+        return Err("it does not answer as an AAM".into());
+    }
+    Ok(RunningAam { info, address, sender, challenge, proof })
+}
 
-    #[test]
-    fn only_an_aam_is_recognised() {
-        let body = r#"{"service":"aam","version":"0","pid":1,"registry":"r","started":"s","port":5000}"#;
-        let with = |status: &str, body: &str| read(format!("HTTP/1.1 {status}\r\na: b\r\n\r\n{body}").as_bytes());
-        assert_eq!(with("200 OK", body).map(|info| info.pid), Some(1));
-        assert_eq!(with("404 Not Found", body), None);
-        assert_eq!(with("200 OK", &body.replace("aam", "other")), None);
-        assert_eq!(with("200 OK", "<html>"), None);
-        assert_eq!(read(b"SSH-2.0-x\r\n"), None);
-        assert_eq!(read(b"\xff\xfe"), None);
+async fn body(response: Response<hyper::body::Incoming>, limit: usize) -> Result<(StatusCode, Bytes), CallError> {
+    let status = response.status();
+    Ok((status, Limited::new(response.into_body(), limit).collect().await?.to_bytes()))
+}
+
+impl RunningAam {
+    /// Checks that the program holds the key of `registry`. Only then may it get a token.
+    ///
+    /// # Errors
+    /// Returns the reason as the end of a sentence.
+    pub fn prove(self, registry: &Path) -> Result<ProvenAam, String> {
+        let path = proof::key_path(registry);
+        let key = ListenerKey::read(registry).map_err(|error| format!("could not read {}: {error}", path.display()))?;
+        let proven = self.proof.as_ref().is_some_and(|proof| key.verify(&self.challenge, self.address, proof));
+        if !proven {
+            return Err(format!("it does not know the key in {}", path.display()));
+        }
+        Ok(ProvenAam { info: self.info, address: self.address, sender: self.sender })
+    }
+}
+
+impl ProvenAam {
+    /// Sends a POST on the connection that was proven. Returns the status and the body, which is `null` if it is not valid
+    /// JSON.
+    ///
+    /// # Errors
+    /// If the connection is closed, or if the response is too long.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body_text: String,
+    ) -> Result<(StatusCode, serde_json::Value), CallError> {
+        self.sender.ready().await?;
+        let mut request = Request::post(path).header("host", self.address.to_string());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.sender.send_request(request.body(Full::from(body_text))?).await?;
+        let (status, body) = body(response, MAX_ANSWER_BYTES).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 }

@@ -153,7 +153,7 @@ impl ApiProblem {
             StatusCode::PAYLOAD_TOO_LARGE,
             "TOO_LARGE",
             "Request body too large",
-            format!("The limit is {limit} bytes; split the body into several requests."),
+            format!("The body may have at most {limit} bytes. Send fewer or smaller intents in one request."),
         )
         .header(header::CONNECTION, HeaderValue::from_static("close"))
     }
@@ -163,6 +163,12 @@ impl ApiProblem {
     pub fn unavailable(code: &str, title: &str, detail: impl Into<String>) -> ApiProblem {
         ApiProblem::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail)
             .header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS))
+    }
+
+    /// 503: too many other requests are being served.
+    #[must_use]
+    pub fn busy(detail: impl Into<String>) -> ApiProblem {
+        ApiProblem::unavailable("BUSY", "Too many requests at once", detail)
     }
 
     /// 500: a defect in AAM.

@@ -1,8 +1,10 @@
-//! Read endpoints: the list of connections, one connection, its health, history and catalog, and the funnel.
+//! Read endpoints: the list of connections, one connection, its health, and the funnel.
 
 use super::app::App;
+use super::bounded::{PageBytes, bounded_funnel, json_len};
+use super::past_funnels::past_funnel;
 use super::problem::ApiProblem;
-use super::request::{ApiRequest, ApiResult, JSON, encode, json, response};
+use super::request::{ApiRequest, ApiResult, JSON, encode, json};
 use crate::funnel::funnel;
 use crate::model::{ConnectionId, State, Timestamp};
 use crate::report::result::{ConnectionResult, LedgerBodies, StepBody, error_attempt};
@@ -11,7 +13,6 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::ops::Bound;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -20,8 +21,15 @@ use uuid::Uuid;
 pub const DEFAULT_PAGE_SIZE: usize = 100;
 /// The maximum number of items on a page.
 pub const MAX_PAGE_SIZE: usize = 1000;
+/// The number of connections whose bodies are read together.
+const CHUNK: usize = 16;
+/// The maximum size of the bodies from which the results of a page are built. Intents are smaller. Steps that are larger
+/// are left out.
+const MAX_BODY_BYTES: usize = 2 << 20;
+/// The same for the result of a single connection.
+const MAX_SINGLE_BODY_BYTES: usize = 8 << 20;
 
-/// One page of connections, in order of their ids.
+/// One page of connections, in order of their ids. A page ends at 4 MiB, even if it holds fewer connections than asked for.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionPage {
     /// Always `database`.
@@ -62,40 +70,6 @@ pub struct TinySync {
     pub latency_ms: Option<u64>,
 }
 
-/// The append-only history of a connection, newest first.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct VersionPage {
-    pub connection_id: String,
-    pub versions: Vec<VersionBody>,
-    pub next_cursor: Option<String>,
-}
-
-/// One entry of the ledger.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct VersionBody {
-    /// The number of the entry in the ledger.
-    pub seq: u64,
-    pub at: String,
-    /// intent_accepted, intent_withdrawn, attempt_begun, attempt_finished, catalog_registered or connection_retired.
-    pub kind: String,
-    /// The facts that states and funnels are computed from.
-    #[schema(value_type = Object)]
-    pub facts: Value,
-    /// The full intent, step reports or catalog.
-    #[schema(value_type = Option<Value>)]
-    pub body: Option<Value>,
-}
-
-/// A version of a connection's catalog.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct CatalogAnswer {
-    pub connection_id: String,
-    pub catalog_version: u32,
-    /// An Airbyte catalog: `streams` with name, json_schema, supported_sync_modes and keys.
-    #[schema(value_type = Object)]
-    pub catalog: Value,
-}
-
 /// The filters of a list, and the position and size of the page.
 pub struct ConnectionFilter {
     pub namespace: String,
@@ -128,21 +102,46 @@ pub fn page(app: &App, filter: &ConnectionFilter) -> Result<ConnectionPage, ApiP
     let (total, mut found) = select(&app.handle.registry.snapshot(), filter);
     let more = found.len() > filter.limit;
     found.truncate(filter.limit);
-    let connections = describe(app, &found, false)?;
+    let connections = page_of(app, &found, false)?;
+    let more = more || connections.len() < found.len();
+    let last = connections.len().checked_sub(1).and_then(|index| found.get(index)).filter(|_| more);
     Ok(ConnectionPage {
         data_source: "database".to_string(),
         namespace: filter.namespace.clone(),
         total,
-        next_cursor: found.last().filter(|_| more).map(|(id, _)| encode_cursor(*id)),
+        next_cursor: last.map(|(id, _)| encode_cursor(*id)),
         connections,
     })
 }
 
-/// Builds the results for `found`. If `steps` is true, they include the steps of the latest attempts.
+/// Builds the results for the first of `found`, as many as fit on one page.
 ///
 /// # Errors
 /// Returns 503 if the registry cannot be read.
-pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, ApiProblem> {
+pub fn page_of(app: &App, found: &[(ConnectionId, Connection)], steps: bool) -> Result<Vec<ConnectionResult>, ApiProblem> {
+    let (mut page, mut results) = (PageBytes::default(), Vec::new());
+    for chunk in found.chunks(CHUNK) {
+        for result in describe(app, chunk, steps, MAX_BODY_BYTES)? {
+            if !page.fits(json_len(&result)) {
+                return Ok(results);
+            }
+            results.push(result);
+        }
+    }
+    Ok(results)
+}
+
+/// Builds the results for `found`. If `steps` is true, they include the steps of the latest attempts. Bodies of more than
+/// `max_bytes` bytes are left out.
+///
+/// # Errors
+/// Returns 503 if the registry cannot be read.
+fn describe(
+    app: &App,
+    found: &[(ConnectionId, Connection)],
+    steps: bool,
+    max_bytes: usize,
+) -> Result<Vec<ConnectionResult>, ApiProblem> {
     let seqs: Vec<u64> = found
         .iter()
         .flat_map(|(_, connection)| {
@@ -153,7 +152,7 @@ pub fn describe(app: &App, found: &[(ConnectionId, Connection)], steps: bool) ->
             [connection.document, error, last.map_or(0, |attempt| attempt.seq)]
         })
         .collect();
-    let bodies = app.handle.registry.reader().bodies(&seqs)?;
+    let bodies = app.handle.registry.reader().bodies(&seqs, max_bytes)?;
     let text = |index: usize| bodies.get(index).and_then(Option::as_deref);
     let results = found.iter().enumerate().map(|(index, (id, connection))| {
         let bodies = LedgerBodies {
@@ -198,7 +197,7 @@ fn parse_cursor(text: &str) -> Result<ConnectionId, ApiProblem> {
         .ok_or_else(invalid_cursor)
 }
 
-fn invalid_cursor() -> ApiProblem {
+pub fn invalid_cursor() -> ApiProblem {
     ApiProblem::bad_request("cursor must be the next_cursor of an earlier page, unchanged.")
 }
 
@@ -208,7 +207,9 @@ fn invalid_cursor() -> ApiProblem {
 /// Returns 404 if the connection does not exist, and 503 if the registry cannot be read.
 pub fn connection_result(app: &App, id: ConnectionId) -> Result<ConnectionResult, ApiProblem> {
     let found = [(id, find_connection(app, id)?)];
-    describe(app, &found, true)?.pop().ok_or_else(|| ApiProblem::defect("The connection has no result body."))
+    describe(app, &found, true, MAX_SINGLE_BODY_BYTES)?
+        .pop()
+        .ok_or_else(|| ApiProblem::defect("The connection has no result body."))
 }
 
 fn find_connection(app: &App, id: ConnectionId) -> Result<Connection, ApiProblem> {
@@ -263,68 +264,6 @@ pub async fn health(request: ApiRequest) -> ApiResult {
     json(StatusCode::OK, &answer)
 }
 
-/// `GET /connections/{id}/versions`
-///
-/// # Errors
-/// 400, 404, 503.
-pub async fn versions(request: ApiRequest) -> ApiResult {
-    let id = request.connection()?;
-    let limit = request.query.number("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)?;
-    let before = match request.query.get("cursor") {
-        Some(text) => Some(text.parse::<u64>().map_err(|_| invalid_cursor())?),
-        None => None,
-    };
-    let answer = request
-        .app
-        .blocking(move |app| {
-            let mut found = app.handle.registry.reader().history(id, before, limit + 1)?;
-            let more = found.len() > limit;
-            found.truncate(limit);
-            let next_cursor = found.last().filter(|_| more).map(|last| last.entry.seq.to_string());
-            let versions = found
-                .into_iter()
-                .map(|version| VersionBody {
-                    seq: version.entry.seq,
-                    at: version.entry.at.rfc3339(),
-                    kind: version.entry.fact.kind().to_string(),
-                    facts: serde_json::to_value(&version.entry.fact).unwrap_or_default(),
-                    body: version.body,
-                })
-                .collect();
-            Ok(VersionPage { connection_id: id.to_string(), versions, next_cursor })
-        })
-        .await?;
-    json(StatusCode::OK, &answer)
-}
-
-/// `GET /connections/{id}/catalog`
-///
-/// # Errors
-/// 400, 404, 503.
-pub async fn catalog(request: ApiRequest) -> ApiResult {
-    let id = request.connection()?;
-    let version = match request.query.get("version") {
-        Some(text) => Some(
-            text.parse::<u32>()
-                .map_err(|_| ApiProblem::bad_request("version must be a whole number, a catalog_version of the connection."))?,
-        ),
-        None => None,
-    };
-    let found = request.app.blocking(move |app| Ok(app.handle.registry.reader().catalog(id, version)?)).await?;
-    let Some((catalog_version, text)) = found else {
-        return Err(ApiProblem::not_found(match version {
-            Some(version) => format!("This connection does not have catalog version {version}."),
-            None => "This connection does not have a catalog yet, because discovery has not passed.".to_string(),
-        }));
-    };
-    let answer = CatalogAnswer {
-        connection_id: id.to_string(),
-        catalog_version,
-        catalog: serde_json::from_str(&text).unwrap_or_default(),
-    };
-    json(StatusCode::OK, &answer)
-}
-
 /// `GET /metrics/funnel`
 ///
 /// # Errors
@@ -336,7 +275,7 @@ pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
             .cached(JSON, move |app| {
                 let target = app.handle.policy().slo.coverage;
                 let now = app.handle.clock.now();
-                encode(&funnel(&app.handle.registry.snapshot(), &namespace, target, now))
+                encode(&bounded_funnel(funnel(&app.handle.registry.snapshot(), &namespace, target, now)))
             })
             .await;
     };
@@ -345,16 +284,6 @@ pub async fn metrics_funnel(request: ApiRequest) -> ApiResult {
             "at must be an RFC 3339 timestamp, for example 2026-11-08T18:00:00Z (write + as %2B): {reason}."
         ))
     })?;
-    let app = std::sync::Arc::clone(&request.app);
-    let _permit = app.historical_folds.acquire().await;
-    let body = request
-        .app
-        .blocking(move |app| {
-            let at = at.min(app.handle.clock.now());
-            let snapshot = app.handle.registry.reader().snapshot_at(at)?;
-            let target = app.handle.policy().slo.coverage;
-            encode(&funnel(&snapshot, &namespace, target, at))
-        })
-        .await?;
-    Ok(response(StatusCode::OK, JSON, body.into()))
+    let at = at.min(request.app.handle.clock.now());
+    json(StatusCode::OK, &past_funnel(&request.app, namespace, at).await?)
 }

@@ -2,6 +2,7 @@
 
 use super::app::{App, CachedAnswer};
 use super::auth::Caller;
+use super::connections::ClientConnection;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
 use super::routes::QueryParam;
@@ -15,6 +16,22 @@ use serde::Serialize;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The size up to which a body is small. Small bodies never wait for large ones.
+const SMALL_BODY_BYTES: usize = 1 << 20;
+
+/// A body that is counted until it is dropped.
+struct CountedBody {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for CountedBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// The result of a handler.
 pub type ApiResult = Result<Response, ApiProblem>;
@@ -25,6 +42,8 @@ pub const JSON: &str = "application/json";
 /// A request with a known route, a valid token and a valid query.
 pub struct ApiRequest {
     pub app: Arc<App>,
+    /// The connection that the request came on.
+    pub client: Arc<ClientConnection>,
     /// The authenticated caller, or `None` on routes that do not need a token.
     pub caller: Option<Caller>,
     pub path: String,
@@ -142,15 +161,17 @@ impl ApiRequest {
         if self.caller()?.may_see(&known.namespace) { Ok(id) } else { Err(missing()) }
     }
 
-    /// Reads a JSON body of at most `limit` bytes. Returns `None` for an empty body if it is `optional`.
+    /// Reads a JSON body of at most `limit` bytes. Returns `None` for an empty body if it is `optional`. Waits while the
+    /// bodies of other requests occupy too much memory.
     ///
     /// # Errors
-    /// 400, 408, 413, 415.
+    /// 400, 408, 413, 415, 503.
     pub async fn json(&mut self, limit: usize, optional: bool) -> Result<Option<Bytes>, ApiProblem> {
         let length = self.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > limit as u64) {
             return Err(ApiProblem::too_large(limit));
         }
+        let room = self.body_room(length, limit).await?;
         let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let read = Limited::new(body, limit).collect();
         let Ok(read) = tokio::time::timeout(self.app.limits.body_read, read).await else {
@@ -171,7 +192,20 @@ impl ApiRequest {
             return Ok(None);
         }
         self.require_json_type()?;
-        Ok(Some(bytes))
+        Ok(Some(Bytes::from_owner(CountedBody { bytes, _room: room })))
+    }
+
+    /// Waits until there is memory for a body of `length` bytes, or of `limit` bytes if its length is not known.
+    async fn body_room(&self, length: Option<u64>, limit: usize) -> Result<OwnedSemaphorePermit, ApiProblem> {
+        let bodies = if limit > SMALL_BODY_BYTES { &self.app.large_bodies } else { &self.app.small_bodies };
+        let bytes = length.unwrap_or(limit as u64);
+        let acquired = Arc::clone(bodies).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX));
+        match tokio::time::timeout(self.app.limits.body_read, acquired).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => Err(ApiProblem::busy(
+                "The bodies of other requests occupy all memory that is set aside for them; repeat the request.",
+            )),
+        }
     }
 
     fn require_json_type(&self) -> Result<(), ApiProblem> {

@@ -1,14 +1,17 @@
 //! The route table, from which the router, the token and query checks and the OpenAPI document are built.
 
 use super::app::App;
+use super::connections::ClientConnection;
 use super::prefer::WaitPreference;
 use super::problem::ApiProblem;
+use super::rate::{self, RateStatus};
 use super::request::{ApiRequest, ApiResult, QueryParams};
-use super::{auth, dashboard, heal, meta, onboard, read};
+use super::served_hosts::{self, HEALTH_PATHS, ServedHosts};
+use super::{auth, dashboard, heal, history, meta, onboard, read};
 use crate::policy::TokenScope;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
@@ -16,7 +19,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,7 @@ const fn param(name: &'static str, json_type: &'static str, description: &'stati
 
 const NAMESPACE: QueryParam = param("namespace", "string", "default: the policy's namespace");
 const LIMIT: QueryParam = param("limit", "integer", "1 to 1000; default: 100");
+const STREAM_LIMIT: QueryParam = param("limit", "integer", "the number of streams; default: as many as fit into 4 MiB");
 const CURSOR: QueryParam = param("cursor", "string", "next_cursor of the previous page");
 const AT: QueryParam = param("at", "string", "RFC 3339 timestamp: the funnel as of that instant; default: now");
 const STATE: QueryParam = param("state", "string", "only connections in this state");
@@ -196,18 +201,18 @@ pub static ROUTES: [Route; 18] = [
             READ,
             "Get the append-only history of a connection, newest first",
             &[(200, JSON, "VersionPage")],
-            |request| Box::pin(read::versions(request)),
+            |request| Box::pin(history::versions(request)),
         )
     },
     Route {
-        query: &[VERSION],
+        query: &[VERSION, STREAM_LIMIT, CURSOR],
         problems: &[400, 404, 503],
         ..get(
             "/connections/{id}/catalog",
             READ,
-            "Get the catalog of a connection, in any version",
+            "Get the catalog of a connection, in any version, in pages",
             &[(200, JSON, "CatalogAnswer")],
-            |request| Box::pin(read::catalog(request)),
+            |request| Box::pin(history::catalog(request)),
         )
     },
     Route {
@@ -281,6 +286,7 @@ pub fn router(app: &Arc<App>) -> Router {
             ApiProblem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed", detail)
                 .at(request.uri().path())
         })
+        .layer(middleware::from_fn_with_state(Arc::clone(app), check_source))
         .layer(middleware::from_fn(finish_response))
         .with_state(Arc::clone(app))
 }
@@ -289,11 +295,11 @@ pub fn router(app: &Arc<App>) -> Router {
 async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Response {
     let path = request.uri().path().to_string();
     let limit = app.limits.request;
-    let request = match admit(app, route, request) {
-        Ok(request) => request,
+    let Admitted { request, rate, permit } = match admit(app, route, request) {
+        Ok(admitted) => admitted,
         Err(problem) => return problem.at(&path).into_response(),
     };
-    let limit = limit + request.wait.limit;
+    let (limit, reserved) = (limit + request.wait.limit, request.client.reserved);
     let result = AssertUnwindSafe((route.handler)(request)).catch_unwind();
     let result = match tokio::time::timeout(limit, result).await {
         Ok(Ok(result)) => result,
@@ -304,25 +310,53 @@ async fn dispatch(app: Arc<App>, route: &'static Route, request: Request) -> Res
             "The response took too long. Intents that were accepted stay accepted; repeat the request.",
         )),
     };
-    result.unwrap_or_else(|problem| problem.at(&path).into_response())
+    drop(permit);
+    let mut response = result.unwrap_or_else(|problem| problem.at(&path).into_response());
+    response.headers_mut().extend(rate.iter().flat_map(RateStatus::headers));
+    if reserved {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
-fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<ApiRequest, ApiProblem> {
-    let (parts, body) = request.into_parts();
-    let caller = match route.access {
-        Access::Open => None,
+/// A request that may be handled.
+struct Admitted {
+    request: ApiRequest,
+    /// The rate limit of the token, if the route requires one.
+    rate: Option<RateStatus>,
+    /// The right to be served on a reserved place.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// The endpoints that are served on reserved places without a token.
+const RESERVED_PATHS: [&str; 3] = [HEALTH_PATHS[0], HEALTH_PATHS[1], "/version"];
+
+fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<Admitted, ApiProblem> {
+    let (mut parts, body) = request.into_parts();
+    let client = parts.extensions.remove::<Arc<ClientConnection>>();
+    let client = client.ok_or_else(|| ApiProblem::defect("The request does not belong to a connection."))?;
+    let (caller, rate) = match route.access {
+        Access::Open => (None, None),
         Access::Scope(scope) => {
-            let policy = app.handle.policy();
-            let caller = auth::caller(&policy, app.admin(&policy), &parts.headers, route.path == "/")?;
+            let (caller, rate) = authenticate(&app, &client, &parts.headers, route.path == "/")?;
             caller.require_scope(scope)?;
-            Some(caller)
+            (Some(caller), Some(rate))
         }
     };
-    let wait = match route.waits {
-        true => WaitPreference::from_headers(&parts.headers),
-        false => WaitPreference { limit: std::time::Duration::ZERO, applied: None },
+    let permit = match client.reserved && !RESERVED_PATHS.contains(&route.path) {
+        true => Some(client.operator_permit().filter(|_| caller.is_some()).ok_or_else(|| {
+            let busy = ApiProblem::busy("All connections are being served; repeat the request.");
+            busy.header(header::CONNECTION, HeaderValue::from_static("close"))
+        })?),
+        false => None,
     };
-    Ok(ApiRequest {
+    let wait = match route.waits {
+        // A reserved place is not kept while attempts run.
+        true if !client.reserved => WaitPreference::from_headers(&parts.headers),
+        _ => WaitPreference { limit: Duration::ZERO, applied: None },
+    };
+    let request = ApiRequest {
+        client,
         query: QueryParams::read(parts.uri.query(), route.query)?,
         target: parts.uri.path_and_query().map_or_else(String::new, ToString::to_string),
         path: parts.uri.path().to_string(),
@@ -331,7 +365,49 @@ fn admit(app: Arc<App>, route: &Route, request: Request) -> Result<ApiRequest, A
         headers: parts.headers,
         body: std::sync::Mutex::new(body),
         wait,
-    })
+    };
+    Ok(Admitted { request, rate, permit })
+}
+
+/// Authenticates the caller within the rate limits of its address and its token.
+fn authenticate(
+    app: &App,
+    client: &ClientConnection,
+    headers: &HeaderMap,
+    browser: bool,
+) -> Result<(auth::Caller, RateStatus), ApiProblem> {
+    let (policy, now) = (app.handle.policy(), Instant::now());
+    let caller = auth::caller(&policy, app.admin(&policy), headers, browser).map_err(|problem| {
+        if !headers.contains_key(header::AUTHORIZATION) {
+            return problem;
+        }
+        let failures = app.failed_authentications.take(rate::address_key(client.peer), rate::FAILED_AUTHENTICATIONS, now);
+        match failures.is_allowed() {
+            true => problem,
+            false => failures.problem("One address", "invalid tokens", "A valid token is accepted at any time."),
+        }
+    })?;
+    client.set_authenticated();
+    let status = app.rate.take(caller.rate_key(), policy.api.rate, now);
+    match status.is_allowed() {
+        true => Ok((caller, status)),
+        false => {
+            Err(status.problem(&format!("Token {}", caller.name()), "requests", "The policy sets this limit under api.rate."))
+        }
+    }
+}
+
+/// Refuses requests that do not name a host of AAM, or that come from a page of another site.
+async fn check_source(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Some(client) = request.extensions().get::<Arc<ClientConnection>>() else {
+        return ApiProblem::defect("The request does not belong to a connection.").into_response();
+    };
+    let policy = app.handle.policy();
+    let served = ServedHosts { local: client.local, bound: app.bound, policy: &policy.api.hosts };
+    match served_hosts::check(request.method(), request.version(), request.uri(), request.headers(), served) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.at(request.uri().path()).into_response(),
+    }
 }
 
 /// The headers of every response.

@@ -2,11 +2,12 @@
 
 use aam::funnel::summary;
 use aam::funnel::{Blocker, Funnel};
+use aam::server::proof::ListenerKey;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -126,7 +127,7 @@ fn the_script_prints_the_summary_of_the_api() {
     let strategy = any_funnel();
     let drawn = (0..20).map(|_| strategy.new_tree(&mut runner).unwrap().current());
     for funnel in boundary_funnels().into_iter().chain(drawn) {
-        let (port, served) = serve_once("200 OK", serde_json::to_string(&funnel).unwrap());
+        let (port, served) = serve_once(&token_file, "200 OK", serde_json::to_string(&funnel).unwrap());
         let output = run_against(port, &token_file);
         served.join().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), summary::lines(&funnel).join("\n") + "\n", "{funnel:?}");
@@ -134,24 +135,37 @@ fn the_script_prints_the_summary_of_the_api() {
     }
 }
 
-/// Answers one request with `status` and `body`; returns the port and a handle that yields the request.
-fn serve_once(status: &'static str, body: String) -> (u16, std::thread::JoinHandle<String>) {
+/// Proves that it holds the registry of `token_file`, and answers one request on the same connection with `status` and
+/// `body`; returns the port and a handle that yields the request.
+fn serve_once(token_file: &Path, status: &'static str, body: String) -> (u16, std::thread::JoinHandle<String>) {
+    let key = ListenerKey::create(&token_file.with_extension("")).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let address = listener.local_addr().unwrap();
     let served = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
-        while !request.ends_with(b"\r\n\r\n") {
-            let read = stream.read(&mut buffer).unwrap();
-            assert!(read > 0, "the request ended early");
-            request.extend_from_slice(&buffer[..read]);
-        }
+        let first = head(&mut stream);
+        assert!(!first.to_ascii_lowercase().contains("authorization"), "a token before the proof: {first}");
+        let challenge = first.split("aam-challenge: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
+        let proof = key.prove(challenge, address).unwrap();
+        write!(stream, "HTTP/1.1 200 OK\r\naam-proof: {proof}\r\ncontent-length: 2\r\n\r\n{{}}").unwrap();
+        let request = head(&mut stream);
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(body.as_bytes()).unwrap();
-        String::from_utf8(request).unwrap()
+        request
     });
-    (port, served)
+    (address.port(), served)
+}
+
+/// Reads the head of a request.
+fn head(stream: &mut TcpStream) -> String {
+    let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+    while !request.ends_with(b"\r\n\r\n") {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "the request ended early");
+        request.extend_from_slice(&buffer[..read]);
+    }
+    String::from_utf8(request).unwrap()
 }
 
 fn run_against(port: u16, token_file: &Path) -> Output {
@@ -165,7 +179,7 @@ fn the_exit_code_says_whether_the_slo_is_met() {
     std::fs::write(&token_file, "a-token\n").unwrap();
     for (active, error, code) in [(9, 1, 0), (8, 2, 2)] {
         let funnel = derived(Funnel { active, error, ..empty(0.9) });
-        let (port, served) = serve_once("200 OK", serde_json::to_string(&funnel).unwrap());
+        let (port, served) = serve_once(&token_file, "200 OK", serde_json::to_string(&funnel).unwrap());
         let output = run_against(port, &token_file);
         let request = served.join().unwrap();
         assert!(request.starts_with("GET /metrics/funnel?namespace=autonomy HTTP/1.1\r\n"), "{request}");
@@ -202,7 +216,7 @@ fn every_error_exits_with_1_and_names_its_fix() {
         ("200 OK", serde_json::to_string(&simulated).unwrap(), "come from the database"),
         ("200 OK", r#"{"data_source":"database"}"#.to_string(), "is not valid"),
     ] {
-        let (port, served) = serve_once(status, body);
+        let (port, served) = serve_once(&token_file, status, body);
         let output = run_against(port, &token_file);
         served.join().unwrap();
         assert!(stderr(&output).contains(expected), "{expected}: {output:?}");

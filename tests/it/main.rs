@@ -5,12 +5,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_fixes;
 mod cli_output;
 mod credential_grants;
 mod daemon_api;
+mod daemon_crash_loop;
 mod daemon_demo_namespace;
 mod daemon_folder;
 mod daemon_full_disk;
+mod daemon_hostile_clients;
+mod daemon_listener_identity;
 mod daemon_process;
 mod daemon_races;
 mod daemon_secrets;
@@ -25,6 +29,7 @@ mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
 mod lowcode_remedies;
+mod mysql_rogue;
 mod namespace_answers;
 mod not_mappable;
 mod object_faults;
@@ -33,5 +38,6 @@ mod openapi_faults;
 mod openapi_fixes;
 mod operator_files;
 mod planned_calls;
+mod postgres_logins;
 mod retry_counts;
 mod sql_faults;

@@ -12,6 +12,7 @@ const REQUIRE_PEERS: &str = "AAM_REQUIRE_PEERS";
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
     Postgres,
+    Postgres18,
     Mariadb,
     Moto,
     Nanio,
@@ -31,6 +32,7 @@ impl Peer {
     fn as_str(self) -> &'static str {
         match self {
             Peer::Postgres => "postgres",
+            Peer::Postgres18 => "postgres18",
             Peer::Mariadb => "mariadb",
             Peer::Moto => "moto",
             Peer::Nanio => "nanio",
@@ -49,7 +51,7 @@ impl Peer {
     /// A variable that the peer's script always sets.
     fn marker(self) -> &'static str {
         match self {
-            Peer::Postgres | Peer::Mariadb => "PORT",
+            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
             Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb => "URL",
             Peer::Prism => "GITHUB",

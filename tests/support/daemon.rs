@@ -204,9 +204,8 @@ impl Daemon {
                 let _ = writeln!(log, "stdout: {line}");
             }
         });
-        let port =
-            first.split("http://127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|port| port.parse().ok());
-        port.unwrap_or(0)
+        let address = first.split("http://").nth(1).and_then(|rest| rest.split(' ').next());
+        address.and_then(|address| address.rsplit(':').next()?.parse().ok()).unwrap_or(0)
     }
 
     /// The log so far.

@@ -120,6 +120,27 @@ fn ranges_are_told_apart_from_what_still_covers_them() {
 }
 
 #[test]
+fn a_weaker_login_is_named_as_what_it_allows() {
+    let weak = |list: &str| policy(&format!("{ALL}\nnetwork: {{allow_weak_login: [{list}]}}"));
+    assert_eq!(
+        diff(&weak(""), &weak("db.example, \"old.example:5432\""), Some(&[])),
+        [
+            "db.example added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS",
+            "old.example:5432 added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS"
+        ]
+    );
+    assert_eq!(
+        diff(&weak("db.example"), &weak(""), Some(&[])),
+        [
+            "db.example removed from network.allow_weak_login; without verified TLS it no longer receives a password that it could use"
+        ]
+    );
+    let lines = [line("jdbc", "jdbc:postgresql://db.example/app")];
+    let found = diff(&weak(""), &weak("db.example"), Some(&lines));
+    assert!(found.last().is_some_and(|last| last.contains("1 connection would be checked again at once")), "{found:?}");
+}
+
+#[test]
 fn roots_name_the_files_that_lose_their_place() {
     let files = |list: &str| policy(&format!("{ALL}\nfiles: {{roots: [{list}]}}"));
     let lines = [

@@ -2,7 +2,7 @@
 
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
-use super::super::{Cap, Caps, FamilyPolicy, Files, Network};
+use super::super::{Cap, Caps, FamilyPolicy, Files, LoginHost, Network};
 use super::section;
 use super::services::services;
 use ipnet::IpNet;
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
-    let default = Network { allow_private: Vec::new(), proxy: None, ca_file: None };
-    let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file"]) else {
+    let default = Network { allow_private: Vec::new(), proxy: None, ca_file: None, allow_weak_login: Vec::new() };
+    let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file", "allow_weak_login"]) else {
         return default;
     };
     Network {
@@ -19,7 +19,21 @@ pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
         proxy: r
             .optional(&fields, "proxy", |r, spot| address(r, spot, "the URL of a proxy, for example http://proxy.example:3128")),
         ca_file: r.optional(&fields, "ca_file", |r, spot| r.text(spot, "the path of a PEM file").map(PathBuf::from)),
+        allow_weak_login: r
+            .field(&fields, "allow_weak_login", Vec::new(), |r, spot| r.unique(spot, "hosts of database servers", login_host)),
     }
+}
+
+/// Reads a host with an optional port. Patterns and ranges are refused: each server that may receive a password without
+/// proof of its identity is reviewed by name.
+fn login_host(r: &mut Reader, spot: &Spot<'_>) -> Option<LoginHost> {
+    let text = r.text(spot, "a host, or host:port")?;
+    let host = LoginHost::parse(text);
+    if host.is_none() {
+        let hint = "write the host as in the resource id, for example db.example or db.example:5432";
+        r.report(spot, format!("{} is neither a host nor host:port", shown(text)), hint);
+    }
+    host
 }
 
 /// Reads a CIDR range. Its address must be the first of the range, so that its extent cannot be misread.

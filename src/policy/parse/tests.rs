@@ -48,9 +48,20 @@ fn the_documented_form_is_read() {
 }
 
 #[test]
+fn a_weak_login_is_allowed_for_the_listed_servers_only() {
+    let policy =
+        parse("version: 1\nallowlist: [jdbc]\nnetwork: {allow_weak_login: [db.example, \"old.example:5432\"]}\n", "p").unwrap();
+    let allows = |host: &str, port: u16| policy.network.allows_weak_login(host, port);
+    assert!(allows("db.example", 5432) && allows("DB.EXAMPLE", 3306) && allows("old.example", 5432));
+    assert!(!allows("old.example", 3306) && !allows("127.0.0.1", 5432) && !allows("other.example", 5432));
+    let closed = parse("version: 1\nallowlist: [jdbc]\n", "p").unwrap();
+    assert!(!closed.network.allows_weak_login("db.example", 5432));
+}
+
+#[test]
 fn two_keys_are_enough_and_the_network_is_closed() {
     let policy = parse("version: 1\nallowlist: [slack]\n", "policy.yaml").unwrap();
-    assert_eq!(policy.network, Network { allow_private: Vec::new(), proxy: None, ca_file: None });
+    assert_eq!(policy.network, Network { allow_private: Vec::new(), proxy: None, ca_file: None, allow_weak_login: Vec::new() });
     assert!(policy.files.roots.is_empty() && policy.api.tokens.is_empty() && policy.families.is_empty());
     assert_eq!(policy.caps.default, Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 });
     assert_eq!((policy.slo.coverage, policy.safe_mode.max_items), (0.9, 20));
@@ -109,6 +120,11 @@ fn each_of_these_is_exactly_one_problem() {
         ("network: {allow_private: [10.0.0.1]}", "/network/allow_private/0"),
         ("network: {allow_private: 10.0.0.0/8}", "/network/allow_private"),
         ("network: {proxy: \"socks5://p.example\"}", "/network/proxy"),
+        ("network: {allow_weak_login: db.example}", "/network/allow_weak_login"),
+        ("network: {allow_weak_login: [\"*.example\"]}", "/network/allow_weak_login/0"),
+        ("network: {allow_weak_login: [10.0.0.0/8]}", "/network/allow_weak_login/0"),
+        ("network: {allow_weak_login: [\"postgresql://db.example\"]}", "/network/allow_weak_login/0"),
+        ("network: {allow_weak_login: [db.example, DB.example]}", "/network/allow_weak_login/1"),
         ("network: {proxy: \"http://u:p@p.example\"}", "/network/proxy"),
         ("files: {roots: [/]}", "/files/roots/0"),
         ("caps: {default: {per_second: 0}}", "/caps/default/per_second"),
@@ -118,9 +134,16 @@ fn each_of_these_is_exactly_one_problem() {
         ("backoff: {initial: 1h, max: 1s}", "/backoff"),
         ("breaker: {failures: 0}", "/breaker/failures"),
         ("reconcile: {concurrency: 0}", "/reconcile/concurrency"),
+        ("reconcile: {memory: 256}", "/reconcile/memory"),
+        ("reconcile: {memory: 256MB}", "/reconcile/memory"),
+        ("reconcile: {memory: 1MiB}", "/reconcile/memory"),
+        ("reconcile: {memory: 99999999GiB}", "/reconcile/memory"),
         ("families: {unknown: {}}", "/families/unknown"),
         ("families: {openapi: {health_path: //evil.example}}", "/families/openapi/health_path"),
         ("families: {github: {base_url: ftp://x.example}}", "/families/github/base_url"),
+        ("api: {hosts: [\"https://aam.example\"]}", "/api/hosts/0"),
+        ("api: {hosts: [a.example, A.example]}", "/api/hosts/1"),
+        ("api: {rate: {burst: 0}}", "/api/rate/burst"),
         ("families: {github: {services: []}}", "/families/github/services"),
         ("families: {openapi: {services: [{health_path: /x}]}}", "/families/openapi/services/0"),
         ("families: {openapi: {services: [{match: \"https://a.example*\"}]}}", "/families/openapi/services/0/match"),
@@ -146,7 +169,7 @@ fn each_of_these_is_exactly_one_problem() {
         ("api: {tokens: [{}]}", "/api/tokens/0"),
     ] {
         let found = with(section);
-        let expected = if section.starts_with("api") { 4 } else { 1 };
+        let expected = if section.starts_with("api: {tokens") { 4 } else { 1 };
         assert_eq!(found.len(), expected, "{section}: {found:#?}");
         assert_eq!(found[0].pointer, pointer, "{section}");
         assert!(found[0].place.is_some_and(|place| place.line >= 3), "{section}: {:?}", found[0].place);

@@ -1,13 +1,16 @@
-//! Who may call the HTTP API.
+//! Who may call the HTTP API, under which names and how often.
 
 use super::super::read::{Reader, Spot};
 use super::super::yaml::shown;
-use super::super::{Api, Token, TokenScope};
+use super::super::{Api, ApiRate, Token, TokenScope};
 use super::grants::grant;
+use super::listener::{host, rate};
 use crate::model::{ADMIN_TOKEN, Digest};
 
 pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
-    let fields = r.fields(spot, &["tokens"])?;
+    let fields = r.fields(spot, &["hosts", "rate", "tokens"])?;
+    let hosts = r.field(&fields, "hosts", Vec::new(), |r, spot| r.unique(spot, "hosts", host));
+    let rate = r.field(&fields, "rate", ApiRate::default(), rate);
     let mut tokens: Vec<Token> = Vec::new();
     for item in fields.get("tokens").and_then(|spot| r.list(&spot, "tokens")).unwrap_or_default() {
         let Some(token) = token(r, &item) else {
@@ -22,7 +25,7 @@ pub fn api(r: &mut Reader, spot: &Spot<'_>) -> Option<Api> {
         }
         tokens.push(token);
     }
-    Some(Api { tokens })
+    Some(Api { hosts, rate, tokens })
 }
 
 fn token(r: &mut Reader, spot: &Spot<'_>) -> Option<Token> {

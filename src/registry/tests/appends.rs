@@ -1,5 +1,5 @@
 use super::super::{IntentChange, Registry};
-use super::rig::{Rig, accepted, attempt, document, intent, outcome};
+use super::rig::{Rig, accepted, attempt, document, history, intent, outcome};
 use crate::model::ledger::Why;
 use crate::model::{Class, ConnectionId, Digest, Origin, Scope, State, Timestamp};
 use crate::snapshot::Snapshot;
@@ -179,11 +179,14 @@ fn prefixes(registry: &Registry) {
     let ids: Vec<ConnectionId> = registry.snapshot().connections.keys().copied().collect();
     let mut entries = Vec::new();
     for id in ids {
-        entries.extend(registry.reader().history(id, None, 1000).unwrap().into_iter().map(|version| version.entry));
+        entries.extend(history(registry, id).into_iter().map(|version| version.entry));
     }
     entries.sort_by_key(|entry| entry.seq);
     for at in entries.iter().map(|entry| entry.at).chain([Timestamp(0)]) {
+        let last = entries.iter().rev().find(|entry| entry.at <= at).map_or(0, |entry| entry.seq);
+        assert!(registry.reader().last_seq_at(at).unwrap() >= last);
         let snapshot = registry.reader().snapshot_at(at).unwrap();
+        assert_eq!(registry.reader().last_seq_at(at).unwrap(), snapshot.seq);
         let expected = Snapshot::fold(entries.iter().filter(|entry| entry.at <= at));
         assert_eq!(snapshot.connections, expected.connections);
     }

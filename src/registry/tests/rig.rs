@@ -1,6 +1,6 @@
 //! Shared helpers for the tests in this folder.
 
-use super::super::{Registry, RegistryError};
+use super::super::{Registry, RegistryError, Version};
 use crate::clock::Clock;
 use crate::model::ledger::{AttemptContext, Why};
 use crate::model::step::{StepReport, StepStatus};
@@ -29,6 +29,17 @@ impl Clock for TestClock {
 pub struct Rig {
     pub dir: tempfile::TempDir,
     pub clock: Arc<TestClock>,
+}
+
+/// The whole history of a connection, newest first.
+pub fn history(registry: &Registry, id: ConnectionId) -> Vec<Version> {
+    let mut versions = Vec::new();
+    let all = |version| {
+        versions.push(version);
+        true
+    };
+    registry.reader().history(id, None, 1 << 30, all).unwrap();
+    versions
 }
 
 impl Rig {

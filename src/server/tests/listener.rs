@@ -5,13 +5,13 @@ use crate::server::probe;
 use tokio::time::timeout;
 
 fn short() -> ServerLimits {
-    ServerLimits { connections: 2, header_read: Duration::from_millis(300), ..ServerLimits::default() }
+    ServerLimits { connections: 2, reserve: 2, header_read: Duration::from_millis(300), ..ServerLimits::default() }
 }
 
 #[tokio::test]
 async fn silent_slow_and_idle_clients_are_closed() {
     let server = TestServer::with(&policy_text(), ServerLimits { connections: 8, ..short() }).await;
-    for start in ["", "PRI * HT", "GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
+    for start in ["", "PRI * HT", "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "] {
         let mut stream = server.connect().await;
         stream.write_all(start.as_bytes()).await.expect("sent");
         let mut rest = Vec::new();
@@ -20,7 +20,7 @@ async fn silent_slow_and_idle_clients_are_closed() {
         assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
     }
     let mut idle = server.connect().await;
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
     let mut rest = Vec::new();
     assert!(timeout(TIMEOUT, idle.read_to_end(&mut rest)).await.is_ok(), "idle after an answer");
     assert!(String::from_utf8_lossy(&rest).contains("200 OK"));
@@ -32,31 +32,100 @@ async fn large_heads_and_smuggled_lengths_are_refused() {
     let many: String = (0..100).map(|n| format!("X-{n}: y\r\n")).collect();
     let long = format!("X-Long: {}\r\n", "y".repeat(64 << 10));
     for head in [many, long] {
-        let reply = server.raw(format!("GET /healthz HTTP/1.1\r\nHost: a\r\n{head}\r\n").as_bytes()).await;
+        let reply = server.raw(format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{head}\r\n").as_bytes()).await;
         assert!(matches!(reply.status, 0 | 400 | 431), "{reply:?}");
     }
-    let both = "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n";
+    let both = "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n";
     assert!(matches!(server.raw(both.as_bytes()).await.status, 0 | 400));
 }
 
-#[tokio::test]
-async fn connections_beyond_the_cap_wait_for_a_place() {
-    let server = TestServer::with(&policy_text(), ServerLimits { header_read: TIMEOUT, ..short() }).await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
-        let mut stream = server.connect().await;
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("sent");
-        let mut start = [0; 12];
-        stream.read_exact(&mut start).await.expect("answered");
-        held.push(stream);
+/// Sends a push that waits for an attempt, which nothing runs, and waits until the server works on it.
+async fn waiting_push(server: &TestServer, resource: &str) -> TcpStream {
+    let body = document("jdbc", resource).to_string();
+    let head = format!(
+        "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\nPrefer: wait=300\r\nContent-Length: {}\r\n\r\n{body}",
+        bearer(FULL),
+        body.len()
+    );
+    let mut changes = server.handle.registry.changes();
+    let before = *changes.borrow_and_update();
+    let mut stream = server.connect().await;
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    while *changes.borrow_and_update() == before {
+        changes.changed().await.expect("the writer lives");
     }
-    let mut third = server.connect().await;
-    third.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("sent");
-    let mut answer = [0; 12];
-    assert!(timeout(Duration::from_millis(300), third.read_exact(&mut answer)).await.is_err(), "answered beyond the cap");
-    held.clear();
-    timeout(TIMEOUT, third.read_exact(&mut answer)).await.expect("in time").expect("answered");
-    assert_eq!(&answer, b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn at_the_cap_idle_connections_give_way_and_served_ones_do_not() {
+    let server = TestServer::with(&policy_text(), ServerLimits { header_read: TIMEOUT, ..short() }).await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    let mut start = [0; 12];
+    idle.read_exact(&mut start).await.expect("answered");
+    let mut waiting = vec![waiting_push(&server, "a").await, waiting_push(&server, "b").await];
+    let mut rest = Vec::new();
+    timeout(TIMEOUT, idle.read_to_end(&mut rest)).await.expect("the idle connection is closed").expect("read");
+
+    // Every place is being served now. Health and callers with a token get reserved places, others do not.
+    assert_eq!(server.get("/healthz").await.status, 200);
+    let listed = server.get("/connections").await;
+    assert_eq!((listed.status, listed.header("connection")), (200, "close"), "{listed:?}");
+    assert_eq!(server.send("GET", "/connections", &[], None).await.status, 401);
+    let refused = server.get("/openapi.json").await;
+    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (503, "BUSY", "5"));
+    let pushed = server.post("/connections/onboard", &document("jdbc", "c")).await;
+    assert_eq!(pushed.status, 202, "a reserved place does not wait for attempts");
+
+    waiting.clear();
+    timeout(TIMEOUT, async {
+        while server.get("/openapi.json").await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("closed connections free their places");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_disconnected() {
+    let limits = ServerLimits { write: Duration::from_millis(300), ..ServerLimits::default() };
+    let server = TestServer::with(&policy_text(), limits).await;
+    let mut stream = server.connect().await;
+    // Pipelined requests whose responses do not fit into the buffers of the kernel.
+    let request = format!("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", bearer(FULL));
+    let end = timeout(TIMEOUT, async {
+        loop {
+            if let Err(error) = stream.write_all(request.as_bytes()).await {
+                return error;
+            }
+        }
+    });
+    let error = end.await.expect("the server closes the connection");
+    assert!(matches!(error.kind(), std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_without_a_valid_token_has_a_limited_life() {
+    let life = Duration::from_millis(300);
+    let server = TestServer::with(&policy_text(), ServerLimits { life_without_token: life, ..ServerLimits::default() }).await;
+    let end_of = async |authorization: &str| {
+        let mut stream = server.connect().await;
+        let request = format!("GET /metrics/funnel HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n");
+        let started = std::time::Instant::now();
+        let mut buffer = [0; 4096];
+        while started.elapsed() < 3 * life {
+            if stream.write_all(request.as_bytes()).await.is_err() || !matches!(stream.read(&mut buffer).await, Ok(1..)) {
+                return Some(started.elapsed());
+            }
+        }
+        None
+    };
+    let ended = end_of("").await.expect("closed although it sends requests all the time");
+    assert!(ended >= life, "{ended:?}");
+    assert!(end_of("Authorization: Bearer nonsense\r\n").await.is_some());
+    assert_eq!(end_of(&format!("Authorization: {}\r\n", bearer(FULL))).await, None, "a caller with a token stays");
 }
 
 #[tokio::test]
@@ -66,7 +135,7 @@ async fn a_stop_lets_answers_out_and_takes_no_more() {
     let body = document("jdbc", "a").to_string();
     let mut waiting = server.connect().await;
     let head = format!(
-        "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\nContent-Type: application/json\r\nPrefer: wait=300\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\nPrefer: wait=300\r\nContent-Length: {}\r\n\r\n{body}",
         bearer(FULL),
         body.len()
     );
@@ -87,17 +156,25 @@ async fn a_stop_lets_answers_out_and_takes_no_more() {
 #[tokio::test]
 async fn the_probe_knows_an_aam_from_anything_else() {
     let server = TestServer::new().await;
-    let info = probe::running(server.port).await.expect("an AAM");
-    assert_eq!((info.port, info.service.as_str()), (server.port, "aam"));
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], server.port));
+    let probe::Listener::Aam(running) = probe::listener(address).await else { panic!("an AAM") };
+    assert_eq!((running.info.port, running.info.service.as_str()), (server.port, "aam"));
+    assert!(running.prove(server.handle.registry.path()).is_ok());
+    let probe::Listener::Aam(running) = probe::listener(address).await else { panic!("an AAM") };
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    crate::server::proof::ListenerKey::create(&elsewhere.path().join("aam.db")).expect("a key");
+    let refused = running.prove(&elsewhere.path().join("aam.db")).err().expect("the AAM of another registry");
+    assert!(refused.contains("does not know the key"), "{refused}");
     let other = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = other.local_addr().expect("bound").port();
     let talk = tokio::spawn(async move {
         let (mut stream, _) = other.accept().await.expect("a caller");
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
     });
-    assert_eq!(probe::running(port).await, None);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(matches!(probe::listener(address).await, probe::Listener::Other));
     talk.await.expect("talked");
-    assert_eq!(probe::running(port).await, None, "the port is free");
+    assert!(matches!(probe::listener(address).await, probe::Listener::Absent), "the port is free");
 }
 
 #[tokio::test]
@@ -107,7 +184,7 @@ async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
     let head = |path: &str, length: usize| {
         let token = bearer(FULL);
         format!(
-            "POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{"
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{{"
         )
     };
     let slow = server.raw(head("/connections/onboard", 100).as_bytes()).await;
@@ -117,7 +194,7 @@ async fn a_body_that_does_not_come_or_is_too_large_is_refused_early() {
         assert_eq!((large.status, large.code().as_str(), large.header("connection")), (413, "TOO_LARGE", "close"));
     }
     let chunked = format!(
-        "POST /connections/onboard HTTP/1.1\r\nHost: a\r\nAuthorization: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        "POST /connections/onboard HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{}\r\n0\r\n\r\n",
         bearer(FULL),
         (1 << 20) + 1,
         " ".repeat((1 << 20) + 1)

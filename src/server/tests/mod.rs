@@ -2,6 +2,7 @@
 //! because the pipeline that produces them has its own tests.
 
 mod access;
+mod bounds;
 mod contract;
 mod listener;
 mod page;
