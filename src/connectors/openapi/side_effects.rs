@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_split_into_words() {
+    fn names_are_split() {
         assert_eq!(split_name("resetAPIKey"), ["reset", "api", "key"]);
         assert_eq!(split_name("sign-out_user.v2"), ["sign", "out", "user", "v2"]);
         assert_eq!(split_name("AuthController_logout"), ["auth", "controller", "logout"]);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_words_count() {
+    fn only_whole_parts_of_a_name_count() {
         for (path, id, summary) in [
             ("/exports-list", "exportsList", "Exports List"),
             ("/exports", "", "Exports"),
