@@ -10,7 +10,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 SMOKE_PORT ?= 5090
 AAM_FUZZ_SECONDS ?= 60
-ALL_PEERS := postgres mariadb moto nanio fastapi chromium cdk prism
+ALL_PEERS := postgres postgres18 mariadb moto nanio fastapi litestar ninja spectacular nestjs chromadb chromium cdk prism
 PEERS ?= $(ALL_PEERS)
 # An empty approval would be a wrong one.
 GATE_FLAGS := $(if $(strip $(APPROVE)),--approve "$(strip $(APPROVE))")
@@ -65,8 +65,9 @@ parity: needs-build ## Compare the low-code engine with airbyte-cdk; lists every
 corpus: needs-peers ## Run the descriptions of 700 API providers through the openapi engine, offline
 	$(WITH_PEERS) corpus -- $(CARGO) test --locked --test corpus
 
-fuzz: needs-build ## Feed random YAML, templates and bodies to the low-code engine for AAM_FUZZ_SECONDS
+fuzz: needs-build ## Feed random input to the low-code engine and to the database drivers, each for AAM_FUZZ_SECONDS
 	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked --release -p lowcode --test fuzz
+	AAM_FUZZ_SECONDS=$(AAM_FUZZ_SECONDS) $(CARGO) test --locked -p aam --test fuzz_sql -- --nocapture
 
 test: needs-peers check-scripts check-format check-lints unit peers parity corpus fuzz check-docs check-licences gate check-smoke ## Everything that CI runs
 	@echo "make test: all passed"

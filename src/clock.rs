@@ -2,14 +2,22 @@
 
 use crate::model::Timestamp;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A source of wall time. Pure code gets timestamps as arguments instead.
 pub trait Clock: Send + Sync {
     /// The current time in milliseconds since 1970 UTC.
     fn now(&self) -> Timestamp;
+
+    /// How long this process has been running, by a clock that cannot be set.
+    fn monotonic(&self) -> Duration {
+        STARTED.elapsed()
+    }
 }
+
+/// The start of the monotonic time.
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The clock of the machine.
 pub struct SystemClock;
@@ -45,8 +53,8 @@ pub struct LedgerClock {
 
 struct LedgerTime {
     micros: i64,
-    /// When `micros` was right.
-    at: Instant,
+    /// The monotonic time at which `micros` was right.
+    at: Duration,
 }
 
 impl LedgerClock {
@@ -54,7 +62,7 @@ impl LedgerClock {
     #[must_use]
     pub fn new(system: Arc<dyn Clock>, last_row: Timestamp) -> LedgerClock {
         let start = system.now().max(last_row);
-        let state = Mutex::new(LedgerTime { micros: start.0.saturating_mul(1000), at: Instant::now() });
+        let state = Mutex::new(LedgerTime { micros: start.0.saturating_mul(1000), at: system.monotonic() });
         LedgerClock { system, state }
     }
 }
@@ -63,8 +71,9 @@ impl Clock for LedgerClock {
     fn now(&self) -> Timestamp {
         let system = self.system.now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let elapsed = state.at.elapsed();
-        state.at += elapsed;
+        let monotonic = self.system.monotonic();
+        let elapsed = monotonic.saturating_sub(state.at);
+        state.at = monotonic;
         state.micros = advance(state.micros, elapsed, system.0.saturating_mul(1000));
         Timestamp(state.micros.div_euclid(1000))
     }

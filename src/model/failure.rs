@@ -41,6 +41,8 @@ pub enum Class {
     Drift,
     /// The process ended in the middle of the attempt.
     Interrupted,
+    /// The process ended in the middle of two attempts in a row, so that this connection may be the reason.
+    CrashLoop,
     /// A defect in AAM: a panic was caught.
     Bug,
 }
@@ -48,7 +50,7 @@ pub enum Class {
 /// When a failed attempt is retried automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
-    /// When the document or the policy changes.
+    /// When the document or the policy changes, or when a person heals the connection.
     OnChange,
     /// After the policy's `recheck.awaiting_credentials`, because a secret may be added at any time.
     Recheck,
@@ -60,7 +62,7 @@ pub enum Retry {
 
 impl Class {
     /// All classes, for tables and tests.
-    pub const ALL: [Class; 18] = [
+    pub const ALL: [Class; 19] = [
         Class::NotEligible,
         Class::NotMappable,
         Class::Unsupported,
@@ -78,6 +80,7 @@ impl Class {
         Class::Remote,
         Class::Drift,
         Class::Interrupted,
+        Class::CrashLoop,
         Class::Bug,
     ];
 
@@ -102,6 +105,7 @@ impl Class {
             Class::Remote => "remote",
             Class::Drift => "drift",
             Class::Interrupted => "interrupted",
+            Class::CrashLoop => "crash_loop",
             Class::Bug => "bug",
         }
     }
@@ -110,7 +114,9 @@ impl Class {
     #[must_use]
     pub fn retry(self) -> Retry {
         match self {
-            Class::NotEligible | Class::NotMappable | Class::Unsupported | Class::Misconfigured => Retry::OnChange,
+            Class::NotEligible | Class::NotMappable | Class::Unsupported | Class::Misconfigured | Class::CrashLoop => {
+                Retry::OnChange
+            }
             Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied | Class::OverPrivileged => {
                 Retry::Recheck
             }

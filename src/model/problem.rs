@@ -124,3 +124,31 @@ fn distance(a: &str, b: &str) -> usize {
     }
     row[b.len()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggestion_is_a_typo_and_no_other_word() {
+        let families = ["box", "github", "gitlab", "jira", "okta", "s3", "salesforce", "slack", "zoom", "entra", "postgres"];
+        for (found, expected) in [
+            ("foo", None),
+            ("zoho", None),
+            ("gitea", None),
+            ("sentry", None),
+            ("miro", None),
+            ("teams", None),
+            ("slak", Some("slack")),
+            ("gihtub", Some("github")),
+            ("githb", Some("github")),
+            ("zom", Some("zoom")),
+            ("salesfroce", Some("salesforce")),
+            ("postgress", Some("postgres")),
+            ("postgresql", Some("postgres")),
+            ("", None),
+        ] {
+            assert_eq!(nearest(found, families), expected, "{found}");
+        }
+    }
+}

@@ -77,9 +77,13 @@ impl State {
             Class::Drift => State::Healing,
             Class::Network | Class::EgressRefused | Class::BreakerOpen => State::NetworkBlocked,
             Class::Throttled | Class::Interrupted => State::Pending,
-            Class::OverPrivileged | Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::Bug => {
-                State::Error
-            }
+            Class::OverPrivileged
+            | Class::NotFound
+            | Class::WrongService
+            | Class::Misconfigured
+            | Class::Remote
+            | Class::CrashLoop
+            | Class::Bug => State::Error,
         }
     }
 }

@@ -1,37 +1,36 @@
-//! Partial success of discovery: some streams cannot be read, and the connection works with the others. The warning and
-//! the evidence name every missing permission, so that no surface has to read the catalog for it.
+//! Partial success: some streams cannot be read, and the connection works with the others. The warning and the evidence of
+//! discovery and of the tiny sync name every missing permission, so that no surface has to read the catalog for it.
 
 use super::Job;
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, Class, Failure};
+use crate::model::{Class, Failure};
 use serde_json::{Value, json};
 
 /// The maximum number of streams that the evidence and the warning list.
 const MAX_LISTED: usize = 50;
 
-/// Returns the streams that the source refused, in the order of the catalog.
-fn refused(catalog: &Catalog) -> impl Iterator<Item = (&SkippedStream, Class)> {
-    catalog.skipped.iter().filter_map(|skipped| Some((skipped, skipped.class?)))
+/// Returns the streams that the source refused.
+fn refused(skipped: &[SkippedStream]) -> impl Iterator<Item = (&SkippedStream, Class)> {
+    skipped.iter().filter_map(|skipped| Some((skipped, skipped.class?)))
 }
 
 /// Returns each missing permission once, as the source names it.
-fn missing(catalog: &Catalog) -> Vec<&str> {
-    let mut names: Vec<&str> = refused(catalog).filter_map(|(skipped, _)| skipped.missing.as_deref()).collect();
+fn missing(skipped: &[SkippedStream]) -> Vec<&str> {
+    let mut names: Vec<&str> = refused(skipped).filter_map(|(skipped, _)| skipped.missing.as_deref()).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
-/// Returns the warning of the discover step if the source refused some of the streams.
-pub(super) fn warning(catalog: &Catalog, job: &Job) -> Option<Failure> {
-    let count = refused(catalog).count();
-    let (_, first) = refused(catalog).next()?;
-    let class = if refused(catalog).any(|(_, class)| class == Class::PermissionDenied) { Class::PermissionDenied } else { first };
-    let total = catalog.streams.len() + catalog.skipped.len();
+/// Returns the warning of a step if the source refused some of its `total` streams.
+pub(super) fn warning(skipped: &[SkippedStream], total: usize, job: &Job) -> Option<Failure> {
+    let count = refused(skipped).count();
+    let (_, first) = refused(skipped).next()?;
+    let class = if refused(skipped).any(|(_, class)| class == Class::PermissionDenied) { Class::PermissionDenied } else { first };
     let verb = if count == 1 { "is" } else { "are" };
     let title = |what: &str| format!("{count} of {total} streams {verb} not readable: {what}");
-    let missing = missing(catalog);
-    let names: Vec<&str> = refused(catalog).map(|(skipped, _)| skipped.name.as_str()).take(MAX_LISTED).collect();
+    let missing = missing(skipped);
+    let names: Vec<&str> = refused(skipped).map(|(skipped, _)| skipped.name.as_str()).take(MAX_LISTED).collect();
     let least = job.sources.family(&job.intent.source_type).map(|family| family.least_privilege.as_str()).unwrap_or_default();
     let failure = match missing.as_slice() {
         [] => {
@@ -48,15 +47,15 @@ pub(super) fn warning(catalog: &Catalog, job: &Job) -> Option<Failure> {
             Failure::new(class, title(&format!("{all} {verb} missing")), fix)
         }
     };
-    let reasons = refused(catalog).map(|(skipped, _)| format!("{}: {}", skipped.name, skipped.reason)).take(MAX_LISTED);
+    let reasons = refused(skipped).map(|(skipped, _)| format!("{}: {}", skipped.name, skipped.reason)).take(MAX_LISTED);
     Some(failure.detail(reasons.collect::<Vec<_>>().join(" | ")))
 }
 
 /// Returns the evidence: each refused stream with its class, its missing permission and the reason, and all missing
 /// permissions.
-pub(super) fn evidence(catalog: &Catalog) -> Value {
-    let streams = refused(catalog).take(MAX_LISTED).map(|(skipped, class)| {
+pub(super) fn evidence(skipped: &[SkippedStream]) -> Value {
+    let streams = refused(skipped).take(MAX_LISTED).map(|(skipped, class)| {
         json!({"stream": skipped.name, "resource": skipped.resource, "class": class, "missing": skipped.missing, "reason": skipped.reason})
     });
-    json!({"count": refused(catalog).count(), "missing": missing(catalog), "streams": streams.collect::<Vec<_>>()})
+    json!({"count": refused(skipped).count(), "missing": missing(skipped), "streams": streams.collect::<Vec<_>>()})
 }

@@ -2,8 +2,8 @@
 
 use super::run::{self, StepOutput};
 use super::{AttemptOutput, Job, OpenResource, denied};
-use crate::connectors::Bounds;
 use crate::connectors::concurrent::{self, Limits};
+use crate::connectors::{Bounds, DENIED};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Drift, Evidence, Failure};
 use crate::policy::SafeMode;
@@ -39,9 +39,9 @@ pub(super) async fn discover(
         resource.discovery = Some(discovery);
     }
     let mut evidence = run::flat(evidence);
-    let warning = denied::warning(&whole, job);
+    let warning = denied::warning(&whole.skipped, whole.streams.len() + whole.skipped.len(), job);
     if warning.is_some() {
-        evidence.insert("denied".to_string(), denied::evidence(&whole));
+        evidence.insert(DENIED.to_string(), denied::evidence(&whole.skipped));
     }
     let whole = match &job.known {
         Some(known) => keep_unreadable(whole, known),

@@ -17,10 +17,12 @@ mod preflight;
 mod run;
 
 use crate::connectors::concurrent::{self, Limits};
-use crate::connectors::{Connector, Discovery, Engines};
+use crate::connectors::{Connector, DENIED, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
+use crate::memory_budget::AttemptMemory;
+use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Origin, Outcome, Scope, Step};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -57,6 +59,7 @@ pub struct Attempt<'a> {
     job: &'a Job,
     /// The bound resources, or the failure that ends the attempt at its first step.
     bound: Result<BoundConnection, Failure>,
+    memory: Arc<AttemptMemory>,
 }
 
 impl<'a> Attempt<'a> {
@@ -65,7 +68,15 @@ impl<'a> Attempt<'a> {
     pub fn new(env: &'a Env, job: &'a Job) -> Attempt<'a> {
         let bind = AssertUnwindSafe(|| preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent));
         let bound = std::panic::catch_unwind(bind).unwrap_or_else(|panic| Err(run::panicked(Step::Allowlist, &*panic)));
-        Attempt { env, job, bound }
+        let memory = env.egress.memory.attempt(job.policy.reconcile.memory);
+        Attempt { env, job, bound, memory }
+    }
+
+    /// Returns the account of the memory that the attempt holds. What the attempt keeps until its end, such as its
+    /// catalog, is given back when the last copy of this is dropped.
+    #[must_use]
+    pub fn memory(&self) -> Arc<AttemptMemory> {
+        Arc::clone(&self.memory)
     }
 
     /// Returns the daily budget reservations that this attempt needs and that are not recorded yet. The caller can
@@ -79,8 +90,8 @@ impl<'a> Attempt<'a> {
 
     /// Runs the pipeline. The outcome has one report for each step and does not contain secrets.
     pub async fn run(self) -> Outcome {
-        let Attempt { env, job, bound } = self;
-        let mut runner = Runner::new(&job.policy.safe_mode);
+        let Attempt { env, job, bound, memory } = self;
+        let mut runner = Runner::new(&job.policy.safe_mode, &memory);
         let mut output = AttemptOutput::default();
         let _ = steps(env, job, bound, &mut runner, &mut output).await;
         run::scrubbed(Outcome {
@@ -122,7 +133,8 @@ async fn steps(
     let credential = runner.step(Step::Credential, async { preflight::credential(env, job, &bound) }).await?;
     let concurrency = Concurrency::new(job, &bound.family);
     let limits = concurrency.resources;
-    let mut resources = runner.step(Step::Upsert, upsert(env, job, (bound, credential), concurrency)).await?;
+    let memory = Arc::clone(runner.memory());
+    let mut resources = runner.step(Step::Upsert, upsert(env, job, (bound, credential), (concurrency, &memory))).await?;
     if job.scope == Scope::Health {
         runner.skip(Step::Discover, "a health re-check: recheck.drift says when the structure is checked again");
         runner.step(Step::Health, health(&resources, limits)).await?;
@@ -131,7 +143,7 @@ async fn steps(
         let bounds = discover::bounds(&job.policy.safe_mode);
         runner.step(Step::Discover, discover::discover(&mut resources, job, (bounds, limits), output)).await?;
         runner.step(Step::Health, health(&resources, limits)).await?;
-        output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job.policy.safe_mode.max_items)).await?);
+        output.rows = Some(runner.step(Step::TinySync, tiny_sync(&resources, job)).await?);
         output.latency_ms = runner.latency_ms(Step::TinySync);
     }
     runner.step(Step::Registry, async { Ok(StepOutput::new((), Evidence::new())) }).await
@@ -143,13 +155,14 @@ async fn upsert(
     env: &Env,
     job: &Job,
     (bound, credential): (BoundConnection, Option<Credential>),
-    concurrency: Concurrency,
+    (concurrency, memory): (Concurrency, &Arc<AttemptMemory>),
 ) -> Result<StepOutput<Vec<OpenResource>>, Failure> {
     let (family, credential) = (&Arc::clone(&bound.family), &credential);
     let open = |resource| -> BoxFuture<'_, _> {
         Box::pin(async move {
             let (authorized, caller) = preflight::authorize(job, family, resource, credential.clone())?;
-            authorized.open(env.egress.session(caller).with_concurrency(concurrency.calls)).await
+            let session = env.egress.session(caller).with_concurrency(concurrency.calls).with_memory(Arc::clone(memory));
+            authorized.open(session).await
         })
     };
     let opened = concurrent::all(concurrency.resources, bound.into_resources()?.into_iter().map(open).collect()).await?;
@@ -178,9 +191,11 @@ async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput
 
 /// Reads at most `max_items` items from all resources together. The resources are read one after the other, because the
 /// items read from one reduce the number that may be read from the next.
-async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOutput<u64>, Failure> {
+async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u64>, Failure> {
+    let max_items = job.policy.safe_mode.max_items;
     let mut evidence = Evidence::new();
     let mut rows = 0;
+    let (mut denied, mut tried): (Vec<SkippedStream>, usize) = Default::default();
     for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
         let Some(discovery) = &resource.discovery else {
@@ -192,12 +207,20 @@ async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOut
         let sample = resource.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
         rows += sample.rows.min(left);
         let mut sampled = sample.evidence;
+        if let Some(streams) = sampled.remove(DENIED).and_then(|list| serde_json::from_value::<Vec<_>>(list).ok()) {
+            tried += streams.len() + sampled.get("streams").and_then(|read| read.as_object()).map_or(0, |read| read.len());
+            denied.extend(streams);
+        }
         run::note_traffic(&mut sampled, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), sampled.into());
     }
     let mut evidence = run::flat(evidence);
     evidence.insert("rows".to_string(), rows.into());
-    Ok(StepOutput::new(rows, evidence))
+    let warning = denied::warning(&denied, tried, job);
+    if warning.is_some() {
+        evidence.insert(DENIED.to_string(), denied::evidence(&denied));
+    }
+    Ok(StepOutput { value: rows, evidence, warning })
 }
 
 #[cfg(test)]

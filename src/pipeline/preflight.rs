@@ -163,8 +163,8 @@ fn check_credential(policy: &Policy, intent: &Intent, origins: &[Origin], bound:
             Class::CredentialMissing,
             format!("{} needs a credential and the intent has no credential_locator", family.title),
             format!(
-                "set credential_locator, for example env:{}_TOKEN; least privilege: {}",
-                family.id.to_uppercase(),
+                "set credential_locator, for example env:{}; least privilege: {}",
+                grants::example_variable(&family.id),
                 family.least_privilege
             ),
         ));

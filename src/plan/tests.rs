@@ -82,6 +82,25 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A connection whose attempts ended the process twice is planned only after a heal, or for another document or policy.
+    #[test]
+    fn a_crash_loop_rests(entries in history(), now in 0..20_000_000_i64) {
+        let mut snapshot = Snapshot::fold(&entries);
+        let context = PlanContext::new(policy(0.2), &snapshot);
+        match_inputs(&mut snapshot, &context);
+        let rests = |known: &Connection| known.last.as_ref().is_some_and(|last| last.facts.class == Some(crate::model::Class::CrashLoop));
+        let planned = by_id(&plan(&snapshot, &context, &BTreeSet::new(), Timestamp(now)));
+        let heals: BTreeSet<ConnectionId> = snapshot.connections.keys().copied().collect();
+        let healed = by_id(&plan(&snapshot, &context, &heals, Timestamp(now)));
+        for (id, known) in snapshot.connections.iter().filter(|(_, known)| rests(known)) {
+            prop_assert!(!planned.contains_key(id));
+            let open = known.retired.is_none() && !known.origins.is_empty() && !snapshot.sealed.contains(&*known.namespace);
+            prop_assert_eq!(healed.contains_key(id), open);
+        }
+    }
+}
+
 #[test]
 fn a_backoff_doubles_up_to_its_limit() {
     let policy = policy(0.0);

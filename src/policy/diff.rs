@@ -42,6 +42,7 @@ pub fn diff(was: &LoadedPolicy, is: &LoadedPolicy, connections: Option<&[Connect
     allowlist(old, new, &live, &mut out);
     eligibility(old, new, &live, &mut out);
     network(old, new, &mut out);
+    weak_logins(old, new, &mut out);
     roots(old, new, &live, &mut out);
     families(old, new, &live, &mut out);
     out.extend(super::manifests::diff(&old.manifests, &new.manifests));
@@ -155,6 +156,20 @@ fn network(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     }
 }
 
+fn weak_logins(old: &Policy, new: &Policy, out: &mut Vec<String>) {
+    let (was, is) = (&old.network.allow_weak_login, &new.network.allow_weak_login);
+    for added in is.iter().filter(|host| !was.contains(host)) {
+        out.push(format!(
+            "{added} added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS"
+        ));
+    }
+    for gone in was.iter().filter(|host| !is.contains(host)) {
+        out.push(format!(
+            "{gone} removed from network.allow_weak_login; without verified TLS it no longer receives a password that it could use"
+        ));
+    }
+}
+
 fn route(proxy: Option<&str>) -> String {
     proxy.map_or("directly to the source".to_string(), |proxy| format!("through the proxy {proxy}"))
 }
@@ -217,6 +232,14 @@ fn families(old: &Policy, new: &Policy, live: &Live<'_>, out: &mut Vec<String>) 
         if !changes.is_empty() {
             let affected = live.of_family(family);
             out.push(format!("{family}: {}; {}", changes.join(", "), live.effect(&affected, "uses it", "use it")));
+        }
+        let changes = super::services::diff(&was.services, &is.services);
+        if !changes.is_empty() {
+            let changed = |line: &ConnectionLine| {
+                line.source_type == *family && super::services::affects(&was.services, &is.services, &line.resource_ids)
+            };
+            let affected = live.select(changed);
+            out.push(format!("{family}: {}; {}", changes.join(", "), live.effect(&affected, "is concerned", "are concerned")));
         }
     }
 }

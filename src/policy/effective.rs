@@ -2,7 +2,7 @@
 
 use super::duration_text::format as duration;
 use super::grants::{HostPattern, LocatorPattern};
-use super::{ApiRate, Cap, FamilyPolicy, Policy, Token};
+use super::{ApiRate, Cap, FamilyPolicy, Policy, ServiceAuth, ServicePolicy, Token, size_text};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -45,7 +45,9 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let [health, drift, awaiting] =
         [&recheck.health, &recheck.drift, &recheck.awaiting_credentials].map(|wait: &Duration| duration(wait));
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
-    line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, duration(&policy.reconcile.resync)));
+    let reconcile = &policy.reconcile;
+    let (resync, memory) = (duration(&reconcile.resync), size_text::format(&reconcile.memory));
+    line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
     line(families(policy));
     line(manifests(policy));
     line(credentials(policy));
@@ -64,10 +66,11 @@ fn network(policy: &Policy) -> String {
     let network = &policy.network;
     let or_null = |text: Option<String>| text.map_or("null".to_string(), |text| quoted(&text));
     format!(
-        "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}",
+        "network:\n  allow_private: {}\n  proxy: {}\n  ca_file: {}\n  allow_weak_login: {}",
         list(network.allow_private.iter().map(ToString::to_string)),
         or_null(network.proxy.clone()),
-        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned()))
+        or_null(network.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned())),
+        list(network.allow_weak_login.iter().map(ToString::to_string))
     )
 }
 
@@ -102,16 +105,41 @@ fn families(policy: &Policy) -> String {
         return "families: {}".to_string();
     }
     let entry = |text: String, (family, set): (&String, &FamilyPolicy)| {
-        let or_null = |value: &Option<String>| value.as_ref().map_or("null".to_string(), |value| quoted(value));
+        let services: String = if family == "openapi" { services(&set.services) } else { String::new() };
         format!(
-            "{text}\n  {family}:\n    base_url: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}",
-            or_null(&set.base_url),
-            or_null(&set.region),
-            or_null(&set.health_path),
+            "{text}\n  {family}:\n    base_url: {}\n    region: {}\n    health_path: {}\n    deny_operations: {}{services}",
+            or_null(set.base_url.as_ref()),
+            or_null(set.region.as_ref()),
+            or_null(set.health_path.as_ref()),
             list(&set.deny_operations)
         )
     };
     policy.families.iter().fold("families:".to_string(), entry)
+}
+
+fn services(services: &[ServicePolicy]) -> String {
+    if services.is_empty() {
+        return "\n    services: []".to_string();
+    }
+    let entry = |text: String, service: &ServicePolicy| {
+        let auth = match &service.auth {
+            None => "null".to_string(),
+            Some(ServiceAuth::Header(name)) => format!("{{header: {}}}", quoted(name)),
+            Some(auth) => auth.as_str().to_string(),
+        };
+        format!(
+            "{text}\n      - match: {}\n        base_url: {}\n        health_path: {}\n        deny_operations: {}\n        auth: {auth}",
+            quoted(&service.pattern),
+            or_null(service.base_url.as_ref()),
+            or_null(service.health_path.as_ref()),
+            list(&service.deny_operations)
+        )
+    };
+    services.iter().fold("\n    services:".to_string(), entry)
+}
+
+fn or_null(value: Option<&String>) -> String {
+    value.map_or("null".to_string(), |value| quoted(value))
 }
 
 fn manifests(policy: &Policy) -> String {

@@ -10,9 +10,11 @@ pub mod active;
 pub mod diff;
 pub mod effective;
 pub mod grants;
+mod login_host;
 pub mod manifests;
 pub mod parse;
 mod read;
+pub mod services;
 mod yaml;
 
 use crate::families::Family;
@@ -21,9 +23,11 @@ use crate::model::{Digest, Risk};
 pub use active::{ActivePolicy, LoadedPolicy, Rejected};
 use grants::{CredentialGrant, Credentials};
 use ipnet::IpNet;
+pub use login_host::LoginHost;
 pub use manifests::{IdentityPolicy, Manifests, SourcePolicy};
 pub use parse::host_and_port;
 use serde::Serialize;
+pub use services::{ServiceAuth, ServicePolicy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,6 +93,18 @@ pub struct Network {
     pub proxy: Option<String>,
     /// A PEM file with additional certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// Database servers that may receive a password in a form that they, or a server that impersonates them, can use,
+    /// although TLS does not prove which server it is.
+    pub allow_weak_login: Vec<LoginHost>,
+}
+
+impl Network {
+    /// Whether the database server `host:port` may receive a password in clear text or as an MD5 digest without verified
+    /// TLS. `host` has no brackets.
+    #[must_use]
+    pub fn allows_weak_login(&self, host: &str, port: u16) -> bool {
+        self.allow_weak_login.iter().any(|entry| entry.matches(host, port))
+    }
 }
 
 /// Where files may be read.
@@ -143,6 +159,9 @@ pub struct Reconcile {
     pub concurrency: usize,
     #[serde(with = "duration_text")]
     pub resync: Duration,
+    /// The bytes that all attempts together may hold.
+    #[serde(with = "size_text")]
+    pub memory: u64,
 }
 
 /// The settings of one family.
@@ -156,6 +175,8 @@ pub struct FamilyPolicy {
     pub health_path: Option<String>,
     /// Only for `openapi`: operations that are never called, for example GETs with side effects.
     pub deny_operations: Vec<String>,
+    /// Only for `openapi`: settings of single services. The first whose `match` fits the service applies.
+    pub services: Vec<ServicePolicy>,
 }
 
 /// Who may call the HTTP API, under which names and how often.
@@ -242,6 +263,7 @@ impl Policy {
             "allowed": self.allowlist.contains(family),
             "eligibility": self.eligibility,
             "max_items": self.safe_mode.max_items,
+            "memory": self.reconcile.memory,
             "network": self.network,
             "files": self.files,
             "family": self.families.get(family),
@@ -256,6 +278,28 @@ impl Policy {
             None => slice,
         };
         Digest::from_bytes(slice.to_string().as_bytes())
+    }
+}
+
+/// Formats sizes as in the policy file: `256MiB`, `1GiB`.
+pub mod size_text {
+    /// Formats a number of bytes in the largest unit that divides it without a remainder, at least in KiB.
+    #[must_use]
+    pub fn format(bytes: &u64) -> String {
+        for (unit, shift) in [("GiB", 30), ("MiB", 20)] {
+            if *bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
+                return std::format!("{}{unit}", bytes >> shift);
+            }
+        }
+        std::format!("{}KiB", bytes >> 10)
+    }
+
+    /// Serializes a size with [`format()`].
+    ///
+    /// # Errors
+    /// If the serializer fails.
+    pub fn serialize<S: serde::Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format(bytes))
     }
 }
 

@@ -214,7 +214,7 @@ fn unreadable(error: &Error) -> Problem {
         Error::SecondDocument(_) => {
             Problem::new("", "a second YAML document begins here; a policy is one document").hint("remove the line with ---")
         }
-        Error::Syntax { message, .. } | Error::Value { message, .. } => {
+        Error::Syntax { message, .. } | Error::Value { message, .. } | Error::Limit { message, .. } => {
             let message: String = message.chars().take(120).collect();
             Problem::new("", format!("this is not valid YAML: {message}"))
                 .hint("check indentation, brackets and quotes around this place")

@@ -47,6 +47,12 @@ impl Queue {
         self.order.first_key_value().map(|((due, _), _)| *due)
     }
 
+    /// When the next item is due that is not due at `then`.
+    #[must_use]
+    pub fn next_due_after(&self, then: Timestamp) -> Option<Timestamp> {
+        self.order.range((then, ConnectionId::LAST)..).map(|((due, _), _)| *due).find(|due| *due > then)
+    }
+
     /// The number of items, due or not.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -91,6 +97,8 @@ mod tests {
             let mut order: Vec<(i64, u8)> = map.iter().map(|(connection, due)| (*due, *connection)).collect();
             order.retain(|(due, connection)| *due <= now && *connection != taken);
             order.sort_unstable();
+            let later = map.values().filter(|due| **due > now).min();
+            prop_assert_eq!(queue.next_due_after(Timestamp(now)), later.map(|due| Timestamp(*due)));
             let mut popped = Vec::new();
             while let Some(item) = queue.pop(Timestamp(now), |one| one != id(taken)) {
                 popped.push(item);

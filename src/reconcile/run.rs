@@ -38,6 +38,11 @@ struct Loop {
     context: PlanContext,
     /// Attempts whose end the loop has not handled yet. `Handle::in_flight` tells which of them are still running.
     attempts: JoinSet<(ConnectionId, Result<(), RegistryError>)>,
+    /// The running attempt of a connection whose last attempt ended together with the process. Only one of them runs at a
+    /// time, so that if the process ends again, the connection that is the reason is known.
+    isolated: Option<ConnectionId>,
+    /// When attempts were started last. What was due then and still waits is held back by `isolated`.
+    dispatched_at: Timestamp,
     /// The number of concurrent attempts that the limit on open files allows.
     attempts_by_files: usize,
     /// Whether the loop was woken since the last sync.
@@ -54,8 +59,20 @@ pub async fn run(handle: Arc<Handle>, env: Arc<Env>, folder_sync: FolderSync, un
     let queue = Queue::default();
     let attempts = JoinSet::new();
     let attempts_by_files = open_files::max_attempts();
-    let mut this =
-        Loop { handle, env, folder_sync, queue, context, attempts, attempts_by_files, resync: true, synced_at, planned: None };
+    let mut this = Loop {
+        handle,
+        env,
+        folder_sync,
+        queue,
+        context,
+        attempts,
+        isolated: None,
+        dispatched_at: synced_at,
+        attempts_by_files,
+        resync: true,
+        synced_at,
+        planned: None,
+    };
     let mut stopping = this.handle.stopping.subscribe();
     let mut first = true;
     while !*stopping.borrow_and_update() {
@@ -153,11 +170,23 @@ impl Loop {
             return;
         }
         let (now, max_in_flight) = (self.handle.clock.now(), self.max_in_flight());
+        self.dispatched_at = now;
         while self.handle.in_flight.len() < max_in_flight {
-            let in_flight = &self.handle.in_flight;
-            let Some(item) = self.queue.pop(now, |id| !in_flight.contains(id)) else { return };
+            let Some(item) = self.pop(now) else { return };
             self.start(item);
         }
+    }
+
+    /// The next item that may begin.
+    fn pop(&mut self, now: Timestamp) -> Option<PlanItem> {
+        let snapshot = self.handle.registry.snapshot();
+        let suspected = |id| snapshot.connections.get(&id).is_some_and(|known| known.ended_with_process());
+        let (in_flight, isolated) = (&self.handle.in_flight, self.isolated.is_some());
+        let item = self.queue.pop(now, |id| !(in_flight.contains(id) || isolated && suspected(id)))?;
+        if suspected(item.connection) {
+            self.isolated = Some(item.connection);
+        }
+        Some(item)
     }
 
     /// The number of attempts that may run at the same time.
@@ -181,11 +210,13 @@ impl Loop {
         let (connection, result) = match ended {
             Ok(ended) => ended,
             Err(error) => {
+                self.isolated = None;
                 tracing::error!(target: "aam::attempt", %error, "an attempt ended without a result; the loop plans again");
                 self.replan_all();
                 return;
             }
         };
+        self.isolated = self.isolated.filter(|isolated| *isolated != connection);
         match result {
             Ok(()) => {}
             // A row that cannot be read affects only its own connection.
@@ -223,7 +254,11 @@ impl Loop {
         let resync = self.synced_at.plus(self.context.policy.reconcile.resync);
         let busy = self.handle.in_flight.len() >= self.max_in_flight();
         // At the limit of concurrent attempts nothing can start. The end of an attempt wakes the loop anyway.
-        let next = self.queue.next_due().filter(|_| !busy).map_or(resync, |due| due.min(resync));
+        let next = match self.isolated {
+            Some(_) => self.queue.next_due_after(self.dispatched_at),
+            None => self.queue.next_due(),
+        };
+        let next = next.filter(|_| !busy).map_or(resync, |due| due.min(resync));
         next.since(now).max(Duration::from_millis(1))
     }
 
@@ -250,13 +285,16 @@ impl Loop {
         self.attempts.is_empty() && !due && !self.resync
     }
 
-    /// Waits for running attempts to end. Those that do not end in time are recorded as interrupted at the next start.
+    /// Waits for running attempts to end. Those that do not end in time are recorded as interrupted.
     async fn drain(&mut self) {
         let all = async { while self.attempts.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
             tracing::warn!(target: "aam::attempt", left = self.attempts.len(), "some attempts did not end in time and count as interrupted");
         }
-        self.attempts.abort_all();
+        self.attempts.shutdown().await;
+        if let Err(error) = self.handle.registry.record_stopped().await {
+            self.handle.report_error(&error);
+        }
     }
 }
 

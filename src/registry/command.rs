@@ -53,6 +53,9 @@ pub(super) enum Command {
     Probe {
         reply: Reply<()>,
     },
+    RecordStopped {
+        reply: Reply<()>,
+    },
     Close {
         done: oneshot::Sender<()>,
     },

@@ -8,7 +8,7 @@ use crate::model::ledger::{AttemptContext, Fact, Finished, Why};
 use crate::model::{
     Class, ConnectionId, Digest, Drift, Failure, Intent, Origin, Outcome, Scope, Step, StepReport, StepStatus, Timestamp,
 };
-use crate::snapshot::Checked;
+use crate::snapshot::{Checked, Connection};
 use rusqlite::params;
 
 impl Writer {
@@ -104,7 +104,7 @@ impl Writer {
         self.refuse_sealed(&namespace)?;
         // A ticket that still exists belongs to an attempt that never recorded an outcome.
         if let Some((lost, in_ledger)) = self.take_ticket(connection)? {
-            self.finish_ticket(interrupted(connection, lost), Some(in_ledger))?;
+            self.finish_ticket(unfinished(connection, lost, interrupted(STOPPED)), Some(in_ledger))?;
         }
         let context = AttemptContext { begun_at: self.now(), ..context };
         // A re-check of a settled connection writes only a ticket. It gets a row in the ledger if it finds something new.
@@ -263,7 +263,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Records every attempt that began before a crash as interrupted, in one transaction.
+    /// Records every attempt that the last process did not finish, in one transaction.
     pub(super) fn record_interrupted(&mut self) -> Result<(), RegistryError> {
         let tickets = reader::tickets(&self.db)?;
         if tickets.is_empty() {
@@ -271,11 +271,23 @@ impl Writer {
         }
         self.start()?;
         for (connection, context, _) in tickets {
-            self.finish(interrupted(connection, context))?;
+            let again = self.with_known(connection, |known| known.is_some_and(|known| ended_before(known, &context)));
+            let failure = if again { crash_loop(connection) } else { interrupted(CRASHED) };
+            self.finish(unfinished(connection, context, failure))?;
         }
         // Tickets that this build cannot parse are deleted, too.
         self.db.execute_batch("DELETE FROM tickets; COMMIT")?;
         self.publish();
+        Ok(())
+    }
+
+    /// Records every attempt that is still running as interrupted, because AAM stops. The process does not end because of
+    /// one of them, so this does not count towards [`Class::CrashLoop`].
+    pub(super) fn record_stopped(&mut self) -> Result<(), RegistryError> {
+        for (connection, context, in_ledger) in reader::tickets(&self.db)? {
+            self.take_ticket(connection)?;
+            self.finish_ticket(unfinished(connection, context, interrupted(STOPPED)), Some(in_ledger))?;
+        }
         Ok(())
     }
 
@@ -293,13 +305,38 @@ fn begun(context: &AttemptContext) -> Fact {
     Fact::AttemptBegun { generation: context.generation, scope: context.scope, why: context.why, policy: context.policy }
 }
 
-/// The outcome of an attempt that a crash interrupted.
-fn interrupted(connection: ConnectionId, context: AttemptContext) -> Finish {
-    let failure = Failure::new(
-        Class::Interrupted,
-        "AAM stopped while this attempt was running",
-        "no action is required: AAM retries automatically",
-    );
+/// The title if the process ended without recording the outcome.
+const CRASHED: &str = "AAM ended while this attempt was running";
+/// The title if AAM was asked to stop, or gave up an attempt itself.
+const STOPPED: &str = "AAM stopped while this attempt was running";
+
+fn interrupted(title: &str) -> Failure {
+    Failure::new(Class::Interrupted, title, "no action is required: AAM retries automatically")
+}
+
+fn crash_loop(connection: ConnectionId) -> Failure {
+    Failure::new(
+        Class::CrashLoop,
+        "AAM ended twice in a row while it checked this connection, so AAM does not check it automatically any more",
+        format!("look for the reason in the log before each end, and at what the source sends; then: aam heal {connection}"),
+    )
+}
+
+/// Whether the process also ended during the attempt before, for the same document and policy.
+fn ended_before(known: &Connection, context: &AttemptContext) -> bool {
+    known.last.as_ref().is_some_and(|last| {
+        let same_inputs = last.facts.generation == context.generation && last.facts.slice == context.slice;
+        let crashed = match last.facts.class {
+            Some(Class::CrashLoop) => true,
+            Some(Class::Interrupted) => &*last.facts.title == CRASHED,
+            _ => false,
+        };
+        same_inputs && crashed
+    })
+}
+
+/// The outcome of an attempt that did not record one.
+fn unfinished(connection: ConnectionId, context: AttemptContext, failure: Failure) -> Finish {
     let status = |step| match step {
         Step::Registry => StepStatus::Failed { failure: failure.clone() },
         _ => StepStatus::Skipped { reason: "AAM stopped before this step was recorded".to_string() },

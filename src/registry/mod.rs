@@ -210,6 +210,14 @@ impl Registry {
         self.send(|reply| Command::Probe { reply }).await
     }
 
+    /// Records every attempt that is still running as interrupted by a stop. Call it after the attempts were ended.
+    ///
+    /// # Errors
+    /// If the registry cannot write. The attempts then count as interrupted by a crash after the next start.
+    pub async fn record_stopped(&self) -> Result<(), RegistryError> {
+        self.send(|reply| Command::RecordStopped { reply }).await
+    }
+
     /// Stops the writer after all commands that were sent before. The lock is released when this returns.
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();

@@ -296,6 +296,7 @@ impl Writer {
             }
             Command::RecordScan { findings, reply } => reply_later(self.record_scan(*findings), reply, batch),
             Command::Probe { reply } => reply_later(self.probe(), reply, batch),
+            Command::RecordStopped { reply } => reply_later(self.record_stopped(), reply, batch),
             Command::Close { done } => Box::new(move |_| drop(done)),
         }
     }
@@ -372,9 +373,10 @@ fn reject(command: Command, error: &RegistryError) -> PendingReply {
     let error = error.copy();
     match command {
         Command::Accept { reply, .. } | Command::RecordScan { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
-        Command::Withdraw { reply, .. } | Command::AcceptPolicy { reply, .. } | Command::Probe { reply } => {
-            Box::new(move |_| drop(reply.send(Err(error))))
-        }
+        Command::Withdraw { reply, .. }
+        | Command::AcceptPolicy { reply, .. }
+        | Command::Probe { reply }
+        | Command::RecordStopped { reply } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Begin { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Finish { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),
         Command::Seal { reply, .. } => Box::new(move |_| drop(reply.send(Err(error)))),

@@ -108,9 +108,9 @@ impl ConnectionResult {
     /// source.
     #[must_use]
     pub fn for_writer(mut self) -> ConnectionResult {
-        self.steps = None;
-        self.warnings.retain(|warning| !warning.pointer.starts_with("/steps/"));
-        (self.first_sync_rows, self.latency_ms, self.catalog_version) = (None, None, None);
+        for step in self.steps.iter_mut().flatten() {
+            step.evidence.clear();
+        }
         self
     }
 
@@ -127,7 +127,11 @@ impl ConnectionResult {
             credential_locator: None,
             risk_level: None,
             warnings: Vec::new(),
-            ..self.for_writer()
+            steps: None,
+            first_sync_rows: None,
+            latency_ms: None,
+            catalog_version: None,
+            ..self
         }
     }
 }

@@ -131,6 +131,12 @@ async fn the_origin_of_the_document_in_force_decides() {
 
     // The folder may name every locator. A push of the same document asks for nothing else and changes nothing.
     workspace.intent_file("crm.json", &document);
+    let connection = daemon.until_state(&url, "ACTIVE").await;
+    until("the file is accepted", || async {
+        let history = serde_json::json!(daemon.history(&connection).await).to_string();
+        (history.contains("folder:crm.json"), history)
+    })
+    .await;
     assert_eq!(daemon.push(&document).await.body["status"], "ACTIVE");
 
     // A different document of a token without a grant is in force and has no right.

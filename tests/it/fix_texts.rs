@@ -122,3 +122,23 @@ async fn a_missing_locator_is_asked_for_and_one_that_is_named_is_not() {
     let text = stdout(&workspace.run(&["test", &file]));
     assert!(text.contains("would be NETWORK_BLOCKED") && !text.contains("credential_locator"), "{text}");
 }
+
+#[tokio::test]
+async fn a_source_type_that_is_not_known_becomes_one_where_the_fix_says() {
+    let workspace = Workspace::new();
+    let manifests = workspace.path("manifests");
+    std::fs::create_dir(&manifests).expect("a folder");
+    let dir = format!("manifests: {{dir: {}}}\n", manifests.display());
+    workspace.write_policy(&dir);
+    let file = workspace.path("intents/a.json").display().to_string();
+    workspace.intent_file("a.json", &intent("acme_crm", "127.0.0.1:9"));
+    let text = stdout(&workspace.run(&["test", &file]));
+    let path = after(&text, "put its manifest into ").to_string();
+    let manifest = "version: 0.90.0\ntype: DeclarativeSource\ncheck: {type: CheckStream, stream_names: [things]}\nstreams:\n  - type: DeclarativeStream\n    name: things\n    retriever:\n      type: SimpleRetriever\n      requester: {type: HttpRequester, url_base: \"http://127.0.0.1:9\", path: /things}\n      record_selector: {type: RecordSelector, extractor: {type: DpathExtractor, field_path: []}}\n";
+    std::fs::write(&path, manifest).expect("the manifest");
+    let text = stdout(&workspace.run(&["test", &file]));
+    assert!(text.contains("add acme_crm to allowlist in the policy"), "{text}");
+    workspace.write_policy(&format!("{dir}allowlist: [acme_crm]\n"));
+    let text = stdout(&workspace.run(&["test", &file]));
+    assert!(text.contains("would be NETWORK_BLOCKED"), "the manifest is used: {text}");
+}

@@ -212,3 +212,40 @@ async fn without_inotify_the_folder_is_polled_and_a_warning_says_so() {
     daemon.kill().expect("killed");
     daemon.wait().expect("ended");
 }
+
+#[tokio::test]
+async fn what_an_earlier_version_wrote_to_demo_stops_nothing() {
+    let workspace = Workspace::new();
+    let (good, later) = (workspace.csv("good.csv", 1), workspace.csv("later.csv", 1));
+    let mut demo = intent("filesource", &workspace.csv("demo.csv", 1));
+    demo["namespace"] = json!("demo");
+    workspace.intent_file("good.json", &intent("filesource", &good));
+    workspace.intent_file("demo.json", &demo);
+    let daemon = workspace.serve().await;
+    daemon.until_state(&good, "ACTIVE").await;
+    daemon.stop().await;
+    // An earlier version accepted the file where no seed had been loaded.
+    let db = rusqlite::Connection::open(workspace.path("var/aam.db")).expect("registry");
+    let trigger: String =
+        db.query_row("SELECT sql FROM sqlite_schema WHERE name = 'ledger_demo'", [], |row| row.get(0)).expect("the trigger");
+    db.execute_batch("DROP TRIGGER ledger_demo").expect("dropped");
+    let copied = db
+        .execute(
+            "INSERT INTO ledger SELECT (SELECT max(seq) + 1 FROM ledger), (SELECT max(at) FROM ledger), kind, 'demo',
+             '00000000-0000-5000-8000-000000000001', replace(facts, 'good.json', 'demo.json'),
+             replace(body, '\"autonomy\"', '\"demo\"'), prev, hash FROM ledger WHERE kind = 'intent_accepted' LIMIT 1",
+            [],
+        )
+        .expect("the row");
+    assert_eq!(copied, 1);
+    db.execute_batch(&trigger).expect("restored");
+    drop(db);
+    std::fs::remove_file(workspace.path("intents/demo.json")).expect("removed");
+    workspace.intent_file("later.json", &intent("filesource", &later));
+    let daemon = workspace.serve().await;
+    daemon.until_state(&later, "ACTIVE").await;
+    let shown = daemon.get("/dashboard.json").await.body;
+    assert_eq!((&shown["trouble"], &shown["problems_total"]), (&json!(""), &json!(0)), "{shown}");
+    let old = daemon.get("/connections?namespace=demo").await.body;
+    assert_eq!((&old["total"], &old["connections"][0]["status"]), (&json!(1), &json!("PENDING")), "it is never attempted: {old}");
+}

@@ -109,6 +109,26 @@ async fn the_manifest_s_own_budget_is_called_aam_s() {
     assert!(failure.title.contains("AAM's own share") && failure.detail.contains("api_budget"), "{failure:?}");
 }
 
+/// A stream that no probe reads is only met by the tiny sync, which warns in the same way.
+#[tokio::test]
+async fn a_stream_that_only_the_sync_meets_is_named_there() {
+    let two = manifest("");
+    let stream = two.split_once("streams:\n").unwrap().1.replace("name: things", "name: others").replace("/things", "/others");
+    let two = format!("{two}{stream}");
+    let vendor = MockVendor::start(|_, request: &ReceivedRequest| match request.path() {
+        "/others" => json_response_with(403, &[], &json!({"message": "the vendor's own words"})),
+        _ => json_response(r#"{"data":[{"id":1}]}"#),
+    })
+    .await;
+    let fixture = EngineFixture::with_manifest(policy("manifests: {dir: m}"), "shop", &two);
+    let opened = fixture.open("shop", vendor.host(), None).await.unwrap();
+    let (_, sample) = remaining_steps(&opened).await.unwrap();
+    assert_eq!(
+        (&sample.evidence["denied"][0]["name"], &sample.evidence["denied"][0]["class"]),
+        (&json!("others"), &json!("permission_denied"))
+    );
+}
+
 fn page(kind: &str, body: &str) -> MockResponse {
     (200, vec![("content-type", kind.to_string())], body.to_string())
 }
@@ -163,6 +183,9 @@ async fn a_404_names_the_call_and_what_it_can_mean() {
         assert_eq!(failure.class, Class::WrongService, "{failure:?}");
         assert!(failure.fix.contains("families.slack.base_url"), "{failure:?}");
     }
+    // JSON of another service.
+    let other = family("github", "acme", json_response(r#"{"status":"ok"}"#)).await;
+    assert!(other.class == Class::WrongService && other.fix.contains("families.github.base_url"), "{other:?}");
     // GitHub's own format: the resource, or the access to it.
     let vendor = MockVendor::start(github).await;
     let unknown =

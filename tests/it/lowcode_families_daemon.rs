@@ -1,7 +1,7 @@
 //! GitHub, Slack and a custom manifest through the whole daemon, from a file in the intents folder to ACTIVE.
 
 use crate::support::daemon::{Workspace, intent_with_locator, stderr, stdout, until};
-use crate::support::github::github;
+use crate::support::github::{app_credential, app_key, github};
 use crate::support::lowcode_families::{CRM, CRM_CREDENTIAL, MockVendor, crm, slack};
 use crate::support::shop::{Shop, TOKEN};
 use serde_json::json;
@@ -108,9 +108,35 @@ async fn streams_that_a_scope_is_missing_for_are_named_in_the_steps() {
     assert!(failure["fix"].as_str().expect("a fix").contains("give the credential team:read, users:read"), "{step}");
     assert_eq!(step["evidence"]["denied"]["missing"], json!(["team:read", "users:read"]), "{step}");
     assert_eq!(step["evidence"]["denied"]["streams"][0]["stream"], "team", "{step}");
+    let warning = &active["warnings"][0];
+    assert_eq!((&warning["pointer"], &warning["class"]), (&json!("/steps/discover"), &json!("permission_denied")), "{active}");
     let waiting = daemon.until_state("T0ACME", "AWAITING_CREDENTIALS").await.to_string();
     assert!(waiting.contains("none of the 3 streams is readable: channels:read, team:read, users:read are missing"), "{waiting}");
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_github_app_and_an_installation_token_become_active_and_leave_no_secret() {
+    let (mut workspace, vendors) = workspace_with_vendors().await;
+    workspace.set("GITHUB_TOKEN", &app_credential());
+    workspace.set("GITHUB_ACTIONS", "ghs_metadata_of_a_workflow_1");
+    workspace.intent_file("app.json", &intent_with_locator("github", "acme", "env:GITHUB_TOKEN"));
+    workspace.intent_file("actions.json", &intent_with_locator("github", "acme/widgets", "env:GITHUB_ACTIONS"));
+    let daemon = workspace.serve().await;
+    let app = daemon.until_state("acme", "ACTIVE").await;
+    assert_eq!((&app["first_sync_rows"], &app["warnings"]), (&json!(20), &json!([])), "{app}");
+    daemon.until_state("acme/widgets", "ACTIVE").await;
+    daemon.stop().await;
+    let key = app_key();
+    let line = key.lines().nth(3).expect("a line of the key").to_string();
+    let minted = vendors.github.requests().into_iter().map(|request| request.token).filter(|token| !token.is_empty());
+    let secrets: Vec<String> = minted.chain([line]).collect();
+    for (path, bytes) in workspace.files() {
+        let text = String::from_utf8_lossy(&bytes);
+        for secret in &secrets {
+            assert!(!text.contains(secret.as_str()), "{secret} in {}", path.display());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,10 +39,10 @@ fn plain() -> Policy {
 }
 
 /// Asserts that the first result is a failure whose fix contains `fix`, and that the second one is not.
-fn assert_remedy(failed: Result<Opened, Failure>, class: Class, fix: &str, mended: Result<Opened, Failure>) {
+fn assert_remedy(failed: Result<Opened, Failure>, class: Class, fix: &str, fixed: Result<Opened, Failure>) {
     let failure = failed.err().expect("a failure with a fix");
     assert!(failure.class == class && failure.fix.contains(fix), "{fix}: {failure:?}");
-    mended.unwrap_or_else(|failure| panic!("{fix}: {failure:?}"));
+    fixed.unwrap_or_else(|failure| panic!("{fix}: {failure:?}"));
 }
 
 #[tokio::test]

@@ -57,7 +57,12 @@ async fn every_failure_has_its_class_and_its_message() {
             service(good(), (503, vec![("retry-after", "7".to_string())], String::new())).await,
             Some("t"),
         ),
-        ("too long", Class::Remote, service(good(), json_response(format!("[\"{}\"]", "x".repeat(5 << 20)))).await, Some("t")),
+        (
+            "too long",
+            Class::Misconfigured,
+            service(good(), json_response(format!("[\"{}\"]", "x".repeat(5 << 20)))).await,
+            Some("t"),
+        ),
         (
             "too many redirects",
             Class::Remote,
@@ -66,6 +71,7 @@ async fn every_failure_has_its_class_and_its_message() {
         ),
         ("sign-in page", Class::WrongService, service(good(), html()).await, Some("t")),
         ("other JSON", Class::WrongService, service(good(), json_response(r#"{"hello":"world"}"#)).await, Some("t")),
+        ("nothing", Class::WrongService, service(good(), (204, Vec::new(), String::new())).await, Some("t")),
         ("truncated JSON", Class::Remote, service(good(), json_response("[{\"id\":1},{\"i")).await, Some("t")),
         ("redirect to another host", Class::EgressRefused, service(good(), away()).await, Some("t")),
         (
@@ -158,10 +164,10 @@ async fn a_reference_to_another_host_is_never_fetched() {
     .await;
     let run = OpenApiRun::open(&base, None, plain()).await;
     let catalog = run.discover().await.unwrap().catalog;
-    assert_eq!(catalog.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["near"]);
-    assert_eq!(catalog.streams[0].json_schema["properties"]["id"]["type"], "integer");
-    assert_eq!(catalog.skipped[0].name, "far");
-    assert!(catalog.skipped[0].reason.contains("only documents of"), "{}", catalog.skipped[0].reason);
+    assert_eq!(catalog.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["far", "near"]);
+    assert_eq!(catalog.streams[1].json_schema["properties"]["id"]["type"], "integer");
+    let note = catalog.streams[0].json_schema["x-aam"]["note"].as_str().unwrap();
+    assert!(note.contains("the structure of the response is unknown") && note.contains("only documents of"), "{note}");
     assert_eq!(run.tiny(20).await.unwrap().rows, 1);
     assert_eq!(touched.load(Ordering::SeqCst), 0);
 }
@@ -181,5 +187,5 @@ async fn endless_references_and_multiplying_aliases_are_bounded() {
         bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(",")));
     }
     let base = serve(move |_, _| (200, vec![], bomb.clone())).await;
-    assert_eq!(failure(&format!("{base}/openapi.yaml"), None, plain()).await.class, Class::Remote);
+    assert_eq!(failure(&format!("{base}/openapi.yaml"), None, plain()).await.class, Class::Unsupported);
 }

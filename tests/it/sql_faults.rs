@@ -1,5 +1,6 @@
 //! The `sql` engine without a database: at a closed port, at a silent server, and at another service.
 
+use crate::support::daemon::{Workspace, intent};
 use crate::support::network::{closed_port, silent_address};
 use crate::support::sql::{open_at, policy};
 use aam::credentials::{Credential, Secret};
@@ -53,4 +54,21 @@ async fn another_service_on_the_port_is_the_wrong_service() {
         let failure = refusal(scheme, port, "shop").await;
         assert_eq!(failure.class, Class::WrongService, "{failure:?}");
     }
+}
+
+#[tokio::test]
+async fn the_fix_of_an_unsupported_dialect_connects_the_exported_data() {
+    let mut workspace = Workspace::new();
+    workspace.set("DB_LOGIN", "reader:not-a-real-one");
+    let csv = workspace.csv("exported.csv", 3);
+    let daemon = workspace.serve().await;
+    let mut document = intent("jdbc", "jdbc:oracle:thin:@db.example:1521/shop");
+    document["credential_locator"] = serde_json::json!("env:DB_LOGIN");
+    let unsupported = daemon.push(&document).await;
+    let result = &unsupported.body["result"];
+    assert_eq!(result["status"], "UNSUPPORTED", "{}", unsupported.body);
+    let fix = result["error"]["fix"].as_str().unwrap_or_else(|| panic!("no fix in {}", unsupported.body));
+    assert!(fix.contains("source_type filesource with PATH"), "{fix}");
+    let exported = daemon.push(&intent("filesource", &csv)).await;
+    assert_eq!(exported.body["status"], "ACTIVE", "{}", exported.body);
 }

@@ -12,10 +12,16 @@ const REQUIRE_PEERS: &str = "AAM_REQUIRE_PEERS";
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
     Postgres,
+    Postgres18,
     Mariadb,
     Moto,
     Nanio,
     Fastapi,
+    Litestar,
+    Ninja,
+    Spectacular,
+    Nestjs,
+    Chromadb,
     Prism,
     Cdk,
     Chromium,
@@ -26,10 +32,16 @@ impl Peer {
     fn as_str(self) -> &'static str {
         match self {
             Peer::Postgres => "postgres",
+            Peer::Postgres18 => "postgres18",
             Peer::Mariadb => "mariadb",
             Peer::Moto => "moto",
             Peer::Nanio => "nanio",
             Peer::Fastapi => "fastapi",
+            Peer::Litestar => "litestar",
+            Peer::Ninja => "ninja",
+            Peer::Spectacular => "spectacular",
+            Peer::Nestjs => "nestjs",
+            Peer::Chromadb => "chromadb",
             Peer::Prism => "prism",
             Peer::Cdk => "cdk",
             Peer::Chromium => "chromium",
@@ -39,9 +51,9 @@ impl Peer {
     /// A variable that the peer's script always sets.
     fn marker(self) -> &'static str {
         match self {
-            Peer::Postgres | Peer::Mariadb => "PORT",
+            Peer::Postgres | Peer::Postgres18 | Peer::Mariadb => "PORT",
             Peer::Moto | Peer::Nanio => "ENDPOINT",
-            Peer::Fastapi => "URL",
+            Peer::Fastapi | Peer::Litestar | Peer::Ninja | Peer::Spectacular | Peer::Nestjs | Peer::Chromadb => "URL",
             Peer::Prism => "GITHUB",
             Peer::Cdk => "PYTHON",
             Peer::Chromium => "BIN",

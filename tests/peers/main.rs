@@ -1,5 +1,6 @@
-//! Tests against peers, which are real servers and programs of others: PostgreSQL, MariaDB, moto, nanio, FastAPI, prism,
-//! airbyte-cdk and Chromium.
+//! Tests against peers, which are real servers and programs of others: PostgreSQL (also behind PgBouncer and Pgpool-II),
+//! MariaDB, moto, nanio, FastAPI, Litestar, Django Ninja, drf-spectacular, NestJS, ChromaDB, prism, airbyte-cdk and
+//! Chromium.
 //!
 //! `make peers` starts all of them with `scripts/with_peers.sh` and runs every test; there, a missing peer is a failure.
 //! Otherwise `cargo test --test peers` runs the tests whose peers are present and lists the others by name.
@@ -13,6 +14,7 @@ mod support;
 mod daemon;
 mod dashboard;
 mod fastapi;
+mod frameworks;
 mod lowcode_cdk;
 mod lowcode_families;
 mod object_store;
@@ -26,10 +28,15 @@ fn main() -> std::process::ExitCode {
         daemon::read_only::tests(),
         dashboard::tests(),
         fastapi::tests(),
+        frameworks::tests(),
         lowcode_cdk::tests(),
         lowcode_families::tests(),
         object_store::tests(),
         sql::tests(),
         sql::faults::tests(),
+        sql::mariadb::tests(),
+        sql::record::tests(),
+        sql::poolers::tests(),
+        sql::relations::tests(),
     ])
 }

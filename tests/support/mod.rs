@@ -10,6 +10,8 @@ pub mod lowcode_families;
 pub mod network;
 pub mod object_store;
 pub mod openapi;
+pub mod recorded_session;
+pub mod rogue_mysql;
 pub mod session;
 pub mod shop;
 pub mod snapshot;

@@ -46,11 +46,57 @@ impl OpenApiRun {
     pub fn calls(&self) -> Vec<String> {
         self.session.calls()
     }
+
+    /// The paths of all calls, in order.
+    pub fn paths(&self) -> Vec<String> {
+        let path = |call: &String| {
+            let url = call.strip_prefix("GET ").and_then(|url| url::Url::parse(url).ok()).expect("a GET of a URL");
+            url.path().to_string() + &url.query().map(|query| format!("?{query}")).unwrap_or_default()
+        };
+        self.calls().iter().map(path).collect()
+    }
+
+    /// The value of the header `name` of each call to `path`.
+    pub fn headers(&self, path: &str, name: &str) -> Vec<Option<String>> {
+        let sent = self.session.sent.lock().expect("unpoisoned");
+        let of_path = sent.iter().filter(|call| call.lines().next().is_some_and(|line| line.ends_with(path)));
+        let prefix = format!("{name}: ");
+        of_path.map(|call| call.lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_string))).collect()
+    }
 }
 
 /// Opens a connection and checks its health; returns the first failure.
 pub async fn failure(url: &str, credential: Option<&str>, family: FamilyPolicy) -> Failure {
     OpenApiRun::open(url, credential, family).await.health().await.expect_err("this must fail")
+}
+
+/// The settings of the family in a policy that holds `families`, a line of YAML.
+pub fn family(families: &str) -> FamilyPolicy {
+    let text = format!("version: 1\nallowlist: [openapi]\n{families}\n");
+    let policy = aam::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{text}: {problems:#?}"));
+    policy.family("openapi")
+}
+
+/// The settings of the family after the `fix` of a failure was pasted into an empty policy, with `real` in the place of the
+/// example of the fix.
+pub fn pasted(fix: &str, setting: &str, example: &str, real: &str) -> FamilyPolicy {
+    let lines = fix.match_indices("families: {").map(|(at, _)| {
+        let mut depth = 0;
+        let end = fix[at..].find(|c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == '}' && depth == 0
+        });
+        fix[at..].get(..=end.unwrap_or_else(|| panic!("a whole line of YAML: {fix}"))).unwrap()
+    });
+    let line = lines.into_iter().find(|line| line.contains(setting)).unwrap_or_else(|| panic!("{fix} does not set {setting}"));
+    assert!(line.contains(example), "{line} does not contain {example}");
+    family(&line.replace(example, real))
+}
+
+/// The description of a case in `tests/data/openapi`.
+pub fn case(name: &str) -> String {
+    let path = format!("{}/tests/data/openapi/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// A policy whose steps time out after three seconds.

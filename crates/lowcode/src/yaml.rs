@@ -57,7 +57,9 @@ pub fn parse(text: &str, bounds: &Bounds, places: bool) -> Result<Parsed, Proble
 fn unreadable(error: &Error) -> Problem {
     let problem = match error {
         Error::SecondDocument(_) => Problem::error("", "the file holds more than one document"),
-        Error::Syntax { message, .. } | Error::Value { message, .. } => Problem::error("", format!("not valid YAML: {message}")),
+        Error::Syntax { message, .. } | Error::Value { message, .. } | Error::Limit { message, .. } => {
+            Problem::error("", format!("not valid YAML: {message}"))
+        }
     };
     at(problem, error.place())
 }

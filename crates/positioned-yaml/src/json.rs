@@ -23,12 +23,20 @@ pub struct Limits {
 /// # Errors
 /// Fails if the text is not valid YAML, contains something that JSON does not have, or exceeds a limit.
 pub fn parse(text: &str, limits: Limits) -> Result<Value, Error> {
-    let mut builder = Builder { reader: Reader::new(text), limits, values: 0, text_bytes: 0, anchors: HashMap::new() };
-    let Some((event, place)) = builder.reader.next_event()? else { return Ok(Value::Null) };
-    let root = builder.value(event, place, 0)?.value;
+    let mut builder = Builder::new(text, limits, false);
+    let root = builder.root()?;
     // The next event can only be the end of the text or a second document.
     builder.reader.next_event()?;
     Ok(root)
+}
+
+/// Reads the first document like [`parse`], but one value that JSON does not have does not lose the others: tags are
+/// ignored, and infinities and NaN are text. What follows the first document is ignored too.
+///
+/// # Errors
+/// Fails if the first document is not valid YAML or exceeds a limit.
+pub fn parse_leniently(text: &str, limits: Limits) -> Result<Value, Error> {
+    Builder::new(text, limits, true).root()
 }
 
 /// A complete value and the cost of repeating it through an alias.
@@ -42,6 +50,7 @@ struct Node {
 
 struct Builder<'t> {
     reader: Reader<'t>,
+    is_lenient: bool,
     limits: Limits,
     values: usize,
     text_bytes: usize,
@@ -52,22 +61,49 @@ fn error<T>(message: impl Into<String>, place: Place) -> Result<T, Error> {
     Err(Error::Value { message: message.into(), place })
 }
 
+fn limit<T>(message: impl Into<String>, place: Place) -> Result<T, Error> {
+    Err(Error::Limit { message: message.into(), place })
+}
+
 impl<'t> Builder<'t> {
+    fn new(text: &'t str, limits: Limits, is_lenient: bool) -> Builder<'t> {
+        Builder { reader: Reader::new(text), is_lenient, limits, values: 0, text_bytes: 0, anchors: HashMap::new() }
+    }
+
+    fn root(&mut self) -> Result<Value, Error> {
+        match self.reader.next_event()? {
+            Some((event, place)) => Ok(self.value(event, place, 0)?.value),
+            None => Ok(Value::Null),
+        }
+    }
+
+    fn scalar(&self, text: &str, plain: bool, tag: Option<&Tag>, place: Place) -> Result<Value, Error> {
+        match scalar(text, plain, tag, place) {
+            // The value of an unknown tag is what it would be without the tag, if JSON has that.
+            Err(_) if self.is_lenient => Ok(scalar(text, plain, None, place).unwrap_or_else(|_| text.into())),
+            read => read,
+        }
+    }
+
+    fn check_tag(&self, tag: Option<&Tag>, kind: &str, place: Place) -> Result<(), Error> {
+        if self.is_lenient { Ok(()) } else { check_tag(tag, kind, place) }
+    }
+
     fn charge(&mut self, values: usize, text_bytes: usize, place: Place) -> Result<(), Error> {
         self.values = self.values.saturating_add(values);
         self.text_bytes = self.text_bytes.saturating_add(text_bytes);
         if self.values > self.limits.values {
-            return error(format!("more than {} values", self.limits.values), place);
+            return limit(format!("more than {} values", self.limits.values), place);
         }
         if self.text_bytes > self.limits.text_bytes {
-            return error(format!("more than {} MiB of text", self.limits.text_bytes >> 20), place);
+            return limit(format!("more than {} MiB of text", self.limits.text_bytes >> 20), place);
         }
         Ok(())
     }
 
     fn check_depth(&self, depth: usize, place: Place) -> Result<(), Error> {
         if depth > self.limits.depth {
-            return error(format!("nested deeper than {}", self.limits.depth), place);
+            return limit(format!("nested deeper than {}", self.limits.depth), place);
         }
         Ok(())
     }
@@ -83,7 +119,9 @@ impl<'t> Builder<'t> {
     fn value(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Error> {
         let (value, properties) = match event {
             Event::Alias(anchor) => return self.alias(anchor, place, depth),
-            Event::Scalar { text, plain, properties } => (scalar(&text, plain, properties.tag.as_deref(), place)?, properties),
+            Event::Scalar { text, plain, properties } => {
+                (self.scalar(&text, plain, properties.tag.as_deref(), place)?, properties)
+            }
             Event::ListStart(properties) => return self.list(properties, place, depth + 1),
             Event::MapStart(properties) => return self.map(properties, place, depth + 1),
             Event::ListEnd | Event::MapEnd => return error("expected a value", place),
@@ -110,7 +148,7 @@ impl<'t> Builder<'t> {
     }
 
     fn list(&mut self, properties: Properties<'t>, start: Place, depth: usize) -> Result<Node, Error> {
-        check_tag(properties.tag.as_deref(), "seq", start)?;
+        self.check_tag(properties.tag.as_deref(), "seq", start)?;
         self.check_depth(depth, start)?;
         self.charge(1, 0, start)?;
         let mut all = Node { value: Value::Null, values: 1, text_bytes: 0, depth: 1 };
@@ -127,7 +165,7 @@ impl<'t> Builder<'t> {
     }
 
     fn map(&mut self, properties: Properties<'t>, start: Place, depth: usize) -> Result<Node, Error> {
-        check_tag(properties.tag.as_deref(), "map", start)?;
+        self.check_tag(properties.tag.as_deref(), "map", start)?;
         self.check_depth(depth, start)?;
         self.charge(1, 0, start)?;
         let mut all = Node { value: Value::Null, values: 1, text_bytes: 0, depth: 1 };
@@ -347,6 +385,28 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(message), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_lenient_reader_keeps_the_rest() {
+        for (text, value) in [
+            ("a: !thing {b: !x 1}\nc: 1\n", json!({"a": {"b": 1}, "c": 1})),
+            ("a: !!binary aGk=\nb: !!int x\nc: !!timestamp 2026-01-02\n", json!({"a": "aGk=", "b": "x", "c": "2026-01-02"})),
+            ("a: .nan\nb: -.inf\n", json!({"a": ".nan", "b": "-.inf"})),
+            ("a: 1\n---\n", json!({"a": 1})),
+            ("a: 1\n---\nb: [\n", json!({"a": 1})),
+            ("a: !!set {b, c}\n", json!({"a": {"b": null, "c": null}})),
+            (
+                "a: 0x1ffffffffffffffffffffffffffffffffffff\nb: 1e999\nc: 99999999999999999999\nd: 1\n",
+                json!({
+                    "a": "0x1ffffffffffffffffffffffffffffffffffff", "b": "1e999", "c": 1e20, "d": 1
+                }),
+            ),
+        ] {
+            assert_eq!(parse_leniently(text, LIMITS), Ok(value), "{text}");
+        }
+        let many = "- x\n".repeat(1001);
+        assert!(matches!(parse_leniently(&many, LIMITS), Err(Error::Limit { .. })));
     }
 
     #[test]

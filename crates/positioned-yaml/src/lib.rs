@@ -53,8 +53,13 @@ pub enum Error {
     },
     /// A second document begins here.
     SecondDocument(Place),
-    /// [`json::parse`] found a value that JSON does not have, or reached one of its limits.
+    /// [`json::parse`] found a value that JSON does not have.
     Value {
+        message: String,
+        place: Place,
+    },
+    /// [`json::parse`] reached one of its limits, which says nothing about the text being wrong.
+    Limit {
         message: String,
         place: Place,
     },
@@ -64,7 +69,10 @@ impl Error {
     #[must_use]
     pub fn place(&self) -> Place {
         match self {
-            Error::Syntax { place, .. } | Error::SecondDocument(place) | Error::Value { place, .. } => *place,
+            Error::Syntax { place, .. }
+            | Error::SecondDocument(place)
+            | Error::Value { place, .. }
+            | Error::Limit { place, .. } => *place,
         }
     }
 }
@@ -72,7 +80,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Syntax { message, .. } | Error::Value { message, .. } => f.write_str(message)?,
+            Error::Syntax { message, .. } | Error::Value { message, .. } | Error::Limit { message, .. } => {
+                f.write_str(message)?
+            }
             Error::SecondDocument(_) => f.write_str("the text holds more than one document")?,
         }
         let Place { line, column } = self.place();

@@ -2,6 +2,7 @@
 
 use super::describe::{ColumnNames, Description};
 use super::thrift;
+use crate::memory_budget::MemoryMeter;
 use bytes::Bytes;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::errors::{ParquetError, Result as ParquetResult};
@@ -18,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Limit on the bytes of the footer. A larger footer has many thousands of columns or row groups.
 const MAX_FOOTER_BYTES: u64 = 16 << 20;
+/// The memory that a byte of the footer may take once it is decoded.
+const FOOTER_MEMORY_FACTOR: u64 = 7;
 /// Limit on the columns that a sample reads. Each column requires reading a page of about a megabyte.
 const MAX_SAMPLE_COLUMNS: usize = 16;
 /// Limit on the bytes that one sample reads from the file.
@@ -37,6 +40,8 @@ pub struct ParquetFile {
     pub size: u64,
     /// Bytes read so far.
     pub read: Arc<AtomicU64>,
+    /// The memory that decoding may use.
+    pub memory: MemoryMeter,
 }
 
 /// Reads types and row count from the footer, at most `columns` columns.
@@ -119,6 +124,7 @@ fn footer(chunks: &ParquetFile) -> Result<Bytes, String> {
     if length > MAX_FOOTER_BYTES {
         return Err(format!("the footer has {length} bytes; the limit is {MAX_FOOTER_BYTES} bytes"));
     }
+    chunks.memory.take(length.saturating_mul(FOOTER_MEMORY_FACTOR)).map_err(|bound| format!("the footer {bound}"))?;
     let bytes = chunks.exactly(chunks.size - 8 - length, usize::try_from(length).unwrap_or(0))?;
     thrift::check_footer(&bytes)?;
     Ok(bytes)
@@ -172,6 +178,7 @@ impl ChunkReader for BoundedFile {
         if self.chunks.read.load(Ordering::Relaxed).saturating_add(length as u64) > self.max_total_bytes {
             return Err(ParquetError::General(format!("the sample limit of {MAX_SAMPLE_BYTES} bytes is reached")));
         }
+        self.chunks.memory.take(length as u64).map_err(|bound| ParquetError::General(bound.to_string()))?;
         self.chunks.exactly(start, length).map_err(ParquetError::EOF)
     }
 }
@@ -181,10 +188,14 @@ impl Read for BoundedReader {
         if !self.checked {
             // The library reads only page headers from here. It reads page bodies with `get_bytes`.
             self.load(PAGE_HEADER_BYTES)?;
-            if thrift::check_page(&self.ahead).is_err() {
-                self.load(MAX_PAGE_HEADER_BYTES)?;
-                thrift::check_page(&self.ahead).map_err(std::io::Error::other)?;
-            }
+            let unpacked = match thrift::check_page(&self.ahead) {
+                Ok(unpacked) => unpacked,
+                Err(_) => {
+                    self.load(MAX_PAGE_HEADER_BYTES)?;
+                    thrift::check_page(&self.ahead).map_err(std::io::Error::other)?
+                }
+            };
+            self.chunks.memory.take(unpacked).map_err(std::io::Error::other)?;
             self.checked = true;
         }
         let Some(left) = self.ahead.get(self.used..).filter(|left| !left.is_empty()) else {

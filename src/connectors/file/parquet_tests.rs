@@ -11,7 +11,7 @@ fn fixture(name: &str) -> Vec<u8> {
 fn chunks(bytes: &[u8]) -> ParquetFile {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    ParquetFile { file: Arc::new(file), size: bytes.len() as u64, read: Arc::default() }
+    ParquetFile { file: Arc::new(file), size: bytes.len() as u64, read: Arc::default(), memory: MemoryMeter::unlimited() }
 }
 
 #[test]

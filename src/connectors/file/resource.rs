@@ -5,6 +5,7 @@ use super::place::{self, FilePlace, FileStat, OpenEntry, Root};
 use super::source::{FIRST_READ_BYTES, SIGNATURE_BYTES, Source};
 use super::tree;
 use crate::connectors::{Bounds, Discovery, Sample};
+use crate::memory_budget::MemoryMeter;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Timestamp};
 use crate::policy::Files;
@@ -110,11 +111,11 @@ impl Resource {
     /// # Errors
     /// For a file, the errors of [`Source::describe`]. For a directory that has files, the first of these errors if no file
     /// could be described.
-    pub fn discover(&self, bounds: Bounds) -> Result<Discovery, Failure> {
+    pub fn discover(&self, bounds: Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
         let before = self.bytes();
         let (catalog, mut evidence) = match &self.content {
-            Content::File(source) => self.discover_file(source, &bounds)?,
-            Content::Directory(entry) => self.discover_directory(entry, &bounds)?,
+            Content::File(source) => self.discover_file(source, &bounds, memory)?,
+            Content::Directory(entry) => self.discover_directory(entry, &bounds, memory)?,
         };
         evidence.insert("streams".to_owned(), json!(catalog.streams.len()));
         evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
@@ -124,8 +125,8 @@ impl Resource {
         Ok(Discovery { catalog: catalog.sorted(), evidence })
     }
 
-    fn discover_file(&self, source: &Source, bounds: &Bounds) -> Result<(Catalog, Evidence), Failure> {
-        let found = source.describe(bounds)?;
+    fn discover_file(&self, source: &Source, bounds: &Bounds, memory: &MemoryMeter) -> Result<(Catalog, Evidence), Failure> {
+        let found = source.describe(bounds, memory)?;
         let mut evidence = found.notes.clone();
         evidence.insert("columns".to_owned(), json!(found.columns));
         evidence.insert("rows_seen".to_owned(), json!(found.rows_seen));
@@ -134,7 +135,12 @@ impl Resource {
         Ok((Catalog { streams, truncated, skipped: Vec::new() }, evidence))
     }
 
-    fn discover_directory(&self, entry: &OpenEntry, bounds: &Bounds) -> Result<(Catalog, Evidence), Failure> {
+    fn discover_directory(
+        &self,
+        entry: &OpenEntry,
+        bounds: &Bounds,
+        memory: &MemoryMeter,
+    ) -> Result<(Catalog, Evidence), Failure> {
         let begun = Instant::now();
         let listing = tree::list(&self.root, &self.relative, entry, bounds.streams)?;
         let mut catalog = Catalog { streams: Vec::new(), truncated: listing.truncated, skipped: listing.skipped };
@@ -145,8 +151,8 @@ impl Resource {
                 catalog.truncated = true;
                 break;
             }
-            let described =
-                self.open_member(name, *format).and_then(|source| source.describe(&Bounds { bytes: left, ..*bounds }));
+            let bounds = Bounds { bytes: left, ..*bounds };
+            let described = self.open_member(name, *format).and_then(|source| source.describe(&bounds, &memory.next_input()));
             match described {
                 Ok(found) => {
                     columns += found.columns;
@@ -226,18 +232,18 @@ impl Resource {
     /// # Errors
     /// The errors of [`Source::count`]. In a directory, files that cannot be read are recorded and skipped. It is an error only
     /// if no file can be read.
-    pub fn sample(&self, names: &[String], max_items: u32) -> Result<Sample, Failure> {
+    pub fn sample(&self, names: &[String], max_items: u32, memory: &MemoryMeter) -> Result<Sample, Failure> {
         let before = self.bytes();
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let mut evidence = Evidence::new();
         let rows = match &self.content {
             Content::File(source) => {
-                let counted = source.count(most)?;
+                let counted = source.count(most, memory)?;
                 evidence.insert("stream".to_owned(), json!(self.stream_name()));
                 evidence.insert("columns_read".to_owned(), json!(counted.columns));
                 counted.rows
             }
-            Content::Directory(_) => self.sample_directory(names, most, &mut evidence)?,
+            Content::Directory(_) => self.sample_directory(names, most, memory, &mut evidence)?,
         };
         evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
         if rows == 0 {
@@ -246,7 +252,13 @@ impl Resource {
         Ok(Sample { rows: rows as u64, evidence })
     }
 
-    fn sample_directory(&self, names: &[String], most: usize, evidence: &mut Evidence) -> Result<usize, Failure> {
+    fn sample_directory(
+        &self,
+        names: &[String],
+        most: usize,
+        memory: &MemoryMeter,
+        evidence: &mut Evidence,
+    ) -> Result<usize, Failure> {
         const MAX_SAMPLE_BYTES: u64 = 64 << 20;
         let begun = self.bytes();
         let (mut rows, mut read, mut refused) = (0, Vec::new(), Vec::new());
@@ -256,7 +268,7 @@ impl Resource {
                 break;
             }
             let Some(format) = Format::from_path(Path::new(name)) else { continue };
-            match self.open_member(name, format).and_then(|source| source.count(most - rows)) {
+            match self.open_member(name, format).and_then(|source| source.count(most - rows, &memory.next_input())) {
                 Ok(counted) => {
                     rows += counted.rows;
                     read.push(name.as_str());

@@ -6,6 +6,7 @@ use super::parquet::ParquetFile;
 use super::place::OpenEntry;
 use super::{delimited, json, parquet};
 use crate::connectors::Bounds;
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Class, Failure};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,6 +19,10 @@ pub const FIRST_READ_BYTES: usize = 64 << 10;
 pub const SIGNATURE_BYTES: usize = 4 << 10;
 /// Limit on the bytes of one record.
 const MAX_RECORD_BYTES: usize = 16 << 20;
+/// The memory that a byte of a delimited file may take: itself, and the end of its cell in the list of a row.
+const TABLE_MEMORY_FACTOR: u64 = 6;
+/// The memory that a byte of a JSON file may take: itself, and its share of the value of one record.
+const RECORD_MEMORY_FACTOR: u64 = 6;
 /// Number of rows from which column types are inferred.
 const MAX_INFERENCE_ROWS: usize = 1000;
 
@@ -62,19 +67,21 @@ impl Source {
     /// # Errors
     /// `Remote` if the file is truncated or does not fit its format; `Misconfigured` if one record is larger
     /// than the limit.
-    pub fn describe(&self, bounds: &Bounds) -> Result<Description, Failure> {
+    pub fn describe(&self, bounds: &Bounds, memory: &MemoryMeter) -> Result<Description, Failure> {
         let max_bytes = usize::try_from(bounds.bytes).unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES);
         match self.format {
             Format::Csv | Format::Tsv => {
-                let table = self.table(MAX_INFERENCE_ROWS, max_bytes, 1)?;
+                let table = self.table(MAX_INFERENCE_ROWS, max_bytes, 1, memory)?;
                 let mut found = delimited::describe(&table, bounds.columns);
                 found.truncated |= table.cut;
                 Ok(found)
             }
             Format::Json | Format::JsonLines => {
-                self.records(MAX_INFERENCE_ROWS, max_bytes, 1, bounds.columns).map(|(_, found)| found)
+                self.records(MAX_INFERENCE_ROWS, max_bytes, 1, bounds.columns, memory).map(|(_, found)| found)
             }
-            Format::Parquet => parquet::describe(&self.parquet_file(), bounds.columns).map_err(|detail| self.damaged(&detail)),
+            Format::Parquet => {
+                parquet::describe(&self.parquet_file(memory), bounds.columns).map_err(|detail| self.damaged(&detail))
+            }
         }
     }
 
@@ -82,21 +89,22 @@ impl Source {
     ///
     /// # Errors
     /// The errors of [`Source::describe`].
-    pub fn count(&self, limit: usize) -> Result<SampleCount, Failure> {
+    pub fn count(&self, limit: usize, memory: &MemoryMeter) -> Result<SampleCount, Failure> {
         match self.format {
             Format::Csv | Format::Tsv => {
                 // One more row is requested, because the table includes the header row.
-                let table = self.table(limit.saturating_add(1), MAX_RECORD_BYTES, limit.saturating_add(1))?;
+                let table = self.table(limit.saturating_add(1), MAX_RECORD_BYTES, limit.saturating_add(1), memory)?;
                 let Some(first) = table.rows.first() else { return Ok(SampleCount::default()) };
                 let header = usize::from(delimited::has_header(first));
                 Ok(SampleCount { rows: (table.rows.len() - header).min(limit), columns: first.len() })
             }
             Format::Json | Format::JsonLines => {
-                let (rows, found) = self.records(limit, MAX_RECORD_BYTES, limit, usize::MAX)?;
+                let (rows, found) = self.records(limit, MAX_RECORD_BYTES, limit, usize::MAX, memory)?;
                 Ok(SampleCount { rows, columns: found.columns })
             }
             Format::Parquet => {
-                let (rows, columns) = parquet::count(&self.parquet_file(), limit).map_err(|detail| self.damaged(&detail))?;
+                let (rows, columns) =
+                    parquet::count(&self.parquet_file(memory), limit).map_err(|detail| self.damaged(&detail))?;
                 Ok(SampleCount { rows, columns })
             }
         }
@@ -104,9 +112,10 @@ impl Source {
 
     /// The first rows of a table. Reads more bytes until `min_rows` rows are complete, the file ends, or
     /// `max_bytes` have been read. Inferring types needs one row; a sample needs all of its rows.
-    fn table(&self, limit: usize, max_bytes: usize, min_rows: usize) -> Result<delimited::Table, Failure> {
+    fn table(&self, limit: usize, max_bytes: usize, min_rows: usize, memory: &MemoryMeter) -> Result<delimited::Table, Failure> {
         let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
+            self.reserve(bytes, TABLE_MEMORY_FACTOR, &memory.next_input())?;
             let head = self.first_bytes(bytes, min_rows == 1)?;
             let table = delimited::rows(&head.bytes, head.whole, self.format, limit);
             if head.whole || bytes >= max_bytes || (!table.cut && table.rows.len() >= min_rows) {
@@ -116,9 +125,17 @@ impl Source {
         }
     }
 
-    fn records(&self, limit: usize, max_bytes: usize, min_rows: usize, columns: usize) -> Result<(usize, Description), Failure> {
+    fn records(
+        &self,
+        limit: usize,
+        max_bytes: usize,
+        min_rows: usize,
+        columns: usize,
+        memory: &MemoryMeter,
+    ) -> Result<(usize, Description), Failure> {
         let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
+            self.reserve(bytes, RECORD_MEMORY_FACTOR, &memory.next_input())?;
             let head = self.first_bytes(bytes, min_rows == 1)?;
             let mut fields = json::FieldKinds::new(columns);
             let scan = json::scan(&head.bytes, head.whole, self.format, limit, &mut |record| fields.add(record));
@@ -171,8 +188,14 @@ impl Source {
         Ok(tail)
     }
 
-    fn parquet_file(&self) -> ParquetFile {
-        ParquetFile { file: Arc::clone(&self.file), size: self.size, read: Arc::clone(&self.read) }
+    /// Takes the memory for reading and decoding the first `bytes` bytes of the file.
+    fn reserve(&self, bytes: usize, factor: u64, memory: &MemoryMeter) -> Result<(), Failure> {
+        let bytes = self.size.min(bytes as u64);
+        memory.take(bytes.saturating_mul(factor)).map_err(|bound| bound.failure(&self.shown))
+    }
+
+    fn parquet_file(&self, memory: &MemoryMeter) -> ParquetFile {
+        ParquetFile { file: Arc::clone(&self.file), size: self.size, read: Arc::clone(&self.read), memory: memory.clone() }
     }
 
     fn unreadable(&self, error: &std::io::Error) -> Failure {

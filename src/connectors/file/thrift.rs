@@ -169,13 +169,13 @@ fn schema(reader: &mut CompactReader<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks a page header before the page is decompressed.
+/// Checks a page header before the page is decompressed, and returns the bytes of the unpacked page.
 ///
 /// # Errors
 /// A text for the detail of a failure that says what is wrong.
-pub fn check_page(bytes: &[u8]) -> Result<(), String> {
+pub fn check_page(bytes: &[u8]) -> Result<u64, String> {
     let mut reader = CompactReader { rest: bytes };
-    let mut last = 0;
+    let (mut last, mut unpacked) = (0, 0);
     while let Some((number, kind)) = reader.field(&mut last)? {
         match (number, kind) {
             (2, 5) => {
@@ -183,12 +183,13 @@ pub fn check_page(bytes: &[u8]) -> Result<(), String> {
                 if !(0..=MAX_PAGE_BYTES).contains(&size) {
                     return Err(format!("a page would unpack to {size} bytes; the limit is {MAX_PAGE_BYTES} bytes"));
                 }
+                unpacked = size.unsigned_abs();
             }
             (5 | 7 | 8, STRUCT) => values(&mut reader)?,
             (_, kind) => reader.skip(kind, MAX_STRUCT_DEPTH, false)?,
         }
     }
-    Ok(())
+    Ok(unpacked)
 }
 
 /// Checks the counts of a page header, which are its first three fields.
@@ -240,7 +241,7 @@ mod tests {
         // Page header: type 0, uncompressed size 2^30, compressed 10.
         let page = [0x15, 0x00, 0x15, 0x80, 0x80, 0x80, 0x80, 0x08, 0x15, 0x14, 0x00];
         assert!(check_page(&page).unwrap_err().contains("unpack"));
-        assert_eq!(check_page(&[0x15, 0x00, 0x15, 0x14, 0x15, 0x14, 0x00]), Ok(()));
+        assert_eq!(check_page(&[0x15, 0x00, 0x15, 0x14, 0x15, 0x14, 0x00]), Ok(10));
         // The same with a data page header that announces 2^30 values.
         let many = [0x15, 0x00, 0x15, 0x14, 0x15, 0x14, 0x2C, 0x15, 0x80, 0x80, 0x80, 0x80, 0x08, 0x00, 0x00];
         assert!(check_page(&many).unwrap_err().contains("values"));

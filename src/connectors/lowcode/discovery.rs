@@ -3,7 +3,7 @@
 
 use super::open::{MAX_STREAMS, Resource, json, reason, skippable};
 use crate::connectors::concurrent;
-use crate::connectors::{Bounds, Discovery, Sample};
+use crate::connectors::{Bounds, DENIED, Discovery, Sample};
 use crate::model::catalog::{SkippedStream, Stream, SyncMode};
 use crate::model::{Catalog, Class, Evidence, Failure};
 use ::lowcode::catalog;
@@ -50,11 +50,7 @@ impl Resource {
                     Ok(described) => catalog.streams.push(described),
                     Err(failure) => {
                         let missing = self.missing(&stream.name);
-                        catalog.skipped.push(SkippedStream {
-                            class: Some(failure.class),
-                            missing: missing.clone(),
-                            ..SkippedStream::new(stream.name.as_str(), reason(&failure))
-                        });
+                        catalog.skipped.push(skipped_stream(stream, &failure, missing.clone()));
                         denied.push((missing, failure));
                     }
                 }
@@ -110,7 +106,7 @@ impl Resource {
         let source = self.streams().await?;
         let known = |name: &str| catalog.streams.iter().any(|stream| stream.name == name);
         let run = self.run();
-        let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), serde_json::Map::new());
+        let (mut rows, mut read, mut skipped) = (0, serde_json::Map::new(), Vec::new());
         let mut denied = Vec::new();
         for stream in self.in_order(&source).into_iter().filter(|stream| known(&stream.name)) {
             if rows >= max_items || read.len() >= MAX_STREAMS || skipped.len() >= MAX_SKIPPED {
@@ -122,8 +118,9 @@ impl Resource {
                     read.insert(stream.name.clone(), found.len().into());
                 }
                 Err(failure) if skippable(&failure) => {
-                    skipped.insert(stream.name.clone(), reason(&failure).into());
-                    denied.push((self.missing(&stream.name), failure));
+                    let missing = self.missing(&stream.name);
+                    skipped.push(skipped_stream(stream, &failure, missing.clone()));
+                    denied.push((missing, failure));
                 }
                 Err(failure) => return Err(failure),
             }
@@ -136,7 +133,7 @@ impl Resource {
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), read.into());
         if !skipped.is_empty() {
-            evidence.insert("skipped".into(), skipped.into());
+            evidence.insert(DENIED.into(), serde_json::to_value(skipped).unwrap_or_default());
         }
         if rows == 0 {
             evidence.insert(
@@ -159,6 +156,10 @@ impl Resource {
 
 /// The maximum number of streams that the tiny sync tries without success.
 const MAX_SKIPPED: usize = 5;
+
+fn skipped_stream(stream: &Reader, failure: &Failure, missing: Option<String>) -> SkippedStream {
+    SkippedStream { class: Some(failure.class), missing, ..SkippedStream::new(stream.name.as_str(), reason(failure)) }
+}
 
 /// Returns the description of a stream, or the failure for which it is skipped. Other failures stay errors.
 fn or_skipped(described: Result<Stream, Failure>) -> Result<Result<Stream, Failure>, Failure> {

@@ -200,11 +200,16 @@ fn is_about_the_address(status: u16) -> bool {
     matches!(status, 400 | 404..=406 | 410 | 421 | 501)
 }
 
+/// Returns the JSON pointers to the vendor's own message.
+fn message_places(errors: Option<&Errors>) -> &[String] {
+    errors.map(|errors| errors.words.as_slice()).unwrap_or_default()
+}
+
 /// Returns true if an error response may come from the vendor. The formats of custom sources are not known, so only a
 /// response that is not JSON is foreign there.
 fn is_vendor_format(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value) -> bool {
-    match errors.map(|errors| errors.words.as_slice()) {
-        Some(words) if !words.is_empty() => words.iter().any(|place| body.pointer(place).is_some()),
+    match message_places(errors) {
+        places if !places.is_empty() => places.iter().any(|place| body.pointer(place).is_some()),
         _ => body.is_object() || body.is_array() || response.body.trim_ascii().is_empty(),
     }
 }
@@ -272,7 +277,7 @@ fn call(response: &ResponseView<'_>) -> String {
 
 /// Returns the call, the status and the vendor's own message in quotes.
 fn vendor_message(errors: Option<&Errors>, response: &ResponseView<'_>, body: &Value, title: &str) -> String {
-    let places = errors.map(|errors| errors.words.as_slice()).unwrap_or_default();
+    let places = message_places(errors);
     let mut said: Vec<String> = places.iter().filter_map(|place| plain(body.pointer(place)?)).collect();
     if said.is_empty() && places.is_empty() {
         said = ["/message", "/error", "/error/message", "/error_description", "/detail", "/errors/0/message", "/title"]

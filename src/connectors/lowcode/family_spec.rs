@@ -48,6 +48,7 @@ pub struct ResourceKind {
     /// Templates of the resource ids of this kind, with `{part}` placeholders. The first template that matches is used.
     pub ids: Vec<String>,
     /// One resource id for each template, shown to people as the accepted forms.
+    #[serde(default)]
     pub examples: Vec<String>,
     /// The regular expression for each part, anchored at both ends.
     pub parts: BTreeMap<String, String>,

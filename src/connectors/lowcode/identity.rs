@@ -9,14 +9,21 @@ use std::collections::BTreeMap;
 /// Compares `record` with the parts of the resource id and returns the fields to show.
 ///
 /// # Errors
-/// Returns `WrongService`, which names the value that was found and the expected one.
-pub fn prove(rule: &Identity, record: &Value, parts: &BTreeMap<String, String>, title: &str) -> Result<Evidence, Failure> {
+/// Returns `WrongService`, which names the value that was found and the expected one. `base_url` says where the base address
+/// is configured, which is wrong if the response does not have the field at all.
+pub fn prove(
+    rule: &Identity,
+    record: &Value,
+    parts: &BTreeMap<String, String>,
+    title: &str,
+    base_url: &str,
+) -> Result<Evidence, Failure> {
     let mut evidence = Evidence::new();
     for field in &rule.matches {
         let wanted = fill(&field.equals, parts).map_err(|part| super::address::unknown_part(&part))?;
         let met = text(record.pointer(&field.field));
         if met.as_deref().map(|met| normal(field.normal, met)) != Some(normal(field.normal, &wanted)) {
-            return Err(other(&field.field, met.as_deref(), &wanted, title));
+            return Err(other(&field.field, met.as_deref(), &wanted, (title, base_url)));
         }
         evidence.insert("matched".to_string(), format!("{} is {wanted}", name(&field.field)).into());
     }
@@ -45,13 +52,14 @@ pub fn same_account(rule: &Match, record: &Value, parts: &BTreeMap<String, Strin
     }
 }
 
-fn other(field: &str, met: Option<&str>, wanted: &str, title: &str) -> Failure {
+fn other(field: &str, met: Option<&str>, wanted: &str, (title, base_url): (&str, &str)) -> Failure {
     let field = name(field);
+    let address = if met.is_none() { format!("; if this is not the API of {title}, correct {base_url}") } else { String::new() };
     let met = met.map_or(format!("no {field}"), |met| format!("{field} {met}"));
     Failure::new(
         Class::WrongService,
         format!("{title} answers as {met}, and the resource id names {wanted}"),
-        "correct resource_ids, or use the credential of that resource",
+        format!("correct resource_ids, or use the credential of that resource{address}"),
     )
 }
 
@@ -91,7 +99,7 @@ mod tests {
             matches: vec![Match { field: "/login".to_string(), equals: "{org}".to_string(), normal }],
             show: vec!["/id".to_string(), "/none".to_string()],
         };
-        prove(&rule, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub")
+        prove(&rule, met, &[("org".to_string(), wanted.to_string())].into(), "GitHub", "base_url")
     }
 
     #[test]

@@ -219,7 +219,7 @@ impl Resource {
         };
         let (record, kept) = self.probe(&rule.stream).await?;
         let record = record.as_ref().map(json).unwrap_or(Json::Null);
-        evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title)?);
+        evidence.extend(identity::prove(rule, &record, &binding.parts, &binding.title, &binding.base_url)?);
         self.proven.store(true, Ordering::Relaxed);
         let Some(rules) = binding.privilege else {
             let reason = "a custom manifest does not say how to read the grants".to_string();

@@ -3,8 +3,25 @@
 use crate::model::{Class, Failure};
 use url::Url;
 
-/// Paths below a base URL at which web frameworks serve their description.
-const WELL_KNOWN: [&str; 3] = ["openapi.json", "openapi.yaml", "swagger.json"];
+/// Paths below a base URL at which web frameworks serve their description, the most common first: FastAPI, static files,
+/// springdoc, Swashbuckle, drf-spectacular, .NET 9, express and rswag, Django Ninja, NestJS, Litestar, the FastAPI
+/// template, Quarkus.
+const WELL_KNOWN: [&str; 14] = [
+    "openapi.json",
+    "openapi.yaml",
+    "swagger.json",
+    "v3/api-docs",
+    "swagger/v1/swagger.json",
+    "api/schema/",
+    "openapi/v1.json",
+    "api-docs",
+    "api/openapi.json",
+    "api-json",
+    "schema/openapi.json",
+    "api/v1/openapi.json",
+    "q/openapi",
+    "openapi",
+];
 
 /// Parts of a name that suggest that a query parameter carries a secret.
 const SECRET_NAME_PARTS: [&str; 11] =
@@ -13,6 +30,8 @@ const SECRET_NAME_PARTS: [&str; 11] =
 /// The URLs at which the description can be, in the order in which they are requested. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescriptionLocation {
+    /// The resource id as a URL without a fragment.
+    pub url: Url,
     pub candidates: Vec<Url>,
 }
 
@@ -29,7 +48,7 @@ impl DescriptionLocation {
         let last = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
         let exact = [".json", ".yaml", ".yml"].iter().any(|end| last.to_ascii_lowercase().ends_with(end));
         if exact || url.query().is_some() {
-            return Ok(DescriptionLocation { candidates: vec![url] });
+            return Ok(DescriptionLocation { candidates: vec![url.clone()], url });
         }
         let base = url.path().trim_end_matches('/').to_string();
         let mut candidates = Vec::new();
@@ -41,13 +60,13 @@ impl DescriptionLocation {
             candidate.set_path(&format!("{base}/{name}"));
             candidates.push(candidate);
         }
-        Ok(DescriptionLocation { candidates })
+        Ok(DescriptionLocation { url, candidates })
     }
 
     /// The host, with the port if it is not the default of the scheme.
     #[must_use]
     pub fn host(&self) -> String {
-        self.candidates.first().map(host_of).unwrap_or_default()
+        host_of(&self.url)
     }
 }
 
@@ -131,7 +150,10 @@ mod tests {
     #[test]
     fn a_base_url_has_well_known_candidates() {
         let found = candidates("https://a.example");
-        assert_eq!(found, ["https://a.example/openapi.json", "https://a.example/openapi.yaml", "https://a.example/swagger.json"]);
+        assert_eq!(found[..2], ["https://a.example/openapi.json", "https://a.example/openapi.yaml"]);
+        for framework in ["v3/api-docs", "swagger/v1/swagger.json", "api/schema/", "api-docs"] {
+            assert!(found.contains(&format!("https://a.example/{framework}")), "{framework}");
+        }
         assert_eq!(candidates("https://a.example/v3/")[..2], ["https://a.example/v3/", "https://a.example/v3/openapi.json"]);
     }
 

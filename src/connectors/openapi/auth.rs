@@ -3,8 +3,10 @@
 use super::operations::SecurityRequirement;
 use super::parameters::is_header;
 use super::refs::DocumentSet;
+use super::settings::ServiceSettings;
 use crate::credentials::{Credential, Secret};
 use crate::model::{Class, Failure};
+use crate::policy::ServiceAuth;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
@@ -13,7 +15,7 @@ use std::fmt::Write as _;
 #[derive(Clone, Debug, Default)]
 pub struct CallAuth {
     pub headers: Vec<(String, Secret)>,
-    /// The names of the schemes that are used; empty for a call without a credential.
+    /// The names of the schemes that are used, for messages; empty for a call without a credential.
     pub schemes: Vec<String>,
     /// The scopes that the description requires.
     pub scopes: Vec<String>,
@@ -21,9 +23,9 @@ pub struct CallAuth {
     pub scoped: bool,
 }
 
-/// One entry of `components.securitySchemes`.
+/// How a credential is sent: one entry of `components.securitySchemes`, or what the policy or the service names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Scheme {
+pub enum Scheme {
     Header(String),
     Bearer,
     Basic,
@@ -33,7 +35,8 @@ enum Scheme {
     Unsupported(String),
 }
 
-/// Builds the headers for an operation with these security requirements. Uses the first that the credential satisfies.
+/// Builds the headers for an operation with these security requirements. Uses the scheme that the policy names for this
+/// service, otherwise the first requirement that the credential satisfies.
 ///
 /// # Errors
 /// `CredentialMissing`, naming the scheme; `Unsupported` if every requirement has a scheme that AAM does not support.
@@ -41,7 +44,15 @@ pub fn authorize(
     documents: &DocumentSet,
     requirements: &[SecurityRequirement],
     credential: Option<&Credential>,
+    settings: &ServiceSettings,
 ) -> Result<CallAuth, Failure> {
+    if let Some(auth) = &settings.auth {
+        if *auth == ServiceAuth::None {
+            return Ok(CallAuth::default());
+        }
+        let sent = credential.and_then(|credential| by_policy(auth, credential));
+        return sent.ok_or_else(|| unfit_for_policy(auth, credential, settings));
+    }
     let mut missing = Vec::new();
     let mut unsupported = Vec::new();
     for requirement in requirements.iter().filter(|requirement| !requirement.is_empty()) {
@@ -58,27 +69,62 @@ pub fn authorize(
         return Err(Failure::new(
             Class::Unsupported,
             "the service requires authentication that AAM does not support",
-            "ask the owner of the service to accept the key in a header (an apiKey scheme with `in: header`) or as a bearer token, and to describe that",
+            format!(
+                "ask the owner of the service whether it accepts the key in a header or as a bearer token; if it does, {}",
+                settings.fix("auth: {header: X-Api-Key}")
+            ),
         )
         .detail(unsupported.join("; ")));
     }
-    let given = match credential {
-        None => "the service requires a credential, but the intent does not name one".to_string(),
-        Some(credential) if credential.plain().is_some() => {
-            "the credential is a plain value, which does not satisfy any security requirement of the service".to_string()
-        }
-        Some(credential) => format!(
-            "the credential has the fields {}, which do not satisfy any security requirement of the service",
-            credential.field_names().join(", ")
-        ),
-    };
     let needed = missing.join("; or ");
-    Err(Failure::new(
-        Class::CredentialMissing,
-        given,
-        format!("set credential_locator, for example env:SERVICE_TOKEN, to {needed}"),
-    )
-    .detail(requirements.iter().map(scheme_names).collect::<Vec<_>>().join(" or ")))
+    Err(missing_secret(credential, &needed, settings)
+        .detail(requirements.iter().map(scheme_names).collect::<Vec<_>>().join(" or ")))
+}
+
+/// The failure for a credential that does not exist or does not have the secret `needed`.
+fn missing_secret(credential: Option<&Credential>, needed: &str, settings: &ServiceSettings) -> Failure {
+    let unfit = "not satisfy any security requirement of the service";
+    let (title, fix) = match credential {
+        None => (
+            "the description requires a credential, but the intent does not name one".to_string(),
+            format!(
+                "set credential_locator, for example env:SERVICE_TOKEN, to {needed}; if the service does not need one, {}",
+                settings.fix("auth: none")
+            ),
+        ),
+        Some(credential) => {
+            let title = match credential.plain() {
+                Some(_) => format!("the credential is a plain value, which does {unfit}"),
+                None => format!("the credential has the fields {}, which do {unfit}", credential.field_names().join(", ")),
+            };
+            (title, format!("store where credential_locator points {needed}"))
+        }
+    };
+    Failure::new(Class::CredentialMissing, title, fix)
+}
+
+/// The failure for a credential that cannot be sent in the way that the policy names.
+fn unfit_for_policy(auth: &ServiceAuth, credential: Option<&Credential>, settings: &ServiceSettings) -> Failure {
+    let needed = match auth {
+        ServiceAuth::Basic => "user:password, or JSON with username and password".to_string(),
+        ServiceAuth::Bearer | ServiceAuth::None => "the bearer token, or JSON with the field token".to_string(),
+        ServiceAuth::Header(name) => format!("the value for the header {name}, or JSON with the field api_key"),
+    };
+    missing_secret(credential, &needed, settings)
+        .detail(format!("the policy sends the credential of this service as {}", auth.message()))
+}
+
+/// Builds the headers in the way that the policy names. Returns `None` if the credential does not have what it needs.
+#[must_use]
+pub fn by_policy(auth: &ServiceAuth, credential: &Credential) -> Option<CallAuth> {
+    let scheme = match auth {
+        ServiceAuth::None => return None,
+        ServiceAuth::Bearer => Scheme::Bearer,
+        ServiceAuth::Basic => Scheme::Basic,
+        ServiceAuth::Header(name) => Scheme::Header(name.clone()),
+    };
+    let header = for_scheme(&scheme, credential)?;
+    Some(CallAuth { headers: vec![header], schemes: vec![format!("{} of the policy", auth.message())], ..CallAuth::default() })
 }
 
 fn scheme_names(requirement: &SecurityRequirement) -> String {
@@ -209,11 +255,22 @@ fn basic(pair: Option<&Secret>, credential: &Credential) -> Option<(String, Secr
     Some(("authorization".into(), Secret::new(format!("Basic {}", STANDARD.encode(pair.expose())))))
 }
 
-/// The header for requesting a protected description whose `WWW-Authenticate` header is `challenge`.
+/// The authentication with the only scheme of the description that the credential satisfies. It is for operations whose
+/// `security` is missing although the description defines schemes. Returns `None` if there are several such schemes.
 #[must_use]
-pub fn for_document(credential: &Credential, challenge: &str) -> Option<(String, Secret)> {
-    let scheme = if challenge.trim_start().to_ascii_lowercase().starts_with("basic") { Scheme::Basic } else { Scheme::Bearer };
-    header(&scheme, "", credential, true).filter(|(name, value)| is_header(name, value.expose()))
+pub fn only_declared(documents: &DocumentSet, credential: &Credential) -> Option<CallAuth> {
+    let declared = documents.root().get("components").and_then(|node| node.get("securitySchemes"))?;
+    let mut found = declared
+        .fields()
+        .filter_map(|(name, _)| satisfy(documents, &vec![(name.to_string(), Vec::new())], Some(credential)).ok());
+    found.next().filter(|_| found.next().is_none())
+}
+
+/// The header for a scheme that the description does not declare. Returns `None` if the credential does not have what the
+/// scheme needs, or has a value that is not valid in a header.
+#[must_use]
+pub fn for_scheme(scheme: &Scheme, credential: &Credential) -> Option<(String, Secret)> {
+    header(scheme, "", credential, true).filter(|(name, value)| is_header(name, value.expose()))
 }
 
 #[cfg(test)]
@@ -245,7 +302,7 @@ mod tests {
 
     fn sent(list: &[&[&str]], credential: Option<&str>) -> Result<Vec<String>, Failure> {
         let credential = credential.map(|text| Credential::read(Secret::new(text.into())));
-        let auth = authorize(&documents(), &requirements(list), credential.as_ref())?;
+        let auth = authorize(&documents(), &requirements(list), credential.as_ref(), &ServiceSettings::default())?;
         Ok(auth.headers.iter().map(|(name, value)| format!("{name}: {}", value.expose())).collect())
     }
 
@@ -300,5 +357,18 @@ mod tests {
         assert!(sent(&[&["bearer"], &[]], None).unwrap().is_empty());
         assert_eq!(sent(&[&[], &["bearer"]], Some("t")).unwrap(), ["authorization: Bearer t"]);
         assert!(sent(&[], Some("t")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_policy_names_the_scheme() {
+        let sent = |auth: &ServiceAuth, credential: &str| {
+            let auth = by_policy(auth, &Credential::read(Secret::new(credential.into())))?;
+            Some(format!("{}: {}", auth.headers[0].0, auth.headers[0].1.expose()))
+        };
+        assert_eq!(sent(&ServiceAuth::Header("X-Api-Key".into()), "k"), Some("x-api-key: k".into()));
+        assert_eq!(sent(&ServiceAuth::Header("Authorization".into()), "Token k"), Some("authorization: Token k".into()));
+        assert_eq!(sent(&ServiceAuth::Bearer, r#"{"token":"t"}"#), Some("authorization: Bearer t".into()));
+        assert_eq!(sent(&ServiceAuth::Basic, "u:p"), Some("authorization: Basic dTpw".into()));
+        assert_eq!(sent(&ServiceAuth::Basic, "t"), None);
     }
 }

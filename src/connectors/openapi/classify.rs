@@ -2,7 +2,9 @@
 
 use super::address::{host_of, same_origin};
 use super::operations::is_json;
+use super::parse::{self, ResponseProblem};
 use super::schema::allows;
+use super::settings::ServiceSettings;
 use crate::credentials::redact;
 use crate::egress::HttpResponse;
 use crate::model::{Class, Failure};
@@ -24,49 +26,63 @@ pub struct ErrorContext<'a> {
     pub scopes: &'a [String],
     /// The schemes with which a credential was sent; empty for a call without one.
     pub schemes: &'a [String],
+    /// What the policy says about the service, for the fixes.
+    pub settings: &'a ServiceSettings,
 }
 
 /// Returns the JSON body of a successful response.
 ///
 /// # Errors
-/// A failure of the matching class for every other status, for a web page instead of data, and for JSON that is not valid.
+/// A failure of the matching class for every other status, for a web page or nothing instead of data, and for JSON that is
+/// not valid or exceeds a limit of AAM.
 pub fn parse_json(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<Value, Failure> {
     check_status(answer, context)?;
     let (host, what) = (host_of(context.url), context.what);
     let media = answer.header("content-type").unwrap_or_default();
     let text = String::from_utf8_lossy(&answer.body);
     let page = media.to_ascii_lowercase().contains("html") || text.trim_start().starts_with('<');
+    let wrong = |found: &str, fix: String| {
+        Failure::new(Class::WrongService, format!("{host} returned {found} for {what}, not JSON"), fix)
+    };
+    if text.trim().is_empty() {
+        let fix = format!("to check an operation that returns data, {}", context.settings.fix(OTHER_PATH));
+        return Err(wrong("an empty response", fix).detail(format!("HTTP {}", answer.status)));
+    }
     if page {
-        return Err(Failure::new(
-            Class::WrongService,
-            format!("{host} returned a web page for {what}, not JSON"),
-            "a sign-in page, a proxy or a portal may be responding in place of the service: check the URL and that this machine reaches the service itself",
-        ));
+        let fix = "a sign-in page, a proxy or a portal may be responding in place of the service: check the URL and that this machine reaches the service itself";
+        return Err(wrong("a web page", fix.to_string()));
     }
-    if !is_json(media) {
+    let parsed = parse::parse_response(&text);
+    // Some services send JSON as text/plain. A text that is not a list or an object is not taken for data.
+    if !is_json(media) && !parsed.as_ref().is_ok_and(|value| value.is_object() || value.is_array()) {
         let found = if media.is_empty() { "a response without a content type".to_string() } else { scrub_and_cut(media) };
-        return Err(Failure::new(
-            Class::WrongService,
-            format!("{host} returned {found} for {what}, not JSON"),
-            "name an operation that returns JSON in the policy: families: {openapi: {health_path: /v1/status}}",
-        ));
+        return Err(wrong(&found, format!("to check an operation that returns JSON, {}", context.settings.fix(OTHER_PATH))));
     }
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        Failure::new(
-            Class::Remote,
-            format!("{host} returned JSON for {what} that is truncated or not valid"),
-            "ask the owner of the service; AAM retries automatically",
-        )
-        .detail(format!("{error}; {} bytes", answer.body.len()))
+    let bytes = answer.body.len();
+    let remote = |problem: &str| {
+        let title = format!("{host} returned JSON for {what} that {problem}");
+        Failure::new(Class::Remote, title, "ask the owner of the service; AAM retries automatically")
+    };
+    parsed.map_err(|problem| match problem {
+        ResponseProblem::EndsEarly(message) => remote("is truncated").detail(format!("{message}; {bytes} bytes")),
+        ResponseProblem::Invalid(message) => remote("is not valid").detail(format!("{message}; {bytes} bytes")),
+        ResponseProblem::TooDeep => Failure::new(
+            Class::Unsupported,
+            format!("{host} returned JSON for {what} that is nested deeper than 127 levels, which is a limit of AAM"),
+            format!("to check another operation, {}", context.settings.fix(OTHER_PATH)),
+        ),
     })
 }
+
+/// The setting that names another path, in fixes.
+pub const OTHER_PATH: &str = "health_path: /v1/status";
 
 /// Checks only the status.
 ///
 /// # Errors
 /// A failure of the matching class for every status except 2xx.
 pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<(), Failure> {
-    let ErrorContext { url, what, scopes, schemes } = context;
+    let ErrorContext { url, what, scopes, schemes, settings } = context;
     let host = host_of(url);
     let path = url.path();
     let scopes = if scopes.is_empty() { String::new() } else { format!(" (the description requires {})", scopes.join(", ")) };
@@ -81,7 +97,15 @@ pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<
         401 => Failure::new(
             Class::CredentialRejected,
             format!("{host} rejected the credential for {what} (sent as {})", schemes.join(" and ")),
-            "store a valid credential where credential_locator points; AAM reads it again at every attempt. If it is for another scheme of the description, write it as JSON: {\"<scheme>\": \"...\"}",
+            format!(
+                "store a valid credential where credential_locator points; AAM reads it again at every attempt. If it is for another scheme of the description, write it as JSON: {{\"<scheme>\": \"...\"}}. If the service expects it in another header, {}",
+                settings.fix("auth: {header: X-Api-Key}")
+            ),
+        ),
+        403 if schemes.is_empty() => Failure::new(
+            Class::PermissionDenied,
+            format!("{host} does not allow {what} without a credential{scopes}"),
+            "name a credential with credential_locator, for example env:SERVICE_TOKEN",
         ),
         403 => Failure::new(
             Class::PermissionDenied,
@@ -90,8 +114,11 @@ pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<
         ),
         404 | 410 => Failure::new(
             Class::NotFound,
-            format!("{what} was not found at {path} on {host}, although the description lists it"),
-            "check that the description and the service have the same version, or name another path in the policy: families: {openapi: {health_path: /v1/status}}",
+            format!("{host} answered {} for GET {path} ({what}), although the description lists it", answer.status),
+            format!(
+                "check that the description and the service have the same version; to check another path, {}",
+                settings.fix(OTHER_PATH)
+            ),
         ),
         code @ (429 | 503) if code == 429 || answer.header("retry-after").is_some() => {
             Failure::new(Class::Throttled, format!("{host} rate limited {what}"), "nothing to do: AAM retries automatically")
@@ -100,7 +127,7 @@ pub fn check_status(answer: &HttpResponse, context: ErrorContext<'_>) -> Result<
         400..=499 => Failure::new(
             Class::Misconfigured,
             format!("{host} rejected the request for {what} as invalid"),
-            "name a path that needs no parameters in the policy: families: {openapi: {health_path: /v1/status}}",
+            format!("name a path that needs no parameters: {}", settings.fix(OTHER_PATH)),
         ),
         _ => Failure::new(
             Class::Remote,
@@ -167,31 +194,39 @@ fn scrub_and_cut(text: &str) -> String {
 /// # Errors
 /// `WrongService`, naming what was expected and what was returned.
 pub fn check_shape(value: &Value, schema: &Value, context: ErrorContext<'_>) -> Result<(), Failure> {
+    let Some((expected, actual)) = mismatch(value, schema) else { return Ok(()) };
     let (host, what) = (host_of(context.url), context.what);
-    let wrong = |expected: &str, actual: &str| {
-        Err(Failure::new(
-            Class::WrongService,
-            format!("{host} returned {actual} for {what}, but its description promises {expected}"),
-            "check that the description belongs to this service, or name another path in the policy: families: {openapi: {health_path: /v1/status}}",
-        ))
-    };
+    Err(Failure::new(
+        Class::WrongService,
+        format!("{host} returned {actual} for {what}, but its description promises {expected}"),
+        format!(
+            "check that the description belongs to this service; to check another path, {}",
+            context.settings.fix(OTHER_PATH)
+        ),
+    ))
+}
+
+/// What the schema promises and what the value is instead. Returns `None` if the value fits.
+fn mismatch(value: &Value, schema: &Value) -> Option<(String, &'static str)> {
+    let branches = ["oneOf", "anyOf"].iter().filter_map(|name| schema[*name].as_array()).flatten();
+    if branches.into_iter().any(|branch| mismatch(value, branch).is_none()) {
+        return None;
+    }
     let actual = json_type(value);
     let integer = actual == "integer" && allows(schema, "number");
-    if !allows(schema, actual) && !integer {
-        return wrong(&expected_type(&schema["type"]), actual);
+    // Several languages write an empty list as null.
+    let empty_list = value.is_null() && allows(schema, "array");
+    if !allows(schema, actual) && !integer && !empty_list {
+        return Some((expected_type(&schema["type"]), actual));
     }
-    let Some(properties) = schema["properties"].as_object().filter(|properties| !properties.is_empty()) else {
-        return Ok(());
-    };
-    let Some(object) = value.as_object() else {
-        return Ok(());
-    };
+    let properties = schema["properties"].as_object().filter(|properties| !properties.is_empty())?;
+    let object = value.as_object()?;
     let required = schema["required"].as_array().is_some_and(|list| !list.is_empty());
     if !object.keys().any(|name| properties.contains_key(name)) && (required || !object.is_empty()) {
         let names: Vec<&str> = properties.keys().take(5).map(String::as_str).collect();
-        return wrong(&format!("an object with {}", names.join(", ")), "an object without any of these fields");
+        return Some((format!("an object with {}", names.join(", ")), "an object without any of these fields"));
     }
-    Ok(())
+    None
 }
 
 /// The expected type or types, for messages.
@@ -225,7 +260,13 @@ mod tests {
         let answer = HttpResponse { status, headers, body: body.as_bytes().to_vec().into(), url: url.clone() };
         parse_json(
             &answer,
-            ErrorContext { url: &url, what: "listPets", scopes: &["pets:read".into()], schemes: &["bearer".into()] },
+            ErrorContext {
+                url: &url,
+                what: "listPets",
+                scopes: &["pets:read".into()],
+                schemes: &["bearer".into()],
+                settings: &ServiceSettings::default(),
+            },
         )
     }
 
@@ -237,6 +278,7 @@ mod tests {
             (401, Class::CredentialRejected),
             (403, Class::PermissionDenied),
             (404, Class::NotFound),
+            (410, Class::NotFound),
             (429, Class::Throttled),
             (503, Class::Remote),
             (400, Class::Misconfigured),
@@ -254,7 +296,24 @@ mod tests {
         assert_eq!(judge(200, &[JSON], "<html>").unwrap_err().class, Class::WrongService);
         assert_eq!(judge(200, &[("content-type", "text/plain")], "ok").unwrap_err().class, Class::WrongService);
         assert_eq!(judge(200, &[JSON], "[{\"id\":1},{").unwrap_err().class, Class::Remote);
-        assert_eq!(judge(200, &[JSON], "").unwrap_err().class, Class::Remote);
+        let title = |body: &str| judge(200, &[JSON], body).unwrap_err().title;
+        assert!(title("").contains("an empty response") && title("[{\"id\":1},{").contains("is truncated"));
+        assert!(title("[1,]").contains("is not valid"));
+        assert_eq!(judge(200, &[JSON], "").unwrap_err().class, Class::WrongService);
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        let failure = judge(200, &[JSON], &deep).unwrap_err();
+        assert_eq!(failure.class, Class::Unsupported);
+        assert!(failure.title.contains("which is a limit of AAM"), "{}", failure.title);
+    }
+
+    #[test]
+    fn one_odd_value_does_not_lose_the_response() {
+        for body in [r#"[{"a":1e400}]"#, r#"[{"a":"\ud800"}]"#, r#"[{"a":123456789012345678901234567890}]"#, "[{\"a\":NaN}]"] {
+            assert!(judge(200, &[JSON], body).is_ok(), "{body}");
+        }
+        let text = ("content-type", "text/plain");
+        assert_eq!(judge(200, &[text], "[1]"), Ok(json!([1])));
+        assert_eq!(judge(200, &[text], "ok").unwrap_err().class, Class::WrongService);
     }
 
     #[test]
@@ -274,7 +333,8 @@ mod tests {
     #[test]
     fn a_response_of_another_type_is_refused() {
         let url = Url::parse("https://a.example/").unwrap();
-        let context = ErrorContext { url: &url, what: "x", scopes: &[], schemes: &[] };
+        let settings = ServiceSettings::default();
+        let context = ErrorContext { url: &url, what: "x", scopes: &[], schemes: &[], settings: &settings };
         let pet = json!({"type": "object", "required": ["id"], "properties": {"id": {}, "name": {}}});
         assert!(check_shape(&json!({"name": 1}), &pet, context).is_ok());
         assert!(check_shape(&json!({"ok": true}), &pet, context).is_err());
@@ -282,5 +342,14 @@ mod tests {
         assert!(check_shape(&json!([]), &pet, context).is_err());
         assert!(check_shape(&json!(3), &json!({"type": "number"}), context).is_ok());
         assert!(check_shape(&json!({"any": 1}), &json!({}), context).is_ok());
+        assert!(check_shape(&json!(null), &json!({"type": "array"}), context).is_ok());
+        assert!(check_shape(&json!(null), &pet, context).is_err());
+        let either = json!({"type": ["array", "object"], "properties": {"e": {}}, "oneOf": [
+            {"type": "object", "properties": {"e": {}}}, {"type": "array"}, {"type": "object", "additionalProperties": true}
+        ]});
+        for value in [json!([]), json!({"e": 1}), json!({"other": 1})] {
+            assert!(check_shape(&value, &either, context).is_ok(), "{value}");
+        }
+        assert!(check_shape(&json!("x"), &either, context).is_err());
     }
 }

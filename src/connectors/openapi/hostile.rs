@@ -3,9 +3,10 @@
 use super::document::Description;
 use super::operations;
 use super::refs::{DocumentSet, Node};
-use super::select::{self, CredentialFit, OperationRules};
+use super::select::{self, CredentialFit};
 use super::server::Servers;
-use super::{auth, classify, streams};
+use super::settings::ServiceSettings;
+use super::{auth, classify, explain, records, streams};
 use crate::connectors::Bounds;
 use crate::credentials::{Credential, Secret};
 use proptest::prelude::*;
@@ -108,23 +109,31 @@ fn work(root: &Value) -> usize {
     let _ = Description::read(root.to_string().as_bytes(), url.clone());
     let documents = DocumentSet::new(url.clone(), root.clone());
     let _ = documents.missing();
-    let Ok(servers) = Servers::read(documents.root(), &url, Some("https://b.example")) else {
+    let settings = ServiceSettings {
+        allowed_url: Url::parse("https://b.example").ok(),
+        deny: vec!["*z*".into()],
+        ..ServiceSettings::default()
+    };
+    let Ok(servers) = Servers::read(documents.root(), &url, &settings) else {
         return 0;
     };
-    let operations = operations::read(&documents, &servers);
-    let rules = OperationRules { deny: vec!["*z*".into()], health_path: None };
+    let operations = operations::read(&documents, &servers, &settings);
     let credential = Credential::read(Secret::new("t".into()));
     for operation in &operations.list {
-        let _ = auth::authorize(&documents, &operation.security, Some(&credential));
+        let _ = auth::authorize(&documents, &operation.security, Some(&credential), &settings);
         if let (Ok(call), Some(records)) = (&operation.call, &operation.answer) {
             assert!(servers.allows(&call.url), "{}", call.url);
-            let context = classify::ErrorContext { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
+            let (url, what) = (&call.url, operation.name.as_str());
+            let context = classify::ErrorContext { url, what, scopes: &[], schemes: &[], settings: &settings };
+            let _ = records::count(root, &records.path_in(root, &operation.path));
             let _ = classify::check_shape(root, &records.schema, context);
         }
     }
-    let _ = select::health_operation(&operations, &rules, &servers, Some("/a"), |_| CredentialFit::NoCredential);
-    let _ = select::sample_operation(&operations, &rules, 20, |_| CredentialFit::NoCredential);
-    streams::catalog(&operations, &rules, Bounds::default()).streams.len()
+    let _ = auth::only_declared(&documents, &credential);
+    let _ = select::health_candidates(&operations, &settings, &servers, Some("/a"), |_| CredentialFit::NoCredential);
+    let _ = select::sample_candidates(&operations, &settings, &servers, 20, |_| CredentialFit::NoCredential);
+    let _ = explain::nothing_callable(&operations, &settings);
+    streams::catalog(&operations, &settings, Bounds::default()).streams.len()
 }
 
 proptest! {
@@ -177,9 +186,10 @@ fn a_web_of_references_is_not_expanded() {
     let root = super::parse::parse(&text).unwrap();
     let documents = DocumentSet::new(url.clone(), root);
     assert!(documents.missing().is_empty());
-    let servers = Servers::read(documents.root(), &url, None).unwrap();
-    let operations = operations::read(&documents, &servers);
-    let catalog = streams::catalog(&operations, &OperationRules::default(), Bounds::default());
+    let settings = ServiceSettings::default();
+    let servers = Servers::read(documents.root(), &url, &settings).unwrap();
+    let operations = operations::read(&documents, &servers, &settings);
+    let catalog = streams::catalog(&operations, &settings, Bounds::default());
     assert_eq!((catalog.streams.len(), catalog.truncated), (1000, false));
     // If a schema were fully expanded, its number of values would be ten to the power of its depth.
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());

@@ -1,15 +1,18 @@
 //! Fetches the description and the documents it refers to.
 
 use super::address::{DescriptionLocation, host_of, same_origin};
-use super::auth;
+use super::auth::{self, CallAuth};
+use super::challenge;
 use super::classify::{self, ErrorContext};
-use super::document::Description;
-use super::parse::{self, MAX_DOCUMENT_BYTES};
+use super::document::{Description, over_limit};
+use super::parse::{self, MAX_DOCUMENT_BYTES, ParseError};
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
+use super::settings::ServiceSettings;
 use super::wire::HttpTransport;
 use crate::credentials::{Credential, Secret};
-use crate::egress::{HttpRequest, HttpResponse, Method};
+use crate::egress::{HttpRequest, HttpResponse, Method, is_too_long};
 use crate::model::{Class, Failure};
+use crate::policy::ServiceAuth;
 use serde_json::Value;
 use url::Url;
 
@@ -24,61 +27,107 @@ pub struct Loaded {
     pub protected: bool,
 }
 
-/// Requests the candidate URLs in order and loads the first description.
+/// Limit on the candidates that may refuse access or fail. The others are then not requested, because they would too.
+const MAX_REFUSALS: usize = 3;
+
+/// Requests the candidate URLs in order and loads the first description. A candidate that fails does not end the search,
+/// because the description may be at the next one.
 ///
 /// # Errors
-/// The errors of the transport; `CredentialRejected` and similar if the description is protected;
-/// `WrongService` or `NotFound` if no candidate is a description.
+/// The errors of the transport; otherwise, of all candidates, the failure that says most: `Unsupported` for a description
+/// that AAM cannot read, `CredentialRejected` and similar if it is protected, `WrongService` or `NotFound`.
 pub async fn load(
     wire: &dyn HttpTransport,
     address: &DescriptionLocation,
     credential: Option<&Credential>,
+    settings: &ServiceSettings,
 ) -> Result<Loaded, Failure> {
-    let mut first_failure: Option<Failure> = None;
+    let mut failures: Vec<Failure> = Vec::new();
+    let mut refusals = 0;
     for candidate in &address.candidates {
-        let (answer, protected) = fetch(wire, candidate, credential).await?;
-        let context =
-            ErrorContext { url: candidate, what: "the description", scopes: &[], schemes: &header_name(protected.as_ref()) };
-        if let Err(failure) = classify::check_status(&answer, context) {
-            if matches!(answer.status, 401 | 403 | 429 | 500..) {
-                return Err(failure);
+        match load_candidate(wire, candidate, credential, settings).await {
+            Ok((description, auth)) => return load_parts(wire, description, auth).await,
+            Err(failure) if ends_search(failure.class) => return Err(failure),
+            Err(failure) => {
+                refusals += usize::from(!matches!(failure.class, Class::NotFound | Class::WrongService | Class::Misconfigured));
+                failures.push(failure);
             }
-            if !matches!(failure.class, Class::NotFound | Class::Misconfigured) {
-                first_failure.get_or_insert(failure);
-            }
-            continue;
         }
-        if !same_origin(&answer.url, candidate) {
-            let fix = "name the URL that finally serves the description in resource_ids";
-            return Err(Failure::new(
-                Class::EgressRefused,
-                format!("{} redirects the request for the description to {}", host_of(candidate), host_of(&answer.url)),
-                fix,
-            ));
-        }
-        let HttpResponse { body, url, .. } = answer;
-        let read = offload(move || Description::read(&body, url)).await?;
-        match read {
-            Ok(mut description) => {
-                let root = std::mem::take(&mut description.root);
-                let documents = DocumentSet::new(description.url.clone(), root);
-                let documents = load_references(wire, documents, description.bytes, protected.as_ref()).await?;
-                return Ok(Loaded { description, documents, protected: protected.is_some() });
-            }
-            Err(unusable) if unusable.try_next => {
-                first_failure.get_or_insert(unusable.failure);
-            }
-            Err(unusable) => return Err(unusable.failure),
+        if refusals >= MAX_REFUSALS {
+            break;
         }
     }
-    Err(first_failure.unwrap_or_else(|| not_found(address)))
+    let says_most = failures.into_iter().min_by_key(|failure| rank(failure.class));
+    Err(says_most.filter(|failure| failure.class != Class::NotFound).unwrap_or_else(|| not_found(address)))
+}
+
+/// Whether a failure concerns the whole host.
+fn ends_search(class: Class) -> bool {
+    matches!(class, Class::Network | Class::BreakerOpen | Class::Throttled | Class::Interrupted | Class::Bug)
+}
+
+/// How much a failure says about the description: one that was found says more than one that was not.
+fn rank(class: Class) -> usize {
+    const ORDER: [Class; 9] = [
+        Class::Unsupported,
+        Class::Misconfigured,
+        Class::CredentialRejected,
+        Class::CredentialMissing,
+        Class::PermissionDenied,
+        Class::Remote,
+        Class::EgressRefused,
+        Class::WrongService,
+        Class::NotFound,
+    ];
+    ORDER.iter().position(|known| *known == class).unwrap_or(0)
+}
+
+/// Requests one candidate URL. Returns the description and the credential that it needed.
+async fn load_candidate(
+    wire: &dyn HttpTransport,
+    candidate: &Url,
+    credential: Option<&Credential>,
+    settings: &ServiceSettings,
+) -> Result<(Description, CallAuth), Failure> {
+    let (answer, auth) = fetch(wire, candidate, credential, settings).await?;
+    let context = ErrorContext { url: candidate, what: "the description", scopes: &[], schemes: &auth.schemes, settings };
+    if let Err(failure) = classify::check_status(&answer, context) {
+        // Any other status of a refused request says, like 404, that the description is not here.
+        let elsewhere = matches!(failure.class, Class::Misconfigured);
+        return Err(if elsewhere { Failure { class: Class::NotFound, ..failure } } else { failure });
+    }
+    if !same_origin(&answer.url, candidate) {
+        let fix = "name the URL that finally serves the description in resource_ids";
+        return Err(Failure::new(
+            Class::EgressRefused,
+            format!("{} redirects the request for the description to {}", host_of(candidate), host_of(&answer.url)),
+            fix,
+        ));
+    }
+    let HttpResponse { body, url, .. } = answer;
+    Ok((offload(move || Description::read(&body, url)).await??, auth))
+}
+
+async fn load_parts(wire: &dyn HttpTransport, mut description: Description, auth: CallAuth) -> Result<Loaded, Failure> {
+    let root = std::mem::take(&mut description.root);
+    let documents = DocumentSet::new(description.url.clone(), root);
+    let documents = load_references(wire, documents, description.bytes, &auth).await?;
+    Ok(Loaded { description, documents, protected: !auth.headers.is_empty() })
 }
 
 fn not_found(address: &DescriptionLocation) -> Failure {
     let requested: Vec<&str> = address.candidates.iter().map(Url::path).collect();
+    if let [only] = requested.as_slice() {
+        let base = address.url.join("/").map_or_else(|_| address.host(), |url| url.to_string());
+        return Failure::new(
+            Class::NotFound,
+            format!("{} answered 404 for the description at {only}", address.host()),
+            format!("correct the URL in resource_ids, or write {base} there: AAM then tries the usual paths of descriptions"),
+        );
+    }
     Failure::new(
         Class::NotFound,
-        format!("{} does not serve an OpenAPI description at a known path", address.host()),
+        format!("{} does not serve an OpenAPI description at a usual path", address.host()),
         "name the URL of the description itself in resource_ids, for example https://api.example.com/openapi.json",
     )
     .detail(format!("requested {}; none of them was found", requested.join(", ")))
@@ -90,7 +139,7 @@ async fn load_references(
     wire: &dyn HttpTransport,
     mut documents: DocumentSet,
     mut bytes: usize,
-    header: Option<&(String, Secret)>,
+    auth: &CallAuth,
 ) -> Result<DocumentSet, Failure> {
     loop {
         let missing;
@@ -120,7 +169,7 @@ async fn load_references(
                 );
                 continue;
             }
-            match fetch_part(wire, &url, header).await {
+            match fetch_part(wire, &url, auth).await {
                 Ok((value, length)) => {
                     bytes += length;
                     documents.add(url, value);
@@ -135,46 +184,57 @@ async fn load_references(
     }
 }
 
-async fn fetch_part(wire: &dyn HttpTransport, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
-    let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
-    classify::check_status(
-        &answer,
-        ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &header_name(header) },
-    )?;
+async fn fetch_part(wire: &dyn HttpTransport, url: &Url, auth: &CallAuth) -> Result<(Value, usize), Failure> {
+    let answer = wire.http(request(url, auth.headers.clone())).await?;
+    let settings = ServiceSettings::default();
+    let context =
+        ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &auth.schemes, settings: &settings };
+    classify::check_status(&answer, context)?;
     let body = answer.body;
     let length = body.len();
     let path = url.path().to_string();
-    let parsed = offload(move || std::str::from_utf8(&body).map_err(|error| error.to_string()).and_then(parse::parse)).await?;
-    parsed.map(|value| (value, length)).map_err(|message| {
-        Failure::new(
+    let parsed = offload(move || {
+        let text = std::str::from_utf8(&body).map_err(|error| ParseError::Invalid(error.to_string()))?;
+        parse::parse(text)
+    });
+    let parsed = parsed.await?;
+    parsed.map(|value| (value, length)).map_err(|error| match error {
+        ParseError::Limit(limit) => over_limit(&path, &limit),
+        ParseError::Invalid(message) => Failure::new(
             Class::Remote,
             format!("{path} is not valid: {message}"),
             "ask the owner of the service to fix its description",
-        )
+        ),
     })
 }
 
 /// Requests `url`, at first without the credential: most descriptions are public, and a secret must not be sent unless it is
-/// needed. The second value is the header that was needed.
+/// needed. The second value is the authentication that was needed.
 async fn fetch(
     wire: &dyn HttpTransport,
     url: &Url,
     credential: Option<&Credential>,
-) -> Result<(HttpResponse, Option<(String, Secret)>), Failure> {
-    let answer = wire.http(request(url, Vec::new())).await?;
-    if !matches!(answer.status, 401 | 403) {
-        return Ok((answer, None));
+    settings: &ServiceSettings,
+) -> Result<(HttpResponse, CallAuth), Failure> {
+    let long = |failure: Failure| {
+        let limit = format!("more than {} MiB", MAX_DOCUMENT_BYTES >> 20);
+        if is_too_long(&failure) { over_limit(&format!("{}{}", host_of(url), url.path()), &limit) } else { failure }
+    };
+    let answer = wire.http(request(url, Vec::new())).await.map_err(long)?;
+    let (401 | 403, Some(credential)) = (answer.status, credential) else {
+        return Ok((answer, CallAuth::default()));
+    };
+    // A service that protects its description without naming a scheme mostly expects a bearer token.
+    let bearer = || auth::by_policy(&ServiceAuth::Bearer, credential).filter(|_| challenge::named_schemes(&answer).is_empty());
+    let known = match &settings.auth {
+        Some(ServiceAuth::None) => return Ok((answer, CallAuth::default())),
+        Some(policy) => auth::by_policy(policy, credential),
+        None => challenge::by_challenge(&answer, credential).or_else(bearer),
+    };
+    match known {
+        None => Err(challenge::unknown_way(&answer, "the description", settings)),
+        Some(auth) => Ok((wire.http(request(url, auth.headers.clone())).await.map_err(long)?, auth)),
     }
-    let challenge = answer.header("www-authenticate").unwrap_or_default();
-    match credential.and_then(|credential| auth::for_document(credential, challenge)) {
-        None => Ok((answer, None)),
-        Some(header) => Ok((wire.http(request(url, vec![header.clone()])).await?, Some(header))),
-    }
-}
-
-/// Describes for messages how the credential was sent, because the scheme is unknown until the description is read.
-fn header_name(header: Option<&(String, Secret)>) -> Vec<String> {
-    header.map(|(name, _)| name.clone()).into_iter().collect()
 }
 
 fn request(url: &Url, mut headers: Vec<(String, Secret)>) -> HttpRequest {

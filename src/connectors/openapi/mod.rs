@@ -1,25 +1,33 @@
 //! The `openapi` engine: any HTTP service that describes itself with OpenAPI 3.0 or 3.1.
 //!
-//! An attempt passes through the modules in this order: [`address`] -> [`load`] ([`document`], [`refs`]) -> [`server`] ->
-//! [`operations`] ([`schema`], [`records`], [`streams`]) -> [`select`] and [`auth`] -> one GET -> [`classify`].
+//! An attempt passes through the modules in this order: [`address`] and [`settings`] -> [`load`] ([`document`], [`refs`]) ->
+//! [`server`] -> [`operations`] ([`schema`], [`records`], [`side_effects`], [`streams`]) -> [`select`] -> [`probe`] ->
+//! [`call`] ([`auth`], [`challenge`]) -> [`classify`], and [`explain`] if nothing works.
 //! Only GET requests are sent. A description comes from outside and is not trusted. Its size, depth and references are
 //! limited, and it cannot direct AAM or a credential to another host.
 
 pub mod address;
 pub mod auth;
+pub mod call;
+pub mod challenge;
 pub mod classify;
 pub mod document;
+pub mod explain;
 pub mod load;
 pub mod operations;
 pub mod parameters;
 pub mod parse;
 pub mod privilege;
+pub mod probe;
 pub mod records;
 pub mod refs;
+pub mod repair;
 pub mod schema;
 pub mod select;
 pub mod server;
 pub mod service;
+pub mod settings;
+pub mod side_effects;
 pub mod streams;
 pub mod wire;
 
@@ -30,10 +38,13 @@ use super::{AuthorizedResource, BindRequest, BoundResource, CredentialNeed, Engi
 use crate::credentials::Credential;
 use crate::egress::PlannedCall;
 use crate::model::{Failure, Recipient};
-use crate::policy::{FamilyPolicy, Policy};
+use crate::policy::Policy;
 use address::{DescriptionLocation, host_of};
 use service::Service;
+use settings::ServiceSettings;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use url::Url;
 use wire::HttpTransport;
 
@@ -69,22 +80,24 @@ impl Engine for OpenApiEngine {
     }
 }
 
-/// A parsed resource id: where the description of a service may be.
+/// A parsed resource id: where the description of a service may be, and what the policy says about the service.
 struct BoundService {
     address: DescriptionLocation,
     account: String,
-    policy: FamilyPolicy,
+    settings: ServiceSettings,
+    step_timeout: Duration,
 }
 
 impl BoundService {
     fn parse(resource_id: &str, policy: &Policy) -> Result<BoundService, Failure> {
         let address = DescriptionLocation::parse(resource_id)?;
-        Ok(BoundService { account: address.host(), address, policy: policy.family(FAMILY) })
+        let settings = ServiceSettings::resolve(&policy.family(FAMILY), &address);
+        Ok(BoundService { account: address.host(), address, settings, step_timeout: policy.safe_mode.step_timeout })
     }
 
     async fn open(self, wire: Arc<dyn HttpTransport>, credential: Option<Credential>) -> Result<Opened, Failure> {
-        let loaded = load::load(wire.as_ref(), &self.address, credential.as_ref()).await?;
-        Service::open(wire, loaded, credential, &self.policy).await
+        let loaded = load::load(wire.as_ref(), &self.address, credential.as_ref(), &self.settings).await?;
+        Service::open(wire, loaded, credential, self.settings, self.step_timeout).await
     }
 }
 
@@ -101,8 +114,8 @@ impl BoundResource for BoundService {
 
     /// The host of the description, unless it is the one that the policy names.
     fn free_hosts(&self) -> Vec<Recipient> {
-        let reviewed = self.policy.base_url.as_ref().and_then(|text| Url::parse(text).ok());
-        let free = |url: &&Url| !reviewed.as_ref().is_some_and(|reviewed| address::same_origin(url, reviewed));
+        let reviewed = || self.settings.base_url.iter().chain(&self.settings.allowed_url);
+        let free = |url: &&Url| !reviewed().any(|reviewed| address::same_origin(url, reviewed));
         let mut hosts: Vec<Recipient> = self.address.candidates.iter().filter(free).filter_map(Recipient::from_url).collect();
         hosts.dedup();
         hosts
@@ -112,8 +125,8 @@ impl BoundResource for BoundService {
         let call = |host: String, path: &str| PlannedCall { method: "GET".into(), host, path: path.into() };
         let mut calls: Vec<PlannedCall> = self.address.candidates.iter().map(|url| call(host_of(url), url.path())).collect();
         calls.push(call(self.address.host(), OPERATION));
-        let named = self.policy.base_url.as_ref().and_then(|text| Url::parse(text).ok()).map(|url| host_of(&url));
-        calls.extend(named.filter(|host| *host != self.account).map(|host| call(host, OPERATION)));
+        let named: BTreeSet<String> = self.settings.base_url.iter().chain(&self.settings.allowed_url).map(host_of).collect();
+        calls.extend(named.into_iter().filter(|host| *host != self.account).map(|host| call(host, OPERATION)));
         calls
     }
 

@@ -1,13 +1,17 @@
 //! The GET operations of a description: their URLs, parameters, security and responses.
 
+use super::address::same_origin;
 use super::parameters::{GetRequest, PageLimit, build_request, page_limit, parameters};
 use super::records::{ResponseRecords, locate_records};
 use super::refs::{DocumentSet, Node};
 use super::schema::{Expander, json_bytes};
 use super::server::Servers;
-
+use super::settings::ServiceSettings;
+use super::side_effects::{self, NameRisk};
+use crate::policy::ServiceAuth;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use url::Url;
 
 /// Limit on the operations that are read. If there are more, `truncated` is set.
 const MAX_OPERATIONS: usize = 5000;
@@ -21,16 +25,90 @@ pub struct Operation {
     pub name: String,
     pub path: String,
     /// The request with the values of its required parameters and without a page limit, or the reason why it cannot be called.
-    pub call: Result<GetRequest, String>,
+    pub call: Result<GetRequest, Uncallable>,
     /// The parameter that limits the page size.
     pub limit: Option<PageLimit>,
     /// Alternative security requirements; meeting one of them is enough. An empty requirement, or an empty list,
     /// means that no credential is needed.
     pub security: Vec<SecurityRequirement>,
-    /// The schema of a successful response and where its records are.
+    /// The schema of a successful response and where its records are. `None` if the description promises something
+    /// other than JSON.
     pub answer: Option<ResponseRecords>,
     /// Whether the description marks the operation with `x-aam-health: true`.
     pub marked: bool,
+    pub deprecated: bool,
+    /// Whether the names of the operation say that it returns a list.
+    pub named_like_a_list: bool,
+    /// What the names of the operation say about calling it.
+    pub risk: NameRisk,
+}
+
+impl Operation {
+    /// Whether the operation returns a list, as far as the description and its names say.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.answer.as_ref().is_some_and(|records| records.is_list() || (!records.described && self.named_like_a_list))
+    }
+
+    /// Whether the description describes the JSON of the response.
+    #[must_use]
+    pub fn is_described(&self) -> bool {
+        self.answer.as_ref().is_some_and(|records| records.described)
+    }
+}
+
+/// Why AAM does not call an operation: the kind, by which reasons are counted, and a message about this operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uncallable {
+    pub kind: Obstacle,
+    pub message: String,
+    /// The server of the operation, if the policy would have to allow it.
+    pub server: Option<Url>,
+}
+
+impl Uncallable {
+    #[must_use]
+    pub fn new(kind: Obstacle, message: impl Into<String>) -> Uncallable {
+        Uncallable { kind, message: message.into(), server: None }
+    }
+}
+
+/// The kinds of reasons why an operation is not called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// The request cannot be built from the description.
+    Request,
+    Server,
+    Denied,
+    SideEffect,
+    /// The operation returns the description, which proves nothing about data.
+    Description,
+    NotJson,
+    /// The description of the operation cannot be read.
+    Unreadable,
+}
+
+impl Obstacle {
+    /// Continues "1 operation" and "2 operations".
+    #[must_use]
+    pub fn message(self, count: usize) -> &'static str {
+        match (self, count == 1) {
+            (Obstacle::Request, true) => "needs a value that the description does not give",
+            (Obstacle::Request, false) => "need a value that the description does not give",
+            (Obstacle::Server, true) => "has a server that AAM does not call",
+            (Obstacle::Server, false) => "have a server that AAM does not call",
+            (Obstacle::Denied, true) => "is denied by the policy",
+            (Obstacle::Denied, false) => "are denied by the policy",
+            (Obstacle::SideEffect, true) => "has a name that suggests a side effect or a secret",
+            (Obstacle::SideEffect, false) => "have names that suggest a side effect or a secret",
+            (Obstacle::Description, true) => "returns the description itself",
+            (Obstacle::Description, false) => "return the description itself",
+            (Obstacle::NotJson, true) => "does not return JSON",
+            (Obstacle::NotJson, false) => "do not return JSON",
+            (Obstacle::Unreadable, true) => "cannot be read in the description",
+            (Obstacle::Unreadable, false) => "cannot be read in the description",
+        }
+    }
 }
 
 /// One Security Requirement Object of OpenAPI: schemes that are needed together, each with its scopes.
@@ -49,14 +127,19 @@ pub struct Operations {
     pub truncated: bool,
 }
 
-/// Reads all operations. An invalid one is skipped with its reason; the others are kept.
+/// Reads all operations. An invalid one is skipped with its reason; the others are kept. A response whose schema cannot be
+/// resolved has an unknown structure, and its operation is kept.
 #[must_use]
-pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
+pub fn read(documents: &DocumentSet, servers: &Servers, settings: &ServiceSettings) -> Operations {
     let mut found = Operations::default();
     let mut expander = Expander::new(documents);
     let mut bytes = 0;
     let mut names = BTreeSet::new();
     let root = documents.root();
+    let credential_header = match &settings.auth {
+        Some(ServiceAuth::Header(name)) => Some(name.as_str()),
+        _ => None,
+    };
     let mut paths: Vec<(&str, Node<'_>)> =
         root.get("paths").into_iter().flat_map(Node::fields).filter(|(path, _)| path.starts_with('/')).collect();
     paths.sort_unstable_by_key(|(path, _)| *path);
@@ -84,27 +167,40 @@ pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
         if !names.insert(name.clone()) {
             name = path.to_string();
         }
-        let answer = if bytes < MAX_SCHEMA_BYTES { response_schema(documents, get) } else { Ok(None) };
-        let answer = match answer {
-            Ok(schema) => schema.map(|schema| locate_records(expander.expand(schema), path)),
-            Err(reason) => {
-                found.skipped.push((name, reason));
-                continue;
-            }
+        let promised = if bytes < MAX_SCHEMA_BYTES { promised_response(documents, get) } else { Promised::Unknown };
+        let (answer, media) = match promised {
+            Promised::Json(schema) => (Some(records_of(expander.expand(schema), path)), None),
+            Promised::Unknown => (Some(ResponseRecords::unknown()), None),
+            Promised::Other(media) => (None, Some(media)),
         };
-        if let Some(reason) = answer.as_ref().and_then(|records| records.schema["x-aam-unresolved"].as_str()) {
-            found.skipped.push((name, reason.to_string()));
-            continue;
-        }
         bytes += answer.as_ref().map_or(0, |records| json_bytes(&records.schema));
         found.truncated |= bytes >= MAX_SCHEMA_BYTES;
-        let parameters = parameters(documents, item, get);
-        let base = servers.base_of(get).or_else(|| servers.base_of(item)).unwrap_or_else(|| servers.base());
+        let parameters = parameters(documents, item, get, credential_header);
+        let own = servers.base_of(get).or_else(|| servers.base_of(item));
+        let base = own.unwrap_or_else(|| servers.base().map_err(|message| Uncallable::new(Obstacle::Server, message)));
+        let call = match media {
+            Some(media) => Err(Uncallable::new(Obstacle::NotJson, format!("the description promises {media}, not JSON"))),
+            None => base.and_then(|base| {
+                build_request(&base, path, &parameters).map_err(|message| Uncallable::new(Obstacle::Request, message))
+            }),
+        };
+        let call = call.and_then(|call| {
+            let is_description = same_origin(&call.url, documents.url()) && call.url.path() == documents.url().path();
+            if is_description {
+                Err(Uncallable::new(Obstacle::Description, "it returns the description itself"))
+            } else {
+                Ok(call)
+            }
+        });
+        let id = get.text("operationId");
         found.list.push(Operation {
-            call: base.and_then(|base| build_request(&base, path, &parameters)),
+            call,
             limit: page_limit(&parameters),
             security: security(get, root),
             marked: get.value.get("x-aam-health") == Some(&Value::Bool(true)),
+            deprecated: get.value.get("deprecated") == Some(&Value::Bool(true)),
+            named_like_a_list: side_effects::looks_like_a_list(path, id),
+            risk: side_effects::assess(path, id, get.text("summary")),
             path: path.to_string(),
             name,
             answer,
@@ -113,25 +209,40 @@ pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
     found
 }
 
-/// The schema of the JSON body of a successful response.
-fn response_schema<'a>(documents: &'a DocumentSet, operation: Node<'a>) -> Result<Option<Node<'a>>, String> {
-    let Some(responses) = operation.get("responses") else {
-        return Ok(None);
-    };
-    let mut success: Vec<&str> =
-        responses.fields().map(|(code, _)| code).filter(|code| code.starts_with('2') && *code != "200").collect();
-    success.sort_unstable();
-    for code in ["200"].into_iter().chain(success).chain(["default"]) {
-        let Some(response) = responses.get(code) else {
-            continue;
-        };
-        let response = documents.follow(response)?;
-        let json = response.get("content").into_iter().flat_map(Node::fields).find(|(kind, _)| may_be_json(kind));
-        if let Some((_, media)) = json {
-            return Ok(Some(media.get("schema").unwrap_or(Node { document: media.document, value: &Value::Bool(true) })));
-        }
+/// The records of an expanded schema. If a `$ref` could not be resolved, the structure is unknown, and the schema says why.
+fn records_of(schema: Value, path: &str) -> ResponseRecords {
+    if schema.get("x-aam-unresolved").is_some() {
+        return ResponseRecords { schema, ..ResponseRecords::unknown() };
     }
-    Ok(None)
+    locate_records(schema, path)
+}
+
+/// What the description promises as the body of a successful response.
+enum Promised<'a> {
+    Json(Node<'a>),
+    /// Nothing, so the response may be JSON.
+    Unknown,
+    /// Only other media types, of which this is the first.
+    Other(String),
+}
+
+/// What the description promises for status 200, or for the first other status of success if it does not list 200. The
+/// `default` response is not considered: it covers every other status, and mostly describes errors.
+fn promised_response<'a>(documents: &'a DocumentSet, operation: Node<'a>) -> Promised<'a> {
+    let Some(responses) = operation.get("responses") else {
+        return Promised::Unknown;
+    };
+    let mut success: Vec<&str> = responses.fields().map(|(code, _)| code).filter(|code| code.starts_with('2')).collect();
+    success.sort_unstable_by_key(|code| (*code != "200", !code.eq_ignore_ascii_case("2xx"), *code));
+    let response = success.first().and_then(|code| responses.get(code)).and_then(|response| documents.follow(response).ok());
+    let media = || response.and_then(|response| response.get("content")).into_iter().flat_map(Node::fields);
+    if let Some((_, media)) = media().find(|(kind, _)| may_be_json(kind)) {
+        return media.get("schema").map_or(Promised::Unknown, Promised::Json);
+    }
+    match media().next() {
+        Some((kind, _)) => Promised::Other(kind.chars().filter(|c| !c.is_control()).take(80).collect()),
+        None => Promised::Unknown,
+    }
 }
 
 /// Whether the media type is JSON or unspecific. springdoc writes `*/*` for responses that are JSON.

@@ -54,8 +54,18 @@ pub struct Parameter {
     schema: Value,
 }
 
-/// The parameters of path item and operation. Those of the operation replace those of the path item.
-pub fn parameters<'a>(documents: &'a DocumentSet, item: Node<'a>, operation: Node<'a>) -> Vec<Parameter> {
+/// Header parameters with these names are ignored, because the specification says so (OpenAPI 3.1.1, section 4.8.12.1):
+/// security schemes and media types describe these headers.
+const IGNORED_HEADERS: [&str; 3] = ["accept", "content-type", "authorization"];
+
+/// The parameters of path item and operation. Those of the operation replace those of the path item. `credential_header` is
+/// the header in which the policy sends the credential, so it is not a parameter.
+pub fn parameters<'a>(
+    documents: &'a DocumentSet,
+    item: Node<'a>,
+    operation: Node<'a>,
+    credential_header: Option<&str>,
+) -> Vec<Parameter> {
     let mut list: Vec<Parameter> = Vec::new();
     let nodes = [operation, item].into_iter().filter_map(|node| node.get("parameters")).flat_map(Node::items);
     for node in nodes.take(MAX_PARAMETERS) {
@@ -68,6 +78,11 @@ pub fn parameters<'a>(documents: &'a DocumentSet, item: Node<'a>, operation: Nod
             schema: Value::Null,
         };
         let parameter = documents.follow(node).ok().and_then(|node| parameter(documents, node)).unwrap_or_else(unreadable);
+        let ignored =
+            |name: &str| IGNORED_HEADERS.iter().copied().chain(credential_header).any(|header| header.eq_ignore_ascii_case(name));
+        if parameter.location == "header" && ignored(&parameter.name) {
+            continue;
+        }
         if !list.iter().any(|known| known.name == parameter.name && known.location == parameter.location) {
             list.push(parameter);
         }
@@ -91,6 +106,7 @@ fn parameter<'a>(documents: &'a DocumentSet, node: Node<'a>) -> Option<Parameter
         examples,
         of_schema("example"),
         first_of(of_schema("examples")),
+        first_of(of_schema("enum")),
     ];
     let location = node.text("in")?.to_string();
     Some(Parameter {
@@ -122,9 +138,12 @@ pub fn build_request(base: &Url, path: &str, parameters: &[Parameter]) -> Result
     for parameter in parameters.iter().filter(|parameter| parameter.required) {
         let Parameter { name, location, value, .. } = parameter;
         let Some(value) = value else {
-            return Err(format!(
-                "the {location} parameter {name} is required, but the description has no default or example for it"
-            ));
+            let mut reason =
+                format!("the {location} parameter {name} is required, but the description has no default or example for it");
+            if location == "header" && looks_secret(name) && is_header(name, "") {
+                reason.push_str(&format!("; if it is the credential, the policy can say so: auth: {{header: {name}}}"));
+            }
+            return Err(reason);
         };
         match location.as_str() {
             "path" => path = path.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()),
@@ -135,7 +154,7 @@ pub fn build_request(base: &Url, path: &str, parameters: &[Parameter]) -> Result
             }
             "query" => query.push((name.clone(), value.clone())),
             "header" => {
-                let standard = ["authorization", "accept", "content-type", "host", "cookie", "content-length", "connection"];
+                let standard = ["host", "cookie", "content-length", "connection", "transfer-encoding"];
                 if !standard.contains(&name.to_ascii_lowercase().as_str()) {
                     if !is_header(name, value) {
                         return Err(format!("the header parameter {name} is not a valid header"));

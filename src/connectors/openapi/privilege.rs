@@ -8,16 +8,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// Determines the privilege of the credential that `auth` sends.
+/// Determines the privilege of the credential that `auth` sends. `has_credential` is false if the intent does not name one.
 ///
 /// This is possible only for a token that names its scopes, in `scope` (RFC 9068) or in `scp` (Microsoft Entra). API keys
 /// and passwords do not reveal their permissions.
 #[must_use]
-pub fn assess(auth: &CallAuth, operations: &Operations) -> Privilege {
+pub fn assess(auth: &CallAuth, operations: &Operations, has_credential: bool) -> Privilege {
     if auth.schemes.is_empty() {
-        return Privilege::Unknown {
-            reason: "the operations that AAM reads do not need a credential, so its rights were not checked".into(),
+        let reason = if has_credential {
+            "the description does not require a credential for the operations that AAM reads, so its rights were not checked"
+        } else {
+            "the operations that AAM reads do not need a credential, so its rights were not checked"
         };
+        return Privilege::Unknown { reason: reason.into() };
     }
     let covers = |requirements: &Vec<SecurityRequirement>| {
         requirements
@@ -83,7 +86,8 @@ fn token_scopes(auth: &CallAuth) -> Option<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::openapi::operations::Operation;
+    use crate::connectors::openapi::operations::{Obstacle, Operation, Uncallable};
+    use crate::connectors::openapi::side_effects::NameRisk;
     use crate::credentials::Secret;
     use serde_json::json;
 
@@ -102,13 +106,16 @@ mod tests {
         let get = Operation {
             name: "a".into(),
             path: "/a".into(),
-            call: Err(String::new()),
+            call: Err(Uncallable::new(Obstacle::Request, "")),
             limit: None,
             security: requirements(&["read"]),
             answer: None,
             marked: false,
+            deprecated: false,
+            named_like_a_list: false,
+            risk: NameRisk::Harmless,
         };
-        assess(&auth, &Operations { list: vec![get], writing: vec![requirements(&["write"])], ..Operations::default() })
+        assess(&auth, &Operations { list: vec![get], writing: vec![requirements(&["write"])], ..Operations::default() }, true)
     }
 
     #[test]
@@ -122,6 +129,6 @@ mod tests {
 
     #[test]
     fn an_open_service_is_unknown() {
-        assert!(matches!(assess(&CallAuth::default(), &Operations::default()), Privilege::Unknown { .. }));
+        assert!(matches!(assess(&CallAuth::default(), &Operations::default(), false), Privilege::Unknown { .. }));
     }
 }

@@ -2,6 +2,7 @@
 //! number of documents.
 
 use super::address::{host_of, same_origin};
+use super::side_effects::{self, NameRisk};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -56,6 +57,7 @@ impl<'a> Node<'a> {
 /// The description and the documents that it refers to.
 #[derive(Debug)]
 pub struct DocumentSet {
+    home: Url,
     documents: Vec<(Url, Value)>,
     index: BTreeMap<String, usize>,
     /// Documents that could not be loaded, with the reason.
@@ -66,7 +68,7 @@ impl DocumentSet {
     /// Creates a set that contains only the description.
     #[must_use]
     pub fn new(url: Url, root: Value) -> DocumentSet {
-        let mut set = DocumentSet { documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut set = DocumentSet { home: url.clone(), documents: Vec::new(), index: BTreeMap::new(), refused: BTreeMap::new() };
         set.add(url, root);
         set
     }
@@ -82,6 +84,12 @@ impl DocumentSet {
     pub fn refuse(&mut self, mut url: Url, reason: impl Into<String>) {
         url.set_fragment(None);
         self.refused.insert(url.to_string(), reason.into());
+    }
+
+    /// The URL of the description.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.home
     }
 
     /// The number of loaded documents.
@@ -116,6 +124,12 @@ impl DocumentSet {
         let short = || text.chars().take(120).collect::<String>();
         let (document, fragment) = match text.strip_prefix('#') {
             Some(fragment) => (document, fragment),
+            None if is_bare_name(text) => {
+                if let Some(schema) = self.schema_named(text) {
+                    return Ok(schema);
+                }
+                return Err(format!("the $ref {} is neither a JSON pointer nor the name of a schema", short()));
+            }
             None => {
                 let target = self.target(document, text)?;
                 let mut key = target.clone();
@@ -140,6 +154,11 @@ impl DocumentSet {
         Ok(Node { document, value })
     }
 
+    /// The schema of this name in the description. A bare name in a `$ref` is not valid in OpenAPI 3, but tools write it.
+    fn schema_named(&self, name: &str) -> Option<Node<'_>> {
+        self.root().get("components")?.get("schemas")?.get(name)
+    }
+
     /// The absolute URL of a remote reference, if AAM is allowed to read it.
     fn target(&self, document: usize, text: &str) -> Result<Url, String> {
         let (base, _) = self.documents.get(document).ok_or("the document is not loaded")?;
@@ -154,6 +173,11 @@ impl DocumentSet {
         }
         if !target.username().is_empty() || target.password().is_some() {
             return Err("a $ref contains a user name".into());
+        }
+        // A reference is a request like any other: the description could name an operation of the service as a document.
+        let is_file = [".json", ".yaml", ".yml"].iter().any(|end| target.path().to_ascii_lowercase().ends_with(end));
+        if !is_file && let NameRisk::SideEffect(name) = side_effects::assess(target.path(), None, None) {
+            return Err(format!("a $ref leads to {}, which is not read because of its name ({name})", target.path()));
         }
         Ok(target)
     }
@@ -187,7 +211,7 @@ impl DocumentSet {
 
     /// The document that a `$ref` needs, if AAM is allowed to request it and has not tried yet.
     fn wanted(&self, document: usize, text: &str) -> Option<Url> {
-        if text.starts_with('#') {
+        if text.starts_with('#') || is_bare_name(text) {
             return None;
         }
         let mut url = self.target(document, text).ok()?;
@@ -213,6 +237,11 @@ impl DocumentSet {
         }
         nodes
     }
+}
+
+/// Whether a `$ref` is a name alone, without a path, an extension or a fragment: `Pet`.
+fn is_bare_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '))
 }
 
 /// The value at a JSON pointer (RFC 6901). A description can have tens of thousands of pointers, and hardly any needs
@@ -257,6 +286,18 @@ mod tests {
     fn reference_cycles_end() {
         let documents = documents(json!({"a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}));
         assert!(follow(&documents, "#/a").unwrap_err().contains("back to itself"));
+    }
+
+    #[test]
+    fn a_bare_name_is_a_schema_and_never_a_request() {
+        let documents = documents(json!({
+            "paths": {"/a": {"get": {"x": [{"$ref": "Pet"}, {"$ref": "Gone"}, {"$ref": "/auth/logout"}]}}},
+            "components": {"schemas": {"Pet": {"type": "array"}}}
+        }));
+        assert_eq!(follow(&documents, "Pet"), Ok(json!({"type": "array"})));
+        assert!(follow(&documents, "Gone").unwrap_err().contains("nor the name of a schema"));
+        assert!(follow(&documents, "/auth/logout").unwrap_err().contains("not read because of its name"));
+        assert!(documents.missing().is_empty());
     }
 
     #[test]

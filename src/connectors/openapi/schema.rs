@@ -168,9 +168,12 @@ impl<'a> Expander<'a> {
             if real.len() == 1 {
                 merge_schema(out, &real.remove(0), true);
             } else {
-                real.iter()
-                    .filter(|branch| branch.get("properties").is_some())
-                    .for_each(|branch| merge_schema(out, branch, false));
+                // The value has the type of any branch. If a branch does not have a type, every type is possible.
+                if let Some(union) = union_of_types(&real).filter(|_| !out.contains_key("type")) {
+                    out.insert("type".into(), union);
+                }
+                let structured = |branch: &&Value| branch.get("properties").is_some() || branch.get("items").is_some();
+                real.iter().filter(structured).for_each(|branch| merge_schema(out, branch, false));
                 out.insert(name.into(), real.into());
             }
             if null {
@@ -196,12 +199,25 @@ fn merge_schema(out: &mut Map<String, Value>, part: &Value, all: bool) {
             }
             ("required", Value::Array(more)) if all => merge_required(out, more),
             ("required", _) => {}
-            (name, value) if all || name == "type" => {
+            (name, value) if all || name == "items" => {
                 out.entry(name.to_string()).or_insert_with(|| value.clone());
             }
             _ => {}
         }
     }
+}
+
+/// The types of all branches together. Returns `None` if a branch does not have a type.
+fn union_of_types(branches: &[Value]) -> Option<Value> {
+    let mut names = Vec::new();
+    for branch in branches {
+        match &branch["type"] {
+            Value::String(name) => names.push(name.clone()),
+            Value::Array(list) => names.extend(list.iter().filter_map(Value::as_str).map(str::to_string)),
+            _ => return None,
+        }
+    }
+    type_value(names)
 }
 
 fn merge_required(out: &mut Map<String, Value>, more: &[Value]) {
@@ -314,6 +330,19 @@ mod tests {
         let any = expand(json!({}), json!({"anyOf": [{"type": "string"}, {"type": "null"}]}));
         assert_eq!(old, json!({"type": ["null", "string"]}));
         assert_eq!((&new, &any), (&old, &old));
+    }
+
+    #[test]
+    fn one_of_has_the_types_of_all_branches() {
+        let either =
+            json!({"oneOf": [{"type": "object", "properties": {"e": {}}}, {"type": "array", "items": {"type": "string"}}]});
+        let schema_value = expand(json!({}), either);
+        assert_eq!(schema_value["type"], json!(["array", "object"]));
+        assert_eq!((&schema_value["properties"], &schema_value["items"]), (&json!({"e": {}}), &json!({"type": "string"})));
+        let open = expand(json!({}), json!({"anyOf": [{"type": "object", "properties": {"e": {}}}, {}]}));
+        assert_eq!(open.get("type"), None);
+        let objects = json!({"oneOf": [{"type": "object", "properties": {"a": {}}}, {"properties": {"b": {}}}]});
+        assert_eq!(expand(json!({}), objects)["type"], "object");
     }
 
     #[test]

@@ -1,74 +1,38 @@
-//! Selects the operations for the health check and the tiny sync, and excludes those that the policy denies.
+//! Selects the operations for the health check and the tiny sync, and excludes those that must not be called.
 
-use super::operations::{Operation, Operations};
+use super::explain;
+use super::operations::{Obstacle, Operation, Operations, Uncallable};
 use super::parameters::GetRequest;
-use super::records::RecordPath;
+use super::records::ResponseRecords;
 use super::server::{Servers, join};
-
+use super::settings::ServiceSettings;
+use super::side_effects::NameRisk;
+use crate::model::text::matches_glob;
 use crate::model::{Class, Failure};
-use crate::policy::FamilyPolicy;
+use std::borrow::Cow;
 
-/// The policy's rules for operations.
-#[derive(Clone, Debug, Default)]
-pub struct OperationRules {
-    pub deny: Vec<String>,
-    pub health_path: Option<String>,
+/// Returns the request of an operation.
+///
+/// # Errors
+/// The reason why the operation is never called.
+pub fn callable<'a>(operation: &'a Operation, settings: &ServiceSettings) -> Result<&'a GetRequest, Uncallable> {
+    if let Some(pattern) = denies(settings, &operation.name, &operation.path) {
+        return Err(Uncallable::new(Obstacle::Denied, format!("the policy denies it (deny_operations: {pattern})")));
+    }
+    if let NameRisk::SideEffect(name) = &operation.risk {
+        return Err(Uncallable::new(Obstacle::SideEffect, format!("its name suggests a side effect or a secret ({name})")));
+    }
+    operation.call.as_ref().map_err(Clone::clone)
 }
 
-impl OperationRules {
-    /// Reads the rules for operations from the family's entry in the policy.
-    #[must_use]
-    pub fn from_policy(policy: &FamilyPolicy) -> OperationRules {
-        OperationRules { deny: policy.deny_operations.clone(), health_path: policy.health_path.clone() }
-    }
-
-    /// Returns the request of an operation.
-    ///
-    /// # Errors
-    /// The reason why the operation is never called: the policy denies it, or a required parameter does not have a value.
-    pub fn callable<'a>(&self, operation: &'a Operation) -> Result<&'a GetRequest, String> {
-        if let Some(pattern) = self.denies(&operation.name, &operation.path) {
-            return Err(format!("the policy denies it (deny_operations: {pattern})"));
-        }
-        operation.call.as_ref().map_err(Clone::clone)
-    }
-
-    /// Returns the pattern that denies an operation. A pattern is an operationId or a path; `*` matches any characters.
-    #[must_use]
-    pub fn denies(&self, name: &str, path: &str) -> Option<&str> {
-        self.deny.iter().map(String::as_str).find(|pattern| {
-            let pattern = pattern.strip_prefix("GET ").unwrap_or(pattern);
-            glob(pattern, name) || glob(pattern, path)
-        })
-    }
-}
-
-/// Whether `text` matches `pattern`, where `*` matches any characters. The time is at most proportional to the product of
-/// both lengths.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if Some(c) == text.get(t) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, taken)) => {
-                    star = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p.min(pattern.len())..].iter().all(|c| *c == '*')
+/// Returns the pattern of the policy that denies an operation. A pattern is an operationId or a path; `*` matches any
+/// characters.
+#[must_use]
+pub fn denies<'a>(settings: &'a ServiceSettings, name: &str, path: &str) -> Option<&'a str> {
+    settings.deny.iter().map(String::as_str).find(|pattern| {
+        let pattern = pattern.strip_prefix("GET ").unwrap_or(pattern);
+        matches_glob(pattern, name) || matches_glob(pattern, path)
+    })
 }
 
 /// How well the credential fits an operation. Smaller values are better.
@@ -87,67 +51,120 @@ pub enum CredentialFit {
     Unsatisfied,
 }
 
-/// Selects the operation of the health check.
+/// The operations to call, in this order, until one works. Never empty.
+pub type Candidates<'a> = Vec<Cow<'a, Operation>>;
+
+/// Selects the operations of the health check.
 ///
-/// This is the policy's `health_path`. If the policy does not set it, it is the operation that the description marks with
-/// `x-aam-health`, otherwise the first GET operation that needs no parameter and describes a JSON response.
+/// If the policy sets `health_path`, or the description marks an operation with `x-aam-health`, that operation alone decides.
 ///
 /// # Errors
 /// `Misconfigured` if there is no such operation, or if the policy denies its own `health_path`.
-pub fn health_operation(
-    operations: &Operations,
-    rules: &OperationRules,
+pub fn health_candidates<'a>(
+    operations: &'a Operations,
+    settings: &ServiceSettings,
     servers: &Servers,
     extension: Option<&str>,
     fit: impl Fn(&Operation) -> CredentialFit,
-) -> Result<Operation, Failure> {
-    let usable = || operations.list.iter().filter(|operation| rules.callable(operation).is_ok());
-    if let Some(path) = &rules.health_path {
-        return policy_health_operation(operations, rules, servers, path, fit);
+) -> Result<Candidates<'a>, Failure> {
+    if let Some(path) = &settings.health_path {
+        return Ok(vec![Cow::Owned(policy_operation(operations, settings, servers, path, fit)?)]);
     }
+    let usable = || operations.list.iter().filter(|operation| callable(operation, settings).is_ok());
     let extended = extension.and_then(|path| usable().find(|operation| same_path(&operation.path, path)));
     if let Some(operation) = extended.or_else(|| usable().find(|operation| operation.marked)) {
-        return Ok(operation.clone());
+        return Ok(vec![Cow::Borrowed(operation)]);
     }
-    let json = usable().filter(|operation| operation.answer.is_some());
-    json.min_by_key(|operation| fit(operation)).cloned().ok_or_else(|| no_callable_operation(operations, rules))
+    let found = described_candidates(operations, settings, 1, fit);
+    if found.is_empty() { Err(explain::nothing_callable(operations, settings)) } else { Ok(found) }
 }
 
-fn policy_health_operation(
+/// Selects the operations of the tiny sync. The `health_path` of the policy is one of them: it comes first if it may return
+/// a list, otherwise last.
+///
+/// # Errors
+/// `Misconfigured` if there is no such operation.
+pub fn sample_candidates<'a>(
+    operations: &'a Operations,
+    settings: &ServiceSettings,
+    servers: &Servers,
+    max_items: u32,
+    fit: impl Fn(&Operation) -> CredentialFit,
+) -> Result<Candidates<'a>, Failure> {
+    let mut found = described_candidates(operations, settings, max_items, &fit);
+    if let Some(path) = &settings.health_path {
+        let named = policy_operation(operations, settings, servers, path, &fit)?;
+        found.retain(|operation| operation.path != named.path);
+        let at = if named.is_list() || !named.is_described() { 0 } else { found.len() };
+        found.insert(at, Cow::Owned(named));
+    }
+    if found.is_empty() { Err(explain::nothing_callable(operations, settings)) } else { Ok(found) }
+}
+
+/// The operations of the description that can be called and may return JSON, the best first: deprecated and sensitive ones
+/// come last, lists first, and among them those whose response is described and whose page size can be limited.
+///
+/// Only operations that the credential fits best are candidates. A response of an operation without security would not prove
+/// that the credential works, and another scheme would refuse it although the service accepts it.
+fn described_candidates<'a>(
+    operations: &'a Operations,
+    settings: &ServiceSettings,
+    max_items: u32,
+    fit: impl Fn(&Operation) -> CredentialFit,
+) -> Candidates<'a> {
+    let usable = operations.list.iter().filter(|operation| operation.answer.is_some() && callable(operation, settings).is_ok());
+    let mut found: Vec<(CredentialFit, &Operation)> = usable.map(|operation| (fit(operation), operation)).collect();
+    let best = found.iter().map(|(fit, _)| *fit).min().unwrap_or(CredentialFit::Unsatisfied);
+    found.retain(|(fit, _)| *fit == best);
+    found.sort_by_key(|(_, operation)| {
+        let last = operation.deprecated || operation.risk != NameRisk::Harmless;
+        let limited = operation.limit.as_ref().is_some_and(|limit| limit.value(max_items.into()) <= max_items.into());
+        (last, !operation.is_list(), !operation.is_described(), !limited)
+    });
+    found.into_iter().map(|(_, operation)| Cow::Borrowed(operation)).collect()
+}
+
+/// The operation at the `health_path` of the policy. The policy is reviewed, so the names of the path do not matter.
+fn policy_operation(
     operations: &Operations,
-    rules: &OperationRules,
+    settings: &ServiceSettings,
     servers: &Servers,
     path: &str,
     fit: impl Fn(&Operation) -> CredentialFit,
 ) -> Result<Operation, Failure> {
-    let misconfigured = |title: String, fix: &str| Failure::new(Class::Misconfigured, title, fix);
     let bare = path.split('?').next().unwrap_or_default();
     let known = operations.list.iter().find(|operation| same_path(&operation.path, bare));
-    if let Some(pattern) = rules.denies(known.map_or(bare, |operation| &operation.name), bare) {
-        return Err(misconfigured(
+    if let Some(pattern) = denies(settings, known.map_or(bare, |operation| &operation.name), bare) {
+        return Err(Failure::new(
+            Class::Misconfigured,
             format!("the policy names {bare} as health_path but denies it with deny_operations: {pattern}"),
-            "change families.openapi.health_path or families.openapi.deny_operations in the policy",
+            format!("name another path: {}", settings.fix("health_path: /v1/status")),
         ));
     }
     if let Some(operation) = known.filter(|operation| operation.call.is_ok() && !path.contains('?')) {
-        return Ok(operation.clone());
+        return Ok(Operation { risk: NameRisk::Harmless, ..operation.clone() });
     }
-    // The path contains parameter values, or the description does not list it. The policy is reviewed, so it is used.
+    // The path contains parameter values, or the description does not list it.
     let url = servers.base().and_then(|base| join(&base, path)).map_err(|message| {
-        misconfigured(
+        Failure::new(
+            Class::Misconfigured,
             format!("the policy's health_path {bare} does not produce a valid URL: {message}"),
-            "write families.openapi.health_path as a path below the server, for example /v1/status",
+            format!("name a path below the server: {}", settings.fix("health_path: /v1/status")),
         )
     })?;
-    let first = known.or_else(|| operations.list.iter().min_by_key(|operation| fit(operation)));
+    let template = known.or_else(|| operations.list.iter().find(|operation| fits_template(&operation.path, bare)));
+    let first = template.or_else(|| operations.list.iter().min_by_key(|operation| fit(operation)));
     Ok(Operation {
         name: bare.to_string(),
         path: bare.to_string(),
         call: Ok(GetRequest { url, headers: Vec::new() }),
         limit: None,
         security: first.map(|operation| operation.security.clone()).unwrap_or_default(),
-        answer: known.and_then(|operation| operation.answer.clone()),
+        answer: template.and_then(|operation| operation.answer.clone()).or_else(|| Some(ResponseRecords::unknown())),
         marked: true,
+        deprecated: false,
+        named_like_a_list: false,
+        risk: NameRisk::Harmless,
     })
 }
 
@@ -155,39 +172,16 @@ fn same_path(a: &str, b: &str) -> bool {
     a.trim_matches('/') == b.trim_matches('/')
 }
 
-fn no_callable_operation(operations: &Operations, rules: &OperationRules) -> Failure {
-    let reasons: Vec<String> = operations
-        .list
-        .iter()
-        .take(3)
-        .map(|operation| match rules.callable(operation) {
-            Err(reason) => format!("{}: {reason}", operation.path),
-            Ok(_) => format!("{}: the description does not describe a JSON response for it", operation.path),
-        })
-        .collect();
-    let title = match operations.reading {
-        0 => "the description does not have a GET operation, and AAM only reads".to_string(),
-        1 => "the only GET operation of the description cannot be called".to_string(),
-        count => format!("none of the {count} GET operations of the description can be called"),
-    };
-    let fix = "name a path that returns JSON in the policy, for example: families: {openapi: {health_path: /v1/status}}";
-    Failure::new(Class::Misconfigured, title, fix).detail(reasons.join("; "))
-}
-
-/// Selects the operation of the tiny sync: preferably a list, and preferably one whose page size can be limited.
-#[must_use]
-pub fn sample_operation<'a>(
-    operations: &'a Operations,
-    rules: &OperationRules,
-    max_items: u32,
-    fit: impl Fn(&Operation) -> CredentialFit,
-) -> Option<&'a Operation> {
-    let usable = operations.list.iter().filter(|operation| operation.answer.is_some() && rules.callable(operation).is_ok());
-    usable.min_by_key(|operation| {
-        let records = operation.answer.as_ref().map_or(&RecordPath::Single, |response| &response.path);
-        let limited = operation.limit.as_ref().is_some_and(|limit| limit.value(max_items.into()) <= max_items.into());
-        (!records.is_list(), fit(operation), !limited)
-    })
+/// Whether `path` is the templated path with values: `/teams/7/members` for `/teams/{id}/members`.
+fn fits_template(template: &str, path: &str) -> bool {
+    let (mut template, mut path) = (template.trim_matches('/').split('/'), path.trim_matches('/').split('/'));
+    loop {
+        match (template.next(), path.next()) {
+            (None, None) => return true,
+            (Some(part), Some(value)) if part == value || (part.starts_with('{') && part.ends_with('}')) => {}
+            _ => return false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -209,6 +203,9 @@ mod tests {
             security,
             answer: Some(locate_records(schema, path)),
             marked: false,
+            deprecated: false,
+            named_like_a_list: false,
+            risk: NameRisk::Harmless,
         }
     }
 
@@ -218,12 +215,9 @@ mod tests {
 
     fn servers() -> Servers {
         let root = json!({});
-        Servers::read(
-            super::super::refs::Node { document: 0, value: &root },
-            &Url::parse("https://a.example/openapi.json").unwrap(),
-            None,
-        )
-        .unwrap()
+        let node = super::super::refs::Node { document: 0, value: &root };
+        let url = Url::parse("https://a.example/openapi.json").unwrap();
+        Servers::read(node, &url, &ServiceSettings::default()).unwrap()
     }
 
     fn with_credential(operation: &Operation) -> CredentialFit {
@@ -238,55 +232,90 @@ mod tests {
         vec![vec![("bearer".into(), vec![])]]
     }
 
+    fn settings(deny: &[&str], health_path: Option<&str>) -> ServiceSettings {
+        ServiceSettings {
+            deny: deny.iter().map(ToString::to_string).collect(),
+            health_path: health_path.map(str::to_string),
+            ..ServiceSettings::default()
+        }
+    }
+
+    fn paths(candidates: Result<Candidates<'_>, Failure>) -> Vec<String> {
+        candidates.unwrap().iter().map(|operation| operation.path.clone()).collect()
+    }
+
+    fn health(all: &Operations, settings: &ServiceSettings, fit: fn(&Operation) -> CredentialFit) -> Vec<String> {
+        paths(health_candidates(all, settings, &servers(), None, fit))
+    }
+
+    fn sample(all: &Operations, settings: &ServiceSettings) -> Vec<String> {
+        paths(sample_candidates(all, settings, &servers(), 20, without_credential))
+    }
+
     #[test]
     fn a_credential_is_proven_on_a_secured_operation() {
         let all = operations(vec![operation("/a", false, false, vec![]), operation("/b", false, false, secured())]);
-        assert_eq!(health_operation(&all, &OperationRules::default(), &servers(), None, with_credential).unwrap().path, "/b");
-        assert_eq!(health_operation(&all, &OperationRules::default(), &servers(), None, without_credential).unwrap().path, "/a");
+        assert_eq!(health(&all, &settings(&[], None), with_credential), ["/b"]);
+        assert_eq!(health(&all, &settings(&[], None), without_credential), ["/a"]);
     }
 
     #[test]
     fn denied_operations_are_never_chosen() {
         let all = operations(vec![operation("/a", true, true, vec![]), operation("/b/c", true, true, vec![])]);
         for deny in ["get/a", "/a", "GET /a", "*a"] {
-            let rules = OperationRules { deny: vec![deny.into()], health_path: None };
-            assert_eq!(
-                health_operation(&all, &rules, &servers(), Some("/a"), without_credential).unwrap().path,
-                "/b/c",
-                "{deny}"
-            );
-            assert_eq!(sample_operation(&all, &rules, 20, without_credential).unwrap().path, "/b/c", "{deny}");
+            let settings = settings(&[deny], None);
+            let found = health_candidates(&all, &settings, &servers(), Some("/a"), without_credential);
+            assert_eq!(paths(found), ["/b/c"], "{deny}");
+            assert_eq!(sample(&all, &settings), ["/b/c"], "{deny}");
         }
-        let rules = OperationRules { deny: vec!["/*".into()], health_path: None };
-        assert_eq!(health_operation(&all, &rules, &servers(), None, without_credential).unwrap_err().class, Class::Misconfigured);
-        assert!(sample_operation(&all, &rules, 20, without_credential).is_none());
-        let named = OperationRules { deny: vec!["/b/*".into()], health_path: Some("/b/c?x=1".into()) };
-        assert_eq!(health_operation(&all, &named, &servers(), None, without_credential).unwrap_err().class, Class::Misconfigured);
+        for rules in [settings(&["/*"], None), settings(&["/b/*"], Some("/b/c?x=1"))] {
+            let failure = health_candidates(&all, &rules, &servers(), None, without_credential).unwrap_err();
+            assert_eq!(failure.class, Class::Misconfigured);
+            assert!(sample_candidates(&all, &rules, &servers(), 20, without_credential).is_err());
+        }
+    }
+
+    #[test]
+    fn names_with_side_effects_are_never_chosen_unless_the_policy_names_them() {
+        let mut logout = operation("/logout", true, true, vec![]);
+        (logout.risk, logout.marked) = (NameRisk::SideEffect("logout".into()), true);
+        let all = operations(vec![logout, operation("/things", false, false, vec![])]);
+        assert_eq!(health(&all, &settings(&[], None), without_credential), ["/things"]);
+        assert_eq!(sample(&all, &settings(&[], None)), ["/things"]);
+        assert_eq!(health(&all, &settings(&[], Some("/logout")), without_credential), ["/logout"]);
+    }
+
+    #[test]
+    fn lists_come_first_and_deprecated_and_sensitive_operations_last() {
+        let mut all = operations(vec![
+            operation("/a", false, false, vec![]),
+            operation("/b", true, false, vec![]),
+            operation("/c", true, true, vec![]),
+            operation("/d", true, true, vec![]),
+            operation("/e", true, true, vec![]),
+            operation("/f", false, false, vec![]),
+        ]);
+        all.list[2].deprecated = true;
+        all.list[3].risk = NameRisk::Sensitive("tokens".into());
+        (all.list[5].answer, all.list[5].named_like_a_list) = (Some(ResponseRecords::unknown()), true);
+        assert_eq!(sample(&all, &settings(&[], None)), ["/e", "/b", "/f", "/a", "/c", "/d"]);
+        assert_eq!(health(&all, &settings(&[], None), without_credential), ["/e", "/b", "/f", "/a", "/c", "/d"]);
     }
 
     #[test]
     fn the_policy_may_name_a_path_that_the_description_does_not_list() {
-        let rules = OperationRules { deny: vec![], health_path: Some("/status".into()) };
-        let chosen = health_operation(
-            &operations(vec![operation("/a", true, true, secured())]),
-            &rules,
-            &servers(),
-            None,
-            with_credential,
-        )
-        .unwrap();
+        let all = operations(vec![operation("/a", true, true, secured()), operation("/teams/{id}/users", true, true, vec![])]);
+        let find = |path: &str| {
+            let settings = settings(&[], Some(path));
+            let found = sample_candidates(&all, &settings, &servers(), 20, with_credential).unwrap();
+            found[0].clone().into_owned()
+        };
+        let chosen = find("/status");
         assert_eq!(chosen.call.unwrap().url.as_str(), "https://a.example/status");
         assert_eq!(chosen.security, secured());
-    }
-
-    #[test]
-    fn the_tiny_sync_prefers_a_limited_list() {
-        let all = operations(vec![
-            operation("/a", false, false, vec![]),
-            operation("/b", true, false, vec![]),
-            operation("/c", true, true, vec![]),
-        ]);
-        assert_eq!(sample_operation(&all, &OperationRules::default(), 20, without_credential).unwrap().path, "/c");
+        let chosen = find("/teams/7/users?x=1");
+        assert_eq!(chosen.call.as_ref().unwrap().url.as_str(), "https://a.example/teams/7/users?x=1");
+        assert!(chosen.is_list() && chosen.security.is_empty());
     }
 
     #[test]
@@ -296,22 +325,5 @@ mod tests {
         };
         assert_eq!((limit(1, 100, &[]), limit(1, 5, &[]), limit(50, 100, &[])), (20, 5, 50));
         assert_eq!((limit(1, 100, &[10, 25, 50]), limit(1, 100, &[25, 50])), (10, 25));
-    }
-
-    #[test]
-    fn globs() {
-        for (pattern, text, yes) in [
-            ("a*", "abc", true),
-            ("*c", "abc", true),
-            ("a*c*", "abc", true),
-            ("abc", "abc", true),
-            ("ab", "abc", false),
-            ("*", "", true),
-            ("", "a", false),
-            ("a*b", "acb", true),
-            ("a*b", "acbx", false),
-        ] {
-            assert_eq!(glob(pattern, text), yes, "{pattern} {text}");
-        }
     }
 }

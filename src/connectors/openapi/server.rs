@@ -2,7 +2,9 @@
 //! it.
 
 use super::address::{host_of, same_origin};
+use super::operations::{Obstacle, Uncallable};
 use super::refs::Node;
+use super::settings::ServiceSettings;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
@@ -10,35 +12,36 @@ use url::Url;
 /// Limit on the entries of one `servers` list that are read.
 const MAX_SERVERS: usize = 50;
 
-/// The origins that calls may go to: the origin of the description and the one that the policy names.
+/// The origins that calls may go to: the origin of the description and those that the policy names.
 #[derive(Clone, Debug)]
 pub struct Servers {
     document: Url,
-    allowed: Option<Url>,
+    allowed: Vec<Url>,
     base: Result<Url, String>,
 }
 
 impl Servers {
-    /// Reads the `servers` of the description. If it does not list any, the base is the root of its host.
+    /// Reads the `servers` of the description. If it does not list any, the base is the root of its host. The base URL that
+    /// the policy sets for this service replaces them.
     ///
     /// # Errors
     /// `EgressRefused` if every server is on a host that the policy does not name, `Misconfigured`
     /// if no server is valid.
-    pub fn read(root: Node<'_>, document: &Url, base_url: Option<&str>) -> Result<Servers, Failure> {
-        let allowed = base_url.and_then(|text| Url::parse(text).ok());
+    pub fn read(root: Node<'_>, document: &Url, settings: &ServiceSettings) -> Result<Servers, Failure> {
+        let allowed = settings.base_url.iter().chain(&settings.allowed_url).cloned().collect();
         let mut servers = Servers { document: document.clone(), allowed, base: Err(String::new()) };
         match servers.choose(root) {
+            _ if settings.base_url.is_some() => servers.base = settings.base_url.clone().ok_or_else(String::new),
             None => servers.base = document.join("/").map_err(|error| error.to_string()),
             Some(Ok(base)) => servers.base = Ok(base),
-            Some(Err(ServerProblem::ForeignHosts(hosts))) => return Err(servers.foreign_servers(&hosts)),
+            Some(Err(ServerProblem::ForeignHosts(urls))) => return Err(servers.foreign_servers(&urls, settings)),
             Some(Err(ServerProblem::Invalid(message))) => {
                 let title = format!("the description at {} does not name a valid server", host_of(document));
-                return Err(Failure::new(
-                    Class::Misconfigured,
-                    title,
-                    "ask the owner of the service to fix `servers` in its description",
-                )
-                .detail(message));
+                let fix = format!(
+                    "ask the owner of the service to fix `servers` in its description; or name its base URL: {}",
+                    settings.fix(&format!("base_url: \"{}\"", document.join("/v1").unwrap_or_else(|_| document.clone())))
+                );
+                return Err(Failure::new(Class::Misconfigured, title, fix).detail(message));
             }
         }
         Ok(servers)
@@ -54,20 +57,22 @@ impl Servers {
 
     /// The base URL that a path item or an operation sets for itself.
     #[must_use]
-    pub fn base_of(&self, node: Node<'_>) -> Option<Result<Url, String>> {
+    pub fn base_of(&self, node: Node<'_>) -> Option<Result<Url, Uncallable>> {
         let chosen = self.choose(node)?;
         Some(chosen.map_err(|problem| match problem {
-            ServerProblem::ForeignHosts(hosts) => {
-                format!("it is served by {}, which is not the host of the description", hosts.join(", "))
+            ServerProblem::ForeignHosts(urls) => {
+                let hosts = hosts_of(&urls).join(", ");
+                let message = format!("it is served by {hosts}, which is not the host of the description");
+                Uncallable { server: urls.into_iter().next(), ..Uncallable::new(Obstacle::Server, message) }
             }
-            ServerProblem::Invalid(message) => message,
+            ServerProblem::Invalid(message) => Uncallable::new(Obstacle::Server, message),
         }))
     }
 
     /// Whether calls may go to the origin of `url`.
     #[must_use]
     pub fn allows(&self, url: &Url) -> bool {
-        same_origin(url, &self.document) || self.allowed.as_ref().is_some_and(|allowed| same_origin(url, allowed))
+        same_origin(url, &self.document) || self.allowed.iter().any(|allowed| same_origin(url, allowed))
     }
 
     /// Chooses the first server on the origin of the description. If there is none, chooses the first server on the origin that
@@ -83,10 +88,7 @@ impl Servers {
         if urls.is_empty() {
             return Some(Err(ServerProblem::Invalid(read.into_iter().find_map(Result::err).unwrap_or_default())));
         }
-        let mut hosts: Vec<String> = urls.iter().map(|url| format!("{}://{}", url.scheme(), host_of(url))).collect();
-        hosts.dedup();
-        hosts.truncate(5);
-        Some(Err(ServerProblem::ForeignHosts(hosts)))
+        Some(Err(ServerProblem::ForeignHosts(urls.into_iter().cloned().collect())))
     }
 
     fn resolve(&self, server: &Value) -> Result<Url, String> {
@@ -101,20 +103,28 @@ impl Servers {
         Ok(url)
     }
 
-    fn foreign_servers(&self, hosts: &[String]) -> Failure {
-        let (here, there) = (host_of(&self.document), hosts.join(", "));
-        let first = hosts.first().map(String::as_str).unwrap_or_default();
+    fn foreign_servers(&self, urls: &[Url], settings: &ServiceSettings) -> Failure {
+        let (here, there) = (host_of(&self.document), hosts_of(urls).join(", "));
+        let first = urls.first().map(Url::to_string).unwrap_or_default();
         Failure::new(
             Class::EgressRefused,
             format!("the description at {here} names the server {there}, but the policy does not allow calls to it"),
-            format!("to allow it, add to the policy: families: {{openapi: {{base_url: \"{first}\"}}}}"),
+            format!("to allow it for this service, {}", settings.fix(&format!("base_url: \"{}\"", first.trim_end_matches('/')))),
         )
     }
 }
 
+/// Scheme and host of the first five different ones.
+fn hosts_of(urls: &[Url]) -> Vec<String> {
+    let mut hosts: Vec<String> = urls.iter().map(|url| format!("{}://{}", url.scheme(), host_of(url))).collect();
+    hosts.dedup();
+    hosts.truncate(5);
+    hosts
+}
+
 enum ServerProblem {
     /// There are valid servers, but only on origins that are not allowed.
-    ForeignHosts(Vec<String>),
+    ForeignHosts(Vec<Url>),
     /// No server is valid. Contains the reason.
     Invalid(String),
 }
@@ -165,7 +175,9 @@ mod tests {
 
     fn base(document: &str, root: &Value, policy: Option<&str>) -> Result<String, Failure> {
         let url = Url::parse(document).unwrap();
-        let servers = Servers::read(Node { document: 0, value: root }, &url, policy)?;
+        let allowed_url = policy.map(|text| Url::parse(text).unwrap());
+        let settings = ServiceSettings { allowed_url, ..ServiceSettings::default() };
+        let servers = Servers::read(Node { document: 0, value: root }, &url, &settings)?;
         Ok(servers.base().unwrap().to_string())
     }
 
@@ -192,6 +204,18 @@ mod tests {
         assert!(base(at, &root, Some("http://b.example")).is_err());
         let both = json!({"servers": [{"url": "https://b.example/v1"}, {"url": "https://a.example/v1"}]});
         assert_eq!(base(at, &both, Some("https://b.example")).unwrap(), "https://a.example/v1");
+    }
+
+    #[test]
+    fn the_base_url_of_a_service_replaces_its_servers() {
+        let url = Url::parse("https://a.example/openapi.json").unwrap();
+        let settings = ServiceSettings { base_url: Url::parse("https://c.example/v2").ok(), ..ServiceSettings::default() };
+        for root in [json!({}), json!({"servers": [{"url": "https://b.example/v1"}]}), json!({"servers": [{"url": "{x}"}]})] {
+            let servers = Servers::read(Node { document: 0, value: &root }, &url, &settings).unwrap();
+            assert_eq!(servers.base().unwrap().as_str(), "https://c.example/v2");
+            assert!(servers.allows(&Url::parse("https://c.example/x").unwrap()));
+            assert!(!servers.allows(&Url::parse("https://b.example/x").unwrap()));
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use super::operations::{Operation, Operations};
 use super::records::RecordPath;
 use super::schema::json_bytes;
-use super::select::OperationRules;
+use super::select::callable;
+use super::settings::ServiceSettings;
 use crate::connectors::Bounds;
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Stream, SyncMode};
@@ -12,7 +13,7 @@ use std::time::Instant;
 
 /// Builds the catalog of all operations within the limits.
 #[must_use]
-pub fn catalog(operations: &Operations, rules: &OperationRules, bounds: Bounds) -> Catalog {
+pub fn catalog(operations: &Operations, settings: &ServiceSettings, bounds: Bounds) -> Catalog {
     let begun = Instant::now();
     let mut catalog = Catalog { truncated: operations.truncated, ..Catalog::default() };
     let mut bytes = 0u64;
@@ -23,7 +24,7 @@ pub fn catalog(operations: &Operations, rules: &OperationRules, bounds: Bounds) 
             catalog.truncated = true;
             break;
         }
-        let (json_schema, cut) = stream_schema(operation, rules, bounds.columns);
+        let (json_schema, cut) = stream_schema(operation, settings, bounds.columns);
         catalog.truncated |= cut;
         bytes += json_bytes(&json_schema) as u64;
         catalog.streams.push(Stream {
@@ -43,13 +44,18 @@ pub fn catalog(operations: &Operations, rules: &OperationRules, bounds: Bounds) 
 }
 
 /// The schema of one record with the annotation `x-aam`, and whether the limit `columns` cut its properties.
-fn stream_schema(operation: &Operation, rules: &OperationRules, columns: usize) -> (Value, bool) {
+fn stream_schema(operation: &Operation, settings: &ServiceSettings, columns: usize) -> (Value, bool) {
     let mut note = Map::new();
     note.insert("path".into(), operation.path.clone().into());
-    let response = operation.answer.as_ref().map(|records| (&records.schema, &records.path));
+    let described = operation.answer.as_ref().filter(|records| records.described);
+    let response = described.map(|records| (&records.schema, &records.path));
     let mut schema = match response {
         None => {
-            note.insert("note".into(), "the description does not describe a JSON response".into());
+            let unresolved = operation.answer.as_ref().and_then(|records| records.schema["x-aam-unresolved"].as_str());
+            let reason = unresolved.map_or("the description does not describe a JSON response".to_string(), |reason| {
+                format!("the structure of the response is unknown: {reason}")
+            });
+            note.insert("note".into(), reason.into());
             json!({})
         }
         Some((schema, path)) => {
@@ -64,9 +70,9 @@ fn stream_schema(operation: &Operation, rules: &OperationRules, columns: usize) 
     if !schema.is_object() {
         schema = json!({});
     }
-    if let Err(reason) = rules.callable(operation) {
+    if let Err(reason) = callable(operation, settings) {
         note.insert("callable".into(), false.into());
-        note.insert("note".into(), reason.into());
+        note.insert("note".into(), reason.message.into());
     }
     let mut cut = false;
     if let Some(object) = schema.as_object_mut() {

@@ -1,34 +1,38 @@
-//! JDBC dialects that this engine does not support, and alternatives for them.
+//! JDBC dialects that this engine does not support, and what to do about them.
 
 use crate::model::{Class, Failure};
 
-/// The dialect, its display name, and what could be used instead.
-const OTHERS: [(&str, &str, &str); 24] = [
-    ("sqlserver", "Microsoft SQL Server", "a TDS driver, or Airbyte's source-mssql, run as a connector process"),
-    ("jtds", "Microsoft SQL Server (jTDS)", "a TDS driver, or Airbyte's source-mssql, run as a connector process"),
-    ("oracle", "Oracle Database", "Airbyte's source-oracle, run as a connector process"),
-    ("db2", "IBM Db2", "Airbyte's source-db2, run as a connector process"),
-    ("as400", "IBM Db2 for i", "Airbyte's source-db2, run as a connector process"),
-    ("hive2", "Apache Hive", "a Thrift client for HiveServer2; this build has none"),
-    ("hive", "Apache Hive", "a Thrift client for HiveServer2; this build has none"),
-    ("impala", "Apache Impala", "a Thrift client for HiveServer2; this build has none"),
-    ("h2", "H2", "a Java process only; export the data to SQLite or PostgreSQL"),
-    ("hsqldb", "HyperSQL", "a Java process only; export the data to SQLite or PostgreSQL"),
-    ("derby", "Apache Derby", "a Java process only; export the data to SQLite or PostgreSQL"),
-    ("snowflake", "Snowflake", "the family snowflake, by its SQL API"),
-    ("redshift", "Amazon Redshift", "the family redshift"),
-    ("bigquery", "Google BigQuery", "the family bigquery, by its REST API"),
-    ("databricks", "Databricks", "Airbyte's Databricks source, by its SQL Statement API"),
-    ("clickhouse", "ClickHouse", "Airbyte's source-clickhouse, run as a connector process"),
-    ("trino", "Trino", "Trino's HTTP statement API; its statements are POST calls"),
-    ("presto", "Presto", "Presto's HTTP statement API; its statements are POST calls"),
-    ("cassandra", "Apache Cassandra", "a CQL driver; this build has none"),
-    ("teradata", "Teradata", "Airbyte's source-teradata, run as a connector process"),
-    ("sap", "SAP HANA", "Airbyte's source-sap-hana, run as a connector process"),
-    ("vertica", "Vertica", "a Vertica driver; this build has none"),
-    ("sybase", "SAP ASE", "a TDS 5 driver; this build has none"),
-    ("mongodb", "MongoDB", "the family mongo"),
+/// The dialect, its display name, and the family for this kind of system, if there is one.
+const OTHERS: [(&str, &str, Option<&str>); 24] = [
+    ("sqlserver", "Microsoft SQL Server", None),
+    ("jtds", "Microsoft SQL Server (jTDS)", None),
+    ("oracle", "Oracle Database", None),
+    ("db2", "IBM Db2", None),
+    ("as400", "IBM Db2 for i", None),
+    ("hive2", "Apache Hive", None),
+    ("hive", "Apache Hive", None),
+    ("impala", "Apache Impala", None),
+    ("h2", "H2", None),
+    ("hsqldb", "HyperSQL", None),
+    ("derby", "Apache Derby", None),
+    ("snowflake", "Snowflake", Some("snowflake")),
+    ("redshift", "Amazon Redshift", Some("redshift")),
+    ("bigquery", "Google BigQuery", Some("bigquery")),
+    ("databricks", "Databricks", None),
+    ("clickhouse", "ClickHouse", None),
+    ("trino", "Trino", None),
+    ("presto", "Presto", None),
+    ("cassandra", "Apache Cassandra", None),
+    ("teradata", "Teradata", None),
+    ("sap", "SAP HANA", None),
+    ("vertica", "Vertica", None),
+    ("sybase", "SAP ASE", None),
+    ("mongodb", "MongoDB", Some("mongo")),
 ];
+
+/// What can be done today about a system that no engine of this build can reach.
+const EXPORT: &str = "to connect its data now, export the tables to CSV files or an SQLite \
+    database below the policy's files.roots and name that path: source_type filesource with PATH, or jdbc with jdbc:sqlite:PATH";
 
 /// The supported dialects, for messages.
 const SUPPORTED: &str =
@@ -39,18 +43,26 @@ const SUPPORTED: &str =
 pub fn unsupported(dialect: &str) -> Failure {
     let dialect = dialect.to_ascii_lowercase();
     match OTHERS.iter().find(|(name, _, _)| *name == dialect) {
-        Some((name, title, served_by)) => Failure::new(
+        Some((name, title, family)) => Failure::new(
             Class::Unsupported,
             format!("{title} (jdbc:{name}:) is not supported by this build"),
-            format!("it could be served by {served_by}; this engine supports {SUPPORTED}"),
+            match family.filter(|family| has_engine(family)) {
+                Some(family) => format!("write source_type: {family}; `aam families` shows its resource ids"),
+                None => EXPORT.to_string(),
+            },
         ),
         None if is_dialect_name(&dialect) => Failure::new(
             Class::Unsupported,
             format!("the JDBC dialect `{dialect}` is not known to this build"),
-            format!("ask for a connector for `{dialect}`; this engine supports {SUPPORTED}"),
+            format!("if it is a spelling mistake, write one of {SUPPORTED}; otherwise, {EXPORT}"),
         ),
         None => Failure::new(Class::NotMappable, "the resource id is not a JDBC URL", format!("write one of {SUPPORTED}")),
     }
+}
+
+/// Whether this build can connect sources of `family`.
+fn has_engine(family: &str) -> bool {
+    crate::families::find(family).is_some_and(|family| !family.engine.is_empty())
 }
 
 /// The dialect for messages. It is shown only if it looks like a dialect, because a user may have put a secret in its place

@@ -6,6 +6,7 @@
 
 use super::uri::DatabaseServer;
 use crate::egress::{AdmittedConnection, Session, Traffic};
+use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
@@ -26,6 +27,11 @@ pub trait DriverSession: Send + Sync {
 
     /// See [`Session::traffic`].
     fn traffic(&self) -> Traffic;
+
+    /// See [`Session::memory`].
+    fn memory(&self) -> Arc<AttemptMemory> {
+        AttemptMemory::alone()
+    }
 }
 
 impl DriverSession for Session {
@@ -44,6 +50,10 @@ impl DriverSession for Session {
     fn traffic(&self) -> Traffic {
         Session::traffic(self)
     }
+
+    fn memory(&self) -> Arc<AttemptMemory> {
+        Arc::clone(Session::memory(self))
+    }
 }
 
 /// One admitted connection. When it is dropped, it reports its bytes and its last failure exactly once, even if the attempt
@@ -56,6 +66,8 @@ pub struct Call {
     started: Instant,
     bytes: Arc<AtomicU64>,
     last: Mutex<Option<Failure>>,
+    /// What is reported if the attempt ends while the server has not answered.
+    unfinished: Failure,
 }
 
 impl Call {
@@ -73,7 +85,8 @@ impl Call {
             host: server.host.clone(),
             started: Instant::now(),
             bytes: Arc::new(AtomicU64::new(0)),
-            last: Mutex::new(Some(unfinished)),
+            last: Mutex::new(Some(unfinished.clone())),
+            unfinished,
         })
     }
 
@@ -83,10 +96,30 @@ impl Call {
         self.admitted.address
     }
 
+    /// The memory of the attempt.
+    #[must_use]
+    pub fn memory(&self) -> Arc<AttemptMemory> {
+        self.session.memory()
+    }
+
     /// The byte counter of this connection.
     #[must_use]
     pub fn bytes(&self) -> &Arc<AtomicU64> {
         &self.bytes
+    }
+
+    /// Begins an exchange with the server. If the attempt is cancelled before [`Call::note`], for example by the timeout of a
+    /// step, the exchange counts as one that the server did not answer.
+    pub fn begin(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.unfinished.clone());
+    }
+
+    /// Remembers a failure before the first exchange, and returns `outcome`. A success says nothing about the server yet.
+    ///
+    /// # Errors
+    /// The failure of `outcome`.
+    pub fn note_failure<T>(&self, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        if outcome.is_err() { self.note(outcome) } else { outcome }
     }
 
     /// Remembers how the latest exchange ended, and returns it.

@@ -23,12 +23,18 @@ const FORMS: &str = "store {\"user\":\"NAME\",\"password\":\"...\"} or NAME:PASS
 pub fn from_credential(credential: Option<&Credential>, server: &DatabaseServer) -> Result<Login, Failure> {
     let missing = |what: &str| Failure::new(Class::CredentialMissing, format!("{server}: {what}"), FORMS);
     let Some(credential) = credential else {
-        return Err(missing("the intent does not name a credential"));
+        return Err(Failure::new(
+            Class::CredentialMissing,
+            format!("{server}: the intent does not name a credential"),
+            "set credential_locator in the intent, for example env:DATABASE_LOGIN, and store {\"user\":\"NAME\",\"password\":\"...\"} there",
+        ));
     };
     let (user, password) = match credential.plain() {
         Some(plain) => {
-            let (user, password) =
-                plain.expose().split_once(':').ok_or_else(|| missing("the credential must contain a user and a password"))?;
+            let (user, password) = plain
+                .expose()
+                .split_once(':')
+                .ok_or_else(|| missing("the credential is a text without a colon, so it does not hold a user and a password"))?;
             (user.trim().to_string(), Secret::new(password.trim_end_matches(['\r', '\n']).to_string()))
         }
         None => {
@@ -85,6 +91,16 @@ mod tests {
             assert_eq!(failure.class, Class::CredentialMissing);
             assert!(!format!("{failure:?}").contains("hunter2"), "{failure:?}");
         }
-        assert_eq!(from_credential(None, &server()).map_err(|f| f.class).err(), Some(Class::CredentialMissing));
+        let without = from_credential(None, &server()).err().unwrap_or_else(|| panic!("accepted"));
+        assert!(without.class == Class::CredentialMissing && without.fix.contains("set credential_locator"), "{without:?}");
+    }
+
+    /// The forms that the fix names are the ones that are read.
+    #[test]
+    fn the_fix_of_a_credential_that_is_not_a_login_works() {
+        let failure = read("only-a-token").err().unwrap_or_else(|| panic!("accepted"));
+        for form in [r#"{"user":"NAME","password":"..."}"#, "NAME:PASSWORD"] {
+            assert!(failure.fix.contains(form) && read(form).is_ok(), "{failure:?}");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod mysql;
 pub mod postgres;
 mod properties;
 pub mod quote;
+pub mod sampling;
 mod server;
 pub mod sqlite;
 pub mod tls;
@@ -136,7 +137,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
         eligibility: Eligibility { evidence: vec!["Sanctioned".into()], max_risk: crate::model::Risk::High, min_confidence: 0.0 },
         safe_mode: SafeMode { max_items: 20, step_timeout: Duration::from_secs(20), attempt_timeout: Duration::from_secs(60) },
         allowlist: Default::default(),
-        network: Network { allow_private: Vec::new(), proxy: None, ca_file: None },
+        network: Network { allow_private: Vec::new(), proxy: None, ca_file: None, allow_weak_login: Vec::new() },
         files: Files { roots },
         caps: Caps { default: Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 }, families: Default::default() },
         backoff: Backoff { initial: Duration::from_secs(5), max: Duration::from_secs(900), jitter: 0.2 },
@@ -146,7 +147,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
             drift: Duration::from_secs(86_400),
             awaiting_credentials: Duration::from_secs(300),
         },
-        reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30) },
+        reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30), memory: 256 << 20 },
         families: Default::default(),
         manifests: Manifests::default(),
         credentials: Default::default(),

@@ -39,8 +39,10 @@ const DANGEROUS: [&str; 22] = [
 /// # Errors
 /// `Misconfigured`, naming the property but not its value.
 pub(super) fn apply(server: &mut DatabaseServer, query: &str) -> Result<(), Failure> {
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    let mut pairs: Vec<(&str, &str)> =
+        query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, ""))).collect();
+    pairs.sort_by_key(|(name, _)| tls_rank(name));
+    for (name, value) in pairs {
         let lower = name.to_ascii_lowercase();
         if ["user", "pass", "pwd", "secret", "token", "key", "credential"].iter().any(|part| lower.contains(part)) {
             return Err(holds_login());
@@ -62,10 +64,27 @@ pub(super) fn apply(server: &mut DatabaseServer, query: &str) -> Result<(), Fail
     Ok(())
 }
 
+/// The order in which properties about TLS are applied, so that the later one wins: sslMode before useSSL, and useSSL before
+/// the properties that only refine it (MySQL Connector/J Developer Guide, "Security").
+fn tls_rank(name: &str) -> u8 {
+    match name.to_ascii_lowercase().as_str() {
+        "sslmode" => 2,
+        "usessl" => 1,
+        _ => 0,
+    }
+}
+
 fn apply_property(server: &mut DatabaseServer, name: &str, lower: &str, value: &str) -> Result<(), Failure> {
     match (server.wire, lower) {
-        (_, "sslmode") => server.tls = tls_mode(name, value)?,
-        (Protocol::Postgres, "ssl") | (Protocol::Mysql, "usessl" | "requiressl" | "verifyservercertificate") => {
+        (wire, "sslmode") => server.tls = tls_mode(wire, name, value)?,
+        (Protocol::Mysql, "usessl") => server.tls = if boolean(name, value)? { Tls::Verify } else { Tls::Disable },
+        // Their default is false, which says nothing.
+        (Protocol::Mysql, "requiressl" | "verifyservercertificate") => {
+            if boolean(name, value)? {
+                server.tls = Tls::Verify;
+            }
+        }
+        (Protocol::Postgres, "ssl") => {
             if !boolean(name, value)? {
                 return Err(misconfigured(
                     format!("the property {} is ambiguous", display_name(name)),
@@ -112,8 +131,10 @@ fn apply_property(server: &mut DatabaseServer, name: &str, lower: &str, value: &
 
 /// Parses the values of libpq, MySQL Connector/J and MariaDB Connector/J. The verification may be stronger than
 /// requested, but never weaker.
-fn tls_mode(name: &str, value: &str) -> Result<Tls, Failure> {
+fn tls_mode(wire: Protocol, name: &str, value: &str) -> Result<Tls, Failure> {
     match value.to_ascii_lowercase().as_str() {
+        // MariaDB Connector/J: encrypt without verifying the server.
+        "trust" if wire == Protocol::Mysql => Ok(Tls::Verify),
         "disable" | "disabled" => Ok(Tls::Disable),
         "allow" | "prefer" | "preferred" => Ok(Tls::Prefer),
         "require" | "required" | "verify-ca" | "verify_ca" | "verify-full" | "verify_identity" => Ok(Tls::Verify),

@@ -24,16 +24,14 @@ fn snapshot(name: &str, text: &str) {
 fn every_postgres_code_has_its_class_and_its_fix() {
     use super::postgres::errors::{Stage, classify_code};
     let server = server("postgresql://db.example/shop");
-    let work = Stage::Work("read \"sales\".\"t\"");
+    let work = Stage::Work("list the tables");
     let mut all = String::new();
     for (code, stage, message, class) in [
         ("28P01", Stage::Open, "", Class::CredentialRejected),
         ("28000", Stage::Open, "", Class::CredentialRejected),
-        ("28000", Stage::Open, "no pg_hba.conf entry for host, no encryption", Class::CredentialRejected),
         ("3D000", Stage::Open, "", Class::NotFound),
         ("42501", Stage::Open, "", Class::PermissionDenied),
         ("42501", work, "", Class::PermissionDenied),
-        ("25006", work, "", Class::Remote),
         ("53300", Stage::Open, "", Class::Throttled),
         ("57014", work, "", Class::Remote),
         ("55P03", work, "", Class::Remote),
@@ -48,6 +46,101 @@ fn every_postgres_code_has_its_class_and_its_fix() {
     snapshot("sql_postgres_codes", &all);
 }
 
+/// Each message is as the server or the pooler sends it.
+#[test]
+fn every_refused_login_says_what_the_server_said() {
+    use super::postgres::errors::{Stage, classify_code};
+    let server = server("postgresql://db.example/shop");
+    let hba = |rest: &str| {
+        format!("FATAL 28000: no pg_hba.conf entry for host \"10.0.0.5\", user \"reader\", database \"shop\", {rest}")
+    };
+    let mut all = String::new();
+    for (code, message, class) in [
+        ("28000", hba("no encryption"), Class::CredentialRejected),
+        ("28000", hba("SSL encryption"), Class::CredentialRejected),
+        (
+            "28000",
+            "FATAL 28000: pg_hba.conf rejects connection for host \"::1\", user \"reader\", database \"shop\", SSL encryption".to_string(),
+            Class::CredentialRejected,
+        ),
+        ("28000", "FATAL 28000: connection requires a valid client certificate".to_string(), Class::Misconfigured),
+        ("28000", "FATAL 28000: role \"reader\" is not permitted to log in".to_string(), Class::CredentialRejected),
+        ("28000", "FATAL 28000: role \"reader\" does not exist".to_string(), Class::CredentialRejected),
+        ("28000", "FATAL 28000: LDAP authentication failed for user \"reader\"".to_string(), Class::CredentialRejected),
+        ("08P01", "FATAL 08P01: SASL authentication failed".to_string(), Class::CredentialRejected),
+        ("08P01", "FATAL 08P01: no such user: reader".to_string(), Class::CredentialRejected),
+        ("08P01", "FATAL 08P01: no such database: shop".to_string(), Class::NotFound),
+        ("08P01", "FATAL 08P01: database \"shop\" is disabled".to_string(), Class::NotFound),
+        ("08P01", "FATAL 08P01: no more connections allowed (max_client_conn)".to_string(), Class::Throttled),
+        ("08P01", "FATAL 08P01: SSL required".to_string(), Class::Misconfigured),
+        (
+            "08P01",
+            "FATAL 08P01: server login has been failing, cached error: connect failed (server_login_retry)".to_string(),
+            Class::Remote,
+        ),
+        (
+            "08P01",
+            "FATAL 08P01: server login has been failing, cached error: password authentication failed for user \"reader\" (server_login_retry)".to_string(),
+            Class::CredentialRejected,
+        ),
+        (
+            "XX000",
+            "FATAL XX000: SCRAM authentication failed; detail: pool_passwd file does not contain an entry for \"reader\"".to_string(),
+            Class::CredentialRejected,
+        ),
+        ("XX000", "ERROR XX000: backend authentication failed; detail: backend response with kind 'E' when expecting 'R'".to_string(), Class::CredentialRejected),
+        ("XX000", "FATAL XX000: Tenant or user not found".to_string(), Class::CredentialRejected),
+        ("XX000", "FATAL XX000: MaxClientsInSessionMode: max clients reached".to_string(), Class::Throttled),
+        ("XX000", "FATAL XX000: something else".to_string(), Class::Remote),
+        ("58000", "FATAL 58000: No pool configured for database: \"shop\", user: \"reader\"".to_string(), Class::NotFound),
+        ("53300", "FATAL 53300: Sorry, too many clients already".to_string(), Class::Throttled),
+    ] {
+        let failure = classify_code(&server, "reader", Stage::Open, code, &message);
+        assert_eq!(failure.class, class, "{message}: {failure:?}");
+        assert_eq!(failure.detail, format!("the server said: {message}"));
+        all.push_str(&text(&message, &failure));
+    }
+    snapshot("sql_postgres_refused_logins", &all);
+}
+
+/// Every reason why one table or view cannot be read.
+#[test]
+fn every_unreadable_relation_has_its_own_sentence() {
+    use super::postgres::errors::{Stage, classify_code};
+    let server = server("postgresql://db.example/shop");
+    let mut all = String::new();
+    for (code, message) in [
+        ("42501", "permission denied for table other"),
+        ("25006", "cannot execute INSERT in a read-only transaction"),
+        ("57014", "canceling statement due to statement timeout"),
+        ("55P03", "canceling statement due to lock timeout"),
+        ("55000", "materialized view \"aa\" has not been populated"),
+        ("0A000", "cannot access temporary or unlogged relations during recovery"),
+        ("42704", "unrecognized configuration parameter \"app.tenant\""),
+        ("42P01", "relation \"mem\" does not exist"),
+        ("42P01", "relation \"sales.mem\" does not exist"),
+        ("42883", "function cur() does not exist"),
+        ("42883", "operator does not exist: text = integer"),
+        ("42704", "user mapping not found for \"super\""),
+        ("22021", "invalid byte sequence for encoding \"UTF8\": 0xe9"),
+        ("54000", "out of memory; detail: Cannot enlarge string buffer"),
+        ("XX000", "invalid memory alloc request size 1073741824"),
+        ("XX001", "invalid page in block 0 of relation base/5/16384"),
+        ("40001", "canceling statement due to conflict with recovery"),
+        ("42P17", "infinite recursion detected in policy for relation \"aa\""),
+        ("P0001", "no tenant"),
+        ("08001", "could not connect to server \"far\""),
+        ("HV00N", "unable to establish connection"),
+        ("22012", "division by zero"),
+        ("XX000", "something else"),
+    ] {
+        let failure = classify_code(&server, "reader", Stage::Read("\"public\".\"aa\""), code, message);
+        assert!(failure.title.contains("\"aa\"") && !failure.fix.is_empty(), "{code}: {failure:?}");
+        all.push_str(&text(&format!("{code} {message}"), &failure));
+    }
+    snapshot("sql_postgres_unreadable", &all);
+}
+
 #[test]
 fn every_mysql_code_has_its_class_and_its_fix() {
     use super::mysql::errors::{Stage, classify_code};
@@ -59,6 +152,11 @@ fn every_mysql_code_has_its_class_and_its_fix() {
         (1045, work, Class::PermissionDenied),
         (1130, Stage::Open, Class::CredentialRejected),
         (1044, Stage::Open, Class::PermissionDenied),
+        (1820, Stage::Work("make the session read-only"), Class::CredentialRejected),
+        (1862, Stage::Open, Class::CredentialRejected),
+        (4151, Stage::Open, Class::CredentialRejected),
+        (1524, Stage::Open, Class::Unsupported),
+        (1064, Stage::Work("make the session read-only"), Class::Unsupported),
         (1142, work, Class::PermissionDenied),
         (1143, work, Class::PermissionDenied),
         (1049, Stage::Open, Class::NotFound),
@@ -67,16 +165,23 @@ fn every_mysql_code_has_its_class_and_its_fix() {
         (1129, Stage::Open, Class::Remote),
         (1205, work, Class::Remote),
         (1792, work, Class::Remote),
+        (1356, work, Class::Remote),
+        (1017, work, Class::Remote),
         (1969, work, Class::Remote),
         (3024, work, Class::Remote),
         (1053, work, Class::Remote),
         (3159, Stage::Open, Class::Misconfigured),
+        (9001, work, Class::Remote),
         (9999, work, Class::Remote),
     ] {
         let failure = classify_code(&server, "o'hara", stage, code, "");
         assert_eq!(failure.class, class, "{code}");
         all.push_str(&text(&code.to_string(), &failure));
     }
+    let pooler = "ERROR 1045 (28000): ProxySQL Error: Access denied for user 'o''hara'@'10.0.0.1' (using password: YES)";
+    let failure = classify_code(&server, "o'hara", Stage::Open, 1045, pooler);
+    assert_eq!(failure.class, Class::CredentialRejected);
+    all.push_str(&text("1045 of ProxySQL", &failure));
     snapshot("sql_mysql_codes", &all);
 }
 

@@ -1,6 +1,6 @@
 //! TLS to a database server. The certificate chain and the host name are always verified.
 
-use super::server::{DatabaseServer, Tls};
+use super::server::{DatabaseServer, Protocol, Tls};
 use crate::model::{Class, Failure};
 use std::net::SocketAddr;
 
@@ -29,7 +29,25 @@ pub fn encrypted(server: &DatabaseServer, address: SocketAddr) -> Result<bool, F
 #[must_use]
 pub fn failure(server: &DatabaseServer, message: &str) -> Failure {
     let fix = if message.contains("UnknownIssuer") {
-        "name the PEM file of the issuer in the policy's network.ca_file".to_string()
+        "name the PEM file of the issuer in the policy's network.ca_file; for a self-signed certificate, that of the certificate itself"
+            .to_string()
+    } else if message.contains("CaUsedAsEndEntity") {
+        // A self-signed certificate that openssl creates is marked as an authority.
+        let protocol = match server.wire {
+            Protocol::Postgres => "postgres",
+            Protocol::Mysql => "mysql",
+        };
+        format!(
+            "the certificate is self-signed: have its fingerprint confirmed, write it to a file and name the file in the policy's network.ca_file: \
+             openssl s_client -starttls {protocol} -connect {} </dev/null | openssl x509 -out server.crt",
+            server.authority()
+        )
+    } else if message.contains("Expired")
+        || message.contains("NotValidYet")
+        || message.contains("expired")
+        || message.contains("not valid yet")
+    {
+        "renew the certificate of the server, and check the clocks of both machines".to_string()
     } else if message.contains("not valid for name") {
         "use a host name in the resource id that the certificate of the server contains".to_string()
     } else if message.contains("does not support TLS") || message.contains("does not have this capability") {

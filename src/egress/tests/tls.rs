@@ -9,7 +9,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -124,6 +124,44 @@ async fn a_self_signed_certificate_is_from_an_unknown_authority() {
         let port = start(acceptor(params.self_signed(&key).unwrap().der().clone(), &key, &[])).await;
         let failure = failure(&world, port).await;
         assert!(failure.title.ends_with("is not trusted here"), "{failure:?}");
+    }
+}
+
+/// A self-signed certificate as `openssl req -x509 -subj /CN=NAME` creates it: an authority whose name is in the subject only.
+/// Returns the port of a server with it, and its PEM.
+async fn serve_self_signed(common_name: &str, alternative: &[&str], last_year: i32) -> (u16, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(alternative.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(last_year, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    (start(acceptor(certificate.der().clone(), &key, &[])).await, certificate.pem())
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_file_lists_itself_is_trusted_for_its_name_and_its_time() {
+    let mut world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (by_subject, first) = serve_self_signed("127.0.0.1", &[], 2100).await;
+    let (by_alternative, second) = serve_self_signed("other", &["127.0.0.1"], 2100).await;
+    let (misnamed, third) = serve_self_signed("127.0.0.1", &["db.acme.example"], 2100).await;
+    let (expired, fourth) = serve_self_signed("127.0.0.1", &[], 2021).await;
+    let (not_listed, _) = serve_self_signed("127.0.0.1", &[], 2100).await;
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, [first, second, third, fourth].concat()).unwrap();
+    world.policy.network.ca_file = Some(file);
+    for port in [by_subject, by_alternative] {
+        let got = world.session().http(get(&format!("https://127.0.0.1:{port}/"))).await.unwrap();
+        assert_eq!(&got.body[..], b"well");
+    }
+    // A certificate with alternative names is valid for those only.
+    for (port, says) in
+        [(misnamed, "is for another host name"), (expired, "is expired or not valid yet"), (not_listed, "is not trusted here")]
+    {
+        let failure = failure(&world, port).await;
+        assert!(failure.title.ends_with(says), "{failure:?}");
     }
 }
 

@@ -121,3 +121,18 @@ fn an_intent_of_the_namespace_demo_is_a_problem_that_hides_nothing() {
     assert!(first.marks().any(|(path, mark)| &**path == "a.json" && mark == Some(Mark::NONE)), "a restart reports it again");
     assert_eq!(scan(&mut scanner).problems.len(), 1);
 }
+
+#[test]
+fn an_empty_file_says_that_the_whole_folder_is_meant_to_be_empty() {
+    let (home, root, mut scanner) = folder();
+    put(&root, "a.json", &intent("a"));
+    scan(&mut scanner);
+    fs::rename(&root, home.path().join("away")).expect("a rename");
+    fs::create_dir(&root).expect("an empty mount point");
+    let empty = scan(&mut scanner);
+    let hint = &empty.folder.as_ref().expect("a lost mount").hint;
+    assert!(hint.contains("put a file none.json with the content []") && empty.gone.is_empty(), "{hint}");
+    put(&root, "none.json", "[]");
+    let meant = scan(&mut scanner);
+    assert_eq!((gone(&meant), meant.problems.len()), (vec!["a.json"], 0));
+}

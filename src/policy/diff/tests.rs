@@ -120,6 +120,27 @@ fn ranges_are_told_apart_from_what_still_covers_them() {
 }
 
 #[test]
+fn a_weaker_login_is_named_as_what_it_allows() {
+    let weak = |list: &str| policy(&format!("{ALL}\nnetwork: {{allow_weak_login: [{list}]}}"));
+    assert_eq!(
+        diff(&weak(""), &weak("db.example, \"old.example:5432\""), Some(&[])),
+        [
+            "db.example added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS",
+            "old.example:5432 added to network.allow_weak_login; it may receive database passwords in clear text or as an MD5 digest without verified TLS"
+        ]
+    );
+    assert_eq!(
+        diff(&weak("db.example"), &weak(""), Some(&[])),
+        [
+            "db.example removed from network.allow_weak_login; without verified TLS it no longer receives a password that it could use"
+        ]
+    );
+    let lines = [line("jdbc", "jdbc:postgresql://db.example/app")];
+    let found = diff(&weak(""), &weak("db.example"), Some(&lines));
+    assert!(found.last().is_some_and(|last| last.contains("1 connection would be checked again at once")), "{found:?}");
+}
+
+#[test]
 fn roots_name_the_files_that_lose_their_place() {
     let files = |list: &str| policy(&format!("{ALL}\nfiles: {{roots: [{list}]}}"));
     let lines = [
@@ -164,6 +185,22 @@ fn a_change_of_everything_reads_well() {
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {
         insta::assert_snapshot!("policy_diff", diff(&old, &new, Some(&lines)).join("\n"));
     });
+}
+
+#[test]
+fn a_service_names_what_changes_and_whom_it_concerns() {
+    let services = |list: &str| policy(&format!("allowlist: [openapi]\nfamilies: {{openapi: {{services: [{list}]}}}}"));
+    let lines = [line("openapi", "https://a.example/openapi.json"), line("openapi", "https://b.example/openapi.json")];
+    let was = services("{match: \"https://a.example/*\", health_path: /x}");
+    let is = services("{match: \"https://a.example/*\", health_path: /y, auth: {header: X-Key}}");
+    let found = diff(&was, &is, Some(&lines));
+    let expected = format!(
+        "openapi: service https://a.example/*: health_path changes from /x to /y, auth changes from (not set) to header X-Key; \
+         1 connection is concerned: {} (autonomy/openapi/https://a.example/openapi.json)",
+        lines[0].id
+    );
+    assert_eq!(found[0], expected);
+    assert!(diff(&was, &was, Some(&lines)).is_empty());
 }
 
 #[test]

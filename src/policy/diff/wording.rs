@@ -1,7 +1,7 @@
 //! The effect of a change on connections, and the changes that do not concern single connections.
 
 use super::super::duration_text::format as duration;
-use super::super::{Policy, Token, TokenScope};
+use super::super::{Policy, Token, TokenScope, size_text};
 use super::ConnectionLine;
 use super::credentials::{of_new, of_token};
 use crate::model::text::counted;
@@ -83,6 +83,7 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("recheck.awaiting_credentials", &duration(&was.awaiting_credentials), &duration(&is.awaiting_credentials));
     put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
     put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
+    put("reconcile.memory", &size_text::format(&old.reconcile.memory), &size_text::format(&new.reconcile.memory));
     let (was, is) = (&old.api, &new.api);
     put("api.hosts", &listed(&was.hosts), &listed(&is.hosts));
     put("api.rate.per_second", &was.rate.per_second, &is.rate.per_second);

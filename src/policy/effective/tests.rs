@@ -3,7 +3,7 @@ use crate::model::{Digest, Risk};
 use crate::policy::grants::{CredentialGrant, Credentials, HostPattern, LocatorPattern};
 use crate::policy::parse::parse;
 use crate::policy::{
-    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
+    Api, ApiRate, Backoff, Breaker, Caps, Eligibility, Files, LoginHost, Network, Recheck, Reconcile, SafeMode, Slo, TokenScope,
 };
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
@@ -45,6 +45,15 @@ fn range() -> impl Strategy<Value = ipnet::IpNet> {
     let v4 = (any::<[u8; 4]>(), 0u8..=32).prop_map(|(ip, bits)| ipnet::Ipv4Net::new(ip.into(), bits).unwrap().trunc().into());
     let v6 = (any::<[u8; 16]>(), 0u8..=128).prop_map(|(ip, bits)| ipnet::Ipv6Net::new(ip.into(), bits).unwrap().trunc().into());
     prop_oneof![v4, v6]
+}
+
+fn login_host() -> impl Strategy<Value = LoginHost> {
+    let texts = prop_oneof![
+        "[a-z0-9_.-]{1,12}(:[1-9][0-9]{0,3})?",
+        any::<[u8; 16]>().prop_map(|ip| std::net::Ipv6Addr::from(ip).to_string()),
+        (any::<[u8; 16]>(), 1u16..).prop_map(|(ip, port)| format!("[{}]:{port}", std::net::Ipv6Addr::from(ip)))
+    ];
+    texts.prop_map(|text| LoginHost::parse(&text).unwrap_or_else(|| panic!("{text}")))
 }
 
 fn caps_entry() -> impl Strategy<Value = Cap> {
@@ -89,13 +98,38 @@ fn set() -> impl Strategy<Value = FamilyPolicy> {
     );
     let path = proptest::option::of("/[a-z?=&%~]{0,8}");
     (url, proptest::option::of(name()), path, unique(text())).prop_map(|(base_url, region, health_path, deny_operations)| {
-        FamilyPolicy { base_url, region, health_path, deny_operations }
+        FamilyPolicy { base_url, region, health_path, deny_operations, services: Vec::new() }
+    })
+}
+
+fn services() -> impl Strategy<Value = Vec<ServicePolicy>> {
+    let auth = prop_oneof![
+        Just(ServiceAuth::None),
+        Just(ServiceAuth::Bearer),
+        Just(ServiceAuth::Basic),
+        "[A-Za-z][A-Za-z0-9-]{0,8}".prop_map(|name| ServiceAuth::Header(format!("X-{name}")))
+    ];
+    let one = ("https?://(\\*\\.)?[a-z]{1,8}(:[1-9][0-9]{1,3})?(/[a-z%0-9*?=]{0,6})?", set(), proptest::option::of(auth))
+        .prop_map(|(pattern, set, auth)| ServicePolicy {
+            pattern,
+            base_url: set.base_url,
+            health_path: set.health_path,
+            deny_operations: set.deny_operations,
+            auth,
+        });
+    vec(one, 0..3).prop_map(|services| {
+        services.into_iter().fold(Vec::new(), |mut kept: Vec<ServicePolicy>, service| {
+            if !kept.iter().any(|known| known.pattern == service.pattern) {
+                kept.push(service);
+            }
+            kept
+        })
     })
 }
 
 prop_compose! {
     fn outer()(
-        network in (unique(range()), proptest::option::of(Just("http://proxy.example:3128".to_string())), proptest::option::of(text())),
+        network in (unique(range()), proptest::option::of(Just("http://proxy.example:3128".to_string())), proptest::option::of(text()), unique(login_host())),
         roots in unique(text().prop_map(PathBuf::from).prop_filter("not the whole file system", |path| path.parent().is_some())),
         evidence in vec(text(), 1).prop_map(|all| all),
         risk in proptest::sample::select(vec![Risk::Low, Risk::Med, Risk::High]),
@@ -103,9 +137,9 @@ prop_compose! {
         tokens in tokens(),
         api in (unique("[a-z][a-z0-9-]{0,5}(\\.[a-z]{1,4})?(:[1-9][0-9]{1,3})?"), 1u32..=1_000_000, 1u32..=10_000_000),
     ) -> (Network, Files, Eligibility, Slo, f64, Api) {
-        let (allow_private, proxy, ca_file) = network;
+        let (allow_private, proxy, ca_file, allow_weak_login) = network;
         (
-            Network { allow_private, proxy, ca_file: ca_file.map(PathBuf::from) },
+            Network { allow_private, proxy, ca_file: ca_file.map(PathBuf::from), allow_weak_login },
             Files { roots },
             Eligibility { evidence, max_risk: risk, min_confidence: shares.0 },
             Slo { coverage: shares.1 },
@@ -121,12 +155,16 @@ prop_compose! {
         namespace in name(),
         allowlist in btree_set(family(), 0..5),
         waits in (wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait()),
-        numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000),
+        numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000, (16u64 << 10)..=(1 << 30)),
         caps in (caps_entry(), btree_map(family(), caps_entry(), 0..3)),
-        families in btree_map(family(), set(), 0..3),
+        mut families in btree_map(family(), set(), 0..3),
+        services in services(),
         bound in btree_map(name(), locators(), 0..3),
     ) -> Policy {
         let (network, files, eligibility, slo, jitter, api) = outer;
+        if let Some(openapi) = families.get_mut("openapi") {
+            openapi.services = services;
+        }
         Policy {
             version: 1,
             namespace,
@@ -140,7 +178,7 @@ prop_compose! {
             backoff: Backoff { initial: waits.2.min(waits.3), max: waits.2.max(waits.3), jitter },
             breaker: Breaker { failures: numbers.1, open_for: waits.4 },
             recheck: Recheck { health: waits.5, drift: waits.6, awaiting_credentials: waits.7 },
-            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8 },
+            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10 },
             families,
             manifests: Default::default(),
             credentials: Credentials { namespaces: bound },

@@ -48,7 +48,7 @@ pub struct CredentialUse<'a> {
 pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure> {
     let locator = wanted.locator;
     if is_process_variable(locator) {
-        let example = format!("{}_TOKEN", wanted.source_type.to_ascii_uppercase());
+        let example = example_variable(wanted.source_type);
         return refuse(
             format!("{locator} is a variable of the process itself and is never used as a credential"),
             format!(
@@ -77,6 +77,15 @@ pub fn judge(policy: &Policy, wanted: &CredentialUse<'_>) -> Result<(), Failure>
             "push the intent again, or put it into the intents folder".to_string(),
         ),
     }
+}
+
+/// A variable that the credential of a `source_type` could be stored in.
+#[must_use]
+pub fn example_variable(source_type: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name = format!("{}_TOKEN", source_type.chars().map(letter).collect::<String>());
+    let usable = Locator::parse(&format!("env:{name}")).is_ok_and(|locator| !is_process_variable(&locator));
+    if usable { name } else { format!("SOURCE_{name}") }
 }
 
 fn refuse(title: String, fix: String) -> Result<(), Failure> {

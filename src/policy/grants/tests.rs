@@ -284,3 +284,18 @@ fn the_hints_about_locators_and_hosts_are_accepted_when_they_are_followed() {
         assert_eq!(problems(followed), "", "{followed}");
     }
 }
+
+#[test]
+fn the_variable_of_a_fix_can_be_a_credential() {
+    for (source_type, name) in [
+        ("github", "GITHUB_TOKEN"),
+        ("acme-crm.v2", "ACME_CRM_V2_TOKEN"),
+        ("aam_crm", "SOURCE_AAM_CRM_TOKEN"),
+        ("3par", "SOURCE_3PAR_TOKEN"),
+        ("Größe", "GR__E_TOKEN"),
+    ] {
+        assert_eq!(example_variable(source_type), name);
+        let locator = format!("env:{name}");
+        assert_eq!(ask(&policy(""), &["folder:a.json"], &locator, &[]), Ok(()), "{locator}");
+    }
+}

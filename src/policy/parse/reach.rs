@@ -2,15 +2,16 @@
 
 use super::super::read::{Fields, Reader, Spot};
 use super::super::yaml::{NodeKind, shown};
-use super::super::{Cap, Caps, FamilyPolicy, Files, Network};
+use super::super::{Cap, Caps, FamilyPolicy, Files, LoginHost, Network};
 use super::section;
+use super::services::services;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
-    let default = Network { allow_private: Vec::new(), proxy: None, ca_file: None };
-    let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file"]) else {
+    let default = Network { allow_private: Vec::new(), proxy: None, ca_file: None, allow_weak_login: Vec::new() };
+    let Some(fields) = section(r, fields, "network", &["allow_private", "proxy", "ca_file", "allow_weak_login"]) else {
         return default;
     };
     Network {
@@ -18,7 +19,21 @@ pub fn network(r: &mut Reader, fields: &Fields<'_>) -> Network {
         proxy: r
             .optional(&fields, "proxy", |r, spot| address(r, spot, "the URL of a proxy, for example http://proxy.example:3128")),
         ca_file: r.optional(&fields, "ca_file", |r, spot| r.text(spot, "the path of a PEM file").map(PathBuf::from)),
+        allow_weak_login: r
+            .field(&fields, "allow_weak_login", Vec::new(), |r, spot| r.unique(spot, "hosts of database servers", login_host)),
     }
+}
+
+/// Reads a host with an optional port. Patterns and ranges are refused: each server that may receive a password without
+/// proof of its identity is reviewed by name.
+fn login_host(r: &mut Reader, spot: &Spot<'_>) -> Option<LoginHost> {
+    let text = r.text(spot, "a host, or host:port")?;
+    let host = LoginHost::parse(text);
+    if host.is_none() {
+        let hint = "write the host as in the resource id, for example db.example or db.example:5432";
+        r.report(spot, format!("{} is neither a host nor host:port", shown(text)), hint);
+    }
+    host
 }
 
 /// Reads a CIDR range. Its address must be the first of the range, so that its extent cannot be misread.
@@ -134,26 +149,38 @@ fn cap(r: &mut Reader, spot: &Spot<'_>, complete: bool) -> Option<Cap> {
 
 pub fn families(r: &mut Reader, spot: &Spot<'_>) -> BTreeMap<String, FamilyPolicy> {
     let entries = r.by_family(spot);
-    let read = |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, &spot)?));
+    let read = |(family, spot): (&str, Spot<'_>)| Some((family.to_string(), family_policy(r, family, &spot)?));
     entries.into_iter().filter_map(read).collect()
 }
 
-fn family_policy(r: &mut Reader, spot: &Spot<'_>) -> Option<FamilyPolicy> {
-    let fields = r.fields(spot, &["base_url", "region", "health_path", "deny_operations"])?;
-    let path = |r: &mut Reader, spot: &Spot<'_>| {
-        let text = r.text(spot, "a path")?;
-        // `//host` would be another server.
-        if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
-            r.report(spot, "health_path is not a path on the server", "write a path such as /healthz");
-            return None;
-        }
-        Some(text.to_string())
-    };
-    let operation = |r: &mut Reader, item: &Spot<'_>| r.text(item, "an operationId").map(str::to_string);
+fn family_policy(r: &mut Reader, family: &str, spot: &Spot<'_>) -> Option<FamilyPolicy> {
+    const KEYS: [&str; 5] = ["base_url", "region", "health_path", "deny_operations", "services"];
+    // Other families do not have services.
+    let keys = if family == "openapi" { &KEYS[..] } else { &KEYS[..4] };
+    let fields = r.fields(spot, keys)?;
     Some(FamilyPolicy {
-        base_url: r.optional(&fields, "base_url", |r, spot| address(r, spot, "a URL, for example https://ghe.example/api/v3")),
+        base_url: r.optional(&fields, "base_url", base_url),
         region: r.optional(&fields, "region", |r, spot| r.name(spot, "a region")),
-        health_path: r.optional(&fields, "health_path", path),
-        deny_operations: r.field(&fields, "deny_operations", Vec::new(), |r, spot| r.unique(spot, "operations", operation)),
+        health_path: r.optional(&fields, "health_path", health_path),
+        deny_operations: r.field(&fields, "deny_operations", Vec::new(), operations),
+        services: r.field(&fields, "services", Vec::new(), services),
     })
+}
+
+pub(super) fn base_url(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    address(r, spot, "a URL, for example https://ghe.example/api/v3")
+}
+
+pub(super) fn health_path(r: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    let text = r.text(spot, "a path")?;
+    // `//host` would be another server.
+    if !text.starts_with('/') || text.starts_with("//") || text.contains([' ', '\\', '#']) {
+        r.report(spot, "health_path is not a path on the server", "write a path such as /healthz");
+        return None;
+    }
+    Some(text.to_string())
+}
+
+pub(super) fn operations(r: &mut Reader, spot: &Spot<'_>) -> Option<Vec<String>> {
+    r.unique(spot, "operations", |r, item| r.text(item, "an operationId or a path").map(str::to_string))
 }

@@ -18,7 +18,7 @@ backoff: {initial: 5s, max: 15m, jitter: 0.2}
 breaker: {failures: 5, open_for: 30s}
 recheck: {health: 6h, drift: 24h, awaiting_credentials: 5m}
 reconcile: {concurrency: 64, resync: 30s}
-families: {github: {base_url: "https://ghe.acme.example/api/v3"}, openapi: {health_path: /healthz, deny_operations: [purge]}}
+families: {github: {base_url: "https://ghe.acme.example/api/v3"}, openapi: {health_path: /healthz, deny_operations: [purge], services: [{match: "https://a.acme.example/*", base_url: "https://api.acme.example/v1", auth: {header: X-Api-Key}}, {match: "https://b.acme.example/openapi.json", auth: bearer}]}}
 api: {tokens: [{name: aod, sha256: "ab00000000000000000000000000000000000000000000000000000000000000", scopes: [intents:write, registry:read], namespaces: [autonomy]}]}
 "#;
 
@@ -40,13 +40,28 @@ fn the_documented_form_is_read() {
     assert_eq!(policy.network.proxy.as_deref(), Some("http://proxy.example:3128"));
     assert_eq!(policy.network.allow_private[1].to_string(), "::1/128");
     assert_eq!(policy.families["openapi"].deny_operations, ["purge"]);
+    let services = &policy.families["openapi"].services;
+    assert_eq!(services[0].base_url.as_deref(), Some("https://api.acme.example/v1"));
+    assert_eq!(services[0].auth, Some(crate::policy::ServiceAuth::Header("X-Api-Key".to_string())));
+    assert_eq!((services[1].auth.clone(), services.len()), (Some(crate::policy::ServiceAuth::Bearer), 2));
     assert_eq!(policy.families["github"].base_url.as_deref(), Some("https://ghe.acme.example/api/v3"));
+}
+
+#[test]
+fn a_weak_login_is_allowed_for_the_listed_servers_only() {
+    let policy =
+        parse("version: 1\nallowlist: [jdbc]\nnetwork: {allow_weak_login: [db.example, \"old.example:5432\"]}\n", "p").unwrap();
+    let allows = |host: &str, port: u16| policy.network.allows_weak_login(host, port);
+    assert!(allows("db.example", 5432) && allows("DB.EXAMPLE", 3306) && allows("old.example", 5432));
+    assert!(!allows("old.example", 3306) && !allows("127.0.0.1", 5432) && !allows("other.example", 5432));
+    let closed = parse("version: 1\nallowlist: [jdbc]\n", "p").unwrap();
+    assert!(!closed.network.allows_weak_login("db.example", 5432));
 }
 
 #[test]
 fn two_keys_are_enough_and_the_network_is_closed() {
     let policy = parse("version: 1\nallowlist: [slack]\n", "policy.yaml").unwrap();
-    assert_eq!(policy.network, Network { allow_private: Vec::new(), proxy: None, ca_file: None });
+    assert_eq!(policy.network, Network { allow_private: Vec::new(), proxy: None, ca_file: None, allow_weak_login: Vec::new() });
     assert!(policy.files.roots.is_empty() && policy.api.tokens.is_empty() && policy.families.is_empty());
     assert_eq!(policy.caps.default, Cap { per_second: 5.0, burst: 10, per_day: 2000, concurrency: 2 });
     assert_eq!((policy.slo.coverage, policy.safe_mode.max_items), (0.9, 20));
@@ -105,6 +120,11 @@ fn each_of_these_is_exactly_one_problem() {
         ("network: {allow_private: [10.0.0.1]}", "/network/allow_private/0"),
         ("network: {allow_private: 10.0.0.0/8}", "/network/allow_private"),
         ("network: {proxy: \"socks5://p.example\"}", "/network/proxy"),
+        ("network: {allow_weak_login: db.example}", "/network/allow_weak_login"),
+        ("network: {allow_weak_login: [\"*.example\"]}", "/network/allow_weak_login/0"),
+        ("network: {allow_weak_login: [10.0.0.0/8]}", "/network/allow_weak_login/0"),
+        ("network: {allow_weak_login: [\"postgresql://db.example\"]}", "/network/allow_weak_login/0"),
+        ("network: {allow_weak_login: [db.example, DB.example]}", "/network/allow_weak_login/1"),
         ("network: {proxy: \"http://u:p@p.example\"}", "/network/proxy"),
         ("files: {roots: [/]}", "/files/roots/0"),
         ("caps: {default: {per_second: 0}}", "/caps/default/per_second"),
@@ -114,12 +134,38 @@ fn each_of_these_is_exactly_one_problem() {
         ("backoff: {initial: 1h, max: 1s}", "/backoff"),
         ("breaker: {failures: 0}", "/breaker/failures"),
         ("reconcile: {concurrency: 0}", "/reconcile/concurrency"),
+        ("reconcile: {memory: 256}", "/reconcile/memory"),
+        ("reconcile: {memory: 256MB}", "/reconcile/memory"),
+        ("reconcile: {memory: 1MiB}", "/reconcile/memory"),
+        ("reconcile: {memory: 99999999GiB}", "/reconcile/memory"),
         ("families: {unknown: {}}", "/families/unknown"),
         ("families: {openapi: {health_path: //evil.example}}", "/families/openapi/health_path"),
         ("families: {github: {base_url: ftp://x.example}}", "/families/github/base_url"),
         ("api: {hosts: [\"https://aam.example\"]}", "/api/hosts/0"),
         ("api: {hosts: [a.example, A.example]}", "/api/hosts/1"),
         ("api: {rate: {burst: 0}}", "/api/rate/burst"),
+        ("families: {github: {services: []}}", "/families/github/services"),
+        ("families: {openapi: {services: [{health_path: /x}]}}", "/families/openapi/services/0"),
+        ("families: {openapi: {services: [{match: \"https://a.example*\"}]}}", "/families/openapi/services/0/match"),
+        ("families: {openapi: {services: [{match: \"https://*/x\"}]}}", "/families/openapi/services/0/match"),
+        ("families: {openapi: {services: [{match: \"a.example/x\"}]}}", "/families/openapi/services/0/match"),
+        ("families: {openapi: {services: [{match: \"https://u:p@a.example/x\"}]}}", "/families/openapi/services/0/match"),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\"}, {match: \"https://a.example/x\"}]}}",
+            "/families/openapi/services/1",
+        ),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\", auth: {query: key}}]}}",
+            "/families/openapi/services/0/auth/query",
+        ),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\", auth: {header: Host}}]}}",
+            "/families/openapi/services/0/auth/header",
+        ),
+        (
+            "families: {openapi: {services: [{match: \"https://a.example/x\", auth: digest}]}}",
+            "/families/openapi/services/0/auth",
+        ),
         ("api: {tokens: [{}]}", "/api/tokens/0"),
     ] {
         let found = with(section);

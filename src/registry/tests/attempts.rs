@@ -1,6 +1,6 @@
 use super::rig::{Rig, accepted, attempt, context, document, history, outcome};
 use crate::model::ledger::{Fact, Why};
-use crate::model::{Class, Origin, Scope, State};
+use crate::model::{Class, ConnectionId, Origin, Scope, State};
 
 #[tokio::test]
 async fn an_attempt_that_a_crash_interrupted_counts_as_a_failure_and_changes_no_state() {
@@ -8,11 +8,11 @@ async fn an_attempt_that_a_crash_interrupted_counts_as_a_failure_and_changes_no_
     let registry = rig.open();
     let id = accepted(&registry, "db").await;
     assert!(attempt(&registry, id, Why::New, &outcome(None, Scope::Full, &["t"])).await);
-    for (why, failures) in [(Why::Heal, 1), (Why::Retry, 2), (Why::Retry, 3)] {
-        let registry = {
-            registry.close().await;
-            rig.open()
-        };
+    registry.close().await;
+    for (why, failures) in [(Why::Heal, 2), (Why::Retry, 4), (Why::Retry, 6)] {
+        let registry = rig.open();
+        // Another failure comes first, so that the crashes are not in a row.
+        attempt(&registry, id, Why::Retry, &outcome(Some(Class::Throttled), Scope::Full, &[])).await;
         let ticket = registry.begin(id, context(why, Scope::Full, 1)).await.unwrap();
         assert_eq!(registry.snapshot().connections[&id].begun.is_some(), why == Why::Heal);
         drop(ticket);
@@ -24,6 +24,67 @@ async fn an_attempt_that_a_crash_interrupted_counts_as_a_failure_and_changes_no_
         registry.close().await;
     }
     rig.rows();
+}
+
+/// Begins an attempt and ends the process.
+async fn crash(rig: &Rig, id: ConnectionId, why: Why) {
+    let registry = rig.open();
+    let generation = registry.snapshot().connections[&id].generation;
+    let _ = registry.begin(id, context(why, Scope::Full, generation)).await.unwrap();
+    registry.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_whose_attempts_ended_the_process_twice_rests_until_it_is_healed_or_changed() {
+    let rig = Rig::new();
+    let id = {
+        let registry = rig.open();
+        let id = accepted(&registry, "db").await;
+        registry.close().await;
+        id
+    };
+    let class = |registry: &super::super::Registry| registry.snapshot().connections[&id].last.as_ref().unwrap().facts.class;
+    crash(&rig, id, Why::New).await;
+    crash(&rig, id, Why::Retry).await;
+    let registry = rig.open();
+    let known = registry.snapshot().connections[&id].clone();
+    let last = known.last.clone().unwrap();
+    assert_eq!((last.facts.class, known.state()), (Some(Class::CrashLoop), State::Error));
+    assert!(last.facts.fix.contains(&format!("aam heal {id}")), "{}", last.facts.fix);
+    registry.close().await;
+    // A heal that ends the process again does not start the count anew.
+    crash(&rig, id, Why::Heal).await;
+    let registry = rig.open();
+    assert_eq!(class(&registry), Some(Class::CrashLoop));
+    assert!(attempt(&registry, id, Why::Heal, &outcome(None, Scope::Full, &["t"])).await);
+    assert_eq!(registry.snapshot().connections[&id].state(), State::Active);
+    registry.close().await;
+    // Two documents, one crash each.
+    crash(&rig, id, Why::Retry).await;
+    let registry = rig.open();
+    registry.accept(vec![document("db", "another")]).await.unwrap();
+    registry.close().await;
+    crash(&rig, id, Why::SpecChanged).await;
+    assert_eq!(class(&rig.open()), Some(Class::Interrupted));
+}
+
+#[tokio::test]
+async fn attempts_that_a_stop_interrupted_do_not_count_as_crashes() {
+    let rig = Rig::new();
+    let registry = rig.open();
+    let id = accepted(&registry, "db").await;
+    registry.close().await;
+    for _ in 0..3 {
+        let registry = rig.open();
+        let _ = registry.begin(id, context(Why::Retry, Scope::Full, 1)).await.unwrap();
+        registry.record_stopped().await.unwrap();
+        let class = registry.snapshot().connections[&id].last.as_ref().unwrap().facts.class;
+        assert_eq!(class, Some(Class::Interrupted));
+        registry.close().await;
+    }
+    crash(&rig, id, Why::Retry).await;
+    let registry = rig.open();
+    assert_eq!(registry.snapshot().connections[&id].last.as_ref().unwrap().facts.class, Some(Class::Interrupted));
 }
 
 #[tokio::test]

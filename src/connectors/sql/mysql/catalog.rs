@@ -1,10 +1,11 @@
 //! Reads the structure from `information_schema`, and a few rows. `information_schema` shows an account only the objects on
 //! which it has privileges, so an empty list proves that the database is empty only if a grant covers the whole database.
 
-use super::errors;
-use super::wire::{MysqlSession, Row};
+use super::client::Row;
+use super::session::MysqlSession;
 use crate::connectors::sql::limits;
 use crate::connectors::sql::quote::backtick;
+use crate::connectors::sql::sampling::Sampling;
 use crate::connectors::sql::types::{self, Column, Table};
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
@@ -19,12 +20,12 @@ struct Relation {
     rows: Option<u64>,
 }
 
-async fn relations(wire: &MysqlSession, limit: usize) -> Result<Vec<Relation>, Failure> {
+async fn relations(session: &MysqlSession, limit: usize) -> Result<Vec<Relation>, Failure> {
     let sql = format!(
         "SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME LIMIT {limit}"
     );
-    let sets = wire.ask("list the tables", &[&sql]).await?;
-    Ok(sets.into_iter().flatten().filter_map(relation).collect())
+    let sets = session.ask("list the tables", &[&sql]).await?;
+    Ok(sets.into_iter().flat_map(|set| set.rows).filter_map(relation).collect())
 }
 
 fn relation(row: Row) -> Option<Relation> {
@@ -43,8 +44,8 @@ fn relation(row: Row) -> Option<Relation> {
 ///
 /// # Errors
 /// The errors of [`MysqlSession::ask`].
-pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, Failure> {
-    let mut all = relations(wire, bounds.streams.saturating_add(1)).await?;
+pub async fn discover(session: &MysqlSession, bounds: Bounds) -> Result<Discovery, Failure> {
+    let mut all = relations(session, bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
     all.truncate(bounds.streams);
     let budget = bounds.streams.saturating_mul(bounds.columns).min(200_000);
@@ -54,12 +55,12 @@ pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, 
     );
     let keys_sql = "SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE \
          WHERE TABLE_SCHEMA = DATABASE() AND CONSTRAINT_NAME = 'PRIMARY' ORDER BY TABLE_NAME, ORDINAL_POSITION";
-    let mut sets = wire.ask("describe the columns", &[&columns_sql, keys_sql]).await?.into_iter();
-    let rows = sets.next().unwrap_or_default();
-    truncated |= rows.len() >= budget || wire.bytes() > bounds.bytes;
+    let mut sets = session.ask("describe the columns", &[&columns_sql, keys_sql]).await?.into_iter();
+    let columns = sets.next().unwrap_or_default();
+    truncated |= columns.truncated || columns.rows.len() >= budget || session.bytes() > bounds.bytes;
     let mut described: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     let mut readable: BTreeMap<String, bool> = BTreeMap::new();
-    for row in rows {
+    for row in columns.rows {
         let [Some(table), Some(name), Some(native), nullable, rights] = row.as_slice() else {
             continue;
         };
@@ -77,7 +78,7 @@ pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, 
         });
     }
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in sets.next().unwrap_or_default() {
+    for row in sets.next().unwrap_or_default().rows {
         if let [Some(table), Some(column)] = row.as_slice() {
             keys.entry(table.clone()).or_default().push(column.clone());
         }
@@ -86,7 +87,7 @@ pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, 
     for relation in all {
         match described.remove(&relation.name) {
             Some(columns) => catalog.streams.push(types::stream(Table {
-                namespace: Some(wire.server.database.clone()),
+                namespace: Some(session.server.database.clone()),
                 kind: relation.kind,
                 columns,
                 key: keys.remove(&relation.name).unwrap_or_default(),
@@ -119,80 +120,120 @@ fn may_select(rights: Option<&str>) -> bool {
     rights.is_some_and(|rights| rights.split(',').any(|right| right.trim().eq_ignore_ascii_case("select")))
 }
 
-/// Lists tables before views and tables with rows before empty ones, each with its columns and the privileges on them.
-const CANDIDATES: &str = "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES FROM \
-    (SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'SEQUENCE' \
-     ORDER BY TABLE_TYPE <> 'BASE TABLE', COALESCE(TABLE_ROWS, 1) = 0, TABLE_NAME LIMIT 50) AS T \
-    LEFT JOIN information_schema.COLUMNS AS C ON C.TABLE_SCHEMA = DATABASE() AND C.TABLE_NAME = T.TABLE_NAME \
-    ORDER BY T.TABLE_TYPE <> 'BASE TABLE', COALESCE(T.TABLE_ROWS, 1) = 0, T.TABLE_NAME, C.ORDINAL_POSITION";
+/// The number of candidates that one statement lists.
+const CANDIDATES_PER_PAGE: usize = 50;
 
-/// Reads at most `max_items` rows and counts them. The values are not kept.
-///
-/// # Errors
-/// `PermissionDenied` if tables exist but none can be read, or if no table is visible and no grant proves that there
-/// are none.
-pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Result<Sample, Failure> {
-    let mut tables: Vec<(String, Vec<String>)> = Vec::new();
-    for row in wire.ask("choose a table", &[CANDIDATES]).await?.into_iter().flatten() {
-        let [Some(table), column, rights] = row.as_slice() else {
+/// A table or view that the tiny sync may read.
+struct Candidate {
+    name: String,
+    /// The expressions to select. Empty if the account may not read any column.
+    columns: Vec<String>,
+}
+
+/// Lists candidates: tables before views and tables with rows before empty ones, each with its columns and the privileges
+/// on them.
+async fn candidates(session: &MysqlSession, skip: usize) -> Result<Vec<Candidate>, Failure> {
+    const ORDER: &str = "TABLE_TYPE LIKE '%VIEW%', COALESCE(TABLE_ROWS, 1) = 0, TABLE_NAME";
+    let sql = format!(
+        "SELECT T.TABLE_NAME, C.COLUMN_NAME, C.PRIVILEGES, C.DATA_TYPE FROM \
+         (SELECT TABLE_NAME, TABLE_TYPE, TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'SEQUENCE' \
+          ORDER BY {ORDER} LIMIT {CANDIDATES_PER_PAGE} OFFSET {skip}) AS T \
+         LEFT JOIN information_schema.COLUMNS AS C ON C.TABLE_SCHEMA = DATABASE() AND C.TABLE_NAME = T.TABLE_NAME \
+         ORDER BY T.TABLE_TYPE LIKE '%VIEW%', COALESCE(T.TABLE_ROWS, 1) = 0, T.TABLE_NAME, C.ORDINAL_POSITION"
+    );
+    let mut all: Vec<Candidate> = Vec::new();
+    for row in session.ask("choose a table", &[&sql]).await?.into_iter().flat_map(|set| set.rows) {
+        let [Some(table), column, rights, data_type] = row.as_slice() else {
             continue;
         };
-        if tables.last().is_none_or(|(last, _)| last != table) {
-            tables.push((table.clone(), Vec::new()));
+        if all.last().is_none_or(|last| last.name != *table) {
+            all.push(Candidate { name: table.clone(), columns: Vec::new() });
         }
-        let Some((_, columns)) = tables.last_mut() else {
+        let Some(candidate) = all.last_mut() else {
             continue;
         };
         match column {
-            Some(column) if may_select(rights.as_deref()) => columns.push(backtick(column)),
+            Some(column) if may_select(rights.as_deref()) => candidate.columns.push(short_value(column, data_type.as_deref())),
             Some(_) => {}
             // The server cannot describe this view here. Reading the view returns the reason.
-            None => columns.push("*".to_string()),
+            None => candidate.columns.push("*".to_string()),
         }
     }
-    let mut evidence = Evidence::new();
-    if tables.is_empty() {
-        if !sees_all {
-            return Err(blind(wire, "the account does not see any table, and no grant covers the whole database"));
+    Ok(all)
+}
+
+/// The expression that reads a column. Of types without a small limit only the beginning is read, because one value can
+/// have 4 GiB.
+fn short_value(column: &str, data_type: Option<&str>) -> String {
+    let quoted = backtick(column);
+    let is_long = data_type.is_some_and(|name| name.ends_with("blob") || name.ends_with("text") || name == "json");
+    if is_long { format!("LEFT({quoted}, 64)") } else { quoted }
+}
+
+/// Reads at most `max_items` rows of the first table that has rows, and counts them. The values are not kept.
+///
+/// # Errors
+/// The failure of the connection, if it ends; otherwise the first failure of a table, if none can be read.
+/// `PermissionDenied` if tables exist but none can be read, or if no table is visible and no grant proves that there are
+/// none.
+pub async fn sample(
+    session: &MysqlSession,
+    sees_all: bool,
+    step_timeout: std::time::Duration,
+    max_items: u32,
+) -> Result<Sample, Failure> {
+    let mut sampling = Sampling::new(step_timeout);
+    let timeout = sampling.object_timeout(limits::STATEMENT_TIMEOUT);
+    let (mut listed, mut unreadable): (usize, Option<String>) = (0, None);
+    loop {
+        let page = candidates(session, listed).await?;
+        let is_last = page.len() < CANDIDATES_PER_PAGE;
+        for (position, candidate) in page.iter().enumerate() {
+            if candidate.columns.is_empty() {
+                unreadable.get_or_insert_with(|| candidate.name.clone());
+                continue;
+            }
+            if !sampling.has_time(timeout) {
+                return sampling.without_rows(page.len() - position);
+            }
+            let name = backtick(&candidate.name);
+            let sql = format!("SELECT {} FROM {name} LIMIT {max_items}", candidate.columns.join(", "));
+            match session.count(&format!("read {name}"), &sql, timeout).await {
+                Ok(0) => sampling.empty(&candidate.name),
+                Ok(rows) => return Ok(sampling.found(&candidate.name, rows)),
+                Err(failure) if session.is_usable().await => sampling.failed(&candidate.name, failure),
+                Err(failure) => return Err(failure),
+            }
         }
+        listed += page.len();
+        if is_last {
+            break;
+        }
+    }
+    if listed == 0 {
+        if !sees_all {
+            return Err(blind(session, "the account does not see any table, and no grant covers the whole database"));
+        }
+        let mut evidence = Evidence::new();
         evidence.insert("note".into(), json!("empty: the database has no tables"));
         return Ok(Sample { rows: 0, evidence });
     }
-    let mut denied: Option<Failure> = None;
-    let mut empty: Vec<&str> = Vec::new();
-    for (table, columns) in tables.iter().filter(|(_, columns)| !columns.is_empty()).take(limits::MAX_SAMPLED_TABLES) {
-        let sql = format!("SELECT {} FROM {} LIMIT {max_items}", columns.join(", "), backtick(table));
-        match wire.ask(&format!("read {}", backtick(table)), &[&sql]).await {
-            Ok(sets) => {
-                let rows: u64 = sets.iter().map(|set| set.len() as u64).sum();
-                if rows > 0 {
-                    evidence.insert("stream".into(), json!(table));
-                    evidence.insert("rows".into(), json!(rows));
-                    return Ok(Sample { rows, evidence });
-                }
-                empty.push(table);
-            }
-            Err(failure) if errors::only_this_one(&failure) => denied = Some(failure),
-            Err(failure) => return Err(failure),
+    match unreadable {
+        Some(first) if sampling.is_unused() => {
+            Err(blind(session, &format!("the account does not have SELECT on {}", backtick(&first))))
         }
+        _ => sampling.without_rows(0),
     }
-    if empty.is_empty() {
-        let first = tables.first().map_or("", |(table, _)| table.as_str());
-        return Err(denied.unwrap_or_else(|| blind(wire, &format!("the account does not have SELECT on {}", backtick(first)))));
-    }
-    evidence.insert("empty_streams".into(), json!(empty));
-    evidence.insert("note".into(), json!("empty: the tables that were read have no rows"));
-    Ok(Sample { rows: 0, evidence })
 }
 
-fn blind(wire: &MysqlSession, detail: &str) -> Failure {
+fn blind(session: &MysqlSession, detail: &str) -> Failure {
     Failure::new(
         Class::PermissionDenied,
-        format!("{}: {} does not have permission to read any table", wire.server, wire.user),
+        format!("{}: {} does not have permission to read any table", session.server, session.user),
         format!(
             "GRANT SELECT, SHOW VIEW ON {}.* TO '{}'@'HOST';",
-            backtick(&wire.server.database),
-            wire.user.replace('\'', "''")
+            backtick(&session.server.database),
+            session.user.replace('\'', "''")
         ),
     )
     .detail(detail)

@@ -1,9 +1,18 @@
 //! MySQL and MariaDB.
+//!
+//! Reading order: `fields` and `packets` (bytes of a server that is not trusted), `greeting` and `auth` (the login), `client`
+//! (one connection), `session` (read-only transactions and failures), `catalog` (what is read).
 
+mod auth;
 pub mod catalog;
+mod client;
 pub mod errors;
+mod fields;
 pub mod grants;
-pub mod wire;
+mod greeting;
+mod packets;
+mod rsa;
+pub mod session;
 
 use super::driver_session::DriverSession;
 use super::login::Login;
@@ -14,8 +23,9 @@ use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use session::MysqlSession;
 use std::sync::Arc;
-use wire::{MysqlSession, Row};
+use std::time::Duration;
 
 /// The variable is `tx_read_only` in MariaDB and `transaction_read_only` in MySQL 8.
 const IDENTITY: [&str; 2] = [
@@ -25,7 +35,9 @@ const IDENTITY: [&str; 2] = [
 
 /// An open database.
 struct Database {
-    wire: MysqlSession,
+    session: MysqlSession,
+    /// How long the step of the tiny sync may take.
+    step_timeout: Duration,
     /// Whether a grant covers the whole database.
     sees_all: bool,
 }
@@ -40,43 +52,48 @@ pub async fn open(
     login: &Login,
     policy: &Policy,
 ) -> Result<Opened, Failure> {
-    let wire = MysqlSession::open(session, server, login, &policy.network).await?;
-    let mut identity = prove(&wire).await?;
-    identity.insert("encrypted".into(), json!(wire.encrypted));
-    let (privilege, sees_all) = match wire.ask("read the grants of the account", &["SHOW GRANTS"]).await {
+    let session = MysqlSession::open(session, server, login, &policy.network).await?;
+    let mut identity = prove(&session).await?;
+    identity.insert("encrypted".into(), json!(session.encrypted));
+    if !session.missing_limits.is_empty() {
+        identity.insert("missing_limits".into(), json!(session.missing_limits));
+    }
+    let (privilege, sees_all) = match session.ask("read the grants of the account", &["SHOW GRANTS"]).await {
         Ok(sets) => {
-            let lines: Vec<String> = sets.into_iter().flatten().filter_map(|row| row.into_iter().next().flatten()).collect();
-            (grants::verdict(&lines, wire.mariadb), grants::sees_all(&lines, &server.database))
+            let lines: Vec<String> =
+                sets.into_iter().flat_map(|set| set.rows).filter_map(|row| row.into_iter().next().flatten()).collect();
+            (grants::verdict(&lines, session.mariadb), grants::sees_all(&lines, &server.database))
         }
         Err(failure) => (Privilege::Unknown { reason: format!("{}: {}", failure.title, failure.detail) }, false),
     };
-    Ok(Opened { connector: Box::new(Database { wire, sees_all }), identity, privilege })
+    let step_timeout = policy.safe_mode.step_timeout;
+    Ok(Opened { connector: Box::new(Database { session, step_timeout, sees_all }), identity, privilege })
 }
 
 /// Asks the server for its identity and proves that it is the database of the resource id.
-async fn prove(wire: &MysqlSession) -> Result<Evidence, Failure> {
-    let statement = if wire.mariadb { IDENTITY[0] } else { IDENTITY[1] };
-    let sets = wire.ask("read the identity of the server", &[statement]).await?;
-    let row: Row = sets.into_iter().flatten().next().unwrap_or_default();
+async fn prove(session: &MysqlSession) -> Result<Evidence, Failure> {
+    let statement = if session.mariadb { IDENTITY[0] } else { IDENTITY[1] };
+    let sets = session.ask("read the identity of the server", &[statement]).await?;
+    let row = sets.into_iter().flat_map(|set| set.rows).next().unwrap_or_default();
     let [Some(database), Some(user), Some(version), read_only] = row.as_slice() else {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server did not report which database it is", wire.server),
+            format!("{}: the server did not report which database it is", session.server),
             "check host and port",
         ));
     };
     // If lower_case_table_names is set, the server converts names to lower case.
-    if database.to_lowercase() != wire.server.database.to_lowercase() {
+    if database.to_lowercase() != session.server.database.to_lowercase() {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server reports the database {database} instead", wire.server),
+            format!("{}: the server reports the database {database} instead", session.server),
             "check the resource id and the routing of the proxy",
         ));
     }
     if read_only.as_deref() != Some("1") {
         return Err(Failure::new(
             Class::WrongService,
-            format!("{}: the server does not keep the session read-only", wire.server),
+            format!("{}: the server does not keep the session read-only", session.server),
             "AAM reads only if the server itself refuses writes; connect to the server directly instead of through a proxy",
         ));
     }
@@ -90,18 +107,18 @@ async fn prove(wire: &MysqlSession) -> Result<Evidence, Failure> {
 
 impl Connector for Database {
     fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
-        Box::pin(catalog::discover(&self.wire, bounds))
+        Box::pin(catalog::discover(&self.session, bounds))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
-        Box::pin(prove(&self.wire))
+        Box::pin(prove(&self.session))
     }
 
     fn tiny_sync<'a>(&'a self, _catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
-        Box::pin(catalog::sample(&self.wire, self.sees_all, max_items))
+        Box::pin(catalog::sample(&self.session, self.sees_all, self.step_timeout, max_items))
     }
 
     fn traffic(&self) -> Traffic {
-        self.wire.call.traffic()
+        self.session.call.traffic()
     }
 }

@@ -1,11 +1,15 @@
 //! Reads the structure from `pg_catalog`. Every role can read it, even without SELECT on the tables.
 
+use super::errors::StatementFailure;
+use super::relation_errors;
 use super::wire::{PostgresSession, Row};
 use crate::connectors::sql::quote;
 use crate::connectors::sql::types::{self, Column, Table};
 use crate::connectors::{Bounds, Discovery};
 use crate::model::catalog::SkippedStream;
 use crate::model::{Catalog, Evidence, Failure};
+use data_encoding::HEXLOWER;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -62,8 +66,8 @@ const FROM: &str = "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespac
     AND n.nspname NOT IN ('pg_catalog','information_schema') AND n.nspname !~ '^pg_(toast|temp|toast_temp)' \
     AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')";
 
-const COLUMNS_OF_RELATION: &str = "SELECT c.oid, n.nspname, c.relname, c.relkind, c.reltuples::bigint, \
-    has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'SELECT'), \
+/// What is read of each relation after its schema and its name.
+const COLUMNS_OF_RELATION: &str = "c.oid, c.relkind, c.reltuples::bigint, has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'SELECT'), \
     c.relkind IN ('r','p') AND row_security_active(c.oid)";
 
 /// The condition for one schema, if the resource id names one.
@@ -71,20 +75,68 @@ pub fn only_schema(wire: &PostgresSession) -> String {
     wire.server.schema.as_deref().map_or_else(String::new, |name| format!(" AND n.nspname = {}", quote::literal(name)))
 }
 
-/// Lists up to `limit` relations. `order` is the sort order, a constant in the caller.
-pub async fn relations(wire: &PostgresSession, order: &str, limit: usize) -> Result<Vec<Relation>, Failure> {
-    let sql = format!("{COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
-    let sets = wire.ask("list the tables", &sql).await?;
-    Ok(sets.into_iter().flatten().filter_map(|row| relation(&row)).collect())
+/// The relations of a database.
+#[derive(Debug, Default)]
+pub struct Relations {
+    pub relations: Vec<Relation>,
+    /// Relations whose names are not valid UTF-8.
+    pub skipped: Vec<SkippedStream>,
 }
 
-fn relation(row: &Row) -> Option<Relation> {
+/// The names as text, and the names as hexadecimal bytes. In a database with the encoding SQL_ASCII, a name can hold bytes
+/// that are not UTF-8, and the server then refuses to send it as text.
+const NAMES: &str = "n.nspname, c.relname";
+const NAMES_AS_HEX: &str = "encode(convert_to(n.nspname::text, getdatabaseencoding()), 'hex'), \
+    encode(convert_to(c.relname::text, getdatabaseencoding()), 'hex')";
+
+/// Lists up to `limit` relations. `order` is the sort order, a constant in the caller.
+pub async fn relations(wire: &PostgresSession, order: &str, limit: usize) -> Result<Relations, Failure> {
+    let list = async |names: &str| {
+        let sql = format!("SELECT {names}, {COLUMNS_OF_RELATION} {FROM}{} ORDER BY {order} LIMIT {limit}", only_schema(wire));
+        wire.query("list the tables", &sql).await
+    };
+    match list(NAMES).await {
+        Ok(sets) => {
+            let relations = sets.into_iter().flatten().filter_map(|row| {
+                let text = |at: usize| row.get(at).cloned().flatten();
+                relation(&row, text(0)?, text(1)?)
+            });
+            Ok(Relations { relations: relations.collect(), skipped: Vec::new() })
+        }
+        Err(failed) if is_encoding_error(&failed) => Ok(decoded(&list(NAMES_AS_HEX).await.map_err(|failed| failed.failure)?)),
+        Err(failed) => Err(failed.failure),
+    }
+}
+
+/// `22021` and `22P05`: the server cannot convert a text to UTF-8.
+fn is_encoding_error(failed: &StatementFailure) -> bool {
+    matches!(failed.code.as_deref(), Some("22021" | "22P05"))
+}
+
+/// The relations of rows whose names are hexadecimal.
+fn decoded(sets: &[Vec<Row>]) -> Relations {
+    let mut found = Relations::default();
+    for row in sets.iter().flatten() {
+        let name = |at: usize| row.get(at).and_then(Option::as_deref).and_then(|name| HEXLOWER.decode(name.as_bytes()).ok());
+        let (Some(schema), Some(name)) = (name(0), name(1)) else { continue };
+        match (String::from_utf8(schema), String::from_utf8(name)) {
+            (Ok(schema), Ok(name)) => found.relations.extend(relation(row, schema, name)),
+            (_, name) => {
+                let shown = name.unwrap_or_else(|error| error.as_bytes().escape_ascii().to_string());
+                found.skipped.push(SkippedStream::new(shown, "its name or that of its schema is not valid UTF-8; rename it"));
+            }
+        }
+    }
+    found
+}
+
+fn relation(row: &Row, schema: String, name: String) -> Option<Relation> {
     let text = |at: usize| row.get(at).and_then(Option::as_deref);
     let yes = |at: usize| text(at) == Some("t");
     Some(Relation {
-        oid: text(0)?.parse().ok()?,
-        schema: text(1)?.to_string(),
-        name: text(2)?.to_string(),
+        oid: text(2)?.parse().ok()?,
+        schema,
+        name,
         kind: match text(3)? {
             "v" => "view",
             "m" => "materialized view",
@@ -106,11 +158,12 @@ fn relation(row: &Row) -> Option<Relation> {
 /// The errors of [`PostgresSession::ask`].
 pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discovery, Failure> {
     let started = Instant::now();
-    let mut all = relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;
+    let Relations { relations: mut all, skipped } =
+        relations(wire, "n.nspname, c.relname", bounds.streams.saturating_add(1)).await?;
     let mut truncated = all.len() > bounds.streams;
     all.truncate(bounds.streams);
     let seen = all.len();
-    let mut catalog = Catalog::default();
+    let mut catalog = Catalog { skipped, ..Catalog::default() };
     for chunk in all.chunks(TABLES_PER_QUERY) {
         if started.elapsed() > bounds.time || wire.bytes() > bounds.bytes {
             truncated = true;
@@ -133,9 +186,43 @@ pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discover
 }
 
 /// Adds the streams of `chunk`. Returns whether columns were cut off.
-async fn describe(wire: &PostgresSession, chunk: &[Relation], columns: usize, catalog: &mut Catalog) -> Result<bool, Failure> {
+///
+/// If the server refuses to describe the chunk, its halves are described, down to the relation that cannot be described.
+fn describe<'a>(
+    wire: &'a PostgresSession,
+    chunk: &'a [Relation],
+    columns: usize,
+    catalog: &'a mut Catalog,
+) -> BoxFuture<'a, Result<bool, Failure>> {
+    Box::pin(async move {
+        match wire.query("describe the columns", &describing(chunk)).await {
+            Ok(sets) => Ok(add_streams(chunk, columns, catalog, sets)),
+            Err(failed) if failed.ends_session || needs_more_time(&failed) => Err(failed.failure),
+            Err(failed) if chunk.len() <= 1 => {
+                let name = chunk.first().map_or("", |relation| relation.name.as_str());
+                catalog
+                    .skipped
+                    .push(SkippedStream::new(name, format!("its columns could not be described: {}", failed.failure.detail)));
+                Ok(false)
+            }
+            Err(_) => {
+                let (left, right) = chunk.split_at(chunk.len() / 2);
+                let cut = describe(wire, left, columns, catalog).await?;
+                Ok(describe(wire, right, columns, catalog).await? || cut)
+            }
+        }
+    })
+}
+
+/// Whether the halves of a chunk would run into the same limit of time.
+fn needs_more_time(failed: &StatementFailure) -> bool {
+    relation_errors::may_need_more_time(failed.code.as_deref())
+}
+
+/// The statements that read the columns and the keys of `chunk`.
+fn describing(chunk: &[Relation]) -> String {
     let oids = chunk.iter().map(|relation| relation.oid.to_string()).collect::<Vec<_>>().join(",");
-    let sql = format!(
+    format!(
         "SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
          CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, t.typtype = 'd' AND t.typnotnull \
          FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
@@ -143,8 +230,12 @@ async fn describe(wire: &PostgresSession, chunk: &[Relation], columns: usize, ca
          SELECT i.indrelid, a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
          WHERE i.indisprimary AND i.indrelid IN ({oids}) ORDER BY i.indrelid, k.place"
-    );
-    let mut sets = wire.ask("describe the columns", &sql).await?.into_iter();
+    )
+}
+
+/// Adds the streams of `chunk`, described by `sets`. Returns whether columns were cut off.
+fn add_streams(chunk: &[Relation], columns: usize, catalog: &mut Catalog, sets: Vec<Vec<Row>>) -> bool {
+    let mut sets = sets.into_iter();
     let mut described: BTreeMap<u32, Vec<Column>> = BTreeMap::new();
     for (oid, column) in sets.next().unwrap_or_default().iter().filter_map(column) {
         described.entry(oid).or_default().push(column);
@@ -175,7 +266,7 @@ async fn describe(wire: &PostgresSession, chunk: &[Relation], columns: usize, ca
             rows: relation.rows.filter(|_| relation.kind != "view"),
         }));
     }
-    Ok(truncated)
+    truncated
 }
 
 fn column(row: &Row) -> Option<(u32, Column)> {

@@ -1,15 +1,18 @@
 //! Classifies PostgreSQL errors.
 //!
-//! The codes are from appendix A of the PostgreSQL manual.
+//! The codes are from appendix A of the PostgreSQL manual. Errors of the login are in `login_errors`, those of reading one
+//! table or view in `relation_errors`.
 
+use super::login_errors;
 use super::meter::{NOT_POSTGRES, TOO_LONG};
+use super::relation_errors;
 use crate::connectors::sql::tls;
 use crate::connectors::sql::uri::DatabaseServer;
 use crate::model::{Class, Failure};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::Error;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, Severity};
 
 /// The phase in which an error occurred.
 #[derive(Clone, Copy)]
@@ -18,6 +21,31 @@ pub enum Stage<'a> {
     Open,
     /// After the login. The text names what was attempted, for example `list the tables`.
     Work(&'a str),
+    /// Reading the rows of one relation, whose quoted name this is.
+    Read(&'a str),
+}
+
+impl Stage<'_> {
+    /// What was attempted, after "could not".
+    #[must_use]
+    pub fn action(self) -> String {
+        match self {
+            Stage::Open => "log in".to_string(),
+            Stage::Work(what) => what.to_string(),
+            Stage::Read(relation) => format!("read {relation}"),
+        }
+    }
+}
+
+/// A statement that failed.
+#[derive(Debug)]
+pub struct StatementFailure {
+    pub failure: Failure,
+    /// Whether the connection, the login or the protocol failed. Otherwise, the error concerns only what the statement reads,
+    /// and the session can be used for other statements.
+    pub ends_session: bool,
+    /// The error code of the server. `None` if the error did not come from the server.
+    pub code: Option<String>,
 }
 
 /// Classifies `error`. If the connection has ended, `connection_error` is the error that ended it.
@@ -28,10 +56,27 @@ pub fn classify(
     stage: Stage<'_>,
     error: &Error,
     connection_error: Option<String>,
-) -> Failure {
+) -> StatementFailure {
     match error.as_db_error() {
-        Some(db) => classify_code(server, user, stage, db.code().code(), &server_message(db)),
-        None => classify_transport(server, stage, error, connection_error),
+        Some(db) => StatementFailure {
+            failure: classify_code(server, user, stage, db.code().code(), &server_message(db)),
+            ends_session: is_fatal(db),
+            code: Some(db.code().code().to_string()),
+        },
+        None => StatementFailure {
+            failure: classify_transport(server, user, stage, error, connection_error),
+            ends_session: true,
+            code: None,
+        },
+    }
+}
+
+/// Whether the server ends the session with this error (manual, "Message Severity Levels"). Servers before 9.6 and poolers
+/// send only the severity that may be translated, which poolers do not do.
+fn is_fatal(db: &DbError) -> bool {
+    match db.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        None => matches!(db.severity(), "FATAL" | "PANIC"),
     }
 }
 
@@ -49,108 +94,94 @@ fn server_message(db: &DbError) -> String {
 /// Classifies an error code. `message` is the server's message and becomes the detail of the failure.
 #[must_use]
 pub fn classify_code(server: &DatabaseServer, user: &str, stage: Stage<'_>, code: &str, message: &str) -> Failure {
-    let doing = match stage {
-        Stage::Open => "log in",
-        Stage::Work(what) => what,
-    };
-    let database = crate::connectors::sql::quote::double(&server.database);
-    let role = crate::connectors::sql::quote::double(user);
-    let failure = match code {
-        "28P01" => Failure::new(
-            Class::CredentialRejected,
-            format!("{server}: the password of {user} is wrong or has expired"),
-            format!(
-                "store the right password where credential_locator points; to set a new one: ALTER ROLE {role} PASSWORD '...'"
-            ),
-        ),
-        "28000" if message.contains("no encryption") => Failure::new(
-            Class::CredentialRejected,
-            format!("{server}: the server does not accept {user} over an unencrypted connection"),
-            format!(
-                "add ?sslmode=verify-full to the resource id, or let pg_hba.conf admit {role} to {database} with scram-sha-256"
-            ),
-        ),
-        "28000" => Failure::new(
-            Class::CredentialRejected,
-            format!("{server}: {user} is not allowed to log in"),
-            format!("ALTER ROLE {role} LOGIN; and let pg_hba.conf admit it to {database} with scram-sha-256"),
-        ),
-        "3D000" => Failure::new(
-            Class::NotFound,
-            format!("{server}: the database does not exist"),
-            format!("correct the name in the resource id; psql -h {} -p {} -l lists those that exist", server.host, server.port),
-        ),
-        "42501" if matches!(stage, Stage::Open) => Failure::new(
-            Class::PermissionDenied,
-            format!("{server}: {user} does not have the privilege CONNECT"),
-            format!("GRANT CONNECT ON DATABASE {database} TO {role};"),
-        ),
-        "42501" => Failure::new(
-            Class::PermissionDenied,
-            format!("{server}: {user} does not have the privilege to {doing}"),
-            format!("grant what the detail names, for example: GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"),
-        ),
-        "25006" => Failure::new(
-            Class::Remote,
-            format!("{server}: could not {doing}, because it would write and the transaction is read-only"),
-            format!("a view or function writes when it is read: REVOKE SELECT on it FROM {role};"),
-        ),
-        "53300" => Failure::new(
-            Class::Throttled,
-            format!("{server}: the server does not have a free connection slot"),
-            "wait, or raise max_connections or the role's CONNECTION LIMIT",
-        )
-        .after(Duration::from_secs(30)),
-        "57014" => Failure::new(
-            Class::Remote,
-            format!("{server}: the time limit stopped the statement to {doing}"),
-            "check the load and the number of tables on the server; name one schema with ?currentSchema=NAME",
-        ),
-        "55P03" => Failure::new(
-            Class::Remote,
-            format!("{server}: another session has locked what AAM wants to read"),
-            "look for a long-running DDL transaction: SELECT * FROM pg_locks WHERE NOT granted;",
-        ),
+    let failure = general(server, code).unwrap_or_else(|| match stage {
+        Stage::Open => login_errors::classify(server, user, code, message),
+        Stage::Read(relation) => relation_errors::classify(server, user, relation, code, message),
+        Stage::Work(what) => work(server, user, what, code),
+    });
+    failure.detail(format!("the server said: {message}"))
+}
+
+/// Errors whose meaning does not depend on what was attempted.
+fn general(server: &DatabaseServer, code: &str) -> Option<Failure> {
+    Some(match code {
+        "53300" => throttled(server),
         "57P03" => Failure::new(
             Class::Remote,
             format!("{server}: the server is starting up or shutting down"),
-            "wait until it accepts connections",
+            "wait until it accepts connections; AAM retries automatically",
         ),
-        "57P01" | "57P02" => Failure::new(
+        "57P01" | "57P02" | "57P05" => Failure::new(
             Class::Remote,
             format!("{server}: the server ended the session"),
             "nothing to do: AAM retries automatically",
         ),
-        _ => Failure::new(
-            Class::Remote,
-            format!("{server}: the server refused to {doing}"),
-            "see the detail, which is the message of the server",
-        ),
-    };
-    failure.detail(format!("the server said: {message}"))
+        _ => return None,
+    })
 }
 
-/// Whether the failure affects only this relation. Others may then be readable.
-#[must_use]
-pub fn only_this_one(failure: &Failure) -> bool {
-    failure.class == Class::PermissionDenied || failure.detail.contains(" 25006: ")
+/// The failure for a server or pooler without a free connection.
+pub(super) fn throttled(server: &DatabaseServer) -> Failure {
+    Failure::new(
+        Class::Throttled,
+        format!("{server}: the server does not have a free connection slot"),
+        "nothing to do: AAM retries in 30 s; if it happens often, raise max_connections of the server, the limit of the pooler, \
+         or the role's CONNECTION LIMIT",
+    )
+    .after(Duration::from_secs(30))
+}
+
+/// Errors of a statement that reads the catalog.
+fn work(server: &DatabaseServer, user: &str, what: &str, code: &str) -> Failure {
+    let role = crate::connectors::sql::quote::double(user);
+    match code {
+        "42501" => Failure::new(
+            Class::PermissionDenied,
+            format!("{server}: {user} does not have the privilege to {what}"),
+            format!(
+                "grant what the detail names; a role can read the catalog unless somebody revoked it: GRANT USAGE ON SCHEMA pg_catalog TO {role};"
+            ),
+        ),
+        "57014" => Failure::new(
+            Class::Remote,
+            format!("{server}: the time limit stopped the statement to {what}"),
+            "name one schema in the resource id with ?currentSchema=NAME, so that AAM describes fewer tables, and check the load of the server",
+        ),
+        "55P03" => Failure::new(
+            Class::Remote,
+            format!("{server}: another session holds a lock that prevents AAM from trying to {what}"),
+            "find the session that holds the lock: SELECT pid, query FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock');",
+        ),
+        _ => Failure::new(
+            Class::Remote,
+            format!("{server}: the server refused to {what}"),
+            "see the detail, which is the message of the server; AAM retries automatically",
+        ),
+    }
 }
 
 /// Classifies an error of the connection itself, which the server did not report.
-fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, connection_error: Option<String>) -> Failure {
+fn classify_transport(
+    server: &DatabaseServer,
+    user: &str,
+    stage: Stage<'_>,
+    error: &Error,
+    connection_error: Option<String>,
+) -> Failure {
+    if let Some(refusal) = login_errors::refusal(error) {
+        return login_errors::refused(server, user, refusal);
+    }
     let kind = error.to_string();
     let detail = connection_error.unwrap_or_else(|| error_chain(error));
     let nonsense = [NOT_POSTGRES, "error parsing response", "unexpected message"].iter().any(|message| detail.contains(message));
+    if detail.contains("CertificateRequired") {
+        return login_errors::client_certificate(server, user).detail(detail);
+    }
     if kind.starts_with("error performing TLS") && !nonsense {
         return tls::failure(server, &detail);
     }
     if detail.contains(TOO_LONG) {
-        return Failure::new(
-            Class::Remote,
-            format!("{server}: the response is larger than the limit of AAM"),
-            "name one schema with ?currentSchema=NAME",
-        )
-        .detail(detail);
+        return too_long(server, stage).failure;
     }
     let opening = matches!(stage, Stage::Open);
     if nonsense && opening {
@@ -161,11 +192,14 @@ fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, 
         )
         .detail(detail);
     }
+    if detail.contains("SCRAM verification error") {
+        return login_errors::unproven_by_scram(server).detail(detail);
+    }
     if kind.starts_with("authentication error") || kind.starts_with("invalid configuration") {
         return Failure::new(
             Class::Misconfigured,
-            format!("{server}: the server requires an authentication method that AAM does not support"),
-            "let pg_hba.conf ask this role for scram-sha-256",
+            format!("{server}: the login with SCRAM was not valid"),
+            "check which server or pooler answers at this address; it must use scram-sha-256",
         )
         .detail(detail);
     }
@@ -188,6 +222,14 @@ fn classify_transport(server: &DatabaseServer, stage: Stage<'_>, error: &Error, 
         )
     };
     Failure::new(Class::Remote, format!("{server}: {what}"), fix).detail(detail)
+}
+
+/// The failure for a response that is larger than a limit of AAM.
+#[must_use]
+pub fn too_long(server: &DatabaseServer, stage: Stage<'_>) -> StatementFailure {
+    let title = format!("{server}: the response is larger than the limit of AAM while trying to {}", stage.action());
+    let failure = Failure::new(Class::Misconfigured, title, "name one schema in the resource id with ?currentSchema=NAME");
+    StatementFailure { failure: failure.detail(TOO_LONG), ends_session: true, code: None }
 }
 
 fn source_io(error: &Error) -> Option<std::io::ErrorKind> {

@@ -4,7 +4,8 @@
 //! simple query `BEGIN READ ONLY; SET LOCAL ...; <constant>; ROLLBACK`. The simple query protocol does not need
 //! prepared statements, so it also works through a pooler in transaction mode.
 
-use super::errors::{self, Stage};
+use super::errors::{self, Stage, StatementFailure};
+use super::login_guard::{GuardedTls, LoginCheck, LoginGuard};
 use super::meter::Meter;
 use crate::connectors::sql::driver_session::{Call, DriverSession};
 use crate::connectors::sql::login::Login;
@@ -19,6 +20,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_postgres::config::SslMode;
@@ -35,6 +37,12 @@ const STARTUP_OPTIONS: &str = "-c default_transaction_read_only=on -c statement_
 const BEGIN: &str = "BEGIN TRANSACTION READ ONLY; SET LOCAL statement_timeout = 5000; SET LOCAL lock_timeout = 1000; \
     SET LOCAL idle_in_transaction_session_timeout = 15000; SET LOCAL search_path = pg_catalog; ";
 
+/// What is attempted while the session is opened, for messages.
+const LOG_IN: &str = "log in";
+
+/// Limit on the memory that the rows of one batch hold, in bytes.
+const MAX_HELD_BYTES: usize = 32 << 20;
+
 /// One row as text. `None` stands for NULL.
 pub type Row = Vec<Option<String>>;
 
@@ -50,6 +58,35 @@ pub struct PostgresSession {
     pub encrypted: bool,
     /// Whether a pooler refused the startup options. If so, only the batches are read-only.
     pub pooled: bool,
+    /// The process id that the other end sent at the login. A pooler sends one of its own.
+    pub process_id: u32,
+    /// What a second connection to the same database needs.
+    session: Arc<dyn DriverSession>,
+    login: Login,
+    network: Network,
+}
+
+/// The limits of reading the rows of one relation.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits {
+    pub rows: u32,
+    /// A row with more bytes is not transferred; only its size is.
+    pub row_bytes: usize,
+    /// The limit that the server enforces for the statement.
+    pub statement: Duration,
+    /// How long the statement may wait for a lock.
+    pub lock: Duration,
+}
+
+/// The rows of one relation. Their values are not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCount {
+    /// The rows that were read.
+    pub read: u64,
+    /// The rows that were larger than the limit.
+    pub too_large: u64,
+    /// The size of the largest row in bytes.
+    pub largest: u64,
 }
 
 impl Drop for PostgresSession {
@@ -84,23 +121,26 @@ impl PostgresSession {
         options: bool,
     ) -> Result<PostgresSession, Failure> {
         let call = Call::admit(session, server).await?;
-        let encrypted = call.note(tls::encrypted(server, call.address()))?;
+        let encrypted = call.note_failure(tls::encrypted(server, call.address()))?;
         let connection_error = Arc::new(Mutex::new(None));
         let config = config(server, login, options, encrypted);
+        // With TLS, the verified certificate proves which server this is.
+        let check = LoginCheck::new(encrypted || network.allows_weak_login(&server.host, server.port));
+        let process_id = check.process_id();
         let connected = async {
             let stream = connect_tcp(server, call.address()).await?;
             let stream = Meter::new(stream, Arc::clone(call.bytes()), limits::MAX_BYTES, encrypted);
-            let start = |error: tokio_postgres::Error| errors::classify(server, &login.user, Stage::Open, &error, None);
+            let start = |error: tokio_postgres::Error| errors::classify(server, &login.user, Stage::Open, &error, None).failure;
             if encrypted {
                 let mut make = MakeRustlsConnect::new(trust::config(network.ca_file.as_deref())?);
                 let connect = MakeTlsConnect::<Meter<TcpStream>>::make_tls_connect(&mut make, &server.host)
                     .map_err(|error| tls::failure(server, &format!("{error:?}")))?;
-                run(&config, stream, connect, &connection_error).await.map_err(start)
+                run(&config, stream, GuardedTls { tls: connect, check }, &connection_error).await.map_err(start)
             } else {
-                run(&config, stream, NoTls, &connection_error).await.map_err(start)
+                run(&config, LoginGuard::new(stream, check), NoTls, &connection_error).await.map_err(start)
             }
         };
-        let connected = within(limits::connect_timeout(server), server, "log in", connected).await.and_then(|outcome| outcome);
+        let connected = within(limits::connect_timeout(server), server, LOG_IN, connected).await.and_then(|outcome| outcome);
         let connected = match connected {
             // The server is healthy and merely refuses the options, so the circuit breaker does not count this failure.
             Err(failure) if refuses_options(&failure) => {
@@ -119,7 +159,19 @@ impl PostgresSession {
             user: login.user.clone(),
             encrypted,
             pooled: !options,
+            process_id: process_id.load(Ordering::Relaxed),
+            session: Arc::clone(session),
+            login: login.clone(),
+            network: network.clone(),
         })
+    }
+
+    /// Opens another connection to the same database, because this one does not answer any more.
+    ///
+    /// # Errors
+    /// Same as [`PostgresSession::open`].
+    pub async fn reconnect(&self) -> Result<PostgresSession, Failure> {
+        PostgresSession::open(&self.session, &self.server, &self.login, &self.network).await
     }
 
     /// Runs constant statements in one read-only transaction and returns their result sets in order.
@@ -127,44 +179,107 @@ impl PostgresSession {
     /// # Errors
     /// The errors of [`errors::classify`]; `Network` if there is no response in time.
     pub async fn ask(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, Failure> {
+        self.query(what, sql).await.map_err(|failed| failed.failure)
+    }
+
+    /// As [`PostgresSession::ask`], with an error that says whether the session can still be used.
+    ///
+    /// # Errors
+    /// Same as [`PostgresSession::ask`].
+    pub async fn query(&self, what: &str, sql: &str) -> Result<Vec<Vec<Row>>, StatementFailure> {
+        let mut sets: Vec<Vec<Row>> = Vec::new();
+        let mut held = 0_usize;
+        let limit = limits::batch_timeout(&self.server);
+        self.run_batch(Stage::Work(what), sql, limit, |message| match message {
+            _ if held > MAX_HELD_BYTES => {}
+            SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
+            SimpleQueryMessage::Row(row) => {
+                // A value that is not UTF-8, as can occur in a SQL_ASCII database, is treated as NULL.
+                let values: Row = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
+                // An empty value has 4 bytes on the network and more here.
+                held +=
+                    values.iter().map(|value| size_of::<Option<String>>() + value.as_ref().map_or(0, String::len)).sum::<usize>();
+                if let Some(set) = sets.last_mut() {
+                    set.push(values);
+                }
+            }
+            _ => {}
+        })
+        .await?;
+        if held > MAX_HELD_BYTES {
+            return Err(errors::too_long(&self.server, Stage::Work(what)));
+        }
+        Ok(sets)
+    }
+
+    /// Reads rows of `relation`, the quoted name, and counts them. `columns` is the list of quoted columns, or `*`.
+    ///
+    /// The server formats each row as one text and sends it only if it is small enough. So every value is computed, while a
+    /// large row costs no transfer. Functions and operators are written with their schema.
+    ///
+    /// # Errors
+    /// The errors of [`errors::classify`] for this relation; `Network` if there is no response in time.
+    pub async fn count_rows(&self, relation: &str, columns: &str, limits: ReadLimits) -> Result<RowCount, StatementFailure> {
+        let (statement, lock) = (limits.statement.as_millis(), limits.lock.as_millis());
+        let sql = format!(
+            "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {lock}; \
+             SELECT pg_catalog.octet_length(line), CASE WHEN pg_catalog.octet_length(line) OPERATOR(pg_catalog.<=) {} THEN line END \
+             FROM (SELECT (aam_row.*)::pg_catalog.text AS line FROM (SELECT {columns} FROM {relation} LIMIT {}) AS aam_row OFFSET 0) AS aam_line",
+            limits.row_bytes, limits.rows
+        );
+        // The server reports its own limit first.
+        let limit = limits.statement.saturating_add(Duration::from_secs(3)).min(limits::BATCH_TIMEOUT);
+        let mut count = RowCount::default();
+        self.run_batch(Stage::Read(relation), &sql, limit, |message| {
+            if let SimpleQueryMessage::Row(row) = message {
+                let size = row.try_get(0).ok().flatten().and_then(|size| size.parse().ok()).unwrap_or(0);
+                count.largest = count.largest.max(size);
+                // A value that is not UTF-8 is there all the same.
+                let sent = !matches!(row.try_get(1), Ok(None));
+                *if sent { &mut count.read } else { &mut count.too_large } += 1;
+            }
+        })
+        .await?;
+        Ok(count)
+    }
+
+    /// Runs `sql` in one read-only transaction and passes every message of the server to `take`.
+    async fn run_batch(
+        &self,
+        stage: Stage<'_>,
+        sql: &str,
+        limit: Duration,
+        mut take: impl FnMut(&SimpleQueryMessage),
+    ) -> Result<(), StatementFailure> {
         let batch = format!("{BEGIN}{sql}; ROLLBACK");
-        let outcome = within(limits::batch_timeout(&self.server), &self.server, what, self.collect(&batch)).await;
-        let outcome = match outcome {
-            Ok(Err(error)) => Err(self.failed(what, &error).await),
-            Ok(Ok(sets)) => Ok(sets),
-            Err(late) => Err(late),
+        let work = async {
+            let stream = self.client.simple_query_raw(&batch).await?;
+            let mut stream = std::pin::pin!(stream);
+            while let Some(message) = stream.next().await {
+                take(&message?);
+            }
+            Ok::<(), tokio_postgres::Error>(())
         };
-        self.call.note(outcome)
+        self.call.begin();
+        let failed = match within(limit, &self.server, &stage.action(), work).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(self.failed(stage, &error).await),
+            Err(late) => Some(StatementFailure { failure: late, ends_session: true, code: None }),
+        };
+        // A server that refuses a statement is healthy, so the circuit breaker counts only what ends the session.
+        let ended = failed.as_ref().filter(|failed| failed.ends_session).map(|failed| failed.failure.clone());
+        self.call.note(ended.map_or(Ok(()), Err)).ok();
+        failed.map_or(Ok(()), Err)
     }
 
     /// Ends a transaction that may still be open on the server, and classifies the error.
-    async fn failed(&self, what: &str, error: &tokio_postgres::Error) -> Failure {
+    async fn failed(&self, stage: Stage<'_>, error: &tokio_postgres::Error) -> StatementFailure {
         if !error.is_closed() {
             let _ =
                 within(limits::LOCK_TIMEOUT, &self.server, "end the transaction", self.client.batch_execute("ROLLBACK")).await;
         }
         let connection_error = self.connection_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        errors::classify(&self.server, &self.user, Stage::Work(what), error, connection_error)
-    }
-
-    async fn collect(&self, batch: &str) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
-        let stream = self.client.simple_query_raw(batch).await?;
-        let mut stream = std::pin::pin!(stream);
-        let mut sets: Vec<Vec<Row>> = Vec::new();
-        while let Some(message) = stream.next().await {
-            match message? {
-                SimpleQueryMessage::RowDescription(_) => sets.push(Vec::new()),
-                SimpleQueryMessage::Row(row) => {
-                    // A value that is not UTF-8, as can occur in a SQL_ASCII database, is treated as NULL.
-                    let values = (0..row.len()).map(|at| row.try_get(at).ok().flatten().map(str::to_string)).collect();
-                    if let Some(set) = sets.last_mut() {
-                        set.push(values);
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(sets)
+        errors::classify(&self.server, &self.user, stage, error, connection_error)
     }
 
     /// Bytes in both directions so far.
@@ -175,9 +290,10 @@ impl PostgresSession {
 }
 
 /// Whether a pooler refused the startup parameter `options`. PgBouncer before 1.20 does not support it, and later versions
-/// do not support every setting in it (PgBouncer changelog, 1.20.0).
+/// do not support every setting in it (PgBouncer changelog, 1.20.0). RDS Proxy answers 0A000.
 fn refuses_options(failure: &Failure) -> bool {
-    failure.detail.contains("08P01") && failure.detail.contains("options")
+    let detail = &failure.detail;
+    detail.contains("08P01") && detail.contains("options") || detail.contains("0A000") && detail.contains("command-line options")
 }
 
 fn config(server: &DatabaseServer, login: &Login, options: bool, encrypted: bool) -> Config {
@@ -222,17 +338,16 @@ where
     Ok((client, driver))
 }
 
-async fn within<T>(
-    limit: std::time::Duration,
-    server: &DatabaseServer,
-    what: &str,
-    work: impl Future<Output = T>,
-) -> Result<T, Failure> {
+async fn within<T>(limit: Duration, server: &DatabaseServer, what: &str, work: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::time::timeout(limit, work).await.map_err(|_| {
-        Failure::new(
-            Class::Network,
-            format!("{server}: no response within {} s while trying to {what}", limit.as_secs_f32()),
-            format!("check that a PostgreSQL server listens on {} and that no firewall drops its packets", server.authority()),
-        )
+        let fix = if what == LOG_IN {
+            format!(
+                "check that a PostgreSQL server listens on {} and that no firewall drops its packets; a pooler may be waiting for the server behind it",
+                server.authority()
+            )
+        } else {
+            "check the load of the server, and whether a foreign server or a firewall in between does not answer; AAM retries automatically".to_string()
+        };
+        Failure::new(Class::Network, format!("{server}: no response within {} s while trying to {what}", limit.as_secs_f32()), fix)
     })
 }

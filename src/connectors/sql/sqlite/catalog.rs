@@ -2,14 +2,15 @@
 
 use super::errors;
 use super::file::File;
+use crate::connectors::sql::quote;
+use crate::connectors::sql::sampling::Sampling;
 use crate::connectors::sql::types::{self, Column, Table};
-use crate::connectors::sql::{limits, quote};
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::model::catalog::SkippedStream;
-use crate::model::{Catalog, Class, Evidence, Failure};
+use crate::model::{Catalog, Evidence, Failure};
 use rusqlite::Connection;
 use serde_json::json;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Selects user tables and views. The names of SQLite's own tables begin with `sqlite_`.
 const OBJECTS: &str = "SELECT name, type, sql FROM sqlite_schema WHERE type IN ('table','view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
@@ -99,47 +100,48 @@ fn columns(base: &Connection, table: &str, limit: usize) -> rusqlite::Result<(Ve
     Ok((columns, key.into_iter().map(|(_, name)| name).collect()))
 }
 
-/// Reads at most `max_items` rows and counts them. The values are not kept.
+/// Limit on the number of tables and views that a tiny sync lists.
+const MAX_CANDIDATES: usize = 5000;
+
+/// Reads at most `max_items` rows of the first table or view that has rows, and counts them. The values are not kept.
 ///
 /// # Errors
-/// The errors of SQLite if no table can be read.
-pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
-    let all = file.reading("list the tables", |base| objects(base, 200))?;
-    let mut evidence = Evidence::new();
+/// The failure of the file, if no table of it can be read; otherwise the first failure of a table, if none can be read.
+pub fn sample(file: &File, step_timeout: Duration, max_items: u32) -> Result<Sample, Failure> {
+    let all = file.reading("list the tables", |base| objects(base, MAX_CANDIDATES))?;
     if all.is_empty() {
+        let mut evidence = Evidence::new();
         evidence.insert("note".into(), json!("empty: the database has no tables"));
         return Ok(Sample { rows: 0, evidence });
     }
-    let mut failed: Option<Failure> = None;
-    let mut empty: Vec<&str> = Vec::new();
+    let mut sampling = Sampling::new(step_timeout);
+    let timeout = sampling.object_timeout(file.limit);
     // The order by type puts tables before views.
-    for object in &all {
-        if empty.len() >= limits::MAX_SAMPLED_TABLES {
-            break;
+    for (position, object) in all.iter().enumerate() {
+        if !sampling.has_time(timeout) {
+            return sampling.without_rows(all.len() - position);
         }
-        let sql = format!("SELECT * FROM {} LIMIT {max_items}", quote::double(&object.name));
-        match file.within("read a table", |base| count(base, &sql)) {
-            Ok(0) => empty.push(&object.name),
-            Ok(rows) => {
-                evidence.insert("stream".into(), json!(object.name));
-                evidence.insert("rows".into(), json!(rows));
-                return Ok(Sample { rows, evidence });
+        let from = format!("FROM {} LIMIT {max_items}", quote::double(&object.name));
+        let doing = format!("read {}", quote::double(&object.name));
+        match file.within_limit(timeout, &doing, |base| count(base, &format!("SELECT * {from}"))) {
+            Ok(0) => sampling.empty(&object.name),
+            Ok(rows) => return Ok(sampling.found(&object.name, rows)),
+            // The rows are there, which is what the sample proves. Their values are not read.
+            Err(failure) if errors::is_too_large(&failure) && file.allows_large_values() => {
+                match file.within_limit(timeout, &doing, |base| count(base, &format!("SELECT 1 {from}"))) {
+                    Ok(rows) => {
+                        let mut sample = sampling.found(&object.name, rows);
+                        sample.evidence.insert("note".into(), json!(failure.title));
+                        return Ok(sample);
+                    }
+                    Err(failure) => sampling.failed(&object.name, failure),
+                }
             }
-            // A locked or damaged file causes the same error for every table.
-            Err(failure) if failure.class == Class::Remote && !failure.title.contains("could not") => {
-                return Err(failure);
-            }
-            Err(failure) => failed = Some(failure),
+            Err(failure) if errors::is_too_large(&failure) || errors::concerns_file(&failure) => return Err(failure),
+            Err(failure) => sampling.failed(&object.name, failure),
         }
     }
-    match failed {
-        Some(failure) if empty.is_empty() => Err(failure),
-        _ => {
-            evidence.insert("empty_streams".into(), json!(empty));
-            evidence.insert("note".into(), json!("empty: the tables that were read have no rows"));
-            Ok(Sample { rows: 0, evidence })
-        }
-    }
+    sampling.without_rows(0)
 }
 
 /// Counts the rows. Every value is fetched, so that a damaged row is noticed here.

@@ -1,7 +1,27 @@
 //! Classifies SQLite errors. The codes are from sqlite.org/rescode.html.
 
+use super::file::MAX_VALUE_BYTES;
+use crate::memory_budget::size_text;
 use crate::model::{Class, Failure};
 use rusqlite::ErrorCode;
+
+/// Whether the failure is the limit on the size of values.
+#[must_use]
+pub fn is_too_large(failure: &Failure) -> bool {
+    failure.class == Class::Unsupported && failure.detail.starts_with(TOO_LARGE)
+}
+
+/// How the detail of such a failure begins: SQLITE_TOOBIG.
+const TOO_LARGE: &str = "SQLite code 18:";
+
+/// Whether a failure concerns the whole file, so that no table of it can be read now: it is locked, cannot be opened, needs
+/// a recovery, or is not a database. Any other failure concerns the table or view that was read.
+#[must_use]
+pub fn concerns_file(failure: &Failure) -> bool {
+    let code = failure.detail.strip_prefix("SQLite code ").and_then(|rest| rest.split(':').next());
+    // The lower byte of an extended code is the code: BUSY, LOCKED, READONLY, CANTOPEN, NOTADB (sqlite.org/rescode.html).
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xFF, 5 | 6 | 8 | 14 | 26))
+}
 
 /// Classifies `error`. `path` is the path as it is written in the resource id, and `doing` names what was attempted.
 #[must_use]
@@ -18,8 +38,8 @@ pub fn classify(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
     let failure = match code {
         ErrorCode::NotADatabase => Failure::new(
             Class::WrongService,
-            format!("{path} is not a SQLite database"),
-            "name a SQLite file; encrypted files cannot be read",
+            format!("{path} is encrypted, or is not a SQLite database"),
+            "name a SQLite file that is not encrypted; AAM has no key for one that is, for example of SQLCipher",
         ),
         ErrorCode::DatabaseCorrupt => Failure::new(
             Class::Remote,
@@ -50,6 +70,14 @@ pub fn classify(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
             Class::PermissionDenied,
             format!("{path}: AAM refused to {doing}, because it would do more than read"),
             "remove this view or virtual table, or accept that AAM does not read it",
+        ),
+        ErrorCode::TooBig => Failure::new(
+            Class::Unsupported,
+            format!(
+                "{path}: a value is larger than {}, which AAM does not read",
+                size_text(MAX_VALUE_BYTES.unsigned_abs().into())
+            ),
+            "leave the table or view out of this source, or accept that AAM does not read it",
         ),
         ErrorCode::SystemIoFailure => {
             Failure::new(Class::Remote, format!("{path} could not be read"), "check the disk and the mount")

@@ -5,10 +5,13 @@
 //! is opened with `immutable=1` instead, which does not create files.
 
 use super::errors;
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Class, Failure};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +21,14 @@ use std::time::{Duration, Instant};
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for the lock of another program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Limit on the bytes of one value or row, unless a larger one has been found.
+const SMALL_VALUE_BYTES: i32 = 256 << 10;
+/// Limit on the bytes of one value or row. Rows with larger values are counted without reading their values.
+pub const MAX_VALUE_BYTES: i32 = 8 << 20;
+/// The memory that reading takes: SQLite's page cache, and copies of a small value.
+pub const SMALL_MEMORY_BYTES: u64 = 800 << 10;
+/// The memory that reading takes if values have up to [`MAX_VALUE_BYTES`].
+pub const LARGE_MEMORY_BYTES: u64 = 24 << 20;
 /// Steps of the SQLite virtual machine between two checks of the deadline.
 const STEPS_PER_CHECK: i32 = 10_000;
 
@@ -108,6 +119,9 @@ fn in_wal_mode(real: &Path, written: &str) -> Result<bool, Failure> {
     match attach(&mut slot, &uri(real, "mode=ro&nolock=1")) {
         Ok(()) => Ok(false),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => Ok(true),
+        // SQLite refuses to attach a database in UTF-16 to one in UTF-8, after it has read the header. A database in WAL
+        // mode was refused before.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => Ok(false),
         Err(error) => Err(errors::classify(written, "read its header", &error)),
     }
 }
@@ -152,9 +166,34 @@ fn connect(real: &Path, query: &str) -> rusqlite::Result<Connection> {
 fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Connection> {
     base.busy_timeout(BUSY_TIMEOUT)?;
     base.progress_handler(STEPS_PER_CHECK, Some(move || deadline.passed()))?;
-    base.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
-    base.authorizer(Some(allow))?;
+    base.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -512")?;
+    let shadow_tables = shadow_tables(&base)?;
+    base.authorizer(Some(move |context: AuthContext<'_>| match context.action {
+        AuthAction::Insert { table_name } | AuthAction::Delete { table_name } | AuthAction::Update { table_name, .. }
+            if shadow_tables.contains(table_name) =>
+        {
+            Authorization::Allow
+        }
+        _ => allow(context),
+    }))?;
+    base.set_limit(Limit::SQLITE_LIMIT_LENGTH, SMALL_VALUE_BYTES)?;
     Ok(base)
+}
+
+/// The tables in which the R*Tree tables of the file keep their nodes. When SQLite connects an R*Tree table, it prepares
+/// statements that write to them (`rtreeSqlInit`), and refusing those would make the table unreadable. They cannot be run,
+/// because the file is open for reading only and `query_only` is on.
+fn shadow_tables(base: &Connection) -> rusqlite::Result<HashSet<String>> {
+    let mut statement = base.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE%' AND sql LIKE '%rtree%'",
+    )?;
+    let mut tables = HashSet::new();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        tables.extend(["node", "rowid", "parent"].map(|part| format!("{name}_{part}")));
+    }
+    Ok(tables)
 }
 
 /// Allows only reading. The function `load_extension` and everything that names a file are denied.
@@ -165,7 +204,7 @@ fn allow(context: AuthContext<'_>) -> Authorization {
         AuthAction::Transaction { .. } => Authorization::Allow,
         AuthAction::Function { function_name } if !function_name.eq_ignore_ascii_case("load_extension") => Authorization::Allow,
         AuthAction::Pragma { pragma_name, pragma_value } => {
-            let value_free = ["application_id", "user_version", "page_count", "data_version", "schema_version"];
+            let value_free = ["application_id", "user_version", "page_count", "page_size", "data_version", "schema_version"];
             let known = pragma_name == "table_xinfo" || (pragma_value.is_none() && value_free.contains(&pragma_name));
             if known { Authorization::Allow } else { Authorization::Deny }
         }
@@ -174,6 +213,19 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 }
 
 impl File {
+    /// Sets the limit on values to what the memory allows. SQLite refuses larger values before it reads them.
+    pub fn set_memory(&self, memory: &MemoryMeter) {
+        let bytes = if memory.limit() >= LARGE_MEMORY_BYTES { MAX_VALUE_BYTES } else { SMALL_VALUE_BYTES };
+        // The limit is within the range that SQLite accepts.
+        let _ = self.base.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes);
+    }
+
+    /// Whether the limit on values is the largest one.
+    #[must_use]
+    pub fn allows_large_values(&self) -> bool {
+        self.base.limit(Limit::SQLITE_LIMIT_LENGTH).is_ok_and(|bytes| bytes >= MAX_VALUE_BYTES)
+    }
+
     /// Runs `work` like [`File::within`], but in one transaction. It therefore reads one consistent state and takes the locks
     /// only once.
     ///
@@ -194,7 +246,20 @@ impl File {
     /// # Errors
     /// The classified errors of `work`.
     pub fn within<T>(&self, doing: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Failure> {
-        self.deadline.set(self.limit);
+        self.within_limit(self.limit, doing, work)
+    }
+
+    /// Runs `work` like [`File::within`], with a limit that may be shorter.
+    ///
+    /// # Errors
+    /// The classified errors of `work`.
+    pub fn within_limit<T>(
+        &self,
+        limit: Duration,
+        doing: &str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.deadline.set(limit);
         work(&self.base).map_err(|error| errors::classify(&self.written, doing, &error))
     }
 }
