@@ -52,7 +52,7 @@ async fn bind(common: &CommonOptions) -> Result<Option<TcpListener>, CommandErro
     }
     match server::probe::listener(common.listener()).await {
         Listener::Aam(running) => {
-            reuse(common, running)?;
+            reuse(common, *running)?;
             Ok(None)
         }
         Listener::Absent | Listener::Other => Err(CommandError::new(format!(

@@ -114,7 +114,7 @@ mod tests {
         let folds: Vec<_> = (0..MAX_FOLDS).map(|_| past.enter().now_or_never().expect("at once").expect("a permit")).collect();
         let mut waiting: Vec<_> = (0..MAX_WAITING).map(|_| Box::pin(past.enter())).collect();
         assert!(waiting.iter_mut().all(|waiting| waiting.now_or_never().is_none()));
-        let refused = past.enter().now_or_never().expect("at once").err().expect("refused");
+        let refused = past.enter().now_or_never().expect("at once").expect_err("refused");
         assert_eq!((refused.status, refused.code.as_str()), (503, "BUSY"));
         drop(folds);
         assert!(waiting.remove(0).now_or_never().is_some_and(|entered| entered.is_ok()));

@@ -29,7 +29,7 @@ pub enum Listener {
     /// Something listens that does not answer as an AAM.
     Other,
     /// Something that answers as an AAM.
-    Aam(RunningAam),
+    Aam(Box<RunningAam>),
 }
 
 /// A connection to a program that answers as an AAM, which it may not be.
@@ -57,7 +57,7 @@ pub async fn listener(address: SocketAddr) -> Listener {
         return Listener::Absent;
     };
     match tokio::time::timeout(TIMEOUT, ask(stream, address)).await {
-        Ok(Ok(running)) => Listener::Aam(running),
+        Ok(Ok(running)) => Listener::Aam(Box::new(running)),
         Ok(Err(_)) | Err(_) => Listener::Other,
     }
 }

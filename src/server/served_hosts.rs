@@ -119,7 +119,7 @@ impl ServedHosts<'_> {
         })
     }
 
-    /// Whether `host` is the address that the client connected to, or the one that AAM was told to listen on.
+    /// Whether `host` is the address that the client connected to, or the one that AAM listens on.
     fn is_own_address(&self, host: &str) -> bool {
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         address.is_ok_and(|address| {
