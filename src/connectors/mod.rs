@@ -165,6 +165,8 @@ impl Default for Bounds {
 pub struct Discovery {
     pub catalog: Catalog,
     pub evidence: Evidence,
+    /// What a person should look at although discovery succeeded, for example what had to be guessed.
+    pub warning: Option<Failure>,
 }
 
 /// What the tiny sync read.
@@ -172,4 +174,6 @@ pub struct Sample {
     /// The number of items that were read, at most `max_items`. Zero is a valid result, which the evidence mentions.
     pub rows: u64,
     pub evidence: Evidence,
+    /// What a person should look at although items were read, for example what could not be read.
+    pub warning: Option<Failure>,
 }

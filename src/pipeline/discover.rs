@@ -25,6 +25,7 @@ pub(super) async fn discover(
     let several = resources.len() > 1;
     let mut whole = Catalog::default();
     let mut evidence = Evidence::new();
+    let mut warning = None;
     let calls = resources.iter().map(|resource| resource.connector.discover(bounds)).collect();
     let discoveries = concurrent::all(limits, calls).await?;
     for (resource, mut discovery) in resources.iter_mut().zip(discoveries) {
@@ -35,6 +36,7 @@ pub(super) async fn discover(
         }
         run::note_traffic(&mut found, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), found.into());
+        warning = warning.or_else(|| discovery.warning.take());
         join(&mut whole, &discovery.catalog, several.then_some(resource.resource_id.as_str()));
         resource.discovery = Some(discovery);
     }
@@ -50,7 +52,7 @@ pub(super) async fn discover(
         evidence.insert("drift".to_string(), serde_json::json!(drift));
     }
     output.drift = drift;
-    if output.drift.breaking.is_empty() { Ok(StepOutput::new((), evidence)) } else { Err(broken(&output.drift)) }
+    if output.drift.breaking.is_empty() { Ok(StepOutput { value: (), evidence, warning }) } else { Err(broken(&output.drift)) }
 }
 
 /// Adds the streams of one resource to `whole`. If the connection has several resources, the resource id becomes part

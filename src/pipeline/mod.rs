@@ -178,6 +178,7 @@ async fn health(resources: &[OpenResource], limits: Limits) -> Result<StepOutput
 async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOutput<u64>, Failure> {
     let mut evidence = Evidence::new();
     let mut rows = 0;
+    let mut warning = None;
     for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
         let Some(discovery) = &resource.discovery else {
@@ -188,13 +189,14 @@ async fn tiny_sync(resources: &[OpenResource], max_items: u32) -> Result<StepOut
         }
         let sample = resource.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
         rows += sample.rows.min(left);
+        warning = warning.or(sample.warning);
         let mut sampled = sample.evidence;
         run::note_traffic(&mut sampled, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), sampled.into());
     }
     let mut evidence = run::flat(evidence);
     evidence.insert("rows".to_string(), rows.into());
-    Ok(StepOutput::new(rows, evidence))
+    Ok(StepOutput { value: rows, evidence, warning })
 }
 
 #[cfg(test)]

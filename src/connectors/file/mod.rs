@@ -6,11 +6,17 @@
 
 mod delimited;
 mod describe;
+mod dialect;
+mod encoding;
 mod format;
+mod header;
 mod json;
 mod parquet;
+mod parquet_pages;
+mod parquet_types;
 mod place;
 mod resource;
+mod rows;
 mod source;
 mod thrift;
 mod tree;

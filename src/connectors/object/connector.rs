@@ -99,7 +99,11 @@ impl Bucket {
         evidence.insert("metadata_only".into(), json!(true));
         let mut streams: Vec<Stream> = listed.folders.into_iter().take(room).map(|name| stream(name, None)).collect();
         streams.push(top);
-        Discovery { catalog: Catalog { streams, truncated: listed.truncated, skipped: Vec::new() }.sorted(), evidence }
+        Discovery {
+            catalog: Catalog { streams, truncated: listed.truncated, skipped: Vec::new() }.sorted(),
+            evidence,
+            warning: None,
+        }
     }
 
     /// Uses `HEAD` if it succeeded when the bucket was opened, otherwise a listing, because some keys may only list a prefix.
@@ -143,7 +147,7 @@ impl Bucket {
             evidence.insert("note".into(), json!("the store returned more keys than requested"));
         }
         note_request_id(&mut evidence, &answer);
-        Ok(Sample { rows: u64::try_from(rows).unwrap_or(0), evidence })
+        Ok(Sample { rows: u64::try_from(rows).unwrap_or(0), evidence, warning: None })
     }
 }
 

@@ -219,7 +219,7 @@ impl Service {
                 "the service returned an empty list: it has no records, or does not show any to this credential".into(),
             );
         }
-        Ok(Sample { rows, evidence })
+        Ok(Sample { rows, evidence, warning: None })
     }
 }
 
@@ -251,7 +251,7 @@ impl Connector for Service {
                 "callable".into(),
                 self.operations.list.iter().filter(|operation| self.rules.callable(operation).is_ok()).count().into(),
             );
-            Ok(Discovery { catalog, evidence })
+            Ok(Discovery { catalog, evidence, warning: None })
         })
     }
 

@@ -111,7 +111,7 @@ pub async fn discover(wire: &MysqlSession, bounds: Bounds) -> Result<Discovery, 
         evidence.insert("unreadable_count".into(), json!(blind.len()));
         evidence.insert("unreadable".into(), json!(blind.into_iter().take(10).collect::<Vec<_>>()));
     }
-    Ok(Discovery { catalog: catalog.sorted(), evidence })
+    Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
 }
 
 /// Whether `COLUMNS.PRIVILEGES` contains `select`.
@@ -156,7 +156,7 @@ pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Resu
             return Err(blind(wire, "the account does not see any table, and no grant covers the whole database"));
         }
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence });
+        return Ok(Sample { rows: 0, evidence, warning: None });
     }
     let mut denied: Option<Failure> = None;
     let mut empty: Vec<&str> = Vec::new();
@@ -168,7 +168,7 @@ pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Resu
                 if rows > 0 {
                     evidence.insert("stream".into(), json!(table));
                     evidence.insert("rows".into(), json!(rows));
-                    return Ok(Sample { rows, evidence });
+                    return Ok(Sample { rows, evidence, warning: None });
                 }
                 empty.push(table);
             }
@@ -182,7 +182,7 @@ pub async fn sample(wire: &MysqlSession, sees_all: bool, max_items: u32) -> Resu
     }
     evidence.insert("empty_streams".into(), json!(empty));
     evidence.insert("note".into(), json!("empty: the tables that were read have no rows"));
-    Ok(Sample { rows: 0, evidence })
+    Ok(Sample { rows: 0, evidence, warning: None })
 }
 
 fn blind(wire: &MysqlSession, detail: &str) -> Failure {

@@ -22,7 +22,7 @@ pub async fn read(wire: &PostgresSession, max_items: u32) -> Result<Sample, Fail
     let mut evidence = Evidence::new();
     if candidates.is_empty() {
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence });
+        return Ok(Sample { rows: 0, evidence, warning: None });
     }
     let mut denied: Option<Failure> = None;
     let mut empty: Vec<String> = Vec::new();
@@ -36,7 +36,7 @@ pub async fn read(wire: &PostgresSession, max_items: u32) -> Result<Sample, Fail
             Ok(rows) => {
                 evidence.insert("stream".into(), json!(format!("{}.{}", relation.schema, relation.name)));
                 evidence.insert("rows".into(), json!(rows));
-                return Ok(Sample { rows, evidence });
+                return Ok(Sample { rows, evidence, warning: None });
             }
             Err(failure) if errors::only_this_one(&failure) => denied = Some(failure),
             Err(failure) => return Err(failure),
@@ -52,7 +52,7 @@ pub async fn read(wire: &PostgresSession, max_items: u32) -> Result<Sample, Fail
         "empty: the tables that were read have no rows"
     };
     evidence.insert("note".into(), json!(note));
-    Ok(Sample { rows: 0, evidence })
+    Ok(Sample { rows: 0, evidence, warning: None })
 }
 
 async fn rows_of(wire: &PostgresSession, relation: &Relation, max_items: u32) -> Result<u64, Failure> {

@@ -68,7 +68,7 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), json!(catalog.streams.len()));
         evidence.insert("readable".into(), json!(catalog.streams.len()));
-        Ok(Discovery { catalog: catalog.sorted(), evidence })
+        Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     })
 }
 
@@ -108,7 +108,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
     let mut evidence = Evidence::new();
     if all.is_empty() {
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence });
+        return Ok(Sample { rows: 0, evidence, warning: None });
     }
     let mut failed: Option<Failure> = None;
     let mut empty: Vec<&str> = Vec::new();
@@ -123,7 +123,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
             Ok(rows) => {
                 evidence.insert("stream".into(), json!(object.name));
                 evidence.insert("rows".into(), json!(rows));
-                return Ok(Sample { rows, evidence });
+                return Ok(Sample { rows, evidence, warning: None });
             }
             // A locked or damaged file causes the same error for every table.
             Err(failure) if failure.class == Class::Remote && !failure.title.contains("could not") => {
@@ -137,7 +137,7 @@ pub fn sample(file: &File, max_items: u32) -> Result<Sample, Failure> {
         _ => {
             evidence.insert("empty_streams".into(), json!(empty));
             evidence.insert("note".into(), json!("empty: the tables that were read have no rows"));
-            Ok(Sample { rows: 0, evidence })
+            Ok(Sample { rows: 0, evidence, warning: None })
         }
     }
 }
