@@ -179,6 +179,8 @@ impl Default for Bounds {
 pub struct Discovery {
     pub catalog: Catalog,
     pub evidence: Evidence,
+    /// What a person should look at although discovery succeeded, for example what had to be guessed.
+    pub warning: Option<Failure>,
 }
 
 /// The key of the evidence that names the streams that the source refused: in a [`Sample`], a list of `SkippedStream`; in
@@ -190,4 +192,6 @@ pub struct Sample {
     /// The number of items that were read, at most `max_items`. Zero is a valid result, which the evidence mentions.
     pub rows: u64,
     pub evidence: Evidence,
+    /// What a person should look at although items were read, for example what could not be read.
+    pub warning: Option<Failure>,
 }

@@ -25,6 +25,7 @@ pub(super) async fn discover(
     let several = resources.len() > 1;
     let mut whole = Catalog::default();
     let mut evidence = Evidence::new();
+    let mut warning = None;
     let calls = resources.iter().map(|resource| resource.connector.discover(bounds)).collect();
     let discoveries = concurrent::all(limits, calls).await?;
     for (resource, mut discovery) in resources.iter_mut().zip(discoveries) {
@@ -35,14 +36,16 @@ pub(super) async fn discover(
         }
         run::note_traffic(&mut found, resource.connector.traffic());
         evidence.insert(resource.resource_id.clone(), found.into());
+        warning = warning.or_else(|| discovery.warning.take());
         join(&mut whole, &discovery.catalog, several.then_some(resource.resource_id.as_str()));
         resource.discovery = Some(discovery);
     }
     let mut evidence = run::flat(evidence);
-    let warning = denied::warning(&whole.skipped, whole.streams.len() + whole.skipped.len(), job);
-    if warning.is_some() {
+    let denied = denied::warning(&whole.skipped, whole.streams.len() + whole.skipped.len(), job);
+    if denied.is_some() {
         evidence.insert(DENIED.to_string(), denied::evidence(&whole.skipped));
     }
+    let warning = denied.or(warning);
     let whole = match &job.known {
         Some(known) => keep_unreadable(whole, known),
         None => whole,

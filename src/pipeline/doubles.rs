@@ -183,7 +183,11 @@ impl Connector for Part {
     fn discover(&self, _: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
         Box::pin(async move {
             self.script.act("discover", &self.resource_id, &self.script.discover).await?;
-            Ok(Discovery { catalog: (self.script.catalog)(&self.resource_id), evidence: self.script.evidence.clone() })
+            Ok(Discovery {
+                catalog: (self.script.catalog)(&self.resource_id),
+                evidence: self.script.evidence.clone(),
+                warning: None,
+            })
         })
     }
 
@@ -199,7 +203,7 @@ impl Connector for Part {
             self.asked.fetch_add(max_items, Ordering::SeqCst);
             let name = format!("tiny {max_items}");
             self.script.act(&name, &self.resource_id, &self.script.tiny).await?;
-            Ok(Sample { rows: self.script.rows, evidence: self.script.evidence.clone() })
+            Ok(Sample { rows: self.script.rows, evidence: self.script.evidence.clone(), warning: None })
         })
     }
 

@@ -202,6 +202,7 @@ async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u
     let mut evidence = Evidence::new();
     let mut rows = 0;
     let (mut denied, mut tried): (Vec<SkippedStream>, usize) = Default::default();
+    let mut warning = None;
     for resource in resources {
         let left = u64::from(max_items).saturating_sub(rows);
         let Some(discovery) = &resource.discovery else {
@@ -212,6 +213,7 @@ async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u
         }
         let sample = resource.connector.tiny_sync(&discovery.catalog, u32::try_from(left).unwrap_or(u32::MAX)).await?;
         rows += sample.rows.min(left);
+        warning = warning.or(sample.warning);
         let mut sampled = sample.evidence;
         if let Some(streams) = sampled.remove(DENIED).and_then(|list| serde_json::from_value::<Vec<_>>(list).ok()) {
             tried += streams.len() + sampled.get("streams").and_then(|read| read.as_object()).map_or(0, |read| read.len());
@@ -222,10 +224,11 @@ async fn tiny_sync(resources: &[OpenResource], job: &Job) -> Result<StepOutput<u
     }
     let mut evidence = run::flat(evidence);
     evidence.insert("rows".to_string(), rows.into());
-    let warning = denied::warning(&denied, tried, job);
-    if warning.is_some() {
+    let not_readable = denied::warning(&denied, tried, job);
+    if not_readable.is_some() {
         evidence.insert(DENIED.to_string(), denied::evidence(&denied));
     }
+    let warning = not_readable.or(warning);
     Ok(StepOutput { value: rows, evidence, warning })
 }
 

@@ -21,6 +21,7 @@ mod daemon_secrets;
 mod daemon_silent_sources;
 mod daemon_texts;
 mod exec_summary;
+mod files_people_have;
 mod fix_texts;
 mod intake_files;
 mod lowcode_answers;

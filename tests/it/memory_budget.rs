@@ -149,13 +149,13 @@ async fn sixty_four_hostile_inputs_at_once_stay_within_the_memory_budget() {
     let expected = [
         "blob.db ACTIVE",
         "bomb.json ERROR remote: the response of HOST is longer than 8388608 bytes",
-        "bomb.parquet ERROR misconfigured: bomb.parquet needs N of memory, but one attempt may use 128 MiB",
+        "bomb.parquet ERROR misconfigured: bomb.parquet exceeds a limit of aam: a page unpacks to 60 MiB, and the limit is 16 MiB",
         "fitting-header.csv ACTIVE",
         "fitting-record.json ACTIVE",
         "fitting.json ACTIVE",
         "good.csv ACTIVE",
-        "large-header.csv ERROR misconfigured: large-header.csv needs N of memory, but one attempt may use 128 MiB",
-        "large-record.json ERROR misconfigured: large-record.json needs N of memory, but one attempt may use 128 MiB",
+        "large-header.csv ERROR misconfigured: the first row of large-header.csv is larger than 16 MiB, the limit of aam",
+        "large-record.json ERROR misconfigured: the first record of large-record.json is larger than 16 MiB, the limit of aam",
         "large.json ERROR misconfigured: the description of HOST needs N of memory, but one attempt may use 128 MiB",
         "zipped.json ACTIVE",
     ];

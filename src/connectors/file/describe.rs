@@ -20,6 +20,8 @@ pub struct Description {
     pub row_estimate: Option<u64>,
     /// Facts for the evidence. They never contain data.
     pub notes: Evidence,
+    /// What was guessed or is irregular, as sentences that do not contain data.
+    pub warnings: Vec<String>,
 }
 
 impl Description {
@@ -55,8 +57,9 @@ impl ColumnNames {
     pub fn unique(&mut self, given: &str, index: usize) -> String {
         let base = match given.trim() {
             "" => format!("column_{}", index + 1),
-            // A header cell can be a megabyte long; the name keeps its first 200 characters.
-            name => redact::shortened(name, 200),
+            // A header cell can be a megabyte long; the name keeps its first 200 characters. Control characters could
+            // act on a terminal.
+            name => redact::shortened(&name.chars().filter(|c| !c.is_control()).collect::<String>(), 200),
         };
         let mut name = base.clone();
         let mut number = 2;

@@ -2,8 +2,10 @@
 
 use crate::model::{Class, Failure};
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The supported formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +27,13 @@ const REFUSED_EXTENSIONS: [&str; 20] = [
 ];
 
 impl Format {
-    /// The format that the extension of `path` claims.
+    /// The format that the extension of `path` claims. A text format may have `.gz` behind it.
     #[must_use]
     pub fn from_path(path: &Path) -> Option<Format> {
+        if is_gzip(path) {
+            let inner = Path::new(path.file_stem()?);
+            return Format::from_path(inner).filter(|format| *format != Format::Parquet && !is_gzip(inner));
+        }
         match extension(path)?.as_str() {
             "csv" => Some(Format::Csv),
             "tsv" => Some(Format::Tsv),
@@ -51,6 +57,12 @@ impl Format {
     }
 }
 
+/// Whether the name of the file ends in `.gz`.
+#[must_use]
+pub fn is_gzip(path: &Path) -> bool {
+    extension(path).as_deref() == Some("gz")
+}
+
 fn extension(path: &Path) -> Option<String> {
     Some(path.extension()?.to_str()?.to_ascii_lowercase())
 }
@@ -60,7 +72,8 @@ fn extension(path: &Path) -> Option<String> {
 #[must_use]
 pub fn refused(path: &Path) -> Option<Failure> {
     let extension = extension(path)?;
-    REFUSED_EXTENSIONS.contains(&extension.as_str()).then(|| unsupported(path))
+    let is_refused = REFUSED_EXTENSIONS.contains(&extension.as_str()) && Format::from_path(path).is_none();
+    is_refused.then(|| unsupported(path))
 }
 
 /// The failure for a regular file that is not in a supported format.
@@ -69,7 +82,7 @@ pub fn unsupported(path: &Path) -> Failure {
     let shown = path.display();
     let (what, fix) = match extension(path).as_deref() {
         Some("gz" | "zip" | "bz2" | "xz" | "zst" | "7z" | "tar" | "tgz") => (
-            "archives and compressed files are not supported".to_owned(),
+            "archives and compressed files are not supported, except .csv.gz, .tsv.gz, .json.gz and .jsonl.gz".to_owned(),
             "unpack it and name the file inside in resource_ids".to_owned(),
         ),
         Some("db" | "sqlite") => {
@@ -119,27 +132,67 @@ pub fn head(file: &File, size: u64, limit: usize) -> std::io::Result<Head> {
     Ok(Head { bytes, whole: false })
 }
 
+/// Reads at most `limit` unpacked bytes from the start of a gzip file.
+///
+/// # Errors
+/// The errors of the file system; `InvalidData`, `InvalidInput` or `UnexpectedEof` if the file is not complete gzip.
+pub fn gzip_head(file: &Arc<File>, limit: usize) -> std::io::Result<(Head, u64)> {
+    let packed = PositionalReader { file: Arc::clone(file), at: 0 };
+    let mut unpacked = flate2::read::MultiGzDecoder::new(std::io::BufReader::with_capacity(64 << 10, packed));
+    let mut bytes = Vec::new();
+    let count = unpacked.by_ref().take(limit as u64).read_to_end(&mut bytes)?;
+    let read = unpacked.get_ref().get_ref().at;
+    Ok((Head { whole: count < limit, bytes }, read))
+}
+
+/// Reads a file from a position of its own, so that several readers can share one descriptor.
+struct PositionalReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for PositionalReader {
+    fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {
+        // Empty members take space without unpacking to anything, so the packed bytes have a limit of their own.
+        if self.at >= MAX_PACKED_BYTES {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        let count = self.file.read_at(room, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// Limit on the bytes of a gzip file that are unpacked.
+pub const MAX_PACKED_BYTES: u64 = 64 << 20;
+
 /// Checks that the first and last bytes fit the format that the name claims.
 ///
 /// # Errors
-/// `WrongService` if they are something else, `Remote` if the file is truncated, `Unsupported` if it is
-/// encrypted, `Misconfigured` for UTF-16.
-pub fn check_content(format: Format, head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
+/// `WrongService` if they are something else, `Remote` if a Parquet file is truncated, `Unsupported` if it is encrypted.
+pub fn check_signature(format: Format, head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
     if format == Format::Parquet {
         return parquet(head, tail, shown);
     }
-    if head.starts_with(&[0xFF, 0xFE]) || head.starts_with(&[0xFE, 0xFF]) {
-        return Err(Failure::new(
-            Class::Misconfigured,
-            format!("{shown} is UTF-16, but text files must be UTF-8"),
-            format!("convert it: iconv -f UTF-16 -t UTF-8 {shown} -o <new file>"),
-        ));
+    match detect(head) {
+        Some(found) => Err(wrong_format(shown, format, found)),
+        None => Ok(()),
     }
-    if let Some(found) = detect(head) {
+}
+
+/// Checks the beginning of a text, which is UTF-8 without a byte order mark.
+///
+/// # Errors
+/// `WrongService` if it is something else than the format, `Remote` if a JSON file is empty.
+pub fn check_text(format: Format, text: &[u8], shown: &str) -> Result<(), Failure> {
+    if let Some(found) = markup(text) {
         return Err(wrong_format(shown, format, found));
     }
-    let text = without_bom(head).trim_ascii_start();
+    let text = text.trim_ascii_start();
     let json = matches!(text.first(), Some(b'{' | b'['));
+    // Lines such as `null` are not records, but they may stand before records.
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let value = || serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
     match format {
         Format::Json if text.is_empty() => Err(Failure::new(
             Class::Remote,
@@ -150,15 +203,17 @@ pub fn check_content(format: Format, head: &[u8], tail: &[u8], shown: &str) -> R
         Format::JsonLines if text.first() == Some(&b'[') => {
             Err(wrong_format(shown, format, "a JSON array").detail("a JSON array belongs in a file named .json"))
         }
-        Format::JsonLines if !text.is_empty() && !json => Err(wrong_format(shown, format, "not one JSON object per line")),
+        Format::JsonLines if !text.is_empty() && !json && !value() => {
+            Err(wrong_format(shown, format, "not one JSON object per line"))
+        }
         _ => Ok(()),
     }
 }
 
-/// The bytes without a UTF-8 byte order mark.
+/// The failure for a text file that is not text.
 #[must_use]
-pub fn without_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes)
+pub fn binary(format: Format, shown: &str) -> Failure {
+    wrong_format(shown, format, "binary data")
 }
 
 fn wrong_format(shown: &str, format: Format, found: &str) -> Failure {
@@ -172,11 +227,7 @@ fn wrong_format(shown: &str, format: Format, found: &str) -> Failure {
 fn parquet(head: &[u8], tail: &[u8], shown: &str) -> Result<(), Failure> {
     match (head.starts_with(b"PAR1"), tail.ends_with(b"PAR1")) {
         (true, true) if head.len() >= 12 => Ok(()),
-        _ if head.starts_with(b"PARE") || tail.ends_with(b"PARE") => Err(Failure::new(
-            Class::Unsupported,
-            format!("{shown} is an encrypted Parquet file, and this version cannot decrypt it"),
-            "write the file without Parquet encryption, or put it in an object store that encrypts at rest",
-        )),
+        _ if head.starts_with(b"PARE") || tail.ends_with(b"PARE") => Err(super::parquet::encrypted(shown)),
         (true, _) => Err(truncated(shown, "it begins with PAR1 but does not end with PAR1")),
         (false, _) if head.is_empty() => Err(truncated(shown, "it is empty")),
         (false, _) => Err(wrong_format(shown, Format::Parquet, detect(head).unwrap_or("a file without the PAR1 signature"))),
@@ -209,15 +260,16 @@ fn detect(head: &[u8]) -> Option<&'static str> {
     if let Some((_, found)) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
         return Some(found);
     }
-    let text = without_bom(head).trim_ascii_start();
-    let start: Vec<u8> = text.iter().take(14).map(u8::to_ascii_lowercase).collect();
+    None
+}
+
+/// Describes a text that is recognisably a document of another kind.
+fn markup(text: &[u8]) -> Option<&'static str> {
+    let start: Vec<u8> = text.trim_ascii_start().iter().take(14).map(u8::to_ascii_lowercase).collect();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
         return Some("an HTML page");
     }
-    if start.starts_with(b"<?xml") {
-        return Some("an XML document");
-    }
-    head.iter().take(4096).any(|byte| *byte == 0).then_some("binary data")
+    start.starts_with(b"<?xml").then_some("an XML document")
 }
 
 #[cfg(test)]
@@ -225,25 +277,40 @@ mod tests {
     use super::*;
 
     fn class(format: Format, bytes: &[u8]) -> Option<Class> {
-        check_content(format, bytes, bytes, "x").err().map(|failure| failure.class)
+        let checked = check_signature(format, bytes, bytes, "x");
+        let checked = if format == Format::Parquet { checked } else { checked.and_then(|()| check_text(format, bytes, "x")) };
+        checked.err().map(|failure| failure.class)
     }
 
     #[test]
     fn content_is_checked_against_the_extension() {
         assert_eq!(class(Format::Csv, b"a,b\n1,2\n"), None);
         assert_eq!(class(Format::Csv, b""), None);
-        assert_eq!(class(Format::Json, b"\xEF\xBB\xBF [1]"), None);
+        assert_eq!(class(Format::Json, b" [1]"), None);
         assert_eq!(class(Format::Json, b"<!DOCTYPE html><p>login"), Some(Class::WrongService));
         assert_eq!(class(Format::Json, b""), Some(Class::Remote));
         assert_eq!(class(Format::Csv, b"\x1f\x8b\x08rest"), Some(Class::WrongService));
-        assert_eq!(class(Format::Csv, b"a\0b"), Some(Class::WrongService));
-        assert_eq!(class(Format::Csv, b"\xFF\xFEa\0"), Some(Class::Misconfigured));
         assert_eq!(class(Format::JsonLines, b"[{}]"), Some(Class::WrongService));
+        assert_eq!(class(Format::JsonLines, b"null\n{}\n"), None);
+        assert_eq!(class(Format::JsonLines, b"name: x\n"), Some(Class::WrongService));
         assert_eq!(class(Format::Parquet, b"PAR1....PAR1"), None);
         assert_eq!(class(Format::Parquet, b"PAR1"), Some(Class::Remote));
         assert_eq!(class(Format::Parquet, b"PAR1.....truncated"), Some(Class::Remote));
         assert_eq!(class(Format::Parquet, b"PARE....PARE"), Some(Class::Unsupported));
         assert_eq!(class(Format::Parquet, b"id,name\n"), Some(Class::WrongService));
+    }
+
+    #[test]
+    fn text_formats_may_be_gzip() {
+        for (name, expected) in [
+            ("a.csv.gz", Some(Format::Csv)),
+            ("a.JSONL.GZ", Some(Format::JsonLines)),
+            ("a.parquet.gz", None),
+            ("a.gz", None),
+            ("a.csv.gz.gz", None),
+        ] {
+            assert_eq!(Format::from_path(Path::new(name)), expected, "{name}");
+        }
     }
 
     #[test]

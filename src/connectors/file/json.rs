@@ -1,47 +1,59 @@
 //! The first records of JSON and JSON Lines files.
 //!
-//! `serde_json` parses each record. The loop around it is needed because only the beginning of a file is read. If these bytes
-//! end inside an array or a record, it is only cut off and not invalid.
+//! `serde_json` splits the text into records and fields; values keep their text, from which their type follows. So no file
+//! is refused for the depth of its values, for a number that no type of this machine holds, or for half of a surrogate
+//! pair, all of which JSON allows. The loop around it is needed because only the beginning of a file is read: if the bytes
+//! end inside an array or a record, it is cut off and not invalid.
 
 use super::describe::Description;
-use super::format::{Format, without_bom};
+use super::format::Format;
 use super::types::{ColumnKinds, ValueKind};
 use crate::model::Evidence;
-use serde_json::{Map, Value, json};
+use crate::model::text::counted;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 /// The result of a scan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JsonScan {
     pub records: usize,
-    /// Values that are not objects, or lines that are not JSON. They are not counted as records.
+    /// Values that are not objects. They are not counted as records.
     pub odd: usize,
-    /// Whether the bytes end inside a record.
+    /// Lines that are not JSON, in a file of JSON Lines.
+    pub invalid_lines: usize,
+    /// The first of these lines, counted from one.
+    pub first_invalid_line: usize,
+    /// Whether the bytes end inside a record, or before the end of the array.
     pub cut: bool,
 }
 
-/// Passes at most `limit` records to `take`. `whole` means that the bytes are the entire file.
+/// Takes the name of a field and the text of its value. Values are not parsed, so neither their depth nor the size of
+/// their numbers matters.
+pub type TakeField<'a> = dyn FnMut(&str, &str) + 'a;
+
+/// Passes the fields of the first `limit` records to `take` and checks that everything behind them is JSON, too. `whole` means that
+/// the bytes are the entire file. The bytes are UTF-8 without a byte order mark.
 ///
 /// # Errors
-/// The parser's message if the first record is not valid JSON or the file ends inside its only array.
-pub fn scan(
-    bytes: &[u8],
-    whole: bool,
-    format: Format,
-    limit: usize,
-    take: &mut dyn FnMut(&Map<String, Value>),
-) -> Result<JsonScan, String> {
-    let text = without_bom(bytes);
+/// Where and why the text is not JSON. In JSON Lines, only a first line that is not JSON is an error; later ones are counted.
+pub fn scan(text: &[u8], whole: bool, format: Format, limit: usize, take: &mut TakeField<'_>) -> Result<JsonScan, String> {
     match format {
         Format::JsonLines => lines(text, whole, limit, take),
         _ => values(text, whole, limit, take),
     }
 }
 
-fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<String, Value>)) -> Result<JsonScan, String> {
+/// Whether a text that is named otherwise is JSON: an object, or an array that begins with an object.
+#[must_use]
+pub fn is_json(text: &[u8], whole: bool) -> bool {
+    let begins = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
+    begins && values(text, whole, 1, &mut |_, _| {}).is_ok_and(|scan| scan.records > 0)
+}
+
+fn lines(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> Result<JsonScan, String> {
     let mut scan = JsonScan::default();
-    let mut rest = text.split_inclusive(|byte| *byte == b'\n').enumerate();
-    while scan.records < limit {
-        let Some((number, line)) = rest.next() else { return Ok(scan) };
+    for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         // A line without its newline may still be in the process of being written.
         let ended = line.ends_with(b"\n");
         if line.trim_ascii().is_empty() {
@@ -49,34 +61,47 @@ fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Strin
         }
         if !ended && !whole {
             scan.cut = true;
-            return Ok(scan);
+            break;
         }
-        match serde_json::from_slice::<Value>(line) {
-            Ok(Value::Object(record)) => {
+        match serde_json::from_slice::<&RawValue>(line) {
+            Ok(value) if is_object(value) => {
                 scan.records += 1;
-                take(&record);
+                if scan.records <= limit {
+                    fields(value, take);
+                }
             }
             Ok(_) => scan.odd += 1,
-            Err(error) if scan.records == 0 => return Err(format!("line {}: {error}", number + 1)),
+            Err(error) if scan.records + scan.odd == 0 => return Err(format!("line {}: {error}", number + 1)),
             Err(error) if error.is_eof() && !ended => scan.cut = true,
-            Err(_) => scan.odd += 1,
+            Err(_) => {
+                scan.invalid_lines += 1;
+                scan.first_invalid_line = if scan.invalid_lines == 1 { number + 1 } else { scan.first_invalid_line };
+            }
         }
     }
     Ok(scan)
 }
 
 /// Scans one array, one object, or a sequence of objects.
-fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<String, Value>)) -> Result<JsonScan, String> {
+fn values(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> Result<JsonScan, String> {
     let mut scan = JsonScan::default();
     let mut rest = text.trim_ascii_start();
     let array = rest.first() == Some(&b'[');
     if array {
         rest = rest.get(1..).unwrap_or_default();
     }
-    while scan.records < limit {
+    let at = |rest: &[u8]| position(text, text.len() - rest.len());
+    let number = |scan: &JsonScan| scan.records + scan.odd;
+    loop {
         rest = rest.trim_ascii_start();
         match rest.first() {
-            Some(b']') if array => return Ok(scan),
+            Some(b']') if array => {
+                let behind = rest.get(1..).unwrap_or_default().trim_ascii_start();
+                return match behind.is_empty() {
+                    true => Ok(scan),
+                    false => Err(format!("the array ends, but more text follows {}", at(behind))),
+                };
+            }
             None if whole && array => return Err("the file ends inside the array".to_owned()),
             None => {
                 scan.cut = !whole;
@@ -84,25 +109,28 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Stri
             }
             Some(_) => {}
         }
-        let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<Value>();
+        let mut stream = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
         let next = stream.next();
         let used = stream.byte_offset();
         match next {
-            Some(Ok(Value::Object(record))) => {
+            Some(Ok(value)) if is_object(value) => {
                 scan.records += 1;
-                take(&record);
+                if scan.records <= limit {
+                    fields(value, take);
+                }
             }
             Some(Ok(_)) => scan.odd += 1,
             Some(Err(error)) if error.is_eof() && !whole => {
                 scan.cut = true;
                 return Ok(scan);
             }
-            Some(Err(error)) => return Err(format!("record {}: {error}", scan.records + scan.odd + 1)),
+            Some(Err(error)) => {
+                // The parser counts lines from the beginning of this value, so its position is left out.
+                let why = error.to_string();
+                let why = why.split(" at line ").next().unwrap_or_default();
+                return Err(format!("value {}, which begins {}: {why}", number(&scan) + 1, at(rest)));
+            }
             None => return Ok(scan),
-        }
-        // A file whose first thousand values do not include an object is not a table.
-        if scan.records == 0 && scan.odd >= 1000 {
-            return Ok(scan);
         }
         rest = rest.get(used..).unwrap_or_default().trim_ascii_start();
         if array {
@@ -114,11 +142,65 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&Map<Stri
                     return Ok(scan);
                 }
                 None => return Err("the file ends inside the array".to_owned()),
-                Some(_) => return Err(format!("record {}: expected `,` or `]` after it", scan.records + scan.odd)),
+                Some(_) => return Err(format!("value {}: expected `,` or `]` {}", number(&scan), at(rest))),
             };
         }
     }
-    Ok(scan)
+}
+
+/// Line and column of a byte, both counted from one.
+fn position(text: &[u8], at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    format!("at line {line}, column {column}")
+}
+
+fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
+}
+
+/// Passes the fields of an object to `take`. The parser has already checked the object.
+fn fields(value: &RawValue, take: &mut TakeField<'_>) {
+    let _ = serde_json::Deserializer::from_str(value.get()).deserialize_map(FieldVisitor(take));
+}
+
+struct FieldVisitor<'t, 'f>(&'t mut TakeField<'f>);
+
+impl<'de> Visitor<'de> for FieldVisitor<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = map.next_key()? {
+            (self.0)(&name, map.next_value::<&'de RawValue>()?.get());
+        }
+        Ok(())
+    }
+}
+
+/// The name of a field. As bytes, because the parser refuses half of a surrogate pair in a text only.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        struct KeyVisitor;
+        impl Visitor<'_> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("the name of a field")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key, E> {
+                Ok(Key(String::from_utf8_lossy(bytes).into_owned()))
+            }
+        }
+        deserializer.deserialize_bytes(KeyVisitor)
+    }
 }
 
 /// The fields of the records added so far and their kinds, at most `columns` fields.
@@ -136,120 +218,51 @@ impl FieldKinds {
         FieldKinds { columns, ..FieldKinds::default() }
     }
 
-    /// Adds one record.
-    pub fn add(&mut self, record: &Map<String, Value>) {
-        for (name, value) in record {
-            let kind = ValueKind::from_json(value);
-            if let Some(kinds) = self.kinds.get_mut(name) {
-                kinds.add(kind);
-            } else if self.kinds.len() < self.columns {
-                self.kinds.entry(name.clone()).or_default().add(kind);
-            } else if self.beyond.len() < 100_000 {
-                // Fields beyond the limit are only counted. The count has its own limit, because every record may
-                // have different fields.
-                self.beyond.insert(name.clone());
-            }
+    /// Adds a field of a record.
+    pub fn add(&mut self, name: &str, value: &str) {
+        let kind = ValueKind::from_json(value);
+        if let Some(kinds) = self.kinds.get_mut(name) {
+            kinds.add(kind);
+        } else if self.kinds.len() < self.columns {
+            self.kinds.entry(name.to_owned()).or_default().add(kind);
+        } else if self.beyond.len() < 100_000 {
+            // Fields beyond the limit are only counted. The count has its own limit, because every record may
+            // have different fields.
+            self.beyond.insert(name.to_owned());
         }
     }
 
-    /// The description of all records added.
+    /// The description of the records added, which are the first `limit` records of `scan`.
     #[must_use]
-    pub fn describe(self, scan: &JsonScan) -> Description {
+    pub fn describe(self, scan: &JsonScan, limit: usize) -> Description {
         let mut notes = Evidence::new();
         if scan.records == 0 {
             notes.insert("note".to_owned(), json!("empty"));
         }
+        let mut warnings = Vec::new();
         if scan.odd > 0 {
             notes.insert("values_not_objects".to_owned(), json!(scan.odd));
+            let all = counted(scan.odd + scan.records, "value");
+            warnings.push(format!("{} of {all} {} not an object", scan.odd, if scan.odd == 1 { "is" } else { "are" }));
+        }
+        if scan.invalid_lines > 0 {
+            notes.insert("lines_not_json".to_owned(), json!(scan.invalid_lines));
+            let lines = counted(scan.invalid_lines, "line");
+            let are = if scan.invalid_lines == 1 { "is" } else { "are" };
+            warnings.push(format!("{lines} {are} not valid JSON; the first is line {}", scan.first_invalid_line));
         }
         Description {
             columns: self.kinds.len() + self.beyond.len(),
             truncated: !self.beyond.is_empty(),
             properties: self.kinds.into_iter().map(|(name, kinds)| (name, kinds.json_schema())).collect(),
-            rows_seen: scan.records,
+            rows_seen: scan.records.min(limit),
             notes,
+            warnings,
             ..Description::default()
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn read(text: &str, whole: bool, format: Format) -> Result<(JsonScan, Description), String> {
-        let mut fields = FieldKinds::new(3);
-        let scan = scan(text.as_bytes(), whole, format, 100, &mut |record| fields.add(record))?;
-        let description = fields.describe(&scan);
-        Ok((scan, description))
-    }
-
-    #[test]
-    fn arrays_objects_and_sequences() {
-        for (text, records) in [
-            (r#"[{"a":1},{"a":2.5}]"#, 2),
-            (r#" {"a":1} "#, 1),
-            ("{\"a\":1}\n{\"a\":2}\n", 2),
-            ("[]", 0),
-            ("[ {\"a\": 1} , {\"b\": [1]} ]\n", 2),
-        ] {
-            let (scan, _) = read(text, true, Format::Json).unwrap();
-            assert_eq!((scan.records, scan.cut), (records, false), "{text}");
-        }
-        let (_, found) = read(r#"[{"a":1,"at":"2026-01-02"},{"a":2.5,"d":{"e":1}}]"#, true, Format::Json).unwrap();
-        assert_eq!(found.properties["a"], json!({"type": ["null", "number"]}));
-        assert_eq!(found.properties["at"]["format"], "date");
-        assert_eq!(found.properties["d"], json!({"type": ["null", "object"]}));
-    }
-
-    #[test]
-    fn a_truncated_file_is_recognised() {
-        let part = r#"[{"a":1},{"a":"#;
-        assert_eq!(read(part, false, Format::Json).unwrap().0, JsonScan { records: 1, odd: 0, cut: true });
-        assert!(read(part, true, Format::Json).unwrap_err().contains("EOF"));
-        assert!(read(r#"[{"a":1}"#, true, Format::Json).unwrap_err().contains("ends inside the array"));
-        assert!(read("[", true, Format::Json).is_err());
-        assert!(read(r#"[{"a":1} {"a":2}]"#, true, Format::Json).unwrap_err().contains("expected"));
-    }
-
-    #[test]
-    fn lines_being_appended_do_not_break() {
-        let (scan, _) = read("{\"a\":1}\n\n{\"a\":2}\n{\"a\":", true, Format::JsonLines).unwrap();
-        assert_eq!(scan, JsonScan { records: 2, odd: 0, cut: true });
-        let (scan, _) = read("{\"a\":1}\nnot json\n[1]\n{\"a\":2}", true, Format::JsonLines).unwrap();
-        assert_eq!(scan, JsonScan { records: 2, odd: 2, cut: false });
-        assert!(read("{\"a\" 1}\n", true, Format::JsonLines).unwrap_err().starts_with("line 1"));
-        assert_eq!(read("", true, Format::JsonLines).unwrap().1.notes["note"], "empty");
-    }
-
-    #[test]
-    fn depth_and_width_are_bounded() {
-        let deep = "[".repeat(100_000);
-        assert!(read(&deep, true, Format::Json).unwrap_err().contains("recursion limit"));
-        let nested = format!("{{\"a\":{deep}");
-        assert!(read(&nested, true, Format::JsonLines).unwrap_err().contains("recursion limit"));
-        let (_, found) = read(r#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#, true, Format::Json).unwrap();
-        assert_eq!((found.columns, found.properties.len(), found.truncated), (5, 3, true));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_end(bytes: Vec<u8>, whole: bool) {
-            for format in [Format::Json, Format::JsonLines] {
-                if let Ok(found) = scan(&bytes, whole, format, 3, &mut |_| {}) {
-                    prop_assert!(found.records <= 3);
-                }
-            }
-        }
-
-        #[test]
-        fn any_prefix_of_an_array_is_a_prefix(rows in 0usize..6, at in 0usize..80) {
-            let text = Value::Array((0..rows).map(|n| json!({"n": n, "t": "x,]}"})).collect()).to_string();
-            let cut = text.as_bytes().get(..at.min(text.len())).unwrap();
-            let found = scan(cut, false, Format::Json, 100, &mut |_| {}).unwrap();
-            prop_assert!(found.records <= rows);
-            prop_assert!(found.cut || found.records == rows);
-        }
-    }
-}
+#[path = "json_tests.rs"]
+mod tests;

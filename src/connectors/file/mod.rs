@@ -6,11 +6,19 @@
 
 mod delimited;
 mod describe;
+mod dialect;
+mod encoding;
 mod format;
+mod header;
 mod json;
 mod parquet;
+mod parquet_footer;
+mod parquet_pages;
+mod parquet_types;
 mod place;
 mod resource;
+mod roots;
+mod rows;
 mod source;
 mod thrift;
 mod tree;
@@ -115,9 +123,6 @@ fn check_form(id: &str) -> Result<(), Failure> {
     if id.chars().any(char::is_control) {
         return wrong("contains control characters", "write the path without control characters");
     }
-    if id.starts_with("~/") || id == "~" || id.starts_with('$') {
-        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
-    }
     if let Some((scheme, rest)) = id.split_once("://") {
         return match scheme {
             "file" => wrong("is a URL, not a path", &format!("write the path alone: {rest}")),
@@ -130,6 +135,9 @@ fn check_form(id: &str) -> Result<(), Failure> {
                 "use the family of that store (s3, s3_compat), or copy the file below files.roots",
             ),
         };
+    }
+    if roots::is_unexpanded(id) {
+        return wrong("is not expanded: AAM reads ~ and $NAME as they are written", "write the whole path");
     }
     let path = Path::new(id);
     if place::absolute(path).is_err() {

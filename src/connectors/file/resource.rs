@@ -1,12 +1,14 @@
 //! An open file or directory: identity, discovery, health check and sample. Everything is synchronous and without egress.
 
+use super::describe::Description;
 use super::format::{self, Format};
 use super::place::{self, FilePlace, FileStat, OpenEntry, Root};
-use super::source::{FIRST_READ_BYTES, SIGNATURE_BYTES, Source};
-use super::tree;
+use super::source::{FIRST_READ_BYTES, MAX_RECORD_BYTES, SIGNATURE_BYTES, Source};
+use super::tree::{self, DirectoryListing};
 use crate::connectors::{Bounds, Discovery, Sample};
 use crate::memory_budget::MemoryMeter;
 use crate::model::catalog::SkippedStream;
+use crate::model::text::counted;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Timestamp};
 use crate::policy::Files;
 use serde_json::json;
@@ -17,6 +19,9 @@ use std::time::Instant;
 
 /// Limit on the number of files that one piece of evidence names.
 const MAX_NAMED_FILES: usize = 5;
+
+/// Limit on the bytes of each JSON file of a directory that are checked behind its first records.
+const MAX_JUDGED_MEMBER_BYTES: usize = 1 << 20;
 
 /// The open file or directory that a resource id names.
 pub struct Resource {
@@ -106,62 +111,64 @@ impl Resource {
         if grants.is_empty() { Privilege::Ok } else { Privilege::Over { grants } }
     }
 
-    /// Streams, columns and types.
+    /// Streams, columns and types. What was guessed or is irregular becomes a warning.
     ///
     /// # Errors
-    /// For a file, the errors of [`Source::describe`]. For a directory that has files, the first of these errors if no file
-    /// could be described.
+    /// For a file, the errors of [`Source::describe`]. For a directory whose files cannot be read, the first of these errors.
+    /// `WrongService` if a directory has only entries of other kinds.
     pub fn discover(&self, bounds: Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
         let before = self.bytes();
-        let (catalog, mut evidence) = match &self.content {
+        let mut found = match &self.content {
             Content::File(source) => self.discover_file(source, &bounds, memory)?,
             Content::Directory(entry) => self.discover_directory(entry, &bounds, memory)?,
         };
-        evidence.insert("streams".to_owned(), json!(catalog.streams.len()));
-        evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
-        if catalog.truncated {
-            evidence.insert("truncated".to_owned(), json!(true));
+        found.evidence.insert("streams".to_owned(), json!(found.catalog.streams.len()));
+        found.evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
+        if found.catalog.truncated {
+            found.evidence.insert("truncated".to_owned(), json!(true));
         }
-        Ok(Discovery { catalog: catalog.sorted(), evidence })
+        Ok(Discovery { catalog: found.catalog.sorted(), ..found })
     }
 
-    fn discover_file(&self, source: &Source, bounds: &Bounds, memory: &MemoryMeter) -> Result<(Catalog, Evidence), Failure> {
-        let found = source.describe(bounds, memory)?;
+    fn discover_file(&self, source: &Source, bounds: &Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
+        let found = source.describe(bounds, MAX_RECORD_BYTES, memory)?;
         let mut evidence = found.notes.clone();
         evidence.insert("columns".to_owned(), json!(found.columns));
         evidence.insert("rows_seen".to_owned(), json!(found.rows_seen));
+        let warning = irregular(&source.shown, &found);
         let truncated = found.truncated;
         let streams = vec![found.stream(self.stream_name())];
-        Ok((Catalog { streams, truncated, skipped: Vec::new() }, evidence))
+        Ok(Discovery { catalog: Catalog { streams, truncated, skipped: Vec::new() }, evidence, warning })
     }
 
-    fn discover_directory(
-        &self,
-        entry: &OpenEntry,
-        bounds: &Bounds,
-        memory: &MemoryMeter,
-    ) -> Result<(Catalog, Evidence), Failure> {
+    fn discover_directory(&self, entry: &OpenEntry, bounds: &Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
         let begun = Instant::now();
         let listing = tree::list(&self.root, &self.relative, entry, bounds.streams)?;
-        let mut catalog = Catalog { streams: Vec::new(), truncated: listing.truncated, skipped: listing.skipped };
-        let (mut columns, mut first_failure) = (0, None);
-        for (name, format) in &listing.files {
+        let shown = self.root.display_path(&self.relative);
+        let mut catalog = Catalog { streams: Vec::new(), truncated: listing.truncated, skipped: Vec::new() };
+        let (mut columns, mut first_failure, mut warnings) = (0, None, Vec::new());
+        for (index, (name, format)) in listing.files.iter().enumerate() {
             let left = bounds.bytes.saturating_sub(self.bytes());
             if begun.elapsed() >= bounds.time || left == 0 {
                 catalog.truncated = true;
                 break;
             }
             let bounds = Bounds { bytes: left, ..*bounds };
-            let described = self.open_member(name, *format).and_then(|source| source.describe(&bounds, &memory.next_input()));
-            match described {
+            // Each of the files that follow gets its share, so that checking one does not leave out another.
+            let share = left / u64::try_from(listing.files.len() - index).unwrap_or(u64::MAX);
+            let judged = usize::try_from(share).unwrap_or(MAX_JUDGED_MEMBER_BYTES).min(MAX_JUDGED_MEMBER_BYTES);
+            match self.open_member(name, *format).and_then(|source| source.describe(&bounds, judged, &memory.next_input())) {
                 Ok(found) => {
                     columns += found.columns;
                     catalog.truncated |= found.truncated;
+                    warnings.extend(found.warnings.iter().map(|warning| format!("{name}: {warning}")));
                     catalog.streams.push(found.stream(name.clone()));
                 }
                 Err(failure) => {
                     let reason = [failure.title.as_str(), failure.detail.as_str()].join(": ");
-                    catalog.skipped.push(SkippedStream::new(name.as_str(), reason.trim_end_matches(": ")));
+                    let reason = reason.trim_end_matches(": ");
+                    warnings.push(format!("{name} was left out: {reason}"));
+                    catalog.skipped.push(SkippedStream::new(name.as_str(), reason));
                     first_failure = first_failure.or(Some(failure));
                 }
             }
@@ -170,16 +177,17 @@ impl Resource {
         if let (true, Some(failure)) = (catalog.streams.is_empty(), first_failure) {
             return Err(failure);
         }
-        let mut evidence = Evidence::new();
-        evidence.insert("columns".to_owned(), json!(columns));
-        evidence.insert("skipped".to_owned(), json!(catalog.skipped.len()));
-        if listing.hidden > 0 {
-            evidence.insert("hidden".to_owned(), json!(listing.hidden));
+        if let (true, Some(first)) = (listing.files.is_empty(), listing.skipped.first()) {
+            return Err(nothing_to_read(&shown, listing.skipped.len(), first));
         }
-        if catalog.streams.is_empty() {
-            evidence.insert("note".to_owned(), json!(format!("empty: no {} files", format::SUPPORTED_FORMATS)));
-        }
-        Ok((catalog, evidence))
+        let evidence = directory_evidence(&catalog, &listing, columns);
+        let warning = if catalog.streams.is_empty() && !catalog.truncated {
+            Some(empty_directory(&shown, listing.hidden))
+        } else {
+            several(&shown, &warnings)
+        };
+        catalog.skipped.extend(listing.skipped);
+        Ok(Discovery { catalog, evidence, warning })
     }
 
     /// Opens the path again, reads its first bytes, and reports whether it is still the same file.
@@ -236,20 +244,33 @@ impl Resource {
         let before = self.bytes();
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let mut evidence = Evidence::new();
-        let rows = match &self.content {
+        let (rows, mut not_read) = match &self.content {
             Content::File(source) => {
-                let counted = source.count(most, memory)?;
+                let read = source.count(most, memory)?;
                 evidence.insert("stream".to_owned(), json!(self.stream_name()));
-                evidence.insert("columns_read".to_owned(), json!(counted.columns));
-                counted.rows
+                evidence.insert("columns_read".to_owned(), json!(read.columns));
+                (read.rows, read.not_read)
             }
             Content::Directory(_) => self.sample_directory(names, most, memory, &mut evidence)?,
         };
+        let warning = (!not_read.is_empty()).then(|| {
+            let what = if matches!(self.content, Content::File(_)) { "column" } else { "file or column" };
+            Failure::new(
+                Class::Remote,
+                format!("{} of {} could not be read", counted(not_read.len(), what), self.root.display_path(&self.relative)),
+                "the detail gives the reasons; what could be read is in the catalog",
+            )
+            .detail(first_of(&not_read))
+        });
         evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
         if rows == 0 {
             evidence.insert("note".to_owned(), json!("empty"));
         }
-        Ok(Sample { rows: rows as u64, evidence })
+        if !not_read.is_empty() {
+            not_read.truncate(MAX_NAMED_FILES);
+            evidence.insert("not_read".to_owned(), json!(not_read));
+        }
+        Ok(Sample { rows: rows as u64, evidence, warning })
     }
 
     fn sample_directory(
@@ -258,7 +279,7 @@ impl Resource {
         most: usize,
         memory: &MemoryMeter,
         evidence: &mut Evidence,
-    ) -> Result<usize, Failure> {
+    ) -> Result<(usize, Vec<String>), Failure> {
         const MAX_SAMPLE_BYTES: u64 = 64 << 20;
         let begun = self.bytes();
         let (mut rows, mut read, mut refused) = (0, Vec::new(), Vec::new());
@@ -271,6 +292,7 @@ impl Resource {
             match self.open_member(name, format).and_then(|source| source.count(most - rows, &memory.next_input())) {
                 Ok(counted) => {
                     rows += counted.rows;
+                    refused.extend(counted.not_read.iter().map(|column| format!("{name}: {column}")));
                     read.push(name.as_str());
                 }
                 Err(failure) => {
@@ -285,11 +307,7 @@ impl Resource {
         evidence.insert("streams_read".to_owned(), json!(read.len()));
         read.truncate(MAX_NAMED_FILES);
         evidence.insert("stream".to_owned(), json!(read.join(", ")));
-        if !refused.is_empty() {
-            refused.truncate(MAX_NAMED_FILES);
-            evidence.insert("not_read".to_owned(), json!(refused));
-        }
-        Ok(rows)
+        Ok((rows, refused))
     }
 
     /// Opens one file of the directory. The name may come from a stored catalog, so it is checked like any path.
@@ -307,6 +325,66 @@ impl Resource {
         let last = Path::new(&self.id).file_name().map(|name| name.to_string_lossy().into_owned());
         last.unwrap_or_else(|| self.id.clone())
     }
+}
+
+fn directory_evidence(catalog: &Catalog, listing: &DirectoryListing, columns: usize) -> Evidence {
+    let mut evidence = Evidence::new();
+    evidence.insert("columns".to_owned(), json!(columns));
+    evidence.insert("skipped".to_owned(), json!(catalog.skipped.len() + listing.skipped.len()));
+    if listing.hidden > 0 {
+        evidence.insert("hidden".to_owned(), json!(listing.hidden));
+    }
+    if catalog.streams.is_empty() {
+        evidence.insert("note".to_owned(), json!(format!("empty: no {} files", format::SUPPORTED_FORMATS)));
+    }
+    evidence
+}
+
+/// The first few texts, and how many more there are.
+fn first_of(texts: &[String]) -> String {
+    let more = texts.len().saturating_sub(MAX_NAMED_FILES);
+    let shown = texts.iter().take(MAX_NAMED_FILES).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if more == 0 { shown } else { format!("{shown}; and {more} more") }
+}
+
+const READ_FIX: &str =
+    "compare the columns of the catalog with the file; a UTF-8 file with one header row and complete rows needs no guess";
+
+/// The warning for one file whose reading needed a guess or found something irregular.
+fn irregular(shown: &str, found: &Description) -> Option<Failure> {
+    let (first, rest) = found.warnings.split_first()?;
+    Some(Failure::new(Class::Remote, format!("{shown}: {first}"), READ_FIX).detail(first_of(rest)))
+}
+
+/// The warning for files of a directory.
+fn several(shown: &str, warnings: &[String]) -> Option<Failure> {
+    let count = counted(warnings.len(), "warning");
+    (!warnings.is_empty())
+        .then(|| Failure::new(Class::Remote, format!("the files in {shown} have {count}"), READ_FIX).detail(first_of(warnings)))
+}
+
+/// The failure for a directory that has entries, but no file in a supported format.
+fn nothing_to_read(shown: &str, count: usize, first: &SkippedStream) -> Failure {
+    Failure::new(
+        Class::WrongService,
+        format!("the folder {shown} has {}, but no file that aam can read", counted_entries(count)),
+        format!("put files in one of the formats {} there, or name another folder in resource_ids", format::SUPPORTED_FORMATS),
+    )
+    .detail(format!("the first is {}: {}", first.name, first.reason))
+}
+
+fn counted_entries(count: usize) -> String {
+    if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") }
+}
+
+/// The warning for a directory without visible entries.
+fn empty_directory(shown: &str, hidden: usize) -> Failure {
+    let hidden = if hidden > 0 { format!("; its {} begin with a dot", counted_entries(hidden)) } else { String::new() };
+    Failure::new(
+        Class::NotFound,
+        format!("the folder {shown} is empty{hidden}"),
+        format!("put files in one of the formats {} there, or name another folder in resource_ids", format::SUPPORTED_FORMATS),
+    )
 }
 
 #[cfg(test)]

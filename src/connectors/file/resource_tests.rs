@@ -143,8 +143,108 @@ fn empty_because_unreadable_is_a_failure() {
     let test_roots = test_roots(&[("d/a.json", b"<html>"), ("e/readme.txt", b"x")]);
     let failure = test_roots.open("d").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).err().unwrap();
     assert_eq!(failure.class, Class::WrongService);
-    let empty = test_roots.open("e").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
+    let failure = test_roots.open("e").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).err().unwrap();
+    assert_eq!(failure.class, Class::WrongService);
+    assert!(failure.title.ends_with("/e has 1 entry, but no file that aam can read"), "{failure:?}");
+    // What the fix says leads out of the failure.
+    std::fs::write(test_roots.at("e/a.csv"), "id\n1\n").unwrap();
+    let found = test_roots.open("e").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
+    assert_eq!((found.catalog.streams.len(), found.warning), (1, None));
+    // An empty folder is there, but says so.
+    std::fs::create_dir(test_roots.at("f")).unwrap();
+    let empty = test_roots.open("f").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
     assert!(empty.catalog.streams.is_empty() && empty.evidence["note"].as_str().unwrap().starts_with("empty"));
+    assert!(empty.warning.unwrap().title.ends_with("/f is empty"));
+}
+
+/// A file of `tests/data/files`, which holds what people really have.
+fn case(name: &str) -> Result<(Discovery, Sample), Failure> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/files");
+    let resource = Resource::open(
+        &format!("{dir}/{name}").replace("files/../", ""),
+        &Files { roots: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data").into()] },
+    )?;
+    let found = resource.discover(Bounds::default(), &MemoryMeter::unlimited())?;
+    let sample = resource.sample(&[], 20, &MemoryMeter::unlimited())?;
+    Ok((found, sample))
+}
+
+fn columns(found: &Discovery) -> Vec<&str> {
+    let properties = found.catalog.streams[0].json_schema["properties"].as_object().unwrap();
+    properties.keys().map(String::as_str).collect()
+}
+
+#[test]
+fn what_people_have_is_read_and_what_was_guessed_is_said() {
+    for (name, expected, rows, warning) in [
+        ("json-named.csv", vec!["a"], 2, Some("the file holds JSON and was read as JSON")),
+        ("header-numbers.csv", vec!["1", "2", "3", "country"], 2, Some("was taken for the header")),
+        ("sep.csv", vec!["id", "name", "x"], 2, None),
+        ("comma-in-header.csv", vec!["Menge", "Preis, EUR"], 2, None),
+        ("open-quote.csv", vec!["desc", "id"], 3, Some("1 row has a quote that is not closed")),
+        ("nul.csv", vec!["x", "y"], 3, Some("1 row has NUL characters")),
+        ("latin1-header.csv", vec!["größe", "id", "straße"], 1, Some("guessed as windows-1252")),
+        ("utf16-no-bom.csv", vec!["id", "name"], 1, Some("guessed as UTF-16LE")),
+        ("1e400.json", vec!["a"], 1, None),
+        ("deep.json", vec!["a"], 1, None),
+        ("lone-surrogate.json", vec!["a"], 1, None),
+        ("first-line-null.jsonl", vec!["a"], 1, Some("1 of 2 values is not an object")),
+        ("brotli.parquet", vec!["a", "b"], 3, None),
+        ("dict-page-offset-zero.parquet", vec!["l_partkey"], 20, None),
+    ] {
+        let (found, sample) = case(name).unwrap_or_else(|failure| panic!("{name}: {failure:?}"));
+        assert_eq!((columns(&found), sample.rows), (expected, rows), "{name}");
+        let title = found.warning.map(|warning| warning.title);
+        match warning {
+            Some(warning) => assert!(title.as_ref().is_some_and(|title| title.contains(warning)), "{name}: {title:?}"),
+            None => assert_eq!(title, None, "{name}"),
+        }
+    }
+}
+
+#[test]
+fn json_with_more_text_behind_it_is_not_valid() {
+    for name in ["array-then-garbage.json", "two-arrays.json"] {
+        let failure = case(name).err().unwrap();
+        assert_eq!(failure.class, Class::Remote);
+        assert!(failure.title.ends_with("is not valid json") && failure.detail.contains("more text follows"), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_limit_is_not_reported_as_damage() {
+    let failure = case("../bomb_38KB_to_1GB.parquet").err().unwrap();
+    assert_eq!(failure.class, Class::Misconfigured);
+    assert!(failure.title.ends_with("exceeds a limit of aam: a page unpacks to 60 MiB, and the limit is 16 MiB"), "{failure:?}");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    writer.write_all(bytes).unwrap();
+    writer.finish().unwrap()
+}
+
+#[test]
+fn compressed_text_is_read() {
+    let csv = gzip(b"id,name\n1,x\n2,y\n");
+    let two_members = [gzip(b"{\"id\":1}\n"), gzip(b"{\"id\":2}\n")].concat();
+    let bomb = gzip(&vec![b'x'; 40 << 20]);
+    let test_roots = test_roots(&[("a.csv.gz", &csv), ("b.jsonl.gz", &two_members), ("c/x.csv.gz", &csv)]);
+    for (name, rows) in [("a.csv.gz", 2), ("b.jsonl.gz", 2), ("c", 2)] {
+        let (catalog, sample) = run_steps(&test_roots.open(name).unwrap()).unwrap();
+        assert_eq!((catalog.streams.len(), sample.rows), (1, rows), "{name}");
+    }
+    for (name, bytes, class) in [
+        ("cut.csv.gz", &csv[..csv.len() - 12], Class::Remote),
+        ("plain.csv.gz", b"id,name\n1,x\n", Class::Remote),
+        ("named.csv", &csv, Class::WrongService),
+        ("bomb.json.gz", &bomb, Class::WrongService),
+        ("bomb.csv.gz", &bomb, Class::Misconfigured),
+    ] {
+        std::fs::write(test_roots.at(name), bytes).unwrap();
+        let failure = test_roots.open(name).and_then(|resource| run_steps(&resource)).err().unwrap();
+        assert_eq!(failure.class, class, "{name}: {failure:?}");
+    }
 }
 
 #[test]

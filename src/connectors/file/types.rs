@@ -20,11 +20,48 @@ pub enum ValueKind {
     Array = 512,
 }
 
+/// Kinds between which a column may vary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    Boolean,
+    Number,
+    Time,
+    Text,
+    Nested,
+}
+
+impl Family {
+    /// The family of one kind; an empty value counts as text.
+    #[must_use]
+    pub fn from_kind(kind: ValueKind) -> Family {
+        match kind {
+            ValueKind::Boolean => Family::Boolean,
+            ValueKind::Integer | ValueKind::Number => Family::Number,
+            ValueKind::Date | ValueKind::Local | ValueKind::Zoned => Family::Time,
+            ValueKind::Empty | ValueKind::Text => Family::Text,
+            ValueKind::Object | ValueKind::Array => Family::Nested,
+        }
+    }
+}
+
 /// The set of kinds that occur in one column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ColumnKinds(u16);
 
 impl ValueKind {
+    /// All kinds except `Empty`.
+    const VALUES: [ValueKind; 9] = [
+        ValueKind::Boolean,
+        ValueKind::Integer,
+        ValueKind::Number,
+        ValueKind::Date,
+        ValueKind::Local,
+        ValueKind::Zoned,
+        ValueKind::Text,
+        ValueKind::Object,
+        ValueKind::Array,
+    ];
+
     /// The kind of a text cell. `007` is text, because a number would lose the leading zeros.
     #[must_use]
     pub fn from_text(text: &str) -> ValueKind {
@@ -39,17 +76,18 @@ impl ValueKind {
         }
     }
 
-    /// The kind of a JSON value.
+    /// The kind of a JSON value, judged by its text.
     #[must_use]
-    pub fn from_json(value: &Value) -> ValueKind {
-        match value {
-            Value::Null => ValueKind::Empty,
-            Value::Bool(_) => ValueKind::Boolean,
-            Value::Number(number) if number.is_i64() || number.is_u64() => ValueKind::Integer,
-            Value::Number(_) => ValueKind::Number,
-            Value::String(text) => date_or_time(text).unwrap_or(ValueKind::Text),
-            Value::Array(_) => ValueKind::Array,
-            Value::Object(_) => ValueKind::Object,
+    pub fn from_json(text: &str) -> ValueKind {
+        let text = text.trim();
+        match text.as_bytes().first() {
+            None | Some(b'n') => ValueKind::Empty,
+            Some(b't' | b'f') => ValueKind::Boolean,
+            Some(b'{') => ValueKind::Object,
+            Some(b'[') => ValueKind::Array,
+            Some(b'"') => date_or_time(text.trim_matches('"')).unwrap_or(ValueKind::Text),
+            Some(_) if text.contains(['.', 'e', 'E']) => ValueKind::Number,
+            Some(_) => ValueKind::Integer,
         }
     }
 }
@@ -92,6 +130,14 @@ impl ColumnKinds {
     /// Adds one value.
     pub fn add(&mut self, kind: ValueKind) {
         self.0 |= kind as u16;
+    }
+
+    /// The family of all values. Returns `None` if the values belong to several families or there is no value.
+    #[must_use]
+    pub fn family(self) -> Option<Family> {
+        let mut families = ValueKind::VALUES.into_iter().filter(|kind| self.has(*kind)).map(Family::from_kind);
+        let first = families.next()?;
+        families.all(|other| other == first).then_some(first)
     }
 
     fn has(self, kind: ValueKind) -> bool {
@@ -191,8 +237,8 @@ mod tests {
     #[test]
     fn json_fields_keep_their_union() {
         let mut kinds = ColumnKinds::default();
-        for value in [json!(1), json!("a"), json!(null), json!(1.5)] {
-            kinds.add(ValueKind::from_json(&value));
+        for value in ["1", "\"a\"", "null", "1.5"] {
+            kinds.add(ValueKind::from_json(value));
         }
         assert_eq!(kinds.json_schema(), json!({"type": ["null", "number", "string"]}));
         assert_eq!(ColumnKinds::default().json_schema(), json!({"type": ["null", "string"]}));

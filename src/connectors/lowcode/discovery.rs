@@ -64,7 +64,7 @@ impl Resource {
         }
         let mut evidence = Evidence::new();
         evidence.insert("skipped".into(), catalog.skipped.len().into());
-        Ok(Discovery { catalog: catalog.sorted(), evidence })
+        Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     }
 
     /// Returns false for the identity stream of a custom manifest. The streams that a family lists are all data.
@@ -141,7 +141,7 @@ impl Resource {
                 "the source returns empty lists: it has no records, or none that this credential can see".into(),
             );
         }
-        Ok(Sample { rows: rows as u64, evidence })
+        Ok(Sample { rows: rows as u64, evidence, warning: None })
     }
 
     /// Returns the streams in the order of the family. For a custom manifest, the streams that `check` reads come first.

@@ -169,7 +169,7 @@ impl Connector for Service {
             evidence.insert("streams".into(), catalog.streams.len().into());
             evidence.insert("skipped".into(), catalog.skipped.len().into());
             evidence.insert("callable".into(), callable.count().into());
-            Ok(Discovery { catalog, evidence })
+            Ok(Discovery { catalog, evidence, warning: None })
         })
     }
 

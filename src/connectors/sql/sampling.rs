@@ -65,7 +65,7 @@ impl Sampling {
         let mut evidence = self.evidence();
         evidence.insert("stream".into(), json!(name));
         evidence.insert("rows".into(), json!(rows));
-        Sample { rows, evidence }
+        Sample { rows, evidence, warning: None }
     }
 
     /// Ends the search without rows. `untried` is the number of objects for which there was no time.
@@ -86,7 +86,7 @@ impl Sampling {
             note.push_str(&format!("; there was no time for {} more", counted(untried, "table")));
         }
         evidence.insert("note".into(), json!(note));
-        Ok(Sample { rows: 0, evidence })
+        Ok(Sample { rows: 0, evidence, warning: None })
     }
 
     /// What was empty, and what was skipped and why.

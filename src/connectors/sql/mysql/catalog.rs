@@ -112,7 +112,7 @@ pub async fn discover(session: &MysqlSession, bounds: Bounds) -> Result<Discover
         evidence.insert("unreadable_count".into(), json!(blind.len()));
         evidence.insert("unreadable".into(), json!(blind.into_iter().take(10).collect::<Vec<_>>()));
     }
-    Ok(Discovery { catalog: catalog.sorted(), evidence })
+    Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
 }
 
 /// Whether `COLUMNS.PRIVILEGES` contains `select`.
@@ -216,7 +216,7 @@ pub async fn sample(
         }
         let mut evidence = Evidence::new();
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence });
+        return Ok(Sample { rows: 0, evidence, warning: None });
     }
     match unreadable {
         Some(first) if sampling.is_unused() => {

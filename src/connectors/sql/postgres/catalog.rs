@@ -182,7 +182,7 @@ pub async fn discover(wire: &PostgresSession, bounds: Bounds) -> Result<Discover
         evidence.insert("unreadable_count".into(), json!(blind.len()));
     }
     catalog.truncated = truncated;
-    Ok(Discovery { catalog: catalog.sorted(), evidence })
+    Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
 }
 
 /// Adds the streams of `chunk`. Returns whether columns were cut off.

@@ -69,7 +69,7 @@ pub fn discover(file: &File, bounds: Bounds) -> Result<Discovery, Failure> {
         let mut evidence = Evidence::new();
         evidence.insert("streams".into(), json!(catalog.streams.len()));
         evidence.insert("readable".into(), json!(catalog.streams.len()));
-        Ok(Discovery { catalog: catalog.sorted(), evidence })
+        Ok(Discovery { catalog: catalog.sorted(), evidence, warning: None })
     })
 }
 
@@ -112,7 +112,7 @@ pub fn sample(file: &File, step_timeout: Duration, max_items: u32) -> Result<Sam
     if all.is_empty() {
         let mut evidence = Evidence::new();
         evidence.insert("note".into(), json!("empty: the database has no tables"));
-        return Ok(Sample { rows: 0, evidence });
+        return Ok(Sample { rows: 0, evidence, warning: None });
     }
     let mut sampling = Sampling::new(step_timeout);
     let timeout = sampling.object_timeout(file.limit);
