@@ -1,11 +1,12 @@
 //! Assembles the parts of one process: the registry, the policy, the demo seed, the engines and their environment.
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::connectors::{Engines, file, lowcode, object, openapi, sql};
 use crate::credentials::Resolver;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, schema, wire};
 use crate::model::{Intent, Origin, Problem};
+use crate::operator_file;
 use crate::pipeline::Env;
 use crate::policy::{ActivePolicy, LoadedPolicy, parse};
 use crate::policy_loader::PolicyLoader;
@@ -49,13 +50,14 @@ pub async fn open(paths: &Paths, command: &str, clock: Arc<dyn Clock>) -> Result
         // If the system refuses a thread, the policy is read on this one afterwards.
         let file = thread::Builder::new().spawn_scoped(scope, read);
         let _ = thread::Builder::new().spawn_scoped(scope, schema::prepare);
-        let registry = Registry::open(&paths.registry, command, Arc::clone(&clock));
+        let registry = Registry::open(&paths.registry, command, clock);
         (registry, file.map_or_else(|_| read(), |file| file.join().unwrap_or_else(|_| read())))
     });
     let registry = registry?;
-    let active = start_policy(file, &paths.policy, &registry, clock.as_ref())?;
+    let ledger_clock = registry.clock();
+    let active = start_policy(file, &paths.policy, &registry, ledger_clock.as_ref())?;
     let registry = Arc::new(registry);
-    let handle = Handle::new(registry, clock, active, paths.intents.clone(), paths.policy.clone());
+    let handle = Handle::new(registry, ledger_clock, active, paths.intents.clone(), paths.policy.clone());
     seed(&handle.registry, &paths.seeds).await?;
     Ok(handle)
 }
@@ -92,7 +94,8 @@ pub fn engines(clock: Arc<dyn Clock>) -> Engines {
 pub fn env(handle: &Handle) -> Env {
     let budget: Arc<dyn crate::egress::DayBudget> = Arc::clone(&handle.registry) as _;
     Env {
-        engines: engines(Arc::clone(&handle.clock)),
+        // Signatures and manifests need the time of the machine, which other machines compare with theirs.
+        engines: engines(clock::from_env()),
         egress: Egress::with(budget, Arc::clone(&handle.clock), Arc::new(SystemLookup)),
         resolver: Resolver::from_process_env(),
     }
@@ -111,7 +114,8 @@ async fn seed(registry: &Registry, folder: &Path) -> Result<(), RegistryError> {
     let mut documents: Vec<(Intent, Origin)> = Vec::new();
     for path in paths {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let bytes = std::fs::read(&path).map_err(|error| RegistryError::Io { path: path.clone(), error })?;
+        let bytes = operator_file::read(&path, Limits::default().bytes as u64)
+            .map_err(|error| RegistryError::Io { path: path.clone(), error })?;
         match wire::parse(&bytes, &Limits::default()) {
             Ok(parsed) => {
                 documents.extend(parsed.intents().map(|intent| (intent.clone(), Origin(format!("seed:{name}").into()))))

@@ -1,7 +1,8 @@
 //! Fault injection for tests: ends a debug build at a chosen point between two steps. A release build ignores it.
 //!
 //! `AAM_TEST_KILL_AT` names a file with the content `<boundary> <count>`: the process kills itself with SIGKILL when it
-//! reaches that boundary for the `count`-th time. With `<boundary> <count> panic` it panics instead.
+//! reaches that boundary for the `count`-th time. With `<boundary> <count> panic` it panics instead, and with
+//! `<boundary> <count> hang` the thread never returns, as on a file system that does not answer.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 struct Fault {
     name: String,
     remaining: AtomicU32,
-    panics: bool,
+    action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Action {
+    Kill,
+    Panic,
+    Hang,
 }
 
 static FAULT: OnceLock<Option<Fault>> = OnceLock::new();
@@ -29,8 +37,12 @@ pub fn boundary(name: &str) {
 
 #[expect(clippy::panic, reason = "a test requests this panic from a debug build, to prove that the process survives it")]
 fn trigger(fault: &Fault, name: &str) {
-    if fault.panics {
-        std::panic::panic_any(format!("a test requested a panic at {name}"));
+    match fault.action {
+        Action::Kill => {}
+        Action::Panic => std::panic::panic_any(format!("a test requested a panic at {name}")),
+        Action::Hang => loop {
+            std::thread::park();
+        },
     }
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
 }
@@ -44,7 +56,12 @@ fn parse(text: &str) -> Option<Fault> {
     let mut parts = text.split_whitespace();
     let name = parts.next()?.to_string();
     let remaining = AtomicU32::new(parts.next()?.parse().ok()?);
-    Some(Fault { name, remaining, panics: parts.next() == Some("panic") })
+    let action = match parts.next() {
+        Some("panic") => Action::Panic,
+        Some("hang") => Action::Hang,
+        _ => Action::Kill,
+    };
+    Some(Fault { name, remaining, action })
 }
 
 #[cfg(test)]
@@ -53,9 +70,10 @@ mod tests {
 
     #[test]
     fn only_a_boundary_with_a_count_is_accepted() {
-        let fault = parse("discover 3\n").map(|fault| (fault.name, fault.remaining.into_inner(), fault.panics));
-        assert_eq!(fault, Some(("discover".to_string(), 3, false)));
-        assert!(parse("scan 1 panic").is_some_and(|fault| fault.panics));
+        let fault = parse("discover 3\n").map(|fault| (fault.name, fault.remaining.into_inner(), fault.action));
+        assert_eq!(fault, Some(("discover".to_string(), 3, Action::Kill)));
+        assert!(parse("scan 1 panic").is_some_and(|fault| fault.action == Action::Panic));
+        assert!(parse("scan 1 hang").is_some_and(|fault| fault.action == Action::Hang));
         assert!(parse("").is_none() && parse("discover").is_none() && parse("discover x").is_none());
     }
 }

@@ -11,7 +11,7 @@ pub mod summary;
 
 pub use stage::Stage;
 
-use crate::model::{State, Timestamp};
+use crate::model::{Class, State, Timestamp};
 use crate::snapshot::{Attempt, Connection, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +39,12 @@ pub struct Funnel {
     pub coverage: f64,
     pub target: f64,
     pub slo_met: bool,
+    /// Connections whose credential can do more than read, in any state.
+    #[serde(default)]
+    pub over_privileged: u64,
+    /// ACTIVE connections with streams that their credential may not read.
+    #[serde(default)]
+    pub partly_readable: u64,
     /// Connections whose connector opened and found the expected identity at least once.
     pub auto_created: u64,
     /// Nearest-rank p95 of the duration of the tiny syncs of the ACTIVE connections, in milliseconds.
@@ -48,7 +54,7 @@ pub struct Funnel {
     pub summary: Vec<String>,
 }
 
-/// A reason that keeps connections from becoming ACTIVE.
+/// A reason that keeps connections from becoming ACTIVE, or that hides a part of ACTIVE connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Blocker {
     pub name: String,
@@ -61,7 +67,7 @@ pub struct Blocker {
 pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
     let mut funnel = empty(namespace, target, as_of);
     let mut latencies = Vec::new();
-    let mut blockers: BTreeMap<(State, &str, &str), (u64, &str)> = BTreeMap::new();
+    let mut blockers = Blockers::new();
     for (_, connection) in snapshot.of_namespace(namespace) {
         let state = connection.state();
         let Some(stage) = Stage::from_state(state) else {
@@ -74,6 +80,7 @@ pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestam
             let name = (state, &*connection.source_type, &*attempt.facts.title);
             blockers.entry(name).or_insert((0, &*attempt.facts.fix)).0 += 1;
         }
+        warnings(&mut funnel, state, connection, &mut blockers);
     }
     if funnel.eligible > 0 {
         #[expect(clippy::cast_precision_loss, reason = "counts of connections stay far below 2^52")]
@@ -85,6 +92,23 @@ pub fn funnel(snapshot: &Snapshot, namespace: &str, target: f64, as_of: Timestam
     funnel.blockers = ranked(blockers);
     funnel.summary = summary::lines(&funnel);
     funnel
+}
+
+/// By state, source type and title: how many connections, and the fix.
+type Blockers<'a> = BTreeMap<(State, &'a str, &'a str), (u64, &'a str)>;
+
+/// Counts the warnings of a connection. A part of an ACTIVE connection that cannot be read is listed like a blocker.
+fn warnings<'a>(funnel: &mut Funnel, state: State, connection: &'a Connection, blockers: &mut Blockers<'a>) {
+    let has = |class: Class| connection.warnings().any(|warning| warning.class == class);
+    funnel.over_privileged += u64::from(has(Class::OverPrivileged));
+    if state != State::Active {
+        return;
+    }
+    funnel.partly_readable += u64::from(has(Class::PermissionDenied));
+    for warning in connection.warnings().filter(|warning| warning.class == Class::PermissionDenied) {
+        let name = (state, &*connection.source_type, &*warning.title);
+        blockers.entry(name).or_insert((0, &*warning.fix)).0 += 1;
+    }
 }
 
 fn empty(namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
@@ -106,6 +130,8 @@ fn empty(namespace: &str, target: f64, as_of: Timestamp) -> Funnel {
         coverage: 0.0,
         target,
         slo_met: false,
+        over_privileged: 0,
+        partly_readable: 0,
         auto_created: 0,
         first_sync_p95_ms: 0,
         blockers: Vec::new(),
@@ -152,9 +178,15 @@ fn blocker(state: State, connection: &Connection) -> Option<&Attempt> {
     if state == State::Pending { connection.last.as_deref() } else { connection.conclusive.as_deref() }
 }
 
-/// Returns the blockers, most frequent first. Equally frequent ones are in the order of the key, which starts with the
-/// most urgent state.
-fn ranked(blockers: BTreeMap<(State, &str, &str), (u64, &str)>) -> Vec<Blocker> {
+/// Returns the blockers, most frequent first, and after them what hides a part of ACTIVE connections. Equally frequent
+/// ones are in the order of the key, which starts with the most urgent state.
+fn ranked(blockers: Blockers<'_>) -> Vec<Blocker> {
+    let (partial, blocking): (Blockers<'_>, Blockers<'_>) =
+        blockers.into_iter().partition(|((state, _, _), _)| *state == State::Active);
+    listed(blocking).into_iter().chain(listed(partial)).collect()
+}
+
+fn listed(blockers: Blockers<'_>) -> Vec<Blocker> {
     let mut list: Vec<Blocker> = blockers
         .into_iter()
         .map(|((state, family, title), (count, fix))| Blocker {

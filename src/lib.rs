@@ -8,6 +8,7 @@
 //! - [`families`]: what AAM knows about each source family, one YAML file per family. Pure.
 //! - [`clock`]: the source of wall time, which tests replace.
 //! - [`fault`]: fault injection for tests, only in debug builds.
+//! - [`operator_file`]: reads files that an operator names, bounded and without blocking.
 //! - [`memory`]: returns the memory that a burst of work has freed to the system.
 //! - [`policy`]: parses the policy file into a policy or into all its problems. Pure.
 //! - [`credentials`]: resolves locators to secrets, and removes secrets from texts.
@@ -60,6 +61,7 @@ pub mod funnel;
 pub mod intake;
 pub mod memory;
 pub mod model;
+pub mod operator_file;
 pub mod pipeline;
 pub mod plan;
 pub mod policy;

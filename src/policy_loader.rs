@@ -7,6 +7,7 @@
 use crate::families::is_source_name;
 use crate::families::{self, CustomSources, ManifestFile};
 use crate::model::{Digest, FilePlace, Problem};
+use crate::operator_file;
 use crate::policy::{LoadedPolicy, Policy, parse};
 use lowcode::bounds::Bounds;
 use lowcode::problem::Severity;
@@ -19,6 +20,8 @@ use std::time::{Duration, SystemTime};
 
 /// The maximum number of manifests. A folder with more is a mistake.
 const MAX_MANIFESTS: usize = 200;
+/// The maximum size of the policy file in bytes.
+const MAX_POLICY_BYTES: u64 = 4 << 20;
 const MAX_MANIFEST_BYTES: u64 = 8 << 20;
 /// A file that was written more recently than this is read again even if its stamp is the same: a second write within
 /// one tick of the file system's clock does not change the stamp.
@@ -86,7 +89,7 @@ impl PolicyLoader {
     /// Reads the policy file and, if it is valid, the manifests. Blocks.
     pub fn load(&mut self) -> PolicyFile {
         let name = self.path.display().to_string();
-        let text = match std::fs::read_to_string(&self.path) {
+        let text = match operator_file::read_text(&self.path, MAX_POLICY_BYTES) {
             Ok(text) => text,
             Err(error) => {
                 let problem = Problem::new("", format!("the policy cannot be read: {error}"))
@@ -217,18 +220,12 @@ fn add_file(path: &Path, known: Option<&KnownFile>, before: Option<&CustomSource
 /// the manifest in force.
 fn read(path: &Path, file: &str, known: Option<&KnownFile>, in_force: Option<&Arc<ManifestFile>>) -> Result<KnownFile, String> {
     let meta = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !meta.is_file() {
-        return Err("it is not a file".to_string());
-    }
-    if meta.len() > MAX_MANIFEST_BYTES {
-        return Err(format!("it is larger than {MAX_MANIFEST_BYTES} bytes"));
-    }
     let stamp = (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino());
     let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     if let Some(known) = known.filter(|known| known.stamp == stamp && age.is_some_and(|age| age > FRESH)) {
         return Ok(known.clone());
     }
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = operator_file::read_text(path, MAX_MANIFEST_BYTES).map_err(|error| error.to_string())?;
     let digest = Digest::from_bytes(text.as_bytes());
     if let Some(known) = known.filter(|known| known.digest == digest) {
         return Ok(KnownFile { stamp, ..known.clone() });

@@ -4,8 +4,8 @@
 //! committed, a reader applies all entries, and a query for a past instant applies those up to it. They all use the same
 //! fold, so they cannot disagree. Pure: no clock, no file, no socket.
 
-use crate::model::ledger::{AttemptContext, Entry, Fact, Finished};
-use crate::model::{ConnectionId, Digest, Origin, Retry, State, Timestamp};
+use crate::model::ledger::{AttemptContext, Entry, Fact, Finished, Warning};
+use crate::model::{ConnectionId, Digest, Origin, Retry, Scope, State, Step, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -301,8 +301,14 @@ impl Connection {
             Fact::AttemptBegun { .. } => self.begun = Some(entry.at),
             Fact::AttemptFinished(facts) => {
                 // Thousands of connections may fail with the same message.
-                let (title, fix) = (interner.intern(&facts.title), interner.intern(&facts.fix));
-                self.finish(entry, Finished { title, fix, ..facts.clone() });
+                let mut facts = facts.clone();
+                facts.title = interner.intern(&facts.title);
+                facts.fix = interner.intern(&facts.fix);
+                for warning in &mut facts.warnings {
+                    warning.title = interner.intern(&warning.title);
+                    warning.fix = interner.intern(&warning.fix);
+                }
+                self.finish(entry, facts);
             }
             Fact::CatalogRegistered { version, digest, .. } => self.catalog = Some((*version, entry.seq, *digest)),
             Fact::ConnectionRetired => {
@@ -321,7 +327,7 @@ impl Connection {
             Some(_) if same_inputs => self.failures.saturating_add(1),
             Some(_) => 1,
         };
-        let (class, full) = (facts.class, facts.scope == crate::model::Scope::Full);
+        let (class, full) = (facts.class, facts.scope == Scope::Full);
         let attempt = Arc::new(Attempt { seq: entry.seq, at: entry.at, facts });
         if class.is_none_or(|class| class.conclusive()) {
             self.conclusive = Some(Arc::clone(&attempt));
@@ -349,10 +355,26 @@ impl Connection {
         }
     }
 
+    /// The warnings in force: those of the latest conclusive attempt, and those of the steps that it did not run from the
+    /// latest full attempt that passed. A health check, for example, does not run discovery.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        let latest = self.conclusive.as_deref();
+        let of_latest = latest.into_iter().flat_map(|attempt| &attempt.facts.warnings);
+        let only_health = latest.is_some_and(|attempt| attempt.facts.scope == Scope::Health);
+        let before = self.proven.as_deref().filter(|_| only_health);
+        let not_run = |warning: &&Warning| matches!(warning.step, Step::Discover | Step::TinySync);
+        of_latest.chain(before.into_iter().flat_map(|attempt| &attempt.facts.warnings).filter(not_run))
+    }
+
     /// Whether no origin desires the connection although it is not retired yet.
     #[must_use]
     pub fn orphaned(&self) -> bool {
         self.origins.is_empty() && self.retired.is_none()
+    }
+
+    /// The warnings in force of the steps that a health check runs.
+    fn warnings_without_discovery(&self) -> impl Iterator<Item = &Warning> {
+        self.warnings().filter(|warning| !matches!(warning.step, Step::Discover | Step::TinySync))
     }
 
     /// When the latest attempt ended, whether or not it changed anything.
@@ -372,8 +394,9 @@ impl Connection {
     pub fn says_nothing_new(&self, facts: &Finished, context: &AttemptContext) -> bool {
         let Some(last) = &self.last else { return false };
         let same_inputs = last.facts.generation == context.generation && last.facts.slice == context.slice;
-        let healthy_recheck = facts.scope == crate::model::Scope::Health && facts.class.is_none() && last.facts.class.is_none();
-        same_inputs && (healthy_recheck || last.facts.outcome == facts.outcome)
+        let healthy_recheck = facts.scope == Scope::Health && facts.class.is_none() && last.facts.class.is_none();
+        let same_warnings = || self.warnings_without_discovery().eq(facts.warnings.iter());
+        same_inputs && (last.facts.outcome == facts.outcome || healthy_recheck && same_warnings())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::debt_gate::scan::{UndeclaredDebt, scan};
 use crate::debt_gate::{APPROVAL, DebtGate};
+use crate::operator_file;
 use crate::policy_loader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,7 +26,7 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Exits with 0 if the gate does not find anything or if the run is approved, and with 1 otherwise.
 pub fn run(common: &CommonOptions, options: &GateOptions) -> CommandResult {
     let path = options.root.join("DEBT.md");
-    let debt = std::fs::read_to_string(&path).map_err(|error| {
+    let debt = operator_file::read_text(&path, MAX_BYTES).map_err(|error| {
         CommandError::new(format!("cannot read {}: {error}; pass the folder that holds DEBT.md with --root", path.display()))
     })?;
     let mut findings = Vec::new();
@@ -63,7 +64,7 @@ fn search(root: &Path, below: &Path, findings: &mut Vec<UndeclaredDebt>) {
         }
     } else if meta.is_file() && meta.len() <= MAX_BYTES {
         // Files that are not UTF-8 text are skipped.
-        if let Ok(text) = std::fs::read_to_string(&path) {
+        if let Ok(text) = operator_file::read_text(&path, MAX_BYTES) {
             findings.extend(scan(&below.display().to_string(), &text));
         }
     }

@@ -8,6 +8,7 @@ use crate::daemon;
 use crate::egress::{Egress, resolve::SystemLookup};
 use crate::intake::{Limits, wire};
 use crate::model::{Scope, State, Step, StepStatus};
+use crate::operator_file;
 use crate::pipeline::{Attempt, Env, Job};
 use crate::policy_loader;
 use crate::report;
@@ -25,7 +26,7 @@ pub struct TestOptions {
 /// Exits with 0 if every intent would be ACTIVE, with 2 if not, and with 78 if the file is not valid.
 pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult {
     let loaded = policy_loader::load(&common.policy).loaded.map_err(|problems| CommandError::config(&problems))?;
-    let bytes = std::fs::read(&options.file)
+    let bytes = operator_file::read(&options.file, Limits::default().bytes as u64)
         .map_err(|error| CommandError::new(format!("cannot read {}: {error}", options.file.display())))?;
     let name = options.file.display().to_string();
     let parsed = wire::parse(&bytes, &Limits::default()).map_err(|refusal| {

@@ -5,7 +5,7 @@ use crate::model::text::counted;
 use crate::registry::Reader;
 use std::process::ExitCode;
 
-/// Exits with 0 if the chain is intact, and with 1 and the first broken row otherwise.
+/// Exits with 0 if the file and the chain are intact, and otherwise with 1 and the first broken row or what is damaged.
 pub fn run(common: &CommonOptions) -> CommandResult {
     let verdict = Reader::open(&common.registry)?.verify()?;
     let rows = counted(usize::try_from(verdict.rows).unwrap_or(usize::MAX), "row");
@@ -14,6 +14,14 @@ pub fn run(common: &CommonOptions) -> CommandResult {
         return Err(CommandError::new(format!(
             "row {seq} of the ledger in {} does not match the hash chain: {reason}\n{rows} before it verified; restore the file from an earlier backup, and find out who changed it",
             common.registry.display(),
+        )));
+    }
+    if !verdict.damage.is_empty() {
+        common.print("", &verdict);
+        return Err(CommandError::new(format!(
+            "the registry {} is damaged or was changed: {}\n{rows} of the ledger verified; restore the file from an earlier backup, and find out who changed it",
+            common.registry.display(),
+            verdict.damage.join("; "),
         )));
     }
     common.print(&format!("the ledger is intact: {rows}, head {}\n", verdict.head), &verdict);

@@ -44,7 +44,8 @@ pub trait Engine: Send + Sync {
     /// no network, no file and no credential, so that `aam plan` and the allowlist step use it too.
     ///
     /// # Errors
-    /// Returns `Misconfigured`, or `Unsupported` with the name of the dialect and an alternative.
+    /// Returns `NotMappable` with the accepted forms if the family does not understand the resource id, `Misconfigured` if
+    /// the policy entry of the family is not valid, or `Unsupported` with the name of the dialect and an alternative.
     fn bind(&self, request: BindRequest<'_>) -> Result<Box<dyn BoundResource>, Failure>;
 }
 

@@ -1,12 +1,16 @@
 //! Sets up TLS to trust the certificate authorities of the machine and those in the policy's `ca_file`.
 
 use crate::model::{Class, Failure};
+use crate::operator_file;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The maximum size of `network.ca_file` in bytes. The authorities of a whole operating system are about 250 KB.
+const MAX_CA_BYTES: u64 = 4 << 20;
 
 /// Returns a client configuration that trusts the authorities of the machine and those in `ca_file`.
 ///
@@ -52,7 +56,7 @@ fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
         )
         .detail(reason)
     };
-    let bytes = std::fs::read(file).map_err(|error| invalid(error.to_string()))?;
+    let bytes = operator_file::read(file, MAX_CA_BYTES).map_err(|error| invalid(error.to_string()))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|error| invalid(error.to_string()))?;
     if found.is_empty() { Err(invalid("it does not hold a certificate".to_string())) } else { Ok(found) }

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum Class {
     /// The policy's eligibility rules refuse the intent: not sanctioned, risk too high, confidence too low.
     NotEligible,
+    /// The family does not understand a resource id of the intent.
+    NotMappable,
     /// This version has no connector for the source type, or the policy does not list it.
     Unsupported,
     /// The locator does not resolve to a usable secret.
@@ -17,6 +19,8 @@ pub enum Class {
     CredentialRejected,
     /// The credential is valid but lacks a permission (403, 42501, 1142, AccessDenied).
     PermissionDenied,
+    /// The credential can do more than read. This is only ever a warning.
+    OverPrivileged,
     /// A failure of DNS, routing, the connection or TLS, or a timeout.
     Network,
     /// AAM refused the address or the call, because the policy does not allow it.
@@ -29,7 +33,7 @@ pub enum Class {
     NotFound,
     /// The service that answered is not the one that the resource id names.
     WrongService,
-    /// The resource id or the policy entry of this source is not valid.
+    /// The policy entry of this source is not valid, or the source is set up in a way that AAM cannot use.
     Misconfigured,
     /// The source failed or sent an invalid response (5xx, a truncated response, a wrong format).
     Remote,
@@ -56,12 +60,14 @@ pub enum Retry {
 
 impl Class {
     /// All classes, for tables and tests.
-    pub const ALL: [Class; 16] = [
+    pub const ALL: [Class; 18] = [
         Class::NotEligible,
+        Class::NotMappable,
         Class::Unsupported,
         Class::CredentialMissing,
         Class::CredentialRejected,
         Class::PermissionDenied,
+        Class::OverPrivileged,
         Class::Network,
         Class::EgressRefused,
         Class::BreakerOpen,
@@ -80,10 +86,12 @@ impl Class {
     pub fn as_str(self) -> &'static str {
         match self {
             Class::NotEligible => "not_eligible",
+            Class::NotMappable => "not_mappable",
             Class::Unsupported => "unsupported",
             Class::CredentialMissing => "credential_missing",
             Class::CredentialRejected => "credential_rejected",
             Class::PermissionDenied => "permission_denied",
+            Class::OverPrivileged => "over_privileged",
             Class::Network => "network",
             Class::EgressRefused => "egress_refused",
             Class::BreakerOpen => "breaker_open",
@@ -102,8 +110,10 @@ impl Class {
     #[must_use]
     pub fn retry(self) -> Retry {
         match self {
-            Class::NotEligible | Class::Unsupported | Class::Misconfigured => Retry::OnChange,
-            Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied => Retry::Recheck,
+            Class::NotEligible | Class::NotMappable | Class::Unsupported | Class::Misconfigured => Retry::OnChange,
+            Class::CredentialMissing | Class::CredentialRejected | Class::PermissionDenied | Class::OverPrivileged => {
+                Retry::Recheck
+            }
             Class::Throttled | Class::BreakerOpen => Retry::After,
             Class::Network
             | Class::EgressRefused

@@ -6,7 +6,7 @@
 use super::attempt::{Outcome, Scope};
 use super::failure::Class;
 use super::ids::{ConnectionId, Digest, Origin};
-use super::step::Step;
+use super::step::{Step, StepReport, StepStatus};
 use super::{Intent, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -76,6 +76,18 @@ pub struct Finished {
     #[serde(default, skip_serializing_if = "is_empty")]
     pub title: Arc<str>,
     #[serde(default, skip_serializing_if = "is_empty")]
+    pub fix: Arc<str>,
+    /// The steps that passed and found something that a person should fix.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// A warning of one step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    pub step: Step,
+    pub class: Class,
+    pub title: Arc<str>,
     pub fix: Arc<str>,
 }
 
@@ -223,6 +235,15 @@ impl Finished {
             outcome: outcome.digest_with(catalog),
             title: failure.map(|(_, failure)| failure.title.as_str().into()).unwrap_or_default(),
             fix: failure.map(|(_, failure)| failure.fix.as_str().into()).unwrap_or_default(),
+            warnings: outcome.steps.iter().filter_map(Warning::new).collect(),
         }
+    }
+}
+
+impl Warning {
+    fn new(report: &StepReport) -> Option<Warning> {
+        let StepStatus::Warned { failure } = &report.status else { return None };
+        let (title, fix) = (failure.title.as_str().into(), failure.fix.as_str().into());
+        Some(Warning { step: report.step, class: failure.class, title, fix })
     }
 }

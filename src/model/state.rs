@@ -69,7 +69,7 @@ impl State {
             return State::Active;
         };
         match class {
-            Class::NotEligible => State::Rejected,
+            Class::NotEligible | Class::NotMappable => State::Rejected,
             Class::Unsupported => State::Unsupported,
             Class::CredentialMissing => State::AwaitingCredentials,
             Class::CredentialRejected | Class::PermissionDenied if was_active => State::Healing,
@@ -77,7 +77,9 @@ impl State {
             Class::Drift => State::Healing,
             Class::Network | Class::EgressRefused | Class::BreakerOpen => State::NetworkBlocked,
             Class::Throttled | Class::Interrupted => State::Pending,
-            Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::Bug => State::Error,
+            Class::OverPrivileged | Class::NotFound | Class::WrongService | Class::Misconfigured | Class::Remote | Class::Bug => {
+                State::Error
+            }
         }
     }
 }

@@ -209,20 +209,14 @@ pub(super) fn authorize(
     Ok((authorized, caller))
 }
 
-/// Returns a warning if the credential can do more than read.
+/// Returns a warning if the credential can do more than read. Without a credential, for example for a local file, the
+/// permissions are those of the AAM process: the evidence shows them, and there is no credential to replace.
 pub(super) fn over_privileged(family: &Family, resource_id: &str, privilege: &Privilege, credential: bool) -> Option<Failure> {
     let Privilege::Over { grants } = privilege else { return None };
-    // Without a credential, for example for a local file, the permissions are those of the AAM process.
-    let (title, fix) = match credential {
-        true => (
-            format!("the credential of {resource_id} can do more than read"),
-            format!("give aam a credential with least privilege: {}", family.least_privilege),
-        ),
-        false => (
-            format!("the user that runs aam can also write to {resource_id}"),
-            "no action is required, because aam only reads; to be safe, run aam as a user without write permission there"
-                .to_string(),
-        ),
-    };
-    Some(Failure::new(Class::PermissionDenied, title, fix).detail(grants.join("; ")))
+    if !credential {
+        return None;
+    }
+    let title = format!("the credential of {resource_id} can do more than read");
+    let fix = format!("give aam a credential with least privilege: {}", family.least_privilege);
+    Some(Failure::new(Class::OverPrivileged, title, fix).detail(grants.join("; ")))
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// The state of one process, shared by all its parts.
@@ -27,6 +27,8 @@ pub struct Handle {
     pub trouble: ArcSwap<String>,
     /// True once the first scan of the folder is recorded.
     pub ready: watch::Sender<bool>,
+    /// When the loop last finished reading the policy and the folder.
+    last_pass: Mutex<Instant>,
     /// True once the process was asked to stop.
     pub stopping: watch::Sender<bool>,
     wakes: Arc<Notify>,
@@ -34,6 +36,9 @@ pub struct Handle {
     pub in_flight: Arc<InFlight>,
     slices: Mutex<Slices>,
 }
+
+/// The least age of the last pass that counts as overdue. A pass that reads 10,000 new files takes seconds.
+const MIN_OVERDUE: Duration = Duration::from_secs(10);
 
 /// The number of families whose slices are cached.
 const SLICES_CAPACITY: usize = 256;
@@ -66,6 +71,7 @@ impl Handle {
             problems: ArcSwap::default(),
             trouble: ArcSwap::default(),
             ready: watch::Sender::new(false),
+            last_pass: Mutex::new(Instant::now()),
             stopping: watch::Sender::new(false),
             wakes: Arc::default(),
             in_flight: Arc::default(),
@@ -118,6 +124,20 @@ impl Handle {
             // Only a new error wakes the loop. The loop reports errors itself and must not keep waking itself.
             self.wake();
         }
+    }
+
+    /// Records that the loop has just read the policy and the folder.
+    pub fn passed(&self) {
+        *self.last_pass.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago the loop last read the policy and the folder, if that is longer than it should be. A file system that
+    /// does not answer keeps the loop from seeing changes, while everything else goes on.
+    #[must_use]
+    pub fn overdue(&self) -> Option<Duration> {
+        let limit = self.policy().reconcile.resync.saturating_mul(3).max(MIN_OVERDUE);
+        let age = self.last_pass.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        (age > limit).then_some(age)
     }
 
     /// The signal that [`Handle::wake`] uses, for a watcher of folders.

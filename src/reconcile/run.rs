@@ -101,6 +101,7 @@ impl Loop {
         if let Err(error) = self.folder_sync.sync(&self.handle).await {
             self.handle.report_error(&error);
         }
+        self.handle.passed();
         self.replan();
         let us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(target: "aam::sync", us, "read the policy and the folder, and planned");

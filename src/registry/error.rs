@@ -35,6 +35,11 @@ pub enum RegistryError {
     Io { path: PathBuf, error: std::io::Error },
     #[error("{0}")]
     Other(String),
+    #[error(
+        "{path} was deleted or replaced while AAM has it open, so nothing more is accepted and AAM makes no calls; \
+         stop AAM, put the file or a backup back, and start AAM again"
+    )]
+    Replaced { path: PathBuf },
     #[error("the registry is closed; restart AAM")]
     Closed,
 }

@@ -8,6 +8,7 @@ mod chain;
 mod command;
 mod commands;
 mod error;
+mod files;
 mod lock;
 mod reader;
 pub mod schema;
@@ -43,6 +44,7 @@ pub struct Registry {
     commands: mpsc::Sender<Command>,
     changes: watch::Receiver<u64>,
     reader: Reader,
+    clock: Arc<dyn Clock>,
 }
 
 impl Registry {
@@ -74,6 +76,7 @@ impl Registry {
         let (announce, changes) = watch::channel(0);
         let shared = Shared { snapshot: Arc::default(), announce, transactions: Arc::default() };
         let writer = Writer::open(path, lock, clock, shared.clone(), page_limit)?;
+        let clock = Arc::clone(&writer.clock);
         let (commands, inbox) = mpsc::channel();
         let reader = Reader::open(path)?;
         std::thread::Builder::new().name("registry-writer".to_string()).spawn(move || writer.run(&inbox)).map_err(io(path))?;
@@ -84,6 +87,7 @@ impl Registry {
             commands,
             changes,
             reader,
+            clock,
         })
     }
 
@@ -91,6 +95,12 @@ impl Registry {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The clock that the times of rows come from. Waits that count from rows must use it, too.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// The fold of all committed entries. Do not hold the guard for long, because the writer waits for it.

@@ -3,6 +3,7 @@
 use super::RegistryError;
 use crate::model::Digest;
 use rusqlite::Connection;
+use std::collections::BTreeMap;
 
 /// All migrations in order. Their versions are counted from 1. The text of a migration must never change, because
 /// registries store its SHA-256.
@@ -78,6 +79,38 @@ pub fn refuse_other_version(db: &Connection) -> Result<(), RegistryError> {
         std::cmp::Ordering::Greater => Err(RegistryError::Newer { found, known }),
         std::cmp::Ordering::Less => Err(RegistryError::Older { found, known }),
     }
+}
+
+/// Compares the tables, indexes, triggers and views of the file with those that the migrations create. A dropped trigger
+/// would let rows be changed.
+///
+/// # Errors
+/// If the schema cannot be read.
+pub fn differences(db: &Connection) -> Result<Vec<String>, RegistryError> {
+    let mut fresh = Connection::open_in_memory()?;
+    migrate(&mut fresh)?;
+    let (mut expected, found) = (objects(&fresh)?, objects(db)?);
+    let mut differences = Vec::new();
+    for (name, sql) in found {
+        match expected.remove(&name) {
+            Some(known) if known == sql => {}
+            Some(_) => differences.push(format!("{name} was changed")),
+            None if OPTIONAL.contains(&name.as_str()) => {}
+            None => differences.push(format!("{name} was added")),
+        }
+    }
+    differences.extend(expected.into_keys().map(|name| format!("{name} is missing")));
+    Ok(differences)
+}
+
+/// Objects that no migration creates: the table of `Writer::probe`, and the statistics of SQLite.
+const OPTIONAL: [&str; 3] = ["table probe", "table sqlite_stat1", "table sqlite_stat4"];
+
+/// The SQL text of each object, by `kind name`.
+fn objects(db: &Connection) -> Result<BTreeMap<String, String>, RegistryError> {
+    let mut statement = db.prepare("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The SHA-256 of each applied migration, in order.

@@ -1,7 +1,7 @@
 //! Verifies the hash chain of the ledger.
 
 use super::chain::{self, GENESIS, LedgerRow};
-use super::{Reader, RegistryError};
+use super::{Reader, RegistryError, schema};
 use crate::model::Digest;
 
 /// The result of verifying the ledger.
@@ -13,20 +13,36 @@ pub struct Verdict {
     pub head: Digest,
     /// The `seq` of the first row that does not match the chain, and why.
     pub broken: Option<(i64, String)>,
+    /// What is wrong with the file itself: damaged pages, or triggers that were dropped or changed.
+    pub damage: Vec<String>,
 }
 
+/// The maximum number of problems of the file that are listed.
+const MAX_DAMAGE: usize = 20;
+
 impl Reader {
-    /// Verifies the ledger from the first row.
+    /// Verifies the pages and the schema of the file, and the ledger from the first row.
     ///
     /// # Errors
     /// If the registry cannot be read.
     pub fn verify(&self) -> Result<Verdict, RegistryError> {
         self.with(|db| {
+            let mut damage = damaged_pages(db);
+            damage.extend(schema::differences(db)?);
             let sql = "SELECT seq, at, kind, namespace, connection, facts, body, prev, hash FROM ledger ORDER BY seq";
             let mut statement = db.prepare(sql)?;
             let mut rows = statement.query([])?;
-            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None };
-            while let Some(row) = rows.next()? {
+            let mut verdict = Verdict { rows: 0, head: GENESIS, broken: None, damage };
+            loop {
+                let row = match rows.next() {
+                    Ok(Some(row)) => row,
+                    Ok(None) => break,
+                    Err(error) => {
+                        let next = i64::try_from(verdict.rows + 1).unwrap_or(i64::MAX);
+                        verdict.broken = Some((next, format!("the page that holds it cannot be read: {error}")));
+                        break;
+                    }
+                };
                 let seq: i64 = row.get(0)?;
                 match step(row, &verdict) {
                     Ok(head) => {
@@ -41,6 +57,18 @@ impl Reader {
             }
             Ok(verdict)
         })
+    }
+}
+
+/// Returns what SQLite finds wrong with the pages of the file.
+fn damaged_pages(db: &rusqlite::Connection) -> Vec<String> {
+    let found = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = db.prepare(&format!("PRAGMA quick_check({MAX_DAMAGE})"))?;
+        statement.query_map([], |row| row.get(0))?.collect()
+    };
+    match found() {
+        Ok(lines) => lines.into_iter().filter(|line| line != "ok").collect(),
+        Err(error) => vec![error.to_string()],
     }
 }
 

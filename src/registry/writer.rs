@@ -5,9 +5,10 @@
 
 use super::chain::{self, LedgerRow};
 use super::command::Command;
+use super::files::OpenFiles;
 use super::lock::WriterLock;
 use super::{RegistryError, reader, schema};
-use crate::clock::Clock;
+use crate::clock::{Clock, LedgerClock};
 use crate::model::ledger::{Entry, Fact};
 use crate::model::{ConnectionId, Digest, Timestamp};
 use crate::snapshot::{Checked, Connection as Known, Snapshot};
@@ -51,6 +52,8 @@ pub(super) struct Writer {
     rows_in_wal: usize,
     /// A file with the maximum number of pages, with which tests simulate a full disk. Only set in debug builds.
     page_limit: Option<PathBuf>,
+    /// The files that the writer has open.
+    files: OpenFiles,
     _lock: WriterLock,
 }
 
@@ -95,9 +98,12 @@ impl Writer {
         let mut folded = reader::fold(&db, i64::MAX)?;
         reader::checked(&db, &mut folded)?;
         let head = head(&db)?;
+        let clock: Arc<dyn Clock> = Arc::new(LedgerClock::new(clock, head.at));
+        let files = OpenFiles::new(path)?;
         shared.announce.send_replace(folded.seq);
         *shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = folded;
-        let mut writer = Writer { db, clock, shared, head, batch: Batch::default(), rows_in_wal: 0, page_limit, _lock: lock };
+        let mut writer =
+            Writer { db, clock, shared, head, batch: Batch::default(), rows_in_wal: 0, page_limit, files, _lock: lock };
         writer.record_interrupted()?;
         Ok(writer)
     }
@@ -112,7 +118,7 @@ impl Writer {
                     let Some(Command::Close { done }) = commands.pop_front() else {
                         return;
                     };
-                    drop(self);
+                    self.close();
                     let _ = done.send(());
                     return;
                 }
@@ -142,6 +148,20 @@ impl Writer {
         self.rows_in_wal = 0;
         if let Err(error) = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
             tracing::debug!(target: "aam::commit", %error, "could not checkpoint the write-ahead log");
+        }
+    }
+
+    /// Copies the whole write-ahead log into the file, so that a copy of the file alone is a registry, and closes it.
+    fn close(self) {
+        let busy = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+        match busy {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::warn!(target: "aam::registry", "another process reads the registry, so a part of it stays in the -wal file")
+            }
+            Err(error) => {
+                tracing::warn!(target: "aam::registry", %error, "a part of the registry stays in the -wal file")
+            }
         }
     }
 
@@ -186,6 +206,7 @@ impl Writer {
     }
 
     pub(super) fn start(&mut self) -> Result<(), RegistryError> {
+        self.files.check()?;
         self.apply_page_limit();
         self.db.execute_batch("BEGIN IMMEDIATE")?;
         Ok(())

@@ -68,12 +68,16 @@ pub fn text(scrape: &Scrape) -> String {
 
 fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
     let connections = Family::<Labels, Gauge>::default();
+    let over_privileged = Family::<Labels, Gauge>::default();
+    let partly_readable = Family::<Labels, Gauge>::default();
     let coverage = Family::<Labels, FloatGauge>::default();
     let target = Family::<Labels, FloatGauge>::default();
     let met = Family::<Labels, Gauge>::default();
     let latency = Family::<Labels, FloatGauge>::default();
     for funnel in funnels.iter().take(MAX_NAMESPACES) {
         let labels: Labels = vec![("namespace", funnel.namespace.clone())];
+        over_privileged.get_or_create(&labels).set(i64::try_from(funnel.over_privileged).unwrap_or(i64::MAX));
+        partly_readable.get_or_create(&labels).set(i64::try_from(funnel.partly_readable).unwrap_or(i64::MAX));
         let stages = Stage::ALL.map(|stage| (stage.as_str(), funnel.count(stage)));
         for (stage, value) in stages.into_iter().chain([("auto_created", funnel.auto_created)]) {
             let labels = vec![("namespace", funnel.namespace.clone()), ("stage", stage.to_string())];
@@ -89,6 +93,12 @@ fn funnels(registry: &mut Registry, funnels: &[Funnel]) {
         "connections",
         "Connections by funnel stage; received includes all others, eligible includes reachable and active",
         connections,
+    );
+    registry.register("connections_over_privileged", "Connections whose credential can do more than read", over_privileged);
+    registry.register(
+        "connections_partly_readable",
+        "ACTIVE connections with streams that their credential may not read",
+        partly_readable,
     );
     registry.register("coverage_ratio", "active / eligible, 0 when nothing is eligible", coverage);
     registry.register("coverage_target_ratio", "The policy's slo.coverage", target);

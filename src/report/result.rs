@@ -1,5 +1,6 @@
 //! The body of each response about one connection. Pure.
 
+use crate::model::ledger::Warning;
 use crate::model::text::counted;
 use crate::model::{Failure, Intent, Problem, State, StepReport, StepStatus};
 use crate::snapshot::{Attempt, Connection};
@@ -76,6 +77,9 @@ pub struct WarningBody {
     pub pointer: String,
     pub message: String,
     pub hint: String,
+    /// The class of a warning from a step, for example `over_privileged` or `permission_denied`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
 }
 
 /// One step of the pipeline.
@@ -110,7 +114,23 @@ impl From<&Failure> for ErrorBody {
 
 impl From<&Problem> for WarningBody {
     fn from(problem: &Problem) -> WarningBody {
-        WarningBody { pointer: problem.pointer.clone(), message: problem.message.clone(), hint: problem.hint.clone() }
+        WarningBody {
+            pointer: problem.pointer.clone(),
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
+            class: None,
+        }
+    }
+}
+
+impl From<&Warning> for WarningBody {
+    fn from(warning: &Warning) -> WarningBody {
+        WarningBody {
+            pointer: format!("/steps/{}", warning.step.as_str()),
+            message: warning.title.to_string(),
+            hint: warning.fix.to_string(),
+            class: Some(warning.class.as_str().to_string()),
+        }
     }
 }
 
@@ -153,7 +173,7 @@ impl ConnectionResult {
         let steps = bodies.steps.map(step_bodies);
         let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
         let mut warnings = document.as_ref().map(unknown_fields).unwrap_or_default();
-        warnings.extend(steps.iter().flatten().filter_map(step_warning));
+        warnings.extend(connection.warnings().map(WarningBody::from));
         ConnectionResult {
             connection_id: id.to_string(),
             status: state.as_str().to_string(),
@@ -219,11 +239,6 @@ pub fn step_bodies(text: &str) -> Vec<StepBody> {
     reports.into_iter().map(StepBody::from).collect()
 }
 
-fn step_warning(step: &StepBody) -> Option<WarningBody> {
-    let failure = step.failure.as_ref().filter(|_| step.status == "warned")?;
-    Some(WarningBody { pointer: format!("/steps/{}", step.step), message: failure.title.clone(), hint: failure.fix.clone() })
-}
-
 fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
     intent
         .extra
@@ -232,6 +247,7 @@ fn unknown_fields(intent: &Intent) -> Vec<WarningBody> {
             pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
             message: "unknown field".to_string(),
             hint: "it is stored with the intent and has no effect".to_string(),
+            class: None,
         })
         .collect()
 }
@@ -251,7 +267,13 @@ fn message(state: State, connection: &Connection) -> String {
     }
 }
 
+/// Returns the state line of an ACTIVE connection: what was read, and what could not be.
 fn connected(connection: &Connection) -> String {
+    let warnings: String = connection.warnings().map(|warning| format!(" Warning: {}", sentence(&warning.title))).collect();
+    format!("{}{warnings}", first_sync(connection))
+}
+
+fn first_sync(connection: &Connection) -> String {
     let proven = connection.proven.as_ref().map(|attempt| &attempt.facts);
     match proven.and_then(|facts| Some((facts.rows?, facts.latency_ms?))) {
         Some((rows, ms)) => {

@@ -1,5 +1,6 @@
 //! The output of `aam status`: the list of connections, or the details of one connection.
 
+use crate::model::ledger::Warning;
 use crate::model::text::counted;
 use crate::model::{ConnectionId, Intent, State, StepReport, Timestamp};
 use crate::snapshot::{Connection, Snapshot};
@@ -17,6 +18,9 @@ pub struct StatusLine {
     /// Why the connection is not ACTIVE; empty if it is.
     pub title: String,
     pub fix: String,
+    /// What works and should be fixed, for example excess permissions or streams that cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// Returns the connections of `namespace`, ordered by state, type and resource. `document` returns the intent in the
@@ -36,6 +40,7 @@ pub fn lines(snapshot: &Snapshot, namespace: &str, document: impl Fn(u64) -> Opt
                 checked: connection.last_checked().map(Timestamp::rfc3339),
                 title,
                 fix,
+                warnings: connection.warnings().cloned().collect(),
             }
         })
         .collect();
@@ -91,6 +96,10 @@ pub fn list(lines: &[StatusLine]) -> String {
         }
         if !line.fix.is_empty() {
             let _ = writeln!(text, "    fix:     {}", line.fix);
+        }
+        for warning in &line.warnings {
+            let _ = writeln!(text, "    warning: {}", warning.title);
+            let _ = writeln!(text, "    fix:     {}", warning.fix);
         }
     }
     let _ = writeln!(text, "{}; aam status ID shows the steps of one", counted(lines.len(), "connection"));

@@ -62,6 +62,11 @@ fn intent(source_type: &str, resource: &str) -> Intent {
 
 /// Returns a snapshot with one connection for each item of `classes`. `None` stands for an attempt that passed.
 fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
+    snapshot_with(classes, None)
+}
+
+/// Like [`snapshot`], with a warning of the upsert step in each attempt.
+fn snapshot_with(classes: &[Option<Class>], warned: Option<Failure>) -> (Snapshot, Vec<Intent>) {
     let (mut snapshot, mut intents) = (Snapshot::default(), Vec::new());
     let mut seq = 0;
     for (number, class) in classes.iter().enumerate() {
@@ -76,7 +81,7 @@ fn snapshot(classes: &[Option<Class>]) -> (Snapshot, Vec<Intent>) {
             class.map(|class| (Step::Health, Failure::new(class, format!("it failed as {}", class.as_str()), "fix it")));
         let outcome = Outcome {
             scope: Scope::Full,
-            steps: steps(failure, None),
+            steps: steps(failure, warned.clone()),
             catalog: None,
             drift: Drift::default(),
             rows: class.is_none().then_some(20),
@@ -260,6 +265,39 @@ fn the_verdicts_of_the_gate() {
         );
     }
     shown("report_gate", &text);
+}
+
+/// A warning of an ACTIVE connection is visible in every list, and it counts only once for each connection.
+#[test]
+fn warnings_show_in_the_list_the_message_the_funnel_and_the_metrics() {
+    let over = Failure::new(Class::OverPrivileged, "the credential of acme can do more than read", "use a read-only token");
+    let partial =
+        Failure::new(Class::PermissionDenied, "1 of 2 streams is not readable: users:read is missing", "add users:read");
+    let mut text = String::new();
+    for warned in [over, partial] {
+        let (snapshot, intents) = snapshot_with(&[None, Some(Class::Network)], Some(warned.clone()));
+        let (id, active) = snapshot.connections.iter().find(|(_, known)| known.state() == State::Active).unwrap();
+        let result = super::result::ConnectionResult::new(*id, active, super::result::LedgerBodies::default(), false);
+        assert_eq!(result.warnings[0].class.as_deref(), Some(warned.class.as_str()));
+        let funnel = funnel(&snapshot, "autonomy", 0.9, AT);
+        let listed = status::lines(&snapshot, "autonomy", |seq| intents.get(usize::try_from(seq / 2).unwrap()).cloned());
+        let scrape = super::metrics::Scrape { funnels: vec![funnel.clone()], ..Default::default() };
+        let metrics = super::metrics::text(&scrape);
+        let metrics: Vec<&str> =
+            metrics.lines().filter(|line| line.contains("privileged{") || line.contains("readable{")).collect();
+        let blockers: Vec<String> =
+            funnel.blockers.iter().map(|one| format!("{} x {} -> {}", one.count, one.name, one.fix)).collect();
+        let _ = writeln!(
+            text,
+            "== {}\n{}\n{}{}\n{}\n",
+            warned.class.as_str(),
+            result.message,
+            status::list(&listed),
+            blockers.join("\n"),
+            metrics.join("\n")
+        );
+    }
+    shown("report_warnings", &text);
 }
 
 /// The table of the state machine, as the README shows it.

@@ -39,12 +39,21 @@ pub async fn healthz(_: ApiRequest) -> ApiResult {
 pub async fn readyz(request: ApiRequest) -> ApiResult {
     let handle = &request.app.handle;
     let trouble = handle.trouble.load();
+    let overdue;
     let reason = if *handle.stopping.borrow() {
         "AAM is stopping."
     } else if !*handle.ready.borrow() {
         "The first scan of the intents folder has not finished yet."
     } else if !trouble.is_empty() {
         trouble.as_str()
+    } else if let Some(age) = handle.overdue() {
+        overdue = format!(
+            "The policy and the intents folder were last read {} s ago; check that their file systems answer, for example with ls -l {} {}.",
+            age.as_secs(),
+            handle.policy_file.display(),
+            handle.intents.display()
+        );
+        &overdue
     } else {
         return json(StatusCode::OK, &StatusAnswer { status: "ready".to_string() });
     };

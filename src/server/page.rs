@@ -4,7 +4,7 @@ use super::dashboard::{Dashboard, FileProblem, PolicyInForce};
 use crate::funnel::Stage;
 use crate::model::Digest;
 use crate::model::text::counted;
-use crate::report::result::{ConnectionResult, StepBody};
+use crate::report::result::{ConnectionResult, StepBody, WarningBody};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -160,10 +160,22 @@ fn row(result: &ConnectionResult) -> Markup {
                     @if !error.fix.is_empty() { p.fix { (error.fix) } }
                     @if !error.detail.is_empty() { details id=(format!("d-{}", result.connection_id)) { summary { "Message from the source" } p { code { (error.detail) } } } }
                 }
-                @for warning in &result.warnings { p.warn { "! " code { (warning.pointer) } " " (warning.message) @if !warning.hint.is_empty() { " — " (warning.hint) } } }
+                @for warning in &result.warnings { (warning_text(warning)) }
             }
             td { @if let Some(steps) = &result.steps { (step_list(steps)) } }
             td.when { (time(&result.updated_at)) }
+        }
+    }
+}
+
+/// Renders a warning. The message of an ACTIVE connection already contains the warnings of its steps, but not their fixes.
+fn warning_text(warning: &WarningBody) -> Markup {
+    html! {
+        @if warning.class.is_some() {
+            p.warn { "! " (warning.message) }
+            p.fix { (warning.hint) }
+        } @else {
+            p.warn { "! " code { (warning.pointer) } " " (warning.message) @if !warning.hint.is_empty() { " — " (warning.hint) } }
         }
     }
 }

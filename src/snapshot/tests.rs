@@ -134,6 +134,7 @@ fn a_retired_connection_that_is_desired_again_must_be_proven_again() {
         outcome: history::digest(0),
         title: "".into(),
         fix: "".into(),
+        warnings: Vec::new(),
     };
     let mut snapshot = Snapshot::fold(&[accepted(1), entry(2, Fact::AttemptFinished(passed))]);
     assert_eq!(snapshot.connections[&id(0)].state(), State::Active);

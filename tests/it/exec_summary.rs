@@ -41,6 +41,8 @@ fn empty(target: f64) -> Funnel {
         coverage: 0.0,
         target,
         slo_met: false,
+        over_privileged: 0,
+        partly_readable: 0,
         auto_created: 0,
         first_sync_p95_ms: 0,
         blockers: Vec::new(),

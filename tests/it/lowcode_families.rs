@@ -259,8 +259,8 @@ async fn a_manifest_cannot_do_what_the_policy_does_not_allow() {
     // A secret in the resource id, a key that does not exist, and a credential without a required field.
     let fixture = crm_fixture(&vendor, "hosts: []");
     for (id, secret, class) in [
-        ("client_secret=x", CRM_CREDENTIAL, Class::Misconfigured),
-        ("hots=x", CRM_CREDENTIAL, Class::Misconfigured),
+        ("client_secret=x", CRM_CREDENTIAL, Class::NotMappable),
+        ("hots=x", CRM_CREDENTIAL, Class::NotMappable),
         ("h.example", r#"{"client_id": "aam"}"#, Class::CredentialMissing),
     ] {
         assert_eq!(fixture.open("acme_crm", id, Some(secret)).await.err().unwrap().class, class, "{id}");

@@ -1,6 +1,7 @@
 //! Reads the input files of a command (manifest and config) and derives the bounds from its limit.
 
 use super::{InputFiles, secrets};
+use crate::operator_file;
 use ::lowcode::bounds::Bounds;
 use ::lowcode::config_rules;
 use ::lowcode::context::Limits;
@@ -10,7 +11,6 @@ use ::lowcode::load::{self, Manifest};
 use ::lowcode::problem;
 use ::lowcode::protocol::{Control, Level, Message, Out};
 use ::lowcode::value::Value;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The config key under which a config may contain a manifest.
@@ -145,13 +145,7 @@ fn bounds(limit: Option<usize>) -> Bounds {
 /// Fails if the file cannot be read, is too long, or is not UTF-8.
 pub fn text(path: &Path, max_bytes: u64, what: &str) -> Result<String, Trouble> {
     let wrong = |reason: String| trouble(format!("the {what} {} {reason}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let mut text = String::new();
-    file.take(max_bytes + 1).read_to_string(&mut text).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > max_bytes {
-        return Err(wrong(format!("is longer than {max_bytes} bytes")));
-    }
-    Ok(text)
+    operator_file::read_text(path, max_bytes).map_err(|error| wrong(format!("cannot be read: {error}")))
 }
 
 /// Reads a JSON file.

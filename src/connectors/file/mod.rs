@@ -109,7 +109,7 @@ fn absolute_path(resource_id: &str) -> String {
 }
 
 fn check_form(id: &str) -> Result<(), Failure> {
-    let wrong = |what: &str, fix: &str| Err(Failure::new(Class::Misconfigured, format!("{id:?} {what}"), fix));
+    let wrong = |what: &str, fix: &str| Err(Failure::new(Class::NotMappable, format!("{id:?} {what}"), fix));
     if id.trim().is_empty() {
         return wrong("is not a path", "write the path of a file or directory below one of the policy's files.roots");
     }

@@ -53,7 +53,7 @@ impl Patterns {
         let Some((kind, captures, pattern)) = matches.next() else {
             let forms: Vec<String> = form.address.kinds.iter().flat_map(|kind| kind.ids.iter().map(|id| readable(id))).collect();
             let title = format!("{} is not a resource id of {title}", quoted(id));
-            return Err(Failure::new(Class::Misconfigured, title, format!("write {}", forms.join(" or "))));
+            return Err(Failure::new(Class::NotMappable, title, format!("write {}", forms.join(" or "))));
         };
         let mut parts: BTreeMap<String, String> = pattern
             .capture_names()
@@ -216,7 +216,7 @@ mod tests {
             ("slack", ""),
         ] {
             let failure = locate(family, id, None).unwrap_err();
-            assert_eq!(failure.class, Class::Misconfigured, "{family} {id:?}");
+            assert_eq!(failure.class, Class::NotMappable, "{family} {id:?}");
         }
         assert_eq!(locate("github", "a/b/c", None).unwrap_err().fix, "write OWNER/REPO or ORG");
         assert_eq!(locate("slack", "x", None).unwrap_err().fix, "write workspace_TEAM or TEAM or enterprise_TEAM or TEAM");

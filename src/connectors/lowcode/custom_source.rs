@@ -143,7 +143,7 @@ impl CustomSource {
         }
         for pair in id.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let invalid = |title: String, fix: String| Err(Failure::new(Class::Misconfigured, title, fix));
+            let invalid = |title: String, fix: String| Err(Failure::new(Class::NotMappable, title, fix));
             let names = || known.keys().map(|key| &**key).collect::<Vec<_>>().join(", ");
             match known.get(key) {
                 // Without a spec, the keys of the config are not known, so every key is accepted.

@@ -318,7 +318,7 @@ fn unusable(flavor: Flavor, what: &str) -> Failure {
             "write resource_ids as https://ENDPOINT/BUCKET or https://ENDPOINT/BUCKET/PREFIX, or BUCKET with families.s3_compat.base_url in the policy"
         }
     };
-    Failure::new(Class::Misconfigured, what.to_string(), fix)
+    Failure::new(Class::NotMappable, what.to_string(), fix)
 }
 
 #[cfg(test)]

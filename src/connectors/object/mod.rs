@@ -234,8 +234,8 @@ mod tests {
         }
         assert_eq!(bind(&own, "https://minio.example/acme").map(|bound| bound.account), Ok("minio.example".to_string()));
         let class = |result: Result<BoundBucket, Failure>| result.err().map(|failure| failure.class);
-        assert_eq!(class(bind(&aws, "https://minio.example/acme")), Some(Class::Misconfigured));
-        assert_eq!(class(bind(&aws, "Not A Bucket")), Some(Class::Misconfigured));
+        assert_eq!(class(bind(&aws, "https://minio.example/acme")), Some(Class::NotMappable));
+        assert_eq!(class(bind(&aws, "Not A Bucket")), Some(Class::NotMappable));
         assert_eq!(class(bind(&aws, "arn:aws:s3:us-east-1:123456789012:accesspoint/x")), Some(Class::Unsupported));
     }
 }

@@ -52,7 +52,7 @@ impl DescriptionLocation {
 }
 
 fn parse_url(resource_id: &str) -> Result<Url, Failure> {
-    let misconfigured = |title: &str, fix: &str| Failure::new(Class::Misconfigured, title, fix);
+    let misconfigured = |title: &str, fix: &str| Failure::new(Class::NotMappable, title, fix);
     let form = "write the URL of the description or of the service, for example https://api.example.com/openapi.json";
     // The failure does not repeat the text: text that is not a URL may still contain a password.
     let mut url = Url::parse(resource_id.trim())
@@ -147,7 +147,7 @@ mod tests {
             "ftp://a.example/hunter2x",
         ] {
             let failure = DescriptionLocation::parse(id).unwrap_err();
-            assert_eq!(failure.class, Class::Misconfigured, "{id}");
+            assert_eq!(failure.class, Class::NotMappable, "{id}");
             assert!(!format!("{failure:?}").contains("hunter2x"), "{id}: {failure:?}");
         }
     }

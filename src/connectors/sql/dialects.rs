@@ -49,7 +49,7 @@ pub fn unsupported(dialect: &str) -> Failure {
             format!("the JDBC dialect `{dialect}` is not known to this build"),
             format!("ask for a connector for `{dialect}`; this engine supports {SUPPORTED}"),
         ),
-        None => Failure::new(Class::Misconfigured, "the resource id is not a JDBC URL", format!("write one of {SUPPORTED}")),
+        None => Failure::new(Class::NotMappable, "the resource id is not a JDBC URL", format!("write one of {SUPPORTED}")),
     }
 }
 

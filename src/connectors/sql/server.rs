@@ -88,7 +88,7 @@ pub(super) fn holds_login() -> Failure {
 }
 
 pub(super) fn misconfigured(title: impl Into<String>, fix: impl Into<String>) -> Failure {
-    Failure::new(Class::Misconfigured, title, fix)
+    Failure::new(Class::NotMappable, title, fix)
 }
 
 /// The failure for a TCP connection that could not be established.

@@ -1,6 +1,6 @@
 //! TLS to a database server. The certificate chain and the host name are always verified.
 
-use super::server::{DatabaseServer, Tls, misconfigured};
+use super::server::{DatabaseServer, Tls};
 use crate::model::{Class, Failure};
 use std::net::SocketAddr;
 
@@ -17,7 +17,8 @@ pub fn encrypted(server: &DatabaseServer, address: SocketAddr) -> Result<bool, F
         Tls::Disable => Ok(false),
         Tls::Unspecified => Ok(!loopback),
         Tls::Prefer if loopback => Ok(false),
-        Tls::Prefer => Err(misconfigured(
+        Tls::Prefer => Err(Failure::new(
+            Class::Misconfigured,
             format!("{server}: sslmode=prefer may fall back to clear text, so it is accepted on loopback only"),
             "write sslmode=verify-full, or sslmode=disable to connect without encryption",
         )),

@@ -53,7 +53,7 @@ fn a_login_in_the_address_is_refused_and_never_echoed() {
         "jdbc:postgresql://h/db?sslpassword=hunter2",
     ] {
         let failure = refused(id);
-        assert_eq!(failure.class, Class::Misconfigured, "{id}");
+        assert_eq!(failure.class, Class::NotMappable, "{id}");
         assert!(failure.fix.contains("credential_locator"), "{failure:?}");
         assert!(!format!("{failure:?}").contains("hunter2") && !format!("{failure:?}").contains("joe"), "{failure:?}");
     }
@@ -71,7 +71,7 @@ fn dangerous_and_unknown_properties_are_refused_by_name() {
         ("jdbc:mysql://h/db?currentSchema=x", "currentSchema"),
     ] {
         let failure = refused(id);
-        assert_eq!(failure.class, Class::Misconfigured, "{id}");
+        assert_eq!(failure.class, Class::NotMappable, "{id}");
         assert!(failure.title.contains(name), "{failure:?}");
         assert!(!format!("{failure:?}").contains("evil.Class"), "{failure:?}");
     }
@@ -126,7 +126,7 @@ fn half_written_addresses_say_what_to_write() {
         "jdbc:postgresql://h/db?search_path=a,b",
     ] {
         let failure = refused(id);
-        assert_eq!(failure.class, Class::Misconfigured, "{id}: {failure:?}");
+        assert_eq!(failure.class, Class::NotMappable, "{id}: {failure:?}");
         assert!(!failure.fix.is_empty(), "{id}");
     }
 }

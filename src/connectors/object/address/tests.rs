@@ -44,23 +44,23 @@ fn every_form_of_a_resource_id_finds_its_address() {
 fn what_is_no_address_is_refused_with_a_class_and_without_its_secret() {
     let (aws, compatible) = (Flavor::Aws, Flavor::Compatible);
     let cases = [
-        (aws, "Acme", None, Class::Misconfigured),
-        (aws, "ac", None, Class::Misconfigured),
-        (aws, "a..b", None, Class::Misconfigured),
-        (aws, "-acme", None, Class::Misconfigured),
-        (aws, "10.1.2.3", None, Class::Misconfigured),
-        (aws, "", None, Class::Misconfigured),
-        (aws, "https://acme.s3.amazonaws.com/", None, Class::Misconfigured),
-        (aws, "acme", Some("ftp://x.example"), Class::Misconfigured),
-        (aws, "acme", Some("https://x.example/?a=b"), Class::Misconfigured),
+        (aws, "Acme", None, Class::NotMappable),
+        (aws, "ac", None, Class::NotMappable),
+        (aws, "a..b", None, Class::NotMappable),
+        (aws, "-acme", None, Class::NotMappable),
+        (aws, "10.1.2.3", None, Class::NotMappable),
+        (aws, "", None, Class::NotMappable),
+        (aws, "https://acme.s3.amazonaws.com/", None, Class::NotMappable),
+        (aws, "acme", Some("ftp://x.example"), Class::NotMappable),
+        (aws, "acme", Some("https://x.example/?a=b"), Class::NotMappable),
         (aws, "arn:aws:s3:us-east-1:123456789012:accesspoint/x", None, Class::Unsupported),
         (aws, "acme--use1-az4--x-s3", None, Class::Unsupported),
-        (compatible, "acme", None, Class::Misconfigured),
-        (compatible, "https://minio.example", None, Class::Misconfigured),
-        (compatible, "https://minio.example/..", None, Class::Misconfigured),
-        (compatible, "https://user:canary@minio.example/acme", None, Class::Misconfigured),
-        (compatible, "https://minio.example/acme?token=canary", None, Class::Misconfigured),
-        (compatible, "https://minio.example:canary/acme", None, Class::Misconfigured),
+        (compatible, "acme", None, Class::NotMappable),
+        (compatible, "https://minio.example", None, Class::NotMappable),
+        (compatible, "https://minio.example/..", None, Class::NotMappable),
+        (compatible, "https://user:canary@minio.example/acme", None, Class::NotMappable),
+        (compatible, "https://minio.example/acme?token=canary", None, Class::NotMappable),
+        (compatible, "https://minio.example:canary/acme", None, Class::NotMappable),
     ];
     for (flavor, id, base, class) in cases {
         let failure = at(flavor, id, base, None).expect_err(id);

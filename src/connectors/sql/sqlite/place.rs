@@ -4,7 +4,6 @@
 //! process has on it, and AAM may have SQLite locks on it, for example if the file is its own registry. Only `stat`,
 //! `readlink` and SQLite itself access it.
 
-use crate::connectors::sql::server::misconfigured;
 use crate::model::{Class, Failure};
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -15,7 +14,8 @@ use std::path::{Component, Path, PathBuf};
 /// `Misconfigured` if the file is outside the roots; `NotFound`; `WrongService` if it is not a regular file.
 pub fn locate(written: &str, roots: &[PathBuf]) -> Result<PathBuf, Failure> {
     let outside = || {
-        misconfigured(
+        Failure::new(
+            Class::Misconfigured,
             format!("{written} is not below any directory in the policy's files.roots"),
             format!(
                 "add its directory to files.roots in the policy, for example files: {{roots: [{}]}}",
