@@ -10,6 +10,7 @@
 //! - [`fault`]: fault injection for tests, only in debug builds.
 //! - [`operator_file`]: reads files that an operator names, bounded and without blocking.
 //! - [`memory`]: returns the memory that a burst of work has freed to the system.
+//! - [`memory_budget`]: one limit for the bytes that all attempts hold at the same time.
 //! - [`policy`]: parses the policy file into a policy or into all its problems. Pure.
 //! - [`credentials`]: resolves locators to secrets, and removes secrets from texts.
 //! - [`snapshot`]: the fold over the ledger: which connections are desired and what was observed. Pure.
@@ -60,6 +61,7 @@ pub mod fault;
 pub mod funnel;
 pub mod intake;
 pub mod memory;
+pub mod memory_budget;
 pub mod model;
 pub mod operator_file;
 pub mod pipeline;

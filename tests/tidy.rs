@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 17] = [
     &["model"],
     &["families"],
-    &["clock", "fault", "memory", "operator_file", "policy", "credentials", "snapshot", "debt_gate", "intake"],
+    &["clock", "fault", "memory", "memory_budget", "operator_file", "policy", "credentials", "snapshot", "debt_gate", "intake"],
     &["funnel", "policy_loader"],
     &["plan"],
     &["report"],

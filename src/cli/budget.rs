@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// Counts the calls of this process only.
 #[derive(Default)]
-pub struct MemoryBudget(Mutex<HashMap<(String, i64), u64>>);
+pub struct InMemoryDayBudget(Mutex<HashMap<(String, i64), u64>>);
 
-impl DayBudget for MemoryBudget {
+impl DayBudget for InMemoryDayBudget {
     fn take<'a>(&'a self, key: &'a str, day: i64, wanted: u64, limit: u64) -> BoxFuture<'a, Result<u64, String>> {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used.entry((key.to_string(), day)).or_insert(0);

@@ -1,6 +1,6 @@
 //! `aam test FILE`: runs the pipeline on the intents of a file, without writing anything.
 
-use super::budget::MemoryBudget;
+use super::budget::InMemoryDayBudget;
 use super::{CommandError, CommandResult, CommonOptions, EXIT_NOT_YET};
 use crate::clock;
 use crate::credentials::Resolver;
@@ -37,7 +37,7 @@ pub async fn run(common: &CommonOptions, options: &TestOptions) -> CommandResult
         return Err(CommandError::config(&problems));
     }
     let clock = clock::from_env();
-    let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
+    let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let env = Env { engines: daemon::engines(clock), egress, resolver: Resolver::from_process_env() };
     let (mut text, mut values, mut passed) = (String::new(), Vec::new(), true);
     for intent in parsed.intents() {

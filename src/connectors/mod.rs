@@ -7,6 +7,7 @@
 
 pub mod concurrent;
 pub mod file;
+pub mod json_memory;
 pub mod local_reads;
 pub mod lowcode;
 pub mod object;

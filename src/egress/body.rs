@@ -2,6 +2,7 @@
 
 use super::transport;
 use crate::credentials::redact;
+use crate::memory_budget::{MemoryBound, Reservation, size_text};
 use crate::model::{Class, Failure};
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
@@ -18,6 +19,10 @@ pub enum BodyError {
     /// The body ended too early. Holds the announced length, if there was one, and the message of the error.
     Cut(Option<u64>, String),
     Timeout,
+    /// The body needs this much memory, which is not free now.
+    NeedsMemory(u64),
+    /// The body needs more memory than one attempt may use.
+    TooMuchMemory(MemoryBound),
     Other(String),
 }
 
@@ -28,6 +33,11 @@ impl BodyError {
             BodyError::TooLong(max_bytes) => {
                 let fix = "check that the address is the right one; the response was discarded";
                 Failure::new(Class::Remote, format!("the response of {at} is longer than {max_bytes} bytes"), fix)
+            }
+            BodyError::TooMuchMemory(bound) => bound.failure(&format!("the response of {at}")),
+            BodyError::NeedsMemory(needed) => {
+                let title = format!("the response of {at} needs {}, which AAM does not have now", size_text(*needed));
+                Failure::new(Class::Throttled, title, "raise reconcile.memory in the policy")
             }
             BodyError::Cut(announced, reason) => {
                 let of = announced.map(|length| format!(" of {length}")).unwrap_or_default();
@@ -53,8 +63,10 @@ impl BodyError {
 /// The maximum number of bytes that are read from a throttled response for the detail of the failure.
 pub const MAX_THROTTLE_BODY_BYTES: u64 = 64 << 10;
 
-/// Reads at most `max_bytes` bytes until `deadline`. The limit applies to decompressed bytes, so that a small response
-/// cannot expand into a large one. `announced` is the `Content-Length`, if the body is not compressed.
+/// Reads the body into `buffer` until `deadline`. The limits of the buffer apply to decompressed bytes, so that a small
+/// response cannot expand into a large one. `announced` is the `Content-Length`, if the body is not compressed.
+///
+/// The body holds the reservation of the buffer until the last copy of it is dropped.
 ///
 /// # Errors
 /// Returns the number of bytes received and the reason why reading stopped.
@@ -62,96 +74,100 @@ pub async fn read(
     mut body: Incoming,
     gzip: bool,
     announced: Option<u64>,
-    max_bytes: u64,
+    mut buffer: BodyBuffer,
     deadline: Instant,
 ) -> Result<Bytes, (u64, BodyError)> {
-    let mut kept = match gzip {
-        true => ReceivedBody::Gzip(None),
-        false => ReceivedBody::Plain(Vec::with_capacity(
-            usize::try_from(announced.unwrap_or(0).min(max_bytes)).map_or(0, |all| all.min(INITIAL_CAPACITY)),
-        )),
-    };
+    // A body that will not fit is not received in vain.
+    if let Some(announced) = announced.filter(|announced| *announced <= buffer.max_bytes) {
+        buffer.grow_to(announced).map_err(|error| (0, error))?;
+    }
+    let mut received = if gzip { ReceivedBody::Gzip(Packed::Empty(buffer)) } else { ReceivedBody::Plain(buffer) };
     loop {
         let frame = match tokio::time::timeout_at(deadline, body.frame()).await {
-            Err(_) => return Err((kept.len(), BodyError::Timeout)),
-            Ok(None) => return kept.end(),
+            Err(_) => return Err((received.len(), BodyError::Timeout)),
+            Ok(None) => return received.end(),
             Ok(Some(Err(error))) => {
                 let reason = transport::message(&error);
                 let error = if transport::cut(&error) { BodyError::Cut(announced, reason) } else { BodyError::Other(reason) };
-                return Err((kept.len(), error));
+                return Err((received.len(), error));
             }
             Ok(Some(Ok(frame))) => frame,
         };
         if let Ok(piece) = frame.into_data() {
-            kept.take(&piece, max_bytes)?;
+            received = received.take(&piece)?;
         }
     }
 }
 
-/// The maximum number of bytes allocated for a body before any of it is received.
-const INITIAL_CAPACITY: usize = 64 << 10;
+/// The number of bytes that are reserved before anything is received.
+pub const FIRST_BYTES: u64 = 16 << 10;
 
-enum ReceivedBody {
-    Plain(Vec<u8>),
-    /// The decoder is created with the first byte, because responses to HEAD and responses with 204 or 304 have no body
-    /// to decompress.
-    Gzip(Option<Box<MultiGzDecoder<Bounded>>>),
-}
-
-impl ReceivedBody {
-    fn len(&self) -> u64 {
-        match self {
-            ReceivedBody::Plain(bytes) => bytes.len() as u64,
-            ReceivedBody::Gzip(packed) => packed.as_ref().map_or(0, |packed| packed.get_ref().bytes.len() as u64),
-        }
-    }
-
-    fn take(&mut self, piece: &[u8], max_bytes: u64) -> Result<(), (u64, BodyError)> {
-        let had = self.len();
-        match self {
-            ReceivedBody::Plain(bytes) if had + piece.len() as u64 > max_bytes => {
-                Err((bytes.len() as u64, BodyError::TooLong(max_bytes)))
-            }
-            ReceivedBody::Plain(bytes) => {
-                bytes.extend_from_slice(piece);
-                Ok(())
-            }
-            ReceivedBody::Gzip(packed) => {
-                let packed =
-                    packed.get_or_insert_with(|| MultiGzDecoder::new(Bounded { max_bytes, ..Bounded::default() }).into());
-                packed.write_all(piece).map_err(|error| decompression_error(packed.get_ref(), &error))
-            }
-        }
-    }
-
-    fn end(self) -> Result<Bytes, (u64, BodyError)> {
-        match self {
-            ReceivedBody::Plain(bytes) => Ok(bytes.into()),
-            ReceivedBody::Gzip(None) => Ok(Bytes::new()),
-            ReceivedBody::Gzip(Some(mut packed)) => match packed.try_finish() {
-                Ok(()) => Ok(std::mem::take(&mut packed.get_mut().bytes).into()),
-                Err(error) => Err(decompression_error(packed.get_ref(), &error)),
-            },
-        }
-    }
-}
-
-/// Collects the output of a decompressor up to a size limit.
-#[derive(Default)]
-struct Bounded {
+/// The received part of a body, within the limit of its size and within the memory that the attempt has reserved.
+pub struct BodyBuffer {
     bytes: Vec<u8>,
     max_bytes: u64,
-    over: bool,
+    memory: Reservation,
+    /// Why the last write failed.
+    stopped: Option<BodyError>,
 }
 
-impl Write for Bounded {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if (self.bytes.len() + piece.len()) as u64 > self.max_bytes {
-            self.over = true;
-            return Err(io::Error::other("too long"));
+impl BodyBuffer {
+    /// Creates a buffer for at most `max_bytes` bytes, which grows beyond `memory` only while memory is free.
+    #[must_use]
+    pub fn new(max_bytes: u64, memory: Reservation) -> BodyBuffer {
+        BodyBuffer { bytes: Vec::new(), max_bytes, memory, stopped: None }
+    }
+
+    /// Reserves memory for a body of `length` bytes.
+    fn grow_to(&mut self, length: u64) -> Result<(), BodyError> {
+        let missing = length.saturating_sub(self.memory.bytes());
+        match self.memory.try_grow(missing) {
+            Ok(true) => Ok(()),
+            // Asks for more than is known to be needed, because each of these errors costs a call.
+            Ok(false) => Err(BodyError::NeedsMemory(length.max(self.memory.bytes().saturating_mul(4)).min(self.max_bytes))),
+            Err(bound) => Err(BodyError::TooMuchMemory(bound)),
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<(), BodyError> {
+        let length = (self.bytes.len() + piece.len()) as u64;
+        if length > self.max_bytes {
+            return Err(BodyError::TooLong(self.max_bytes));
+        }
+        if length > self.bytes.capacity() as u64 {
+            // Doubles, so that a long body is copied only a few times.
+            let capacity = length.max(self.bytes.capacity() as u64 * 2).max(self.memory.bytes()).min(self.max_bytes);
+            if self.grow_to(capacity).is_err() {
+                self.grow_to(length)?;
+            }
+            let capacity = usize::try_from(self.memory.bytes().min(capacity)).unwrap_or(usize::MAX);
+            self.bytes.reserve_exact(capacity.saturating_sub(self.bytes.len()));
         }
         self.bytes.extend_from_slice(piece);
-        Ok(piece.len())
+        Ok(())
+    }
+
+    /// The body, which holds the reservation.
+    fn into_bytes(self) -> Bytes {
+        if self.bytes.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
+    }
+}
+
+impl AsRef<[u8]> for BodyBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Write for BodyBuffer {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match self.push(piece) {
+            Ok(()) => Ok(piece.len()),
+            Err(error) => {
+                self.stopped = Some(error);
+                Err(io::Error::other("a limit of the body"))
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -159,13 +175,67 @@ impl Write for Bounded {
     }
 }
 
-fn decompression_error(out: &Bounded, error: &io::Error) -> (u64, BodyError) {
-    let error = match error.kind() {
-        _ if out.over => BodyError::TooLong(out.max_bytes),
-        io::ErrorKind::UnexpectedEof => BodyError::Cut(None, error.to_string()),
-        _ => BodyError::Other(error.to_string()),
+enum ReceivedBody {
+    Plain(BodyBuffer),
+    Gzip(Packed),
+}
+
+enum Packed {
+    /// The decoder is created with the first byte, because responses to HEAD and responses with 204 or 304 have no body
+    /// to decompress.
+    Empty(BodyBuffer),
+    Begun(Box<MultiGzDecoder<BodyBuffer>>),
+}
+
+impl ReceivedBody {
+    fn len(&self) -> u64 {
+        match self {
+            ReceivedBody::Plain(buffer) | ReceivedBody::Gzip(Packed::Empty(buffer)) => buffer.bytes.len() as u64,
+            ReceivedBody::Gzip(Packed::Begun(decoder)) => decoder.get_ref().bytes.len() as u64,
+        }
+    }
+
+    fn take(self, piece: &[u8]) -> Result<ReceivedBody, (u64, BodyError)> {
+        match self {
+            ReceivedBody::Plain(mut buffer) => match buffer.push(piece) {
+                Ok(()) => Ok(ReceivedBody::Plain(buffer)),
+                Err(error) => Err((buffer.bytes.len() as u64, error)),
+            },
+            ReceivedBody::Gzip(packed) => {
+                let mut decoder = match packed {
+                    Packed::Empty(buffer) => Box::new(MultiGzDecoder::new(buffer)),
+                    Packed::Begun(decoder) => decoder,
+                };
+                match decoder.write_all(piece) {
+                    Ok(()) => Ok(ReceivedBody::Gzip(Packed::Begun(decoder))),
+                    Err(error) => Err(decompression_error(decoder.get_mut(), &error)),
+                }
+            }
+        }
+    }
+
+    fn end(self) -> Result<Bytes, (u64, BodyError)> {
+        match self {
+            ReceivedBody::Plain(buffer) => Ok(buffer.into_bytes()),
+            ReceivedBody::Gzip(Packed::Empty(_)) => Ok(Bytes::new()),
+            ReceivedBody::Gzip(Packed::Begun(mut decoder)) => match decoder.try_finish() {
+                Ok(()) => match decoder.finish() {
+                    Ok(buffer) => Ok(buffer.into_bytes()),
+                    Err(error) => Err((0, BodyError::Other(error.to_string()))),
+                },
+                Err(error) => Err(decompression_error(decoder.get_mut(), &error)),
+            },
+        }
+    }
+}
+
+fn decompression_error(buffer: &mut BodyBuffer, error: &io::Error) -> (u64, BodyError) {
+    let error = match (buffer.stopped.take(), error.kind()) {
+        (Some(stopped), _) => stopped,
+        (None, io::ErrorKind::UnexpectedEof) => BodyError::Cut(None, error.to_string()),
+        (None, _) => BodyError::Other(error.to_string()),
     };
-    (out.bytes.len() as u64, error)
+    (buffer.bytes.len() as u64, error)
 }
 
 /// Returns the beginning of a body, short enough for one line of a report.

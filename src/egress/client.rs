@@ -39,6 +39,13 @@ const MAX_IDLE_PER_HOST: usize = 256;
 /// ended.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The maximum size of the status line and the headers of a response together, in bytes. The largest headers of real
+/// vendors have about 16 KiB.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// The maximum number of bytes that an HTTP/2 server may send before they are read.
+const MAX_UNREAD_BYTES: u32 = 256 << 10;
+
 /// The settings that a client was built from.
 #[derive(PartialEq)]
 struct ClientKey {
@@ -139,6 +146,10 @@ fn build(
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(MAX_IDLE_PER_HOST)
+        .http1_max_buf_size(MAX_HEADER_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES as u32)
+        .http2_initial_stream_window_size(MAX_UNREAD_BYTES)
+        .http2_initial_connection_window_size(MAX_UNREAD_BYTES)
         .build(dialer))
 }
 

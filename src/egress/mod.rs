@@ -37,6 +37,7 @@ mod transport;
 pub use crate::model::PlannedCall;
 
 use crate::clock::{Clock, SystemClock};
+use crate::memory_budget::{AttemptMemory, MemoryBudget};
 use crate::model::{Class, ConnectionId, Failure, Posts};
 use crate::policy::{Cap, Policy};
 use futures_util::future::BoxFuture;
@@ -158,6 +159,8 @@ pub struct Egress {
     accounts: caps::Accounts,
     breakers: breaker::Breakers,
     clients: client::Clients,
+    /// The bytes that all attempts of the process hold.
+    pub memory: Arc<MemoryBudget>,
 }
 
 /// Makes the calls of one attempt on one resource.
@@ -170,6 +173,8 @@ pub struct Session {
     retries_statuses: bool,
     /// The maximum number of concurrent calls. See [`Session::concurrency`].
     concurrency: usize,
+    /// The bytes that the attempt holds.
+    memory: Arc<AttemptMemory>,
     /// The breaker key and the pass of the latest admission, by host. [`Session::settle`] uses them.
     passes: Mutex<HashMap<String, (String, breaker::Pass)>>,
 }
@@ -184,8 +189,8 @@ impl Egress {
     /// Creates an egress with the given clock and resolver.
     #[must_use]
     pub fn with(budget: Arc<dyn DayBudget>, clock: Arc<dyn Clock>, lookup: Arc<dyn resolve::Lookup>) -> Arc<Egress> {
-        let (accounts, breakers, clients) = Default::default();
-        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients })
+        let (accounts, breakers, clients, memory) = Default::default();
+        Arc::new(Egress { budget, clock, lookup, accounts, breakers, clients, memory })
     }
 
     /// Returns the reservation that must be recorded before `caller` can make a call today, or `None` if enough calls
@@ -206,7 +211,8 @@ impl Egress {
         let account = self.accounts.account(&caller);
         let (counters, passes) = Default::default();
         let concurrency = caller.cap.concurrency as usize;
-        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, concurrency, passes }
+        let memory = self.memory.attempt(caller.policy.reconcile.memory);
+        Session { egress: Arc::clone(self), caller, account, counters, retries_statuses: true, concurrency, memory, passes }
     }
 }
 
@@ -225,6 +231,18 @@ impl Session {
         Session { concurrency, ..self }
     }
 
+    /// Counts the memory of this session with that of the other resources of its attempt.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<AttemptMemory>) -> Session {
+        Session { memory, ..self }
+    }
+
+    /// Returns the account of the bytes that the attempt holds.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<AttemptMemory> {
+        &self.memory
+    }
+
     /// Returns how many independent calls the connector may make at the same time. This is the account's cap unless it
     /// was lowered.
     #[must_use]
@@ -234,14 +252,15 @@ impl Session {
 
     /// Checks one request against the guard, the breaker and the budget, sends it, and logs it. A dropped connection is
     /// retried up to twice. So are 502, 503 and 504, unless this session leaves status codes to its caller. A timeout
-    /// is never retried. Each try uses one call of the budget.
+    /// is never retried. Each try uses one call of the budget. The memory of the body is reserved while it is received;
+    /// if it is not free, the response is discarded, and the call is made again once it is.
     ///
     /// # Errors
     /// Returns `Network` if no response arrived; `EgressRefused` if the guard refuses the address or the POST is not on
     /// the list; `BreakerOpen`; `Throttled` if a budget is used up, or for 429, for 503 with `Retry-After`, and for 403
     /// with `Retry-After` or a used-up quota; `Remote` for a body that is cut off or too long and for a URL that is not
     /// valid in HTTP; `CredentialMissing` for a header value that is not valid; `Misconfigured` if the proxy or
-    /// `ca_file` cannot be used.
+    /// `ca_file` cannot be used, or if the response needs more memory than one attempt may use.
     pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
         send::http(self, request).await
     }

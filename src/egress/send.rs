@@ -1,11 +1,12 @@
 //! Sends one HTTP request, from the guard to the response. Each try is admitted, charged, sent and logged separately.
 
 use super::admission::Admission;
-use super::body::{self, BodyError};
+use super::body::{self, BodyBuffer, BodyError};
 use super::breaker::HealthSignal;
 use super::client::connect_timeout;
 use super::transport::{self, Cause, NoResponse};
 use super::{HttpRequest, HttpResponse, Method, Session, guard, log, post, redirect, retry};
+use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,6 +23,8 @@ enum Try {
     Done(Result<HttpResponse, Failure>),
     /// The try failed in a way that a retry may fix. Holds the result to return if no retry follows.
     Retryable(Result<HttpResponse, Failure>),
+    /// The response was discarded, because this many bytes of memory were not free for it.
+    NeedsMemory(u64),
 }
 
 /// A request that passed the read-only guard, in the form in which it is sent.
@@ -85,12 +88,22 @@ async fn listed_post(session: &Session, request: &HttpRequest) -> Result<HttpRes
 /// caller retries status codes itself, because two layers of retries would multiply.
 async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) -> Result<HttpResponse, Failure> {
     let mut last = None;
+    let mut memory = request.max_bytes.min(body::FIRST_BYTES);
     let retries = if request.repeatable { retry::MAX_RETRIES } else { 0 };
     for turn in 0..=retries {
         if turn > 0 {
             tokio::time::sleep(retry::wait_before(turn - 1, fastrand::f64())).await;
         }
-        match send_once(session, request, url).await {
+        let sent = loop {
+            match send_once(session, request, url, memory).await {
+                // The next try waits for the memory before it asks for a slot of the account, so that no call of another
+                // attempt waits for this one.
+                Try::NeedsMemory(bytes) if request.repeatable => memory = bytes,
+                other => break other,
+            }
+        };
+        match sent {
+            Try::NeedsMemory(_) => return Err(no_memory(url)),
             // The result of the previous try says more than the reason why there was no further try.
             Try::NotSent(failure) => return last.unwrap_or(Err(failure)),
             Try::Done(result) => return result,
@@ -100,7 +113,18 @@ async fn send_with_retry(session: &Session, request: &JudgedRequest, url: &Url) 
     last.unwrap_or_else(|| Err(Failure::new(Class::Bug, "a request was never tried", "report this as a defect of AAM")))
 }
 
-async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url) -> Try {
+/// The failure of a call whose response did not find memory and that must not be sent twice.
+fn no_memory(url: &Url) -> Failure {
+    let title = format!("the response of {} was discarded: the memory of AAM is in use", url.host_str().unwrap_or_default());
+    let fix = "AAM tries again; if this happens often, raise reconcile.memory in the policy";
+    Failure::new(Class::Throttled, title, fix).after(MEMORY_RETRY_INTERVAL)
+}
+
+/// How long an attempt waits after [`no_memory`].
+const MEMORY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Makes one try. `memory` is the number of bytes to reserve for the body before anything is sent.
+async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url, memory: u64) -> Try {
     let network = &session.caller.policy.network;
     let host = url.host_str().unwrap_or_default();
     if let Err(failure) = guard::check_url(url, &network.allow_private).and_then(|()| check_proxied_name(session, url)) {
@@ -114,6 +138,10 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url) -> Try 
     let client = match session.egress.clients.get(&session.caller.policy, &session.egress.lookup, tls) {
         Ok(client) => client,
         Err(failure) => return Try::NotSent(failure),
+    };
+    let reservation = match session.memory.reserve(memory).await {
+        Ok(reservation) => reservation,
+        Err(bound) => return Try::NotSent(bound.failure(&format!("the response of {host}"))),
     };
     let (admission, _slot) = match session.request_admission(host, url.port_or_known_default().unwrap_or(0)).await {
         Ok(admitted) => admitted,
@@ -132,7 +160,7 @@ async fn send_once(session: &Session, judged: &JudgedRequest, url: &Url) -> Try 
         Err(error) => call.without_response(&error),
         Ok(response) => {
             call.head_received = true;
-            call.with_response(response, judged.max_bytes).await
+            call.with_response(response, judged.max_bytes, reservation).await
         }
     }
 }
@@ -264,7 +292,7 @@ impl<'a> CallInFlight<'a> {
         if cause.is_transient() { Try::Retryable(Err(failure)) } else { Try::Done(Err(failure)) }
     }
 
-    async fn with_response(&mut self, response: Response<Incoming>, max_bytes: u64) -> Try {
+    async fn with_response(&mut self, response: Response<Incoming>, max_bytes: u64, memory: Reservation) -> Try {
         let (mut head, body) = response.into_parts();
         let status = head.status.as_u16();
         let gzip = gzip(&head.headers);
@@ -275,7 +303,7 @@ impl<'a> CallInFlight<'a> {
             head.headers.remove(header::CONTENT_LENGTH);
         }
         let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let read = |max_bytes| body::read(body, gzip, announced, max_bytes, self.deadline);
+        let read = |max_bytes| body::read(body, gzip, announced, BodyBuffer::new(max_bytes, memory), self.deadline);
         let headers: Vec<(String, String)> = head
             .headers
             .iter()
@@ -293,9 +321,14 @@ impl<'a> CallInFlight<'a> {
             _ => (HealthSignal::Alive, String::new()),
         };
         match read(max_bytes).await {
+            Err((bytes, BodyError::NeedsMemory(needed))) => {
+                self.end(signal, &reason, status, bytes, "memory");
+                Try::NeedsMemory(needed)
+            }
             Err((bytes, error)) => {
                 let failure = error.failure(&self.host_and_port(), bytes, self.timeout);
-                let signal = if matches!(error, BodyError::TooLong(_)) { signal } else { HealthSignal::Failing };
+                let own_limit = matches!(error, BodyError::TooLong(_) | BodyError::TooMuchMemory(_));
+                let signal = if own_limit { signal } else { HealthSignal::Failing };
                 self.end(signal, &failure.title, status, bytes, failure.class.as_str());
                 Try::Done(Err(failure))
             }

@@ -20,6 +20,7 @@ use crate::connectors::{Connector, Discovery, Engines};
 use crate::credentials::{Credential, Resolver};
 use crate::egress::{BudgetReservation, Caller, Egress};
 use crate::families::CustomSources;
+use crate::memory_budget::AttemptMemory;
 use crate::model::{Catalog, ConnectionId, Drift, Evidence, Failure, Intent, Outcome, Scope, Step};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -54,6 +55,7 @@ pub struct Attempt<'a> {
     job: &'a Job,
     /// The bound resources, or the failure that ends the attempt at its first step.
     bound: Result<BoundConnection, Failure>,
+    memory: Arc<AttemptMemory>,
 }
 
 impl<'a> Attempt<'a> {
@@ -62,7 +64,15 @@ impl<'a> Attempt<'a> {
     pub fn new(env: &'a Env, job: &'a Job) -> Attempt<'a> {
         let bind = AssertUnwindSafe(|| preflight::bind(&env.engines, &job.policy, &job.sources, &job.intent));
         let bound = std::panic::catch_unwind(bind).unwrap_or_else(|panic| Err(run::panicked(Step::Allowlist, &*panic)));
-        Attempt { env, job, bound }
+        let memory = env.egress.memory.attempt(job.policy.reconcile.memory);
+        Attempt { env, job, bound, memory }
+    }
+
+    /// Returns the account of the memory that the attempt holds. What the attempt keeps until its end, such as its
+    /// catalog, is given back when the last copy of this is dropped.
+    #[must_use]
+    pub fn memory(&self) -> Arc<AttemptMemory> {
+        Arc::clone(&self.memory)
     }
 
     /// Returns the daily budget reservations that this attempt needs and that are not recorded yet. The caller can
@@ -76,8 +86,8 @@ impl<'a> Attempt<'a> {
 
     /// Runs the pipeline. The outcome has one report for each step and does not contain secrets.
     pub async fn run(self) -> Outcome {
-        let Attempt { env, job, bound } = self;
-        let mut runner = Runner::new(&job.policy.safe_mode);
+        let Attempt { env, job, bound, memory } = self;
+        let mut runner = Runner::new(&job.policy.safe_mode, &memory);
         let mut output = AttemptOutput::default();
         let _ = steps(env, job, bound, &mut runner, &mut output).await;
         run::scrubbed(Outcome {
@@ -119,7 +129,8 @@ async fn steps(
     let credential = runner.step(Step::Credential, async { preflight::credential(env, job, &bound) }).await?;
     let concurrency = Concurrency::new(job, &bound.family);
     let limits = concurrency.resources;
-    let mut resources = runner.step(Step::Upsert, upsert(env, job, (bound, credential), concurrency)).await?;
+    let memory = Arc::clone(runner.memory());
+    let mut resources = runner.step(Step::Upsert, upsert(env, job, (bound, credential), (concurrency, &memory))).await?;
     if job.scope == Scope::Health {
         runner.skip(Step::Discover, "a health re-check: recheck.drift says when the structure is checked again");
         runner.step(Step::Health, health(&resources, limits)).await?;
@@ -140,13 +151,14 @@ async fn upsert(
     env: &Env,
     job: &Job,
     (bound, credential): (BoundConnection, Option<Credential>),
-    concurrency: Concurrency,
+    (concurrency, memory): (Concurrency, &Arc<AttemptMemory>),
 ) -> Result<StepOutput<Vec<OpenResource>>, Failure> {
     let (family, credential) = (&Arc::clone(&bound.family), &credential);
     let open = |resource| -> BoxFuture<'_, _> {
         Box::pin(async move {
             let (authorized, caller) = preflight::authorize(job, family, resource, credential.clone())?;
-            authorized.open(env.egress.session(caller).with_concurrency(concurrency.calls)).await
+            let session = env.egress.session(caller).with_concurrency(concurrency.calls).with_memory(Arc::clone(memory));
+            authorized.open(session).await
         })
     };
     let opened = concurrent::all(concurrency.resources, bound.into_resources()?.into_iter().map(open).collect()).await?;

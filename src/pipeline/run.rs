@@ -2,12 +2,14 @@
 
 use crate::credentials::redact;
 use crate::egress::Traffic;
+use crate::memory_budget::AttemptMemory;
 use crate::model::{Catalog, Class, Evidence, Failure, Outcome, Step, StepReport, StepStatus};
 use crate::policy::{SafeMode, duration_text};
 use futures_util::FutureExt;
 use std::borrow::Cow;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a step returns when it succeeds.
@@ -31,11 +33,13 @@ pub(super) struct Runner {
     deadline: Instant,
     attempt_timeout: Duration,
     latencies: Vec<(Step, u64)>,
+    memory: Arc<AttemptMemory>,
 }
 
 impl Runner {
-    pub(super) fn new(safe_mode: &SafeMode) -> Runner {
+    pub(super) fn new(safe_mode: &SafeMode, memory: &Arc<AttemptMemory>) -> Runner {
         Runner {
+            memory: Arc::clone(memory),
             reports: Vec::with_capacity(Step::ALL.len()),
             step_timeout: safe_mode.step_timeout,
             deadline: Instant::now() + safe_mode.attempt_timeout,
@@ -44,15 +48,19 @@ impl Runner {
         }
     }
 
-    /// Runs one step. Returns `None` if it failed; its report gives the reason.
+    pub(super) fn memory(&self) -> &Arc<AttemptMemory> {
+        &self.memory
+    }
+
+    /// Runs one step. The time in which the attempt waits for memory is not counted in its timeouts. Returns `None` if it failed; its report gives the reason.
     pub(super) async fn step<T>(&mut self, step: Step, work: impl Future<Output = Result<StepOutput<T>, Failure>>) -> Option<T> {
         crate::fault::boundary(step.as_str());
         let started = Instant::now();
-        let left = self.deadline.saturating_duration_since(started);
+        let left = (self.deadline + self.memory.waited()).saturating_duration_since(started);
         let (limit, whole) = if left < self.step_timeout { (left, true) } else { (self.step_timeout, false) };
         let guarded = AssertUnwindSafe(work).catch_unwind();
         // Do not start the step if no time is left, because its first poll could already make a call.
-        let ended = if limit.is_zero() { None } else { tokio::time::timeout(limit, guarded).await.ok() };
+        let ended = if limit.is_zero() { None } else { self.memory.timeout(limit, guarded).await };
         let took = started.elapsed();
         let result = match ended {
             None if whole => Err(timed_out(step, "attempt_timeout", self.attempt_timeout)),

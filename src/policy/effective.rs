@@ -1,7 +1,7 @@
 //! Prints a policy with all defaults filled in. `parse` turns the text back into an equal policy.
 
 use super::duration_text::format as duration;
-use super::{Cap, FamilyPolicy, Policy, Token};
+use super::{Cap, FamilyPolicy, Policy, Token, size_text};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -44,7 +44,9 @@ pub fn effective(policy: &Policy, family_caps: &[(&str, &Cap)]) -> String {
     let [health, drift, awaiting] =
         [&recheck.health, &recheck.drift, &recheck.awaiting_credentials].map(|wait: &Duration| duration(wait));
     line(format!("recheck: {{health: {health}, drift: {drift}, awaiting_credentials: {awaiting}}}"));
-    line(format!("reconcile: {{concurrency: {}, resync: {}}}", policy.reconcile.concurrency, duration(&policy.reconcile.resync)));
+    let reconcile = &policy.reconcile;
+    let (resync, memory) = (duration(&reconcile.resync), size_text::format(&reconcile.memory));
+    line(format!("reconcile: {{concurrency: {}, resync: {resync}, memory: {memory}}}", reconcile.concurrency));
     line(families(policy));
     line(manifests(policy));
     line(api(policy));

@@ -138,6 +138,9 @@ pub struct Reconcile {
     pub concurrency: usize,
     #[serde(with = "duration_text")]
     pub resync: Duration,
+    /// The bytes that all attempts together may hold.
+    #[serde(with = "size_text")]
+    pub memory: u64,
 }
 
 /// The settings of one family.
@@ -215,6 +218,7 @@ impl Policy {
             "allowed": self.allowlist.contains(family),
             "eligibility": self.eligibility,
             "max_items": self.safe_mode.max_items,
+            "memory": self.reconcile.memory,
             "network": self.network,
             "files": self.files,
             "family": self.families.get(family),
@@ -229,6 +233,28 @@ impl Policy {
             None => slice,
         };
         Digest::from_bytes(slice.to_string().as_bytes())
+    }
+}
+
+/// Formats sizes as in the policy file: `256MiB`, `1GiB`.
+pub mod size_text {
+    /// Formats a number of bytes in the largest unit that divides it without a remainder, at least in KiB.
+    #[must_use]
+    pub fn format(bytes: &u64) -> String {
+        for (unit, shift) in [("GiB", 30), ("MiB", 20)] {
+            if *bytes >= 1 << shift && bytes.is_multiple_of(1 << shift) {
+                return std::format!("{}{unit}", bytes >> shift);
+            }
+        }
+        std::format!("{}KiB", bytes >> 10)
+    }
+
+    /// Serializes a size with [`format()`].
+    ///
+    /// # Errors
+    /// If the serializer fails.
+    pub fn serialize<S: serde::Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format(bytes))
     }
 }
 

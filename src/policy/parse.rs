@@ -206,15 +206,20 @@ fn recheck(r: &mut Reader, fields: &Fields<'_>) -> Recheck {
 /// Attempts in flight if the policy does not say. An attempt waits for its source nearly all of the time and takes less
 /// than 100 kB, so 2,000 of them stay below 200 MB. What one vendor sees is bounded by `caps`.
 const DEFAULT_CONCURRENCY: usize = 2000;
+/// The bytes that all attempts may hold together if the policy does not say.
+const DEFAULT_MEMORY_BYTES: u64 = 256 << 20;
 
 fn reconcile(r: &mut Reader, fields: &Fields<'_>) -> Reconcile {
-    let fields = section(r, fields, "reconcile", &["concurrency", "resync"]);
+    let fields = section(r, fields, "reconcile", &["concurrency", "resync", "memory"]);
     let attempts = |r: &mut Reader, spot: &Spot<'_>| r.whole(spot, 1..=10_000).and_then(|value| usize::try_from(value).ok());
     Reconcile {
         concurrency: fields
             .as_ref()
             .map_or(DEFAULT_CONCURRENCY, |fields| r.field(fields, "concurrency", DEFAULT_CONCURRENCY, attempts)),
         resync: wait(r, fields.as_ref(), "resync", Duration::from_secs(30)),
+        memory: fields
+            .as_ref()
+            .map_or(DEFAULT_MEMORY_BYTES, |fields| r.field(fields, "memory", DEFAULT_MEMORY_BYTES, Reader::size)),
     }
 }
 

@@ -24,6 +24,8 @@ pub async fn run(handle: &Handle, env: &Env, item: PlanItem) -> Result<(), Regis
     let attempt = Attempt::new(env, &job);
     let ticket = begin(&handle.registry, env, &job, &attempt, context).await?;
     fault::boundary("after_begin");
+    // The catalog stays in memory until it is recorded.
+    let _memory = attempt.memory();
     let outcome = attempt.run().await;
     log(&job, &outcome);
     fault::boundary("before_finish");

@@ -20,6 +20,7 @@ mod lowcode_families;
 mod lowcode_families_daemon;
 mod lowcode_families_hostile;
 mod lowcode_hostile;
+mod memory_budget;
 mod not_mappable;
 mod object_faults;
 mod openapi_faults;

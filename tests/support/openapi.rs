@@ -61,7 +61,7 @@ fn policy(family: FamilyPolicy) -> Policy {
 }
 
 /// A response: status, headers, body.
-pub type MockResponse = (u16, Vec<(&'static str, String)>, String);
+pub type MockResponse<B = String> = (u16, Vec<(&'static str, String)>, B);
 
 pub fn json_response(body: impl Into<String>) -> MockResponse {
     (200, vec![("content-type", "application/json".into())], body.into())
@@ -69,18 +69,30 @@ pub fn json_response(body: impl Into<String>) -> MockResponse {
 
 /// Starts a server that answers every path with `answer`; returns its base URL.
 pub async fn serve(answer: impl Fn(&str, &HttpRequest<Body>) -> MockResponse + Clone + Send + Sync + 'static) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
+    format!("http://127.0.0.1:{}", serve_at("127.0.0.1:0", answer).await)
+}
+
+/// Starts a server that answers every path with `answer` on all loopback addresses; returns its port.
+pub async fn serve_on_all_addresses(answer: impl Fn(&str) -> MockResponse<Vec<u8>> + Clone + Send + Sync + 'static) -> u16 {
+    serve_at("0.0.0.0:0", move |path, _| answer(path)).await
+}
+
+async fn serve_at<B: Into<Body>>(
+    address: &str,
+    answer: impl Fn(&str, &HttpRequest<Body>) -> MockResponse<B> + Clone + Send + Sync + 'static,
+) -> u16 {
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
     let app = axum::Router::new().fallback(move |request: HttpRequest<Body>| {
         let (status, headers, body) = answer(request.uri().path(), &request);
         let mut response = Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(name, value);
         }
-        std::future::ready(response.body(Body::from(body)).unwrap())
+        std::future::ready(response.body(body.into()).unwrap())
     });
     tokio::spawn(async move { axum::serve(listener, app).await });
-    base
+    port
 }
 
 /// Starts a server that sends `head` to each client and then either hangs or closes the connection; returns its base URL.

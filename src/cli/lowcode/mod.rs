@@ -9,7 +9,7 @@ mod inputs;
 mod posts;
 mod secrets;
 
-use super::budget::MemoryBudget;
+use super::budget::InMemoryDayBudget;
 use super::{CommandError, CommandResult, CommonOptions};
 use crate::clock::{self, Clock};
 use crate::connectors::lowcode::calls::{self, OfflineHost, Reading};
@@ -121,7 +121,7 @@ async fn online(
     policy: Arc<Policy>,
     clock: Arc<dyn Clock>,
 ) -> commands::CommandResult {
-    let egress = Egress::with(Arc::new(MemoryBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
+    let egress = Egress::with(Arc::new(InMemoryDayBudget::default()), Arc::clone(&clock), Arc::new(SystemLookup));
     let calm = OfflineHost(Arc::clone(&clock));
     let reading = Reading { manifest: &inputs.manifest.root, config: &inputs.config, host: &calm, bounds: &inputs.bounds };
     // The source type is the name of the file, as in the daemon.

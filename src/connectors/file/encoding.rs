@@ -45,6 +45,17 @@ impl Charset {
         }
     }
 
+    /// The bytes of UTF-8 that one byte may become at most.
+    #[must_use]
+    pub fn growth(self) -> u64 {
+        match self {
+            // Only a byte that is not valid grows, to a replacement character.
+            Charset::Utf8 | Charset::Legacy(_) => 3,
+            Charset::Utf16Le | Charset::Utf16Be => 2,
+            Charset::Utf32Le | Charset::Utf32Be => 1,
+        }
+    }
+
     /// The number of bytes of the smallest unit.
     fn unit(self) -> usize {
         match self {

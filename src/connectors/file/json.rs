@@ -28,21 +28,16 @@ pub struct JsonScan {
     pub cut: bool,
 }
 
-/// A record whose values are not parsed, so that neither their depth nor the size of their numbers matters.
-pub type RawRecord<'a> = Vec<(String, &'a str)>;
+/// Takes the name of a field and the text of its value. Values are not parsed, so neither their depth nor the size of
+/// their numbers matters.
+pub type TakeField<'a> = dyn FnMut(&str, &str) + 'a;
 
-/// Passes the first `limit` records to `take` and checks that everything behind them is JSON, too. `whole` means that
+/// Passes the fields of the first `limit` records to `take` and checks that everything behind them is JSON, too. `whole` means that
 /// the bytes are the entire file. The bytes are UTF-8 without a byte order mark.
 ///
 /// # Errors
 /// Where and why the text is not JSON. In JSON Lines, only a first line that is not JSON is an error; later ones are counted.
-pub fn scan(
-    text: &[u8],
-    whole: bool,
-    format: Format,
-    limit: usize,
-    take: &mut dyn FnMut(&RawRecord<'_>),
-) -> Result<JsonScan, String> {
+pub fn scan(text: &[u8], whole: bool, format: Format, limit: usize, take: &mut TakeField<'_>) -> Result<JsonScan, String> {
     match format {
         Format::JsonLines => lines(text, whole, limit, take),
         _ => values(text, whole, limit, take),
@@ -53,10 +48,10 @@ pub fn scan(
 #[must_use]
 pub fn is_json(text: &[u8], whole: bool) -> bool {
     let begins = matches!(text.trim_ascii_start().first(), Some(b'{' | b'['));
-    begins && values(text, whole, 1, &mut |_| {}).is_ok_and(|scan| scan.records > 0)
+    begins && values(text, whole, 1, &mut |_, _| {}).is_ok_and(|scan| scan.records > 0)
 }
 
-fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&RawRecord<'_>)) -> Result<JsonScan, String> {
+fn lines(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> Result<JsonScan, String> {
     let mut scan = JsonScan::default();
     for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         // A line without its newline may still be in the process of being written.
@@ -72,7 +67,7 @@ fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&RawRecord
             Ok(value) if is_object(value) => {
                 scan.records += 1;
                 if scan.records <= limit {
-                    take(&fields(value));
+                    fields(value, take);
                 }
             }
             Ok(_) => scan.odd += 1,
@@ -88,7 +83,7 @@ fn lines(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&RawRecord
 }
 
 /// Scans one array, one object, or a sequence of objects.
-fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&RawRecord<'_>)) -> Result<JsonScan, String> {
+fn values(text: &[u8], whole: bool, limit: usize, take: &mut TakeField<'_>) -> Result<JsonScan, String> {
     let mut scan = JsonScan::default();
     let mut rest = text.trim_ascii_start();
     let array = rest.first() == Some(&b'[');
@@ -121,7 +116,7 @@ fn values(text: &[u8], whole: bool, limit: usize, take: &mut dyn FnMut(&RawRecor
             Some(Ok(value)) if is_object(value) => {
                 scan.records += 1;
                 if scan.records <= limit {
-                    take(&fields(value));
+                    fields(value, take);
                 }
             }
             Some(Ok(_)) => scan.odd += 1,
@@ -165,12 +160,27 @@ fn is_object(value: &RawValue) -> bool {
     value.get().starts_with('{')
 }
 
-/// The fields of an object and the text of their values.
-fn fields(value: &RawValue) -> RawRecord<'_> {
-    serde_json::from_str::<Fields<'_>>(value.get()).map(|fields| fields.0).unwrap_or_default()
+/// Passes the fields of an object to `take`. The parser has already checked the object.
+fn fields(value: &RawValue, take: &mut TakeField<'_>) {
+    let _ = serde_json::Deserializer::from_str(value.get()).deserialize_map(FieldVisitor(take));
 }
 
-struct Fields<'a>(RawRecord<'a>);
+struct FieldVisitor<'t, 'f>(&'t mut TakeField<'f>);
+
+impl<'de> Visitor<'de> for FieldVisitor<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = map.next_key()? {
+            (self.0)(&name, map.next_value::<&'de RawValue>()?.get());
+        }
+        Ok(())
+    }
+}
 
 /// The name of a field. As bytes, because the parser refuses half of a surrogate pair in a text only.
 struct Key(String);
@@ -193,28 +203,6 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields<'de>, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(Key(name)) = map.next_key()? {
-                    fields.push((name, map.next_value::<&'de RawValue>()?.get()));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
 /// The fields of the records added so far and their kinds, at most `columns` fields.
 #[derive(Default)]
 pub struct FieldKinds {
@@ -230,19 +218,17 @@ impl FieldKinds {
         FieldKinds { columns, ..FieldKinds::default() }
     }
 
-    /// Adds one record.
-    pub fn add(&mut self, record: &RawRecord<'_>) {
-        for (name, value) in record {
-            let kind = ValueKind::from_json(value);
-            if let Some(kinds) = self.kinds.get_mut(name) {
-                kinds.add(kind);
-            } else if self.kinds.len() < self.columns {
-                self.kinds.entry(name.clone()).or_default().add(kind);
-            } else if self.beyond.len() < 100_000 {
-                // Fields beyond the limit are only counted. The count has its own limit, because every record may
-                // have different fields.
-                self.beyond.insert(name.clone());
-            }
+    /// Adds a field of a record.
+    pub fn add(&mut self, name: &str, value: &str) {
+        let kind = ValueKind::from_json(value);
+        if let Some(kinds) = self.kinds.get_mut(name) {
+            kinds.add(kind);
+        } else if self.kinds.len() < self.columns {
+            self.kinds.entry(name.to_owned()).or_default().add(kind);
+        } else if self.beyond.len() < 100_000 {
+            // Fields beyond the limit are only counted. The count has its own limit, because every record may
+            // have different fields.
+            self.beyond.insert(name.to_owned());
         }
     }
 

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::credentials::Credential;
 use crate::egress::{PlannedCall, Session, Traffic};
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::Policy;
 use futures_util::future::BoxFuture;
@@ -139,6 +140,9 @@ fn check_form(id: &str) -> Result<(), Failure> {
     }
 }
 
+/// The bytes that are reserved for a read at first. They suffice for small files.
+const FIRST_MEMORY_BYTES: u64 = 512 << 10;
+
 struct FileConnector {
     resource: Arc<Resource>,
     reads: LocalReads,
@@ -148,14 +152,19 @@ struct FileConnector {
 
 impl FileConnector {
     /// Takes one call from the budget and runs `work` on a thread that may block.
+    /// The work runs again with more memory if its meter refused some.
     async fn call<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Resource) -> Result<T, Failure> + Send + 'static,
+        work: impl Fn(&Resource, &MemoryMeter) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> Result<T, Failure> {
         self.session.local(&self.path).await?;
         let (begun, before) = (Instant::now(), self.resource.bytes());
-        let resource = Arc::clone(&self.resource);
-        let done = self.reads.run(move || work(&resource)).await;
+        let work = Arc::new(work);
+        let run = |meter: MemoryMeter| {
+            let (resource, work) = (Arc::clone(&self.resource), Arc::clone(&work));
+            self.reads.run(move || work(&resource, &meter))
+        };
+        let done = self.session.memory().metered(&self.path, FIRST_MEMORY_BYTES, run).await;
         // Failures are not reported to the circuit breaker, because all local files share one host and one bad file
         // says nothing about the others.
         self.session.settle(WIRE, HOST, self.resource.bytes().saturating_sub(before), begun.elapsed(), None);
@@ -165,16 +174,16 @@ impl FileConnector {
 
 impl Connector for FileConnector {
     fn discover(&self, bounds: Bounds) -> BoxFuture<'_, Result<Discovery, Failure>> {
-        Box::pin(self.call(move |resource| resource.discover(bounds)))
+        Box::pin(self.call(move |resource, memory| resource.discover(bounds, memory)))
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Evidence, Failure>> {
-        Box::pin(self.call(Resource::health))
+        Box::pin(self.call(|resource, _| resource.health()))
     }
 
     fn tiny_sync<'a>(&'a self, catalog: &'a Catalog, max_items: u32) -> BoxFuture<'a, Result<Sample, Failure>> {
         let names = self.resource.member_names(catalog);
-        Box::pin(self.call(move |resource| resource.sample(&names, max_items)))
+        Box::pin(self.call(move |resource, memory| resource.sample(&names, max_items, memory)))
     }
 
     fn traffic(&self) -> Traffic {

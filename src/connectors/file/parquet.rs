@@ -5,13 +5,14 @@ use super::parquet_pages::{BoundedFile, CheckedPages};
 use super::parquet_types::{repetition, schema};
 use super::source::SampleCount;
 use super::thrift::{self, CheckedFooter};
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Class, Failure};
 use bytes::Bytes;
 use parquet::basic::{Compression, Repetition};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::DataType;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 use parquet::file::properties::ReaderProperties;
 use parquet::file::serialized_reader::SerializedPageReader;
 use serde_json::json;
@@ -23,10 +24,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Limit on the bytes of the footer. A larger footer has many thousands of columns or row groups.
 const MAX_FOOTER_BYTES: u64 = 16 << 20;
+/// The memory that a byte of the checked footer may take once it is decoded.
+const FOOTER_MEMORY_FACTOR: u64 = 12;
 /// Limit on the columns that a sample reads. Each column requires reading a page of about a megabyte.
 const MAX_SAMPLE_COLUMNS: usize = 16;
 /// Limit on the columns that a sample tries to read.
 const MAX_TRIED_COLUMNS: usize = 32;
+/// The bytes by which old writers made a column with a dictionary too short at most.
+const DICTIONARY_HEADER_BYTES: i64 = 100;
 /// Limit on the levels of nested types that a schema describes.
 const MAX_TYPE_LEVELS: usize = 4;
 
@@ -41,6 +46,8 @@ pub struct ParquetFile {
     /// Limit on the bytes of one page after unpacking. A column needs about three times as much memory: the packed page,
     /// the unpacked page and the dictionary.
     pub max_page_bytes: usize,
+    /// The memory that decoding may use.
+    pub memory: MemoryMeter,
 }
 
 /// Why a file, or one of its columns, cannot be read.
@@ -204,12 +211,28 @@ fn chunk(file: &ParquetFile, group: &RowGroupMetaData, index: usize, wanted: usi
             .map_err(|error| Fault::Damaged(error.to_string()))?,
         false => meta.clone(),
     };
-    let bounded = Arc::new(BoundedFile::new(file.clone(), meta.compression()));
+    let read = pages(file, &meta, wanted);
+    // Writers before parquet-mr 1.2.9 left the header of the dictionary out of the size of the column (PARQUET-816).
+    match (&read, meta.dictionary_page_offset()) {
+        (Err(Fault::Damaged(_)), Some(_)) => {
+            let padded = meta.compressed_size().saturating_add(DICTIONARY_HEADER_BYTES);
+            let padded = meta.into_builder().set_total_compressed_size(padded).build();
+            padded.ok().and_then(|meta| pages(file, &meta, wanted).ok()).map_or(read, Ok)
+        }
+        _ => read,
+    }
+}
+
+/// Reads `wanted` rows from the pages of one column.
+fn pages(file: &ParquetFile, meta: &ColumnChunkMetaData, wanted: usize) -> Result<usize, Fault> {
+    // The pages of one column are freed before those of the next are read.
+    let file = ParquetFile { memory: file.memory.next_input(), ..file.clone() };
+    let bounded = Arc::new(BoundedFile::new(file, meta.compression()));
     let read = catch_panics(|| {
         let damaged = |error: ParquetError| Fault::Damaged(error.to_string());
         let properties = Arc::new(ReaderProperties::builder().build());
         let pages =
-            SerializedPageReader::new_with_properties(Arc::clone(&bounded), &meta, wanted, None, properties).map_err(damaged)?;
+            SerializedPageReader::new_with_properties(Arc::clone(&bounded), meta, wanted, None, properties).map_err(damaged)?;
         let pages = CheckedPages::new(pages, &bounded, meta.column_descr());
         rows(get_column_reader(meta.column_descr_ptr(), Box::new(pages)), wanted).map_err(damaged)
     });
@@ -258,7 +281,10 @@ fn catch_panics<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> 
 
 /// Reads the footer and decodes its first row groups.
 fn metadata(file: &ParquetFile) -> Result<(CheckedFooter, ParquetMetaData), Fault> {
-    let footer = thrift::check_footer(&footer(file)?)?;
+    let memory = file.memory.next_input();
+    let take = |bytes: u64| memory.take(bytes).map_err(|bound| Fault::Limit(format!("its footer {bound}")));
+    let footer = thrift::check_footer(&footer(file, &take)?)?;
+    take((footer.bytes.len() as u64).saturating_mul(FOOTER_MEMORY_FACTOR))?;
     let decoded = catch_panics(|| {
         ParquetMetaDataReader::decode_metadata(&footer.bytes).map_err(|error| match footer.encrypted {
             true => Fault::Encrypted,
@@ -268,7 +294,7 @@ fn metadata(file: &ParquetFile) -> Result<(CheckedFooter, ParquetMetaData), Faul
     Ok((footer, decoded))
 }
 
-fn footer(file: &ParquetFile) -> Result<Bytes, Fault> {
+fn footer(file: &ParquetFile, take: &dyn Fn(u64) -> Result<(), Fault>) -> Result<Bytes, Fault> {
     let tail = file.exactly(file.size.saturating_sub(8), 8).map_err(Fault::Damaged)?;
     let length = tail.get(..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
     let length = u64::from(length);
@@ -280,6 +306,7 @@ fn footer(file: &ParquetFile) -> Result<Bytes, Fault> {
         let limit = MAX_FOOTER_BYTES >> 20;
         return Err(Fault::Limit(format!("its footer has {} MiB, and the limit is {limit} MiB", length >> 20)));
     }
+    take(length)?;
     file.exactly(file.size - 8 - length, usize::try_from(length).unwrap_or(0)).map_err(Fault::Damaged)
 }
 

@@ -73,6 +73,11 @@ impl Column {
         ParquetError::General(why)
     }
 
+    /// Takes `bytes` before they are allocated.
+    fn take(&self, bytes: usize) -> ParquetResult<()> {
+        self.file.memory.take(bytes as u64).map_err(|bound| self.exceed(format!("a page {bound}")))
+    }
+
     /// Checks the sizes of a page header and keeps them for the body of the page.
     fn check_header(&self, page: PageSizes) -> ParquetResult<()> {
         let limit = self.file.max_page_bytes;
@@ -84,6 +89,8 @@ impl Column {
             let most = limit / VALUE_BYTES;
             return Err(self.exceed(format!("a dictionary has {} values, and the limit is {most}", page.values)));
         }
+        let values = if page.is_dictionary { page.values.saturating_mul(VALUE_BYTES) } else { 0 };
+        self.take(size.saturating_add(values))?;
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).page = page;
         Ok(())
     }
@@ -150,6 +157,7 @@ impl ChunkReader for BoundedFile {
             let limit = (file.max_page_bytes as u64).min(MAX_COLUMN_BYTES) >> 20;
             return Err(self.0.exceed(format!("the pages before the end of its first rows have more than {limit} MiB")));
         }
+        self.0.take(length)?;
         let body = file.exactly(start, length).map_err(ParquetError::EOF)?;
         self.0.check_expansion(&body)?;
         Ok(body)
@@ -226,6 +234,9 @@ impl CheckedPages {
                 let most = limit / VALUE_BYTES;
                 return Err(self.column.exceed(format!("a page has {count} values in lists, and the limit is {most}")));
             }
+        }
+        if self.max_repetition > 0 {
+            self.column.take(count.saturating_mul(VALUE_BYTES))?;
         }
         let counts = match page.encoding() {
             Encoding::DELTA_BINARY_PACKED | Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,

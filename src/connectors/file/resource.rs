@@ -6,6 +6,7 @@ use super::place::{self, FilePlace, FileStat, OpenEntry, Root};
 use super::source::{FIRST_READ_BYTES, MAX_RECORD_BYTES, SIGNATURE_BYTES, Source};
 use super::tree::{self, DirectoryListing};
 use crate::connectors::{Bounds, Discovery, Sample};
+use crate::memory_budget::MemoryMeter;
 use crate::model::catalog::SkippedStream;
 use crate::model::text::counted;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege, Timestamp};
@@ -115,11 +116,11 @@ impl Resource {
     /// # Errors
     /// For a file, the errors of [`Source::describe`]. For a directory whose files cannot be read, the first of these errors.
     /// `WrongService` if a directory has only entries of other kinds.
-    pub fn discover(&self, bounds: Bounds) -> Result<Discovery, Failure> {
+    pub fn discover(&self, bounds: Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
         let before = self.bytes();
         let mut found = match &self.content {
-            Content::File(source) => self.discover_file(source, &bounds)?,
-            Content::Directory(entry) => self.discover_directory(entry, &bounds)?,
+            Content::File(source) => self.discover_file(source, &bounds, memory)?,
+            Content::Directory(entry) => self.discover_directory(entry, &bounds, memory)?,
         };
         found.evidence.insert("streams".to_owned(), json!(found.catalog.streams.len()));
         found.evidence.insert("bytes_read".to_owned(), json!(self.bytes() - before));
@@ -129,8 +130,8 @@ impl Resource {
         Ok(Discovery { catalog: found.catalog.sorted(), ..found })
     }
 
-    fn discover_file(&self, source: &Source, bounds: &Bounds) -> Result<Discovery, Failure> {
-        let found = source.describe(bounds, MAX_RECORD_BYTES)?;
+    fn discover_file(&self, source: &Source, bounds: &Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
+        let found = source.describe(bounds, MAX_RECORD_BYTES, memory)?;
         let mut evidence = found.notes.clone();
         evidence.insert("columns".to_owned(), json!(found.columns));
         evidence.insert("rows_seen".to_owned(), json!(found.rows_seen));
@@ -140,7 +141,7 @@ impl Resource {
         Ok(Discovery { catalog: Catalog { streams, truncated, skipped: Vec::new() }, evidence, warning })
     }
 
-    fn discover_directory(&self, entry: &OpenEntry, bounds: &Bounds) -> Result<Discovery, Failure> {
+    fn discover_directory(&self, entry: &OpenEntry, bounds: &Bounds, memory: &MemoryMeter) -> Result<Discovery, Failure> {
         let begun = Instant::now();
         let listing = tree::list(&self.root, &self.relative, entry, bounds.streams)?;
         let shown = self.root.display_path(&self.relative);
@@ -153,7 +154,10 @@ impl Resource {
                 break;
             }
             let bounds = Bounds { bytes: left, ..*bounds };
-            match self.open_member(name, *format).and_then(|source| source.describe(&bounds, MAX_JUDGED_MEMBER_BYTES)) {
+            match self
+                .open_member(name, *format)
+                .and_then(|source| source.describe(&bounds, MAX_JUDGED_MEMBER_BYTES, &memory.next_input()))
+            {
                 Ok(found) => {
                     columns += found.columns;
                     catalog.truncated |= found.truncated;
@@ -236,18 +240,18 @@ impl Resource {
     /// # Errors
     /// The errors of [`Source::count`]. In a directory, files that cannot be read are recorded and skipped. It is an error only
     /// if no file can be read.
-    pub fn sample(&self, names: &[String], max_items: u32) -> Result<Sample, Failure> {
+    pub fn sample(&self, names: &[String], max_items: u32, memory: &MemoryMeter) -> Result<Sample, Failure> {
         let before = self.bytes();
         let most = usize::try_from(max_items).unwrap_or(usize::MAX);
         let mut evidence = Evidence::new();
         let (rows, mut not_read) = match &self.content {
             Content::File(source) => {
-                let read = source.count(most)?;
+                let read = source.count(most, memory)?;
                 evidence.insert("stream".to_owned(), json!(self.stream_name()));
                 evidence.insert("columns_read".to_owned(), json!(read.columns));
                 (read.rows, read.not_read)
             }
-            Content::Directory(_) => self.sample_directory(names, most, &mut evidence)?,
+            Content::Directory(_) => self.sample_directory(names, most, memory, &mut evidence)?,
         };
         let warning = (!not_read.is_empty()).then(|| {
             let what = if matches!(self.content, Content::File(_)) { "column" } else { "file or column" };
@@ -269,7 +273,13 @@ impl Resource {
         Ok(Sample { rows: rows as u64, evidence, warning })
     }
 
-    fn sample_directory(&self, names: &[String], most: usize, evidence: &mut Evidence) -> Result<(usize, Vec<String>), Failure> {
+    fn sample_directory(
+        &self,
+        names: &[String],
+        most: usize,
+        memory: &MemoryMeter,
+        evidence: &mut Evidence,
+    ) -> Result<(usize, Vec<String>), Failure> {
         const MAX_SAMPLE_BYTES: u64 = 64 << 20;
         let begun = self.bytes();
         let (mut rows, mut read, mut refused) = (0, Vec::new(), Vec::new());
@@ -279,7 +289,7 @@ impl Resource {
                 break;
             }
             let Some(format) = Format::from_path(Path::new(name)) else { continue };
-            match self.open_member(name, format).and_then(|source| source.count(most - rows)) {
+            match self.open_member(name, format).and_then(|source| source.count(most - rows, &memory.next_input())) {
                 Ok(counted) => {
                     rows += counted.rows;
                     refused.extend(counted.not_read.iter().map(|column| format!("{name}: {column}")));

@@ -35,9 +35,9 @@ fn seed(name: &str) -> Vec<u8> {
 
 /// Runs discovery, health check and sample as the pipeline does.
 fn run_steps(resource: &Resource) -> Result<(Catalog, Sample), Failure> {
-    let found = resource.discover(Bounds::default())?;
+    let found = resource.discover(Bounds::default(), &MemoryMeter::unlimited())?;
     resource.health()?;
-    let sample = resource.sample(&resource.member_names(&found.catalog), 20)?;
+    let sample = resource.sample(&resource.member_names(&found.catalog), 20, &MemoryMeter::unlimited())?;
     Ok((found.catalog, sample))
 }
 
@@ -71,8 +71,8 @@ fn evidence_holds_no_data() {
     let test_roots = test_roots(&[("a.csv", b"id,word\n1,canary-value\n"), ("b.jsonl", b"{\"word\":\"canary-value\"}\n")]);
     for name in ["a.csv", "b.jsonl", ""] {
         let resource = test_roots.open(name).unwrap();
-        let found = resource.discover(Bounds::default()).unwrap();
-        let sample = resource.sample(&resource.member_names(&found.catalog), 20).unwrap();
+        let found = resource.discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
+        let sample = resource.sample(&resource.member_names(&found.catalog), 20, &MemoryMeter::unlimited()).unwrap();
         let text = format!("{:?}{:?}{:?}{:?}", found.catalog, found.evidence, sample.evidence, resource.identity());
         assert!(!text.contains("canary"), "{text}");
     }
@@ -107,14 +107,14 @@ fn a_directory_is_all_its_files() {
     symlink("sub", test_roots.at("d/again")).unwrap();
     symlink("/etc/passwd", test_roots.at("d/escape.csv")).unwrap();
     let resource = test_roots.open("d").unwrap();
-    let found = resource.discover(Bounds::default()).unwrap();
+    let found = resource.discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
     let names: Vec<_> = found.catalog.streams.iter().map(|stream| stream.name.as_str()).collect();
     assert_eq!(names, ["a.jsonl", "b.csv", "sub/c.csv", "sub/link.csv"]);
     let skipped: Vec<_> = found.catalog.skipped.iter().map(|skipped| skipped.name.as_str()).collect();
     assert_eq!(skipped, ["again", "escape.csv", "page.json", "readme.txt"]);
     assert!(found.catalog.skipped[2].reason.contains("an HTML page"));
     assert_eq!((found.evidence["hidden"].as_u64(), found.catalog.truncated), (Some(1), false));
-    let sample = resource.sample(&resource.member_names(&found.catalog), 4).unwrap();
+    let sample = resource.sample(&resource.member_names(&found.catalog), 4, &MemoryMeter::unlimited()).unwrap();
     assert_eq!((sample.rows, sample.evidence["streams_read"].as_u64()), (4, Some(3)));
     resource.health().unwrap();
 }
@@ -128,31 +128,31 @@ fn a_directory_is_bounded() {
     std::fs::create_dir_all(&deep).unwrap();
     std::fs::write(deep.join("deep.csv"), "id\n1\n").unwrap();
     let few = Bounds { streams: 10, ..Bounds::default() };
-    let found = test_roots.open("").unwrap().discover(few).unwrap().catalog;
+    let found = test_roots.open("").unwrap().discover(few, &MemoryMeter::unlimited()).unwrap().catalog;
     assert_eq!((found.streams.len(), found.truncated), (10, true));
     assert_eq!(found.streams[9].name, "09.csv");
-    let all = test_roots.open("").unwrap().discover(Bounds::default()).unwrap().catalog;
+    let all = test_roots.open("").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap().catalog;
     assert_eq!((all.streams.len(), all.truncated), (30, true));
     assert!(all.skipped[0].reason.contains("nested deeper"));
     let no_time = Bounds { time: std::time::Duration::ZERO, ..Bounds::default() };
-    assert!(test_roots.open("").unwrap().discover(no_time).unwrap().catalog.truncated);
+    assert!(test_roots.open("").unwrap().discover(no_time, &MemoryMeter::unlimited()).unwrap().catalog.truncated);
 }
 
 #[test]
 fn empty_because_unreadable_is_a_failure() {
     let test_roots = test_roots(&[("d/a.json", b"<html>"), ("e/readme.txt", b"x")]);
-    let failure = test_roots.open("d").unwrap().discover(Bounds::default()).err().unwrap();
+    let failure = test_roots.open("d").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).err().unwrap();
     assert_eq!(failure.class, Class::WrongService);
-    let failure = test_roots.open("e").unwrap().discover(Bounds::default()).err().unwrap();
+    let failure = test_roots.open("e").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).err().unwrap();
     assert_eq!(failure.class, Class::WrongService);
     assert!(failure.title.ends_with("/e has 1 entry, but no file that aam can read"), "{failure:?}");
     // What the fix says leads out of the failure.
     std::fs::write(test_roots.at("e/a.csv"), "id\n1\n").unwrap();
-    let found = test_roots.open("e").unwrap().discover(Bounds::default()).unwrap();
+    let found = test_roots.open("e").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
     assert_eq!((found.catalog.streams.len(), found.warning), (1, None));
     // An empty folder is there, but says so.
     std::fs::create_dir(test_roots.at("f")).unwrap();
-    let empty = test_roots.open("f").unwrap().discover(Bounds::default()).unwrap();
+    let empty = test_roots.open("f").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap();
     assert!(empty.catalog.streams.is_empty() && empty.evidence["note"].as_str().unwrap().starts_with("empty"));
     assert!(empty.warning.unwrap().title.ends_with("/f is empty"));
 }
@@ -160,9 +160,12 @@ fn empty_because_unreadable_is_a_failure() {
 /// A file of `tests/data/files`, which holds what people really have.
 fn case(name: &str) -> Result<(Discovery, Sample), Failure> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/files");
-    let resource = Resource::open(&format!("{dir}/{name}"), &Files { roots: vec![dir.into()] })?;
-    let found = resource.discover(Bounds::default())?;
-    let sample = resource.sample(&[], 20)?;
+    let resource = Resource::open(
+        &format!("{dir}/{name}").replace("files/../", ""),
+        &Files { roots: vec![concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data").into()] },
+    )?;
+    let found = resource.discover(Bounds::default(), &MemoryMeter::unlimited())?;
+    let sample = resource.sample(&[], 20, &MemoryMeter::unlimited())?;
     Ok((found, sample))
 }
 
@@ -210,7 +213,7 @@ fn json_with_more_text_behind_it_is_not_valid() {
 
 #[test]
 fn a_limit_is_not_reported_as_damage() {
-    let failure = case("pages_of_59_mib.parquet").err().unwrap();
+    let failure = case("../bomb_38KB_to_1GB.parquet").err().unwrap();
     assert_eq!(failure.class, Class::Misconfigured);
     assert!(failure.title.ends_with("exceeds a limit of aam: a page unpacks to 60 MiB, and the limit is 16 MiB"), "{failure:?}");
 }
@@ -252,7 +255,7 @@ fn appending_replacing_and_truncating_meanwhile() {
     file.write_all(b"2,y\n3,").unwrap();
     let health = resource.health().unwrap();
     assert_eq!((health["same_file"].as_bool(), health["changed_since_open"].as_bool()), (Some(true), Some(true)));
-    assert_eq!(resource.sample(&[], 20).unwrap().rows, 3);
+    assert_eq!(resource.sample(&[], 20, &MemoryMeter::unlimited()).unwrap().rows, 3);
 
     std::fs::write(test_roots.at("new.csv"), "id,name\n9,z\n").unwrap();
     std::fs::rename(test_roots.at("new.csv"), test_roots.at("a.csv")).unwrap();
@@ -266,7 +269,11 @@ fn appending_replacing_and_truncating_meanwhile() {
 
     let resource = test_roots.open("b.parquet").unwrap();
     std::fs::OpenOptions::new().write(true).open(test_roots.at("b.parquet")).unwrap().set_len(3000).unwrap();
-    for failure in [resource.health().err(), resource.discover(Bounds::default()).err(), resource.sample(&[], 20).err()] {
+    for failure in [
+        resource.health().err(),
+        resource.discover(Bounds::default(), &MemoryMeter::unlimited()).err(),
+        resource.sample(&[], 20, &MemoryMeter::unlimited()).err(),
+    ] {
         assert_eq!(failure.unwrap().class, Class::Remote);
     }
 }
@@ -291,7 +298,8 @@ fn a_record_beyond_all_bounds_and_values_without_objects_are_refused() {
     let huge = format!("[{{\"text\":\"{}\"}}]", "x".repeat(17 << 20));
     let test_roots =
         test_roots(&[("huge.json", huge.as_bytes()), ("numbers.json", b"[1,2,3]"), ("deep.json", "[".repeat(90_000).as_bytes())]);
-    let class = |name: &str| test_roots.open(name).unwrap().discover(Bounds::default()).err().unwrap().class;
+    let class =
+        |name: &str| test_roots.open(name).unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).err().unwrap().class;
     assert_eq!(class("huge.json"), Class::Misconfigured);
     assert_eq!(class("numbers.json"), Class::WrongService);
     assert_eq!(class("deep.json"), Class::Remote);
@@ -310,7 +318,7 @@ fn a_writable_file_is_reported_as_excess_privilege() {
 fn a_repeated_discovery_finds_the_same_structure() {
     let test_roots =
         test_roots(&[("a.csv", b"id,name\n1,x\n"), ("b.json", b"[{\"id\":1}]"), ("c.parquet", &seed("orders.parquet"))]);
-    let discover = || test_roots.open("").unwrap().discover(Bounds::default()).unwrap().catalog;
+    let discover = || test_roots.open("").unwrap().discover(Bounds::default(), &MemoryMeter::unlimited()).unwrap().catalog;
     let first = discover();
     std::fs::write(test_roots.at("a.csv"), "id,name\n1,x\n2,\n").unwrap();
     let second = discover();
@@ -344,7 +352,7 @@ proptest! {
     fn rows_are_counted_as_written(rows in 0usize..40, most in 1u32..25) {
         let text: String = (0..rows).map(|n| format!("{n},\"a\nb\"\n")).collect();
         let test_roots = test_roots(&[("x.csv", format!("id,text\n{text}").as_bytes())]);
-        let sample = test_roots.open("x.csv").unwrap().sample(&[], most).unwrap();
+        let sample = test_roots.open("x.csv").unwrap().sample(&[], most, &MemoryMeter::unlimited()).unwrap();
         prop_assert_eq!(sample.rows, rows.min(most as usize) as u64);
     }
 }

@@ -8,6 +8,7 @@ use super::parquet::ParquetFile;
 use super::place::OpenEntry;
 use super::{delimited, json, parquet};
 use crate::connectors::Bounds;
+use crate::memory_budget::{MemoryBound, MemoryMeter};
 use crate::model::{Class, Failure};
 use serde_json::json;
 use std::borrow::Cow;
@@ -30,6 +31,9 @@ const MAX_PAGE_BYTES: usize = 16 << 20;
 const MAX_INFERENCE_ROWS: usize = 1000;
 /// Limit on the columns of a sample of delimited text.
 const MAX_SAMPLE_CELLS: usize = 500;
+
+/// The memory of a cell besides its text: the list of a row, and what the allocator adds.
+const CELL_MEMORY_BYTES: u64 = 64;
 
 /// An open file and what is needed to read it. Reads are positional, so sharing it between threads is safe.
 pub struct Source {
@@ -93,19 +97,19 @@ impl Source {
     /// # Errors
     /// `Remote` if the file is truncated or does not fit its format; `Misconfigured` if one record is larger
     /// than the limit; the errors of [`parquet::describe`].
-    pub fn describe(&self, bounds: &Bounds, judged: usize) -> Result<Description, Failure> {
+    pub fn describe(&self, bounds: &Bounds, judged: usize, memory: &MemoryMeter) -> Result<Description, Failure> {
         let max_bytes = usize::try_from(bounds.bytes).unwrap_or(MAX_RECORD_BYTES).min(MAX_RECORD_BYTES);
         let mut found = match self.format {
             Format::Csv | Format::Tsv => {
-                let table = self.table(bounds.columns, max_bytes, 1)?;
+                let table = self.table(bounds.columns, max_bytes, 1, memory)?;
                 delimited::describe(&table, bounds.columns)
             }
             Format::Json | Format::JsonLines => {
                 let first = judged.clamp(FIRST_READ_BYTES, MAX_RECORD_BYTES);
-                self.records(MAX_INFERENCE_ROWS, (first, max_bytes), 1, bounds.columns)?.1
+                self.records(MAX_INFERENCE_ROWS, (first, max_bytes), 1, (bounds.columns, memory))?.1
             }
             Format::Parquet => {
-                parquet::describe(&self.parquet_file(), bounds.columns).map_err(|fault| fault.failure(&self.shown))?
+                parquet::describe(&self.parquet_file(memory), bounds.columns).map_err(|fault| fault.failure(&self.shown))?
             }
         };
         self.note_reading(&mut found);
@@ -134,29 +138,35 @@ impl Source {
     ///
     /// # Errors
     /// The errors of [`Source::describe`].
-    pub fn count(&self, limit: usize) -> Result<SampleCount, Failure> {
+    pub fn count(&self, limit: usize, memory: &MemoryMeter) -> Result<SampleCount, Failure> {
         match self.format {
             Format::Csv | Format::Tsv => {
                 // One more row is requested, because the table may include a header row.
-                let table = self.table(MAX_SAMPLE_CELLS, MAX_RECORD_BYTES, limit.saturating_add(1))?;
+                let table = self.table(MAX_SAMPLE_CELLS, MAX_RECORD_BYTES, limit.saturating_add(1), memory)?;
                 let columns = if table.names.is_none() && table.data.is_empty() { 0 } else { table.width };
                 Ok(SampleCount { rows: table.data.len().min(limit), columns, not_read: Vec::new() })
             }
             Format::Json | Format::JsonLines => {
-                let (rows, found) = self.records(limit, (FIRST_READ_BYTES, MAX_RECORD_BYTES), limit, usize::MAX)?;
+                let (rows, found) =
+                    self.records(limit, (FIRST_READ_BYTES, MAX_RECORD_BYTES), limit, (MAX_SAMPLE_CELLS, memory))?;
                 Ok(SampleCount { rows: rows.min(limit), columns: found.columns, not_read: Vec::new() })
             }
-            Format::Parquet => parquet::count(&self.parquet_file(), limit).map_err(|fault| fault.failure(&self.shown)),
+            Format::Parquet => parquet::count(&self.parquet_file(memory), limit).map_err(|fault| fault.failure(&self.shown)),
         }
     }
 
     /// The first rows of a table. Reads more bytes until `min_rows` rows are complete, the file ends, or
     /// `max_bytes` have been read. Inferring types needs one row; a sample needs all of its rows.
-    fn table(&self, columns: usize, max_bytes: usize, min_rows: usize) -> Result<Table, Failure> {
+    fn table(&self, columns: usize, max_bytes: usize, min_rows: usize, memory: &MemoryMeter) -> Result<Table, Failure> {
         let mut bytes = FIRST_READ_BYTES.min(max_bytes);
         loop {
-            let head = self.first_bytes(bytes, min_rows == 1)?;
-            let text = self.text(&head);
+            let memory = memory.next_input();
+            let head = self.metered_bytes(bytes, min_rows == 1, &memory)?;
+            let text = self.text(&head, &memory)?;
+            // The best reading so far is kept beside the one that is tried.
+            let cells = text.iter().filter(|byte| matches!(byte, b',' | b';' | b'\t' | b'|' | b'\n' | b'\r')).count();
+            let cells = (cells as u64).min((MAX_INFERENCE_ROWS.saturating_mul(columns)) as u64);
+            self.take(&memory, 2 * (cells * CELL_MEMORY_BYTES + text.len().min(bytes) as u64))?;
             let table = dialect::analyze(&text, head.whole, self.format, MAX_INFERENCE_ROWS, columns);
             let rows = table.data.len() + usize::from(table.names.is_some());
             if head.whole || bytes >= max_bytes || (!table.cut && rows >= min_rows) {
@@ -172,14 +182,15 @@ impl Source {
         limit: usize,
         (first, max_bytes): (usize, usize),
         min_rows: usize,
-        columns: usize,
+        (columns, memory): (usize, &MemoryMeter),
     ) -> Result<(usize, Description), Failure> {
         let mut bytes = first.min(max_bytes);
         loop {
-            let head = self.first_bytes(bytes, min_rows == 1)?;
-            let text = self.text(&head);
+            let memory = memory.next_input();
+            let head = self.metered_bytes(bytes, min_rows == 1, &memory)?;
+            let text = self.text(&head, &memory)?;
             let mut fields = json::FieldKinds::new(columns);
-            let scan = json::scan(&text, head.whole, self.format, limit, &mut |record| fields.add(record));
+            let scan = json::scan(&text, head.whole, self.format, limit, &mut |name, value| fields.add(name, value));
             let scan = scan.map_err(|detail| self.not_json(&detail))?;
             let last = head.whole || bytes >= max_bytes;
             if scan.records == 0 && last && scan.cut && !head.whole {
@@ -203,11 +214,23 @@ impl Source {
         }
     }
 
-    fn text<'a>(&self, head: &'a Head) -> Cow<'a, [u8]> {
-        match self.encoding {
-            Some(encoding) => encoding::decode(&head.bytes, encoding).0,
-            None => Cow::Borrowed(&head.bytes),
-        }
+    /// Takes `bytes` before they are allocated.
+    fn take(&self, memory: &MemoryMeter, bytes: u64) -> Result<(), Failure> {
+        memory.take(bytes).map_err(|bound: MemoryBound| bound.failure(&self.shown))
+    }
+
+    /// Reads the first `bytes` bytes and takes their memory before.
+    fn metered_bytes(&self, bytes: usize, reuse: bool, memory: &MemoryMeter) -> Result<Cow<'_, Head>, Failure> {
+        // The size of a compressed file says nothing about its content.
+        let most = if self.gzip { bytes as u64 } else { self.size.min(bytes as u64) };
+        self.take(memory, most)?;
+        self.first_bytes(bytes, reuse)
+    }
+
+    fn text<'a>(&self, head: &'a Head, memory: &MemoryMeter) -> Result<Cow<'a, [u8]>, Failure> {
+        let Some(encoding) = self.encoding else { return Ok(Cow::Borrowed(&head.bytes)) };
+        self.take(memory, (head.bytes.len() as u64).saturating_mul(encoding.charset.growth()))?;
+        Ok(encoding::decode(&head.bytes, encoding).0)
     }
 
     /// The first `limit` bytes. With `reuse`, the bytes kept since the file was opened are used if they suffice.
@@ -246,9 +269,9 @@ impl Source {
         Ok(tail)
     }
 
-    fn parquet_file(&self) -> ParquetFile {
+    fn parquet_file(&self, memory: &MemoryMeter) -> ParquetFile {
         let (file, read) = (Arc::clone(&self.file), Arc::clone(&self.read));
-        ParquetFile { file, size: self.size, read, max_page_bytes: MAX_PAGE_BYTES }
+        ParquetFile { file, size: self.size, read, max_page_bytes: MAX_PAGE_BYTES, memory: memory.clone() }
     }
 
     fn record_too_large(&self, what: &str, max_bytes: usize) -> Failure {

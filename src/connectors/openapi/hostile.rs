@@ -8,6 +8,7 @@ use super::server::Servers;
 use super::{auth, classify, streams};
 use crate::connectors::Bounds;
 use crate::credentials::{Credential, Secret};
+use crate::memory_budget::MemoryMeter;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@ fn work(root: &Value) -> usize {
     let Ok(servers) = Servers::read(documents.root(), &url, Some("https://b.example")) else {
         return 0;
     };
-    let operations = operations::read(&documents, &servers);
+    let operations = operations::read(&documents, &servers, &MemoryMeter::unlimited());
     let rules = OperationRules { deny: vec!["*z*".into()], health_path: None };
     let credential = Credential::read(Secret::new("t".into()));
     for operation in &operations.list {
@@ -119,7 +120,7 @@ fn work(root: &Value) -> usize {
         if let (Ok(call), Some(records)) = (&operation.call, &operation.answer) {
             assert!(servers.allows(&call.url), "{}", call.url);
             let context = classify::ErrorContext { url: &call.url, what: &operation.name, scopes: &[], schemes: &[] };
-            let _ = classify::check_shape(root, &records.schema, context);
+            let _ = classify::check_shape(root, &records.schema(), context);
         }
     }
     let _ = select::health_operation(&operations, &rules, &servers, Some("/a"), |_| CredentialFit::NoCredential);
@@ -178,7 +179,7 @@ fn a_web_of_references_is_not_expanded() {
     let documents = DocumentSet::new(url.clone(), root);
     assert!(documents.missing().is_empty());
     let servers = Servers::read(documents.root(), &url, None).unwrap();
-    let operations = operations::read(&documents, &servers);
+    let operations = operations::read(&documents, &servers, &MemoryMeter::unlimited());
     let catalog = streams::catalog(&operations, &OperationRules::default(), Bounds::default());
     assert_eq!((catalog.streams.len(), catalog.truncated), (1000, false));
     // If a schema were fully expanded, its number of values would be ten to the power of its depth.

@@ -4,11 +4,13 @@ use super::address::{DescriptionLocation, host_of, same_origin};
 use super::auth;
 use super::classify::{self, ErrorContext};
 use super::document::Description;
+use super::memory;
 use super::parse::{self, MAX_DOCUMENT_BYTES};
 use super::refs::{DocumentSet, MAX_DOCUMENTS};
 use super::wire::HttpTransport;
 use crate::credentials::{Credential, Secret};
 use crate::egress::{HttpRequest, HttpResponse, Method};
+use crate::memory_budget::Reservation;
 use crate::model::{Class, Failure};
 use serde_json::Value;
 use url::Url;
@@ -22,6 +24,8 @@ pub struct Loaded {
     pub documents: DocumentSet,
     /// Whether the description itself required the credential.
     pub protected: bool,
+    /// The memory of the documents.
+    pub memory: Reservation,
 }
 
 /// Requests the candidate URLs in order and loads the first description.
@@ -57,13 +61,15 @@ pub async fn load(
             ));
         }
         let HttpResponse { body, url, .. } = answer;
+        let what = format!("the description of {}", host_of(&url));
+        let mut memory = wire.memory().reserve(memory::of_document(&body)).await.map_err(|bound| bound.failure(&what))?;
         let read = offload(move || Description::read(&body, url)).await?;
         match read {
             Ok(mut description) => {
                 let root = std::mem::take(&mut description.root);
                 let documents = DocumentSet::new(description.url.clone(), root);
-                let documents = load_references(wire, documents, description.bytes, protected.as_ref()).await?;
-                return Ok(Loaded { description, documents, protected: protected.is_some() });
+                let documents = load_references(wire, documents, (description.bytes, &mut memory), protected.as_ref()).await?;
+                return Ok(Loaded { description, documents, protected: protected.is_some(), memory });
             }
             Err(unusable) if unusable.try_next => {
                 first_failure.get_or_insert(unusable.failure);
@@ -89,7 +95,7 @@ fn not_found(address: &DescriptionLocation) -> Failure {
 async fn load_references(
     wire: &dyn HttpTransport,
     mut documents: DocumentSet,
-    mut bytes: usize,
+    (mut bytes, memory): (usize, &mut Reservation),
     header: Option<&(String, Secret)>,
 ) -> Result<DocumentSet, Failure> {
     loop {
@@ -120,7 +126,7 @@ async fn load_references(
                 );
                 continue;
             }
-            match fetch_part(wire, &url, header).await {
+            match fetch_part(wire, &url, header, memory).await {
                 Ok((value, length)) => {
                     bytes += length;
                     documents.add(url, value);
@@ -135,13 +141,19 @@ async fn load_references(
     }
 }
 
-async fn fetch_part(wire: &dyn HttpTransport, url: &Url, header: Option<&(String, Secret)>) -> Result<(Value, usize), Failure> {
+async fn fetch_part(
+    wire: &dyn HttpTransport,
+    url: &Url,
+    header: Option<&(String, Secret)>,
+    memory: &mut Reservation,
+) -> Result<(Value, usize), Failure> {
     let answer = wire.http(request(url, header.cloned().into_iter().collect())).await?;
     classify::check_status(
         &answer,
         ErrorContext { url, what: "a part of the description", scopes: &[], schemes: &header_name(header) },
     )?;
     let body = answer.body;
+    memory.grow(memory::of_document(&body)).await.map_err(|bound| bound.failure(&format!("the part {}", url.path())))?;
     let length = body.len();
     let path = url.path().to_string();
     let parsed = offload(move || std::str::from_utf8(&body).map_err(|error| error.to_string()).and_then(parse::parse)).await?;

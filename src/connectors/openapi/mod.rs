@@ -10,6 +10,7 @@ pub mod auth;
 pub mod classify;
 pub mod document;
 pub mod load;
+mod memory;
 pub mod operations;
 pub mod parameters;
 pub mod parse;

@@ -1,11 +1,12 @@
 //! The GET operations of a description: their URLs, parameters, security and responses.
 
+use super::memory;
 use super::parameters::{GetRequest, PageLimit, build_request, page_limit, parameters};
-use super::records::{ResponseRecords, locate_records};
+use super::records::{RecordPath, ResponseRecords, locate_records};
 use super::refs::{DocumentSet, Node};
-use super::schema::{Expander, json_bytes};
+use super::schema::Expander;
 use super::server::Servers;
-
+use crate::memory_budget::MemoryMeter;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -28,9 +29,32 @@ pub struct Operation {
     /// means that no credential is needed.
     pub security: Vec<SecurityRequirement>,
     /// The schema of a successful response and where its records are.
-    pub answer: Option<ResponseRecords>,
+    pub answer: Option<ResponseSchema>,
     /// Whether the description marks the operation with `x-aam-health: true`.
     pub marked: bool,
+}
+
+/// The schema of a successful response as text, which takes a small part of the memory of a value, and where the records of
+/// the response are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResponseSchema {
+    text: Box<str>,
+    pub path: RecordPath,
+}
+
+impl ResponseSchema {
+    /// Encodes the schema of `records`.
+    #[must_use]
+    pub fn new(records: &ResponseRecords) -> ResponseSchema {
+        ResponseSchema { text: records.schema.to_string().into(), path: records.path.clone() }
+    }
+
+    /// Decodes the schema.
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        // The text was made from a value, so it is valid.
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
 }
 
 /// One Security Requirement Object of OpenAPI: schemes that are needed together, each with its scopes.
@@ -49,9 +73,9 @@ pub struct Operations {
     pub truncated: bool,
 }
 
-/// Reads all operations. An invalid one is skipped with its reason; the others are kept.
+/// Reads all operations. What `memory` does not allow is left out, and `truncated` is set. An invalid one is skipped with its reason; the others are kept.
 #[must_use]
-pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
+pub fn read(documents: &DocumentSet, servers: &Servers, memory: &MemoryMeter) -> Operations {
     let mut found = Operations::default();
     let mut expander = Expander::new(documents);
     let mut bytes = 0;
@@ -69,7 +93,12 @@ pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
             }
         };
         for method in ["post", "put", "patch", "delete"] {
-            found.writing.extend(item.get(method).map(|operation| security(operation, root)));
+            let requirements = item.get(method).map(|operation| security(operation, root));
+            match requirements.map(|requirements| memory.take(security_bytes(&requirements)).map(|()| requirements)) {
+                Some(Ok(requirements)) => found.writing.push(requirements),
+                Some(Err(_)) => found.truncated = true,
+                None => {}
+            }
         }
         let Some(get) = item.get("get").filter(|get| get.value.is_object()) else {
             continue;
@@ -96,14 +125,22 @@ pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
             found.skipped.push((name, reason.to_string()));
             continue;
         }
-        bytes += answer.as_ref().map_or(0, |records| json_bytes(&records.schema));
+        let answer = answer.as_ref().map(ResponseSchema::new);
+        let length = answer.as_ref().map_or(0, |answer| answer.text.len());
+        let requirements = security(get, root);
+        let needed = memory::of_schema(length).saturating_add(security_bytes(&requirements)).saturating_add(OPERATION_BYTES);
+        if memory.take(needed).is_err() {
+            found.truncated = true;
+            break;
+        }
+        bytes += length;
         found.truncated |= bytes >= MAX_SCHEMA_BYTES;
         let parameters = parameters(documents, item, get);
         let base = servers.base_of(get).or_else(|| servers.base_of(item)).unwrap_or_else(|| servers.base());
         found.list.push(Operation {
             call: base.and_then(|base| build_request(&base, path, &parameters)),
             limit: page_limit(&parameters),
-            security: security(get, root),
+            security: requirements,
             marked: get.value.get("x-aam-health") == Some(&Value::Bool(true)),
             path: path.to_string(),
             name,
@@ -111,6 +148,16 @@ pub fn read(documents: &DocumentSet, servers: &Servers) -> Operations {
         });
     }
     found
+}
+
+/// The memory of an operation besides its schema and its security requirements.
+const OPERATION_BYTES: u64 = 4 << 10;
+
+/// The memory of security requirements.
+fn security_bytes(requirements: &[SecurityRequirement]) -> u64 {
+    let scopes = |scopes: &Vec<String>| scopes.iter().map(|scope| scope.len() + 40).sum::<usize>();
+    let bytes: usize = requirements.iter().flatten().map(|(name, list)| name.len() + 80 + scopes(list)).sum();
+    bytes as u64
 }
 
 /// The schema of the JSON body of a successful response.

@@ -84,6 +84,24 @@ impl DocumentSet {
         self.refused.insert(url.to_string(), reason.into());
     }
 
+    /// Drops what is not needed once the operations have been read: everything but the top level of the description and
+    /// its security schemes. Nothing is dropped if a security scheme refers to another place.
+    pub fn keep_security(&mut self) {
+        const SCHEMES: &str = "securitySchemes";
+        let Some((_, Value::Object(root))) = self.documents.first_mut() else { return };
+        let components = root.get_mut("components").and_then(Value::as_object_mut);
+        let elsewhere = |scheme: &Value| scheme.get("$ref").and_then(Value::as_str).is_some_and(|text| !text.contains(SCHEMES));
+        let schemes = components.as_ref().and_then(|components| components.get(SCHEMES)).and_then(Value::as_object);
+        if schemes.is_some_and(|schemes| schemes.values().any(|scheme| elsewhere(scheme) || is_remote(scheme))) {
+            return;
+        }
+        if let Some(components) = components {
+            components.retain(|name, _| name == SCHEMES);
+        }
+        root.remove("paths");
+        self.documents.iter_mut().skip(1).for_each(|(_, value)| *value = Value::Null);
+    }
+
     /// The number of loaded documents.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -215,6 +233,11 @@ impl DocumentSet {
     }
 }
 
+/// Whether the value refers to another document.
+fn is_remote(value: &Value) -> bool {
+    value.get("$ref").and_then(Value::as_str).is_some_and(|text| !text.starts_with('#'))
+}
+
 /// The value at a JSON pointer (RFC 6901). A description can have tens of thousands of pointers, and hardly any needs
 /// unescaping, so a copy is made only if one does.
 fn resolve_pointer<'a>(root: &'a Value, pointer: &str) -> Option<&'a Value> {
@@ -251,6 +274,19 @@ mod tests {
         assert_eq!(follow(&documents, "#/with%20space"), Ok(json!(2)));
         assert!(follow(&documents, "#/nowhere").unwrap_err().contains("does not exist"));
         assert!(follow(&documents, "#anchor").unwrap_err().contains("anchor"));
+    }
+
+    #[test]
+    fn only_the_security_schemes_stay_once_the_operations_are_read() {
+        let root = |scheme: Value| json!({"security": [], "paths": {"/a": {}}, "components": {"schemas": {"S": {}}, "securitySchemes": {"k": scheme}}});
+        let mut plain = documents(root(json!({"type": "http"})));
+        plain.keep_security();
+        assert_eq!(plain.root().value, &json!({"security": [], "components": {"securitySchemes": {"k": {"type": "http"}}}}));
+        for reference in ["#/components/x-more/k", "other.json#/components/securitySchemes/k"] {
+            let mut whole = documents(root(json!({"$ref": reference})));
+            whole.keep_security();
+            assert_eq!(whole.root().value, &root(json!({"$ref": reference})));
+        }
     }
 
     #[test]

@@ -193,7 +193,7 @@ pub fn sample_operation<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::openapi::operations::SecurityRequirement;
+    use crate::connectors::openapi::operations::{ResponseSchema, SecurityRequirement};
     use crate::connectors::openapi::parameters::PageLimit;
     use crate::connectors::openapi::records::locate_records;
     use serde_json::json;
@@ -207,7 +207,7 @@ mod tests {
             call: Ok(GetRequest { url: Url::parse("https://a.example").unwrap().join(path).unwrap(), headers: vec![] }),
             limit: limit.then(|| PageLimit { name: "limit".into(), minimum: 1, maximum: 100, allowed: vec![] }),
             security,
-            answer: Some(locate_records(schema, path)),
+            answer: Some(ResponseSchema::new(&locate_records(schema, path))),
             marked: false,
         }
     }

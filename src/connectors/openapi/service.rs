@@ -15,6 +15,7 @@ use super::wire::HttpTransport;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::credentials::{Credential, Secret};
 use crate::egress::{HttpRequest, HttpResponse, Method, Traffic};
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Catalog, Class, Evidence, Failure};
 use crate::policy::FamilyPolicy;
 use futures_util::future::BoxFuture;
@@ -24,6 +25,13 @@ use std::sync::Arc;
 
 /// Limit on the bytes of a response with data.
 const MAX_RESPONSE_BYTES: u64 = 4 << 20;
+
+/// The memory that is reserved for the operations of a description at first.
+const FIRST_OPERATIONS_BYTES: u64 = 256 << 10;
+
+fn still_read() -> Failure {
+    Failure::new(Class::Bug, "the description is still being read", "report this as a defect of AAM")
+}
 
 /// A described service that can be called.
 pub struct Service {
@@ -57,14 +65,21 @@ impl Service {
         credential: Option<Credential>,
         policy: &FamilyPolicy,
     ) -> Result<Opened, Failure> {
-        let Loaded { description, documents, protected } = loaded;
+        let Loaded { description, documents, protected, memory: documents_memory } = loaded;
         let servers = Servers::read(documents.root(), &description.url, policy.base_url.as_deref())?;
         let server = servers.base().unwrap_or_else(|_| description.url.clone());
-        let (documents, servers, operations) = offload(move || {
-            let operations = operations::read(&documents, &servers);
-            (documents, servers, operations)
-        })
-        .await?;
+        let read_from = Arc::new((documents, servers));
+        let what = format!("the description of {}", host_of(&description.url));
+        let read = |memory: MemoryMeter| {
+            let read_from = Arc::clone(&read_from);
+            offload(move || operations::read(&read_from.0, &read_from.1, &memory))
+        };
+        let (operations, memory) = wire.memory().metered_held(&what, FIRST_OPERATIONS_BYTES, read).await?;
+        wire.memory().keep(memory);
+        // No other task holds a copy, because `read` has ended.
+        let (mut documents, servers) = Arc::try_unwrap(read_from).map_err(|_| still_read())?;
+        documents.keep_security();
+        drop(documents_memory);
         let mut service = Service {
             wire,
             documents,
@@ -166,7 +181,7 @@ impl Service {
         }
         let value = classify::parse_json(&answer, context)?;
         if let Some(records) = &operation.answer {
-            classify::check_shape(&value, &records.schema, context)?;
+            classify::check_shape(&value, &records.schema(), context)?;
         }
         Ok(JsonResponse { value, status: answer.status, bytes: answer.body.len(), schemes: auth.schemes })
     }

@@ -46,19 +46,22 @@ pub fn catalog(operations: &Operations, rules: &OperationRules, bounds: Bounds) 
 fn stream_schema(operation: &Operation, rules: &OperationRules, columns: usize) -> (Value, bool) {
     let mut note = Map::new();
     note.insert("path".into(), operation.path.clone().into());
-    let response = operation.answer.as_ref().map(|records| (&records.schema, &records.path));
+    let response = operation.answer.as_ref().map(|records| (records.schema(), &records.path));
     let mut schema = match response {
         None => {
             note.insert("note".into(), "the description does not describe a JSON response".into());
             json!({})
         }
-        Some((schema, path)) => {
+        Some((mut schema, path)) => {
             note.insert("record".into(), path.pointer().into());
-            match path {
-                RecordPath::Single => schema.clone(),
-                RecordPath::Whole => schema.get("items").cloned().unwrap_or_default(),
-                RecordPath::Property(name) => schema["properties"][name].get("items").cloned().unwrap_or_default(),
-            }
+            let records = match path {
+                RecordPath::Single => Some(&mut schema),
+                RecordPath::Whole => schema.get_mut("items"),
+                RecordPath::Property(name) => {
+                    schema.get_mut("properties").and_then(|properties| properties.get_mut(name)?.get_mut("items"))
+                }
+            };
+            records.map(Value::take).unwrap_or_default()
         }
     };
     if !schema.is_object() {

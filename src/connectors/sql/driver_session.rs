@@ -6,6 +6,7 @@
 
 use super::uri::DatabaseServer;
 use crate::egress::{AdmittedConnection, Session, Traffic};
+use crate::memory_budget::AttemptMemory;
 use crate::model::{Class, Failure};
 use futures_util::future::BoxFuture;
 use std::net::SocketAddr;
@@ -26,6 +27,11 @@ pub trait DriverSession: Send + Sync {
 
     /// See [`Session::traffic`].
     fn traffic(&self) -> Traffic;
+
+    /// See [`Session::memory`].
+    fn memory(&self) -> Arc<AttemptMemory> {
+        AttemptMemory::alone()
+    }
 }
 
 impl DriverSession for Session {
@@ -43,6 +49,10 @@ impl DriverSession for Session {
 
     fn traffic(&self) -> Traffic {
         Session::traffic(self)
+    }
+
+    fn memory(&self) -> Arc<AttemptMemory> {
+        Arc::clone(Session::memory(self))
     }
 }
 

@@ -137,7 +137,7 @@ fn test_policy(roots: Vec<std::path::PathBuf>) -> Policy {
             drift: Duration::from_secs(86_400),
             awaiting_credentials: Duration::from_secs(300),
         },
-        reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30) },
+        reconcile: Reconcile { concurrency: 64, resync: Duration::from_secs(30), memory: 256 << 20 },
         families: Default::default(),
         manifests: Manifests::default(),
         api: Api::default(),

@@ -1,7 +1,7 @@
 //! The effect of a change on connections, and the changes that do not concern single connections.
 
 use super::super::duration_text::format as duration;
-use super::super::{Policy, Token, TokenScope};
+use super::super::{Policy, Token, TokenScope, size_text};
 use super::ConnectionLine;
 use crate::model::State;
 use crate::model::text::counted;
@@ -82,6 +82,7 @@ pub fn settings(old: &Policy, new: &Policy, out: &mut Vec<String>) {
     put("recheck.awaiting_credentials", &duration(&was.awaiting_credentials), &duration(&is.awaiting_credentials));
     put("reconcile.concurrency", &old.reconcile.concurrency, &new.reconcile.concurrency);
     put("reconcile.resync", &duration(&old.reconcile.resync), &duration(&new.reconcile.resync));
+    put("reconcile.memory", &size_text::format(&old.reconcile.memory), &size_text::format(&new.reconcile.memory));
 }
 
 /// Who may call the API, with which scopes and in which namespaces.

@@ -100,7 +100,7 @@ prop_compose! {
         namespace in name(),
         allowlist in btree_set(family(), 0..5),
         waits in (wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait(), wait()),
-        numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000),
+        numbers in (1u32..=20, 1u32..=1000, 1usize..=10_000, (16u64 << 10)..=(1 << 30)),
         caps in (caps_entry(), btree_map(family(), caps_entry(), 0..3)),
         families in btree_map(family(), set(), 0..3),
     ) -> Policy {
@@ -118,7 +118,7 @@ prop_compose! {
             backoff: Backoff { initial: waits.2.min(waits.3), max: waits.2.max(waits.3), jitter },
             breaker: Breaker { failures: numbers.1, open_for: waits.4 },
             recheck: Recheck { health: waits.5, drift: waits.6, awaiting_credentials: waits.7 },
-            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8 },
+            reconcile: Reconcile { concurrency: numbers.2, resync: waits.8, memory: numbers.3 << 10 },
             families,
             manifests: Default::default(),
             api,

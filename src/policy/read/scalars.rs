@@ -88,6 +88,34 @@ impl Reader {
         }
     }
 
+    /// Reads a size from 16 MiB to 1024 GiB, written as a whole number and a unit.
+    pub fn size(&mut self, spot: &Spot<'_>) -> Option<u64> {
+        const FORM: &str = "write a whole number and a unit (KiB, MiB or GiB), for example 256MiB";
+        let NodeKind::Scalar { text, .. } = &spot.node.kind else {
+            self.wrong_type(spot, "a size", FORM);
+            return None;
+        };
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(split);
+        let shift = match unit.trim_start() {
+            "KiB" => Some(10),
+            "MiB" => Some(20),
+            "GiB" => Some(30),
+            _ => None,
+        };
+        let (Ok(number), Some(shift)) = (digits.parse::<u64>(), shift) else {
+            self.wrong_type(spot, "a size", FORM);
+            return None;
+        };
+        match number.checked_mul(1 << shift).filter(|bytes| (16 << 20..=1 << 40).contains(bytes)) {
+            Some(bytes) => Some(bytes),
+            None => {
+                self.report(spot, format!("{} is out of range", describe(spot.node)), "write a size from 16MiB to 1024GiB");
+                None
+            }
+        }
+    }
+
     /// Reads a text; `what` names it in messages.
     pub fn text<'a>(&mut self, spot: &Spot<'a>, what: &str) -> Option<&'a str> {
         match &spot.node.kind {

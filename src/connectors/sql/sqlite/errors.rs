@@ -1,7 +1,18 @@
 //! Classifies SQLite errors. The codes are from sqlite.org/rescode.html.
 
+use super::file::MAX_VALUE_BYTES;
+use crate::memory_budget::size_text;
 use crate::model::{Class, Failure};
 use rusqlite::ErrorCode;
+
+/// Whether the failure is the limit on the size of values.
+#[must_use]
+pub fn is_too_large(failure: &Failure) -> bool {
+    failure.class == Class::Unsupported && failure.detail.starts_with(TOO_LARGE)
+}
+
+/// How the detail of such a failure begins: SQLITE_TOOBIG.
+const TOO_LARGE: &str = "SQLite code 18:";
 
 /// Classifies `error`. `path` is the path as it is written in the resource id, and `doing` names what was attempted.
 #[must_use]
@@ -50,6 +61,14 @@ pub fn classify(path: &str, doing: &str, error: &rusqlite::Error) -> Failure {
             Class::PermissionDenied,
             format!("{path}: AAM refused to {doing}, because it would do more than read"),
             "remove this view or virtual table, or accept that AAM does not read it",
+        ),
+        ErrorCode::TooBig => Failure::new(
+            Class::Unsupported,
+            format!(
+                "{path}: a value is larger than {}, which AAM does not read",
+                size_text(MAX_VALUE_BYTES.unsigned_abs().into())
+            ),
+            "leave the table or view out of this source, or accept that AAM does not read it",
         ),
         ErrorCode::SystemIoFailure => {
             Failure::new(Class::Remote, format!("{path} could not be read"), "check the disk and the mount")

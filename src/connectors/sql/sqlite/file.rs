@@ -5,9 +5,11 @@
 //! is opened with `immutable=1` instead, which does not create files.
 
 use super::errors;
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Class, Failure};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,14 @@ use std::time::{Duration, Instant};
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait for the lock of another program.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Limit on the bytes of one value or row, unless a larger one has been found.
+const SMALL_VALUE_BYTES: i32 = 256 << 10;
+/// Limit on the bytes of one value or row. Rows with larger values are counted without reading their values.
+pub const MAX_VALUE_BYTES: i32 = 8 << 20;
+/// The memory that reading takes: SQLite's page cache, and copies of a small value.
+pub const SMALL_MEMORY_BYTES: u64 = 800 << 10;
+/// The memory that reading takes if values have up to [`MAX_VALUE_BYTES`].
+pub const LARGE_MEMORY_BYTES: u64 = 24 << 20;
 /// Steps of the SQLite virtual machine between two checks of the deadline.
 const STEPS_PER_CHECK: i32 = 10_000;
 
@@ -152,8 +162,9 @@ fn connect(real: &Path, query: &str) -> rusqlite::Result<Connection> {
 fn guard(mut base: Connection, deadline: Arc<Deadline>) -> rusqlite::Result<Connection> {
     base.busy_timeout(BUSY_TIMEOUT)?;
     base.progress_handler(STEPS_PER_CHECK, Some(move || deadline.passed()))?;
-    base.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF")?;
+    base.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -512")?;
     base.authorizer(Some(allow))?;
+    base.set_limit(Limit::SQLITE_LIMIT_LENGTH, SMALL_VALUE_BYTES)?;
     Ok(base)
 }
 
@@ -174,6 +185,19 @@ fn allow(context: AuthContext<'_>) -> Authorization {
 }
 
 impl File {
+    /// Sets the limit on values to what the memory allows. SQLite refuses larger values before it reads them.
+    pub fn set_memory(&self, memory: &MemoryMeter) {
+        let bytes = if memory.limit() >= LARGE_MEMORY_BYTES { MAX_VALUE_BYTES } else { SMALL_VALUE_BYTES };
+        // The limit is within the range that SQLite accepts.
+        let _ = self.base.set_limit(Limit::SQLITE_LIMIT_LENGTH, bytes);
+    }
+
+    /// Whether the limit on values is the largest one.
+    #[must_use]
+    pub fn allows_large_values(&self) -> bool {
+        self.base.limit(Limit::SQLITE_LIMIT_LENGTH).is_ok_and(|bytes| bytes >= MAX_VALUE_BYTES)
+    }
+
     /// Runs `work` like [`File::within`], but in one transaction. It therefore reads one consistent state and takes the locks
     /// only once.
     ///

@@ -9,9 +9,10 @@ use super::driver_session::DriverSession;
 use crate::connectors::local_reads::LocalReads;
 use crate::connectors::{Bounds, Connector, Discovery, Opened, Sample};
 use crate::egress::Traffic;
+use crate::memory_budget::MemoryMeter;
 use crate::model::{Catalog, Class, Evidence, Failure, Privilege};
 use crate::policy::Policy;
-use file::{File, Mode};
+use file::{File, LARGE_MEMORY_BYTES, Mode, SMALL_MEMORY_BYTES};
 use futures_util::future::BoxFuture;
 use rustix::fs::{Access, access};
 use serde_json::json;
@@ -28,6 +29,8 @@ struct Database {
     file: Arc<Mutex<File>>,
     reads: LocalReads,
     session: Arc<dyn DriverSession>,
+    /// The path as it is written in the resource id.
+    path: String,
 }
 
 /// Finds the file below the policy's roots, opens it read-only and proves that it is a database.
@@ -38,16 +41,33 @@ pub async fn open(session: Arc<dyn DriverSession>, path: &str, policy: Arc<Polic
     session.local(path).await?;
     let written = path.to_string();
     let reads = LocalReads::for_path(Path::new(path), &policy.files.roots);
-    let work = move || {
-        let real = place::locate(&written, &policy.files.roots)?;
-        let file = file::open(&real, &written)?;
-        let identity = prove(&file)?;
-        let privilege = privilege(&real);
-        Ok((file, identity, privilege))
+    let memory = session.memory();
+    let work = |meter: MemoryMeter| {
+        let (written, policy) = (written.clone(), Arc::clone(&policy));
+        reads.run(move || {
+            let real = place::locate(&written, &policy.files.roots)?;
+            let file = file::open(&real, &written)?;
+            let identity = metered(&file, &meter, prove)?;
+            let privilege = privilege(&real);
+            Ok((file, identity, privilege))
+        })
     };
-    let (file, identity, privilege) = reads.run(work).await?;
+    let (file, identity, privilege) = memory.metered(path, SMALL_MEMORY_BYTES, work).await?;
     let file = Arc::new(Mutex::new(file));
-    Ok(Opened { connector: Box::new(Database { file, reads, session }), identity, privilege })
+    let connector = Box::new(Database { file, reads, session, path: path.to_string() });
+    Ok(Opened { connector, identity, privilege })
+}
+
+/// Runs `work` with the limit on values that the memory allows. If a value is larger than the small limit, the work runs
+/// again with more memory.
+fn metered<T>(file: &File, memory: &MemoryMeter, work: impl FnOnce(&File) -> Result<T, Failure>) -> Result<T, Failure> {
+    file.set_memory(memory);
+    let result = work(file);
+    if result.as_ref().err().is_some_and(errors::is_too_large) {
+        // The meter remembers the refusal, if it refuses.
+        let _ = memory.take(LARGE_MEMORY_BYTES);
+    }
+    result
 }
 
 fn prove(file: &File) -> Result<Evidence, Failure> {
@@ -90,10 +110,17 @@ fn privilege(real: &Path) -> Privilege {
 impl Database {
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&File) -> Result<T, Failure> + Send + 'static,
+        work: impl Fn(&File) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> Result<T, Failure> {
-        let file = Arc::clone(&self.file);
-        self.reads.run(move || work(&file.lock().unwrap_or_else(PoisonError::into_inner))).await
+        let work = Arc::new(work);
+        let run = |memory: MemoryMeter| {
+            let (file, work) = (Arc::clone(&self.file), Arc::clone(&work));
+            self.reads.run(move || {
+                let file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                metered(&file, &memory, |file| work(file))
+            })
+        };
+        self.session.memory().metered(&self.path, SMALL_MEMORY_BYTES, run).await
     }
 }
 
