@@ -167,6 +167,77 @@ async fn endless_and_oversized_listings_are_bounded() {
     assert_eq!(opened.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 20);
 }
 
+/// A store with the object `b/c.csv` and the folder `orders/`.
+async fn small_store() -> String {
+    serve(|request: &ReceivedHead| {
+        let prefix = request.target().split("prefix=").nth(1).and_then(|text| text.split('&').next()).unwrap_or_default();
+        let prefix = prefix.replace("%2F", "/");
+        let keys = ["b/c.csv", "orders/1.csv"].into_iter().filter(|key| key.starts_with(&prefix)).take(1);
+        let contents: String = keys.map(|key| format!("<Contents><Key>{key}</Key><Size>3</Size></Contents>")).collect();
+        if request.is_head() { http("200 OK", "x-amz-request-id: R\r\n", "") } else { listing("acme", &contents) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_resource_id_must_name_a_bucket_or_a_folder_with_keys() {
+    let at = small_store().await;
+    for (id, class, title) in [
+        ("acme/b/c.csv", Class::Misconfigured, "acme/b/c.csv is an object, but aam registers buckets and folders"),
+        ("acme/order", Class::NotFound, "bucket acme has no keys below order/"),
+        ("acme/none/", Class::NotFound, "bucket acme has no keys below none/"),
+        ("acme/*", Class::NotMappable, "\"acme/*\" contains *, and wildcards are not expanded"),
+    ] {
+        let failure = refused(&at, id, &credential(KEY)).await;
+        assert_eq!((failure.class, failure.title.as_str()), (class, title), "{failure:?}");
+        // Where the fix names another resource id, that one opens.
+        if let Some((_, named)) = failure.fix.split_once(&format!(": {at}/")) {
+            let (_, result) = open_at(&at, named, &credential(KEY)).await;
+            assert!(result.is_ok(), "{}", failure.fix);
+        } else {
+            assert!(!id.starts_with("acme/b") && !id.starts_with("acme/o"), "{failure:?}");
+        }
+    }
+    for id in ["acme", "acme/b", "acme/orders/"] {
+        assert!(open_at(&at, id, &credential(KEY)).await.1.is_ok(), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn the_health_check_reaches_the_folder() {
+    let emptied = Arc::new(AtomicBool::new(false));
+    let now = Arc::clone(&emptied);
+    let at = serve(move |request: &ReceivedHead| match (request.is_head(), now.load(SeqCst)) {
+        (true, _) => http("200 OK", "x-amz-request-id: R\r\n", ""),
+        (false, false) => listing("acme", "<Contents><Key>logs/a</Key></Contents>"),
+        (false, true) => listing("acme", ""),
+    })
+    .await;
+    let opened = open_at(&at, "acme/logs", &credential(KEY)).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(opened.connector.health().await.expect("healthy")["probe"], "ListObjectsV2 max-keys=1");
+    emptied.store(true, SeqCst);
+    assert_eq!(opened.connector.health().await.expect_err("the folder is gone").class, Class::NotFound);
+}
+
+#[tokio::test]
+async fn pages_that_were_listed_are_kept_if_a_later_page_fails() {
+    let at = serve(|request: &ReceivedHead| match (request.is_head(), request.target().contains("continuation-token")) {
+        (true, _) => http("200 OK", "x-amz-request-id: R\r\n", ""),
+        (false, false) => listing("acme", "<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"),
+        (false, true) => http("403 Forbidden", "", "<Error><Code>AccessDenied</Code><Message>page two</Message></Error>"),
+    })
+    .await;
+    let opened = open_at(&at, "acme", &credential(KEY)).await.1.unwrap_or_else(|failure| panic!("{failure:?}"));
+    let found = opened.connector.discover(Bounds::default()).await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!((found.catalog.streams.len(), found.catalog.truncated), (2, true));
+    let warning = found.warning.expect("a warning");
+    assert_eq!(warning.class, Class::PermissionDenied);
+    assert!(
+        warning.title.starts_with("the listing of acme stopped after 1 page: ") && warning.detail.contains("page two"),
+        "{warning:?}"
+    );
+}
+
 #[tokio::test]
 async fn no_secret_is_in_any_failure() {
     // A store that sends back everything it received, as the error SignatureDoesNotMatch does.

@@ -94,9 +94,9 @@ async fn a_prefix_with_special_characters_is_signed_and_bounds_the_listing() {
     assert_eq!(orders.connector.tiny_sync(&catalog, 20).await.expect("a sample").rows, 12);
     let special = opened("aam-landing/r%C3%A4ume", &key).await;
     assert_eq!(special.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 1);
-    // A prefix matches whole folder names only.
-    let order = opened("aam-landing/order", &key).await;
-    assert_eq!(order.connector.tiny_sync(&Catalog::default(), 20).await.expect("a sample").rows, 0);
+    // A prefix matches whole folder names only, and a folder without keys does not exist.
+    let failure = refused(&endpoint(), "aam-landing/order", &key).await;
+    assert_eq!(failure.class, Class::NotFound, "{failure:?}");
 }
 
 async fn temporary_keys_need_their_session_token() {

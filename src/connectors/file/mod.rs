@@ -130,6 +130,12 @@ fn check_form(id: &str) -> Result<(), Failure> {
             ),
         };
     }
+    if place::is_unexpanded(id) {
+        return wrong(
+            "has ~ or $NAME in it, which aam does not expand",
+            "write the absolute path, for example /home/USER/data/a.csv",
+        );
+    }
     let path = Path::new(id);
     if place::absolute(path).is_err() {
         return wrong("has `..` after a name", "write the path without `..`");

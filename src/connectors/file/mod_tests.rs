@@ -18,6 +18,11 @@ fn resource_ids_are_checked_by_their_form() {
         "s3://bucket/a.csv",
         "file:///srv/a.csv",
         "a.csv.gz",
+        "a.parquet.gz",
+        "~/data/a.csv",
+        "$HOME/data/a.csv",
+        "data/${DAY}/a.csv",
+        "data/price in $.csv",
         "report.xlsx",
         "tickets.db",
     ];

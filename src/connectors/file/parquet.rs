@@ -213,14 +213,12 @@ fn chunk(file: &ParquetFile, group: &RowGroupMetaData, index: usize, wanted: usi
     };
     let read = pages(file, &meta, wanted);
     // Writers before parquet-mr 1.2.9 left the header of the dictionary out of the size of the column (PARQUET-816).
-    match (&read, meta.dictionary_page_offset()) {
-        (Err(Fault::Damaged(_)), Some(_)) => {
-            let padded = meta.compressed_size().saturating_add(DICTIONARY_HEADER_BYTES);
-            let padded = meta.into_builder().set_total_compressed_size(padded).build();
-            padded.ok().and_then(|meta| pages(file, &meta, wanted).ok()).map_or(read, Ok)
-        }
-        _ => read,
+    if matches!(read, Err(Fault::Damaged(_))) {
+        let padded = meta.compressed_size().saturating_add(DICTIONARY_HEADER_BYTES);
+        let padded = meta.into_builder().set_total_compressed_size(padded).build();
+        return padded.ok().and_then(|meta| pages(file, &meta, wanted).ok()).map_or(read, Ok);
     }
+    read
 }
 
 /// Reads `wanted` rows from the pages of one column.

@@ -4,12 +4,14 @@
 //! between the check and the open cannot lead out of the root. Where the kernel has no `openat2`, the
 //! path is resolved first and then opened component by component without following links.
 
+use super::format::Format;
 use crate::model::{Class, Failure};
 use crate::policy::Files;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 /// One root of the policy, opened only for lookups (`O_PATH`).
@@ -89,10 +91,12 @@ pub fn open_in_roots(id: &str, files: &Files) -> Result<FilePlace, Failure> {
     open_in_roots_with(id, files, true)
 }
 
+const OUTSIDE: &str = "it is not below any directory in the policy's files.roots";
+
 /// Does what [`open_in_roots`] does, with or without `openat2`.
 fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<FilePlace, Failure> {
     if files.roots.is_empty() {
-        return Err(outside_roots(id, "the policy does not list any directory in files.roots"));
+        return Err(outside_roots(id, "the policy does not list any directory in files.roots", files));
     }
     let path = absolute(Path::new(id)).map_err(|detail| {
         Failure::new(Class::Misconfigured, format!("{id} is not a plain path"), "write the path without `..`").detail(detail)
@@ -102,7 +106,7 @@ fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<File
         candidates = resolved_candidates(&path, files);
     }
     if candidates.is_empty() {
-        return Err(outside_roots(id, "it is not below any directory in the policy's files.roots"));
+        return Err(outside_roots(id, OUTSIDE, files));
     }
     candidates.sort_by_key(|(root, _, _)| std::cmp::Reverse(root.components().count()));
     let mut refused = None;
@@ -115,7 +119,7 @@ fn open_in_roots_with(id: &str, files: &Files, use_openat2: bool) -> Result<File
             Err(failure) => return Err(failure),
         }
     }
-    Err(refused.unwrap_or_else(|| outside_roots(id, "it is not below any directory in the policy's files.roots")))
+    Err(refused.unwrap_or_else(|| outside_roots(id, OUTSIDE, files)))
 }
 
 /// The absolute path of a root, the root as configured, and the path of the entry relative to it.
@@ -151,21 +155,65 @@ fn resolved_candidates(path: &Path, files: &Files) -> Vec<RootCandidate> {
     files.roots.iter().filter_map(below).collect()
 }
 
-/// The failure for a path outside every root. Its fix names the directory to add to `files.roots`.
-fn outside_roots(id: &str, why: &str) -> Failure {
+/// Directories of the operating system and those that hold many others. No fix suggests to open them.
+const SYSTEM_DIRECTORIES: [&str; 12] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr"];
+const COMMON_DIRECTORIES: [&str; 9] = ["/", "/home", "/media", "/mnt", "/opt", "/srv", "/tmp", "/var", "/var/lib"];
+
+/// The failure for a path outside every root. It is the same whether the path exists or not, because intents may come from
+/// people who may not know.
+fn outside_roots(id: &str, why: &str, files: &Files) -> Failure {
     let path = Path::new(id);
-    let directory = match (path.extension(), path.parent()) {
-        (Some(_), Some(parent)) if parent != Path::new("") => parent,
-        (Some(_), _) => Path::new("."),
-        // This is a file without an extension, such as /etc/hosts, so the fix names its directory.
-        (None, Some(parent)) if path.is_file() && parent != Path::new("") => parent,
-        (None, _) => path,
+    let directory = match (Format::from_path(path), path.parent()) {
+        (Some(_), Some(parent)) if parent == Path::new("") => Path::new("."),
+        (Some(_), Some(parent)) => parent,
+        _ => path,
     };
-    Failure::new(
-        Class::Misconfigured,
-        format!("{id} is not allowed to be read: {why}"),
-        format!("to allow it, add its directory to policy.yaml: files.roots: [{}]", directory.display()),
-    )
+    let roots: Vec<String> = files.roots.iter().map(|root| root.display().to_string()).collect();
+    let unexpanded = roots.iter().find(|root| is_unexpanded(root));
+    let fix = match unexpanded {
+        Some(root) => {
+            format!("write the absolute path in place of {root} in policy.yaml: aam does not expand ~ and $NAME in files.roots")
+        }
+        None if is_too_wide(directory) => {
+            let below = if roots.is_empty() {
+                "a directory that files.roots in policy.yaml lists".to_owned()
+            } else {
+                roots.join(" or ")
+            };
+            format!(
+                "copy the file below {below}; {} should not become a root, because intents could then read all of it",
+                directory.display()
+            )
+        }
+        None => {
+            let all = roots.iter().cloned().chain([directory.display().to_string()]).map(|root| yaml_text(&root));
+            format!("to allow it, add its directory in policy.yaml: files: {{roots: [{}]}}", all.collect::<Vec<_>>().join(", "))
+        }
+    };
+    Failure::new(Class::Misconfigured, format!("{id} is not allowed to be read: {why}"), fix)
+}
+
+/// Whether the directory belongs to the operating system or holds much more than data.
+fn is_too_wide(directory: &Path) -> bool {
+    let Ok(path) = absolute(directory) else { return true };
+    SYSTEM_DIRECTORIES.iter().any(|system| path.starts_with(system))
+        || COMMON_DIRECTORIES.iter().any(|common| path == Path::new(common))
+}
+
+/// Whether a path begins with `~` or has a component such as `$HOME` or `${DATA}`, which only a shell expands.
+#[must_use]
+pub fn is_unexpanded(text: &str) -> bool {
+    let variable = |part: &str| {
+        part.strip_prefix('$').is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '{')))
+    };
+    text.starts_with('~') || text.split('/').any(variable)
+}
+
+/// The text as a value of a YAML list; quoted if it has characters that could mean something there.
+fn yaml_text(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    if text.chars().all(plain) && !text.starts_with('-') { text.to_owned() } else { format!("{text:?}") }
 }
 
 impl Root {
@@ -173,12 +221,16 @@ impl Root {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(dir) => Ok(Root { configured, path: path.to_owned(), dir, use_openat2 }),
-            Err(errno) => Err(Failure::new(
-                Class::NotFound,
-                format!("the directory {configured} of files.roots cannot be opened"),
-                format!("create or mount the directory, or correct files.roots in policy.yaml: mkdir -p {configured}"),
-            )
-            .detail(errno_message(errno))),
+            Err(errno) => {
+                let fix = match is_unexpanded(&configured) {
+                    true => "write the absolute path in policy.yaml: aam does not expand ~ and $NAME in files.roots".to_owned(),
+                    false => {
+                        format!("create or mount the directory, or correct files.roots in policy.yaml: mkdir -p {configured}")
+                    }
+                };
+                let title = format!("the directory {configured} of files.roots cannot be opened");
+                Err(Failure::new(Class::NotFound, title, fix).detail(errno_message(errno)))
+            }
         }
     }
 
@@ -238,12 +290,46 @@ impl Root {
         }
     }
 
-    /// Resolves the links in `relative`. The result is still relative to the root.
+    /// Resolves the links in `relative` without following one out of the root. The result is still relative to the root.
+    /// A link that leads out is refused before its target is looked up, so nobody learns whether the target exists.
     fn resolved(&self, relative: &Path) -> Result<PathBuf, Errno> {
-        let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        let root = self.path.canonicalize().map_err(errno)?;
-        let real = self.path.join(relative).canonicalize().map_err(errno)?;
-        real.strip_prefix(&root).map(Path::to_owned).map_err(|_| Errno::XDEV)
+        const MAX_LINKS: usize = 40;
+        let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+        let canonical = self.path.canonicalize().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        let (mut left, mut real, mut links) = (names(relative), PathBuf::new(), 0);
+        while let Some(name) = left.pop() {
+            match Path::new(&name).components().next() {
+                Some(Component::CurDir) => continue,
+                Some(Component::ParentDir) => {
+                    if !real.pop() {
+                        return Err(Errno::XDEV);
+                    }
+                    continue;
+                }
+                _ => {}
+            }
+            let target = match rustix::fs::readlinkat(&self.dir, real.join(&name), Vec::new()) {
+                Ok(target) => PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes())),
+                // The entry is not a link.
+                Err(Errno::INVAL) => {
+                    real.push(name);
+                    continue;
+                }
+                Err(errno) => return Err(errno),
+            };
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP);
+            }
+            if !target.is_absolute() {
+                left.extend(names(&target));
+                continue;
+            }
+            let below = target.strip_prefix(&self.path).or_else(|_| target.strip_prefix(&canonical)).map_err(|_| Errno::XDEV)?;
+            real.clear();
+            left.extend(names(below));
+        }
+        Ok(real)
     }
 
     /// Opens `relative` one component at a time, refusing every link, for kernels without `openat2`.
@@ -267,6 +353,7 @@ impl Root {
 
     fn failure(&self, errno: Errno, shown: &str) -> Failure {
         let root = &self.configured;
+        let uid = rustix::process::geteuid().as_raw();
         let (class, title, fix) = match errno {
             Errno::XDEV | Errno::LOOP => (
                 Class::Misconfigured,
@@ -278,8 +365,10 @@ impl Root {
             }
             Errno::ACCESS | Errno::PERM => (
                 Class::PermissionDenied,
-                format!("the daemon's user does not have permission to read {shown}"),
-                format!("allow the user to read the file and to enter its directories: setfacl -m u:<user of aam>:r {shown}"),
+                format!("the daemon's user (uid {uid}) does not have permission to read {shown}"),
+                format!(
+                    "allow that user to read it and to enter the directories above it: setfacl -m u:{uid}:rX {shown}; namei -l {shown} shows who may enter each directory"
+                ),
             ),
             Errno::NAMETOOLONG | Errno::INVAL => {
                 (Class::Misconfigured, format!("{shown} is not a usable path"), "correct resource_ids".to_owned())

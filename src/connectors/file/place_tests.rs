@@ -105,6 +105,120 @@ fn links_that_stay_below_the_root_are_followed() {
     assert!(open_in_roots(test_roots.at("in/up.csv").to_str().unwrap(), &files).is_ok());
 }
 
+/// The answer for a path, without the path itself.
+fn answer(result: Result<FilePlace, Failure>, name: &str) -> String {
+    let failure = result.unwrap_err();
+    format!("{}: {} {} {}", failure.class.as_str(), failure.title, failure.fix, failure.detail).replace(name, "NAME")
+}
+
+#[test]
+fn nothing_outside_the_roots_can_be_told_apart() {
+    let test_roots = test_roots();
+    std::fs::create_dir(test_roots.at("out/dir")).unwrap();
+    std::fs::write(test_roots.at("out/file"), "").unwrap();
+    let answers = |names: &[&str]| -> std::collections::BTreeSet<String> {
+        let each = |name: &&str| [true, false].map(|openat2| answer(test_roots.open(name, openat2), name));
+        names.iter().flat_map(each).collect()
+    };
+    for pair in [["out/a.csv", "out/n.csv"], ["out/file", "out/none"], ["out/dir", "out/no"]] {
+        assert_eq!(answers(&pair).len(), 1, "{pair:?}");
+    }
+    // Links that lead out.
+    symlink("../out", test_roots.at("in/parent")).unwrap();
+    symlink("../out/a.csv", test_roots.at("in/there.csv")).unwrap();
+    symlink("../out/none.csv", test_roots.at("in/gone.csv")).unwrap();
+    symlink(test_roots.at("out/a.csv"), test_roots.at("in/there2.csv")).unwrap();
+    symlink(test_roots.at("out/none.csv"), test_roots.at("in/gone2.csv")).unwrap();
+    for pair in [["in/parent/a.csv", "in/parent/n.csv"], ["in/there.csv", "in/gone.csv"], ["in/there2.csv", "in/gone2.csv"]] {
+        let answers = answers(&pair);
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert!(answers.iter().all(|answer| answer.starts_with("misconfigured")), "{answers:?}");
+    }
+    // A link that stays below the root may be told from one to a missing file.
+    symlink(test_roots.at("in/none.csv"), test_roots.at("in/missing.csv")).unwrap();
+    assert_eq!(test_roots.class("in/missing.csv"), Some(Class::NotFound));
+}
+
+#[test]
+fn the_root_that_a_fix_suggests_opens_the_path() {
+    let test_roots = test_roots();
+    std::fs::create_dir(test_roots.at("out 2")).unwrap();
+    std::fs::write(test_roots.at("out 2/a.csv"), "id\n1\n").unwrap();
+    for name in ["out/a.csv", "out", "out 2/a.csv"] {
+        let id = test_roots.at(name).display().to_string();
+        let failure = test_roots.open(name, true).unwrap_err();
+        let (_, yaml) = failure.fix.split_once("policy.yaml: ").unwrap();
+        let text = format!("version: 1\nallowlist: [filesource]\n{yaml}\n");
+        let policy = crate::policy::parse::parse(&text, "policy.yaml").unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+        assert!(open_in_roots(&id, &policy.files).is_ok(), "{}", failure.fix);
+        // The roots that the policy had are kept.
+        assert!(open_in_roots(test_roots.at("in/a.csv").to_str().unwrap(), &policy.files).is_ok(), "{}", failure.fix);
+    }
+    for id in ["/etc/passwd", "/etc", "/root/.ssh/a.csv", "/home/a.csv", "/a.csv", "/proc/self/environ"] {
+        let fix = open_in_roots(id, &test_roots.files).unwrap_err().fix;
+        assert!(fix.starts_with("copy the file below ") && !fix.contains("files: {roots"), "{id}: {fix}");
+    }
+    let home = Files { roots: vec!["~/data".into()] };
+    assert!(open_in_roots("/home/x/data/a.csv", &home).unwrap_err().fix.contains("does not expand ~"));
+    assert!(open_in_roots("~/data/a.csv", &home).unwrap_err().fix.contains("does not expand ~"));
+}
+
+const UNPRIVILEGED: &str = "AAM_TEST_UNPRIVILEGED_ROOT";
+
+/// Root may read everything. So a test of permissions runs again as the user `nobody`, in a process of its own.
+#[test]
+fn a_file_that_the_user_may_not_read_is_named_with_the_user() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let mode = |path: &Path, mode: u32| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    if let Ok(root) = std::env::var(UNPRIVILEGED) {
+        assert!(!rustix::process::geteuid().is_root());
+        return check_permissions(Path::new(&root));
+    }
+    let test_roots = test_roots();
+    mode(test_roots.dir.path(), 0o755);
+    let closed = [test_roots.at("in/a.csv"), test_roots.at("in/sub")];
+    closed.iter().for_each(|path| mode(path, 0o000));
+    if rustix::process::geteuid().is_root() {
+        let name = std::thread::current().name().unwrap().to_owned();
+        let run = |binary: &Path| {
+            let mut child = std::process::Command::new(binary);
+            child.args(["--exact", &name]).env(UNPRIVILEGED, test_roots.at("in")).current_dir("/").uid(NOBODY).gid(NOBODY);
+            child.output()
+        };
+        // The binary of the test may be below a directory that only root may enter.
+        let output = run(&std::env::current_exe().unwrap()).unwrap_or_else(|_| {
+            let copy = test_roots.at("test-binary");
+            std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+            run(&copy).unwrap()
+        });
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    } else {
+        check_permissions(&test_roots.at("in"));
+    }
+    // What the fix says leads out of the failure.
+    mode(&closed[0], 0o644);
+    mode(&closed[1], 0o755);
+    assert_eq!((test_roots.class("in/a.csv"), test_roots.class("in/sub/b.csv")), (None, None));
+}
+
+fn check_permissions(root: &Path) {
+    let uid = rustix::process::geteuid().as_raw();
+    let files = Files { roots: vec![root.to_owned()] };
+    for name in ["a.csv", "sub/b.csv", "sub"] {
+        for openat2 in [true, false] {
+            let failure = open_in_roots_with(root.join(name).to_str().unwrap(), &files, openat2).unwrap_err();
+            assert_eq!(failure.class, Class::PermissionDenied, "{name}: {failure:?}");
+            assert!(failure.title.starts_with(&format!("the daemon's user (uid {uid}) does not have")), "{failure:?}");
+        }
+    }
+    let found = open_in_roots(root.to_str().unwrap(), &files).unwrap();
+    let listing = crate::connectors::file::tree::list(&found.root, Path::new(""), &found.entry, 10).unwrap();
+    assert!(listing.truncated && listing.skipped[0].reason.contains("does not have permission"), "{listing:?}");
+}
+
 #[test]
 fn only_regular_files_are_opened() {
     let test_roots = test_roots();
@@ -163,6 +277,8 @@ fn every_failure_has_a_remedy() {
     let mut show = |failure: &Failure| {
         let entry =
             format!("{}\n  {}\n  fix: {}\n  detail: {}\n", failure.class.as_str(), failure.title, failure.fix, failure.detail);
+        let uid = format!("{}", rustix::process::geteuid().as_raw());
+        let entry = entry.replace(&format!("(uid {uid})"), "(uid <uid>)").replace(&format!("u:{uid}:"), "u:<uid>:");
         text.push_str(&entry.replace(test_roots.dir.path().to_str().unwrap(), "<dir>"));
     };
     for errno in [Errno::XDEV, Errno::LOOP, Errno::NOENT, Errno::ACCESS, Errno::NAMETOOLONG, Errno::NXIO, Errno::IO, Errno::STALE]
@@ -172,6 +288,8 @@ fn every_failure_has_a_remedy() {
     show(&open_in_roots("data/a.csv", &Files { roots: Vec::new() }).unwrap_err());
     show(&test_roots.open("out/a.csv", true).unwrap_err());
     show(&test_roots.open("out", true).unwrap_err());
+    show(&open_in_roots("/etc/passwd", &test_roots.files).unwrap_err());
+    show(&open_in_roots("~/a.csv", &Files { roots: vec!["$HOME/data".into()] }).unwrap_err());
     let gone = Files { roots: vec![test_roots.at("gone")] };
     show(&open_in_roots(test_roots.at("gone/a.csv").to_str().unwrap(), &gone).unwrap_err());
     insta::with_settings!({snapshot_path => concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"), prepend_module_to_snapshot => false}, {

@@ -4,7 +4,7 @@
 //! takes little memory. It also knows whether a quote was left open, which a reader of complete rows cannot report.
 
 /// Limit on the bytes that are kept of a cell. The name of a column keeps 200 characters, a type needs fewer.
-const MAX_CELL_BYTES: usize = 800;
+pub const MAX_CELL_BYTES: usize = 800;
 /// Limit on how often a quote that is left open is taken literally in one text.
 const MAX_OPEN_QUOTES: usize = 20;
 /// In a text whose end is not known, a quoted cell with more lines than this is a quote that was left open.

@@ -6,7 +6,7 @@ use super::encoding::{self, TextEncoding};
 use super::format::{self, Format, Head};
 use super::parquet::ParquetFile;
 use super::place::OpenEntry;
-use super::{delimited, json, parquet};
+use super::{delimited, json, parquet, rows};
 use crate::connectors::Bounds;
 use crate::memory_budget::{MemoryBound, MemoryMeter};
 use crate::model::{Class, Failure};
@@ -63,6 +63,15 @@ pub struct SampleCount {
     pub columns: usize,
     /// Columns that could not be read, and why.
     pub not_read: Vec<String>,
+}
+
+/// An upper estimate of the memory of the rows of `text`, of which at most `columns` cells each are kept.
+fn rows_memory(text: &[u8], columns: usize) -> u64 {
+    let lines = text.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count().min(MAX_INFERENCE_ROWS) + 1;
+    let cells = lines.saturating_mul(columns).min(text.len()) as u64;
+    let kept = cells.saturating_mul(rows::MAX_CELL_BYTES as u64).min(text.len() as u64);
+    // The best reading so far is kept beside the one that is tried.
+    2 * (cells * CELL_MEMORY_BYTES + kept)
 }
 
 impl Source {
@@ -163,10 +172,15 @@ impl Source {
             let memory = memory.next_input();
             let head = self.metered_bytes(bytes, min_rows == 1, &memory)?;
             let text = self.text(&head, &memory)?;
-            // The best reading so far is kept beside the one that is tried.
-            let cells = text.iter().filter(|byte| matches!(byte, b',' | b';' | b'\t' | b'|' | b'\n' | b'\r')).count();
-            let cells = (cells as u64).min((MAX_INFERENCE_ROWS.saturating_mul(columns)) as u64);
-            self.take(&memory, 2 * (cells * CELL_MEMORY_BYTES + text.len().min(bytes) as u64))?;
+            self.take(&memory, rows_memory(&text, columns))?;
+            // Without a line end, there is no complete row to look at.
+            if !head.whole && !text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+                if bytes >= max_bytes {
+                    return Err(self.record_too_large("row", max_bytes));
+                }
+                bytes = bytes.saturating_mul(8).min(max_bytes);
+                continue;
+            }
             let table = dialect::analyze(&text, head.whole, self.format, MAX_INFERENCE_ROWS, columns);
             let rows = table.data.len() + usize::from(table.names.is_some());
             if head.whole || bytes >= max_bytes || (!table.cut && rows >= min_rows) {

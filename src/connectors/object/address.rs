@@ -60,6 +60,10 @@ pub fn place(
     let base = policy.base_url.as_deref();
     let (endpoint, partition, rest) = split(flavor, resource_id.trim(), base)?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest.as_str(), ""));
+    if let Some(wildcard) = rest.chars().find(|c| matches!(c, '*' | '?')) {
+        let what = format!("{} contains {wildcard}, and wildcards are not expanded", quoted(&rest));
+        return Err(unusable(flavor, &what));
+    }
     bucket_name(flavor, bucket)?;
     if prefix.chars().any(char::is_control) || prefix.len() > 1024 {
         return Err(unusable(flavor, "the prefix contains control characters or is longer than 1024 bytes, the limit for keys"));
@@ -83,6 +87,11 @@ pub fn place(
         partition,
     };
     place.url().map(|_| place)
+}
+
+/// The beginning of a resource id, for messages.
+fn quoted(text: &str) -> String {
+    format!("{:?}", text.chars().take(80).collect::<String>())
 }
 
 /// Adds the final `/` to a prefix. A resource id names a folder, so `logs` must not include `logs-old`.
@@ -241,6 +250,17 @@ impl ObjectLocation {
             _ => self.partition,
         };
         format!("arn:{partition}:s3:::{}", self.bucket)
+    }
+
+    /// A resource id for `folder` in this bucket, in the form of the family; the bucket itself if `folder` is empty.
+    #[must_use]
+    pub fn resource_id(&self, folder: &str) -> String {
+        let start = match (self.flavor, &self.endpoint) {
+            (Flavor::Compatible, Some(endpoint)) if !endpoint.contains('{') => format!("{endpoint}/{}", self.bucket),
+            (Flavor::Compatible, _) => self.bucket.clone(),
+            (Flavor::Aws, _) => format!("s3://{}", self.bucket),
+        };
+        if folder.is_empty() { start } else { format!("{start}/{folder}") }
     }
 
     /// The bucket or `bucket/prefix`, for messages.

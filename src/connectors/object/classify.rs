@@ -1,8 +1,7 @@
 //! Classifies a response of the store as a listing or as a failure that quotes the store. Pure.
-//!
-//! The codes are from AWS, "Amazon S3 API error responses". MinIO and Ceph use the same codes.
 
 use super::address::{Flavor, ObjectLocation};
+use super::codes;
 use super::list::{self, Document, ObjectListing, StoreError, UnreadableBody};
 use crate::credentials::redact;
 use crate::egress::HttpResponse;
@@ -47,7 +46,7 @@ pub fn listing(place: &ObjectLocation, answer: &HttpResponse, signed_at: Timesta
             (Failure::new(Class::Remote, title, fix).detail(format!("HTTP {status}: {why}")), None)
         }
         (200, Err(UnreadableBody::Foreign(begin))) => (foreign(place, answer, &begin), None),
-        (_, Ok(Document::Error(error))) => (by_code(place, answer, &error, signed_at), error.region),
+        (_, Ok(Document::Error(error))) => (codes::failure(place, answer, &error, signed_at), error.region),
         (status, Ok(Document::Listing(_))) => (foreign(place, answer, &format!("a listing with HTTP {status}")), None),
         (_, Err(UnreadableBody::Broken(_))) => (by_status(place, answer, ""), None),
         (_, Err(UnreadableBody::Foreign(begin))) => (by_status(place, answer, &begin), None),
@@ -55,67 +54,8 @@ pub fn listing(place: &ObjectLocation, answer: &HttpResponse, signed_at: Timesta
     Err(RefusedCall { region: header_region.or(region), failure })
 }
 
-/// Classifies an error by its code, or by its status if the code is unknown.
-fn by_code(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
-    let bucket = &place.bucket;
-    let new_key = "create an access key for the read-only user and store it where credential_locator points";
-    let failure = match error.code.as_str() {
-        "InvalidAccessKeyId" => rejected(format!("{} does not know the access key", place.host()), new_key),
-        "SignatureDoesNotMatch" => rejected(
-            format!("{} rejected the signature: the secret access key does not belong to the access key id", place.host()),
-            "store the secret_access_key that was shown when the key was created, or create a new key; a proxy that rewrites the Host header has the same effect",
-        ),
-        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" => rejected(
-            "the session token has expired".to_string(),
-            "issue new temporary keys and store all three values where credential_locator points",
-        ),
-        "InvalidToken" | "InvalidClientTokenId" => rejected(
-            "the session token is not valid for this access key".to_string(),
-            "store access_key_id, secret_access_key and session_token of the same session; a long-lived key has no session_token",
-        ),
-        "AuthorizationHeaderMalformed" if error.region.is_some() => {
-            region_needed(place, error.region.as_deref().unwrap_or_default())
-        }
-        "AuthorizationHeaderMalformed" => rejected(format!("{} cannot read the access key", place.host()), new_key),
-        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => denied(place),
-        "NoSuchBucket" => Failure::new(
-            Class::NotFound,
-            format!("bucket {bucket} does not exist at {}", place.host()),
-            "correct the bucket in resource_ids, or remove the intent if the bucket was deleted",
-        ),
-        "InvalidBucketName" => Failure::new(
-            Class::Misconfigured,
-            format!("{} does not accept {bucket} as a bucket name", place.host()),
-            "correct the bucket in resource_ids",
-        ),
-        "RequestTimeTooSkewed" => skewed(place, answer, error, signed_at),
-        "SlowDown" | "ServiceUnavailable" | "Busy" | "TooManyRequests" | "RequestLimitExceeded" | "RequestThrottled" => {
-            throttled(place, answer)
-        }
-        code if code.starts_with("Throttl") => throttled(place, answer),
-        "PermanentRedirect" | "TemporaryRedirect" | "Redirect" | "IllegalLocationConstraintException" => {
-            let other = error.endpoint.as_deref().map_or("another endpoint".to_string(), printable);
-            Failure::new(
-                Class::Misconfigured,
-                format!("bucket {bucket} is served by {other}"),
-                format!("set families.{}.region in the policy to the bucket's region", place.flavor.family()),
-            )
-        }
-        _ => by_status(place, answer, ""),
-    };
-    let id = error.request_id.as_deref().or(answer.header("x-amz-request-id")).unwrap_or("none");
-    let detail = format!(
-        "the store said: \"{}: {}\" (HTTP {}, request id {})",
-        printable(&error.code),
-        printable(&error.message),
-        answer.status,
-        printable(id)
-    );
-    failure.detail(detail)
-}
-
 /// Classifies a response by its status. If the body is not from a store, `begin` is the beginning of the body.
-fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Failure {
+pub fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Failure {
     let host = place.host();
     let detail = if begin.is_empty() { format!("HTTP {}", answer.status) } else { format!("HTTP {}: {begin}", answer.status) };
     let failure = match answer.status {
@@ -130,7 +70,11 @@ fn by_status(place: &ObjectLocation, answer: &HttpResponse, begin: &str) -> Fail
             format!("{host} rejected the access key"),
             "create an access key for the read-only user and store it where credential_locator points",
         ),
-        403 => denied(place),
+        403 => {
+            let Failure { fix, .. } = denied(place);
+            let title = format!("{host} answered the listing of bucket {} with HTTP 403 and without a code of S3", place.bucket);
+            Failure::new(Class::PermissionDenied, title, format!("check that the key is active and may list the bucket; {fix}"))
+        }
         404 => Failure::new(
             Class::NotFound,
             format!("bucket {} does not exist at {host}", place.bucket),
@@ -159,12 +103,13 @@ fn wrong_fix(place: &ObjectLocation) -> String {
     }
 }
 
-fn rejected(title: String, fix: &str) -> Failure {
+/// The failure for a rejected access key.
+pub fn rejected(title: String, fix: &str) -> Failure {
     Failure::new(Class::CredentialRejected, title, fix)
 }
 
 /// The failure for a missing permission, with a policy to paste.
-fn denied(place: &ObjectLocation) -> Failure {
+pub fn denied(place: &ObjectLocation) -> Failure {
     let arn = place.arn();
     let condition = if place.prefix.is_empty() {
         String::new()
@@ -185,7 +130,8 @@ fn denied(place: &ObjectLocation) -> Failure {
     Failure::new(Class::PermissionDenied, title, format!("{hint}: {policy}"))
 }
 
-fn throttled(place: &ObjectLocation, answer: &HttpResponse) -> Failure {
+/// The failure for a store that limits the rate.
+pub fn throttled(place: &ObjectLocation, answer: &HttpResponse) -> Failure {
     let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok()).map_or(SLOW_DOWN_WAIT, Duration::from_secs);
     let wait = wait.clamp(Duration::from_secs(1), Duration::from_secs(86_400));
     let fix = format!(
@@ -207,7 +153,7 @@ pub fn region_needed(place: &ObjectLocation, region: &str) -> Failure {
 }
 
 /// The failure if the clock of this machine is wrong. AAM recovers automatically once the clock is set.
-fn skewed(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
+pub fn skewed(place: &ObjectLocation, answer: &HttpResponse, error: &StoreError, signed_at: Timestamp) -> Failure {
     let stated = error.server_time.as_deref().and_then(|text| Timestamp::parse(text).ok());
     let theirs = stated.or_else(|| answer.header("date").and_then(http_date));
     let off = theirs.map_or("too far off that".to_string(), |theirs| {

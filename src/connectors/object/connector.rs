@@ -4,7 +4,8 @@ use super::classify::printable;
 use super::store::{ListingPage, Store};
 use crate::connectors::{Bounds, Connector, Discovery, Sample};
 use crate::egress::{HttpResponse, Traffic};
-use crate::model::{Catalog, Evidence, Failure, Stream, SyncMode};
+use crate::model::text::counted;
+use crate::model::{Catalog, Class, Evidence, Failure, Stream, SyncMode};
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -52,10 +53,20 @@ impl Bucket {
             let page = ListingPage {
                 max_keys: KEYS_PER_PAGE,
                 folders: true,
+                prefix: None,
                 after: after.as_deref(),
                 max_bytes: ListingPage::flat(0).max_bytes.min(spare.max(1)),
             };
-            let (listing, answer) = self.store.list(page).await.map_err(|refused| refused.failure)?;
+            let (listing, answer) = match self.store.list(page).await {
+                Ok(listed) => listed,
+                Err(refused) if listed.pages > 0 && refused.failure.class != Class::CredentialRejected => {
+                    // What was listed is true. What would follow is not known, which does not mean that it is gone.
+                    listed.truncated = true;
+                    listed.stopped = Some(refused.failure);
+                    return Ok(self.discovery(listed, bounds));
+                }
+                Err(refused) => return Err(refused.failure),
+            };
             listed.pages += 1;
             let length = u64::try_from(answer.body.len()).unwrap_or(u64::MAX);
             listed.bytes = listed.bytes.saturating_add(length);
@@ -97,19 +108,21 @@ impl Bucket {
         evidence.insert("objects_beside_folders".into(), json!(listed.objects));
         evidence.insert("truncated".into(), json!(listed.truncated));
         evidence.insert("metadata_only".into(), json!(true));
+        let pages = counted(listed.pages, "page");
+        let warning = listed.stopped.map(|failure| Failure {
+            title: format!("the listing of {} stopped after {pages}: {}", place.name(), failure.title),
+            ..failure
+        });
         let mut streams: Vec<Stream> = listed.folders.into_iter().take(room).map(|name| stream(name, None)).collect();
         streams.push(top);
-        Discovery {
-            catalog: Catalog { streams, truncated: listed.truncated, skipped: Vec::new() }.sorted(),
-            evidence,
-            warning: None,
-        }
+        Discovery { catalog: Catalog { streams, truncated: listed.truncated, skipped: Vec::new() }.sorted(), evidence, warning }
     }
 
-    /// Uses `HEAD` if it succeeded when the bucket was opened, otherwise a listing, because some keys may only list a prefix.
+    /// Uses `HEAD` for a bucket if it succeeded when the bucket was opened. Otherwise a listing, because some keys may only
+    /// list a prefix, and because `HEAD` says nothing about a folder.
     async fn probe(&self) -> Result<Evidence, Failure> {
         let mut evidence = Evidence::new();
-        let head = if self.head_works { Some(self.store.head().await?) } else { None };
+        let head = if self.head_works && self.store.place.prefix.is_empty() { Some(self.store.head().await?) } else { None };
         let answer = match head.filter(speaks_s3) {
             Some(answer) => {
                 evidence.insert("probe".into(), json!("HEAD bucket"));
@@ -117,7 +130,9 @@ impl Bucket {
             }
             None => {
                 evidence.insert("probe".into(), json!("ListObjectsV2 max-keys=1"));
-                self.store.list(ListingPage::flat(1)).await.map_err(|refused| refused.failure)?.1
+                let (listing, answer) = self.store.list(ListingPage::flat(1)).await.map_err(|refused| refused.failure)?;
+                self.store.check_prefix(&listing).await?;
+                answer
             }
         };
         evidence.insert("status".into(), json!(answer.status));
@@ -158,6 +173,8 @@ struct ListedFolders {
     objects: u64,
     folders: BTreeSet<String>,
     truncated: bool,
+    /// Why the listing ended before its last page.
+    stopped: Option<Failure>,
 }
 
 /// Whether the response is a 200 with a header that only object stores send. The status alone is not enough, because any web

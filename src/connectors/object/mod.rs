@@ -3,10 +3,11 @@
 //! The least privilege is `s3:ListBucket` and `s3:GetBucketLocation`, because the only calls are `HEAD` on the bucket and
 //! `ListObjectsV2`. An attempt passes through [`address`] (from the resource id to bucket and endpoint), [`keys`] (from the
 //! credential to the access key), [`sigv4`] (the signature), [`store`] (signed calls, region discovery), [`list`] (XML),
-//! [`classify`] (from a response to a failure) and [`connector`] (the open bucket).
+//! [`classify`] and [`codes`] (from a response to a failure) and [`connector`] (the open bucket).
 
 pub mod address;
 pub mod classify;
+pub mod codes;
 pub mod connector;
 pub mod keys;
 pub mod list;

@@ -83,6 +83,43 @@ fn every_failure_has_a_title_and_a_fix() {
         (&own, answer(200, &[], "<?xml version=\"1.0\"?><ListBucketResult><Name>acme</Name><Contents>")),
         (&own, answer(403, &[], "<Error><Code>AccessDe")),
         (&own, answer(401, &[], "")),
+        (
+            &aws,
+            answer(
+                403,
+                &[],
+                &code(
+                    "AccessDenied",
+                    "User: arn:aws:iam::1:user/x is not authorized to perform: s3:ListBucket on resource: \"arn:aws:s3:::acme\" with an explicit deny in a service control policy",
+                    "",
+                ),
+            ),
+        ),
+        (
+            &aws,
+            answer(
+                403,
+                &[],
+                &code(
+                    "AccessDenied",
+                    "User: arn:aws:iam::1:user/x is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu-west-1:1:key/k because no identity-based policy allows the kms:Decrypt action",
+                    "",
+                ),
+            ),
+        ),
+        (&aws, answer(403, &[], &code("AllAccessDisabled", "All access to this bucket has been disabled.", ""))),
+        (&aws, answer(403, &[], &code("AccountProblem", "There is a problem with your AWS account.", ""))),
+        (&aws, answer(403, &[], &code("NotSignedUp", "Your account is not signed up.", ""))),
+        (&aws, answer(403, &[], &code("InvalidPayer", "All access to this object has been disabled.", ""))),
+        (&aws, answer(403, &[], &code("InvalidObjectState", "The operation is not valid for the object's storage class", ""))),
+        (&aws, answer(403, &[], &code("InvalidSecurity", "The provided security credentials are not valid.", ""))),
+        (&aws, answer(400, &[], &code("KMS.DisabledException", "The key is disabled.", ""))),
+        (&own, answer(301, &[], &code("PermanentRedirect", "Use it.", "<Endpoint>eu.minio.example</Endpoint>"))),
+        (&own, answer(501, &[], &code("NotImplemented", "A header you provided implies functionality.", ""))),
+        (&own, answer(403, &[], &code("AccessForbidden", "CORSResponse: This CORS request is not allowed.", ""))),
+        (&own, answer(400, &[], &code("InvalidRequest", "Missing required header.", ""))),
+        (&own, answer(409, &[], &code("OperationAborted", "A conflicting operation is in progress.", ""))),
+        (&own, answer(403, &[], &code("bad code", "Hm.", ""))),
         (&own, answer(403, &[], "")),
         (&own, answer(404, &[], "")),
     ];
