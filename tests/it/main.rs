@@ -15,6 +15,7 @@ mod daemon_races;
 mod daemon_secrets;
 mod daemon_silent_sources;
 mod exec_summary;
+mod files_people_have;
 mod lowcode_command;
 mod lowcode_families;
 mod lowcode_families_daemon;

@@ -12,10 +12,12 @@ mod format;
 mod header;
 mod json;
 mod parquet;
+mod parquet_footer;
 mod parquet_pages;
 mod parquet_types;
 mod place;
 mod resource;
+mod roots;
 mod rows;
 mod source;
 mod thrift;
@@ -130,7 +132,7 @@ fn check_form(id: &str) -> Result<(), Failure> {
             ),
         };
     }
-    if place::is_unexpanded(id) {
+    if roots::is_unexpanded(id) {
         return wrong(
             "has ~ or $NAME in it, which aam does not expand",
             "write the absolute path, for example /home/USER/data/a.csv",

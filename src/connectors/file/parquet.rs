@@ -1,10 +1,10 @@
 //! Parquet files. Types and row count come from the footer. The library reads the rows, after every size has been checked.
 
 use super::describe::{ColumnNames, Description};
+use super::parquet_footer::{CheckedFooter, check_footer};
 use super::parquet_pages::{BoundedFile, CheckedPages};
 use super::parquet_types::{repetition, schema};
 use super::source::SampleCount;
-use super::thrift::{self, CheckedFooter};
 use crate::memory_budget::MemoryMeter;
 use crate::model::{Class, Failure};
 use bytes::Bytes;
@@ -281,7 +281,7 @@ fn catch_panics<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> 
 fn metadata(file: &ParquetFile) -> Result<(CheckedFooter, ParquetMetaData), Fault> {
     let memory = file.memory.next_input();
     let take = |bytes: u64| memory.take(bytes).map_err(|bound| Fault::Limit(format!("its footer {bound}")));
-    let footer = thrift::check_footer(&footer(file, &take)?)?;
+    let footer = check_footer(&footer(file, &take)?)?;
     take((footer.bytes.len() as u64).saturating_mul(FOOTER_MEMORY_FACTOR))?;
     let decoded = catch_panics(|| {
         ParquetMetaDataReader::decode_metadata(&footer.bytes).map_err(|error| match footer.encrypted {
